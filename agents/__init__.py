@@ -1,0 +1,1 @@
+"""The agent: plans in, consent asked, steps carried out, records left."""

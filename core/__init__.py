@@ -1,0 +1,1 @@
+"""The kernel: the words every other room uses, and no opinions."""

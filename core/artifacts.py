@@ -1,0 +1,286 @@
+"""Artifacts: immutable things named by the digest of what they hold.
+
+A reference is a string, `<kind>:<sha256>`, with a class for each kind: a plan which hands a checkpoint to a
+step that wants a dataset is refused when it is made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from .errors import AskError, IntegrityError, did_you_mean
+from .files import canonical_json, files_below, sha256_file, sha256_json, sync_folder, write_atomically
+
+_PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".bin"}
+RefT = TypeVar("RefT", bound="ArtifactRef")
+
+
+class ArtifactRef(str):
+    """A reference to an artifact of one kind: `kind:` and 64 hex digits."""
+
+    kind: ClassVar[str] = "artifact"
+
+    @classmethod
+    def of(cls, digest: str) -> Self:
+        """The reference of this kind to a digest."""
+        return cls(f"{cls.kind}:{digest}")
+
+    @property
+    def digest(self) -> str:
+        """The 64 hex digits."""
+        return self.partition(":")[2]
+
+    @property
+    def short(self) -> str:
+        """The form people read: the kind and 12 digits."""
+        return f"{self.kind}:{self.digest[:12]}"
+
+    @classmethod
+    def _check(cls, value: str) -> Self:
+        kind, _, digest = value.partition(":")
+        if kind != cls.kind or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise ValueError(f"expected a reference like {cls.kind}:<64 hex digits>, found '{value[:80]}'")
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            cls._check, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {
+            "type": "string",
+            "pattern": f"^{cls.kind}:[0-9a-f]{{64}}$",
+            "description": f"Reference to a {cls.kind}.",
+        }
+
+
+class DatasetRef(ArtifactRef):
+    """Chat-format rows, split for training, with a record of every row left out."""
+
+    kind = "dataset"
+
+
+class CheckpointRef(ArtifactRef):
+    """A model as a Hugging Face folder: config, tokenizer, safetensors."""
+
+    kind = "checkpoint"
+
+
+class BundleRef(ArtifactRef):
+    """A deployable engine: weights for one target, its config, the serving config, a manifest."""
+
+    kind = "bundle"
+
+
+class GuardrailRef(ArtifactRef):
+    """A NeMo Guardrails config that passed its must-block and must-pass sets."""
+
+    kind = "guardrails"
+
+
+class EvalReportRef(ArtifactRef):
+    """One model on one suite: metrics, slices, baselines and every item."""
+
+    kind = "eval-report"
+
+
+class DriftReportRef(ArtifactRef):
+    """One window of traffic against reference data: tests, verdict, plots."""
+
+    kind = "drift-report"
+
+
+REF_TYPES: dict[str, type[ArtifactRef]] = {
+    ref.kind: ref
+    for ref in (DatasetRef, CheckpointRef, BundleRef, GuardrailRef, EvalReportRef, DriftReportRef)
+}
+
+
+def parse_ref(text: str) -> ArtifactRef:
+    """The typed reference a full `kind:digest` string means; AskError for anything else."""
+    kind = text.partition(":")[0]
+    if kind not in REF_TYPES:
+        raise AskError(
+            f"'{text[:80]}' is no artifact reference: kinds are {', '.join(REF_TYPES)}."
+            + did_you_mean(kind, REF_TYPES)
+        )
+    try:
+        return REF_TYPES[kind]._check(text)
+    except ValueError as error:
+        raise AskError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened, verified artifact: `path` is the folder of its files, `facts` what its maker said of it."""
+
+    ref: ArtifactRef
+    path: Path
+    facts: Mapping[str, Any]
+    parents: tuple[ArtifactRef, ...]
+    files: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def size_bytes(self) -> int:
+        """The sum of its files' sizes."""
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+    def read_json(self, name: str) -> Any:
+        """One of its files as JSON."""
+        return json.loads((self.path / name).read_text())
+
+
+class ArtifactStore:
+    """The workspace's artifacts: `<root>/<kind>/<digest>/{artifact.json, files/...}`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: dict[str, tuple[tuple[str, int, int], ...]] = {}
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """An empty folder on the store's own disk to build an artifact in; removed afterwards."""
+        folder = self.root / ".staging" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def save(
+        self,
+        ref_type: type[RefT],
+        folder: Path,
+        facts: Mapping[str, Any],
+        parents: Sequence[ArtifactRef] = (),
+    ) -> RefT:
+        """Take a folder's files as an artifact (moved when staged here, else copied) and give its reference.
+
+        The digest covers kind, files, facts and parents: what is saved twice is stored once. Weights must be
+        safetensors or an engine's own format; a pickle is refused by name (AskError).
+        """
+        files = files_below(folder)
+        if not files:
+            raise AskError(
+                f"an artifact of kind {ref_type.kind} needs at least one file; {folder} holds none."
+            )
+        for name, path in files.items():
+            if path.suffix in _PICKLES:
+                raise AskError(
+                    f"{name} may hold a pickle, which runs code when loaded. Save weights as safetensors."
+                )
+        manifest = {
+            "kind": ref_type.kind,
+            "files": {
+                name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for name, p in files.items()
+            },
+            "facts": dict(facts),
+            "parents": sorted(parents),
+        }
+        ref = ref_type.of(sha256_json(manifest))
+        final = self.folder(ref)
+        if final.exists():
+            return ref
+        with self.staging() as stage:
+            target = stage / "artifact"
+            shutil.copytree(folder, target / "files", symlinks=False)
+            for path in files_below(target).values():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            write_atomically(target / "artifact.json", canonical_json(manifest))
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.rename(final)
+            except OSError:
+                if not final.exists():  # not another process that saved the same thing first
+                    raise
+        sync_folder(final.parent)
+        return ref
+
+    def folder(self, ref: ArtifactRef) -> Path:
+        """Where a reference's artifact lies, or would lie."""
+        return self.root / ref.kind / ref.digest
+
+    def open(self, ref: ArtifactRef) -> Artifact:
+        """The artifact, after its files were checked against its digest.
+
+        Raises AskError when there is none, IntegrityError (naming the file) when one is cut, altered or gone.
+        """
+        folder = self.folder(ref)
+        if not (folder / "artifact.json").is_file():
+            raise AskError(f"no {ref.short} in {self.root}. `opswright artifacts` lists what is there.")
+        data = (folder / "artifact.json").read_bytes()
+        try:
+            manifest = json.loads(data)
+        except json.JSONDecodeError as error:
+            raise IntegrityError(
+                f"{ref.short} was altered: artifact.json does not parse ({error})."
+            ) from error
+        if sha256_json(manifest) != ref.digest:
+            raise IntegrityError(f"{ref.short} was altered: artifact.json does not match its digest.")
+        self._verify_files(ref, folder / "files", manifest["files"])
+        return Artifact(
+            ref=parse_ref(ref),
+            path=folder / "files",
+            facts=manifest["facts"],
+            parents=tuple(parse_ref(parent) for parent in manifest["parents"]),
+            files=manifest["files"],
+        )
+
+    def _verify_files(
+        self, ref: ArtifactRef, folder: Path, expected: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        found = files_below(folder)
+        stamp = tuple((name, p.stat().st_size, p.stat().st_mtime_ns) for name, p in found.items())
+        if self._verified.get(ref) == stamp:
+            return
+        for name, entry in expected.items():
+            if name not in found:
+                raise IntegrityError(
+                    f"{ref.short} is damaged: {name} is missing. Restore it or make it again."
+                )
+            size = found[name].stat().st_size
+            if size != entry["bytes"]:
+                raise IntegrityError(
+                    f"{ref.short} is damaged: {name} has {size} bytes, recorded {entry['bytes']}."
+                )
+            if sha256_file(found[name]) != entry["sha256"]:
+                raise IntegrityError(f"{ref.short} was altered: {name} does not match its recorded SHA-256.")
+        if extra := sorted(set(found) - set(expected)):
+            raise IntegrityError(f"{ref.short} was altered: {extra[0]} was added to it.")
+        self._verified[ref] = stamp
+
+    def list(self, kind: str | None = None) -> list[tuple[ArtifactRef, dict[str, Any]]]:
+        """Every artifact (of a kind) with its manifest, newest first, without checking its files."""
+        rows = []
+        for path in self.root.glob(f"{kind or '[a-z]*'}/*/artifact.json"):
+            ref = parse_ref(f"{path.parent.parent.name}:{path.parent.name}")
+            rows.append((path.stat().st_mtime_ns, ref, json.loads(path.read_bytes())))
+        return [(ref, manifest) for _, ref, manifest in sorted(rows, key=lambda row: (-row[0], row[1]))]
+
+    def resolve(self, text: str) -> ArtifactRef:
+        """The full reference for `kind:digest` or an unambiguous beginning of it (at least 6 digits)."""
+        kind, _, start = text.partition(":")
+        if kind not in REF_TYPES or len(start) == 64:
+            return parse_ref(text)
+        found = [ref for ref, _ in self.list(kind) if ref.digest.startswith(start)] if len(start) >= 6 else []
+        if len(found) != 1:
+            raise AskError(f"'{text}' matches {len(found)} artifacts; give at least 6 digits that name one.")
+        return found[0]

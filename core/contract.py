@@ -1,0 +1,257 @@
+"""A skill: one typed action on the lifecycle, declared once.
+
+The command line, the slash command, the JSON schema and the reference page are made from this declaration.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .artifacts import ArtifactStore
+from .errors import AskError, HeldError, did_you_mean
+from .machine import Machine
+from .settings import Settings
+from .workspace import Workspace
+
+
+class Effect(StrEnum):
+    """What a skill does to the world."""
+
+    READS = "reads"
+    WRITES = "writes"
+    SERVES = "serves"
+
+    @property
+    def in_words(self) -> str:
+        """The effect as a person reads it."""
+        return {
+            Effect.READS: "changes nothing",
+            Effect.WRITES: "makes artifacts in the workspace",
+            Effect.SERVES: "changes what users of an endpoint get",
+        }[self]
+
+
+class Request(BaseModel):
+    """What a skill is asked: frozen, unknown fields forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Result(BaseModel):
+    """What a skill gives: frozen, plain JSON, artifacts by typed reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class InputMarker:
+    """Marks a field as a file or folder outside the workspace: a plan records its digest."""
+
+
+InputPath = Annotated[Path, InputMarker()]
+
+
+class Finding(BaseModel):
+    """One thing a pre-flight check found: `stop` refuses the plan, `warn` is shown, `ok` is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: Literal["ok", "warn", "stop"]
+    says: str
+    fix: str = ""
+
+
+class Cost(BaseModel):
+    """What a step is expected to take; None is unknown, and a budget refuses unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minutes: float | None = None
+    gpu_hours: float | None = None
+    disk_bytes: int | None = None
+    usd: float | None = None
+
+
+class Events(Protocol):
+    """Where a step's live news goes: a terminal, a browser, a list in a test."""
+
+    def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+        """`done` of `total` units (total None: not known)."""
+
+    def metric(self, step: str, name: str, value: float, at: int | None) -> None:
+        """One figure, `at` a training step or None."""
+
+    def log(self, step: str, line: str) -> None:
+        """One line for a person."""
+
+
+class Silence:
+    """Events that nobody listens to."""
+
+    def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+        """Nothing."""
+
+    def metric(self, step: str, name: str, value: float, at: int | None) -> None:
+        """Nothing."""
+
+    def log(self, step: str, line: str) -> None:
+        """Nothing."""
+
+
+@dataclass
+class StepContext:
+    """What a skill may use besides its request; the step runner makes one for each call."""
+
+    workspace: Workspace
+    run_id: str
+    step_id: str
+    idempotency_key: str
+    workdir: Path
+    events: Events = field(default_factory=Silence)
+    deadline: float | None = None  # time.monotonic() value, None for no limit
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.workspace.settings
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """Where artifacts are opened and saved."""
+        return self.workspace.artifacts
+
+    def progress(self, done: float, total: float | None, unit: str) -> None:
+        """Tell how far the step is, and stop here when it was cancelled or its time is over (HeldError)."""
+        self.events.progress(self.step_id, done, total, unit)
+        self.check()
+
+    def metric(self, name: str, value: float, at: int | None = None) -> None:
+        """Record a figure; the last value of each name goes to the ledger and MLflow."""
+        self.metrics[name] = float(value)
+        self.events.metric(self.step_id, name, float(value), at)
+
+    def log(self, line: str) -> None:
+        """Show a person one line."""
+        self.events.log(self.step_id, line)
+
+    def check(self) -> None:
+        """Raise HeldError when a person cancelled the step, BudgetError when its deadline has passed."""
+        from .errors import BudgetError
+
+        if self.cancelled.is_set():
+            raise HeldError(
+                f"step {self.step_id} was stopped by a person; `opswright resume {self.run_id}` goes on."
+            )
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise BudgetError(f"the plan's time budget ended in step {self.step_id}; what was done is kept.")
+
+
+RequestT = TypeVar("RequestT", bound=Request)
+ResultT = TypeVar("ResultT", bound=Result)
+
+
+@dataclass(frozen=True)
+class Skill(Generic[RequestT, ResultT]):
+    """A declared skill; calling it runs the bare function, as tests do. The agent uses the step runner."""
+
+    name: str
+    says: str
+    effect: Effect
+    function: Callable[[RequestT, StepContext], ResultT]
+    request: type[RequestT]
+    result: type[ResultT]
+    phrases: tuple[str, ...] = ()
+    preflight: Callable[[RequestT, Machine, Workspace], Sequence[Finding]] | None = None
+    estimate: Callable[[RequestT, Machine, Workspace], Cost] | None = None
+    reusable: bool = True
+
+    def __call__(self, ask: RequestT, ctx: StepContext) -> ResultT:
+        """Run the skill's own function, nothing around it."""
+        return self.function(ask, ctx)
+
+    def parse(self, arguments: dict[str, Any]) -> RequestT:
+        """The request these arguments make; AskError names each wrong one and the nearest known name."""
+        try:
+            return self.request.model_validate(arguments)
+        except ValidationError as error:
+            raise AskError(f"{self.name}: {'; '.join(explain(error, self.request))}") from error
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of its request."""
+        return self.request.model_json_schema()
+
+    @property
+    def example(self) -> str:
+        """The first paragraph of the documentation's `Example:` line, or the bare slash command."""
+        for line in (inspect.getdoc(self.function) or "").splitlines():
+            if line.strip().startswith("Example:"):
+                return line.partition("Example:")[2].strip().strip("`")
+        return f"/{self.name}"
+
+
+def skill(
+    *,
+    effect: Effect,
+    says: str,
+    phrases: Sequence[str] = (),
+    preflight: Callable[[Any, Machine, Workspace], Sequence[Finding]] | None = None,
+    estimate: Callable[[Any, Machine, Workspace], Cost] | None = None,
+    reusable: bool | None = None,
+) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
+    """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
+
+    Its name is the function's with hyphens. `reusable` says whether a receipt of the same call may stand for
+    a new one; by default only for skills that make artifacts. TypeError when the annotations do not fit.
+    """
+
+    def declare(function: Callable[[RequestT, StepContext], ResultT]) -> Skill[RequestT, ResultT]:
+        hints = get_type_hints(function)
+        result = hints.pop("return", None)
+        request = next(iter(hints.values()), None)
+        if not (isinstance(request, type) and issubclass(request, Request)):
+            raise TypeError(f"{function.__name__}: the first parameter must be annotated with a Request")
+        if not (isinstance(result, type) and issubclass(result, Result)):
+            raise TypeError(f"{function.__name__}: the return annotation must be a Result")
+        return Skill(
+            name=function.__name__.replace("_", "-"),
+            says=says,
+            effect=effect,
+            function=function,
+            request=request,  # type: ignore[arg-type]
+            result=result,  # type: ignore[arg-type]
+            phrases=tuple(phrases),
+            preflight=preflight,
+            estimate=estimate,
+            reusable=effect is Effect.WRITES if reusable is None else reusable,
+        )
+
+    return declare
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Each fault of a pydantic error as one sentence: where, what was found, what would do."""
+    sentences = []
+    for fault in error.errors():
+        where = ".".join(map(str, fault["loc"])) or "request"
+        if fault["type"] == "extra_forbidden":
+            known = list(model.model_fields)
+            name = str(fault["loc"][-1])
+            sentences.append(
+                f"unknown argument '{name}' (it takes: {', '.join(known)}).{did_you_mean(name, known)}"
+            )
+        elif fault["type"] == "missing":
+            sentences.append(f"argument '{where}' is required")
+        else:
+            sentences.append(f"argument '{where}': {fault['msg']} (found {str(fault['input'])[:80]!r})")
+    return sentences

@@ -1,0 +1,85 @@
+"""One family of errors, named by who must act.
+
+Each message says what was asked, what was found and what to do. A person never sees a traceback for
+`AskError`, `NeedsError` or `HeldError`; a `BackendError` keeps its cause and the path of the log.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class OpswrightError(Exception):
+    """The root of the family; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+    @property
+    def family(self) -> str:
+        """The class's name as records and JSON documents show it."""
+        return type(self).__name__
+
+
+class AskError(OpswrightError):
+    """The request is wrong: whoever made it (a person or a model) can put it right."""
+
+    exit_code = 2
+
+
+class NeedsError(OpswrightError):
+    """The machine lacks something: the text holds the command that provides it."""
+
+
+class BackendError(OpswrightError):
+    """A trainer, engine or server failed: `__cause__` is why, `log` is where to read on."""
+
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(f"{message}\nLog: {log}" if log else message)
+        self.log = log
+
+
+class HeldError(OpswrightError):
+    """A person must act first: the plan is not approved, or the role does not allow it."""
+
+    exit_code = 5
+
+
+class BudgetError(HeldError):
+    """A budget or a limit was reached; what is done so far is kept."""
+
+    exit_code = 6
+
+
+class IntegrityError(HeldError):
+    """Something is not what its record says it is: a person must look before anything goes on."""
+
+    exit_code = 7
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """' Did you mean 'x'?' for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.55)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def from_os_error(error: OSError, doing: str) -> OpswrightError:
+    """The family member for an operating-system error met while `doing` something."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NeedsError(
+            f"no space left on the disk while {doing} ({error.filename or 'unknown file'}). "
+            "Nothing was lost: free some space (`df -h .`), then repeat the command or `opswright resume`."
+        )
+    if error.errno == errno.EADDRINUSE:
+        return NeedsError(
+            f"a port is already in use while {doing}: {error}. Stop its owner or choose another port."
+        )
+    if isinstance(error, FileNotFoundError):
+        return AskError(f"no such file while {doing}: {error.filename}. Check the path.")
+    if isinstance(error, PermissionError):
+        return NeedsError(
+            f"no permission while {doing}: {error.filename}. Check the owner and mode of that path."
+        )
+    return BackendError(f"the system refused while {doing}: {error}")

@@ -1,0 +1,88 @@
+"""Canonical JSON, digests and atomic files: the three things every record rests on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from .errors import AskError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
+
+    Raises AskError for what JSON cannot hold.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AskError(f"a record must be plain JSON without NaN or infinity: {error}") from error
+    return text.encode()
+
+
+def sha256_json(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, 64 hex digits."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in 1 MiB pieces, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def files_below(folder: Path) -> dict[str, Path]:
+    """Every file below a folder by its POSIX path relative to it, sorted; links out of it are refused."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise AskError(f"{path} is a link that leaves {folder}. Copy the file it points to instead.")
+        if path.is_file():
+            found[path.relative_to(folder).as_posix()] = path
+    return found
+
+
+def sha256_path(path: Path) -> str:
+    """The digest of a file, or of a folder as the canonical JSON of its files' digests.
+
+    Raises AskError when there is nothing at the path.
+    """
+    if path.is_file():
+        return sha256_file(path)
+    if path.is_dir():
+        return sha256_json({name: sha256_file(file) for name, file in files_below(path).items()})
+    raise AskError(f"no file or folder at {path} (looked from {Path.cwd()}). Check the path.")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash at any instant, sees the old bytes or the new, never parts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

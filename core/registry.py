@@ -1,0 +1,61 @@
+"""Which skills there are: the built-in ones, and those of packages with the entry point `opswright.skills`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from .contract import Skill
+from .errors import AskError, BackendError, did_you_mean
+
+GROUP = "opswright.skills"
+
+
+class Registry:
+    """Skills by name, in the order they were given."""
+
+    def __init__(self, skills: Iterable[Skill[Any, Any]] = ()) -> None:
+        self._skills: dict[str, Skill[Any, Any]] = {}
+        for skill in skills:
+            self.add(skill)
+
+    def add(self, skill: Skill[Any, Any]) -> None:
+        """Take a skill in; AskError when its name is taken."""
+        if skill.name in self._skills:
+            raise AskError(f"two skills are named '{skill.name}'; rename or uninstall one of them.")
+        self._skills[skill.name] = skill
+
+    def get(self, name: str) -> Skill[Any, Any]:
+        """The skill of that name; AskError with the nearest one otherwise."""
+        try:
+            return self._skills[name]
+        except KeyError:
+            raise AskError(
+                f"unknown skill '{name}' (there are: {', '.join(sorted(self._skills))})."
+                + did_you_mean(name, self._skills)
+            ) from None
+
+    def __iter__(self) -> Iterator[Skill[Any, Any]]:
+        """Every skill."""
+        return iter(self._skills.values())
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a skill of that name."""
+        return name in self._skills
+
+
+def load_skill(target: str) -> Skill[Any, Any]:
+    """The skill at `module:attribute`."""
+    module, _, attribute = target.partition(":")
+    found = getattr(import_module(module), attribute, None)
+    if not isinstance(found, Skill):
+        raise BackendError(f"{target} is not a skill. Declare it with @skill or remove its entry point.")
+    return found
+
+
+def discover(group: Iterable[EntryPoint] | None = None) -> list[Skill[Any, Any]]:
+    """The skills that installed packages bring."""
+    found = entry_points(group=GROUP) if group is None else group
+    return [load_skill(point.value) for point in found]

@@ -1,0 +1,127 @@
+"""Settings: one tree that is the file (`opswright.toml`), the environment (`OPSWRIGHT_...`) and the flags."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from .errors import AskError
+
+# Off for every dependency, before any of them is imported.
+NO_TELEMETRY = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAGAS_DO_NOT_TRACK": "true",
+    "NEMO_GUARDRAILS_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "LANGSMITH_TRACING": "false",
+    "ONE_LOGGER_DISABLED": "1",
+}
+
+
+class Role(StrEnum):
+    """What a person may do: viewers read, operators also make artifacts, releasers also change endpoints."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    RELEASER = "releaser"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MlflowSettings(_Part):
+    """Where the view of the ledger is written."""
+
+    tracking_uri: str | None = Field(
+        None, description="MLflow tracking URI; empty: MLFLOW_TRACKING_URI, else SQLite in the workspace."
+    )
+    experiment: str = Field("opswright", min_length=1, description="MLflow experiment that holds the runs.")
+    mirror: Literal["background", "off"] = Field(
+        "background", description="Write MLflow from the ledger beside each run, or only on `audit sync`."
+    )
+
+
+class TrainSettings(_Part):
+    """How training workers run."""
+
+    threads: int = Field(2, ge=1, le=256, description="CPU threads of a training worker.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device; auto takes a GPU where there is one."
+    )
+
+
+class ServingSettings(_Part):
+    """Where endpoints listen, and on which server."""
+
+    host: str = Field("127.0.0.1", description="Address of gateway and server.")
+    gateway_port: int = Field(8700, ge=0, le=65535, description="Port of the gateway; 0 takes a free one.")
+    server: Literal["auto", "triton", "in-process"] = Field(
+        "auto",
+        description="Engine server; auto takes Triton where its wheel runs, else the in-process engine.",
+    )
+    start_timeout_s: float = Field(120, gt=0, description="Seconds a server may take to become ready.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, each with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OPSWRIGHT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        toml_file="opswright.toml",
+    )
+
+    home: Path = Field(Path(".opswright"), description="The workspace: the folder that holds all state.")
+    actor: str = Field(
+        default_factory=getpass.getuser, min_length=1, description="Who acts, as records name them."
+    )
+    role: Role = Field(Role.RELEASER, description="What the actor may do.")
+    mlflow: MlflowSettings = MlflowSettings()
+    train: TrainSettings = TrainSettings()
+    serving: ServingSettings = ServingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def tracking_uri(self) -> str:
+        """The MLflow tracking URI in force."""
+        named = self.mlflow.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        return named or f"sqlite:///{(self.home / 'mlflow.db').resolve()}"
+
+
+def load_settings(**flags: object) -> Settings:
+    """The settings from flags, environment and file, with telemetry switched off for every dependency."""
+    for name, value in NO_TELEMETRY.items():
+        os.environ.setdefault(name, value)
+    try:
+        return Settings(**{k: v for k, v in flags.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise AskError(
+            f"a setting is wrong ({lines}). See opswright.toml and the OPSWRIGHT_ variables."
+        ) from error

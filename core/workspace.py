@@ -1,0 +1,78 @@
+"""The workspace: the folder that holds all state, and where each kind of it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from .artifacts import ArtifactStore
+from .ledger import Ledger
+from .settings import Settings
+
+
+class Workspace:
+    """One workspace and its stores. Several processes may create and use the same one at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.root = settings.home.resolve()
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Immutable things by digest."""
+        return ArtifactStore(self.root / "artifacts")
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The record of every action."""
+        return Ledger(self.root / "ledger")
+
+    @property
+    def plans(self) -> Path:
+        """Canonical plans, `<plan id>.json`."""
+        return self._folder("plans")
+
+    @property
+    def receipts(self) -> Path:
+        """What finished steps gave, by receipt key."""
+        return self._folder("receipts")
+
+    @property
+    def endpoints(self) -> Path:
+        """Desired state, traffic and history of each endpoint, a folder an endpoint."""
+        return self._folder("endpoints")
+
+    @property
+    def reports(self) -> Path:
+        """Pages for people: HTML and plots."""
+        return self._folder("reports")
+
+    @property
+    def logs(self) -> Path:
+        """Logs of workers and servers."""
+        return self._folder("logs")
+
+    def run_folder(self, run_id: str) -> Path:
+        """Where a run keeps its lock and the work folders of its steps."""
+        return self._folder("runs") / run_id
+
+    @property
+    def checkpoints(self) -> Path:
+        """The agent's checkpoint database."""
+        return self.root / "checkpoints.sqlite"
+
+    @contextmanager
+    def lock(self, name: str, timeout_s: float = 60) -> Iterator[None]:
+        """Hold a named lock of this workspace across processes; filelock.Timeout when another keeps it."""
+        from filelock import FileLock
+
+        with FileLock(self._folder("locks") / f"{name}.lock", timeout=timeout_s):
+            yield
+
+    def _folder(self, name: str) -> Path:
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder

@@ -1,0 +1,1 @@
+"""Evaluation: suites, metrics, statistics, baselines and the leaderboard."""

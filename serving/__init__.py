@@ -1,0 +1,1 @@
+"""Serving: engines, Triton, the gateway, rails and rollout."""

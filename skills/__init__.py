@@ -1,0 +1,27 @@
+"""Skills: the typed actions on a model's life, a file or folder each."""
+
+from __future__ import annotations
+
+from ..core.registry import Registry, discover, load_skill
+
+BUILTIN = {
+    "curate": "opswright.skills.curate:curate",
+    "golden": "opswright.skills.golden:golden",
+    "finetune": "opswright.skills.finetune:finetune",
+    "evaluate": "opswright.skills.evaluate:evaluate",
+    "gate": "opswright.skills.gate:gate",
+    "build-engine": "opswright.skills.build_engine:build_engine",
+    "guardrails": "opswright.skills.guardrails:guardrails",
+    "deploy": "opswright.skills.deploy:deploy",
+    "promote": "opswright.skills.promote:promote",
+    "rollback": "opswright.skills.rollback:rollback",
+    "drift": "opswright.skills.drift:drift",
+    "retrain": "opswright.skills.retrain:retrain",
+    "leaderboard": "opswright.skills.leaderboard:leaderboard",
+    "gpus": "opswright.skills.gpus:gpus",
+}
+
+
+def load_registry() -> Registry:
+    """The built-in skills and those that installed packages bring."""
+    return Registry([*(load_skill(target) for target in BUILTIN.values()), *discover()])
