@@ -6,10 +6,12 @@ step that wants a dataset is refused when it is made.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,12 @@ from .errors import AskError, IntegrityError, did_you_mean
 from .files import canonical_json, files_below, sha256_file, sha256_json, sync_folder, write_atomically
 
 _PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".bin"}
+_PENDING = "0" * 64
 RefT = TypeVar("RefT", bound="ArtifactRef")
+
+
+class PendingArtifact(AskError):
+    """The reference stands for an artifact that an earlier step of the plan has yet to make."""
 
 
 class ArtifactRef(str):
@@ -41,6 +48,16 @@ class ArtifactRef(str):
     def digest(self) -> str:
         """The 64 hex digits."""
         return self.partition(":")[2]
+
+    @classmethod
+    def pending(cls) -> Self:
+        """The stand-in for an artifact that an earlier step will make; opening it raises PendingArtifact."""
+        return cls.of(_PENDING)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether this is a stand-in."""
+        return self.digest == _PENDING
 
     @property
     def short(self) -> str:
@@ -152,7 +169,7 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._verified: dict[str, tuple[tuple[str, int, int], ...]] = {}
+        self._verified: dict[str, tuple[tuple[str, int, int, int], ...]] = {}
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -171,10 +188,11 @@ class ArtifactStore:
         facts: Mapping[str, Any],
         parents: Sequence[ArtifactRef] = (),
     ) -> RefT:
-        """Take a folder's files as an artifact (moved when staged here, else copied) and give its reference.
+        """Take a folder's files as an artifact (linked when staged here, else copied) and give its reference.
 
-        The digest covers kind, files, facts and parents: what is saved twice is stored once. Weights must be
-        safetensors or an engine's own format; a pickle is refused by name (AskError).
+        The digest covers kind, files, facts and parents: what is saved twice is stored once, and what was
+        damaged since is put right. Weights must be safetensors or an engine's own format; a pickle is refused
+        by name (AskError), a file that changes meanwhile too (IntegrityError).
         """
         files = files_below(folder)
         if not files:
@@ -182,30 +200,31 @@ class ArtifactStore:
                 f"an artifact of kind {ref_type.kind} needs at least one file; {folder} holds none."
             )
         for name, path in files.items():
-            if path.suffix in _PICKLES:
-                raise AskError(
-                    f"{name} may hold a pickle, which runs code when loaded. Save weights as safetensors."
-                )
+            _refuse_pickle(name, path)
+        entries = {name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for name, p in files.items()}
         manifest = {
             "kind": ref_type.kind,
-            "files": {
-                name: {"sha256": sha256_file(p), "bytes": p.stat().st_size} for name, p in files.items()
-            },
+            "files": entries,
             "facts": dict(facts),
             "parents": sorted(parents),
         }
         ref = ref_type.of(sha256_json(manifest))
         final = self.folder(ref)
-        if final.exists():
+        if final.exists() and self._is_whole(ref):
             return ref
         with self.staging() as stage:
             target = stage / "artifact"
-            shutil.copytree(folder, target / "files", symlinks=False)
-            for path in files_below(target).values():
-                with path.open("rb+") as file:
-                    os.fsync(file.fileno())
+            staged_here = folder.resolve().is_relative_to((self.root / ".staging").resolve())
+            for name, path in files.items():
+                digest = _take_in(path, target / "files" / name, link=staged_here)
+                if digest != entries[name]["sha256"]:
+                    raise IntegrityError(
+                        f"{path} changed while it was saved. Save it when nothing writes to it."
+                    )
             write_atomically(target / "artifact.json", canonical_json(manifest))
             final.parent.mkdir(parents=True, exist_ok=True)
+            if final.exists():
+                final.rename(stage / "damaged")
             try:
                 target.rename(final)
             except OSError:
@@ -223,18 +242,15 @@ class ArtifactStore:
 
         Raises AskError when there is none, IntegrityError (naming the file) when one is cut, altered or gone.
         """
+        if ref.is_pending:
+            raise PendingArtifact(f"the {ref.kind} is made by an earlier step of the plan")
         folder = self.folder(ref)
         if not (folder / "artifact.json").is_file():
             raise AskError(f"no {ref.short} in {self.root}. `opswright artifacts` lists what is there.")
         data = (folder / "artifact.json").read_bytes()
-        try:
-            manifest = json.loads(data)
-        except json.JSONDecodeError as error:
-            raise IntegrityError(
-                f"{ref.short} was altered: artifact.json does not parse ({error})."
-            ) from error
-        if sha256_json(manifest) != ref.digest:
+        if hashlib.sha256(data).hexdigest() != ref.digest:
             raise IntegrityError(f"{ref.short} was altered: artifact.json does not match its digest.")
+        manifest = json.loads(data)
         self._verify_files(ref, folder / "files", manifest["files"])
         return Artifact(
             ref=parse_ref(ref),
@@ -244,11 +260,19 @@ class ArtifactStore:
             files=manifest["files"],
         )
 
+    def _is_whole(self, ref: ArtifactRef) -> bool:
+        try:
+            self.open(ref)
+        except (AskError, IntegrityError):
+            return False
+        return True
+
     def _verify_files(
         self, ref: ArtifactRef, folder: Path, expected: Mapping[str, Mapping[str, Any]]
     ) -> None:
         found = files_below(folder)
-        stamp = tuple((name, p.stat().st_size, p.stat().st_mtime_ns) for name, p in found.items())
+        stats = [(name, path.stat()) for name, path in found.items()]
+        stamp = tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats)
         if self._verified.get(ref) == stamp:
             return
         for name, entry in expected.items():
@@ -268,11 +292,17 @@ class ArtifactStore:
         self._verified[ref] = stamp
 
     def list(self, kind: str | None = None) -> list[tuple[ArtifactRef, dict[str, Any]]]:
-        """Every artifact (of a kind) with its manifest, newest first, without checking its files."""
+        """Every artifact (of a kind) with its manifest, newest first.
+
+        Its files are not checked, and one whose manifest does not parse is left out: the audit names it.
+        """
         rows = []
         for path in self.root.glob(f"{kind or '[a-z]*'}/*/artifact.json"):
-            ref = parse_ref(f"{path.parent.parent.name}:{path.parent.name}")
-            rows.append((path.stat().st_mtime_ns, ref, json.loads(path.read_bytes())))
+            try:
+                ref = parse_ref(f"{path.parent.parent.name}:{path.parent.name}")
+                rows.append((path.stat().st_mtime_ns, ref, json.loads(path.read_bytes())))
+            except (AskError, ValueError):
+                continue
         return [(ref, manifest) for _, ref, manifest in sorted(rows, key=lambda row: (-row[0], row[1]))]
 
     def resolve(self, text: str) -> ArtifactRef:
@@ -284,3 +314,35 @@ class ArtifactStore:
         if len(found) != 1:
             raise AskError(f"'{text}' matches {len(found)} artifacts; give at least 6 digits that name one.")
         return found[0]
+
+
+def _refuse_pickle(name: str, path: Path) -> None:
+    """AskError for a file that is a pickle by its name, its first bytes, or a pickle inside a zip."""
+    suspect = path.suffix.lower() in _PICKLES
+    if not suspect and path.suffix != ".safetensors":  # whose first bytes are a length, and may be any
+        with path.open("rb") as file:
+            start = file.read(4)
+        # protocols 2 to 5 open with their number; no opcode is zero
+        suspect = len(start) > 2 and start[0] == 0x80 and 2 <= start[1] <= 5 and start[2] != 0
+        if start == b"PK\x03\x04" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                suspect = any(Path(inner).suffix.lower() in _PICKLES for inner in archive.namelist())
+    if suspect:
+        raise AskError(f"{name} may hold a pickle, which runs code when loaded. Save weights as safetensors.")
+
+
+def _take_in(source: Path, target: Path, link: bool) -> str:
+    """Put a file into an artifact, flushed to disk, and give the SHA-256 of what was put there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not link:
+            raise OSError
+        os.link(source.resolve(), target)
+    except OSError:  # not every file system has links
+        shutil.copyfile(source, target)
+    handle = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return sha256_file(target)

@@ -12,15 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .artifacts import ArtifactStore
-from .errors import AskError, HeldError, did_you_mean
-from .machine import Machine
-from .settings import Settings
-from .workspace import Workspace
+from .errors import AskError, BudgetError, HeldError, did_you_mean
+
+if TYPE_CHECKING:  # pydantic-settings takes 0.1 s to import, and `--help` needs none of it
+    from .machine import Machine
+    from .settings import Settings
+    from .workspace import Workspace
 
 
 class Effect(StrEnum):
@@ -147,8 +149,6 @@ class StepContext:
 
     def check(self) -> None:
         """Raise HeldError when a person cancelled the step, BudgetError when its deadline has passed."""
-        from .errors import BudgetError
-
         if self.cancelled.is_set():
             raise HeldError(
                 f"step {self.step_id} was stopped by a person; `opswright resume {self.run_id}` goes on."

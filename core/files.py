@@ -17,13 +17,24 @@ _CHUNK_BYTES = 1 << 20
 def canonical_json(value: Any) -> bytes:
     """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
 
-    Raises AskError for what JSON cannot hold.
+    Raises AskError for what JSON cannot hold, or would not give back as it was (keys that are not text).
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        data = text.encode()
     except (TypeError, ValueError) as error:
         raise AskError(f"a record must be plain JSON without NaN or infinity: {error}") from error
-    return text.encode()
+    if not _has_text_keys(value):
+        raise AskError("a record must be plain JSON: every key of a mapping must be text.")
+    return data
+
+
+def _has_text_keys(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _has_text_keys(inner) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return all(_has_text_keys(inner) for inner in value)
+    return True
 
 
 def sha256_json(value: Any) -> str:
@@ -41,11 +52,17 @@ def sha256_file(path: Path) -> str:
 
 
 def files_below(folder: Path) -> dict[str, Path]:
-    """Every file below a folder by its POSIX path relative to it, sorted; links out of it are refused."""
+    """Every file below a folder by its POSIX path relative to it, sorted.
+
+    AskError for a link that leaves the folder, points to a folder or points nowhere: what lies behind those
+    could change without the folder's digest.
+    """
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise AskError(f"{path} is a link that leaves {folder}. Copy the file it points to instead.")
+        if path.is_symlink() and not path.is_file():
+            raise AskError(f"{path} is a link to no file. Put the files themselves there, or remove it.")
         if path.is_file():
             found[path.relative_to(folder).as_posix()] = path
     return found
@@ -73,7 +90,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any instant, sees the old bytes or the new, never parts."""
+    """Write a file so that a reader, or a crash at any instant, sees the old bytes or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:

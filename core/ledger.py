@@ -6,6 +6,7 @@ action it announces. What a chain proves and what it cannot is said in docs/guid
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import IntegrityError
 from .files import canonical_json, sha256_json, sync_folder
 
 GENESIS = "0" * 64
+_SEGMENTS = "[0-9][0-9][0-9][0-9][0-9][0-9].jsonl"
 _SEGMENT_BYTES = 64 << 20
 _TAIL_BYTES = 1 << 16
+_SCAN_BYTES = 1 << 16  # a search by number narrows down to this, then reads on line by line
 
 
 class Phase(StrEnum):
@@ -106,8 +109,9 @@ def environment_facts() -> dict[str, str]:
 class Ledger:
     """The record of one workspace. Any number of processes may append."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
         self.folder = folder
+        self.segment_bytes = segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self._head: tuple[Path, int, int, str] | None = None  # segment, its size, last seq, last hash
 
@@ -154,32 +158,35 @@ class Ledger:
             }
             digest = sha256_json(body)
             line = canonical_json({**body, "hash": digest}) + b"\n"
-            new = size == 0
-            descriptor = os.open(segment, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                _write_all(descriptor, line)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            if new:
+            _append_line(segment, size, line)
+            if size == 0:  # a new file: make its name last too
                 sync_folder(self.folder)
+                sync_folder(self.folder.parent)
             self._head = (segment, size + len(line), seq + 1, digest)
             return Record(**body, hash=digest)
 
     def records(self, after: int = 0) -> Iterator[Record]:
-        """Every record with a number above `after`, in order; IntegrityError at a line that does not parse."""
-        for segment in self.segments():
+        """Every record numbered above `after`, in order; IntegrityError at a line that does not parse."""
+        segments = self._segments_beyond(after)
+        for segment in segments:
             with segment.open("rb") as file:
-                for number, line in enumerate(file, 1):
+                offset = _offset_of(file, after)
+                file.seek(offset)
+                for line in file:
+                    where = f"{segment.name} byte {offset}"
                     if not line.endswith(b"\n"):
-                        return  # being written, or cut by a crash: the next append sets it aside
-                    record = _parse(line, f"{segment.name} line {number}")
+                        if segment == segments[-1]:
+                            return  # being written, or cut by a crash: the next append sets it aside
+                        raise _damage(where, "the line is cut")
+                    record = _parse(line, where)
+                    offset += len(line)
                     if record.seq > after:
                         yield record
 
     def get(self, seq: int) -> Record | None:
         """The record of that number."""
-        return next((r for r in self.records(after=seq - 1) if r.seq == seq), None)
+        record = next(self.records(after=seq - 1), None) if seq > 0 else None
+        return record if record is not None and record.seq == seq else None
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the last record; (0, 64 zeros) when there is none."""
@@ -189,38 +196,51 @@ class Ledger:
 
     def segments(self) -> list[Path]:
         """The ledger's files, oldest first."""
-        return sorted(self.folder.glob("*.jsonl"))
+        return sorted(self.folder.glob(_SEGMENTS))
 
     def verify(self) -> list[Fault]:
-        """What is wrong with numbers, chain and hashes, first fault first; empty when nothing is.
+        """What is wrong with numbers, chain and hashes, the first fault; empty when nothing is."""
+        return [item for item in self.walk() if isinstance(item, Fault)]
 
-        Only what follows from the lines themselves: a cut tail or a full rewrite is found by comparing the
-        head with one stored elsewhere (`core.audit`).
+    def walk(self) -> Iterator[Record | Fault]:
+        """Every record, each checked against its number, the one before it and its own hash.
+
+        Ends with a Fault at the first that is wrong: nothing behind it can be trusted. Only what follows from
+        the lines themselves: a cut tail or a full rewrite shows when the head is compared with one kept
+        elsewhere (`core.audit`).
         """
         seq, prev = 0, GENESIS
-        for segment in self.segments():
+        segments = self.segments()
+        for segment in segments:
             with segment.open("rb") as file:
                 for number, line in enumerate(file, 1):
+                    where = f"{segment.name} line {number}"
                     if not line.endswith(b"\n"):
+                        if segment != segments[-1]:
+                            yield Fault(seq + 1, f"record {seq + 1} is cut ({where})")
+                            return
                         break
                     try:
-                        record = _parse(line, f"{segment.name} line {number}")
+                        record = _parse(line, where)
                     except IntegrityError as error:
-                        return [Fault(seq + 1, str(error))]
-                    if record.seq != seq + 1:
-                        return [
-                            Fault(
-                                seq + 1, f"record {seq + 1} is missing or out of order (found {record.seq})"
-                            )
-                        ]
-                    if record.prev != prev:
-                        return [Fault(record.seq, f"record {record.seq} does not follow the one before it")]
-                    if sha256_json(record.unsigned()) != record.hash:
-                        return [
-                            Fault(record.seq, f"record {record.seq} was altered: its hash does not match")
-                        ]
+                        yield Fault(seq + 1, str(error))
+                        return
+                    if says := _wrong(record, line, seq + 1, prev):
+                        yield Fault(seq + 1, f"{says} ({where})")
+                        return
                     seq, prev = record.seq, record.hash
-        return []
+                    yield record
+
+    def _segments_beyond(self, after: int) -> list[Path]:
+        """The files that may hold records numbered above `after`."""
+        segments = self.segments()
+        while after > 0 and len(segments) > 1:
+            with segments[1].open("rb") as file:
+                first = file.readline()
+            if not first.endswith(b"\n") or _parse(first, f"{segments[1].name} line 1").seq > after + 1:
+                break
+            del segments[0]
+        return segments
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -243,7 +263,7 @@ class Ledger:
             head = self._head
         else:
             head = self._read_head(segments)
-        if head[1] > _SEGMENT_BYTES:
+        if head[1] > self.segment_bytes:
             return self.folder / f"{int(last.stem) + 1:06d}.jsonl", 0, head[2], head[3]
         return head
 
@@ -262,11 +282,55 @@ class Ledger:
 
 def _parse(line: bytes, where: str) -> Record:
     try:
-        return Record(**json.loads(line))
-    except (ValueError, TypeError) as error:
-        raise IntegrityError(
-            f"the ledger is damaged at {where}: {error}. Nothing was changed; see `opswright audit verify`."
-        ) from error
+        record = Record(**json.loads(line))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damage(where, str(error)) from error
+    digests = all(isinstance(d, str) and len(d) == 64 and d.isascii() for d in (record.prev, record.hash))
+    mappings = isinstance(record.artifacts, dict) and isinstance(record.detail, dict)
+    if not (type(record.seq) is int and isinstance(record.time, str) and digests and mappings):
+        raise _damage(where, "a field has the wrong type")
+    return record
+
+
+def _damage(where: str, says: str) -> IntegrityError:
+    return IntegrityError(
+        f"the ledger is damaged at {where}: {says}. Nothing was changed; see `opswright audit verify`."
+    )
+
+
+def _wrong(record: Record, line: bytes, seq: int, prev: str) -> str | None:
+    """What is wrong with a record that should have this number and follow this hash.
+
+    The hash is taken of the line's own bytes without its hash, so not even a doubled key or a space hides.
+    """
+    if record.seq != seq:
+        return f"record {seq} is missing or out of order (found {record.seq})"
+    if record.prev != prev:
+        return f"record {seq} does not follow the one before it"
+    unsigned = line[:-1].replace(b'"hash":"%s",' % record.hash.encode(), b"", 1)
+    if hashlib.sha256(unsigned).hexdigest() != record.hash:
+        return f"record {seq} was altered: its hash does not match"
+    return None
+
+
+def _offset_of(file: BinaryIO, after: int) -> int:
+    """Where a line starts that no record numbered above `after` lies before, found by halving."""
+    low, high = 0, os.fstat(file.fileno()).st_size
+    while after > 0 and high - low > _SCAN_BYTES:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline()
+        start = file.tell()
+        line = file.readline() if start < high else b""
+        try:
+            beyond = not line.endswith(b"\n") or _parse(line, "").seq > after
+        except IntegrityError:
+            break  # damaged: read on from here line by line, and meet it there
+        if beyond:
+            high = middle
+        else:
+            low = start
+    return low
 
 
 def _last_line(path: Path, size: int) -> bytes:
@@ -284,24 +348,32 @@ def _last_line(path: Path, size: int) -> bytes:
 
 def _set_torn_tail_aside(path: Path) -> None:
     """Move a last line without its newline (a crash in mid-write, never acknowledged) to a file beside."""
-    data_end = path.stat().st_size
+    size = path.stat().st_size
+    if size == 0:
+        return
     with path.open("rb+") as file:
-        if data_end == 0:
-            return
         file.seek(-1, os.SEEK_END)
         if file.read(1) == b"\n":
             return
-        back = data_end
         file.seek(0)
         keep = file.read().rfind(b"\n") + 1
         file.seek(keep)
-        torn = file.read()
-        path.with_suffix(f".torn-{back}").write_bytes(torn)
+        path.with_suffix(f".torn-{size}").write_bytes(file.read())
         file.truncate(keep)
         os.fsync(file.fileno())
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _append_line(path: Path, size: int, line: bytes) -> None:
+    """Add a line to a file of that size and flush it; a full disk leaves the file as it was."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        view = memoryview(line)
+        try:
+            while view:
+                view = view[os.write(descriptor, view) :]
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Which skills there are: the built-in ones, and those of packages with the entry point `opswright.skills`."""
+"""Which skills there are: the built-in ones, and what packages bring as entry point `opswright.skills`."""
 
 from __future__ import annotations
 

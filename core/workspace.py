@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .artifacts import ArtifactStore
 from .ledger import Ledger
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 
 class Workspace:

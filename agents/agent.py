@@ -1,0 +1,263 @@
+"""The agent: starts runs, resumes them, tells how they stand. What the command line and the console call."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..core.contract import Effect, Events, Silence
+from ..core.errors import AskError, HeldError, OpswrightError
+from ..core.ledger import Phase
+from ..core.plan import Plan
+from ..core.registry import Registry
+from ..core.workspace import Workspace
+from . import policy
+from .graph import Consent, RunState, build_graph
+from .nodes import AgentNodes
+from .planner import Ask, CompiledPlanner, PlanFilePlanner
+from .planner.slash import SlashPlanner
+from .record import RunRecord, error_detail
+from .steps import StepRunner
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+    from .planner import Planner
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run stands: `waiting` for approval, `done`, `denied`, `refused` or `failed`."""
+
+    run: str
+    status: str
+    exit_code: int
+    message: str
+    plan: Plan | None = None
+    verdict: str | None = None
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    costs: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as the command line's JSON shows it."""
+        return {
+            "run": self.run,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "plan": self.plan.id if self.plan else None,
+            "verdict": self.verdict,
+            "results": self.results,
+            "findings": self.findings,
+        }
+
+
+@dataclass
+class Agent:
+    """The agent of one workspace."""
+
+    workspace: Workspace
+    registry: Registry
+    events: Events = field(default_factory=Silence)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def propose(self, ask: Ask) -> Plan:
+        """The plan an ask leads to, with nothing recorded or run."""
+        return self._planners()[ask.kind].propose(ask)
+
+    def start(self, ask: Ask, upfront: Consent | None = None) -> RunOutcome:
+        """A new run, as far as it goes without asking: to its end, or to the wait for approval.
+
+        `upfront` is consent given together with the ask; it counts for its plan id and no other. A wrong ask
+        raises (AskError, IntegrityError) and leaves no run behind.
+        """
+        self.propose(ask)
+        run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        with self._held(run_id):
+            state = RunState(run=run_id, ask={"kind": ask.kind, "text": ask.text}, upfront=upfront)
+            self._mirror(run_id)
+            return self._carry_out(run_id, state, resumed=False)
+
+    def resume(self, run_id: str, consent: Consent | None = None) -> RunOutcome:
+        """Go on with a run where it stopped: after a crash or failure, or with a person's answer.
+
+        Raises AskError for an unknown run, HeldError while another process carries it out, or when the consent
+        is for another plan.
+        """
+        with self._held(run_id):
+            values, waiting, finished = self._look(run_id)
+            if not values:
+                raise AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
+            if finished:
+                return _outcome_of(run_id, values)
+            self._mirror(run_id)
+            if not waiting:
+                return self._carry_out(run_id, None, resumed=True)
+            plan = Plan.model_validate(values["plan"])
+            if consent is None:
+                return _waiting(run_id, values)
+            if consent["plan"] != plan.id:
+                raise HeldError(
+                    f"run {run_id} waits for approval of plan {plan.id[:12]}, not {consent['plan'][:12]}."
+                )
+            from langgraph.types import Command
+
+            return self._carry_out(run_id, Command(resume=consent), resumed=True)
+
+    def outcome(self, run_id: str) -> RunOutcome:
+        """How a run stands, changing nothing."""
+        values, waiting, finished = self._look(run_id)
+        if not values:
+            raise AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
+        if waiting:
+            return _waiting(run_id, values)
+        if finished:
+            return _outcome_of(run_id, values)
+        return RunOutcome(
+            run=run_id,
+            status="running" if self.is_held(run_id) else "stopped",
+            exit_code=1,
+            message=f"{len(values.get('results', {}))} steps done",
+            plan=Plan.model_validate(values["plan"]) if "plan" in values else None,
+            results=values.get("results", {}),
+        )
+
+    def consent(self, plan: str, *, how: str, approved: bool = True, why: str = "") -> Consent:
+        """The actor's answer to a plan; HeldError when the role may not give it."""
+        settings = self.workspace.settings
+        if approved and not policy.ALLOWED[settings.role] - {Effect.READS}:
+            raise HeldError(f"role '{settings.role}' may not approve plans.")
+        return Consent(
+            approved=approved, plan=plan, by=settings.actor, role=str(settings.role), how=how, why=why
+        )
+
+    def is_held(self, run_id: str) -> bool:
+        """Whether some process is carrying the run out right now."""
+        from filelock import FileLock, Timeout
+
+        path = self.workspace.run_folder(run_id) / "lock"
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _carry_out(self, run_id: str, start: Any, *, resumed: bool) -> RunOutcome:
+        record = RunRecord(self.workspace, run_id, resumed=resumed)
+        runner = StepRunner(self.workspace, self.registry, record, self.events, self.cancelled)
+        nodes = AgentNodes(self.workspace, self.registry, self._planners(), record, runner)
+        with self._checkpointer() as saver:
+            graph = build_graph(nodes, saver)
+            config = _config(run_id)
+            try:
+                graph.invoke(start, config, durability="sync")
+            except BaseException as error:
+                values = graph.get_state(config).values
+                plan = Plan.model_validate(values["plan"]) if "plan" in values else None
+                record.ended(plan, Phase.FAILED, {"status": "failed", **error_detail(error)})
+                if not isinstance(error, OpswrightError):
+                    raise
+                return RunOutcome(
+                    run=run_id,
+                    status="failed",
+                    exit_code=error.exit_code,
+                    message=str(error),
+                    plan=plan,
+                    results=values.get("results", {}),
+                    findings=values.get("findings", []),
+                )
+            state = graph.get_state(config)
+        return _waiting(run_id, state.values) if state.next else _outcome_of(run_id, state.values)
+
+    def _look(self, run_id: str) -> tuple[dict[str, Any], bool, bool]:
+        """A run's state, whether it waits for a person, and whether it is finished."""
+        if not self.workspace.checkpoints.exists():
+            return {}, False, False
+        with self._checkpointer() as saver:
+            record = RunRecord(self.workspace, run_id, resumed=False)
+            runner = StepRunner(self.workspace, self.registry, record)
+            nodes = AgentNodes(self.workspace, self.registry, {}, record, runner)
+            state = build_graph(nodes, saver).get_state(_config(run_id))
+        values = dict(state.values)
+        waiting = any(task.interrupts for task in state.tasks)
+        return values, waiting, bool(values) and not state.next and "outcome" in values
+
+    def _planners(self) -> dict[str, Planner]:
+        return {
+            "plan_file": PlanFilePlanner(self.registry),
+            "compiled_plan": CompiledPlanner(self.registry),
+            "slash": SlashPlanner(self.registry, self.workspace.artifacts),
+        }
+
+    @contextmanager
+    def _checkpointer(self) -> Iterator[Any]:
+        import sqlite3
+
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        connection = sqlite3.connect(self.workspace.checkpoints, check_same_thread=False, timeout=60)
+        try:
+            yield SqliteSaver(connection)
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _held(self, run_id: str) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        folder = self.workspace.run_folder(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise HeldError(
+                f"run {run_id} is being carried out by another process; wait or stop that one."
+            ) from error
+
+    def _mirror(self, run_id: str) -> None:
+        """Have MLflow follow the ledger, in a process of its own: a run never waits for it."""
+        if self.workspace.settings.mlflow.mirror == "background":
+            from ..core.mirror import start_background
+
+            start_background(self.workspace, run_id)
+
+
+def _config(run_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": run_id}, "recursion_limit": 10_000}
+
+
+def _waiting(run_id: str, values: dict[str, Any]) -> RunOutcome:
+    plan = Plan.model_validate(values["plan"])
+    return RunOutcome(
+        run=run_id,
+        status="waiting",
+        exit_code=HeldError.exit_code,
+        message=f"plan {plan.id[:12]} waits for approval; it {plan.effect.in_words}",
+        plan=plan,
+        findings=values.get("findings", []),
+        costs=values.get("costs", {}),
+    )
+
+
+def _outcome_of(run_id: str, values: dict[str, Any]) -> RunOutcome:
+    outcome = values["outcome"]
+    return RunOutcome(
+        run=run_id,
+        status=outcome["status"],
+        exit_code=outcome["exit_code"],
+        message=outcome["message"],
+        plan=Plan.model_validate(values["plan"]),
+        verdict=outcome["verdict"],
+        results=values.get("results", {}),
+        findings=values.get("findings", []),
+        costs=values.get("costs", {}),
+    )

@@ -1,0 +1,122 @@
+"""Slash commands: `/curate source=raw/ near_duplicate_jaccard=0.8`, exact and typed, with completion."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from ...core.artifacts import REF_TYPES, ArtifactStore
+from ...core.contract import Skill
+from ...core.errors import AskError, did_you_mean
+from ...core.plan import Plan, compile_plan
+from ...core.plan_file import single_step
+from ...core.registry import Registry
+from . import Ask
+
+
+@dataclass(frozen=True)
+class SlashPlanner:
+    """One command becomes a plan of one step."""
+
+    registry: Registry
+    artifacts: ArtifactStore
+
+    def propose(self, ask: Ask) -> Plan:
+        """The plan of the command; AskError names what is wrong with it."""
+        skill, arguments = self.parse(ask.text)
+        skill.parse(arguments)  # for the sharper error; the compiler checks again
+        return compile_plan(single_step(skill.name, arguments, goal=ask.text.strip()), self.registry)
+
+    def parse(self, text: str) -> tuple[Skill[Any, Any], dict[str, Any]]:
+        """The skill and arguments a command names."""
+        try:
+            words = shlex.split(text.strip())
+        except ValueError as error:
+            raise AskError(
+                f"cannot read {text.strip()!r}: {error}. Quote values that hold spaces."
+            ) from error
+        if not words or not words[0].startswith("/") or words[0] == "/":
+            raise AskError(f"a command starts with '/' and a skill's name, found {text.strip()[:40]!r}.")
+        skill = self.registry.get(words[0][1:])
+        arguments: dict[str, Any] = {}
+        for word in words[1:]:
+            name, equals, value = word.partition("=")
+            known = skill.request.model_fields
+            if not equals:
+                raise AskError(f"/{skill.name}: '{word}' is not name=value (it takes: {', '.join(known)}).")
+            if name not in known:
+                raise AskError(
+                    f"/{skill.name}: unknown argument '{name}' (it takes: {', '.join(known)})."
+                    + did_you_mean(name, known)
+                )
+            if name in arguments:
+                raise AskError(f"/{skill.name}: '{name}' is given twice.")
+            arguments[name] = parse_value(skill.request, name, value, self.artifacts)
+        return skill, arguments
+
+    def complete(self, text: str) -> list[str]:
+        """What could stand where the command ends: skills, then argument names, then values."""
+        head, _, last = text.rpartition(" ")
+        if not head:
+            return sorted(f"/{skill.name}" for skill in self.registry if f"/{skill.name}".startswith(last))
+        name = head.split()[0].lstrip("/")
+        if name not in self.registry:
+            return []
+        fields = self.registry.get(name).request.model_fields
+        argument, equals, start = last.partition("=")
+        if not equals:
+            used = {word.partition("=")[0] for word in head.split()[1:]}
+            return [f"{field}=" for field in fields if field.startswith(argument) and field not in used]
+        if argument not in fields:
+            return []
+        values = value_choices(fields[argument].annotation, self.artifacts)
+        return [f"{argument}={value}" for value in values if value.startswith(start)]
+
+
+def parse_value(request: type[BaseModel], name: str, text: str, artifacts: ArtifactStore) -> Any:
+    """What a command's text means for a request's field: YAML, a comma list or a shortened reference."""
+    import yaml
+
+    options = list(_options(request.model_fields[name].annotation))
+    kind = text.partition(":")[0]
+    if kind in REF_TYPES and any(getattr(option, "kind", None) == kind for option in options):
+        return artifacts.resolve(text)
+    if str in options or any(isinstance(option, type) and issubclass(option, Path) for option in options):
+        return text
+    if any(get_origin(option) in (tuple, list) for option in options) and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if any(get_origin(option) is Literal for option in options) and text in value_choices(
+        request.model_fields[name].annotation, artifacts
+    ):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise AskError(f"cannot read the value of '{name}': {error}") from error
+
+
+def value_choices(annotation: Any, artifacts: ArtifactStore) -> list[str]:
+    """Values that would fit an annotation: literals, true and false, artifacts of the kind."""
+    choices: list[str] = []
+    for option in _options(annotation):
+        if get_origin(option) is Literal:
+            choices += [str(value) for value in get_args(option)]
+        elif option is bool:
+            choices += ["true", "false"]
+        elif getattr(option, "kind", None) in REF_TYPES:
+            choices += [ref.short for ref, _ in artifacts.list(option.kind)]
+    return choices
+
+
+def _options(annotation: Any) -> list[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _options(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [inner for option in get_args(annotation) for inner in _options(option)]
+    return [annotation]

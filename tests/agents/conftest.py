@@ -1,0 +1,154 @@
+"""A few small skills with real effects, and an agent that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from opswright.agents.agent import Agent
+from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
+from opswright.core.gate import Check, Decision, Verdict
+from opswright.core.machine import Machine
+from opswright.core.registry import Registry
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+
+
+class CollectRequest(Request):
+    source: InputPath
+    least_rows: Annotated[int, Field(ge=0)] = 1
+
+
+class CollectResult(Result):
+    dataset: DatasetRef
+    rows: int
+
+
+@skill(effect=Effect.WRITES, says="Collect the lines of a file.")
+def collect(ask: CollectRequest, ctx: StepContext) -> CollectResult:
+    lines = ask.source.read_text().splitlines()
+    with ctx.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text("\n".join(lines))
+        ref = ctx.artifacts.save(DatasetRef, folder, {"rows": len(lines)})
+    ctx.metric("rows", len(lines))
+    return CollectResult(dataset=ref, rows=len(lines))
+
+
+class TrainRequest(Request):
+    data: DatasetRef
+    steps: int = 3
+
+
+class TrainResult(Result):
+    checkpoint: CheckpointRef
+
+
+@skill(
+    effect=Effect.WRITES,
+    says="Count the rows and call it a model.",
+    estimate=lambda ask, machine, workspace: Cost(minutes=ask.steps, gpu_hours=0, usd=0),
+)
+def train(ask: TrainRequest, ctx: StepContext) -> TrainResult:
+    data = ctx.artifacts.open(ask.data)
+    for done in range(ask.steps):
+        ctx.progress(done + 1, ask.steps, "steps")
+    with ctx.artifacts.staging() as folder:
+        (folder / "config.json").write_text(f'{{"rows": {data.facts["rows"]}}}')
+        ref = ctx.artifacts.save(CheckpointRef, folder, {"steps": ask.steps}, [ask.data])
+    return TrainResult(checkpoint=ref)
+
+
+class JudgeRequest(Request):
+    model: CheckpointRef
+    decision: Decision = Decision.GO
+
+
+class JudgeResult(Result):
+    verdict: Verdict
+
+
+@skill(effect=Effect.READS, says="Say what it was told to say.")
+def judge(ask: JudgeRequest, ctx: StepContext) -> JudgeResult:
+    return JudgeResult(verdict=Verdict.of([Check(name="told", decision=ask.decision)]))
+
+
+class PublishRequest(Request):
+    model: CheckpointRef
+    board: Path
+
+
+class PublishResult(Result):
+    line: str
+
+
+def _board_is_there(ask: PublishRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    if ask.board.parent.is_dir():
+        return [Finding(level="ok", says="the board's folder is there")]
+    return [Finding(level="stop", says=f"no folder {ask.board.parent}", fix="Make it.")]
+
+
+@skill(
+    effect=Effect.SERVES,
+    says="Put a line on a board, once for each idempotency key.",
+    preflight=_board_is_there,
+)
+def publish(ask: PublishRequest, ctx: StepContext) -> PublishResult:
+    board = ask.board
+    lines = board.read_text().splitlines() if board.exists() else []
+    line = f"{ctx.idempotency_key} {ask.model.short}"
+    if line not in lines:
+        with board.open("a") as file:
+            file.write(line + "\n")
+    return PublishResult(line=line)
+
+
+class BreakRequest(Request):
+    model: CheckpointRef
+    unless: Path
+
+
+class BreakResult(Result):
+    ok: bool
+
+
+@skill(effect=Effect.WRITES, says="Fail until a file is there.", reusable=False)
+def fragile(ask: BreakRequest, ctx: StepContext) -> BreakResult:
+    if not ask.unless.exists():
+        raise RuntimeError("the disk said no")
+    return BreakResult(ok=True)
+
+
+SKILLS = (collect, train, judge, publish, fragile)
+
+PLAN = """\
+goal: Put a small model on the board
+steps:
+  data: {skill: collect, with: {source: lines.txt}}
+  model: {skill: train, with: {data: "${data.dataset}"}}
+  verdict: {skill: judge, with: {model: "${model.checkpoint}", decision: GO}}
+  live: {skill: publish, with: {model: "${model.checkpoint}", board: board.txt}}
+"""
+
+AgentFactory = Callable[..., Agent]
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    (tmp_path / "lines.txt").write_text("one\ntwo\nthree\n")
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN)
+    return path
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> AgentFactory:
+    def make(**settings: object) -> Agent:
+        chosen = {"home": tmp_path / "ws", "actor": "ada", "mlflow": {"mirror": "off"}, **settings}
+        return Agent(Workspace(load_settings(**chosen)), Registry(SKILLS))
+
+    return make
