@@ -13,7 +13,7 @@ import shutil
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -270,7 +270,10 @@ class ArtifactStore:
     def _verify_files(
         self, ref: ArtifactRef, folder: Path, expected: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        found = files_below(folder)
+        try:
+            found = files_below(folder)
+        except AskError as error:
+            raise IntegrityError(f"{ref.short} was altered: {error}") from error
         stats = [(name, path.stat()) for name, path in found.items()]
         stamp = tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats)
         if self._verified.get(ref) == stamp:
@@ -334,11 +337,10 @@ def _refuse_pickle(name: str, path: Path) -> None:
 def _take_in(source: Path, target: Path, link: bool) -> str:
     """Put a file into an artifact, flushed to disk, and give the SHA-256 of what was put there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if not link:
-            raise OSError
-        os.link(source.resolve(), target)
-    except OSError:  # not every file system has links
+    if link:
+        with suppress(OSError):  # not every file system has links
+            os.link(source.resolve(), target)
+    if not target.exists():
         shutil.copyfile(source, target)
     handle = os.open(target, os.O_RDONLY)
     try:
