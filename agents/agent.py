@@ -21,7 +21,7 @@ from .graph import Consent, RunState, build_graph
 from .nodes import AgentNodes
 from .planner import Ask, CompiledPlanner, PlanFilePlanner
 from .planner.slash import SlashPlanner
-from .record import RunRecord, error_detail
+from .record import RunRecord, error_detail, load_plan
 from .steps import StepRunner
 
 if TYPE_CHECKING:
@@ -87,21 +87,21 @@ class Agent:
     def resume(self, run_id: str, consent: Consent | None = None) -> RunOutcome:
         """Go on with a run where it stopped: after a crash or failure, or with a person's answer.
 
-        Raises AskError for an unknown run, HeldError while another process carries it out, or when the consent
-        is for another plan.
+        Raises AskError for an unknown run, HeldError while another process carries it out or when the
+        consent is for another plan.
         """
         with self._held(run_id):
             values, waiting, finished = self._look(run_id)
             if not values:
                 raise AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
             if finished:
-                return _outcome_of(run_id, values)
+                return self._ended(run_id, values)
             self._mirror(run_id)
             if not waiting:
                 return self._carry_out(run_id, None, resumed=True)
-            plan = Plan.model_validate(values["plan"])
+            plan = load_plan(self.workspace, values["plan"])
             if consent is None:
-                return _waiting(run_id, values)
+                return self._waiting(run_id, values)
             if consent["plan"] != plan.id:
                 raise HeldError(
                     f"run {run_id} waits for approval of plan {plan.id[:12]}, not {consent['plan'][:12]}."
@@ -116,15 +116,15 @@ class Agent:
         if not values:
             raise AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
         if waiting:
-            return _waiting(run_id, values)
+            return self._waiting(run_id, values)
         if finished:
-            return _outcome_of(run_id, values)
+            return self._ended(run_id, values)
         return RunOutcome(
             run=run_id,
             status="running" if self.is_held(run_id) else "stopped",
             exit_code=1,
             message=f"{len(values.get('results', {}))} steps done",
-            plan=Plan.model_validate(values["plan"]) if "plan" in values else None,
+            plan=load_plan(self.workspace, values["plan"]) if "plan" in values else None,
             results=values.get("results", {}),
         )
 
@@ -161,7 +161,7 @@ class Agent:
                 graph.invoke(start, config, durability="sync")
             except BaseException as error:
                 values = graph.get_state(config).values
-                plan = Plan.model_validate(values["plan"]) if "plan" in values else None
+                plan = load_plan(self.workspace, values["plan"]) if "plan" in values else None
                 record.ended(plan, Phase.FAILED, {"status": "failed", **error_detail(error)})
                 if not isinstance(error, OpswrightError):
                     raise
@@ -175,7 +175,7 @@ class Agent:
                     findings=values.get("findings", []),
                 )
             state = graph.get_state(config)
-        return _waiting(run_id, state.values) if state.next else _outcome_of(run_id, state.values)
+        return self._waiting(run_id, state.values) if state.next else self._ended(run_id, state.values)
 
     def _look(self, run_id: str) -> tuple[dict[str, Any], bool, bool]:
         """A run's state, whether it waits for a person, and whether it is finished."""
@@ -189,6 +189,32 @@ class Agent:
         values = dict(state.values)
         waiting = any(task.interrupts for task in state.tasks)
         return values, waiting, bool(values) and not state.next and "outcome" in values
+
+    def _waiting(self, run_id: str, values: dict[str, Any]) -> RunOutcome:
+        plan = load_plan(self.workspace, values["plan"])
+        return RunOutcome(
+            run=run_id,
+            status="waiting",
+            exit_code=HeldError.exit_code,
+            message=f"plan {plan.id[:12]} waits for approval; it {plan.effect.in_words}",
+            plan=plan,
+            findings=values.get("findings", []),
+            costs=values.get("costs", {}),
+        )
+
+    def _ended(self, run_id: str, values: dict[str, Any]) -> RunOutcome:
+        outcome = values["outcome"]
+        return RunOutcome(
+            run=run_id,
+            status=outcome["status"],
+            exit_code=outcome["exit_code"],
+            message=outcome["message"],
+            plan=load_plan(self.workspace, values["plan"]),
+            verdict=outcome["verdict"],
+            results=values.get("results", {}),
+            findings=values.get("findings", []),
+            costs=values.get("costs", {}),
+        )
 
     def _planners(self) -> dict[str, Planner]:
         return {
@@ -233,31 +259,3 @@ class Agent:
 
 def _config(run_id: str) -> RunnableConfig:
     return {"configurable": {"thread_id": run_id}, "recursion_limit": 10_000}
-
-
-def _waiting(run_id: str, values: dict[str, Any]) -> RunOutcome:
-    plan = Plan.model_validate(values["plan"])
-    return RunOutcome(
-        run=run_id,
-        status="waiting",
-        exit_code=HeldError.exit_code,
-        message=f"plan {plan.id[:12]} waits for approval; it {plan.effect.in_words}",
-        plan=plan,
-        findings=values.get("findings", []),
-        costs=values.get("costs", {}),
-    )
-
-
-def _outcome_of(run_id: str, values: dict[str, Any]) -> RunOutcome:
-    outcome = values["outcome"]
-    return RunOutcome(
-        run=run_id,
-        status=outcome["status"],
-        exit_code=outcome["exit_code"],
-        message=outcome["message"],
-        plan=Plan.model_validate(values["plan"]),
-        verdict=outcome["verdict"],
-        results=values.get("results", {}),
-        findings=values.get("findings", []),
-        costs=values.get("costs", {}),
-    )

@@ -27,7 +27,8 @@ class RunState(TypedDict, total=False):
     run: str
     ask: dict[str, str]  # kind, text
     upfront: Consent | None  # consent given together with the ask, for one plan id
-    plan: dict[str, Any]  # the compiled plan
+    plan: str  # the compiled plan's id; its text is in the workspace
+    steps_left: int
     findings: list[dict[str, Any]]
     costs: dict[str, Any]
     refusal: dict[str, Any] | None  # why the plan may not run: message, exit_code
@@ -98,8 +99,7 @@ def after_act(state: RunState) -> str:
     """On with the next step, until all are done or a gate says no."""
     if state.get("verdict") not in (None, "GO"):
         return "report"
-    done = len(state["results"])
-    return "act" if done < len(state["plan"]["steps"]) else "report"
+    return "act" if state["steps_left"] else "report"
 
 
 def _plain(node: Callable[[RunState], dict[str, Any]]) -> Any:

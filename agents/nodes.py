@@ -17,7 +17,7 @@ from . import policy
 from .graph import Consent, RunState
 from .planner import Ask, Planner
 from .preflight import preflight
-from .record import RunRecord
+from .record import RunRecord, load_plan
 from .steps import StepRunner
 
 EXIT_BY_DECISION = {Decision.GO: 0, Decision.NO_GO: 3, Decision.INCONCLUSIVE: 4}
@@ -35,6 +35,7 @@ class AgentNodes:
     planners: Mapping[str, Planner]
     record: RunRecord
     runner: StepRunner
+    _read: Plan | None = None
 
     def listen(self, state: RunState) -> dict[str, Any]:
         """Take the ask; AskError for a kind nobody plans."""
@@ -48,11 +49,11 @@ class AgentNodes:
         ask = state["ask"]
         plan = self.planners[ask["kind"]].propose(Ask(kind=ask["kind"], text=ask["text"]))  # type: ignore[arg-type]
         self.record.proposed(plan, source=ask["text"])
-        return {"plan": plan.model_dump(mode="json")}
+        return {"plan": plan.id, "steps_left": len(plan.steps)}
 
     def preflight(self, state: RunState) -> dict[str, Any]:
         """Find what could stop the plan; a finding that does becomes the refusal."""
-        plan = Plan.model_validate(state["plan"])
+        plan = self._plan(state)
         found = preflight(plan, self.registry, self.workspace)
         refusal: dict[str, Any] | None = None
         if policy.refusals(plan, self.workspace.settings.role):
@@ -69,7 +70,7 @@ class AgentNodes:
 
     def approve(self, state: RunState) -> dict[str, Any]:
         """Consent for exactly this plan: given with the ask, not needed, or waited for."""
-        plan = Plan.model_validate(state["plan"])
+        plan = self._plan(state)
         settings = self.workspace.settings
         if not policy.needs_approval(plan):
             return {"consent": _consent(True, plan.id, settings.actor, str(settings.role), "reads only")}
@@ -83,7 +84,7 @@ class AgentNodes:
 
     def act(self, state: RunState) -> dict[str, Any]:
         """Carry out the next step and note its result, and a gate's decision."""
-        plan = Plan.model_validate(state["plan"])
+        plan = self._plan(state)
         consent = state["consent"]
         if consent is not None and policy.needs_approval(plan):
             self._record_consent(plan, consent)
@@ -95,20 +96,27 @@ class AgentNodes:
         results[step.id] = result
         return {
             "results": results,
+            "steps_left": len(plan.steps) - len(results),
             "spent_s": state["spent_s"] + time.monotonic() - started,
             "verdict": result["verdict"]["decision"] if "verdict" in result else state["verdict"],
         }
 
     def report(self, state: RunState) -> dict[str, Any]:
         """How the run ended, said and recorded."""
-        plan = Plan.model_validate(state["plan"])
-        outcome = _outcome(state)
+        plan = self._plan(state)
+        outcome = _outcome(state, plan)
         consent = state.get("consent")
         if consent is not None and not consent["approved"]:
             self._record_consent(plan, consent)
         phase = Phase.FAILED if outcome["status"] in ("refused", "denied") else Phase.DONE
         self.record.ended(plan, phase, {**outcome, "seconds": round(state["spent_s"], 3)})
         return {"outcome": outcome}
+
+    def _plan(self, state: RunState) -> Plan:
+        """The run's plan, read once and checked against its id."""
+        if self._read is None or self._read.id != state["plan"]:
+            self._read = load_plan(self.workspace, state["plan"])
+        return self._read
 
     def _record_consent(self, plan: Plan, consent: Consent) -> None:
         phase = Phase.APPROVED if consent["approved"] else Phase.DENIED
@@ -121,7 +129,7 @@ def _consent(approved: bool, plan: str, by: str, role: str, how: str, why: str =
     return Consent(approved=approved, plan=plan, by=by, role=role, how=how, why=why)
 
 
-def _outcome(state: RunState) -> dict[str, Any]:
+def _outcome(state: RunState, plan: Plan) -> dict[str, Any]:
     if refusal := state.get("refusal"):
         return {"status": "refused", "verdict": None, **refusal}
     consent = state["consent"]
@@ -131,7 +139,7 @@ def _outcome(state: RunState) -> dict[str, Any]:
     verdict = state["verdict"]
     if verdict is None:
         return {"status": "done", "verdict": None, "message": "every step is done", "exit_code": 0}
-    skipped = [s["id"] for s in state["plan"]["steps"][len(state["results"]) :]]
+    skipped = [step.id for step in plan.steps[len(state["results"]) :]]
     message = f"the gate says {verdict}" + (f"; not run: {', '.join(skipped)}" if skipped else "")
     return {
         "status": "done",

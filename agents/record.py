@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from ..core.contract import Effect
-from ..core.errors import OpswrightError
+from ..core.errors import IntegrityError, OpswrightError
 from ..core.files import write_atomically
 from ..core.ledger import Phase, Record
 from ..core.plan import Plan, StepCall
@@ -114,6 +115,21 @@ class RunRecord:
         record = self.workspace.ledger.append(phase, run=self.run_id, **fields)
         self._remember(record)
         return record
+
+
+def load_plan(workspace: Workspace, plan_id: str) -> Plan:
+    """A recorded plan; IntegrityError when the file is gone or no longer hashes to its id."""
+    path = workspace.plans / f"{plan_id}.json"
+    if not path.exists():
+        raise IntegrityError(
+            f"the recorded plan {plan_id[:12]} is gone from {path.parent}. Restore it to go on."
+        )
+    plan = Plan.from_document(json.loads(path.read_bytes()))
+    if plan.id != plan_id:
+        raise IntegrityError(
+            f"{path} holds plan {plan.id[:12]}, recorded was {plan_id[:12]}. Restore it to go on."
+        )
+    return plan
 
 
 def error_detail(error: BaseException) -> dict[str, Any]:

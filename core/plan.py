@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -60,7 +61,7 @@ class Plan(_Frozen):
     inputs: dict[str, str]
     steps: tuple[StepCall, ...]
 
-    @property
+    @cached_property
     def id(self) -> str:
         """64 hex digits."""
         return sha256_json(self.model_dump(mode="json"))

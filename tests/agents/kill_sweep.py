@@ -1,0 +1,146 @@
+"""Kills a run of small skills with SIGKILL at many instants, resumes each, and prints what came of it.
+
+Run as `python kill_sweep.py FOLDER POINTS`. Forks from one warm process, so that a point costs a run and not
+an import. An instant is the n-th Python call inside Opswright or the checkpointer, counted in all threads.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+from opswright.agents.agent import Agent
+from opswright.agents.planner import Ask
+from opswright.agents.runs import list_runs
+from opswright.core.registry import Registry
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+
+
+def small_skills() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("small_skills", Path(__file__).with_name("conftest.py"))
+    if spec is None or spec.loader is None:
+        raise RuntimeError("conftest.py is not beside this file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["small_skills"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_agent(skills: ModuleType) -> Agent:
+    settings = load_settings(home=Path("ws"), actor="ada", mlflow={"mirror": "off"})
+    return Agent(Workspace(settings), Registry(skills.SKILLS))
+
+
+class Killer:
+    """Counts calls into the watched code and, at the chosen one, ends the process as `kill -9` does."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at, self.count = at, 0
+        roots = (Path(sys.modules["opswright"].__file__ or "").parent,)
+        self._watched = (
+            *(f"{root}/{room}" for root in roots for room in ("core", "agents")),
+            "langgraph/checkpoint",
+        )
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and any(part in frame.f_code.co_filename for part in self._watched):
+            self.count += 1
+            if self.count == self.at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_once(skills: ModuleType, killer: Killer) -> None:
+    one = make_agent(skills)
+    ask = Ask("plan_file", "plan.yaml")
+    consent = one.consent(one.propose(ask).id, how="test")
+    threading.setprofile(killer)
+    sys.setprofile(killer)
+    try:
+        one.start(ask, upfront=consent)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+def in_child(folder: Path, work: Any) -> int:
+    """The wait status of `work` done in a forked child that has `folder` as its current one."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.chdir(folder)
+            work()
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitpid(pid, 0)[1]
+
+
+def prepare(folder: Path, skills: ModuleType) -> None:
+    folder.mkdir(parents=True)
+    (folder / "lines.txt").write_text("one\ntwo\nthree\n")
+    (folder / "plan.yaml").write_text(skills.PLAN)
+
+
+def finish(skills: ModuleType) -> None:
+    """Resume the run, or start it when it was killed before its first record."""
+    one = make_agent(skills)
+    runs = list_runs(one)
+    if runs:
+        outcome = one.resume(runs[0].run)
+    else:
+        ask = Ask("plan_file", "plan.yaml")
+        outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
+    state = {
+        "status": outcome.status,
+        "results": {k: v for k, v in outcome.results.items() if k != "live"},
+        "board": len(Path("board.txt").read_text().splitlines()),
+        "faults": [fault.says for fault in one.workspace.ledger.verify()],
+        "runs": len(list_runs(one)),
+        "ends": [r.phase for r in one.workspace.ledger.records() if r.step is None][-1],
+        "done": sorted(
+            r.step for r in one.workspace.ledger.records() if r.step and r.phase in ("done", "reused")
+        ),
+    }
+    Path("state.json").write_text(json.dumps(state))
+
+
+def main(root: Path, points: int) -> None:
+    skills = small_skills()
+    counter = Killer(None)
+
+    def count() -> None:
+        run_once(skills, counter)
+        Path("calls").write_text(str(counter.count))
+
+    prepare(root / "whole", skills)
+    if in_child(root / "whole", count) != 0:
+        raise SystemExit("the uninterrupted run failed")
+    in_child(root / "whole", lambda: finish(skills))
+    calls = int((root / "whole" / "calls").read_text())
+    for index in range(points):
+        at = 1 + index * (calls - 1) // points
+        folder = root / f"killed-{at:06d}"
+        prepare(folder, skills)
+        status = in_child(folder, lambda at=at: run_once(skills, Killer(at)))  # type: ignore[misc]
+        ended = in_child(folder, lambda: finish(skills))
+        state = json.loads((folder / "state.json").read_text()) if ended == 0 else None
+        print(json.dumps({"at": at, "of": calls, "killed": os.WIFSIGNALED(status), "state": state}))
+    print(json.dumps({"whole": json.loads((root / "whole" / "state.json").read_text())}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,143 @@
+"""The command line: stdout is for results, stderr for progress and logs; exit codes are a contract."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..core.errors import AskError, OpswrightError, from_os_error
+from ..core.registry import Registry
+from .audit_commands import audit_app
+from .machine_commands import add_machine_commands
+from .run_commands import add_run_commands
+from .session import Session, error_document
+from .skill_commands import make_command
+
+HELP = """Operate the life of a language model, from curated data to a watched endpoint.
+
+Examples:
+  opswright demo                                 the whole loop on real data, in minutes, on a laptop
+  opswright run examples/support_router/v1.yaml  carry out a plan after showing it and asking
+  opswright evaluate --help                      one skill as a command
+  opswright audit verify                         check the record of everything that was done
+
+Exit codes: 0 done or GO, 1 failed, 2 wrong command or plan, 3 NO_GO, 4 INCONCLUSIVE, 5 approval needed or
+denied, 6 budget reached, 7 integrity, 130 interrupted.
+"""
+
+
+def build_app(registry: Registry) -> typer.Typer:
+    """The application with a command for each skill of the registry."""
+    app = typer.Typer(
+        help=HELP,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=True,
+    )
+
+    @app.callback()
+    def root(
+        context: typer.Context,
+        home: Annotated[
+            Path | None, typer.Option(envvar="OPSWRIGHT_HOME", help="The workspace. [default: .opswright]")
+        ] = None,
+        actor: Annotated[
+            str | None, typer.Option(help="Who acts, as records name them. [default: you]")
+        ] = None,
+        role: Annotated[
+            str | None, typer.Option(help="viewer, operator or releaser. [default: releaser]")
+        ] = None,
+        version: Annotated[
+            bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        context.obj = Session(registry, home, actor, role)
+
+    add_run_commands(app)
+    app.add_typer(audit_app, name="audit")
+    add_machine_commands(app)
+    for skill in registry:
+        command = make_command(skill, _caller())
+        app.command(skill.name, short_help=skill.says, rich_help_panel="Skills")(command)
+    return app
+
+
+def _caller() -> Any:
+    def call(skill: Any, values: dict[str, str], as_json: bool, yes: bool) -> None:
+        import click
+
+        session: Session = click.get_current_context().obj
+        session.call_skill(skill, values, as_json, yes)
+
+    return call
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"opswright {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    argv = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(argv))
+
+
+def run(argv: list[str], registry: Registry | None = None) -> int:
+    """The exit code of one call; errors are said on stderr, and as JSON on stdout when JSON was asked for."""
+    try:
+        if registry is None:
+            from ..skills import load_registry
+
+            registry = load_registry()
+        return _invoke(build_app(registry), argv)
+    except OpswrightError as error:
+        return _say(error, error.exit_code, argv)
+    except KeyboardInterrupt as error:
+        return _say(
+            error, 130, argv, "interrupted; `opswright status` shows the run, `opswright resume` goes on"
+        )
+    except OSError as error:
+        known = from_os_error(error, f"opswright {' '.join(argv[:1])} ran")
+        return _say(known, known.exit_code, argv)
+
+
+def _invoke(app: typer.Typer, argv: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args=argv, prog_name="opswright", standalone_mode=False)
+    except typer.Exit as ended:
+        return int(ended.exit_code)
+    except typer.Abort:
+        return 130
+    except Exception as error:
+        if type(error).__name__ in ("NoArgsIsHelpError",):
+            print(str(error), file=sys.stderr)
+            return 2
+        if hasattr(error, "format_message"):  # a usage error of the parser
+            raise AskError(_usage(error)) from error
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "opswright")
+    return f"{error.format_message()} Try `{path} --help`."
+
+
+def _say(error: BaseException, code: int, argv: list[str], words: str | None = None) -> int:
+    print(f"opswright: {words or error}", file=sys.stderr)
+    if "--json" in argv:
+        print(error_document(error, code))
+    return code
+
+
+if __name__ == "__main__":
+    main()

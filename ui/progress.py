@@ -1,0 +1,114 @@
+"""Live news of a run in a terminal: a line and a bar for each step, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PLAIN_EVERY_S = 10.0
+
+
+class PlainEvents:
+    """News as lines, for logs and pipes: at most one progress line in ten seconds."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def __enter__(self) -> PlainEvents:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Nothing to put away."""
+
+    def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+        """A line now and then, and one at the end."""
+        now = time.monotonic()
+        if now - self._last.get(step, 0) >= _PLAIN_EVERY_S or done == total:
+            self._last[step] = now
+            print(f"{step}: {done:g}{f' of {total:g}' if total else ''} {unit}", file=sys.stderr)
+
+    def metric(self, step: str, name: str, value: float, at: int | None) -> None:
+        """Figures are in the result and the record; lines would drown the log."""
+
+    def log(self, step: str, line: str) -> None:
+        """The line, with its step."""
+        print(f"{step}: {line}", file=sys.stderr)
+
+
+class TerminalEvents:
+    """News as bars that move, with the newest figures and the elapsed time beside each."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._figures: dict[str, dict[str, float]] = {}
+
+    def __enter__(self) -> TerminalEvents:
+        """Start drawing."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[figures]}"),
+            console=Console(stderr=True),
+        )
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Leave the bars as they stand."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+        """Move the step's bar."""
+        if self._progress is None:
+            return
+        count = f"{done:,.0f}/{total:,.0f} {unit}" if total else f"{done:,.0f} {unit}"
+        self._progress.update(self._task(step), completed=done, total=total, count=count)
+
+    def metric(self, step: str, name: str, value: float, at: int | None) -> None:
+        """Show the newest figures beside the bar."""
+        if self._progress is None:
+            return
+        figures = self._figures.setdefault(step, {})
+        figures[name] = value
+        shown = "  ".join(f"{key} {figure:.4g}" for key, figure in list(figures.items())[-4:])
+        self._progress.update(self._task(step), figures=shown)
+
+    def log(self, step: str, line: str) -> None:
+        """The line, above the bars."""
+        if self._progress is not None:
+            self._progress.console.print(f"[dim]{step}:[/] {_escape(line)}", highlight=False)
+
+    def _task(self, step: str) -> TaskID:
+        if self._progress is None:
+            raise RuntimeError("progress is shown only inside `with`")
+        if step not in self._tasks:
+            self._tasks[step] = self._progress.add_task(step, total=None, count="", figures="")
+        return self._tasks[step]
+
+
+def _escape(line: str) -> str:
+    from rich.markup import escape
+
+    return escape(line)
+
+
+def terminal_events(quiet: bool = False) -> PlainEvents | TerminalEvents:
+    """Bars on a terminal, lines elsewhere."""
+    return TerminalEvents() if sys.stderr.isatty() and not quiet else PlainEvents()

@@ -1,0 +1,247 @@
+"""Commands about plans and runs: plan, apply, run, resume, agent, chat, status, skills, artifacts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.errors import AskError
+from .session import Session
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
+Approve = Annotated[str | None, typer.Option(metavar="PLAN_ID", help="Consent to exactly this plan.")]
+
+
+def add_run_commands(app: typer.Typer) -> None:
+    """Add them to the application."""
+    app.command()(plan)
+    app.command()(apply)
+    app.command()(run)
+    app.command()(resume)
+    app.command("agent")(agent_command)
+    app.command()(chat)
+    app.command()(status)
+    app.command()(skills)
+    app.command()(artifacts)
+
+
+def plan(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A plan file (YAML).")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the compiled plan here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compile a plan file: every default written out, inputs by digest, references checked. Runs nothing.
+
+    Example: opswright plan plan.yaml -o plan.json
+    """
+    from ..agents.planner import Ask
+    from ..agents.preflight import preflight
+    from ..core.files import write_atomically
+    from .show import print_json, show_plan
+
+    session: Session = context.obj
+    compiled = session.agent().propose(Ask("plan_file", str(file)))
+    found = preflight(compiled, session.registry, session.workspace)
+    findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
+    if output is not None:
+        write_atomically(output, compiled.document())
+    if json:
+        print_json({"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings})
+        return
+    show_plan(compiled, findings, {step: cost.model_dump() for step, cost in found.costs.items()})
+    for sentence in found.over_budget:
+        print(f"over budget: {sentence}", file=sys.stderr)
+    print(compiled.id)
+    if output is not None:
+        print(
+            f"Written to {output}. Carry it out: opswright apply {output} --approve {compiled.id[:12]}",
+            file=sys.stderr,
+        )
+
+
+def apply(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A compiled plan (JSON, from `opswright plan -o`).")],
+    approve: Approve = None,
+    json: Json = False,
+) -> None:
+    """Carry out a compiled plan, with consent to its id.
+
+    Example: opswright apply plan.json --approve 3f9c2a7be101
+    """
+    from ..agents.planner import Ask
+
+    session: Session = context.obj
+    session.carry_out(Ask("compiled_plan", str(file)), as_json=json, approve=approve, yes=False, how="apply")
+
+
+def run(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A plan file (YAML).")],
+    approve: Approve = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Compile a plan file, show the plan, ask, and carry it out.
+
+    Example: opswright run examples/support_router/v1.yaml
+    """
+    from ..agents.planner import Ask
+
+    session: Session = context.obj
+    session.carry_out(Ask("plan_file", str(file)), as_json=json, approve=approve, yes=yes, how="run")
+
+
+def resume(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A run's id, from `opswright status`.")],
+    approve: Approve = None,
+    yes: Yes = False,
+    deny: Annotated[bool, typer.Option("--deny", help="Refuse the waiting plan.")] = False,
+    why: Annotated[str, typer.Option(help="Why it is refused, for the record.")] = "",
+    json: Json = False,
+) -> None:
+    """Go on with a run: after a crash or failure, or with your answer to its plan.
+
+    Example: opswright resume 20261120-101500-1a2b3c --approve 3f9c2a7be101
+    """
+    session: Session = context.obj
+    session.resume(run, as_json=json, approve=approve, yes=yes, deny=deny, why=why)
+
+
+def agent_command(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="A slash command.")],
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Ask the agent, as in the chat.
+
+    Example: opswright agent "/leaderboard suite=clinc150"
+    """
+    from ..agents.planner import Ask
+
+    session: Session = context.obj
+    if not text.strip().startswith("/"):
+        raise AskError(
+            f"found {text.strip()[:60]!r}: only slash commands are understood here, such as "
+            "`/leaderboard suite=clinc150`. `opswright skills` lists them."
+        )
+    session.carry_out(Ask("slash", text), as_json=json, approve=None, yes=yes, how="agent")
+
+
+def chat(context: typer.Context) -> None:
+    """Talk to the agent in this terminal: slash commands, one a line, plans shown and approved as they come.
+
+    Example: opswright chat
+    """
+    from .terminal_chat import talk
+
+    talk(context.obj)
+
+
+def status(context: typer.Context, json: Json = False) -> None:
+    """What runs there are and how they stand, and what is served.
+
+    Example: opswright status --json
+    """
+    from ..agents.runs import list_runs
+    from ..serving.rollout import status as serving_status
+    from .show import console, print_json, table
+
+    session: Session = context.obj
+    runs = list_runs(session.agent())
+    serving = serving_status(session.workspace)
+    if json:
+        print_json(
+            {
+                "workspace": str(session.workspace.root),
+                "runs": [r.document() for r in runs],
+                "serving": serving,
+            }
+        )
+        return
+    out = console()
+    if not runs:
+        out.print(
+            "No runs yet. `opswright demo` makes the first ones; `opswright run PLAN` carries out your own."
+        )
+    else:
+        out.print(
+            table(
+                ["run", "state", "goal", "plan", "started"],
+                [[r.run, r.state, r.goal, r.plan[:12], r.started[:19]] for r in runs],
+            )
+        )
+    from .show import show_serving
+
+    show_serving(serving)
+
+
+def skills(
+    context: typer.Context,
+    reference: Annotated[
+        Path | None, typer.Option(help="Write the reference pages into this folder instead.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare the folder with the code.")] = False,
+    json: Json = False,
+) -> None:
+    """List the skills, or write their reference pages.
+
+    Example: opswright skills --reference docs/reference
+    """
+    from .reference import write_reference
+    from .show import console, print_json, table
+
+    session: Session = context.obj
+    if reference is not None:
+        stale = write_reference(session.registry, reference, check_only=check)
+        if check and stale:
+            raise AskError(
+                f"stale in {reference}: {', '.join(stale)}. Run `opswright skills --reference {reference}`."
+            )
+        print(f"{reference}: {'up to date' if not stale else f'{len(stale)} pages written'}")
+        return
+    rows = [[skill.name, str(skill.effect), skill.says] for skill in session.registry]
+    if json:
+        print_json(
+            [
+                {"name": s.name, "effect": str(s.effect), "says": s.says, "request": s.schema()}
+                for s in session.registry
+            ]
+        )
+    else:
+        console().print(table(["skill", "effect", "what it does"], rows))
+
+
+def artifacts(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Argument(help="dataset, checkpoint, bundle, ...")] = None,
+    json: Json = False,
+) -> None:
+    """List what the workspace holds, newest first.
+
+    Example: opswright artifacts checkpoint
+    """
+    from .show import console, print_json, table
+
+    session: Session = context.obj
+    found = session.workspace.artifacts.list(kind)
+    if json:
+        print_json([{"ref": ref, **manifest} for ref, manifest in found])
+        return
+    rows = []
+    for ref, manifest in found:
+        facts = ", ".join(
+            f"{k} {v}" for k, v in manifest["facts"].items() if isinstance(v, str | int | float)
+        )
+        size = sum(entry["bytes"] for entry in manifest["files"].values())
+        rows.append([ref.short, f"{size / 1e6:,.1f} MB", facts[:160]])
+    console().print(table(["artifact", "size", "facts"], rows))

@@ -1,0 +1,130 @@
+"""What every command shares: the workspace, the registry, and how a run is asked for, approved and shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..core.contract import Effect, Skill
+from ..core.errors import AskError
+from ..core.registry import Registry
+
+if TYPE_CHECKING:
+    from ..agents.agent import Agent, RunOutcome
+    from ..agents.graph import Consent
+    from ..agents.planner import Ask
+    from ..core.workspace import Workspace
+
+
+@dataclass
+class Session:
+    """One call of the command line."""
+
+    registry: Registry
+    home: Path | None = None
+    actor: str | None = None
+    role: str | None = None
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The workspace in force."""
+        from ..core.settings import load_settings
+        from ..core.workspace import Workspace
+
+        return Workspace(load_settings(home=self.home, actor=self.actor, role=self.role))
+
+    def agent(self, **options: Any) -> Agent:
+        """An agent of the workspace."""
+        from ..agents.agent import Agent
+
+        return Agent(self.workspace, self.registry, **options)
+
+    def carry_out(self, ask: Ask, *, as_json: bool, approve: str | None, yes: bool, how: str) -> None:
+        """Start a run, ask for consent where a person can answer, show how it ended, exit with its code."""
+        upfront = None
+        agent = self.agent()
+        plan = agent.propose(ask)
+        if approve is not None:
+            upfront = agent.consent(match_plan(approve, plan.id), how=f"{how} --approve")
+        elif yes:
+            upfront = agent.consent(plan.id, how=f"{how} --yes")
+        self._drive(
+            lambda live: live.start(ask, upfront), as_json=as_json, interactive=approve is None and not yes
+        )
+
+    def resume(
+        self, run: str, *, as_json: bool, approve: str | None, yes: bool, deny: bool, why: str
+    ) -> None:
+        """Go on with a run, with an answer to its plan where one is given."""
+        agent = self.agent()
+        plan = agent.outcome(run).plan
+        consent: Consent | None = None
+        if plan is not None and (deny or approve is not None or yes):
+            wanted = plan.id if approve is None else match_plan(approve, plan.id)
+            consent = agent.consent(wanted, how="resume", approved=not deny, why=why)
+        self._drive(lambda live: live.resume(run, consent), as_json=as_json, interactive=consent is None)
+
+    def _drive(self, go: Callable[[Agent], RunOutcome], *, as_json: bool, interactive: bool) -> None:
+        from .progress import terminal_events
+        from .show import print_json, show_outcome, show_plan
+
+        with terminal_events(quiet=as_json) as events:
+            outcome = go(self.agent(events=events))
+        plan = outcome.plan
+        if outcome.status == "waiting" and plan is not None:
+            show_plan(plan, outcome.findings, outcome.costs)
+            if interactive and not as_json and sys.stdin.isatty():
+                approved = typer.confirm("Carry out this plan?", err=True)
+                consent = self.agent().consent(plan.id, how="prompt", approved=approved)
+                run = outcome.run
+                with terminal_events() as events:
+                    outcome = self.agent(events=events).resume(run, consent)
+            else:
+                print(approval_hint(outcome.run, plan.id), file=sys.stderr)
+        if as_json:
+            print_json(outcome.document())
+        else:
+            show_outcome(outcome)
+        raise typer.Exit(outcome.exit_code)
+
+    def call_skill(self, skill: Skill[Any, Any], values: dict[str, str], as_json: bool, yes: bool) -> None:
+        """Run one skill as a plan of one step; typing it is consent unless it changes an endpoint."""
+        import shlex
+
+        from ..agents.planner import Ask
+
+        text = " ".join(
+            [f"/{skill.name}", *(shlex.quote(f"{name}={value}") for name, value in values.items())]
+        )
+        typed = skill.effect is Effect.WRITES
+        self.carry_out(
+            Ask("slash", text), as_json=as_json, approve=None, yes=yes or typed, how=f"typed {skill.name}"
+        )
+
+
+def match_plan(given: str, plan: str) -> str:
+    """The plan id that a full id or its first 12 or more digits mean; AskError for anything shorter."""
+    if len(given) < 12:
+        raise AskError(f"--approve takes a plan id or at least its first 12 digits, found '{given}'.")
+    return plan if plan.startswith(given) else given.ljust(64, "-")
+
+
+def approval_hint(run: str, plan: str) -> str:
+    """What to type to answer a waiting plan."""
+    return (
+        f"Nothing was run. To consent to exactly this plan: opswright resume {run} --approve {plan[:12]}\n"
+        f"To refuse it: opswright resume {run} --deny"
+    )
+
+
+def error_document(error: BaseException, exit_code: int) -> str:
+    """An error as the one JSON document on stdout."""
+    message = {"status": "failed", "exit_code": exit_code}
+    return json.dumps({**message, "error": {"family": type(error).__name__, "message": str(error)}}, indent=2)

@@ -1,0 +1,152 @@
+"""How plans, outcomes and verdicts look in a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..core.contract import Effect
+from ..core.gate import Decision, Verdict
+from ..core.plan import Plan
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from ..agents.agent import RunOutcome
+
+_COLOUR = {Effect.READS: "green", Effect.WRITES: "yellow", Effect.SERVES: "red"}
+_DECISION = {Decision.GO: "green", Decision.NO_GO: "red", Decision.INCONCLUSIVE: "yellow"}
+
+
+def print_json(document: Any) -> None:
+    """Exactly one JSON document on stdout."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def console(stderr: bool = False) -> Console:
+    """A console on stdout, or on stderr for what is no result."""
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty()
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> RenderableType:
+    """A table of plain cells: text is never read as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title, title_justify="left", header_style="bold", box=_box(), pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(
+            *(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row)
+        )
+    return made
+
+
+def _box() -> Any:
+    from rich import box
+
+    return box.SIMPLE_HEAD
+
+
+def show_plan(
+    plan: Plan, findings: Sequence[Mapping[str, Any]] = (), costs: Mapping[str, Any] | None = None
+) -> None:
+    """The plan a person is asked to consent to: steps, effects in words, cost, gates, findings."""
+    from rich.text import Text
+
+    out = console(stderr=True)
+    out.print(Text(f"Plan {plan.id[:12]}: {plan.goal}", style="bold"))
+    rows = []
+    for step in plan.steps:
+        minutes = (costs or {}).get(step.id, {}).get("minutes")
+        rows.append(
+            [
+                step.id,
+                step.skill,
+                Text(step.effect.in_words, style=_COLOUR[step.effect]),
+                "" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "quick",
+            ]
+        )
+    out.print(table(["step", "skill", "effect", "expected"], rows))
+    for name, gate in plan.gates.items():
+        out.print(Text(f"gate {name}: {gate_words(gate.model_dump())}"))
+    for finding in findings:
+        if finding["level"] != "ok":
+            out.print(
+                Text(
+                    f"{finding['level']}: {finding['step']}: {finding['says']} {finding['fix']}",
+                    style="yellow",
+                )
+            )
+
+
+def gate_words(gate: Mapping[str, Any]) -> str:
+    """A gate's bars as a sentence."""
+    parts = [f"{gate['metric']} on {gate['suite']}" + (f" at least {gate['min']:.1%}" if gate["min"] else "")]
+    for name, bar in gate["slices"].items():
+        if bar["min"] is not None:
+            parts.append(f"{name} at least {bar['min']:.1%}")
+        if bar["max_drop"] is not None:
+            parts.append(f"{name} at most {bar['max_drop']:.1%} below stable")
+    if gate["against"]:
+        parts.append(f"not significantly worse than stable (alpha {gate['alpha']:g})")
+    return ", ".join(parts)
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """The verdict and the rows behind it."""
+    from rich.text import Text
+
+    out = console()
+    rows = []
+    for row in verdict.rows:
+        interval = f"{row.interval[0]:.1%} - {row.interval[1]:.1%}" if row.interval else ""
+        rows.append(
+            [
+                row.name,
+                Text(str(row.decision), style=_DECISION[row.decision]),
+                "" if row.got is None else f"{row.got:.1%}",
+                "" if row.bar is None else f"{row.bar:.1%}",
+                interval,
+                "" if row.n is None else f"{row.n:,}",
+                row.says,
+            ]
+        )
+    out.print(table(["check", "decision", "got", "bar", "95 % interval", "n", "meaning"], rows))
+    out.print(Text(f"Verdict: {verdict.decision}", style=f"bold {_DECISION[verdict.decision]}"))
+
+
+def show_outcome(outcome: RunOutcome) -> None:
+    """How a run ended, each step's result in a few words, the verdict in full."""
+    from rich.text import Text
+
+    out = console()
+    for step, result in outcome.results.items():
+        if "verdict" in result:
+            show_verdict(Verdict.model_validate(result["verdict"]))
+            continue
+        words = ", ".join(f"{name} {short(value)}" for name, value in result.items() if is_brief(value))
+        out.print(Text(f"{step}: {words}"))
+    style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6) else "red"
+    out.print(Text(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style=style))
+
+
+def is_brief(value: Any) -> bool:
+    """Whether a value fits a line."""
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 120)
+
+
+def short(value: Any) -> str:
+    """A value as a line shows it: references by 12 digits, figures by 4."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, str) and len(value.partition(":")[2]) == 64:
+        return value[: value.index(":") + 13]
+    return str(value)

@@ -1,0 +1,110 @@
+"""A command for each skill, made from its declaration: the same names, defaults and help everywhere."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from ..core.contract import Skill
+
+SkillCall = Callable[[Skill[Any, Any], dict[str, str], bool, bool], None]
+
+
+def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]:
+    """A Typer command function with an option for each field of the skill's request.
+
+    Every value arrives as text and is read as a slash command reads it; `call` gets skill, values, json, yes.
+    """
+
+    def command(**values: Any) -> None:
+        as_json, yes = values.pop("as_json"), values.pop("yes")
+        given = {name: value for name, value in values.items() if value is not None}
+        call(skill, given, as_json, yes)
+
+    parameters = [_option(name, field) for name, field in skill.request.model_fields.items()]
+    parameters.append(_flag("as_json", "--json", "Print one JSON document."))
+    parameters.append(_flag("yes", "--yes", "Consent to this very command without being asked."))
+    command.__name__ = skill.name
+    command.__doc__ = help_text(skill)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def help_text(skill: Skill[Any, Any]) -> str:
+    """What `--help` says: the claim, the effect in words, an example."""
+    return f"{skill.says}\n\nEffect: {skill.effect.in_words}.\n\nExample: {as_command_line(skill.example)}"
+
+
+def as_command_line(slash: str) -> str:
+    """A slash command's example as the command line takes it."""
+    if not slash.startswith("/"):
+        return slash
+    name, *arguments = slash[1:].split(" ")
+    options = " ".join(
+        f"--{a.partition('=')[0].replace('_', '-')} {a.partition('=')[2]}" for a in arguments if "=" in a
+    )
+    return f"opswright {name} {options}".strip()
+
+
+def type_words(field: FieldInfo) -> str:
+    """A field's type as help shows it."""
+    return "|".join(dict.fromkeys(_words(field.annotation)))
+
+
+def _words(annotation: Any) -> list[str]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _words(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [
+            word for option in get_args(annotation) if option is not type(None) for word in _words(option)
+        ]
+    if origin is Literal:
+        return [str(value) for value in get_args(annotation)]
+    if origin in (tuple, list):
+        return ["a,b,..."]
+    if origin is dict or (isinstance(annotation, type) and hasattr(annotation, "model_fields")):
+        return ["{name: value}"]
+    if hasattr(annotation, "kind") and isinstance(annotation.kind, str):
+        return [f"{annotation.kind}:<digest>"]
+    return {"Path": ["path"], "str": ["text"], "int": ["n"], "float": ["x"], "bool": ["true", "false"]}.get(
+        getattr(annotation, "__name__", ""), ["value"]
+    )
+
+
+def default_words(field: FieldInfo) -> str:
+    """A field's default as help shows it."""
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if default is None or default == () or default == {}:
+        return "default: none"
+    return f"default: {default}"
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    says = f"{field.description or ''} [{default_words(field)}]".strip()
+    info = typer.Option(
+        f"--{name.replace('_', '-')}", metavar=type_words(field).upper(), help=says, show_default=False
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[str | None, info],
+    )
+
+
+def _flag(name: str, flag: str, says: str) -> inspect.Parameter:
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, typer.Option(flag, help=says)],
+    )
