@@ -1,0 +1,45 @@
+# Every target starts from a fresh clone: it makes what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help install demo chat test check docs clean
+.DEFAULT_GOAL := help
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt requirements-nemo-cpu.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Opswright needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[all]"
+	$(PIP) install --quiet --no-deps --requirement requirements-nemo-cpu.txt
+	mkdir -p .link && ln -sfn "$(CURDIR)" .link/opswright
+	touch $(READY)
+
+install: $(READY) ## set up .venv (about 2.8 GB; some minutes, once)
+
+demo: $(READY) ## ship, watch, refuse, retrain and promote a real model, in minutes
+	$(BIN)/opswright demo
+
+chat: $(READY) ## talk to the agent in the terminal
+	$(BIN)/opswright chat
+
+check: $(READY) ## lint, types, reference pages and fast tests (about a minute)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/opswright skills --reference docs/reference --check
+	$(BIN)/python -m pytest -q -m "not e2e and not gpu and not slurm" -n 2
+
+test: $(READY) ## everything: real training, real servers, a real browser
+	$(BIN)/python -m pytest
+
+docs: $(READY) ## write the reference pages from the code
+	$(BIN)/opswright skills --reference docs/reference
+
+clean: ## stop every process that was started here and remove .opswright
+	@if test -x $(BIN)/opswright; then $(BIN)/opswright stop; fi
+	rm -rf .opswright .pytest_cache .mypy_cache .ruff_cache build *.egg-info

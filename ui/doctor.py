@@ -1,0 +1,140 @@
+"""What this machine can and cannot do, each line with what would change it."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+
+_CONSTRAINED = "pip install -c constraints.txt -e"
+_EXTRAS = (
+    (
+        "fine-tune with NeMo AutoModel",
+        ("torch", "transformers", "datasets", "torchdata", "nemo_automodel"),
+        f'{_CONSTRAINED} ".[train]" && pip install --no-deps -r requirements-nemo-cpu.txt',
+    ),
+    (
+        "build and run engines with ONNX Runtime GenAI",
+        ("onnxruntime_genai", "onnx", "onnx_ir"),
+        f'{_CONSTRAINED} ".[serve]"',
+    ),
+    (
+        "talk to Triton and serve the gateway",
+        ("tritonclient", "fastapi", "uvicorn"),
+        f'{_CONSTRAINED} ".[serve]"',
+    ),
+    ("guard endpoints with NeMo Guardrails", ("nemoguardrails",), f'{_CONSTRAINED} ".[guard]"'),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One ability: `can` yes, no, or not_run for what was planned and checked but never carried out."""
+
+    ability: str
+    can: Literal["yes", "no", "not_run"]
+    found: str
+    fix: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def examine(workspace: Workspace) -> list[Line]:
+    """Every line, quick and without side effects."""
+    machine = Machine.here(workspace.root)
+    lines = [_workspace(workspace, machine), *(_packages(*extra) for extra in _EXTRAS)]
+    lines += [_gpu(machine), _triton(machine), _port(workspace), _mlflow(workspace), _tensorrt_llm(machine)]
+    return lines
+
+
+def _workspace(workspace: Workspace, machine: Machine) -> Line:
+    size = (
+        f"{machine.disk_free_gb:.0f} GB free, {machine.cpu_cores} cores, {machine.memory_gb:.0f} GB of memory"
+    )
+    found = f"{workspace.root}, {size}"
+    if machine.disk_free_gb < 2:
+        return Line(
+            "keep a workspace", "no", found, "Free at least 2 GB, or set OPSWRIGHT_HOME to another disk."
+        )
+    return Line("keep a workspace", "yes", found)
+
+
+def _packages(ability: str, modules: tuple[str, ...], fix: str) -> Line:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        return Line(ability, "no", f"not installed: {', '.join(missing)}", fix)
+    return Line(ability, "yes", f"{', '.join(modules)} installed")
+
+
+def _gpu(machine: Machine) -> Line:
+    if machine.gpus:
+        names = ", ".join(f"{gpu.name} ({gpu.memory_gb:.0f} GB)" for gpu in machine.gpus)
+        return Line("train and serve on a GPU", "yes", names)
+    return Line(
+        "train and serve on a GPU",
+        "no",
+        "NVML finds no NVIDIA GPU; everything runs on the CPU",
+        f'On a machine with a GPU and driver: {_CONSTRAINED} ".[all,nemo]"',
+    )
+
+
+def _triton(machine: Machine) -> Line:
+    ability = "run a real Triton server"
+    if shutil.which("tritonserver"):
+        return Line(ability, "yes", "tritonserver on PATH")
+    if machine.system != "linux" or machine.architecture != "x86_64":
+        return Line(
+            ability,
+            "no",
+            f"the server's wheel is for Linux x86_64 only, this is {machine.system} {machine.architecture}",
+            "Set TRITON_SERVER to a tritonserver binary; until then the in-process engine serves.",
+        )
+    library, version = platform.libc_ver()
+    if library == "glibc" and tuple(map(int, version.split("."))) < (2, 35):
+        return Line(
+            ability,
+            "no",
+            f"glibc {version}",
+            "The wheel needs glibc 2.35 or newer (Debian 12, Ubuntu 22.04).",
+        )
+    return Line(
+        ability, "yes", "from the nvidia-pytriton wheel, in a virtual environment made on the first deploy"
+    )
+
+
+def _port(workspace: Workspace) -> Line:
+    serving = workspace.settings.serving
+    ability = "listen for clients"
+    with socket.socket() as probe:
+        try:
+            probe.bind((serving.host, serving.gateway_port))
+        except OSError:
+            return Line(
+                ability,
+                "yes",
+                f"port {serving.gateway_port} of {serving.host} is in use, by this workspace's gateway or another program",
+                "OPSWRIGHT_SERVING__GATEWAY_PORT=0 takes a free port.",
+            )
+    return Line(ability, "yes", f"port {serving.gateway_port} of {serving.host} is free")
+
+
+def _mlflow(workspace: Workspace) -> Line:
+    uri = workspace.settings.tracking_uri()
+    return Line("show the record in MLflow", "yes", f"tracking URI {uri}")
+
+
+def _tensorrt_llm(machine: Machine) -> Line:
+    return Line(
+        "build TensorRT-LLM engines",
+        "not_run",
+        "not run: this version builds ONNX Runtime engines only; TensorRT-LLM is planned for GPU machines",
+        f'On a GPU machine: {_CONSTRAINED} ".[tensorrt-llm]"' if machine.gpus else "Needs an NVIDIA GPU.",
+    )
