@@ -62,19 +62,9 @@ def build_app(registry: Registry) -> typer.Typer:
     app.add_typer(audit_app, name="audit")
     add_machine_commands(app)
     for skill in registry:
-        command = make_command(skill, _caller())
+        command = make_command(skill, Session.call_skill)
         app.command(skill.name, short_help=skill.says, rich_help_panel="Skills")(command)
     return app
-
-
-def _caller() -> Any:
-    def call(skill: Any, values: dict[str, str], as_json: bool, yes: bool) -> None:
-        import click
-
-        session: Session = click.get_current_context().obj
-        session.call_skill(skill, values, as_json, yes)
-
-    return call
 
 
 def _show_version(value: bool) -> None:

@@ -120,7 +120,7 @@ def _port(workspace: Workspace) -> Line:
             return Line(
                 ability,
                 "yes",
-                f"port {serving.gateway_port} of {serving.host} is in use, by this workspace's gateway or another program",
+                f"port {serving.gateway_port} is taken, by this workspace's gateway or another program",
                 "OPSWRIGHT_SERVING__GATEWAY_PORT=0 takes a free port.",
             )
     return Line(ability, "yes", f"port {serving.gateway_port} of {serving.host} is free")
@@ -135,6 +135,6 @@ def _tensorrt_llm(machine: Machine) -> Line:
     return Line(
         "build TensorRT-LLM engines",
         "not_run",
-        "not run: this version builds ONNX Runtime engines only; TensorRT-LLM is planned for GPU machines",
+        "not run: this version builds ONNX Runtime engines; TensorRT-LLM is planned for GPU machines",
         f'On a GPU machine: {_CONSTRAINED} ".[tensorrt-llm]"' if machine.gpus else "Needs an NVIDIA GPU.",
     )

@@ -2,8 +2,122 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import Annotated
+
 import typer
+
+from ..core.errors import NeedsError
+from .session import Session
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def add_machine_commands(app: typer.Typer) -> None:
     """Add them to the application."""
+    app.command()(demo)
+    app.command()(serve)
+    app.command()(stop)
+    app.command()(mlflow)
+    app.command()(doctor)
+
+
+def demo(context: typer.Context, json: Json = False) -> None:
+    """Ship, watch, refuse, retrain and promote a real model: the whole loop, on real data, in minutes.
+
+    A second time it reuses what is unchanged. Everything lies in the workspace; the endpoint stays up until
+    `opswright stop`.
+
+    Example: opswright demo --json
+    """
+    from .demo import play
+
+    raise typer.Exit(play(context.obj, json))
+
+
+def serve(context: typer.Context, json: Json = False) -> None:
+    """Start the server and gateway again for everything that is deployed, as after a reboot.
+
+    Example: opswright serve
+    """
+    from ..serving.rollout import start_all
+    from .show import print_json, show_serving
+
+    session: Session = context.obj
+    status = start_all(session.workspace)
+    if json:
+        print_json(status)
+    else:
+        show_serving(status)
+
+
+def stop(context: typer.Context, json: Json = False) -> None:
+    """Stop every process this workspace started; `opswright serve` starts what is deployed again.
+
+    Example: opswright stop
+    """
+    from ..serving.rollout import stop_all
+    from .show import print_json
+
+    session: Session = context.obj
+    stopped = stop_all(session.workspace)
+    if json:
+        print_json({"stopped": stopped})
+    else:
+        print(f"stopped: {', '.join(stopped) if stopped else 'nothing was running'}")
+
+
+def mlflow(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the pages on 127.0.0.1.")] = 5000,
+) -> None:
+    """Open MLflow's pages on the workspace: every run, step, metric and trace. Ends with Ctrl-C.
+
+    Example: opswright mlflow --port 5001
+    """
+    from ..core.mirror import ui_command
+
+    session: Session = context.obj
+    uri = session.workspace.settings.tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        print(f"MLflow is at {uri}")
+        return
+    command = ui_command(session.workspace, port)
+    print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", file=sys.stderr)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        raise NeedsError(
+            f"cannot start MLflow's pages: {error}. Install it: pip install mlflow==3.17.2"
+        ) from error
+
+
+def doctor(
+    context: typer.Context,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 when something cannot be done.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What this machine can and cannot do, each line with what would change it.
+
+    Example: opswright doctor
+    """
+    from rich.text import Text
+
+    from .doctor import examine
+    from .show import console, print_json, table
+
+    session: Session = context.obj
+    lines = examine(session.workspace)
+    if json:
+        print_json([line.document() for line in lines])
+    else:
+        colour = {"yes": "green", "no": "yellow", "not_run": "magenta"}
+        rows = [
+            [Text(x.can.replace("_", " "), style=colour[x.can]), x.ability, x.found, x.fix] for x in lines
+        ]
+        console().print(table(["can", "what", "found", "what would change it"], rows))
+    if strict and any(line.can == "no" for line in lines):
+        raise typer.Exit(1)

@@ -36,8 +36,8 @@ def index_page(registry: Registry) -> str:
     """The list of skills."""
     rows = "\n".join(f"| [{s.name}]({s.name}.md) | {s.effect} | {s.says} |" for s in registry)
     return (
-        f"{_MADE}\n# Skills\n\nEach is a slash command, a sub-command, a step of a plan and a JSON schema, all "
-        f"from one declaration.\n\n| skill | effect | what it does |\n|---|---|---|\n{rows}\n"
+        f"{_MADE}\n# Skills\n\nEach is a slash command, a sub-command, a step of a plan and a JSON schema, "
+        f"all from one declaration.\n\n| skill | effect | what it does |\n|---|---|---|\n{rows}\n"
     )
 
 

@@ -126,15 +126,13 @@ def agent_command(
 
     Example: opswright agent "/leaderboard suite=clinc150"
     """
-    from ..agents.planner import Ask
-
     session: Session = context.obj
     if not text.strip().startswith("/"):
         raise AskError(
             f"found {text.strip()[:60]!r}: only slash commands are understood here, such as "
             "`/leaderboard suite=clinc150`. `opswright skills` lists them."
         )
-    session.carry_out(Ask("slash", text), as_json=json, approve=None, yes=yes, how="agent")
+    session.slash(text, as_json=json, yes=yes, how="agent")
 
 
 def chat(context: typer.Context) -> None:

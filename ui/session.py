@@ -94,19 +94,21 @@ class Session:
             show_outcome(outcome)
         raise typer.Exit(outcome.exit_code)
 
+    def slash(self, text: str, *, as_json: bool, yes: bool, how: str) -> None:
+        """Carry out a slash command. Typing one is consent to it, but to what changes an endpoint."""
+        from ..agents.planner import Ask
+        from ..agents.planner.slash import SlashPlanner
+
+        skill, _ = SlashPlanner(self.registry, self.workspace.artifacts).parse(text)
+        typed = skill.effect is Effect.WRITES
+        self.carry_out(Ask("slash", text), as_json=as_json, approve=None, yes=yes or typed, how=how)
+
     def call_skill(self, skill: Skill[Any, Any], values: dict[str, str], as_json: bool, yes: bool) -> None:
-        """Run one skill as a plan of one step; typing it is consent unless it changes an endpoint."""
+        """Run one skill as a plan of one step."""
         import shlex
 
-        from ..agents.planner import Ask
-
-        text = " ".join(
-            [f"/{skill.name}", *(shlex.quote(f"{name}={value}") for name, value in values.items())]
-        )
-        typed = skill.effect is Effect.WRITES
-        self.carry_out(
-            Ask("slash", text), as_json=as_json, approve=None, yes=yes or typed, how=f"typed {skill.name}"
-        )
+        words = [f"/{skill.name}", *(shlex.quote(f"{name}={value}") for name, value in values.items())]
+        self.slash(" ".join(words), as_json=as_json, yes=yes, how=f"typed {skill.name}")
 
 
 def match_plan(given: str, plan: str) -> str:

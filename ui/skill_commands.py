@@ -12,21 +12,24 @@ from pydantic.fields import FieldInfo
 
 from ..core.contract import Skill
 
-SkillCall = Callable[[Skill[Any, Any], dict[str, str], bool, bool], None]
+SkillCall = Callable[[Any, Skill[Any, Any], dict[str, str], bool, bool], None]
 
 
 def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]:
     """A Typer command function with an option for each field of the skill's request.
 
-    Every value arrives as text and is read as a slash command reads it; `call` gets skill, values, json, yes.
+    Every value arrives as text and is read as a slash command reads it; `call` gets session, skill, values, json, yes.
     """
 
-    def command(**values: Any) -> None:
+    def command(context: typer.Context, **values: Any) -> None:
         as_json, yes = values.pop("as_json"), values.pop("yes")
         given = {name: value for name, value in values.items() if value is not None}
-        call(skill, given, as_json, yes)
+        call(context.obj, skill, given, as_json, yes)
 
-    parameters = [_option(name, field) for name, field in skill.request.model_fields.items()]
+    parameters = [
+        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    ]
+    parameters += [_option(name, field) for name, field in skill.request.model_fields.items()]
     parameters.append(_flag("as_json", "--json", "Print one JSON document."))
     parameters.append(_flag("yes", "--yes", "Consent to this very command without being asked."))
     command.__name__ = skill.name

@@ -6,7 +6,6 @@ import sys
 
 import typer
 
-from ..agents.planner import Ask
 from ..agents.planner.slash import SlashPlanner
 from ..core.errors import OpswrightError, did_you_mean
 from .session import Session
@@ -42,7 +41,7 @@ def _answer(session: Session, planner: SlashPlanner, line: str) -> None:
             nearest = did_you_mean(f"/{words[0]}", names)
             print(f"Commands start with '/': {', '.join(names)}.{nearest}")
         else:
-            session.carry_out(Ask("slash", line), as_json=False, approve=None, yes=False, how="chat")
+            session.slash(line, as_json=False, yes=False, how="chat")
     except typer.Exit:
         pass  # the outcome was shown
     except OpswrightError as error:

@@ -1,0 +1,155 @@
+"""The command line's contract: stdout, stderr, exit codes, JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from opswright.core.registry import Registry
+from opswright.ui.cli import run
+
+
+def _small() -> ModuleType:
+    if "small_skills_ui" not in sys.modules:
+        path = Path(__file__).parent.parent / "agents" / "conftest.py"
+        spec = importlib.util.spec_from_file_location("small_skills_ui", path)
+        if spec is None or spec.loader is None:
+            raise RuntimeError(f"no {path}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["small_skills_ui"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["small_skills_ui"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OPSWRIGHT_MLFLOW__MIRROR", "off")
+    (tmp_path / "lines.txt").write_text("one\ntwo\nthree\n")
+    (tmp_path / "plan.yaml").write_text(_small().PLAN)
+    return tmp_path
+
+
+def opswright(*argv: str) -> int:
+    return run([str(word) for word in argv], Registry(_small().SKILLS))
+
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_a_plan_is_compiled_applied_with_its_id_and_shown_as_one_document(capsys: Captured) -> None:
+    assert opswright("plan", "plan.yaml", "-o", "plan.json") == 0
+    plan_id = capsys.readouterr().out.strip()
+    assert len(plan_id) == 64
+    assert opswright("apply", "plan.json", "--approve", plan_id[:12], "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["status"] == "done" and document["plan"] == plan_id
+    assert Path("board.txt").read_text().count("\n") == 1
+
+
+def test_without_a_terminal_nothing_is_asked_and_nothing_runs(capsys: Captured) -> None:
+    assert opswright("run", "plan.yaml") == 5
+    shown = capsys.readouterr()
+    assert "--approve" in shown.err and not Path("board.txt").exists()
+    run_id = shown.err.split("opswright resume ")[1].split()[0]
+    plan_id = shown.err.split("--approve ")[1].split()[0]
+    assert opswright("resume", run_id, "--approve", plan_id) == 0
+    assert Path("board.txt").exists()
+
+
+def test_a_plan_changed_after_it_was_made_is_an_integrity_error(capsys: Captured) -> None:
+    opswright("plan", "plan.yaml", "-o", "plan.json")
+    text = Path("plan.json").read_text()
+    Path("plan.json").write_text(text.replace("board.txt", "other.txt"))
+    plan_id = capsys.readouterr().out.strip()
+    assert opswright("apply", "plan.json", "--approve", plan_id) == 7
+    assert "changed after it was made" in capsys.readouterr().err
+
+
+def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:
+    opswright("plan", "plan.yaml", "-o", "plan.json")
+    assert opswright("apply", "plan.json", "--approve", "0" * 64) == 5
+    assert not Path("board.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (["run", "nowhere.yaml"], 2, "no plan file"),
+        (["runn", "plan.yaml"], 2, "runn"),
+        (["collect"], 2, "'source' is required"),
+        (["collect", "--source", "nowhere"], 2, "no file or folder 'nowhere'"),
+        (["collect", "--sorce", "lines.txt"], 2, "--sorce"),
+        (["collect", "--source", "lines.txt", "--least-rows", "many"], 2, "least_rows"),
+        (["resume", "20260101-000000-abc"], 2, "no run"),
+        (["agent", "what is going on"], 2, "slash commands"),
+        (["agent", "/colect source=lines.txt"], 2, "Did you mean 'collect'"),
+        (["--role", "viewer", "collect", "--source", "lines.txt"], 5, "viewer"),
+        (["--role", "king", "status"], 2, "role"),
+    ],
+)
+def test_each_mistake_has_its_exit_code_and_a_sentence(
+    argv: list[str], code: int, says: str, capsys: Captured
+) -> None:
+    assert opswright(*argv) == code
+    shown = capsys.readouterr()
+    assert says in shown.err + shown.out and "Traceback" not in shown.err
+
+
+def test_an_error_with_json_is_one_document_on_stdout(capsys: Captured) -> None:
+    assert opswright("run", "nowhere.yaml", "--json") == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"]["family"] == "AskError" and document["exit_code"] == 2
+
+
+def test_a_skill_is_a_command_with_its_own_help_and_example(capsys: Captured) -> None:
+    assert opswright("train", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "Count the rows and call it a model" in shown and "DATASET:<DIGEST>" in shown
+    assert opswright("collect", "--source", "lines.txt", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["results"]["collect"]["rows"] == 3
+
+
+def test_a_command_that_changes_an_endpoint_needs_yes(capsys: Captured) -> None:
+    opswright("run", "plan.yaml", "--yes", "--json")
+    model = json.loads(capsys.readouterr().out)["results"]["model"]["checkpoint"]
+    Path("board.txt").unlink()
+    assert opswright("publish", "--model", model[:24], "--board", "board.txt") == 5
+    assert not Path("board.txt").exists()
+    assert opswright("publish", "--model", model[:24], "--board", "board.txt", "--yes") == 0
+    assert Path("board.txt").exists()
+
+
+def test_a_gate_that_says_no_ends_with_3(capsys: Captured) -> None:
+    Path("plan.yaml").write_text(Path("plan.yaml").read_text().replace("decision: GO", "decision: NO_GO"))
+    assert opswright("run", "plan.yaml", "--yes") == 3
+    assert "NO_GO" in capsys.readouterr().out
+
+
+def test_the_reference_is_made_from_the_code_and_a_stale_page_is_found(capsys: Captured) -> None:
+    assert opswright("skills", "--reference", "reference") == 0
+    page = Path("reference/collect.md").read_text()
+    assert "makes artifacts in the workspace" in page and "`least_rows`" in page
+    assert opswright("skills", "--reference", "reference", "--check") == 0
+    Path("reference/collect.md").write_text("stale")
+    assert opswright("skills", "--reference", "reference", "--check") == 2
+    assert "collect.md" in capsys.readouterr().err
+
+
+def test_the_chat_answers_line_by_line_until_the_end(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr(
+        sys, "stdin", io.StringIO("hello\n/help collect\n/colect\n/collect source=lines.txt\n")
+    )
+    assert opswright("chat") == 0
+    shown = capsys.readouterr().out
+    assert "Commands start with '/'" in shown and "least_rows=n" in shown
+    assert "Did you mean 'collect'" in shown and "rows 3" in shown

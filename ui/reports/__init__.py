@@ -1,0 +1,1 @@
+"""Pages for people: HTML that opens offline, plots inline."""
