@@ -1,0 +1,127 @@
+"""Runs a suite on a target: every item asked once, scored, and put into its slices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..core.errors import BackendError, IntegrityError
+from .metrics import exact_match, normalise
+from .suites import Item, Suite
+from .targets import Answer, Progress, Target
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """One item: what was expected, what came, and the slices it counts in."""
+
+    id: str
+    text: str
+    expected: str
+    got: str | None
+    ok: bool
+    known: bool
+    slices: tuple[str, ...]
+    latency_ms: float | None = None
+    error: str | None = None
+
+    def right(self, metric: str) -> bool:
+        """Whether the item counts for a metric of `evals.metrics.METRICS`."""
+        return self.ok if metric == "exact_match" else self.known
+
+    def line(self) -> dict[str, Any]:
+        """The item as its line in items.jsonl."""
+        return {**asdict(self), "slices": dict.fromkeys(self.slices, True)}
+
+    @classmethod
+    def from_line(cls, line: Mapping[str, Any]) -> ItemResult:
+        """The item of a line."""
+        return cls(**{**line, "slices": tuple(line["slices"])})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model on one suite: its items by id, and every slice, with or without items."""
+
+    model: str
+    suite: str
+    suite_digest: str
+    slices: tuple[str, ...]
+    items: tuple[ItemResult, ...]
+    leaked: int | None = None  # items that are also in the model's training rows; None when those are unknown
+
+    def within(self, name: str | None) -> list[ItemResult]:
+        """The items of one slice, or all."""
+        return [item for item in self.items if name is None or name in item.slices]
+
+    @property
+    def errors(self) -> int:
+        """Items that the target failed to answer."""
+        return sum(item.error is not None for item in self.items)
+
+
+def choose_items(suite: Suite, limit: int | None) -> list[Item]:
+    """The suite's items by id, or the same random `limit` of them on every run and for every model."""
+    items = list(suite.items)
+    if limit is not None and limit < len(items):
+        items = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:limit]
+    return sorted(items, key=lambda item: item.id)
+
+
+def run_suite(
+    suite: Suite,
+    target: Target,
+    model: str,
+    slices: Mapping[str, frozenset[str]],
+    limit: int | None,
+    progress: Progress,
+) -> Measured:
+    """Ask a target every chosen item; BackendError when it gave no answer to any of them."""
+    items = choose_items(suite, limit)
+    answers = target.answer([item.text for item in items], progress)
+    if len(answers) != len(items):
+        raise BackendError(f"the target gave {len(answers)} answers to {len(items)} prompts.")
+    failed = [answer.error for answer in answers if answer.error is not None]
+    if items and len(failed) == len(items):
+        raise BackendError(f"the target answered none of {len(items)} prompts; the first said: {failed[0]}")
+    return Measured(
+        model, suite.name, suite.digest, tuple(slices), tuple(score(suite, items, answers, slices))
+    )
+
+
+def score(
+    suite: Suite, items: Sequence[Item], answers: Iterable[Answer], slices: Mapping[str, frozenset[str]]
+) -> list[ItemResult]:
+    """Each item beside its answer."""
+    known = {normalise(label) for label in suite.labels}
+    return [
+        ItemResult(
+            id=item.id,
+            text=item.text,
+            expected=item.expected,
+            got=answer.text,
+            ok=exact_match(item.expected, answer.text),
+            known=answer.text is not None and normalise(answer.text) in known,
+            slices=tuple(sorted(name for name, domains in slices.items() if item.domain in domains)),
+            latency_ms=None if answer.error else round(answer.latency_ms, 3),
+            error=answer.error,
+        )
+        for item, answer in zip(items, answers, strict=True)
+    ]
+
+
+def to_lines(items: Iterable[ItemResult]) -> bytes:
+    """The items as JSON lines, sorted by id."""
+    ordered = sorted(items, key=lambda item: item.id)
+    return b"".join(json.dumps(item.line(), ensure_ascii=False).encode() + b"\n" for item in ordered)
+
+
+def read_lines(data: bytes) -> tuple[ItemResult, ...]:
+    """The items of JSON lines; IntegrityError for a line that is none."""
+    try:
+        return tuple(ItemResult.from_line(json.loads(line)) for line in data.splitlines())
+    except (ValueError, TypeError, KeyError) as error:
+        raise IntegrityError(f"items.jsonl of an eval report is damaged: {error}") from error

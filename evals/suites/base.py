@@ -1,0 +1,91 @@
+"""What a suite is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from ...core.errors import AskError, did_you_mean
+from ...core.files import sha256_json
+
+RAW = Path(__file__).resolve().parents[2] / "examples" / "support_router" / "raw"
+
+
+class Row(NamedTuple):
+    """One labelled text as a source has it; `label` with spaces for underscores."""
+
+    text: str
+    label: str
+    domain: str | None
+
+
+class Item(NamedTuple):
+    """One question of a suite and the answer that is right."""
+
+    id: str
+    text: str
+    expected: str
+    domain: str | None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Named items with their right answers. `groups` names sets of domains that are reported as one slice."""
+
+    name: str
+    items: tuple[Item, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hex digits over every item: reports with the same digest may be compared item by item."""
+        return sha256_json({"suite": self.name, "items": [list(item) for item in self.items]})
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Every right answer, sorted."""
+        return tuple(sorted({item.expected for item in self.items}))
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """The items' domains in the source's order; empty when it has none."""
+        return tuple(dict.fromkeys(item.domain for item in self.items if item.domain is not None))
+
+    def slices(self, extra: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, frozenset[str]]:
+        """Slice name -> its domains: each domain, the suite's own groups, then `extra` (which wins).
+
+        Raises AskError for a domain the suite has not, and for a slice without any.
+        """
+        named = {name: frozenset((name,)) for name in self.domains}
+        for name, domains in {**self.groups, **(extra or {})}.items():
+            self.check_domains(domains, f"slice '{name}'")
+            if not domains:
+                raise AskError(f"slice '{name}' names no domain. Give at least one.")
+            named[name] = frozenset(domains)
+        return named
+
+    def check_domains(self, domains: tuple[str, ...], asked_by: str) -> None:
+        """AskError naming the first domain that the suite does not have."""
+        for domain in domains:
+            if domain not in self.domains:
+                known = f"it has: {', '.join(self.domains)}" if self.domains else "it has no domains"
+                raise AskError(
+                    f"{asked_by}: domain '{domain}' is not in suite {self.name} ({known})."
+                    + did_you_mean(domain, self.domains)
+                )
+
+
+def label_text(raw: str) -> str:
+    """A label as a model writes it: spaces for underscores, nothing around it."""
+    return raw.replace("_", " ").strip()
+
+
+def check_split(split: str, splits: tuple[str, ...], source: Path) -> None:
+    """AskError unless the source has that split."""
+    if split not in splits:
+        raise AskError(
+            f"split '{split}' is not in {source} (it has: {', '.join(splits)}).{did_you_mean(split, splits)}"
+        )
