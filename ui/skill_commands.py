@@ -18,7 +18,8 @@ SkillCall = Callable[[Any, Skill[Any, Any], dict[str, str], bool, bool], None]
 def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]:
     """A Typer command function with an option for each field of the skill's request.
 
-    Every value arrives as text and is read as a slash command reads it; `call` gets session, skill, values, json, yes.
+    Every value arrives as text and is read as a slash command reads it; `call` gets session, skill, values,
+    json and yes.
     """
 
     def command(context: typer.Context, **values: Any) -> None:

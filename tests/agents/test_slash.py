@@ -1,0 +1,60 @@
+"""Slash commands: exact, typed, completed, and never silently wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opswright.agents.planner import Ask
+from opswright.agents.planner.slash import SlashPlanner
+from opswright.core.errors import AskError
+
+
+@pytest.fixture
+def planner(agent: Any, plan_file: Path) -> SlashPlanner:
+    one = agent()
+    plan = one.propose(Ask("plan_file", str(plan_file)))
+    one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
+    return SlashPlanner(one.registry, one.workspace.artifacts)
+
+
+def test_a_command_becomes_a_plan_of_one_step_with_typed_values(planner: SlashPlanner) -> None:
+    plan = planner.propose(Ask("slash", "/collect source=lines.txt least_rows=2"))
+    assert [s.id for s in plan.steps] == ["collect"]
+    assert plan.steps[0].arguments == {"source": "lines.txt", "least_rows": 2}
+
+
+def test_a_short_reference_is_made_whole(planner: SlashPlanner) -> None:
+    ref = planner.artifacts.list("dataset")[0][0]
+    plan = planner.propose(Ask("slash", f"/train data={ref.short} steps=1"))
+    assert plan.steps[0].arguments["data"] == ref
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("collect source=x", "starts with '/'"),
+        ("/", "starts with '/'"),
+        ("/collect source", "is not name=value"),
+        ("/collect sorce=lines.txt", "Did you mean 'source'"),
+        ("/collect source=lines.txt source=lines.txt", "given twice"),
+        ("/collect source='lines", "Quote values"),
+        ("/collect source=lines.txt least_rows=-1", "greater than or equal to 0"),
+        ("/train data=dataset:ffffff", "matches 0 artifacts"),
+        ("/train data=dataset:12", "at least 6 digits"),
+    ],
+)
+def test_a_wrong_command_is_explained(planner: SlashPlanner, text: str, says: str) -> None:
+    with pytest.raises(AskError, match=says):
+        planner.propose(Ask("slash", text))
+
+
+def test_completion_offers_skills_then_names_then_values(planner: SlashPlanner) -> None:
+    assert planner.complete("/co") == ["/collect"]
+    assert planner.complete("/collect ") == ["source=", "least_rows="]
+    assert planner.complete("/collect source=a l") == ["least_rows="]
+    assert planner.complete("/judge decision=") == []
+    assert planner.complete("/train data=")[0].startswith("data=dataset:")
+    assert planner.complete("/nothing x") == []
