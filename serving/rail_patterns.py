@@ -1,0 +1,222 @@
+"""What the rails look for, as data: lengths, patterns, topics and personal data; no server, no model."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ..core.errors import AskError
+
+Direction = Literal["input", "output"]
+RailName = Literal["length", "injection", "topics", "pii"]
+PiiKind = Literal["email", "card", "iban", "us_ssn", "phone", "secret"]
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"'{pattern[:60]}' is no regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, Field(min_length=2), AfterValidator(_compiles)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LengthRail(_Part):
+    """How long a text may be; an input must also say something."""
+
+    max_characters: int = Field(2000, ge=1, le=20_000, description="Characters a text may have.")
+    message: str = Field("Please write one short question.", min_length=1)
+
+
+class InjectionRail(_Part):
+    """Patterns of attempts to change what the model was told to do."""
+
+    patterns: tuple[Pattern, ...] = Field(min_length=1)
+    message: str = Field("I can't follow that.", min_length=1)
+
+
+class Topic(_Part):
+    """One thing the endpoint does not talk about."""
+
+    patterns: tuple[Pattern, ...] = Field(min_length=1)
+    message: str | None = Field(None, min_length=1, description="Empty: the message of all topics.")
+
+
+class TopicsRail(_Part):
+    """What the endpoint does not talk about, by name."""
+
+    off_limits: dict[str, Topic] = Field(min_length=1)
+    message: str = Field("That is not something I can help with here.", min_length=1)
+
+
+class PiiRail(_Part):
+    """Personal data and secrets."""
+
+    kinds: tuple[PiiKind, ...] = Field(("email", "card", "iban", "us_ssn", "phone", "secret"), min_length=1)
+    message: str = Field("Please leave out personal data such as card numbers.", min_length=1)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What a rail found: its name, what exactly (never the text itself), and what the user is told."""
+
+    rail: str
+    found: str
+    message: str
+
+
+class RailSet(_Part):
+    """The rails of one config, and which of them each direction runs, in that order; length always first."""
+
+    input: tuple[RailName, ...] = ("length", "injection", "topics", "pii")
+    output: tuple[RailName, ...] = ("length", "pii")
+    length: LengthRail = LengthRail()
+    injection: InjectionRail | None = None
+    topics: TopicsRail | None = None
+    pii: PiiRail | None = PiiRail()
+
+    @classmethod
+    def read(cls, value: Any, where: str) -> RailSet:
+        """The set that a config's `custom_data.rails` describes; AskError names each wrong entry."""
+        try:
+            rails = cls.model_validate(value)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise AskError(f"{where}: custom_data.rails is wrong ({faults}).") from error
+        for direction, names in (("input", rails.input), ("output", rails.output)):
+            if missing := [name for name in names if getattr(rails, name) is None]:
+                raise AskError(
+                    f"{where}: {direction} names the rail '{missing[0]}', which custom_data.rails does not "
+                    f"describe. Describe it or take it out of {direction}."
+                )
+            if "length" not in names:
+                raise AskError(f"{where}: {direction} must run 'length': it bounds what the others read.")
+        return rails
+
+    def find(self, direction: Direction, text: str) -> Hit | None:
+        """The first hit of the direction's rails on a text, or None."""
+        names = self.input if direction == "input" else self.output
+        if hit := self._length(direction, text):
+            return hit
+        plain = plain_form(text)
+        finders: dict[str, Callable[[str], Hit | None]] = {
+            "injection": self._injection,
+            "topics": self._topics,
+            "pii": self._pii,
+        }
+        return next((hit for name in names if name in finders and (hit := finders[name](plain))), None)
+
+    def _length(self, direction: Direction, text: str) -> Hit | None:
+        if direction == "input" and not text.strip():
+            return Hit("length", "empty", self.length.message)
+        if len(text) > self.length.max_characters:
+            return Hit("length", "too long", self.length.message)
+        return None
+
+    def _injection(self, plain: str) -> Hit | None:
+        if self.injection is None:
+            return None
+        forms = {plain, latin_form(plain)}
+        if any(pattern.search(form) for pattern in self._injections for form in forms):
+            return Hit("injection", "instructions to the model", self.injection.message)
+        return None
+
+    def _topics(self, plain: str) -> Hit | None:
+        if self.topics is None:
+            return None
+        for name, pattern, message in self._off_limits:
+            if pattern.search(plain):
+                return Hit("topics", name, message)
+        return None
+
+    def _pii(self, plain: str) -> Hit | None:
+        if self.pii is None:
+            return None
+        kind = next((kind for kind in self.pii.kinds if has_pii(kind, plain)), None)
+        return Hit("pii", kind, self.pii.message) if kind else None
+
+    @cached_property
+    def _injections(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(pattern) for pattern in self.injection.patterns) if self.injection else ()
+
+    @cached_property
+    def _off_limits(self) -> tuple[tuple[str, re.Pattern[str], str], ...]:
+        if self.topics is None:
+            return ()
+        return tuple(
+            (name, re.compile(pattern), topic.message or self.topics.message)
+            for name, topic in self.topics.off_limits.items()
+            for pattern in topic.patterns
+        )
+
+
+# Letters of other scripts that look like Latin ones (Cyrillic, Greek).
+_LOOKALIKES = str.maketrans("аеорсухіјѕԁһӏьтмкнвαοερτικυνχ", "aeopcyxijsdhlbtmkhbaoeptikuvx")
+_SPACED_OUT = re.compile(r"\b(?:\w[ .*_-]){3,}\w\b")
+
+
+def plain_form(text: str) -> str:
+    """A text as patterns see it: NFKC, lower case, invisible characters dropped, one space between words."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    if not folded.isascii():
+        folded = "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    return " ".join(folded.split())
+
+
+def latin_form(plain: str) -> str:
+    """A plain text with look-alike letters made Latin and spaced-out letters ('i g n o r e') joined."""
+    text = plain if plain.isascii() else plain.translate(_LOOKALIKES)
+    return _SPACED_OUT.sub(lambda match: re.sub(r"[ .*_-]", "", match.group()), text)
+
+
+_PII: dict[str, re.Pattern[str]] = {
+    "email": re.compile(r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z]{2,}"),
+    "card": re.compile(
+        r"(?<![\d-])(?:[2-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}|3\d{3}([ -]?)\d{6}\2\d{4,5})(?![ -]?\d)"
+    ),
+    "iban": re.compile(r"\b[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,4})?\b"),
+    "us_ssn": re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}([ -])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])"),
+    "phone": re.compile(
+        r"(?<![\w+])(?:\+\d{1,3}[ .-]?)?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?!\d)"
+        r"|(?<![\w+])\+\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,5}(?!\d)"
+    ),
+    "secret": re.compile(
+        r"\b(?:sk-[a-z0-9_-]{20,}|gh[pousr]_[a-z0-9]{36,}|akia[0-9a-z]{16}|nvapi-[a-z0-9_-]{20,}"
+        r"|xox[abprs]-[a-z0-9-]{10,}|hf_[a-z0-9]{30,})|-----begin [a-z ]*private key-----"
+    ),
+}
+
+
+def has_pii(kind: PiiKind, plain: str) -> bool:
+    """Whether a plain text (see plain_form) holds personal data of that kind; check digits must fit."""
+    check = {"card": luhn, "iban": iban_checks}.get(kind)
+    return any(check is None or check(match.group()) for match in _PII[kind].finditer(plain))
+
+
+def luhn(number: str) -> bool:
+    """Whether the digits of a text satisfy the Luhn formula (ISO/IEC 7812-1, annex B)."""
+    digits = [int(c) for c in number if c.isdigit()]
+    return _luhn_sum(reversed(digits)) % 10 == 0 and len(set(digits)) > 1
+
+
+def _luhn_sum(from_the_right: Iterable[int]) -> int:
+    return sum(d if i % 2 == 0 else (2 * d - 9 if d > 4 else 2 * d) for i, d in enumerate(from_the_right))
+
+
+def iban_checks(number: str) -> bool:
+    """Whether a text is an IBAN whose check digits fit (ISO 13616: the rearranged number modulo 97 is 1)."""
+    compact = number.replace(" ", "")
+    moved = compact[4:] + compact[:4]
+    return 15 <= len(compact) <= 34 and int("".join(str(int(c, 36)) for c in moved)) % 97 == 1
