@@ -104,8 +104,8 @@ def _invoke(app: typer.Typer, argv: list[str]) -> int:
         result = command.main(args=argv, prog_name="opswright", standalone_mode=False)
     except typer.Exit as ended:
         return int(ended.exit_code)
-    except typer.Abort:
-        return 130
+    except typer.Abort as error:  # what the parser makes of Ctrl-C
+        raise KeyboardInterrupt from error
     except Exception as error:
         if type(error).__name__ in ("NoArgsIsHelpError",):
             print(str(error), file=sys.stderr)
