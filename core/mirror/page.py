@@ -1,0 +1,210 @@
+"""Pages: what MLflow shows of a run and of a step, made from their stories and nothing else.
+
+The audit makes the same pages anew and compares them with what MLflow holds.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..files import canonical_json
+from ..ledger import Phase
+from .note import run_note, step_note
+from .story import Status, StepStory, Story, milliseconds
+
+KEY = "opswright.key"  # what makes a run or step unique on a tracking server
+WORKSPACE = "opswright.workspace"
+SEQ, HASH, HEAD = "ledger.seq", "ledger.hash", "ledger.head"
+_PARAM_CHARACTERS = 6000
+_NO_NAME = re.compile(r"[^\w\-./: ]")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric value: `at_ms` in milliseconds since 1970, `step` a training step or 0."""
+
+    name: str
+    value: float
+    at_ms: int
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything MLflow shows of one run or step, but its files."""
+
+    key: str
+    name: str
+    status: Status
+    start_ms: int
+    end_ms: int | None
+    params: Mapping[str, str]
+    figures: tuple[Figure, ...]
+    tags: Mapping[str, str]
+    note: str
+
+
+def run_page(story: Story, workspace: str, is_held: bool) -> Page:
+    """The page of a run."""
+    status = story.status(is_held)
+    end = story.end
+    tags = {
+        "run": story.run,
+        "goal": story.goal,
+        "plan": story.plan or "",
+        "actor": story.first.actor,
+        "role": story.first.role,
+        "state": _state(story, status),
+        "verdict": story.verdict or "",
+        "approved_by": story.consent.actor if story.consent is not None else "",
+        "environment": story.first.environment,
+        SEQ: str(story.last.seq),
+        HASH: story.last.hash,
+        WORKSPACE: workspace,
+        KEY: run_key(workspace, story.run),
+        "mlflow.user": story.first.actor,
+        "mlflow.source.name": f"opswright {story.proposal.get('source', '')}".strip(),
+        "mlflow.source.type": "LOCAL",
+    }
+    if end is not None:
+        tags[HEAD] = f"{end.seq}:{end.hash}"
+    headline = [
+        Figure(f"{step.id}.{_name(name)}", float(value), milliseconds(step.last))
+        for step in story.begun
+        for name, value in _numbers(step.last.detail.get("metrics", {}))
+    ]
+    if end is not None and "seconds" in end.detail:
+        headline.append(Figure("seconds", float(end.detail["seconds"]), milliseconds(end)))
+    return Page(
+        key=tags[KEY],
+        name=f"{story.verdict or _state(story, status)} · {story.goal[:80]} · {story.run}",
+        status=status,
+        start_ms=milliseconds(story.first),
+        end_ms=None if status in (Status.RUNNING, Status.SCHEDULED) else milliseconds(story.last),
+        params={
+            name: value
+            for name, value in _params({"gates": story.proposal.get("gates", {})}).items()
+            if value not in ("null", "{}")
+        },
+        figures=tuple(headline),
+        tags={name: value for name, value in tags.items() if value},
+        note=run_note(story, status),
+    )
+
+
+def step_page(story: Story, step: StepStory, workspace: str, is_held: bool) -> Page:
+    """The page of a step."""
+    status = step.status(run_is_open=story.end is None and is_held)
+    last = step.last
+    tags = {
+        "run": story.run,
+        "step": step.id,
+        "skill": step.skill,
+        "effect": step.effect,
+        "phase": last.phase,
+        "plan": last.plan or "",
+        "actor": last.actor,
+        "role": last.role,
+        "verdict": str(step.verdict["decision"]) if step.verdict else "",
+        "error": str(step.error.get("family", "")),
+        "attempts": str(len(step.intents)) if len(step.intents) > 1 else "",
+        "environment": last.environment,
+        SEQ: str(last.seq),
+        HASH: last.hash,
+        WORKSPACE: workspace,
+        KEY: step_key(workspace, story.run, step.id),
+        "mlflow.user": last.actor,
+        "mlflow.source.name": f"opswright {step.skill}",
+        "mlflow.source.type": "LOCAL",
+        **{name: str(ref) for name, ref in last.artifacts.items()},
+    }
+    return Page(
+        key=tags[KEY],
+        name=f"{step.number} {step.id} · {step.skill}" + _name_ending(step, status),
+        status=status,
+        start_ms=milliseconds(step.records[0]),
+        end_ms=None if status is Status.RUNNING else milliseconds(last),
+        params=_params(step.request),
+        figures=tuple(_figures(step)),
+        tags={name: value for name, value in tags.items() if value},
+        note=step_note(story, step, status),
+    )
+
+
+def run_key(workspace: str, run: str) -> str:
+    """What names a run on a tracking server that several workspaces share."""
+    return f"{workspace}/{run}"
+
+
+def step_key(workspace: str, run: str, step: str) -> str:
+    """What names a step there."""
+    return f"{workspace}/{run}/{step}"
+
+
+def _figures(step: StepStory) -> Iterator[Figure]:
+    outcome = step.outcome
+    if outcome is None:
+        return
+    found = dict(_numbers(outcome.detail.get("result", {})))
+    for row in step.verdict.get("rows", ()) if step.verdict else ():
+        found.update(_numbers({row["name"]: {"got": row.get("got"), "bar": row.get("bar")}}))
+    found.update(_numbers(outcome.detail.get("metrics", {})))
+    found.update(_numbers({"seconds": outcome.detail.get("seconds")}))
+    named = {_name(name): value for name, value in found.items()}
+    yield from (Figure(name, float(value), milliseconds(outcome)) for name, value in named.items())
+
+
+def _numbers(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in nested mappings, by dotted name."""
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _numbers(inner, f"{path}{name}.")
+        elif isinstance(inner, int | float) and not isinstance(inner, bool):
+            yield f"{path}{name}", inner
+
+
+def _params(request: Mapping[str, Any]) -> dict[str, str]:
+    """A request as MLflow's flat params: dotted names, text as it is, everything else as JSON."""
+    params: dict[str, str] = {}
+    for name, value in _leaves(request):
+        text = value if isinstance(value, str) else canonical_json(value).decode()
+        if len(text) > _PARAM_CHARACTERS:
+            ending = f"... ({len(text)} characters; whole in request.json)"
+            text = text[: _PARAM_CHARACTERS - len(ending)] + ending
+        params[_name(name)] = text
+    return params
+
+
+def _leaves(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _leaves(inner, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", inner
+
+
+def _name(name: str) -> str:
+    """A name that MLflow takes: its characters, at most 250, not like a path that climbs."""
+    name = _NO_NAME.sub("_", name)[:250] or "_"
+    climbs = posixpath.normpath(name) != name or name.startswith(("/", "."))
+    return name.replace("/", "_").replace("..", "_") if climbs else name
+
+
+def _name_ending(step: StepStory, status: Status) -> str:
+    if step.verdict:
+        return f" · {step.verdict['decision']}"
+    if step.last.phase in (Phase.REUSED, Phase.FAILED, Phase.DENIED, Phase.ROLLED_BACK):
+        return f" · {step.last.phase.replace('_', ' ')}"
+    return " · stopped" if status is Status.KILLED else ""
+
+
+def _state(story: Story, status: Status) -> str:
+    """The run's state in one word."""
+    end = story.end
+    if end is not None:
+        return str(end.detail.get("status", end.phase))
+    return {Status.RUNNING: "running", Status.SCHEDULED: "waiting for approval"}.get(status, "stopped")

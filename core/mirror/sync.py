@@ -1,0 +1,197 @@
+"""Sync: brings MLflow up to the ledger's head. Killed anywhere and run again, it ends in the same view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..artifacts import DatasetRef, parse_ref
+from ..contract import Effect
+from ..errors import BackendError, IntegrityError, OpswrightError
+from ..ledger import Phase, Record
+from ..workspace import Workspace
+from .files import curve_figures, write_run_files, write_step_files
+from .page import run_page, step_page
+from .registry import ModelRegistry
+from .story import Status, StepStory, Story
+from .trace import trace_of
+from .tracking import Tracking, tags_of
+
+_RECORDS_AT_ONCE = 2000
+_SERVED = (Phase.DONE, Phase.ROLLED_BACK)
+
+
+@dataclass(frozen=True)
+class MirrorReport:
+    """What one sync did: records read, runs and steps written, and the record MLflow now stands at."""
+
+    records: int
+    runs: int
+    steps: int
+    head_seq: int
+    head_hash: str
+    tracking_uri: str
+    experiment: str
+
+
+class Mirror:
+    """Writes one workspace's ledger to MLflow; keeps the stories of open runs between syncs."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.tracking = Tracking(workspace)
+        self.stories: dict[str, Story] = {}
+        self._upto = 0  # the stories hold every record of their runs up to this one
+
+    def sync(self, *, everything: bool = False, wait_s: float = 120) -> MirrorReport:
+        """Write what is new (or everything again), one process at a time.
+
+        Raises BackendError when MLflow cannot be written, or another process writes for longer than `wait_s`
+        seconds; IntegrityError when MLflow already shows a record that the ledger does not have.
+        """
+        from filelock import Timeout
+
+        try:
+            with self.workspace.lock("mirror", timeout_s=wait_s), self.tracking.errors("it was written"):
+                return self._sync(everything)
+        except Timeout as error:
+            raise BackendError(
+                f"another process has been writing MLflow for {wait_s:.0f} s. Wait for it, then sync again."
+            ) from error
+
+    def _sync(self, everything: bool) -> MirrorReport:
+        self.tracking.refresh()
+        seq, digest = self._checked_cursor()
+        if everything:
+            seq = 0
+        if seq != self._upto:
+            self.stories.clear()
+            self._upto = seq
+        registry = ModelRegistry(self.tracking)
+        runs, steps, count = set[str](), 0, 0
+        reopened = self._left_open()
+        records = self.workspace.ledger.records(after=seq)
+        while chunk := list(islice(records, _RECORDS_AT_ONCE)):
+            fresh = self._take_in(chunk)
+            for story in fresh:
+                steps += self._put(story, {r.step for r in chunk if r.run == story.run}, registry)
+                runs.add(story.run)
+            self._put_serving(chunk, registry)
+            seq, digest, count = chunk[-1].seq, chunk[-1].hash, count + len(chunk)
+            self.tracking.set_cursor(seq, digest)
+            self._upto = seq
+            self._forget_ended()
+        for run in reopened - runs:
+            self._put(self._story(run), set(), registry)
+        experiment = self.workspace.settings.mlflow.experiment
+        return MirrorReport(count, len(runs), steps, seq, digest, self.tracking.shown_uri, experiment)
+
+    def _checked_cursor(self) -> tuple[int, str]:
+        seq, digest = self.tracking.cursor()
+        if seq:
+            record = self.workspace.ledger.get(seq)
+            if record is None or record.hash != digest:
+                found = "it is missing" if record is None else f"its hash is {record.hash[:16]}"
+                raise IntegrityError(
+                    f"MLflow shows record {seq} with hash {digest[:16]}, but in the ledger {found}: the "
+                    "ledger was cut or rewritten. Nothing was written; run `opswright audit verify`."
+                )
+        return seq, digest
+
+    def _take_in(self, chunk: list[Record]) -> list[Story]:
+        """Add a chunk of records to their stories, and give those stories in the order they were touched."""
+        touched = dict.fromkeys(record.run for record in chunk if record.run is not None)
+        unknown = {
+            run
+            for run in touched
+            if run not in self.stories and next(r for r in chunk if r.run == run).phase != Phase.PROPOSED
+        }
+        self._read_up(unknown, before=chunk[0].seq)
+        for record in chunk:
+            if record.run is not None:
+                self.stories.setdefault(record.run, Story(record.run)).add(record)
+        return [self.stories[run] for run in touched]
+
+    def _read_up(self, runs: set[str], before: int) -> None:
+        """Read the older records of runs that began before this sync."""
+        if not runs:
+            return
+        for record in self.workspace.ledger.records():
+            if record.seq >= before:
+                return
+            if record.run in runs:
+                self.stories.setdefault(record.run, Story(record.run)).add(record)
+
+    def _story(self, run: str) -> Story:
+        if run not in self.stories:
+            self._read_up({run}, before=self._upto + 1)
+        return self.stories[run]
+
+    def _put(self, story: Story, changed: set[str | None], registry: ModelRegistry) -> int:
+        """Write a run, and those of its steps that have new records or are shown with another status."""
+        own_id = self.tracking.workspace_id
+        held = story.end is None and is_held(self.workspace, story.run)
+        known = self.tracking.ids_of_run(story.run)
+        page = run_page(story, own_id, held)
+        run_id = self.tracking.put(page, known)
+        steps = [s for s in story.begun if s.id in changed or s.outcome is None]
+        for step in steps:
+            step_id = self.tracking.put(step_page(story, step, own_id, held), known, parent=run_id)
+            self.tracking.put_figures(step_id, curve_figures(step, self.workspace.artifacts))
+            with TemporaryDirectory(prefix="opswright-mirror-") as folder:
+                write_step_files(step, self.workspace.artifacts, Path(folder))
+                self.tracking.put_files(step_id, Path(folder))
+            self._put_datasets(step, step_id)
+            registry.put_made(story, step, step_id)
+        with TemporaryDirectory(prefix="opswright-mirror-") as folder:
+            write_run_files(story, Path(folder))
+            self.tracking.put_files(run_id, Path(folder))
+        if page.status not in (Status.RUNNING, Status.SCHEDULED):
+            registry.put_verdict(story)
+            self.tracking.put_trace(*trace_of(story, page, own_id, self.tracking.experiment_id, run_id))
+        return len(steps)
+
+    def _put_datasets(self, step: StepStory, step_id: str) -> None:
+        for name, text in step.request.items():
+            try:
+                ref = parse_ref(text) if isinstance(text, str) else None
+            except OpswrightError:
+                continue
+            if isinstance(ref, DatasetRef):
+                source = str(self.workspace.artifacts.folder(ref))
+                self.tracking.put_dataset(step_id, name, ref.digest, source)
+
+    def _put_serving(self, chunk: list[Record], registry: ModelRegistry) -> None:
+        for record in chunk:
+            if record.effect == Effect.SERVES and record.phase in _SERVED and record.run and record.step:
+                registry.put_serving(self._story(record.run), record)
+
+    def _left_open(self) -> set[str]:
+        """Runs that MLflow shows as running: they may have stopped since, without a record."""
+        open_runs = self.tracking.runs("attributes.status = 'RUNNING' and tags.state = 'running'")
+        return {tags_of(run)["run"] for run in open_runs}
+
+    def _forget_ended(self) -> None:
+        for run in [run for run, story in self.stories.items() if story.end is not None]:
+            del self.stories[run]
+
+
+def is_held(workspace: Workspace, run: str) -> bool:
+    """Whether some process is carrying the run out right now."""
+    from filelock import FileLock, Timeout
+
+    path = workspace.run_folder(run) / "lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def sync(workspace: Workspace, *, everything: bool = False, wait_s: float = 120) -> MirrorReport:
+    """Bring MLflow up to the ledger's head; `everything` writes all of it anew, as after a loss in MLflow."""
+    return Mirror(workspace).sync(everything=everything, wait_s=wait_s)

@@ -1,0 +1,223 @@
+"""A scene: runs written into a ledger just as the agent writes them, with real plans and artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opswright.core.artifacts import (
+    ArtifactRef,
+    BundleRef,
+    CheckpointRef,
+    DatasetRef,
+    EvalReportRef,
+)
+from opswright.core.contract import Effect
+from opswright.core.files import canonical_json, write_atomically
+from opswright.core.gate import GateSpec
+from opswright.core.ledger import Phase, Record
+from opswright.core.plan import Budget, Plan, StepCall, bind
+from opswright.core.workspace import Workspace
+
+SPEC = GateSpec(suite="clinc150", min=0.85)
+
+
+def ship_plan(goal: str = "Ship an intent router", bar: float = 0.85, endpoint: str = "support") -> Plan:
+    spec = SPEC.model_copy(update={"min": bar})
+    calls: list[tuple[str, str, Effect, dict[str, Any]]] = [
+        ("data", "curate", Effect.WRITES, {"source": "/data/raw", "near_duplicate_jaccard": 0.7}),
+        ("model", "finetune", Effect.WRITES, {"data": "${data.dataset}", "base": "tiny", "goal": goal}),
+        ("eval", "evaluate", Effect.WRITES, {"model": "${model.checkpoint}", "suite": "clinc150"}),
+        (
+            "eval.gate",
+            "gate",
+            Effect.READS,
+            {"report": "${eval.report}", "spec": spec.model_dump(mode="json")},
+        ),
+        ("engine", "build-engine", Effect.WRITES, {"model": "${model.checkpoint}", "target": "onnx-int8"}),
+        ("live", "deploy", Effect.SERVES, {"bundle": "${engine.bundle}", "endpoint": endpoint}),
+    ]
+    steps = tuple(StepCall(id=i, skill=s, effect=e, arguments=a) for i, s, e, a in calls)
+    return Plan(goal=goal, budget=Budget(), gates={"release": spec}, inputs={}, steps=steps)
+
+
+def serve_plan(skill: str, endpoint: str = "support") -> Plan:
+    step = StepCall(id=skill, skill=skill, effect=Effect.SERVES, arguments={"endpoint": endpoint})
+    return Plan(goal=f"{skill} {endpoint}", budget=Budget(), gates={}, inputs={}, steps=(step,))
+
+
+@dataclass
+class Scene:
+    """Writes runs into a workspace's ledger."""
+
+    workspace: Workspace
+    results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def append(self, run: str, phase: Phase, **fields: Any) -> Record:
+        fields = {"actor": "lise", "role": "releaser", **fields}
+        return self.workspace.ledger.append(phase, run=run, **fields)
+
+    def propose(self, run: str, plan: Plan) -> Plan:
+        write_atomically(self.workspace.plans / f"{plan.id}.json", plan.document())
+        detail = {
+            "goal": plan.goal,
+            "source": "plans/router.yaml",
+            "gates": {name: spec.model_dump(mode="json") for name, spec in plan.gates.items()},
+            "inputs": plan.inputs,
+            "steps": [{"id": s.id, "skill": s.skill, "effect": str(s.effect)} for s in plan.steps],
+        }
+        self.append(run, Phase.PROPOSED, plan=plan.id, effect=str(plan.effect), detail=detail)
+        self.results[run] = {}
+        return plan
+
+    def approve(self, run: str, plan: Plan, phase: Phase = Phase.APPROVED) -> Record:
+        return self.append(run, phase, plan=plan.id, actor="ines", detail={"how": "typed on the terminal"})
+
+    def _call(self, plan: Plan, step: StepCall) -> dict[str, Any]:
+        return {"step": step.id, "skill": step.skill, "effect": str(step.effect), "plan": plan.id}
+
+    def begin(self, run: str, plan: Plan, step: StepCall) -> Record:
+        request = bind(step.arguments, self.results[run])
+        return self.append(
+            run, Phase.INTENT, **self._call(plan, step), request=request, detail={"attempt": 1}
+        )
+
+    def finish(self, run: str, plan: Plan, step: StepCall, phase: Phase = Phase.DONE, **more: Any) -> Record:
+        result, artifacts, metrics = self.make(run, step, **more)
+        self.results[run][step.id] = result
+        detail = {"seconds": 1.5, "metrics": metrics}
+        return self.append(
+            run, phase, **self._call(plan, step), result=result, artifacts=artifacts, detail=detail
+        )
+
+    def fail(self, run: str, plan: Plan, step: StepCall, message: str = "the trainer died") -> Record:
+        detail = {"error": {"family": "BackendError", "message": message}, "exit_code": 1, "seconds": 0.5}
+        return self.append(run, Phase.FAILED, **self._call(plan, step), detail=detail)
+
+    def end(
+        self, run: str, plan: Plan, status: str = "done", verdict: str | None = None, code: int = 0
+    ) -> Record:
+        phase = Phase.DONE if status == "done" else Phase.FAILED
+        message = f"the gate says {verdict}" if verdict else "every step is done"
+        detail = {"status": status, "verdict": verdict, "message": message, "exit_code": code, "seconds": 9.5}
+        return self.append(run, phase, plan=plan.id, detail=detail)
+
+    def ship(self, run: str, plan: Plan | None = None, decision: str = "GO", route: str = "stable") -> Plan:
+        """A whole run: to its end, or to the gate that stops it."""
+        plan = self.propose(run, plan or ship_plan())
+        self.approve(run, plan)
+        for step in plan.steps:
+            self.begin(run, plan, step)
+            self.finish(run, plan, step, decision=decision, route=route)
+            if step.skill == "gate" and decision != "GO":
+                break
+        self.end(run, plan, verdict=decision, code=0 if decision == "GO" else 3)
+        return plan
+
+    def serve(self, run: str, skill: str, release: str) -> Plan:
+        """A run of promote or rollback."""
+        plan = self.propose(run, serve_plan(skill))
+        self.approve(run, plan)
+        step = plan.steps[0]
+        self.begin(run, plan, step)
+        phase = Phase.ROLLED_BACK if skill == "rollback" else Phase.DONE
+        self.finish(run, plan, step, phase=phase, release=release, route="stable")
+        self.end(run, plan)
+        return plan
+
+    def make(
+        self, run: str, step: StepCall, *, decision: str = "GO", route: str = "stable", release: str = ""
+    ) -> tuple[dict[str, Any], dict[str, str], dict[str, float]]:
+        """What a skill would give: result, artifacts, metrics."""
+        results = self.results[run]
+        if step.skill == "curate":
+            files = {"train.jsonl": f'{{"goal": "{run}"}}\n', "report.json": '{"rows": 40}'}
+            dataset = self.save(DatasetRef, files, {"rows": 40})
+            return {"dataset": dataset, "rows": 40, "dropped": {"duplicate": 3}}, {"dataset": dataset}, {}
+        if step.skill == "finetune":
+            lines = [{"step": n, "epoch": 0, "loss": 5.0 / (n + 1), "lr": 0.002} for n in range(20)]
+            curve = "".join(json.dumps(line) + "\n" for line in lines)
+            files = {"model.safetensors": "w" * 64, "recipe.yaml": "seed: 1111\n", "training.jsonl": curve}
+            parents = [DatasetRef(results["data"]["dataset"])]
+            checkpoint = self.save(CheckpointRef, files, {"base": "tiny", "final_loss": 0.25}, parents)
+            return {"checkpoint": checkpoint, "final_loss": 0.25}, {"checkpoint": checkpoint}, {"loss": 0.25}
+        if step.skill == "evaluate":
+            files = {"report.json": '{"value": 0.88}', "items.jsonl": '{"id": "1"}\n'}
+            facts = {"model": results["model"]["checkpoint"], "value": 0.88}
+            report = self.save(EvalReportRef, files, facts, [CheckpointRef(results["model"]["checkpoint"])])
+            return (
+                {"report": report, "exact_match": 0.88, "n": 400},
+                {"report": report},
+                {"exact_match": 0.88},
+            )
+        if step.skill == "gate":
+            rows = [{"name": "exact_match", "decision": decision, "got": 0.88, "bar": 0.85, "n": 400}]
+            return {"verdict": {"decision": decision, "rows": rows}}, {}, {}
+        if step.skill == "build-engine":
+            files = {"engine/model.onnx": f"onnx {run}", "manifest.json": '{"target": "onnx-int8"}'}
+            bundle = self.save(
+                BundleRef, files, {"target": "onnx-int8"}, [CheckpointRef(results["model"]["checkpoint"])]
+            )
+            return {"bundle": bundle, "agreement": 0.998}, {"bundle": bundle}, {}
+        endpoint = step.arguments["endpoint"]
+        result = {"endpoint": endpoint, "release": release or f"r-{run}", "route": route}
+        return ({**result, "rolled_back": True} if step.skill == "rollback" else result), {}, {}
+
+    def save(
+        self,
+        kind: type[ArtifactRef],
+        files: Mapping[str, str],
+        facts: Mapping[str, Any],
+        parents: list[ArtifactRef] | None = None,
+    ) -> str:
+        with self.workspace.artifacts.staging() as folder:
+            for name, text in files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text)
+            return str(self.workspace.artifacts.save(kind, folder, facts, parents or ()))
+
+
+@pytest.fixture
+def scene(workspace: Workspace) -> Scene:
+    return Scene(workspace)
+
+
+@pytest.fixture
+def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], None]], None]:
+    """Changes records and computes every hash anew: what someone with full control of the folder can do."""
+
+    def apply(workspace: Workspace, change: Callable[[dict[str, Any]], None]) -> None:
+        from opswright.core.files import sha256_json
+        from opswright.core.ledger import GENESIS
+
+        prev = GENESIS
+        for segment in workspace.ledger.segments():
+            out = []
+            for line in segment.read_bytes().splitlines():
+                body = json.loads(line)
+                change(body)
+                body["prev"] = prev
+                del body["hash"]
+                prev = sha256_json(body)
+                out.append(canonical_json({**body, "hash": prev}) + b"\n")
+            segment.write_bytes(b"".join(out))
+
+    return apply
+
+
+@pytest.fixture(scope="session")
+def fresh_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An MLflow database without runs, made once (seconds) and copied by tests."""
+    from opswright.core.mirror.tracking import import_mlflow
+
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    yield path
