@@ -17,6 +17,8 @@ from .run_commands import add_run_commands
 from .session import Session, error_document
 from .skill_commands import make_command
 
+_INTERRUPTED = 130
+
 HELP = """Operate the life of a language model, from curated data to a watched endpoint.
 
 Examples:
@@ -103,8 +105,10 @@ def _invoke(app: typer.Typer, argv: list[str]) -> int:
     try:
         result = command.main(args=argv, prog_name="opswright", standalone_mode=False)
     except typer.Exit as ended:
+        if ended.exit_code == _INTERRUPTED:  # what the parser makes of Ctrl-C
+            raise KeyboardInterrupt from ended
         return int(ended.exit_code)
-    except typer.Abort as error:  # what the parser makes of Ctrl-C
+    except typer.Abort as error:
         raise KeyboardInterrupt from error
     except Exception as error:
         if type(error).__name__ in ("NoArgsIsHelpError",):
