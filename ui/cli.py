@@ -104,10 +104,6 @@ def _invoke(app: typer.Typer, argv: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         result = command.main(args=argv, prog_name="opswright", standalone_mode=False)
-    except typer.Exit as ended:
-        if ended.exit_code == _INTERRUPTED:  # what the parser makes of Ctrl-C
-            raise KeyboardInterrupt from ended
-        return int(ended.exit_code)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except Exception as error:
@@ -117,6 +113,8 @@ def _invoke(app: typer.Typer, argv: list[str]) -> int:
         if hasattr(error, "format_message"):  # a usage error of the parser
             raise AskError(_usage(error)) from error
         raise
+    if result == _INTERRUPTED:  # what the parser makes of Ctrl-C
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 
