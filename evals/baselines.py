@@ -6,10 +6,12 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core.errors import AskError
+from ..core.artifacts import ArtifactStore, DatasetRef
+from ..core.errors import AskError, OpswrightError
+from .report import BASELINES
 
 VERSION = 1  # a change of what is fitted; answers kept from another version are not used again
 
@@ -76,3 +78,29 @@ def _linear_svc() -> Any:
     from sklearn.svm import LinearSVC
 
     return LinearSVC(C=1.0, random_state=0)
+
+
+def to_document(baselines: Sequence[Baseline], ids: Sequence[str]) -> dict[str, Any]:
+    """The answers as they are kept beside a report; `ids` names the items they answer."""
+    return {"version": VERSION, "ids": list(ids), "baselines": [asdict(one) for one in baselines]}
+
+
+def kept_answers(
+    store: ArtifactStore, train: DatasetRef, suite_digest: str, ids: Sequence[str]
+) -> list[Baseline] | None:
+    """The answers that an earlier report holds for the same training rows and items; None without one."""
+    for ref, manifest in store.list("eval-report"):
+        facts = manifest["facts"]
+        if facts.get("train_dataset") != train or facts["suite_digest"] != suite_digest:
+            continue
+        if BASELINES not in manifest["files"]:
+            continue
+        try:
+            document = store.open(ref).read_json(BASELINES)
+        except OpswrightError:  # damaged: `audit verify` is where that is said
+            continue
+        if document["version"] == VERSION and document["ids"] == list(ids):
+            return [
+                Baseline(one["name"], tuple(one["answers"]), one["fit_s"]) for one in document["baselines"]
+            ]
+    return None

@@ -1,0 +1,190 @@
+"""The skill `curate`: raw labelled text in, a clean training set out, every row left out accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...core.artifacts import DatasetRef, PendingArtifact
+from ...core.contract import Cost, Effect, Finding, StepContext, skill
+from ...core.errors import AskError, OpswrightError
+from ...core.machine import Machine
+from ...core.workspace import Workspace
+from .request import LEAKS, CurateRequest, CurateResult, Layout, Reason
+from .table import Dropped
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from .clean import Cleaned
+
+__all__ = ["CurateRequest", "CurateResult", "Layout", "Reason", "curate"]
+
+_ROWS_PER_S = 5_000  # cleaning short texts on one busy core
+_BYTES_A_ROW = 50
+_STAGES = 5
+_SHOWN = 50
+
+
+def _preflight(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    from .gather import check_replay
+    from .read import files_of, find_layout
+
+    found = []
+    try:
+        layout = find_layout(ask)
+        if layout not in (Layout.CLINC150, Layout.BANKING77):
+            files_of(ask.source, layout)
+        found.append(Finding(level="ok", says=f"{ask.source} is there, layout {layout}."))
+        check_replay(ask)
+        for ref in (ask.golden, ask.replay):
+            if ref is not None:
+                workspace.artifacts.open(ref)
+    except PendingArtifact as error:
+        found.append(Finding(level="ok", says=f"checked when it runs: {error}."))
+    except OpswrightError as error:
+        found.append(Finding(level="stop", says=str(error)))
+    if ask.golden is None:
+        found.append(
+            Finding(
+                level="warn",
+                says="no golden set is kept out of training, so an evaluation may measure memory.",
+                fix="Make one with `golden` and give it as golden.",
+            )
+        )
+    return found
+
+
+def _estimate(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Cost:
+    from ...core.files import files_below
+
+    source = ask.source
+    size = (
+        sum(p.stat().st_size for p in files_below(source).values())
+        if source.is_dir()
+        else source.stat().st_size
+    )
+    return Cost(minutes=(5 + size / _BYTES_A_ROW / _ROWS_PER_S) / 60, gpu_hours=0, usd=0, disk_bytes=4 * size)
+
+
+@skill(
+    effect=Effect.WRITES,
+    says="Clean, deduplicate and split raw labelled text into a training set.",
+    phrases=[
+        "clean {source}",
+        "curate {source}",
+        "deduplicate {source} and keep {golden} out of it",
+        "make a training set from {source}",
+    ],
+    preflight=_preflight,
+    estimate=_estimate,
+)
+def curate(ask: CurateRequest, ctx: StepContext) -> CurateResult:
+    """Read a source, leave out what would spoil training, split by groups, and write chat-format JSONL.
+
+    Left out, each with its reason in dropped.jsonl: rows that cannot be read, rows of the golden set
+    (verbatim, normalised, near-duplicate), rows with the same words and different labels, duplicates and
+    near-duplicates.
+
+    Example: `/curate source=examples/support_router/raw/clinc150 near_duplicate_jaccard=0.85`
+    """
+    from . import gather
+    from .clean import clean
+    from .read import read_source
+
+    gather.check_replay(ask)
+    gathered = read_source(ask)
+    ctx.progress(1, _STAGES, "stages")
+    new = gather.of_domains(gathered, ask)
+    table = gather.with_replay(new, ask, ctx)
+    golden = gather.golden_texts(ask, ctx)
+    ctx.progress(2, _STAGES, "stages")
+    cleaned = clean(table, golden, ask)
+    ctx.progress(3, _STAGES, "stages")
+    rows = _split(table, gather.trim_replay(table, cleaned.kept, ask.replay_ratio), cleaned, ask)
+    _check_labels(rows, ask, [*gathered.dropped, *cleaned.dropped])
+    ctx.progress(4, _STAGES, "stages")
+    result = _save(ask, ctx, rows, [*gathered.dropped, *cleaned.dropped], cleaned.conflicts, len(new))
+    ctx.progress(5, _STAGES, "stages")
+    return result
+
+
+def _split(table: pl.DataFrame, kept: list[int], cleaned: Cleaned, ask: CurateRequest) -> pl.DataFrame:
+    """The kept rows with split and group."""
+    import polars as pl
+
+    from .clean import TIED_JACCARD
+    from .split import choose_sides, find_groups
+
+    rows = table[kept]
+    groups = find_groups(kept, cleaned.pairs.above(TIED_JACCARD), rows["tied"].to_list()).tolist()
+    labels, fixed = rows["label"].to_list(), rows["side"].to_list()
+    sides = choose_sides(groups, labels, fixed, ask.validation_fraction, ask.seed)
+    return rows.with_columns(pl.Series("split", sides), pl.Series("group", [f"g{g:06d}" for g in groups]))
+
+
+def _check_labels(rows: pl.DataFrame, ask: CurateRequest, dropped: list[Dropped]) -> None:
+    """AskError unless there are two labels to tell apart."""
+    labels = rows["label"].unique().to_list()
+    if len(labels) >= 2:
+        return
+    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(one.reason for one in dropped).items())
+    left_out = f" Left out: {reasons}." if reasons else ""
+    if not labels:
+        raise AskError(f"no row of {ask.source} is left to train on.{left_out}")
+    raise AskError(
+        f"all {len(rows)} rows of {ask.source} have one label ('{labels[0]}'): nothing to tell apart. "
+        f"Check label_column.{left_out}"
+    )
+
+
+def _save(
+    ask: CurateRequest,
+    ctx: StepContext,
+    rows: pl.DataFrame,
+    dropped: list[Dropped],
+    conflicts: dict[str, list[str]],
+    selected: int,
+) -> CurateResult:
+    from .write import write_dataset
+
+    by_reason = Counter(str(one.reason) for one in dropped)
+    leaked = {name: by_reason[reason] for reason, name in LEAKS.items()}
+    sides = Counter(rows["split"].to_list())
+    counts: dict[str, Any] = {
+        "rows": len(rows),
+        "train_rows": sides["train"],
+        "validation_rows": sides["validation"],
+        "labels": rows["label"].n_unique(),
+    }
+    replayed = int(rows["side"].is_not_null().sum())
+    sources = sorted(rows["source"].unique().to_list())
+    domains = sorted(rows["domain"].drop_nulls().unique().to_list())
+    report = {
+        **counts,
+        "replay_rows": replayed,
+        "selected_rows": selected,
+        "dropped": dict(sorted(by_reason.items())),
+        "leaked": leaked,
+        "conflicts": dict(list(conflicts.items())[:_SHOWN]),
+        "rows_of_label": dict(sorted(Counter(rows["label"].to_list()).items())),
+        "groups": rows["group"].n_unique(),
+        "settings": ask.model_dump(mode="json", exclude={"source"}),
+    }
+    with ctx.artifacts.staging() as folder:
+        columns = rows.select("text", "label", "domain", "split", "group", "source")
+        write_dataset(folder, columns, dropped, report, ask.seed)
+        parents = [ref for ref in (ask.golden, ask.replay) if ref is not None]
+        facts = {**counts, "domains": domains, "sources": sources}
+        dataset = ctx.artifacts.save(DatasetRef, folder, facts, parents)
+    for name, value in {**counts, "dropped": len(dropped), "leaked": sum(leaked.values())}.items():
+        ctx.metric(name, value)
+    return CurateResult(
+        dataset=dataset,
+        **counts,
+        replay_rows=replayed,
+        dropped=dict(sorted(by_reason.items())),
+        leaked=leaked,
+        conflicts=len(conflicts),
+    )

@@ -1,0 +1,133 @@
+"""Leaves out what would spoil a dataset: golden rows, contradictions, duplicates. Says which, and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ...evals.overlap import fingerprint
+from .request import CurateRequest, Reason
+from .similar import Pairs, similar_pairs
+from .table import Dropped
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TIED_JACCARD = 0.7  # rows this similar stay on one side of the split
+
+
+@dataclass
+class Cleaned:
+    """What is kept, as indices into the table, the pairs of similar rows among all of it, and the rest."""
+
+    kept: list[int]
+    pairs: Pairs
+    dropped: list[Dropped]
+    conflicts: dict[str, list[str]] = field(default_factory=dict)  # text -> its labels
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The table's columns as lists."""
+
+    source: list[str]
+    row: list[int]
+    text: list[str]
+    label: list[str]
+    words: list[str]  # the texts' fingerprints
+    replayed: list[bool]
+
+    @classmethod
+    def of(cls, table: pl.DataFrame) -> _Rows:
+        text = table["text"].to_list()
+        return cls(
+            table["source"].to_list(),
+            table["row"].to_list(),
+            text,
+            table["label"].to_list(),
+            [fingerprint(one) for one in text],
+            table["side"].is_not_null().to_list(),
+        )
+
+    def name(self, i: int) -> str:
+        return f"{self.source[i]} row {self.row[i]}"
+
+
+def clean(table: pl.DataFrame, golden: Sequence[str], ask: CurateRequest) -> Cleaned:
+    """Which rows of the table stay: of two that are alike, the earlier."""
+    rows = _Rows.of(table)
+    n = len(rows.text)
+    least = min(TIED_JACCARD, ask.golden_jaccard, ask.near_duplicate_jaccard)
+    pairs = similar_pairs([*rows.words, *(fingerprint(text) for text in golden)], least)
+    why: dict[int, tuple[Reason, str]] = {}
+    _leaks(rows, golden, pairs.above(ask.golden_jaccard), why)
+    conflicts = _contradictions(rows, why)
+    _equal(rows, why)
+    inside = pairs.within(n)
+    _alike(rows, inside.above(ask.near_duplicate_jaccard), why)
+    dropped = [
+        Dropped(rows.source[i], rows.row[i], rows.text[i], rows.label[i], *why[i]) for i in sorted(why)
+    ]
+    return Cleaned([i for i in range(n) if i not in why], inside, dropped, conflicts)
+
+
+def _leaks(rows: _Rows, golden: Sequence[str], pairs: Pairs, why: dict[int, tuple[Reason, str]]) -> None:
+    """Rows of the golden set: the same text, the same words, or nearly."""
+    n = len(rows.text)
+    verbatim = set(golden)
+    folded = {fingerprint(text): text for text in golden}
+    for i in range(n):
+        if rows.text[i] in verbatim:
+            why[i] = (Reason.GOLDEN_VERBATIM, "")
+        elif rows.words[i] in folded:
+            why[i] = (Reason.GOLDEN_NORMALISED, f"golden: {folded[rows.words[i]]}")
+    nearest: dict[int, tuple[float, int]] = {}
+    for i, j, jaccard in pairs.across(n).each():
+        if i not in why:
+            nearest[i] = max(nearest.get(i, (0.0, 0)), (jaccard, j - n))
+    for i, (jaccard, j) in nearest.items():
+        why[i] = (Reason.GOLDEN_NEAR_DUPLICATE, f"Jaccard {jaccard:.2f} to golden: {golden[j]}")
+
+
+def _contradictions(rows: _Rows, why: dict[int, tuple[Reason, str]]) -> dict[str, list[str]]:
+    """Rows with the same words and different labels: nobody can say which is right, so none stays.
+
+    New rows that agree among themselves win over replayed ones: they are the later word.
+    """
+    same: defaultdict[str, list[int]] = defaultdict(list)
+    for i, words in enumerate(rows.words):
+        if i not in why:
+            same[words].append(i)
+    conflicts: dict[str, list[str]] = {}
+    for members in same.values():
+        labels = sorted({rows.label[i] for i in members})
+        if len(labels) < 2:
+            continue
+        conflicts[rows.text[members[0]]] = labels
+        new = {rows.label[i] for i in members if not rows.replayed[i]}
+        for i in members:
+            if len(new) != 1 or rows.label[i] not in new:
+                why[i] = (Reason.CONFLICTING_LABEL, f"labels: {', '.join(labels)}")
+    return conflicts
+
+
+def _equal(rows: _Rows, why: dict[int, tuple[Reason, str]]) -> None:
+    """Rows with the same words and label as an earlier one."""
+    first: dict[str, int] = {}
+    for i, words in enumerate(rows.words):
+        if i in why:
+            continue
+        earlier = first.setdefault(words, i)
+        if earlier != i:
+            same = rows.text[earlier] == rows.text[i]
+            reason = Reason.EXACT_DUPLICATE if same else Reason.NORMALISED_DUPLICATE
+            why[i] = (reason, f"of {rows.name(earlier)}")
+
+
+def _alike(rows: _Rows, pairs: Pairs, why: dict[int, tuple[Reason, str]]) -> None:
+    """Rows nearly the same as an earlier one that stays, with its label. Another label is another meaning."""
+    for i, j, jaccard in pairs.each():
+        if i not in why and j not in why and rows.label[i] == rows.label[j]:
+            why[j] = (Reason.NEAR_DUPLICATE, f"Jaccard {jaccard:.2f} to {rows.name(i)}: {rows.text[i]}")

@@ -1,0 +1,253 @@
+"""Reads sources of every layout: a fault of one row drops the row, a fault of all is an error."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import AskError, did_you_mean
+from ...evals.suites import banking77, clinc150
+from .request import CurateRequest, Layout, Reason
+from .table import Gathered
+
+_ENDINGS = {
+    ".jsonl": Layout.JSONL,
+    ".ndjson": Layout.JSONL,
+    ".csv": Layout.CSV,
+    ".tsv": Layout.CSV,
+    ".parquet": Layout.PARQUET,
+}
+_PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77}
+_PIECE_BYTES = 1 << 16
+
+
+def read_source(ask: CurateRequest) -> Gathered:
+    """Every row of the source; AskError when it is missing, empty, or not what the request says."""
+    layout = find_layout(ask)
+    gathered = Gathered()
+    if layout in _PUBLISHED:
+        published = _PUBLISHED[layout]
+        split = ask.split or "train"
+        for number, row in enumerate(published.read_rows(ask.source, split), 1):
+            gathered.take(f"{layout}/{split}", number, row.text, row.label, row.domain)
+    else:
+        for path in files_of(ask.source, layout):
+            _READERS[layout](path, ask, gathered)
+    if not gathered.text:
+        raise AskError(f"{ask.source} gives no usable row{_why(gathered)}")
+    return gathered
+
+
+def find_layout(ask: CurateRequest) -> Layout:
+    """The layout to read, without reading; AskError when there is nothing there or it cannot be told."""
+    source = ask.source
+    if not source.exists():
+        near = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
+        raise AskError(f"no file or folder at {source}.{did_you_mean(source.name, near)}")
+    layout = _guess(source) if ask.layout is Layout.AUTO else ask.layout
+    if layout in _PUBLISHED:
+        names = _PUBLISHED[layout].FILES
+        if not source.is_dir() or not all((source / name).is_file() for name in names):
+            raise AskError(f"layout {layout} is a folder with {', '.join(names)}; {source} is not.")
+    elif ask.split is not None:
+        raise AskError(
+            f"split '{ask.split}': only {' and '.join(_PUBLISHED)} have splits; {source} is {layout}: "
+            "name the file of the split as the source."
+        )
+    return layout
+
+
+def _guess(source: Path) -> Layout:
+    if source.is_file():
+        if source.suffix in _ENDINGS:
+            return _ENDINGS[source.suffix]
+        raise AskError(f"cannot tell the layout of {source.name}. Give layout=jsonl, csv or parquet.")
+    if found := _published_in(source):
+        return found
+    kinds = {_ENDINGS[path.suffix] for path in source.iterdir() if path.suffix in _ENDINGS}
+    if len(kinds) == 1:
+        return kinds.pop()
+    inside = [path.name for path in sorted(source.iterdir()) if path.is_dir() and _published_in(path)]
+    hint = f" Name one of its folders: {', '.join(inside)}." if inside else " Give the layout, or one file."
+    raise AskError(f"cannot tell the layout of the folder {source}.{hint}")
+
+
+def _published_in(folder: Path) -> Layout | None:
+    for layout, published in _PUBLISHED.items():
+        if all((folder / name).is_file() for name in published.FILES):
+            return layout
+    return None
+
+
+def files_of(source: Path, layout: Layout) -> list[Path]:
+    """The files of a flat layout, by name; AskError for none or an empty one."""
+    files = [source]
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if _ENDINGS.get(path.suffix) is layout)
+    if not files:
+        raise AskError(f"{source} holds no {layout} file.")
+    for path in files:
+        if path.stat().st_size == 0:
+            raise AskError(f"{path} is empty (0 bytes). Check how it was made.")
+    return files
+
+
+def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
+    """Each line with its number from 1; None for a line of more than `most` bytes, read past in pieces."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(most + 1):
+            number += 1
+            if len(line) <= most or line.endswith(b"\n"):
+                yield number, line
+                continue
+            while (piece := file.readline(_PIECE_BYTES)) and not piece.endswith(b"\n"):
+                pass
+            yield number, None
+
+
+def _read_jsonl(path: Path, ask: CurateRequest, gathered: Gathered) -> None:
+    seen_keys: dict[str, None] = {}
+    for number, line in bounded_lines(path, ask.max_line_bytes):
+        if line is None:
+            detail = f"more than {ask.max_line_bytes} bytes in one line"
+            gathered.leave(path.name, number, Reason.LINE_TOO_LONG, detail)
+            continue
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError as error:
+            gathered.leave(path.name, number, Reason.NOT_UTF8, str(error.reason), repr(line[:200]))
+            continue
+        except (ValueError, RecursionError) as error:
+            gathered.leave(path.name, number, Reason.NOT_JSON, str(error), line.decode(errors="replace"))
+            continue
+        _take_object(path, number, value, ask, gathered)
+        if isinstance(value, dict):
+            seen_keys.update(dict.fromkeys(value))
+    for column in (ask.text_column, ask.label_column):
+        if not gathered.text and seen_keys and column not in seen_keys:
+            raise _no_column(path, column, list(seen_keys))
+
+
+def _take_object(path: Path, number: int, value: Any, ask: CurateRequest, gathered: Gathered) -> None:
+    """A row as {text, label, ...}, or as a chat of one user and one assistant message."""
+    if not isinstance(value, dict):
+        gathered.leave(path.name, number, Reason.WRONG_TYPE, f"{type(value).__name__}, not an object", value)
+        return
+    optional = [value.get(name) if name else None for name in (ask.domain_column, ask.group_column)]
+    if "messages" in value and ask.text_column not in value:
+        turns = value["messages"]
+        pair = [(turn.get("role"), turn.get("content")) for turn in turns] if _is_chat(turns) else []
+        if [role for role, _ in pair] != ["user", "assistant"]:
+            detail = "messages must be one of user and one of assistant"
+            gathered.leave(path.name, number, Reason.WRONG_TYPE, detail, turns)
+            return
+        gathered.take(path.name, number, pair[0][1], pair[1][1], *optional)
+        return
+    for column in (ask.text_column, ask.label_column):
+        if column not in value:
+            gathered.leave(path.name, number, Reason.MISSING_FIELD, f"no '{column}'", value)
+            return
+    gathered.take(path.name, number, value[ask.text_column], value[ask.label_column], *optional)
+
+
+def _is_chat(turns: Any) -> bool:
+    return isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns)
+
+
+def _read_csv(path: Path, ask: CurateRequest, gathered: Gathered) -> None:
+    reader = csv.reader(
+        _csv_lines(path, ask.max_line_bytes), delimiter="\t" if path.suffix == ".tsv" else ","
+    )
+    csv.field_size_limit(ask.max_line_bytes)
+    try:
+        header = next(reader, None)
+        if not header:
+            raise AskError(f"{path} has no header line. Its first line must name the columns.")
+        at = _positions(path, header, ask)
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                detail = f"{len(cells)} cells under {len(header)} columns"
+                gathered.leave(path.name, reader.line_num, Reason.WRONG_TYPE, detail, ",".join(cells))
+                continue
+            gathered.take(path.name, reader.line_num, *(None if i is None else cells[i] for i in at))
+    except csv.Error as error:
+        raise AskError(
+            f"{path}, line {reader.line_num}: {error}. A quote that is never closed does this."
+        ) from error
+
+
+def _csv_lines(path: Path, most: int) -> Iterator[str]:
+    for number, line in bounded_lines(path, most):
+        if line is None:
+            raise AskError(
+                f"{path}, line {number}: more than {most} bytes in one line, so rows cannot be told apart. "
+                "Mend the file, or raise max_line_bytes."
+            )
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise AskError(
+                f"{path}, line {number} is not UTF-8 ({error.reason}). Convert the file."
+            ) from error
+
+
+def _positions(path: Path, header: list[str], ask: CurateRequest) -> list[int | None]:
+    """Where text, label, domain and group stand in a line."""
+    places: list[int | None] = []
+    for column in (ask.text_column, ask.label_column, ask.domain_column, ask.group_column):
+        if column is not None and column not in header:
+            raise _no_column(path, column, header)
+        places.append(None if column is None else header.index(column))
+    return places
+
+
+def _read_parquet(path: Path, ask: CurateRequest, gathered: Gathered) -> None:
+    import polars as pl
+
+    wanted = [ask.text_column, ask.label_column, ask.domain_column, ask.group_column]
+    try:
+        schema = pl.read_parquet_schema(path)
+        for column in wanted:
+            if column is not None and column not in schema:
+                raise _no_column(path, column, list(schema))
+        for column in wanted[:2]:
+            if schema[str(column)] not in (pl.String, pl.Categorical):
+                raise AskError(f"column '{column}' of {path} holds {schema[str(column)]}, not strings.")
+        frame = pl.read_parquet(path, columns=sorted({column for column in wanted if column is not None}))
+    except pl.exceptions.PolarsError as error:
+        raise AskError(f"{path} is no readable Parquet file ({error}).") from error
+    columns = [[None] * len(frame) if column is None else frame[column].to_list() for column in wanted]
+    for number, (text, label, domain, tied) in enumerate(zip(*columns, strict=True), 1):
+        if isinstance(text, str) and len(text) > ask.max_line_bytes:
+            detail = f"more than {ask.max_line_bytes} characters"
+            gathered.leave(path.name, number, Reason.LINE_TOO_LONG, detail, text, label)
+        else:
+            gathered.take(path.name, number, text, label, domain, tied)
+
+
+def _no_column(path: Path, column: str, found: list[str]) -> AskError:
+    return AskError(
+        f"{path} has no column '{column}' (it has: {', '.join(found[:30])}).{did_you_mean(column, found)} "
+        "Name it with text_column or label_column."
+    )
+
+
+def _why(gathered: Gathered) -> str:
+    if not gathered.dropped:
+        return "."
+    first = gathered.dropped[0]
+    why = f"{first.reason} {first.detail}".rstrip()
+    return f": all {len(gathered.dropped)} were left out. The first, row {first.row}: {why}."
+
+
+_READERS = {Layout.JSONL: _read_jsonl, Layout.CSV: _read_csv, Layout.PARQUET: _read_parquet}
+
+__all__ = ["bounded_lines", "files_of", "find_layout", "read_source"]

@@ -1,0 +1,97 @@
+"""What `curate` is asked, and what it gives."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from ...core.artifacts import DatasetRef
+from ...core.contract import InputPath, Request, Result
+
+Share = Annotated[float, Field(ge=0.5, le=1.0)]
+
+
+class Layout(StrEnum):
+    """How a source lies on disk."""
+
+    AUTO = "auto"
+    CLINC150 = "clinc150"
+    BANKING77 = "banking77"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Reason(StrEnum):
+    """Why a row is not in the dataset."""
+
+    LINE_TOO_LONG = "line_too_long"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    EMPTY_TEXT = "empty_text"
+    EMPTY_LABEL = "empty_label"
+    GOLDEN_VERBATIM = "golden_verbatim"
+    GOLDEN_NORMALISED = "golden_normalised"
+    GOLDEN_NEAR_DUPLICATE = "golden_near_duplicate"
+    CONFLICTING_LABEL = "conflicting_label"
+    EXACT_DUPLICATE = "exact_duplicate"
+    NORMALISED_DUPLICATE = "normalised_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+
+
+LEAKS = {
+    Reason.GOLDEN_VERBATIM: "verbatim",
+    Reason.GOLDEN_NORMALISED: "normalised",
+    Reason.GOLDEN_NEAR_DUPLICATE: "near_duplicate",
+}
+
+
+class CurateRequest(Request):
+    """Raw labelled text, and how strictly it is cleaned."""
+
+    source: InputPath = Field(description="File, or folder, with labelled texts.")
+    layout: Layout = Field(Layout.AUTO, description="Layout of the source; auto looks at names and endings.")
+    split: str | None = Field(
+        None, description="The source's own split to read (clinc150: train, val, test); by default train."
+    )
+    text_column: str = Field("text", min_length=1, description="Column or JSON key of the text.")
+    label_column: str = Field("label", min_length=1, description="Column or JSON key of the label.")
+    domain_column: str | None = Field(None, description="Column or JSON key of the domain, if there is one.")
+    group_column: str | None = Field(
+        None, description="Column or JSON key; rows that share its value stay on one side of the split."
+    )
+    domains: tuple[str, ...] = Field((), description="Keep only rows of these domains; empty keeps all.")
+    golden: DatasetRef | None = Field(None, description="Rows that must not leak into the dataset.")
+    golden_jaccard: Share = Field(
+        0.8, description="A row this similar to a golden row is a leak (Jaccard of 5-character shingles)."
+    )
+    near_duplicate_jaccard: Share = Field(
+        0.9, description="Of two rows this similar, with one label, the first stays; 1 drops only equal ones."
+    )
+    replay: DatasetRef | None = Field(None, description="Earlier dataset to mix in, against forgetting.")
+    replay_ratio: float = Field(0.0, ge=0, le=100, description="Rows of `replay` for each new row.")
+    validation_fraction: float = Field(
+        0.02, ge=0, le=0.5, description="Share of the new rows kept for validation loss."
+    )
+    max_line_bytes: int = Field(
+        1_000_000, ge=100, description="A longer line is dropped (in CSV: refused) without reading it whole."
+    )
+    seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
+
+
+class CurateResult(Result):
+    """The dataset and the counts behind it."""
+
+    dataset: DatasetRef
+    rows: int = Field(description="Rows in the dataset, of both splits.")
+    train_rows: int
+    validation_rows: int
+    labels: int
+    replay_rows: int = Field(description="Rows that came from `replay`.")
+    dropped: dict[str, int] = Field(description="Rows left out, by reason.")
+    leaked: dict[str, int] = Field(description="Of these, rows of the golden set, by how they were found.")
+    conflicts: int = Field(description="Texts that came with more than one label.")

@@ -1,0 +1,95 @@
+"""The table that rows are gathered in, and the record of those left out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .request import Reason
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_SHOWN_CHARS = 200
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One row left out: its number in its source (from 1), what it held, and why."""
+
+    source: str
+    row: int
+    text: str
+    label: str
+    reason: Reason
+    detail: str = ""
+
+    def line(self) -> dict[str, Any]:
+        """The row as its line in dropped.jsonl."""
+        return {**asdict(self), "reason": str(self.reason)}
+
+
+@dataclass
+class Gathered:
+    """Rows as columns, and the rows that could not be read."""
+
+    source: list[str] = field(default_factory=list)
+    row: list[int] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    label: list[str] = field(default_factory=list)
+    domain: list[str | None] = field(default_factory=list)
+    tied: list[str | None] = field(default_factory=list)  # the value of the group column
+    dropped: list[Dropped] = field(default_factory=list)
+
+    def take(
+        self, source: str, row: int, text: object, label: object, domain: object = None, tied: object = None
+    ) -> None:
+        """Take a row, stripped, its label with spaces for underscores, or record why it is left out."""
+        if not isinstance(text, str) or not isinstance(label, str):
+            what = "text" if not isinstance(text, str) else "label"
+            kind = type(text if what == "text" else label).__name__
+            self.leave(source, row, Reason.WRONG_TYPE, f"{what} is {kind}, not a string", text, label)
+            return
+        text, label = text.strip(), label.replace("_", " ").strip()
+        if not text or not label:
+            reason = Reason.EMPTY_LABEL if text else Reason.EMPTY_TEXT
+            self.leave(source, row, reason, "", text, label)
+            return
+        self.source.append(source)
+        self.row.append(row)
+        self.text.append(text)
+        self.label.append(label)
+        self.domain.append(None if domain is None else str(domain))
+        self.tied.append(None if tied is None else str(tied))
+
+    def leave(
+        self, source: str, row: int, reason: Reason, detail: str, text: object = "", label: object = ""
+    ) -> None:
+        """Record a row that is left out."""
+        shown = [value if isinstance(value, str) else repr(value) for value in (text, label)]
+        self.dropped.append(
+            Dropped(source, row, shown[0][:_SHOWN_CHARS], shown[1][:_SHOWN_CHARS], reason, detail)
+        )
+
+    def frame(self) -> pl.DataFrame:
+        """The rows: source, row, text, label, domain, tied."""
+        import polars as pl
+
+        return pl.DataFrame(
+            {
+                "source": self.source,
+                "row": self.row,
+                "text": self.text,
+                "label": self.label,
+                "domain": self.domain,
+                "tied": self.tied,
+            },
+            schema={
+                "source": pl.String,
+                "row": pl.Int64,
+                "text": pl.String,
+                "label": pl.String,
+                "domain": pl.String,
+                "tied": pl.String,
+            },
+        )

@@ -1,0 +1,309 @@
+"""The skill `evaluate`: what a model answers to a suite, beside what simple baselines do."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from ..core.artifacts import (
+    ArtifactRef,
+    BundleRef,
+    CheckpointRef,
+    DatasetRef,
+    EvalReportRef,
+    PendingArtifact,
+)
+from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.errors import AskError, OpswrightError
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ..evals.baselines import Baseline
+    from ..evals.runner import Measured
+    from ..evals.suites import Suite
+    from ..evals.targets import Target
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+
+_NEEDS = {
+    CheckpointRef: (("torch", "transformers"), "train"),
+    BundleRef: (("onnxruntime_genai",), "serve"),
+}
+_TINY_BYTES = 20_000_000
+_MS_PER_ITEM = {CheckpointRef: 3.0, BundleRef: 1.0}  # about 1 M parameters on two busy cores
+_START_S = {CheckpointRef: 12.0, BundleRef: 1.0}
+_BASELINES_S = 8.0
+
+
+class EvaluateRequest(Request):
+    """A model, and what it is asked."""
+
+    model: CheckpointRef | BundleRef | Url = Field(
+        description="Checkpoint, bundle, or the address of an OpenAI-compatible endpoint."
+    )
+    suite: str = Field("clinc150", description="Suite to run.")
+    slices: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="More slices: a name and the domains it covers."
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Ask only this many items, the same random ones for every model."
+    )
+    baselines: bool = Field(True, description="Also fit and ask the baselines, on the model's training rows.")
+    train: DatasetRef | None = Field(
+        None, description="Training rows of the baselines; by default those the model was trained on."
+    )
+    max_new_tokens: int = Field(24, ge=1, le=4096, description="Longest answer, in tokens.")
+    endpoint_model: str | None = Field(
+        None, description="Model name at the endpoint; by default the first it lists."
+    )
+    api_key_env: str | None = Field(
+        None, description="Name of the environment variable that holds the endpoint's key."
+    )
+    concurrency: int = Field(8, ge=1, le=256, description="Requests to an endpoint at a time.")
+
+
+class SliceFigure(Result):
+    """A share of n items with its 95 % interval; value is None without items."""
+
+    n: int
+    value: float | None
+    low: float
+    high: float
+
+
+class EvaluateResult(Result):
+    """The report and its main figures."""
+
+    report: EvalReportRef
+    suite: str
+    n: int
+    errors: int = Field(description="Items that the target failed to answer.")
+    exact_match: float
+    low: float
+    high: float
+    slices: dict[str, SliceFigure]
+    baselines: dict[str, float] = Field(description="Exact match of each baseline on the same items.")
+    leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
+    p50_ms: float | None
+    p95_ms: float | None
+    note: str = Field(description="What was not measured, and why; empty when nothing is missing.")
+
+
+def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    from ..evals.suites import load_suite
+
+    found = []
+    for kind, (modules, extra) in _NEEDS.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        if isinstance(ask.model, kind) and missing:
+            found.append(
+                Finding(
+                    level="stop",
+                    says=f"a {kind.kind} needs {', '.join(modules)}; not installed: {', '.join(missing)}.",
+                    fix=f'Install: pip install -c constraints.txt -e ".[{extra}]"',
+                )
+            )
+    if ask.api_key_env and not os.environ.get(ask.api_key_env):
+        found.append(Finding(level="stop", says=f"the environment variable {ask.api_key_env} is not set."))
+    try:
+        suite = load_suite(ask.suite)
+        suite.slices(ask.slices)
+        found.append(Finding(level="ok", says=f"suite {suite.name} has {len(suite.items)} items."))
+        for ref in (ask.model, ask.train):
+            if isinstance(ref, ArtifactRef):
+                workspace.artifacts.open(ref)
+    except PendingArtifact as error:
+        found.append(Finding(level="ok", says=f"checked when it runs: {error}."))
+    except OpswrightError as error:
+        found.append(Finding(level="stop", says=str(error)))
+    return found
+
+
+def _estimate(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
+    from ..evals.suites import load_suite
+
+    if not isinstance(ask.model, ArtifactRef):
+        return Cost(gpu_hours=0, disk_bytes=4_000_000)
+    size = workspace.artifacts.open(ask.model).size_bytes
+    if size > _TINY_BYTES:
+        return Cost(gpu_hours=None if machine.gpus else 0, usd=0, disk_bytes=4_000_000)
+    kind = type(ask.model)
+    items = min(len(load_suite(ask.suite).items), ask.limit or 1 << 60)
+    seconds = _START_S[kind] + items * _MS_PER_ITEM[kind] / 1000 + (_BASELINES_S if ask.baselines else 0)
+    return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=4_000_000)
+
+
+@skill(
+    effect=Effect.WRITES,
+    says="Ask a model every item of a suite; scores, slices and intervals, beside baselines.",
+    phrases=["evaluate {model} on {suite}", "test {model} on {suite}", "how good is {model}"],
+    preflight=_preflight,
+    estimate=_estimate,
+)
+def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
+    """Run a suite by greedy generation, score by exact match, and keep every item in an eval report.
+
+    Baselines are fitted on the rows the model was trained on; items found among them are counted as leaked.
+
+    Example: `/evaluate model=checkpoint:3f2a91 suite=clinc150`
+    """
+    from ..evals.report import facts_of
+    from ..evals.runner import run_suite
+    from ..evals.suites import load_suite
+
+    suite = load_suite(ask.suite)
+    slices = suite.slices(ask.slices)
+    train, note = _training_data(ask, ctx)  # before the model runs: a wrong reference shows at once
+    target = _target(ask, ctx)
+    measured = run_suite(
+        suite, target, str(ask.model), slices, ask.limit, lambda done, of: ctx.progress(done, of, "items")
+    )
+    measured = _with_leaks(measured, train, ctx)
+    answers = _baselines(ask, ctx, suite, measured, train) if ask.baselines and train else []
+    scored = {one.name: _scored(suite, measured, one, slices) for one in answers}
+    facts = facts_of(measured, len(suite.items), scored)
+    report = _save(ask, ctx, measured, facts, answers, train)
+    ctx.metric("exact_match", facts["value"])
+    for name, figures in facts["slices"].items():
+        if figures["value"] is not None:
+            ctx.metric(f"exact_match.{name}", figures["value"])
+    for name, figures in facts["baselines"].items():
+        ctx.metric(f"baseline.{name}", figures["value"])
+    return EvaluateResult(
+        report=report,
+        suite=suite.name,
+        n=facts["n"],
+        errors=measured.errors,
+        exact_match=facts["value"],
+        low=facts["low"],
+        high=facts["high"],
+        slices={name: SliceFigure(**figures) for name, figures in facts["slices"].items()},
+        baselines={name: figures["value"] for name, figures in facts["baselines"].items()},
+        leaked=measured.leaked,
+        p50_ms=facts["latency_ms"]["p50"],
+        p95_ms=facts["latency_ms"]["p95"],
+        note=note,
+    )
+
+
+def _training_data(ask: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef | None, str]:
+    """The model's training dataset, and what is missing without it."""
+    from ..evals.lineage import training_dataset
+
+    if ask.train is not None:
+        ctx.artifacts.open(ask.train)
+        return ask.train, ""
+    found = training_dataset(ctx.artifacts, ask.model) if isinstance(ask.model, ArtifactRef) else None
+    if found is not None:
+        return found, ""
+    note = (
+        "the training rows of this model are not known, so there are no baselines and leaked items were not "
+        "looked for; give them as train"
+    )
+    ctx.log(note)
+    return None, note
+
+
+def _target(ask: EvaluateRequest, ctx: StepContext) -> Target:
+    if isinstance(ask.model, CheckpointRef):
+        from ..evals.targets.checkpoint import CheckpointTarget
+
+        train = ctx.settings.train
+        folder = ctx.artifacts.open(ask.model).path
+        return CheckpointTarget(folder, train.device, train.threads, ask.max_new_tokens)
+    if isinstance(ask.model, BundleRef):
+        from ..evals.targets.bundle import BundleTarget
+
+        bundle = ctx.artifacts.open(ask.model)
+        if not str(bundle.facts.get("target", "")).startswith("onnx"):
+            raise AskError(
+                f"{ask.model.short} is a {bundle.facts.get('target')} bundle, which does not run in this "
+                "process. Deploy it and evaluate the endpoint's address."
+            )
+        return BundleTarget(bundle.path / "engine", ctx.settings.train.threads, ask.max_new_tokens)
+    from ..evals.targets.endpoint import EndpointTarget
+
+    return EndpointTarget(
+        ask.model,
+        model=ask.endpoint_model,
+        api_key=os.environ.get(ask.api_key_env) if ask.api_key_env else None,
+        concurrency=ask.concurrency,
+        max_new_tokens=ask.max_new_tokens,
+    )
+
+
+def _with_leaks(measured: Measured, train: DatasetRef | None, ctx: StepContext) -> Measured:
+    from dataclasses import replace
+
+    from ..evals.lineage import training_rows
+    from ..evals.overlap import count_overlap
+
+    if train is None:
+        return measured
+    texts = [text for text, _ in training_rows(ctx.artifacts.open(train))]
+    found = count_overlap(texts, [item.text for item in measured.items])
+    return replace(measured, leaked=sum(found.values()))
+
+
+def _baselines(
+    ask: EvaluateRequest, ctx: StepContext, suite: Suite, measured: Measured, train: DatasetRef
+) -> list[Baseline]:
+    """The baselines' answers, from an earlier report when one has them for the same rows and items."""
+    from ..evals.baselines import kept_answers, run_baselines
+    from ..evals.lineage import training_rows
+
+    earlier = kept_answers(ctx.artifacts, train, suite.digest, [item.id for item in measured.items])
+    if earlier is not None:
+        return earlier
+    rows = training_rows(ctx.artifacts.open(train))
+    prompts = [item.text for item in measured.items]
+    return run_baselines(rows, prompts, lambda done, of: ctx.progress(done, of, "baselines"))
+
+
+def _scored(
+    suite: Suite, measured: Measured, baseline: Baseline, slices: Mapping[str, frozenset[str]]
+) -> Measured:
+    """A baseline's answers as if it were the model."""
+    from dataclasses import replace
+
+    from ..evals.runner import score
+    from ..evals.targets import Answer
+
+    by_id = {item.id: item for item in suite.items}
+    items = [by_id[item.id] for item in measured.items]
+    answers = [Answer(text, 0.0) for text in baseline.answers]
+    return replace(measured, model=baseline.name, items=tuple(score(suite, items, answers, slices)))
+
+
+def _save(
+    ask: EvaluateRequest,
+    ctx: StepContext,
+    measured: Measured,
+    facts: dict[str, Any],
+    answers: Sequence[Baseline],
+    train: DatasetRef | None,
+) -> EvalReportRef:
+    from ..evals.baselines import to_document
+    from ..evals.report import BASELINES, ITEMS, REPORT, details_of
+    from ..evals.runner import to_lines
+
+    if isinstance(ask.model, ArtifactRef):
+        facts["size_bytes"] = ctx.artifacts.open(ask.model).size_bytes
+    if train is not None:
+        facts["train_dataset"] = str(train)
+    report = {**facts, **details_of(measured), "fit_s": {one.name: one.fit_s for one in answers}}
+    with ctx.artifacts.staging() as folder:
+        (folder / ITEMS).write_bytes(to_lines(measured.items))
+        (folder / REPORT).write_text(json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        if answers:
+            ids = [item.id for item in measured.items]
+            (folder / BASELINES).write_text(json.dumps(to_document(answers, ids), sort_keys=True) + "\n")
+        parents = [ref for ref in (ask.model, train) if isinstance(ref, ArtifactRef)]
+        return ctx.artifacts.save(EvalReportRef, folder, facts, parents)

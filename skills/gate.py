@@ -1,0 +1,118 @@
+"""The skill `gate`: an eval report judged by criteria that the plan fixed before training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from ..core.artifacts import ArtifactStore, BundleRef, EvalReportRef, PendingArtifact, parse_ref
+from ..core.contract import Effect, Finding, Request, Result, StepContext, skill
+from ..core.errors import AskError, OpswrightError, did_you_mean
+from ..core.gate import GateSpec, Verdict
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ..evals.judge import Incumbent
+    from ..evals.runner import Measured
+
+
+class GateRequest(Request):
+    """A report and the criteria."""
+
+    report: EvalReportRef = Field(description="Eval report to judge.")
+    spec: GateSpec = Field(description="Criteria, as in a plan's `gates`.")
+
+
+class GateResult(Result):
+    """The verdict, with the row behind each criterion."""
+
+    verdict: Verdict
+    model: str = Field(description="What the report measured.")
+    against: str | None = Field(description="Stable release it was compared with, if any.")
+
+
+def _preflight(ask: GateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    """What is wrong with the criteria, before anything is trained for them."""
+    from ..evals.metrics import METRICS
+    from ..evals.suites import load_suite
+
+    found = []
+    try:
+        suite = load_suite(ask.spec.suite)
+        if ask.spec.metric not in METRICS:
+            raise AskError(
+                f"unknown metric '{ask.spec.metric}' (a gate can judge: {', '.join(METRICS)})."
+                + did_you_mean(ask.spec.metric, METRICS)
+            )
+        for name in ask.spec.slices:
+            if name not in suite.slices():
+                says = f"slice '{name}' is not one of {suite.name}: the evaluation must name its domains."
+                hint = did_you_mean(name, suite.slices()).strip()
+                found.append(Finding(level="warn", says=says, fix=hint))
+        judged = workspace.artifacts.open(ask.report)
+        found.append(Finding(level="ok", says=f"the report measures {judged.facts['model']}."))
+    except PendingArtifact as error:
+        found.append(Finding(level="ok", says=f"checked when it runs: {error}."))
+    except OpswrightError as error:
+        found.append(Finding(level="stop", says=str(error)))
+    return found
+
+
+@skill(
+    effect=Effect.READS,
+    says="Judge an eval report by the plan's criteria: GO, NO_GO or INCONCLUSIVE, with the rows behind it.",
+    phrases=["gate {report}", "judge {report}"],
+    preflight=_preflight,
+)
+def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
+    """Check bars, slices and, item by item, the endpoint's stable release; change nothing.
+
+    Example: `/gate report=eval-report:3f2a91 spec={"suite":"clinc150","min":0.85}`
+    """
+    from ..evals.judge import judge
+    from ..evals.report import read_report
+
+    measured = read_report(ctx.artifacts.open(ask.report))
+    incumbent = _incumbent(ask.spec, measured, ctx)
+    verdict = judge(ask.spec, measured, incumbent)
+    for row in verdict.rows:
+        ctx.log(f"{row.decision}: {row.name}: {row.says}")
+    return GateResult(verdict=verdict, model=measured.model, against=incumbent.release if incumbent else None)
+
+
+def _incumbent(spec: GateSpec, measured: Measured, ctx: StepContext) -> Incumbent | None:
+    """The stable release of the gate's endpoint with its report on the suite; None when there is none."""
+    if spec.against is None:
+        return None
+    if spec.endpoint is None:
+        raise AskError("`against: stable` needs the gate's `endpoint`: whose stable release?")
+    from ..serving.rollout import stable_release
+
+    release = stable_release(ctx.workspace, spec.endpoint)
+    if release is None:
+        return None
+    return find_incumbent(ctx.artifacts, release.bundle, release.id, measured)
+
+
+def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measured: Measured) -> Incumbent:
+    """A release beside its newest report on the same items, of its bundle or of the checkpoint behind it.
+
+    What the new model was measured as, bundle or checkpoint, goes first; then the report with most items.
+    """
+    from ..evals.judge import Incumbent
+    from ..evals.lineage import checkpoint_of
+    from ..evals.report import read_report
+
+    models = [str(ref) for ref in (bundle, checkpoint_of(store, bundle)) if ref is not None]
+    alike = [model for model in models if model.partition(":")[0] == measured.model.partition(":")[0]]
+    found = []
+    for age, (ref, manifest) in enumerate(store.list("eval-report")):
+        facts = manifest["facts"]
+        if facts["model"] in models and facts["suite_digest"] == measured.suite_digest:
+            found.append((facts["model"] not in alike, -facts["n"], age, ref))
+    command = f"opswright evaluate model={bundle} suite={measured.suite}"
+    best = parse_ref(min(found)[3]) if found else None
+    return Incumbent(release, read_report(store.open(best)) if best else None, command)

@@ -1,0 +1,74 @@
+"""The skill `golden`: a suite's items as the dataset that `curate` keeps out of training."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ..core.artifacts import DatasetRef
+from ..core.contract import Cost, Effect, Request, Result, StepContext, skill
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+
+
+class GoldenRequest(Request):
+    """Which items."""
+
+    suite: str = Field("clinc150", description="Suite whose items are kept out of training.")
+    domains: tuple[str, ...] = Field((), description="Only the items of these domains; empty takes all.")
+
+
+class GoldenResult(Result):
+    """The golden set."""
+
+    dataset: DatasetRef
+    items: int
+
+
+def _estimate(ask: GoldenRequest, machine: Machine, workspace: Workspace) -> Cost:
+    return Cost(minutes=0.05, gpu_hours=0, usd=0, disk_bytes=2_000_000)
+
+
+@skill(
+    effect=Effect.WRITES,
+    says="Make the golden set of a suite: the rows that must never reach training.",
+    phrases=["golden set of {suite}", "keep {suite} out of training"],
+    estimate=_estimate,
+)
+def golden(ask: GoldenRequest, ctx: StepContext) -> GoldenResult:
+    """Save a suite's items as a dataset of the split `golden`, without training rows: nothing trains on it.
+
+    Example: `/golden suite=clinc150`
+    """
+    import polars as pl
+
+    from ..evals.suites import load_suite
+    from .curate.write import write_dataset
+
+    suite = load_suite(ask.suite)
+    suite.check_domains(ask.domains, "golden")
+    items = [item for item in suite.items if not ask.domains or item.domain in ask.domains]
+    rows = pl.DataFrame(
+        {
+            "text": [item.text for item in items],
+            "label": [item.expected for item in items],
+            "domain": [item.domain for item in items],
+            "split": ["golden"] * len(items),
+            "group": [item.id for item in items],
+        },
+        schema_overrides={"domain": pl.String},
+    )
+    facts = {
+        "rows": len(items),
+        "train_rows": 0,
+        "validation_rows": 0,
+        "labels": len({item.expected for item in items}),
+        "domains": sorted({item.domain for item in items if item.domain is not None}),
+        "sources": [f"suite {suite.name}"],
+        "golden": True,
+        "suite_digest": suite.digest,
+    }
+    with ctx.artifacts.staging() as folder:
+        write_dataset(folder, rows, [], facts, seed=0)
+        dataset = ctx.artifacts.save(DatasetRef, folder, facts)
+    ctx.metric("items", len(items))
+    return GoldenResult(dataset=dataset, items=len(items))
