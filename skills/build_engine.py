@@ -1,0 +1,196 @@
+"""The skill `build-engine`: turn a checkpoint into a deployable engine that answers as it does."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
+from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.errors import AskError, BackendError
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+from ..serving.engines import Built, Target, Trial, builder
+
+_INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
+_MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
+_SHOWN = 5
+# A tiny model on 2 CPU cores: imports and export, then both answers to a trial.
+_BUILD_S, _TRIAL_S = 10.0, 0.002
+
+
+class BuildEngineRequest(Request):
+    """Which checkpoint becomes an engine of which kind, and how alike the two must answer."""
+
+    model: CheckpointRef = Field(description="Checkpoint to build from.")
+    target: Target = Field(
+        "onnx-int8", description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32."
+    )
+    parity_data: DatasetRef | None = Field(
+        None, description="Take the parity prompts from this dataset's validation rows, not from a suite."
+    )
+    parity_suite: str = Field(
+        "clinc150", min_length=1, description="Suite that the parity prompts come from."
+    )
+    parity_items: int = Field(1000, ge=1, le=1_000_000, description="Prompts of the parity check, at most.")
+    min_agreement: float = Field(
+        0.985, ge=0, le=1, description="Least share of prompts that engine and checkpoint answer alike."
+    )
+    max_new_tokens: int = Field(
+        32, ge=1, le=4096, description="Longest answer of the parity check in tokens."
+    )
+
+
+class BuildEngineResult(Result):
+    """The bundle and how closely it follows its checkpoint."""
+
+    bundle: BundleRef = Field(description="The engine with its manifest.")
+    agreement: float = Field(description="Share of prompts answered alike, 0 to 1.")
+    agreed: int = Field(description="Prompts answered alike.")
+    n: int = Field(description="Prompts asked.")
+    size_bytes: int = Field(description="Size of the engine.")
+
+
+def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    found = []
+    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
+        found.append(
+            Finding(level="stop", says=f"not installed: {', '.join(missing)}.", fix=f"Install: {_INSTALL}")
+        )
+    try:
+        needed = 4 * workspace.artifacts.open(ask.model).size_bytes
+    except PendingArtifact:
+        needed = 0
+    if needed / 1e9 > machine.disk_free_gb:
+        found.append(
+            Finding(
+                level="stop",
+                says=f"the build needs about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free.",
+                fix=f"Free space on the disk of {workspace.root}.",
+            )
+        )
+    return found or [Finding(level="ok", says=f"everything that {ask.target} needs is installed.")]
+
+
+def _estimate(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Minutes for a model of a few million weights; unknown for larger ones."""
+    model = workspace.artifacts.open(ask.model)
+    disk = 4 * model.size_bytes
+    if model.size_bytes > 20_000_000:
+        return Cost(gpu_hours=0, usd=0, disk_bytes=disk)
+    seconds = _BUILD_S + _TRIAL_S * ask.parity_items
+    return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=disk)
+
+
+@skill(
+    effect=Effect.WRITES,
+    says="Build a deployable engine from a checkpoint and check that both answer alike.",
+    phrases=["build an engine from {model}", "quantise {model}", "export {model} as {target}"],
+    preflight=_preflight,
+    estimate=_estimate,
+)
+def build_engine(ask: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult:
+    """Export and quantise a checkpoint, and refuse the engine when it answers differently.
+
+    Example: `/build-engine model=checkpoint:3f2a target=onnx-int8`
+    """
+    model = ctx.artifacts.open(ask.model)
+    texts = _parity_texts(ask, ctx)
+    ctx.log(f"building {ask.target} and trying it on {len(texts)} prompts")
+    out = ctx.workdir / "engine"
+    shutil.rmtree(out, ignore_errors=True)
+    log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
+    built = builder(ask.target).build(
+        model.path,
+        out,
+        texts,
+        max_new_tokens=ask.max_new_tokens,
+        threads=ctx.settings.train.threads,
+        log=log,
+        tick=ctx.check,
+    )
+    agreed = sum(trial.agrees for trial in built.trials)
+    ctx.metric("agreement", built.agreement)
+    ctx.metric("engine_bytes", built.size_bytes)
+    if built.agreement < ask.min_agreement:
+        raise BackendError(_refusal(ask, built, agreed), log=log)
+    return BuildEngineResult(
+        bundle=_save(ask, ctx, built, agreed),
+        agreement=built.agreement,
+        agreed=agreed,
+        n=len(built.trials),
+        size_bytes=built.size_bytes,
+    )
+
+
+def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
+    """User messages that training did not see, spread evenly over where they come from."""
+    if ask.parity_data is not None:
+        rows = (ctx.artifacts.open(ask.parity_data).path / "validation.jsonl").read_text(encoding="utf-8")
+        chats = [json.loads(line)["messages"] for line in rows.splitlines()]
+        texts = [next(m["content"] for m in chat if m["role"] == "user") for chat in chats]
+        where = ask.parity_data.short
+    else:
+        from ..evals.suites import load_suite
+
+        texts = [item.text for item in load_suite(ask.parity_suite).items]
+        where = f"suite '{ask.parity_suite}'"
+    if not texts:
+        raise AskError(f"{where} has no prompts to compare engine and checkpoint on. Name another one.")
+    step = max(1.0, len(texts) / ask.parity_items)
+    return [texts[int(i * step)] for i in range(min(len(texts), ask.parity_items))]
+
+
+def _refusal(ask: BuildEngineRequest, built: Built, agreed: int) -> str:
+    differing = "; ".join(
+        f"{trial.text!r}: checkpoint {trial.checkpoint!r}, engine {trial.engine!r}"
+        for trial in _differing(built)[:_SHOWN]
+    )
+    return (
+        f"the {ask.target} engine answers {agreed} of {len(built.trials)} prompts as its checkpoint does "
+        f"({built.agreement:.1%}; at least {ask.min_agreement:.1%} was asked), so it was not saved. "
+        f"They differ on {differing}. Choose a finer target (onnx-int8, onnx-fp32) or lower min_agreement."
+    )
+
+
+def _differing(built: Built) -> list[Trial]:
+    return [trial for trial in built.trials if not trial.agrees]
+
+
+def _save(ask: BuildEngineRequest, ctx: StepContext, built: Built, agreed: int) -> BundleRef:
+    """The bundle: the engine and a manifest that says what it was made of, by what, and how it compares."""
+    parity = {
+        "agree": agreed,
+        "n": len(built.trials),
+        "agreement": round(built.agreement, 6),
+        "min_agreement": ask.min_agreement,
+        "prompts": str(ask.parity_data) if ask.parity_data else ask.parity_suite,
+    }
+    manifest = {
+        "target": built.target,
+        "checkpoint": str(ask.model),
+        "tools": dict(built.tools),
+        "bytes": built.size_bytes,
+        "parity": parity,
+        "differing": [vars(trial) for trial in _differing(built)[:50]],
+    }
+    with ctx.artifacts.staging() as stage:
+        shutil.copytree(built.folder, stage / "engine")
+        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        (stage / "manifest.json").write_text(text, encoding="utf-8")
+        parents: list[ArtifactRef] = [ask.model]
+        return ctx.artifacts.save(
+            BundleRef,
+            stage,
+            facts={
+                "target": built.target,
+                "checkpoint": str(ask.model),
+                "parity": parity,
+                "bytes": built.size_bytes,
+            },
+            parents=parents,
+        )

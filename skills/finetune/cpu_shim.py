@@ -1,0 +1,60 @@
+"""What lets NeMo AutoModel train without a GPU: three names it takes from CUDA unasked.
+
+Written for and checked with one version of nemo-automodel; others are refused until this file is checked
+again. Nothing here runs where CUDA is available.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
+
+from ...core.errors import NeedsError
+from .recipe import AUTOMODEL
+
+CPU_INSTALL = (
+    'pip install -c constraints.txt -e ".[train]" && pip install --no-deps -r requirements-nemo-cpu.txt'
+)
+
+
+class _CpuTorch(ModuleType):
+    """The torch module, except that every device it is asked for is the CPU."""
+
+    def __init__(self, torch: ModuleType) -> None:
+        super().__init__("torch")
+        self._torch = torch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._torch, name)
+
+    def device(self, *_: object, **__: object) -> Any:
+        return self._torch.device("cpu")
+
+
+def check_version() -> None:
+    """NeedsError unless exactly the version that this shim was written for is installed."""
+    try:
+        found = version("nemo-automodel")
+    except PackageNotFoundError as error:
+        raise NeedsError(f"nemo-automodel is not installed. Install it: {CPU_INSTALL}") from error
+    if found != AUTOMODEL:
+        raise NeedsError(
+            f"training on CPU needs nemo-automodel {AUTOMODEL}, the version its shim was checked with; found "
+            f"{found}. Install that one: {CPU_INSTALL}"
+        )
+
+
+def install() -> bool:
+    """Put the shim in place where there is no CUDA; whether it was needed."""
+    import torch
+
+    if torch.cuda.is_available():
+        return False
+    check_version()
+    from nemo_automodel._transformers import auto_model
+
+    torch.cuda.reset_peak_memory_stats = lambda *_, **__: None
+    torch.cuda.current_device = lambda: torch.device("cpu")  # type: ignore[assignment, return-value]
+    auto_model.torch = _CpuTorch(torch)
+    return True

@@ -1,0 +1,88 @@
+"""The tiny base: a Llama of about 1 M parameters without weights yet, and a tokenizer made from the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import AskError
+
+VOCABULARY = 2048
+POSITIONS = 256
+SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+_ROLES = ["<|system|>", "<|user|>", "<|assistant|>"]
+# The space before the content is inside the generation marks: a label then starts with the same token as any
+# word in the middle of a text, and that token is supervised.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' }}{% generation %}{{ ' ' + message['content'] + '</s>' }}{% endgeneration %}"
+    "{% else %}{{ '<|' + message['role'] + '|> ' + message['content'] }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def make_tiny_base(train: Path, folder: Path, positions: int = POSITIONS) -> None:
+    """Write the tiny base, config and tokenizer without weights, for the rows of a chat JSONL file.
+
+    positions: longest sequence in tokens. Raises AskError for a row that is no chat.
+    """
+    from transformers import LlamaConfig
+
+    tokenizer = _train_tokenizer(_texts(train))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=positions,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+        dtype="float32",
+        architectures=["LlamaForCausalLM"],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    config.save_pretrained(folder)
+
+
+def _train_tokenizer(texts: Iterable[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[*SPECIAL.values(), *_ROLES],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # any text can be written in these
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        additional_special_tokens=_ROLES,
+        clean_up_tokenization_spaces=False,
+        model_max_length=POSITIONS,
+        **SPECIAL,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def _texts(train: Path) -> Iterator[str]:
+    with train.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                for message in json.loads(line)["messages"]:
+                    yield f" {message['content']}"
+            except (ValueError, KeyError, TypeError) as error:
+                raise AskError(f"{train.name}, row {number} is no chat line: {error!r}") from error

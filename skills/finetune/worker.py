@@ -1,0 +1,206 @@
+"""The training worker: `python -m opswright.skills.finetune.worker JOB.json`, a process of its own.
+
+It works in the job's folder: makes the tiny base where one is wanted, checks the labels, runs the recipe with
+NeMo AutoModel and puts the trained model into `result/`. Killed at any instant and started again, it goes on
+from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import NeedsError, OpswrightError
+from .recipe import CHECKPOINTS
+from .status import FAILURE, LOCK, LOCK_S, RECIPE, RESULT, STATUS, STOPPED, Job, record_failure, tell
+
+_FLUSH_S = 0.5
+# Imported by the trainer's libraries where they are installed, used by no recipe of ours: 3 s of each start.
+_NOT_NEEDED = ("mlflow", "sklearn", "wandb")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a job; the exit code: 0 done, 75 stopped with a checkpoint saved, 1 failed."""
+    parser = argparse.ArgumentParser(prog="python -m opswright.skills.finetune.worker")
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--lifeline", action="store_true", help="end when standard input closes")
+    parser.add_argument("--rank", action="store_true", help="one process of several that torchrun started")
+    ask = parser.parse_args(arguments)
+    if ask.lifeline:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    folder = ask.job.resolve().parent
+    os.chdir(folder)
+    try:
+        job = Job.read(Path(ask.job.name))
+        return _train(job, folder) if ask.rank else _lead(job, ask.job.name, folder, ask.lifeline)
+    except OpswrightError as error:
+        print(error, file=sys.stderr)
+        record_failure(folder, error)
+    except Exception:
+        traceback.print_exc()
+    return 1
+
+
+def _end_with_parent() -> None:
+    """Block until the parent, however it died, lets go of the pipe; then end at once."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _lead(job: Job, name: str, folder: Path, lifeline: bool) -> int:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / LOCK, timeout=LOCK_S):  # the system frees it when the holder dies
+            for leftover in (FAILURE, STATUS):
+                (folder / leftover).unlink(missing_ok=True)
+            _prepare(job, folder)
+            code = _train_on_several(job, name, lifeline) if job.gpus > 1 else _train(job, folder)
+            if code == 0:
+                tell(folder, says="training is done, saving the model")
+                _export(job, folder)
+            return code
+    except Timeout as error:
+        raise NeedsError(
+            f"another worker still trains in {folder}. Wait for it or stop it, then repeat."
+        ) from error
+
+
+def _prepare(job: Job, folder: Path) -> None:
+    from .labels import check_labels
+    from .tiny import make_tiny_base
+
+    if job.tiny and not (folder / "base").is_dir():
+        tell(folder, says="making the tiny base and its tokenizer")
+        shutil.rmtree(folder / "base.new", ignore_errors=True)
+        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
+        (folder / "base.new").rename(folder / "base")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("base", trust_remote_code=False)
+    rows = check_labels(Path("data") / "train.jsonl", tokenizer)
+    tell(folder, says=f"labels of {rows} rows checked: only the assistant's text and its end are learnt")
+
+
+def _train(job: Job, folder: Path) -> int:
+    """Run the recipe in this process."""
+    import torch
+
+    from . import cpu_shim
+
+    if job.device == "cuda" and not torch.cuda.is_available():
+        raise NeedsError(
+            "device 'cuda' was asked for and torch sees none. Install CUDA and its torch, or set "
+            "OPSWRIGHT_TRAIN__DEVICE=cpu."
+        )
+    cpu_shim.install()
+    from nemo_automodel.components.config.loader import load_yaml_config
+    from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction
+
+    recipe = TrainFinetuneRecipeForNextTokenPrediction(load_yaml_config(RECIPE))
+    recipe.setup()
+    recipe.metric_logger_train = _live(recipe.metric_logger_train)
+    recipe.metric_logger_valid = {name: _live(log) for name, log in recipe.metric_logger_valid.items()}
+    steps = recipe.step_scheduler
+    if recipe.dist_env.is_main:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        again = f"goes on from step {steps.step} of" if steps.step else "starts, in all"
+        tell(
+            folder,
+            says=f"training on {device} {again} {steps.max_steps} steps",
+            step=steps.step,
+            total=steps.max_steps,
+            device=device,
+        )
+    recipe.run_train_validation_loop()
+    return STOPPED if steps.sigterm_flag and steps.step < steps.max_steps else 0
+
+
+def _live(log: Any) -> Any:
+    """A metric log that reaches the disk twice a second, in place of one that waits for a hundred records."""
+    kind = type(log)
+
+    class Live(kind):  # type: ignore[misc, valid-type]
+        flushed = 0.0
+
+        def log(self, record: Any) -> None:
+            super().log(record)
+            if time.monotonic() - self.flushed > _FLUSH_S:
+                self.flush()
+                self.flushed = time.monotonic()
+
+    log.close()
+    return Live(log.filepath)
+
+
+def _train_on_several(job: Job, name: str, lifeline: bool) -> int:
+    """Run the recipe in a process for each GPU, by torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.gpus}"]
+    command += ["-m", "opswright.skills.finetune.worker", name, "--rank"]
+    return subprocess.run(command + ["--lifeline"] * lifeline, check=False).returncode
+
+
+def _export(job: Job, folder: Path) -> None:
+    """Put the trained model into `result/`: weights, config, tokenizer; the adapter beside a merged one."""
+    trained = folder / CHECKPOINTS / "LATEST" / "model"
+    fresh = folder / "result.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    if job.method == "lora":
+        _merge(trained, fresh)
+    else:
+        shutil.copytree(trained / "consolidated", fresh)
+        _name_the_only_shard(fresh)
+    if not (folder / "base" / "generation_config.json").exists():
+        _write_generation_config(fresh)
+    for path in (folder / "base").iterdir():  # what a trainer may not write: template, generation defaults
+        if path.suffix in (".json", ".jinja", ".model") and not (fresh / path.name).exists():
+            shutil.copy2(path, fresh / path.name)
+    shutil.rmtree(folder / RESULT, ignore_errors=True)
+    fresh.rename(folder / RESULT)
+
+
+def _write_generation_config(folder: Path) -> None:
+    """Greedy, and stop at the end token: what the model was trained for."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    tokens = {f"{name}_token_id": config.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    text = json.dumps({"do_sample": False, **{k: v for k, v in tokens.items() if v is not None}}, indent=1)
+    (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _name_the_only_shard(folder: Path) -> None:
+    """A model in one file is called model.safetensors and needs no index."""
+    shards = list(folder.glob("model-*.safetensors"))
+    if len(shards) == 1:
+        shards[0].rename(folder / "model.safetensors")
+        (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+
+
+def _merge(trained: Path, result: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.float32, trust_remote_code=False)
+    PeftModel.from_pretrained(base, trained).merge_and_unload().save_pretrained(result)
+    AutoTokenizer.from_pretrained("base", trust_remote_code=False).save_pretrained(result)
+    (result / "adapter").mkdir()
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy2(trained / name, result / "adapter" / name)
+
+
+if __name__ == "__main__":
+    for unused in _NOT_NEEDED:
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]  # importing it then fails
+    code = main()
+    sys.stdout.flush()
+    sys.exit(code)
