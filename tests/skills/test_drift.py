@@ -1,0 +1,259 @@
+"""The `drift` skill: quiet traffic stays quiet, each kind of change is seen by its test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import opswright
+from opswright.core.artifacts import DatasetRef
+from opswright.core.contract import StepContext
+from opswright.core.errors import AskError
+from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
+from opswright.skills.drift import DriftRequest, answered, drift, judge
+from opswright.skills.drift.checks import Check, Comparison, Reference, Window, compare, holm
+from opswright.skills.drift.embed import TextEmbedder
+from opswright.skills.drift.mmd import mmd
+
+Context = Callable[..., StepContext]
+RAW = Path(opswright.__file__).parent / "examples/support_router/raw/clinc150"
+OLD, NEW = ("banking", "travel", "home"), ("small_talk", "meta")
+
+
+@dataclass(frozen=True)
+class Row:
+    time: str
+    text: str
+    output: str
+    status: str = "ok"
+
+
+Labelled = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, Labelled]:
+    data = json.loads((RAW / "data_full.json").read_text())
+    domains = json.loads((RAW / "domains.json").read_text())
+    of = {intent: name for name, intents in domains.items() for intent in intents}
+
+    def some(split: str, names: Sequence[str], every: int) -> Labelled:
+        rows = [(t, label.replace("_", " ")) for t, label in data[split] if of[label] in names]
+        np.random.default_rng(5).shuffle(rows)
+        return rows[::every]
+
+    return {"train": some("train", OLD, 3), "old": some("val", OLD, 3), "new": some("val", NEW, 3)}
+
+
+@pytest.fixture(scope="module")
+def reference(texts: dict[str, Labelled]) -> Reference:
+    return Reference([t for t, _ in texts["train"]], [label for _, label in texts["train"]], seed=7)
+
+
+def window(rows: Labelled) -> Window:
+    return Window([text for text, _ in rows], [label for _, label in rows])
+
+
+def fired(found: Comparison) -> set[str]:
+    return {check.name for check in found.checks if check.alarm}
+
+
+def by_name(found: Comparison, name: str) -> Check:
+    return next(check for check in found.checks if check.name == name)
+
+
+def save_dataset(ctx: StepContext, rows: Labelled) -> DatasetRef:
+    with ctx.artifacts.staging() as stage:
+        frame = pl.DataFrame(
+            {
+                "text": [t for t, _ in rows] + ["held out text about nothing"] * 5,
+                "label": [label for _, label in rows] + ["other"] * 5,
+                "domain": [None] * (len(rows) + 5),
+                "split": ["train"] * len(rows) + ["validation"] * 5,
+                "group": [str(i) for i in range(len(rows) + 5)],
+            }
+        )
+        frame.write_parquet(stage / "rows.parquet")
+        return ctx.artifacts.save(DatasetRef, stage, {"rows": len(rows)})
+
+
+def traffic(rows: Labelled) -> list[Row]:
+    return [Row(f"2026-11-20T10:{i // 60:02d}:{i % 60:02d}Z", t, label) for i, (t, label) in enumerate(rows)]
+
+
+def test_traffic_like_the_training_data_raises_no_alarm(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    found = compare(reference, window(texts["old"]), alpha=0.01, seed=1)
+    assert not found.alarm
+    assert [check.name for check in found.checks] == ["embedding", "length", "vocabulary", "labels"]
+
+
+def test_traffic_from_unknown_domains_raises_the_alarm(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    mixed = [*texts["old"][:180], *[(t, "balance") for t, _ in texts["new"][:60]]]
+    assert {"embedding", "labels"} <= fired(compare(reference, window(mixed), alpha=0.01, seed=1))
+
+
+def test_a_model_that_answers_one_label_is_seen_by_the_labels_alone(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    rows = [(text, "balance") for text, _ in texts["old"]]
+    found = compare(reference, window(rows), alpha=0.01, seed=1)
+    assert fired(found) == {"labels"}
+    assert by_name(found, "labels").detail["moved"][0]["label"] == "balance"
+
+
+def test_longer_texts_of_the_same_words_are_seen_by_the_length(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    rows = [(f"{text} {text}", label) for text, label in texts["old"]]
+    assert "length" in fired(compare(reference, window(rows), alpha=0.01, seed=1))
+
+
+def test_words_the_training_data_does_not_hold_are_seen_by_the_vocabulary(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    rows = [(f"{text} zorblax{i}" if i % 2 else text, label) for i, (text, label) in enumerate(texts["old"])]
+    found = compare(reference, window(rows), alpha=0.01, seed=1)
+    assert "vocabulary" in fired(found)
+    assert by_name(found, "vocabulary").detail["live_share"] > 0.5
+
+
+def test_answers_that_are_no_label_are_counted_and_not_taken_for_a_shift(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    rows = [(t, "gibberish" if i < 5 else label) for i, (t, label) in enumerate(texts["old"])]
+    labels = by_name(compare(reference, window(rows), alpha=0.01, seed=1), "labels")
+    assert not labels.alarm
+    assert labels.detail["not_a_label"] == 5
+    none = compare(reference, window([(t, "gibberish") for t, _ in rows]), alpha=0.01, seed=1)
+    assert [check.name for check in none.checks] == ["embedding", "length", "vocabulary"]
+
+
+def test_a_text_of_the_reference_counts_as_unknown_when_only_it_holds_a_word() -> None:
+    corpus = ["pay the bill"] * 60 + ["pay the rent"] * 59 + ["pay the ransom"]
+    reference = Reference(corpus, ["pay"] * 120, seed=1)
+    assert reference.unknown_texts == 1
+    assert reference.unknown("pay the toll") == ["toll"]
+
+
+def test_mmd_is_the_textbook_formula() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(25, 3)).astype(np.float32), rng.normal(0.3, size=(30, 3)).astype(np.float32)
+    z = np.vstack([x, y]).astype(np.float64)
+    distances = np.linalg.norm(z[:, None] - z[None], axis=2)
+    scale = np.median(distances[np.triu_indices(55, 1)])
+    k = np.exp(-(distances**2) / (2 * scale**2))
+    expected = k[:25, :25].mean() + k[25:, 25:].mean() - 2 * k[:25, 25:].mean()
+    got = mmd(x, y, 200, rng)
+    assert got.statistic == pytest.approx(expected, rel=1e-4)
+    assert 1 / 201 <= got.p <= 1
+    off_diagonal = (k[25:, 25:].sum(axis=1) - 1) / 29
+    assert np.allclose(got.witness, off_diagonal - k[25:, :25].mean(axis=1), atol=1e-5)
+
+
+def test_mmd_keeps_its_level_and_finds_a_shift() -> None:
+    rng = np.random.default_rng(3)
+    quiet = [mmd(*(rng.normal(size=(40, 4)).astype(np.float32) for _ in "xy"), 99, rng).p for _ in range(200)]
+    assert 0.01 <= np.mean(np.array(quiet) <= 0.05) <= 0.10
+    moved = rng.normal(1.0, size=(40, 4)).astype(np.float32)
+    assert mmd(rng.normal(size=(40, 4)).astype(np.float32), moved, 99, rng).p == 0.01
+
+
+def test_mmd_of_equal_points_says_nothing() -> None:
+    same = np.ones((30, 2), np.float32)
+    assert mmd(same, same, 50, np.random.default_rng(0)).p == 1.0
+
+
+def test_mmd_refuses_a_handful() -> None:
+    with pytest.raises(AskError, match="needs 20 texts on each side; there are 19 and 30"):
+        mmd(np.zeros((19, 2), np.float32), np.zeros((30, 2), np.float32), 10, np.random.default_rng(0))
+
+
+def test_holm_corrects_as_published() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_an_embedding_has_unit_length_or_none() -> None:
+    embed = TextEmbedder(["pay the bill now", "book a flight home", "turn off the light"] * 5)
+    vectors = embed(["pay the bill", "zzz"])
+    assert vectors.dtype == np.float32
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1.0, 0.0], abs=1e-5)
+
+
+def test_the_report_holds_the_figures_the_texts_and_the_plots(
+    context: Context, texts: dict[str, Labelled]
+) -> None:
+    ctx = context()
+    ask = DriftRequest(endpoint="support", reference=save_dataset(ctx, texts["train"]), window=200)
+    rows = [*texts["old"][:130], *[(t, "balance") for t, _ in texts["new"][:70]]]
+    result = judge(ask, traffic(rows), ctx)
+    assert result.alarm and "drift alarm by" in result.says
+    artifact = ctx.artifacts.open(result.report)
+    assert artifact.facts["alarm"] is True and artifact.facts["n"] == 200
+    assert set(artifact.facts["tests"]["embedding"]) == {"statistic", "p", "p_corrected", "alarm"}
+    assert {"report.json", "examples.json", "tests.png", "embedding.png", "length.png", "labels.png"} == set(
+        artifact.files
+    )
+    moved = [row["text"] for row in artifact.read_json("examples.json")["texts"]]
+    new = {text for text, _ in texts["new"]}
+    assert sum(text in new for text in moved) >= 15  # of 20 shown; a third of the window is new
+    assert ctx.metrics["p_embedding"] == result.tests["embedding"].p_corrected
+    assert judge(ask, traffic(rows), context("again")).report == result.report
+
+
+def test_too_little_traffic_is_said_with_the_number_there_is(context: Context) -> None:
+    ask = DriftRequest(endpoint="support", reference=DatasetRef.of("0" * 64), since="2026-11-20T00:00:00Z")
+    with pytest.raises(AskError, match=r"answered 99 requests since 2026-11-20T00:00:00Z; .* least 100"):
+        judge(ask, traffic([("hello", "greeting")] * 99), context())
+
+
+def test_blocked_and_failed_requests_are_passed_over_for_older_ones() -> None:
+    log = [Row("t", f"text {i}", "x", "ok" if i % 3 == 0 else "blocked") for i in range(1000)]
+    asked: list[int] = []
+
+    def read(last: int) -> list[Row]:
+        asked.append(last)
+        return log[-last:]
+
+    rows = answered(read, 100)
+    assert [row.text for row in rows] == [f"text {i}" for i in range(702, 1000, 3)]
+    assert asked == [100, 400]
+    assert len(answered(read, 900)) == 334
+
+
+def test_the_skill_reads_the_traffic_log_of_its_endpoint(
+    context: Context, texts: dict[str, Labelled]
+) -> None:
+    ctx = context()
+    log = TrafficLog(ctx.workspace.endpoints / "support")
+    for i, (text, label) in enumerate(texts["old"][:150]):
+        log.append(
+            TrafficRow(
+                time=f"2026-11-20T10:{i // 60:02d}:{i % 60:02d}.000Z",
+                id=f"r{i}",
+                release="v1",
+                route="stable",
+                text=text,
+                output=label,
+                status="ok",
+                rail=None,
+                latency_ms=2.0,
+                model_version=1,
+            )
+        )
+    log.close()
+    reference = save_dataset(ctx, texts["train"])
+    result = drift(DriftRequest(endpoint="support", reference=reference, window=140), ctx)
+    assert (result.alarm, result.n) == (False, 140)
+    with pytest.raises(AskError, match="endpoint 'elsewhere' has answered 0 requests"):
+        drift(DriftRequest(endpoint="elsewhere", reference=reference), ctx)
