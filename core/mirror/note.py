@@ -41,8 +41,8 @@ def run_note(story: Story, status: Status) -> str:
 def step_note(story: Story, step: StepStory, status: Status) -> str:
     """What a step was, how it ended, what it made, and its records."""
     lines = [
-        f"**{_capital(_outcome(step, status))}**. Step {step.number} of {len(story.steps)} of run {story.run}, skill "
-        f"{step.skill}: {_effect(step)}.",
+        f"**{_capital(_outcome(step, status))}**. Step {step.number} of {len(story.steps)} of run "
+        f"{story.run}, skill {step.skill}: {_effect(step)}.",
         "",
         f"The run is to: {_line(story.goal)}",
     ]

@@ -151,7 +151,7 @@ def _figures(step: StepStory) -> Iterator[Figure]:
         return
     found = dict(_numbers(outcome.detail.get("result", {})))
     for row in step.verdict.get("rows", ()) if step.verdict else ():
-        found.update(_numbers({row["name"]: {"got": row.get("got"), "bar": row.get("bar")}}))
+        found.update(_numbers({row["name"]: {key: row.get(key) for key in ("got", "bar", "n")}}))
     found.update(_numbers(outcome.detail.get("metrics", {})))
     found.update(_numbers({"seconds": outcome.detail.get("seconds")}))
     named = {_name(name): value for name, value in found.items()}

@@ -16,6 +16,7 @@ from ..contract import Effect
 from ..errors import OpswrightError
 from ..ledger import Phase, Record
 from ..workspace import Workspace
+from .page import WORKSPACE
 from .story import StepStory, Story
 from .tracking import Tracking
 
@@ -36,6 +37,7 @@ class ModelRegistry:
         self.client = tracking.client
         self.workspace: Workspace = tracking.workspace
         self._versions: dict[tuple[str, str], str] = {}  # (model, artifact) -> version
+        self._names: dict[str, str] = {}  # wanted model name -> this workspace's
 
     def put_made(self, story: Story, step: StepStory, run_id: str) -> None:
         """The checkpoints and bundles that a step made or reused, as versions."""
@@ -45,7 +47,7 @@ class ModelRegistry:
         for text in outcome.artifacts.values():
             ref = _model_ref(text)
             if ref is not None:
-                self.version(_model_name(self.endpoint_of(story), ref), ref, run_id, story.run)
+                self.version(self._model(self.endpoint_of(story), ref), ref, run_id, story.run)
 
     def put_verdict(self, story: Story) -> None:
         """What the run's last gate decided, on every version that the run made itself."""
@@ -55,7 +57,7 @@ class ModelRegistry:
             for text in step.last.artifacts.values() if step.last.phase == Phase.DONE else ():
                 ref = _model_ref(text)
                 if ref is not None:
-                    model = _model_name(self.endpoint_of(story), ref)
+                    model = self._model(self.endpoint_of(story), ref)
                     version = self.version(model, ref, None, story.run)
                     self.client.set_model_version_tag(model, version, "verdict", story.verdict)
 
@@ -67,11 +69,13 @@ class ModelRegistry:
             return
         bundle = story.steps[record.step or ""].request.get("bundle")
         if isinstance(bundle, str) and (ref := _model_ref(bundle)) is not None:
-            version = self.version(_slug(endpoint), ref, None, story.run)
-            self.client.set_model_version_tag(_slug(endpoint), version, f"release.{release}", record.time)
-            self._alias(_slug(endpoint), CANARY if route == CANARY else STABLE, version)
+            model = self._model(endpoint, ref)
+            version = self.version(model, ref, None, story.run)
+            self.client.set_model_version_tag(model, version, f"release.{release}", record.time)
+            self._alias(model, CANARY if route == CANARY else STABLE, version)
             return
-        model, found = _slug(endpoint), self._version_of_release(_slug(endpoint), str(release))
+        model = self._own_name(_slug(endpoint))
+        found = self._version_of_release(model, str(release))
         if found is not None:
             self._alias(model, STABLE, found)
         if CANARY in self._aliases(model):
@@ -80,7 +84,6 @@ class ModelRegistry:
     def version(self, model: str, ref: ArtifactRef, run_id: str | None, run: str) -> str:
         """The version of an artifact in a model, made when there is none."""
         if (model, ref) not in self._versions:
-            self._ensure_model(model, ref)
             for version in self._all(model):
                 self._versions[model, version.tags.get("artifact", "")] = str(version.version)
         if (model, ref) not in self._versions:
@@ -88,7 +91,7 @@ class ModelRegistry:
                 model,
                 source=self._source(ref, run_id),
                 run_id=run_id,
-                tags={"artifact": str(ref), "run": run, "opswright.workspace": self.tracking.workspace_id},
+                tags={"artifact": str(ref), "run": run, WORKSPACE: self.tracking.workspace_id},
                 description=self._description(ref),
             )
             self._versions[model, ref] = str(made.version)
@@ -122,10 +125,25 @@ class ModelRegistry:
             lines.append("The artifact is not in the workspace any more.")
         return "\n".join(lines)
 
-    def _ensure_model(self, model: str, ref: ArtifactRef) -> None:
+    def _model(self, owner: str, ref: ArtifactRef) -> str:
+        """The model that an artifact is a version of, made when it is not there."""
+        wanted = _slug(owner) if isinstance(ref, BundleRef) else f"{_slug(owner)}-checkpoints"
+        model = self._own_name(wanted)
         if not self.client.search_registered_models(f"name = '{model}'"):
-            name = model.removesuffix("-checkpoints")
-            self.client.create_registered_model(model, description=_ABOUT[ref.kind].format(name=name))
+            about = _ABOUT[ref.kind].format(name=owner)
+            self.client.create_registered_model(
+                model, tags={WORKSPACE: self.tracking.workspace_id}, description=about
+            )
+        return model
+
+    def _own_name(self, wanted: str) -> str:
+        """The wanted name, or with a suffix where another workspace on the same server has taken it."""
+        if wanted not in self._names:
+            own = self.tracking.workspace_id
+            found = self.client.search_registered_models(f"name = '{wanted}'")
+            is_own = not found or found[0].tags.get(WORKSPACE) == own
+            self._names[wanted] = wanted if is_own else f"{wanted}-{own[:6]}"
+        return self._names[wanted]
 
     def _all(self, model: str) -> Iterator[Any]:
         token = None
@@ -157,10 +175,6 @@ def _model_ref(text: str) -> ArtifactRef | None:
     except OpswrightError:
         return None
     return ref if ref.kind in _ABOUT else None
-
-
-def _model_name(owner: str, ref: ArtifactRef) -> str:
-    return _slug(owner) if isinstance(ref, BundleRef) else f"{_slug(owner)}-checkpoints"
 
 
 def _slug(text: str) -> str:

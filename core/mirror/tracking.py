@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError
@@ -60,7 +62,13 @@ class Tracking:
     @property
     def exists(self) -> bool:
         """Whether there may be something to read: a server always, SQLite when its file is there."""
-        return not self.uri.startswith("sqlite:///") or Path(self.uri.removeprefix("sqlite:///")).is_file()
+        return self._file is None or self._file.is_file()
+
+    @property
+    def _file(self) -> Path | None:
+        """The SQLite file, if that is what holds the view."""
+        scheme, _, path = self.uri.partition(":///")
+        return Path(path) if scheme.startswith("sqlite") and path and "?" not in path else None
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
@@ -85,6 +93,8 @@ class Tracking:
         import_mlflow()
         from mlflow import MlflowClient
 
+        if self._file is not None and not self._file.exists():
+            _make_database(self._file)
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     @cached_property
@@ -217,6 +227,20 @@ def import_mlflow() -> None:
         import mlflow  # noqa: F401
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _make_database(path: Path) -> None:
+    """Make an empty MLflow database beside its place and move it there: killed half-way, none is left."""
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import create_engine
+
+    for left in path.parent.glob(".mlflow-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
+        engine = create_engine(f"sqlite:///{folder}/new.db")
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]
+        engine.dispose()
+        Path(folder, "new.db").replace(path)
 
 
 def workspace_id(workspace: Workspace) -> str:

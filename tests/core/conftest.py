@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,8 @@ class Scene:
 
     workspace: Workspace
     results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    plan = staticmethod(ship_plan)
+    serve_plan = staticmethod(serve_plan)
 
     def append(self, run: str, phase: Phase, **fields: Any) -> Record:
         fields = {"actor": "lise", "role": "releaser", **fields}
@@ -74,6 +77,11 @@ class Scene:
         self.append(run, Phase.PROPOSED, plan=plan.id, effect=str(plan.effect), detail=detail)
         self.results[run] = {}
         return plan
+
+    def stop(self, run: str, plan: Plan, message: str = "the trainer died") -> Record:
+        """The end of a run that failed."""
+        detail = {"status": "failed", "error": {"family": "BackendError", "message": message}, "exit_code": 1}
+        return self.append(run, Phase.FAILED, plan=plan.id, detail=detail)
 
     def approve(self, run: str, plan: Plan, phase: Phase = Phase.APPROVED) -> Record:
         return self.append(run, phase, plan=plan.id, actor="ines", detail={"how": "typed on the terminal"})
@@ -221,3 +229,10 @@ def fresh_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     yield path
+
+
+@pytest.fixture
+def view(workspace: Workspace, fresh_mlflow: Path) -> Workspace:
+    """The workspace with an MLflow database that needs no seconds to be made."""
+    shutil.copy(fresh_mlflow, workspace.root / "mlflow.db")
+    return workspace
