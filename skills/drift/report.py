@@ -117,6 +117,8 @@ def _projection(axes: Axes, reference: Reference, found: Comparison) -> None:
 
 
 def _lengths(axes: Axes, reference: Reference, window: Window) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     live = np.array([len(words(text)) for text in window.texts])
     top = int(max(np.percentile(reference.lengths, 99.5), np.percentile(live, 99.5))) + 1
     edges = np.arange(0, top + 2) - 0.5
@@ -124,7 +126,7 @@ def _lengths(axes: Axes, reference: Reference, window: Window) -> None:
         share = np.histogram(counts, edges)[0] / len(counts)
         axes.stairs(share, edges, color=colour, fill=name == "reference", linewidth=1.6, label=name)
     axes.set_xlim(-0.5, top + 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("words a text")
     axes.set_ylabel("share of texts")
     axes.set_title("Texts by length", loc="left")

@@ -1,0 +1,202 @@
+"""The `gpus` skill: what each NVIDIA GPU of this machine is doing, as NVML says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..core.contract import Effect, Request, Result, StepContext, skill
+
+T = TypeVar("T")
+
+# Which DCGM exporter metric carries the same figure, so that a dashboard finds it under its known name.
+DCGM = {
+    "memory_used_mib": "DCGM_FI_DEV_FB_USED",
+    "memory_free_mib": "DCGM_FI_DEV_FB_FREE",
+    "utilisation_percent": "DCGM_FI_DEV_GPU_UTIL",
+    "memory_utilisation_percent": "DCGM_FI_DEV_MEM_COPY_UTIL",
+    "temperature_c": "DCGM_FI_DEV_GPU_TEMP",
+    "power_w": "DCGM_FI_DEV_POWER_USAGE",
+    "sm_clock_mhz": "DCGM_FI_DEV_SM_CLOCK",
+    "ecc_uncorrected": "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL",
+}
+_MIB = 1 << 20
+
+
+class GpusRequest(Request):
+    """Nothing to ask: all GPUs of this machine."""
+
+
+class GpuProcess(BaseModel):
+    """One process that computes on a GPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pid: int
+    memory_mib: float | None = Field(description="GPU memory it holds, in MiB; null where NVML may not say.")
+
+
+class GpuRow(BaseModel):
+    """One GPU; a figure that this GPU or driver does not give is null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    name: str
+    uuid: str
+    memory_total_mib: float | None = None
+    memory_used_mib: float | None = None
+    memory_free_mib: float | None = None
+    utilisation_percent: float | None = None
+    memory_utilisation_percent: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    sm_clock_mhz: float | None = None
+    ecc_uncorrected: int | None = None
+    compute_capability: str | None = None
+    processes: tuple[GpuProcess, ...] = ()
+
+
+class GpusResult(Result):
+    """The GPUs, or why there are none."""
+
+    gpus: tuple[GpuRow, ...]
+    driver: str | None = Field(description="Driver version, null without a driver.")
+    cuda: str | None = Field(description="Newest CUDA version the driver supports, null without a driver.")
+    dcgm: dict[str, str] = Field(description="Figure to the name DCGM's exporter gives it.")
+    says: str = Field(description="The outcome in one sentence.")
+
+
+class Nvml(Protocol):
+    """The part of NVML that is read, as `pynvml` offers it; every call may raise `NVMLError`."""
+
+    NVMLError: type[Exception]
+
+    def nvmlInit(self) -> None:
+        """Begin."""
+
+    def nvmlShutdown(self) -> None:
+        """End."""
+
+    def nvmlDeviceGetCount(self) -> int:
+        """How many GPUs there are."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """The other functions and constants."""
+
+
+@skill(
+    effect=Effect.READS,
+    says="Show this machine's GPUs: memory, load, temperature, power and processes.",
+    phrases=["show the gpus", "is there a gpu", "how busy are the gpus"],
+)
+def gpus(ask: GpusRequest, ctx: StepContext) -> GpusResult:
+    """Read every GPU through NVML; a machine without one is told so plainly, not as an error.
+
+    Example: `/gpus`
+    """
+    try:
+        import pynvml
+    except ImportError:
+        return _none("NVML's Python package is missing (pip install nvidia-ml-py), so GPUs cannot be seen.")
+    return survey(pynvml)
+
+
+def survey(nvml: Nvml) -> GpusResult:
+    """The GPUs that an NVML shows."""
+    with _session(nvml) as failed:
+        if failed is not None:
+            return _none(
+                f"No GPU: the NVIDIA driver does not answer here ({failed}). Training and serving use CPUs."
+            )
+        count = nvml.nvmlDeviceGetCount()
+        driver = _maybe(nvml, lambda: _text(nvml.nvmlSystemGetDriverVersion()))
+        cuda = _maybe(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+        rows = tuple(_row(nvml, index) for index in range(count))
+    if not rows:
+        return _none("No GPU: the NVIDIA driver answers but shows no device.", driver)
+    busy = sum(bool(row.processes) for row in rows)
+    return GpusResult(
+        gpus=rows,
+        driver=driver,
+        cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
+        dcgm=DCGM,
+        says=f"{len(rows)} GPU{'s' if len(rows) > 1 else ''}, {busy} with processes: "
+        + ", ".join(dict.fromkeys(row.name for row in rows)),
+    )
+
+
+def _none(says: str, driver: str | None = None) -> GpusResult:
+    return GpusResult(gpus=(), driver=driver, cuda=None, dcgm=DCGM, says=says)
+
+
+@contextmanager
+def _session(nvml: Nvml) -> Iterator[str | None]:
+    """NVML from its start to its end; gives why it did not start, or None."""
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        yield str(error)
+        return
+    try:
+        yield None
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _row(nvml: Nvml, index: int) -> GpuRow:
+    try:
+        gpu = nvml.nvmlDeviceGetHandleByIndex(index)
+        name, uuid = _text(nvml.nvmlDeviceGetName(gpu)), _text(nvml.nvmlDeviceGetUUID(gpu))
+    except nvml.NVMLError as error:  # a GPU that fell off the bus must not hide the others
+        return GpuRow(index=index, name=f"does not answer ({error})", uuid="")
+    memory = _maybe(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(gpu))
+    load = _maybe(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(gpu))
+    milliwatts = _maybe(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(gpu))
+    limit = _maybe(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu))
+    capability = _maybe(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(gpu))
+    running = _maybe(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses(gpu)) or []
+    return GpuRow(
+        index=index,
+        name=name,
+        uuid=uuid,
+        memory_total_mib=memory.total / _MIB if memory else None,
+        memory_used_mib=memory.used / _MIB if memory else None,
+        memory_free_mib=memory.free / _MIB if memory else None,
+        utilisation_percent=load.gpu if load else None,
+        memory_utilisation_percent=load.memory if load else None,
+        temperature_c=_maybe(nvml, lambda: nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)),
+        power_w=None if milliwatts is None else milliwatts / 1000,
+        power_limit_w=None if limit is None else limit / 1000,
+        sm_clock_mhz=_maybe(nvml, lambda: nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM)),
+        ecc_uncorrected=_maybe(
+            nvml,
+            lambda: nvml.nvmlDeviceGetTotalEccErrors(
+                gpu, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+            ),
+        ),
+        compute_capability=None if capability is None else ".".join(map(str, capability)),
+        processes=tuple(
+            GpuProcess(
+                pid=process.pid,
+                memory_mib=None if process.usedGpuMemory is None else process.usedGpuMemory / _MIB,
+            )
+            for process in running
+        ),
+    )
+
+
+def _maybe(nvml: Nvml, read: Callable[[], T]) -> T | None:
+    """One figure, or None where the GPU or the driver does not give it."""
+    try:
+        return read()
+    except nvml.NVMLError:
+        return None
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
