@@ -36,7 +36,8 @@ def main() -> None:
         for name, command in COMMANDS.items():
             times[name].append(seconds(command))
     for name, values in times.items():
-        print(f"{name:26} median {statistics.median(values):.3f} s  min {min(values):.3f}  max {max(values):.3f}")
+        median = statistics.median(values)
+        print(f"{name:26} median {median:.3f} s  min {min(values):.3f}  max {max(values):.3f}")
     ratio = statistics.median(times["opswright --help"]) / statistics.median(times["import typer, pydantic"])
     print(f"ratio opswright --help / import typer, pydantic: {ratio:.2f}")
 

@@ -45,13 +45,13 @@ class Effect(StrEnum):
 class Request(BaseModel):
     """What a skill is asked: frozen, unknown fields forbidden."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
 class Result(BaseModel):
     """What a skill gives: frozen, plain JSON, artifacts by typed reference."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Decision(StrEnum):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

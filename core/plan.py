@@ -30,7 +30,7 @@ _REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([A-Za-z_]\w*)\}$")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Budget(_Frozen):

@@ -76,15 +76,14 @@ def mlflow(
 
     Example: opswright mlflow --port 5001
     """
-    from ..core.mirror import ui_command
+    from ..core.mirror import remote_ui, ui_command, ui_url
 
     session: Session = context.obj
-    uri = session.workspace.settings.tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        print(f"MLflow is at {uri}")
+    if (address := remote_ui(session.workspace)) is not None:
+        print(f"MLflow is at {address}")
         return
     command = ui_command(session.workspace, port)
-    print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", file=sys.stderr)
+    print(f"MLflow: {ui_url(session.workspace, port)} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     try:
         os.execvp(command[0], command)
     except OSError as error:

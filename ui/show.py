@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..agents.agent import RunOutcome
 
+_PIPE_WIDTH = 140
 _COLOUR = {Effect.READS: "green", Effect.WRITES: "yellow", Effect.SERVES: "red"}
 _DECISION = {Decision.GO: "green", Decision.NO_GO: "red", Decision.INCONCLUSIVE: "yellow"}
 
@@ -29,9 +30,8 @@ def console(stderr: bool = False) -> Console:
     """A console on stdout, or on stderr for what is no result."""
     from rich.console import Console
 
-    return Console(
-        stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty()
-    )
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, width=None if terminal else _PIPE_WIDTH)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> RenderableType:
@@ -150,3 +150,26 @@ def short(value: Any) -> str:
     if isinstance(value, str) and len(value.partition(":")[2]) == 64:
         return value[: value.index(":") + 13]
     return str(value)
+
+
+def show_serving(status: Mapping[str, Any]) -> None:
+    """What is served: the gateway, its server, and each endpoint's releases."""
+    from rich.text import Text
+
+    out = console()
+    gateway, endpoints = status["gateway"], status["endpoints"]
+    if gateway is not None:
+        server = status.get("server") or {}
+        words = " ".join(str(server[key]) for key in ("kind", "version") if server.get(key))
+        out.print(Text(f"gateway {gateway['url']} (pid {gateway['pid']}){f' on {words}' if words else ''}"))
+    elif endpoints:
+        out.print("Nothing is running. `opswright serve` starts what is deployed.")
+    if status.get("fault"):
+        out.print(Text(str(status["fault"]), style="red"))
+    if endpoints:
+        rows = []
+        for row in endpoints:
+            canary = f"{row['canary']} at {row['canary_percent']} %" if row["canary"] else ""
+            last = (row["last_request"] or "")[:19].replace("T", " ")
+            rows.append([row["endpoint"], row["stable"], canary, "yes" if row["answers"] else "no", last])
+        out.print(table(["endpoint", "stable", "canary", "answers", "last request (UTC)"], rows))
