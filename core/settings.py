@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -74,6 +74,12 @@ class ServingSettings(_Part):
         description="Engine server; auto takes Triton where its wheel runs, else the in-process engine.",
     )
     start_timeout_s: float = Field(120, gt=0, description="Seconds a server may take to become ready.")
+    auth_token: SecretStr | None = Field(
+        None, description="Bearer token the gateway asks for; needed to listen on any but a local address."
+    )
+    triton_home: Path | None = Field(
+        None, description="Folder of Triton's own virtual environment; empty: inside the workspace."
+    )
 
 
 class Settings(BaseSettings):

@@ -1,0 +1,78 @@
+"""Which engine server runs here: Triton where it can, else the in-process engine, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..core.errors import NeedsError
+from ..core.workspace import Workspace
+from .server import InferenceServer, ServedModel
+from .triton.environment import PlatformFacts, has_own_server
+
+_SMALL_ENGINE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kind of server, and why it is not Triton when it is not."""
+
+    kind: Literal["triton", "in-process"]
+    reason: str = ""
+
+
+def choose(workspace: Workspace, facts: PlatformFacts | None = None) -> Choice:
+    """The server that settings and platform lead to; NeedsError when Triton is demanded but cannot run."""
+    wanted = workspace.settings.serving.server
+    if wanted == "in-process":
+        return Choice("in-process", "the settings ask for it (serving.server = in-process)")
+    if has_own_server():
+        return Choice("triton")
+    lacks = (facts or PlatformFacts.here()).lacks()
+    if lacks is None:
+        return Choice("triton")
+    if wanted == "triton":
+        raise NeedsError(
+            f"Triton cannot run here: {lacks}. Set OPSWRIGHT_SERVING__SERVER=auto for the in-process engine, "
+            "or TRITON_SERVER to a server of your own."
+        )
+    return Choice("in-process", f"Triton cannot run here: {lacks}")
+
+
+def serving_folder(workspace: Workspace) -> Path:
+    """Where records of processes and the model repository lie."""
+    return workspace.root / "serving"
+
+
+def triton_home(workspace: Workspace) -> Path:
+    """Where Triton's own virtual environment lies, or will."""
+    return (workspace.settings.serving.triton_home or workspace.root / "triton-server").resolve()
+
+
+def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> InferenceServer:
+    """The chosen server, not yet started."""
+    if choice.kind == "in-process":
+        from .in_process import InProcessServer
+
+        return InProcessServer(threads_for)
+    from .triton.environment import locate
+    from .triton.server import TritonServer
+
+    return TritonServer(
+        serving_folder(workspace) / "triton",
+        workspace.logs / "triton.log",
+        lambda: locate(triton_home(workspace), PlatformFacts.here(), say),
+        threads_for,
+        workspace.settings.serving.start_timeout_s,
+    )
+
+
+def threads_for(model: ServedModel) -> int:
+    """Threads for one engine: a small one is fastest on one, which leaves other cores to its neighbours."""
+    size = sum(path.stat().st_size for path in model.engine.glob("*.onnx*"))
+    if size < _SMALL_ENGINE_BYTES:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,260 @@
+"""Whoever serves a workspace, as rollout sees it: one Protocol, and the gateway process behind it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..core.errors import BackendError, NeedsError
+from ..core.workspace import Workspace
+from . import processes
+from .choice import Choice, choose, serving_folder, triton_home
+
+_POLL_S = 0.03
+_ASK_S = 60.0
+_STOP_S = 20.0
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """The engine server behind the endpoints; `reason` says why it is not Triton when it is not."""
+
+    server: str
+    server_version: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class EndpointLife:
+    """What really is served: the state that traffic follows, and each loaded release (None: it answers)."""
+
+    serial: int = -1
+    releases: Mapping[str, str | None] = field(default_factory=dict)  # id to its fault, "" while it loads
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer of an endpoint, and who says they gave it."""
+
+    status: int
+    release: str
+    route: str
+    text: str
+    latency_ms: float
+    rail: str | None = None
+
+
+class Fleet(Protocol):
+    """What serves the endpoints of one workspace."""
+
+    def start(self) -> str:
+        """Make sure that it serves; the address users ask."""
+
+    def facts(self) -> ServerFacts:
+        """What engines run on."""
+
+    def life(self, endpoint: str) -> EndpointLife:
+        """What is really served."""
+
+    def ask(
+        self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
+    ) -> Said:
+        """Ask as a user does, but unlogged; `release`: that one; without `rails`: its bare engine."""
+
+
+def record_path(workspace: Workspace) -> Path:
+    """Where the gateway leaves its process id, port and control token."""
+    return serving_folder(workspace) / "gateway.json"
+
+
+def gateway_record(workspace: Workspace) -> dict[str, Any] | None:
+    """The record of the running gateway, or None."""
+    record = processes.read_record(record_path(workspace))
+    return record if processes.is_running(record) else None
+
+
+def url_of(record: Mapping[str, Any]) -> str:
+    """The address of a gateway."""
+    host = "127.0.0.1" if record["host"] in ("0.0.0.0", "::", "") else record["host"]
+    return f"http://[{host}]:{record['port']}" if ":" in host else f"http://{host}:{record['port']}"
+
+
+class Gateway:
+    """The gateway process of a workspace; it outlives the command that starts it."""
+
+    def __init__(self, workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> None:
+        self.workspace = workspace
+        self._say = say
+        self._log = workspace.logs / "gateway.log"
+
+    def start(self) -> str:
+        """Start the gateway unless it runs; NeedsError when its port is taken or Triton cannot be had."""
+        with self.workspace.lock("gateway"):
+            record = gateway_record(self.workspace)
+            if record is None:
+                record = self._launch(self._prepared())
+        return url_of(record)
+
+    def _prepared(self) -> Choice:
+        """The server that will run, with Triton installed by now, so that its trouble is told here."""
+        choice = choose(self.workspace)
+        if choice.kind == "triton":
+            from .triton.environment import PlatformFacts, locate
+
+            locate(triton_home(self.workspace), PlatformFacts.here(), self._say)
+        else:
+            self._say(f"serving in-process, not on Triton: {choice.reason}")
+        return choice
+
+    def _launch(self, choice: Choice) -> dict[str, Any]:
+        settings = self.workspace.settings.serving
+        processes.need_port(settings.gateway_port, "the gateway")
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "opswright.serving.gateway", "--home", str(self.workspace.root)],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + settings.start_timeout_s
+        while time.monotonic() < deadline:
+            if (code := process.poll()) is not None:
+                raise self._failed(f"the gateway ended at once (exit code {code})")
+            record = gateway_record(self.workspace)
+            if record is not None and record["pid"] == process.pid and _is_healthy(url_of(record)):
+                self._say(f"gateway at {url_of(record)} ({choice.kind})")
+                return record
+            time.sleep(_POLL_S)
+        processes.end([process.pid], 2)
+        raise self._failed(f"the gateway did not answer within {settings.start_timeout_s:.0f} s")
+
+    def _environment(self) -> dict[str, str]:
+        """The settings in force as variables: the gateway must not depend on where it is started from."""
+        settings = self.workspace.settings.serving
+        values = settings.model_dump(mode="json", exclude={"auth_token"}, exclude_none=True)
+        if settings.auth_token is not None:
+            values["auth_token"] = settings.auth_token.get_secret_value()
+        named = {f"OPSWRIGHT_SERVING__{name.upper()}": str(value) for name, value in values.items()}
+        return {**os.environ, "OPSWRIGHT_HOME": str(self.workspace.root), **named}
+
+    def _failed(self, what: str) -> BackendError | NeedsError:
+        lines = self._log.read_text(errors="replace").splitlines()[-4:]
+        return BackendError("\n".join([what, *lines]), log=self._log)
+
+    def facts(self) -> ServerFacts:
+        """What engines run on, once the server has started."""
+        deadline = time.monotonic() + self.workspace.settings.serving.start_timeout_s
+        while True:
+            server = self.state()["server"]
+            if server["version"]:
+                return ServerFacts(server["kind"], server["version"], server["reason"])
+            if time.monotonic() > deadline:
+                raise BackendError(f"the engine server does not start: {server['fault']}", log=self._log)
+            time.sleep(_POLL_S)
+
+    def life(self, endpoint: str) -> EndpointLife:
+        """What is really served."""
+        found = self.state()["endpoints"].get(endpoint)
+        if found is None:
+            return EndpointLife()
+        releases = {
+            name: None if row["answers"] else (row["error"] or "") for name, row in found["releases"].items()
+        }
+        return EndpointLife(found["serial"], releases)
+
+    def state(self) -> dict[str, Any]:
+        """Everything the gateway says of itself."""
+        reply = self._call("GET", "/-/state")
+        if reply.status_code != 200:
+            raise BackendError(f"the gateway answered {reply.status_code}: {reply.text[:200]}", log=self._log)
+        return dict(reply.json())
+
+    def ask(
+        self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
+    ) -> Said:
+        """One chat completion."""
+        wishes = {"x-opswright-release": release or "", "x-session-id": session}
+        wishes["x-opswright-rails"] = "" if rails else "off"
+        headers = {name: value for name, value in wishes.items() if value}
+        body = {"model": endpoint, "messages": [{"role": "user", "content": text}], "max_tokens": 64}
+        began = time.perf_counter()
+        reply = self._call("POST", "/v1/chat/completions", body, headers)
+        took = (time.perf_counter() - began) * 1000
+        found = reply.json()
+        is_answer = reply.status_code == 200
+        return Said(
+            status=reply.status_code,
+            release=reply.headers.get("x-opswright-release", ""),
+            route=reply.headers.get("x-opswright-route", ""),
+            text=found["choices"][0]["message"]["content"] if is_answer else found["error"]["message"],
+            latency_ms=took,
+            rail=reply.headers.get("x-opswright-rail"),
+        )
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        import httpx
+
+        record = gateway_record(self.workspace)
+        if record is None:
+            raise BackendError("the gateway is not running; `opswright serve` starts it.", log=self._log)
+        token = self.workspace.settings.serving.auth_token
+        sent = {"x-opswright-control": record["control"], **(headers or {})}
+        if token is not None:
+            sent["authorization"] = f"Bearer {token.get_secret_value()}"
+        try:
+            return _client().request(method, url_of(record) + path, json=body, headers=sent, timeout=_ASK_S)
+        except httpx.HTTPError as error:
+            raise BackendError(f"the gateway does not answer: {error}", log=self._log) from error
+
+
+def stop_all(workspace: Workspace) -> list[str]:
+    """End every serving process of a workspace and what it left; what was ended, in words."""
+    from .triton.runtime import TritonRuntime
+
+    stopped = []
+    with workspace.lock("gateway"):
+        record = processes.read_record(record_path(workspace))
+        mine = ("opswright.serving.gateway", f"--home\0{workspace.root}")
+        gateways = set(processes.with_argument(*mine))
+        if record is not None and processes.is_running(record):
+            gateways.add(int(record["pid"]))
+        for pid in sorted(gateways):
+            stopped.append(f"gateway (pid {pid})")
+        runtime = TritonRuntime(serving_folder(workspace) / "triton", workspace.logs / "triton.log")
+        stopped += [f"triton (pid {pid})" for pid in runtime.left_over()]
+        processes.end(gateways, _STOP_S)  # it ends its server
+        runtime.clear()
+        record_path(workspace).unlink(missing_ok=True)
+    return stopped
+
+
+def _is_healthy(url: str) -> bool:
+    import httpx
+
+    try:
+        return bool(_client().get(f"{url}/healthz", timeout=5).status_code == 200)
+    except httpx.HTTPError:
+        return False
+
+
+@cache
+def _client() -> Any:
+    """One client for this process: its connections are kept, proxies of the environment are ignored."""
+    import httpx
+
+    return httpx.Client(trust_env=False)

@@ -1,0 +1,163 @@
+"""The traffic log: one JSON line for each request, in segments of an endpoint's folder.
+
+A line is handed to the system before its answer leaves, and flushed to disk once a second. So a gateway that
+is killed loses no line of an answered request; a machine that loses power loses at most the last second. A
+line that cannot be written (full disk) does not fail the answer: it is counted, and said in metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...core.workspace import Workspace
+
+_SEGMENT_BYTES = 32 << 20
+_BLOCK_BYTES = 1 << 16
+
+Route = Literal["stable", "canary"]
+Status = Literal["ok", "blocked", "error"]
+
+
+@dataclass(frozen=True)
+class TrafficRow:
+    """One request as it was answered; `finish` is the finish reason, or the error's family."""
+
+    time: str
+    id: str
+    release: str
+    route: Route
+    text: str
+    output: str
+    status: Status
+    rail: str | None
+    latency_ms: float
+    model_version: int
+    finish: str = ""
+
+
+class TrafficLog:
+    """The log of one endpoint, written by one gateway."""
+
+    def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
+        self.folder = folder
+        self.lost = 0  # lines that could not be written
+        self._segment_bytes = segment_bytes
+        self._file: int | None = None
+        self._size = 0
+        self._unsynced = False
+
+    def append(self, row: TrafficRow) -> bool:
+        """Write one row; False when it was lost."""
+        line = json.dumps(asdict(row), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        try:
+            file = self._open(len(line))
+            written = os.write(file, line)
+            if written < len(line):
+                raise OSError(f"only {written} of {len(line)} bytes fit")
+        except OSError:
+            self.lost += 1
+            self._close()  # opening it again ends a line that was cut
+            return False
+        self._size += written
+        self._unsynced = True
+        return True
+
+    def sync(self) -> None:
+        """Flush to disk what was written since the last time."""
+        if self._file is not None and self._unsynced:
+            self._unsynced = False
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.sync()
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _open(self, more: int) -> int:
+        if self._file is not None and self._size + more <= self._segment_bytes:
+            return self._file
+        self.close()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        segments = _segments(self.folder)
+        number = int(segments[-1].stem.partition("-")[2]) if segments else 1
+        if segments and segments[-1].stat().st_size + more > self._segment_bytes:
+            number += 1
+        path = self.folder / f"traffic-{number:06d}.jsonl"
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._size = os.fstat(self._file).st_size
+        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
+            self._size += os.write(self._file, b"\n")  # readers skip a line that was cut
+        return self._file
+
+
+def read(
+    workspace: Workspace, endpoint: str, last: int | None = None, after: str | None = None
+) -> list[TrafficRow]:
+    """The requests of an endpoint in the order they were answered.
+
+    `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601.
+    A line that was cut by a crash is left out. AskError when `after` is no time.
+    """
+    start = _time(after)
+    rows: list[TrafficRow] = []
+    for line in _newest_first(workspace.endpoints / endpoint):
+        if last is not None and len(rows) >= last:
+            break
+        try:
+            row = TrafficRow(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        if start is not None and row.time <= start:
+            break
+        rows.append(row)
+    return rows[::-1]
+
+
+def _time(text: str | None) -> str | None:
+    """A time as the log writes it, so that texts compare as times."""
+    from datetime import UTC, datetime
+
+    from ...core.errors import AskError
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise AskError(f"'{text[:40]}' is no time in ISO 8601, like 2026-01-31T08:00:00Z.") from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("traffic-*.jsonl"))
+
+
+def _newest_first(folder: Path) -> Iterator[bytes]:
+    """Complete lines of all segments, from the end, reading no more than is asked for."""
+    for path in reversed(_segments(folder)):
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            rest = b""
+            first = True
+            while end > 0:
+                size = min(_BLOCK_BYTES, end)
+                end -= size
+                file.seek(end)
+                rest, *lines = (file.read(size) + rest).split(b"\n")
+                if first and lines:
+                    del lines[-1]  # after the last newline: nothing, or a line that is being written
+                    first = False
+                yield from reversed(lines)
+            if rest and not first:
+                yield rest

@@ -1,0 +1,183 @@
+"""Releases and the state of an endpoint: what should be served, and what was served when.
+
+`endpoints/<name>/desired.json` is the one truth, replaced atomically under a lock. Whoever serves makes
+itself like it, now and after every restart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.errors import AskError, HeldError, IntegrityError
+from ..core.files import canonical_json, sha256_json, write_atomically
+from ..core.workspace import Workspace
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_LOCK_S = 300.0
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Release(_Frozen):
+    """A bundle with its guardrail config, numbered within its endpoint."""
+
+    id: str
+    number: int = Field(ge=1)
+    bundle: BundleRef
+    guardrails: GuardrailRef | None = None
+    engine: str = ""
+    made: str
+
+    def is_same_as(self, bundle: BundleRef, guardrails: GuardrailRef | None) -> bool:
+        """Whether it serves exactly this."""
+        return self.bundle == bundle and self.guardrails == guardrails
+
+
+class Change(_Frozen):
+    """One change of what an endpoint serves, as it was finished; `key` makes a repeated call find it."""
+
+    at: str
+    what: Literal["deployed", "canary", "promoted", "rolled back", "withdrawn", "refused"]
+    release: str
+    key: str = ""
+    stable: str | None = None
+    canary: str | None = None
+    canary_percent: int = 0
+    says: str = ""
+
+
+class EndpointState(_Frozen):
+    """What an endpoint should serve. `candidate` is loaded and examined; it gets no traffic."""
+
+    endpoint: str
+    serial: int = 0
+    stable: Release | None = None
+    canary: Release | None = None
+    canary_percent: int = Field(0, ge=0, le=99)
+    candidate: Release | None = None
+    previous: tuple[Release, ...] = ()
+    last_number: int = 0
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """Every release that must be loaded."""
+        return tuple(r for r in (self.stable, self.canary, self.candidate) if r is not None)
+
+    def finished(self, key: str) -> Change | None:
+        """The change that an earlier call with this idempotency key finished, if any."""
+        return next((c for c in reversed(self.changes) if key and c.key == key), None)
+
+    def routes(self) -> tuple[str | None, str | None, int]:
+        """Who gets traffic: stable id, canary id, percent of the canary."""
+        stable = self.stable.id if self.stable else None
+        return stable, self.canary.id if self.canary else None, self.canary_percent
+
+    def changed(self, what: str, release: Release, key: str, says: str = "") -> EndpointState:
+        """The same state with the change that led to it written down."""
+        stable, canary, percent = self.routes()
+        change = Change.model_validate(
+            {
+                "at": now(),
+                "what": what,
+                "release": release.id,
+                "key": key,
+                "stable": stable,
+                "canary": canary,
+                "canary_percent": percent,
+                "says": says,
+            }
+        )
+        return self.model_copy(update={"changes": (*self.changes, change)})
+
+
+def now() -> str:
+    """UTC time with milliseconds, ISO 8601; its text order is its time order."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_release(
+    state: EndpointState, bundle: BundleRef, guardrails: GuardrailRef | None, engine: str
+) -> Release:
+    """The next release of an endpoint."""
+    number = state.last_number + 1
+    digest = sha256_json([state.endpoint, number, bundle, guardrails])
+    return Release(
+        id=f"v{number}-{digest[:8]}",
+        number=number,
+        bundle=bundle,
+        guardrails=guardrails,
+        engine=engine,
+        made=now(),
+    )
+
+
+def check_name(endpoint: str) -> str:
+    """An endpoint's name, or AskError: it is a folder, a model name in requests and part of Triton's."""
+    if not _NAME.fullmatch(endpoint):
+        raise AskError(
+            f"'{endpoint[:60]}' cannot name an endpoint: use lower-case letters, digits and inner hyphens, "
+            "40 characters at most."
+        )
+    return endpoint
+
+
+def desired_path(workspace: Workspace, endpoint: str) -> Path:
+    """Where an endpoint's desired state lies."""
+    return workspace.endpoints / check_name(endpoint) / "desired.json"
+
+
+def read_state(workspace: Workspace, endpoint: str) -> EndpointState:
+    """The endpoint's state; an empty one when there is none. IntegrityError when the file is not one."""
+    path = desired_path(workspace, endpoint)
+    try:
+        return EndpointState.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return EndpointState(endpoint=endpoint)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{path} is not the state of an endpoint ({error.error_count()} faults, first: "
+            f"{error.errors()[0]['msg']}). Restore it, or remove it and deploy again."
+        ) from error
+
+
+def write_state(workspace: Workspace, state: EndpointState) -> EndpointState:
+    """Replace the endpoint's state by this one with the next serial number; on disk when this returns."""
+    state = state.model_copy(update={"serial": state.serial + 1})
+    path = desired_path(workspace, state.endpoint)
+    write_atomically(path, canonical_json(state.model_dump(mode="json")))
+    return state
+
+
+def endpoint_names(workspace: Workspace) -> list[str]:
+    """Every endpoint that has a state."""
+    return sorted(path.parent.name for path in workspace.endpoints.glob("*/desired.json"))
+
+
+def stable_release(workspace: Workspace, endpoint: str) -> Release | None:
+    """The release that an endpoint's users get, if there is one."""
+    return read_state(workspace, endpoint).stable
+
+
+@contextmanager
+def changing(workspace: Workspace, endpoint: str) -> Iterator[None]:
+    """Be the only one, over all processes, to change an endpoint; HeldError when another does not finish."""
+    from filelock import Timeout
+
+    try:
+        with workspace.lock(f"endpoint-{check_name(endpoint)}", timeout_s=_LOCK_S):
+            yield
+    except Timeout as error:
+        raise HeldError(
+            f"another process has been changing endpoint {endpoint} for {_LOCK_S:.0f} s. Wait, or end it."
+        ) from error

@@ -1,0 +1,393 @@
+"""Rollout: how a release becomes what an endpoint's users get, and how it is taken back.
+
+Every step writes the desired state first and is done only when answers show that it is served. A crash
+between any two leaves traffic where it was or where it should be, and the same call goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.errors import AskError, BackendError, OpswrightError
+from ..core.gate import Check, Decision, Verdict
+from ..core.workspace import Workspace
+from . import comparison
+from .fleet import Fleet, Gateway, ServerFacts, gateway_record, stop_all, url_of
+from .gateway import traffic_log
+from .releases import (
+    Change,
+    EndpointState,
+    Release,
+    changing,
+    endpoint_names,
+    new_release,
+    read_state,
+    stable_release,
+    write_state,
+)
+
+__all__ = [
+    "EndpointState",
+    "Outcome",
+    "Promotion",
+    "Release",
+    "Rollout",
+    "read_state",
+    "stable_release",
+    "start_all",
+    "status",
+    "stop_all",
+]
+
+_POLL_S = 0.03
+_ASKS = 5  # sessions that must all meet the release that a change made stable
+_KEEP = 5  # former releases an endpoint may go back to
+PROBES = ("hello", "what is my balance?", "i need help with my account")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call led to: the release that its users get, or that became the canary, and by which route."""
+
+    state: EndpointState
+    release: Release
+    route: str
+    url: str
+    facts: ServerFacts
+    is_repeated: bool = False
+    withdrawn: str = ""  # the release that users no longer get
+    blocked: int = 0  # probes that a rail answered
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What the judgement of a canary led to: it is stable, withdrawn, or still a canary."""
+
+    canary: str
+    verdict: Verdict
+    now: Literal["stable", "withdrawn", "canary"]
+    stable: str  # what users get
+    url: str
+
+
+class Rollout:
+    """Changes of one endpoint of a workspace, on a fleet."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        endpoint: str,
+        fleet: Fleet,
+        *,
+        check: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda line: None,
+        timeout_s: float = 120,
+    ) -> None:
+        self.workspace = workspace
+        self.endpoint = endpoint
+        self.fleet = fleet
+        self._check = check  # raises when the caller was cancelled or its time is over
+        self._say = say
+        self._timeout_s = timeout_s
+
+    def deploy(
+        self,
+        bundle: BundleRef,
+        guardrails: GuardrailRef | None,
+        canary_percent: int,
+        probes: Sequence[str] = PROBES,
+        key: str = "",
+    ) -> Outcome:
+        """Load a bundle with its rails, probe it, then give it traffic: all of it, or a canary's share.
+
+        An endpoint's first release is stable at once. AskError when another canary is out.
+        """
+        with changing(self.workspace, self.endpoint):
+            state = read_state(self.workspace, self.endpoint)
+            if state.stable is not None and state.stable.is_same_as(bundle, guardrails):
+                return self._still_serving(state, state.stable, "stable")
+            percent = 0 if state.stable is None or canary_percent >= 100 else canary_percent
+            if state.canary is not None:
+                if not state.canary.is_same_as(bundle, guardrails):
+                    raise AskError(
+                        f"endpoint {self.endpoint} has a canary already ({state.canary.id}). Promote it or "
+                        "roll it back first."
+                    )
+                if percent == state.canary_percent:
+                    return self._still_serving(state, state.canary, "canary")
+                release = state.canary
+            else:
+                engine = str(self.workspace.artifacts.open(bundle).facts.get("target", ""))
+                if guardrails is not None:
+                    self.workspace.artifacts.open(guardrails)
+                release = new_release(state, bundle, guardrails, engine)
+            state, blocked = self._examined(state, release, probes)
+            if percent:
+                after = _as_canary(state, release, percent).changed("canary", release, key)
+            else:
+                after = _as_stable(state, release).changed("deployed", release, key)
+            return self._switched(state, after, release, "canary" if percent else "stable", blocked=blocked)
+
+    def promote(
+        self, probes: Sequence[str] = (), bars: comparison.Bars | None = None, key: str = ""
+    ) -> Promotion:
+        """Judge the canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays what it is."""
+        with changing(self.workspace, self.endpoint):
+            state = read_state(self.workspace, self.endpoint)
+            if (done := self._finished(state, key)) is not None:
+                return self._promotion(done.release, _verdict_again(done), state)
+            if state.canary is None:
+                raise AskError(
+                    f"endpoint {self.endpoint} has no canary to promote. `deploy` with canary_percent below "
+                    "100 makes one."
+                )
+            self.fleet.start()
+            canary = state.canary
+            self._wait_loaded(canary)
+            verdict = self._judged(state, canary, probes or PROBES, bars or comparison.Bars())
+            for row in verdict.rows:
+                self._say(f"{row.name}: {row.decision} ({row.says})")
+            if verdict.decision is Decision.GO:
+                after = _as_stable(state, canary).changed("promoted", canary, key)
+                state = self._switched(state, after, canary, "stable").state
+            elif verdict.decision is Decision.NO_GO:
+                reason = next(row.says for row in verdict.rows if row.decision is Decision.NO_GO)
+                state = self._without_canary(state, key, "refused", reason).state
+            return self._promotion(canary.id, verdict, state)
+
+    def _promotion(self, canary: str, verdict: Verdict, state: EndpointState) -> Promotion:
+        stable, still, _ = state.routes()
+        now: Literal["stable", "withdrawn", "canary"] = (
+            "stable" if stable == canary else "canary" if still == canary else "withdrawn"
+        )
+        return Promotion(canary, verdict, now, stable or "", self.fleet.start())
+
+    def rollback(self, probes: Sequence[str] = PROBES, key: str = "") -> Outcome:
+        """Withdraw the canary; without one, bring the release before stable back, examined like a new one.
+
+        AskError when there is nothing to go back to.
+        """
+        with changing(self.workspace, self.endpoint):
+            state = read_state(self.workspace, self.endpoint)
+            if (done := self._finished(state, key)) is not None and state.stable is not None:
+                left = done.says.removeprefix("from ") if done.what == "rolled back" else done.release
+                return self._outcome(state, state.stable, "stable", is_repeated=True, withdrawn=left)
+            if state.canary is not None:
+                self.fleet.start()
+                return self._without_canary(state, key, "withdrawn", "")
+            if state.stable is None or not state.previous:
+                serves = f"{state.stable.id}, and nothing before it" if state.stable else "nothing"
+                raise AskError(f"endpoint {self.endpoint} has nothing to go back to: it serves {serves}.")
+            bad, target = state.stable, state.previous[0]
+            state, blocked = self._examined(state, target, probes)
+            update = {"stable": target, "previous": state.previous[1:], "candidate": None}
+            after = state.model_copy(update=update).changed("rolled back", target, key, f"from {bad.id}")
+            return self._switched(state, after, target, "stable", blocked=blocked, withdrawn=bad.id)
+
+    def _examined(
+        self, state: EndpointState, release: Release, probes: Sequence[str]
+    ) -> tuple[EndpointState, int]:
+        """Have a release loaded beside what serves and answer its probes; it has no traffic yet.
+
+        On any failure the state is as it was, and the failure is written down and raised.
+        """
+        before = state
+        self.fleet.start()
+        state = write_state(
+            self.workspace,
+            state.model_copy(
+                update={"candidate": release, "last_number": max(state.last_number, release.number)}
+            ),
+        )
+        try:
+            self._wait_loaded(release)
+            blocked = 0
+            for text in probes:
+                self._check()
+                said = self.fleet.ask(self.endpoint, text, release=release.id)
+                if fault := comparison.fault_of(said, release.id):
+                    raise BackendError(f"release {release.id} failed the probe {text[:60]!r}: {fault}")
+                blocked += said.rail is not None
+            self._say(f"release {release.id} answered {len(probes)} probes")
+        except OpswrightError as error:
+            back = before.model_copy(update={"serial": state.serial, "last_number": state.last_number})
+            write_state(self.workspace, back.changed("refused", release, "", str(error)[:500]))
+            raise
+        return state, blocked
+
+    def _switched(
+        self, before: EndpointState, after: EndpointState, release: Release, route: str, **facts: Any
+    ) -> Outcome:
+        """Make a state the desired one and see it served; what does not serve is taken back."""
+        after = write_state(self.workspace, after)
+        try:
+            self._wait_applied(after)
+            self._see_served(after, release, route)
+        except OpswrightError as error:
+            update = {"serial": after.serial, "candidate": None}
+            back = before.model_copy(update=update).changed("refused", release, "", str(error)[:500])
+            write_state(self.workspace, back)
+            raise
+        return self._outcome(after, release, route, **facts)
+
+    def _without_canary(self, state: EndpointState, key: str, what: str, says: str) -> Outcome:
+        """Give all traffic back to stable."""
+        if state.stable is None or state.canary is None:
+            raise AskError(f"endpoint {self.endpoint} has no canary beside a stable release.")
+        left = state.canary
+        update = {"canary": None, "canary_percent": 0, "candidate": None}
+        after = state.model_copy(update=update).changed(what, left, key, says)
+        return self._switched(state, after, state.stable, "stable", withdrawn=left.id)
+
+    def _judged(
+        self, state: EndpointState, canary: Release, probes: Sequence[str], bars: comparison.Bars
+    ) -> Verdict:
+        out = next(
+            (c.at for c in reversed(state.changes) if c.release == canary.id and c.what == "canary"), None
+        )
+        rows = traffic_log.read(self.workspace, self.endpoint, after=out)
+
+        def ask(text: str, release: str) -> Any:
+            self._check()
+            return self.fleet.ask(self.endpoint, text, release=release)
+
+        stable = state.stable.id if state.stable else None
+        return comparison.compare(rows, probes, ask, canary.id, stable, bars)
+
+    def _wait_loaded(self, release: Release) -> None:
+        """Until the release answers inferences; BackendError with the reason when it cannot be loaded."""
+        said = False
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            fault = self.fleet.life(self.endpoint).releases.get(release.id, "")
+            if fault is None:
+                return
+            if fault:
+                raise BackendError(f"release {release.id} was refused: {fault}")
+            if not said:
+                self._say(f"loading release {release.id}")
+                said = True
+            self._pause(deadline, f"release {release.id} did not load within {self._timeout_s:.0f} s")
+
+    def _wait_applied(self, state: EndpointState) -> None:
+        """Until traffic follows the state."""
+        deadline = time.monotonic() + self._timeout_s
+        while self.fleet.life(self.endpoint).serial < state.serial:
+            self._pause(deadline, f"traffic of {self.endpoint} did not follow within {self._timeout_s:.0f} s")
+
+    def _pause(self, deadline: float, says: str) -> None:
+        self._check()
+        if time.monotonic() > deadline:
+            raise BackendError(says)
+        time.sleep(_POLL_S)
+
+    def _see_served(self, state: EndpointState, release: Release, route: str) -> None:
+        """Ask as users do, and look at who says they answered."""
+        if route == "canary":
+            said = self.fleet.ask(self.endpoint, PROBES[0], release=release.id, rails=False)
+            fault = comparison.fault_of(said, release.id)
+            if fault or said.route != "canary":
+                raise BackendError(f"the canary {release.id} is not served: {fault or said.route}")
+            return
+        for number in range(_ASKS):
+            session = f"verify-{state.serial}-{number}"
+            said = self.fleet.ask(self.endpoint, PROBES[0], session=session, rails=False)
+            if fault := comparison.fault_of(said, release.id):
+                raise BackendError(f"release {release.id} should be what users get, but {fault}")
+
+    def _still_serving(self, state: EndpointState, release: Release, route: str) -> Outcome:
+        """A repeated call, or one that asks for what is there: see that it is served, change nothing."""
+        self.fleet.start()
+        self._wait_loaded(release)
+        self._wait_applied(state)
+        if route == "stable" and state.canary is None:
+            self._see_served(state, release, route)
+        return self._outcome(state, release, route, is_repeated=True)
+
+    def _finished(self, state: EndpointState, key: str) -> Change | None:
+        """The change an earlier call with this key made, seen to be served still.
+
+        AskError when the endpoint was changed again since.
+        """
+        change = state.finished(key)
+        if change is None or state.stable is None:
+            return None
+        if change is not state.changes[-1]:
+            raise AskError(
+                f"this call was carried out at {change.at} ({change.what} {change.release}), and endpoint "
+                f"{self.endpoint} was changed again since. Ask anew if it should be done again."
+            )
+        self._still_serving(state, state.stable, "stable")
+        return change
+
+    def _outcome(self, state: EndpointState, release: Release, route: str, **facts: Any) -> Outcome:
+        return Outcome(state, release, route, self.fleet.start(), self.fleet.facts(), **facts)
+
+
+def _verdict_again(change: Change) -> Verdict:
+    """What a finished promotion decided, from its record."""
+    decision = Decision.GO if change.what == "promoted" else Decision.NO_GO
+    row = Check(name="recorded", decision=decision, says=f"carried out at {change.at}. {change.says}".strip())
+    return Verdict.of([row])
+
+
+def _as_stable(state: EndpointState, release: Release) -> EndpointState:
+    """The release gets all traffic; the one before it is kept to go back to."""
+    former = (state.stable, *state.previous) if state.stable is not None else state.previous
+    kept = tuple(r for r in former if r is not None and r.id != release.id)[:_KEEP]
+    update = {"stable": release, "canary": None, "canary_percent": 0, "candidate": None, "previous": kept}
+    return state.model_copy(update=update)
+
+
+def _as_canary(state: EndpointState, release: Release, percent: int) -> EndpointState:
+    """The release gets a share of the sessions."""
+    return state.model_copy(update={"canary": release, "canary_percent": percent, "candidate": None})
+
+
+def start_all(workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Serve everything that is deployed, as after a reboot; the status once each stable release answers."""
+    fleet = Gateway(workspace, say)
+    fleet.start()
+    timeout_s = workspace.settings.serving.start_timeout_s
+    for name in endpoint_names(workspace):
+        state = read_state(workspace, name)
+        if state.stable is not None:
+            Rollout(workspace, name, fleet, say=say, timeout_s=timeout_s)._wait_loaded(state.stable)
+    return status(workspace)
+
+
+def status(workspace: Workspace) -> dict[str, Any]:
+    """What runs and what is served, as plain JSON; asking never starts anything."""
+    from .gateway.traffic_log import read
+
+    record = gateway_record(workspace)
+    live: dict[str, Any] = {}
+    if record is not None:
+        try:
+            live = Gateway(workspace).state()
+        except BackendError as error:
+            live = {"fault": str(error)}
+    rows = []
+    for name in endpoint_names(workspace):
+        state = read_state(workspace, name)
+        stable, canary, percent = state.routes()
+        found = live.get("endpoints", {}).get(name, {}).get("releases", {})
+        last = read(workspace, name, last=1)
+        rows.append(
+            {
+                "endpoint": name,
+                "stable": stable,
+                "canary": canary,
+                "canary_percent": percent,
+                "previous": [release.id for release in state.previous],
+                "answers": stable is not None and found.get(stable, {}).get("answers", False),
+                "last_request": last[0].time if last else None,
+                "last_change": state.changes[-1].model_dump(mode="json") if state.changes else None,
+            }
+        )
+    gateway = None if record is None else {"pid": record["pid"], "url": url_of(record)}
+    return {"gateway": gateway, "server": live.get("server"), "fault": live.get("fault"), "endpoints": rows}

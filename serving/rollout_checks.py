@@ -1,0 +1,80 @@
+"""What could stop a change of an endpoint, found without changing anything."""
+
+from __future__ import annotations
+
+from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.contract import Finding
+from ..core.errors import NeedsError
+from ..core.workspace import Workspace
+from . import processes
+from .choice import choose, triton_home
+from .fleet import gateway_record, url_of
+from .releases import read_state
+from .triton import environment
+
+
+def platform_findings(workspace: Workspace) -> list[Finding]:
+    """The server that will run, and the gateway's port."""
+    findings = []
+    try:
+        choice = choose(workspace)
+    except NeedsError as error:
+        return [Finding(level="stop", says=str(error))]
+    if choice.kind == "in-process":
+        says = f"served by the in-process engine, not by Triton: {choice.reason}."
+        findings.append(Finding(level="warn", says=says))
+    elif install_bytes(workspace):
+        says = f"Triton's server ({', '.join(environment.WHEELS)}) will be installed, once."
+        findings.append(Finding(level="ok", says=says))
+    record = gateway_record(workspace)
+    if record is not None:
+        findings.append(Finding(level="ok", says=f"the gateway runs at {url_of(record)}."))
+        return findings
+    try:
+        processes.need_port(workspace.settings.serving.gateway_port, "the gateway")
+    except NeedsError as error:
+        findings.append(Finding(level="stop", says=str(error)))
+    return findings
+
+
+def install_bytes(workspace: Workspace) -> int:
+    """Bytes that Triton's own environment will take when it has to be made; else 0."""
+    try:
+        needs_wheel = choose(workspace).kind == "triton"
+    except NeedsError:
+        return 0
+    is_there = environment.has_own_server() or environment.is_installed(triton_home(workspace))
+    return environment.DISK_BYTES if needs_wheel and not is_there else 0
+
+
+def endpoint_findings(
+    workspace: Workspace, endpoint: str, bundle: BundleRef, guardrails: GuardrailRef | None
+) -> list[Finding]:
+    """Whether another canary is in the way."""
+    state = read_state(workspace, endpoint)
+    if state.canary is None or state.canary.is_same_as(bundle, guardrails):
+        return []
+    says = f"endpoint {endpoint} has a canary already ({state.canary.id})."
+    return [Finding(level="warn", says=says, fix="Promote it or roll it back first.")]
+
+
+def canary_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
+    """Whether there is a canary to promote now."""
+    state = read_state(workspace, endpoint)
+    if state.canary is not None:
+        return [
+            Finding(level="ok", says=f"canary {state.canary.id} has {state.canary_percent} % of sessions.")
+        ]
+    says = f"endpoint {endpoint} has no canary now; an earlier step of the plan must make one."
+    return [Finding(level="warn", says=says)]
+
+
+def rollback_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
+    """What a rollback would lead to now."""
+    state = read_state(workspace, endpoint)
+    if state.canary is not None:
+        return [Finding(level="ok", says=f"canary {state.canary.id} will be withdrawn.")]
+    if state.stable is not None and state.previous:
+        says = f"users will get {state.previous[0].id} again instead of {state.stable.id}."
+        return [Finding(level="ok", says=says)]
+    return [Finding(level="warn", says=f"endpoint {endpoint} has nothing to go back to now.")]

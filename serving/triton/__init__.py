@@ -1,0 +1,1 @@
+"""Triton: its runtime, its model repository, a client, and the model code that runs inside it."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime GenAI behind the tensor names of NVIDIA's llmapi model."""

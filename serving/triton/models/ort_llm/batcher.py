@@ -1,0 +1,251 @@
+"""Generation on one ONNX Runtime GenAI engine, many prompts at a time.
+
+Runs inside Triton's stub as well as in-process, so it imports nothing of Opswright: numpy, onnxruntime_genai.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MAX_BATCH = 32  # the most sequences onnxruntime-genai takes in one generator
+_CANCEL_EVERY = 8  # tokens between two looks at whether the caller has gone
+
+
+class WrongPrompt(ValueError):
+    """The prompt or its options cannot be generated from; the caller must change them."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; temperature 0 is greedy."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def options(self) -> dict[str, Any]:
+        """The search options of a generator."""
+        if self.temperature <= 0:
+            return {"do_sample": False}
+        return {
+            "do_sample": True,
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "random_seed": self.seed,
+        }
+
+
+@dataclass
+class Job:
+    """One prompt: `text`, given to the model as it is, or `messages`, JSON for the chat template.
+
+    `on_text` gets each new piece while it is made, `on_done` (text, reason, tokens in, tokens out) ends it,
+    or `on_error` does. All three are called from the batcher's thread.
+    """
+
+    on_done: Callable[[str, str, int, int], None]
+    on_error: Callable[[Exception], None]
+    text: str = ""
+    messages: str = ""
+    max_tokens: int = 64
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: Sequence[str] = ()
+    on_text: Callable[[str], None] | None = None
+    is_cancelled: Callable[[], bool] = lambda: False
+    tokens: Any = None  # int32 (prompt length,), set when the job is taken in
+
+
+class _Sequence:
+    """One job's row in a group: its tokens so far and the text that was already told."""
+
+    def __init__(self, job: Job, tokenizer: Any, limit: int) -> None:
+        self.job = job
+        self.limit = min(job.max_tokens, limit)
+        self.out: list[int] = []
+        self.text = ""
+        self.told = 0
+        self.live = True
+        self._watch = job.on_text is not None or bool(job.stop)
+        self._pieces = tokenizer.create_stream() if self._watch else None
+        self._held = max((len(word) - 1 for word in job.stop), default=0)
+
+    def take(self, token: int, is_end: bool) -> str | None:
+        """Add a token; the finish reason when it was the last one."""
+        if is_end:
+            return "stop"
+        self.out.append(token)
+        if self._pieces is not None:
+            self.text += self._pieces.decode(token)
+            for word in self.job.stop:
+                if (at := self.text.find(word)) >= 0:
+                    self.text = self.text[:at]
+                    return "stop"
+            self._tell(len(self.text) - self._held)
+        if len(self.out) >= self.limit:
+            return "length"
+        if len(self.out) % _CANCEL_EVERY == 0 and self.job.is_cancelled():
+            return "cancelled"
+        return None
+
+    def finish(self, reason: str, tokenizer: Any) -> None:
+        """Tell the rest, then the end."""
+        self.live = False
+        if not self._watch:
+            self.text = tokenizer.decode(self.out) if self.out else ""
+        self._tell(len(self.text))
+        self.job.on_done(self.text, reason, len(self.job.tokens), len(self.out))
+
+    def _tell(self, upto: int) -> None:
+        if self.job.on_text is not None and upto > self.told:
+            self.job.on_text(self.text[self.told : upto])
+            self.told = upto
+
+
+class _Group:
+    """Jobs with prompts of one length and one sampling, generated together."""
+
+    def __init__(self, engine: Batcher, jobs: list[Job]) -> None:
+        import numpy
+        import onnxruntime_genai as og
+
+        length = len(jobs[0].tokens)
+        limit = engine.context - length
+        self.rows = [_Sequence(job, engine.tokenizer, limit) for job in jobs]
+        self._ends, self._tokenizer = engine.ends, engine.tokenizer
+        params = og.GeneratorParams(engine.model)
+        params.set_search_options(
+            max_length=length + max(row.limit for row in self.rows),
+            batch_size=len(jobs),
+            **jobs[0].sampling.options(),
+        )
+        self._generator = og.Generator(engine.model, params)
+        self._generator.append_tokens(numpy.stack([job.tokens for job in jobs]))  # (batch, length)
+
+    def step(self) -> bool:
+        """Make one token for every row; whether any row is still going. A failure ends them all."""
+        try:
+            self._advance()
+        except Exception as error:  # the engine's own errors have no common type
+            for row in self.rows:
+                if row.live:
+                    row.live = False
+                    row.job.on_error(error)
+        return any(row.live for row in self.rows)
+
+    def _advance(self) -> None:
+        self._generator.generate_next_token()
+        for row, token in zip(self.rows, self._generator.get_next_tokens().tolist(), strict=True):
+            if row.live and (reason := row.take(token, token in self._ends)) is not None:
+                row.finish(reason, self._tokenizer)
+        if self._generator.is_done():
+            for row in self.rows:
+                if row.live:
+                    row.finish("length", self._tokenizer)
+
+
+class Batcher:
+    """One engine and the thread that runs it; `submit` may be called from any thread.
+
+    New prompts join between two tokens of the running ones, so a short answer never waits for a long one.
+    Prompts of equal length share a forward pass: no padding, so an answer never depends on its neighbours.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        import onnxruntime_genai as og
+
+        config = og.Config(str(folder))
+        session = {"intra_op_num_threads": threads, "log_severity_level": 3}
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+        self.model = og.Model(config)
+        self.tokenizer = og.Tokenizer(self.model)
+        self.ends = frozenset(self.tokenizer.eos_token_ids.tolist())
+        self.context = int(json.loads((folder / "genai_config.json").read_text())["model"]["context_length"])
+        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: list[Job] = []
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its callbacks tell the rest."""
+        if self._closed:
+            job.on_error(RuntimeError("the engine is closed"))
+        else:
+            self._inbox.put(job)
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._closed = True
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        groups: list[_Group] = []
+        closing = False
+        while not closing or groups or self._waiting:
+            closing |= self._take_in(block=not (groups or self._waiting or closing))
+            self._start(groups)
+            # no name may keep a finished job here: Triton unloads only when its requests are let go
+            groups = [group for group in groups if group.step()]
+
+    def _take_in(self, *, block: bool) -> bool:
+        """Move what arrived to the waiting list, encoded; whether the end was among it."""
+        while True:
+            try:
+                job = self._inbox.get(block=block)
+            except queue.Empty:
+                return False
+            if job is None:
+                return True
+            block = False
+            try:
+                job.tokens = self._encode(job)
+                self._waiting.append(job)
+            except Exception as error:
+                job.on_error(error)
+
+    def _encode(self, job: Job) -> Any:
+        text = job.text
+        if job.messages:
+            try:
+                text = self.tokenizer.apply_chat_template(job.messages, add_generation_prompt=True)
+            except Exception as error:
+                raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
+        if not text:
+            raise WrongPrompt("the prompt is empty")
+        tokens = self.tokenizer.encode(text)
+        if len(tokens) >= self.context:
+            raise WrongPrompt(f"the prompt has {len(tokens)} tokens; this engine takes {self.context - 1}")
+        return tokens
+
+    def _start(self, groups: list[_Group]) -> None:
+        """Turn waiting jobs into groups, oldest first, up to MAX_BATCH sequences in all."""
+        room = MAX_BATCH - sum(row.live for group in groups for row in group.rows)
+        while self._waiting and room > 0:
+            first = self._waiting[0]
+            alike = [job for job in self._waiting if _alike(job, first)]
+            chosen = list(itertools.islice(alike, room))
+            room -= len(chosen)
+            self._waiting = [job for job in self._waiting if not any(job is one for one in chosen)]
+            try:
+                groups.append(_Group(self, chosen))
+            except Exception as error:
+                for job in chosen:
+                    job.on_error(error)
+
+
+def _alike(one: Job, other: Job) -> bool:
+    """Whether two jobs may share a generator; sampled ones never do, so that a seed means one answer."""
+    if one is other:
+        return True
+    greedy = one.sampling.temperature <= 0 and other.sampling.temperature <= 0
+    return greedy and len(one.tokens) == len(other.tokens)

@@ -1,0 +1,153 @@
+"""Triton as an InferenceServer: the process, its repository and a client, started and healed as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ...core.errors import BackendError
+from ..server import Completion, Generation, ServedModel, ServerDown
+from .client import TritonClient
+from .environment import Install
+from .repository import ModelRepository
+from .runtime import TritonRuntime
+
+_STARTS = 3  # another process may take a port between its choice and its use
+_POLL_S = 0.02
+_UNLOAD_S = 3.0
+
+
+class TritonServer:
+    """A real tritonserver on this machine, one Triton model for each release."""
+
+    kind = "triton"
+
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        locate: Callable[[], Install],
+        threads: Callable[[ServedModel], int],
+        timeout_s: float,
+    ) -> None:
+        self.runtime = TritonRuntime(folder, log)
+        self.repository = ModelRepository(self.runtime.repository)
+        self._locate = locate
+        self._threads = threads
+        self._timeout_s = timeout_s
+        self._client: TritonClient | None = None
+        self._version = ""
+        self._names: dict[str, str] = {}  # name of a release's model to its name in Triton
+        self._loads = 0
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @property
+    def version(self) -> str:
+        """The server's version, known once it has started."""
+        return self._version
+
+    @property
+    def client(self) -> TritonClient:
+        """The client of the running server; ServerDown when there is none."""
+        if self._client is None:
+            raise ServerDown("Triton is not running")
+        return self._client
+
+    async def start(self) -> None:
+        """Start with an empty repository; another try on other ports when the server ends at once."""
+        await self.stop()
+        install = await asyncio.to_thread(self._locate)
+        self.repository.clear()
+        for last in (False,) * (_STARTS - 1) + (True,):
+            record = await asyncio.to_thread(self.runtime.launch, install)
+            self._client = TritonClient(record["http"], record["metrics"], self._timeout_s)
+            if await self._came_up():
+                self._version = await self._client.version()
+                return
+            await self._client.close()
+            self._client = None
+            if last:
+                raise self.runtime.fail(f"tritonserver did not come up (exit {self.runtime.exited()})")
+
+    async def _came_up(self) -> bool:
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        while self.runtime.exited() is None:
+            if await self.client.live():
+                return True
+            if asyncio.get_running_loop().time() > deadline:
+                raise self.runtime.fail(f"tritonserver did not answer within {self._timeout_s:.0f} s")
+            await asyncio.sleep(_POLL_S)
+        return False
+
+    async def stop(self) -> None:
+        """Unload (a server with models loaded takes seconds longer to end), end it, clean up."""
+        client, self._client = self._client, None
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+        if client is not None:
+            unloads = (client.unload(name, _UNLOAD_S) for name in self._names.values())
+            await asyncio.gather(*unloads, return_exceptions=True)  # it is ended below in any case
+            await client.close()
+        self._names.clear()
+        await asyncio.to_thread(self.runtime.clear)
+
+    async def alive(self) -> bool:
+        """Whether the process we started is there and answers."""
+        return self._client is not None and self.runtime.exited() is None and await self._client.live()
+
+    async def load(self, model: ServedModel) -> None:
+        """Write the model's folder and load it; a model that fails leaves no folder behind.
+
+        Loading again takes a new Triton name: a model whose stub died with a request in it never unloads.
+        """
+        old = self._names.get(model.name)
+        self._loads += 1
+        name = model.name if old is None else f"{model.name}.{self._loads}"
+        await asyncio.to_thread(self.repository.write, replace(model, name=name), self._threads(model))
+        try:
+            await self.client.load(name, self._timeout_s)
+        except BackendError as error:
+            self.repository.remove(name)
+            raise type(error)(str(error), log=self.runtime.log) from error
+        self._names[model.name] = name
+        if old is not None:
+            await self.client.drop(old)
+            self._leaving.add(leaving := asyncio.create_task(self._take_out(old)))
+            leaving.add_done_callback(self._leaving.discard)
+
+    async def unload(self, name: str) -> None:
+        """Unload, wait until it is gone, remove its folder."""
+        if (found := self._names.pop(name, None)) is not None:
+            await self._take_out(found)
+
+    async def _take_out(self, name: str) -> None:
+        try:
+            await self.client.unload(name, self._timeout_s)
+        finally:
+            await self.client.drop(name)
+            self.repository.remove(name)
+
+    async def versions(self) -> dict[str, int]:
+        """What is READY, by the names it was loaded under."""
+        found = await self.client.index()
+        return {
+            name: found[inner][1]
+            for name, inner in self._names.items()
+            if found.get(inner, ("",))[0] == "READY"
+        }
+
+    async def infer(self, name: str, ask: Generation) -> Completion:
+        """Generate to the end."""
+        return await self.client.infer(self._inner(name), ask)
+
+    def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
+        """Generate piece by piece."""
+        return self.client.stream(self._inner(name), ask)
+
+    def _inner(self, name: str) -> str:
+        if name not in self._names:
+            raise ServerDown(f"model {name} is not loaded in Triton")
+        return self._names[name]

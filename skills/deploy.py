@@ -1,0 +1,130 @@
+"""Deploy: a bundle behind an endpoint, with its rails, on Triton."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+
+_TRITON_INSTALL_MINUTES = 1.0
+_MINUTES = 0.3
+
+
+class DeployRequest(Request):
+    """What to serve, where, and to how many users."""
+
+    bundle: BundleRef = Field(description="The engine to serve, as build-engine made it.")
+    guardrails: GuardrailRef | None = Field(
+        None, description="Rails in front of it; without any, everything passes."
+    )
+    endpoint: str = Field(
+        "support",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="Name of the service; the `model` of its users' requests.",
+    )
+    canary_percent: int = Field(
+        100,
+        ge=1,
+        le=100,
+        description="Percent of sessions that get it; below 100 it is a canary beside the stable release.",
+    )
+    probes: tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...] = Field(
+        (),
+        max_length=200,
+        description="Texts it must answer before it gets traffic; empty: three common ones.",
+    )
+
+
+class DeployResult(Result):
+    """What is served now, and by what."""
+
+    endpoint: str
+    release: str
+    route: str
+    canary_percent: int
+    url: str
+    server: str
+    server_version: str
+    server_reason: str
+    engine: str
+    guarded: bool
+    probes: int
+    blocked_probes: int
+    changed: bool
+
+
+def preflight(ask: DeployRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    """What could stop it: a port that is taken, a bundle or rails that are damaged; and which server runs."""
+    from ..serving.rollout_checks import endpoint_findings, platform_findings
+
+    findings = platform_findings(workspace)
+    workspace.artifacts.open(ask.bundle)
+    if ask.guardrails is None:
+        findings.append(
+            Finding(
+                level="warn", says="no guardrails: everything passes.", fix="Make some with `guardrails`."
+            )
+        )
+    else:
+        workspace.artifacts.open(ask.guardrails)
+    return [*findings, *endpoint_findings(workspace, ask.endpoint, ask.bundle, ask.guardrails)]
+
+
+def estimate(ask: DeployRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Seconds; the first deployment also installs Triton's server."""
+    from ..serving.rollout_checks import install_bytes
+
+    disk = install_bytes(workspace)
+    return Cost(
+        minutes=_MINUTES + (_TRITON_INSTALL_MINUTES if disk else 0), gpu_hours=0, disk_bytes=disk, usd=0
+    )
+
+
+@skill(
+    effect=Effect.SERVES,
+    says="Serve a bundle behind an endpoint: all traffic at once, or a canary's share of it.",
+    phrases=["deploy {bundle} to {endpoint}", "put {bundle} behind {endpoint} as a canary"],
+    preflight=preflight,
+    estimate=estimate,
+)
+def deploy(ask: DeployRequest, ctx: StepContext) -> DeployResult:
+    """Load a bundle with its rails beside what serves, have it answer, then give it traffic.
+
+    Nothing changes for users unless the new release loads, answers an inference and every probe, and is seen
+    to answer under the endpoint's name. An endpoint's first release is stable whatever the percentage.
+
+    Example: /deploy bundle=bundle:1f2e3d endpoint=support canary_percent=10
+    """
+    from ..serving.fleet import Gateway
+    from ..serving.rollout import PROBES, Rollout
+
+    rollout = Rollout(
+        ctx.workspace,
+        ask.endpoint,
+        Gateway(ctx.workspace, ctx.log),
+        check=ctx.check,
+        say=ctx.log,
+        timeout_s=ctx.settings.serving.start_timeout_s,
+    )
+    probes = ask.probes or PROBES
+    done = rollout.deploy(ask.bundle, ask.guardrails, ask.canary_percent, probes, key=ctx.idempotency_key)
+    return DeployResult(
+        endpoint=ask.endpoint,
+        release=done.release.id,
+        route=done.route,
+        canary_percent=done.state.canary_percent if done.route == "canary" else 100,
+        url=done.url,
+        server=done.facts.server,
+        server_version=done.facts.server_version,
+        server_reason=done.facts.reason,
+        engine=done.release.engine,
+        guarded=done.release.guardrails is not None,
+        probes=0 if done.is_repeated else len(probes),
+        blocked_probes=done.blocked,
+        changed=not done.is_repeated,
+    )

@@ -1,0 +1,112 @@
+"""Promote: a canary that holds becomes what everybody gets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.gate import Verdict
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+
+_MINUTES = 0.3
+
+
+class PromoteRequest(Request):
+    """Which canary, and what it must hold."""
+
+    endpoint: str = Field(
+        "support", pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="Name of the service."
+    )
+    probes: tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...] = Field(
+        (),
+        max_length=200,
+        description="Texts that canary and stable are both asked; empty: the newest of the traffic.",
+    )
+    replay: int = Field(
+        50, ge=0, le=200, description="Texts of recent traffic to ask both, when no probes are given."
+    )
+    min_requests: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Requests the canary must have answered, else INCONCLUSIVE; 0: its probes may decide.",
+    )
+    max_error_share: float = Field(
+        0.01, ge=0, le=1, description="Largest share of the canary's own requests that may have failed."
+    )
+    max_slower: float = Field(
+        1.5, ge=1, le=100, description="Largest ratio of the canary's p95 latency to stable's."
+    )
+    alpha: float = Field(0.01, gt=0, lt=1, description="Significance level of the comparisons with stable.")
+
+
+class PromoteResult(Result):
+    """What users get now, the verdict on the canary, and what became of it."""
+
+    endpoint: str
+    release: str
+    route: str
+    promoted: bool
+    canary: str
+    canary_now: str
+    url: str
+    verdict: Verdict
+
+
+def preflight(ask: PromoteRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    """Whether there is a canary, as far as earlier steps of the plan do not make one."""
+    from ..serving.rollout_checks import canary_findings, platform_findings
+
+    return [*platform_findings(workspace), *canary_findings(workspace, ask.endpoint)]
+
+
+def estimate(ask: PromoteRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Seconds."""
+    return Cost(minutes=_MINUTES, gpu_hours=0, disk_bytes=0, usd=0)
+
+
+@skill(
+    effect=Effect.SERVES,
+    says="Make the canary stable if its probes, errors and latency hold against stable; else withdraw it.",
+    phrases=["promote {endpoint}", "promote the canary of {endpoint}"],
+    preflight=preflight,
+    estimate=estimate,
+)
+def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
+    """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.
+
+    Both releases answer the same recent texts; the canary's own traffic is compared with stable's. What too
+    little traffic cannot show is said in the verdict. The release before stays at hand for `rollback`.
+
+    Example: /promote endpoint=support min_requests=200
+    """
+    from ..serving.comparison import Bars
+    from ..serving.fleet import Gateway
+    from ..serving.gateway.traffic_log import read
+    from ..serving.rollout import Rollout
+
+    recent = read(ctx.workspace, ask.endpoint, last=ask.replay) if ask.replay and not ask.probes else []
+    probes = ask.probes or tuple(row.text for row in recent if row.status == "ok")
+    bars = Bars(ask.max_error_share, ask.max_slower, ask.alpha, ask.min_requests)
+    rollout = Rollout(
+        ctx.workspace,
+        ask.endpoint,
+        Gateway(ctx.workspace, ctx.log),
+        check=ctx.check,
+        say=ctx.log,
+        timeout_s=ctx.settings.serving.start_timeout_s,
+    )
+    done = rollout.promote(probes, bars, key=ctx.idempotency_key)
+    return PromoteResult(
+        endpoint=ask.endpoint,
+        release=done.stable,
+        route="stable",
+        promoted=done.now == "stable",
+        canary=done.canary,
+        canary_now=done.now,
+        url=done.url,
+        verdict=done.verdict,
+    )

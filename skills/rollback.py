@@ -1,0 +1,82 @@
+"""Rollback: take back what a deployment did, and see that it is taken back."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ..core.artifacts import BundleRef
+from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+
+_MINUTES = 0.3
+
+
+class RollbackRequest(Request):
+    """Which endpoint."""
+
+    endpoint: str = Field(
+        "support", pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="Name of the service."
+    )
+
+
+class RollbackResult(Result):
+    """What users get now, as an inference showed, and what they no longer get."""
+
+    endpoint: str
+    release: str
+    route: str
+    bundle: BundleRef
+    withdrawn: str
+    rolled_back: bool
+    url: str
+
+
+def preflight(ask: RollbackRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    """Whether there is something to go back to, as far as earlier steps of the plan do not change that."""
+    from ..serving.rollout_checks import platform_findings, rollback_findings
+
+    return [*platform_findings(workspace), *rollback_findings(workspace, ask.endpoint)]
+
+
+def estimate(ask: RollbackRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Seconds."""
+    return Cost(minutes=_MINUTES, gpu_hours=0, disk_bytes=0, usd=0)
+
+
+@skill(
+    effect=Effect.SERVES,
+    says="Withdraw the canary, or bring back the release before stable.",
+    phrases=["roll back {endpoint}", "roll {endpoint} back"],
+    preflight=preflight,
+    estimate=estimate,
+)
+def rollback(ask: RollbackRequest, ctx: StepContext) -> RollbackResult:
+    """Withdraw the endpoint's canary; without one, bring the release before stable back.
+
+    That release is loaded and probed while the present one serves. Done means that answers under the
+    endpoint's name came from it. With nothing to go back to, this is an error, never a success.
+
+    Example: /rollback endpoint=support
+    """
+    from ..serving.fleet import Gateway
+    from ..serving.rollout import Rollout
+
+    rollout = Rollout(
+        ctx.workspace,
+        ask.endpoint,
+        Gateway(ctx.workspace, ctx.log),
+        check=ctx.check,
+        say=ctx.log,
+        timeout_s=ctx.settings.serving.start_timeout_s,
+    )
+    done = rollout.rollback(key=ctx.idempotency_key)
+    return RollbackResult(
+        endpoint=ask.endpoint,
+        release=done.release.id,
+        route="stable",
+        bundle=done.release.bundle,
+        withdrawn=done.withdrawn,
+        rolled_back=True,
+        url=done.url,
+    )
