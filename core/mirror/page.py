@@ -19,6 +19,7 @@ from .story import Status, StepStory, Story, milliseconds
 KEY = "opswright.key"  # what makes a run or step unique on a tracking server
 WORKSPACE = "opswright.workspace"
 SEQ, HASH, HEAD = "ledger.seq", "ledger.hash", "ledger.head"
+PASSING = frozenset({HEAD, "error", "verdict", "attempts"})  # tags that a later page may lack
 _PARAM_CHARACTERS = 6000
 _NO_NAME = re.compile(r"[^\w\-./: ]")
 

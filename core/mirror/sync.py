@@ -133,7 +133,7 @@ class Mirror:
         """Write a run, and those of its steps that have new records or are shown with another status."""
         own_id = self.tracking.workspace_id
         held = story.end is None and is_held(self.workspace, story.run)
-        known = self.tracking.ids_of_run(story.run)
+        known = self.tracking.pages_of_run(story.run)
         page = run_page(story, own_id, held)
         run_id = self.tracking.put(page, known)
         steps = [s for s in story.begun if s.id in changed or s.outcome is None]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BackendError
 from ..settings import NO_TELEMETRY
 from ..workspace import Workspace
-from .page import KEY, WORKSPACE, Figure, Page
+from .page import KEY, PASSING, WORKSPACE, Figure, Page
 from .story import Status
 
 if TYPE_CHECKING:
@@ -144,11 +144,11 @@ class Tracking:
             if not token:
                 return
 
-    def ids_of_run(self, run: str) -> dict[str, str]:
-        """MLflow run ids of a run and its steps, by key."""
-        return {found.data.tags[KEY]: found.info.run_id for found in self.runs(f"tags.run = '{run}'")}
+    def pages_of_run(self, run: str) -> dict[str, Run]:
+        """What MLflow has of a run and its steps, by key."""
+        return {found.data.tags[KEY]: found for found in self.runs(f"tags.run = '{run}'")}
 
-    def put(self, page: Page, known: dict[str, str], parent: str | None = None) -> str:
+    def put(self, page: Page, known: Mapping[str, Run], parent: str | None = None) -> str:
         """Make or update the MLflow run of a page, and give its id."""
         from mlflow.entities import Param, RunTag
 
@@ -156,16 +156,17 @@ class Tracking:
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         tags = {name: _cut(value) for name, value in tags.items()}
-        run_id = known.get(page.key)
-        if run_id is None:
-            made = self.client.create_run(
-                self.experiment_id, start_time=page.start_ms, tags=tags, run_name=page.name
-            )
-            run_id = known[page.key] = str(made.info.run_id)
+        run = known.get(page.key) or self.client.create_run(
+            self.experiment_id, start_time=page.start_ms, tags=tags, run_name=page.name
+        )
+        run_id = str(run.info.run_id)
+        # tags first: a page that is cut short by a kill says which record it was going to show
+        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        for name in PASSING.intersection(run.data.tags) - tags.keys():
+            self.client.delete_tag(run_id, name)
         params = [Param(name, value) for name, value in page.params.items()]
         for part in _parts(params, _PARAMS_AT_ONCE):
             self.client.log_batch(run_id, params=part)
-        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         self.put_figures(run_id, page.figures)
         if page.status in (Status.RUNNING, Status.SCHEDULED):
             self.client.update_run(run_id, status=str(page.status))

@@ -19,9 +19,9 @@ from opswright.core.artifacts import (
     EvalReportRef,
 )
 from opswright.core.contract import Effect
-from opswright.core.files import canonical_json, write_atomically
+from opswright.core.files import canonical_json, sha256_json, write_atomically
 from opswright.core.gate import GateSpec
-from opswright.core.ledger import Phase, Record
+from opswright.core.ledger import GENESIS, Phase, Record
 from opswright.core.plan import Budget, Plan, StepCall, bind
 from opswright.core.workspace import Workspace
 
@@ -196,24 +196,30 @@ def scene(workspace: Workspace) -> Scene:
 
 
 @pytest.fixture
-def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], None]], None]:
-    """Changes records and computes every hash anew: what someone with full control of the folder can do."""
+def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]:
+    """Changes records (drops those for which `change` says "drop") and computes numbers and hashes anew.
 
-    def apply(workspace: Workspace, change: Callable[[dict[str, Any]], None]) -> None:
-        from opswright.core.files import sha256_json
-        from opswright.core.ledger import GENESIS
+    It is what someone with full control of the folder can do: the chain is in order afterwards.
+    """
 
-        prev = GENESIS
+    def apply(workspace: Workspace, change: Callable[[dict[str, Any]], object]) -> None:
+        prev, seq = GENESIS, 0
         for segment in workspace.ledger.segments():
             out = []
             for line in segment.read_bytes().splitlines():
                 body = json.loads(line)
-                change(body)
-                body["prev"] = prev
+                if change(body) == "drop":
+                    continue
+                seq += 1
+                detail = body["detail"]
+                for name in ("request", "result"):
+                    body[name] = sha256_json(detail[name]) if name in detail else None
+                body |= {"seq": seq, "prev": prev}
                 del body["hash"]
                 prev = sha256_json(body)
                 out.append(canonical_json({**body, "hash": prev}) + b"\n")
             segment.write_bytes(b"".join(out))
+        assert workspace.ledger.verify() == []
 
     return apply
 

@@ -1,0 +1,61 @@
+"""What an audit found, and what it did and did not look at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..ledger import Fault
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One thing the audit looks at: how many of `what`, or why it did not."""
+
+    name: str
+    what: str
+    count: int = 0
+    not_done: str = ""
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The result: `faults` in the order of their records; `notes` are what a reader should know besides."""
+
+    records: int
+    head_seq: int
+    head_hash: str
+    faults: tuple[Fault, ...]
+    notes: tuple[Fault, ...]
+    checked: tuple[Checked, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that was looked at is wrong."""
+        return not self.faults
+
+    @property
+    def first_bad(self) -> int | None:
+        """The number of the first record that is wrong, None when no fault is about a record."""
+        return next((fault.seq for fault in self.faults if fault.seq), None)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"ok": self.ok, "first_bad": self.first_bad, **asdict(self)}
+
+
+@dataclass
+class Findings:
+    """Faults and notes while they are gathered."""
+
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
+
+    def fault(self, seq: int, says: str) -> None:
+        """Something is wrong at a record (0: with none in particular)."""
+        self.faults.append(Fault(seq, says))
+
+    def note(self, seq: int, says: str) -> None:
+        """Something a reader should know."""
+        self.notes.append(Fault(seq, says))
