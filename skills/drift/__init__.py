@@ -23,7 +23,9 @@ class DriftRequest(Request):
     """Which endpoint, against which data."""
 
     endpoint: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Endpoint whose traffic is looked at."
+        "support",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="Endpoint whose traffic is looked at.",
     )
     reference: DatasetRef = Field(description="Dataset the served model was trained on.")
     window: Annotated[int, Field(ge=LEAST_WINDOW, le=2000)] = Field(

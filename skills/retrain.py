@@ -1,0 +1,321 @@
+"""The `retrain` skill: a drift alarm becomes a plan for a person to read, judge and run; it runs nothing."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from ..core.artifacts import CheckpointRef, DatasetRef, DriftReportRef, GuardrailRef
+from ..core.contract import Cost, Effect, InputPath, Request, Result, StepContext, skill
+from ..core.errors import AskError
+from ..core.files import sha256_json, write_atomically
+from ..core.gate import Share
+from .curate.request import Layout
+
+if TYPE_CHECKING:
+    from ..core.artifacts import Artifact
+    from ..core.machine import Machine
+    from ..core.workspace import Workspace
+
+_OLD, _NEW = "old_domains", "new_domains"
+
+
+class RetrainRequest(Request):
+    """Which alarm, what to learn from, and what the new model must reach."""
+
+    alarm: DriftReportRef = Field(description="Drift report that raised the alarm.")
+    new_data: InputPath = Field(description="File or folder with labelled texts of what is new.")
+    layout: Layout = Field(Layout.AUTO, description="Layout of the new data.")
+    split: str | None = Field(None, description="The new data's own split to read; empty: its default.")
+    domains: tuple[str, ...] = Field(
+        (), description="Domains of the new data to learn; they are also judged by themselves. Empty: all."
+    )
+    text_column: str = Field("text", min_length=1, description="Column or JSON key of the text.")
+    label_column: str = Field("label", min_length=1, description="Column or JSON key of the label.")
+    domain_column: str | None = Field(None, description="Column or JSON key of the domain, if there is one.")
+    replay: DatasetRef | None = Field(
+        None, description="Earlier dataset to mix in; empty: the one the alarm was measured against."
+    )
+    replay_ratio: float = Field(
+        1.0, ge=0, le=100, description="Rows of the earlier dataset for each new row; 0 mixes in none."
+    )
+    base: CheckpointRef | None = Field(
+        None, description="Checkpoint to go on from; empty: the one behind the endpoint's stable release."
+    )
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="Endpoint to release to; empty: the one of the alarm.",
+    )
+    suite: str = Field("clinc150", min_length=1, description="Suite that judges the new model.")
+    epochs: int = Field(3, ge=1, le=100, description="Passes over the mixed data.")
+    target: str = Field("onnx-int8", min_length=1, description="Engine to build, as build-engine names it.")
+    min_overall: Share | None = Field(None, description="Gate: least exact match over all items, 0 to 1.")
+    min_new: Share = Field(0.7, description="Gate: least exact match on the new domains, 0 to 1.")
+    max_drop: Share = Field(
+        0.05, description="Gate: largest drop on the old domains against the stable release, 0 to 1."
+    )
+    canary_percent: Annotated[int, Field(ge=1, le=99)] = Field(
+        10, description="Percent of sessions that meet the new model before it is promoted."
+    )
+    budget_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        30, description="Wall minutes the plan may take; empty: no limit."
+    )
+    force: bool = Field(False, description="Propose a plan although the report shows no alarm.")
+
+
+class RetrainResult(Result):
+    """The proposed plan; nothing has been run."""
+
+    plan_file: str = Field(description="Where the plan lies, ready to read, change and run.")
+    plan_id: str = Field(description="Its id as it stands.")
+    plan_yaml: str = Field(description="Its text.")
+    says: str = Field(description="What to do next, in one sentence.")
+
+
+def _estimate(ask: RetrainRequest, machine: Machine, workspace: Workspace) -> Cost:
+    return Cost(minutes=0.05, gpu_hours=0, disk_bytes=10_000, usd=0)
+
+
+@skill(
+    effect=Effect.WRITES,  # a plan file in the workspace, and nothing else: what it says runs only when asked
+    says="Propose a plan that retrains on new data after a drift alarm, judges, and releases as a canary.",
+    phrases=["propose a retraining after {alarm}", "retrain {endpoint} on {new_data}"],
+    estimate=_estimate,
+    reusable=False,
+)
+def retrain(ask: RetrainRequest, ctx: StepContext) -> RetrainResult:
+    """Write a plan from a drift alarm: curate with replay, fine-tune, build, judge, guard, canary, promote.
+
+    The plan is compiled before it is written, so it can be run as it stands. Raises AskError when the report
+    shows no alarm (unless forced) or is of another endpoint.
+
+    Example: `/retrain alarm=drift-report:1a2b3c new_data=new.csv domains=small_talk,meta`
+    """
+    alarm = ctx.artifacts.open(ask.alarm)
+    endpoint = _endpoint(ask, alarm)
+    stable = _stable(ctx.workspace, endpoint)
+    replay = ask.replay or DatasetRef(alarm.facts["reference"])
+    old = [d for d in ctx.artifacts.open(replay).facts.get("domains", ()) if d not in ask.domains]
+    plan = _Proposal(ask, alarm, endpoint, replay, ask.base or _base(ctx, endpoint, stable), old, stable)
+    text = plan.text()
+    plan_id = _compiled_id(text)
+    folder = ctx.workspace.plans / "proposals"
+    path = folder / f"retrain-{endpoint}-{sha256_json(text)[:12]}.yaml"
+    write_atomically(path, text.encode())
+    ctx.log(f"proposed {path}")
+    return RetrainResult(
+        plan_file=str(path),
+        plan_id=plan_id,
+        plan_yaml=text,
+        says=f"nothing was run: read {path}, then `opswright run {path}`",
+    )
+
+
+def _endpoint(ask: RetrainRequest, alarm: Artifact) -> str:
+    watched = str(alarm.facts["endpoint"])
+    if ask.endpoint is not None and ask.endpoint != watched:
+        raise AskError(
+            f"the report {ask.alarm.short} is of endpoint '{watched}', not '{ask.endpoint}'. "
+            f"Leave `endpoint` out, or run drift on '{ask.endpoint}'."
+        )
+    if not alarm.facts["alarm"] and not ask.force:
+        smallest = min(test["p_corrected"] for test in alarm.facts["tests"].values())
+        raise AskError(
+            f"{ask.alarm.short} shows no alarm on '{watched}' (smallest corrected p {smallest:.2g}, alarm at "
+            f"{alarm.facts['alpha']:g}), so there is nothing to retrain for. With `force=true` it proposes "
+            "a plan anyway."
+        )
+    return watched
+
+
+def _stable(workspace: Workspace, endpoint: str) -> Any:
+    from ..serving.rollout import stable_release
+
+    return stable_release(workspace, endpoint)
+
+
+def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
+    """The checkpoint behind the stable release."""
+    if stable is None:
+        raise AskError(
+            f"endpoint '{endpoint}' has no stable release to go on from. Name a checkpoint as `base`."
+        )
+    parents = ctx.artifacts.open(stable.bundle).parents
+    found = next((ref for ref in parents if isinstance(ref, CheckpointRef)), None)
+    if found is None:
+        raise AskError(
+            f"the stable release of '{endpoint}' does not say which checkpoint it is. Name it as `base`."
+        )
+    return found
+
+
+def _compiled_id(text: str) -> str:
+    """The id of the plan's text; AskError, with its line, for what would not run."""
+    from ..core.plan import compile_plan
+    from ..core.plan_file import parse_plan
+    from . import load_registry
+
+    return compile_plan(parse_plan(text, "the proposed plan"), load_registry()).id
+
+
+class _Proposal:
+    """The parts of one plan file, each with the sentence a reader needs."""
+
+    def __init__(
+        self,
+        ask: RetrainRequest,
+        alarm: Artifact,
+        endpoint: str,
+        replay: DatasetRef,
+        base: CheckpointRef,
+        old_domains: Sequence[str],
+        stable: Any,
+    ) -> None:
+        self.ask, self.alarm, self.endpoint, self.replay, self.base = ask, alarm, endpoint, replay, base
+        self.slices = {_OLD: list(old_domains), _NEW: list(ask.domains)}
+        self.slices = {name: domains for name, domains in self.slices.items() if domains}
+        self.guardrails: GuardrailRef | None = stable.guardrails if stable else None
+
+    def text(self) -> str:
+        """The plan file."""
+        top: dict[str, Any] = {"goal": f"Retrain {self.endpoint} after a drift alarm"}
+        if self.ask.budget_minutes is not None:
+            top["budget"] = {"minutes": self.ask.budget_minutes}
+        steps = "".join(
+            textwrap.indent(_yaml({name: step}, says), "  ") for name, step, says in self._steps()
+        )
+        return "".join(
+            [
+                self._why(),
+                _yaml(top),
+                _yaml({"gates": {"release": self._gate()}}, "Fixed before training; what it says is final."),
+                f"steps:\n{steps}",
+            ]
+        )
+
+    def _why(self) -> str:
+        """The header: figures only, for what users wrote has no place in a plan."""
+        facts = self.alarm.facts
+        verdict = "raised an alarm" if facts["alarm"] else "raised NO alarm; this plan was forced"
+        lines = [
+            "Proposed by `retrain`; nothing of it has run. Read, change, then: opswright run <this file>",
+            "",
+            f"Why: drift on '{self.endpoint}' {verdict}. {facts['n']} requests, {facts['first']} to "
+            f"{facts['last']},",
+            f"against {DatasetRef(facts['reference']).short}; alarm where the corrected p-value is at most "
+            f"{facts['alpha']:g}:",
+            *(
+                f"  {name:<11} p = {test['p_corrected']:<9.2g} {'ALARM' if test['alarm'] else 'quiet'}"
+                for name, test in facts["tests"].items()
+            ),
+            f"The texts that moved it are in examples.json of {self.alarm.ref.short}.",
+        ]
+        return "".join(f"# {_one_line(line)}".rstrip() + "\n" for line in lines)
+
+    def _gate(self) -> dict[str, Any]:
+        slices: dict[str, Any] = {}
+        if _OLD in self.slices:
+            slices[_OLD] = {"max_drop": self.ask.max_drop}
+        if _NEW in self.slices:
+            slices[_NEW] = {"min": self.ask.min_new}
+        gate: dict[str, Any] = {"suite": self.ask.suite, "metric": "exact_match", "against": "stable"}
+        gate |= {"endpoint": self.endpoint, "alpha": 0.05}
+        if self.ask.min_overall is not None:
+            gate["min"] = self.ask.min_overall
+        return gate | ({"slices": slices} if slices else {})
+
+    def _steps(self) -> list[tuple[str, dict[str, Any], str]]:
+        ask = self.ask
+        rails: Any = self.guardrails or "${rails.guardrails}"
+        steps = [
+            ("golden", _step("golden", suite=ask.suite), "What the gate asks must not be learnt."),
+            ("data", _step("curate", **self._curate()), self._says_of_data()),
+            (
+                "model",
+                _step("finetune", data="${data.dataset}", base=self.base, method="sft", epochs=ask.epochs),
+                "Goes on from the checkpoint that is served.",
+            ),
+            (
+                "engine",
+                _step("build-engine", model="${model.checkpoint}", target=ask.target, parity_suite=ask.suite),
+                "Must answer as its checkpoint does.",
+            ),
+            (
+                "eval",
+                _step("evaluate", model="${engine.bundle}", suite=ask.suite, slices=self.slices)
+                | {"gate": "release"},
+                "The engine that would be served is what is judged; NO_GO ends the plan here.",
+            ),
+            ("rails", _step("guardrails"), "The endpoint has no rails yet."),
+            (
+                "live",
+                _step(
+                    "deploy",
+                    bundle="${engine.bundle}",
+                    guardrails=rails,
+                    endpoint=self.endpoint,
+                    canary_percent=ask.canary_percent,
+                ),
+                f"A canary: {ask.canary_percent} % of sessions meet it; the rails stay as they are."
+                if self.guardrails
+                else f"A canary: {ask.canary_percent} % of sessions meet it.",
+            ),
+            (
+                "promote",
+                _step("promote", endpoint=self.endpoint) | {"after": ["live"]},
+                "For everybody, once its probes hold against the stable release.",
+            ),
+        ]
+        return [step for step in steps if step[0] != "rails" or self.guardrails is None]
+
+    def _curate(self) -> dict[str, Any]:
+        ask = self.ask
+        arguments: dict[str, Any] = {"source": Path(ask.new_data).resolve().as_posix()}
+        arguments |= {"layout": ask.layout.value, "golden": "${golden.dataset}"}
+        for name in ("split", "domain_column"):
+            if (value := getattr(ask, name)) is not None:
+                arguments[name] = value
+        for name, usual in (("text_column", "text"), ("label_column", "label")):
+            if (value := getattr(ask, name)) != usual:
+                arguments[name] = value
+        if ask.domains:
+            arguments["domains"] = list(ask.domains)
+        if ask.replay_ratio > 0:
+            arguments |= {"replay": self.replay, "replay_ratio": ask.replay_ratio}
+        return arguments
+
+    def _says_of_data(self) -> str:
+        if self.ask.replay_ratio > 0:
+            return f"New data and {self.ask.replay_ratio:g} times as many earlier rows, against forgetting."
+        return "New data alone: expect the model to forget what it knew; replay_ratio mixes earlier rows in."
+
+
+def _one_line(text: str) -> str:
+    """A comment's line: what does not print could end the comment and begin a step."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _step(name: str, /, **arguments: Any) -> dict[str, Any]:
+    return {"skill": name} | ({"with": arguments} if arguments else {})
+
+
+def _yaml(value: Mapping[str, Any], says: str = "") -> str:
+    """A part of a plan as YAML, below its sentence."""
+    import yaml
+
+    plain = yaml.safe_dump(_plain(value), sort_keys=False, width=110)
+    return (f"# {says}\n" if says else "") + plain
+
+
+def _plain(value: Any) -> Any:
+    """The value without the string types of references, which YAML would tag."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, str) else value
