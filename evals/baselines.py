@@ -36,7 +36,7 @@ def run_baselines(
 ) -> list[Baseline]:
     """Each baseline fitted on (text, label) rows and asked every prompt.
 
-    With one label in `train` only the majority class can be given. Raises AskError without rows.
+    With one label in `train`, or no words, only the majority class is given. Raises AskError without rows.
     """
     if not train:
         raise AskError("baselines need training rows; the dataset has none.")
@@ -48,7 +48,10 @@ def run_baselines(
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         vectorizer = TfidfVectorizer(ngram_range=(1, 2))
-        texts = vectorizer.fit_transform([text for text, _ in train])
+        try:
+            texts = vectorizer.fit_transform([text for text, _ in train])
+        except ValueError:  # no word of two letters in any text: nothing to fit on
+            return found
         asked = vectorizer.transform(prompts)
         for name, classifier in (("tfidf_logreg", _logistic_regression()), ("tfidf_svc", _linear_svc())):
             found.append(_fit(name, classifier, texts, [label for _, label in train], asked))

@@ -6,17 +6,18 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+_APOSTROPHES = re.compile("['\u2019`]")
 _NOT_WORDS = re.compile(r"[\W_]+")
 
 
 def fingerprint(text: str) -> str:
     """The form in which two texts are the same sentence.
 
-    Unicode NFKC, case-folded, everything but letters and digits as one space; the text itself, case-folded,
-    when nothing is left (so that '?' and '!' stay apart).
+    Unicode NFKC, case-folded, apostrophes left out, everything else but letters and digits as one space; the
+    text itself, case-folded, when nothing is left (so that '?' and '!' stay apart).
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return _NOT_WORDS.sub(" ", folded).strip() or folded.strip()
+    return _NOT_WORDS.sub(" ", _APOSTROPHES.sub("", folded)).strip() or folded.strip()
 
 
 def count_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[str, int]:

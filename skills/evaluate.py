@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -161,10 +162,10 @@ def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     suite = load_suite(ask.suite)
     slices = suite.slices(ask.slices)
     train, note = _training_data(ask, ctx)  # before the model runs: a wrong reference shows at once
-    target = _target(ask, ctx)
-    measured = run_suite(
-        suite, target, str(ask.model), slices, ask.limit, lambda done, of: ctx.progress(done, of, "items")
-    )
+    with _target(ask, ctx) as target:
+        measured = run_suite(
+            suite, target, str(ask.model), slices, ask.limit, lambda done, of: ctx.progress(done, of, "items")
+        )
     measured = _with_leaks(measured, train, ctx)
     answers = _baselines(ask, ctx, suite, measured, train) if ask.baselines and train else []
     scored = {one.name: _scored(suite, measured, one, slices) for one in answers}
@@ -211,14 +212,16 @@ def _training_data(ask: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef |
     return None, note
 
 
-def _target(ask: EvaluateRequest, ctx: StepContext) -> Target:
+@contextmanager
+def _target(ask: EvaluateRequest, ctx: StepContext) -> Iterator[Target]:
+    """What answers: loaded here, or reached over HTTP and let go afterwards."""
     if isinstance(ask.model, CheckpointRef):
         from ..evals.targets.checkpoint import CheckpointTarget
 
         train = ctx.settings.train
         folder = ctx.artifacts.open(ask.model).path
-        return CheckpointTarget(folder, train.device, train.threads, ask.max_new_tokens)
-    if isinstance(ask.model, BundleRef):
+        yield CheckpointTarget(folder, train.device, train.threads, ask.max_new_tokens)
+    elif isinstance(ask.model, BundleRef):
         from ..evals.targets.bundle import BundleTarget
 
         bundle = ctx.artifacts.open(ask.model)
@@ -227,16 +230,19 @@ def _target(ask: EvaluateRequest, ctx: StepContext) -> Target:
                 f"{ask.model.short} is a {bundle.facts.get('target')} bundle, which does not run in this "
                 "process. Deploy it and evaluate the endpoint's address."
             )
-        return BundleTarget(bundle.path / "engine", ctx.settings.train.threads, ask.max_new_tokens)
-    from ..evals.targets.endpoint import EndpointTarget
+        yield BundleTarget(bundle.path / "engine", ctx.settings.train.threads, ask.max_new_tokens)
+    else:
+        from ..evals.targets.endpoint import EndpointTarget
 
-    return EndpointTarget(
-        ask.model,
-        model=ask.endpoint_model,
-        api_key=os.environ.get(ask.api_key_env) if ask.api_key_env else None,
-        concurrency=ask.concurrency,
-        max_new_tokens=ask.max_new_tokens,
-    )
+        endpoint = EndpointTarget(
+            ask.model,
+            model=ask.endpoint_model,
+            api_key=os.environ.get(ask.api_key_env) if ask.api_key_env else None,
+            concurrency=ask.concurrency,
+            max_new_tokens=ask.max_new_tokens,
+        )
+        with closing(endpoint):
+            yield endpoint
 
 
 def _with_leaks(measured: Measured, train: DatasetRef | None, ctx: StepContext) -> Measured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -27,14 +28,18 @@ class CheckpointTarget:
         # A spinning thread pool is up to 40 times slower when another process wants its core.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        for name in ("torchao", "torch.utils._pytree"):  # warnings about GPU kernels, at import
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers.utils import logging as transformers_logging
         except ImportError as error:
             raise NeedsError(
                 f"a checkpoint is evaluated with torch and transformers ({error}). "
                 'Install: pip install -c constraints.txt -e ".[train]"'
             ) from error
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.max_new_tokens = max_new_tokens

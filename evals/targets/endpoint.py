@@ -46,7 +46,11 @@ class EndpointTarget:
             limits=httpx.Limits(max_connections=concurrency),
             trust_env=False,
         )
-        self.model = model or self._first_model()
+        try:
+            self.model = model or self._first_model()
+        except BackendError:
+            self.close()
+            raise
 
     def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
         """One answer for each prompt, in their order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _ENDINGS = {
     ".parquet": Layout.PARQUET,
 }
 _PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77}
-_PIECE_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 18
 
 
 def read_source(ask: CurateRequest) -> Gathered:
@@ -96,7 +97,7 @@ def files_of(source: Path, layout: Layout) -> list[Path]:
 
 
 def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
-    """Each line with its number from 1; None for a line of more than `most` bytes, read past in pieces."""
+    """Each line with its number from 1; None for a line of more than `most` bytes, skipped in pieces."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(most + 1):
@@ -104,9 +105,10 @@ def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
             if len(line) <= most or line.endswith(b"\n"):
                 yield number, line
                 continue
-            while (piece := file.readline(_PIECE_BYTES)) and not piece.endswith(b"\n"):
-                pass
             yield number, None
+            while (piece := file.read(_PIECE_BYTES)) and b"\n" not in piece:
+                pass
+            file.seek(piece.find(b"\n") + 1 - len(piece) if piece else 0, os.SEEK_CUR)
 
 
 def _read_jsonl(path: Path, ask: CurateRequest, gathered: Gathered) -> None:

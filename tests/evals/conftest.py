@@ -1,0 +1,73 @@
+"""A small suite, and a target whose answers a test gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from opswright.evals.runner import ItemResult, Measured
+from opswright.evals.suites import Item, Suite
+from opswright.evals.targets import Answer, Progress
+
+MeasuredFactory = Callable[..., Measured]
+
+
+class Parrot:
+    """A target that answers from a dictionary; what is not in it gets no answer and an error."""
+
+    def __init__(self, answers: Mapping[str, str | None], latency_ms: float = 5.0) -> None:
+        self.answers, self.latency_ms = answers, latency_ms
+        self.asked: list[str] = []
+
+    def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
+        self.asked += prompts
+        progress(len(prompts), len(prompts))
+        return [
+            Answer(self.answers[p], self.latency_ms) if p in self.answers else Answer(None, 0.0, "refused")
+            for p in prompts
+        ]
+
+
+@pytest.fixture
+def parrot() -> type[Parrot]:
+    return Parrot
+
+
+@pytest.fixture
+def suite() -> Suite:
+    rows = [
+        ("what is my balance", "balance", "banking"),
+        ("move 5 dollars", "transfer money", "banking"),
+        ("play some jazz", "play music", "home"),
+        ("add milk to the list", "shopping list", "home"),
+    ]
+    return Suite("toy", tuple(Item(f"toy-{i}", *row) for i, row in enumerate(rows)), {"money": ("banking",)})
+
+
+@pytest.fixture
+def measured() -> MeasuredFactory:
+    """Measured items from right answers by slice: `measured(old=(90, 100))` is 90 of 100 right."""
+
+    def make(
+        model: str = "checkpoint:a",
+        digest: str = "d" * 64,
+        leaked: int | None = None,
+        **slices: tuple[int, int],
+    ) -> Measured:
+        items = [
+            ItemResult(
+                f"{name}-{i:05d}",
+                "text",
+                "right",
+                "right" if i < right else "wrong",
+                i < right,
+                True,
+                (name,),
+            )
+            for name, (right, n) in slices.items()
+            for i in range(n)
+        ]
+        return Measured(model, "clinc150", digest, tuple(slices), tuple(items), leaked)
+
+    return make

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opswright.core.artifacts import DatasetRef, EvalReportRef
+from opswright.core.errors import AskError
+from opswright.core.workspace import Workspace
+from opswright.evals.baselines import Baseline, kept_answers, run_baselines, to_document
+from opswright.evals.report import BASELINES
+
+TRAIN = [
+    *[(f"play some {x} music", "play music") for x in ("jazz", "rock", "folk", "loud")],
+    *[(f"what is my {x} balance", "balance") for x in ("savings", "card")],
+]
+
+
+def quietly(done: int, of: int) -> None:
+    """Nobody listens."""
+
+
+def test_the_majority_class_and_two_linear_models_answer_every_prompt() -> None:
+    found = {
+        one.name: one.answers for one in run_baselines(TRAIN, ["play blues music", "my balance"], quietly)
+    }
+    assert found["majority"] == ("play music", "play music")
+    assert found["tfidf_logreg"] == found["tfidf_svc"] == ("play music", "balance")
+
+
+def test_baselines_answer_the_same_on_every_run() -> None:
+    prompts = ["play", "balance", "something else"]
+    first, second = run_baselines(TRAIN, prompts, quietly), run_baselines(TRAIN, prompts, quietly)
+    assert [one.answers for one in first] == [one.answers for one in second]
+
+
+def test_a_tie_for_the_majority_goes_by_the_alphabet() -> None:
+    assert run_baselines([("x", "b"), ("y", "a")], ["z"], quietly)[0].answers == ("a",)
+
+
+def test_with_one_label_only_the_majority_can_be_given() -> None:
+    assert [one.name for one in run_baselines([("x", "a"), ("y", "a")], ["z"], quietly)] == ["majority"]
+    assert [one.name for one in run_baselines([("?", "a"), ("!", "b")], ["z"], quietly)] == ["majority"]
+    with pytest.raises(AskError, match="need training rows"):
+        run_baselines([], ["z"], quietly)
+
+
+def test_answers_are_kept_for_the_same_rows_and_items_and_for_no_others(workspace: Workspace) -> None:
+    store, train = workspace.artifacts, DatasetRef.of("a" * 64)
+    with store.staging() as folder:
+        document: dict[str, Any] = to_document([Baseline("majority", ("x", "y"), 0.1)], ["i1", "i2"])
+        import json
+
+        (folder / BASELINES).write_text(json.dumps(document))
+        facts = {"train_dataset": str(train), "suite_digest": "s"}
+        ref = store.save(EvalReportRef, folder, facts)
+    assert kept_answers(store, train, "s", ["i1", "i2"]) == [Baseline("majority", ("x", "y"), 0.1)]
+    assert kept_answers(store, train, "s", ["i1"]) is None
+    assert kept_answers(store, train, "other", ["i1", "i2"]) is None
+    assert kept_answers(store, DatasetRef.of("b" * 64), "s", ["i1", "i2"]) is None
+    (store.folder(ref) / "files" / BASELINES).write_text("{}")  # damaged since
+    assert kept_answers(store, train, "s", ["i1", "i2"]) is None

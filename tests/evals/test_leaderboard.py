@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.errors import AskError
+from opswright.core.workspace import Workspace
+from opswright.evals.leaderboard import render, standings
+from opswright.evals.report import facts_of
+from opswright.evals.runner import to_lines
+
+A, B = (str(CheckpointRef.of(letter * 64)) for letter in "ab")
+DATA = str(DatasetRef.of("d" * 64))
+
+
+@pytest.fixture
+def save(workspace: Workspace, measured: Any) -> Any:
+    def one(model: str, right: int, baseline: int | None = None, **more: Any) -> EvalReportRef:
+        found = measured(model=model, old_domains=(right, 100), home=(right, 100))
+        others = {} if baseline is None else {"tfidf_svc": measured(old_domains=(baseline, 100))}
+        facts = {**facts_of(found, 200, others), "size_bytes": 4_600_000, "train_dataset": DATA, **more}
+        with workspace.artifacts.staging() as folder:
+            (folder / "items.jsonl").write_bytes(to_lines(found.items))
+            return workspace.artifacts.save(EvalReportRef, folder, facts)
+
+    return one
+
+
+def test_models_and_baselines_stand_best_first(workspace: Workspace, save: Any) -> None:
+    save(A, 80, baseline=90)
+    save(B, 95, baseline=90)
+    lines = standings(workspace.artifacts)
+    assert [line.model for line in lines] == [B, "tfidf_svc", A]  # the same baseline once
+    assert [line.kind for line in lines] == ["checkpoint", "baseline", "checkpoint"]
+    assert lines[0].slices == {"old_domains": 0.95, "home": 0.95} and lines[0].low < 0.95 < lines[0].high
+
+
+def test_the_newest_report_of_a_model_counts_with_the_verdict_on_it(workspace: Workspace, save: Any) -> None:
+    import os
+
+    old = save(A, 70)
+    os.utime(workspace.artifacts.folder(old) / "artifact.json", (1, 1))
+    new = save(A, 80)
+    (line,) = standings(workspace.artifacts, verdicts={str(old): "NO_GO", str(new): "GO"})
+    assert (line.value, line.verdict, line.report) == (0.8, "GO", new)
+
+
+def test_another_version_of_a_suite_has_lines_of_its_own(workspace: Workspace, save: Any) -> None:
+    save(A, 70)
+    save(A, 80, suite_digest="f" * 64)
+    assert len(standings(workspace.artifacts)) == 2
+    assert standings(workspace.artifacts, suite="banking77") == []
+
+
+def test_an_endpoint_is_named_by_its_address(workspace: Workspace, save: Any) -> None:
+    save("http://127.0.0.1:8700", 80)
+    (line,) = standings(workspace.artifacts)
+    assert line.kind == "endpoint" and "http://127.0.0.1:8700" in render([line])
+
+
+def test_every_form_holds_every_line(workspace: Workspace, save: Any) -> None:
+    save(A, 80, baseline=90)
+    lines = standings(workspace.artifacts, verdicts={})
+    assert [row["value"] for row in json.loads(render(lines, "json"))] == [0.9, 0.8]
+    assert [row["model"] for row in csv.DictReader(io.StringIO(render(lines, "csv")))] == ["tfidf_svc", A]
+    table = render(lines, "markdown").splitlines()
+    assert len(table) == 4 and {line.count("|") for line in table} == {13}
+    assert "90.0%" in table[2] and "checkpoint:aaaaaaaaaaaa" in table[3]
+    assert len(render(lines).splitlines()) == 3
+    with pytest.raises(AskError, match="unknown form 'html'"):
+        render(lines, "html")

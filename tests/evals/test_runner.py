@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opswright.core.errors import BackendError, IntegrityError
+from opswright.evals.metrics import METRICS
+from opswright.evals.report import by_slice, details_of, facts_of, figure, latencies
+from opswright.evals.runner import Measured, choose_items, read_lines, run_suite, to_lines
+from opswright.evals.suites import Suite
+from opswright.evals.targets.base import batches
+
+RIGHT = {
+    "what is my balance": "Balance",
+    "move 5 dollars": "balance",
+    "play some jazz": "play music",
+    "add milk to the list": "gibberish",
+}
+
+
+def run(suite: Suite, target: Any, limit: int | None = None) -> Measured:
+    return run_suite(suite, target, "checkpoint:x", suite.slices(), limit, lambda done, of: None)
+
+
+def test_every_item_is_asked_once_scored_and_put_into_its_slices(suite: Suite, parrot: Any) -> None:
+    measured = run(suite, parrot(RIGHT))
+    assert [item.ok for item in measured.items] == [True, False, True, False]
+    assert [item.known for item in measured.items] == [True, True, True, False]
+    assert measured.items[0].slices == ("banking", "money")
+    found = by_slice(measured)
+    assert {name: one["value"] for name, one in found.items()} == {"banking": 0.5, "home": 0.5, "money": 0.5}
+
+
+def test_the_same_random_items_are_chosen_for_every_model(suite: Suite, parrot: Any) -> None:
+    first, second = parrot(RIGHT), parrot(RIGHT)
+    run(suite, first, limit=2)
+    run(suite, second, limit=2)
+    assert first.asked == second.asked and len(first.asked) == 2
+    assert len(choose_items(suite, 99)) == 4
+
+
+def test_an_item_without_an_answer_is_wrong_and_counted_as_an_error(suite: Suite, parrot: Any) -> None:
+    silent = run(suite, parrot({**RIGHT, "play some jazz": None}))  # the prompt did not fit
+    assert silent.errors == 0 and not silent.items[2].ok
+    measured = run(suite, parrot({ask: said for ask, said in RIGHT.items() if ask != "play some jazz"}))
+    assert measured.errors == 1 and measured.items[2].error == "refused" and not measured.items[2].ok
+    assert details_of(measured)["failures"] == ["refused"]
+
+
+def test_a_target_that_answers_nothing_at_all_is_a_failure_not_a_score(suite: Suite, parrot: Any) -> None:
+    with pytest.raises(BackendError, match=r"none of 4 prompts.*refused"):
+        run(suite, parrot({}))
+
+
+def test_items_come_back_from_their_file_as_they_went(suite: Suite, parrot: Any) -> None:
+    measured = run(suite, parrot(RIGHT))
+    assert read_lines(to_lines(measured.items)) == measured.items
+    with pytest.raises(IntegrityError, match="damaged"):
+        read_lines(b'{"id": "x"}\n')
+
+
+def test_figures_come_with_their_interval_and_say_nothing_of_no_items(suite: Suite, parrot: Any) -> None:
+    measured = run(suite, parrot(RIGHT))
+    facts = facts_of(measured, 4, {"majority": measured})
+    assert facts["value"] == 0.5 and facts["low"] < 0.5 < facts["high"] and facts["n"] == 4
+    assert facts["baselines"]["majority"]["slices"]["home"]["n"] == 2
+    assert figure([]) == {"n": 0, "value": None, "low": 0.0, "high": 1.0}
+    assert set(details_of(measured)["metrics"]) == set(METRICS)
+    assert details_of(measured)["metrics"]["known_label"]["value"] == 0.75
+
+
+def test_latency_leaves_out_what_was_not_answered(suite: Suite, parrot: Any) -> None:
+    measured = run(suite, parrot({k: v for k, v in RIGHT.items() if k != "play some jazz"}, latency_ms=7.0))
+    assert latencies(measured.items) == {"p50": 7.0, "p95": 7.0}
+    assert latencies([]) == {"p50": None, "p95": None}
+
+
+def test_prompts_are_batched_by_equal_length_and_none_is_lost() -> None:
+    tokens = [[1] * n for n in (3, 5, 3, 3, 5, 1)]
+    found = list(batches(tokens, most=2))
+    assert sorted(i for batch in found for i in batch) == list(range(6))
+    assert all(len({len(tokens[i]) for i in batch}) == 1 and len(batch) <= 2 for batch in found)

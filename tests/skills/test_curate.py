@@ -1,0 +1,216 @@
+"""The whole skill, on small sources."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from opswright.core.artifacts import DatasetRef
+from opswright.core.contract import StepContext
+from opswright.core.errors import AskError, HeldError
+from opswright.core.machine import Machine
+from opswright.core.workspace import Workspace
+from opswright.skills.curate import CurateRequest, CurateResult, curate
+from opswright.skills.golden import GoldenRequest, golden
+
+TOPICS = {
+    "play music": "play the song number {} of the band loud",
+    "balance": "show what is left on account {} at the bank",
+    "book flight": "find me a seat to city {} in the morning",
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Three labels of 40 rows, one after the other."""
+    draw = random.Random(3)
+    words = ["amber", "bison", "cedar", "delta", "ember", "fjord", "glade", "heron", "ivory", "jade", "koala"]
+    with (tmp_path / "raw.jsonl").open("w") as file:
+        for label, shape in TOPICS.items():
+            for _ in range(40):
+                text = shape.format(" ".join(draw.choices(words, k=6)))
+                file.write(
+                    json.dumps({"text": text, "label": label.replace(" ", "_"), "area": label[:4]}) + "\n"
+                )
+    return tmp_path / "raw.jsonl"
+
+
+def rows_of(context: StepContext, ref: DatasetRef) -> pl.DataFrame:
+    return pl.read_parquet(context.artifacts.open(ref).path / "rows.parquet")
+
+
+def lines_of(context: StepContext, ref: DatasetRef, name: str) -> list[Any]:
+    return [json.loads(line) for line in (context.artifacts.open(ref).path / name).read_text().splitlines()]
+
+
+def add(source: Path, *rows: dict[str, Any]) -> None:
+    with source.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_dataset_holds_chat_lines_rows_and_counts_that_agree(source: Path, context: Any) -> None:
+    ctx = context()
+    result = curate(CurateRequest(source=source, validation_fraction=0.1), ctx)
+    train, validation = (lines_of(ctx, result.dataset, f"{name}.jsonl") for name in ("train", "validation"))
+    assert (len(train), len(validation)) == (result.train_rows, result.validation_rows) == (108, 12)
+    assert set(train[0]) == {"messages"}
+    assert [turn["role"] for turn in train[0]["messages"]] == ["user", "assistant"]
+    assert {line["messages"][1]["content"] for line in train} == set(TOPICS)
+    facts = ctx.artifacts.open(result.dataset).facts
+    assert facts["rows"] == result.rows == 120 and facts["labels"] == 3 and facts["sources"] == ["raw.jsonl"]
+    assert rows_of(ctx, result.dataset)["split"].value_counts(sort=True)["count"].to_list() == [108, 12]
+
+
+def test_training_lines_are_shuffled_so_that_no_batch_has_one_label(source: Path, context: Any) -> None:
+    ctx = context()
+    result = curate(CurateRequest(source=source), ctx)
+    labels = [line["messages"][1]["content"] for line in lines_of(ctx, result.dataset, "train.jsonl")]
+    assert all(len(set(labels[i : i + 16])) > 1 for i in range(0, 100, 16))
+
+
+def test_the_same_source_and_seed_give_the_same_artifact(source: Path, context: Any) -> None:
+    first = curate(CurateRequest(source=source), context("one"))
+    moved = source.with_name("moved")
+    moved.mkdir()
+    (moved / "raw.jsonl").write_bytes(source.read_bytes())
+    assert curate(CurateRequest(source=moved / "raw.jsonl"), context("two")).dataset == first.dataset
+    assert curate(CurateRequest(source=source, seed=2), context("three")).dataset != first.dataset
+
+
+def test_every_row_left_out_is_in_the_file_with_its_reason(source: Path, context: Any) -> None:
+    first = json.loads(source.read_text().splitlines()[0])
+    add(
+        source,
+        {"text": 5, "label": "balance"},
+        first,
+        {"text": "pay it now", "label": "pay"},
+        {"text": "pay it now!", "label": "bill"},
+    )
+    ctx = context()
+    result = curate(CurateRequest(source=source), ctx)
+    dropped = lines_of(ctx, result.dataset, "dropped.jsonl")
+    assert [(one["row"], one["reason"]) for one in dropped] == [
+        (121, "wrong_type"), (122, "exact_duplicate"), (123, "conflicting_label"), (124, "conflicting_label"),
+    ]  # fmt: skip
+    assert result.dropped == {"wrong_type": 1, "exact_duplicate": 1, "conflicting_label": 2}
+    assert result.conflicts == 1 and result.rows == 120
+    report = ctx.artifacts.open(result.dataset).read_json("report.json")
+    assert report["conflicts"] == {"pay it now": ["bill", "pay"]}
+
+
+def test_a_row_of_the_golden_set_never_reaches_training(context: Any, tmp_path: Path) -> None:
+    ctx = context()
+    kept_out = golden(GoldenRequest(suite="clinc150", domains=("banking",)), ctx)
+    texts = rows_of(ctx, kept_out.dataset)["text"].to_list()
+    path = tmp_path / "raw.csv"
+    planted = [texts[0], texts[1].upper() + "??", texts[2] + " " * 3]
+    rows = [
+        ("play some jazz", "music"),
+        ("turn the lights off", "lights"),
+        *((text, "x") for text in planted),
+    ]
+    pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
+    result = curate(CurateRequest(source=path, golden=kept_out.dataset), ctx)
+    assert result.leaked == {"verbatim": 2, "normalised": 1, "near_duplicate": 0}
+    assert set(rows_of(ctx, result.dataset)["text"].to_list()) == {"play some jazz", "turn the lights off"}
+    assert kept_out.dataset in ctx.artifacts.open(result.dataset).parents
+
+
+def replay_of(source: Path, context: Any, **fields: Any) -> tuple[StepContext, CurateResult, CurateResult]:
+    """An earlier dataset of two labels, and a new one of the third with replay."""
+    ctx = context()
+    old = curate(
+        CurateRequest(source=source, domain_column="area", domains=("play", "bala"), validation_fraction=0.1),
+        ctx,
+    )
+    fresh = source.with_name("new.jsonl")
+    fresh.write_text("".join(line + "\n" for line in source.read_text().splitlines() if "flight" in line))
+    return ctx, old, curate(CurateRequest(source=fresh, replay=old.dataset, **fields), ctx)
+
+
+def test_replay_adds_earlier_rows_evenly_over_their_labels(source: Path, context: Any) -> None:
+    ctx, old, mixed = replay_of(source, context, replay_ratio=0.5, validation_fraction=0.1)
+    counts = dict(rows_of(ctx, mixed.dataset)["label"].value_counts().iter_rows())
+    assert counts == {"book flight": 40, "play music": 10, "balance": 10} and mixed.replay_rows == 20
+    assert old.dataset in ctx.artifacts.open(mixed.dataset).parents
+
+
+def test_a_replayed_row_stays_on_the_side_of_the_split_it_was_on(source: Path, context: Any) -> None:
+    ctx, old, mixed = replay_of(source, context, replay_ratio=2, validation_fraction=0.1)
+    before = dict(rows_of(ctx, old.dataset).select("text", "split").iter_rows())
+    after = dict(rows_of(ctx, mixed.dataset).select("text", "split").iter_rows())
+    assert mixed.replay_rows == 80 and all(after[text] == side for text, side in before.items())
+
+
+def test_more_replay_than_there_is_takes_all_of_it(source: Path, context: Any) -> None:
+    _, old, mixed = replay_of(source, context, replay_ratio=50)
+    assert mixed.replay_rows == old.rows
+
+
+def test_replay_and_its_ratio_go_together(source: Path, context: Any) -> None:
+    with pytest.raises(AskError, match="go together"):
+        curate(CurateRequest(source=source, replay_ratio=1), context())
+
+
+def test_a_golden_set_cannot_be_replayed_into_training(source: Path, context: Any) -> None:
+    ctx = context()
+    kept_out = golden(GoldenRequest(suite="clinc150", domains=("meta",)), ctx)
+    with pytest.raises(AskError, match="no training rows to replay"):
+        curate(CurateRequest(source=source, replay=kept_out.dataset, replay_ratio=1), ctx)
+
+
+def test_rows_of_one_group_are_never_on_both_sides(tmp_path: Path, context: Any) -> None:
+    words = [f"w{i}x{i * 7919 % 1000}y" for i in range(600)]
+    rows = [(" ".join(words[3 * i : 3 * i + 3]), "ab"[i % 2], f"user{i // 8}") for i in range(200)]
+    pl.DataFrame(rows, schema=["text", "label", "user"], orient="row").write_csv(tmp_path / "a.csv")
+    ctx = context()
+    ask = CurateRequest(source=tmp_path / "a.csv", group_column="user", validation_fraction=0.2)
+    found = rows_of(ctx, curate(ask, ctx).dataset)
+    sides = found.group_by("group").agg(pl.col("split").n_unique(), pl.len())
+    assert sides["split"].max() == 1 and sides["len"].min() == 8
+    assert 16 <= found.filter(pl.col("split") == "validation").height <= 40
+
+
+def test_one_label_only_is_refused(tmp_path: Path, context: Any) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nplay some jazz,music\nturn it up,music\n")
+    with pytest.raises(AskError, match=r"all 2 rows .* have one label \('music'\)"):
+        curate(CurateRequest(source=tmp_path / "a.csv"), context())
+
+
+def test_a_source_that_is_all_contradiction_is_refused_with_the_counts(tmp_path: Path, context: Any) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nplay,music\nplay,game\n")
+    with pytest.raises(AskError, match=r"no row .* is left.*2 conflicting_label"):
+        curate(CurateRequest(source=tmp_path / "a.csv"), context())
+
+
+def test_an_unknown_domain_is_refused_with_the_nearest_one(source: Path, context: Any) -> None:
+    with pytest.raises(AskError, match=r"'blaa' .*bala, book, play.*Did you mean 'bala'"):
+        curate(CurateRequest(source=source, domain_column="area", domains=("blaa",)), context())
+    with pytest.raises(AskError, match="name a domain_column"):
+        curate(CurateRequest(source=source, domains=("bala",)), context())
+
+
+def test_a_step_that_was_stopped_leaves_no_dataset(source: Path, context: Any) -> None:
+    ctx = context()
+    ctx.cancelled.set()
+    with pytest.raises(HeldError):
+        curate(CurateRequest(source=source), ctx)
+    assert ctx.artifacts.list("dataset") == []
+
+
+def test_preflight_stops_a_plan_whose_source_is_missing(tmp_path: Path, workspace: Workspace) -> None:
+    machine = Machine.here(tmp_path)
+    assert curate.preflight is not None and curate.estimate is not None
+    found = curate.preflight(CurateRequest(source=tmp_path / "gone.csv"), machine, workspace)
+    assert [one.level for one in found] == ["stop", "warn"] and "no file or folder" in found[0].says
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    ask = CurateRequest(source=tmp_path / "a.csv", golden=DatasetRef.pending())
+    found = curate.preflight(ask, machine, workspace)
+    assert [one.level for one in found] == ["ok", "ok"] and "earlier step" in found[1].says
+    minutes = curate.estimate(ask, machine, workspace).minutes
+    assert minutes is not None and 0 < minutes < 1

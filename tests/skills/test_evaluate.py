@@ -1,0 +1,195 @@
+"""The skill against an endpoint that answers from a table; checkpoints and bundles are in tests/e2e."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
+from opswright.core.errors import AskError, BackendError
+from opswright.core.machine import Machine
+from opswright.core.workspace import Workspace
+from opswright.evals.report import read_report
+from opswright.evals.runner import choose_items
+from opswright.evals.suites import load_suite
+from opswright.skills.evaluate import EvaluateRequest, EvaluateResult, evaluate
+
+ANSWERS = {item.text: item.expected for item in load_suite("clinc150").items if item.domain != "banking"}
+
+
+class Router(BaseHTTPRequestHandler):
+    """Knows every domain but banking, fails on texts that hold the server's `fails_on`."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet a reply
+
+    def do_GET(self) -> None:
+        self.say(200, {"data": [{"id": "router"}]})
+
+    def do_POST(self) -> None:
+        text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][0]["content"]
+        if getattr(self.server, "fails_on", "\0") in text:
+            self.say(400, {"error": "told to fail"})
+        else:
+            content = ANSWERS.get(text, "play music")
+            self.say(200, {"choices": [{"message": {"role": "assistant", "content": content}}]})
+
+    def say(self, status: int, document: Any) -> None:
+        data = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture
+def router() -> Iterator[Any]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Router)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def run(router: Any, context: Any) -> Any:
+    def one(**fields: Any) -> EvaluateResult:
+        url = f"http://127.0.0.1:{router.server_address[1]}"
+        return evaluate(EvaluateRequest.model_validate({"model": url, "limit": 60, **fields}), context())
+
+    return one
+
+
+@pytest.fixture
+def train(workspace: Workspace, tmp_path: Path) -> DatasetRef:
+    """Training rows of two labels, one of them an item of the suite."""
+    (tmp_path / "data").mkdir()
+    first = choose_items(load_suite("clinc150"), 60)[0]
+    rows = [
+        (first.text, first.expected, "train"),
+        ("play jazz", "play music", "train"),
+        ("x", "y", "validation"),
+    ]
+    rows += [(f"play song {i}", "play music", "train") for i in range(5)]
+    frame = pl.DataFrame(rows, schema=["text", "label", "split"], orient="row")
+    frame.write_parquet(tmp_path / "data" / "rows.parquet")
+    return workspace.artifacts.save(DatasetRef, tmp_path / "data", {"train_rows": 7})
+
+
+def test_a_report_holds_figures_slices_and_every_item(run: Any, workspace: Workspace) -> None:
+    result = run()
+    banking = result.slices["banking"]
+    assert result.n == 60 and result.errors == 0 and banking.n > 0
+    assert banking.value == 0.0 and result.slices["old_domains"].value == 1.0
+    assert result.exact_match == pytest.approx(1 - banking.n / 60)
+    assert result.low < result.exact_match < result.high and result.p50_ms > 0
+    artifact = workspace.artifacts.open(result.report)
+    assert artifact.facts["suite_digest"] == load_suite("clinc150").digest
+    lines = [json.loads(line) for line in (artifact.path / "items.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == sorted(line["id"] for line in lines) and len(lines) == 60
+    assert set(lines[0]) >= {"id", "text", "expected", "got", "ok", "slices"}
+    assert artifact.read_json("report.json")["confusions"][0]["got"] == "play music"
+    assert len(read_report(artifact).items) == 60
+
+
+def test_slices_the_asker_names_are_reported_too(run: Any) -> None:
+    result = run(slices={"money": ("banking", "credit_cards")})
+    assert result.slices["money"].n == result.slices["new_domains"].n > result.slices["banking"].n
+
+
+def test_without_training_rows_there_are_no_baselines_and_that_is_said(run: Any) -> None:
+    result = run()
+    assert result.baselines == {} and result.leaked is None and "give them as train" in result.note
+
+
+def test_baselines_stand_beside_the_model_and_leaked_items_are_counted(
+    run: Any, train: DatasetRef, workspace: Workspace
+) -> None:
+    result = run(train=str(train))
+    assert set(result.baselines) == {"majority", "tfidf_logreg", "tfidf_svc"} and result.note == ""
+    asked = choose_items(load_suite("clinc150"), 60)
+    assert result.baselines["majority"] == sum(item.expected == "play music" for item in asked) / 60
+    assert result.leaked == 1
+    artifact = workspace.artifacts.open(result.report)
+    assert artifact.facts["baselines"]["tfidf_svc"]["slices"]["old_domains"]["n"] > 30
+    assert train in artifact.parents and artifact.facts["train_dataset"] == train
+
+
+def test_baselines_of_the_same_rows_are_not_fitted_again(
+    run: Any, train: DatasetRef, workspace: Workspace
+) -> None:
+    first, second = run(train=str(train)), run(train=str(train), slices={"money": ("banking",)})
+    documents = [workspace.artifacts.open(one.report).read_json("report.json") for one in (first, second)]
+    assert documents[0]["fit_s"] == documents[1]["fit_s"] and first.baselines == second.baselines
+    assert documents[1]["baselines"]["majority"]["slices"]["money"]["n"] > 0  # in slices asked for only now
+
+
+def test_items_the_endpoint_fails_on_are_errors_in_the_report(run: Any, router: Any) -> None:
+    router.fails_on = "what"
+    result = run()
+    assert 0 < result.errors < 60
+    router.fails_on = ""
+    with pytest.raises(BackendError, match="answered none of 60 prompts"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"suite": "clinc"}, "unknown suite"),
+        ({"slices": {"x": ("bankin",)}}, "Did you mean 'banking'"),
+        ({"model": str(CheckpointRef.of("a" * 64))}, "no checkpoint:aaaaaaaaaaaa"),
+        ({"train": str(DatasetRef.of("a" * 64))}, "no dataset:aaaaaaaaaaaa"),
+    ],
+)
+def test_a_request_that_names_what_is_not_there_is_refused(
+    run: Any, fields: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(AskError, match=says):
+        run(**fields)
+
+
+@pytest.mark.parametrize("model", ["dataset:" + "a" * 64, "checkpoint:abc", "ftp://host", "support"])
+def test_only_a_checkpoint_a_bundle_or_an_address_can_be_evaluated(model: str) -> None:
+    with pytest.raises(AskError, match="argument 'model"):
+        evaluate.parse({"model": model})
+
+
+def test_a_bundle_of_another_engine_is_sent_to_its_endpoint(
+    workspace: Workspace, tmp_path: Path, context: Any
+) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "manifest.json").write_text("{}")
+    bundle = workspace.artifacts.save(BundleRef, tmp_path / "b", {"target": "trtllm"})
+    with pytest.raises(AskError, match="Deploy it and evaluate the endpoint"):
+        evaluate(EvaluateRequest(model=bundle), context())
+
+
+def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path: Path) -> None:
+    machine = Machine.here(tmp_path)
+    assert evaluate.preflight is not None and evaluate.estimate is not None
+
+    def levels(**fields: Any) -> list[str]:
+        ask = EvaluateRequest.model_validate({"model": CheckpointRef.pending(), **fields})
+        assert evaluate.preflight is not None
+        return [one.level for one in evaluate.preflight(ask, machine, workspace)]
+
+    assert set(levels()) == {"ok"}
+    assert "stop" in levels(suite="clinc")
+    assert "stop" in levels(slices={"x": ("bankin",)})
+    assert "stop" in levels(model=str(CheckpointRef.of("a" * 64)))
+    assert "stop" in levels(model="http://127.0.0.1:1", api_key_env="NO_SUCH_VARIABLE")
+    assert evaluate.estimate(EvaluateRequest(model="http://x"), machine, workspace).minutes is None
