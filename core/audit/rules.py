@@ -10,7 +10,7 @@ from ..contract import Effect
 from ..files import sha256_json
 from ..gate import Decision
 from ..ledger import Phase, Record
-from ..plan import bind
+from ..plan import GATE_SKILL, bind
 from .plans import PlanFacts, PlanShelf
 from .report import Findings
 
@@ -229,6 +229,8 @@ class RunRules:
         )
         if run.verdict != (worst or Decision.INCONCLUSIVE):
             self._fault(record, f"decides {run.verdict}, its rows lead to {worst or Decision.INCONCLUSIVE}")
+        if record.skill != GATE_SKILL:
+            return
         if plan is not None and request.get("spec") not in plan.gates.values():
             self._fault(record, "judges by criteria that are not among the plan's gates")
         trained = self._training_of(str(request.get("report")))

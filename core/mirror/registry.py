@@ -73,12 +73,14 @@ class ModelRegistry:
             version = self.version(model, ref, None, story.run)
             self.client.set_model_version_tag(model, version, f"release.{release}", record.time)
             self._alias(model, CANARY if route == CANARY else STABLE, version)
+            if route != CANARY and self._aliases(model).get(CANARY) == version:
+                self.client.delete_registered_model_alias(model, CANARY)
             return
         model = self._own_name(_slug(endpoint))
         found = self._version_of_release(model, str(release))
         if found is not None:
             self._alias(model, STABLE, found)
-        if CANARY in self._aliases(model):
+        if CANARY in self._aliases(model) and result.get("canary_now") != CANARY:
             self.client.delete_registered_model_alias(model, CANARY)
 
     def version(self, model: str, ref: ArtifactRef, run_id: str | None, run: str) -> str:
@@ -162,7 +164,7 @@ class ModelRegistry:
 
     def _aliases(self, model: str) -> Mapping[str, str]:
         found = self.client.search_registered_models(f"name = '{model}'")
-        return dict(found[0].aliases) if found else {}
+        return {alias: str(version) for alias, version in found[0].aliases.items()} if found else {}
 
     def _alias(self, model: str, alias: str, version: str) -> None:
         if self._aliases(model).get(alias) != version:

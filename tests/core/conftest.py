@@ -127,15 +127,16 @@ class Scene:
         self.end(run, plan, verdict=decision, code=0 if decision == "GO" else 3)
         return plan
 
-    def serve(self, run: str, skill: str, release: str) -> Plan:
-        """A run of promote or rollback."""
+    def serve(self, run: str, skill: str, release: str, decision: str = "GO") -> Plan:
+        """A run of promote or rollback; `release` is what users get after it."""
         plan = self.propose(run, serve_plan(skill))
         self.approve(run, plan)
         step = plan.steps[0]
         self.begin(run, plan, step)
         phase = Phase.ROLLED_BACK if skill == "rollback" else Phase.DONE
-        self.finish(run, plan, step, phase=phase, release=release, route="stable")
-        self.end(run, plan)
+        self.finish(run, plan, step, phase=phase, release=release, route="stable", decision=decision)
+        code = {"GO": 0, "NO_GO": 3, "INCONCLUSIVE": 4}[decision]
+        self.end(run, plan, verdict=decision if skill == "promote" else None, code=code)
         return plan
 
     def make(
@@ -173,8 +174,14 @@ class Scene:
             )
             return {"bundle": bundle, "agreement": 0.998}, {"bundle": bundle}, {}
         endpoint = step.arguments["endpoint"]
-        result = {"endpoint": endpoint, "release": release or f"r-{run}", "route": route}
-        return ({**result, "rolled_back": True} if step.skill == "rollback" else result), {}, {}
+        result: dict[str, Any] = {"endpoint": endpoint, "release": release or f"r-{run}", "route": route}
+        if step.skill == "rollback":
+            result["rolled_back"] = True
+        if step.skill == "promote":
+            rows = [{"name": "answers", "decision": decision}]
+            now = {"GO": "stable", "NO_GO": "withdrawn", "INCONCLUSIVE": "canary"}[decision]
+            result |= {"canary_now": now, "verdict": {"decision": decision, "rows": rows}}
+        return result, {}, {}
 
     def save(
         self,

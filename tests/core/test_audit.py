@@ -163,6 +163,15 @@ def test_the_criteria_a_gate_judged_by_must_be_the_plans(
     assert any("criteria that are not among the plan's gates" in says for _, says in faults(workspace))
 
 
+@pytest.mark.parametrize("decision", ["GO", "NO_GO", "INCONCLUSIVE"])
+def test_the_verdict_on_a_canary_needs_no_gate_in_the_plan(
+    workspace: Workspace, scene: Any, decision: str
+) -> None:
+    scene.ship(RUN)
+    scene.serve("promotion", "promote", f"r-{RUN}", decision=decision)
+    assert verify(workspace).ok
+
+
 def test_nothing_may_run_after_a_gate_said_no(workspace: Workspace, scene: Any) -> None:
     plan = scene.propose(RUN, scene.plan())
     scene.approve(RUN, plan)

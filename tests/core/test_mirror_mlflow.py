@@ -301,15 +301,22 @@ def test_aliases_follow_deploy_canary_promote_and_rollback(view: Workspace, scen
     scene.ship(CANARY, scene.plan("Retrain with replay", 0.86), route="canary")
     sync(view)
     assert served() == {"stable": RUN, "canary": CANARY}
-    scene.serve("20261120-1804-dddddd", "promote", f"r-{CANARY}")
+    scene.serve("20261120-1804-dddddd", "promote", f"r-{RUN}", decision="INCONCLUSIVE")
+    sync(view)
+    assert served() == {"stable": RUN, "canary": CANARY}
+    scene.serve("20261120-1805-dddddd", "promote", f"r-{CANARY}")
     sync(view)
     assert served() == {"stable": CANARY}
-    scene.serve("20261120-1805-eeeeee", "rollback", f"r-{RUN}")
+    scene.serve("20261120-1806-eeeeee", "rollback", f"r-{RUN}")
+    sync(view)
+    assert served() == {"stable": RUN}
+    scene.ship(NAIVE, scene.plan("Retrain again", 0.84), route="canary")
+    scene.serve("20261120-1808-eeeeee", "promote", f"r-{RUN}", decision="NO_GO")
     sync(view)
     assert served() == {"stable": RUN}
     sync(view, everything=True)
     assert served() == {"stable": RUN}
-    assert run_of(view, "20261120-1805-eeeeee", "rollback").data.tags["phase"] == "rolled_back"
+    assert run_of(view, "20261120-1806-eeeeee", "rollback").data.tags["phase"] == "rolled_back"
 
 
 def test_a_cut_ledger_is_not_mirrored_over_what_mlflow_knows(view: Workspace, scene: Any) -> None:
