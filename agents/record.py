@@ -87,17 +87,19 @@ class RunRecord:
         plan: Plan,
         step: StepCall,
         *,
+        request: Mapping[str, Any] | None = None,
         result: Mapping[str, Any] | None = None,
         artifacts: Mapping[str, str] | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> Record:
-        """How a step ended."""
+        """How a step ended; `request` where no intent came before, as for a reused result."""
         return self._append(
             phase,
             step=step.id,
             skill=step.skill,
             effect=str(step.effect),
             plan=plan.id,
+            request=request,
             result=result,
             artifacts=artifacts,
             detail=detail,

@@ -150,16 +150,22 @@ class RunRules:
                 run.begun[step],
                 f"step {step} of run {record.run} was cut short and begun again ({record.seq})",
             )
-        if plan is not None and step in plan.steps:
-            try:
-                bound = bind(plan.steps[step]["arguments"], run.results)
-            except KeyError as missing:
-                self._fault(record, f"begins step {step} before what it stands on is there ({missing})")
-            else:
-                if sha256_json(bound) != record.request:
-                    self._fault(record, f"runs step {step} with other arguments than the plan has")
+        self._check_arguments(run, record, plan)
         run.begun[step] = record.seq
         run.requests[step] = record.detail.get("request", {})
+
+    def _check_arguments(self, run: _Run, record: Record, plan: PlanFacts | None) -> None:
+        """What was asked must be the plan's arguments, references filled in from the recorded results."""
+        step = record.step or ""
+        if plan is None or step not in plan.steps:
+            return
+        try:
+            bound = bind(plan.steps[step]["arguments"], run.results)
+        except KeyError as missing:
+            self._fault(record, f"begins step {step} before what it stands on is there ({missing})")
+            return
+        if sha256_json(bound) != record.request:
+            self._fault(record, f"runs step {step} with other arguments than the plan has")
 
     def _check_may_run(self, run: _Run, record: Record, plan: PlanFacts | None) -> None:
         """A step needs a proposal that has it, consent for that plan unless it only reads, and no refusal."""
@@ -187,7 +193,9 @@ class RunRules:
         if record.phase == Phase.REUSED:
             self.calls += 1
             self._check_may_run(run, record, plan)
+            self._check_arguments(run, record, plan)
             self._check_reuse(record)
+            run.requests[step] = record.detail.get("request", {})
         elif not intent:
             self._fault(record, f"says step {step} is {record.phase}, but no record says it was begun")
         if step in run.finished:

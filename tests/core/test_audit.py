@@ -11,6 +11,7 @@ import pytest
 from opswright.core import audit
 from opswright.core.files import canonical_json, files_below, sha256_file
 from opswright.core.ledger import Phase, Record
+from opswright.core.plan import bind
 from opswright.core.workspace import Workspace
 
 RUN = "20261120-180101-a1b2c3"
@@ -260,8 +261,8 @@ def test_a_gate_that_was_set_after_the_training_is_noted(workspace: Workspace, s
     for place, step in enumerate(plan.steps[:4]):
         if place < 3:
             earlier = next(r for r in workspace.ledger.records() if (r.step, r.phase) == (step.id, "done"))
-            scene.results[run][step.id] = earlier.detail["result"]
             reuse(scene, run, plan, step, earlier)
+            scene.results[run][step.id] = earlier.detail["result"]
         else:
             scene.begin(run, plan, step)
             judged = scene.finish(run, plan, step)
@@ -280,6 +281,7 @@ def reuse(scene: Any, run: str, plan: Any, step: Any, earlier: Record, **changes
         "skill": step.skill,
         "effect": str(step.effect),
         "plan": plan.id,
+        "request": bind(step.arguments, scene.results[run]),
         "result": earlier.detail["result"],
         "artifacts": earlier.artifacts,
         "detail": {"receipt": earlier.seq},
@@ -292,6 +294,7 @@ def reuse(scene: Any, run: str, plan: Any, step: Any, earlier: Record, **changes
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"request": {"source": "/evil"}}, "runs step data with other arguments"),
         ({"detail": {"receipt": 99}}, "stands on record 99, which is no finished call before it"),
         ({"detail": {"receipt": 3}}, "stands on record 3, which is no finished call before it"),
         ({"detail": {"receipt": None}}, "stands on record None, which is no finished call"),

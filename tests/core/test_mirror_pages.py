@@ -165,11 +165,12 @@ def test_a_reused_step_says_what_it_stands_on(workspace: Workspace, scene: Any) 
     plan = scene.propose(RUN, scene.plan())
     call = {"step": "data", "skill": "curate", "effect": "writes", "plan": plan.id}
     result, artifacts, _ = scene.make(RUN, plan.steps[0])
-    detail = {"receipt": 4}
-    scene.append(RUN, Phase.REUSED, **call, result=result, artifacts=artifacts, detail=detail)
+    more = {"request": plan.steps[0].arguments, "detail": {"receipt": 4}}
+    scene.append(RUN, Phase.REUSED, **call, result=result, artifacts=artifacts, **more)
     shown = step(workspace, "data")
     assert shown.status is Status.FINISHED and shown.name == "1 data · curate · reused"
     assert "Reused what record 4 says was done before" in shown.note
+    assert shown.params["source"] == "/data/raw"
 
 
 @pytest.mark.parametrize(
