@@ -59,10 +59,11 @@ class StepRunner:
             self.record.outcome(Phase.DENIED, plan, step, detail=error_detail(error))
             raise
         try:
-            if reused := self._reuse(plan, step, skill, key):
+            ask = skill.parse(arguments)
+            reusable = skill.may_reuse(ask)
+            if reusable and (reused := self._reuse(plan, step, arguments, key)):
                 return reused
             self._check_budget(plan, step, arguments, spent_s)
-            ask = skill.parse(arguments)
             self.record.intent(plan, step, arguments, key)
             ctx = self._context(plan, step, key, spent_s)
             result = _call(skill, ask, ctx)
@@ -70,14 +71,14 @@ class StepRunner:
             seconds = round(time.monotonic() - started, 3)
             self.record.outcome(Phase.FAILED, plan, step, detail={**error_detail(error), "seconds": seconds})
             raise
-        return self._finish(plan, step, skill, key, result, ctx, time.monotonic() - started)
+        return self._finish(plan, step, key, reusable, result, ctx, time.monotonic() - started)
 
     def _finish(
         self,
         plan: Plan,
         step: StepCall,
-        skill: Skill[Any, Any],
         key: str,
+        reusable: bool,
         result: Result,
         ctx: StepContext,
         seconds: float,
@@ -91,13 +92,15 @@ class StepRunner:
             artifacts=artifacts_in(result),
             detail={"seconds": round(seconds, 3), "metrics": ctx.metrics, "key": key},
         )
-        if skill.reusable:
+        if reusable:
             _write_receipt(self.workspace, key, record)
         return plain
 
-    def _reuse(self, plan: Plan, step: StepCall, skill: Skill[Any, Any], key: str) -> dict[str, Any] | None:
+    def _reuse(
+        self, plan: Plan, step: StepCall, arguments: dict[str, Any], key: str
+    ) -> dict[str, Any] | None:
         """The result of the same call done before, when all it made is still there and whole."""
-        if not skill.reusable or (receipt := _read_receipt(self.workspace, key)) is None:
+        if (receipt := _read_receipt(self.workspace, key)) is None:
             return None
         artifacts = receipt["artifacts"]
         try:
@@ -110,6 +113,7 @@ class StepRunner:
             Phase.REUSED,
             plan,
             step,
+            request=arguments,
             result=receipt["result"],
             artifacts=artifacts,
             detail={"receipt": receipt["seq"], "key": key},

@@ -174,11 +174,15 @@ class Skill(Generic[RequestT, ResultT]):
     phrases: tuple[str, ...] = ()
     preflight: Callable[[RequestT, Machine, Workspace], Sequence[Finding]] | None = None
     estimate: Callable[[RequestT, Machine, Workspace], Cost] | None = None
-    reusable: bool = True
+    reusable: bool | Callable[[RequestT], bool] = True
 
     def __call__(self, ask: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
         return self.function(ask, ctx)
+
+    def may_reuse(self, ask: RequestT) -> bool:
+        """Whether a receipt of the same call may stand for this one."""
+        return self.reusable(ask) if callable(self.reusable) else self.reusable
 
     def parse(self, arguments: dict[str, Any]) -> RequestT:
         """The request these arguments make; AskError names each wrong one and the nearest known name."""
@@ -207,12 +211,13 @@ def skill(
     phrases: Sequence[str] = (),
     preflight: Callable[[Any, Machine, Workspace], Sequence[Finding]] | None = None,
     estimate: Callable[[Any, Machine, Workspace], Cost] | None = None,
-    reusable: bool | None = None,
+    reusable: bool | Callable[[Any], bool] | None = None,
 ) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
     """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
 
     Its name is the function's with hyphens. `reusable` says whether a receipt of the same call may stand for
-    a new one; by default only for skills that make artifacts. TypeError when the annotations do not fit.
+    a new one, always or for which requests; by default only for skills that make artifacts. TypeError when
+    the annotations do not fit.
     """
 
     def declare(function: Callable[[RequestT, StepContext], ResultT]) -> Skill[RequestT, ResultT]:

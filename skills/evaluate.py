@@ -147,6 +147,7 @@ def _estimate(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> C
     phrases=["evaluate {model} on {suite}", "test {model} on {suite}", "how good is {model}"],
     preflight=_preflight,
     estimate=_estimate,
+    reusable=lambda ask: isinstance(ask.model, ArtifactRef),  # what an endpoint answers may change
 )
 def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     """Run a suite by greedy generation, score by exact match, and keep every item in an eval report.

@@ -178,6 +178,11 @@ def test_a_bundle_of_another_engine_is_sent_to_its_endpoint(
         evaluate(EvaluateRequest(model=bundle), context())
 
 
+def test_only_what_cannot_change_may_stand_for_a_new_evaluation() -> None:
+    assert evaluate.may_reuse(EvaluateRequest(model=CheckpointRef.of("a" * 64)))
+    assert not evaluate.may_reuse(EvaluateRequest(model="http://127.0.0.1:8700"))
+
+
 def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path: Path) -> None:
     machine = Machine.here(tmp_path)
     assert evaluate.preflight is not None and evaluate.estimate is not None
