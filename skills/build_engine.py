@@ -14,7 +14,7 @@ from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext,
 from ..core.errors import AskError, BackendError
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..serving.engines import Built, Target, Trial, builder
+from ..serving.engines import Built, EngineBuilder, Target, Trial, builder
 
 _INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
@@ -98,13 +98,18 @@ def build_engine(ask: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult
 
     Example: `/build-engine model=checkpoint:3f2a target=onnx-int8`
     """
+    return build(ask, ctx, builder(ask.target))
+
+
+def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> BuildEngineResult:
+    """The skill, with the builder that makes the engine."""
     model = ctx.artifacts.open(ask.model)
     texts = _parity_texts(ask, ctx)
     ctx.log(f"building {ask.target} and trying it on {len(texts)} prompts")
     out = ctx.workdir / "engine"
     shutil.rmtree(out, ignore_errors=True)
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
-    built = builder(ask.target).build(
+    built = maker.build(
         model.path,
         out,
         texts,

@@ -32,12 +32,18 @@ class _CpuTorch(ModuleType):
         return self._torch.device("cpu")
 
 
-def check_version() -> None:
-    """NeedsError unless exactly the version that this shim was written for is installed."""
+def installed_version() -> str | None:
+    """The version of nemo-automodel that is installed; None when it is not."""
     try:
-        found = version("nemo-automodel")
-    except PackageNotFoundError as error:
-        raise NeedsError(f"nemo-automodel is not installed. Install it: {CPU_INSTALL}") from error
+        return version("nemo-automodel")
+    except PackageNotFoundError:
+        return None
+
+
+def check_version(found: str | None) -> None:
+    """NeedsError unless the version found is exactly the one that this shim was written for."""
+    if found is None:
+        raise NeedsError(f"nemo-automodel is not installed. Install it: {CPU_INSTALL}")
     if found != AUTOMODEL:
         raise NeedsError(
             f"training on CPU needs nemo-automodel {AUTOMODEL}, the version its shim was checked with; found "
@@ -51,7 +57,7 @@ def install() -> bool:
 
     if torch.cuda.is_available():
         return False
-    check_version()
+    check_version(installed_version())
     from nemo_automodel._transformers import auto_model
 
     torch.cuda.reset_peak_memory_stats = lambda *_, **__: None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.errors import AskError
 
@@ -38,7 +38,7 @@ def check_labels(data: Path, tokenizer: PreTrainedTokenizerBase, sample: int = 6
         messages = json.loads(lines[number])["messages"]
         wanted = [m["content"].strip() for m in messages if m["role"] == "assistant"]
         taught = [str(tokenizer.decode(run)) for run in _runs(chats[number]["labels"])]
-        if problem := _difference(wanted, taught, tokenizer):
+        if problem := difference(wanted, taught, tokenizer.all_special_tokens):
             raise AskError(f"{data.name}, row {number + 1} would teach the wrong thing: {problem} {_FIX}")
     return len(numbers)
 
@@ -61,15 +61,17 @@ def _runs(labels: Sequence[int]) -> Iterator[list[int]]:
             run = []
 
 
-def _difference(wanted: list[str], taught: list[str], tokenizer: Any) -> str:
-    """What is wrong with the taught texts, or an empty string."""
+def difference(wanted: Sequence[str], taught: Sequence[str], ends: Sequence[str]) -> str:
+    """What is wrong with the texts that would be taught, or an empty string.
+
+    wanted: what the assistant says; taught: the decoded supervised stretches; ends: tokens that may end one.
+    """
     if len(wanted) != len(taught):
         return (
             f"it has {len(wanted)} assistant messages, {len(taught)} stretches are supervised ({taught!r})."
         )
-    ends = set(tokenizer.all_special_tokens)
     for text, run in zip(wanted, taught, strict=True):
-        end = next((e for e in ends if run.rstrip().endswith(e)), None)
+        end = next((token for token in ends if run.rstrip().endswith(token)), None)
         if end is None:
             return f"the supervised text {run!r} has no end token, so the model would not learn to stop."
         if run.rstrip().removesuffix(end).strip() != text:

@@ -30,7 +30,6 @@ class Followed:
 
     resumed_from: int = 0
     total_steps: int = 0
-    device: str = "cpu"
     seconds: float = 0.0
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -62,11 +61,11 @@ class Diverged(BackendError):
     """The loss is no number any more; the checkpoints since are of no use."""
 
 
-_WORKER = (sys.executable, "-m", "opswright.skills.finetune.worker", JOB, "--lifeline")
+WORKER = (sys.executable, "-m", "opswright.skills.finetune.worker", JOB, "--lifeline")
 
 
 def follow_worker(
-    ctx: StepContext, folder: Path, log: Path, device: str, command: Sequence[str] = _WORKER
+    ctx: StepContext, folder: Path, log: Path, device: str, command: Sequence[str] = WORKER
 ) -> Followed:
     """Run the worker of a folder's job to its end, telling its progress, losses and rate as they come.
 
@@ -128,7 +127,6 @@ def _tell(
             ctx.log(says)
         if "total" in line:
             seen.resumed_from, seen.total_steps = line["step"], line["total"]
-            seen.device = line["device"]
             ctx.progress(seen.resumed_from, seen.total_steps, "steps")
     for record in training:
         if not math.isfinite(record["loss"]):

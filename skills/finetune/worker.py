@@ -21,7 +21,7 @@ from typing import Any
 
 from ...core.errors import NeedsError, OpswrightError
 from .recipe import CHECKPOINTS
-from .status import FAILURE, LOCK, LOCK_S, RECIPE, RESULT, STATUS, STOPPED, Job, record_failure, tell
+from .status import LOCK, LOCK_S, RECIPE, RESULT, STOPPED, Job, record_failure, tell
 
 _FLUSH_S = 0.5
 # Imported by the trainer's libraries where they are installed, used by no recipe of ours: 3 s of each start.
@@ -42,11 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         job = Job.read(Path(ask.job.name))
         return _train(job, folder) if ask.rank else _lead(job, ask.job.name, folder, ask.lifeline)
-    except OpswrightError as error:
-        print(error, file=sys.stderr)
-        record_failure(folder, error)
-    except Exception:
-        traceback.print_exc()
+    except (Exception, SystemExit) as error:
+        ours = error.__cause__ if isinstance(error, SystemExit) else error  # AutoModel exits on a bad dataset
+        if isinstance(ours, OpswrightError):
+            print(ours, file=sys.stderr)
+            record_failure(folder, ours)
+        else:
+            traceback.print_exc()
     return 1
 
 
@@ -62,8 +64,6 @@ def _lead(job: Job, name: str, folder: Path, lifeline: bool) -> int:
 
     try:
         with FileLock(folder / LOCK, timeout=LOCK_S):  # the system frees it when the holder dies
-            for leftover in (FAILURE, STATUS):
-                (folder / leftover).unlink(missing_ok=True)
             _prepare(job, folder)
             code = _train_on_several(job, name, lifeline) if job.gpus > 1 else _train(job, folder)
             if code == 0:
@@ -120,7 +120,6 @@ def _train(job: Job, folder: Path) -> int:
             says=f"training on {device} {again} {steps.max_steps} steps",
             step=steps.step,
             total=steps.max_steps,
-            device=device,
         )
     recipe.run_train_validation_loop()
     return STOPPED if steps.sigterm_flag and steps.step < steps.max_steps else 0

@@ -1,0 +1,92 @@
+"""The work folder of a training: recipe, job, and links to the data and the base."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ...core.artifacts import Artifact, CheckpointRef
+from ...core.contract import StepContext
+from ...core.errors import AskError, NeedsError, did_you_mean
+from ...core.files import sha256_json, sha256_path
+from ...core.workspace import Workspace
+from .curve import drop_cut_line
+from .recipe import CHECKPOINTS, BaseFacts, DataFacts, Recipe
+from .request import FinetuneRequest
+from .status import FAILURE, JOB, LOCK, LOCK_S, RECIPE, RESULT, STATUS, Job
+
+_MARK = "fingerprint"
+
+
+def data_facts(data: Artifact) -> DataFacts:
+    """The facts of a dataset; AskError when it holds no chat rows."""
+    train, validation = (data.facts.get(name) for name in ("train_rows", "validation_rows"))
+    if not isinstance(train, int) or not isinstance(validation, int) or "train.jsonl" not in data.files:
+        raise AskError(f"{data.ref.short} holds no chat rows to train on. Make a dataset with `curate`.")
+    return DataFacts(train, validation)
+
+
+def base_folder(ask: FinetuneRequest, workspace: Workspace) -> Path | None:
+    """Where the base lies; None for the tiny one, which is made from the data."""
+    if isinstance(ask.base, CheckpointRef):
+        return workspace.artifacts.open(ask.base).path
+    if isinstance(ask.base, Path):
+        if not ask.base.is_dir():
+            raise AskError(
+                f"no base at {ask.base}: it is 'tiny', a checkpoint or a local Hugging Face folder."
+                + did_you_mean(str(ask.base), ["tiny"])
+            )
+        return ask.base
+    return None
+
+
+def base_facts(ask: FinetuneRequest, workspace: Workspace) -> BaseFacts:
+    """The facts of the base; AskError when it cannot be trained."""
+    folder = base_folder(ask, workspace)
+    return BaseFacts.of_folder(folder) if folder else BaseFacts()
+
+
+def lay_out(ask: FinetuneRequest, ctx: StepContext, data: Artifact, recipe: Recipe, device: str) -> None:
+    """Lay out the work folder for a worker.
+
+    What an earlier attempt at the same training left there is kept, anything else is removed. Raises
+    NeedsError when a worker still trains in it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = ctx.workdir
+    base = base_folder(ask, ctx.workspace)
+    what = {"recipe": recipe.digest, "data": str(ask.data), "base": sha256_path(base) if base else "tiny"}
+    fingerprint = sha256_json(what)
+    mark = folder / _MARK
+    job = Job(tiny=base is None, method=ask.method, positions=ask.max_tokens, device=device, gpus=ask.gpus)
+    try:
+        with FileLock(folder / LOCK, timeout=LOCK_S):
+            if not mark.is_file() or mark.read_text() != fingerprint:
+                for name in (CHECKPOINTS, "base", RESULT):
+                    remove(folder / name)
+                mark.write_text(fingerprint)
+            for leftover in (STATUS, FAILURE):
+                (folder / leftover).unlink(missing_ok=True)
+            drop_cut_line(folder / CHECKPOINTS / "training.jsonl")
+            _link(folder / "data", data.path)
+            if base:
+                _link(folder / "base", base.resolve())
+            (folder / RECIPE).write_text(recipe.yaml(), encoding="utf-8")
+            job.write(folder / JOB)
+    except Timeout as error:
+        raise NeedsError(f"another worker still trains in {folder}. Stop it, then repeat.") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, or a link to one but not what it points to."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _link(link: Path, target: Path) -> None:
+    remove(link)
+    os.symlink(target, link, target_is_directory=True)

@@ -1,0 +1,112 @@
+"""Building engines for real: ONNX Runtime GenAI exports a trained model, and both must answer alike."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+import opswright
+from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.contract import StepContext
+from opswright.core.errors import AskError, BackendError, HeldError
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
+from opswright.skills.build_engine import BuildEngineRequest, build_engine
+from opswright.skills.finetune import FinetuneRequest, finetune
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+RAW = Path(opswright.__file__).parent / "examples" / "support_router" / "raw" / "clinc150"
+
+
+def chat(text: str, label: str) -> str:
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": label}]
+    return json.dumps({"messages": messages}) + "\n"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(load_settings(home=tmp_path_factory.mktemp("engines") / "workspace", actor="tester"))
+
+
+@pytest.fixture(scope="module")
+def data(shared: Workspace) -> DatasetRef:
+    intents = set(json.loads((RAW / "domains.json").read_text())["banking"])
+    rows = [
+        (text.strip(), intent.replace("_", " "))
+        for text, intent in json.loads((RAW / "data_full.json").read_text())["train"]
+        if intent in intents
+    ]
+    random.Random(1).shuffle(rows)
+    with shared.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text("".join(chat(*row) for row in rows[:300]))
+        (folder / "validation.jsonl").write_text("".join(chat(*row) for row in rows[300:500]))
+        return shared.artifacts.save(DatasetRef, folder, {"train_rows": 300, "validation_rows": 200})
+
+
+@pytest.fixture(scope="module")
+def model(shared: Workspace, data: DatasetRef) -> CheckpointRef:
+    ask = FinetuneRequest(data=data, max_steps=80, batch_size=32, epochs=20)
+    return finetune(ask, step(shared, "model")).checkpoint
+
+
+def step(workspace: Workspace, name: str) -> StepContext:
+    workdir = workspace.run_folder("run-0") / name
+    workdir.mkdir(parents=True, exist_ok=True)
+    return StepContext(workspace, "run-0", name, f"run-0-{name}", workdir)
+
+
+def test_an_int8_engine_answers_as_its_checkpoint_and_runs_from_its_bundle(
+    shared: Workspace, data: DatasetRef, model: CheckpointRef
+) -> None:
+    ask = BuildEngineRequest(model=model, parity_data=data, min_agreement=0.95)
+    result = build_engine(ask, step(shared, "int8"))
+    assert result.n == 200 and result.agreement >= 0.95
+    bundle = shared.artifacts.open(result.bundle)
+    assert {"engine/model.onnx", "engine/genai_config.json", "engine/tokenizer.json"} <= set(bundle.files)
+    assert bundle.size_bytes < shared.artifacts.open(model).size_bytes
+
+    engine = OnnxEngine(bundle.path / "engine")
+    texts = ["what is my balance", "i want to pay my bill now please", "freeze my account", "balance"]
+    prompts = [engine.render([{"role": "user", "content": text}]) for text in texts]
+    together = engine.generate(prompts, max_new_tokens=8)
+    assert together == [engine.generate([prompt], max_new_tokens=8)[0] for prompt in prompts]
+    assert together == ["".join(engine.stream(prompt, max_new_tokens=8)).strip() for prompt in prompts]
+    assert all(together)
+    with pytest.raises(AskError, match="this engine reads 1 to 255"):
+        engine.generate(["word " * 400], max_new_tokens=8)
+
+
+def test_full_precision_agrees_on_every_prompt_and_an_impossible_bar_is_refused(
+    shared: Workspace, data: DatasetRef, model: CheckpointRef
+) -> None:
+    ask = BuildEngineRequest(model=model, parity_data=data, target="onnx-fp32", min_agreement=1.0)
+    assert build_engine(ask, step(shared, "fp32")).agreement == 1.0
+    coarse = ask.model_copy(update={"target": "onnx-int4"})
+    before = len(shared.artifacts.list("bundle"))
+    with pytest.raises(BackendError, match=r"onnx-int4 engine answers \d+ of 200 prompts.*They differ on '"):
+        build_engine(coarse, step(shared, "int4"))
+    assert len(shared.artifacts.list("bundle")) == before
+
+
+def test_a_build_that_fails_names_the_reason_and_the_log(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    with pytest.raises(BackendError) as error:
+        OnnxBuilder("onnx-int8").build(
+            checkpoint, tmp_path / "out", ["hi"], max_new_tokens=4, threads=1, log=tmp_path / "log"
+        )
+    assert error.value.log == tmp_path / "log" and "ended with code 1" in str(error.value)
+
+
+def test_a_build_that_is_stopped_leaves_nothing_behind(
+    shared: Workspace, data: DatasetRef, model: CheckpointRef
+) -> None:
+    ctx = step(shared, "stopped")
+    ctx.cancelled.set()
+    with pytest.raises(HeldError):
+        build_engine(BuildEngineRequest(model=model, parity_data=data), ctx)
+    assert not list((ctx.workdir / "engine").glob("*.onnx"))

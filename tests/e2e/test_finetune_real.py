@@ -1,0 +1,259 @@
+"""Fine-tuning for real: NeMo AutoModel trains the tiny model, survives kill -9, and refuses wrong labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import opswright
+from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.contract import Silence, StepContext
+from opswright.core.errors import AskError, HeldError
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+from opswright.skills.finetune import FinetuneRequest, finetune
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+RAW = Path(opswright.__file__).parent / "examples" / "support_router" / "raw" / "clinc150"
+SHORT = {"batch_size": 32, "epochs": 20, "checkpoint_every_steps": 10}
+IN_ANOTHER_PROCESS = """
+import json, sys
+from pathlib import Path
+from opswright.core.contract import StepContext
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+from opswright.skills.finetune import FinetuneRequest, finetune
+home, ask = sys.argv[1:]
+workspace = Workspace(load_settings(home=Path(home)))
+workdir = workspace.run_folder("run-1") / "step"
+workdir.mkdir(parents=True, exist_ok=True)
+ctx = StepContext(workspace, "run-1", "step", "key", workdir)
+print(finetune(FinetuneRequest.model_validate(json.loads(ask)), ctx).model_dump_json())
+"""
+
+
+def chat(text: str, label: str) -> str:
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": label}]
+    return json.dumps({"messages": messages}) + "\n"
+
+
+def banking_rows() -> list[tuple[str, str]]:
+    intents = set(json.loads((RAW / "domains.json").read_text())["banking"])
+    rows = json.loads((RAW / "data_full.json").read_text())["train"]
+    chosen = [(text.strip(), intent.replace("_", " ")) for text, intent in rows if intent in intents]
+    random.Random(1).shuffle(chosen)
+    return chosen[:320]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("training") / "workspace"
+
+
+@pytest.fixture(scope="module")
+def shared(home: Path) -> Workspace:
+    return Workspace(load_settings(home=home, actor="tester"))
+
+
+@pytest.fixture(scope="module")
+def data(shared: Workspace) -> DatasetRef:
+    rows = banking_rows()
+    with shared.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text("".join(chat(*row) for row in rows[:300]))
+        (folder / "validation.jsonl").write_text("".join(chat(*row) for row in rows[300:]))
+        return shared.artifacts.save(DatasetRef, folder, {"train_rows": 300, "validation_rows": 20})
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Workspace, data: DatasetRef) -> CheckpointRef:
+    """The uninterrupted training of 60 steps."""
+    return finetune(FinetuneRequest(data=data, max_steps=60, **SHORT), step(shared, "whole")).checkpoint
+
+
+def step(workspace: Workspace, name: str, run: str = "run-0") -> StepContext:
+    workdir = workspace.run_folder(run) / name
+    workdir.mkdir(parents=True, exist_ok=True)
+    return StepContext(workspace, run, name, f"{run}-{name}", workdir)
+
+
+def wait_for_steps(folder: Path, count: int, alive: Callable[[], bool]) -> None:
+    path = folder / "checkpoints" / "training.jsonl"
+    until = time.monotonic() + 120
+    while not path.is_file() or len(path.read_bytes().splitlines()) < count:
+        assert alive() and time.monotonic() < until, "the training ended before it could be killed"
+        time.sleep(0.05)
+
+
+def workers(folder: Path) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+        mine = process.info["cwd"] == str(folder) and process.info["status"] != psutil.STATUS_ZOMBIE
+        if mine and "opswright.skills.finetune.worker" in (process.info["cmdline"] or []):
+            yield process
+
+
+def test_the_tiny_model_learns_and_is_a_whole_hugging_face_folder(
+    shared: Workspace, trained: CheckpointRef
+) -> None:
+    checkpoint = shared.artifacts.open(trained)
+    assert checkpoint.facts["steps"] == 60 and checkpoint.facts["parameters"] > 900_000
+    assert checkpoint.facts["validation_loss"] < 1.5
+    wanted = {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "recipe.yaml"}
+    assert wanted | {"generation_config.json", "training.jsonl", "training.json"} <= set(checkpoint.files)
+    assert len((checkpoint.path / "training.jsonl").read_text().splitlines()) == 60
+
+
+def test_killed_with_its_parent_it_goes_on_and_ends_as_if_nothing_had_happened(
+    home: Path, shared: Workspace, data: DatasetRef, trained: CheckpointRef
+) -> None:
+    ask = json.dumps({"data": data, "max_steps": 60, **SHORT})
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(home), ask]
+    folder = shared.run_folder("run-1").resolve() / "step"
+    parent = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_for_steps(folder, 25, lambda: parent.poll() is None)
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    until = time.monotonic() + 10
+    while list(workers(folder)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not list(workers(folder)), "the worker outlived the process that started it"
+
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(again.stdout)
+    assert result["resumed_from"] in (10, 20) and result["steps"] == 60
+    assert result["checkpoint"] == trained  # the same bytes as without the kill
+
+
+def test_a_worker_killed_alone_is_an_error_and_the_next_call_goes_on(
+    shared: Workspace, data: DatasetRef
+) -> None:
+    ask = FinetuneRequest(data=data, max_steps=30, **SHORT)
+    ctx = step(shared, "worker-killed")
+    folder = ctx.workdir.resolve()
+
+    class KillAtStep15(Silence):
+        def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+            if done >= 15:
+                for process in workers(folder):
+                    process.kill()
+
+    ctx.events = KillAtStep15()
+    with pytest.raises(Exception, match="killed by signal 9"):
+        finetune(ask, ctx)
+    result = finetune(ask, step(shared, "worker-killed"))
+    assert result.resumed_from >= 10 and result.steps == 30
+
+
+def test_a_person_who_stops_it_loses_no_step(shared: Workspace, data: DatasetRef) -> None:
+    ask = FinetuneRequest(data=data, max_steps=40, **{**SHORT, "checkpoint_every_steps": 1000})
+    ctx = step(shared, "stopped")
+
+    class StopAtStep8(Silence):
+        def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+            if done >= 8:
+                ctx.cancelled.set()
+
+    ctx.events = StopAtStep8()
+    with pytest.raises(HeldError):
+        finetune(ask, ctx)
+    result = finetune(ask, step(shared, "stopped"))
+    assert result.resumed_from >= 8 and result.steps == 40
+
+
+def test_adapters_are_merged_into_the_checkpoint_and_kept_beside_it(
+    shared: Workspace, data: DatasetRef, trained: CheckpointRef
+) -> None:
+    ask = FinetuneRequest(data=data, base=trained, method="lora", max_steps=4, batch_size=32)
+    checkpoint = shared.artifacts.open(finetune(ask, step(shared, "lora")).checkpoint)
+    base = shared.artifacts.open(trained)
+    assert "adapter/adapter_model.safetensors" in checkpoint.files
+    assert checkpoint.facts["parameters"] == base.facts["parameters"]
+    assert checkpoint.files["model.safetensors"]["sha256"] != base.files["model.safetensors"]["sha256"]
+    assert set(checkpoint.parents) == {data, trained}
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (
+            "{% for m in messages %}{{ '<|' + m['role'] + '|> ' + m['content'] + '</s>' }}{% endfor %}",
+            r"supervised is '<\|assistant\|>",
+        ),
+        (
+            "{% for m in messages %}{% if m['role'] == 'assistant' %}<|assistant|>{% generation %}"
+            "{{ ' ' + m['content'] }}{% endgeneration %}</s>{% else %}<|user|> {{ m['content'] }}{% endif %}"
+            "{% endfor %}",
+            "no end token",
+        ),
+        ("", "no chat template"),
+    ],
+    ids=["no-generation-marks", "end-token-outside-the-marks", "no-template"],
+)
+def test_a_template_that_would_teach_the_wrong_text_is_refused_before_training(
+    shared: Workspace, data: DatasetRef, trained: CheckpointRef, tmp_path: Path, template: str, says: str
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (base / name).write_bytes((shared.artifacts.open(trained).path / name).read_bytes())
+    if template:
+        (base / "chat_template.jinja").write_text(template)
+    ask = FinetuneRequest(data=data, base=base, max_steps=2, batch_size=32, learning_rate=1e-3)
+    ctx = step(shared, f"template-{len(template)}")
+    with pytest.raises(AskError, match=says):
+        finetune(ask, ctx)
+    assert not (ctx.workdir / "checkpoints").exists()
+
+
+def test_a_row_longer_than_the_model_reads_is_refused_by_its_number(shared: Workspace) -> None:
+    rows = [chat("hello there", "greeting")] * 3 + [chat("far too " * 40, "long")]
+    with shared.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text("".join(rows))
+        ref = shared.artifacts.save(DatasetRef, folder, {"train_rows": 4, "validation_rows": 0})
+    with pytest.raises(AskError, match=r"row 4 has \d+ tokens, more than max_tokens 32"):
+        finetune(FinetuneRequest(data=ref, max_tokens=32, batch_size=2), step(shared, "long"))
+
+
+def test_the_cached_rows_are_those_of_automodel_itself(
+    shared: Workspace, data: DatasetRef, trained: CheckpointRef
+) -> None:
+    checked = subprocess.run(
+        [sys.executable, "-c", SAME_ROWS, str(shared.artifacts.open(trained).path)],
+        cwd=shared.artifacts.open(data).path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(checked.stdout.splitlines()[-1]) == {"same": True, "rows": 320, "loss_gap": 0.0}
+
+
+SAME_ROWS = """
+import json, sys
+import torch
+from nemo_automodel.components.datasets.llm.chat_dataset import ChatDataset
+from nemo_automodel.components.loss.masked_ce import MaskedCrossEntropy
+from transformers import AutoTokenizer
+from opswright.skills.finetune.label_loss import LabelOnlyCrossEntropy
+from opswright.skills.finetune.tokenised_chat import TokenisedChat
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+plain = ChatDataset("train.jsonl", tokenizer)
+rows = TokenisedChat("train.jsonl", fill_to_multiple_of=64).build(tokenizer=tokenizer)
+same = [plain[i] for i in range(len(plain))] == rows[:len(plain)]
+torch.manual_seed(0)
+hidden, head = torch.randn(3, 7, 16), torch.randn(50, 16)
+labels = torch.randint(0, 50, (3, 7)); labels[:, :4] = -100
+full = MaskedCrossEntropy()(hidden @ head.T, labels, num_label_tokens=9)
+short = LabelOnlyCrossEntropy()(hidden, labels, head, num_label_tokens=9)
+print(json.dumps({"same": same, "rows": len(rows), "loss_gap": round(abs(float(full - short)), 5)}))
+"""

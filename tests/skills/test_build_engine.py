@@ -1,0 +1,139 @@
+"""The engine skill: its parity gate, its prompts, its bundle, with a builder that answers as told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.contract import StepContext
+from opswright.core.errors import AskError, BackendError
+from opswright.core.machine import Machine
+from opswright.core.workspace import Workspace
+from opswright.serving.engines import Built, Engine, EngineBuilder, Trial
+from opswright.skills.build_engine import BuildEngineRequest, build, build_engine
+
+LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
+
+
+class FakeBuilder:
+    def __init__(self, wrong: int = 0) -> None:
+        self.wrong = wrong
+        self.asked: list[str] = []
+
+    def build(
+        self,
+        checkpoint: Path,
+        out: Path,
+        trial_texts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        threads: int,
+        log: Path,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Built:
+        tick()
+        out.mkdir()
+        (out / "model.onnx").write_bytes(bytes(10))
+        self.asked = list(trial_texts)
+        trials = tuple(
+            Trial(text, "balance", "other" if i < self.wrong else "balance")
+            for i, text in enumerate(trial_texts)
+        )
+        return Built(out, "onnx-int8", {"onnx": "1"}, trials)
+
+    def open(self, folder: Path, threads: int) -> Engine:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def model(workspace: Workspace) -> CheckpointRef:
+    with workspace.artifacts.staging() as folder:
+        (folder / "config.json").write_text("{}")
+        return workspace.artifacts.save(CheckpointRef, folder, {"parameters": 1})
+
+
+@pytest.fixture
+def prompts(workspace: Workspace) -> DatasetRef:
+    lines = [
+        json.dumps(
+            {"messages": [{"role": "user", "content": f"text {i}"}, {"role": "assistant", "content": "x"}]}
+        )
+        for i in range(200)
+    ]
+    with workspace.artifacts.staging() as folder:
+        (folder / "validation.jsonl").write_text("\n".join(lines) + "\n")
+        return workspace.artifacts.save(DatasetRef, folder, {"train_rows": 0, "validation_rows": 200})
+
+
+def test_an_engine_that_answers_alike_becomes_a_bundle_with_its_manifest(
+    model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    ask = BuildEngineRequest(model=model, parity_data=prompts)
+    maker: EngineBuilder = FakeBuilder(wrong=2)
+    result = build(ask, context(), maker)
+    assert (result.agreed, result.n, result.agreement) == (198, 200, 0.99)
+    bundle = workspace.artifacts.open(result.bundle)
+    assert bundle.parents == (model,) and bundle.facts["target"] == "onnx-int8"
+    assert bundle.facts["parity"]["agree"] == 198 and "engine/model.onnx" in bundle.files
+    manifest = bundle.read_json("manifest.json")
+    assert manifest["checkpoint"] == model and manifest["tools"] == {"onnx": "1"}
+    assert manifest["differing"][0] == {"text": "text 0", "checkpoint": "balance", "engine": "other"}
+
+
+def test_an_engine_that_answers_differently_is_not_saved_and_the_prompts_are_named(
+    model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    ask = BuildEngineRequest(model=model, parity_data=prompts)
+    with pytest.raises(BackendError, match=r"196 of 200 .*98\.0%; at least 98\.5%.*'text 0': checkpoint"):
+        build(ask, context(), FakeBuilder(wrong=4))
+    assert workspace.artifacts.list("bundle") == []
+
+
+def test_parity_prompts_are_spread_over_where_they_come_from(
+    model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext]
+) -> None:
+    maker = FakeBuilder()
+    build(BuildEngineRequest(model=model, parity_data=prompts, parity_items=4), context(), maker)
+    assert maker.asked == ["text 0", "text 50", "text 100", "text 150"]
+
+
+def test_without_a_dataset_the_prompts_are_the_suites(
+    model: CheckpointRef, context: Callable[..., StepContext]
+) -> None:
+    maker = FakeBuilder()
+    build(BuildEngineRequest(model=model, parity_items=7), context(), maker)
+    assert len(set(maker.asked)) == 7
+    with pytest.raises(AskError, match="unknown suite 'clinc'"):
+        build(BuildEngineRequest(model=model, parity_suite="clinc"), context(), maker)
+
+
+def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(
+    model: CheckpointRef, context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    with workspace.artifacts.staging() as folder:
+        (folder / "validation.jsonl").write_text("")
+        empty = workspace.artifacts.save(DatasetRef, folder, {})
+    with pytest.raises(AskError, match="no prompts to compare"):
+        build(BuildEngineRequest(model=model, parity_data=empty), context(), FakeBuilder())
+
+
+def test_a_target_there_is_no_builder_for_is_refused_by_the_request(model: CheckpointRef) -> None:
+    with pytest.raises(ValidationError, match="onnx-int8"):
+        BuildEngineRequest.model_validate({"model": model, "target": "trtllm"})
+
+
+def test_preflight_is_content_and_minutes_are_known_for_a_small_model(
+    model: CheckpointRef, workspace: Workspace
+) -> None:
+    ask = BuildEngineRequest(model=model)
+    assert build_engine.preflight and build_engine.estimate
+    assert {f.level for f in build_engine.preflight(ask, LAPTOP, workspace)} == {"ok"}
+    pending = ask.model_copy(update={"model": CheckpointRef.pending()})
+    assert {f.level for f in build_engine.preflight(pending, LAPTOP, workspace)} == {"ok"}
+    minutes = build_engine.estimate(ask, LAPTOP, workspace).minutes
+    assert minutes is not None and minutes < 1

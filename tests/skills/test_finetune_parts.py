@@ -1,0 +1,159 @@
+"""The loss curve, the label check's comparison, and what is known before a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.errors import AskError, BackendError
+from opswright.core.machine import Gpu, Machine
+from opswright.core.settings import TrainSettings, load_settings
+from opswright.core.workspace import Workspace
+from opswright.skills.finetune import FinetuneRequest, count_parameters, finetune
+from opswright.skills.finetune.curve import Curve, drop_cut_line
+from opswright.skills.finetune.labels import difference
+from opswright.skills.finetune.status import Tail
+
+LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
+GPU_BOX = Machine("linux", "x86_64", "3.11.7", 16, 128.0, 900.0, (Gpu("H200", 141.0),))
+
+
+def record(step: int, loss: float) -> str:
+    return json.dumps({"step": step, "epoch": 0, "loss": loss, "num_tokens_per_step": 8, "tps": 5, "mem": 0})
+
+
+def test_a_step_done_twice_after_a_crash_counts_once_as_it_was_done_last(tmp_path: Path) -> None:
+    lines = [record(0, 3.0), record(1, 2.0), record(1, 1.0), record(2, 0.5)]
+    (tmp_path / "training.jsonl").write_text("\n".join(lines) + "\n")
+    curve = Curve.read(tmp_path)
+    assert [r["loss"] for r in curve.training] == [3.0, 1.0, 0.5]
+    assert curve.final_loss == pytest.approx(1.5) and curve.validation_loss is None
+
+
+def test_a_line_that_a_crash_cut_does_not_swallow_the_next_record(tmp_path: Path) -> None:
+    path = tmp_path / "training.jsonl"
+    path.write_text(record(0, 3.0) + "\n" + record(1, 2.0)[:9])
+    drop_cut_line(path)
+    with path.open("a") as file:
+        file.write(record(1, 2.0) + "\n")
+    assert len(Curve.read(tmp_path).training) == 2
+
+
+def test_the_saved_curve_says_nothing_of_speed_or_time(tmp_path: Path) -> None:
+    (tmp_path / "training.jsonl").write_text(record(0, 3.0) + "\n")
+    out = tmp_path / "out"
+    out.mkdir()
+    Curve.read(tmp_path).write(out)
+    assert "tps" not in (out / "training.jsonl").read_text()
+    assert json.loads((out / "training.json").read_text())["tokens"] == 8
+
+
+def test_a_training_that_ended_in_nan_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "training.jsonl").write_text(record(0, float("nan")) + "\n")
+    with pytest.raises(BackendError, match="training diverged"):
+        _ = Curve.read(tmp_path).final_loss
+
+
+def test_a_line_still_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n{"a":')
+    tail = Tail(path)
+    assert tail.read() == [{"a": 1}] and tail.read() == []
+    with path.open("a") as file:
+        file.write(" 2}\n")
+    assert tail.read() == [{"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("taught", "says"),
+    [
+        ([" transfer money</s>"], ""),
+        ([" transfer money<|im_end|>\n"], ""),
+        ([" transfer money"], "no end token"),
+        (["money</s>"], "the assistant says 'transfer money', supervised is 'money</s>'"),
+        (["<|assistant|> transfer money</s>"], "supervised is '<|assistant|> transfer money</s>'"),
+        ([], "1 assistant messages, 0 stretches"),
+        ([" hi</s>", " transfer money</s>"], "1 assistant messages, 2 stretches"),
+    ],
+)
+def test_what_would_be_taught_must_be_the_answer_and_its_end(taught: list[str], says: str) -> None:
+    found = difference(["transfer money"], taught, ["</s>", "<|im_end|>", "<|assistant|>"])
+    assert says in found and bool(says) == bool(found)
+
+
+@pytest.fixture
+def data(workspace: Workspace) -> DatasetRef:
+    with workspace.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text("{}\n")
+        return workspace.artifacts.save(DatasetRef, folder, {"train_rows": 12_000, "validation_rows": 200})
+
+
+def stops(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[str]:
+    assert finetune.preflight
+    found = finetune.preflight(ask, machine, workspace)
+    return [f"{f.says} {f.fix}" for f in found if f.level == "stop"]
+
+
+def test_preflight_finds_nothing_wrong_on_a_laptop(data: DatasetRef, workspace: Workspace) -> None:
+    assert stops(FinetuneRequest(data=data), LAPTOP, workspace) == []
+
+
+def test_preflight_names_missing_gpus_and_disk(data: DatasetRef, workspace: Workspace) -> None:
+    ask = FinetuneRequest(data=data, gpus=2)
+    assert "asks for 2 GPU(s); this machine has 0" in stops(ask, LAPTOP, workspace)[0]
+    full = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 0.01, ())
+    assert "0.0 GB are free" in stops(FinetuneRequest(data=data), full, workspace)[0]
+
+
+def test_preflight_warns_of_more_threads_than_cores(data: DatasetRef, tmp_path: Path) -> None:
+    busy = Workspace(load_settings(home=tmp_path / "workspace", train=TrainSettings(threads=8)))
+    assert finetune.preflight
+    found = finetune.preflight(FinetuneRequest(data=data), LAPTOP, busy)
+    assert [f.fix for f in found if f.level == "warn"] == ["Set OPSWRIGHT_TRAIN__THREADS=2."]
+
+
+def test_a_mistyped_base_is_refused_with_the_one_that_was_meant(
+    data: DatasetRef, workspace: Workspace
+) -> None:
+    assert finetune.preflight
+    with pytest.raises(AskError, match=r"no base at tinny.*Did you mean 'tiny'"):
+        finetune.preflight(FinetuneRequest(data=data, base=Path("tinny")), LAPTOP, workspace)
+
+
+def test_a_plan_whose_data_is_still_to_be_made_is_checked_as_far_as_it_goes(workspace: Workspace) -> None:
+    ask = FinetuneRequest(data=DatasetRef.pending(), base=CheckpointRef.pending())
+    assert stops(ask, LAPTOP, workspace) == []
+
+
+def test_a_dataset_that_holds_no_chats_is_refused(workspace: Workspace) -> None:
+    with workspace.artifacts.staging() as folder:
+        (folder / "rows.csv").write_text("x")
+        ref = workspace.artifacts.save(DatasetRef, folder, {})
+    assert finetune.preflight
+    with pytest.raises(AskError, match="no chat rows to train on"):
+        finetune.preflight(FinetuneRequest(data=ref), LAPTOP, workspace)
+
+
+def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
+    data: DatasetRef, workspace: Workspace, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    for name, text in (("config.json", '{"model_type": "llama"}'), ("tokenizer.json", "{}")):
+        (base / name).write_text(text)
+    (base / "model.safetensors").write_bytes(bytes(100))
+    estimate = finetune.estimate
+    assert estimate
+    tiny = estimate(FinetuneRequest(data=data), LAPTOP, workspace)
+    assert tiny.minutes and 0.5 < tiny.minutes < 3 and tiny.gpu_hours == 0
+    assert estimate(FinetuneRequest(data=data, base=base), LAPTOP, workspace).minutes is None
+    assert estimate(FinetuneRequest(data=data), GPU_BOX, workspace).gpu_hours is None
+
+
+def test_weights_are_counted_from_the_file_headers(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"shape": [2, 3]}, "b": {"shape": [5]}, "__metadata__": {}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert count_parameters(tmp_path) == 11

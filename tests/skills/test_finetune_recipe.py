@@ -1,0 +1,180 @@
+"""The recipe: what a request compiles to, and what is refused before anything is compiled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.contract import StepContext
+from opswright.core.errors import AskError, NeedsError
+from opswright.core.workspace import Workspace
+from opswright.skills.finetune import FinetuneRequest, cpu_shim
+from opswright.skills.finetune.layout import lay_out
+from opswright.skills.finetune.recipe import BaseFacts, DataFacts, Recipe, compile_recipe, total_steps
+
+DATA = DatasetRef.of("d" * 64)
+CHECKPOINT = CheckpointRef.of("c" * 64)
+LLAMA = BaseFacts("llama", has_weights=True)
+
+
+def compiled(
+    rows: int = 1000, validation: int = 50, base: BaseFacts | None = None, **asked: object
+) -> Recipe:
+    ask = FinetuneRequest.model_validate({"data": DATA, **asked})
+    return compile_recipe(ask, DataFacts(rows, validation), base or BaseFacts())
+
+
+def test_a_plan_shows_the_learning_rate_that_will_be_used(tmp_path: Path) -> None:
+    assert FinetuneRequest(data=DATA).model_dump()["learning_rate"] == 3e-3
+    assert FinetuneRequest(data=DATA, base=CHECKPOINT).rate == 1e-3
+    assert FinetuneRequest(data=DATA, base=CHECKPOINT, method="lora").rate == 5e-3
+    assert FinetuneRequest(data=DATA, base=tmp_path).rate == 2e-5
+    assert FinetuneRequest(data=DATA, learning_rate=0.5).rate == 0.5
+
+
+def test_a_checkpoint_reference_is_no_path_and_tiny_is_neither() -> None:
+    parse = FinetuneRequest.model_validate
+    assert isinstance(parse({"data": DATA, "base": str(CHECKPOINT)}).base, CheckpointRef)
+    assert parse({"data": DATA, "base": "tiny"}).base == "tiny"
+    assert isinstance(parse({"data": DATA, "base": "models/llama"}).base, Path)
+
+
+def test_adapters_on_a_model_without_weights_are_refused() -> None:
+    with pytest.raises(ValidationError, match="base 'tiny' has none yet"):
+        FinetuneRequest(data=DATA, method="lora")
+
+
+def test_a_batch_that_does_not_divide_over_the_gpus_is_refused() -> None:
+    with pytest.raises(ValidationError, match="batch_size 64 does not divide over 3 gpus"):
+        FinetuneRequest(data=DATA, gpus=3)
+
+
+def test_the_last_short_batch_of_an_epoch_is_a_step_too() -> None:
+    ask = FinetuneRequest(data=DATA, epochs=3, batch_size=64)
+    assert total_steps(ask, DataFacts(11_998, 0)) == 564
+    assert total_steps(ask.model_copy(update={"max_steps": 10}), DataFacts(11_998, 0)) == 10
+
+
+@pytest.mark.parametrize(("asked", "last"), [({}, 48), ({"max_steps": 20}, 20)])
+def test_the_last_validation_falls_on_the_last_step(asked: dict[str, int], last: int) -> None:
+    recipe = compiled(rows=1000, **asked)
+    assert recipe.steps == last
+    assert last % recipe.values["step_scheduler"]["val_every_steps"] == 0
+
+
+def test_without_validation_rows_the_recipe_asks_for_no_validation() -> None:
+    values = compiled(validation=0).values
+    assert "validation_dataset" not in values
+    assert "val_every_steps" not in values["step_scheduler"]
+
+
+def test_the_warm_up_fits_short_trainings_and_one_that_does_not_is_refused() -> None:
+    assert compiled(rows=11_998).values["lr_scheduler"]["lr_warmup_steps"] == 30
+    assert compiled(rows=320, max_steps=12).values["lr_scheduler"]["lr_warmup_steps"] == 1
+    with pytest.raises(AskError, match="warmup_steps 40 leaves nothing of 12 steps"):
+        compiled(max_steps=12, warmup_steps=40)
+
+
+def test_a_dataset_without_training_rows_is_refused() -> None:
+    with pytest.raises(AskError, match="has no training rows"):
+        compiled(rows=0)
+
+
+def test_adapters_cover_every_projection_and_survive_the_yaml() -> None:
+    ask = FinetuneRequest(data=DATA, base=CHECKPOINT, method="lora", lora_rank=8, lora_alpha=24)
+    recipe = compile_recipe(ask, DataFacts(1000, 50), LLAMA)
+    peft = yaml.safe_load(recipe.yaml())["peft"]
+    assert (peft["target_modules"], peft["dim"], peft["alpha"]) == ("*_proj", 8, 24)
+
+
+def test_the_tiny_base_starts_from_a_config_and_others_from_weights() -> None:
+    assert compiled().values["model"]["_target_"].endswith(".from_config")
+    assert compiled(base=LLAMA).values["model"]["_target_"].endswith(".from_pretrained")
+
+
+def test_the_short_cut_loss_is_kept_from_models_with_a_head_of_their_own_kind() -> None:
+    assert "LabelOnly" in compiled(base=LLAMA).values["loss_fn"]["_target_"]
+    assert "MaskedCrossEntropy" in compiled(base=BaseFacts("gemma2", True)).values["loss_fn"]["_target_"]
+
+
+def test_every_path_in_the_recipe_is_relative_to_its_folder() -> None:
+    text = compiled().yaml()
+    assert "data/train.jsonl" in text
+    assert not any(word.startswith("/") for line in text.splitlines() for word in line.split())
+
+
+def test_the_recipe_file_is_the_same_on_cpu_and_on_gpu(
+    context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    ctx = context()
+    ask = FinetuneRequest(data=save_data(workspace))
+    files = {}
+    for device in ("cpu", "cuda"):
+        data = workspace.artifacts.open(ask.data)
+        recipe = compile_recipe(ask, DataFacts(2, 1), BaseFacts())
+        lay_out(ask, ctx, data, recipe, device)
+        files[device] = (ctx.workdir / "recipe.yaml").read_bytes(), (ctx.workdir / "job.json").read_bytes()
+    assert files["cpu"][0] == files["cuda"][0]
+    assert files["cpu"][1] != files["cuda"][1]
+
+
+def test_the_work_folder_keeps_checkpoints_of_the_same_training_only(
+    context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    ctx = context()
+    ask = FinetuneRequest(data=save_data(workspace))
+    data = workspace.artifacts.open(ask.data)
+
+    def lay(ask: FinetuneRequest) -> bool:
+        lay_out(ask, ctx, data, compile_recipe(ask, DataFacts(2, 1), BaseFacts()), "cpu")
+        return (ctx.workdir / "checkpoints").exists()
+
+    lay(ask)
+    (ctx.workdir / "checkpoints").mkdir()
+    assert lay(ask)
+    assert not lay(ask.model_copy(update={"seed": 7}))
+    assert data.path.exists()  # the link to it was replaced, not what it points to
+
+
+def test_a_folder_that_would_run_code_or_hold_pickles_is_no_base(tmp_path: Path) -> None:
+    def refused(config: object, *files: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        if config is not None:
+            (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+        for name in files:
+            (folder / name).write_text("")
+        with pytest.raises(AskError) as error:
+            BaseFacts.of_folder(folder)
+        return str(error.value)
+
+    assert "no config.json" in refused(None)
+    assert "does not parse" in refused("{")
+    assert "names no model_type" in refused({})
+    assert "run code of its own" in refused({"model_type": "x", "auto_map": {}}, "model.safetensors")
+    assert "no *.safetensors" in refused({"model_type": "llama"}, "pytorch_model.bin", "tokenizer.json")
+    assert "no tokenizer" in refused({"model_type": "llama"}, "model.safetensors")
+
+
+def test_the_cpu_shim_refuses_a_version_it_was_not_checked_with() -> None:
+    cpu_shim.check_version("0.7.0")
+    with pytest.raises(NeedsError, match=r"needs nemo-automodel 0\.7\.0.*found 0\.8\.0.*pip install"):
+        cpu_shim.check_version("0.8.0")
+    with pytest.raises(NeedsError, match="not installed"):
+        cpu_shim.check_version(None)
+
+
+def save_data(workspace: Workspace) -> DatasetRef:
+    line = json.dumps(
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "greeting"}]}
+    )
+    with workspace.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text(f"{line}\n{line}\n")
+        (folder / "validation.jsonl").write_text(f"{line}\n")
+        return workspace.artifacts.save(DatasetRef, folder, {"train_rows": 2, "validation_rows": 1})
