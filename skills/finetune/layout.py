@@ -47,11 +47,18 @@ def base_facts(ask: FinetuneRequest, workspace: Workspace) -> BaseFacts:
     return BaseFacts.of_folder(folder) if folder else BaseFacts()
 
 
-def lay_out(ask: FinetuneRequest, ctx: StepContext, data: Artifact, recipe: Recipe, device: str) -> None:
+def lay_out(
+    ask: FinetuneRequest,
+    ctx: StepContext,
+    data: Artifact,
+    recipe: Recipe,
+    device: str,
+    wait_s: float = LOCK_S,
+) -> None:
     """Lay out the work folder for a worker.
 
     What an earlier attempt at the same training left there is kept, anything else is removed. Raises
-    NeedsError when a worker still trains in it.
+    NeedsError when a worker still trains in it after `wait_s`.
     """
     from filelock import FileLock, Timeout
 
@@ -62,7 +69,7 @@ def lay_out(ask: FinetuneRequest, ctx: StepContext, data: Artifact, recipe: Reci
     mark = folder / _MARK
     job = Job(tiny=base is None, method=ask.method, positions=ask.max_tokens, device=device, gpus=ask.gpus)
     try:
-        with FileLock(folder / LOCK, timeout=LOCK_S):
+        with FileLock(folder / LOCK, timeout=wait_s):
             if not mark.is_file() or mark.read_text() != fingerprint:
                 for name in (CHECKPOINTS, "base", RESULT):
                     remove(folder / name)

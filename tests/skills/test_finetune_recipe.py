@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from pydantic import ValidationError
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef
@@ -17,6 +18,7 @@ from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, cpu_shim
 from opswright.skills.finetune.layout import lay_out
 from opswright.skills.finetune.recipe import BaseFacts, DataFacts, Recipe, compile_recipe, total_steps
+from opswright.skills.finetune.status import LOCK
 
 DATA = DatasetRef.of("d" * 64)
 CHECKPOINT = CheckpointRef.of("c" * 64)
@@ -140,6 +142,20 @@ def test_the_work_folder_keeps_checkpoints_of_the_same_training_only(
     assert lay(ask)
     assert not lay(ask.model_copy(update={"seed": 7}))
     assert data.path.exists()  # the link to it was replaced, not what it points to
+
+
+def test_two_workers_never_train_in_one_folder(
+    context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    ctx = context()
+    ask = FinetuneRequest(data=save_data(workspace))
+    data = workspace.artifacts.open(ask.data)
+    recipe = compile_recipe(ask, DataFacts(2, 1), BaseFacts())
+    with (
+        FileLock(ctx.workdir / LOCK, timeout=1),
+        pytest.raises(NeedsError, match="another worker still trains"),
+    ):
+        lay_out(ask, ctx, data, recipe, "cpu", wait_s=0.05)
 
 
 def test_a_folder_that_would_run_code_or_hold_pickles_is_no_base(tmp_path: Path) -> None:
