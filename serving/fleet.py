@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -116,15 +115,8 @@ class Gateway:
     def _launch(self, choice: Choice) -> dict[str, Any]:
         settings = self.workspace.settings.serving
         processes.need_port(settings.gateway_port, "the gateway")
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "opswright.serving.gateway", "--home", str(self.workspace.root)],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        command = [sys.executable, "-m", "opswright.serving.gateway", "--home", str(self.workspace.root)]
+        process = processes.spawn(command, self._environment(), self._log)
         deadline = time.monotonic() + settings.start_timeout_s
         while time.monotonic() < deadline:
             if (code := process.poll()) is not None:

@@ -6,15 +6,38 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import NeedsError
 from ..core.files import canonical_json, write_atomically
 
+_spawned: list[subprocess.Popen[bytes]] = []  # kept, so that those which end are reaped
 _CLOCK_SLACK_S = 2.0  # a start time is counted from boot, and the clock may have been set since
+
+
+def spawn(command: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one: a session of its own, no input, output to the end of a log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _reap()
+    _spawned.append(process)
+    return process
+
+
+def _reap() -> None:
+    _spawned[:] = [one for one in _spawned if one.poll() is None]
 
 
 def started_at(pid: int) -> float | None:
@@ -85,6 +108,7 @@ def end(pids: Iterable[int], grace_s: float) -> None:
         except psutil.Error:
             continue
     psutil.wait_procs(alive, timeout=5)
+    _reap()
 
 
 def port_owner(port: int) -> str | None:

@@ -105,7 +105,7 @@ def locate(home: Path, facts: PlatformFacts, say: Callable[[str], None]) -> Inst
                 say(f"installing Triton's server ({', '.join(WHEELS)}) into {folder}; once, about 250 MB")
                 _build(folder)
     install = _install(folder, facts)
-    _check_stub(install)
+    check_stub(install)
     return install
 
 
@@ -203,7 +203,7 @@ def _environment(bin_folder: Path, library: str) -> dict[str, str]:
     return {**env, "PATH": f"{bin_folder}{os.pathsep}{env.get('PATH', '')}", "LD_LIBRARY_PATH": library}
 
 
-def _check_stub(install: Install) -> None:
+def check_stub(install: Install) -> None:
     """Start the stub with nothing to do: one that dies in the loader would make every load hang for ever."""
     if install.backends is None:
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from .environment import Install
 
 _SHM = Path("/dev/shm")
 _GRACE_S = 4.0
-_BORN_S = 0.05
 
 
 class TritonRuntime:
@@ -38,17 +36,9 @@ class TritonRuntime:
         """Start a server with nothing loaded; its record. It may not answer yet."""
         self.clear()
         self.repository.mkdir(parents=True, exist_ok=True)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         http, grpc, metrics = processes.free_ports(3)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(install, http, grpc, metrics),
-                env=dict(install.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        command = self.command(install, http, grpc, metrics)
+        self._process = processes.spawn(command, install.environment, self.log)
         return processes.write_record(
             self._record_path, self._process.pid, http=http, grpc=grpc, metrics=metrics, log=str(self.log)
         )
@@ -96,16 +86,3 @@ class TritonRuntime:
         """Every process, by its command line, that belongs to this workspace's server."""
         marks = (f"--model-repository={self.repository}", self.shm_prefix)
         return sorted({pid for mark in marks for pid in processes.with_argument(mark)})
-
-    def wait_born(self, timeout_s: float) -> None:
-        """Return when the server listens; BackendError when it ended instead or took too long."""
-        import socket
-
-        record = self.record
-        deadline = time.monotonic() + timeout_s
-        while record is not None and self.exited() is None and time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", record["grpc"])) == 0:
-                    return
-            time.sleep(_BORN_S)
-        raise self.fail(f"tritonserver did not come up (exit code {self.exited()})")

@@ -1,0 +1,226 @@
+"""A house to serve in: the real gateway and controller on a loop of their own, with a fake engine server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from opswright.core.artifacts import BundleRef, GuardrailRef
+from opswright.core.errors import AskError, BackendError
+from opswright.core.workspace import Workspace
+from opswright.serving.fleet import Gateway
+from opswright.serving.gateway.app import Access, build_app
+from opswright.serving.gateway.controller import Controller
+from opswright.serving.gateway.figures import Figures
+from opswright.serving.rails import RailDecision
+from opswright.serving.rollout import Rollout
+from opswright.serving.server import Completion, Generation, ServedModel, ServerDown
+
+T = TypeVar("T")
+CONTROL = "control-token"
+
+
+class FakeServer:
+    """An engine server in memory. `ails` says what is wrong with a release, by its number."""
+
+    kind = "fake"
+
+    def __init__(self) -> None:
+        self.version = ""
+        self.models: dict[str, ServedModel] = {}
+        self.ails: dict[int, str] = {}
+        self.asked: list[tuple[int, str]] = []
+        self.loads: list[int] = []
+        self.starts = 0
+        self.is_up = False
+        self.gate: asyncio.Event | None = None  # answers wait for it when it is set
+
+    async def start(self) -> None:
+        self.starts += 1
+        self.models.clear()
+        self.version, self.is_up = "1.0", True
+
+    async def stop(self) -> None:
+        self.is_up = False
+        self.models.clear()
+
+    async def alive(self) -> bool:
+        return self.is_up
+
+    async def load(self, model: ServedModel) -> None:
+        self.loads.append(model.version)
+        if not self.is_up:
+            raise ServerDown("the fake server is down")
+        if self.ails.get(model.version) == "load":
+            raise BackendError("RuntimeError: the engine is broken")
+        self.models[model.name] = model
+        if self.ails.get(model.version) == "dead":
+            del self.ails[model.version]
+
+    async def unload(self, name: str) -> None:
+        self.models.pop(name, None)
+
+    async def versions(self) -> dict[str, int]:
+        return {name: model.version for name, model in self.models.items()}
+
+    async def infer(self, name: str, ask: Generation) -> Completion:
+        if not self.is_up or name not in self.models:
+            raise ServerDown(f"{name} is not there")
+        model = self.models[name]
+        self.asked.append((model.version, ask.messages))
+        ail = self.ails.get(model.version)
+        is_proof = "ready?" in ask.messages
+        if ail == "dead" or ("poison" in ask.messages and not is_proof):
+            raise ServerDown("its worker is gone")
+        if ail == "error" and not is_proof:
+            raise BackendError("the engine failed")
+        if ail == "slow" and not is_proof:
+            await asyncio.sleep(0.02)
+        if self.gate is not None and not is_proof:
+            await self.gate.wait()
+        if "too long" in ask.messages:
+            raise AskError("the prompt has 999 tokens; this engine takes 255")
+        release = "v9-somebody" if ail == "liar" and not is_proof else model.release
+        text = "the secret" if "tell me" in ask.messages else f" answer of {model.version}"
+        return Completion(text, "stop", 4, 3, release)
+
+    async def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
+        whole = await self.infer(name, ask)
+        for word in whole.text.split(" ")[1:]:
+            yield f" {word}"
+        yield Completion("", whole.finish_reason, whole.tokens_in, whole.tokens_out, whole.release)
+
+
+class FakeRails:
+    """Blocks bombs on the way in and secrets on the way out; `breaks` makes it fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.breaks = (folder / "breaks").exists()
+
+    async def acheck_input(self, text: str) -> RailDecision:
+        if self.breaks:
+            return RailDecision(False, "error", "try later", error="RuntimeError: rail")
+        return RailDecision(False, "topics", "not here") if "bomb" in text else RailDecision(True)
+
+    async def acheck_output(self, text: str) -> RailDecision:
+        return RailDecision(False, "pii", "withheld") if "secret" in text else RailDecision(True)
+
+
+@dataclass
+class House:
+    """A workspace that is being served, and the calls tests make."""
+
+    workspace: Workspace
+    loop: asyncio.AbstractEventLoop
+    server: FakeServer = field(default_factory=FakeServer)
+    token: str | None = None
+
+    def open(self) -> None:
+        async def start() -> None:
+            self.controller = Controller(self.workspace, self.server, Figures(), FakeRails)
+            self.app = build_app(self.controller, Access(CONTROL, self.token), {"reason": "a test"})
+            await self.controller.start()
+
+        self.run(start())
+
+    def close(self) -> None:
+        self.run(self.controller.stop())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.begin(work).result(timeout=30)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        body: Any = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+        base = "http://127.0.0.1:8700"
+        async with httpx.AsyncClient(transport=transport, base_url=base, trust_env=False) as client:
+            return await client.request(method, path, json=body, content=content, headers=dict(headers or {}))
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return self.run(self.call("GET", path, headers))
+
+    def chat(self, text: str, headers: Mapping[str, str] | None = None, **fields: Any) -> httpx.Response:
+        body = {"model": "support", "messages": [{"role": "user", "content": text}], **fields}
+        return self.run(self.call("POST", "/v1/chat/completions", headers, body=body))
+
+    def rollout(self, endpoint: str = "support", **options: Any) -> Rollout:
+        return Rollout(self.workspace, endpoint, HouseFleet(self), timeout_s=5, **options)
+
+    def bundle(self, name: str) -> BundleRef:
+        with self.workspace.artifacts.staging() as stage:
+            (stage / "engine").mkdir()
+            (stage / "engine" / "model.onnx").write_text(f"weights of {name}")
+            (stage / "manifest.json").write_text("{}")
+            return self.workspace.artifacts.save(BundleRef, stage, {"target": "onnx-int8"})
+
+    def guardrails(self, *, breaks: bool = False) -> GuardrailRef:
+        with self.workspace.artifacts.staging() as stage:
+            (stage / "config").mkdir()
+            (stage / "config" / ("breaks" if breaks else "config.yml")).write_text("models: []")
+            return self.workspace.artifacts.save(GuardrailRef, stage, {"must_block": 1})
+
+    def wait(self, holds: Callable[[], bool], what: str) -> None:
+        """Until it holds; a test that waits for more than five seconds has found a fault."""
+        deadline = time.monotonic() + 5
+        while not holds():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.01)
+
+
+class HouseFleet(Gateway):
+    """The gateway as rollout sees it, asked without a socket."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house.workspace)
+        self.house = house
+
+    def start(self) -> str:
+        return "http://house"
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        sent = {"x-opswright-control": CONTROL, **(headers or {})}
+        return self.house.run(self.house.call(method, path, sent, body=body))
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(timeout=5)
+    loop.close()
+
+
+@pytest.fixture
+def house(workspace: Workspace, loop: asyncio.AbstractEventLoop) -> Iterator[House]:
+    house = House(workspace, loop)
+    house.open()
+    yield house
+    house.close()

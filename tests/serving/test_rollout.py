@@ -1,0 +1,346 @@
+"""Rollout: what users get changes only when the new release is seen to answer, and can be taken back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from opswright.core.artifacts import BundleRef
+from opswright.core.errors import AskError, BackendError, IntegrityError, OpswrightError
+from opswright.core.gate import Decision
+from opswright.core.workspace import Workspace
+from opswright.serving.comparison import Bars
+from opswright.serving.fleet import EndpointLife, Said, ServerFacts
+from opswright.serving.releases import desired_path, read_state
+from opswright.serving.rollout import Rollout, stable_release, status
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import House
+
+
+@pytest.fixture
+def served(house: House) -> House:
+    house.rollout().deploy(house.bundle("one"), None, 100)
+    return house
+
+
+def who(house: House, sessions: int = 20) -> set[str]:
+    """The releases that users meet."""
+    replies = [house.chat("hello", {"x-session-id": f"s{n}"}) for n in range(sessions)]
+    assert {reply.status_code for reply in replies} == {200}
+    return {reply.headers["x-opswright-release"].partition("-")[0] for reply in replies}
+
+
+def test_an_endpoints_first_release_is_stable_whatever_was_asked(house: House) -> None:
+    done = house.rollout().deploy(house.bundle("one"), None, 10)
+    assert (done.route, done.state.canary) == ("stable", None)
+    assert stable_release(house.workspace, "support") == done.release
+    assert done.release.engine == "onnx-int8"
+    assert who(house) == {"v1"}
+
+
+def test_a_canary_gets_its_share_and_promotion_gives_it_all(served: House) -> None:
+    done = served.rollout().deploy(served.bundle("two"), None, 50)
+    assert done.route == "canary"
+    assert who(served) == {"v1", "v2"}
+    promoted = served.rollout().promote()
+    assert (promoted.now, promoted.verdict.decision) == ("stable", Decision.GO)
+    assert who(served) == {"v2"}
+    served.wait(lambda: list(served.server.models) == ["support-v2"], "the old release left the server")
+
+
+def test_deploying_what_is_served_changes_nothing(served: House) -> None:
+    before = read_state(served.workspace, "support")
+    again = served.rollout().deploy(served.bundle("one"), None, 100)
+    assert again.is_repeated and again.release == before.stable
+    assert read_state(served.workspace, "support") == before
+
+
+def test_the_same_bundle_behind_other_rails_is_another_release(served: House) -> None:
+    done = served.rollout().deploy(served.bundle("one"), served.guardrails(), 100)
+    assert done.release.id.startswith("v2-") and not done.is_repeated
+
+
+def test_a_second_canary_is_refused_and_the_first_ones_share_can_be_raised(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 10)
+    with pytest.raises(AskError, match="has a canary already"):
+        served.rollout().deploy(served.bundle("three"), None, 10)
+    assert served.rollout().deploy(served.bundle("two"), None, 60).state.canary_percent == 60
+    assert served.rollout().deploy(served.bundle("two"), None, 100).route == "stable"
+    assert who(served) == {"v2"}
+
+
+@pytest.mark.parametrize("ail", ["load", "dead and stays so", "error", "liar"])
+def test_a_release_that_does_not_answer_never_gets_traffic(served: House, ail: str) -> None:
+    served.server.ails[2] = ail if ail != "dead and stays so" else "error"
+    for percent in (10, 100):
+        with pytest.raises(BackendError):
+            served.rollout().deploy(served.bundle(f"bad {percent}"), None, percent)
+        served.server.ails[3] = served.server.ails[2]
+    state = read_state(served.workspace, "support")
+    assert (state.canary, state.candidate) == (None, None)
+    assert [change.what for change in state.changes] == ["deployed", "refused", "refused"]
+    assert who(served) == {"v1"}
+
+
+@pytest.mark.parametrize("ail", ["error", "liar", "slow"])
+def test_a_canary_that_fails_is_withdrawn_instead_of_promoted(served: House, ail: str) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    served.server.ails[2] = ail
+    judged = served.rollout().promote(probes=[f"question {n}" for n in range(25)])
+    assert (judged.now, judged.verdict.decision) == ("withdrawn", Decision.NO_GO)
+    assert judged.stable.startswith("v1-")
+    served.server.ails.clear()
+    assert who(served) == {"v1"}
+
+
+def test_a_canary_whose_own_requests_failed_is_not_promoted_though_its_probes_pass(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    served.server.ails[2] = "error"
+    statuses = [served.chat("hello", {"x-session-id": f"s{n}"}).status_code for n in range(30)]
+    assert 500 in statuses
+    del served.server.ails[2]
+    judged = served.rollout().promote()
+    assert judged.verdict.decision is Decision.NO_GO
+    (row,) = [row for row in judged.verdict.rows if row.decision is Decision.NO_GO]
+    assert (row.name, row.got) == ("traffic errors", 1.0)
+
+
+def test_a_canary_without_enough_traffic_stays_a_canary_when_traffic_is_asked_for(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    judged = served.rollout().promote(bars=Bars(min_requests=20))
+    assert (judged.now, judged.verdict.decision) == ("canary", Decision.INCONCLUSIVE)
+    assert "0 requests of its own; 20 are asked for" in judged.verdict.rows[-1].says
+    assert who(served) == {"v1", "v2"}
+
+
+def test_promoting_on_probes_alone_says_that_there_was_no_traffic(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    judged = served.rollout().promote()
+    assert "no traffic of its own" in judged.verdict.rows[-1].says
+
+
+def test_there_is_nothing_to_promote_without_a_canary(served: House) -> None:
+    with pytest.raises(AskError, match="has no canary"):
+        served.rollout().promote()
+
+
+def test_rolling_back_withdraws_the_canary_first_then_the_release(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 100)
+    served.rollout().deploy(served.bundle("three"), None, 50)
+    assert served.rollout().rollback().withdrawn.startswith("v3-")
+    assert who(served) == {"v2"}
+    done = served.rollout().rollback()
+    assert (done.withdrawn[:3], done.release.id[:3]) == ("v2-", "v1-")
+    assert who(served) == {"v1"}
+
+
+def test_rolling_back_twice_does_not_bring_the_bad_release_back(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 100)
+    served.rollout().rollback()
+    with pytest.raises(AskError, match=r"nothing to go back to: it serves v1-\w+, and nothing before it"):
+        served.rollout().rollback()
+    with pytest.raises(AskError, match="it serves nothing"):
+        served.rollout("nobody").rollback()
+
+
+def test_a_rollback_to_a_release_that_no_longer_loads_leaves_users_where_they_are(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 100)
+    served.wait(lambda: list(served.server.models) == ["support-v2"], "the first release left")
+    served.server.ails[1] = "load"
+    with pytest.raises(BackendError, match="engine is broken"):
+        served.rollout().rollback()
+    assert who(served) == {"v2"}
+    assert [r.id[:2] for r in read_state(served.workspace, "support").previous] == ["v1"]
+
+
+def test_the_same_call_again_does_nothing_and_gives_the_same(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    first = served.rollout().promote(key="run-1/promote")
+    before = read_state(served.workspace, "support")
+    again = served.rollout().promote(key="run-1/promote")
+    assert (again.now, again.stable, again.canary) == (first.now, first.stable, first.canary)
+    assert again.verdict.is_go
+    back = served.rollout().rollback(key="run-1/rollback")
+    repeated = served.rollout().rollback(key="run-1/rollback")
+    assert (repeated.release.id, repeated.withdrawn) == (back.release.id, back.withdrawn)
+    assert len(read_state(served.workspace, "support").changes) == len(before.changes) + 1
+
+
+def test_a_call_that_was_carried_out_and_then_overtaken_is_not_reported_as_a_success(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 100)
+    served.rollout().rollback(key="run-1/rollback")
+    served.rollout().deploy(served.bundle("three"), None, 100)
+    with pytest.raises(AskError, match="changed again since"):
+        served.rollout().rollback(key="run-1/rollback")
+
+
+class Killed(BaseException):
+    """The process ends here, with nothing cleaned up."""
+
+
+class DyingFleet:
+    """A fleet whose caller dies at its n-th call."""
+
+    def __init__(self, fleet: Any, calls: int) -> None:
+        self.fleet = fleet
+        self.left = calls
+
+    def _live(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+    def start(self) -> str:
+        self._live()
+        return str(self.fleet.start())
+
+    def facts(self) -> ServerFacts:
+        self._live()
+        return self.fleet.facts()  # type: ignore[no-any-return]
+
+    def life(self, endpoint: str) -> EndpointLife:
+        self._live()
+        return self.fleet.life(endpoint)  # type: ignore[no-any-return]
+
+    def ask(self, endpoint: str, text: str, **wishes: Any) -> Said:
+        self._live()
+        return self.fleet.ask(endpoint, text, **wishes)  # type: ignore[no-any-return]
+
+
+def test_a_deployment_killed_anywhere_is_finished_by_the_same_call(served: House) -> None:
+    """Kill the caller at every call it makes; after each, users are served, and the same call ends it."""
+    fleet = served.rollout().fleet
+    users = {"v1"}
+    for calls in range(12):
+        bundle = served.bundle(f"candidate {calls}")
+        dying = Rollout(served.workspace, "support", DyingFleet(fleet, calls), timeout_s=5)
+        try:
+            dying.deploy(bundle, None, 100, probes=("hello",), key=f"run-{calls}")
+        except Killed:
+            last = read_state(served.workspace, "support").last_number
+            assert who(served, sessions=2) <= users | {f"v{last}"}
+        done = served.rollout().deploy(bundle, None, 100, probes=("hello",), key=f"run-{calls}")
+        assert done.release.bundle == bundle
+        users = who(served, sessions=2)
+        assert users == {done.release.id.partition("-")[0]}
+        deployed = [c for c in read_state(served.workspace, "support").changes if c.key == f"run-{calls}"]
+        assert len(deployed) == 1
+
+
+def test_a_candidate_that_a_crash_left_behind_is_dropped_by_the_next_deployment(served: House) -> None:
+    dying = Rollout(served.workspace, "support", DyingFleet(served.rollout().fleet, 2), timeout_s=5)
+    with pytest.raises(Killed):
+        dying.deploy(served.bundle("left behind"), None, 100)
+    assert read_state(served.workspace, "support").candidate is not None
+    done = served.rollout().deploy(served.bundle("two"), None, 100)
+    assert done.release.number == 3
+    assert read_state(served.workspace, "support").candidate is None
+
+
+class StuckFleet:
+    """A fleet that loads and answers, but whose traffic never follows."""
+
+    def __init__(self, fleet: Any, serial: int) -> None:
+        self.fleet, self.serial = fleet, serial
+        self.start, self.facts, self.ask = fleet.start, fleet.facts, fleet.ask
+
+    def life(self, endpoint: str) -> EndpointLife:
+        found = self.fleet.life(endpoint)
+        return EndpointLife(min(found.serial, self.serial), found.releases)
+
+
+def test_a_switch_that_is_not_seen_is_taken_back_and_not_reported_as_done(served: House) -> None:
+    serial = read_state(served.workspace, "support").serial
+    stuck = Rollout(served.workspace, "support", StuckFleet(served.rollout().fleet, serial), timeout_s=0.5)
+    with pytest.raises(BackendError, match="did not follow"):
+        stuck.deploy(served.bundle("two"), None, 100)
+    state = read_state(served.workspace, "support")
+    assert state.stable is not None and state.stable.number == 1
+    assert state.changes[-1].what == "refused"
+
+
+class FalseFleet:
+    """A fleet that says yes to everything, and goes on serving what it served."""
+
+    def __init__(self, release: str) -> None:
+        self.release = release
+
+    def start(self) -> str:
+        return "http://nowhere"
+
+    def facts(self) -> ServerFacts:
+        return ServerFacts("fake", "1.0")
+
+    def life(self, endpoint: str) -> EndpointLife:
+        class Everything(dict[str, str | None]):
+            def get(self, name: str, default: Any = None) -> None:
+                return None
+
+        return EndpointLife(10**9, Everything())
+
+    def ask(
+        self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
+    ) -> Said:
+        return Said(200, release or self.release, "stable", "yes", 1.0)
+
+
+def test_a_rollback_is_believed_only_when_the_release_before_answers(served: House) -> None:
+    bad = served.rollout().deploy(served.bundle("two"), None, 100).release
+    with pytest.raises(BackendError, match=f"should be what users get, but release {bad.id} answered"):
+        Rollout(served.workspace, "support", FalseFleet(bad.id), timeout_s=1).rollback()
+    state = read_state(served.workspace, "support")
+    assert state.stable is not None and state.stable.id == bad.id
+
+
+def test_a_cancelled_caller_stops_and_leaves_users_where_they_are(served: House) -> None:
+    class Stop(OpswrightError):
+        pass
+
+    def check() -> None:
+        raise Stop("a person stopped it")
+
+    with pytest.raises(Stop):
+        served.rollout(check=check).deploy(served.bundle("two"), None, 100)
+    assert read_state(served.workspace, "support").candidate is None
+    assert who(served) == {"v1"}
+
+
+def test_a_bundle_that_is_not_there_is_refused_before_anything_changes(served: House) -> None:
+    before = read_state(served.workspace, "support")
+    with pytest.raises(AskError, match="no bundle:"):
+        served.rollout().deploy(BundleRef.of("1" * 64), None, 100)
+    assert read_state(served.workspace, "support") == before
+
+
+def test_a_state_that_was_damaged_is_not_overwritten(served: House) -> None:
+    path = desired_path(served.workspace, "support")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(IntegrityError, match=r"desired\.json is not the state of an endpoint"):
+        served.rollout().deploy(served.bundle("two"), None, 100)
+
+
+@pytest.mark.parametrize("name", ["", "Support", "../x", "a/b", "-a", "a" * 41, "a b"])
+def test_an_endpoints_name_is_a_safe_folder(workspace: Workspace, name: str) -> None:
+    with pytest.raises(AskError, match="cannot name an endpoint"):
+        read_state(workspace, name)
+
+
+def test_the_state_on_disk_is_plain_json_that_tells_what_was_live_when(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 25, key="k")
+    found: Mapping[str, Any] = json.loads(Path(desired_path(served.workspace, "support")).read_text())
+    assert found["canary_percent"] == 25
+    assert [(c["what"], c["canary_percent"]) for c in found["changes"]] == [("deployed", 0), ("canary", 25)]
+    assert found["changes"][1]["stable"] == found["stable"]["id"]
+
+
+def test_status_says_what_is_deployed_though_nothing_runs(served: House) -> None:
+    found = status(served.workspace)
+    assert found["gateway"] is None
+    (row,) = found["endpoints"]
+    assert (row["endpoint"], row["answers"]) == ("support", False)
+    assert row["stable"].startswith("v1-")

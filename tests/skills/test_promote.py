@@ -1,0 +1,42 @@
+"""Promote: what is said before anything happens. The rest is in tests/serving and tests/e2e."""
+
+from __future__ import annotations
+
+import pytest
+
+from opswright.core.artifacts import BundleRef
+from opswright.core.errors import AskError
+from opswright.core.machine import Machine
+from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.workspace import Workspace
+from opswright.serving.releases import EndpointState, new_release, write_state
+from opswright.skills.promote import PromoteRequest, promote
+
+
+@pytest.fixture
+def here(workspace: Workspace) -> Workspace:
+    chosen = ServingSettings(gateway_port=0, server="in-process")
+    return Workspace(load_settings(home=workspace.root, serving=chosen))
+
+
+def says(here: Workspace) -> str:
+    assert promote.preflight is not None
+    found = promote.preflight(PromoteRequest(endpoint="support"), Machine.here(here.root), here)
+    return " ".join(finding.says for finding in found)
+
+
+def test_whether_there_is_a_canary_is_said(here: Workspace) -> None:
+    assert "has no canary now" in says(here)
+    state = EndpointState(endpoint="support")
+    stable = new_release(state, BundleRef.of("0" * 64), None, "onnx-int8")
+    canary = stable.model_copy(update={"id": "v2-abc", "number": 2})
+    write_state(here, state.model_copy(update={"stable": stable, "canary": canary, "canary_percent": 10}))
+    assert "canary v2-abc has 10 % of sessions" in says(here)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"max_error_share": 2}, {"max_slower": 0.5}, {"min_requests": -1}, {"endpoint": "No"}]
+)
+def test_a_wrong_request_is_told_which_argument_is_wrong(arguments: dict[str, object]) -> None:
+    with pytest.raises(AskError, match=next(iter(arguments))):
+        promote.parse(arguments)
