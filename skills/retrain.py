@@ -291,7 +291,7 @@ class _Proposal:
 
     def _says_of_data(self) -> str:
         if self.ask.replay_ratio > 0:
-            return f"New data and {self.ask.replay_ratio:g} times as many earlier rows, against forgetting."
+            return f"New data, and {self.ask.replay_ratio:g} earlier rows for each new one."
         return "New data alone: expect the model to forget what it knew; replay_ratio mixes earlier rows in."
 
 

@@ -170,6 +170,7 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
         about: dict[str, Any] = {
             "endpoint": ask.endpoint,
             "reference": ask.reference,
+            "reference_rows": len(reference.texts),
             "n": len(rows),
             "first": rows[0].time,
             "last": rows[-1].time,

@@ -200,6 +200,7 @@ def test_the_report_holds_the_figures_the_texts_and_the_plots(
     assert result.alarm and "drift alarm by" in result.says
     artifact = ctx.artifacts.open(result.report)
     assert artifact.facts["alarm"] is True and artifact.facts["n"] == 200
+    assert artifact.facts["reference_rows"] == len(texts["train"])  # the validation rows are left out
     assert set(artifact.facts["tests"]["embedding"]) == {"statistic", "p", "p_corrected", "alarm"}
     assert {"report.json", "examples.json", "tests.png", "embedding.png", "length.png", "labels.png"} == set(
         artifact.files
