@@ -37,6 +37,11 @@ OLD = (
 NEW = ("small_talk", "meta")
 WINDOW = 300
 NEW_SHARE = 0.25
+BASELINES = {
+    "majority": "majority class",
+    "tfidf_logreg": "TF-IDF + logistic regression",
+    "tfidf_svc": "TF-IDF + linear SVM",
+}
 _OUTCOMES = {"done", "failed", "reused", "rolled_back", "denied"}
 
 
@@ -127,10 +132,10 @@ class Demo:
         self.story = Story()
         self.url = ""
         self._seq = session.workspace.ledger.head()[0]
+        self._started = time.monotonic()
 
     def play(self) -> Story:
         """Everything; what fails is in the story's `faults`, with the figures found until then."""
-        started = time.monotonic()
         acts: list[tuple[str, Callable[[], None]]] = [
             ("1/5 ship v1", self.ship),
             ("2/5 watch the traffic", self.watch),
@@ -146,7 +151,7 @@ class Demo:
                 self.say(f"{title}: {time.monotonic() - began:.1f} s")
         except OpswrightError as error:
             self.story.faults.append(str(error))
-        self.story.seconds = time.monotonic() - started
+        self.story.seconds = time.monotonic() - self._started
         return self.story
 
     def say(self, line: str) -> None:
@@ -196,7 +201,7 @@ class Demo:
         """With replay the gate says go: canary, probes, promotion, while a client keeps asking."""
         before = self.served()
         with self.asking():
-            outcome = self.run_plan("v2", self.proposal(replay_ratio=1.0))
+            outcome = self.run_plan("v2", self.proposal(replay_ratio=2.0))
         self.need(outcome, "GO", "v2")
         if self.served() == before:
             raise BackendError("v2 passed its gate, but the endpoint still serves v1")
@@ -217,6 +222,7 @@ class Demo:
         self.story.audit = {"records": audit.records, "ok": audit.ok}
         if not audit.ok:
             self.story.faults.append(f"audit: {audit.faults[0].says}")
+        self.story.seconds = time.monotonic() - self._started
         path = write_report(self.session.workspace, self.story)
         self.story.report = str(path)
 
@@ -239,19 +245,19 @@ class Demo:
             self.measure(name, outcome.results["eval"]["report"])
         return outcome
 
-    def agent_call(self, command: str) -> dict[str, Any]:
-        """One slash command's result."""
+    def agent_call(self, command: str, name: str | None = None) -> dict[str, Any]:
+        """One slash command's result; `name` is what the story calls the step."""
         from ..agents.planner import Ask
 
         agent = self.session.agent(events=self.events)
         ask = Ask("slash", command)
         plan = agent.propose(ask)
         outcome = agent.start(ask, agent.consent(plan.id, how="demo"))
-        name = plan.steps[0].id
-        self.collect(name)
+        step = plan.steps[0].id
+        self.collect(name or step)
         if outcome.exit_code != 0:
             raise BackendError(f"{command}: {outcome.message}")
-        return outcome.results[name]
+        return outcome.results[step]
 
     def collect(self, name: str) -> None:
         """Take the outcome of each step that the ledger recorded since the last look."""
@@ -269,7 +275,8 @@ class Demo:
             "mixed": facts["value"],
         }
         for baseline, figures in facts["baselines"].items():
-            self.story.baselines[f"{baseline} ({name}'s data)"] = {
+            words = BASELINES.get(baseline, baseline)
+            self.story.baselines[f"{words} ({name}'s data)"] = {
                 "old": figures["slices"]["old_domains"]["value"],
                 "new": figures["slices"]["new_domains"]["value"],
                 "mixed": figures["value"],
@@ -286,7 +293,8 @@ class Demo:
     def drift(self, name: str) -> dict[str, Any]:
         """The drift of the last window of traffic against v1's training data."""
         data = self.v1.results["data"]["dataset"]
-        result = self.agent_call(f"/drift endpoint={ENDPOINT} reference={data} window={WINDOW}")
+        command = f"/drift endpoint={ENDPOINT} reference={data} window={WINDOW}"
+        result = self.agent_call(command, f"drift.{name}")
         self.say(f"{name} traffic: {'ALARM' if result['alarm'] else 'no alarm'}, p {result['p_value']:.4g}")
         return result
 
@@ -342,7 +350,7 @@ class Demo:
 def step_row(name: str, record: Record) -> dict[str, Any]:
     """One step as the JSON document shows it."""
     return {
-        "id": f"{name}.{record.step}" if record.step != name else name,
+        "id": name if record.step == name.partition(".")[0] else f"{name}.{record.step}",
         "skill": record.skill,
         "status": record.phase,
         "seconds": record.detail.get("seconds", 0.0),
