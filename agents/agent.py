@@ -242,7 +242,7 @@ class Agent:
         folder = self.workspace.run_folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(folder / "lock", timeout=0):
+            with FileLock(folder / "lock", timeout=0.5):  # who only looks whether it is held has it for less
                 yield
         except Timeout as error:
             raise HeldError(

@@ -18,7 +18,8 @@ from ..workspace import Workspace
 from .sync import Mirror, is_held
 
 _POLL_S = 0.5
-_GRACE_S = 10.0  # a run that nobody carries out is followed for this long yet
+_GRACE_S = 3.0  # a run that nobody carries out is followed for this long yet
+_LINGER_S = 10.0  # and after the last one for this long: importing MLflow anew costs seconds of a core
 _GIVE_UP_S = 900.0  # MLflow out of reach after the last run ended: the next run's mirror catches up
 _LONGEST_PAUSE_S = 60.0
 _LOG_BYTES = 1 << 20
@@ -88,7 +89,7 @@ class _Follower:
 
     def run(self, alone: ExitStack) -> None:
         """Until every note is settled; `alone` is let go of under the lock that notes are written with."""
-        pause, failing_since = _POLL_S, None
+        pause, failing_since, idle_since = _POLL_S, None, None
         while True:
             try:
                 self._catch_up()
@@ -102,22 +103,34 @@ class _Follower:
                 _say(f"stopped: {error}")
                 return
             hopeless = failing_since is not None and time.monotonic() - failing_since > _GIVE_UP_S
-            if self._settled(run_is_shown=failing_since is None or hopeless):
-                if not hopeless:
-                    self.mirror.sync()  # what stopped without a record is shown so
-                with self.workspace.lock("mirror-notes"):
-                    if self._settled(run_is_shown=True):
-                        for note in _notes(self.workspace).iterdir():
-                            note.unlink()
-                        alone.close()
-                        return
+            if not self._settled(run_is_shown=failing_since is None or hopeless):
+                idle_since = None
+            elif idle_since is None:
+                idle_since = time.monotonic()
+                self._seen = None  # once more: what stopped without a record is shown so
+            elif time.monotonic() - idle_since > _LINGER_S and self._let_go(alone, hopeless):
+                return
             time.sleep(pause)
 
+    def _let_go(self, alone: ExitStack, hopeless: bool) -> bool:
+        """End, unless a note was left since: no run is left to a process that is about to go."""
+        with self.workspace.lock("mirror-notes"):
+            is_shown = hopeless or self._ledger_files() == self._seen
+            if not self._settled(run_is_shown=is_shown):
+                return False
+            for note in _notes(self.workspace).iterdir():
+                note.unlink()
+            alone.close()
+            return True
+
     def _catch_up(self) -> None:
-        now = tuple((path.name, path.stat().st_size) for path in self.workspace.ledger.segments())
+        now = self._ledger_files()
         if now != self._seen:
             self.mirror.sync(wait_s=600)
             self._seen = now
+
+    def _ledger_files(self) -> tuple[tuple[str, int], ...]:
+        return tuple((path.name, path.stat().st_size) for path in self.workspace.ledger.segments())
 
     def _settled(self, run_is_shown: bool) -> bool:
         """Whether no followed run goes on: ended and shown, or in nobody's hands for a while."""

@@ -77,8 +77,12 @@ def test_in_the_background_runs_are_followed_to_their_end_by_one_process(view: W
             scene.ship(OTHER, scene.plan("Another one", 0.9))
         assert len(followers(view)) == 1
         scene.stop(RUN, first)
+    until(lambda: status(view, RUN) == "FAILED" and status(view, OTHER) == "FINISHED")
+    with held(view, "next"):
+        assert not start_background(view, "next")  # one that follows soon is not given a process of its own
+        scene.ship("next", scene.plan("A third one", 0.8))
     until(lambda: followers(view) == [])
-    assert status(view, RUN) == "FAILED" and status(view, OTHER) == "FINISHED"
+    assert status(view, "next") == "FINISHED"
     assert not any((view.root / "mirror" / "follow").iterdir())
 
 
