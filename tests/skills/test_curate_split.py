@@ -60,6 +60,10 @@ def test_rare_labels_share_what_their_few_rows_are_worth() -> None:
     assert Counter(choose_sides(range(200), labels, [None] * 200, 0.02, seed=1))["validation"] == 4
 
 
+def test_a_label_with_one_row_keeps_it_for_training() -> None:
+    assert choose_sides([0, 1], ["a", "b"], [None, None], 0.5, seed=1) == ["train", "train"]
+
+
 def test_a_replayed_row_stays_on_its_side_and_takes_its_group_along() -> None:
     sides = choose_sides(
         [0, 0, 1, 1, 2], ["a"] * 5, ["validation", None, "train", "validation", None], 0.5, 1

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
+from opswright.core.contract import Silence
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
@@ -52,6 +53,16 @@ class Router(BaseHTTPRequestHandler):
         """Keep the tests' output clean."""
 
 
+class Units(Silence):
+    """Remembers the units of the progress it was told of."""
+
+    def __init__(self) -> None:
+        self.units: set[str] = set()
+
+    def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+        self.units.add(unit)
+
+
 @pytest.fixture
 def router() -> Iterator[Any]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Router)
@@ -66,9 +77,11 @@ def router() -> Iterator[Any]:
 
 @pytest.fixture
 def run(router: Any, context: Any) -> Any:
-    def one(**fields: Any) -> EvaluateResult:
+    def one(events: Any = None, **fields: Any) -> EvaluateResult:
+        ctx = context()
+        ctx.events = events or ctx.events
         url = f"http://127.0.0.1:{router.server_address[1]}"
-        return evaluate(EvaluateRequest.model_validate({"model": url, "limit": 60, **fields}), context())
+        return evaluate(EvaluateRequest.model_validate({"model": url, "limit": 60, **fields}), ctx)
 
     return one
 
@@ -131,10 +144,14 @@ def test_baselines_stand_beside_the_model_and_leaked_items_are_counted(
 def test_baselines_of_the_same_rows_are_not_fitted_again(
     run: Any, train: DatasetRef, workspace: Workspace
 ) -> None:
-    first, second = run(train=str(train)), run(train=str(train), slices={"money": ("banking",)})
-    documents = [workspace.artifacts.open(one.report).read_json("report.json") for one in (first, second)]
-    assert documents[0]["fit_s"] == documents[1]["fit_s"] and first.baselines == second.baselines
-    assert documents[1]["baselines"]["majority"]["slices"]["money"]["n"] > 0  # in slices asked for only now
+    first, heard = run(train=str(train)), Units()
+    second = run(train=str(train), slices={"money": ("banking",)}, events=heard)
+    assert heard.units == {"items"} and first.baselines == second.baselines
+    document = workspace.artifacts.open(second.report).read_json("report.json")
+    assert document["baselines"]["majority"]["slices"]["money"]["n"] > 0  # in slices asked for only now
+    again = Units()
+    run(train=str(train), limit=61, events=again)
+    assert again.units == {"items", "baselines"}  # other items: asked anew
 
 
 def test_items_the_endpoint_fails_on_are_errors_in_the_report(run: Any, router: Any) -> None:

@@ -49,5 +49,7 @@ def test_the_last_verdict_on_a_report_stands_beside_it(workspace: Workspace, con
     record(workspace, "run-1", report, "INCONCLUSIVE")
     record(workspace, "run-2", report, "GO")
     record(workspace, "run-3", report, None)  # was cut off before it decided
+    failed = {"actor": "tester", "role": "releaser", "run": "run-3", "step": "eval.gate", "skill": "gate"}
+    workspace.ledger.append(Phase.FAILED, **failed, detail={"error": "HeldError"})  # type: ignore[arg-type]
     assert last_verdicts(workspace) == {report: "GO"}
     assert leaderboard(LeaderboardRequest(), context()).rows[0].verdict == "GO"
