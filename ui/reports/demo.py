@@ -144,12 +144,16 @@ def _drift_facts(workspace: Workspace, drift: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drift_plots(workspace: Workspace, story: Story) -> list[tuple[str, str]]:
+    """Each plot of each drift report, inline."""
+    import base64
+
     found = []
     for name, drift in story.drift.items():
         folder = workspace.artifacts.open(parse_ref(drift["report"])).path
-        for path in sorted(folder.glob("*.svg")):
-            text = path.read_text()
-            found.append((f"{name}: {path.stem.replace('_', ' ')}", text[text.index("<svg") :]))
+        for path in sorted(folder.glob("*.png")):
+            title = f"{name} window: {path.stem.replace('_', ' ')}"
+            data = base64.b64encode(path.read_bytes()).decode()
+            found.append((title, f'<img alt="{title}" src="data:image/png;base64,{data}">'))
     return found
 
 
