@@ -17,8 +17,8 @@ ROOT = Path(opswright.__file__).parent
 FLOORS = {"core": 0, "evals": 1, "serving": 1, "skills": 2, "agents": 3, "ui": 4}
 HEAVY = (
     "torch", "transformers", "nemo_automodel", "mlflow", "gradio", "langgraph", "ray", "pymilvus", "ragas",
-    "polars", "sklearn", "scipy", "matplotlib", "fastapi", "tritonclient", "nemoguardrails", "numpy", "pandas",
-    "rich.progress", "pydantic_settings", "datasketch", "onnxruntime_genai", "httpx",
+    "polars", "sklearn", "scipy", "matplotlib", "fastapi", "tritonclient", "nemoguardrails", "numpy",
+    "pandas", "pydantic_settings", "datasketch", "onnxruntime_genai", "httpx",
 )  # fmt: skip
 
 
