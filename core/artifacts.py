@@ -210,7 +210,8 @@ class ArtifactStore:
         }
         ref = ref_type.of(sha256_json(manifest))
         final = self.folder(ref)
-        if final.exists() and self._is_whole(ref):
+        is_damaged = final.exists() and not self._is_whole(ref)
+        if final.exists() and not is_damaged:
             return ref
         with self.staging() as stage:
             target = stage / "artifact"
@@ -223,8 +224,9 @@ class ArtifactStore:
                     )
             write_atomically(target / "artifact.json", canonical_json(manifest))
             final.parent.mkdir(parents=True, exist_ok=True)
-            if final.exists():
-                final.rename(stage / "damaged")
+            if is_damaged and not self._is_whole(ref):
+                with suppress(FileNotFoundError):  # another process puts it right too
+                    final.rename(stage / "damaged")
             try:
                 target.rename(final)
             except OSError:

@@ -182,10 +182,11 @@ def test_a_pickle_inside_a_zip_is_refused(store: ArtifactStore, tmp_path: Path) 
         store.save(CheckpointRef, tmp_path / "m", {})
 
 
-def test_safetensors_whose_header_length_looks_like_a_pickle_are_taken(
+def test_weights_whose_first_bytes_are_nearly_those_of_a_pickle_are_taken(
     store: ArtifactStore, tmp_path: Path
 ) -> None:
-    files = {"model.safetensors": (0x950480).to_bytes(8, "little") + b"{}"}
+    header = (0x950480).to_bytes(8, "little")
+    files = {"model.safetensors": header + b"{}", "model.onnx.data": b"\x80\x04\x00\x00"}
     assert store.open(store.save(CheckpointRef, folder_of(tmp_path / "m", files), {}))
 
 

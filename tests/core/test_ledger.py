@@ -214,6 +214,7 @@ def test_a_segment_cut_in_the_middle_of_the_ledger_is_damage(tmp_path: Path, pri
     segment.write_bytes(segment.read_bytes()[:-10])
     last = segment.read_bytes().count(b"\n") + 1
     assert [fault.seq for fault in ledger.verify()] == [last]
+    assert f"record {last} is cut (000001.jsonl line {last})" == ledger.verify()[0].says
     with pytest.raises(IntegrityError, match="the line is cut"):
         list(ledger.records())
 

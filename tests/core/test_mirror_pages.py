@@ -116,6 +116,8 @@ def test_a_gate_shows_what_it_saw(workspace: Workspace, scene: Any) -> None:
         (["proposed"], False, Status.SCHEDULED, "waiting for approval"),
         (["proposed", "approved", "intent"], True, Status.RUNNING, "running"),
         (["proposed", "approved", "intent"], False, Status.KILLED, "stopped"),
+        (["proposed", "approved", "intent", "done"], True, Status.RUNNING, "running"),
+        (["proposed", "approved", "intent", "done"], False, Status.KILLED, "stopped"),
         (["proposed", "denied"], False, Status.KILLED, "denied"),
         (["proposed", "approved", "intent", "failed"], False, Status.FAILED, "failed"),
         (["proposed", "refused"], False, Status.FAILED, "refused"),
@@ -130,6 +132,8 @@ def test_the_status_of_a_run_is_what_the_ledger_and_its_lock_say(
         scene.approve(RUN, plan)
     if "intent" in written:
         scene.begin(RUN, plan, first)
+    if "done" in written:
+        scene.finish(RUN, plan, first)
     if "failed" in written:
         scene.fail(RUN, plan, first)
         scene.stop(RUN, plan)
@@ -142,8 +146,9 @@ def test_the_status_of_a_run_is_what_the_ledger_and_its_lock_say(
     assert (shown.status, shown.tags["state"]) == (run_status, state)
     assert (shown.end_ms is None) == (run_status in (Status.RUNNING, Status.SCHEDULED))
     if "intent" in written:
-        expected = {True: Status.RUNNING, False: Status.KILLED}[held]
-        assert step(workspace, "data", held).status is (Status.FAILED if "failed" in written else expected)
+        open_ = Status.RUNNING if held else Status.KILLED
+        expected = {"failed": Status.FAILED, "done": Status.FINISHED}.get(written[-1], open_)
+        assert step(workspace, "data", held).status is expected
 
 
 def test_a_run_that_goes_on_after_a_failure_is_open_again(workspace: Workspace, scene: Any) -> None:
