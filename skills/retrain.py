@@ -241,15 +241,15 @@ class _Proposal:
                 "Goes on from the checkpoint that is served.",
             ),
             (
-                "engine",
-                _step("build-engine", model="${model.checkpoint}", target=ask.target, parity_suite=ask.suite),
-                "Must answer as its checkpoint does.",
+                "eval",
+                _step("evaluate", model="${model.checkpoint}", suite=ask.suite, slices=self.slices)
+                | {"gate": "release"},
+                "NO_GO ends the plan here.",
             ),
             (
-                "eval",
-                _step("evaluate", model="${engine.bundle}", suite=ask.suite, slices=self.slices)
-                | {"gate": "release"},
-                "The engine that would be served is what is judged; NO_GO ends the plan here.",
+                "engine",
+                _step("build-engine", model="${model.checkpoint}", target=ask.target, parity_suite=ask.suite),
+                "Must answer as the checkpoint that was judged.",
             ),
             ("rails", _step("guardrails"), "The endpoint has no rails yet."),
             (

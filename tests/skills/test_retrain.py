@@ -64,12 +64,12 @@ def test_the_plan_goes_from_data_to_promotion_and_compiles_to_the_id_it_names(
     result, plan = proposed(context(), new_data)
     skills = [step["skill"] for step in plan["steps"].values()]
     assert skills == [
-        "golden", "curate", "finetune", "build-engine", "evaluate", "guardrails", "deploy", "promote",
+        "golden", "curate", "finetune", "evaluate", "build-engine", "guardrails", "deploy", "promote",
     ]  # fmt: skip
     compiled = compile_plan(read_plan_file(Path(result.plan_file)), load_registry())
     assert compiled.id == result.plan_id
     assert [step.id for step in compiled.steps] == [
-        "golden", "data", "model", "engine", "eval", "eval.gate", "rails", "live", "promote",
+        "golden", "data", "model", "eval", "eval.gate", "engine", "rails", "live", "promote",
     ]  # fmt: skip
     assert plan["steps"]["live"]["with"]["canary_percent"] == 10
 
