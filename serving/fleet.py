@@ -36,6 +36,7 @@ class EndpointLife:
 
     serial: int = -1
     releases: Mapping[str, str | None] = field(default_factory=dict)  # id to its fault, "" while it loads
+    server_fault: str | None = None  # why no engine server runs, while none does
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,15 @@ class Gateway:
 
     def life(self, endpoint: str) -> EndpointLife:
         """What is really served."""
-        found = self.state()["endpoints"].get(endpoint)
+        state = self.state()
+        fault = state["server"]["fault"]
+        found = state["endpoints"].get(endpoint)
         if found is None:
-            return EndpointLife()
+            return EndpointLife(server_fault=fault)
         releases = {
             name: None if row["answers"] else (row["error"] or "") for name, row in found["releases"].items()
         }
-        return EndpointLife(found["serial"], releases)
+        return EndpointLife(found["serial"], releases, fault)
 
     def state(self) -> dict[str, Any]:
         """Everything the gateway says of itself."""

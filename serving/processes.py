@@ -61,6 +61,8 @@ def is_running(record: dict[str, Any] | None) -> bool:
 
 def write_record(path: Path, pid: int, **facts: Any) -> dict[str, Any]:
     """Leave a process's id, start time and facts (ports, a token: the owner alone may read it)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
     record = {"pid": pid, "started": started_at(pid) or time.time(), **facts}
     write_atomically(path, canonical_json(record))
     path.chmod(0o600)

@@ -16,19 +16,19 @@ from ..core.errors import AskError, BackendError, OpswrightError
 from ..core.gate import Check, Decision, Verdict
 from ..core.workspace import Workspace
 from . import comparison
-from .fleet import Fleet, Gateway, ServerFacts, gateway_record, stop_all, url_of
+from .fleet import Fleet, ServerFacts, stop_all
 from .gateway import traffic_log
 from .releases import (
     Change,
     EndpointState,
     Release,
     changing,
-    endpoint_names,
     new_release,
     read_state,
     stable_release,
     write_state,
 )
+from .standing import start_all, status
 
 __all__ = [
     "EndpointState",
@@ -45,6 +45,8 @@ __all__ = [
 
 _POLL_S = 0.03
 _ASKS = 5  # sessions that must all meet the release that a change made stable
+_FAULT_S = 15.0  # so long may an engine server fail to start
+_MOST_ROWS = 200_000  # of the newest traffic a canary is judged by
 _KEEP = 5  # former releases an endpoint may go back to
 PROBES = ("hello", "what is my balance?", "i need help with my account")
 
@@ -249,7 +251,7 @@ class Rollout:
         out = next(
             (c.at for c in reversed(state.changes) if c.release == canary.id and c.what == "canary"), None
         )
-        rows = traffic_log.read(self.workspace, self.endpoint, after=out)
+        rows = traffic_log.read(self.workspace, self.endpoint, last=_MOST_ROWS, after=out)
 
         def ask(text: str, release: str) -> Any:
             self._check()
@@ -261,9 +263,10 @@ class Rollout:
     def _wait_loaded(self, release: Release) -> None:
         """Until the release answers inferences; BackendError with the reason when it cannot be loaded."""
         said = False
-        deadline = time.monotonic() + self._timeout_s
+        began = time.monotonic()
         while True:
-            fault = self.fleet.life(self.endpoint).releases.get(release.id, "")
+            life = self.fleet.life(self.endpoint)
+            fault = life.releases.get(release.id, "")
             if fault is None:
                 return
             if fault:
@@ -271,7 +274,10 @@ class Rollout:
             if not said:
                 self._say(f"loading release {release.id}")
                 said = True
-            self._pause(deadline, f"release {release.id} did not load within {self._timeout_s:.0f} s")
+            patience_s = min(self._timeout_s, _FAULT_S) if life.server_fault else self._timeout_s
+            why = f": {life.server_fault}" if life.server_fault else ""
+            says = f"release {release.id} did not load within {patience_s:.0f} s{why}"
+            self._pause(began + patience_s, says)
 
     def _wait_applied(self, state: EndpointState) -> None:
         """Until traffic follows the state."""
@@ -346,48 +352,3 @@ def _as_stable(state: EndpointState, release: Release) -> EndpointState:
 def _as_canary(state: EndpointState, release: Release, percent: int) -> EndpointState:
     """The release gets a share of the sessions."""
     return state.model_copy(update={"canary": release, "canary_percent": percent, "candidate": None})
-
-
-def start_all(workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """Serve everything that is deployed, as after a reboot; the status once each stable release answers."""
-    fleet = Gateway(workspace, say)
-    fleet.start()
-    timeout_s = workspace.settings.serving.start_timeout_s
-    for name in endpoint_names(workspace):
-        state = read_state(workspace, name)
-        if state.stable is not None:
-            Rollout(workspace, name, fleet, say=say, timeout_s=timeout_s)._wait_loaded(state.stable)
-    return status(workspace)
-
-
-def status(workspace: Workspace) -> dict[str, Any]:
-    """What runs and what is served, as plain JSON; asking never starts anything."""
-    from .gateway.traffic_log import read
-
-    record = gateway_record(workspace)
-    live: dict[str, Any] = {}
-    if record is not None:
-        try:
-            live = Gateway(workspace).state()
-        except BackendError as error:
-            live = {"fault": str(error)}
-    rows = []
-    for name in endpoint_names(workspace):
-        state = read_state(workspace, name)
-        stable, canary, percent = state.routes()
-        found = live.get("endpoints", {}).get(name, {}).get("releases", {})
-        last = read(workspace, name, last=1)
-        rows.append(
-            {
-                "endpoint": name,
-                "stable": stable,
-                "canary": canary,
-                "canary_percent": percent,
-                "previous": [release.id for release in state.previous],
-                "answers": stable is not None and found.get(stable, {}).get("answers", False),
-                "last_request": last[0].time if last else None,
-                "last_change": state.changes[-1].model_dump(mode="json") if state.changes else None,
-            }
-        )
-    gateway = None if record is None else {"pid": record["pid"], "url": url_of(record)}
-    return {"gateway": gateway, "server": live.get("server"), "fault": live.get("fault"), "endpoints": rows}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +53,7 @@ class TrafficLog:
 
     def append(self, row: TrafficRow) -> bool:
         """Write one row; False when it was lost."""
-        line = json.dumps(asdict(row), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(vars(row), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
             file = self._open(len(line))
             written = os.write(file, line)
@@ -106,7 +106,7 @@ def read(
     """The requests of an endpoint in the order they were answered.
 
     `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601.
-    A line that was cut by a crash is left out. AskError when `after` is no time.
+    A line that was cut by a crash, or is being written, is left out. AskError when `after` is no time.
     """
     start = _time(after)
     rows: list[TrafficRow] = []
@@ -144,20 +144,15 @@ def _segments(folder: Path) -> list[Path]:
 
 
 def _newest_first(folder: Path) -> Iterator[bytes]:
-    """Complete lines of all segments, from the end, reading no more than is asked for."""
+    """The lines of all segments, from the end, reading no more than is asked for."""
     for path in reversed(_segments(folder)):
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             rest = b""
-            first = True
             while end > 0:
                 size = min(_BLOCK_BYTES, end)
                 end -= size
                 file.seek(end)
                 rest, *lines = (file.read(size) + rest).split(b"\n")
-                if first and lines:
-                    del lines[-1]  # after the last newline: nothing, or a line that is being written
-                    first = False
                 yield from reversed(lines)
-            if rest and not first:
-                yield rest
+            yield rest

@@ -42,10 +42,14 @@ class FakeServer:
         self.loads: list[int] = []
         self.starts = 0
         self.is_up = False
+        self.cannot_start = False
+        self.unload_s = 0.0
         self.gate: asyncio.Event | None = None  # answers wait for it when it is set
 
     async def start(self) -> None:
         self.starts += 1
+        if self.cannot_start:
+            raise BackendError("no server binary here")
         self.models.clear()
         self.version, self.is_up = "1.0", True
 
@@ -67,6 +71,7 @@ class FakeServer:
             del self.ails[model.version]
 
     async def unload(self, name: str) -> None:
+        await asyncio.sleep(self.unload_s)
         self.models.pop(name, None)
 
     async def versions(self) -> dict[str, int]:

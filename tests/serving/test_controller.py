@@ -79,7 +79,8 @@ def test_a_release_leaves_only_when_its_last_request_is_answered(served: House) 
     served.wait(lambda: list(served.server.models) == ["support-v2"], "the first release left")
 
 
-def test_a_release_that_is_wanted_again_while_it_leaves_is_served_again(served: House) -> None:
+def test_a_release_that_is_wanted_again_while_it_leaves_comes_back_when_it_has_left(served: House) -> None:
+    served.server.unload_s = 0.3
     state = read_state(served.workspace, "support")
     assert state.stable is not None
     second = state.stable.model_copy(update={"id": "v2-next", "number": 2})
@@ -88,6 +89,8 @@ def test_a_release_that_is_wanted_again_while_it_leaves_is_served_again(served: 
     back = write_state(served.workspace, moved.model_copy(update={"stable": state.stable}))
     served.wait(lambda: served.rollout().fleet.life("support").serial == back.serial, "traffic moved back")
     assert served.chat("hello").headers["x-opswright-release"] == state.stable.id
+    assert served.server.loads == [1, 2, 1]
+    assert "release_reloads_total{" not in served.get("/metrics").text  # it was never found dead
 
 
 def test_a_damaged_state_changes_nothing_of_what_is_served(served: House) -> None:

@@ -179,6 +179,16 @@ def test_a_call_that_was_carried_out_and_then_overtaken_is_not_reported_as_a_suc
         served.rollout().rollback(key="run-1/rollback")
 
 
+def test_a_server_that_does_not_start_is_named_as_the_reason(house: House) -> None:
+    house.server.cannot_start = True
+    house.server.is_up = False
+    house.wait(lambda: house.controller.server_fault is not None, "the controller met the fault")
+    impatient = Rollout(house.workspace, "support", house.rollout().fleet, timeout_s=0.3)
+    with pytest.raises(BackendError, match=r"did not load.*no server binary here"):
+        impatient.deploy(house.bundle("one"), None, 100)
+    assert read_state(house.workspace, "support").stable is None
+
+
 class Killed(BaseException):
     """The process ends here, with nothing cleaned up."""
 

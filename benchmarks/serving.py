@@ -1,0 +1,183 @@
+"""What the gateway costs: requests a second and latency, on Triton directly and through it, in one run.
+
+Starts a server and a gateway of its own in a temporary workspace, serves a tiny engine, and asks it in turns:
+Triton's generate endpoint, the gateway, the gateway with the shipped rails. The client shares the machine's
+cores with what it measures. Takes about two minutes on 2 cores, engine and installation included.
+
+Run: python benchmarks/serving.py [--engine FOLDER] [--requests 400] [--rounds 3] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from opswright.core.artifacts import BundleRef, GuardrailRef
+from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.workspace import Workspace
+from opswright.serving.choice import serving_folder
+from opswright.serving.fleet import Gateway
+from opswright.serving.rails import SHIPPED
+from opswright.serving.rollout import Rollout, stop_all
+
+CONCURRENCY = (1, 4, 8)
+MAX_TOKENS = 3  # as long as an intent's name
+TEXTS = [f"transfer money to my savings account{' please' * n}" for n in range(5)]
+TINY = Path(__file__).resolve().parents[1] / "tests" / "e2e" / "tiny_engines.py"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One way of asking at one concurrency; medians over the rounds."""
+
+    way: str
+    concurrency: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+
+
+def triton_body(text: str, number: int) -> dict[str, Any]:
+    """The question as Triton's generate extension takes it."""
+    messages = json.dumps([{"role": "user", "content": text}])
+    return {"messages": messages, "sampling_param_max_tokens": MAX_TOKENS}
+
+
+def chat_body(endpoint: str) -> Any:
+    """The question as the gateway takes it."""
+
+    def body(text: str, number: int) -> dict[str, Any]:
+        messages = [{"role": "user", "content": text}]
+        return {"model": endpoint, "user": f"u{number}", "messages": messages, "max_tokens": MAX_TOKENS}
+
+    return body
+
+
+async def ask(url: str, body: Any, requests: int, concurrency: int) -> tuple[float, list[float], int]:
+    """Seconds for all requests, each one's milliseconds, and how many failed: closed loop."""
+    import aiohttp
+
+    took: list[float] = []
+    failed = 0
+    numbers = iter(range(requests))
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        nonlocal failed
+        for number in numbers:
+            began = time.perf_counter()
+            async with session.post(url, json=body(TEXTS[number % len(TEXTS)], number)) as reply:
+                await reply.read()
+                failed += reply.status != 200
+            took.append((time.perf_counter() - began) * 1000)
+
+    async with aiohttp.ClientSession() as session:
+        began = time.perf_counter()
+        await asyncio.gather(*(client(session) for _ in range(concurrency)))
+        return time.perf_counter() - began, took, failed
+
+
+def measure(ways: dict[str, tuple[str, Any]], requests: int, rounds: int) -> list[Figures]:
+    """Every way at every concurrency, in turns, so that a busy moment of the machine hits all alike."""
+    found: dict[tuple[str, int], list[tuple[float, float, float, int]]] = {}
+    for _ in range(rounds):
+        for concurrency in CONCURRENCY:
+            for way, (url, body) in ways.items():
+                seconds, took, failed = asyncio.run(ask(url, body, requests, concurrency))
+                took.sort()
+                row = (requests / seconds, took[len(took) // 2], took[int(len(took) * 0.99)], failed)
+                found.setdefault((way, concurrency), []).append(row)
+    return [summary(way, concurrency, rows) for (way, concurrency), rows in found.items()]
+
+
+def summary(way: str, concurrency: int, rows: list[tuple[float, float, float, int]]) -> Figures:
+    """Medians over the rounds; failed requests over all of them."""
+    per_second, p50_ms, p99_ms = (statistics.median(row[i] for row in rows) for i in range(3))
+    return Figures(way, concurrency, per_second, p50_ms, p99_ms, sum(row[3] for row in rows))
+
+
+def serve(workspace: Workspace, engine: Path) -> dict[str, tuple[str, Any]]:
+    """Two endpoints on one engine, bare and with rails, and the three ways to ask."""
+    with workspace.artifacts.staging() as stage:
+        shutil.copytree(engine, stage / "engine")
+        bundle = workspace.artifacts.save(BundleRef, stage, {"target": "onnx-int8"})
+    with workspace.artifacts.staging() as stage:
+        shutil.copytree(SHIPPED / "config", stage / "config")
+        rails = workspace.artifacts.save(GuardrailRef, stage, {})
+    fleet = Gateway(workspace, lambda line: print(f"  {line}", file=sys.stderr))
+    url = Rollout(workspace, "bare", fleet).deploy(bundle, None, 100).url
+    Rollout(workspace, "guarded", fleet).deploy(bundle, rails, 100)
+    ports = json.loads((serving_folder(workspace) / "triton" / "server.json").read_text())
+    triton = f"http://127.0.0.1:{ports['http']}/v2/models/bare-v1/generate"
+    chat = f"{url}/v1/chat/completions"
+    return {
+        "triton": (triton, triton_body),
+        "gateway": (chat, chat_body("bare")),
+        "gateway with rails": (chat, chat_body("guarded")),
+    }
+
+
+def tiny_engine(folder: Path) -> Path:
+    """A tiny random engine, made with the tests' own maker."""
+    print("  making a tiny engine", file=sys.stderr)
+    env = {**os.environ, "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(TINY), str(folder), "1"]
+    subprocess.run(command, check=True, capture_output=True, env=env)
+    return folder / "1" / "engine"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--engine", type=Path, help="Engine folder of a bundle; default: a tiny random one.")
+    parser.add_argument("--requests", type=int, default=400, help="Requests of each measurement.")
+    parser.add_argument("--rounds", type=int, default=3, help="Measurements; their median is shown.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="opswright-bench-") as name:
+        folder = Path(name)
+        home = os.environ.get("OPSWRIGHT_SERVING__TRITON_HOME")
+        settings = ServingSettings(gateway_port=0, triton_home=Path(home) if home else None)
+        workspace = Workspace(load_settings(home=folder / "workspace", serving=settings))
+        try:
+            ways = serve(workspace, options.engine or tiny_engine(folder))
+            found = measure(ways, options.requests, options.rounds)
+        finally:
+            stop_all(workspace)
+    show(found, as_json=options.json)
+
+
+def show(found: list[Figures], *, as_json: bool) -> None:
+    """The figures and the ratios to Triton."""
+    direct = {one.concurrency: one for one in found if one.way == "triton"}
+    if as_json:
+        rows = [
+            asdict(one) | {"of_triton": one.per_second / direct[one.concurrency].per_second} for one in found
+        ]
+        print(json.dumps({"load": os.getloadavg()[0], "rows": rows}, indent=1))
+        return
+    print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
+    print(
+        f"{'way':20} {'clients':>7} {'req/s':>8} {'of triton':>9} {'p50 ms':>8} {'p99 ms':>8} {'failed':>6}"
+    )
+    for one in sorted(found, key=lambda row: row.concurrency):
+        share = one.per_second / direct[one.concurrency].per_second
+        print(
+            f"{one.way:20} {one.concurrency:7} {one.per_second:8.0f} {share:9.2f} "
+            f"{one.p50_ms:8.1f} {one.p99_ms:8.1f} {one.failed:6}"
+        )
+
+
+if __name__ == "__main__":
+    main()
