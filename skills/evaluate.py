@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..evals.suites import Suite
     from ..evals.targets import Target
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
 
 _NEEDS = {
     CheckpointRef: (("torch", "transformers"), "train"),

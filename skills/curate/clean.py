@@ -57,38 +57,48 @@ class _Rows:
 
 def clean(table: pl.DataFrame, golden: Sequence[str], ask: CurateRequest) -> Cleaned:
     """Which rows of the table stay: of two that are alike, the earlier."""
+    import numpy as np
+
     rows = _Rows.of(table)
-    n = len(rows.text)
-    least = min(TIED_JACCARD, ask.golden_jaccard, ask.near_duplicate_jaccard)
-    pairs = similar_pairs([*rows.words, *(fingerprint(text) for text in golden)], least)
     why: dict[int, tuple[Reason, str]] = {}
-    _leaks(rows, golden, pairs.above(ask.golden_jaccard), why)
+    _leaks(rows, golden, why)
     conflicts = _contradictions(rows, why)
     _equal(rows, why)
-    inside = pairs.within(n)
-    _alike(rows, inside.above(ask.near_duplicate_jaccard), why)
+    left = [i for i in range(len(rows.text)) if i not in why]  # from here on no two have the same words
+    folded = {fingerprint(text): text for text in golden}
+    least = min(TIED_JACCARD, ask.golden_jaccard, ask.near_duplicate_jaccard)
+    pairs = similar_pairs([*folded, *(rows.words[i] for i in left)], least, always=len(folded))
+    place = np.array([-1] * len(folded) + left, np.int64)
+    across, beyond = pairs.across(len(folded)), pairs.beyond(len(folded))
+    _near_leaks(across.above(ask.golden_jaccard), list(folded.values()), place.tolist(), why)
+    among = Pairs(place[beyond.first], place[beyond.second], beyond.jaccard)
+    _alike(rows, among.above(ask.near_duplicate_jaccard), why)
     dropped = [
         Dropped(rows.source[i], rows.row[i], rows.text[i], rows.label[i], *why[i]) for i in sorted(why)
     ]
-    return Cleaned([i for i in range(n) if i not in why], inside, dropped, conflicts)
+    return Cleaned([i for i in left if i not in why], among, dropped, conflicts)
 
 
-def _leaks(rows: _Rows, golden: Sequence[str], pairs: Pairs, why: dict[int, tuple[Reason, str]]) -> None:
-    """Rows of the golden set: the same text, the same words, or nearly."""
-    n = len(rows.text)
+def _leaks(rows: _Rows, golden: Sequence[str], why: dict[int, tuple[Reason, str]]) -> None:
+    """Rows of the golden set: the same text, or the same words."""
     verbatim = set(golden)
     folded = {fingerprint(text): text for text in golden}
-    for i in range(n):
-        if rows.text[i] in verbatim:
+    for i, (text, words) in enumerate(zip(rows.text, rows.words, strict=True)):
+        if text in verbatim:
             why[i] = (Reason.GOLDEN_VERBATIM, "")
-        elif rows.words[i] in folded:
-            why[i] = (Reason.GOLDEN_NORMALISED, f"golden: {folded[rows.words[i]]}")
+        elif words in folded:
+            why[i] = (Reason.GOLDEN_NORMALISED, f"golden: {folded[words]}")
+
+
+def _near_leaks(
+    pairs: Pairs, golden: list[str], place: list[int], why: dict[int, tuple[Reason, str]]
+) -> None:
+    """Rows nearly the same as a golden one; the nearest is named."""
     nearest: dict[int, tuple[float, int]] = {}
-    for i, j, jaccard in pairs.across(n).each():
-        if i not in why:
-            nearest[i] = max(nearest.get(i, (0.0, 0)), (jaccard, j - n))
-    for i, (jaccard, j) in nearest.items():
-        why[i] = (Reason.GOLDEN_NEAR_DUPLICATE, f"Jaccard {jaccard:.2f} to golden: {golden[j]}")
+    for which, text, jaccard in pairs.each():
+        nearest[place[text]] = max(nearest.get(place[text], (0.0, 0)), (jaccard, which))
+    for i, (jaccard, which) in nearest.items():
+        why[i] = (Reason.GOLDEN_NEAR_DUPLICATE, f"Jaccard {jaccard:.2f} to golden: {golden[which]}")
 
 
 def _contradictions(rows: _Rows, why: dict[int, tuple[Reason, str]]) -> dict[str, list[str]]:

@@ -26,15 +26,12 @@ def find_groups(kept: Sequence[int], pairs: Pairs, tied: Sequence[str | None]) -
     from scipy.sparse.csgraph import connected_components
 
     n = len(kept)
-    place = {index: at for at, index in enumerate(kept)}
-    links = [
-        (place[i], place[j])
-        for i, j in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
-        if i in place and j in place
-    ]
+    place = np.full(max([-1, *kept, *pairs.second.tolist()]) + 1, -1, np.int64)
+    place[list(kept)] = np.arange(n)
+    both = np.stack([place[pairs.first], place[pairs.second]], axis=1)
     first_with: dict[str, int] = {}
-    links += [(first_with.setdefault(value, at), at) for at, value in enumerate(tied) if value is not None]
-    edges = np.array(links, np.int64).reshape(-1, 2)
+    shared = [(first_with.setdefault(value, at), at) for at, value in enumerate(tied) if value is not None]
+    edges = np.concatenate([both[(both >= 0).all(axis=1)], np.array(shared, np.int64).reshape(-1, 2)])
     graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
     _, numbers = connected_components(graph, directed=False)
     groups: NDArray[np.int64] = numbers.astype(np.int64)

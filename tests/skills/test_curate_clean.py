@@ -131,8 +131,24 @@ def test_similar_pairs_are_those_that_comparing_all_with_all_finds(least: float)
 
 
 def test_texts_shorter_than_a_shingle_are_compared_whole() -> None:
-    assert [(i, j) for i, j, _ in similar_pairs(["yes", "no", "yes"], 0.9).each()] == [(0, 2)]
+    assert similar_pairs(["yes", "yess", "no"], 0.5).each() == []
+    assert [(i, j) for i, j, _ in similar_pairs(["abcdefgh", "no", "abcdefgh"], 0.9).each()] == [(0, 2)]
     assert similar_pairs(["a", "b"], 0.5).each() == similar_pairs(["a"], 0.5).each() == []
+
+
+def test_a_crowd_of_alike_texts_is_not_compared_all_with_all_but_with_every_golden_one() -> None:
+    crowd = [f"please tell me when order number {i:04d} from the shop will arrive" for i in range(1000)]
+    golden = (crowd[7] + " then", "please tell me when order number 2002 from the shop will arrive")
+    pairs = similar_pairs([*golden, *crowd], 0.6, always=2)
+    assert len(pairs.first) < 1000 * 400 < 1000 * 999 / 2
+    assert set(pairs.first.tolist()) >= {0, 1} and (pairs.first == 1).sum() == 1000
+    cleaned = run([*((text, "order") for text in crowd), ("play jazz", "music")], golden, golden_jaccard=0.7)
+    assert [one for one in cleaned.dropped if one.row <= 1000] and cleaned.kept == [1000]
+
+
+def test_thousands_of_equal_rows_cost_nothing() -> None:
+    cleaned = run([("hello", "greeting")] * 5000 + [("bye", "goodbye")])
+    assert cleaned.kept == [0, 5000] and why(cleaned)[5000] == "exact_duplicate"
 
 
 @pytest.mark.parametrize("least", [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
