@@ -53,31 +53,9 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         await controller.stop()
 
     app = FastAPI(title="opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
-    answerer = Answerer(controller)
     app.add_middleware(Doorkeeper, access=access)
 
-    @app.post("/v1/chat/completions")
-    async def chat_completions(request: Request) -> Response:
-        caller = _caller(request, access)
-        try:
-            chat = form.parse(await _body(request))
-            if controller.in_flight >= MAX_IN_FLIGHT:
-                raise UnavailableError(f"{MAX_IN_FLIGHT} requests are being answered; ask again in a moment.")
-            exchange = answerer.open(chat, caller)
-            if chat.stream:
-                return await _streamed(answerer, exchange)
-            await answerer.whole(exchange)
-        except OpswrightError as error:
-            return _failure(error, caller.id)
-        except HTTPException as error:
-            return _json(
-                form.error_body(str(error.detail), "invalid_request_error", "request_too_large"),
-                error.status_code,
-            )
-        except Exception:
-            log.exception("request %s met an error of the gateway's own", caller.id)
-            return _failure(OpswrightError("the gateway failed; its log says how."), caller.id)
-        return _json(_document(exchange), 200, _headers(exchange))
+    _add_chat(app, controller, access)
 
     @app.get("/v1/models")
     async def models() -> Response:
@@ -115,6 +93,33 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         )
 
     return app
+
+
+def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
+    answerer = Answerer(controller)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        caller = _caller(request, access)
+        try:
+            chat = form.parse(await _body(request))
+            if controller.in_flight >= MAX_IN_FLIGHT:
+                raise UnavailableError(f"{MAX_IN_FLIGHT} requests are being answered; ask again in a moment.")
+            exchange = answerer.open(chat, caller)
+            if chat.stream:
+                return await _streamed(answerer, exchange)
+            await answerer.whole(exchange)
+        except OpswrightError as error:
+            return _failure(error, caller.id)
+        except HTTPException as error:
+            return _json(
+                form.error_body(str(error.detail), "invalid_request_error", "request_too_large"),
+                error.status_code,
+            )
+        except Exception:
+            log.exception("request %s met an error of the gateway's own", caller.id)
+            return _failure(OpswrightError("the gateway failed; its log says how."), caller.id)
+        return _json(_document(exchange), 200, _headers(exchange))
 
 
 class Doorkeeper:

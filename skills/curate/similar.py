@@ -84,8 +84,9 @@ def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64
     flat: list[int] = []
     starts = [0]
     for text in texts:
-        parts = {text[i : i + SHINGLE_CHARS] for i in range(max(1, len(text) - SHINGLE_CHARS + 1))}
-        flat.extend([numbers.setdefault(part, len(numbers)) for part in sorted(parts)])
+        last = max(1, len(text) - SHINGLE_CHARS + 1)
+        parts = dict.fromkeys([text[i : i + SHINGLE_CHARS] for i in range(last)])  # in order: a set is not
+        flat.extend([numbers.setdefault(part, len(numbers)) for part in parts])
         starts.append(len(flat))
     return np.array(flat, np.int64), np.array(starts, np.int64)
 

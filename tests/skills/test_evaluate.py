@@ -179,7 +179,9 @@ def test_a_request_that_names_what_is_not_there_is_refused(
         run(**fields)
 
 
-@pytest.mark.parametrize("model", ["dataset:" + "a" * 64, "checkpoint:abc", "ftp://host", "support", "http://me:secret@host"])
+@pytest.mark.parametrize(
+    "model", ["dataset:" + "a" * 64, "checkpoint:abc", "ftp://host", "support", "http://me:secret@host"]
+)
 def test_only_a_checkpoint_a_bundle_or_an_address_can_be_evaluated(model: str) -> None:
     with pytest.raises(AskError, match="argument 'model"):
         evaluate.parse({"model": model})
