@@ -193,7 +193,8 @@ class RunRules:
         if record.phase == Phase.REUSED:
             self.calls += 1
             self._check_may_run(run, record, plan)
-            self._check_arguments(run, record, plan)
+            if record.request is not None:  # else its key alone says which call it is
+                self._check_arguments(run, record, plan)
             self._check_reuse(record)
             run.requests[step] = record.detail.get("request", {})
         elif not intent:

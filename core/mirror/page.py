@@ -21,6 +21,8 @@ WORKSPACE = "opswright.workspace"
 SEQ, HASH, HEAD = "ledger.seq", "ledger.hash", "ledger.head"
 PASSING = frozenset({HEAD, "error", "verdict", "attempts"})  # tags that a later page may lack
 _PARAM_CHARACTERS = 6000
+_TITLE_CHARACTERS = 80
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 _NO_NAME = re.compile(r"[^\w\-./: ]")
 
 
@@ -82,7 +84,7 @@ def run_page(story: Story, workspace: str, is_held: bool) -> Page:
         headline.append(Figure("seconds", float(end.detail["seconds"]), milliseconds(end)))
     return Page(
         key=tags[KEY],
-        name=f"{story.verdict or _state(story, status)} · {story.goal[:80]} · {story.run}",
+        name=f"{story.verdict or _state(story, status)} · {_title(story.goal)} · {story.run}",
         status=status,
         start_ms=milliseconds(story.first),
         end_ms=None if status in (Status.RUNNING, Status.SCHEDULED) else milliseconds(story.last),
@@ -193,6 +195,12 @@ def _name(name: str) -> str:
     name = _NO_NAME.sub("_", name)[:250] or "_"
     climbs = posixpath.normpath(name) != name or name.startswith(("/", "."))
     return name.replace("/", "_").replace("..", "_") if climbs else name
+
+
+def _title(goal: str) -> str:
+    """A goal as a name: one line, digests cut to the digits that people read."""
+    short = _DIGEST.sub(lambda match: match[0][:12], " ".join(goal.split()))
+    return short if len(short) <= _TITLE_CHARACTERS else short[: _TITLE_CHARACTERS - 1] + "…"
 
 
 def _name_ending(step: StepStory, status: Status) -> str:

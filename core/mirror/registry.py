@@ -1,7 +1,7 @@
 """The model registry: what was made as versions of a model, what an endpoint serves as its aliases.
 
-Bundles are versions of `<endpoint>`, checkpoints of `<endpoint>-checkpoints`; a plan that serves no endpoint
-names its models after its goal. `stable` and `canary` follow the records of deploy, promote and rollback.
+Bundles are versions of `<endpoint>`, checkpoints of `<endpoint>-checkpoints`; what was made by a plan for no
+endpoint goes to `experiments`. `stable` and `canary` follow the records of deploy, promote and rollback.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .story import StepStory, Story
 from .tracking import Tracking
 
 STABLE, CANARY = "stable", "canary"
+NO_ENDPOINT = "experiments"
 _ABOUT = {
     "bundle": "Engines for endpoint **{name}**, one version a bundle. `stable` is what it serves, `canary` "
     "what a part of its traffic gets. Written from the ledger of Opswright.",
@@ -100,14 +101,14 @@ class ModelRegistry:
         return self._versions[model, ref]
 
     def endpoint_of(self, story: Story) -> str:
-        """The endpoint that the run's plan serves, else its goal."""
+        """The endpoint that the run's plan serves."""
         try:
             plan = json.loads((self.workspace.plans / f"{story.plan}.json").read_bytes())["plan"]
             names = [s["arguments"].get("endpoint") for s in plan["steps"] if s["effect"] == Effect.SERVES]
             names += [gate.get("endpoint") for gate in plan["gates"].values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             names = []
-        return next((name for name in names if isinstance(name, str) and name), story.goal)
+        return next((name for name in names if isinstance(name, str) and name), NO_ENDPOINT)
 
     def _source(self, ref: ArtifactRef, run_id: str | None) -> str:
         """Where the files are: their folder, or on a server (which refuses that) the step's artifacts."""

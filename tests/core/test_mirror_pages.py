@@ -45,6 +45,18 @@ def test_a_run_is_named_by_its_verdict_goal_and_id(workspace: Workspace, scene: 
     assert {f.name: f.value for f in shown.figures}["eval.exact_match"] == 0.88
 
 
+def test_a_slash_command_makes_a_readable_name(workspace: Workspace, scene: Any) -> None:
+    goal = (
+        f"/drift endpoint=support  reference=dataset:{'a1' * 32} window=300 alpha=0.01 seed=1111 {'x' * 40}"
+    )
+    scene.propose(RUN, scene.plan(goal))
+    name = page(workspace).name
+    assert name.startswith(
+        "waiting for approval · /drift endpoint=support reference=dataset:a1a1a1a1a1a1 window=300"
+    )
+    assert name.endswith(f"alpha=0.01 se… · {RUN}")
+
+
 def test_the_note_of_a_run_tells_every_step_and_its_records(workspace: Workspace, scene: Any) -> None:
     scene.ship(RUN)
     note = page(workspace).note
