@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.artifacts import parse_ref
 from ..core.errors import BackendError, OpswrightError
 from ..core.ledger import Record
+from ..evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
 
 if TYPE_CHECKING:
     import httpx
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 ENDPOINT = "support"
-OLD = (
-    "banking",
-    "credit_cards",
-    "kitchen_and_dining",
-    "home",
-    "auto_and_commute",
-    "travel",
-    "utility",
-    "work",
-)
-NEW = ("small_talk", "meta")
 WINDOW = 300
 NEW_SHARE = 0.25
 BASELINES = {
@@ -305,7 +295,7 @@ class Demo:
             "alarm": self.story.drift["alarm"]["report"],
             "new_data": str(example_folder() / "raw" / "clinc150"),
             "split": "train",
-            "domains": ",".join(NEW),
+            "domains": ",".join(NEW_DOMAINS),
             "replay": results["data"]["dataset"],
             "replay_ratio": replay_ratio,
             "base": results["model"]["checkpoint"],
@@ -362,8 +352,8 @@ def live_texts() -> dict[str, list[str]]:
     """Utterances of the validation split, which neither training nor the golden suite ever sees."""
     folder = example_folder() / "raw" / "clinc150"
     domains = json.loads((folder / "domains.json").read_text())
-    old = {intent for domain in OLD for intent in domains[domain]}
-    new = {intent for domain in NEW for intent in domains[domain]}
+    old = {intent for domain in OLD_DOMAINS for intent in domains[domain]}
+    new = {intent for domain in NEW_DOMAINS for intent in domains[domain]}
     rows = json.loads((folder / "data_full.json").read_text())["val"]
     return {
         "old": shuffled([text for text, intent in rows if intent in old]),

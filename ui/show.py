@@ -132,6 +132,9 @@ def show_outcome(outcome: RunOutcome) -> None:
         if "verdict" in result:
             show_verdict(Verdict.model_validate(result["verdict"]))
             continue
+        if isinstance(result.get("text"), str):  # what a skill laid out itself
+            print(result["text"])
+            continue
         words = ", ".join(f"{name} {short(value)}" for name, value in result.items() if is_brief(value))
         out.print(Text(f"{step}: {words}"))
     style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6) else "red"
