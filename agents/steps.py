@@ -53,6 +53,7 @@ class StepRunner:
         skill = self.registry.get(step.skill)
         key = receipt_key(skill, arguments, {path: plan.inputs[path] for path in step.inputs})
         started = time.monotonic()
+        self.events.begun(step.id, step.skill)
         try:
             policy.check_step(plan, step, self.workspace.settings.role, approved_plan)
         except OpswrightError as error:
@@ -62,6 +63,7 @@ class StepRunner:
             ask = skill.parse(arguments)
             reusable = skill.may_reuse(ask)
             if reusable and (reused := self._reuse(plan, step, arguments, key)):
+                self.events.ended(step.id, Phase.REUSED, time.monotonic() - started)
                 return reused
             self._check_budget(plan, step, arguments, spent_s)
             self.record.intent(plan, step, arguments, key)
@@ -69,6 +71,7 @@ class StepRunner:
             result = _call(skill, ask, ctx)
         except BaseException as error:
             seconds = round(time.monotonic() - started, 3)
+            self.events.ended(step.id, Phase.FAILED, seconds)
             self.record.outcome(Phase.FAILED, plan, step, detail={**error_detail(error), "seconds": seconds})
             raise
         return self._finish(plan, step, key, reusable, result, ctx, time.monotonic() - started)
@@ -84,8 +87,9 @@ class StepRunner:
         seconds: float,
     ) -> dict[str, Any]:
         plain = result.model_dump(mode="json")
+        phase = effect_phase(step.effect, plain)
         record = self.record.outcome(
-            effect_phase(step.effect, plain),
+            phase,
             plan,
             step,
             result=plain,
@@ -94,6 +98,7 @@ class StepRunner:
         )
         if reusable:
             _write_receipt(self.workspace, key, record)
+        self.events.ended(step.id, phase, seconds)
         return plain
 
     def _reuse(

@@ -95,6 +95,12 @@ class Events(Protocol):
     def log(self, step: str, line: str) -> None:
         """One line for a person."""
 
+    def begun(self, step: str, skill: str) -> None:
+        """The step starts."""
+
+    def ended(self, step: str, how: str, seconds: float) -> None:
+        """The step is over: done, reused, failed, rolled_back."""
+
 
 class Silence:
     """Events that nobody listens to."""
@@ -106,6 +112,12 @@ class Silence:
         """Nothing."""
 
     def log(self, step: str, line: str) -> None:
+        """Nothing."""
+
+    def begun(self, step: str, skill: str) -> None:
+        """Nothing."""
+
+    def ended(self, step: str, how: str, seconds: float) -> None:
         """Nothing."""
 
 

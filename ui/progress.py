@@ -42,6 +42,14 @@ class PlainEvents:
         """The line, with its step."""
         print(f"{step}: {line}", file=sys.stderr)
 
+    def begun(self, step: str, skill: str) -> None:
+        """A line, so that a log shows what is going on."""
+        print(f"{step}: {skill} starts", file=sys.stderr)
+
+    def ended(self, step: str, how: str, seconds: float) -> None:
+        """A line with the time it took."""
+        print(f"{step}: {how} in {seconds:.1f} s", file=sys.stderr)
+
 
 class TerminalEvents:
     """News as bars that move, with the newest figures and the elapsed time beside each."""
@@ -94,6 +102,21 @@ class TerminalEvents:
         """The line, above the bars."""
         if self._progress is not None:
             self._progress.console.print(f"[dim]{step}:[/] {_escape(line)}", highlight=False)
+
+    def begun(self, step: str, skill: str) -> None:
+        """A new bar that only shows time until the step says how far it is."""
+        self._tasks.pop(step, None)  # the same step of another run gets its own bar
+        self._figures.pop(step, None)
+        if self._progress is not None:
+            self._progress.update(self._task(step), count=skill)
+
+    def ended(self, step: str, how: str, seconds: float) -> None:
+        """Fill the bar and stop its clock."""
+        if self._progress is not None:
+            self._progress.update(self._task(step), total=1, completed=1)
+            if how != "done":
+                self._progress.update(self._task(step), count=how)
+            self._progress.stop_task(self._task(step))
 
     def _task(self, step: str) -> TaskID:
         if self._progress is None:

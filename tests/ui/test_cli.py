@@ -59,6 +59,8 @@ def test_without_a_terminal_nothing_is_asked_and_nothing_runs(capsys: Captured) 
     plan_id = shown.err.split("--approve ")[1].split()[0]
     assert opswright("resume", run_id, "--approve", plan_id) == 0
     assert Path("board.txt").exists()
+    said = capsys.readouterr().err
+    assert "data: collect starts" in said and "data: done in" in said and "live: done in" in said
 
 
 def test_a_plan_changed_after_it_was_made_is_an_integrity_error(capsys: Captured) -> None:
