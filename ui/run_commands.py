@@ -175,12 +175,17 @@ def status(context: typer.Context, json: Json = False) -> None:
         out.print(
             table(
                 ["run", "state", "goal", "plan", "started"],
-                [[r.run, r.state, r.goal, r.plan[:12], r.started[:19]] for r in runs],
+                [[r.run, r.state, _cut(r.goal), r.plan[:12], r.started[:19]] for r in runs],
             )
         )
     from .show import show_serving
 
     show_serving(serving)
+
+
+def _cut(text: str, width: int = 64) -> str:
+    """The text, or as much of it as a table's cell should hold."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def skills(

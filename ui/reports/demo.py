@@ -30,7 +30,7 @@ def write_report(workspace: Workspace, story: Story) -> Path:
     environment.filters["share"] = lambda value: "" if value is None else f"{value:.1%}"
     page = environment.get_template("demo.html").render(
         title=_TITLE,
-        lead=f"{len(story.steps)} steps, every one in the ledger and in MLflow. Workspace: {workspace.root}",
+        lead=f"{len(story.steps)} steps, every one in the ledger and in MLflow.",
         story=story,
         cards=_cards(story),
         accuracy=accuracy_svg(story.metrics, _shown_baselines(story)),
