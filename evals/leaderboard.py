@@ -135,7 +135,7 @@ _HEAD = (
     "95% interval",
     "n",
     "slices",
-    "p50 ms",
+    "batch p50 ms",
     "size",
     "data",
     "date",

@@ -11,6 +11,7 @@ import typer
 from ..core.errors import NeedsError
 from .session import Session
 
+_STOP_S = 10.0
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -57,11 +58,15 @@ def stop(context: typer.Context, json: Json = False) -> None:
 
     Example: opswright stop
     """
+    from ..serving import processes
     from ..serving.rollout import stop_all
     from .show import print_json
 
     session: Session = context.obj
     stopped = stop_all(session.workspace)
+    followers = processes.with_argument("opswright.core.mirror", f"--home\0{session.workspace.root}")
+    processes.end(followers, _STOP_S)  # what they had not mirrored yet, the next one will
+    stopped += [f"mirror (pid {pid})" for pid in sorted(followers)]
     if json:
         print_json({"stopped": stopped})
     else:
