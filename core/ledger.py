@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import IntegrityError
-from .files import canonical_json, sha256_json, sync_folder
+from .files import canonical_json, sha256_json, sync_folder, write_atomically
 
 GENESIS = "0" * 64
 _SEGMENTS = "[0-9][0-9][0-9][0-9][0-9][0-9].jsonl"
@@ -114,6 +114,7 @@ class Ledger:
         self.segment_bytes = segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self._head: tuple[Path, int, int, str] | None = None  # segment, its size, last seq, last hash
+        self._environment_is_kept = False
 
     def append(
         self,
@@ -133,6 +134,7 @@ class Ledger:
     ) -> Record:
         """Add a record and return it once it is on the disk; IntegrityError when the last line is damaged."""
         with self._locked():
+            self._keep_environment()
             segment, size, seq, prev = self._find_head()
             body: dict[str, Any] = {
                 "seq": seq + 1,
@@ -193,6 +195,25 @@ class Ledger:
         with self._locked():
             _, _, seq, digest = self._find_head()
             return seq, digest
+
+    def environment(self, digest: str) -> dict[str, str] | None:
+        """The versions that an environment digest stands for; None when they are not there as kept."""
+        try:
+            data = (self.folder / "environments" / f"{digest}.json").read_bytes()
+        except OSError:
+            return None
+        facts: dict[str, str] | None = (
+            json.loads(data) if hashlib.sha256(data).hexdigest() == digest else None
+        )
+        return facts
+
+    def _keep_environment(self) -> None:
+        """Keep the versions beside the ledger, once for each digest."""
+        if not self._environment_is_kept:
+            path = self.folder / "environments" / f"{environment_digest()}.json"
+            if not path.exists():
+                write_atomically(path, canonical_json(environment_facts()))
+            self._environment_is_kept = True
 
     def segments(self) -> list[Path]:
         """The ledger's files, oldest first."""

@@ -49,6 +49,7 @@ class _Audit:
         self.rules = RunRules(self.plans, self.findings)
         self.checked: list[Checked] = []
         self.named: dict[str, int] = {}  # artifact -> the first record that names it
+        self.environments: dict[str, int] = {}  # digest -> the first record that names it
         self.receipts: dict[int, list[tuple[str, dict[str, Any]]]] = {}
         self.hashes: dict[int, str] = {}  # number -> hash, where something outside names that number
 
@@ -68,6 +69,7 @@ class _Audit:
             Checked("receipts", "receipts that match the record they stand for", count),
         ]
         self._check_receipts(seq, whole)
+        self._check_environments()
         self._check_artifacts(artifacts)
         self._check_anchors(seq)
         if view is not None:
@@ -96,6 +98,7 @@ class _Audit:
 
     def _take(self, record: Record, wanted: set[int]) -> None:
         self.rules.take(record)
+        self.environments.setdefault(record.environment, record.seq)
         for ref in record.artifacts.values():
             self.named.setdefault(ref, record.seq)
         if record.seq in wanted:
@@ -123,6 +126,14 @@ class _Audit:
             if number not in self.hashes and whole:
                 for name, _ in receipts:
                     self.findings.fault(0, f"receipt {name} is for record {number}; the ledger ends at {seq}")
+
+    def _check_environments(self) -> None:
+        for digest, seq in self.environments.items():
+            if self.workspace.ledger.environment(digest) is None:
+                says = f"the versions behind environment {str(digest)[:12]} are not kept, or not as they were"
+                self.findings.note(seq, says)
+        what = "environments that records name: their versions are kept"
+        self.checked.append(Checked("environments", what, len(self.environments)))
 
     def _check_artifacts(self, wanted: bool) -> None:
         what = "artifacts that records name: there, and every byte as recorded"

@@ -55,8 +55,6 @@ class MlflowCheck:
     @classmethod
     def open(cls, workspace: Workspace) -> MlflowCheck | None:
         """The check for a workspace, None when nothing was mirrored; BackendError when MLflow is silent."""
-        from filelock import Timeout
-
         tracking = Tracking(workspace)
         if not tracking.exists or not (workspace.root / "workspace-id").is_file():
             return None
@@ -66,10 +64,9 @@ class MlflowCheck:
                 if experiment is None or experiment.lifecycle_stage != "active":
                     return None
                 return cls(tracking.workspace_id, tracking.cursor(), list(_read(tracking)))
-        except Timeout as error:
-            raise BackendError(
-                "MLflow is being written right now; verify again when that is done."
-            ) from error
+        except OSError as error:  # a timeout too
+            says = "MLflow is being written right now, or the workspace cannot be locked"
+            raise BackendError(f"{says}: {error}. Verify again later.") from error
 
     def take(self, record: Record) -> None:
         """The ledger's next record: compare the pages that say they show it."""

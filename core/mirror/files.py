@@ -12,6 +12,7 @@ from pathlib import Path
 from ..artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ..errors import OpswrightError
 from ..files import canonical_json, sha256_file
+from ..ledger import Ledger
 from .page import Figure
 from .story import StepStory, Story, milliseconds
 
@@ -28,11 +29,13 @@ _CURVES = ("training.jsonl", "validation.jsonl")
 _NO_FIGURE = {"step", "epoch"}
 
 
-def write_run_files(story: Story, folder: Path) -> None:
-    """The run's own lines of the ledger, and what was proposed."""
+def write_run_files(story: Story, ledger: Ledger, folder: Path) -> None:
+    """The run's own lines of the ledger, what was proposed, and on which versions it ran."""
     lines = b"".join(canonical_json(asdict(record)) + b"\n" for record in story.records)
     (folder / "ledger.jsonl").write_bytes(lines)
     _write_json(folder / "proposal.json", story.proposal)
+    digests = dict.fromkeys(record.environment for record in story.records)
+    _write_json(folder / "environment.json", {digest: ledger.environment(digest) for digest in digests})
 
 
 def write_step_files(step: StepStory, store: ArtifactStore, folder: Path) -> None:

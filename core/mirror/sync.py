@@ -146,7 +146,7 @@ class Mirror:
             self._put_datasets(step, step_id)
             registry.put_made(story, step, step_id)
         with TemporaryDirectory(prefix="opswright-mirror-") as folder:
-            write_run_files(story, Path(folder))
+            write_run_files(story, self.workspace.ledger, Path(folder))
             self.tracking.put_files(run_id, Path(folder))
         if page.status not in (Status.RUNNING, Status.SCHEDULED):
             registry.put_verdict(story)
@@ -190,6 +190,8 @@ def is_held(workspace: Workspace, run: str) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # a workspace that is only read
+        return False
 
 
 def sync(workspace: Workspace, *, everything: bool = False, wait_s: float = 120) -> MirrorReport:

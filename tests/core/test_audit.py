@@ -41,6 +41,7 @@ def test_a_record_in_order_passes_and_says_what_was_looked_at(workspace: Workspa
         "gates": 2,
         "receipts": 0,
         "artifacts": 4 + 3,
+        "environments": 1,
         "anchors": 0,
         "mlflow": 0,
     }

@@ -113,6 +113,14 @@ def test_receipts_must_be_what_the_ledger_says(workspace: Workspace, scene: Any)
     assert "does not read" in found[1]
 
 
+def test_versions_that_were_lost_are_noted(workspace: Workspace, scene: Any) -> None:
+    scene.ship(RUN)
+    shutil.rmtree(workspace.ledger.folder / "environments")
+    report = verify(workspace)
+    assert report.ok and [note.seq for note in report.notes] == [1]
+    assert "versions behind environment" in report.notes[0].says
+
+
 def test_an_anchored_head_shows_a_cut_tail(workspace: Workspace, scene: Any) -> None:
     scene.ship(RUN)
     kept = audit.anchor(workspace)

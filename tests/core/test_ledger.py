@@ -13,7 +13,7 @@ import pytest
 
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import canonical_json, sha256_json
-from opswright.core.ledger import GENESIS, Ledger, Phase, Record
+from opswright.core.ledger import GENESIS, Ledger, Phase, Record, environment_facts
 
 RECORDS = 40
 TRIALS = 60
@@ -79,6 +79,14 @@ def test_records_come_back_as_they_were_appended(tmp_path: Path) -> None:
     assert first.request == sha256_json(first.detail["request"])
     assert first.hash == sha256_json(first.unsigned())
     assert ledger.head() == (2, second.hash)
+
+
+def test_the_versions_behind_an_environment_are_kept_beside_the_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    digest = append(ledger, 1).environment
+    assert ledger.environment(digest) == environment_facts() and "python" in environment_facts()
+    (ledger.folder / "environments" / f"{digest}.json").write_text('{"python":"2.7"}')
+    assert ledger.environment(digest) is None and ledger.environment("e" * 64) is None
 
 
 def test_an_empty_ledger_is_in_order(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from opswright.core.ledger import Phase
 from opswright.core.mirror.files import curve_figures, write_run_files, write_step_files
 from opswright.core.mirror.page import HASH, HEAD, SEQ, Page, run_page, step_page
 from opswright.core.mirror.story import Status, Story
+from opswright.core.mirror.sync import is_held
 from opswright.core.workspace import Workspace
 
 RUN = "20261120-180101-a1b2c3"
@@ -225,11 +229,13 @@ def test_reports_and_manifests_are_shown_and_weights_are_not(
         (shown / name).mkdir(parents=True)
     write_step_files(story.steps["model"], workspace.artifacts, shown / "model")
     write_step_files(story.steps["eval"], workspace.artifacts, shown / "eval")
-    write_run_files(story, shown / "run")
+    write_run_files(story, workspace.ledger, shown / "run")
     found = {path.relative_to(shown).as_posix() for path in shown.rglob("*.*") if path.is_file()}
     assert found >= {"model/checkpoint/recipe.yaml", "model/checkpoint/artifact.json", "model/request.json"}
     assert found >= {"eval/report/report.json", "eval/report/items.jsonl", "eval/outcome.json"}
     assert not any("safetensors" in name for name in found)
+    (environment,) = json.loads((shown / "run" / "environment.json").read_text()).values()
+    assert environment["python"] == platform.python_version()
     lines = (shown / "run" / "ledger.jsonl").read_bytes().splitlines(keepends=True)
     assert b"".join(lines) == workspace.ledger.segments()[0].read_bytes()
 
@@ -264,3 +270,15 @@ def test_an_artifact_that_is_gone_leaves_the_rest_of_the_page(
     write_step_files(model, workspace.artifacts, tmp_path)
     assert json.loads((tmp_path / "outcome.json").read_text())["result"]["final_loss"] == 0.25
     assert list(curve_figures(model, workspace.artifacts)) == []
+
+
+def test_the_agents_process_never_imports_mlflow() -> None:
+    code = (
+        "import sys; from opswright.core.mirror import start_background; assert 'mlflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_lock_that_cannot_be_looked_at_holds_nothing(workspace: Workspace) -> None:
+    (workspace.run_folder(RUN) / "lock").mkdir(parents=True)
+    assert not is_held(workspace, RUN)
