@@ -31,8 +31,8 @@ NO_TELEMETRY = {
 }
 
 
-# OpenMP threads that spin while they wait lose a factor of ten as soon as another process wants a core: measured on
-# 2 cores, 50 ms a training step alone, 2,028 ms beside one busy neighbour, 133 to 156 ms with this.
+# OpenMP threads that spin while they wait lose a factor of ten as soon as another process wants a core:
+# measured on 2 cores, 50 ms a training step alone, 2,028 ms beside a busy neighbour, 133 to 156 with this.
 PATIENT_THREADS = {"GOMP_SPINCOUNT": "1000"}
 
 
