@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,13 +188,13 @@ class Scene:
         kind: type[ArtifactRef],
         files: Mapping[str, str],
         facts: Mapping[str, Any],
-        parents: list[ArtifactRef] | None = None,
+        parents: Sequence[ArtifactRef] = (),
     ) -> str:
         with self.workspace.artifacts.staging() as folder:
             for name, text in files.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(text)
-            return str(self.workspace.artifacts.save(kind, folder, facts, parents or ()))
+            return str(self.workspace.artifacts.save(kind, folder, facts, parents))
 
 
 @pytest.fixture

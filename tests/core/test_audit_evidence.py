@@ -101,7 +101,8 @@ def test_receipts_must_be_what_the_ledger_says(workspace: Workspace, scene: Any)
     path = receipt(workspace, 4)
     report = verify(workspace)
     assert report.ok and {c.name: c.count for c in report.checked}["receipts"] == 1
-    for changes in ({"hash": "0" * 64}, {"result": {"dataset": "x"}}, {"artifacts": {}}):
+    forged: tuple[dict[str, Any], ...] = ({"hash": "0" * 64}, {"result": {"dataset": "x"}}, {"artifacts": {}})
+    for changes in forged:
         receipt(workspace, 4, **changes)
         assert [seq for seq, _ in faults(workspace)] == [4]
     path.unlink()

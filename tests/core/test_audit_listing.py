@@ -45,7 +45,7 @@ def shipped(workspace: Workspace, scene: Any) -> Workspace:
 def test_records_are_found_by_any_filter(
     shipped: Workspace, filters: dict[str, str], numbers: list[int]
 ) -> None:
-    assert [record.seq for record in audit.list_records(shipped, **filters)] == numbers  # type: ignore[arg-type]
+    assert [record.seq for record in audit.list_records(shipped, **filters)] == numbers
 
 
 def test_records_are_found_by_time(shipped: Workspace) -> None:
@@ -69,7 +69,7 @@ def test_a_filter_that_cannot_be_is_refused_at_once(
     workspace: Workspace, filters: dict[str, str], says: str
 ) -> None:
     with pytest.raises(AskError, match=says):
-        audit.list_records(workspace, **filters)  # type: ignore[arg-type]
+        audit.list_records(workspace, **filters)
 
 
 def test_one_record_is_found_by_its_number(shipped: Workspace) -> None:

@@ -60,7 +60,7 @@ def shown(workspace: Workspace) -> dict[str, Any]:
             "params": run.data.params,
             "tags": tags,
             "parent": keys[parent] if parent else None,
-            "datasets": sorted(entry.dataset.digest for entry in run.inputs.dataset_inputs),
+            "datasets": sorted(d.dataset.digest for d in run.inputs.dataset_inputs) if run.inputs else [],
             "files": sorted(walk(client, run.info.run_id)),
             "metrics": {
                 name: sorted(
