@@ -86,6 +86,9 @@ def show_command(
 @audit_app.command("verify")
 def verify_command(
     context: typer.Context,
+    anchor: Annotated[
+        list[str] | None, typer.Option(metavar="NUMBER:HASH", help="A head kept elsewhere; may be repeated.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Leave MLflow out.")] = False,
     json: Json = False,
 ) -> None:
@@ -97,7 +100,7 @@ def verify_command(
     from .show import print_json
 
     session: Session = context.obj
-    report = verify(session.workspace, mlflow=False if offline else None)
+    report = verify(session.workspace, mlflow=False if offline else None, anchors=tuple(anchor or ()))
     if json:
         print_json(report.document())
     else:
@@ -112,6 +115,18 @@ def verify_command(
         print(f"{report.records:,} records: {state}, head {report.head_hash[:12]}")
     if not report.ok:
         raise typer.Exit(IntegrityError.exit_code)
+
+
+@audit_app.command("anchor")
+def anchor_command(context: typer.Context) -> None:
+    """Print the head of the ledger, to keep where nobody who can write the workspace can change it.
+
+    Example: git notes add -m "$(opswright audit anchor)"
+    """
+    from ..core.audit import anchor
+
+    session: Session = context.obj
+    print(anchor(session.workspace))
 
 
 @audit_app.command("export")

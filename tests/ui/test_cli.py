@@ -155,3 +155,16 @@ def test_the_chat_answers_line_by_line_until_the_end(
     shown = capsys.readouterr().out
     assert "Commands start with '/'" in shown and "least_rows=n" in shown
     assert "Did you mean 'collect'" in shown and "rows 3" in shown
+
+
+def test_a_head_kept_elsewhere_shows_that_the_ledgers_tail_was_cut(capsys: Captured) -> None:
+    assert opswright("run", "plan.yaml", "--yes", "--json") == 0
+    capsys.readouterr()
+    assert opswright("audit", "anchor") == 0
+    head = capsys.readouterr().out.strip()
+    assert opswright("audit", "verify", "--offline", "--anchor", head) == 0
+    ledger = next(Path(".opswright/ledger").glob("*.jsonl"))
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:-2]))
+    assert opswright("audit", "verify", "--offline") == 0
+    assert opswright("audit", "verify", "--offline", "--anchor", head) == 7
+    assert "FAULT" in capsys.readouterr().out
