@@ -165,13 +165,13 @@ def test_weights_that_are_no_numbers_are_refused(
 
 
 def test_curating_clinc150_keeps_the_linear_models_accuracy(context: Any, workspace: Workspace) -> None:
-    """The reference figures of the example: 91.8 % for TF-IDF with a linear SVM on the old domains."""
+    """Without curating the linear SVM gets 91.4 % on the old domains; with it, nearly that (decision 010)."""
     ctx = context()
     kept_out = golden(GoldenRequest(), ctx)
     data = curate(
         CurateRequest(source=clinc150.FOLDER, domains=clinc150.OLD_DOMAINS, golden=kept_out.dataset), ctx
     )
-    assert data.leaked["verbatim"] == 2 and sum(data.dropped.values()) < 200 and data.rows > 11_800
+    assert data.leaked["near_duplicate"] > 0 and sum(data.dropped.values()) < 200 and data.rows > 11_800
     items = [item for item in load_suite("clinc150").items if item.domain in clinc150.OLD_DOMAINS]
     rows = training_rows(ctx.artifacts.open(data.dataset))
     found = run_baselines(rows, [item.text for item in items], lambda done, of: None)
@@ -179,4 +179,4 @@ def test_curating_clinc150_keeps_the_linear_models_accuracy(context: Any, worksp
         one.name: sum(a == item.expected for a, item in zip(one.answers, items, strict=True)) / len(items)
         for one in found
     }
-    assert right["tfidf_svc"] >= 0.914 and right["tfidf_logreg"] >= 0.910 and right["majority"] < 0.01
+    assert right["tfidf_svc"] >= 0.910 and right["tfidf_logreg"] >= 0.905 and right["majority"] < 0.01
