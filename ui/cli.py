@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,7 @@ from .audit_commands import audit_app
 from .machine_commands import add_machine_commands
 from .run_commands import add_run_commands
 from .session import Session, error_document
-from .skill_commands import make_command
+from .skill_commands import listed_command, make_command
 
 _INTERRUPTED = 130
 
@@ -32,8 +34,11 @@ denied, 6 budget reached, 7 integrity, 130 interrupted.
 """
 
 
-def build_app(registry: Registry) -> typer.Typer:
-    """The application with a command for each skill of the registry."""
+def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Typer:
+    """The application with a command for each skill of the registry.
+
+    With `argv`, only the skills it names get their options; the others are only listed, which is quicker.
+    """
     app = typer.Typer(
         help=HELP,
         no_args_is_help=True,
@@ -64,7 +69,8 @@ def build_app(registry: Registry) -> typer.Typer:
     app.add_typer(audit_app, name="audit")
     add_machine_commands(app)
     for skill in registry:
-        command = make_command(skill, Session.call_skill)
+        is_named = argv is None or skill.name in argv
+        command = make_command(skill, Session.call_skill) if is_named else listed_command(skill)
         app.command(skill.name, short_help=skill.says, rich_help_panel="Skills")(command)
     return app
 
@@ -88,7 +94,8 @@ def run(argv: list[str], registry: Registry | None = None) -> int:
             from ..skills import load_registry
 
             registry = load_registry()
-        return _invoke(build_app(registry), argv)
+        completing = "_OPSWRIGHT_COMPLETE" in os.environ
+        return _invoke(build_app(registry, None if completing else argv), argv)
     except OpswrightError as error:
         return _say(error, error.exit_code, argv)
     except KeyboardInterrupt as error:

@@ -11,6 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from ..core.contract import Skill
+from ..core.errors import AskError
 
 SkillCall = Callable[[Any, Skill[Any, Any], dict[str, str], bool, bool], None]
 
@@ -37,6 +38,16 @@ def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]
     command.__doc__ = help_text(skill)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def listed_command(skill: Skill[Any, Any]) -> Callable[..., None]:
+    """A stand-in with the skill's name and sentence, for a list of commands."""
+
+    def command(context: typer.Context) -> None:
+        raise AskError(f"'{skill.name}' was only listed, not asked for")
+
+    command.__doc__ = skill.says
     return command
 
 
