@@ -141,11 +141,17 @@ def compile_recipe(ask: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Re
             "min_lr": ask.rate / 100,
         },
     }
+    return Recipe({**values, **_optional(ask, data, values["dataloader"])}, steps)
+
+
+def _optional(ask: FinetuneRequest, data: DataFacts, dataloader: dict[str, Any]) -> dict[str, Any]:
+    """The sections that only some requests have: validation rows, adapters."""
+    values: dict[str, Any] = {}
     if data.validation_rows:
         values["validation_dataset"] = _dataset(ask, "validation")
         values["validation_dataloader"] = {
-            "_target_": values["dataloader"]["_target_"],
-            "collate_fn": values["dataloader"]["collate_fn"],
+            "_target_": dataloader["_target_"],
+            "collate_fn": dataloader["collate_fn"],
             "shuffle": False,
         }
     if ask.method == "lora":
@@ -155,7 +161,7 @@ def compile_recipe(ask: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Re
             "dim": ask.lora_rank,
             "alpha": ask.lora_alpha,
         }
-    return Recipe(values, steps)
+    return values
 
 
 def _schedule(ask: FinetuneRequest, data: DataFacts, steps: int) -> dict[str, Any]:

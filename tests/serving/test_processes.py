@@ -76,9 +76,12 @@ def test_a_port_in_use_is_refused_by_the_name_of_its_owner(workspace: Workspace,
 
 
 def test_a_free_port_passes(taken: int) -> None:
-    processes.need_port(0, "anything")
     (free,) = processes.free_ports(1)
+    assert free != taken
+    processes.need_port(0, "anything")
     processes.need_port(free, "anything")
+    with pytest.raises(NeedsError, match=f"port {taken}"):
+        processes.need_port(taken, "anything")
 
 
 def test_a_gateway_that_others_can_reach_needs_a_token(workspace: Workspace) -> None:
