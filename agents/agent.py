@@ -121,7 +121,7 @@ class Agent:
             return self._ended(run_id, values)
         return RunOutcome(
             run=run_id,
-            status="running" if self.is_held(run_id) else "stopped",
+            status="running" if self.workspace.is_held(run_id) else "stopped",
             exit_code=1,
             message=f"{len(values.get('results', {}))} steps done",
             plan=load_plan(self.workspace, values["plan"]) if "plan" in values else None,
@@ -136,19 +136,6 @@ class Agent:
         return Consent(
             approved=approved, plan=plan, by=settings.actor, role=str(settings.role), how=how, why=why
         )
-
-    def is_held(self, run_id: str) -> bool:
-        """Whether some process is carrying the run out right now."""
-        from filelock import FileLock, Timeout
-
-        path = self.workspace.run_folder(run_id) / "lock"
-        if not path.exists():
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                return False
-        except Timeout:
-            return True
 
     def _carry_out(self, run_id: str, start: Any, *, resumed: bool) -> RunOutcome:
         record = RunRecord(self.workspace, run_id, resumed=resumed)

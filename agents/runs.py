@@ -55,6 +55,6 @@ def list_runs(agent: Agent) -> list[RunRow]:
 
 
 def _open_state(agent: Agent, run: str, last: Record) -> str:
-    if agent.is_held(run):
+    if agent.workspace.is_held(run):
         return "running"
     return "waiting" if last.phase == Phase.PROPOSED else "stopped"

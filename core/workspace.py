@@ -62,6 +62,21 @@ class Workspace:
         """Where a run keeps its lock and the work folders of its steps."""
         return self._folder("runs") / run_id
 
+    def is_held(self, run_id: str) -> bool:
+        """Whether some process is carrying the run out right now."""
+        from filelock import FileLock, Timeout
+
+        path = self.run_folder(run_id) / "lock"
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a workspace that is only read
+            return False
+
     @property
     def checkpoints(self) -> Path:
         """The agent's checkpoint database."""

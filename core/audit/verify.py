@@ -185,9 +185,8 @@ class _Audit:
         return check
 
     def _held_runs(self) -> list[str]:
-        from ..mirror.sync import is_held
 
-        return [run for run in self.rules.unfinished if is_held(self.workspace, run)]
+        return [run for run in self.rules.unfinished if self.workspace.is_held(run)]
 
     def _note_torn_tails(self, seq: int) -> None:
         for path in sorted(self.workspace.ledger.folder.glob("*.torn-*")):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import BackendError, OpswrightError
 from ..workspace import Workspace
-from .sync import Mirror, is_held
+from .sync import Mirror
 
 _POLL_S = 0.5
 _GRACE_S = 3.0  # a run that nobody carries out is followed for this long yet
@@ -138,7 +138,7 @@ class _Follower:
             return False
         now, settled = time.monotonic(), True
         for note in _notes(self.workspace).iterdir():
-            if is_held(self.workspace, note.name):
+            if self.workspace.is_held(note.name):
                 self._free_since.pop(note.name, None)
                 settled = False
                 continue

@@ -132,7 +132,7 @@ class Mirror:
     def _put(self, story: Story, changed: set[str | None], registry: ModelRegistry) -> int:
         """Write a run, and those of its steps that have new records or are shown with another status."""
         own_id = self.tracking.workspace_id
-        held = story.end is None and is_held(self.workspace, story.run)
+        held = story.end is None and self.workspace.is_held(story.run)
         known = self.tracking.pages_of_run(story.run)
         page = run_page(story, own_id, held)
         run_id = self.tracking.put(page, known)
@@ -176,22 +176,6 @@ class Mirror:
     def _forget_ended(self) -> None:
         for run in [run for run, story in self.stories.items() if story.end is not None]:
             del self.stories[run]
-
-
-def is_held(workspace: Workspace, run: str) -> bool:
-    """Whether some process is carrying the run out right now."""
-    from filelock import FileLock, Timeout
-
-    path = workspace.run_folder(run) / "lock"
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a workspace that is only read
-        return False
 
 
 def sync(workspace: Workspace, *, everything: bool = False, wait_s: float = 120) -> MirrorReport:

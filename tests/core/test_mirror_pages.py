@@ -16,7 +16,6 @@ from opswright.core.ledger import Phase
 from opswright.core.mirror.files import curve_figures, write_run_files, write_step_files
 from opswright.core.mirror.page import HASH, HEAD, SEQ, Page, run_page, step_page
 from opswright.core.mirror.story import Status, Story
-from opswright.core.mirror.sync import is_held
 from opswright.core.workspace import Workspace
 
 RUN = "20261120-180101-a1b2c3"
@@ -280,4 +279,4 @@ def test_the_agents_process_never_imports_mlflow() -> None:
 
 def test_a_lock_that_cannot_be_looked_at_holds_nothing(workspace: Workspace) -> None:
     (workspace.run_folder(RUN) / "lock").mkdir(parents=True)
-    assert not is_held(workspace, RUN)
+    assert not workspace.is_held(RUN)
