@@ -135,14 +135,20 @@ def agent_command(
     session.slash(text, as_json=json, yes=yes, how="agent")
 
 
-def chat(context: typer.Context) -> None:
-    """Talk to the agent in this terminal: slash commands, one a line, plans shown and approved as they come.
+def chat(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+) -> None:
+    """Open the console in a browser: chat, leaderboard, endpoints, drift, ledger. Ends with Ctrl-C.
 
-    Example: opswright chat
+    Example: opswright chat --port 7861
     """
-    from .terminal_chat import talk
+    from .console.app import serve
+    from .console.console import Console
 
-    talk(context.obj)
+    session: Session = context.obj
+    serve(Console(session.registry, session.workspace.settings), host, port)
 
 
 def status(context: typer.Context, json: Json = False) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +33,74 @@ def triton_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where Triton's own environment lies: OPSWRIGHT_SERVING__TRITON_HOME, or a folder of this session."""
     named = os.environ.get("OPSWRIGHT_SERVING__TRITON_HOME")
     return Path(named) if named else tmp_path_factory.mktemp("triton")
+
+
+def _console_server() -> Any:
+    """The module beside this file; tests are no package."""
+    if "console_server" not in sys.modules:
+        spec = spec_from_file_location("console_server", Path(__file__).with_name("console_server.py"))
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        sys.modules["console_server"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["console_server"]
+
+
+@pytest.fixture(scope="session")
+def prepared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a workspace that real runs of small steps made; copied, never changed."""
+    return Path(_console_server().prepare(tmp_path_factory.mktemp("prepared")))
+
+
+@pytest.fixture
+def small_workspace(prepared_workspace: Path, tmp_path: Path) -> Path:
+    """A copy of it: a folder in which `opswright` finds `.opswright`, plan files and their inputs."""
+    return Path(shutil.copytree(prepared_workspace, tmp_path / "small"))
+
+
+@pytest.fixture
+def start_console() -> Iterator[Callable[..., Any]]:
+    """Starts `opswright chat` in a folder: `.url`, `.stop()`, `.start()` again; stopped at the end."""
+    started: list[Any] = []
+
+    def start(folder: Path, *options: str, **variables: str) -> Any:
+        server = _console_server().ConsoleServer(folder, *options, **variables)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = _console_server().CHROMIUM_FLAGS
+        made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page in a context of its own; it must have asked nobody but this machine, and met no script error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    elsewhere: list[str] = []
+    faults: list[str] = []
+    context.on("request", lambda request: _note_elsewhere(request.url, elsewhere))
+    context.on("weberror", lambda fault: faults.append(str(fault.error)))
+    yield page
+    context.close()
+    assert elsewhere == [], "a page asked another machine"
+    assert faults == [], "a script of a page failed"
+
+
+def _note_elsewhere(url: str, elsewhere: list[str]) -> None:
+    if not url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:")):
+        elsewhere.append(url)

@@ -143,20 +143,6 @@ def test_the_reference_is_made_from_the_code_and_a_stale_page_is_found(capsys: C
     assert "collect.md" in capsys.readouterr().err
 
 
-def test_the_chat_answers_line_by_line_until_the_end(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import io
-
-    monkeypatch.setattr(
-        sys, "stdin", io.StringIO("hello\n/help collect\n/colect\n/collect source=lines.txt\n")
-    )
-    assert opswright("chat") == 0
-    shown = capsys.readouterr().out
-    assert "Commands start with '/'" in shown and "least_rows=n" in shown
-    assert "Did you mean 'collect'" in shown and "rows 3" in shown
-
-
 def test_a_head_kept_elsewhere_shows_that_the_ledgers_tail_was_cut(capsys: Captured) -> None:
     assert opswright("run", "plan.yaml", "--yes", "--json") == 0
     capsys.readouterr()

@@ -1,0 +1,52 @@
+"""What every page of the console shares: the workspace, the registry, and who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...core.errors import HeldError
+from ...core.registry import Registry
+from ...core.settings import Settings
+from ...core.workspace import Workspace
+from .people import Person
+
+if TYPE_CHECKING:
+    from ...agents.agent import Agent
+
+
+@dataclass
+class Console:
+    """One console on one workspace."""
+
+    registry: Registry
+    settings: Settings
+    people: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
+    logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, kept by Gradio
+    cookie: str = ""  # name of the cookie that holds the token
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace, for reading."""
+        return Workspace(self.settings)
+
+    def person(self, request: Any) -> Person:
+        """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""
+        if self.people is None:
+            return Person(self.settings.actor, self.settings.role)
+        cookies = getattr(request, "cookies", None) or {}
+        name = getattr(request, "username", None) or self.logins.get(cookies.get(self.cookie, ""), "")
+        if name not in self.people:
+            raise HeldError("log in to go on.")
+        return self.people[name]
+
+    def settings_of(self, person: Person) -> Settings:
+        """The settings in force when a person acts."""
+        return self.settings.model_copy(update={"actor": person.name, "role": person.role})
+
+    def agent(self, person: Person, **options: Any) -> Agent:
+        """The agent, acting for a person."""
+        from ...agents.agent import Agent
+
+        return Agent(Workspace(self.settings_of(person)), self.registry, **options)

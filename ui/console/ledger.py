@@ -1,0 +1,12 @@
+"""The page "Ledger"."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from .console import Console
+
+
+def build(console: Console) -> None:
+    """Lay the page out."""
+    gr.HTML("<p>ledger</p>", elem_id="ledger-page")

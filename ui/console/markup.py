@@ -1,0 +1,38 @@
+"""HTML from templates, in which every value is text unless a template made it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the console; values are escaped, unknown names are errors."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader(__package__, "templates")
+    made = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters["percent"] = percent
+    made.filters["when"] = when
+    return made
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of `ui/console/templates`, filled in; markup in a value is shown, never obeyed."""
+    return environment().get_template(template).render(**values)
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal; nothing for None."""
+    return "" if value is None else f"{value:.1%}"
+
+
+def when(time: str | None) -> str:
+    """An ISO 8601 time as a person reads it, UTC to the second."""
+    return "" if not time else time[:19].replace("T", " ")
