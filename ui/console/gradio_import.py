@@ -24,7 +24,7 @@ def import_gradio() -> ModuleType:
             raise OSError("no stubs are wanted")
         return getfile(thing)
 
-    inspect.getfile = no_file_for_stubs
+    inspect.getfile = no_file_for_stubs  # type: ignore[assignment]
     try:
         import gradio
     finally:
