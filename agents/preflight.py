@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.artifacts import PendingArtifact
-from ..core.contract import Cost, Finding
+from ..core.contract import Cost, Finding, Outlook
 from ..core.errors import OpswrightError
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, stand_in
@@ -62,6 +62,28 @@ def estimate_step(step: StepCall, bound: dict[str, Any], registry: Registry, wor
     if skill.estimate is None:
         return _QUICK
     return skill.estimate(skill.parse(bound), Machine.here(workspace.root), workspace)
+
+
+def outlooks(plan: Plan, registry: Registry, workspace: Workspace) -> list[tuple[str, Outlook]]:
+    """What users of endpoints get before and after each step that changes it, by step id; never raises.
+
+    What comes before a step is what an earlier step on the same endpoint leaves.
+    """
+    found: list[tuple[str, Outlook]] = []
+    for step in plan.steps:
+        skill = registry.get(step.skill)
+        if skill.outlook is None:
+            continue
+        try:
+            seen = skill.outlook(step.arguments, workspace)
+        except Exception as error:  # a plan must be shown to a person whatever a skill's author forgot
+            says = f"not known: {type(error).__name__}: {error}"
+            seen = Outlook(endpoint=str(step.arguments.get("endpoint", "")), before=says, after=says)
+        earlier = next((other for other, o in reversed(found) if o.endpoint == seen.endpoint), None)
+        if earlier is not None:
+            seen = seen.model_copy(update={"before": f"what step '{earlier}' leaves (now: {seen.before})"})
+        found.append((step.id, seen))
+    return found
 
 
 def _of_step(

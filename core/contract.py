@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +81,16 @@ class Cost(BaseModel):
     gpu_hours: float | None = None
     disk_bytes: int | None = None
     usd: float | None = None
+
+
+class Outlook(BaseModel):
+    """What users of an endpoint get before a step and after it, in words a person can consent to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str
+    before: str
+    after: str
 
 
 class Events(Protocol):
@@ -187,6 +197,7 @@ class Skill(Generic[RequestT, ResultT]):
     preflight: Callable[[RequestT, Machine, Workspace], Sequence[Finding]] | None = None
     estimate: Callable[[RequestT, Machine, Workspace], Cost] | None = None
     reusable: bool | Callable[[RequestT], bool] = True
+    outlook: Callable[[Mapping[str, Any], Workspace], Outlook] | None = None
 
     def __call__(self, ask: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
@@ -224,12 +235,15 @@ def skill(
     preflight: Callable[[Any, Machine, Workspace], Sequence[Finding]] | None = None,
     estimate: Callable[[Any, Machine, Workspace], Cost] | None = None,
     reusable: bool | Callable[[Any], bool] | None = None,
+    outlook: Callable[[Mapping[str, Any], Workspace], Outlook] | None = None,
 ) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
     """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
 
     Its name is the function's with hyphens. `reusable` says whether a receipt of the same call may stand for
-    a new one, always or for which requests; by default only for skills that make artifacts. TypeError when
-    the annotations do not fit.
+    a new one, always or for which requests; by default only for skills that make artifacts. `outlook` says
+    what a step would change for an endpoint's users; it gets the arguments as the plan holds them, where
+    `${step.field}` may stand for a value, and neither raises nor changes anything. TypeError when the
+    annotations do not fit.
     """
 
     def declare(function: Callable[[RequestT, StepContext], ResultT]) -> Skill[RequestT, ResultT]:
@@ -251,6 +265,7 @@ def skill(
             preflight=preflight,
             estimate=estimate,
             reusable=effect is Effect.WRITES if reusable is None else reusable,
+            outlook=outlook,
         )
 
     return declare

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from ..core.artifacts import BundleRef, GuardrailRef
-from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.contract import Cost, Effect, Finding, Outlook, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 
@@ -85,12 +86,20 @@ def estimate(ask: DeployRequest, machine: Machine, workspace: Workspace) -> Cost
     )
 
 
+def outlook(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
+    """What users of the endpoint get now, and what they would get."""
+    from ..serving.outlooks import of_deploy
+
+    return of_deploy(arguments, workspace)
+
+
 @skill(
     effect=Effect.SERVES,
     says="Serve a bundle behind an endpoint: all traffic at once, or a canary's share of it.",
     phrases=["deploy {bundle} to {endpoint}", "put {bundle} behind {endpoint} as a canary"],
     preflight=preflight,
     estimate=estimate,
+    outlook=outlook,
 )
 def deploy(ask: DeployRequest, ctx: StepContext) -> DeployResult:
     """Load a bundle with its rails beside what serves, have it answer, then give it traffic.

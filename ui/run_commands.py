@@ -42,7 +42,7 @@ def plan(
     Example: opswright plan plan.yaml -o plan.json
     """
     from ..agents.planner import Ask
-    from ..agents.preflight import preflight
+    from ..agents.preflight import outlooks, preflight
     from ..core.files import write_atomically
     from .show import print_json, show_plan
 
@@ -55,7 +55,8 @@ def plan(
     if json:
         print_json({"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings})
         return
-    show_plan(compiled, findings, {step: cost.model_dump() for step, cost in found.costs.items()})
+    costs = {step: cost.model_dump() for step, cost in found.costs.items()}
+    show_plan(compiled, findings, costs, outlooks(compiled, session.registry, session.workspace))
     for sentence in found.over_budget:
         print(f"over budget: {sentence}", file=sys.stderr)
     print(compiled.id)

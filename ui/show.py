@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.contract import Effect
+from ..core.contract import Effect, Outlook
 from ..core.gate import Decision, Verdict
 from ..core.plan import Plan
 
@@ -56,9 +56,12 @@ def _box() -> Any:
 
 
 def show_plan(
-    plan: Plan, findings: Sequence[Mapping[str, Any]] = (), costs: Mapping[str, Any] | None = None
+    plan: Plan,
+    findings: Sequence[Mapping[str, Any]] = (),
+    costs: Mapping[str, Any] | None = None,
+    outlooks: Sequence[tuple[str, Outlook]] = (),
 ) -> None:
-    """The plan a person is asked to consent to: steps, effects in words, cost, gates, findings."""
+    """The plan a person consents to: steps, effects in words, cost, gates, what users get, findings."""
     from rich.text import Text
 
     out = console(stderr=True)
@@ -77,6 +80,9 @@ def show_plan(
     out.print(table(["step", "skill", "effect", "expected"], rows))
     for name, gate in plan.gates.items():
         out.print(Text(f"gate {name}: {gate_words(gate.model_dump())}"))
+    if outlooks:
+        cells = [[step, seen.endpoint, seen.before, seen.after] for step, seen in outlooks]
+        out.print(table(["step", "endpoint", "its users get before", "and after"], cells))
     for finding in findings:
         if finding["level"] != "ok":
             out.print(
