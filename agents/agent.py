@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ from ..core.registry import Registry
 from ..core.workspace import Workspace
 from . import policy
 from .graph import Consent, RunState, build_graph
+from .news import Both, NewsFile, news_path
 from .nodes import AgentNodes
 from .planner import Ask, CompiledPlanner, PlanFilePlanner
 from .planner.slash import SlashPlanner
 from .record import RunRecord, error_detail, load_plan
 from .steps import StepRunner
+from .stopping import stoppable
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -93,28 +95,46 @@ class Agent:
         with self._held(run_id):
             values, waiting, finished = self._look(run_id)
             if not values:
-                raise AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
+                raise _unknown(run_id)
             if finished:
                 return self._ended(run_id, values)
             self._mirror(run_id)
             if not waiting:
                 return self._carry_out(run_id, None, resumed=True)
-            plan = load_plan(self.workspace, values["plan"])
             if consent is None:
                 return self._waiting(run_id, values)
-            if consent["plan"] != plan.id:
-                raise HeldError(
-                    f"run {run_id} waits for approval of plan {plan.id[:12]}, not {consent['plan'][:12]}."
-                )
-            from langgraph.types import Command
+            return self._answered(run_id, values, consent)
 
-            return self._carry_out(run_id, Command(resume=consent), resumed=True)
+    def answer(self, run_id: str, consent: Consent) -> RunOutcome:
+        """A person's answer to a run that waits for one, taken once: a second one changes nothing.
+
+        Raises AskError for an unknown run, HeldError when the run no longer waits, is being carried out, or
+        the consent is for another plan.
+        """
+        with self._held(run_id):
+            values, waiting, _ = self._look(run_id)
+            if not values:
+                raise _unknown(run_id)
+            if not waiting:
+                raise HeldError(f"run {run_id} does not wait for an answer: it was given one before.")
+            self._mirror(run_id)
+            return self._answered(run_id, values, consent)
+
+    def _answered(self, run_id: str, values: dict[str, Any], consent: Consent) -> RunOutcome:
+        from langgraph.types import Command
+
+        plan = load_plan(self.workspace, values["plan"])
+        if consent["plan"] != plan.id:
+            raise HeldError(
+                f"run {run_id} waits for approval of plan {plan.id[:12]}, not {consent['plan'][:12]}."
+            )
+        return self._carry_out(run_id, Command(resume=consent), resumed=True)
 
     def outcome(self, run_id: str) -> RunOutcome:
         """How a run stands, changing nothing."""
         values, waiting, finished = self._look(run_id)
         if not values:
-            raise AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
+            raise _unknown(run_id)
         if waiting:
             return self._waiting(run_id, values)
         if finished:
@@ -139,9 +159,15 @@ class Agent:
 
     def _carry_out(self, run_id: str, start: Any, *, resumed: bool) -> RunOutcome:
         record = RunRecord(self.workspace, run_id, resumed=resumed)
-        runner = StepRunner(self.workspace, self.registry, record, self.events, self.cancelled)
+        news = NewsFile(news_path(self.workspace, run_id))
+        events = Both((self.events, news))
+        runner = StepRunner(self.workspace, self.registry, record, events, self.cancelled)
         nodes = AgentNodes(self.workspace, self.registry, self._planners(), record, runner)
-        with self._checkpointer() as saver:
+        with (
+            closing(news),
+            stoppable(self.workspace, run_id, self.cancelled),
+            self._checkpointer() as saver,
+        ):
             graph = build_graph(nodes, saver)
             config = _config(run_id)
             try:
@@ -242,6 +268,10 @@ class Agent:
             from ..core.mirror import start_background
 
             start_background(self.workspace, run_id)
+
+
+def _unknown(run_id: str) -> AskError:
+    return AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
 
 
 def _config(run_id: str) -> RunnableConfig:

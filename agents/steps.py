@@ -66,8 +66,9 @@ class StepRunner:
                 self.events.ended(step.id, Phase.REUSED, time.monotonic() - started)
                 return reused
             self._check_budget(plan, step, arguments, spent_s)
-            self.record.intent(plan, step, arguments, key)
             ctx = self._context(plan, step, key, spent_s)
+            ctx.check()
+            self.record.intent(plan, step, arguments, key)
             result = _call(skill, ask, ctx)
         except BaseException as error:
             seconds = round(time.monotonic() - started, 3)
