@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Verdict
+from .head_to_head import common_items, count
 from .metrics import METRICS
 from .report import figure
 from .runner import ItemResult, Measured
-from .stats import Paired, paired
+from .stats import Paired
 
 _NOT_COMPARED = "no stable release yet: not compared"
 
@@ -133,16 +134,9 @@ def _against(spec: GateSpec, measured: Measured, incumbent: Incumbent | None) ->
         yield from (Check(name=row, decision=Decision.INCONCLUSIVE, says=says) for row in names.values())
         return
     for name, row in names.items():
-        both = _common(spec, measured, stable, name)
+        both = count(common_items(stable, measured, name), spec.metric)
         drop = spec.slices[name].max_drop if name is not None else None
         yield _overall(spec, row, both) if drop is None else _drop(spec, row, both, drop)
-
-
-def _common(spec: GateSpec, measured: Measured, stable: Measured, name: str | None) -> Paired:
-    """The items both models answered, by id; the slice is the new report's."""
-    before = {item.id: item.right(spec.metric) for item in stable.items if item.error is None}
-    now = [item for item in measured.within(name) if item.error is None and item.id in before]
-    return paired([before[item.id] for item in now], [item.right(spec.metric) for item in now])
 
 
 def _overall(spec: GateSpec, row: str, both: Paired) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,11 +13,18 @@ from typing import Any
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ..core.errors import AskError
+from ..core.workspace import Workspace
+from .origins import Origin, origins
+
+FORMATS = ("table", "md", "json", "csv")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One line: a model (or a baseline) on one suite, `value` with its 95 % interval."""
+    """One line: a model (or a baseline) on one suite, `value` with its 95 % interval.
+
+    `report` is where it was measured; `run` and `record` are what made the report, where the ledger knows.
+    """
 
     model: str
     kind: str
@@ -36,34 +44,73 @@ class Standing:
     date: str
     verdict: str | None
     report: str
+    run: str | None
+    record: int | None
+    goal: str | None
+
+    @property
+    def id(self) -> str:
+        """The report, and for a baseline its name behind a slash."""
+        return f"{self.report}/{self.model}" if self.kind == "baseline" else self.report
+
+    @property
+    def short_id(self) -> str:
+        """The id with 12 digits of the report."""
+        return self.id.replace(self.report, short(self.report))
+
+    @property
+    def name(self) -> str:
+        """The model as people read it: references by 12 digits."""
+        return short(self.model)
+
+    @property
+    def groups(self) -> dict[str, float]:
+        """The slices that are groups of domains: single domains are too many for a table."""
+        return {name: value for name, value in self.slices.items() if name.endswith("_domains")}
 
 
 COLUMNS = tuple(Standing.__dataclass_fields__)
 
 
+def board(workspace: Workspace, suite: str | None = None) -> list[Standing]:
+    """The standings of a workspace; AskError for a suite that does not exist."""
+    from .suites import load_suite
+
+    if suite is not None:
+        load_suite(suite)
+    return standings(workspace.artifacts, suite, origins(workspace.ledger.records()))
+
+
 def standings(
-    store: ArtifactStore, suite: str | None = None, verdicts: Mapping[str, str] | None = None
+    store: ArtifactStore, suite: str | None = None, made: Mapping[str, Origin] | None = None
 ) -> list[Standing]:
     """A line for the newest report of each model, and for each baseline, by suite and falling value.
 
-    `verdicts` is the last gate decision on each report, by its reference. A model that was measured on
-    another number of items, or another version of the suite, has a line for each.
+    `made` says where each report came from, by its reference. A model that was measured on another number of
+    items, or another version of the suite, has a line for each.
     """
     lines: dict[tuple[Any, ...], Standing] = {}
-    for ref, manifest in store.list("eval-report"):  # newest first
-        facts = manifest["facts"]
-        if (suite is not None and facts["suite"] != suite) or facts.get("value") is None:
-            continue
-        for line in _lines_of(store, ref, facts, (verdicts or {}).get(ref)):
+    for line in _newest_first(store, made or {}):
+        if suite is None or line.suite == suite:
             who = line.model if line.kind != "baseline" else (line.model, line.train_dataset)
             lines.setdefault((who, line.suite_digest, line.n), line)
-    return sorted(lines.values(), key=lambda line: (line.suite, -line.value, line.model, line.n))
+    return sorted(lines.values(), key=lambda line: (line.suite, -line.value, line.model, line.n, line.id))
+
+
+def _newest_first(store: ArtifactStore, made: Mapping[str, Origin]) -> list[Standing]:
+    """Every line of every report; the ledger's order where it has one, else the files'."""
+    lines = [
+        line
+        for ref, manifest in store.list("eval-report")  # newest first
+        if manifest["facts"].get("value") is not None
+        for line in _lines_of(store, ref, manifest["facts"], made.get(ref, Origin()))
+    ]
+    return sorted(lines, key=lambda line: (line.date, line.record or 0), reverse=True)
 
 
 def _lines_of(
-    store: ArtifactStore, ref: ArtifactRef, facts: Mapping[str, Any], verdict: str | None
+    store: ArtifactStore, ref: ArtifactRef, facts: Mapping[str, Any], origin: Origin
 ) -> Iterable[Standing]:
-    date = datetime.fromtimestamp((store.folder(ref) / "artifact.json").stat().st_mtime, UTC)
     kind = str(facts["model"]).partition(":")[0]
     common = {
         "suite": facts["suite"],
@@ -71,8 +118,11 @@ def _lines_of(
         "metric": facts["metric"],
         "n": facts["n"],
         "train_dataset": facts.get("train_dataset"),
-        "date": date.isoformat(timespec="seconds"),
+        "date": _date(store, ref, origin),
         "report": str(ref),
+        "run": origin.run,
+        "record": origin.record,
+        "goal": origin.goal,
     }
     yield Standing(
         **common,
@@ -83,7 +133,7 @@ def _lines_of(
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
         size_bytes=facts.get("size_bytes"),
-        verdict=verdict,
+        verdict=origin.verdict,
     )
     for name, figures in facts["baselines"].items():
         yield Standing(
@@ -99,13 +149,22 @@ def _lines_of(
         )
 
 
+def _date(store: ArtifactStore, ref: ArtifactRef, origin: Origin) -> str:
+    """When the ledger says the report was made, else when its manifest was written; UTC to the second."""
+    if origin.time is not None:
+        made = datetime.fromisoformat(origin.time).astimezone(UTC)
+    else:
+        made = datetime.fromtimestamp((store.folder(ref) / "artifact.json").stat().st_mtime, UTC)
+    return made.isoformat(timespec="seconds")
+
+
 def _figures(facts: Mapping[str, Any]) -> dict[str, Any]:
     slices = {name: one["value"] for name, one in facts["slices"].items() if one["value"] is not None}
     return {"value": facts["value"], "low": facts["low"], "high": facts["high"], "slices": slices}
 
 
 def render(lines: Sequence[Standing], form: str = "table") -> str:
-    """The lines as table (plain text), markdown, json or csv."""
+    """The lines in one of FORMATS, without the last line's end; table is plain text."""
     if form == "json":
         return json.dumps([asdict(line) for line in lines], indent=2, sort_keys=True)
     if form == "csv":
@@ -114,17 +173,33 @@ def render(lines: Sequence[Standing], form: str = "table") -> str:
         writer.writeheader()
         for line in lines:
             writer.writerow({**asdict(line), "slices": json.dumps(line.slices, sort_keys=True)})
-        return out.getvalue()
-    rows = [_HEAD, *(_cells(line) for line in lines)]
-    if form == "markdown":
-        head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-        return "\n".join([head, "|" + " --- |" * len(_HEAD), *body])
+        return out.getvalue().removesuffix("\n")
+    if form == "md":
+        return markdown_table(_HEAD, [_cells(line) for line in lines])
     if form == "table":
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-        return "\n".join(
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
-    raise AskError(f"unknown form '{form}' (there are: table, markdown, json, csv).")
+        return text_table(_HEAD, [_cells(line) for line in lines])
+    raise AskError(f"unknown format '{form}' (there are: {', '.join(FORMATS)}).")
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns set off by spaces."""
+    whole = [head, *([_printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in whole) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in whole
+    )
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells are shown as they are: what means something to Markdown is escaped."""
+    cells = [[re.sub(r"([\\`*\[\]<>|~$&!])", r"\\\1", _printable(cell)) for cell in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *cells)]
+    return "\n".join([lines[0], "|" + " --- |" * len(head), *lines[1:]])
+
+
+def _printable(text: str) -> str:
+    """The text on one line; what could steer a terminal becomes a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 _HEAD = (
@@ -135,7 +210,7 @@ _HEAD = (
     "95% interval",
     "n",
     "slices",
-    "batch p50 ms",
+    "p50 ms",
     "size",
     "data",
     "date",
@@ -144,26 +219,24 @@ _HEAD = (
 
 
 def _cells(line: Standing) -> tuple[str, ...]:
-    groups = {
-        k: v for k, v in line.slices.items() if k.endswith("_domains")
-    }  # single domains: in json and csv
     return (
-        _short(line.model) + (" (baseline)" if line.kind == "baseline" else ""),
+        line.name + (" (baseline)" if line.kind == "baseline" else ""),
         line.suite,
         line.metric,
         f"{line.value:.1%}",
         f"{line.low:.1%} to {line.high:.1%}",
         str(line.n) + (f" ({line.errors} failed)" if line.errors else ""),
-        ", ".join(f"{name} {value:.1%}" for name, value in groups.items()) or "-",
+        ", ".join(f"{name} {value:.1%}" for name, value in line.groups.items()) or "-",
         "-" if line.p50_ms is None else f"{line.p50_ms:.1f}",
         "-" if line.size_bytes is None else f"{line.size_bytes / 1e6:.1f} MB",
-        "-" if line.train_dataset is None else _short(line.train_dataset),
+        "-" if line.train_dataset is None else short(line.train_dataset),
         line.date[:10],
         line.verdict or "-",
     )
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A reference by its kind and 12 digits; any other name as it is."""
     try:
         return parse_ref(name).short
     except AskError:

@@ -7,15 +7,13 @@ from typing import Literal
 from pydantic import Field
 
 from ..core.contract import Effect, Request, Result, StepContext, skill
-from ..core.ledger import Ledger, Phase
-from ..core.workspace import Workspace
 
 
 class LeaderboardRequest(Request):
     """Which reports, and how they are shown."""
 
     suite: str | None = Field(None, description="Only this suite; by default all.")
-    form: Literal["table", "markdown", "json", "csv"] = Field("table", description="Form of `text`.")
+    format: Literal["table", "md", "json", "csv"] = Field("table", description="Format of `text`.")
 
 
 class LeaderboardRow(Result):
@@ -39,6 +37,9 @@ class LeaderboardRow(Result):
     date: str
     verdict: str | None = Field(description="Last gate decision on this report, if any.")
     report: str
+    run: str | None = Field(description="Run that made the report, where the ledger knows it.")
+    record: int | None = Field(description="The ledger's record of it.")
+    goal: str | None = Field(description="Goal of that run's plan.")
 
 
 class LeaderboardResult(Result):
@@ -56,35 +57,12 @@ class LeaderboardResult(Result):
 def leaderboard(ask: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:
     """List the newest eval report of each model, with the last gate verdict on it, from this workspace.
 
-    Example: `/leaderboard suite=clinc150 form=markdown`
+    Example: `/leaderboard suite=clinc150 format=md`
     """
     from dataclasses import asdict
 
-    from ..evals.leaderboard import render, standings
-    from ..evals.suites import load_suite
+    from ..evals.leaderboard import board, render
 
-    if ask.suite is not None:
-        load_suite(ask.suite)
-    lines = standings(ctx.artifacts, ask.suite, last_verdicts(ctx.workspace))
+    lines = board(ctx.workspace, ask.suite)
     rows = tuple(LeaderboardRow(**asdict(line)) for line in lines)
-    return LeaderboardResult(rows=rows, text=render(lines, ask.form))
-
-
-def last_verdicts(workspace: Workspace) -> dict[str, str]:
-    """The last recorded gate decision on each eval report, by its reference."""
-    return dict(_decisions(workspace.ledger))
-
-
-def _decisions(ledger: Ledger) -> list[tuple[str, str]]:
-    """(report, decision) of each finished gate step, in order; the report is in the step's intent."""
-    asked: dict[tuple[str | None, str | None], str] = {}
-    decided = []
-    for record in ledger.records():
-        if record.skill != "gate":
-            continue
-        call = (record.run, record.step)
-        if record.phase == Phase.INTENT:
-            asked[call] = str(record.detail["request"]["report"])
-        elif record.phase == Phase.DONE and call in asked:
-            decided.append((asked[call], str(record.detail["result"]["verdict"]["decision"])))
-    return decided
+    return LeaderboardResult(rows=rows, text=render(lines, ask.format))

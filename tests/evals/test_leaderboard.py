@@ -3,14 +3,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifacts import ArtifactStore, CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
-from opswright.evals.leaderboard import render, standings
+from opswright.evals.leaderboard import FORMATS, render, standings
+from opswright.evals.origins import Origin
 from opswright.evals.report import facts_of
 from opswright.evals.runner import to_lines
 
@@ -41,13 +45,39 @@ def test_models_and_baselines_stand_best_first(workspace: Workspace, save: Any) 
 
 
 def test_the_newest_report_of_a_model_counts_with_the_verdict_on_it(workspace: Workspace, save: Any) -> None:
-    import os
-
     old = save(A, 70)
     os.utime(workspace.artifacts.folder(old) / "artifact.json", (1, 1))
     new = save(A, 80)
-    (line,) = standings(workspace.artifacts, verdicts={str(old): "NO_GO", str(new): "GO"})
+    made = {str(old): Origin(verdict="NO_GO"), str(new): Origin(verdict="GO")}
+    (line,) = standings(workspace.artifacts, made=made)
     assert (line.value, line.verdict, line.report) == (0.8, "GO", new)
+
+
+def test_the_ledger_says_when_a_report_was_made_not_its_file(workspace: Workspace, save: Any) -> None:
+    first, second = save(A, 70), save(A, 80)
+    made = {
+        str(first): Origin("run-2", "Again", 9, "2026-01-02T10:00:00.5+01:00"),
+        str(second): Origin("run-1", "Once", 4, "2026-01-01T10:00:00+00:00"),
+    }
+    (line,) = standings(workspace.artifacts, made=made)
+    assert (line.value, line.run, line.record, line.goal) == (0.7, "run-2", 9, "Again")
+    assert line.date == "2026-01-02T09:00:00+00:00"
+
+
+def test_the_same_reports_give_the_same_bytes_in_a_copy_of_the_workspace(
+    workspace: Workspace, save: Any, tmp_path: Path
+) -> None:
+    made = {}
+    for number, right in enumerate((70, 90, 80)):
+        time = f"2026-01-0{number + 1}T00:00:00+00:00"
+        made[str(save(A, right, baseline=75))] = Origin("run", "", number, time)
+    shutil.copytree(workspace.artifacts.root, tmp_path / "copy", copy_function=shutil.copyfile)
+    copy = ArtifactStore(tmp_path / "copy")
+    for ref, manifest in copy.list():
+        os.utime(copy.folder(ref) / "artifact.json", (len(manifest), len(manifest)))
+    for form in FORMATS:
+        ours, theirs = (render(standings(store, made=made), form) for store in (workspace.artifacts, copy))
+        assert ours == theirs
 
 
 def test_another_version_of_a_suite_has_lines_of_its_own(workspace: Workspace, save: Any) -> None:
@@ -63,14 +93,22 @@ def test_an_endpoint_is_named_by_its_address(workspace: Workspace, save: Any) ->
     assert line.kind == "endpoint" and "http://127.0.0.1:8700" in render([line])
 
 
-def test_every_form_holds_every_line(workspace: Workspace, save: Any) -> None:
+def test_every_format_holds_every_line(workspace: Workspace, save: Any) -> None:
     save(A, 80, baseline=90)
-    lines = standings(workspace.artifacts, verdicts={})
+    lines = standings(workspace.artifacts)
     assert [row["value"] for row in json.loads(render(lines, "json"))] == [0.9, 0.8]
     assert [row["model"] for row in csv.DictReader(io.StringIO(render(lines, "csv")))] == ["tfidf_svc", A]
-    table = render(lines, "markdown").splitlines()
+    table = render(lines, "md").splitlines()
     assert len(table) == 4 and {line.count("|") for line in table} == {13}
     assert "90.0%" in table[2] and "checkpoint:aaaaaaaaaaaa" in table[3]
     assert len(render(lines).splitlines()) == 3
-    with pytest.raises(AskError, match="unknown form 'html'"):
-        render(lines, "html")
+    with pytest.raises(AskError, match="unknown format 'xml'"):
+        render(lines, "xml")
+
+
+def test_a_name_with_markup_is_shown_as_it_is(workspace: Workspace, save: Any) -> None:
+    save("bot <b>|[x](http://a)\n\x1b[31m", 80)
+    lines = standings(workspace.artifacts)
+    row = render(lines, "md").splitlines()[2]
+    assert row.startswith("| bot \\<b\\>\\|\\[x\\](http://a) ?\\[31m |")
+    assert "\x1b" not in render(lines) and len(render(lines).splitlines()) == 2

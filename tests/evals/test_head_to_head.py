@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.errors import AskError
+from opswright.core.workspace import Workspace
+from opswright.evals.baselines import Baseline, to_document
+from opswright.evals.head_to_head import compare, find_line, open_measured, render, sentence
+from opswright.evals.leaderboard import Standing, standings
+from opswright.evals.report import facts_of
+from opswright.evals.runner import ItemResult, Measured, to_lines
+from opswright.evals.stats import mcnemar_exact
+
+A, B = (str(CheckpointRef.of(letter * 64)) for letter in "ab")
+
+
+def answered(
+    model: str, answers: Mapping[str, str | None], domains: Sequence[str] = ("home", "work")
+) -> Measured:
+    """Items i0, i1, ... in the two domains by turns; the right answer is `yes`, None is a failure."""
+    items = tuple(
+        ItemResult(
+            name, f"text {name}", "yes", got, got == "yes", True, (domains[index % 2],),
+            error="refused" if got is None else None,
+        )
+        for index, (name, got) in enumerate(answers.items())
+    )  # fmt: skip
+    return Measured(model, "clinc150", "d" * 64, tuple(domains), items)
+
+
+def series(right: int, wrong: int, first: str = "i") -> dict[str, str | None]:
+    return {f"{first}{n:03d}": "yes" if n < right else "no" for n in range(right + wrong)}
+
+
+def test_what_b_won_and_lost_is_counted_with_the_gates_test() -> None:
+    a = answered(A, {"i0": "yes", "i1": "yes", "i2": "no", "i3": "no", "i4": "no", "i5": "yes"})
+    b = answered(B, {"i0": "yes", "i1": "no", "i2": "yes", "i3": "yes", "i4": "no", "i5": "yes"})
+    found = compare(a, b)
+    whole = found.whole
+    assert (whole.n, whole.won, whole.lost, whole.p_value) == (6, 2, 1, mcnemar_exact(1, 2))
+    assert whole.value_a == 0.5 and whole.value_b == pytest.approx(4 / 6)
+    assert whole.difference == pytest.approx(1 / 6) and whole.low < 0 < whole.high
+    assert [item.outcome for item in found.items] == [
+        "both right", "lost", "won", "won", "both wrong", "both right",
+    ]  # fmt: skip
+    assert [(row.name, row.won, row.lost) for row in found.slices] == [("home", 1, 0), ("work", 1, 1)]
+
+
+def test_an_item_that_one_of_them_failed_or_was_not_asked_is_left_out() -> None:
+    a = answered(A, {"i0": "yes", "i1": None, "i2": "yes"})
+    b = answered(B, {"i0": "no", "i1": "yes", "i3": "yes"})
+    found = compare(a, b)
+    assert (found.whole.n, found.left_out) == (1, 3)
+    assert "3 items that only one of them answered are left out" in sentence(found)
+
+
+def test_p_values_of_slices_are_corrected_for_their_number() -> None:
+    found = compare(answered(A, series(0, 12)), answered(B, series(12, 0)))
+    once = mcnemar_exact(0, 6)
+    assert [row.p_value for row in found.slices] == [pytest.approx(2 * once)] * 2
+    assert found.whole.p_value == mcnemar_exact(0, 12)
+
+
+@pytest.mark.parametrize(
+    ("right_a", "right_b", "words"),
+    [(50, 90, "B is better"), (90, 50, "B is worse"), (50, 53, "No difference is shown")],
+)
+def test_the_sentence_claims_no_more_than_the_test_shows(right_a: int, right_b: int, words: str) -> None:
+    found = compare(answered(A, series(right_a, 100 - right_a)), answered(B, series(right_b, 100 - right_b)))
+    assert sentence(found).startswith(f"{words}: on 100 common items of clinc150 B won ")
+
+
+def test_reports_that_cannot_be_compared_are_refused() -> None:
+    a, b = answered(A, series(5, 5)), answered(B, series(5, 5))
+    with pytest.raises(AskError, match=r"measured on clinc150, .* on banking77"):
+        compare(a, replace(b, suite="banking77"))
+    with pytest.raises(AskError, match="different versions of suite clinc150"):
+        compare(a, replace(b, suite_digest="e" * 64))
+    with pytest.raises(AskError, match="answered no item in common"):
+        compare(a, answered(B, series(5, 5, "other")))
+
+
+def test_items_are_shown_as_they_are_in_every_format() -> None:
+    text = "<script>alert(1)</script> [a](http://b) | `c`\n\x1b[2J"
+    a, b = answered(A, {"i0": "yes", "i1": "yes"}), answered(B, {"i0": "**no**", "i1": "yes"})
+    a, b = (replace(m, items=(replace(m.items[0], text=text), m.items[1])) for m in (a, b))
+    found = compare(a, b)
+    assert "\x1b" not in render(found) and "<script>alert(1)</script> [a](http://b) | `c` ?[2J" in render(
+        found
+    )
+    markdown = render(found, "md")
+    assert "\\<script\\>" in markdown and "\\[a\\](http://b) \\| \\`c\\`" in markdown
+    assert "\\*\\*no\\*\\*" in markdown
+    document = json.loads(render(found, "json"))
+    assert [(item["text"], item["outcome"]) for item in document["items"]] == [(text, "lost")]
+    with pytest.raises(AskError, match="unknown format 'csv'"):
+        render(found, "csv")
+
+
+@pytest.fixture
+def lines(workspace: Workspace) -> list[Standing]:
+    """Two models on one suite, each beside the baseline of its own rows."""
+    for model, digit, answer in ((A, "1", "yes"), (B, "2", "no")):
+        measured = answered(model, series(6, 4))
+        baseline = Baseline("majority", (answer,) * 10, 0.0)
+        scored = answered("majority", dict.fromkeys(series(6, 4), answer))
+        facts = {**facts_of(measured, 10, {"majority": scored}), "train_dataset": DatasetRef.of(digit * 64)}
+        with workspace.artifacts.staging() as folder:
+            (folder / "items.jsonl").write_bytes(to_lines(measured.items))
+            document = to_document([baseline], [item.id for item in measured.items])
+            (folder / "baselines.json").write_text(json.dumps(document))
+            workspace.artifacts.save(EvalReportRef, folder, facts)
+    return standings(workspace.artifacts)
+
+
+def test_a_baseline_is_compared_by_the_answers_its_report_keeps(workspace: Workspace, lines: Any) -> None:
+    store = workspace.artifacts
+    report = find_line(lines, A).report
+    model, baseline = find_line(lines, A[:17]), find_line(lines, f"{report[:20]}/majority")
+    found = compare(open_measured(store, model), open_measured(store, baseline))
+    assert (found.b, found.whole.won, found.whole.lost, found.whole.value_b) == ("majority", 4, 0, 1.0)
+    assert found.whole.value_b == baseline.value
+
+
+def test_a_line_is_found_by_name_and_an_unclear_one_is_asked_about(lines: Any) -> None:
+    assert find_line(lines, B).model == B
+    assert find_line(lines, find_line(lines, B).report).model == B
+    assert find_line(lines, find_line(lines, B).id).model == B
+    with pytest.raises(
+        AskError, match=r"'majority' means 2 lines .* name one: eval-report:[0-9a-f]{12}/majority"
+    ):
+        find_line(lines, "majority")
+    with pytest.raises(AskError, match=r"not on the leaderboard .*Did you mean"):
+        find_line(lines, "checkpoint:aaaaaaaaaaab")
+    with pytest.raises(AskError, match="not on the leaderboard"):
+        find_line(lines, "check")
+    with pytest.raises(AskError, match="it is empty; `opswright evaluate` fills it"):
+        find_line([], "anything")
