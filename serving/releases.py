@@ -68,11 +68,17 @@ class EndpointState(_Frozen):
     previous: tuple[Release, ...] = ()
     last_number: int = 0
     changes: tuple[Change, ...] = ()
+    known: tuple[Release, ...] = ()  # every release that a change names, for who asks later
 
     @property
     def releases(self) -> tuple[Release, ...]:
         """Every release that must be loaded."""
         return tuple(r for r in (self.stable, self.canary, self.candidate) if r is not None)
+
+    def release(self, release_id: str | None) -> Release | None:
+        """The release of that id, serving or not; None when this state never held it."""
+        held = (*self.known, *self.releases, *self.previous)
+        return next((release for release in held if release.id == release_id), None)
 
     def finished(self, key: str) -> Change | None:
         """The change that an earlier call with this idempotency key finished, if any."""
@@ -98,7 +104,9 @@ class EndpointState(_Frozen):
                 "says": says,
             }
         )
-        return self.model_copy(update={"changes": (*self.changes, change)})
+        known = {one.id: one for one in (*self.known, *self.previous, *self.releases, release)}
+        by_number = tuple(sorted(known.values(), key=lambda one: one.number))
+        return self.model_copy(update={"changes": (*self.changes, change), "known": by_number})
 
 
 def now() -> str:

@@ -16,6 +16,7 @@ from ..core.registry import Registry
 from .audit_commands import audit_app
 from .machine_commands import add_machine_commands
 from .run_commands import add_run_commands
+from .serving_commands import add_serving_commands
 from .session import Session, error_document
 from .skill_commands import listed_command, make_command
 
@@ -68,6 +69,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
     add_machine_commands(app)
+    add_serving_commands(app)
     for skill in registry:
         is_named = argv is None or skill.name in argv
         command = make_command(skill, Session.call_skill) if is_named else listed_command(skill)

@@ -88,9 +88,9 @@ class TrafficLog:
             return self._file
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
-        segments = _segments(self.folder)
-        number = int(segments[-1].stem.partition("-")[2]) if segments else 1
-        if segments and segments[-1].stat().st_size + more > self._segment_bytes:
+        found = segments(self.folder)
+        number = int(found[-1].stem.partition("-")[2]) if found else 1
+        if found and found[-1].stat().st_size + more > self._segment_bytes:
             number += 1
         path = self.folder / f"traffic-{number:06d}.jsonl"
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -108,23 +108,36 @@ def read(
     `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601.
     A line that was cut by a crash, or is being written, is left out. AskError when `after` is no time.
     """
-    start = _time(after)
+    start = as_logged(after)
     rows: list[TrafficRow] = []
-    for line in _newest_first(workspace.endpoints / endpoint):
+    for row in _rows_newest_first(workspace.endpoints / endpoint):
         if last is not None and len(rows) >= last:
             break
-        try:
-            row = TrafficRow(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
         if start is not None and row.time <= start:
             break
         rows.append(row)
     return rows[::-1]
 
 
-def _time(text: str | None) -> str | None:
-    """A time as the log writes it, so that texts compare as times."""
+def _rows_newest_first(folder: Path) -> Iterator[TrafficRow]:
+    for line in _newest_first(folder):
+        try:
+            yield TrafficRow(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+
+
+def last_before(workspace: Workspace, endpoint: str, time: str) -> TrafficRow | None:
+    """The newest request answered at that UTC time or before it, ISO 8601; None when there was none."""
+    end = as_logged(time) or ""
+    for row in _rows_newest_first(workspace.endpoints / endpoint):
+        if row.time <= end:
+            return row
+    return None
+
+
+def as_logged(text: str | None) -> str | None:
+    """A time as the log writes it, so that texts compare as times; AskError when it is none."""
     from datetime import UTC, datetime
 
     from ...core.errors import AskError
@@ -139,13 +152,14 @@ def _time(text: str | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _segments(folder: Path) -> list[Path]:
+def segments(folder: Path) -> list[Path]:
+    """The files of a log, oldest first."""
     return sorted(folder.glob("traffic-*.jsonl"))
 
 
 def _newest_first(folder: Path) -> Iterator[bytes]:
     """The lines of all segments, from the end, reading no more than is asked for."""
-    for path in reversed(_segments(folder)):
+    for path in reversed(segments(folder)):
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             rest = b""

@@ -1,0 +1,85 @@
+"""Commands about what endpoints serve and served: live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .session import Session
+
+if TYPE_CHECKING:
+    from ..core.ledger import Record
+    from ..serving.history import Live
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def add_serving_commands(app: typer.Typer) -> None:
+    """Add them to the application."""
+    app.command()(live)
+
+
+def live(
+    context: typer.Context,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="A UTC time, ISO 8601. [default: now]")
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Only this endpoint.")] = None,
+    json: Json = False,
+) -> None:
+    """What each endpoint serves, or served at a time: releases, shares, digests, and the record of why.
+
+    Example: opswright live --at 2026-11-20T15:00:00Z
+    """
+    from ..agents.provenance import changes_in_ledger
+    from ..serving.gateway.traffic_log import as_logged
+    from ..serving.history import live_at
+    from ..serving.releases import now
+    from .show import print_json
+
+    session: Session = context.obj
+    found = live_at(session.workspace, at, endpoint)
+    records = changes_in_ledger(session.workspace.ledger) if found else {}
+    if json:
+        endpoints = [{**one.document(), "record": _sequence(records, one.key)} for one in found]
+        print_json({"at": as_logged(at) or now(), "endpoints": endpoints})
+    else:
+        _show(found, records, at)
+
+
+def _show(found: list[Live], records: Mapping[str, Record], at: str | None) -> None:
+    from ..core.artifacts import parse_ref
+    from .show import console, table
+
+    out = console()
+    if not found:
+        print(f"Nothing was served at {at}." if at else "Nothing is served. `opswright deploy` changes that.")
+        return
+    rows: list[list[Any]] = []
+    for one in found:
+        record = _sequence(records, one.key)
+        for release in one.releases:
+            none = "none" if release.bundle else "not known"
+            rows.append(
+                [
+                    one.endpoint,
+                    release.release,
+                    f"{release.percent} % ({release.route})",
+                    parse_ref(release.bundle).short if release.bundle else "not known",
+                    parse_ref(release.guardrails).short if release.guardrails else none,
+                    f"{one.since[:19].replace('T', ' ')} {one.change}",
+                    "" if record is None else f"#{record}",
+                ]
+            )
+    columns = ["endpoint", "release", "share", "bundle", "guardrails", "since (UTC)", "record"]
+    out.print(table(columns, rows, f"Live at {found[0].at[:19].replace('T', ' ')} UTC"))
+    for one in found:
+        last = f"{one.last_request} by {one.last_release}" if one.last_request else "none"
+        print(f"{one.endpoint}: last request answered by then: {last}")
+
+
+def _sequence(records: Mapping[str, Record], key: str) -> int | None:
+    record = records.get(key)
+    return record.seq if record else None
