@@ -11,7 +11,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..core.ledger import Record
-    from ..serving.history import Live
+    from ..serving.live import Live
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -35,7 +35,7 @@ def live(
     """
     from ..agents.provenance import changes_in_ledger
     from ..serving.gateway.traffic_log import as_logged
-    from ..serving.history import live_at
+    from ..serving.live import live_at
     from ..serving.releases import now
     from .show import print_json
 

@@ -9,7 +9,7 @@ import pytest
 
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
-from opswright.serving.history import live_at
+from opswright.serving.live import live_at
 from opswright.serving.releases import EndpointState, desired_path, now, read_state
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def test_each_moment_of_a_canarys_life_has_its_releases_with_shares_and_digests(
     assert (live.key, live.last_request) == ("k1", None)
     (live,) = live_at(house.workspace, beside)
     assert [(r.percent, r.bundle) for r in live.releases] == [(75, one), (25, two)]
+    assert (live.stable, live.canary) == tuple(r.release for r in live.releases)
+    assert live.canary_percent == 25
     assert live.last_release in {r.release for r in live.releases}
     (live,) = live_at(house.workspace, after)
     assert [(r.percent, r.bundle) for r in live.releases] == [(100, one)]

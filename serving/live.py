@@ -36,6 +36,21 @@ class Live:
     last_request: str | None
     last_release: str | None
 
+    @property
+    def stable(self) -> str | None:
+        """The stable release's id."""
+        return next((one.release for one in self.releases if one.route == "stable"), None)
+
+    @property
+    def canary(self) -> str | None:
+        """The canary's id."""
+        return next((one.release for one in self.releases if one.route == "canary"), None)
+
+    @property
+    def canary_percent(self) -> int:
+        """The canary's share of sessions; 0 without one."""
+        return next((one.percent for one in self.releases if one.route == "canary"), 0)
+
     def document(self) -> dict[str, Any]:
         """As plain JSON."""
         return asdict(self)
