@@ -233,7 +233,7 @@ class Agent:
         return {
             "plan_file": PlanFilePlanner(self.registry),
             "compiled_plan": CompiledPlanner(self.registry),
-            "slash": SlashPlanner(self.registry, self.workspace.artifacts),
+            "slash": SlashPlanner(self.registry, self.workspace),
         }
 
     @contextmanager

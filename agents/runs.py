@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core.ledger import Phase, Record
+from ..core.ledger import Ledger, Phase, Record
 from .agent import Agent
 
 
@@ -18,43 +19,68 @@ class RunRow:
     goal: str
     plan: str
     started: str
+    by: str
     verdict: str | None
     message: str
+    last_seq: int
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
 
 
+class RunIndex:
+    """What the ledger says of each run, read on as it grows."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._seq = 0
+        self._proposed: dict[str, Record] = {}
+        self._latest: dict[str, Record] = {}
+
+    def refresh(self) -> RunIndex:
+        """Read the records that were added."""
+        for record in self._ledger.records(after=self._seq):
+            self._seq = record.seq
+            if record.run is None:
+                continue
+            self._latest[record.run] = record
+            if record.phase == Phase.PROPOSED:
+                self._proposed[record.run] = record
+        return self
+
+    def rows(self, is_held: Callable[[str], bool]) -> list[RunRow]:
+        """Every run, newest first; `is_held` says whether some process carries one out."""
+        return [self._row(run, is_held) for run in reversed(self._proposed)]
+
+    def row(self, run: str, is_held: Callable[[str], bool]) -> RunRow | None:
+        """One run; None for a name that was never proposed."""
+        return self._row(run, is_held) if run in self._proposed else None
+
+    def _row(self, run: str, is_held: Callable[[str], bool]) -> RunRow:
+        first, last = self._proposed[run], self._latest[run]
+        ended = last.step is None and last.phase in (Phase.DONE, Phase.FAILED)
+        state = str(last.detail["status"]) if ended else "waiting" if last is first else "stopped"
+        if state not in ("done", "denied", "refused") and is_held(run):
+            state = "running"
+        return RunRow(
+            run=run,
+            state=state,
+            goal=str(first.detail["goal"]),
+            plan=first.plan or "",
+            started=first.time,
+            by=first.actor,
+            verdict=last.detail.get("verdict") if ended else None,
+            message=_message(last) if ended else "",
+            last_seq=last.seq,
+        )
+
+
+def _message(last: Record) -> str:
+    error = last.detail.get("error")
+    return str(error["message"] if isinstance(error, dict) else last.detail.get("message", ""))
+
+
 def list_runs(agent: Agent) -> list[RunRow]:
     """Every run, newest first."""
-    proposed: dict[str, Record] = {}
-    latest: dict[str, Record] = {}
-    for record in agent.workspace.ledger.records():
-        if record.run is None:
-            continue
-        latest[record.run] = record
-        if record.phase == Phase.PROPOSED:
-            proposed[record.run] = record
-    rows = []
-    for run, record in proposed.items():
-        last = latest[run]
-        ended = last.step is None and last.phase in (Phase.DONE, Phase.FAILED)
-        rows.append(
-            RunRow(
-                run=run,
-                state=str(last.detail["status"]) if ended else _open_state(agent, run, last),
-                goal=str(record.detail["goal"]),
-                plan=record.plan or "",
-                started=record.time,
-                verdict=last.detail.get("verdict") if ended else None,
-                message=str(last.detail.get("message", "")),
-            )
-        )
-    return rows[::-1]
-
-
-def _open_state(agent: Agent, run: str, last: Record) -> str:
-    if agent.workspace.is_held(run):
-        return "running"
-    return "waiting" if last.phase == Phase.PROPOSED else "stopped"
+    return RunIndex(agent.workspace.ledger).refresh().rows(agent.workspace.is_held)

@@ -101,7 +101,7 @@ class Session:
         from ..agents.planner import Ask
         from ..agents.planner.slash import SlashPlanner
 
-        skill, _ = SlashPlanner(self.registry, self.workspace.artifacts).parse(text)
+        skill, _ = SlashPlanner(self.registry, self.workspace).parse(text)
         typed = skill.effect is Effect.WRITES
         self.carry_out(Ask("slash", text), as_json=as_json, approve=None, yes=yes or typed, how=how)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -17,6 +16,10 @@ from ...core.plan import Plan, compile_plan
 from ...core.plan_file import single_step
 from ...core.registry import Registry
 from . import Ask
+from .values import named_values, path_values, takes_path
+
+if TYPE_CHECKING:
+    from ...core.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,12 @@ class SlashPlanner:
     """One command becomes a plan of one step."""
 
     registry: Registry
-    artifacts: ArtifactStore
+    workspace: Workspace
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """Where references are looked up."""
+        return self.workspace.artifacts
 
     def propose(self, ask: Ask) -> Plan:
         """The plan of the command; AskError names what is wrong with it."""
@@ -44,9 +52,11 @@ class SlashPlanner:
             raise AskError(f"a command starts with '/' and a skill's name, found {text.strip()[:40]!r}.")
         skill = self.registry.get(words[0][1:])
         arguments: dict[str, Any] = {}
-        for word in words[1:]:
+        known = skill.request.model_fields
+        for place, word in enumerate(words[1:]):
             name, equals, value = word.partition("=")
-            known = skill.request.model_fields
+            if not equals and place == 0 and known and name not in known:  # /rollback support
+                name, equals, value = next(iter(known)), "=", word
             if not equals:
                 raise AskError(f"/{skill.name}: '{word}' is not name=value (it takes: {', '.join(known)}).")
             if name not in known:
@@ -74,7 +84,10 @@ class SlashPlanner:
             return [f"{field}=" for field in fields if field.startswith(argument) and field not in used]
         if argument not in fields:
             return []
-        values = value_choices(fields[argument].annotation, self.artifacts)
+        annotation = fields[argument].annotation
+        if takes_path(_options(annotation)):
+            return [f"{argument}={path}" for path in path_values(start)]
+        values = value_choices(annotation, self.artifacts) or named_values(self.workspace, argument)
         return [f"{argument}={value}" for value in values if value.startswith(start)]
 
 
@@ -86,7 +99,7 @@ def parse_value(request: type[BaseModel], name: str, text: str, artifacts: Artif
     kind = text.partition(":")[0]
     if kind in REF_TYPES and any(getattr(option, "kind", None) == kind for option in options):
         return artifacts.resolve(text)
-    if str in options or any(isinstance(option, type) and issubclass(option, Path) for option in options):
+    if str in options or takes_path(options):
         return text
     if any(get_origin(option) in (tuple, list) for option in options) and not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]

@@ -17,7 +17,7 @@ def planner(agent: Any, plan_file: Path) -> SlashPlanner:
     one = agent()
     plan = one.propose(Ask("plan_file", str(plan_file)))
     one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
-    return SlashPlanner(one.registry, one.workspace.artifacts)
+    return SlashPlanner(one.registry, one.workspace)
 
 
 def test_a_command_becomes_a_plan_of_one_step_with_typed_values(planner: SlashPlanner) -> None:

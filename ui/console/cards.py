@@ -1,0 +1,206 @@
+"""Cards: a run as the chat shows it, from the proposal to the last result."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from ...agents.agent import Agent, RunOutcome
+from ...agents.news import News, StepNews, news_path
+from ...agents.preflight import outlooks
+from ...agents.stopping import stop_requested_by
+from ...core.plan import Plan, StepCall
+from ...core.registry import Registry
+from ...core.workspace import Workspace
+from ..show import gate_words
+from . import blocks
+from .console import Console
+from .curve import curve
+from .desk import Desk
+from .markup import render
+
+_KEPT = 64  # cards that are remembered as they were drawn
+_FINAL = ("done", "denied", "refused")
+_PAGES = {
+    "eval-report": ("/leaderboard?report=", "Report"),
+    "drift-report": ("/drift?report=", "Drift report"),
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A run's card: `is_live` while it may still change."""
+
+    html: str
+    is_live: bool
+    is_running: bool
+
+
+class Cards:
+    """Draws the cards of one console; what did not change is not drawn again."""
+
+    def __init__(self, console: Console, desk: Desk) -> None:
+        self._console = console
+        self._desk = desk
+        self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
+        self._news: OrderedDict[str, News] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def draw(self, run: str) -> Card:
+        """The card of a run."""
+        row = self._desk.row(run)
+        if row is None:
+            return Card(render("card_gone.html", run=run), is_live=False, is_running=False)
+        workspace = self._console.workspace
+        state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
+        trouble = self._desk.trouble(run)
+        with self._lock:
+            news = self._remember(self._news, run, News(news_path(workspace, run))).refresh()
+            key = (row.last_seq, news.offset, state, trouble, stop_requested_by(workspace, run))
+            drawn = self._drawn.get(run)
+            if drawn is not None and drawn[0] == key:
+                return drawn[1]
+            outcome = Agent(workspace, self._console.registry).outcome(run)
+            html = render("card.html", **_view(run, state, row, outcome, news, trouble, self._console))
+            card = Card(html, is_live=state not in _FINAL, is_running=state == "running")
+            self._drawn.pop(run, None)
+            self._remember(self._drawn, run, (key, card))
+            return card
+
+    def _is_starting(self, run: str, state: str) -> bool:
+        return state not in _FINAL and self._desk.is_starting(run)
+
+    def _remember(self, kept: OrderedDict[str, Any], run: str, made: Any) -> Any:
+        found = kept.setdefault(run, made)
+        kept.move_to_end(run)
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)
+        return found
+
+
+def _view(
+    run: str,
+    state: str,
+    row: Any,
+    outcome: RunOutcome,
+    news: News,
+    trouble: str | None,
+    console: Console,
+) -> dict[str, Any]:
+    plan = outcome.plan
+    if plan is None:
+        raise RuntimeError(f"run {run} was recorded without a plan")
+    workspace = console.workspace
+    return {
+        "run": run,
+        "plan": plan,
+        "state": state,
+        "tone": blocks.STATE_TONE.get(state, ""),
+        "verdict": row.verdict,
+        "verdict_tone": blocks.DECISION_TONE.get(row.verdict or "", ""),
+        "message": _message(state, row, outcome, trouble),
+        "by": row.by,
+        "started": row.started,
+        "steps": [_step(step, state, outcome, news.steps.get(step.id)) for step in plan.steps],
+        "gates": {name: gate_words(gate.model_dump()) for name, gate in plan.gates.items()},
+        "findings": [found for found in outcome.findings if found["level"] != "ok"],
+        "checked": sum(found["level"] == "ok" for found in outcome.findings),
+        "cost": _cost(plan, outcome),
+        "outlooks": _outlooks(plan, console.registry, workspace) if state == "waiting" else [],
+        "stopped_by": stop_requested_by(workspace, run) if state != "done" else None,
+        "pages": _pages(outcome),
+    }
+
+
+def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None) -> str:
+    if state == "waiting":
+        return f"Nothing was run: {trouble}" if trouble else ""
+    if state == "stopped":
+        return (
+            trouble or "Whoever carried it out is gone. What is finished is kept; Resume goes on from there."
+        )
+    if state == "running":
+        return ""
+    return row.message or outcome.message
+
+
+def _step(step: StepCall, run_state: str, outcome: RunOutcome, news: StepNews | None) -> dict[str, Any]:
+    """One line of the card: how far the step is, and what it told."""
+    result = outcome.results.get(step.id)
+    state = news.state if news is not None else "done" if result is not None else "pending"
+    if state == "running" and run_state != "running":
+        state = "stopped"  # it was cut off before it could tell
+    share = None
+    if news is not None and news.total and state == "running":
+        share = max(0.0, min(1.0, news.done / news.total))
+    minutes = outcome.costs.get(step.id, {}).get("minutes")
+    return {
+        "id": step.id,
+        "skill": step.skill,
+        "effect": step.effect,
+        "arguments": {name: value for name, value in step.arguments.items() if value is not None},
+        "state": state,
+        "tone": blocks.STATE_TONE.get(state, "soft"),
+        "expected": "" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "seconds",
+        "share": share,
+        "count": _count(news) if news is not None and state == "running" else "",
+        "started_s": news.started_s if news is not None else None,
+        "seconds": news.seconds if news is not None else None,
+        "figures": {} if news is None else {k: f"{v:.4g}" for k, v in list(news.figures.items())[-4:]},
+        "curve": None if news is None else _curve(news),
+        "lines": [] if news is None else list(news.lines),
+        "lines_before": 0 if news is None else news.lines_seen - len(news.lines),
+        "result": blocks.result(result) if result is not None else [],
+    }
+
+
+def _count(news: StepNews) -> str:
+    return (
+        f"{news.done:,.0f} of {news.total:,.0f} {news.unit}"
+        if news.total
+        else f"{news.done:,.0f} {news.unit}"
+    )
+
+
+def _curve(news: StepNews) -> Any:
+    """The loss, or else the first figure that has a curve."""
+    names = sorted(news.curves, key=lambda name: ("loss" not in name, name))
+    return next((made for name in names if (made := curve(name, news.curves[name]))), None)
+
+
+def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
+    """What the plan is expected to take, and what of it is not known."""
+    known = [outcome.costs[step.id] for step in plan.steps if step.id in outcome.costs]
+    unknown = [step.id for step in plan.steps if outcome.costs.get(step.id, {}).get("minutes") is None]
+    total = {name: sum(c[name] or 0 for c in known) for name in ("minutes", "gpu_hours", "usd", "disk_bytes")}
+    limits = [
+        f"{value:g} {name.replace('_', ' ')}"
+        for name, value in plan.budget.model_dump().items()
+        if value is not None
+    ]
+    return {
+        "time": f"{total['minutes']:.1f} min" if total["minutes"] >= 0.05 else "seconds",
+        "unknown": ", ".join(unknown),
+        "gpu": f"{total['gpu_hours']:g} GPU hours",
+        "disk": f"{total['disk_bytes'] / 1e6:,.0f} MB" if total["disk_bytes"] else "",
+        "usd": f"{total['usd']:.2f} US dollars",
+        "budget": ", ".join(limits),
+    }
+
+
+def _outlooks(plan: Plan, registry: Registry, workspace: Workspace) -> list[dict[str, str]]:
+    return [{"step": step, **outlook.model_dump()} for step, outlook in outlooks(plan, registry, workspace)]
+
+
+def _pages(outcome: RunOutcome) -> list[dict[str, str]]:
+    """The console's pages on what the run made."""
+    found = []
+    for step, result in outcome.results.items():
+        for value in result.values():
+            kind = value.partition(":")[0] if isinstance(value, str) else ""
+            if kind in _PAGES and len(value) == len(kind) + 65:
+                path, says = _PAGES[kind]
+                found.append({"href": f"{path}{value}", "text": f"{says} of {step}"})
+    return found
