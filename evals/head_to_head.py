@@ -31,6 +31,7 @@ class Pair:
     answer_b: str | None
     right_a: bool
     right_b: bool
+    slices: tuple[str, ...]
 
     @property
     def outcome(self) -> str:
@@ -121,7 +122,8 @@ def compare(a: Measured, b: Measured, metric: str = "exact_match") -> HeadToHead
         whole=_row("all", pairs, metric),
         slices=tuple(replace(row, p_value=p) for row, p in zip(slices, corrected, strict=True)),
         items=tuple(
-            Pair(b.id, b.text, b.expected, a.got, b.got, a.right(metric), b.right(metric)) for a, b in pairs
+            Pair(b.id, b.text, b.expected, a.got, b.got, a.right(metric), b.right(metric), b.slices)
+            for a, b in pairs
         ),
     )
 

@@ -14,6 +14,7 @@ from .. import __version__
 from ..core.errors import AskError, OpswrightError, from_os_error
 from ..core.registry import Registry
 from .audit_commands import audit_app
+from .board_commands import COMMANDS, add_board_commands
 from .machine_commands import add_machine_commands
 from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
@@ -69,8 +70,11 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
     add_machine_commands(app)
+    add_board_commands(app)
     add_serving_commands(app)
     for skill in registry:
+        if skill.name in COMMANDS:  # the command does more than the skill: it writes files
+            continue
         is_named = argv is None or skill.name in argv
         command = make_command(skill, Session.call_skill) if is_named else listed_command(skill)
         app.command(skill.name, short_help=skill.says, rich_help_panel="Skills")(command)

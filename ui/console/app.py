@@ -56,5 +56,5 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
         share=False,
         footer_links=[],
         theme=theme(),
-        css_paths=[_FOLDER / "console.css"],
+        css_paths=sorted(_FOLDER.glob("*.css")),
     )

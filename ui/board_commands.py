@@ -1,0 +1,107 @@
+"""Commands about measured models: leaderboard, compare. They read the workspace and change nothing in it."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .session import Session
+
+COMMANDS = ("leaderboard", "compare")
+
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write it into this file instead.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
+
+class BoardFormat(StrEnum):
+    """How the leaderboard is written."""
+
+    TABLE = "table"
+    MD = "md"
+    JSON = "json"
+    CSV = "csv"
+    HTML = "html"
+
+
+class CompareFormat(StrEnum):
+    """How a comparison is written."""
+
+    TABLE = "table"
+    MD = "md"
+    JSON = "json"
+
+
+def add_board_commands(app: typer.Typer) -> None:
+    """Add them to the application."""
+    app.command()(leaderboard)
+    app.command()(compare)
+
+
+def leaderboard(
+    context: typer.Context,
+    suite: Annotated[str | None, typer.Option(help="Only this suite. [default: all]")] = None,
+    format: Annotated[
+        BoardFormat, typer.Option(help="html is one file that opens offline.")
+    ] = BoardFormat.TABLE,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Show every measured model and its baselines, best first.
+
+    Example: opswright leaderboard --format html -o leaderboard.html
+    """
+    from ..evals.leaderboard import board, render
+
+    session: Session = context.obj
+    lines = board(session.workspace, suite)
+    if not lines:
+        print("no model has been measured yet; `opswright evaluate` does that", file=sys.stderr)
+    form = BoardFormat.JSON if json else format
+    if form is BoardFormat.HTML:
+        from .reports.leaderboard import page
+
+        _give(page(lines), output)
+    else:
+        _give(render(lines, form), output)
+
+
+def compare(
+    context: typer.Context,
+    a: Annotated[str, typer.Argument(help="What is held against: a model, report, or REPORT/BASELINE.")],
+    b: Annotated[str, typer.Argument(help="What is judged, measured on the same suite.")],
+    suite: Annotated[str | None, typer.Option(help="Only this suite. [default: all]")] = None,
+    items: Annotated[int, typer.Option(min=0, help="Most items that are shown; json holds all.")] = 20,
+    format: Annotated[CompareFormat, typer.Option(help="How it is written.")] = CompareFormat.TABLE,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Compare two measured models item by item: won, lost, the difference with its interval, a paired test.
+
+    Example: opswright compare checkpoint:3c2d97 checkpoint:e17623
+    """
+    from ..evals.head_to_head import compare as compare_two
+    from ..evals.head_to_head import find_line, open_measured, render
+    from ..evals.leaderboard import board
+
+    session: Session = context.obj
+    lines = board(session.workspace, suite)
+    store = session.workspace.artifacts
+    before, after = (open_measured(store, find_line(lines, text)) for text in (a, b))
+    found = compare_two(before, after)
+    _give(render(found, CompareFormat.JSON if json else format, items), output)
+
+
+def _give(text: str, output: Path | None) -> None:
+    """The text and a line's end, on stdout or in a file."""
+    from ..core.files import write_atomically
+
+    whole = text if text.endswith("\n") else f"{text}\n"
+    if output is None:
+        sys.stdout.write(whole)
+    else:
+        write_atomically(output, whole.encode())
+        print(f"written to {output}", file=sys.stderr)

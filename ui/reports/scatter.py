@@ -1,0 +1,152 @@
+"""The plot of quality against latency: where every mark and name goes, for a template to draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...evals.leaderboard import Standing
+
+WIDTH, HEIGHT = 720, 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 44
+_LABEL_HEIGHT = 15
+_LETTER_WIDTH = 6.7  # of the 12 px text, a little more than the average
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One model: its point, its interval's ends, and its name with the point where the text begins."""
+
+    name: str
+    kind: str
+    x: float
+    y: float
+    y_low: float
+    y_high: float
+    label_x: float
+    label_y: float
+    says: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A value of an axis and where it lies."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """The plot of one suite; `unplaced` are the lines that have no latency."""
+
+    suite: str
+    metric: str
+    marks: tuple[Mark, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    unplaced: tuple[str, ...]
+    left: float = _LEFT
+    right: float = WIDTH - _RIGHT
+    top: float = _TOP
+    bottom: float = HEIGHT - _BOTTOM
+    width: float = WIDTH
+    height: float = HEIGHT
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of models in it."""
+        return tuple(dict.fromkeys(mark.kind for mark in self.marks))
+
+
+def scatters(lines: Sequence[Standing]) -> list[Scatter]:
+    """A plot for each suite, in the order of the lines."""
+    suites = dict.fromkeys((line.suite, line.metric) for line in lines)
+    return [
+        scatter(suite, metric, [line for line in lines if (line.suite, line.metric) == (suite, metric)])
+        for suite, metric in suites
+    ]
+
+
+def scatter(suite: str, metric: str, lines: Sequence[Standing]) -> Scatter:
+    """Median latency, logarithmic, against the value with its 95 % interval."""
+    placed = [(line, line.p50_ms) for line in lines if line.p50_ms is not None and line.p50_ms > 0]
+    unplaced = dict.fromkeys(line.name for line in lines if not line.p50_ms)
+    empty = Scatter(suite, metric, (), (), (), tuple(unplaced))
+    if not placed:
+        return empty
+    x_ticks = _log_ticks([ms for _, ms in placed])
+    y_ticks = _share_ticks(min(line.low for line, _ in placed), max(line.high for line, _ in placed))
+
+    def x_of(ms: float) -> float:
+        low, high = math.log(x_ticks[0]), math.log(x_ticks[-1])
+        return empty.left + (math.log(ms) - low) / (high - low) * (empty.right - empty.left)
+
+    def y_of(share: float) -> float:
+        low, high = y_ticks[0], y_ticks[-1]
+        return empty.bottom - (share - low) / (high - low) * (empty.bottom - empty.top)
+
+    marks = [
+        Mark(
+            name=line.name,
+            kind=line.kind,
+            x=_round(x_of(ms)),
+            y=_round(y_of(line.value)),
+            y_low=_round(y_of(line.low)),
+            y_high=_round(y_of(line.high)),
+            label_x=_round(_label_x(x_of(ms), line.name, empty.right)),
+            label_y=_round(y_of(line.value)),
+            says=f"{line.name}: {line.value:.1%} ({line.low:.1%} to {line.high:.1%}), p50 {ms:.1f} ms",
+        )
+        for line, ms in placed
+    ]
+    return replace(
+        empty,
+        marks=tuple(_spread(marks, empty.top + _LABEL_HEIGHT / 2, empty.bottom - _LABEL_HEIGHT / 2)),
+        x_ticks=tuple(Tick(_round(x_of(ms)), f"{ms:g}") for ms in x_ticks),
+        y_ticks=tuple(Tick(_round(y_of(share)), f"{share:.0%}") for share in y_ticks),
+    )
+
+
+def _round(value: float) -> float:
+    return round(value, 1)
+
+
+def _label_x(x: float, name: str, right: float) -> float:
+    """Right of the mark, or left of it where the name would leave the plot."""
+    width = len(name) * _LETTER_WIDTH
+    return x + 9 if x + 9 + width <= right else x - 9 - width
+
+
+def _spread(marks: Sequence[Mark], top: float, bottom: float) -> list[Mark]:
+    """The marks with names set apart: each is moved down as far as it must, then up to fit."""
+    ordered = sorted(marks, key=lambda mark: (mark.y, mark.x, mark.name))
+    heights: list[float] = []
+    for mark in ordered:
+        heights.append(max(mark.y, heights[-1] + _LABEL_HEIGHT if heights else top))
+    limit = bottom
+    for index in reversed(range(len(heights))):
+        heights[index] = min(heights[index], limit)
+        limit = heights[index] - _LABEL_HEIGHT
+    return [replace(mark, label_y=_round(at)) for mark, at in zip(ordered, heights, strict=True)]
+
+
+def _log_ticks(values: Sequence[float]) -> list[float]:
+    """1, 2, 5, 10, ... from the last below every value to the first above."""
+    low, high = min(values), max(values)
+    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    ticks = [step * 10.0**exponent for exponent in exponents for step in (1, 2, 5)]
+    first = max(index for index, tick in enumerate(ticks) if tick <= low * 0.95)
+    last = min(index for index, tick in enumerate(ticks) if tick >= high * 1.05)
+    return ticks[first : last + 1]
+
+
+def _share_ticks(low: float, high: float) -> list[float]:
+    """Multiples of the finest of 1, 2, 5, 10, 20 % that gives at most seven, around both ends."""
+    for step in (1, 2, 5, 10, 20):
+        first, last = math.floor(low * 100 / step), math.ceil(high * 100 / step)
+        last = max(last, first + 1)
+        if last - first <= 6:
+            break
+    return [step * index / 100 for index in range(first, last + 1)]
