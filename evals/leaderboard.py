@@ -227,8 +227,8 @@ def _cells(line: Standing) -> tuple[str, ...]:
         f"{line.low:.1%} to {line.high:.1%}",
         str(line.n) + (f" ({line.errors} failed)" if line.errors else ""),
         ", ".join(f"{name} {value:.1%}" for name, value in line.groups.items()) or "-",
-        "-" if line.p50_ms is None else f"{line.p50_ms:.1f}",
-        "-" if line.size_bytes is None else f"{line.size_bytes / 1e6:.1f} MB",
+        "-" if line.p50_ms is None else ms_words(line.p50_ms),
+        "-" if line.size_bytes is None else size_words(line.size_bytes),
         "-" if line.train_dataset is None else short(line.train_dataset),
         line.date[:10],
         line.verdict or "-",
@@ -241,3 +241,13 @@ def short(name: str) -> str:
         return parse_ref(name).short
     except AskError:
         return name
+
+
+def ms_words(ms: float) -> str:
+    """Milliseconds to three digits."""
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"
+
+
+def size_words(size_bytes: int) -> str:
+    """A size in MB, or in kB below a tenth of one."""
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:,.1f} kB"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-from ...evals.leaderboard import Standing
+from ...evals.leaderboard import Standing, ms_words, size_words
 from ..console.markup import render
 from .scatter import scatters
 
@@ -51,6 +51,8 @@ def table_values(
         "picks": picks,
         "a": a,
         "b": b,
+        "ms_words": ms_words,
+        "size_words": size_words,
     }
 
 

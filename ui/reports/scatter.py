@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ...evals.leaderboard import Standing
+from ...evals.leaderboard import Standing, ms_words
 
 WIDTH, HEIGHT = 720, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 44
@@ -97,7 +97,7 @@ def scatter(suite: str, metric: str, lines: Sequence[Standing]) -> Scatter:
             y_high=_round(y_of(line.high)),
             label_x=_round(_label_x(x_of(ms), line.name, empty.right)),
             label_y=_round(y_of(line.value)),
-            says=f"{line.name}: {line.value:.1%} ({line.low:.1%} to {line.high:.1%}), p50 {ms:.1f} ms",
+            says=f"{line.name}: {line.value:.1%} ({line.low:.1%} to {line.high:.1%}), p50 {ms_words(ms)} ms",
         )
         for line, ms in placed
     ]

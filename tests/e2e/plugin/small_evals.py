@@ -1,0 +1,188 @@
+"""Skills that measure two small models on a part of a real suite, through the project's own runner."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
+from opswright.evals.suites import Item, Suite
+from opswright.evals.targets import Answer, Progress
+
+_LABELS_A_DOMAIN, _ITEMS_A_LABEL = 2, 5
+
+
+class GatherRequest(Request):
+    rows_a_label: Annotated[int, Field(ge=1)] = 10
+
+
+class GatherResult(Result):
+    dataset: DatasetRef
+    rows: int
+
+
+@skill(effect=Effect.WRITES, says="Take some training rows of a few intents.")
+def gather(ask: GatherRequest, ctx: StepContext) -> GatherResult:
+    """The first rows of each label of the part.
+
+    Example: `/gather rows_a_label=5`
+    """
+    import polars as pl
+
+    from opswright.evals.suites import clinc150
+
+    labels = {item.expected for item in part().items}
+    taken: dict[str, int] = dict.fromkeys(labels, 0)
+    rows = []
+    for row in clinc150.read_rows(clinc150.FOLDER, "train"):
+        if row.label in labels and taken[row.label] < ask.rows_a_label:
+            taken[row.label] += 1
+            rows.append({"text": row.text, "label": row.label, "split": "train"})
+    with ctx.artifacts.staging() as folder:
+        pl.DataFrame(rows).write_parquet(folder / "rows.parquet")
+        ref = ctx.artifacts.save(DatasetRef, folder, {"rows": len(rows)})
+    return GatherResult(dataset=ref, rows=len(rows))
+
+
+class FitRequest(Request):
+    data: DatasetRef
+    method: Literal["keyword", "linear"]
+
+
+class FitResult(Result):
+    checkpoint: CheckpointRef
+
+
+@skill(effect=Effect.WRITES, says="Make a small model of some rows.")
+def fit(ask: FitRequest, ctx: StepContext) -> FitResult:
+    """Keep the rows and how they are used: nothing larger is needed.
+
+    Example: `/fit data=dataset:3f2a91 method=linear`
+    """
+    from opswright.evals.lineage import training_rows
+
+    rows = training_rows(ctx.artifacts.open(ask.data))
+    with ctx.artifacts.staging() as folder:
+        (folder / "model.json").write_text(json.dumps({"method": ask.method, "rows": rows}))
+        ref = ctx.artifacts.save(CheckpointRef, folder, {"method": ask.method}, [ask.data])
+    return FitResult(checkpoint=ref)
+
+
+class MeasureRequest(Request):
+    model: CheckpointRef
+    suite: Literal["clinc150"] = "clinc150"
+    odd: InputPath = Field(description="A text file; its first lines become items too.")
+
+
+class MeasureResult(Result):
+    report: EvalReportRef
+    exact_match: float
+
+
+@skill(effect=Effect.WRITES, says="Ask a small model a part of a suite.")
+def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
+    """Write an eval report with its baselines, as `evaluate` does.
+
+    Example: `/measure model=checkpoint:3f2a91 odd=lines.txt`
+    """
+    from opswright.evals.baselines import run_baselines, to_document
+    from opswright.evals.lineage import training_dataset, training_rows
+    from opswright.evals.report import BASELINES, ITEMS, REPORT, details_of, facts_of
+    from opswright.evals.runner import Measured, choose_items, run_suite, score, to_lines
+
+    suite = part(ask.odd.read_text().splitlines()[:2])
+    slices = suite.slices()
+    opened = ctx.artifacts.open(ask.model)
+    model = opened.read_json("model.json")
+    target = _TARGETS[model["method"]](model["rows"])
+    measured = run_suite(
+        suite, target, str(ask.model), slices, None, lambda n, of: ctx.progress(n, of, "items")
+    )
+    train = training_dataset(ctx.artifacts, ask.model)
+    assert train is not None
+    items = choose_items(suite, None)
+    rows = training_rows(ctx.artifacts.open(train))
+    baselines = run_baselines(rows, [item.text for item in items], lambda n, of: None)
+    scored = {
+        one.name: Measured(
+            one.name,
+            suite.name,
+            suite.digest,
+            tuple(slices),
+            tuple(score(suite, items, [Answer(text, 0.0) for text in one.answers], slices)),
+        )
+        for one in baselines
+    }
+    facts = facts_of(measured, len(items), scored)
+    facts |= {"size_bytes": opened.size_bytes, "train_dataset": str(train)}
+    with ctx.artifacts.staging() as folder:
+        (folder / ITEMS).write_bytes(to_lines(measured.items))
+        (folder / REPORT).write_text(json.dumps({**facts, **details_of(measured)}))
+        (folder / BASELINES).write_text(json.dumps(to_document(baselines, [item.id for item in items])))
+        ref = ctx.artifacts.save(EvalReportRef, folder, facts, [ask.model, train])
+    return MeasureResult(report=ref, exact_match=facts["value"])
+
+
+def part(odd: Sequence[str] = ()) -> Suite:
+    """Five items of two intents of each domain of CLINC150, and odd texts with an odd right answer."""
+    from opswright.evals.suites import clinc150, load_suite
+
+    labels: dict[str | None, list[str]] = {}
+    taken: dict[str, int] = {}
+    items = []
+    for item in load_suite("clinc150").items:
+        known = labels.setdefault(item.domain, [])
+        if item.expected not in known and len(known) < _LABELS_A_DOMAIN:
+            known.append(item.expected)
+        if item.expected in known and taken.get(item.expected, 0) < _ITEMS_A_LABEL:
+            taken[item.expected] = taken.get(item.expected, 0) + 1
+            items.append(item)
+    items += [Item(f"odd-{n}", text, "<b>odd</b>", "small_talk") for n, text in enumerate(odd)]
+    groups = {"old_domains": clinc150.OLD_DOMAINS, "new_domains": clinc150.NEW_DOMAINS}
+    return Suite("clinc150", tuple(items), groups)
+
+
+class Keyword:
+    """Answers the label whose words are all in the text, and otherwise says the text again."""
+
+    def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
+        self.labels = sorted({label for _, label in rows})
+
+    def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
+        answers = []
+        for prompt in prompts:
+            started = time.perf_counter()
+            words = set(prompt.lower().split())
+            found = next((label for label in self.labels if words.issuperset(label.split())), prompt)
+            answers.append(Answer(found, (time.perf_counter() - started) * 1000))
+            progress(len(answers), len(prompts))
+        return answers
+
+
+class Linear:
+    """A linear support vector machine on words and word pairs."""
+
+    def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.svm import LinearSVC
+
+        self.model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LinearSVC(random_state=0))
+        self.model.fit([text for text, _ in rows], [label for _, label in rows])
+
+    def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
+        answers = []
+        for prompt in prompts:
+            started = time.perf_counter()
+            found = str(self.model.predict([prompt])[0])
+            answers.append(Answer(found, (time.perf_counter() - started) * 1000))
+        progress(len(prompts), len(prompts))
+        return answers
+
+
+_TARGETS = {"keyword": Keyword, "linear": Linear}
