@@ -180,7 +180,7 @@ class Ledger:
                         if segment == segments[-1]:
                             return  # being written, or cut by a crash: the next append sets it aside
                         raise _damage(where, "the line is cut")
-                    record = _parse(line, where)
+                    record = parse_line(line, where)
                     offset += len(line)
                     if record.seq > after:
                         yield record
@@ -242,7 +242,7 @@ class Ledger:
                             return
                         break
                     try:
-                        record = _parse(line, where)
+                        record = parse_line(line, where)
                     except IntegrityError as error:
                         yield Fault(seq + 1, str(error))
                         return
@@ -258,7 +258,7 @@ class Ledger:
         while after > 0 and len(segments) > 1:
             with segments[1].open("rb") as file:
                 first = file.readline()
-            if not first.endswith(b"\n") or _parse(first, f"{segments[1].name} line 1").seq > after + 1:
+            if not first.endswith(b"\n") or parse_line(first, f"{segments[1].name} line 1").seq > after + 1:
                 break
             del segments[0]
         return segments
@@ -297,11 +297,12 @@ class Ledger:
                 return last, 0, 0, GENESIS
             _, _, seq, digest = self._read_head(segments[:-1])
             return last, 0, seq, digest
-        record = _parse(_last_line(last, size), f"the last line of {last.name}")
+        record = parse_line(_last_line(last, size), f"the last line of {last.name}")
         return last, size, record.seq, record.hash
 
 
-def _parse(line: bytes, where: str) -> Record:
+def parse_line(line: bytes, where: str) -> Record:
+    """The record that a line holds; IntegrityError, naming where it is, when it holds none."""
     try:
         record = Record(**json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:
@@ -344,7 +345,7 @@ def _offset_of(file: BinaryIO, after: int) -> int:
         start = file.tell()
         line = file.readline() if start < high else b""
         try:
-            beyond = not line.endswith(b"\n") or _parse(line, "").seq > after
+            beyond = not line.endswith(b"\n") or parse_line(line, "").seq > after
         except IntegrityError:
             break  # damaged: read on from here line by line, and meet it there
         if beyond:

@@ -87,6 +87,20 @@ class ServingSettings(_Part):
     )
 
 
+class ConsoleSettings(_Part):
+    """Where the console listens, and who may use it."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address the console listens on.")
+    port: int = Field(7860, ge=1, le=65535, description="Port the console listens on.")
+    users: Path | None = Field(
+        None, description="File of users and hashed passwords; needed to listen on any but a local address."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Names under which browsers reach the console besides its address, as behind a proxy."
+    )
+    max_upload_mb: float = Field(64, gt=0, le=4096, description="Megabytes one upload may have.")
+
+
 class Settings(BaseSettings):
     """Everything that can be set, each with its default."""
 
@@ -106,6 +120,7 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings = MlflowSettings()
     train: TrainSettings = TrainSettings()
     serving: ServingSettings = ServingSettings()
+    console: ConsoleSettings = ConsoleSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -20,6 +20,7 @@ from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
 from .session import Session, error_document
 from .skill_commands import listed_command, make_command
+from .user_commands import users_app
 
 _INTERRUPTED = 130
 
@@ -69,6 +70,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
 
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
+    app.add_typer(users_app, name="users")
     add_machine_commands(app)
     add_board_commands(app)
     add_serving_commands(app)

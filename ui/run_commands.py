@@ -138,8 +138,10 @@ def agent_command(
 
 def chat(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on. [default: 7860]")
+    ] = None,
 ) -> None:
     """Open the console in a browser: chat, leaderboard, endpoints, drift, ledger. Ends with Ctrl-C.
 
@@ -147,9 +149,13 @@ def chat(
     """
     from .console.app import serve
     from .console.console import Console
+    from .console.people import people_of
 
     session: Session = context.obj
-    serve(Console(session.registry, session.workspace.settings), host, port)
+    settings = session.workspace.settings
+    named = settings.console
+    console = Console(session.registry, settings, people_of(settings))
+    serve(console, host or named.host, port or named.port)
 
 
 def status(context: typer.Context, json: Json = False) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -37,27 +37,39 @@ def list_records(
     `since` and `until` are ISO 8601 dates or times, UTC unless they name a zone; `until` is not included.
     Raises AskError for an unknown phase or a time that does not parse.
     """
-    if phase is not None and phase not in set(Phase):
-        raise AskError(
-            f"unknown phase '{phase}' (there are: {', '.join(Phase)}).{did_you_mean(phase, Phase)}"
-        )
-    wanted = {"run": run, "step": step, "actor": actor, "skill": skill, "phase": phase}
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    first, last = _time(since, "since"), _time(until, "until")
-    return _matching(workspace, wanted, first, last)
+    criteria = Criteria.of(
+        run=run, step=step, actor=actor, skill=skill, phase=phase, since=since, until=until
+    )
+    return (record for record in workspace.ledger.records() if criteria.are_met_by(record))
 
 
-def _matching(
-    workspace: Workspace, wanted: dict[str, str | None], first: datetime | None, last: datetime | None
-) -> Iterator[Record]:
-    for record in workspace.ledger.records():
-        if any(getattr(record, name) != value for name, value in wanted.items()):
-            continue
-        if first is not None or last is not None:
-            time = datetime.fromisoformat(record.time)
-            if (first is not None and time < first) or (last is not None and time >= last):
-                continue
-        yield record
+@dataclass(frozen=True)
+class Criteria:
+    """What records are looked for, read once and held against each."""
+
+    wanted: Mapping[str, str]
+    first: datetime | None
+    last: datetime | None
+
+    @classmethod
+    def of(cls, *, since: str | None = None, until: str | None = None, **wanted: str | None) -> Criteria:
+        """The filters of `list_records`; AskError for an unknown phase or a time that does not parse."""
+        phase = wanted.get("phase")
+        if phase is not None and phase not in set(Phase):
+            raise AskError(
+                f"unknown phase '{phase}' (there are: {', '.join(Phase)}).{did_you_mean(phase, Phase)}"
+            )
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return cls(given, _time(since, "since"), _time(until, "until"))
+
+    def are_met_by(self, record: object) -> bool:
+        """Whether a record, or anything with its fields, is looked for."""
+        if any(getattr(record, name) != value for name, value in self.wanted.items()):
+            return False
+        if self.first is None and self.last is None:
+            return True
+        time = datetime.fromisoformat(record.time)  # type: ignore[attr-defined]
+        return (self.first is None or time >= self.first) and (self.last is None or time < self.last)
 
 
 def get_record(workspace: Workspace, seq: int) -> Record:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.errors import AskError, NeedsError
 from .console import Console
-from .gradio_import import import_gradio
+from .gradio_import import import_gradio, one_server_later
+from .guard import Guard, is_loopback, known_hosts
+from .logins import Logins
+from .people import UsersFile
+from .server import end_on_sigterm, listen, run
 
 if TYPE_CHECKING:
     from gradio import Blocks, Theme
+
+    from .guard import App
 
 _FOLDER = Path(__file__).parent
 
@@ -17,10 +27,11 @@ _FOLDER = Path(__file__).parent
 def build(console: Console) -> Blocks:
     """Every page; the first one is the chat."""
     gr: Any = import_gradio()
-    from . import chat, drift, endpoints, leaderboard, ledger
+    from . import chat, drift, endpoints, leaderboard, ledger, person
 
     with gr.Blocks(title="Opswright", analytics_enabled=False, fill_width=True) as app:
         gr.Navbar(main_page_name="Chat")
+        person.build(console, app)
         chat.build(console)
     for name, page in (
         ("Leaderboard", leaderboard),
@@ -29,6 +40,8 @@ def build(console: Console) -> Blocks:
         ("Ledger", ledger),
     ):
         with app.route(name, f"/{name.lower()}"):
+            gr.Navbar(main_page_name="Chat")
+            person.build(console, app)
             page.build(console)
     return app  # type: ignore[no-any-return]
 
@@ -45,16 +58,89 @@ def theme() -> Theme:
 
 
 def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve the console until it is interrupted."""
-    app = build(console)
-    app.queue(default_concurrency_limit=8)
-    app.launch(
-        server_name=host,
-        server_port=port,
-        quiet=True,
+    """Serve the console until it is interrupted.
+
+    AskError for an address others can reach when nobody has to log in; NeedsError when the port is taken or
+    Gradio is not installed.
+    """
+    if console.people is None and not is_loopback(host):
+        raise AskError(
+            f"{host} can be reached by others, and there is no login. Make a users file with `opswright "
+            "users add NAME --role operator`, or listen on 127.0.0.1 and reach it by an SSH tunnel."
+        )
+    end_on_sigterm()
+    with listen(host, port) as bound:
+        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        app = application(console, host, port)
+        run(app, bound, f"http://{shown}:{port}", when_ready=console.records.refresh)
+
+
+def application(console: Console, host: str, port: int) -> App:
+    """The pages behind their guard, as an ASGI application; fills in who is logged in."""
+    uploads = _uploads_folder(console)
+    try:
+        gr: Any = import_gradio()
+    except ImportError as error:
+        raise NeedsError(
+            f"the console needs Gradio ({error}). Install it: pip install 'opswright[ui]' -c constraints.txt"
+        ) from error
+    from fastapi import FastAPI
+
+    from .ledger_export import export_route
+    from .login_page import login_routes
+
+    logins = Logins(console.people) if isinstance(console.people, UsersFile) else None
+    console.logins, console.cookie = logins or {}, f"opswright-{port}"
+    with one_server_later():
+        blocks = build(console).queue(default_concurrency_limit=8)
+    pages = ["/", *(f"/{page[0]}" for page in blocks.pages if page[0])]
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.router.routes.extend([*login_routes(logins, console.cookie, pages), export_route(console)])
+    most_bytes = int(console.settings.console.max_upload_mb * 1e6)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SSR mode")  # said to every app of several pages, asked for or not
+        _mount(gr, app, blocks, console, most_bytes)
+    return Guard(
+        app,
+        frozenset(pages),
+        known_hosts(host, console.settings.console.allowed_hosts),
+        uploads,
+        most_bytes,
+        (lambda cookies: console.people is None or _name_in(console, cookies) is not None),
+    )
+
+
+def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int) -> None:
+    """Put the pages into the application, with everything off that they do not use."""
+    asks = console.people is not None
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="",
+        auth_dependency=(lambda request: _name_in(console, request.cookies)) if asks else None,
         ssr_mode=False,
-        share=False,
+        mcp_server=False,
+        run_history=False,
+        enable_monitoring=False,
+        pwa=False,
         footer_links=[],
+        allowed_paths=[],
+        max_file_size=most_bytes,
         theme=theme(),
         css_paths=sorted(_FOLDER.glob("*.css")),
     )
+
+
+def _name_in(console: Console, cookies: Mapping[str, str]) -> str | None:
+    """Who is logged in, by the cookie; a user who is no more in the users file is not."""
+    return console.logins.get(cookies.get(console.cookie, ""))
+
+
+def _uploads_folder(console: Console) -> Path:
+    """The folder Gradio keeps uploads and downloads in: the workspace's own, closed to other users."""
+    folder = console.workspace.root / "uploads"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
+    return folder

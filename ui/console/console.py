@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import HeldError
@@ -14,6 +15,7 @@ from .people import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
+    from ...core.audit.index import RecordIndex
 
 
 @dataclass
@@ -23,13 +25,20 @@ class Console:
     registry: Registry
     settings: Settings
     people: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
-    logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, kept by Gradio
+    logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, for those who are in
     cookie: str = ""  # name of the cookie that holds the token
 
     @property
     def workspace(self) -> Workspace:
         """The workspace, for reading."""
         return Workspace(self.settings)
+
+    @cached_property
+    def records(self) -> RecordIndex:
+        """The ledger's records as pages look them up."""
+        from ...core.audit.index import RecordIndex
+
+        return RecordIndex(self.workspace.ledger)
 
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""
