@@ -33,6 +33,12 @@ DOWNLOADS = {
     "HTML": ("html", "text/html"),
 }
 _MOST_ITEMS = 100
+# A filter that changes while its last change is worked on must not be lost.
+_QUIET: dict[str, Any] = {
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "trigger_mode": "always_last",
+}
 Picked = tuple[str, str]  # ids of the lines that are A and B; empty: not chosen yet
 
 # What is chosen goes to the page's functions; the order survives new rows.
@@ -88,11 +94,10 @@ def build(console: Console) -> None:
 
     opened = Context.root_block
     assert opened is not None
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     outputs = [suite, kind, table, plot]
-    gr.on([opened.load, refresh.click], reload, [*filters, picked], outputs, **quiet)
-    gr.on([suite.input, kind.input, search.change], narrow, [*filters, picked], [table, plot], **quiet)
-    table.select(choose, None, [picked, tabs, *sides], **quiet)
+    gr.on([opened.load, refresh.click], reload, [*filters, picked], outputs, **_QUIET)
+    gr.on([suite.input, kind.input, search.change], narrow, [*filters, picked], [table, plot], **_QUIET)
+    table.select(choose, None, [picked, tabs, *sides], **_QUIET)
 
 
 def _downloads(console: Console, filters: Sequence[Any]) -> None:
@@ -138,14 +143,8 @@ def _comparison(console: Console, picked: gr.State) -> tuple[list[Any], Callable
         found, _ = compare_lines(console, chosen)
         return "" if found is None else show_items(found, outcome, within, text)
 
-    gr.on(
-        [outcome.input, within.input, search.input],
-        look,
-        [picked, outcome, within, search],
-        items,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    filters = [picked, outcome, within, search]
+    gr.on([outcome.input, within.input, search.change], look, filters, items, **_QUIET)
     return [sides, part, outcome, within, search, items], show
 
 

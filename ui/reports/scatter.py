@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...evals.leaderboard import Standing, ms_words
 
@@ -16,7 +17,7 @@ _LETTER_WIDTH = 6.7  # of the 12 px text, a little more than the average
 
 @dataclass(frozen=True)
 class Mark:
-    """One model: its point, its interval's ends, and its name with the point where the text begins."""
+    """One model: its point, its interval's ends, and where its name starts or ends."""
 
     name: str
     kind: str
@@ -26,6 +27,7 @@ class Mark:
     y_high: float
     label_x: float
     label_y: float
+    anchor: str
     says: str
 
 
@@ -95,7 +97,7 @@ def scatter(suite: str, metric: str, lines: Sequence[Standing]) -> Scatter:
             y=_round(y_of(line.value)),
             y_low=_round(y_of(line.low)),
             y_high=_round(y_of(line.high)),
-            label_x=_round(_label_x(x_of(ms), line.name, empty.right)),
+            **_label(x_of(ms), line.name, empty.right),
             label_y=_round(y_of(line.value)),
             says=f"{line.name}: {line.value:.1%} ({line.low:.1%} to {line.high:.1%}), p50 {ms_words(ms)} ms",
         )
@@ -113,10 +115,11 @@ def _round(value: float) -> float:
     return round(value, 1)
 
 
-def _label_x(x: float, name: str, right: float) -> float:
+def _label(x: float, name: str, right: float) -> dict[str, Any]:
     """Right of the mark, or left of it where the name would leave the plot."""
-    width = len(name) * _LETTER_WIDTH
-    return x + 9 if x + 9 + width <= right else x - 9 - width
+    if x + 9 + len(name) * _LETTER_WIDTH <= right:
+        return {"label_x": _round(x + 9), "anchor": "start"}
+    return {"label_x": _round(x - 9), "anchor": "end"}
 
 
 def _spread(marks: Sequence[Mark], top: float, bottom: float) -> list[Mark]:

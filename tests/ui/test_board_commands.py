@@ -1,0 +1,101 @@
+"""`opswright leaderboard` and `opswright compare`: exactly the format asked for, and nothing changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from opswright.core.artifacts import CheckpointRef, EvalReportRef
+from opswright.core.registry import Registry
+from opswright.core.workspace import Workspace
+from opswright.evals.report import facts_of
+from opswright.evals.runner import ItemResult, Measured, to_lines
+from opswright.skills import load_registry
+from opswright.ui.cli import run
+
+Captured = pytest.CaptureFixture[str]
+A, B = (str(CheckpointRef.of(letter * 64)) for letter in "ab")
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry()
+
+
+@pytest.fixture
+def files(workspace: Workspace) -> list[Path]:
+    """Two models, 30 and 60 of 100 right; gives every file of the workspace."""
+    for model, right in ((A, 30), (B, 60)):
+        items = tuple(
+            ItemResult(
+                f"i{n:03d}", f"text {n}", "yes", "yes" if n < right else "<b>no</b>", n < right, True, ()
+            )
+            for n in range(100)
+        )
+        measured = Measured(model, "clinc150", "d" * 64, (), items)
+        with workspace.artifacts.staging() as folder:
+            (folder / "items.jsonl").write_bytes(to_lines(items))
+            workspace.artifacts.save(EvalReportRef, folder, facts_of(measured, 100, {}))
+    return sorted(path for path in workspace.root.rglob("*") if path.is_file())
+
+
+def printed(capsys: Captured, registry: Registry, workspace: Workspace, *words: str, code: int = 0) -> str:
+    assert run(["--home", str(workspace.root), *words], registry) == code
+    return capsys.readouterr().out
+
+
+def test_stdout_is_exactly_the_format_asked_for_and_nothing_is_recorded(
+    capsys: Captured, registry: Registry, workspace: Workspace, files: list[Path]
+) -> None:
+    def say(form: str) -> str:
+        return printed(capsys, registry, workspace, "leaderboard", "--format", form)
+
+    assert [row["value"] for row in json.loads(say("json"))] == [0.6, 0.3]
+    assert [row["model"] for row in csv.DictReader(io.StringIO(say("csv")))] == [B, A]
+    assert all(line.startswith("| ") for line in say("md").splitlines())
+    assert say("html").startswith("<!doctype html>") and say("html").rstrip().endswith("</html>")
+    assert len(say("table").splitlines()) == 3
+    assert say("html") == say("html") and say("json") == printed(
+        capsys, registry, workspace, "leaderboard", "--json"
+    )
+    assert sorted(path for path in workspace.root.rglob("*") if path.is_file()) == files
+
+
+def test_a_file_is_written_instead_when_it_is_named(
+    capsys: Captured, registry: Registry, workspace: Workspace, files: list[Path], tmp_path: Path
+) -> None:
+    said = printed(capsys, registry, workspace, "leaderboard", "--format", "csv")
+    target = str(tmp_path / "board.csv")
+    assert printed(capsys, registry, workspace, "leaderboard", "--format", "csv", "-o", target) == ""
+    assert Path(target).read_text() == said
+
+
+def test_two_models_are_compared_by_the_beginnings_of_their_names(
+    capsys: Captured, registry: Registry, workspace: Workspace, files: list[Path]
+) -> None:
+    names = ("compare", "checkpoint:aaaaaa", "checkpoint:bbbbbb")
+    document = json.loads(printed(capsys, registry, workspace, *names, "--format", "json"))
+    assert (document["whole"]["won"], document["whole"]["lost"], len(document["items"])) == (30, 0, 30)
+    text = printed(capsys, registry, workspace, *names, "--items", "2")
+    assert "B is better: on 100 common items of clinc150 B won 30 and lost 0" in text
+    assert text.count("<b>no</b>") == 2
+
+
+def test_a_wrong_name_suite_or_format_is_a_usage_error(
+    capsys: Captured, registry: Registry, workspace: Workspace, files: list[Path]
+) -> None:
+    assert printed(capsys, registry, workspace, "compare", "checkpoint:cccccc", "majority", code=2) == ""
+    assert printed(capsys, registry, workspace, "leaderboard", "--suite", "clinc", code=2) == ""
+    assert printed(capsys, registry, workspace, "leaderboard", "--format", "xml", code=2) == ""
+
+
+def test_an_empty_workspace_has_an_empty_board_and_says_what_fills_it(
+    capsys: Captured, registry: Registry, workspace: Workspace
+) -> None:
+    assert run(["--home", str(workspace.root), "leaderboard", "--format", "json"], registry) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == [] and "opswright evaluate" in err
