@@ -88,3 +88,9 @@ class ConsoleServer:
             self._process.terminate()
             self._process.wait(timeout=30)
         self._process = None
+
+    def kill(self, how: int) -> None:
+        """End it by a signal."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.wait(timeout=30)

@@ -48,8 +48,16 @@ def pre(says: str) -> Block:
 
 
 def commands(says: Mapping[str, str]) -> Block:
-    """Commands with what each does, to take into the input."""
-    return {"type": "commands", "commands": [{"text": name, "says": words} for name, words in says.items()]}
+    """Commands with what each does, to take into the input; one with words in capitals is only begun."""
+    listed = [{"label": label, "text": _begun(label), "says": words} for label, words in says.items()]
+    return {"type": "commands", "commands": listed}
+
+
+def _begun(usage: str) -> str:
+    """What is typed of a usage such as `/plan FILE`: as much as is not a place for something."""
+    words = usage.split(" ")
+    places = [place for place, word in enumerate(words) if word.strip("[]").isupper()]
+    return usage if not places else " ".join(words[: places[0]]) + " "
 
 
 def link(says: str, href: str) -> Block:
@@ -87,13 +95,39 @@ def result(values: Mapping[str, Any]) -> list[Block]:
     if isinstance(values.get("text"), str):
         return [pre(values["text"])]
     brief = {name: short(value) for name, value in values.items() if is_brief(value) and value != ""}
-    return [{"type": "facts", "facts": brief}] if brief else [text("done", "soft")]
+    sentence = [text(brief.pop("says"))] if "says" in brief else []
+    facts = [{"type": "facts", "facts": brief}] if brief else []
+    return [*sentence, *facts] or [text("done", "soft")]
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Block:
     """Rows of a result as a table of what fits a cell."""
+    if all({"model", "suite", "value", "low", "high", "n"} <= row.keys() for row in rows):
+        return _measured(rows)
     columns = [name for name in rows[0] if any(is_brief(row.get(name)) for row in rows)]
     return table(
         [name.replace("_", " ") for name in columns],
         ([short(row[name]) if is_brief(row.get(name)) else "" for name in columns] for row in rows),
     )
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> Block:
+    """Models on suites, with what tells them apart; the leaderboard page has the rest."""
+
+    def cells(row: Mapping[str, Any]) -> list[Any]:
+        p50_ms, size = row.get("p50_ms"), row.get("size_bytes")
+        verdict = str(row.get("verdict") or "")
+        return [
+            short(row["model"]),
+            row.get("kind", ""),
+            row["suite"],
+            f"{row['value']:.1%}",
+            f"{row['low']:.1%} to {row['high']:.1%}",
+            f"{row['n']:,}",
+            "" if p50_ms is None else f"{p50_ms:.1f}",
+            "" if size is None else f"{size / 1e6:.1f} MB",
+            cell(verdict, DECISION_TONE.get(verdict, "")),
+        ]
+
+    columns = ["model", "kind", "suite", "value", "95 % interval", "n", "p50 ms", "size", "verdict"]
+    return table(columns, map(cells, rows))

@@ -8,14 +8,15 @@ const query = new URLSearchParams(window.location.search);
 const say = (node, text) => { node.textContent = text || ""; node.hidden = !text; };
 
 async function ask(name, payload) {
+  let answer = null;
   try {
-    const answer = await server[name](payload || {});
-    say(trouble, "");
-    return answer;
+    answer = await server[name](payload || {});
   } catch (error) {
-    say(trouble, "The console does not answer. Trying again; nothing is lost. If you were logged out, reload the page.");
-    return null;
+    answer = null; // said below
   }
+  const isAnswer = answer !== null && typeof answer === "object"; // a server that is gone gives undefined
+  say(trouble, isAnswer ? "" : "The console does not answer. Trying again; nothing is lost. If you were logged out, reload the page.");
+  return isAnswer ? answer : null;
 }
 
 const where = () => ({ conversation: state.conversation, cursor: state.cursor, live: state.live });
@@ -98,7 +99,7 @@ function welcome() {
   head.textContent = "What shall be done?";
   const text = document.createElement("p");
   text.className = "soft";
-  text.textContent = "Commands start with a stroke; Tab completes. What changes nothing answers at once. Anything else is shown as a plan and waits for your Approve.";
+  text.textContent = "Commands start with a slash; Tab completes. What changes nothing answers at once. Anything else is shown as a plan and waits for your Approve.";
   node.append(head, text);
   for (const command of ["/help", "/status", "/leaderboard", "/plan "]) {
     const button = document.createElement("button");

@@ -17,7 +17,8 @@ from .people import Person
 from .talk import Talk
 
 _FOLDER = Path(__file__).parent
-_WARM_AFTER_S = 1.0  # once the first page is shown, what the first command needs is loaded
+_WARM_AFTER_S = 0.3  # once the first page is shown, what the first command needs is loaded
+_WARM_ANYWAY_S = 3.0  # or when nobody has come yet
 
 Answer = dict[str, Any]
 
@@ -26,20 +27,20 @@ def build(console: Console) -> None:
     """Lay the page out. Its script asks the functions below; each gets one JSON object and gives one."""
     talk = Talk(console)
     atexit.register(talk.close)
+    warm = _Once(talk.desk.warm)
+    warm.within(_WARM_ANYWAY_S)
     gr.HTML(
         html_template=(_FOLDER / "chat.html").read_text(encoding="utf-8"),
         js_on_load=(_FOLDER / "chat.js").read_text(encoding="utf-8"),
-        server_functions=_server_functions(console, talk),
+        server_functions=_server_functions(console, talk, warm),
         apply_default_css=False,
         elem_id="chat-page",
     )
 
 
-def _server_functions(console: Console, talk: Talk) -> list[Callable[..., Answer]]:
-    warm = _Once(talk.desk.warm)
-
+def _server_functions(console: Console, talk: Talk, warm: _Once) -> list[Callable[..., Answer]]:
     def open_talk(asked: Answer, request: gr.Request) -> Answer:
-        warm.soon()
+        warm.within(_WARM_AFTER_S)
         return _said(console, request, lambda who: talk.open(who, asked.get("conversation")))
 
     def new_talk(asked: Answer, request: gr.Request) -> Answer:
@@ -75,18 +76,21 @@ def _server_functions(console: Console, talk: Talk) -> list[Callable[..., Answer
 
 
 class _Once:
-    """Does something once, a little later, beside everything else."""
+    """Does something once, beside everything else, at the earliest of the times it was asked for."""
 
     def __init__(self, what: Callable[[], None]) -> None:
         self._what = what
         self._begun = threading.Lock()
 
-    def soon(self) -> None:
-        """Have it done, unless it was."""
+    def within(self, seconds: float) -> None:
+        """Have it done by then."""
+        timer = threading.Timer(seconds, self._do)
+        timer.daemon = True
+        timer.start()
+
+    def _do(self) -> None:
         if self._begun.acquire(blocking=False):
-            timer = threading.Timer(_WARM_AFTER_S, self._what)
-            timer.daemon = True
-            timer.start()
+            self._what()
 
 
 def _said(console: Console, request: Any, what: Callable[[Person], Answer | None]) -> Answer:

@@ -133,16 +133,16 @@ def nearest(text: str, names: dict[str, str], phrases: dict[str, tuple[str, ...]
     return [name for name in ranked if score(name) > 0][:3]
 
 
-_COMMON = frozenset(
-    "a an and are at be can do for from has have how i in into is it its me my no not of on or our please show "
-    "that the there this to us was we what when where which with you".split()
-)
+_COMMON = """
+a an and are at be can do for from has have how i in into is it its me my no not of on or our please show that
+the there this to us was we what when where which with you
+"""
 
 
 def _stems(text: str) -> set[str]:
     """The words of a text without their endings, common ones left out."""
     words = "".join(c.lower() if c.isalnum() else " " for c in text).split()
-    return {word[:5] for word in words if word not in _COMMON and len(word) > 1}
+    return {word[:5] for word in words if word not in _COMMON.split() and len(word) > 1}
 
 
 def _words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from .desk import Desk
 from .mlflow_pages import MlflowPages
 from .uploads import KEPT
 
-_LISTED = 20
+_GOAL = 90
 
 
 def make_commands(console: Console, desk: Desk, mlflow: MlflowPages) -> Commands:
@@ -49,7 +49,7 @@ def _about_the_rest(answers: _Answers) -> list[Command]:
         Command("help", "/help [COMMAND]", "Show the commands, or one command's arguments.", answers.help,
                 values="commands"),
         Command("skills", "/skills", "List the skills and what each changes.", answers.skills, most=0),
-        Command("status", "/status", "Show what runs, what waits and what is served.", answers.status, most=0),
+        Command("status", "/status", "Show what runs, waits and is served.", answers.status, most=0),
         Command("live", "/live [TIME]", "Show what endpoints serve, now or at a time in the past.",
                 answers.live),
         Command("audit", "/audit verify", "Check the record: chain, artifacts, approvals, MLflow.",
@@ -74,13 +74,12 @@ class _Answers:
         if not call.words:
             own = {one.usage: one.says for one in self.commands.own.values()}
             skills = {f"/{skill.name}": skill.says for skill in self._console.registry}
-            return Reply([
-                blocks.text("Type / and choose; Tab completes. What changes nothing answers at once, the rest is "
-                            "shown as a plan that waits for Approve."),
-                blocks.commands(own),
-                blocks.text("Skills:", "soft"),
-                blocks.commands(skills),
-            ])  # fmt: skip
+            said = blocks.text(
+                "Type / and choose; Tab completes. What changes nothing answers at once, the rest is shown "
+                "as a plan that waits for Approve."
+            )
+            more = blocks.text("Skills:", "soft")
+            return Reply([said, blocks.commands(own), more, blocks.commands(skills)])
         name = call.words[0].lstrip("/")
         if (command := self.commands.own.get(name)) is not None:
             return Reply([blocks.text(command.says), blocks.commands({command.usage: "how it is typed"})])
@@ -144,7 +143,7 @@ class _Answers:
                 blocks.cell(row.run, command=f"/show {row.run}"),
                 blocks.cell(row.state, blocks.STATE_TONE.get(row.state, "")),
                 blocks.cell(row.verdict or "", blocks.DECISION_TONE.get(row.verdict or "", "")),
-                row.goal,
+                _cut(row.goal),
                 row.by,
                 row.started[:19].replace("T", " "),
             ]
@@ -158,7 +157,7 @@ class _Answers:
         open_runs = [row for row in rows if row.state in ("running", "waiting", "stopped")]
         shown = [
             [blocks.cell(row.run, command=f"/show {row.run}"),
-             blocks.cell(row.state, blocks.STATE_TONE.get(row.state, "")), row.goal]
+             blocks.cell(row.state, blocks.STATE_TONE.get(row.state, "")), _cut(row.goal)]
             for row in open_runs
         ]  # fmt: skip
         found = [
@@ -195,10 +194,9 @@ class _Answers:
         from ...core.audit import verify
 
         report = verify(self._console.workspace)
-        said = [blocks.text(
-            f"{'Intact' if report.ok else 'NOT intact'}: {report.records:,} records checked in {report.seconds:.1f} s.",
-            "good" if report.ok else "bad",
-        )]  # fmt: skip
+        words = "Intact" if report.ok else "NOT intact"
+        checked = f"{words}: {report.records:,} records checked in {report.seconds:.1f} s."
+        said = [blocks.text(checked, "good" if report.ok else "bad")]
         for fault in report.faults:
             said.append(blocks.text(f"record {fault.seq}: {fault.says}" if fault.seq else fault.says, "bad"))
         rows = [
@@ -294,6 +292,10 @@ def _skill_help(skill: Skill) -> list[blocks.Block]:  # type: ignore[type-arg]
         blocks.commands({skill.example: "an example"}),
         blocks.table(["argument", "type", "default", "meaning"], rows),
     ]
+
+
+def _cut(goal: str) -> str:
+    return goal if len(goal) <= _GOAL else f"{goal[: _GOAL - 1]}…"
 
 
 def _looks_like_run(word: str) -> bool:

@@ -1,0 +1,331 @@
+"""The chat in a real browser, on a real console, with runs that really run."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = pytest.mark.e2e
+
+StartConsole = Callable[..., Any]
+SLOW = """\
+goal: Take a while
+steps:
+  data: {skill: collect, with: {source: lines.txt}}
+  model: {skill: practise, with: {data: "${data.dataset}", seconds: 6, steps: 60}}
+  live: {skill: announce, with: {model: "${model.checkpoint}", board: board.txt}}
+"""
+
+
+@pytest.fixture
+def folder(small_workspace: Path) -> Path:
+    (small_workspace / "slow.yaml").write_text(SLOW)
+    (small_workspace / "board.txt").unlink()
+    return small_workspace
+
+
+def open_chat(page: Page, url: str) -> Locator:
+    """The input box of a chat page that is ready."""
+    page.goto(url)
+    page.wait_for_selector("#chat-page [data-ready]", timeout=20_000)
+    return page.locator("#chat-page textarea")
+
+
+def say(page: Page, text: str) -> None:
+    page.locator("#chat-page textarea").fill(text)
+    page.keyboard.press("Enter")
+
+
+def records(folder: Path, **wanted: str) -> list[dict[str, Any]]:
+    """The ledger's records that have these values."""
+    lines = [
+        json.loads(line)
+        for path in sorted((folder / ".opswright" / "ledger").glob("*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+    return [line for line in lines if all(line[name] == value for name, value in wanted.items())]
+
+
+def board(folder: Path) -> list[str]:
+    path = folder / "board.txt"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_typing_a_slash_offers_commands_then_arguments_then_values(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    box = open_chat(page, start_console(folder).url)
+    options = page.locator(".option span.mono")
+    box.press_sequentially("/pr")
+    page.wait_for_selector(".option >> text=/practise")
+    assert options.all_inner_texts() == ["/practise", "/promote"]
+    box.press("ArrowDown")
+    box.press("Tab")
+    page.wait_for_selector(".option >> text=seconds=")
+    assert box.input_value() == "/practise "
+    box.press_sequentially("da")
+    page.wait_for_selector(".option >> text=data=")
+    box.press("Tab")
+    page.wait_for_selector(".option >> text=dataset:")
+    box.press("Tab")
+    assert re.fullmatch(r"/practise data=dataset:[0-9a-f]{12} ", box.input_value())
+    for typed, offered in (
+        ("/plan 1-", "1-practise.yaml"),
+        ("/golden suite=b", "banking77"),
+        ("/collect source=li", "lines.txt"),
+        ("/resume 2", records(folder)[0]["run"]),
+        ("/leaderboard for", "format="),
+    ):
+        box.fill(typed)
+        page.wait_for_function(
+            "text => [...document.querySelectorAll('.option')].some(o => o.innerText.includes(text))",
+            arg=offered,
+        )
+
+
+def test_a_wrong_command_is_explained_and_nothing_is_sent(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    box = open_chat(page, start_console(folder).url)
+    fault = page.locator("#chat-page .fault")
+    for typed, says in (
+        ("/leaderbord", "Did you mean 'leaderboard'"),
+        ("/collect sorce=lines.txt", "Did you mean 'source'"),
+        ("/practise data=dataset:ffffffff", "matches 0 artifacts"),
+        ("/plan", "/plan needs FILE"),
+        ("/runs all", "takes no words"),
+        ("/collect source='lines", "Quote values"),
+    ):
+        box.fill(typed)
+        box.press("Enter")
+        page.wait_for_function(
+            "says => document.querySelector('#chat-page .fault').innerText.includes(says)", arg=says
+        )
+        assert box.input_value() == typed
+    assert page.locator(".said").count() == 0 and not list((folder / ".opswright").glob("conversations/*"))
+    box.fill("/help plan")
+    box.press("Enter")
+    page.wait_for_selector(".answer >> text=Show what a plan file would do")
+    assert fault.inner_text() == ""
+
+
+def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_commands(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder).url)
+    for number, (typed, says) in enumerate(
+        (
+            ("/help", "/approve [RUN]"),
+            ("/skills", "changes what users of an endpoint get"),
+            ("/runs", "Put a small model on the board"),
+            ("/status", "runs, 0 of them open"),
+            ("/live", "deployed"),
+            ("/gpus", "GPU"),
+            ("/audit verify", "Intact"),
+            ("/doctor", "keep a workspace"),
+            ("please take the canary back", "/rollback"),
+            ("xyzzy", "Only commands are understood"),
+        ),
+        start=1,
+    ):
+        say(page, typed)
+        page.wait_for_function("n => document.querySelectorAll('.answer').length >= n", arg=number)
+        assert says in page.locator(".answer").nth(number - 1).inner_text()
+    assert not records(folder, skill="rollback")
+
+
+def test_a_plan_is_shown_approved_once_and_followed_to_its_end(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder).url)
+    say(page, "/plan slow.yaml")
+    card = page.locator(".card")
+    card.wait_for()
+    shown = card.inner_text()
+    for words in ("waits for approval", "Take a while", "practise", "makes artifacts in the workspace"):
+        assert words in shown
+    assert "changes what users of an endpoint get" in shown and "0 GPU hours" in shown
+    assert not board(folder)
+    page.locator("[data-act=approve]").dblclick()
+    page.wait_for_selector(".card.running progress[value]")
+    page.wait_for_selector(".step.running svg.curve polyline")
+    page.wait_for_selector(".card.done", timeout=30_000)
+    assert "every step is done" in card.inner_text()
+    run = card.get_attribute("data-run") or ""
+    assert len(board(folder)) == 1
+    assert len(records(folder, run=run, phase="approved")) == 1
+    assert [record["step"] for record in records(folder, run=run, phase="intent")] == ["model", "live"]
+    assert "reused" in page.locator(".step[data-step=data]").inner_text()
+    assert records(folder, run=run, phase="approved")[0]["detail"]["how"] == "console"
+
+
+def test_clicks_from_two_tabs_carry_a_plan_out_once(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    url = start_console(folder).url
+    open_chat(page, url)
+    say(page, "/plan 1-practise.yaml")
+    page.wait_for_selector("[data-act=approve]")
+    other = page.context.new_page()
+    open_chat(other, page.url)
+    for tab in (page, other, page, other):
+        tab.evaluate("document.querySelectorAll('[data-act=approve]').forEach((b) => b.click())")
+    for tab in (page, other):
+        tab.wait_for_selector(".card.done", timeout=30_000)
+    run = page.locator(".card").get_attribute("data-run") or ""
+    assert len(board(folder)) == 1 and len(records(folder, run=run, phase="approved")) == 1
+
+
+def test_a_rejected_plan_runs_nothing_and_says_who(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder, OPSWRIGHT_ACTOR="grace").url)
+    say(page, "/plan 1-practise.yaml")
+    page.click("[data-act=reject]")
+    page.wait_for_selector(".card.denied")
+    assert "grace denied the plan" in page.locator(".card").inner_text()
+    say(page, "/plan 1-practise.yaml")
+    page.wait_for_selector(".card.waiting")
+    say(page, "/deny not today")
+    page.wait_for_function("document.querySelectorAll('.card.denied').length >= 2")
+    assert "not today" in page.locator(".card.denied").last.inner_text()
+    assert not board(folder) and len(records(folder, phase="denied", actor="grace")) == 2
+    say(page, "/approve")
+    page.wait_for_selector(".answer >> text=no plan of this conversation waits")
+
+
+def test_a_reload_in_mid_run_shows_the_same_conversation_still_moving(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder).url)
+    say(page, "/plan slow.yaml")
+    page.wait_for_selector(".card.waiting")
+    say(page, "/approve")
+    page.wait_for_selector(".card.running progress[value]")
+    page.reload()
+    page.wait_for_selector(".card.running progress[value]", timeout=20_000)
+    assert page.locator(".said").all_inner_texts()[0].endswith("/plan slow.yaml")
+    before = page.locator(".card progress").first.get_attribute("value")
+    page.wait_for_function(
+        "v => { const p = document.querySelector('.card progress');"
+        " return !p || p.getAttribute('value') !== v }",
+        arg=before,
+    )
+    page.wait_for_selector(".card.done", timeout=30_000)
+    assert len(board(folder)) == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_ends_loses_neither_a_waiting_plan_nor_a_running_one(
+    folder: Path, start_console: StartConsole, page: Page, how: signal.Signals
+) -> None:
+    server = start_console(folder)
+    open_chat(page, server.url)
+    say(page, "/plan 1-practise.yaml")
+    page.wait_for_selector(".card.waiting")
+    say(page, "/plan slow.yaml")
+    page.wait_for_function("document.querySelectorAll('.card.waiting').length === 2")
+    page.locator("[data-act=approve]").last.click()
+    page.wait_for_selector(".card.running progress[value]")
+    server.kill(how)
+    page.wait_for_selector(".trouble:not([hidden])", timeout=15_000)
+    server.start()
+    page.wait_for_selector(".trouble", state="hidden", timeout=30_000)
+    page.reload()
+    page.wait_for_selector(".card.waiting", timeout=20_000)
+    assert "Put a small model" in page.locator(".card.waiting").inner_text()
+    page.wait_for_selector(".card.done >> text=Take a while", timeout=30_000)
+    page.click("[data-act=approve]")
+    page.wait_for_function("document.querySelectorAll('.card.done').length === 2", timeout=30_000)
+    assert len(board(folder)) == 2
+
+
+def test_stop_ends_a_run_and_resume_goes_on_with_it(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder).url)
+    say(page, "/plan slow.yaml")
+    page.click("[data-act=approve]")
+    page.wait_for_selector(".card.running progress[value]")
+    page.click("[data-act=stop]")
+    page.wait_for_selector(".card.failed", timeout=20_000)
+    assert "stopped by a person" in page.locator(".card").inner_text() and not board(folder)
+    page.click("[data-act=resume]")
+    page.wait_for_selector(".card.running")
+    page.wait_for_selector(".card.done", timeout=30_000)
+    assert len(board(folder)) == 1
+
+
+def test_what_a_row_holds_is_shown_as_it_is(folder: Path, start_console: StartConsole, page: Page) -> None:
+    with (folder / "lines.txt").open("a") as file:
+        file.write("a line that makes it another file\n")
+    open_chat(page, start_console(folder).url)
+    say(page, "/plan 1-practise.yaml")
+    page.click("[data-act=approve]")
+    page.wait_for_selector(".card.done", timeout=30_000)
+    for summary in page.locator(".card summary").all():
+        summary.click()
+    shown = page.locator(".card").inner_text()
+    for line in (folder / "lines.txt").read_text().splitlines():
+        assert line in shown
+    say(page, "<img src=x onerror=\"document.title='owned'\"> **b** [l](http://example.com) {{value}}")
+    page.wait_for_function("document.querySelectorAll('.answer').length >= 1")
+    assert "**b** [l](http://example.com) {{value}}" in page.locator(".said").last.inner_text()
+    assert page.locator(".talk img, .talk script, .talk a[href^='http://example']").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_conversations_are_kept_and_listed(folder: Path, start_console: StartConsole, page: Page) -> None:
+    server = start_console(folder)
+    open_chat(page, server.url)
+    say(page, "/runs")
+    page.wait_for_selector(".answer")
+    page.click("[data-act=new]")
+    page.wait_for_selector(".welcome")
+    say(page, "/skills")
+    page.wait_for_selector(".answer >> text=collect")
+    page.wait_for_function("document.querySelectorAll('.talks .one').length === 2")
+    page.click(".talks .one >> text=/runs")
+    page.wait_for_selector(".said >> text=/runs")
+    assert page.locator(".said").count() == 1
+    fresh = page.context.new_page()
+    open_chat(fresh, server.url)
+    assert fresh.locator(".talks .one").count() == 2
+
+
+def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder).url)
+    page.set_input_files(
+        "#chat-page input[type=file]",
+        files=[{"name": "my plan.yaml", "mimeType": "text/yaml", "buffer": SLOW.encode()}],
+    )
+    page.wait_for_selector(".answer >> text=Kept as my_plan.yaml")
+    say(page, "/plan my_plan.yaml")
+    page.wait_for_selector(".card.waiting")
+    page.set_input_files(
+        "#chat-page input[type=file]",
+        files=[{"name": "run.py", "mimeType": "text/plain", "buffer": b"print(1)"}],
+    )
+    page.wait_for_function("document.querySelector('#chat-page .fault').innerText.includes('run.py')")
+    assert not list((folder / ".opswright").rglob("run.py"))
+
+
+def test_a_command_from_another_page_waits_in_the_box_until_a_person_sends_it(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    box = open_chat(page, f"{start_console(folder).url}/?say=/rollback%20support")
+    assert box.input_value() == "/rollback support"
+    time.sleep(0.5)
+    assert page.locator(".said").count() == 0 and not records(folder, skill="rollback")
