@@ -63,11 +63,11 @@ def build(console: Console) -> None:
     """Lay the page out."""
     with gr.Row(elem_id="ledger-filters", equal_height=True):
         run, actor, skill, phase = (
-            gr.Dropdown([(f"any {label}", "")], value="", label=label, allow_custom_value=True, min_width=120)
+            gr.Dropdown([(f"any {label}", "")], value="", label=label, allow_custom_value=True, min_width=170)
             for label in ("run", "person", "skill", "phase")
         )
         since, until = (
-            gr.Textbox(label=label, placeholder="2026-11-20T18:00", max_lines=1, min_width=120)
+            gr.Textbox(label=label, placeholder="2026-11-20T18:00", max_lines=1, min_width=170)
             for label in ("from (UTC)", "until (UTC)")
         )
     with gr.Row(elem_id="ledger-bar"):

@@ -73,10 +73,14 @@ class User:
 
 
 class UsersFile(Mapping[str, Person]):
-    """The users file, read again whenever it has changed: a user taken out of it has no access any more."""
+    """The users file, read again whenever it has changed: a user taken out of it has no access any more.
 
-    def __init__(self, path: Path) -> None:
+    `n` is scrypt's cost of passwords that are added.
+    """
+
+    def __init__(self, path: Path, n: int = _N) -> None:
         self.path = path
+        self.n = n
         self._seen: tuple[int, ...] = ()
         self._users: dict[str, User] = {}
 
@@ -107,7 +111,7 @@ class UsersFile(Mapping[str, Person]):
             raise AskError(f"the password has {len(password)} characters; give at least {_LEAST_LETTERS}.")
         users = dict(self.users()) if self.path.exists() else {}
         was_there = name in users
-        users[name] = User(Person(name, role), Password.of(password))
+        users[name] = User(Person(name, role), Password.of(password, self.n))
         self._write(users)
         return was_there
 
