@@ -7,14 +7,13 @@ from gradio.context import Context
 
 from ...core.errors import OpswrightError
 from .console import Console
-from .drift_figures import choices, p_text, view
+from .drift_figures import choices, view
 from .endpoints import STYLE
-from .markup import environment, render
+from .markup import render
 
 
 def build(console: Console) -> None:
     """Lay the page out."""
-    environment().filters["p_value"] = p_text
 
     def arrive(request: gr.Request) -> tuple[gr.Dropdown, str]:
         """The picker, at the newest report or the one of the address, and that report."""

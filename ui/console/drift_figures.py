@@ -88,6 +88,7 @@ def view(workspace: Workspace, ref: str) -> dict[str, Any]:
         "reference": DatasetRef(report["reference"]),
         "report": report,
         "in_words": _IN_WORDS,
+        "p_text": p_text,
         "scale": scale(report["tests"], report["alpha"]),
         "pairs": pairs(moved),
         "examples": examples,
