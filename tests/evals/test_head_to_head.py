@@ -54,7 +54,7 @@ def test_what_b_won_and_lost_is_counted_with_the_gates_test() -> None:
 
 def test_an_item_that_one_of_them_failed_or_was_not_asked_is_left_out() -> None:
     a = answered(A, {"i0": "yes", "i1": None, "i2": "yes"})
-    b = answered(B, {"i0": "no", "i1": "yes", "i3": "yes"})
+    b = answered(B, {"i0": "no", "i1": "yes", "i2": None, "i3": "yes"})
     found = compare(a, b)
     assert (found.whole.n, found.left_out) == (1, 3)
     assert "3 items that only one of them answered are left out" in sentence(found)
@@ -65,6 +65,13 @@ def test_p_values_of_slices_are_corrected_for_their_number() -> None:
     once = mcnemar_exact(0, 6)
     assert [row.p_value for row in found.slices] == [pytest.approx(2 * once)] * 2
     assert found.whole.p_value == mcnemar_exact(0, 12)
+
+
+def test_the_interval_lies_on_the_side_of_the_difference() -> None:
+    better = compare(answered(A, series(40, 60)), answered(B, series(80, 20))).whole
+    assert 0 < better.low < better.difference == pytest.approx(0.4) < better.high
+    worse = compare(answered(A, series(80, 20)), answered(B, series(40, 60))).whole
+    assert (worse.low, worse.high) == (pytest.approx(-better.high), pytest.approx(-better.low))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(wo
     record(
         workspace, Phase.DONE, "run-1", "gate", "gate", result={"verdict": {"decision": "NO_GO", "rows": []}}
     )
-    record(workspace, Phase.REUSED, "run-2", "eval", "evaluate", artifacts={"report": REPORT})
+    record(workspace, Phase.DONE, "run-2", "eval", "evaluate", artifacts={"report": REPORT})  # the same again
     record(workspace, Phase.INTENT, "run-2", "gate", "gate", request={"report": REPORT})
     record(workspace, Phase.DONE, "run-2", "gate", "gate", result={"verdict": {"decision": "GO", "rows": []}})
     record(workspace, Phase.INTENT, "run-3", "gate", "gate", request={"report": REPORT})  # was cut off
@@ -35,3 +35,8 @@ def test_a_verdict_on_a_report_that_no_run_made_is_kept_too(workspace: Workspace
     record(workspace, Phase.INTENT, "run-1", "gate", "gate", request={"report": REPORT})
     record(workspace, Phase.DONE, "run-1", "gate", "gate", result={"verdict": {"decision": "GO", "rows": []}})
     assert origins(workspace.ledger.records()) == {REPORT: Origin(verdict="GO")}
+
+
+def test_a_report_that_was_only_used_again_has_no_origin(workspace: Workspace) -> None:
+    record(workspace, Phase.REUSED, "run-1", "eval", "evaluate", artifacts={"report": REPORT})
+    assert origins(workspace.ledger.records()) == {}
