@@ -90,7 +90,7 @@ def application(console: Console, host: str, port: int) -> App:
     from .login_page import login_routes
 
     logins = Logins(console.people) if isinstance(console.people, UsersFile) else None
-    console.logins, console.cookie = logins or {}, f"opswright-{port}"
+    console.logins, console.cookie = {} if logins is None else logins, f"opswright-{port}"
     with one_server_later():
         blocks = build(console).queue(default_concurrency_limit=8)
     pages = ["/", *(f"/{page[0]}" for page in blocks.pages if page[0])]

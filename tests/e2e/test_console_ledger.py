@@ -1,0 +1,131 @@
+"""The ledger's page in a real browser: filters, one record, verification, export."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.e2e
+
+StartConsole = Callable[..., Any]
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    files = sorted((folder / ".opswright" / "ledger").glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def open_ledger(page: Page, url: str, query: str = "") -> None:
+    page.goto(f"{url}/ledger{query}")
+    page.wait_for_selector("#ledger-table tbody tr", timeout=20_000)
+
+
+def numbers(page: Page) -> list[int]:
+    """The records in the table, from its top."""
+    return [int(text) for text in page.locator("#ledger-table tbody td:first-child").all_inner_texts()]
+
+
+def choose(page: Page, label: str, value: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def expect_count(page: Page, pattern: str) -> None:
+    page.wait_for_function(
+        "([pattern]) => new RegExp(pattern).test(document.querySelector('#ledger-count').innerText)",
+        arg=[pattern],
+    )
+
+
+def test_a_record_is_found_by_filters_opened_followed_and_taken_away(
+    page: Page, small_workspace: Path, start_console: StartConsole, tmp_path: Path
+) -> None:
+    console = start_console(small_workspace)
+    records = lines(small_workspace)
+    open_ledger(page, console.url)
+    assert numbers(page) == [record["seq"] for record in records][::-1][:50]
+
+    run = records[0]["run"]
+    wanted = [r["seq"] for r in records if r["run"] == run and r["phase"] == "done"]
+    choose(page, "run", run)
+    choose(page, "phase", "done")
+    expect_count(page, f"of {len(wanted)} records")
+    assert numbers(page) == wanted[::-1]
+
+    page.locator(f"#ledger-table tr[data-seq='{wanted[0]}']").click()
+    page.wait_for_selector(f"#ledger-record h2:has-text('Record {wanted[0]}')")
+    shown = page.locator("#ledger-record").inner_text()
+    record = records[wanted[0] - 1]
+    assert record["hash"] in shown and record["result"] in shown and record["prev"] in shown
+    assert json.loads(page.locator("#ledger-record pre").inner_text()) == record
+    page.locator("#ledger-record .ow-steps a").last.click()
+    page.wait_for_selector(f"#ledger-record h2:has-text('Record {wanted[0] + 1}')")
+
+    page.wait_for_url(re.compile(rf"/ledger\?run={run}&phase=done&seq={wanted[0] + 1}$"))
+    page.reload()
+    page.wait_for_selector(f"#ledger-record h2:has-text('Record {wanted[0] + 1}')")
+    assert numbers(page) == wanted[::-1]
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSONL").click()
+    download.value.save_as(tmp_path / "out.jsonl")
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        records[seq - 1] for seq in wanted
+    ]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == f"ledger-{run}-done.csv"
+    download.value.save_as(tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [int(row["seq"]) for row in csv.DictReader(file)] == wanted
+
+
+def test_an_intact_record_says_what_was_checked_and_a_changed_byte_is_found(
+    page: Page, small_workspace: Path, start_console: StartConsole
+) -> None:
+    console = start_console(small_workspace)
+    open_ledger(page, console.url)
+    page.locator("#ledger-verify").click()
+    page.wait_for_selector("#ledger-audit :text('Intact.')", timeout=40_000)
+    audit = page.locator("#ledger-audit").inner_text()
+    assert f"{len(lines(small_workspace))} records" in audit and "artifacts" in audit
+    assert "not checked: none was given" in audit
+
+    path = next((small_workspace / ".opswright" / "ledger").glob("*.jsonl"))
+    whole = path.read_bytes().splitlines(keepends=True)
+    assert b'"actor":"ada"' in whole[3]
+    whole[3] = whole[3].replace(b'"actor":"ada"', b'"actor":"adb"')
+    path.write_bytes(b"".join(whole))
+    page.locator("#ledger-verify").click()
+    page.wait_for_selector("#ledger-audit :text('NOT intact.')", timeout=40_000)
+    said = page.locator("#ledger-audit p[role=alert]")
+    assert "The first bad record is record 4." in said.inner_text()
+    red = page.evaluate(
+        "([part]) => getComputedStyle(document.querySelector(part)).color", ["#ledger-audit p.bad strong"]
+    )
+    assert red == "rgb(179, 55, 47)"
+    assert "was altered: its hash does not match" in page.locator("#ledger-audit ul").inner_text()
+    said.get_by_role("link").click()
+    page.wait_for_selector("#ledger-record h2:has-text('Record 4')")
+    assert "adb" in page.locator("#ledger-record").inner_text()
+    assert page.locator("#ledger-table tr.broken").get_attribute("data-seq") == "4"
+
+
+def test_an_empty_workspace_says_what_to_do_and_a_wrong_filter_what_is_wrong(
+    page: Page, tmp_path: Path, start_console: StartConsole
+) -> None:
+    console = start_console(tmp_path)
+    page.goto(f"{console.url}/ledger")
+    page.wait_for_selector("#ledger-table :text('opswright demo')", timeout=20_000)
+    page.goto(f"{console.url}/ledger?since=yesterday&seq=7")
+    page.wait_for_selector("#ledger-table :text('is no time for since')", timeout=20_000)
+    assert "There is no record 7" in page.locator("#ledger-record").inner_text()
