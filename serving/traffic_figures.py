@@ -156,16 +156,23 @@ def _segments_after(paths: Sequence[Path], start: str | None) -> list[Path]:
 
 
 def _read_segment(path: Path, schema: Mapping[str, Any]) -> DataFrame:
+    """A segment's rows; one line that was cut spoils the whole file for the parser, so it is sifted then."""
     import io
 
     import polars as pl
 
     data = path.read_bytes()
-    try:
-        return pl.read_ndjson(io.BytesIO(data), schema=schema, ignore_errors=True)
-    except pl.exceptions.ComputeError:  # one line that was cut spoils the whole file for it
-        whole = b"\n".join(line for line in data.split(b"\n") if _is_json(line))
-        return pl.read_ndjson(io.BytesIO(whole), schema=schema, ignore_errors=True)
+    for keep in (None, _looks_whole, _is_json):  # the surest sieve is the slowest
+        kept = data if keep is None else b"\n".join(line for line in data.split(b"\n") if keep(line))
+        try:
+            return pl.read_ndjson(io.BytesIO(kept), schema=schema, ignore_errors=True)
+        except pl.exceptions.ComputeError:
+            continue
+    return pl.DataFrame(schema=schema)
+
+
+def _looks_whole(line: bytes) -> bool:
+    return line.startswith(b"{") and line.endswith(b'"}')
 
 
 def _is_json(line: bytes) -> bool:

@@ -82,14 +82,17 @@ def test_blocks_are_counted_by_rail_most_first() -> None:
     assert list(found.rails.items()) == [("topics", {"v2-b": 3}), ("pii", {"v1-a": 2})]
 
 
-def test_the_log_is_read_over_segments_without_lines_that_were_cut(workspace: Workspace) -> None:
+@pytest.mark.parametrize(
+    "cut", ['{"time":"2026-01-01T00:00:5', '{"time":"2026","text":"a \\"}', "}\n[]\n\x00"]
+)
+def test_the_log_is_read_over_segments_without_lines_that_were_cut(workspace: Workspace, cut: str) -> None:
     log = TrafficLog(workspace.endpoints / "support", segment_bytes=600)
     for n in range(20):
         log.append(row(n, text='a "quoted" \n <b>text</b> ✓'))
     log.close()
     last = sorted((workspace.endpoints / "support").glob("traffic-*.jsonl"))[-1]
     with last.open("a") as file:
-        file.write('{"time":"2026-01-01T00:00:5')
+        file.write(cut)
     assert read_columns(workspace, "support").height == 20
     assert figures(read_columns(workspace, "support")).requests == 20
     late = read_columns(workspace, "support", after="2026-01-01T00:00:14Z")

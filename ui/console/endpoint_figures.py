@@ -126,12 +126,12 @@ def charts(
         for name, row in traffic.series.items()
         for label, field, is_dashed in (("p95", "p95_ms", False), ("p50", "p50_ms", True))
     ]
-    each = f"in {bucket_text(traffic.bucket_s)}"
+    each = f"per {bucket_text(traffic.bucket_s).removeprefix('1 ')}"
     shown = [
-        (f"Requests {each}", "", counted(lambda one: one.requests)),
+        (f"Requests, {each}", "", counted(lambda one: one.requests)),
         ("Latency of answers, ms: p95 solid, p50 dashed", " ms", latency),
-        (f"Failed or refused requests {each}", "", counted(lambda one: one.failed + one.refused)),
-        (f"Requests blocked by rails {each}", "", counted(lambda one: one.blocked)),
+        (f"Failed or refused requests, {each}", "", counted(lambda one: one.failed + one.refused)),
+        (f"Requests blocked by rails, {each}", "", counted(lambda one: one.blocked)),
     ]
     marks = [
         (datetime.fromisoformat(one.at), f"{one.what} {one.release}, {one.at[:19].replace('T', ' ')} UTC")

@@ -45,7 +45,7 @@ def test_p_values_lie_on_a_logarithmic_axis_with_the_alarm_line_among_them() -> 
     assert (one.corrected, floor.corrected, floor.raw) == (LEFT, RIGHT, RIGHT)
     assert one.corrected < drawn.alarm < one.raw
     assert [tick.text for tick in drawn.ticks][:3] == ["1", "0.1", "0.01"]
-    assert drawn.ticks[2].at == drawn.alarm and floor.is_alarm
+    assert drawn.ticks[2].at == drawn.alarm and floor.is_alarm and drawn.ticks[-1].text == "1e-06"
 
 
 def test_a_p_value_too_small_to_tell_says_so() -> None:
