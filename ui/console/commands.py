@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...agents.planner import Ask
@@ -28,13 +28,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class Call:
-    """One command as it was typed: its words without the name, who typed it, and the last run shown."""
+    """One command as it was typed: its words without the name, who typed it, the runs shown before."""
 
     text: str
-    words: list[str]
     person: Person
-    last_run: str | None
     runs: tuple[str, ...] = ()
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Commands:
             return self._hint(call.text)
         words = _words(call.text)
         if (command := self.own.get(words[0][1:])) is not None:
-            return command.answer(call)
+            return command.answer(replace(call, words=words[1:]))
         skill = self._skill(words[0][1:])
         outcome = self._desk.start(call.person, Ask("slash", call.text))
         if skill.effect is not Effect.READS or outcome.status != "done":

@@ -134,8 +134,7 @@ class Talk:
         runs = tuple(
             str(entry["run"]) for entry in self._conversations.read(name)[0] if entry["kind"] == "run"
         )
-        words = text.split()[1:] if text.startswith("/") else []
-        return self._commands.answer(Call(text, words, person, runs[-1] if runs else None, runs))
+        return self._commands.answer(Call(text, person, runs))
 
     def _show(self, entries: list[Entry]) -> list[dict[str, Any]]:
         return [self._shown(entry) for entry in entries]
