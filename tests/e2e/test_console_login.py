@@ -1,0 +1,185 @@
+"""Who gets into the console, and what it does not do for anybody: a real server, a real browser."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.e2e
+
+StartConsole = Callable[..., Any]
+PASSWORD = "correct horse battery"
+
+
+def opswright(folder: Path, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "opswright.ui.cli", *words]
+    return subprocess.run(command, cwd=folder, input=typed, capture_output=True, text=True, timeout=60)
+
+
+def ask(console: Any, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
+    """Status and text of one request, sent as it is: nothing is normalised."""
+    connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=20)
+    given = {"Host": f"127.0.0.1:{console.port}", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    connection.putrequest(method, path, skip_host=True)
+    for name, value in {**given, **({"Content-Length": str(len(body))} if body else {})}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body.encode())
+    answer = connection.getresponse()
+    text = answer.read().decode(errors="replace")
+    connection.close()
+    return answer.status, text
+
+
+@pytest.fixture
+def folder(small_workspace: Path) -> Path:
+    for name, role in (("ines", "viewer"), ("ada", "operator")):
+        added = opswright(small_workspace, "users", "add", name, "--role", role, typed=f"{PASSWORD}\n")
+        assert added.returncode == 0, added.stderr
+    return small_workspace
+
+
+def log_in(page: Page, name: str, password: str) -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+def test_a_person_logs_in_acts_under_their_name_and_logs_out(
+    page: Page, folder: Path, start_console: StartConsole
+) -> None:
+    console = start_console(folder)
+    for path in ("/config", "/gradio_api/info", "/theme.css", "/ledger/export/records.jsonl"):
+        assert ask(console, "GET", path)[0] == 401
+    assert ask(console, "POST", "/gradio_api/queue/join", "{}")[0] == 401
+
+    page.goto(f"{console.url}/ledger?phase=approved")
+    log_in(page, "ada", "wrong horse battery")
+    page.wait_for_selector("text=Name or password is wrong.")
+    log_in(page, "ada", PASSWORD)
+    page.wait_for_selector("#person :text('ada')", timeout=20_000)
+    assert page.url == f"{console.url}/ledger?phase=approved"
+    assert "operator" in page.locator("#person").inner_text()
+    page.wait_for_selector("#ledger-table tbody tr")
+    (cookie,) = page.context.cookies()
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Lax"
+    assert page.evaluate("document.cookie") == ""
+
+    page.goto(console.url)
+    page.wait_for_selector("#chat-page [data-ready]", timeout=20_000)
+    page.locator("#chat-page textarea").fill("/plan 1-practise.yaml")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#chat-page button:text('Approve')", timeout=20_000)
+    done = ("phase", "actor", "role")
+    ledger = next((folder / ".opswright" / "ledger").glob("*.jsonl")).read_text().splitlines()
+    assert [json.loads(ledger[-1])[name] for name in done] == ["proposed", "ada", "operator"]
+
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_selector("text=Log in to the console.")
+    session = f"{cookie['name']}={cookie['value']}"
+    assert ask(console, "GET", "/config", Cookie=session)[0] == 401
+    page.goto(console.url)
+    page.wait_for_selector("text=Log in to the console.")
+    assert "'ada' was not let in from 127.0.0.1" in console.log.read_text()
+    assert PASSWORD not in console.log.read_text() and "Traceback" not in console.log.read_text()
+
+
+def test_a_user_who_is_removed_has_no_access_and_wrong_passwords_must_wait(
+    page: Page, folder: Path, start_console: StartConsole
+) -> None:
+    console = start_console(folder)
+    page.goto(console.url)
+    log_in(page, "ines", PASSWORD)
+    page.wait_for_selector("#person :text('ines')", timeout=20_000)
+    (cookie,) = page.context.cookies()
+    session = f"{cookie['name']}={cookie['value']}"
+    assert ask(console, "GET", "/config", Cookie=session)[0] == 200
+    assert opswright(folder, "users", "remove", "ines").returncode == 0
+    assert ask(console, "GET", "/config", Cookie=session)[0] == 401
+    page.goto(f"{console.url}/drift")
+    page.wait_for_selector("text=Log in to the console.")
+
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    codes = [ask(console, "POST", "/login", "name=ada&password=guess", **form)[0] for _ in range(6)]
+    assert codes == [401, 401, 401, 401, 401, 429]
+    assert ask(console, "POST", "/login", f"name=ada&password={PASSWORD.replace(' ', '+')}", **form)[0] == 429
+
+
+def test_the_console_serves_its_own_pages_to_its_own_pages_only(
+    small_workspace: Path, start_console: StartConsole
+) -> None:
+    refused = opswright(small_workspace, "chat", "--host", "0.0.0.0", "--port", "7999")
+    assert refused.returncode == 2 and "opswright users add NAME" in refused.stderr
+    console = start_console(small_workspace)
+    taken = opswright(small_workspace, "chat", "--port", str(console.port))
+    assert taken.returncode == 1 and f"port {console.port}" in taken.stderr and "--port" in taken.stderr
+
+    home = small_workspace / ".opswright"
+    users, outside = home / "users.json", small_workspace / "lines.txt"
+    users.write_text("{}")
+    ledger = next((home / "ledger").glob("*.jsonl"))
+    own = ["/etc/passwd", str(ledger), str(users), str(home / "checkpoints.sqlite"), str(outside)]
+    tricks = [
+        *(
+            "../../../etc/passwd",
+            "..%2f..%2fetc%2fpasswd",
+            "%2e%2e/%2e%2e/etc/passwd",
+            "%252e%252e/etc/passwd",
+        ),
+        *(
+            "//127.0.0.1/etc/passwd",
+            "%5c%5c127.0.0.1%5cshare%5cx",
+            "/etc/passwd%00.yaml",
+            "/proc/self/environ",
+        ),
+        *(
+            "file:///etc/passwd",
+            "http://127.0.0.1:1/x",
+            "https://evil.example/x",
+            "http:%2f%2fevil.example%2fx",
+        ),
+        f"{home}/uploads/../ledger/{ledger.name}",
+    ]
+    for name in [*own, *tricks]:
+        for route in ("/gradio_api/file=", "/gradio_api/file/", "/static/", "/assets/", "/svelte/"):
+            status, text = ask(console, "GET", route + name)
+            assert status in (400, 403, 404) and "root:" not in text, (route, name, status)
+
+    page = f"http://127.0.0.1:{console.port}"
+    join = ("POST", "/gradio_api/queue/join", "{}")
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1", f"http://localhost:{console.port}"):
+        assert ask(console, *join, Origin=origin, Content_Type="application/json")[0] == 403
+    assert ask(console, *join, Origin=page, Content_Type="application/json")[0] == 422
+    for host in ("evil.example", f"evil.example:{console.port}", "127.0.0.1.evil.example"):
+        assert ask(console, "GET", "/", Host=host)[0] == 403
+        assert ask(console, *join, Host=host, Origin=f"http://{host}")[0] == 403
+    assert ask(console, "GET", "/", Host=f"localhost:{console.port}")[0] == 200
+
+    address = {"path": "http://127.0.0.1:1/x", "meta": {"_type": "gradio.FileData"}}
+    call = json.dumps({"data": [address], "fn_index": 0, "session_hash": "x"})
+    assert ask(console, "POST", "/gradio_api/queue/join", call, Content_Type="application/json")[0] == 403
+    for path in (
+        "/gradio_api/proxy=https://x.hf.space/",
+        "/monitoring",
+        "/docs",
+        "/gradio_api/mcp",
+        "/gradio_api/runs",
+    ):
+        assert ask(console, "GET", path)[0] == 404
+    for name, status in (("plan.yaml", 200), ("page.html", 415)):
+        part = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\nx\r\n--b--\r\n'
+        sent = ask(
+            console, "POST", "/gradio_api/upload", part, Content_Type="multipart/form-data; boundary=b"
+        )
+        assert sent[0] == status, sent
+    kept = [path.name for path in (home / "uploads").rglob("*") if path.is_file()]
+    assert kept == ["plan.yaml"]
