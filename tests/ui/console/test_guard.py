@@ -176,7 +176,7 @@ def test_only_the_consoles_own_pages_may_act(
 
 
 def test_another_site_may_lead_here_but_not_read_here(gradio: Gradio) -> None:
-    other = {"sec_fetch_site": "cross-site"}
+    other: dict[str, Any] = {"sec_fetch_site": "cross-site"}
     assert ask(gradio, "/ledger", sec_fetch_mode="navigate", **other).status == 200
     assert ask(gradio, "/config", sec_fetch_mode="no-cors", **other).status == 403
     assert ask(gradio, "/ledger/export/records.csv", sec_fetch_mode="cors", **other).status == 403
