@@ -148,7 +148,7 @@ class StepRunner:
             workspace=self.workspace,
             run_id=self.record.run_id,
             step_id=step.id,
-            idempotency_key=sha256_json([self.record.run_id, step.id, key]),
+            idempotency_key=idempotency_key(self.record.run_id, step.id, key),
             workdir=workdir,
             events=self.events,
             deadline=deadline,
@@ -178,6 +178,11 @@ def artifacts_in(result: Result) -> dict[str, str]:
         for name in type(result).model_fields
         if isinstance(value := getattr(result, name), ArtifactRef)
     }
+
+
+def idempotency_key(run_id: str | None, step_id: str, key: str) -> str:
+    """What a skill that changes outside state tells a repeated call by: the run, the step, its receipt key."""
+    return sha256_json([run_id, step_id, key])
 
 
 def receipt_key(skill: Skill[Any, Any], arguments: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -78,6 +78,10 @@ def build(console: Console) -> None:
         with gr.Tab("Compare two", id="compare"):
             sides, show_sides = _comparison(console, picked)
 
+    def arrive(request: gr.Request) -> str:
+        """A link to one report narrows the table to it."""
+        return str(request.query_params.get("report", ""))
+
     def reload(wanted: str, of_kind: str, text: str, chosen: Picked) -> list[Any]:
         lines, fault = read_lines(console)
         suites, kinds = (choices([getattr(line, of) for line in lines]) for of in ("suite", "kind"))
@@ -95,7 +99,8 @@ def build(console: Console) -> None:
     opened = Context.root_block
     assert opened is not None
     outputs = [suite, kind, table, plot]
-    gr.on([opened.load, refresh.click], reload, [*filters, picked], outputs, **_QUIET)
+    opened.load(arrive, None, search, **_QUIET).then(reload, [*filters, picked], outputs, **_QUIET)
+    refresh.click(reload, [*filters, picked], outputs, **_QUIET)
     gr.on([suite.input, kind.input, search.change], narrow, [*filters, picked], [table, plot], **_QUIET)
     table.select(choose, None, [picked, tabs, *sides], **_QUIET)
 
