@@ -181,7 +181,7 @@ def artifacts_in(result: Result) -> dict[str, str]:
 
 
 def idempotency_key(run_id: str | None, step_id: str, key: str) -> str:
-    """What a skill that changes outside state tells a repeated call by: the run, the step, its receipt key."""
+    """What a skill that changes outside state knows a repeated call by: run, step and receipt key."""
     return sha256_json([run_id, step_id, key])
 
 
