@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, NeedsError
 from .console import Console
-from .gradio_import import import_gradio, one_server_later
+from .gradio_import import collector_off, import_gradio, one_server_later
 from .guard import Guard, is_loopback, known_hosts
 from .logins import Logins
 from .people import UsersFile
@@ -91,7 +91,7 @@ def application(console: Console, host: str, port: int) -> App:
 
     logins = Logins(console.people) if isinstance(console.people, UsersFile) else None
     console.logins, console.cookie = {} if logins is None else logins, f"opswright-{port}"
-    with one_server_later():
+    with one_server_later(), collector_off():
         blocks = build(console).queue(default_concurrency_limit=8)
     pages = ["/", *(f"/{page[0]}" for page in blocks.pages if page[0])]
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)

@@ -34,13 +34,22 @@ def import_gradio() -> ModuleType:
 
     inspect.getfile = no_file_for_stubs  # type: ignore[assignment]
     jinja2.Template = cache(template)  # type: ignore[assignment,misc]
-    gc.disable()
     try:
-        import gradio
+        with collector_off():
+            import gradio
     finally:
         inspect.getfile, jinja2.Template = getfile, template  # type: ignore[misc]
-        gc.enable()
     return gradio
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Make what stays without looking for what may go."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager
