@@ -34,6 +34,7 @@ _JSON_WRITES = re.compile(r"/gradio_api/(queue/join|run/[^/]+|component_server|c
 _UPLOAD = re.compile(r"/gradio_api/upload/?")
 LOG_IN, LOG_OUT = "/login", "/logout"
 _OPEN = (LOG_IN, "/robots.txt")
+_FOR_EVER = "private, max-age=31536000, immutable"  # files whose names hold the digest of what is in them
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -90,7 +91,8 @@ class Guard:
         path = scope["path"]
         nonce = secrets.token_urlsafe(16)
         is_page = path in self.pages
-        dressed = _Dressed(send, nonce, is_page)
+        kept = "no-store" if is_page else _FOR_EVER if path.startswith("/assets/") else "private, no-cache"
+        dressed = _Dressed(send, nonce, is_page, kept)
         try:
             self._check_source(scope["method"], headers)
             self._check_route(scope["method"], path)
@@ -183,8 +185,9 @@ class Guard:
 class _Dressed:
     """`send` with the security headers; on a page, with inline scripts marked as the server's own."""
 
-    def __init__(self, send: Send, nonce: str, is_page: bool) -> None:
+    def __init__(self, send: Send, nonce: str, is_page: bool, kept: str) -> None:
         self._send = send
+        self._kept = kept  # how long a browser may keep it
         self._nonce = nonce
         self._is_page = is_page
         self._start: Message = {}
@@ -198,7 +201,7 @@ class _Dressed:
             kept = [pair for pair in message["headers"] if pair[0].lower() not in names]
             added = {**HEADERS, "Content-Security-Policy": policy(self._nonce)}
             if not any(name.lower() == b"cache-control" for name, _ in kept):
-                added["Cache-Control"] = "no-store" if self._is_page else "private, no-cache"
+                added["Cache-Control"] = self._kept if message["status"] in (200, 304) else "no-store"
             message["headers"] = [*kept, *((n.lower().encode(), v.encode()) for n, v in added.items())]
             if not self._is_page:
                 await self._begin()

@@ -272,6 +272,8 @@ def test_every_answer_has_the_headers_and_inline_scripts_are_marked_anew(gradio:
         assert answer.headers["cache-control"] == "no-store" and "server" not in answer.headers
         seen.add(found[0])
     assert len(seen) == 2
+    assert "immutable" in ask(gradio, "/assets/index-1a2b3c.js").headers["cache-control"]
+    assert ask(gradio, "/theme.css").headers["cache-control"] == "private, no-cache"
     for path in ("/config", "/nothing"):
         headers = ask(gradio, path).headers
         assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
