@@ -129,7 +129,7 @@ def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_com
             ("/skills", "changes what users of an endpoint get"),
             ("/runs", "Put a small model on the board"),
             ("/status", "runs, 0 of them open"),
-            ("/live", "deployed"),
+            ("/live", "support"),
             ("/gpus", "GPU"),
             ("/audit verify", "Intact"),
             ("/doctor", "keep a workspace"),

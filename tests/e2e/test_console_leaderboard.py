@@ -138,3 +138,15 @@ def test_the_file_opens_offline_is_sorted_by_a_click_and_names_the_models(
         expect(page.locator("figure.plot svg .name", has_text=name)).to_be_visible()
     page.get_by_label("Search the table").fill("majority")
     expect(lines.filter(visible=True)).to_have_count(1)
+
+
+def test_a_link_to_a_report_shows_its_lines_alone(board: Page, small_workspace: Path) -> None:
+    from playwright.sync_api import expect
+
+    expect(rows(board)).to_have_count(5)
+    report = next((small_workspace / ".opswright" / "artifacts" / "eval-report").iterdir()).name
+    address = board.url.partition("?")[0]
+    board.goto(f"{address}?report=eval-report:{report}")
+    expect(board.get_by_label("Search", exact=True)).to_have_value(f"eval-report:{report}")
+    expect(rows(board)).not_to_have_count(5)
+    assert rows(board).count() >= 1

@@ -78,16 +78,16 @@ def build(console: Console) -> None:
         with gr.Tab("Compare two", id="compare"):
             sides, show_sides = _comparison(console, picked)
 
-    def arrive(request: gr.Request) -> str:
-        """A link to one report narrows the table to it."""
-        return str(request.query_params.get("report", ""))
-
     def reload(wanted: str, of_kind: str, text: str, chosen: Picked) -> list[Any]:
         lines, fault = read_lines(console)
         suites, kinds = (choices([getattr(line, of) for line in lines]) for of in ("suite", "kind"))
         wanted, of_kind = (x if x in known else ALL for x, known in ((wanted, suites), (of_kind, kinds)))
         shown = show_board(lines, fault, wanted, of_kind, text, chosen)
         return [gr.Dropdown(suites, value=wanted), gr.Dropdown(kinds, value=of_kind), *shown]
+
+    def arrive(chosen: Picked, request: gr.Request) -> list[Any]:
+        text = str(request.query_params.get("report", ""))  # a link to one report narrows the table to it
+        return [text or gr.skip(), *reload(ALL, ALL, text, chosen)]
 
     def narrow(wanted: str, of_kind: str, text: str, chosen: Picked) -> list[str]:
         return show_board(*read_lines(console), wanted, of_kind, text, chosen)
@@ -99,7 +99,7 @@ def build(console: Console) -> None:
     opened = Context.root_block
     assert opened is not None
     outputs = [suite, kind, table, plot]
-    opened.load(arrive, None, search, **_QUIET).then(reload, [*filters, picked], outputs, **_QUIET)
+    opened.load(arrive, [picked], [search, *outputs], **_QUIET)
     refresh.click(reload, [*filters, picked], outputs, **_QUIET)
     gr.on([suite.input, kind.input, search.change], narrow, [*filters, picked], [table, plot], **_QUIET)
     table.select(choose, None, [picked, tabs, *sides], **_QUIET)
