@@ -28,11 +28,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Call:
-    """One command as it was typed: its words without the name, who typed it, the runs shown before."""
+    """One command as it was typed, its words without the name, who typed it, and the runs shown before."""
 
     text: str
     person: Person
-    runs: tuple[str, ...] = ()
+    runs: Callable[[], Sequence[str]] = tuple  # those the conversation has shown, oldest first
     words: Sequence[str] = ()
 
 

@@ -273,7 +273,7 @@ class _Answers:
 
     def _waiting(self, call: Call) -> str:
         """The newest run of the conversation that waits."""
-        for run in reversed(call.runs):
+        for run in reversed(call.runs()):
             row = self._desk.row(run)
             if row is not None and row.state == "waiting":
                 return run

@@ -117,7 +117,7 @@ class Talk:
     def _answer(self, person: Person, name: str, text: str, said: str) -> None:
         """Carry a message out and keep its answer."""
         try:
-            reply = self._reply(person, name, text)
+            reply = self._commands.answer(Call(text, person, lambda: self._runs(name)))
         except OpswrightError as error:
             reply = Reply([blocks.text(str(error), "bad")])
         except OSError as error:
@@ -130,11 +130,9 @@ class Talk:
         else:
             self._conversations.append(name, "answer", blocks=reply.blocks, run=reply.run, to=said)
 
-    def _reply(self, person: Person, name: str, text: str) -> Reply:
-        runs = tuple(
-            str(entry["run"]) for entry in self._conversations.read(name)[0] if entry["kind"] == "run"
-        )
-        return self._commands.answer(Call(text, person, runs))
+    def _runs(self, name: str) -> list[str]:
+        """The runs a conversation has shown, oldest first."""
+        return [str(entry["run"]) for entry in self._conversations.read(name)[0] if entry["kind"] == "run"]
 
     def _show(self, entries: list[Entry]) -> list[dict[str, Any]]:
         return [self._shown(entry) for entry in entries]

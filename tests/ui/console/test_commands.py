@@ -29,7 +29,7 @@ def completion(console: Console, desk: Desk, commands: Commands) -> Completion:
 
 def answer(commands: Commands, person: Person, text: str, *runs: str) -> Reply:
     commands.check(text)
-    return commands.answer(Call(text, person, runs))
+    return commands.answer(Call(text, person, lambda: runs))
 
 
 @pytest.mark.parametrize(
