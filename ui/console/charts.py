@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..reports.axis import round_marks
+
 WIDTH, HEIGHT = 460, 176
 LEFT, RIGHT, TOP, BOTTOM = 46, 450, 12, 146
 _TIMES = 5  # ticks on a time axis
@@ -97,12 +99,7 @@ def time_chart(
 
 def level_ticks(highest: float) -> list[float]:
     """Round values from zero to the first that is not below the highest, five at most."""
-    if highest <= 0:
-        return [0.0, 1.0]
-    rough = highest / _LEVELS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * n for n in (1, 2, 2.5, 5, 10) if power * n >= rough * (1 - 1e-9))
-    return [step * n for n in range(math.ceil(highest / step - 1e-9) + 1)]
+    return [0.0, 1.0] if highest <= 0 else round_marks(0.0, highest, _LEVELS)
 
 
 def figure(value: float) -> str:

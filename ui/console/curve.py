@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..reports.axis import round_marks
+
 WIDTH, HEIGHT = 520, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 22
 
@@ -39,7 +41,7 @@ def curve(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
     if len(points) < 2:
         return None
     xs, ys = [at for at, _ in points], [value for _, value in points]
-    x_marks, y_marks = _round_marks(min(xs), max(xs), 6), _round_marks(min(ys), max(ys), 4)
+    x_marks, y_marks = round_marks(min(xs), max(xs), 6), round_marks(min(ys), max(ys), 4)
     x0, x1 = min(xs), max(xs)
     y0, y1 = min(y_marks[0], min(ys)), max(y_marks[-1], max(ys))
 
@@ -56,13 +58,3 @@ def curve(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
         y_marks=tuple(Mark(y(value), f"{value:g}") for value in y_marks),
         last=f"{ys[-1]:.4g}",
     )
-
-
-def _round_marks(low: float, high: float, about: int) -> list[float]:
-    """Round figures over a range, at most `about` and one, from at or below `low` to at or above `high`."""
-    span = (high - low) or abs(high) or 1.0
-    raw = span / about
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(number * step, 12) for number in range(first, last + 1)]
