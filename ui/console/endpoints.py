@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.context import Context
@@ -18,43 +19,12 @@ from .markup import render
 STYLE = Path(__file__).with_name("figures.css").read_text()
 
 
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
 def build(console: Console) -> None:
     """Lay the page out."""
-
-    def arrive(request: gr.Request) -> tuple[gr.Dropdown, gr.Radio, str]:
-        """The pickers as the address says, and the page."""
-        console.person(request)
-        names = endpoint_names(console.workspace)
-        asked = request.query_params.get("endpoint")
-        chosen = asked if asked in names else names[0] if names else None
-        window = request.query_params.get("window")
-        window = window if window in WINDOWS_S else "All"
-        picker = gr.Dropdown(choices=names, value=chosen, visible=len(names) > 1)
-        return picker, gr.Radio(value=window, visible=bool(names)), page(chosen, window)
-
-    def show(endpoint: str | None, window: str, request: gr.Request) -> str:
-        console.person(request)
-        return page(endpoint, window)
-
-    def page(endpoint: str | None, window: str) -> str:
-        if endpoint is None:
-            return render("endpoint_none.html")
-        try:
-            standing = status(console.workspace)
-            row = next((one for one in standing["endpoints"] if one["endpoint"] == endpoint), None)
-            shown = view(console.workspace, endpoint, window)
-        except OpswrightError as error:
-            return render("endpoint_fault.html", fault=str(error))
-        return render("endpoint.html", view=shown, standing=standing, row=row)
-
-    def ask(endpoint: str | None, time: str, request: gr.Request) -> str:
-        console.person(request)
-        if endpoint is None:
-            return render("endpoint_none.html")
-        return render(
-            "endpoint_moment.html", asked=time, short=short, **moment(console.workspace, endpoint, time)
-        )
-
+    page = _Page(console)
     with gr.Row(elem_id="endpoints-pickers"):
         endpoint = gr.Dropdown(label="Endpoint", visible=False, elem_id="endpoint", scale=1, min_width=180)
         window = gr.Radio(list(WINDOWS_S), value="All", label="Traffic of", elem_id="window", scale=4)
@@ -70,24 +40,47 @@ def build(console: Console) -> None:
         )
         look = gr.Button("Look", size="sm", scale=0, min_width=110, elem_id="moment-look")
     told = gr.HTML(elem_id="moment-page", apply_default_css=False, css_template=STYLE)
+    blocks: Any = Context.root_block  # a page is laid out inside it
+    blocks.load(page.arrive, None, [endpoint, window, shown], **_QUIET)
+    pickers = [endpoint.input, window.input, refresh.click]
+    gr.on(pickers, page.show, [endpoint, window], shown, **_QUIET)
+    gr.on([look.click, time.submit], page.ask, [endpoint, time], told, **_QUIET)
 
-    blocks = Context.root_block
-    if blocks is None:
-        raise RuntimeError("a page is laid out inside a Blocks")
-    blocks.load(arrive, None, [endpoint, window, shown], show_progress="hidden", api_visibility="private")
-    gr.on(
-        [endpoint.input, window.input, refresh.click],
-        show,
-        [endpoint, window],
-        shown,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    gr.on(
-        [look.click, time.submit],
-        ask,
-        [endpoint, time],
-        told,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+
+class _Page:
+    """What the page's parts show."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def arrive(self, request: gr.Request) -> tuple[gr.Dropdown, gr.Radio, str]:
+        """The pickers as the address says, and the page."""
+        names = endpoint_names(self._console.workspace)
+        asked = request.query_params.get("endpoint")
+        chosen = asked if asked in names else names[0] if names else None
+        window = request.query_params.get("window")
+        window = window if window in WINDOWS_S else "All"
+        picker = gr.Dropdown(choices=names, value=chosen, visible=len(names) > 1)
+        return picker, gr.Radio(value=window, visible=bool(names)), self.show(chosen, window, request)
+
+    def show(self, endpoint: str | None, window: str, request: gr.Request) -> str:
+        """An endpoint as it stands, and its traffic in a window."""
+        workspace = self._console.workspace
+        self._console.person(request)
+        if endpoint is None:
+            return render("endpoint_none.html")
+        try:
+            standing = status(workspace)
+            row = next((one for one in standing["endpoints"] if one["endpoint"] == endpoint), None)
+            shown = view(workspace, endpoint, window)
+        except OpswrightError as error:
+            return render("endpoint_fault.html", fault=str(error))
+        return render("endpoint.html", view=shown, standing=standing, row=row)
+
+    def ask(self, endpoint: str | None, time: str, request: gr.Request) -> str:
+        """What an endpoint served at a moment."""
+        self._console.person(request)
+        if endpoint is None:
+            return render("endpoint_none.html")
+        found = moment(self._console.workspace, endpoint, time)
+        return render("endpoint_moment.html", asked=time, short=short, **found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillAtWork
 from dataclasses import asdict, dataclass
@@ -59,6 +59,9 @@ class View:
         return urlencode(self.filters)
 
 
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
 def build(console: Console) -> None:
     """Lay the page out."""
     with gr.Row(elem_id="ledger-filters", equal_height=True):
@@ -87,50 +90,67 @@ def build(console: Console) -> None:
     given = [*filters, page, seq, bad]
     shown = [bar, table, beside, record, newer, older]
 
-    def view(*values: Any) -> View:
-        wanted = {name: str(value).strip() for name, value in zip(FILTERS, values, strict=False) if value}
-        return View(wanted, values[6], int(values[7]) if values[7] else None, tuple(values[8]))
-
-    def open_page(request: gr.Request) -> list[Any]:
-        query = {name: str(value) for name, value in dict(request.query_params).items()}
-        number = int(query["seq"]) if query.get("seq", "").isdecimal() and len(query["seq"]) < 16 else None
-        asked = View({name: query[name][:200] for name in FILTERS if query.get(name)}, seq=number)
-        boxes = [_choices(console.records, name, asked.filters.get(name, "")) for name in FILTERS[:4]]
-        times = [asked.filters.get(name, "") for name in FILTERS[4:]]
-        return [*boxes, *times, 0, number, (), gr.HTML("", visible=False), *show(console, asked)]
-
-    def turn(by: int) -> Any:
-        def turned(*values: Any) -> list[Any]:
-            to = max(0, values[6] + by) if by else 0
-            return [to, *show(console, view(*values[:6], to, *values[7:]))]
-
-        return turned
-
-    def choose(event: gr.EventData, *values: Any) -> list[Any]:
-        number = int(event.seq)
-        return [number, *show(console, view(*values[:7], number, values[8]))]
-
-    def verified(*values: Any) -> Iterator[list[Any]]:
-        for html, wrong in _verified(console):
-            told = show(console, view(*values[:8], wrong)) if wrong is not None else [gr.skip()] * len(shown)
-            yield [gr.HTML(html, visible=True), wrong if wrong is not None else gr.skip(), *told]
-
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    answers = _Answers(console, len(shown))
     address = (None, [*filters, seq], None)
     app: Any = Context.root_block  # a page is laid out inside it
     for trigger in (app.load, reload.click):
-        trigger(open_page, None, [*filters, page, seq, bad, audit, *shown], **quiet)
-    for box in filters[:4]:
-        box.input(turn(0), given, [page, *shown], **quiet).then(*address, js=_SHOW_ADDRESS)
-    for text in filters[4:]:
-        gr.on([text.submit, text.blur], turn(0), given, [page, *shown], **quiet).then(
-            *address, js=_SHOW_ADDRESS
-        )
-    newer.click(turn(-1), given, [page, *shown], **quiet)
-    older.click(turn(1), given, [page, *shown], **quiet)
+        trigger(answers.open_page, None, [*filters, page, seq, bad, audit, *shown], **_QUIET)
+    changed = [
+        *(box.input for box in filters[:4]),
+        *(on for text in filters[4:] for on in (text.submit, text.blur)),
+    ]
+    for change in changed:
+        change(answers.turn(0), given, [page, *shown], **_QUIET).then(*address, js=_SHOW_ADDRESS)
+    newer.click(answers.turn(-1), given, [page, *shown], **_QUIET)
+    older.click(answers.turn(1), given, [page, *shown], **_QUIET)
     for part in (table, record, audit):
-        part.select(choose, given, [seq, *shown], **quiet).then(*address, js=_SHOW_ADDRESS)
-    check.click(verified, given, [audit, bad, *shown], concurrency_limit=1, **quiet)
+        part.select(answers.choose, given, [seq, *shown], **_QUIET).then(*address, js=_SHOW_ADDRESS)
+    check.click(answers.verified, given, [audit, bad, *shown], concurrency_limit=1, **_QUIET)
+
+
+class _Answers:
+    """What the page's parts show: each gets the filters, page, record and what was found wrong."""
+
+    def __init__(self, console: Console, parts: int) -> None:
+        self._console = console
+        self._parts = parts
+
+    def open_page(self, request: gr.Request) -> list[Any]:
+        """The filters and the record that the address names."""
+        query = {name: str(value) for name, value in dict(request.query_params).items()}
+        number = int(query["seq"]) if query.get("seq", "").isdecimal() and len(query["seq"]) < 16 else None
+        asked = View({name: query[name][:200] for name in FILTERS if query.get(name)}, seq=number)
+        boxes = [_choices(self._console.records, name, asked.filters.get(name, "")) for name in FILTERS[:4]]
+        times = [asked.filters.get(name, "") for name in FILTERS[4:]]
+        return [*boxes, *times, 0, number, (), gr.HTML("", visible=False), *show(self._console, asked)]
+
+    def turn(self, by: int) -> Callable[..., list[Any]]:
+        """The page so many further; 0: the first, as after a filter changed."""
+
+        def turned(*values: Any) -> list[Any]:
+            to = max(0, values[6] + by) if by else 0
+            return [to, *show(self._console, _view(*values[:6], to, *values[7:]))]
+
+        return turned
+
+    def choose(self, event: gr.EventData, *values: Any) -> list[Any]:
+        """The record that was clicked."""
+        number = int(event.seq)
+        return [number, *show(self._console, _view(*values[:7], number, values[8]))]
+
+    def verified(self, *values: Any) -> Iterator[list[Any]]:
+        """How the verification goes, and what it found."""
+        for html, wrong in _verified(self._console):
+            if wrong is None:
+                yield [gr.HTML(html, visible=True), gr.skip(), *([gr.skip()] * self._parts)]
+            else:
+                told = show(self._console, _view(*values[:8], wrong))
+                yield [gr.HTML(html, visible=True), wrong, *told]
+
+
+def _view(*values: Any) -> View:
+    wanted = {name: str(value).strip() for name, value in zip(FILTERS, values, strict=False) if value}
+    return View(wanted, values[6], int(values[7]) if values[7] else None, tuple(values[8]))
 
 
 def show(console: Console, view: View) -> list[Any]:
