@@ -24,7 +24,7 @@ install: $(READY) ## set up .venv (about 2.8 GB; some minutes, once)
 demo: $(READY) ## ship, watch, refuse, retrain and promote a real model, in minutes
 	$(BIN)/opswright demo
 
-chat: $(READY) ## talk to the agent in the terminal
+chat: $(READY) ## open the console at http://127.0.0.1:7860
 	$(BIN)/opswright chat
 
 check: $(READY) ## lint, types, reference pages and fast tests (about a minute)
