@@ -224,7 +224,7 @@ def stop_all(workspace: Workspace) -> list[str]:
     stopped = []
     with workspace.lock("gateway"):
         record = processes.read_record(record_path(workspace))
-        mine = ("opswright.serving.gateway", f"--home\0{workspace.root}")
+        mine = ("opswright.serving.gateway", f"--home\0{workspace.root}\0")
         gateways = set(processes.with_argument(*mine))
         if record is not None and processes.is_running(record):
             gateways.add(int(record["pid"]))

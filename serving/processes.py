@@ -79,12 +79,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def with_argument(*fragments: str) -> list[int]:
-    """The ids of this user's processes whose command line holds every one of these fragments."""
+    """The ids of this user's processes whose command line holds every one of these fragments.
+
+    Each argument of it ends with a NUL: a fragment that does, too, is a whole argument or several.
+    """
     import psutil
 
     found = []
     for process in psutil.process_iter(["cmdline", "uids"]):
-        line = "\0".join(process.info["cmdline"] or [])
+        line = "".join(f"{argument}\0" for argument in process.info["cmdline"] or [])
         mine = process.info["uids"] is None or process.info["uids"].real == os.getuid()
         if mine and process.pid != os.getpid() and all(fragment in line for fragment in fragments):
             found.append(process.pid)

@@ -84,5 +84,5 @@ class TritonRuntime:
 
     def left_over(self) -> list[int]:
         """Every process, by its command line, that belongs to this workspace's server."""
-        marks = (f"--model-repository={self.repository}", self.shm_prefix)
+        marks = (f"--model-repository={self.repository}\0", self.shm_prefix)
         return sorted({pid for mark in marks for pid in processes.with_argument(mark)})

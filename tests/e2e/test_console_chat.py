@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +264,26 @@ def test_stop_ends_a_run_and_resume_goes_on_with_it(
     assert "stopped by a person" in page.locator(".card").inner_text() and not board(folder)
     page.click("[data-act=resume]")
     page.wait_for_selector(".card.running")
+    page.wait_for_selector(".card.done", timeout=30_000)
+    assert len(board(folder)) == 1
+
+
+def test_stopping_all_processes_stops_a_run_where_it_is_and_not_those_of_another_workspace(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder).url)
+    say(page, "/plan slow.yaml")
+    page.click("[data-act=approve]")
+    page.wait_for_selector(".card.running progress[value]")
+    workspace = folder / ".opswright"
+    command = [sys.executable, "-m", "opswright.ui.cli", "--home"]
+    elsewhere = subprocess.run([*command, str(workspace)[:-3], "stop"], capture_output=True, text=True)
+    assert "nothing was running" in elsewhere.stdout
+    stopped = subprocess.run([*command, str(workspace), "stop"], capture_output=True, text=True)
+    assert "worker (pid" in stopped.stdout
+    page.wait_for_selector(".card.failed", timeout=20_000)
+    assert "stopped by a person" in page.locator(".card").inner_text() and not board(folder)
+    page.click("[data-act=resume]")
     page.wait_for_selector(".card.done", timeout=30_000)
     assert len(board(folder)) == 1
 

@@ -67,11 +67,17 @@ def follow(ctx: StepContext, body: str) -> Followed:
 
 
 def ended(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-    return state == "Z"
+    """Whether a process that was killed is gone, which the system may take a moment for."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_progress_loss_and_rate_arrive_while_it_trains(ctx: StepContext) -> None:
