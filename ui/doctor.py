@@ -30,6 +30,7 @@ _EXTRAS = (
         f'{_CONSTRAINED} ".[serve]"',
     ),
     ("guard endpoints with NeMo Guardrails", ("nemoguardrails",), f'{_CONSTRAINED} ".[guard]"'),
+    ("open the console in a browser", ("gradio",), f'{_CONSTRAINED} ".[ui]"'),
 )
 
 
