@@ -131,3 +131,12 @@ def test_a_second_answer_to_the_same_plan_is_refused_and_runs_nothing(agent: Any
     with pytest.raises(AskError, match="no run"):
         one.answer("20260101-000000-000000", consent)
     assert Path("board.txt").read_text().count("\n") == 1
+
+
+def test_a_stop_between_two_steps_keeps_the_next_from_being_begun(agent: Any, plan_file: Path) -> None:
+    one = agent()
+    ask = Ask("plan_file", str(plan_file))
+    one.cancelled.set()
+    outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
+    assert outcome.status == "failed" and "stopped by a person" in outcome.message
+    assert not [record for record in one.workspace.ledger.records() if record.phase == "intent"]

@@ -68,7 +68,7 @@ def test_nearness_goes_by_words_that_mean_something() -> None:
 
 
 def test_completion_offers_files_runs_and_words(
-    completion: Completion, commands: Commands, ada: Person, tmp_path: Path
+    completion: Completion, commands: Commands, console: Console, ada: Person, tmp_path: Path
 ) -> None:
     def labels(line: str) -> list[str]:
         return [option.label for option in completion.options(line)]
@@ -80,6 +80,11 @@ def test_completion_offers_files_runs_and_words(
     assert labels("/plan plans/") == ["plans/big.yaml"]
     assert labels("/collect source=li") == ["lines.txt"]
     assert labels("/audit ") == ["verify"]
+    kept = console.workspace.root / "files"
+    kept.mkdir()
+    for name in ("brought.yaml", "brought.csv", "brought.json"):
+        (kept / name).write_text("")
+    assert labels("/plan br") == ["brought.yaml"] and labels("/apply br") == ["brought.json"]
     assert labels("/help ap") == ["apply", "approve"]
     assert labels("/approve ") == []
     run = answer(commands, ada, "/plan plan.yaml").run
