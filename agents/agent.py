@@ -24,7 +24,7 @@ from .planner import Ask, CompiledPlanner, PlanFilePlanner
 from .planner.slash import SlashPlanner
 from .record import RunRecord, error_detail, load_plan
 from .steps import StepRunner
-from .stopping import stoppable
+from .stopping import stop_requested_by, stoppable
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -175,7 +175,7 @@ class Agent:
             except BaseException as error:
                 values = graph.get_state(config).values
                 plan = load_plan(self.workspace, values["plan"]) if "plan" in values else None
-                record.ended(plan, Phase.FAILED, {"status": "failed", **error_detail(error)})
+                record.ended(plan, Phase.FAILED, self._failure(run_id, error))
                 if not isinstance(error, OpswrightError):
                     raise
                 return RunOutcome(
@@ -189,6 +189,11 @@ class Agent:
                 )
             state = graph.get_state(config)
         return self._waiting(run_id, state.values) if state.next else self._ended(run_id, state.values)
+
+    def _failure(self, run_id: str, error: BaseException) -> dict[str, Any]:
+        """How a run failed, and who stopped it if somebody did, for its record."""
+        by = stop_requested_by(self.workspace, run_id)
+        return {"status": "failed", **error_detail(error), **({} if by is None else {"stopped_by": by})}
 
     def _look(self, run_id: str) -> tuple[dict[str, Any], bool, bool]:
         """A run's state, whether it waits for a person, and whether it is finished."""

@@ -20,6 +20,7 @@ class RunRow:
     plan: str
     started: str
     by: str
+    source: str  # what was asked: a command, or a plan file's path
     verdict: str | None
     message: str
     last_seq: int
@@ -70,6 +71,7 @@ class RunIndex:
             plan=first.plan or "",
             started=first.time,
             by=first.actor,
+            source=str(first.detail.get("source", "")),
             verdict=last.detail.get("verdict") if ended else None,
             message=_message(last) if ended else "",
             last_seq=last.seq,

@@ -15,7 +15,10 @@ _LOOK_EVERY_S = 0.25
 
 
 def request_stop(workspace: Workspace, run_id: str, by: str) -> None:
-    """Ask whoever carries a run out to stop it; what is finished is kept. AskError when nobody does."""
+    """Ask whoever carries a run out to stop it; what is finished is kept. AskError when nobody does.
+
+    `by` goes into the record of how the run ended.
+    """
     if not workspace.is_held(run_id):
         raise AskError(f"run {run_id} is not being carried out, so there is nothing to stop.")
     write_atomically(_path(workspace, run_id), by.encode())

@@ -6,6 +6,7 @@ The command line, the slash command, the JSON schema and the reference page are 
 from __future__ import annotations
 
 import inspect
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -271,11 +272,16 @@ def skill(
     return declare
 
 
+def _is_name(part: int | str) -> bool:
+    """Whether a part of a fault's place is a field, a key or an index, and not how its type was checked."""
+    return isinstance(part, int) or not re.search(r"[\[(]|^constrained-|^function-", part)
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Each fault of a pydantic error as one sentence: where, what was found, what would do."""
     sentences = []
     for fault in error.errors():
-        where = ".".join(map(str, fault["loc"])) or "request"
+        where = ".".join(str(part) for part in fault["loc"] if _is_name(part)) or "request"
         if fault["type"] == "extra_forbidden":
             known = list(model.model_fields)
             name = str(fault["loc"][-1])

@@ -63,19 +63,21 @@ def write_record(path: Path, pid: int, **facts: Any) -> dict[str, Any]:
     """Leave a process's id, start time and facts (ports, a token: the owner alone may read it)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    record = {"pid": pid, "started": started_at(pid) or time.time(), **facts}
+    record = {"pid": pid, "started": started_at(pid) or time.time(), "of": str(path.resolve()), **facts}
     write_atomically(path, canonical_json(record))
     path.chmod(0o600)
     return record
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The record a process left, or None."""
+    """The record a process left, or None; a copy of one speaks of another folder's process."""
     try:
         found = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) and "pid" in found and "started" in found else None
+    if not isinstance(found, dict) or not {"pid", "started"} <= found.keys():
+        return None
+    return found if found.get("of", str(path.resolve())) == str(path.resolve()) else None
 
 
 def with_argument(*fragments: str) -> list[int]:

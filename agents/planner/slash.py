@@ -66,6 +66,8 @@ class SlashPlanner:
                 )
             if name in arguments:
                 raise AskError(f"/{skill.name}: '{name}' is given twice.")
+            if not value.strip():
+                raise AskError(f"/{skill.name}: '{name}' is empty. Give it a value, or leave it out.")
             arguments[name] = parse_value(skill.request, name, value, self.artifacts)
         return skill, arguments
 

@@ -25,6 +25,14 @@ def named_values(workspace: Workspace, name: str) -> list[str]:
     return []
 
 
+def check_named(name: str, value: object) -> None:
+    """AskError for a suite there is not, with the nearest one; an endpoint may be one to come."""
+    if isinstance(value, str) and (name == "suite" or name.endswith("_suite")):
+        from ...evals.suites import load_suite
+
+        load_suite(value)
+
+
 def path_values(start: str, *, endings: tuple[str, ...] = ()) -> list[str]:
     """Files and folders that continue a path, as a shell does: a folder ends with a stroke.
 

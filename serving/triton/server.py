@@ -15,6 +15,7 @@ from .repository import ModelRepository
 from .runtime import TritonRuntime
 
 _STARTS = 3  # another process may take a port between its choice and its use
+_SILENT = 3  # looks in a row without an answer, after which a server counts as hung
 _POLL_S = 0.02
 _UNLOAD_S = 3.0
 
@@ -41,6 +42,7 @@ class TritonServer:
         self._version = ""
         self._names: dict[str, str] = {}  # name of a release's model to its name in Triton
         self._loads = 0
+        self._silent = 0  # looks in a row that it left unanswered
         self._leaving: set[asyncio.Task[None]] = set()
 
     @property
@@ -58,6 +60,7 @@ class TritonServer:
     async def start(self) -> None:
         """Start with an empty repository; another try on other ports when the server ends at once."""
         await self.stop()
+        self._silent = 0
         install = await asyncio.to_thread(self._locate)
         self.repository.clear()
         for last in (False,) * (_STARTS - 1) + (True,):
@@ -95,8 +98,15 @@ class TritonServer:
         await asyncio.to_thread(self.runtime.clear)
 
     async def alive(self) -> bool:
-        """Whether the process we started is there and answers."""
-        return self._client is not None and self.runtime.exited() is None and await self._client.live()
+        """Whether the process we started is there and answers.
+
+        Only a server that stays silent several times in a row counts as hung: on a busy machine one answer may
+        come late, and a restart costs every release its place in memory.
+        """
+        if self._client is None or self.runtime.exited() is not None:
+            return False
+        self._silent = 0 if await self._client.live() else self._silent + 1
+        return self._silent < _SILENT
 
     async def load(self, model: ServedModel) -> None:
         """Write the model's folder and load it; a model that fails leaves no folder behind.

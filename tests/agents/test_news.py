@@ -117,6 +117,8 @@ def test_a_run_is_stopped_from_outside_says_so_and_can_go_on(agent: Any) -> None
     assert outcomes[0].status == "failed" and "stopped by a person" in outcomes[0].message
     assert stop_requested_by(one.workspace, waiting.run) == "grace"
     assert not one.cancelled.is_set()
+    last = list(one.workspace.ledger.records())[-1]
+    assert last.phase == "failed" and last.detail["stopped_by"] == "grace"
 
 
 def test_a_second_answer_to_the_same_plan_is_refused_and_runs_nothing(agent: Any, plan_file: Path) -> None:

@@ -38,6 +38,8 @@ def test_a_short_reference_is_made_whole(planner: SlashPlanner) -> None:
         ("collect source=x", "starts with '/'"),
         ("/", "starts with '/'"),
         ("/collect source", "is not name=value"),
+        ("/collect source=", "'source' is empty"),
+        ("/collect source=' '", "'source' is empty"),
         ("/collect sorce=lines.txt", "Did you mean 'source'"),
         ("/collect source=lines.txt source=lines.txt", "given twice"),
         ("/collect source='lines", "Quote values"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -101,7 +102,12 @@ def test_a_wrong_command_is_explained_and_nothing_is_sent(
     box = open_chat(page, start_console(folder).url)
     fault = page.locator("#chat-page .fault")
     for typed, says in (
-        ("/leaderbord", "Did you mean 'leaderboard'"),
+        ("/leaderbord", "Did you mean '/leaderboard'"),
+        ("/LEADERBOARD", "Did you mean '/leaderboard'"),
+        ("/leaderboard suite=clinc", "Did you mean 'clinc150'"),
+        ("/plan nowhere.yaml", "there is no file"),
+        ("/show nothing", "there is no run"),
+        ("/collect source=", "is empty"),
         ("/collect sorce=lines.txt", "Did you mean 'source'"),
         ("/practise data=dataset:ffffffff", "matches 0 artifacts"),
         ("/plan", "/plan needs FILE"),
@@ -260,8 +266,10 @@ def test_stop_ends_a_run_and_resume_goes_on_with_it(
     page.click("[data-act=approve]")
     page.wait_for_selector(".card.running progress[value]")
     page.click("[data-act=stop]")
-    page.wait_for_selector(".card.failed", timeout=20_000)
-    assert "stopped by a person" in page.locator(".card").inner_text() and not board(folder)
+    page.wait_for_selector(".card.stopped", timeout=20_000)
+    assert "(releaser) stopped it" in page.locator(".card").inner_text() and not board(folder)
+    run = page.locator(".card").get_attribute("data-run") or ""
+    assert records(folder, run=run)[-1]["detail"]["stopped_by"].endswith("(releaser)")
     page.click("[data-act=resume]")
     page.wait_for_selector(".card.running")
     page.wait_for_selector(".card.done", timeout=30_000)
@@ -334,14 +342,33 @@ def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
         files=[{"name": "my plan.yaml", "mimeType": "text/yaml", "buffer": SLOW.encode()}],
     )
     page.wait_for_selector(".answer >> text=Kept as my_plan.yaml")
-    say(page, "/plan my_plan.yaml")
-    page.wait_for_selector(".card.waiting")
+    page.wait_for_selector(".talks .one.current >> text=uploaded my plan.yaml")
+    (folder / "my_plan.yaml").write_text((folder / "1-practise.yaml").read_text())
+    page.click(".answer [data-act=take]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card.waiting >> text=Take a while")  # and not the one beside it
     page.set_input_files(
         "#chat-page input[type=file]",
         files=[{"name": "run.py", "mimeType": "text/plain", "buffer": b"print(1)"}],
     )
     page.wait_for_function("document.querySelector('#chat-page .fault').innerText.includes('run.py')")
     assert not list((folder / ".opswright").rglob("run.py"))
+
+
+def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    url = start_console(folder, OPSWRIGHT_ROLE="viewer").url
+    open_chat(page, f"{url}/?c=nope")
+    page.wait_for_function(
+        "document.querySelector('#chat-page .fault').innerText.includes('names no conversation')"
+    )
+    opswright = [sys.executable, "-m", "opswright.ui.cli", "run", "slow.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).with_name("plugin"))}
+    subprocess.run(opswright, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    say(page, f"/show {records(folder)[-1]['run']}")
+    page.wait_for_selector(".card.waiting")
+    assert not page.locator("[data-act=approve]").is_visible()
 
 
 def test_a_command_from_another_page_waits_in_the_box_until_a_person_sends_it(

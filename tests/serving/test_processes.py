@@ -39,6 +39,10 @@ def test_a_record_names_one_process_and_not_whoever_has_its_number_now(tmp_path:
     assert not processes.is_running(processes.read_record(path))
     record = processes.write_record(path, os.getpid(), port=1)
     assert processes.is_running(processes.read_record(path))
+    copy = tmp_path / "copy" / "record.json"
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    assert processes.read_record(copy) is None
     assert not processes.is_running({**record, "started": record["started"] - 100})
     assert not processes.is_running({**record, "pid": 2**22 + 1})
     assert path.stat().st_mode & 0o077 == 0

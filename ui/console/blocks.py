@@ -126,8 +126,20 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> Block:
             f"{row['n']:,}",
             "" if p50_ms is None else f"{p50_ms:.1f}",
             "" if size is None else f"{size / 1e6:.1f} MB",
+            short(row.get("train_dataset") or ""),
             cell(verdict, DECISION_TONE.get(verdict, "")),
         ]
 
-    columns = ["model", "kind", "suite", "value", "95 % interval", "n", "p50 ms", "size", "verdict"]
+    columns = [
+        "model",
+        "kind",
+        "suite",
+        "value",
+        "95 % interval",
+        "n",
+        "p50 ms",
+        "size",
+        "trained on",
+        "verdict",
+    ]
     return table(columns, map(cells, rows))

@@ -93,15 +93,21 @@ def _view(
     if plan is None:
         raise RuntimeError(f"run {run} was recorded without a plan")
     workspace = console.workspace
+    stopped_by = stop_requested_by(workspace, run) if state in ("running", "failed", "stopped") else None
+    if state == "failed" and stopped_by:
+        state = "stopped"  # as was wished
+    tone = blocks.DECISION_TONE.get(row.verdict or "", blocks.STATE_TONE.get(state, ""))
     return {
         "run": run,
         "plan": plan,
         "state": state,
         "tone": blocks.STATE_TONE.get(state, ""),
+        "outcome_tone": tone,
         "verdict": row.verdict,
         "verdict_tone": blocks.DECISION_TONE.get(row.verdict or "", ""),
-        "message": _message(state, row, outcome, trouble),
+        "message": _message(state, row, outcome, trouble, stopped_by),
         "by": row.by,
+        "source": "" if row.source.strip() == plan.goal else row.source,
         "started": row.started,
         "steps": [_step(step, state, outcome, news.steps.get(step.id)) for step in plan.steps],
         "gates": {name: gate_words(gate.model_dump()) for name, gate in plan.gates.items()},
@@ -109,14 +115,16 @@ def _view(
         "checked": sum(found["level"] == "ok" for found in outcome.findings),
         "cost": _cost(plan, outcome),
         "outlooks": _outlooks(plan, console.registry, workspace) if state == "waiting" else [],
-        "stopped_by": stop_requested_by(workspace, run) if state != "done" else None,
+        "stopped_by": stopped_by,
         "pages": _pages(outcome),
     }
 
 
-def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None) -> str:
+def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, stopped_by: str | None) -> str:
     if state == "waiting":
         return f"Nothing was run: {trouble}" if trouble else ""
+    if state == "stopped" and stopped_by:
+        return f"{stopped_by} stopped it. What is finished is kept; Resume goes on from there."
     if state == "stopped":
         return (
             trouble or "Whoever carried it out is gone. What is finished is kept; Resume goes on from there."
@@ -130,8 +138,8 @@ def _step(step: StepCall, run_state: str, outcome: RunOutcome, news: StepNews | 
     """One line of the card: how far the step is, and what it told."""
     result = outcome.results.get(step.id)
     state = news.state if news is not None else "done" if result is not None else "pending"
-    if state == "running" and run_state != "running":
-        state = "stopped"  # it was cut off before it could tell
+    if state in ("running", "failed") and run_state == "stopped":
+        state = "stopped"  # by a person, or before it could tell
     share = None
     if news is not None and news.total and state == "running":
         share = max(0.0, min(1.0, news.done / news.total))
@@ -157,11 +165,9 @@ def _step(step: StepCall, run_state: str, outcome: RunOutcome, news: StepNews | 
 
 
 def _count(news: StepNews) -> str:
-    return (
-        f"{news.done:,.0f} of {news.total:,.0f} {news.unit}"
-        if news.total
-        else f"{news.done:,.0f} {news.unit}"
-    )
+    if not news.unit:
+        return ""  # it has not told yet
+    return f"{news.done:,.0f}{f' of {news.total:,.0f}' if news.total else ''} {news.unit}"
 
 
 def _curve(news: StepNews) -> Any:

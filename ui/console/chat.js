@@ -67,9 +67,13 @@ function waitFor(id) {
 async function openTalk(conversation) {
   const answer = await ask("open_talk", { conversation });
   if (!answer) { setTimeout(() => openTalk(conversation), 1500); return; }
-  if (answer.fault && conversation) return openTalk(null);
+  if (answer.fault && conversation) {
+    await openTalk(null);
+    return wrong(`${answer.fault} This is the newest one.`);
+  }
   if (answer.fault) return say(trouble, answer.fault);
   Object.assign(state, { conversation: answer.conversation, cursor: answer.cursor, live: {}, pending: new Set() });
+  $(".chat").dataset.role = answer.role;
   talk.replaceChildren();
   if (answer.left_out) {
     const note = document.createElement("p");
@@ -248,6 +252,7 @@ function complete(index) {
 function grow() {
   box.style.height = "auto";
   box.style.height = `${Math.min(box.scrollHeight, 160)}px`;
+  box.style.overflowY = box.scrollHeight > 160 ? "auto" : "hidden";
 }
 
 let typed = null;
@@ -293,7 +298,8 @@ const acts = {
 async function act(node, name, payload) {
   node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = true; });
   const answer = await ask(name, payload);
-  if (answer && answer.fault) wrong(answer.fault);
+  wrong(answer && answer.fault ? answer.fault : "");
+  fault.classList.add("mild"); // the card says how it stands
   state.running = true;
   await look();
   if (node.isConnected) node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = false; });
@@ -308,14 +314,21 @@ $("input[type=file]").addEventListener("change", async (event) => {
   const file = event.target.files[0];
   event.target.value = "";
   if (!file) return;
+  const kinds = event.target.accept.split(",");
+  if (!kinds.some((kind) => file.name.toLowerCase().endsWith(kind))) {
+    return wrong(`'${file.name}' is not a kind of file that is taken (${kinds.join(", ")}).`);
+  }
   try {
     const received = await upload(file);
     const answer = await ask("keep", { conversation: state.conversation, path: received.path, name: file.name });
     if (answer && answer.fault) wrong(answer.fault);
   } catch (error) {
-    wrong(`'${file.name}' was not taken: it is too large, or of a kind that is not taken.`);
+    wrong(`'${file.name}' was not taken: it is too large.`);
   }
-  look();
+  const hello = talk.querySelector(".welcome");
+  if (hello) hello.remove();
+  await look();
+  refreshList();
 });
 
 openTalk(query.get("c")).then(() => {

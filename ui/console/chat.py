@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from collections.abc import Callable
@@ -26,7 +25,7 @@ Answer = dict[str, Any]
 def build(console: Console) -> None:
     """Lay the page out. Its script asks the functions below; each gets one JSON object and gives one."""
     talk = Talk(console)
-    atexit.register(talk.close)
+    console.at_end.append(talk.close)
     warm = _Once(talk.desk.warm)
     warm.within(_WARM_ANYWAY_S)
     gr.HTML(

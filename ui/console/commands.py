@@ -9,6 +9,7 @@ from typing import Any
 
 from ...agents.planner import Ask
 from ...agents.planner.slash import SlashPlanner
+from ...agents.planner.values import check_named
 from ...core.contract import Effect, Skill
 from ...core.errors import AskError, did_you_mean
 from . import blocks
@@ -48,6 +49,7 @@ class Command:
     words: tuple[str, ...] = ()
     most: int = 1  # words it takes
     least: int = 0
+    check: Callable[[Sequence[str]], object] = tuple  # raises AskError for words that cannot be right
 
 
 class Commands:
@@ -79,11 +81,15 @@ class Commands:
             if given < command.least:
                 raise AskError(f"/{name} needs {command.usage.partition(' ')[2]}, as in {command.usage}.")
             if given > command.most:
-                raise AskError(f"/{name} takes {command.most or 'no'} words, found {given}: {command.usage}.")
+                most = f"{command.most or 'no'} {'word' if command.most == 1 else 'words'}"
+                raise AskError(f"/{name} takes {most}, found {given}: {command.usage}.")
+            command.check(words[1:])
             return
         self._skill(name)
         skill, arguments = self.planner.parse(text)
         skill.parse(arguments)
+        for argument, value in arguments.items():
+            check_named(argument, value)
 
     def answer(self, call: Call) -> Reply:
         """What a line leads to; errors of the family are for the person who typed it."""
@@ -102,7 +108,7 @@ class Commands:
     def _skill(self, name: str) -> Skill[Any, Any]:
         if name in self._console.registry:
             return self._console.registry.get(name)
-        near = did_you_mean(name, list(self.names()))
+        near = did_you_mean(f"/{name.lower()}", [f"/{known}" for known in self.names()])
         raise AskError(f"there is no command '/{name}'.{near} /help lists them all.")
 
     def _hint(self, text: str) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,12 @@ class Console:
     people: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
     logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, for those who are in
     cookie: str = ""  # name of the cookie that holds the token
+    at_end: list[Callable[[], object]] = field(default_factory=list)  # what pages let go of when it ends
+
+    def close(self) -> None:
+        """Let go of what only this console uses; runs go on."""
+        while self.at_end:
+            self.at_end.pop()()
 
     @property
     def workspace(self) -> Workspace:

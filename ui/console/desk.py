@@ -81,7 +81,7 @@ class Desk:
     def stop(self, person: Person, run: str) -> None:
         """Ask whoever carries the run out to stop it."""
         self._may_act(person, "stop a run")
-        request_stop(self._console.workspace, run, person.name)
+        request_stop(self._console.workspace, run, f"{person.name} ({person.role})")
 
     def trouble(self, run: str) -> str | None:
         """What went wrong with the worker of a run, when it ended without the run having ended."""

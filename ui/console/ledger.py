@@ -39,7 +39,9 @@ element.addEventListener('click', (event) => {
 _SHOW_ADDRESS = """
 (run, actor, skill, phase, since, until, seq) => {
   const given = Object.entries({ run, actor, skill, phase, since, until, seq }).filter(([, value]) => value);
-  history.replaceState(null, '', location.pathname + (given.length ? '?' + new URLSearchParams(given) : ''));
+  const address = location.pathname + (given.length ? '?' + new URLSearchParams(given) : '');
+  if (address !== location.pathname + location.search) history.pushState(null, '', address);
+  window.onpopstate = () => location.reload();  // Back shows what was there before
 }
 """
 
@@ -71,7 +73,7 @@ def build(console: Console) -> None:
         )
         since, until = (
             gr.Textbox(label=label, placeholder="2026-11-20T18:00", max_lines=1, min_width=170)
-            for label in ("from (UTC)", "until (UTC)")
+            for label in ("since (UTC)", "until (UTC)")
         )
     with gr.Row(elem_id="ledger-bar"):
         bar = gr.HTML(apply_default_css=False, scale=4, elem_id="ledger-count")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...agents.planner import Ask
 from ...core.contract import Skill
-from ...core.errors import AskError
+from ...core.errors import AskError, did_you_mean
 from . import blocks
 from .commands import Call, Command, Commands, Reply
 from .console import Console
@@ -28,18 +29,19 @@ def make_commands(console: Console, desk: Desk, mlflow: MlflowPages) -> Commands
 def _about_runs(answers: _Answers) -> list[Command]:
     return [
         Command("plan", "/plan FILE", "Show what a plan file would do, to approve or reject.", answers.plan,
-                values="plans", least=1),
+                values="plans", least=1, check=answers.is_file),
         Command("apply", "/apply [FILE]", "Carry out a compiled plan, or the plan shown last.", answers.apply,
-                values="compiled"),
+                values="compiled", check=answers.is_file),
         Command("approve", "/approve [RUN]", "Consent to the plan that waits.", answers.approve,
                 values="waiting"),
         Command("deny", "/deny [RUN] [WHY]", "Refuse the plan that waits.", answers.deny, values="waiting",
                 most=40),
         Command("resume", "/resume RUN", "Go on with a run that stopped or failed.", answers.resume,
-                values="runs", least=1),
+                values="runs", least=1, check=answers.is_run),
         Command("stop", "/stop RUN", "Stop a run that goes on; what is finished is kept.", answers.stop,
-                values="running", least=1),
-        Command("show", "/show RUN", "Show a run's card.", answers.show, values="runs", least=1),
+                values="running", least=1, check=answers.is_run),
+        Command("show", "/show RUN", "Show a run's card.", answers.show, values="runs", least=1,
+                check=answers.is_run),
         Command("runs", "/runs", "List the runs and how they stand.", answers.runs, most=0),
     ]  # fmt: skip
 
@@ -69,6 +71,17 @@ class _Answers:
         self._pages = pages
         self.commands: Commands
 
+    def is_file(self, words: Sequence[str]) -> None:
+        """AskError unless the first word names a file."""
+        for given in words[:1]:
+            if not (path := self._file(given)).is_file():
+                raise AskError(f"there is no file '{given}' (looked at {path.absolute()}).")
+
+    def is_run(self, words: Sequence[str]) -> None:
+        """AskError unless the first word names a run."""
+        if self._desk.row(words[0]) is None:
+            raise AskError(f"there is no run '{words[0]}'. /runs lists them.")
+
     def help(self, call: Call) -> Reply:
         """All commands, or one."""
         if not call.words:
@@ -83,6 +96,9 @@ class _Answers:
         name = call.words[0].lstrip("/")
         if (command := self.commands.own.get(name)) is not None:
             return Reply([blocks.text(command.says), blocks.commands({command.usage: "how it is typed"})])
+        if name not in self._console.registry:
+            near = did_you_mean(f"/{name.lower()}", [f"/{known}" for known in self.commands.names()])
+            raise AskError(f"there is no command '/{name}'.{near} /help lists them all.")
         return Reply(_skill_help(self._console.registry.get(name)))
 
     def skills(self, call: Call) -> Reply:
@@ -127,8 +143,6 @@ class _Answers:
 
     def show(self, call: Call) -> Reply:
         """A run's card."""
-        if self._desk.row(call.words[0]) is None:
-            raise AskError(f"there is no run '{call.words[0]}'. /runs lists them.")
         return Reply(run=call.words[0], is_card=True)
 
     def runs(self, call: Call) -> Reply:

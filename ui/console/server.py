@@ -57,7 +57,13 @@ def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def run(app: App, bound: socket.socket, url: str, when_ready: Callable[[], object]) -> None:
+def run(
+    app: App,
+    bound: socket.socket,
+    url: str,
+    when_ready: Callable[[], object],
+    when_over: Callable[[], object] = lambda: None,
+) -> None:
     """Serve until SIGTERM, after which it returns, or Ctrl-C, which is a KeyboardInterrupt.
 
     Neither waits for pages that are open: their streams never end by themselves. What a thread is still
@@ -101,6 +107,7 @@ def run(app: App, bound: socket.socket, url: str, when_ready: Callable[[], objec
     server = Server(config)
     with asyncio.Runner() as runner:
         runner.run(server.serve(sockets=[bound]))
+        when_over()
         _leave_if_threads_are_busy(130 if server.caught == signal.SIGINT else 0)
     if server.caught == signal.SIGINT:
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -56,6 +57,7 @@ class Talk:
         return {
             "conversation": name,
             "person": person.name,
+            "role": str(person.role),
             "cursor": cursor,
             "left_out": cut,
             "entries": self._show(entries[cut:]),
@@ -106,8 +108,9 @@ class Talk:
         limit = int(self._console.settings.console.max_upload_mb * 1e6)
         kept = uploads.keep(self._console.workspace, received, file_name, folder, limit)
         self._conversations.append(name, "said", by=person.name, text=f"uploaded {file_name}")
-        use = {f"/plan {kept.name}": "show what it would do"} if kept.suffix in (".yaml", ".yml") else {}
-        data = {f"/curate source={kept}": "make a training set of it"} if not use else {}
+        where = shlex.quote(str(kept))
+        use = {f"/plan {where}": "show what it would do"} if kept.suffix in (".yaml", ".yml") else {}
+        data = {f"/curate source={where}": "make a training set of it"} if not use else {}
         found = [
             blocks.text(f"Kept as {kept.name}, {kept.stat().st_size:,} bytes."),
             blocks.commands(use | data),

@@ -27,7 +27,9 @@ def keep(workspace: Workspace, received: Path, name: str, folder: Path, limit_by
     ending = Path(plain).suffix.lower()
     if ending not in KINDS:
         raise AskError(f"'{name[:60]}' is not a kind of file that is taken ({', '.join(KINDS)}).")
-    if (size := received.stat().st_size) > limit_bytes:
+    if not (size := received.stat().st_size):
+        raise AskError(f"'{name[:60]}' is empty.")
+    if size > limit_bytes:
         raise AskError(
             f"'{name[:60]}' has {size / 1e6:.1f} MB; at most {limit_bytes / 1e6:.0f} MB are taken."
         )

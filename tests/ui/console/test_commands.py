@@ -36,8 +36,8 @@ def answer(commands: Commands, person: Person, text: str, *runs: str) -> Reply:
     ("typed", "says"),
     [
         ("/", "starts with '/'"),
-        ("/colect source=lines.txt", "Did you mean 'collect'"),
-        ("/hlep", "Did you mean 'help'"),
+        ("/colect source=lines.txt", "Did you mean '/collect'"),
+        ("/hlep", "Did you mean '/help'"),
         ("/collect sorce=lines.txt", "Did you mean 'source'"),
         ("/collect", "argument 'source' is required"),
         ("/plan", "needs FILE"),
