@@ -100,7 +100,7 @@ class TritonServer:
     async def alive(self) -> bool:
         """Whether the process we started is there and answers.
 
-        Only a server that stays silent several times in a row counts as hung: on a busy machine one answer may
+        Only a server that stays silent several times in a row counts as hung: on a busy machine an answer may
         come late, and a restart costs every release its place in memory.
         """
         if self._client is None or self.runtime.exited() is not None:
