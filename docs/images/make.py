@@ -109,7 +109,7 @@ def chat(browser: Browser, url: str) -> None:
     page.locator(".talk").evaluate("node => { node.scrollTop = node.scrollHeight }")
     keep(page, "console-run")
     page.click("[data-act=stop]")
-    page.wait_for_selector(".card.failed", timeout=120_000)
+    page.wait_for_selector(".card.stopped", timeout=120_000)
     page.close()
 
 
