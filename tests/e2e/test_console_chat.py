@@ -49,6 +49,20 @@ def say(page: Page, text: str) -> None:
     page.keyboard.press("Enter")
 
 
+def start_slow_run(page: Page, url: str) -> None:
+    """Approve a run of some seconds, and wait until it goes on."""
+    open_chat(page, url)
+    say(page, "/plan slow.yaml")
+    page.click("[data-act=approve]")
+    page.wait_for_selector(".card.running progress[value]")
+
+
+def resume_to_its_end(page: Page, folder: Path) -> None:
+    page.click("[data-act=resume]")
+    page.wait_for_selector(".card.done", timeout=30_000)
+    assert len(board(folder)) == 1
+
+
 def records(folder: Path, **wanted: str) -> list[dict[str, Any]]:
     """The ledger's records that have these values."""
     lines = [
@@ -261,28 +275,19 @@ def test_a_server_that_ends_loses_neither_a_waiting_plan_nor_a_running_one(
 def test_stop_ends_a_run_and_resume_goes_on_with_it(
     folder: Path, start_console: StartConsole, page: Page
 ) -> None:
-    open_chat(page, start_console(folder).url)
-    say(page, "/plan slow.yaml")
-    page.click("[data-act=approve]")
-    page.wait_for_selector(".card.running progress[value]")
+    start_slow_run(page, start_console(folder).url)
     page.click("[data-act=stop]")
     page.wait_for_selector(".card.stopped", timeout=20_000)
     assert "(releaser) stopped it" in page.locator(".card").inner_text() and not board(folder)
     run = page.locator(".card").get_attribute("data-run") or ""
     assert records(folder, run=run)[-1]["detail"]["stopped_by"].endswith("(releaser)")
-    page.click("[data-act=resume]")
-    page.wait_for_selector(".card.running")
-    page.wait_for_selector(".card.done", timeout=30_000)
-    assert len(board(folder)) == 1
+    resume_to_its_end(page, folder)
 
 
 def test_stopping_all_processes_stops_a_run_where_it_is_and_not_those_of_another_workspace(
     folder: Path, start_console: StartConsole, page: Page
 ) -> None:
-    open_chat(page, start_console(folder).url)
-    say(page, "/plan slow.yaml")
-    page.click("[data-act=approve]")
-    page.wait_for_selector(".card.running progress[value]")
+    start_slow_run(page, start_console(folder).url)
     workspace = folder / ".opswright"
     command = [sys.executable, "-m", "opswright.ui.cli", "--home"]
     elsewhere = subprocess.run([*command, str(workspace)[:-3], "stop"], capture_output=True, text=True)
@@ -291,9 +296,7 @@ def test_stopping_all_processes_stops_a_run_where_it_is_and_not_those_of_another
     assert "worker (pid" in stopped.stdout
     page.wait_for_selector(".card.failed", timeout=20_000)
     assert "stopped by a person" in page.locator(".card").inner_text() and not board(folder)
-    page.click("[data-act=resume]")
-    page.wait_for_selector(".card.done", timeout=30_000)
-    assert len(board(folder)) == 1
+    resume_to_its_end(page, folder)
 
 
 def test_what_a_row_holds_is_shown_as_it_is(folder: Path, start_console: StartConsole, page: Page) -> None:

@@ -96,8 +96,7 @@ def build(console: Console) -> None:
         chosen = (str(event.a), str(event.b))
         return [chosen, gr.Tabs(selected="compare" if all(chosen) else None), *show_sides(chosen)]
 
-    opened = Context.root_block
-    assert opened is not None
+    opened: Any = Context.root_block  # a page is laid out inside it
     outputs = [suite, kind, table, plot]
     opened.load(arrive, [picked], [search, *outputs], **_QUIET)
     refresh.click(reload, [*filters, picked], outputs, **_QUIET)
