@@ -24,6 +24,7 @@ from .files import canonical_json, sha256_json, sync_folder, write_atomically
 GENESIS = "0" * 64
 _SEGMENTS = "[0-9][0-9][0-9][0-9][0-9][0-9].jsonl"
 _SEGMENT_BYTES = 64 << 20
+_DECIDING = ("opswright", "torch", "transformers", "nemo-automodel", "onnxruntime-genai", "nemoguardrails")
 _TAIL_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 16  # a search by number narrows down to this, then reads on line by line
 
@@ -91,14 +92,7 @@ def environment_facts() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     facts = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    for name in (
-        "opswright",
-        "torch",
-        "transformers",
-        "nemo-automodel",
-        "onnxruntime-genai",
-        "nemoguardrails",
-    ):
+    for name in _DECIDING:
         try:
             facts[name] = version(name)
         except PackageNotFoundError:

@@ -125,7 +125,7 @@ def test_a_user_who_is_removed_has_no_access_and_wrong_passwords_must_wait(
     assert ask(console, "POST", "/login", f"name=ada&password={PASSWORD.replace(' ', '+')}", **form)[0] == 429
 
 
-def test_the_console_serves_its_own_pages_to_its_own_pages_only(
+def test_an_open_address_and_a_taken_port_are_refused_and_no_file_leaves_the_machine(
     small_workspace: Path, start_console: StartConsole
 ) -> None:
     refused = opswright(small_workspace, "chat", "--host", "0.0.0.0", "--port", "7999")
@@ -165,6 +165,12 @@ def test_the_console_serves_its_own_pages_to_its_own_pages_only(
             status, text = ask(console, "GET", route + name)
             assert status in (400, 403, 404) and "root:" not in text, (route, name, status)
 
+
+def test_only_its_own_pages_act_on_it_and_only_by_the_ways_they_use(
+    small_workspace: Path, start_console: StartConsole
+) -> None:
+    console = start_console(small_workspace)
+    home = small_workspace / ".opswright"
     page = f"http://127.0.0.1:{console.port}"
     join = ("POST", "/gradio_api/queue/join", "{}")
     for origin in ("https://evil.example", "null", "http://127.0.0.1:1", f"http://localhost:{console.port}"):

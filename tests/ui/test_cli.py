@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -14,28 +13,16 @@ from opswright.core.registry import Registry
 from opswright.ui.cli import run
 
 
-def _small() -> ModuleType:
-    if "small_skills_ui" not in sys.modules:
-        path = Path(__file__).parent.parent / "agents" / "conftest.py"
-        spec = importlib.util.spec_from_file_location("small_skills_ui", path)
-        if spec is None or spec.loader is None:
-            raise RuntimeError(f"no {path}")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["small_skills_ui"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["small_skills_ui"]
-
-
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_skills: ModuleType) -> Path:
     monkeypatch.setenv("OPSWRIGHT_MLFLOW__MIRROR", "off")
     (tmp_path / "lines.txt").write_text("one\ntwo\nthree\n")
-    (tmp_path / "plan.yaml").write_text(_small().PLAN)
+    (tmp_path / "plan.yaml").write_text(small_skills.PLAN)
     return tmp_path
 
 
 def opswright(*argv: str) -> int:
-    return run([str(word) for word in argv], Registry(_small().SKILLS))
+    return run([str(word) for word in argv], Registry(sys.modules["small_skills_ui"].SKILLS))
 
 
 Captured = pytest.CaptureFixture[str]

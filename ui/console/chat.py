@@ -14,6 +14,7 @@ from ...core.errors import AskError, OpswrightError
 from .console import Console
 from .people import Person
 from .talk import Talk
+from .uploads import KINDS
 
 _FOLDER = Path(__file__).parent
 _WARM_AFTER_S = 0.3  # once the first page is shown, what the first command needs is loaded
@@ -29,7 +30,7 @@ def build(console: Console) -> None:
     warm = _Once(talk.desk.warm)
     warm.within(_WARM_ANYWAY_S)
     gr.HTML(
-        html_template=(_FOLDER / "chat.html").read_text(encoding="utf-8"),
+        html_template=(_FOLDER / "chat.html").read_text(encoding="utf-8").replace("@kinds", ",".join(KINDS)),
         js_on_load=(_FOLDER / "chat.js").read_text(encoding="utf-8"),
         server_functions=_server_functions(console, talk, warm),
         apply_default_css=False,

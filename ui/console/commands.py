@@ -33,7 +33,7 @@ class Call:
 
     text: str
     person: Person
-    runs: Callable[[], Sequence[str]] = tuple  # those the conversation has shown, oldest first
+    runs: Callable[[], Sequence[str]] = lambda: ()  # those the conversation has shown, oldest first
     words: Sequence[str] = ()
 
 
@@ -49,7 +49,9 @@ class Command:
     words: tuple[str, ...] = ()
     most: int = 1  # words it takes
     least: int = 0
-    check: Callable[[Sequence[str]], object] = tuple  # raises AskError for words that cannot be right
+    check: Callable[[Sequence[str]], None] = lambda words: (
+        None
+    )  # AskError for what cannot be right
 
 
 class Commands:

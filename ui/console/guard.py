@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from .uploads import KINDS
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-UPLOADS = (".yaml", ".yml", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet")
 _API = "/gradio_api/"
 _FILE = f"{_API}file="
 _MOST_JSON_BYTES = 8 << 20
@@ -172,11 +173,11 @@ class Guard:
         body = b"".join(message.get("body", b"") for message in held[1:])
         if held[0]["status"] == 200:
             stored = [Path(name) for name in json.loads(body)]
-            if wrong := [path for path in stored if path.suffix.lower() not in UPLOADS]:
+            if wrong := [path for path in stored if path.suffix.lower() not in KINDS]:
                 for path in stored:
                     path.unlink(missing_ok=True)
                 raise Refused(
-                    415, f"{wrong[0].name[:80]!r} is of no type that is used here: give {', '.join(UPLOADS)}."
+                    415, f"{wrong[0].name[:80]!r} is of no type that is used here: give {', '.join(KINDS)}."
                 )
         for message in held:
             await send(message)
