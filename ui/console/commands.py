@@ -49,9 +49,7 @@ class Command:
     words: tuple[str, ...] = ()
     most: int = 1  # words it takes
     least: int = 0
-    check: Callable[[Sequence[str]], None] = lambda words: (
-        None
-    )  # AskError for what cannot be right
+    check: Callable[[Sequence[str]], None] = lambda words: None  # AskError for what cannot be right
 
 
 class Commands:

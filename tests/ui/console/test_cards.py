@@ -53,7 +53,12 @@ def test_what_a_step_told_is_shown_as_text(console: Console, desk: Desk, ada: Pe
     news.begun("collect", "collect")
     news.log("collect", EVIL)
     html = Cards(console, desk).draw(run).html
-    assert "<script>" not in html and "&lt;script&gt;" in html and "{{ 7777 * 7777 }}" in html and "60481729" not in html
+    assert (
+        "<script>" not in html
+        and "&lt;script&gt;" in html
+        and "{{ 7777 * 7777 }}" in html
+        and "60481729" not in html
+    )
 
 
 def test_blocks_show_values_as_text_and_only_their_own_links() -> None:
