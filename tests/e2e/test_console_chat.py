@@ -102,6 +102,7 @@ def test_typing_a_slash_offers_commands_then_arguments_then_values(
         ("/collect source=li", "lines.txt"),
         ("/resume 2", records(folder)[0]["run"]),
         ("/leaderboard for", "format="),
+        ("/drift endpoint=", "support"),
     ):
         box.fill(typed)
         page.wait_for_function(
@@ -189,6 +190,19 @@ def test_a_plan_is_shown_approved_once_and_followed_to_its_end(
     assert [record["step"] for record in records(folder, run=run, phase="intent")] == ["model", "live"]
     assert "reused" in page.locator(".step[data-step=data]").inner_text()
     assert records(folder, run=run, phase="approved")[0]["detail"]["how"] == "console"
+
+
+def test_a_card_says_what_users_of_an_endpoint_get_before_and_after(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    open_chat(page, start_console(folder, OPSWRIGHT_SERVING__GATEWAY_PORT="0").url)
+    say(page, "/rollback support")
+    page.wait_for_selector(".card.waiting")
+    look = page.locator(".card .outlook").inner_text()
+    assert "endpoint support" in look and "users get now" in look and "after" in look
+    assert look.count("v1-") >= 2 and "v2-" in look  # the canary goes, stable stays
+    page.click("[data-act=reject]")
+    page.wait_for_selector(".card.denied")
 
 
 def test_clicks_from_two_tabs_carry_a_plan_out_once(
