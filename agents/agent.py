@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.contract import Effect, Events, Silence
 from ..core.errors import AskError, HeldError, OpswrightError
-from ..core.ledger import Phase
 from ..core.plan import Plan
 from ..core.registry import Registry
 from ..core.workspace import Workspace
+from ..record.ledger import Phase
 from . import policy
 from .graph import Consent, RunState, build_graph
 from .news import Both, NewsFile, news_path
@@ -270,7 +270,7 @@ class Agent:
     def _mirror(self, run_id: str) -> None:
         """Have MLflow follow the ledger, in a process of its own: a run never waits for it."""
         if self.workspace.settings.mlflow.mirror == "background":
-            from ..core.mirror import start_background
+            from ..record.mirror import start_background
 
             start_background(self.workspace, run_id)
 

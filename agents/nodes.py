@@ -9,10 +9,10 @@ from typing import Any
 
 from ..core.errors import AskError
 from ..core.gate import Decision
-from ..core.ledger import Phase
 from ..core.plan import Plan
 from ..core.registry import Registry
 from ..core.workspace import Workspace
+from ..record.ledger import Phase
 from . import policy
 from .graph import Consent, RunState
 from .planner import Ask, Planner

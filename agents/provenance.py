@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..core.contract import Effect
-from ..core.ledger import Ledger, Phase, Record
+from ..record.ledger import Ledger, Phase, Record
 from .steps import idempotency_key
 
 

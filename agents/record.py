@@ -10,9 +10,9 @@ from typing import Any
 from ..core.contract import Effect
 from ..core.errors import IntegrityError, OpswrightError
 from ..core.files import write_atomically
-from ..core.ledger import Phase, Record
 from ..core.plan import Plan, StepCall
 from ..core.workspace import Workspace
+from ..record.ledger import Ledger, Phase, Record
 
 
 class RunRecord:
@@ -24,7 +24,7 @@ class RunRecord:
         self._done: dict[str, Record] = {}
         self._once: set[Phase] = set()
         self._attempts: dict[str, int] = {}
-        for record in workspace.ledger.records() if resumed else ():
+        for record in Ledger.of(workspace).records() if resumed else ():
             if record.run == run_id:
                 self._remember(record)
 
@@ -114,7 +114,7 @@ class RunRecord:
         settings = self.workspace.settings
         fields.setdefault("actor", settings.actor)
         fields.setdefault("role", str(settings.role))
-        record = self.workspace.ledger.append(phase, run=self.run_id, **fields)
+        record = Ledger.of(self.workspace).append(phase, run=self.run_id, **fields)
         self._remember(record)
         return record
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core.ledger import Ledger, Phase, Record
+from ..record.ledger import Ledger, Phase, Record
 from .agent import Agent
 
 
@@ -85,4 +85,4 @@ def _message(last: Record) -> str:
 
 def list_runs(agent: Agent) -> list[RunRow]:
     """Every run, newest first."""
-    return RunIndex(agent.workspace.ledger).refresh().rows(agent.workspace.is_held)
+    return RunIndex(Ledger.of(agent.workspace)).refresh().rows(agent.workspace.is_held)

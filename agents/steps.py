@@ -16,10 +16,10 @@ from ..core.artifacts import ArtifactRef, parse_ref
 from ..core.contract import Events, Result, Silence, Skill, StepContext
 from ..core.errors import BackendError, BudgetError, OpswrightError, from_os_error
 from ..core.files import canonical_json, files_below, sha256_file, sha256_json
-from ..core.ledger import Phase, Record
 from ..core.plan import Plan, StepCall, bind
 from ..core.registry import Registry
 from ..core.workspace import Workspace
+from ..record.ledger import Phase, Record
 from . import budget, policy
 from .preflight import estimate_step
 from .record import RunRecord, effect_phase, error_detail

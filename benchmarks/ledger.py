@@ -19,18 +19,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opswright.core import audit
 from opswright.core.contract import Effect
 from opswright.core.files import canonical_json, sha256_json
-from opswright.core.ledger import GENESIS, Ledger, Phase
 from opswright.core.plan import Budget, Plan, StepCall
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
+from opswright.record import audit
+from opswright.record.ledger import GENESIS, Ledger, Phase
 
 WRITER = """
 import sys
 from pathlib import Path
-from opswright.core.ledger import Ledger, Phase
+from opswright.record.ledger import Ledger, Phase
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):
     ledger.append(Phase.DONE, actor="a", role="operator", run="r", step=str(number), result={"n": number})
@@ -75,7 +75,7 @@ def write_long(workspace: Workspace, count: int) -> tuple[int, int]:
     what = plan()
     (workspace.plans / f"{what.id}.json").write_bytes(what.document())
     prev, seq, size = GENESIS, 0, 0
-    with (workspace.ledger.folder / "000001.jsonl").open("wb") as file:
+    with (Ledger.of(workspace).folder / "000001.jsonl").open("wb") as file:
         for seq, part in enumerate(bodies(what, count), 1):
             body = {
                 "seq": seq,
@@ -123,7 +123,7 @@ def wall_and_cpu(action: Any) -> dict[str, float]:
 
 def mirror(folder: Path, runs: int) -> dict[str, Any]:
     """What MLflow costs beside a run, in its own process: a fresh database, then seven MLflow runs a run."""
-    from opswright.core.mirror import sync
+    from opswright.record.mirror import sync
 
     workspace = Workspace(load_settings(home=folder / "mirrored"))
     sync(workspace)
@@ -147,7 +147,7 @@ def measure(folder: Path, records: int) -> dict[str, Any]:
     )
     workspace = Workspace(load_settings(home=folder / "long"))
     written, size = write_long(workspace, records)
-    ledger = workspace.ledger
+    ledger = Ledger.of(workspace)
     report = audit.verify(workspace, mlflow=False)
     if ledger.verify() or not report.ok:
         raise SystemExit(f"the ledger that was measured is not in order: {report.faults[:3]}")

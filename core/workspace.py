@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .artifacts import ArtifactStore
-from .ledger import Ledger
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -27,11 +26,6 @@ class Workspace:
     def artifacts(self) -> ArtifactStore:
         """Immutable things by digest."""
         return ArtifactStore(self.root / "artifacts")
-
-    @cached_property
-    def ledger(self) -> Ledger:
-        """The record of every action."""
-        return Ledger(self.root / "ledger")
 
     @property
     def plans(self) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from ..core.artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ..core.errors import AskError
 from ..core.workspace import Workspace
+from ..record.ledger import Ledger
 from .origins import Origin, origins
 
 FORMATS = ("table", "md", "json", "csv")
@@ -78,7 +79,7 @@ def board(workspace: Workspace, suite: str | None = None) -> list[Standing]:
 
     if suite is not None:
         load_suite(suite)
-    return standings(workspace.artifacts, suite, origins(workspace.ledger.records()))
+    return standings(workspace.artifacts, suite, origins(Ledger.of(workspace).records()))
 
 
 def standings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..core.ledger import Phase, Record
+from ..record.ledger import Phase, Record
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def list_command(
 
     Example: opswright audit list --skill deploy --since 2026-11-20
     """
-    from ..core.audit import list_records
+    from ..record.audit import list_records
     from .show import console, print_json, table
 
     session: Session = context.obj
@@ -76,7 +76,7 @@ def show_command(
 
     Example: opswright audit show 12
     """
-    from ..core.audit import get_record
+    from ..record.audit import get_record
     from .show import print_json
 
     session: Session = context.obj
@@ -96,7 +96,7 @@ def verify_command(
 
     Example: opswright audit verify
     """
-    from ..core.audit import verify
+    from ..record.audit import verify
     from .show import print_json
 
     session: Session = context.obj
@@ -123,7 +123,7 @@ def anchor_command(context: typer.Context) -> None:
 
     Example: git notes add -m "$(opswright audit anchor)"
     """
-    from ..core.audit import anchor
+    from ..record.audit import anchor
 
     session: Session = context.obj
     print(anchor(session.workspace))
@@ -142,7 +142,7 @@ def export_command(
 
     Example: opswright audit export -o record.jsonl
     """
-    from ..core.audit import export
+    from ..record.audit import export
 
     session: Session = context.obj
     count = export(session.workspace, output or sys.stdout, format, run=run, since=since, until=until)
@@ -159,7 +159,7 @@ def sync_command(
 
     Example: opswright audit sync
     """
-    from ..core.mirror import sync
+    from ..record.mirror import sync
     from .show import print_json
 
     session: Session = context.obj

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.artifacts import parse_ref
 from ..core.errors import BackendError, OpswrightError
-from ..core.ledger import Record
 from ..evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
+from ..record.ledger import Ledger, Record
 
 if TYPE_CHECKING:
     import httpx
@@ -121,7 +121,7 @@ class Demo:
         self.events = events
         self.story = Story()
         self.url = ""
-        self._seq = session.workspace.ledger.head()[0]
+        self._seq = Ledger.of(session.workspace).head()[0]
         self._started = time.monotonic()
 
     def play(self) -> Story:
@@ -200,8 +200,8 @@ class Demo:
 
     def account(self) -> None:
         """Leaderboard, audit, and the report."""
-        from ..core.audit import verify
-        from ..core.mirror import sync
+        from ..record.audit import verify
+        from ..record.mirror import sync
         from .reports.demo import write_report
 
         rows = self.agent_call("/leaderboard suite=clinc150")["rows"]
@@ -251,7 +251,7 @@ class Demo:
 
     def collect(self, name: str) -> None:
         """Take the outcome of each step that the ledger recorded since the last look."""
-        for record in self.session.workspace.ledger.records(after=self._seq):
+        for record in Ledger.of(self.session.workspace).records(after=self._seq):
             self._seq = record.seq
             if record.step is not None and record.phase in _OUTCOMES:
                 self.story.steps.append(step_row(name, record))

@@ -68,7 +68,7 @@ def stop(context: typer.Context, json: Json = False) -> None:
     workers = processes.with_argument(MODULE, home)
     processes.end(workers, _STOP_S)  # a run stops where it is and can be resumed
     stopped = [f"worker (pid {pid})" for pid in sorted(workers)] + stop_all(session.workspace)
-    followers = processes.with_argument("opswright.core.mirror", home)
+    followers = processes.with_argument("opswright.record.mirror", home)
     processes.end(followers, _STOP_S)  # what they had not mirrored yet, the next one will
     stopped += [f"mirror (pid {pid})" for pid in sorted(followers)]
     if json:
@@ -85,7 +85,7 @@ def mlflow(
 
     Example: opswright mlflow --port 5001
     """
-    from ..core.mirror import remote_ui, ui_command, ui_url
+    from ..record.mirror import remote_ui, ui_command, ui_url
 
     session: Session = context.obj
     if (address := remote_ui(session.workspace)) is not None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..record.ledger import Ledger
 from .session import Session
 
 if TYPE_CHECKING:
-    from ..core.ledger import Record
+    from ..record.ledger import Record
     from ..serving.live import Live
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -41,7 +42,7 @@ def live(
 
     session: Session = context.obj
     found = live_at(session.workspace, at, endpoint)
-    records = changes_in_ledger(session.workspace.ledger) if found else {}
+    records = changes_in_ledger(Ledger.of(session.workspace)) if found else {}
     if json:
         endpoints = [{**one.document(), "record": _sequence(records, one.key)} for one in found]
         print_json({"at": as_logged(at) or now(), "endpoints": endpoints})

@@ -22,6 +22,7 @@ from opswright.agents.runs import list_runs
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import Ledger
 
 
 def small_skills() -> ModuleType:
@@ -108,11 +109,11 @@ def finish(skills: ModuleType) -> None:
         "status": outcome.status,
         "results": {k: v for k, v in outcome.results.items() if k != "live"},
         "board": len(Path("board.txt").read_text().splitlines()),
-        "faults": [fault.says for fault in one.workspace.ledger.verify()],
+        "faults": [fault.says for fault in Ledger.of(one.workspace).verify()],
         "runs": len(list_runs(one)),
-        "ends": [r.phase for r in one.workspace.ledger.records() if r.step is None][-1],
+        "ends": [r.phase for r in Ledger.of(one.workspace).records() if r.step is None][-1],
         "done": sorted(
-            r.step for r in one.workspace.ledger.records() if r.step and r.phase in ("done", "reused")
+            r.step for r in Ledger.of(one.workspace).records() if r.step and r.phase in ("done", "reused")
         ),
     }
     Path("state.json").write_text(json.dumps(state))

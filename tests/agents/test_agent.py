@@ -11,10 +11,11 @@ import pytest
 from opswright.agents.planner import Ask
 from opswright.core.errors import AskError, HeldError, IntegrityError
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import Ledger
 
 
 def phases(workspace: Workspace) -> list[tuple[str | None, str]]:
-    return [(r.step, r.phase) for r in workspace.ledger.records()]
+    return [(r.step, r.phase) for r in Ledger.of(workspace).records()]
 
 
 def test_a_plan_waits_for_approval_and_nothing_runs_before_it(agent: Any, plan_file: Path) -> None:

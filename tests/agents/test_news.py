@@ -15,6 +15,7 @@ from opswright.agents.stopping import request_stop, stop_requested_by
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, HeldError
 from opswright.core.registry import Registry
+from opswright.record.ledger import Ledger
 
 
 def told(path: Path, steps: int) -> None:
@@ -117,7 +118,7 @@ def test_a_run_is_stopped_from_outside_says_so_and_can_go_on(agent: Any) -> None
     assert outcomes[0].status == "failed" and "stopped by a person" in outcomes[0].message
     assert stop_requested_by(one.workspace, waiting.run) == "grace"
     assert not one.cancelled.is_set()
-    last = list(one.workspace.ledger.records())[-1]
+    last = list(Ledger.of(one.workspace).records())[-1]
     assert last.phase == "failed" and last.detail["stopped_by"] == "grace"
 
 
@@ -141,4 +142,4 @@ def test_a_stop_between_two_steps_keeps_the_next_from_being_begun(agent: Any, pl
     one.cancelled.set()
     outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
     assert outcome.status == "failed" and "stopped by a person" in outcome.message
-    assert not [record for record in one.workspace.ledger.records() if record.phase == "intent"]
+    assert not [record for record in Ledger.of(one.workspace).records() if record.phase == "intent"]

@@ -11,6 +11,7 @@ from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import Ledger
 
 
 class TellRequest(Request):
@@ -34,6 +35,6 @@ def test_a_changes_key_leads_to_the_step_that_made_it(tmp_path: Path) -> None:
         ask = Ask("slash", f"/tell word={word}")
         done = agent.start(ask, agent.consent(agent.propose(ask).id, how="test"))
         keys.append(done.results["tell"]["key"])
-        record = changes_in_ledger(workspace.ledger)[keys[-1]]
+        record = changes_in_ledger(Ledger.of(workspace))[keys[-1]]
         assert (record.run, record.step, record.skill) == (done.run, "tell", "tell")
-    assert set(changes_in_ledger(workspace.ledger)) == set(keys)
+    assert set(changes_in_ledger(Ledger.of(workspace))) == set(keys)

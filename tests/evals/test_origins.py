@@ -2,20 +2,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from opswright.core.ledger import Phase
 from opswright.core.workspace import Workspace
 from opswright.evals.origins import Origin, origins
+from opswright.record.ledger import Ledger, Phase
 
 REPORT = "eval-report:" + "a" * 64
 
 
 def record(workspace: Workspace, phase: Phase, run: str, step: str, skill: str, **more: Any) -> int:
     who = {"actor": "tester", "role": "releaser", "run": run, "step": step, "skill": skill}
-    return workspace.ledger.append(phase, **who, **more).seq  # type: ignore[arg-type]
+    return Ledger.of(workspace).append(phase, **who, **more).seq  # type: ignore[arg-type]
 
 
 def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(workspace: Workspace) -> None:
-    ledger = workspace.ledger
+    ledger = Ledger.of(workspace)
     ledger.append(Phase.PROPOSED, actor="ada", role="releaser", run="run-1", detail={"goal": "Ship it"})
     made = record(workspace, Phase.DONE, "run-1", "eval", "evaluate", artifacts={"report": REPORT})
     record(workspace, Phase.INTENT, "run-1", "gate", "gate", request={"report": REPORT})
@@ -34,9 +34,9 @@ def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(wo
 def test_a_verdict_on_a_report_that_no_run_made_is_kept_too(workspace: Workspace) -> None:
     record(workspace, Phase.INTENT, "run-1", "gate", "gate", request={"report": REPORT})
     record(workspace, Phase.DONE, "run-1", "gate", "gate", result={"verdict": {"decision": "GO", "rows": []}})
-    assert origins(workspace.ledger.records()) == {REPORT: Origin(verdict="GO")}
+    assert origins(Ledger.of(workspace).records()) == {REPORT: Origin(verdict="GO")}
 
 
 def test_a_report_that_was_only_used_again_has_no_origin(workspace: Workspace) -> None:
     record(workspace, Phase.REUSED, "run-1", "eval", "evaluate", artifacts={"report": REPORT})
-    assert origins(workspace.ledger.records()) == {}
+    assert origins(Ledger.of(workspace).records()) == {}

@@ -6,10 +6,10 @@ import pytest
 
 from opswright.core.artifacts import EvalReportRef
 from opswright.core.errors import AskError
-from opswright.core.ledger import Phase
 from opswright.core.workspace import Workspace
 from opswright.evals.report import facts_of
 from opswright.evals.runner import ItemResult, Measured
+from opswright.record.ledger import Ledger, Phase
 from opswright.skills.leaderboard import LeaderboardRequest, leaderboard
 
 
@@ -24,10 +24,10 @@ def save(workspace: Workspace, model: str, right: int) -> EvalReportRef:
 def record(workspace: Workspace, run: str, report: str, decision: str | None) -> None:
     """A gate step of a run as the ledger keeps it: intent, then outcome."""
     who = {"actor": "tester", "role": "releaser", "run": run, "step": "eval.gate", "skill": "gate"}
-    workspace.ledger.append(Phase.INTENT, **who, request={"report": report})  # type: ignore[arg-type]
+    Ledger.of(workspace).append(Phase.INTENT, **who, request={"report": report})  # type: ignore[arg-type]
     if decision is not None:
         result = {"verdict": {"decision": decision, "rows": []}}
-        workspace.ledger.append(Phase.DONE, **who, result=result)  # type: ignore[arg-type]
+        Ledger.of(workspace).append(Phase.DONE, **who, result=result)  # type: ignore[arg-type]
 
 
 def test_the_rows_are_typed_and_the_text_shows_them(workspace: Workspace, context: Any) -> None:
@@ -50,5 +50,5 @@ def test_the_last_verdict_on_a_report_stands_beside_it(workspace: Workspace, con
     record(workspace, "run-2", report, "GO")
     record(workspace, "run-3", report, None)  # was cut off before it decided
     failed = {"actor": "tester", "role": "releaser", "run": "run-3", "step": "eval.gate", "skill": "gate"}
-    workspace.ledger.append(Phase.FAILED, **failed, detail={"error": "HeldError"})  # type: ignore[arg-type]
+    Ledger.of(workspace).append(Phase.FAILED, **failed, detail={"error": "HeldError"})  # type: ignore[arg-type]
     assert leaderboard(LeaderboardRequest(), context()).rows[0].verdict == "GO"

@@ -11,11 +11,12 @@ from ...core.errors import HeldError
 from ...core.registry import Registry
 from ...core.settings import Settings
 from ...core.workspace import Workspace
+from ...record.ledger import Ledger
 from .people import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
-    from ...core.audit.index import RecordIndex
+    from ...record.audit.index import RecordIndex
 
 
 @dataclass
@@ -42,9 +43,9 @@ class Console:
     @cached_property
     def records(self) -> RecordIndex:
         """The ledger's records as pages look them up."""
-        from ...core.audit.index import RecordIndex
+        from ...record.audit.index import RecordIndex
 
-        return RecordIndex(self.workspace.ledger)
+        return RecordIndex(Ledger.of(self.workspace))
 
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""

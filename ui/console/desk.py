@@ -13,6 +13,7 @@ from ...agents.stopping import request_stop
 from ...agents.worker import Worker
 from ...core.contract import Effect
 from ...core.errors import HeldError
+from ...record.ledger import Ledger
 from .console import Console
 from .people import Person
 
@@ -25,7 +26,7 @@ class Desk:
         self._workers: dict[str, Worker] = {}
         self._spare: Worker | None = None
         self._lock = threading.Lock()
-        self._index = RunIndex(console.workspace.ledger)
+        self._index = RunIndex(Ledger.of(console.workspace))
         self._index_lock = threading.Lock()
 
     def warm(self) -> None:

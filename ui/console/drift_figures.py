@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ...core.artifacts import ArtifactRef, DatasetRef
 from ...core.errors import AskError
 from ...core.workspace import Workspace
+from ...record.ledger import Ledger
 from .charts import Tick
 
 KIND = "drift-report"
@@ -153,5 +154,5 @@ def _clipped(p: float) -> float:
 
 def _record(workspace: Workspace, ref: ArtifactRef) -> Any:
     """The ledger record of the step that made the report."""
-    made = (one for one in workspace.ledger.records() if ref in one.artifacts.values())
+    made = (one for one in Ledger.of(workspace).records() if ref in one.artifacts.values())
     return next((one for one in made if one.step is not None), None)

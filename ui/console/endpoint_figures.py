@@ -9,8 +9,8 @@ from typing import Any
 
 from ...agents.provenance import changes_in_ledger
 from ...core.errors import OpswrightError
-from ...core.ledger import Record
 from ...core.workspace import Workspace
+from ...record.ledger import Ledger, Record
 from ...serving.gateway.traffic_log import TrafficRow, read
 from ...serving.live import Live, live_at
 from ...serving.releases import Change, EndpointState, Release, read_state
@@ -64,7 +64,7 @@ def view(workspace: Workspace, endpoint: str, window: str) -> View:
     state = read_state(workspace, endpoint)
     traffic = window_figures(workspace, endpoint, window)
     tones = tones_of(state, traffic)
-    records = changes_in_ledger(workspace.ledger)
+    records = changes_in_ledger(Ledger.of(workspace))
     return View(
         state,
         served_now(state, tones),
@@ -168,5 +168,5 @@ def moment(workspace: Workspace, endpoint: str, time: str) -> dict[str, Any]:
     except OpswrightError as error:
         return {"fault": str(error), "live": None, "record": None}
     live: Live | None = found[0] if found else None
-    record = changes_in_ledger(workspace.ledger).get(live.key) if live else None
+    record = changes_in_ledger(Ledger.of(workspace)).get(live.key) if live else None
     return {"fault": "", "live": live, "record": record}

@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 import gradio as gr
 from gradio.context import Context
 
-from ...core.audit import verify
-from ...core.audit.index import Entry, RecordIndex
-from ...core.audit.listing import Criteria
 from ...core.errors import OpswrightError
-from ...core.ledger import Fault, Phase
+from ...record.audit import verify
+from ...record.audit.index import Entry, RecordIndex
+from ...record.audit.listing import Criteria
+from ...record.ledger import Fault, Phase
 from .console import Console
 from .ledger_export import FILTERS
 from .markup import render

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from ...core.audit import export
 from ...core.errors import OpswrightError
+from ...record.audit import export
 from .console import Console
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 from ...core.errors import BackendError
-from ...core.mirror import remote_ui, ui_command, ui_url
 from ...core.workspace import Workspace
+from ...record.mirror import remote_ui, ui_command, ui_url
 
 _START_S = 90.0
 

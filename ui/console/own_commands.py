@@ -205,7 +205,7 @@ class _Answers:
             raise AskError(
                 f"/audit takes 'verify', found '{call.words[0]}'. The Ledger page lists and exports."
             )
-        from ...core.audit import verify
+        from ...record.audit import verify
 
         report = verify(self._console.workspace)
         words = "Intact" if report.ok else "NOT intact"

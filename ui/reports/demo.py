@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.artifacts import parse_ref
 from ...core.errors import OpswrightError
 from ...core.files import write_atomically
+from ...record.ledger import Ledger
 from ..show import console, table
 from .plots import accuracy_svg, drift_svg, loss_svg
 
@@ -161,7 +162,7 @@ def _drift_plots(workspace: Workspace, story: Story) -> list[tuple[str, str]]:
 def _loss_curves(workspace: Workspace, story: Story) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
     wanted = {row["ledger"]: row["id"].partition(".")[0] for row in story.steps if row["skill"] == "finetune"}
-    for record in workspace.ledger.records():
+    for record in Ledger.of(workspace).records():
         if record.seq not in wanted or "checkpoint" not in record.artifacts:
             continue
         try:
@@ -177,7 +178,7 @@ def _loss_curves(workspace: Workspace, story: Story) -> dict[str, list[tuple[int
 def _history(workspace: Workspace) -> list[dict[str, str]]:
     """Deployments, promotions and rollbacks as the ledger has them."""
     rows = []
-    for record in workspace.ledger.records():
+    for record in Ledger.of(workspace).records():
         if record.effect == "serves" and record.phase in ("done", "rolled_back"):
             result = record.detail["result"]
             route = f" ({result['route']})" if result.get("route") else ""

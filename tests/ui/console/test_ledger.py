@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from opswright.core.ledger import Phase
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import Ledger, Phase
 from opswright.ui.console.console import Console
 from opswright.ui.console.gradio_import import import_gradio
 from opswright.ui.console.ledger_export import _write
@@ -33,7 +33,7 @@ def console(workspace: Workspace) -> Console:
 def append(console: Console, count: int, **fields: Any) -> None:
     for _ in range(count):
         given = {"actor": "ada", "role": "operator", "run": "one", **fields}
-        console.workspace.ledger.append(given.pop("phase", Phase.DONE), **given)
+        Ledger.of(console.workspace).append(given.pop("phase", Phase.DONE), **given)
 
 
 def shown(module: Any, console: Console, **view: Any) -> tuple[str, str, str, bool, bool]:
@@ -94,7 +94,7 @@ def test_one_record_is_whole_with_its_digests_its_neighbours_and_its_run(
         plan="f" * 64,
     )
     append(console, 1, run="two")
-    record = console.workspace.ledger.get(3)
+    record = Ledger.of(console.workspace).get(3)
     assert record is not None and record.request is not None and record.result is not None
     text = shown(ledger_page, console, seq=3)[2]
     for part in (record.hash, record.prev, record.request, record.result, record.plan, "its 3 records"):
@@ -113,7 +113,7 @@ def test_what_a_record_holds_is_text_and_never_markup(ledger_page: Any, console:
 
 def test_a_damaged_ledger_is_shown_and_the_first_bad_record_named(ledger_page: Any, console: Console) -> None:
     append(console, 6, run=None, phase=Phase.DENIED)
-    path = console.workspace.ledger.segments()[0]
+    path = Ledger.of(console.workspace).segments()[0]
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"actor":"ada"', b'"actor":"adb"')
     lines[4] = b"{}\n"

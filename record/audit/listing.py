@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from ..errors import AskError, did_you_mean
-from ..files import canonical_json
-from ..ledger import Phase, Record
-from ..workspace import Workspace
+from ...core.errors import AskError, did_you_mean
+from ...core.files import canonical_json
+from ...core.workspace import Workspace
+from ..ledger import Ledger, Phase, Record
 
 _COLUMNS = (
     *("seq", "time", "actor", "role", "phase", "run", "step", "skill", "effect", "plan", "request", "result"),
@@ -40,7 +40,7 @@ def list_records(
     criteria = Criteria.of(
         run=run, step=step, actor=actor, skill=skill, phase=phase, since=since, until=until
     )
-    return (record for record in workspace.ledger.records() if criteria.are_met_by(record))
+    return (record for record in Ledger.of(workspace).records() if criteria.are_met_by(record))
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Criteria:
 
 def get_record(workspace: Workspace, seq: int) -> Record:
     """The record of that number; AskError when there is none."""
-    record = workspace.ledger.get(seq)
+    record = Ledger.of(workspace).get(seq)
     if record is None:
-        raise AskError(f"there is no record {seq}; the ledger has {workspace.ledger.head()[0]} records.")
+        raise AskError(f"there is no record {seq}; the ledger has {Ledger.of(workspace).head()[0]} records.")
     return record
 
 
@@ -95,7 +95,7 @@ def export(
     write = _write_jsonl if format == "jsonl" else _write_csv
     if not isinstance(to, Path):
         return write(records, to)
-    if to.resolve().is_relative_to(workspace.ledger.folder.resolve()):
+    if to.resolve().is_relative_to(Ledger.of(workspace).folder.resolve()):
         raise AskError(f"{to} is inside the ledger; export to another folder.")
     to.parent.mkdir(parents=True, exist_ok=True)
     temporary = to.with_name(f".{to.name}.part")

@@ -6,8 +6,8 @@ import shutil
 import socket
 import sys
 
-from ..errors import AskError, NeedsError
-from ..workspace import Workspace
+from ...core.errors import AskError, NeedsError
+from ...core.workspace import Workspace
 from .tracking import Tracking
 
 HOST = "127.0.0.1"

@@ -9,12 +9,12 @@ import threading
 import time
 from pathlib import Path
 
-from opswright.core.ledger import Ledger, Phase
+from opswright.record.ledger import Ledger, Phase
 
 WRITER = """
 import sys
 from pathlib import Path
-from opswright.core.ledger import Ledger, Phase
+from opswright.record.ledger import Ledger, Phase
 
 ledger = Ledger(Path(sys.argv[1]), segment_bytes=int(sys.argv[4]))
 for number in range(int(sys.argv[3])):

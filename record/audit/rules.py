@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..contract import Effect
-from ..files import sha256_json
-from ..gate import Decision
+from ...core.contract import Effect
+from ...core.files import sha256_json
+from ...core.gate import Decision
+from ...core.plan import GATE_SKILL, bind
 from ..ledger import Phase, Record
-from ..plan import GATE_SKILL, bind
 from .plans import PlanFacts, PlanShelf
 from .report import Findings
 

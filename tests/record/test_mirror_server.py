@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from opswright.core import audit
 from opswright.core.errors import AskError, NeedsError
-from opswright.core.mirror import remote_ui, sync, ui_command, ui_url
-from opswright.core.mirror.tracking import Tracking
 from opswright.core.settings import NO_TELEMETRY
 from opswright.core.workspace import Workspace
+from opswright.record import audit
+from opswright.record.mirror import remote_ui, sync, ui_command, ui_url
+from opswright.record.mirror.tracking import Tracking
 
 pytestmark = [
     pytest.mark.e2e,

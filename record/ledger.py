@@ -16,10 +16,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+from weakref import WeakKeyDictionary
 
-from .errors import IntegrityError
-from .files import canonical_json, sha256_json, sync_folder, write_atomically
+from ..core.errors import IntegrityError
+from ..core.files import canonical_json, sha256_json, sync_folder, write_atomically
+
+if TYPE_CHECKING:
+    from ..core.workspace import Workspace
 
 GENESIS = "0" * 64
 _SEGMENTS = "[0-9][0-9][0-9][0-9][0-9][0-9].jsonl"
@@ -100,6 +104,9 @@ def environment_facts() -> dict[str, str]:
     return facts
 
 
+_OPEN: WeakKeyDictionary[Workspace, Ledger] = WeakKeyDictionary()
+
+
 class Ledger:
     """The record of one workspace. Any number of processes may append."""
 
@@ -109,6 +116,14 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         self._head: tuple[Path, int, int, str] | None = None  # segment, its size, last seq, last hash
         self._environment_is_kept = False
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> Ledger:
+        """The ledger of a workspace, one object for each workspace object: it remembers where the end is."""
+        found = _OPEN.get(workspace)
+        if found is None:
+            found = _OPEN[workspace] = cls(workspace.root / "ledger")
+        return found
 
     def append(
         self,
@@ -222,7 +237,7 @@ class Ledger:
 
         Ends with a Fault at the first that is wrong: nothing behind it can be trusted. Only what follows from
         the lines themselves: a cut tail or a full rewrite shows when the head is compared with one kept
-        elsewhere (`core.audit`).
+        elsewhere (`record.audit`).
         """
         seq, prev = 0, GENESIS
         segments = self.segments()

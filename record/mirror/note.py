@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..contract import Effect
+from ...core.contract import Effect
 from ..ledger import Phase
 from .story import Status, StepStory, Story
 

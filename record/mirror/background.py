@@ -13,8 +13,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..errors import BackendError, OpswrightError
-from ..workspace import Workspace
+from ...core.errors import BackendError, OpswrightError
+from ...core.workspace import Workspace
+from ..ledger import Ledger
 from .sync import Mirror
 
 _POLL_S = 0.5
@@ -51,7 +52,15 @@ def _spawn(workspace: Workspace, run: str) -> subprocess.Popen[bytes]:
         "OPSWRIGHT_MLFLOW__TRACKING_URI": workspace.settings.tracking_uri(),
         "OPSWRIGHT_MLFLOW__EXPERIMENT": workspace.settings.mlflow.experiment,
     }
-    command = [sys.executable, "-m", "opswright.core.mirror", "--home", str(workspace.root), "--follow", run]
+    command = [
+        sys.executable,
+        "-m",
+        "opswright.record.mirror",
+        "--home",
+        str(workspace.root),
+        "--follow",
+        run,
+    ]
     with log.open("wb" if grown else "ab") as out:
         return subprocess.Popen(
             command,
@@ -130,7 +139,7 @@ class _Follower:
             self._seen = now
 
     def _ledger_files(self) -> tuple[tuple[str, int], ...]:
-        return tuple((path.name, path.stat().st_size) for path in self.workspace.ledger.segments())
+        return tuple((path.name, path.stat().st_size) for path in Ledger.of(self.workspace).segments())
 
     def _settled(self, run_is_shown: bool) -> bool:
         """Whether no followed run goes on: ended and shown, or in nobody's hands for a while."""

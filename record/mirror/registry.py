@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..artifacts import ArtifactRef, BundleRef, parse_ref
-from ..contract import Effect
-from ..errors import OpswrightError
+from ...core.artifacts import ArtifactRef, BundleRef, parse_ref
+from ...core.contract import Effect
+from ...core.errors import OpswrightError
+from ...core.workspace import Workspace
 from ..ledger import Phase, Record
-from ..workspace import Workspace
 from .page import WORKSPACE
 from .story import StepStory, Story
 from .tracking import Tracking

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from opswright.core import audit
 from opswright.core.errors import BackendError
-from opswright.core.mirror import sync
-from opswright.core.mirror.tracking import Tracking
 from opswright.core.workspace import Workspace
+from opswright.record import audit
+from opswright.record.ledger import Ledger
+from opswright.record.mirror import sync
+from opswright.record.mirror.tracking import Tracking
 
 pytestmark = [
     pytest.mark.e2e,
@@ -28,9 +29,10 @@ RUN, LATER = "20261120-180101-a1b2c3", "20261120-180102-ffffff"
 SYNC = """
 import sys
 from pathlib import Path
-from opswright.core.mirror import sync
+from opswright.record.mirror import sync
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import Ledger
 sync(Workspace(load_settings(home=Path(sys.argv[1]))))
 """
 
@@ -143,7 +145,7 @@ def test_what_was_changed_in_mlflow_is_named(
 
 
 def test_a_cut_ledger_is_shown_by_the_head_that_mlflow_holds(mirrored: Workspace) -> None:
-    segment = mirrored.ledger.segments()[0]
+    segment = Ledger.of(mirrored).segments()[0]
     segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:12]))
     report = audit.verify(mirrored)
     assert report.first_bad == 13
@@ -156,17 +158,17 @@ def test_a_rewritten_ledger_is_shown_from_the_first_record_that_differs(
     mirrored: Workspace, rewrite: Callable[..., None]
 ) -> None:
     rewrite(mirrored, lambda body: body.update(role="operator") if body["seq"] >= 8 else None)
-    assert mirrored.ledger.verify() == []
+    assert Ledger.of(mirrored).verify() == []
     report = audit.verify(mirrored)
     assert report.first_bad == 8
     assert {fault.seq for fault in report.faults} == {8, 10, 12, 14, 15}
 
 
 def test_a_ledger_that_was_cut_and_went_on_is_still_shown(mirrored: Workspace, scene: Any) -> None:
-    segment = mirrored.ledger.segments()[0]
+    segment = Ledger.of(mirrored).segments()[0]
     segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:12]))
     scene.ship(LATER)
-    assert mirrored.ledger.verify() == []
+    assert Ledger.of(mirrored).verify() == []
     assert audit.verify(mirrored).first_bad == 14  # record 13 was an intent: the first that MLflow names
 
 
@@ -223,7 +225,7 @@ def test_a_workspace_that_was_never_mirrored_says_so(workspace: Workspace, scene
 
 def test_it_costs_no_import_of_mlflow_where_there_is_nothing_to_compare(workspace: Workspace) -> None:
     code = (
-        "import sys; from pathlib import Path; from opswright.core import audit; "
+        "import sys; from pathlib import Path; from opswright.record import audit; "
         "from opswright.core.settings import load_settings; from opswright.core.workspace import Workspace; "
         "audit.verify(Workspace(load_settings(home=Path(sys.argv[1])))); print('mlflow' in sys.modules)"
     )

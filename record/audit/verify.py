@@ -6,11 +6,11 @@ import json
 import time
 from typing import Any
 
-from ..artifacts import ArtifactStore, parse_ref
-from ..errors import AskError, BackendError, OpswrightError
-from ..files import sha256_json
-from ..ledger import GENESIS, Fault, Phase, Record
-from ..workspace import Workspace
+from ...core.artifacts import ArtifactStore, parse_ref
+from ...core.errors import AskError, BackendError, OpswrightError
+from ...core.files import sha256_json
+from ...core.workspace import Workspace
+from ..ledger import GENESIS, Fault, Ledger, Phase, Record
 from .plans import PlanShelf
 from .report import AuditReport, Checked, Findings
 from .rules import RunRules
@@ -18,7 +18,7 @@ from .rules import RunRules
 
 def anchor(workspace: Workspace) -> str:
     """The head of the ledger as `number:hash`, to be kept somewhere that this machine cannot change."""
-    seq, digest = workspace.ledger.head()
+    seq, digest = Ledger.of(workspace).head()
     return f"{seq}:{digest}"
 
 
@@ -83,7 +83,7 @@ class _Audit:
         """Every record once; gives the last good one, and whether there was nothing bad behind it."""
         seq, digest, whole = 0, GENESIS, True
         wanted = {number for number, _ in self.anchors} | set(self.receipts)
-        for item in self.workspace.ledger.walk():
+        for item in Ledger.of(self.workspace).walk():
             if isinstance(item, Fault):
                 whole = False
                 self.findings.fault(item.seq, item.says)
@@ -129,7 +129,7 @@ class _Audit:
 
     def _check_environments(self) -> None:
         for digest, seq in self.environments.items():
-            if self.workspace.ledger.environment(digest) is None:
+            if Ledger.of(self.workspace).environment(digest) is None:
                 says = f"the versions behind environment {str(digest)[:12]} are not kept, or not as they were"
                 self.findings.note(seq, says)
         what = "environments that records name: their versions are kept"
@@ -189,9 +189,9 @@ class _Audit:
         return [run for run in self.rules.unfinished if self.workspace.is_held(run)]
 
     def _note_torn_tails(self, seq: int) -> None:
-        for path in sorted(self.workspace.ledger.folder.glob("*.torn-*")):
+        for path in sorted(Ledger.of(self.workspace).folder.glob("*.torn-*")):
             self.findings.note(0, f"a write that a crash cut short lies in {path.name}: it never counted")
-        segments = self.workspace.ledger.segments()
+        segments = Ledger.of(self.workspace).segments()
         if segments and (tail := segments[-1].read_bytes()[-1:]) and tail != b"\n":
             self.findings.note(seq, "the last line is not finished: being written, or cut by a crash")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BackendError
-from ..settings import NO_TELEMETRY
-from ..workspace import Workspace
+from ...core.errors import BackendError
+from ...core.settings import NO_TELEMETRY
+from ...core.workspace import Workspace
 from .page import KEY, PASSING, WORKSPACE, Figure, Page
 from .story import Status
 
@@ -248,7 +248,7 @@ def workspace_id(workspace: Workspace) -> str:
     """The workspace's own id, made once; call it under the mirror's lock."""
     from uuid import uuid4
 
-    from ..files import write_atomically
+    from ...core.files import write_atomically
 
     path = workspace.root / "workspace-id"
     if not path.is_file():

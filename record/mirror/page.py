@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..files import canonical_json
+from ...core.files import canonical_json
 from ..ledger import Phase
 from .note import run_note, step_note
 from .story import Status, StepStory, Story, milliseconds

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import AskError
-from ..files import sha256_json
+from ...core.errors import AskError
+from ...core.files import sha256_json
 from .report import Findings
 
 

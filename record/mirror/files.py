@@ -9,9 +9,9 @@ from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ..artifacts import ArtifactRef, ArtifactStore, parse_ref
-from ..errors import OpswrightError
-from ..files import canonical_json, sha256_file
+from ...core.artifacts import ArtifactRef, ArtifactStore, parse_ref
+from ...core.errors import OpswrightError
+from ...core.files import canonical_json, sha256_file
 from ..ledger import Ledger
 from .page import Figure
 from .story import StepStory, Story, milliseconds

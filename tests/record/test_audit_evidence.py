@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from opswright.core import audit
 from opswright.core.artifacts import parse_ref
 from opswright.core.errors import AskError
 from opswright.core.files import canonical_json, sha256_json, write_atomically
-from opswright.core.ledger import Phase
 from opswright.core.workspace import Workspace
+from opswright.record import audit
+from opswright.record.ledger import Ledger, Phase
 
 RUN = "20261120-180101-a1b2c3"
 Rewrite = Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
@@ -30,7 +30,7 @@ def faults(workspace: Workspace, **more: Any) -> list[tuple[int, str]]:
 
 
 def number(workspace: Workspace, step: str | None, phase: Phase) -> int:
-    return next(r.seq for r in workspace.ledger.records() if r.step == step and r.phase == phase)
+    return next(r.seq for r in Ledger.of(workspace).records() if r.step == step and r.phase == phase)
 
 
 def test_a_plan_that_was_altered_or_removed_is_named_at_its_first_record(
@@ -65,7 +65,7 @@ def test_an_artifact_that_was_altered_or_removed_is_named_at_the_record_that_mad
 ) -> None:
     scene.ship(RUN)
     done = number(workspace, "engine", Phase.DONE)
-    record = workspace.ledger.get(done)
+    record = Ledger.of(workspace).get(done)
     assert record is not None
     home = workspace.artifacts.folder(parse_ref(record.artifacts["bundle"]))
     workspace.artifacts.open(parse_ref(record.artifacts["bundle"]))  # seen before, and still looked at anew
@@ -82,7 +82,7 @@ def test_an_artifact_that_was_altered_or_removed_is_named_at_the_record_that_mad
 
 
 def receipt(workspace: Workspace, of: int, **changes: Any) -> Path:
-    record = workspace.ledger.get(of)
+    record = Ledger.of(workspace).get(of)
     assert record is not None
     body = {
         "seq": of,
@@ -116,7 +116,7 @@ def test_receipts_must_be_what_the_ledger_says(workspace: Workspace, scene: Any)
 
 def test_versions_that_were_lost_are_noted(workspace: Workspace, scene: Any) -> None:
     scene.ship(RUN)
-    shutil.rmtree(workspace.ledger.folder / "environments")
+    shutil.rmtree(Ledger.of(workspace).folder / "environments")
     report = verify(workspace)
     assert report.ok and [note.seq for note in report.notes] == [1]
     assert "versions behind environment" in report.notes[0].says
@@ -127,8 +127,8 @@ def test_an_anchored_head_shows_a_cut_tail(workspace: Workspace, scene: Any) -> 
     kept = audit.anchor(workspace)
     scene.serve("undo", "rollback", f"r-{RUN}")
     assert verify(workspace, anchors=(kept, audit.anchor(workspace))).ok
-    lines = workspace.ledger.segments()[0].read_bytes().splitlines(keepends=True)
-    workspace.ledger.segments()[0].write_bytes(b"".join(lines[:12]))
+    lines = Ledger.of(workspace).segments()[0].read_bytes().splitlines(keepends=True)
+    Ledger.of(workspace).segments()[0].write_bytes(b"".join(lines[:12]))
     assert verify(workspace).ok  # the chain alone cannot know
     (found,) = faults(workspace, anchors=(kept,))
     assert found[0] == 13 and "record 15 had hash" in found[1] and "ends at 12" in found[1]
@@ -151,7 +151,7 @@ def test_what_is_no_anchor_is_refused(workspace: Workspace, text: str) -> None:
 
 def test_an_unfinished_write_is_noted(workspace: Workspace, scene: Any) -> None:
     scene.ship(RUN)
-    segment = workspace.ledger.segments()[0]
+    segment = Ledger.of(workspace).segments()[0]
     segment.write_bytes(segment.read_bytes()[:-20])
     report = verify(workspace)
     assert report.ok and [n.says for n in report.notes if "the last line is not finished" in n.says]

@@ -21,9 +21,9 @@ from opswright.core.artifacts import (
 from opswright.core.contract import Effect
 from opswright.core.files import canonical_json, sha256_json, write_atomically
 from opswright.core.gate import GateSpec
-from opswright.core.ledger import GENESIS, Phase, Record
 from opswright.core.plan import Budget, Plan, StepCall, bind
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import GENESIS, Ledger, Phase, Record
 
 SPEC = GateSpec(suite="clinc150", min=0.85)
 
@@ -63,7 +63,7 @@ class Scene:
 
     def append(self, run: str, phase: Phase, **fields: Any) -> Record:
         fields = {"actor": "lise", "role": "releaser", **fields}
-        return self.workspace.ledger.append(phase, run=run, **fields)
+        return Ledger.of(self.workspace).append(phase, run=run, **fields)
 
     def propose(self, run: str, plan: Plan) -> Plan:
         write_atomically(self.workspace.plans / f"{plan.id}.json", plan.document())
@@ -211,7 +211,7 @@ def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
 
     def apply(workspace: Workspace, change: Callable[[dict[str, Any]], object]) -> None:
         prev, seq = GENESIS, 0
-        for segment in workspace.ledger.segments():
+        for segment in Ledger.of(workspace).segments():
             out = []
             for line in segment.read_bytes().splitlines():
                 body = json.loads(line)
@@ -226,7 +226,7 @@ def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
                 prev = sha256_json(body)
                 out.append(canonical_json({**body, "hash": prev}) + b"\n")
             segment.write_bytes(b"".join(out))
-        assert workspace.ledger.verify() == []
+        assert Ledger.of(workspace).verify() == []
 
     return apply
 
@@ -234,7 +234,7 @@ def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
 @pytest.fixture(scope="session")
 def fresh_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An MLflow database without runs, made once (seconds) and copied by tests."""
-    from opswright.core.mirror.tracking import import_mlflow
+    from opswright.record.mirror.tracking import import_mlflow
 
     import_mlflow()
     from mlflow import MlflowClient

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from opswright.core import audit
 from opswright.core.errors import AskError
-from opswright.core.ledger import Phase
 from opswright.core.workspace import Workspace
+from opswright.record import audit
+from opswright.record.ledger import Ledger, Phase
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "record.md"
 
@@ -49,7 +49,7 @@ def test_records_are_found_by_any_filter(
 
 
 def test_records_are_found_by_time(shipped: Workspace) -> None:
-    times = {record.seq: record.time for record in shipped.ledger.records()}
+    times = {record.seq: record.time for record in Ledger.of(shipped).records()}
     found = audit.list_records(shipped, since=times[5], until=times[9])
     assert [record.seq for record in found] == [5, 6, 7, 8]
     day = datetime.fromisoformat(times[1]).date()
@@ -81,7 +81,7 @@ def test_one_record_is_found_by_its_number(shipped: Workspace) -> None:
 def test_an_export_is_the_ledger_byte_for_byte(shipped: Workspace, tmp_path: Path) -> None:
     to = tmp_path / "new" / "ledger.jsonl"
     assert audit.export(shipped, to) == 26
-    assert to.read_bytes() == shipped.ledger.segments()[0].read_bytes()
+    assert to.read_bytes() == Ledger.of(shipped).segments()[0].read_bytes()
     assert [path.name for path in to.parent.iterdir()] == ["ledger.jsonl"]
     stream = io.StringIO()
     assert audit.export(shipped, stream, run="two") == 11
@@ -98,7 +98,7 @@ def test_an_export_can_be_verified_with_the_guides_own_script(shipped: Workspace
 
     to = tmp_path / "ledger.jsonl"
     audit.export(shipped, to)
-    seq, digest = shipped.ledger.head()
+    seq, digest = Ledger.of(shipped).head()
     assert check(to).stdout.strip() == f"{seq}:{digest}"
     to.write_bytes(to.read_bytes().replace(b'"rows":40', b'"rows":41', 1))
     assert check(to).returncode != 0 and "record 4" in check(to).stderr
@@ -119,7 +119,7 @@ def test_csv_holds_every_record_and_no_formula(workspace: Workspace, scene: Any,
 
 def test_an_export_is_refused_into_the_ledger_and_in_an_unknown_format(shipped: Workspace) -> None:
     with pytest.raises(AskError, match="inside the ledger"):
-        audit.export(shipped, shipped.ledger.folder / "000002.jsonl")
+        audit.export(shipped, Ledger.of(shipped).folder / "000002.jsonl")
     with pytest.raises(AskError, match="unknown format 'jsn'"):
         audit.export(shipped, io.StringIO(), "jsn")  # type: ignore[arg-type]
-    assert len(shipped.ledger.segments()) == 1
+    assert len(Ledger.of(shipped).segments()) == 1

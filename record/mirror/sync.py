@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..artifacts import DatasetRef, parse_ref
-from ..contract import Effect
-from ..errors import BackendError, IntegrityError, OpswrightError
-from ..ledger import Phase, Record
-from ..workspace import Workspace
+from ...core.artifacts import DatasetRef, parse_ref
+from ...core.contract import Effect
+from ...core.errors import BackendError, IntegrityError, OpswrightError
+from ...core.workspace import Workspace
+from ..ledger import Ledger, Phase, Record
 from .files import curve_figures, write_run_files, write_step_files
 from .page import run_page, step_page
 from .registry import ModelRegistry
@@ -72,7 +72,7 @@ class Mirror:
         registry = ModelRegistry(self.tracking)
         runs, steps, count = set[str](), 0, 0
         reopened = self._left_open()
-        records = self.workspace.ledger.records(after=seq)
+        records = Ledger.of(self.workspace).records(after=seq)
         while chunk := list(islice(records, _RECORDS_AT_ONCE)):
             fresh = self._take_in(chunk)
             for story in fresh:
@@ -91,7 +91,7 @@ class Mirror:
     def _checked_cursor(self) -> tuple[int, str]:
         seq, digest = self.tracking.cursor()
         if seq:
-            record = self.workspace.ledger.get(seq)
+            record = Ledger.of(self.workspace).get(seq)
             if record is None or record.hash != digest:
                 found = "it is missing" if record is None else f"its hash is {record.hash[:16]}"
                 raise IntegrityError(
@@ -118,7 +118,7 @@ class Mirror:
         """Read the older records of runs that began before this sync."""
         if not runs:
             return
-        for record in self.workspace.ledger.records():
+        for record in Ledger.of(self.workspace).records():
             if record.seq >= before:
                 return
             if record.run in runs:
@@ -146,7 +146,7 @@ class Mirror:
             self._put_datasets(step, step_id)
             registry.put_made(story, step, step_id)
         with TemporaryDirectory(prefix="opswright-mirror-") as folder:
-            write_run_files(story, self.workspace.ledger, Path(folder))
+            write_run_files(story, Ledger.of(self.workspace), Path(folder))
             self.tracking.put_files(run_id, Path(folder))
         if page.status not in (Status.RUNNING, Status.SCHEDULED):
             registry.put_verdict(story)

@@ -13,7 +13,7 @@ import pytest
 
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import canonical_json, sha256_json
-from opswright.core.ledger import GENESIS, Ledger, Phase, Record, environment_facts
+from opswright.record.ledger import GENESIS, Ledger, Phase, Record, environment_facts
 
 RECORDS = 40
 TRIALS = 60

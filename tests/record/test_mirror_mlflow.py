@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import BackendError, IntegrityError
-from opswright.core.ledger import Phase
-from opswright.core.mirror import Mirror, sync
-from opswright.core.mirror.tracking import Tracking
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import Ledger, Phase
+from opswright.record.mirror import Mirror, sync
+from opswright.record.mirror.tracking import Tracking
 
 pytestmark = [
     pytest.mark.e2e,
@@ -30,7 +30,7 @@ pytestmark = [
 SYNC = """
 import sys
 from pathlib import Path
-from opswright.core.mirror import sync
+from opswright.record.mirror import sync
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 print("start", flush=True)
@@ -111,10 +111,10 @@ def loop(scene: Any) -> None:
 def test_every_action_of_a_run_is_found(view: Workspace, scene: Any) -> None:
     loop(scene)
     report = sync(view)
-    assert (report.records, report.runs, report.steps) == (view.ledger.head()[0], 3, 6 + 4 + 6)
+    assert (report.records, report.runs, report.steps) == (Ledger.of(view).head()[0], 3, 6 + 4 + 6)
 
     found, own = shown(view), Tracking(view).workspace_id
-    for record in view.ledger.records():
+    for record in Ledger.of(view).records():
         step = found[f"{own}/{record.run}/{record.step}"] if record.step else found[f"{own}/{record.run}"]
         assert step["parent"] == (f"{own}/{record.run}" if record.step else None)
         assert step["info"][1] == "FINISHED"
@@ -137,7 +137,7 @@ def test_syncing_again_changes_nothing(view: Workspace, scene: Any) -> None:
     before = shown(view)
     assert sync(view).records == 0
     assert shown(view) == before
-    assert sync(view, everything=True).records == view.ledger.head()[0]
+    assert sync(view, everything=True).records == Ledger.of(view).head()[0]
     assert shown(view) == before
 
 
@@ -231,7 +231,7 @@ def test_a_database_killed_while_it_is_made_is_made_again(workspace: Workspace, 
 
 
 def view_head(workspace: Workspace) -> int:
-    return workspace.ledger.head()[0]
+    return Ledger.of(workspace).head()[0]
 
 
 def test_several_processes_that_meet_a_fresh_workspace_write_one_view(
@@ -324,7 +324,7 @@ def test_a_cut_ledger_is_not_mirrored_over_what_mlflow_knows(view: Workspace, sc
     loop(scene)
     sync(view)
     before = shown(view)
-    segment = view.ledger.segments()[0]
+    segment = Ledger.of(view).segments()[0]
     segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:-4]))
     with pytest.raises(IntegrityError, match="cut or rewritten"):
         sync(view)
@@ -337,7 +337,7 @@ def test_a_rewritten_ledger_is_not_mirrored_over_what_mlflow_knows(
     scene.ship(RUN)
     sync(view)
     rewrite(view, lambda body: body.update(actor="mallory"))
-    assert view.ledger.verify() == []
+    assert Ledger.of(view).verify() == []
     with pytest.raises(IntegrityError, match="cut or rewritten"):
         sync(view)
     with pytest.raises(IntegrityError, match="cut or rewritten"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ...core.errors import BackendError
+from ...core.workspace import Workspace
 from ..audit.report import Checked, Findings
-from ..errors import BackendError
 from ..ledger import Record
-from ..workspace import Workspace
 from .page import HASH, HEAD, KEY, SEQ, Page, run_key, run_page, step_key, step_page
 from .story import Story
 from .tracking import Tracking, tags_of

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from opswright.core.artifacts import CheckpointRef
-from opswright.core.ledger import Phase
-from opswright.core.mirror.files import curve_figures, write_run_files, write_step_files
-from opswright.core.mirror.page import HASH, HEAD, SEQ, Page, run_page, step_page
-from opswright.core.mirror.story import Status, Story
 from opswright.core.workspace import Workspace
+from opswright.record.ledger import Ledger, Phase
+from opswright.record.mirror.files import curve_figures, write_run_files, write_step_files
+from opswright.record.mirror.page import HASH, HEAD, SEQ, Page, run_page, step_page
+from opswright.record.mirror.story import Status, Story
 
 RUN = "20261120-180101-a1b2c3"
 
 
 def story_of(workspace: Workspace, run: str = RUN) -> Story:
     story = Story(run)
-    for record in workspace.ledger.records():
+    for record in Ledger.of(workspace).records():
         if record.run == run:
             story.add(record)
     return story
@@ -65,7 +65,7 @@ def test_the_note_of_a_run_tells_every_step_and_its_records(workspace: Workspace
     note = page(workspace).note
     assert note.startswith("**GO**: the gate says GO")
     assert "Approved** by ines (releaser)" in note and "typed on the terminal" in note
-    for record in workspace.ledger.records():
+    for record in Ledger.of(workspace).records():
         if record.step is not None:
             assert f"**{record.step}** ({record.skill}" in note
             assert str(record.seq) in note
@@ -82,7 +82,7 @@ def test_the_steps_that_a_gate_kept_from_running_are_named(workspace: Workspace,
 
 def test_the_end_of_a_run_anchors_the_head_of_the_ledger(workspace: Workspace, scene: Any) -> None:
     scene.ship(RUN)
-    seq, digest = workspace.ledger.head()
+    seq, digest = Ledger.of(workspace).head()
     assert page(workspace).tags[HEAD] == f"{seq}:{digest}"
     scene.ship("later")
     assert page(workspace).tags[HEAD] == f"{seq}:{digest}"
@@ -92,7 +92,7 @@ def test_a_step_shows_its_request_its_figures_and_its_place_in_the_ledger(
     workspace: Workspace, scene: Any
 ) -> None:
     scene.ship(RUN)
-    shown, done = step(workspace, "data"), workspace.ledger.get(4)
+    shown, done = step(workspace, "data"), Ledger.of(workspace).get(4)
     assert done is not None and done.step == "data"
     assert shown.name == "1 data · curate"
     assert shown.params == {"source": "/data/raw", "near_duplicate_jaccard": "0.7"}
@@ -105,7 +105,7 @@ def test_times_are_the_ledgers_own(workspace: Workspace, scene: Any) -> None:
     from datetime import datetime
 
     scene.ship(RUN)
-    intent, done = workspace.ledger.get(3), workspace.ledger.get(4)
+    intent, done = Ledger.of(workspace).get(3), Ledger.of(workspace).get(4)
     assert intent is not None and done is not None
     shown = step(workspace, "data")
     assert shown.start_ms == int(datetime.fromisoformat(intent.time).timestamp() * 1000)
@@ -228,7 +228,7 @@ def test_reports_and_manifests_are_shown_and_weights_are_not(
         (shown / name).mkdir(parents=True)
     write_step_files(story.steps["model"], workspace.artifacts, shown / "model")
     write_step_files(story.steps["eval"], workspace.artifacts, shown / "eval")
-    write_run_files(story, workspace.ledger, shown / "run")
+    write_run_files(story, Ledger.of(workspace), shown / "run")
     found = {path.relative_to(shown).as_posix() for path in shown.rglob("*.*") if path.is_file()}
     assert found >= {"model/checkpoint/recipe.yaml", "model/checkpoint/artifact.json", "model/request.json"}
     assert found >= {"eval/report/report.json", "eval/report/items.jsonl", "eval/outcome.json"}
@@ -236,7 +236,7 @@ def test_reports_and_manifests_are_shown_and_weights_are_not(
     (environment,) = json.loads((shown / "run" / "environment.json").read_text()).values()
     assert environment["python"] == platform.python_version()
     lines = (shown / "run" / "ledger.jsonl").read_bytes().splitlines(keepends=True)
-    assert b"".join(lines) == workspace.ledger.segments()[0].read_bytes()
+    assert b"".join(lines) == Ledger.of(workspace).segments()[0].read_bytes()
 
 
 def test_an_altered_report_is_not_shown(workspace: Workspace, scene: Any, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_an_artifact_that_is_gone_leaves_the_rest_of_the_page(
 
 
 def test_the_agents_process_never_imports_mlflow() -> None:
-    code = "import sys; from opswright.core.mirror import start_background; print('mlflow' in sys.modules)"
+    code = "import sys; from opswright.record.mirror import start_background; print('mlflow' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said.strip() == "False"
 

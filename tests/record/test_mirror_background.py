@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from opswright.core.mirror import start_background
-from opswright.core.mirror.tracking import Tracking
 from opswright.core.workspace import Workspace
+from opswright.record.mirror import start_background
+from opswright.record.mirror.tracking import Tracking
 
 pytestmark = [
     pytest.mark.e2e,
@@ -45,7 +45,7 @@ def followers(view: Workspace) -> list[int]:
     return [
         process.pid
         for process in psutil.process_iter(["cmdline"])
-        if "opswright.core.mirror" in (line := process.info["cmdline"] or []) and str(view.root) in line
+        if "opswright.record.mirror" in (line := process.info["cmdline"] or []) and str(view.root) in line
     ]
 
 

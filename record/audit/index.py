@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import IntegrityError
+from ...core.errors import IntegrityError
 from ..ledger import Fault, Ledger, Record, parse_line
 from .listing import Criteria
 

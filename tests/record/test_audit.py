@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from opswright.core import audit
 from opswright.core.files import canonical_json, files_below, sha256_file
-from opswright.core.ledger import Phase, Record
 from opswright.core.plan import bind
 from opswright.core.workspace import Workspace
+from opswright.record import audit
+from opswright.record.ledger import Ledger, Phase, Record
 
 RUN = "20261120-180101-a1b2c3"
 Rewrite = Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
@@ -32,7 +32,7 @@ def test_a_record_in_order_passes_and_says_what_was_looked_at(workspace: Workspa
     scene.serve("undo", "rollback", f"r-{RUN}")
     report = verify(workspace)
     assert report.ok and report.first_bad is None and report.notes == ()
-    assert (report.records, report.head_seq, report.head_hash) == (31, *workspace.ledger.head())
+    assert (report.records, report.head_seq, report.head_hash) == (31, *Ledger.of(workspace).head())
     assert {c.name: c.count for c in report.checked} == {
         "chain": 31,
         "plans": 3,
@@ -65,7 +65,7 @@ def test_looking_changes_nothing(workspace: Workspace, scene: Any) -> None:
 
 def test_a_broken_chain_is_named_and_nothing_behind_it_is_trusted(workspace: Workspace, scene: Any) -> None:
     scene.ship(RUN)
-    segment = workspace.ledger.segments()[0]
+    segment = Ledger.of(workspace).segments()[0]
     segment.write_bytes(segment.read_bytes().replace(b'"rows":40', b'"rows":41', 1))
     report = verify(workspace)
     assert (report.ok, report.first_bad, report.records) == (False, 4, 3)
@@ -261,7 +261,9 @@ def test_a_gate_that_was_set_after_the_training_is_noted(workspace: Workspace, s
     scene.approve(run, plan)
     for place, step in enumerate(plan.steps[:4]):
         if place < 3:
-            earlier = next(r for r in workspace.ledger.records() if (r.step, r.phase) == (step.id, "done"))
+            earlier = next(
+                r for r in Ledger.of(workspace).records() if (r.step, r.phase) == (step.id, "done")
+            )
             reuse(scene, run, plan, step, earlier)
             scene.results[run][step.id] = earlier.detail["result"]
         else:
@@ -307,7 +309,7 @@ def test_what_is_reused_must_have_been_done(
     workspace: Workspace, scene: Any, changes: dict[str, Any], says: str
 ) -> None:
     scene.ship(RUN)
-    earlier = workspace.ledger.get(4)
+    earlier = Ledger.of(workspace).get(4)
     plan = scene.propose("again", scene.plan())
     scene.approve("again", plan)
     assert earlier is not None

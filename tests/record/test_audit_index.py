@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from opswright.core import audit
-from opswright.core.audit.index import RecordIndex
-from opswright.core.audit.listing import Criteria
-from opswright.core.ledger import Fault, Ledger, Phase, Record
 from opswright.core.workspace import Workspace
+from opswright.record import audit
+from opswright.record.audit.index import RecordIndex
+from opswright.record.audit.listing import Criteria
+from opswright.record.ledger import Fault, Ledger, Phase, Record
 
 
 @pytest.fixture
@@ -32,16 +32,16 @@ def numbers(index: RecordIndex, **filters: str) -> list[int]:
 def test_the_index_finds_what_reading_everything_finds_newest_first(
     shipped: Workspace, filters: dict[str, str]
 ) -> None:
-    index = RecordIndex(shipped.ledger)
+    index = RecordIndex(Ledger.of(shipped))
     assert index.refresh() == 26
     assert numbers(index, **filters) == [r.seq for r in audit.list_records(shipped, **filters)][::-1]
-    whole = {record.seq: record for record in shipped.ledger.records()}
+    whole = {record.seq: record for record in Ledger.of(shipped).records()}
     assert all(index.read(entry) == whole[entry.seq] for entry in index.find(Criteria.of(**filters)))
 
 
 def test_the_index_finds_by_time(shipped: Workspace) -> None:
-    times = {record.seq: record.time for record in shipped.ledger.records()}
-    index = RecordIndex(shipped.ledger)
+    times = {record.seq: record.time for record in Ledger.of(shipped).records()}
+    index = RecordIndex(Ledger.of(shipped))
     index.refresh()
     assert numbers(index, since=times[5], until=times[9]) == [8, 7, 6, 5]
 
@@ -49,10 +49,10 @@ def test_the_index_finds_by_time(shipped: Workspace) -> None:
 def test_what_is_appended_later_is_found_without_reading_the_rest_again(
     shipped: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = RecordIndex(shipped.ledger)
+    index = RecordIndex(Ledger.of(shipped))
     index.refresh()
     before = index.find(Criteria.of())
-    shipped.ledger.append(Phase.DENIED, actor="eve", role="viewer", run="three")
+    Ledger.of(shipped).append(Phase.DENIED, actor="eve", role="viewer", run="three")
     assert index.refresh() == 27 and numbers(index, actor="eve") == [27]
     assert index.find(Criteria.of())[1:] == before
     assert index.values("actor")[0] == "eve" and index.values("run") == ["three", "two", "one"]
@@ -75,11 +75,11 @@ def test_several_segments_are_one_record(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_record_has_its_place_and_the_others_stay(shipped: Workspace) -> None:
-    path = shipped.ledger.segments()[0]
+    path = Ledger.of(shipped).segments()[0]
     lines = path.read_bytes().splitlines(keepends=True)
     lines[9] = b'{"seq": 10, "broken\n'
     path.write_bytes(b"".join(lines))
-    index = RecordIndex(shipped.ledger)
+    index = RecordIndex(Ledger.of(shipped))
     index.refresh()
     assert numbers(index) == list(range(26, 0, -1)) and numbers(index, run="one")[-5:] == [5, 4, 3, 2, 1]
     found = index.at(10)
@@ -89,9 +89,9 @@ def test_a_line_that_is_no_record_has_its_place_and_the_others_stay(shipped: Wor
 
 
 def test_a_ledger_that_was_cut_or_replaced_is_read_again(shipped: Workspace) -> None:
-    index = RecordIndex(shipped.ledger)
+    index = RecordIndex(Ledger.of(shipped))
     index.refresh()
-    path = shipped.ledger.segments()[0]
+    path = Ledger.of(shipped).segments()[0]
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:4]))
     assert index.refresh() == 4 and numbers(index) == [4, 3, 2, 1]
     path.unlink()
@@ -99,10 +99,10 @@ def test_a_ledger_that_was_cut_or_replaced_is_read_again(shipped: Workspace) -> 
 
 
 def test_a_line_being_written_waits_for_its_end(shipped: Workspace) -> None:
-    path = shipped.ledger.segments()[0]
+    path = Ledger.of(shipped).segments()[0]
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    index = RecordIndex(shipped.ledger)
+    index = RecordIndex(Ledger.of(shipped))
     assert index.refresh() == 25
     path.write_bytes(whole)
     assert index.refresh() == 26
