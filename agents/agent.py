@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..core.contract import Effect, Events, Silence
+from ..core.contract import Effect, Events, NullEvents
 from ..core.errors import AskError, HeldError, OpswrightError
 from ..core.plan import Plan
 from ..core.registry import Registry
@@ -18,11 +18,11 @@ from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import policy
 from .graph import Consent, RunState, build_graph
-from .news import Both, NewsFile, news_path
 from .nodes import AgentNodes
 from .planner import Ask, CompiledPlanner, PlanFilePlanner
 from .planner.slash import SlashPlanner
 from .record import RunRecord, error_detail, load_plan
+from .run_events import EventFanout, RunEventFile, run_events_path
 from .steps import StepRunner
 from .stopping import stop_requested_by, stoppable
 
@@ -66,7 +66,7 @@ class Agent:
 
     workspace: Workspace
     registry: Registry
-    events: Events = field(default_factory=Silence)
+    events: Events = field(default_factory=NullEvents)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def propose(self, ask: Ask) -> Plan:
@@ -159,12 +159,12 @@ class Agent:
 
     def _carry_out(self, run_id: str, start: Any, *, resumed: bool) -> RunOutcome:
         record = RunRecord(self.workspace, run_id, resumed=resumed)
-        news = NewsFile(news_path(self.workspace, run_id))
-        events = Both((self.events, news))
+        kept = RunEventFile(run_events_path(self.workspace, run_id))
+        events = EventFanout((self.events, kept))
         runner = StepRunner(self.workspace, self.registry, record, events, self.cancelled)
         nodes = AgentNodes(self.workspace, self.registry, self._planners(), record, runner)
         with (
-            closing(news),
+            closing(kept),
             stoppable(self.workspace, run_id, self.cancelled),
             self._checkpointer() as saver,
         ):

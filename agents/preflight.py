@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.artifacts import PendingArtifact
-from ..core.contract import Cost, Finding, Outlook
+from ..core.contract import Cost, Finding, Impact
 from ..core.errors import OpswrightError
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, stand_in
@@ -34,7 +34,7 @@ class Preflight:
     def stops(self) -> list[str]:
         """The findings that refuse the plan, as sentences."""
         return [
-            f"{step or 'plan'}: {f.says}" + (f" {f.fix}" if f.fix else "")
+            f"{step or 'plan'}: {f.message}" + (f" {f.fix}" if f.fix else "")
             for step, f in self.findings
             if f.level == "stop"
         ]
@@ -44,7 +44,7 @@ def preflight(plan: Plan, registry: Registry, workspace: Workspace) -> Preflight
     """Every step's own checks and estimate, the actor's role, and the budget."""
     machine = Machine.here(workspace.root)
     findings = [
-        ("", Finding(level="stop", says=sentence))
+        ("", Finding(level="stop", message=sentence))
         for sentence in policy.refusals(plan, workspace.settings.role)
     ]
     costs: dict[str, Cost] = {}
@@ -64,21 +64,21 @@ def estimate_step(step: StepCall, bound: dict[str, Any], registry: Registry, wor
     return skill.estimate(skill.parse(bound), Machine.here(workspace.root), workspace)
 
 
-def outlooks(plan: Plan, registry: Registry, workspace: Workspace) -> list[tuple[str, Outlook]]:
+def impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[tuple[str, Impact]]:
     """What users of endpoints get before and after each step that changes it, by step id; never raises.
 
     What comes before a step is what an earlier step on the same endpoint leaves.
     """
-    found: list[tuple[str, Outlook]] = []
+    found: list[tuple[str, Impact]] = []
     for step in plan.steps:
         skill = registry.get(step.skill)
-        if skill.outlook is None:
+        if skill.impact is None:
             continue
         try:
-            seen = skill.outlook(step.arguments, workspace)
+            seen = skill.impact(step.arguments, workspace)
         except Exception as error:  # a plan must be shown to a person whatever a skill's author forgot
-            says = f"not known: {type(error).__name__}: {error}"
-            seen = Outlook(endpoint=str(step.arguments.get("endpoint", "")), before=says, after=says)
+            message = f"not known: {type(error).__name__}: {error}"
+            seen = Impact(endpoint=str(step.arguments.get("endpoint", "")), before=message, after=message)
         earlier = next((other for other, o in reversed(found) if o.endpoint == seen.endpoint), None)
         if earlier is not None:
             seen = seen.model_copy(update={"before": f"what step '{earlier}' leaves (now: {seen.before})"})
@@ -96,9 +96,9 @@ def _of_step(
     try:
         found = list(skill.preflight(request, machine, workspace)) if skill.preflight else []
     except PendingArtifact as error:
-        found = [Finding(level="ok", says=f"checked when it runs: {error}.")]
+        found = [Finding(level="ok", message=f"checked when it runs: {error}.")]
     except OpswrightError as error:
-        found = [Finding(level="stop", says=str(error))]
+        found = [Finding(level="stop", message=str(error))]
     try:
         return found, skill.estimate(request, machine, workspace) if skill.estimate else _QUICK
     except PendingArtifact:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifacts import ArtifactRef, parse_ref
-from ..core.contract import Events, Result, Silence, Skill, StepContext
+from ..core.contract import Events, NullEvents, Result, Skill, StepContext
 from ..core.errors import BackendError, BudgetError, OpswrightError, from_os_error
 from ..core.files import canonical_json, files_below, sha256_file, sha256_json
 from ..core.plan import Plan, StepCall, bind
@@ -32,7 +32,7 @@ class StepRunner:
     workspace: Workspace
     registry: Registry
     record: RunRecord
-    events: Events = field(default_factory=Silence)
+    events: Events = field(default_factory=NullEvents)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def run(

@@ -42,7 +42,7 @@ class NothingResult(Result):
 times: list[float] = []
 
 
-@skill(effect=Effect.WRITES, says="Do nothing, and note when.", reusable=False)
+@skill(effect=Effect.WRITES, summary="Do nothing, and note when.", reusable=False)
 def nothing(ask: NothingRequest, ctx: StepContext) -> NothingResult:
     """Note the time of the call."""
     times.append(time.perf_counter())

@@ -69,7 +69,7 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     level: Literal["ok", "warn", "stop"]
-    says: str
+    message: str
     fix: str = ""
 
 
@@ -84,7 +84,7 @@ class Cost(BaseModel):
     usd: float | None = None
 
 
-class Outlook(BaseModel):
+class Impact(BaseModel):
     """What users of an endpoint get before a step and after it, in words a person can consent to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,7 +95,7 @@ class Outlook(BaseModel):
 
 
 class Events(Protocol):
-    """Where a step's live news goes: a terminal, a browser, a list in a test."""
+    """Where what a step tells while it runs goes: a terminal, a browser, a list in a test."""
 
     def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
         """`done` of `total` units (total None: not known)."""
@@ -113,7 +113,7 @@ class Events(Protocol):
         """The step is over: done, reused, failed, rolled_back."""
 
 
-class Silence:
+class NullEvents:
     """Events that nobody listens to."""
 
     def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
@@ -141,7 +141,7 @@ class StepContext:
     step_id: str
     idempotency_key: str
     workdir: Path
-    events: Events = field(default_factory=Silence)
+    events: Events = field(default_factory=NullEvents)
     deadline: float | None = None  # time.monotonic() value, None for no limit
     cancelled: threading.Event = field(default_factory=threading.Event)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -189,7 +189,7 @@ class Skill(Generic[RequestT, ResultT]):
     """A declared skill; calling it runs the bare function, as tests do. The agent uses the step runner."""
 
     name: str
-    says: str
+    summary: str
     effect: Effect
     function: Callable[[RequestT, StepContext], ResultT]
     request: type[RequestT]
@@ -198,7 +198,7 @@ class Skill(Generic[RequestT, ResultT]):
     preflight: Callable[[RequestT, Machine, Workspace], Sequence[Finding]] | None = None
     estimate: Callable[[RequestT, Machine, Workspace], Cost] | None = None
     reusable: bool | Callable[[RequestT], bool] = True
-    outlook: Callable[[Mapping[str, Any], Workspace], Outlook] | None = None
+    impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None
 
     def __call__(self, ask: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
@@ -231,17 +231,17 @@ class Skill(Generic[RequestT, ResultT]):
 def skill(
     *,
     effect: Effect,
-    says: str,
+    summary: str,
     phrases: Sequence[str] = (),
     preflight: Callable[[Any, Machine, Workspace], Sequence[Finding]] | None = None,
     estimate: Callable[[Any, Machine, Workspace], Cost] | None = None,
     reusable: bool | Callable[[Any], bool] | None = None,
-    outlook: Callable[[Mapping[str, Any], Workspace], Outlook] | None = None,
+    impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None,
 ) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
     """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
 
     Its name is the function's with hyphens. `reusable` says whether a receipt of the same call may stand for
-    a new one, always or for which requests; by default only for skills that make artifacts. `outlook` says
+    a new one, always or for which requests; by default only for skills that make artifacts. `impact` says
     what a step would change for an endpoint's users; it gets the arguments as the plan holds them, where
     `${step.field}` may stand for a value, and neither raises nor changes anything. TypeError when the
     annotations do not fit.
@@ -257,7 +257,7 @@ def skill(
             raise TypeError(f"{function.__name__}: the return annotation must be a Result")
         return Skill(
             name=function.__name__.replace("_", "-"),
-            says=says,
+            summary=summary,
             effect=effect,
             function=function,
             request=request,  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ def skill(
             preflight=preflight,
             estimate=estimate,
             reusable=effect is Effect.WRITES if reusable is None else reusable,
-            outlook=outlook,
+            impact=impact,
         )
 
     return declare

@@ -61,7 +61,7 @@ class Check(_Frozen):
     n: int | None = None
     interval: tuple[float, float] | None = None
     p_value: float | None = None
-    says: str = ""
+    message: str = ""
 
 
 class Verdict(_Frozen):

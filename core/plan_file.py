@@ -45,12 +45,12 @@ class PlanText:
         """The step of that id."""
         return next(step for step in self.steps if step.id == step_id)
 
-    def error(self, where: str, says: str) -> AskError:
+    def error(self, where: str, message: str) -> AskError:
         """An AskError that points at a dotted path's line, or the nearest line above it."""
         while where and where not in self.lines:
             where = where.rpartition(".")[0]
         line = self.lines.get(where)
-        return AskError(f"{self.name}, line {line}: {says}" if line else f"{self.name}: {says}")
+        return AskError(f"{self.name}, line {line}: {message}" if line else f"{self.name}: {message}")
 
     def locate(self, where: str, path: Path) -> str:
         """An outside input as the plan records it: as given when it is there, else beside the plan file.

@@ -73,7 +73,7 @@ def _health(spec: GateSpec, measured: Measured) -> Iterator[Check]:
             got=measured.errors,
             bar=0,
             n=len(measured.items),
-            says=f"{measured.errors} of {len(measured.items)} items got no answer because the target failed",
+            message=f"{measured.errors} of {len(measured.items)} items got no answer: the target failed",
         )
     if measured.leaked:
         yield Check(
@@ -82,7 +82,7 @@ def _health(spec: GateSpec, measured: Measured) -> Iterator[Check]:
             got=measured.leaked,
             bar=0,
             n=len(measured.items),
-            says=f"{measured.leaked} items are in its training rows: curate with `golden`, train again",
+            message=f"{measured.leaked} items are in its training rows: curate with `golden`, train again",
         )
 
 
@@ -99,18 +99,24 @@ def _bar(spec: GateSpec, name: str, items: tuple[ItemResult, ...] | list[ItemRes
     found = figure(items, spec.metric)
     value, low, high, n = found["value"], found["low"], found["high"], len(items)
     if n < spec.min_items:
-        decision, says = Decision.INCONCLUSIVE, f"only {n} items, the gate wants {spec.min_items}"
+        decision, message = Decision.INCONCLUSIVE, f"only {n} items, the gate wants {spec.min_items}"
     elif value < bar:
-        decision, says = Decision.NO_GO, f"{value:.1%} is below {bar:.1%}"
+        decision, message = Decision.NO_GO, f"{value:.1%} is below {bar:.1%}"
     elif low < bar:
-        decision, says = (
+        decision, message = (
             Decision.INCONCLUSIVE,
             f"{value:.1%} reaches {bar:.1%}, but its 95% interval begins at {low:.1%}: more items would tell",
         )
     else:
-        decision, says = Decision.GO, f"{value:.1%}, 95% interval {low:.1%} to {high:.1%}, bar {bar:.1%}"
+        decision, message = Decision.GO, f"{value:.1%}, 95% interval {low:.1%} to {high:.1%}, bar {bar:.1%}"
     return Check(
-        name=name, decision=decision, got=value, bar=bar, n=n, interval=(low, high) if n else None, says=says
+        name=name,
+        decision=decision,
+        got=value,
+        bar=bar,
+        n=n,
+        interval=(low, high) if n else None,
+        message=message,
     )
 
 
@@ -123,15 +129,17 @@ def _against(spec: GateSpec, measured: Measured, incumbent: Incumbent | None) ->
         if bar.max_drop is not None
     }
     if incumbent is None:
-        yield from (Check(name=row, decision=Decision.GO, says=_NOT_COMPARED) for row in names.values())
+        yield from (Check(name=row, decision=Decision.GO, message=_NOT_COMPARED) for row in names.values())
         return
     stable = incumbent.report
     if stable is None or stable.suite_digest != measured.suite_digest:
-        says = (
+        message = (
             f"stable release {incumbent.release} has no report on this suite; make one with "
             f"`{incumbent.command}` and repeat the gate"
         )
-        yield from (Check(name=row, decision=Decision.INCONCLUSIVE, says=says) for row in names.values())
+        yield from (
+            Check(name=row, decision=Decision.INCONCLUSIVE, message=message) for row in names.values()
+        )
         return
     for name, row in names.items():
         both = count(common_items(stable, measured, name), spec.metric)
@@ -146,13 +154,16 @@ def _overall(spec: GateSpec, row: str, both: Paired) -> Check:
         f"of {both.n} common items {both.lost} were right before and are wrong now, {both.won} the reverse"
     )
     if both.n < spec.min_items:
-        decision, says = Decision.INCONCLUSIVE, f"only {both.n} common items, the gate wants {spec.min_items}"
+        decision, message = (
+            Decision.INCONCLUSIVE,
+            f"only {both.n} common items, the gate wants {spec.min_items}",
+        )
     elif both.lost > both.won and p < spec.alpha:
-        decision, says = Decision.NO_GO, f"significantly worse: {count} (exact McNemar p={p:.2g})"
+        decision, message = Decision.NO_GO, f"significantly worse: {count} (exact McNemar p={p:.2g})"
     elif both.won > both.lost and p < spec.alpha:
-        decision, says = Decision.GO, f"significantly better: {count} (exact McNemar p={p:.2g})"
+        decision, message = Decision.GO, f"significantly better: {count} (exact McNemar p={p:.2g})"
     else:
-        decision, says = Decision.GO, f"not significantly worse: {count} (exact McNemar p={p:.2g})"
+        decision, message = Decision.GO, f"not significantly worse: {count} (exact McNemar p={p:.2g})"
     return Check(
         name=row,
         decision=decision,
@@ -161,7 +172,7 @@ def _overall(spec: GateSpec, row: str, both: Paired) -> Check:
         n=both.n,
         interval=_flipped(both) if both.n else None,
         p_value=p,
-        says=says,
+        message=message,
     )
 
 
@@ -169,16 +180,22 @@ def _drop(spec: GateSpec, row: str, both: Paired, most: float) -> Check:
     """A paired drop against the largest one allowed, with the 95% interval of the drop."""
     low, high = both.drop_interval()
     if both.n < spec.min_items:
-        decision, says = Decision.INCONCLUSIVE, f"only {both.n} common items, the gate wants {spec.min_items}"
+        decision, message = (
+            Decision.INCONCLUSIVE,
+            f"only {both.n} common items, the gate wants {spec.min_items}",
+        )
     elif both.drop > most:
-        decision, says = Decision.NO_GO, f"dropped by {both.drop:.1%}, at most {most:.1%} is allowed"
+        decision, message = Decision.NO_GO, f"dropped by {both.drop:.1%}, at most {most:.1%} is allowed"
     elif high > most:
-        decision, says = (
+        decision, message = (
             Decision.INCONCLUSIVE,
             f"dropped by {both.drop:.1%}, but the 95% interval reaches {high:.1%}, allowed is {most:.1%}",
         )
     else:
-        decision, says = Decision.GO, f"dropped by {both.drop:.1%}, at most {high:.1%}, allowed is {most:.1%}"
+        decision, message = (
+            Decision.GO,
+            f"dropped by {both.drop:.1%}, at most {high:.1%}, allowed is {most:.1%}",
+        )
     return Check(
         name=row,
         decision=decision,
@@ -187,7 +204,7 @@ def _drop(spec: GateSpec, row: str, both: Paired, most: float) -> Check:
         n=both.n,
         interval=(low, high) if both.n else None,
         p_value=both.p_value,
-        says=f"{says} ({both.lost} lost, {both.won} won)",
+        message=f"{message} ({both.lost} lost, {both.won} won)",
     )
 
 

@@ -80,7 +80,7 @@ class Fault:
     """One thing wrong with the ledger: the record's number (0: none), and what was found."""
 
     seq: int
-    says: str
+    message: str
 
 
 @cache
@@ -255,8 +255,8 @@ class Ledger:
                     except IntegrityError as error:
                         yield Fault(seq + 1, str(error))
                         return
-                    if says := _wrong(record, line, seq + 1, prev):
-                        yield Fault(seq + 1, f"{says} ({where})")
+                    if message := _wrong(record, line, seq + 1, prev):
+                        yield Fault(seq + 1, f"{message} ({where})")
                         return
                     seq, prev = record.seq, record.hash
                     yield record
@@ -323,9 +323,9 @@ def parse_line(line: bytes, where: str) -> Record:
     return record
 
 
-def _damage(where: str, says: str) -> IntegrityError:
+def _damage(where: str, message: str) -> IntegrityError:
     return IntegrityError(
-        f"the ledger is damaged at {where}: {says}. Nothing was changed; see `opswright audit verify`."
+        f"the ledger is damaged at {where}: {message}. Nothing was changed; see `opswright audit verify`."
     )
 
 

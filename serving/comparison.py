@@ -61,7 +61,7 @@ def probe_both(probes: Sequence[str], ask: Ask, canary: str, stable: str | None,
         got=(len(probes) - len(wrong)) / len(probes) if probes else 0.0,
         bar=1.0,
         n=len(probes),
-        says=wrong[0] if wrong else f"the canary answered {len(probes)} of {len(probes)} probes as itself",
+        message=wrong[0] if wrong else f"the canary answered {len(probes)} of {len(probes)} probes as itself",
     )
     if len(usual) < _ENOUGH:
         return [answered]
@@ -91,7 +91,7 @@ def _errors(own: Sequence[TrafficRow], theirs: Sequence[TrafficRow], bars: Bars)
             decision=Decision.INCONCLUSIVE if n < bars.min_requests else Decision.GO,
             bar=bars.max_error_share,
             n=n,
-            says=f"the canary answered {n} requests of its own; {bars.min_requests} are asked for"
+            message=f"the canary answered {n} requests of its own; {bars.min_requests} are asked for"
             if bars.min_requests
             else "the canary had no traffic of its own yet: its probes decide alone",
         )
@@ -112,7 +112,7 @@ def _errors(own: Sequence[TrafficRow], theirs: Sequence[TrafficRow], bars: Bars)
         bar=bars.max_error_share,
         n=n,
         p_value=p_value,
-        says=f"{failed} of the canary's own {n} requests failed{few}",
+        message=f"{failed} of the canary's own {n} requests failed{few}",
     )
 
 
@@ -140,7 +140,7 @@ def _slower(name: str, slow: Sequence[float], usual: Sequence[float], bars: Bars
         bar=bars.max_slower,
         n=len(slow),
         p_value=p_value,
-        says=f"p95 {got:.1f} ms against {stable:.1f} ms of stable",
+        message=f"p95 {got:.1f} ms against {stable:.1f} ms of stable",
     )
 
 

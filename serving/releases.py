@@ -53,7 +53,7 @@ class Change(_Frozen):
     stable: str | None = None
     canary: str | None = None
     canary_percent: int = 0
-    says: str = ""
+    message: str = ""
 
 
 class EndpointState(_Frozen):
@@ -89,7 +89,7 @@ class EndpointState(_Frozen):
         stable = self.stable.id if self.stable else None
         return stable, self.canary.id if self.canary else None, self.canary_percent
 
-    def changed(self, what: str, release: Release, key: str, says: str = "") -> EndpointState:
+    def changed(self, what: str, release: Release, key: str, message: str = "") -> EndpointState:
         """The same state with the change that led to it written down."""
         stable, canary, percent = self.routes()
         change = Change.model_validate(
@@ -101,7 +101,7 @@ class EndpointState(_Frozen):
                 "stable": stable,
                 "canary": canary,
                 "canary_percent": percent,
-                "says": says,
+                "message": message,
             }
         )
         known = {one.id: one for one in (*self.known, *self.previous, *self.releases, release)}

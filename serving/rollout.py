@@ -152,12 +152,12 @@ class Rollout:
             self._wait_loaded(canary)
             verdict = self._judged(state, canary, probes or PROBES, bars or comparison.Bars())
             for row in verdict.rows:
-                self._say(f"{row.name}: {row.decision} ({row.says})")
+                self._say(f"{row.name}: {row.decision} ({row.message})")
             if verdict.decision is Decision.GO:
                 after = _as_stable(state, canary).changed("promoted", canary, key)
                 state = self._switched(state, after, canary, "stable").state
             elif verdict.decision is Decision.NO_GO:
-                reason = next(row.says for row in verdict.rows if row.decision is Decision.NO_GO)
+                reason = next(row.message for row in verdict.rows if row.decision is Decision.NO_GO)
                 state = self._without_canary(state, key, "refused", reason).state
             return self._promotion(canary.id, verdict, state)
 
@@ -176,7 +176,7 @@ class Rollout:
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if (done := self._finished(state, key)) is not None and state.stable is not None:
-                left = done.says.removeprefix("from ") if done.what == "rolled back" else done.release
+                left = done.message.removeprefix("from ") if done.what == "rolled back" else done.release
                 return self._outcome(state, state.stable, "stable", is_repeated=True, withdrawn=left)
             if state.canary is not None:
                 self.fleet.start()
@@ -236,13 +236,13 @@ class Rollout:
             raise
         return self._outcome(after, release, route, **facts)
 
-    def _without_canary(self, state: EndpointState, key: str, what: str, says: str) -> Outcome:
+    def _without_canary(self, state: EndpointState, key: str, what: str, message: str) -> Outcome:
         """Give all traffic back to stable."""
         if state.stable is None or state.canary is None:
             raise AskError(f"endpoint {self.endpoint} has no canary beside a stable release.")
         left = state.canary
         update = {"canary": None, "canary_percent": 0, "candidate": None}
-        after = state.model_copy(update=update).changed(what, left, key, says)
+        after = state.model_copy(update=update).changed(what, left, key, message)
         return self._switched(state, after, state.stable, "stable", withdrawn=left.id)
 
     def _judged(
@@ -276,8 +276,8 @@ class Rollout:
                 said = True
             patience_s = min(self._timeout_s, _FAULT_S) if life.server_fault else self._timeout_s
             why = f": {life.server_fault}" if life.server_fault else ""
-            says = f"release {release.id} did not load within {patience_s:.0f} s{why}"
-            self._pause(began + patience_s, says)
+            message = f"release {release.id} did not load within {patience_s:.0f} s{why}"
+            self._pause(began + patience_s, message)
 
     def _wait_applied(self, state: EndpointState) -> None:
         """Until traffic follows the state."""
@@ -285,10 +285,10 @@ class Rollout:
         while self.fleet.life(self.endpoint).serial < state.serial:
             self._pause(deadline, f"traffic of {self.endpoint} did not follow within {self._timeout_s:.0f} s")
 
-    def _pause(self, deadline: float, says: str) -> None:
+    def _pause(self, deadline: float, message: str) -> None:
         self._check()
         if time.monotonic() > deadline:
-            raise BackendError(says)
+            raise BackendError(message)
         time.sleep(_POLL_S)
 
     def _see_served(self, state: EndpointState, release: Release, route: str) -> None:
@@ -337,7 +337,9 @@ class Rollout:
 def _verdict_again(change: Change) -> Verdict:
     """What a finished promotion decided, from its record."""
     decision = Decision.GO if change.what == "promoted" else Decision.NO_GO
-    row = Check(name="recorded", decision=decision, says=f"carried out at {change.at}. {change.says}".strip())
+    row = Check(
+        name="recorded", decision=decision, message=f"carried out at {change.at}. {change.message}".strip()
+    )
     return Verdict.of([row])
 
 

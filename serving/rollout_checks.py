@@ -19,21 +19,21 @@ def platform_findings(workspace: Workspace) -> list[Finding]:
     try:
         choice = choose(workspace)
     except NeedsError as error:
-        return [Finding(level="stop", says=str(error))]
+        return [Finding(level="stop", message=str(error))]
     if choice.kind == "in-process":
-        says = f"served by the in-process engine, not by Triton: {choice.reason}."
-        findings.append(Finding(level="warn", says=says))
+        message = f"served by the in-process engine, not by Triton: {choice.reason}."
+        findings.append(Finding(level="warn", message=message))
     elif install_bytes(workspace):
-        says = f"Triton's server ({', '.join(environment.WHEELS)}) will be installed, once."
-        findings.append(Finding(level="ok", says=says))
+        message = f"Triton's server ({', '.join(environment.WHEELS)}) will be installed, once."
+        findings.append(Finding(level="ok", message=message))
     record = gateway_record(workspace)
     if record is not None:
-        findings.append(Finding(level="ok", says=f"the gateway runs at {url_of(record)}."))
+        findings.append(Finding(level="ok", message=f"the gateway runs at {url_of(record)}."))
         return findings
     try:
         processes.need_port(workspace.settings.serving.gateway_port, "the gateway")
     except NeedsError as error:
-        findings.append(Finding(level="stop", says=str(error)))
+        findings.append(Finding(level="stop", message=str(error)))
     return findings
 
 
@@ -54,8 +54,8 @@ def endpoint_findings(
     state = read_state(workspace, endpoint)
     if state.canary is None or state.canary.is_same_as(bundle, guardrails):
         return []
-    says = f"endpoint {endpoint} has a canary already ({state.canary.id})."
-    return [Finding(level="warn", says=says, fix="Promote it or roll it back first.")]
+    message = f"endpoint {endpoint} has a canary already ({state.canary.id})."
+    return [Finding(level="warn", message=message, fix="Promote it or roll it back first.")]
 
 
 def canary_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
@@ -63,18 +63,18 @@ def canary_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
     state = read_state(workspace, endpoint)
     if state.canary is not None:
         return [
-            Finding(level="ok", says=f"canary {state.canary.id} has {state.canary_percent} % of sessions.")
+            Finding(level="ok", message=f"canary {state.canary.id} has {state.canary_percent} % of sessions.")
         ]
-    says = f"endpoint {endpoint} has no canary now; an earlier step of the plan must make one."
-    return [Finding(level="warn", says=says)]
+    message = f"endpoint {endpoint} has no canary now; an earlier step of the plan must make one."
+    return [Finding(level="warn", message=message)]
 
 
 def rollback_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
     """What a rollback would lead to now."""
     state = read_state(workspace, endpoint)
     if state.canary is not None:
-        return [Finding(level="ok", says=f"canary {state.canary.id} will be withdrawn.")]
+        return [Finding(level="ok", message=f"canary {state.canary.id} will be withdrawn.")]
     if state.stable is not None and state.previous:
-        says = f"users will get {state.previous[0].id} again instead of {state.stable.id}."
-        return [Finding(level="ok", says=says)]
-    return [Finding(level="warn", says=f"endpoint {endpoint} has nothing to go back to now.")]
+        message = f"users will get {state.previous[0].id} again instead of {state.stable.id}."
+        return [Finding(level="ok", message=message)]
+    return [Finding(level="warn", message=f"endpoint {endpoint} has nothing to go back to now.")]

@@ -59,7 +59,7 @@ def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) 
     found = []
     if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
         found.append(
-            Finding(level="stop", says=f"not installed: {', '.join(missing)}.", fix=f"Install: {_INSTALL}")
+            Finding(level="stop", message=f"not installed: {', '.join(missing)}.", fix=f"Install: {_INSTALL}")
         )
     try:
         needed = 4 * workspace.artifacts.open(ask.model).size_bytes
@@ -69,11 +69,11 @@ def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) 
         found.append(
             Finding(
                 level="stop",
-                says=f"the build needs about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free.",
+                message=f"the build needs {needed / 1e9:.1f} GB, {machine.disk_free_gb:.1f} GB is free.",
                 fix=f"Free space on the disk of {workspace.root}.",
             )
         )
-    return found or [Finding(level="ok", says=f"everything that {ask.target} needs is installed.")]
+    return found or [Finding(level="ok", message=f"everything that {ask.target} needs is installed.")]
 
 
 def _estimate(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
@@ -88,7 +88,7 @@ def _estimate(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -
 
 @skill(
     effect=Effect.WRITES,
-    says="Build a deployable engine from a checkpoint and check that both answer alike.",
+    summary="Build a deployable engine from a checkpoint and check that both answer alike.",
     phrases=["build an engine from {model}", "quantise {model}", "export {model} as {target}"],
     preflight=_preflight,
     estimate=_estimate,

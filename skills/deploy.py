@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..core.artifacts import BundleRef, GuardrailRef
-from ..core.contract import Cost, Effect, Finding, Outlook, Request, Result, StepContext, skill
+from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 
@@ -68,7 +68,7 @@ def preflight(ask: DeployRequest, machine: Machine, workspace: Workspace) -> lis
     if ask.guardrails is None:
         findings.append(
             Finding(
-                level="warn", says="no guardrails: everything passes.", fix="Make some with `guardrails`."
+                level="warn", message="no guardrails: everything passes.", fix="Make some with `guardrails`."
             )
         )
     else:
@@ -86,20 +86,20 @@ def estimate(ask: DeployRequest, machine: Machine, workspace: Workspace) -> Cost
     )
 
 
-def outlook(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
+def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users of the endpoint get now, and what they would get."""
-    from ..serving.outlooks import of_deploy
+    from ..serving.impacts import of_deploy
 
     return of_deploy(arguments, workspace)
 
 
 @skill(
     effect=Effect.SERVES,
-    says="Serve a bundle behind an endpoint: all traffic at once, or a canary's share of it.",
+    summary="Serve a bundle behind an endpoint: all traffic at once, or a canary's share of it.",
     phrases=["deploy {bundle} to {endpoint}", "put {bundle} behind {endpoint} as a canary"],
     preflight=preflight,
     estimate=estimate,
-    outlook=outlook,
+    impact=impact,
 )
 def deploy(ask: DeployRequest, ctx: StepContext) -> DeployResult:
     """Load a bundle with its rails beside what serves, have it answer, then give it traffic.

@@ -106,23 +106,23 @@ def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> 
             found.append(
                 Finding(
                     level="stop",
-                    says=f"a {kind.kind} needs {', '.join(modules)}; not installed: {', '.join(missing)}.",
+                    message=f"a {kind.kind} needs {', '.join(modules)}; not installed: {', '.join(missing)}.",
                     fix=f'Install: pip install -c constraints.txt -e ".[{extra}]"',
                 )
             )
     if ask.api_key_env and not os.environ.get(ask.api_key_env):
-        found.append(Finding(level="stop", says=f"the environment variable {ask.api_key_env} is not set."))
+        found.append(Finding(level="stop", message=f"the environment variable {ask.api_key_env} is not set."))
     try:
         suite = load_suite(ask.suite)
         suite.slices(ask.slices)
-        found.append(Finding(level="ok", says=f"suite {suite.name} has {len(suite.items)} items."))
+        found.append(Finding(level="ok", message=f"suite {suite.name} has {len(suite.items)} items."))
         for ref in (ask.model, ask.train):
             if isinstance(ref, ArtifactRef):
                 workspace.artifacts.open(ref)
     except PendingArtifact as error:
-        found.append(Finding(level="ok", says=f"checked when it runs: {error}."))
+        found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
-        found.append(Finding(level="stop", says=str(error)))
+        found.append(Finding(level="stop", message=str(error)))
     return found
 
 
@@ -143,7 +143,7 @@ def _estimate(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> C
 
 @skill(
     effect=Effect.WRITES,
-    says="Ask a model every item of a suite; scores, slices and intervals, beside baselines.",
+    summary="Ask a model every item of a suite; scores, slices and intervals, beside baselines.",
     phrases=["evaluate {model} on {suite}", "test {model} on {suite}", "how good is {model}"],
     preflight=_preflight,
     estimate=_estimate,

@@ -49,21 +49,21 @@ def _preflight(ask: GateRequest, machine: Machine, workspace: Workspace) -> Sequ
             )
         for name in ask.spec.slices:
             if name not in suite.slices():
-                says = f"slice '{name}' is not one of {suite.name}: the evaluation must name its domains."
+                message = f"slice '{name}' is not one of {suite.name}: the evaluation must name its domains."
                 hint = did_you_mean(name, suite.slices()).strip()
-                found.append(Finding(level="warn", says=says, fix=hint))
+                found.append(Finding(level="warn", message=message, fix=hint))
         judged = workspace.artifacts.open(ask.report)
-        found.append(Finding(level="ok", says=f"the report measures {judged.facts['model']}."))
+        found.append(Finding(level="ok", message=f"the report measures {judged.facts['model']}."))
     except PendingArtifact as error:
-        found.append(Finding(level="ok", says=f"checked when it runs: {error}."))
+        found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
-        found.append(Finding(level="stop", says=str(error)))
+        found.append(Finding(level="stop", message=str(error)))
     return found
 
 
 @skill(
     effect=Effect.READS,
-    says="Judge an eval report by the plan's criteria: GO, NO_GO or INCONCLUSIVE, with the rows behind it.",
+    summary="Judge an eval report by the plan's criteria: GO, NO_GO or INCONCLUSIVE, and the rows behind it.",
     phrases=["gate {report}", "judge {report}"],
     preflight=_preflight,
 )
@@ -79,7 +79,7 @@ def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
     incumbent = _incumbent(ask.spec, measured, ctx)
     verdict = judge(ask.spec, measured, incumbent)
     for row in verdict.rows:
-        ctx.log(f"{row.decision}: {row.name}: {row.says}")
+        ctx.log(f"{row.decision}: {row.name}: {row.message}")
     return GateResult(verdict=verdict, model=measured.model, against=incumbent.release if incumbent else None)
 
 

@@ -30,7 +30,7 @@ def _estimate(ask: GoldenRequest, machine: Machine, workspace: Workspace) -> Cos
 
 @skill(
     effect=Effect.WRITES,
-    says="Make the golden set of a suite: the rows that must never reach training.",
+    summary="Make the golden set of a suite: the rows that must never reach training.",
     phrases=["golden set of {suite}", "keep {suite} out of training"],
     estimate=_estimate,
 )

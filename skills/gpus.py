@@ -68,7 +68,7 @@ class GpusResult(Result):
     driver: str | None = Field(description="Driver version, null without a driver.")
     cuda: str | None = Field(description="Newest CUDA version the driver supports, null without a driver.")
     dcgm: dict[str, str] = Field(description="Figure to the name DCGM's exporter gives it.")
-    says: str = Field(description="The outcome in one sentence.")
+    message: str = Field(description="The outcome in one sentence.")
 
 
 class Nvml(Protocol):
@@ -91,7 +91,7 @@ class Nvml(Protocol):
 
 @skill(
     effect=Effect.READS,
-    says="Show this machine's GPUs: memory, load, temperature, power and processes.",
+    summary="Show this machine's GPUs: memory, load, temperature, power and processes.",
     phrases=["show the gpus", "is there a gpu", "how busy are the gpus"],
 )
 def gpus(ask: GpusRequest, ctx: StepContext) -> GpusResult:
@@ -125,13 +125,13 @@ def survey(nvml: Nvml) -> GpusResult:
         driver=driver,
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
         dcgm=DCGM,
-        says=f"{len(rows)} GPU{'s' if len(rows) > 1 else ''}, {busy} with processes: "
+        message=f"{len(rows)} GPU{'s' if len(rows) > 1 else ''}, {busy} with processes: "
         + ", ".join(dict.fromkeys(row.name for row in rows)),
     )
 
 
-def _none(says: str, driver: str | None = None) -> GpusResult:
-    return GpusResult(gpus=(), driver=driver, cuda=None, dcgm=DCGM, says=says)
+def _none(message: str, driver: str | None = None) -> GpusResult:
+    return GpusResult(gpus=(), driver=driver, cuda=None, dcgm=DCGM, message=message)
 
 
 @contextmanager

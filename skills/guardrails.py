@@ -76,11 +76,13 @@ def _preflight(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -
         return [
             Finding(
                 level="stop",
-                says="NeMo Guardrails is not installed.",
+                message="NeMo Guardrails is not installed.",
                 fix="pip install -c constraints.txt '.[guard]'",
             )
         ]
-    return [Finding(level="ok", says="NeMo Guardrails is installed; its rails run offline, without a model.")]
+    return [
+        Finding(level="ok", message="NeMo Guardrails is installed; its rails run offline, without a model.")
+    ]
 
 
 def _estimate(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -> Cost:
@@ -89,7 +91,7 @@ def _estimate(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) ->
 
 @skill(
     effect=Effect.WRITES,
-    says="Check a NeMo Guardrails config on what it must block and let pass, and make it deployable.",
+    summary="Check a NeMo Guardrails config on what it must block and let pass, and make it deployable.",
     phrases=["check the guardrails", "make guardrails from {config}", "block talk about {topics}"],
     preflight=_preflight,
     estimate=_estimate,

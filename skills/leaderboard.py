@@ -51,7 +51,7 @@ class LeaderboardResult(Result):
 
 @skill(
     effect=Effect.READS,
-    says="Show every measured model and its baselines, best first.",
+    summary="Show every measured model and its baselines, best first.",
     phrases=["leaderboard", "show the leaderboard", "which model is best", "compare the models"],
 )
 def leaderboard(ask: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..core.contract import Cost, Effect, Finding, Outlook, Request, Result, StepContext, skill
+from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.gate import Verdict
 from ..core.machine import Machine
 from ..core.workspace import Workspace
@@ -69,20 +69,20 @@ def estimate(ask: PromoteRequest, machine: Machine, workspace: Workspace) -> Cos
     return Cost(minutes=_MINUTES, gpu_hours=0, disk_bytes=0, usd=0)
 
 
-def outlook(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
+def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users get now, and what each verdict would give them."""
-    from ..serving.outlooks import of_promote
+    from ..serving.impacts import of_promote
 
     return of_promote(arguments, workspace)
 
 
 @skill(
     effect=Effect.SERVES,
-    says="Make the canary stable if its probes, errors and latency hold against stable; else withdraw it.",
+    summary="Make the canary stable if its probes, errors and latency hold against stable; else withdraw it.",
     phrases=["promote {endpoint}", "promote the canary of {endpoint}"],
     preflight=preflight,
     estimate=estimate,
-    outlook=outlook,
+    impact=impact,
 )
 def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.

@@ -74,7 +74,7 @@ class RetrainResult(Result):
     plan_file: str = Field(description="Where the plan lies, ready to read, change and run.")
     plan_id: str = Field(description="Its id as it stands.")
     plan_yaml: str = Field(description="Its text.")
-    says: str = Field(description="What to do next, in one sentence.")
+    message: str = Field(description="What to do next, in one sentence.")
 
 
 def _estimate(ask: RetrainRequest, machine: Machine, workspace: Workspace) -> Cost:
@@ -83,7 +83,7 @@ def _estimate(ask: RetrainRequest, machine: Machine, workspace: Workspace) -> Co
 
 @skill(
     effect=Effect.WRITES,  # a plan file in the workspace, and nothing else: what it says runs only when asked
-    says="Propose a plan that retrains on new data after a drift alarm, judges, and releases as a canary.",
+    summary="Propose a plan that retrains on new data after a drift alarm, judges, and releases as a canary.",
     phrases=["propose a retraining after {alarm}", "retrain {endpoint} on {new_data}"],
     estimate=_estimate,
     reusable=False,
@@ -112,7 +112,7 @@ def retrain(ask: RetrainRequest, ctx: StepContext) -> RetrainResult:
         plan_file=str(path),
         plan_id=plan_id,
         plan_yaml=text,
-        says=f"nothing was run: read {path}, then `opswright run {path}`",
+        message=f"nothing was run: read {path}, then `opswright run {path}`",
     )
 
 
@@ -187,7 +187,7 @@ class _Proposal:
         if self.ask.budget_minutes is not None:
             top["budget"] = {"minutes": self.ask.budget_minutes}
         steps = "".join(
-            textwrap.indent(_yaml({name: step}, says), "  ") for name, step, says in self._steps()
+            textwrap.indent(_yaml({name: step}, message), "  ") for name, step, message in self._steps()
         )
         return "".join(
             [
@@ -304,12 +304,12 @@ def _step(name: str, /, **arguments: Any) -> dict[str, Any]:
     return {"skill": name} | ({"with": arguments} if arguments else {})
 
 
-def _yaml(value: Mapping[str, Any], says: str = "") -> str:
+def _yaml(value: Mapping[str, Any], message: str = "") -> str:
     """A part of a plan as YAML, below its sentence."""
     import yaml
 
     plain = yaml.safe_dump(_plain(value), sort_keys=False, width=110)
-    return (f"# {says}\n" if says else "") + plain
+    return (f"# {message}\n" if message else "") + plain
 
 
 def _plain(value: Any) -> Any:

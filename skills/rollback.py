@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from ..core.artifacts import BundleRef
-from ..core.contract import Cost, Effect, Finding, Outlook, Request, Result, StepContext, skill
+from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 
@@ -47,20 +47,20 @@ def estimate(ask: RollbackRequest, machine: Machine, workspace: Workspace) -> Co
     return Cost(minutes=_MINUTES, gpu_hours=0, disk_bytes=0, usd=0)
 
 
-def outlook(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
+def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users get now, and what they would get again."""
-    from ..serving.outlooks import of_rollback
+    from ..serving.impacts import of_rollback
 
     return of_rollback(arguments, workspace)
 
 
 @skill(
     effect=Effect.SERVES,
-    says="Withdraw the canary, or bring back the release before stable.",
+    summary="Withdraw the canary, or bring back the release before stable.",
     phrases=["roll back {endpoint}", "roll {endpoint} back"],
     preflight=preflight,
     estimate=estimate,
-    outlook=outlook,
+    impact=impact,
 )
 def rollback(ask: RollbackRequest, ctx: StepContext) -> RollbackResult:
     """Withdraw the endpoint's canary; without one, bring the release before stable back.

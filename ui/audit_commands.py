@@ -108,9 +108,9 @@ def verify_command(
             state = f"not checked: {checked.not_done}" if checked.not_done else f"{checked.count:,} checked"
             print(f"{checked.name}: {checked.what} ({state})")
         for note in report.notes:
-            print(f"note, record {note.seq}: {note.says}" if note.seq else f"note: {note.says}")
+            print(f"note, record {note.seq}: {note.message}" if note.seq else f"note: {note.message}")
         for fault in report.faults:
-            print(f"FAULT, record {fault.seq}: {fault.says}" if fault.seq else f"FAULT: {fault.says}")
+            print(f"FAULT, record {fault.seq}: {fault.message}" if fault.seq else f"FAULT: {fault.message}")
         state = "intact" if report.ok else "NOT intact"
         print(f"{report.records:,} records: {state}, head {report.head_hash[:12]}")
     if not report.ok:

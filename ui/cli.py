@@ -79,7 +79,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
             continue
         is_named = argv is None or skill.name in argv
         command = make_command(skill, Session.call_skill) if is_named else listed_command(skill)
-        app.command(skill.name, short_help=skill.says, rich_help_panel="Skills")(command)
+        app.command(skill.name, short_help=skill.summary, rich_help_panel="Skills")(command)
     return app
 
 

@@ -211,7 +211,7 @@ class Demo:
         audit = verify(self.session.workspace)
         self.story.audit = {"records": audit.records, "ok": audit.ok}
         if not audit.ok:
-            self.story.faults.append(f"audit: {audit.faults[0].says}")
+            self.story.faults.append(f"audit: {audit.faults[0].message}")
         self.story.seconds = time.monotonic() - self._started
         path = write_report(self.session.workspace, self.story)
         self.story.report = str(path)

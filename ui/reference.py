@@ -34,7 +34,7 @@ def write_reference(registry: Registry, folder: Path, *, check_only: bool = Fals
 
 def index_page(registry: Registry) -> str:
     """The list of skills."""
-    rows = "\n".join(f"| [{s.name}]({s.name}.md) | {s.effect} | {s.says} |" for s in registry)
+    rows = "\n".join(f"| [{s.name}]({s.name}.md) | {s.effect} | {s.summary} |" for s in registry)
     return (
         f"{_MADE}\n# Skills\n\nEach is a slash command, a sub-command, a step of a plan and a JSON schema, "
         f"all from one declaration.\n\n| skill | effect | what it does |\n|---|---|---|\n{rows}\n"
@@ -48,7 +48,7 @@ def skill_page(skill: Skill[Any, Any]) -> str:
     phrases = "".join(f"- {phrase}\n" for phrase in skill.phrases)
     schema = json.dumps(skill.schema(), indent=2, ensure_ascii=False, sort_keys=True)
     return (
-        f"{_MADE}\n# {skill.name}\n\n{skill.says}\n\n{about}\n\n"
+        f"{_MADE}\n# {skill.name}\n\n{skill.summary}\n\n{about}\n\n"
         f"Effect: **{skill.effect}**, it {skill.effect.in_words}.\n\n"
         f"```\n{skill.example}\n{as_command_line(skill.example)}\n```\n\n"
         f"## Request\n\n{_fields(skill.request, defaults=True)}\n"

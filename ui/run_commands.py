@@ -42,7 +42,7 @@ def plan(
     Example: opswright plan plan.yaml -o plan.json
     """
     from ..agents.planner import Ask
-    from ..agents.preflight import outlooks, preflight
+    from ..agents.preflight import impacts, preflight
     from ..core.files import write_atomically
     from .show import print_json, show_plan
 
@@ -56,7 +56,7 @@ def plan(
         print_json({"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings})
         return
     costs = {step: cost.model_dump() for step, cost in found.costs.items()}
-    show_plan(compiled, findings, costs, outlooks(compiled, session.registry, session.workspace))
+    show_plan(compiled, findings, costs, impacts(compiled, session.registry, session.workspace))
     for sentence in found.over_budget:
         print(f"over budget: {sentence}", file=sys.stderr)
     print(compiled.id)
@@ -225,11 +225,11 @@ def skills(
             )
         print(f"{reference}: {'up to date' if not stale else f'{len(stale)} pages written'}")
         return
-    rows = [[skill.name, str(skill.effect), skill.says] for skill in session.registry]
+    rows = [[skill.name, str(skill.effect), skill.summary] for skill in session.registry]
     if json:
         print_json(
             [
-                {"name": s.name, "effect": str(s.effect), "says": s.says, "request": s.schema()}
+                {"name": s.name, "effect": str(s.effect), "summary": s.summary, "request": s.schema()}
                 for s in session.registry
             ]
         )

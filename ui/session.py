@@ -72,7 +72,7 @@ class Session:
         self._drive(lambda live: live.resume(run, consent), as_json=as_json, interactive=consent is None)
 
     def _drive(self, go: Callable[[Agent], RunOutcome], *, as_json: bool, interactive: bool) -> None:
-        from ..agents.preflight import outlooks
+        from ..agents.preflight import impacts
         from .progress import terminal_events
         from .show import print_json, show_outcome, show_plan
 
@@ -80,7 +80,7 @@ class Session:
             outcome = go(self.agent(events=events))
         plan = outcome.plan
         if outcome.status == "waiting" and plan is not None:
-            seen = outlooks(plan, self.registry, self.workspace)
+            seen = impacts(plan, self.registry, self.workspace)
             show_plan(plan, outcome.findings, outcome.costs, seen)
             if interactive and not as_json and sys.stdin.isatty():
                 approved = typer.confirm("Carry out this plan?", err=True)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.contract import Effect, Outlook
+from ..core.contract import Effect, Impact
 from ..core.gate import Decision, Verdict
 from ..core.plan import Plan
 
@@ -59,7 +59,7 @@ def show_plan(
     plan: Plan,
     findings: Sequence[Mapping[str, Any]] = (),
     costs: Mapping[str, Any] | None = None,
-    outlooks: Sequence[tuple[str, Outlook]] = (),
+    impacts: Sequence[tuple[str, Impact]] = (),
 ) -> None:
     """The plan a person consents to: steps, effects in words, cost, gates, what users get, findings."""
     from rich.text import Text
@@ -80,14 +80,14 @@ def show_plan(
     out.print(table(["step", "skill", "effect", "expected"], rows))
     for name, gate in plan.gates.items():
         out.print(Text(f"gate {name}: {gate_words(gate.model_dump())}"))
-    if outlooks:
-        cells = [[step, seen.endpoint, seen.before, seen.after] for step, seen in outlooks]
+    if impacts:
+        cells = [[step, seen.endpoint, seen.before, seen.after] for step, seen in impacts]
         out.print(table(["step", "endpoint", "its users get before", "and after"], cells))
     for finding in findings:
         if finding["level"] != "ok":
             out.print(
                 Text(
-                    f"{finding['level']}: {finding['step']}: {finding['says']} {finding['fix']}",
+                    f"{finding['level']}: {finding['step']}: {finding['message']} {finding['fix']}",
                     style="yellow",
                 )
             )
@@ -122,7 +122,7 @@ def show_verdict(verdict: Verdict) -> None:
                 "" if row.bar is None else f"{row.bar:.1%}",
                 interval,
                 "" if row.n is None else f"{row.n:,}",
-                row.says,
+                row.message,
             ]
         )
     out.print(table(["check", "decision", "got", "bar", "95 % interval", "n", "meaning"], rows))

@@ -47,13 +47,13 @@ def listed_command(skill: Skill[Any, Any]) -> Callable[..., None]:
     def command(context: typer.Context) -> None:
         raise AskError(f"'{skill.name}' was only listed, not asked for")
 
-    command.__doc__ = skill.says
+    command.__doc__ = skill.summary
     return command
 
 
 def help_text(skill: Skill[Any, Any]) -> str:
     """What `--help` says: the claim, the effect in words, an example."""
-    return f"{skill.says}\n\nEffect: {skill.effect.in_words}.\n\nExample: {as_command_line(skill.example)}"
+    return f"{skill.summary}\n\nEffect: {skill.effect.in_words}.\n\nExample: {as_command_line(skill.example)}"
 
 
 def as_command_line(slash: str) -> str:
@@ -104,9 +104,9 @@ def default_words(field: FieldInfo) -> str:
 
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    says = f"{field.description or ''} [{default_words(field)}]".strip()
+    message = f"{field.description or ''} [{default_words(field)}]".strip()
     info = typer.Option(
-        f"--{name.replace('_', '-')}", metavar=type_words(field).upper(), help=says, show_default=False
+        f"--{name.replace('_', '-')}", metavar=type_words(field).upper(), help=message, show_default=False
     )
     return inspect.Parameter(
         name,
@@ -116,10 +116,10 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     )
 
 
-def _flag(name: str, flag: str, says: str) -> inspect.Parameter:
+def _flag(name: str, flag: str, message: str) -> inspect.Parameter:
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=False,
-        annotation=Annotated[bool, typer.Option(flag, help=says)],
+        annotation=Annotated[bool, typer.Option(flag, help=message)],
     )

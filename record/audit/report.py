@@ -52,10 +52,10 @@ class Findings:
     faults: list[Fault] = field(default_factory=list)
     notes: list[Fault] = field(default_factory=list)
 
-    def fault(self, seq: int, says: str) -> None:
+    def fault(self, seq: int, message: str) -> None:
         """Something is wrong at a record (0: with none in particular)."""
-        self.faults.append(Fault(seq, says))
+        self.faults.append(Fault(seq, message))
 
-    def note(self, seq: int, says: str) -> None:
+    def note(self, seq: int, message: str) -> None:
         """Something a reader should know."""
-        self.notes.append(Fault(seq, says))
+        self.notes.append(Fault(seq, message))

@@ -91,8 +91,8 @@ class RunRules:
         going_on = set(held)
         for name, run in self._runs.items():
             for step, seq in run.begun.items():
-                says = "is being carried out" if name in going_on else "has no outcome: it was cut short"
-                self.findings.note(seq, f"step {step} of run {name} was begun and {says}")
+                message = "is being carried out" if name in going_on else "has no outcome: it was cut short"
+                self.findings.note(seq, f"step {step} of run {name} was begun and {message}")
 
     @property
     def unfinished(self) -> list[str]:
@@ -264,5 +264,5 @@ class RunRules:
             waiting += made.given
         return None
 
-    def _fault(self, record: Record, says: str) -> None:
-        self.findings.fault(record.seq, f"record {record.seq} {says}")
+    def _fault(self, record: Record, message: str) -> None:
+        self.findings.fault(record.seq, f"record {record.seq} {message}")

@@ -86,7 +86,7 @@ class _Audit:
         for item in Ledger.of(self.workspace).walk():
             if isinstance(item, Fault):
                 whole = False
-                self.findings.fault(item.seq, item.says)
+                self.findings.fault(item.seq, item.message)
                 self.findings.note(item.seq, "records from here on were not looked at: the chain is broken")
                 break
             seq, digest = item.seq, item.hash
@@ -130,8 +130,10 @@ class _Audit:
     def _check_environments(self) -> None:
         for digest, seq in self.environments.items():
             if Ledger.of(self.workspace).environment(digest) is None:
-                says = f"the versions behind environment {str(digest)[:12]} are not kept, or not as they were"
-                self.findings.note(seq, says)
+                message = (
+                    f"the versions behind environment {str(digest)[:12]} are not kept, or not as they were"
+                )
+                self.findings.note(seq, message)
         what = "environments that records name: their versions are kept"
         self.checked.append(Checked("environments", what, len(self.environments)))
 

@@ -65,8 +65,8 @@ class MlflowCheck:
                     return None
                 return cls(tracking.workspace_id, tracking.cursor(), list(_read(tracking)))
         except OSError as error:  # a timeout too
-            says = "MLflow is being written right now, or the workspace cannot be locked"
-            raise BackendError(f"{says}: {error}. Verify again later.") from error
+            message = "MLflow is being written right now, or the workspace cannot be locked"
+            raise BackendError(f"{message}: {error}. Verify again later.") from error
 
     def take(self, record: Record) -> None:
         """The ledger's next record: compare the pages that say they show it."""
@@ -92,24 +92,24 @@ class MlflowCheck:
         seq, digest = self.cursor
         if seq and self._at_cursor != digest:
             has = f"hash {self._at_cursor[:16]}" if self._at_cursor else f"its end at record {head}"
-            says = f"MLflow was given record {seq} with hash {digest[:16]}, the ledger has {has}"
-            findings.fault(min(seq, head + 1), f"{says}: it was cut or rewritten")
-        for number, says in self._faults:
-            findings.fault(number, says)
+            message = f"MLflow was given record {seq} with hash {digest[:16]}, the ledger has {has}"
+            findings.fault(min(seq, head + 1), f"{message}: it was cut or rewritten")
+        for number, message in self._faults:
+            findings.fault(number, message)
         for pages in self._waiting.values():
             for page in pages:
-                says = f"{page.name} shows record {page.seq}, which the ledger does not have"
-                findings.fault(min(page.seq, head + 1), says)
+                message = f"{page.name} shows record {page.seq}, which the ledger does not have"
+                findings.fault(min(page.seq, head + 1), message)
         keys = [page.key for page in self.shown]
         for key in sorted({key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else ()):
             findings.fault(self._expected.get(key, 0), f"MLflow shows {key.partition('/')[2]} twice")
         lacking = sorted(self._expected.keys() - set(keys), key=lambda key: self._expected[key])
         for key in lacking[:_NAMED_AT_MOST]:
-            says = f"MLflow does not show {key.partition('/')[2]} any more"
-            findings.note(self._expected[key], f"{says}: `opswright audit sync --all` writes it again")
+            message = f"MLflow does not show {key.partition('/')[2]} any more"
+            findings.note(self._expected[key], f"{message}: `opswright audit sync --all` writes it again")
         if self._behind:
-            says = f"MLflow is behind by {self._behind} records: `opswright audit sync` catches up"
-            findings.note(seq + 1, says)
+            message = f"MLflow is behind by {self._behind} records: `opswright audit sync` catches up"
+            findings.note(seq + 1, message)
         return Checked("mlflow", WHAT, len(self.shown))
 
     def _compare(self, shown: _Shown, record: Record, story: Story) -> None:
@@ -119,8 +119,10 @@ class MlflowCheck:
         elif step is not None and shown.key == step_key(self.own, story.run, step.id):
             page = step_page(story, step, self.own, is_held=False)
         else:
-            says = f"{shown.name} says it shows record {record.seq}, which is of {record.run}/{record.step}"
-            self._faults.append((record.seq, says))
+            message = (
+                f"{shown.name} says it shows record {record.seq}, which is of {record.run}/{record.step}"
+            )
+            self._faults.append((record.seq, message))
             return
         given = record.seq <= self.cursor[0]  # else it is being written, and may lack something yet
         for fault in _differences(shown, page, given):

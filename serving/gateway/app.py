@@ -146,10 +146,10 @@ class Doorkeeper:
             if host not in self.access.hosts or (
                 b"origin" in headers and origin_host not in self.access.hosts
             ):
-                says = (
+                message = (
                     "this gateway answers to local names only; set OPSWRIGHT_SERVING__AUTH_TOKEN for others"
                 )
-                return _json(form.error_body(says, "auth", "wrong_host"), 403)
+                return _json(form.error_body(message, "auth", "wrong_host"), 403)
         elif scope["path"] != "/healthz":
             given = headers.get(b"authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(), self.access.token.encode()):
@@ -241,14 +241,14 @@ async def _streamed(answerer: Answerer, exchange: Exchange) -> Response:
 
 def _error(error: OpswrightError) -> tuple[dict[str, Any], int]:
     """An error in OpenAI's form, and its status."""
-    says = in_words(error)
+    message = in_words(error)
     if isinstance(error, UnknownModelError):
-        return form.error_body(says, "invalid_request_error", "model_not_found", "model"), 404
+        return form.error_body(message, "invalid_request_error", "model_not_found", "model"), 404
     if isinstance(error, AskError):
-        return form.error_body(says, "invalid_request_error", "bad_request"), 400
+        return form.error_body(message, "invalid_request_error", "bad_request"), 400
     if isinstance(error, UnavailableError):
-        return form.error_body(says, "server_error", "unavailable"), 503
-    return form.error_body(says, "server_error", "internal"), 500
+        return form.error_body(message, "server_error", "unavailable"), 503
+    return form.error_body(message, "server_error", "internal"), 500
 
 
 def _failure(error: OpswrightError, number: str) -> Response:

@@ -168,11 +168,11 @@ def _piece(data: bytes) -> str | Completion:
     """
     found = json.loads(data)
     if "error" in found:
-        says = str(found["error"])
+        message = str(found["error"])
         if found.get("finish_reason") == "wrong prompt":
-            raise AskError(says)
-        family = ServerDown if any(mark in says for mark in _GONE) else BackendError
-        raise family(f"Triton's model failed: {says}")
+            raise AskError(message)
+        family = ServerDown if any(mark in message for mark in _GONE) else BackendError
+        raise family(f"Triton's model failed: {message}")
     if "finish_reason" not in found:
         return str(found["text_output"])
     return Completion(

@@ -36,20 +36,20 @@ def _preflight(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Se
         layout = find_layout(ask)
         if layout not in (Layout.CLINC150, Layout.BANKING77):
             files_of(ask.source, layout)
-        found.append(Finding(level="ok", says=f"{ask.source} is there, layout {layout}."))
+        found.append(Finding(level="ok", message=f"{ask.source} is there, layout {layout}."))
         check_replay(ask)
         for ref in (ask.golden, ask.replay):
             if ref is not None:
                 workspace.artifacts.open(ref)
     except PendingArtifact as error:
-        found.append(Finding(level="ok", says=f"checked when it runs: {error}."))
+        found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
-        found.append(Finding(level="stop", says=str(error)))
+        found.append(Finding(level="stop", message=str(error)))
     if ask.golden is None:
         found.append(
             Finding(
                 level="warn",
-                says="no golden set is kept out of training, so an evaluation may measure memory.",
+                message="no golden set is kept out of training, so an evaluation may measure memory.",
                 fix="Make one with `golden` and give it as golden.",
             )
         )
@@ -70,7 +70,7 @@ def _estimate(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Cos
 
 @skill(
     effect=Effect.WRITES,
-    says="Clean, deduplicate and split raw labelled text into a training set.",
+    summary="Clean, deduplicate and split raw labelled text into a training set.",
     phrases=[
         "clean {source}",
         "curate {source}",

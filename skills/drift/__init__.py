@@ -61,7 +61,7 @@ class DriftResult(Result):
     n: int = Field(description="Requests compared.")
     p_value: float = Field(description="Smallest p-value after correction.")
     tests: dict[str, TestFigures]
-    says: str = Field(description="The outcome in one sentence.")
+    message: str = Field(description="The outcome in one sentence.")
 
 
 class TrafficLike(Protocol):
@@ -86,11 +86,11 @@ class TrafficLike(Protocol):
 
 def _preflight(ask: DriftRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     if (workspace.endpoints / ask.endpoint).is_dir():
-        return [Finding(level="ok", says=f"Endpoint {ask.endpoint} has a traffic log.")]
+        return [Finding(level="ok", message=f"Endpoint {ask.endpoint} has a traffic log.")]
     return [
         Finding(
             level="warn",
-            says=f"Endpoint {ask.endpoint} has answered nothing yet.",
+            message=f"Endpoint {ask.endpoint} has answered nothing yet.",
             fix=f"drift needs at least {LEAST_WINDOW} answered requests when it runs.",
         )
     ]
@@ -102,7 +102,7 @@ def _estimate(ask: DriftRequest, machine: Machine, workspace: Workspace) -> Cost
 
 @skill(
     effect=Effect.WRITES,
-    says="Compare an endpoint's latest traffic with the data its model was trained on, and raise an alarm.",
+    summary="Compare an endpoint's latest traffic with its model's training data, and raise an alarm.",
     phrases=["is there drift on {endpoint}", "check {endpoint} for drift against {reference}"],
     preflight=_preflight,
     estimate=_estimate,
@@ -197,7 +197,7 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
         n=len(rows),
         p_value=smallest,
         tests=tests,
-        says=f"drift alarm by {', '.join(fired)} (p = {smallest:.2g}, {len(rows)} requests)"
+        message=f"drift alarm by {', '.join(fired)} (p = {smallest:.2g}, {len(rows)} requests)"
         if fired
         else f"no drift in {len(rows)} requests (smallest p = {smallest:.2g}, alarm at {ask.alpha:g})",
     )

@@ -29,7 +29,7 @@ class Check:
     name: str
     statistic: float
     p: float
-    says: str
+    message: str
     p_corrected: float = 1.0
     alarm: bool = False
     detail: dict[str, Any] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from ...core.errors import AskError
 from .embed import Vectors
 
 LEAST = 20
-_ROUNDING = 1e-8  # of float32 sums; a discrepancy that matters is 1e-3 or more
+_ROUNDING = 1e-7  # of float32 sums; a discrepancy that matters is 1e-3 or more
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def write(
             "p": check.p,
             "p_corrected": check.p_corrected,
             "alarm": check.alarm,
-            "says": check.says,
+            "message": check.message,
             "detail": check.detail,
         }
         for check in found.checks

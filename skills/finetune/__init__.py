@@ -25,7 +25,7 @@ __all__ = ["FinetuneRequest", "FinetuneResult", "finetune", "train"]
 
 @skill(
     effect=Effect.WRITES,
-    says="Fine-tune a language model on chat rows with a NeMo AutoModel recipe.",
+    summary="Fine-tune a language model on chat rows with a NeMo AutoModel recipe.",
     phrases=["fine-tune {base} on {data}", "train a model on {data}", "teach {base} from {data}"],
     preflight=preflight,
     estimate=estimate,

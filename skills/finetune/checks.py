@@ -30,7 +30,7 @@ def preflight(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> S
     try:
         compile_recipe(ask, data_facts(workspace.artifacts.open(ask.data)), base_facts(ask, workspace))
     except PendingArtifact as pending:
-        found.append(Finding(level="ok", says=f"the recipe is checked when it runs: {pending}."))
+        found.append(Finding(level="ok", message=f"the recipe is checked when it runs: {pending}."))
     return found
 
 
@@ -51,12 +51,12 @@ def _installed(machine: Machine) -> Finding:
     if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
         return Finding(
             level="stop",
-            says=f"not installed: {', '.join(missing)}.",
+            message=f"not installed: {', '.join(missing)}.",
             fix=f"Install: {GPU_INSTALL if machine.gpus else CPU_INSTALL}",
         )
     if not machine.gpus:
         check_version(installed_version())
-    return Finding(level="ok", says="torch, transformers and nemo-automodel are installed.")
+    return Finding(level="ok", message="torch, transformers and nemo-automodel are installed.")
 
 
 def _hardware(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
@@ -66,7 +66,7 @@ def _hardware(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> l
         found.append(
             Finding(
                 level="warn",
-                says=f"{train.threads} training threads on {machine.cpu_cores} cores wait for each other.",
+                message=f"{train.threads} training threads on {machine.cpu_cores} cores wait for each other.",
                 fix=f"Set OPSWRIGHT_TRAIN__THREADS={machine.cpu_cores}.",
             )
         )
@@ -74,7 +74,7 @@ def _hardware(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> l
         found.append(
             Finding(
                 level="stop",
-                says=f"training asks for {ask.gpus} GPU(s); this machine has {len(machine.gpus)}.",
+                message=f"training asks for {ask.gpus} GPU(s); this machine has {len(machine.gpus)}.",
                 fix="Set OPSWRIGHT_TRAIN__DEVICE=auto and gpus=1, or run on a GPU machine.",
             )
         )
@@ -86,7 +86,7 @@ def _hardware(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> l
         found.append(
             Finding(
                 level="stop",
-                says=f"checkpoints need about {needed_gb:.1f} GB; {machine.disk_free_gb:.1f} GB are free.",
+                message=f"checkpoints need about {needed_gb:.1f} GB; {machine.disk_free_gb:.1f} GB are free.",
                 fix=f"Free space on the disk of {workspace.root}.",
             )
         )

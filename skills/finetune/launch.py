@@ -123,8 +123,8 @@ def _tell(
     validation: list[dict[str, Any]],
 ) -> None:
     for line in news:
-        if says := line.get("says"):
-            ctx.log(says)
+        if message := line.get("message"):
+            ctx.log(message)
         if "total" in line:
             seen.resumed_from, seen.total_steps = line["step"], line["total"]
             ctx.progress(seen.resumed_from, seen.total_steps, "steps")

@@ -51,7 +51,7 @@ def tell(folder: Path, **news: Any) -> None:
 
 def record_failure(folder: Path, error: OpswrightError) -> None:
     """Leave an error of ours for the skill to raise."""
-    write_atomically(folder / FAILURE, json.dumps({"family": error.family, "says": str(error)}).encode())
+    write_atomically(folder / FAILURE, json.dumps({"family": error.family, "message": str(error)}).encode())
 
 
 def failure(folder: Path, log: Path) -> OpswrightError | None:
@@ -61,7 +61,7 @@ def failure(folder: Path, log: Path) -> OpswrightError | None:
         return None
     left = json.loads(path.read_text(encoding="utf-8"))
     family = _FAMILIES.get(left["family"])
-    return family(left["says"]) if family else BackendError(left["says"], log=log)
+    return family(left["message"]) if family else BackendError(left["message"], log=log)
 
 
 class Tail:

@@ -67,7 +67,7 @@ def _lead(job: Job, name: str, folder: Path, lifeline: bool) -> int:
             _prepare(job, folder)
             code = _train_on_several(job, name, lifeline) if job.gpus > 1 else _train(job, folder)
             if code == 0:
-                tell(folder, says="training is done, saving the model")
+                tell(folder, message="training is done, saving the model")
                 _export(job, folder)
             return code
     except Timeout as error:
@@ -81,7 +81,7 @@ def _prepare(job: Job, folder: Path) -> None:
     from .tiny import make_tiny_base
 
     if job.tiny and not (folder / "base").is_dir():
-        tell(folder, says="making the tiny base and its tokenizer")
+        tell(folder, message="making the tiny base and its tokenizer")
         shutil.rmtree(folder / "base.new", ignore_errors=True)
         make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
         (folder / "base.new").rename(folder / "base")
@@ -89,7 +89,7 @@ def _prepare(job: Job, folder: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained("base", trust_remote_code=False)
     rows = check_labels(Path("data") / "train.jsonl", tokenizer)
-    tell(folder, says=f"labels of {rows} rows checked: only the assistant's text and its end are learnt")
+    tell(folder, message=f"labels of {rows} rows checked: only the assistant's text and its end are learnt")
 
 
 def _train(job: Job, folder: Path) -> int:
@@ -117,7 +117,7 @@ def _train(job: Job, folder: Path) -> int:
         again = f"goes on from step {steps.step} of" if steps.step else "starts, in all"
         tell(
             folder,
-            says=f"training on {device} {again} {steps.max_steps} steps",
+            message=f"training on {device} {again} {steps.max_steps} steps",
             step=steps.step,
             total=steps.max_steps,
         )

@@ -29,7 +29,7 @@ class CollectResult(Result):
     rows: int
 
 
-@skill(effect=Effect.WRITES, says="Collect the lines of a file.")
+@skill(effect=Effect.WRITES, summary="Collect the lines of a file.")
 def collect(ask: CollectRequest, ctx: StepContext) -> CollectResult:
     lines = ask.source.read_text().splitlines()
     with ctx.artifacts.staging() as folder:
@@ -50,7 +50,7 @@ class TrainResult(Result):
 
 @skill(
     effect=Effect.WRITES,
-    says="Count the rows and call it a model.",
+    summary="Count the rows and call it a model.",
     estimate=lambda ask, machine, workspace: Cost(minutes=ask.steps, gpu_hours=0, usd=0),
 )
 def train(ask: TrainRequest, ctx: StepContext) -> TrainResult:
@@ -72,7 +72,7 @@ class JudgeResult(Result):
     verdict: Verdict
 
 
-@skill(effect=Effect.READS, says="Say what it was told to say.")
+@skill(effect=Effect.READS, summary="Say what it was told to say.")
 def judge(ask: JudgeRequest, ctx: StepContext) -> JudgeResult:
     return JudgeResult(verdict=Verdict.of([Check(name="told", decision=ask.decision)]))
 
@@ -88,13 +88,13 @@ class PublishResult(Result):
 
 def _board_is_there(ask: PublishRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     if ask.board.parent.is_dir():
-        return [Finding(level="ok", says="the board's folder is there")]
-    return [Finding(level="stop", says=f"no folder {ask.board.parent}", fix="Make it.")]
+        return [Finding(level="ok", message="the board's folder is there")]
+    return [Finding(level="stop", message=f"no folder {ask.board.parent}", fix="Make it.")]
 
 
 @skill(
     effect=Effect.SERVES,
-    says="Put a line on a board, once for each idempotency key.",
+    summary="Put a line on a board, once for each idempotency key.",
     preflight=_board_is_there,
 )
 def publish(ask: PublishRequest, ctx: StepContext) -> PublishResult:
@@ -116,7 +116,7 @@ class BreakResult(Result):
     ok: bool
 
 
-@skill(effect=Effect.WRITES, says="Fail until a file is there.", reusable=False)
+@skill(effect=Effect.WRITES, summary="Fail until a file is there.", reusable=False)
 def fragile(ask: BreakRequest, ctx: StepContext) -> BreakResult:
     if not ask.unless.exists():
         raise RuntimeError("the disk said no")

@@ -109,7 +109,7 @@ def finish(skills: ModuleType) -> None:
         "status": outcome.status,
         "results": {k: v for k, v in outcome.results.items() if k != "live"},
         "board": len(Path("board.txt").read_text().splitlines()),
-        "faults": [fault.says for fault in Ledger.of(one.workspace).verify()],
+        "faults": [fault.message for fault in Ledger.of(one.workspace).verify()],
         "runs": len(list_runs(one)),
         "ends": [r.phase for r in Ledger.of(one.workspace).records() if r.step is None][-1],
         "done": sorted(

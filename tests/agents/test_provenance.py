@@ -22,7 +22,7 @@ class TellResult(Result):
     key: str
 
 
-@skill(effect=Effect.SERVES, says="Tell the key it was given.")
+@skill(effect=Effect.SERVES, summary="Tell the key it was given.")
 def tell(ask: TellRequest, ctx: StepContext) -> TellResult:
     return TellResult(key=ctx.idempotency_key)
 

@@ -33,7 +33,7 @@ def test_a_short_reference_is_made_whole(planner: SlashPlanner) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("collect source=x", "starts with '/'"),
         ("/", "starts with '/'"),
@@ -48,8 +48,8 @@ def test_a_short_reference_is_made_whole(planner: SlashPlanner) -> None:
         ("/train data=dataset:12", "at least 6 digits"),
     ],
 )
-def test_a_wrong_command_is_explained(planner: SlashPlanner, text: str, says: str) -> None:
-    with pytest.raises(AskError, match=says):
+def test_a_wrong_command_is_explained(planner: SlashPlanner, text: str, message: str) -> None:
+    with pytest.raises(AskError, match=message):
         planner.propose(Ask("slash", text))
 
 

@@ -190,12 +190,14 @@ def test_weights_whose_first_bytes_are_nearly_those_of_a_pickle_are_taken(
     assert store.open(store.save(CheckpointRef, folder_of(tmp_path / "m", files), {}))
 
 
-@pytest.mark.parametrize(("target", "says"), [("/etc", "leaves"), ("nested", "no file"), ("gone", "no file")])
+@pytest.mark.parametrize(
+    ("target", "message"), [("/etc", "leaves"), ("nested", "no file"), ("gone", "no file")]
+)
 def test_links_that_a_digest_cannot_cover_are_refused(
-    store: ArtifactStore, tmp_path: Path, target: str, says: str
+    store: ArtifactStore, tmp_path: Path, target: str, message: str
 ) -> None:
     (folder_of(tmp_path / "m") / "link").symlink_to(target)
-    with pytest.raises(AskError, match=says):
+    with pytest.raises(AskError, match=message):
         store.save(DatasetRef, tmp_path / "m", {})
 
 

@@ -28,7 +28,7 @@ class ShoutResult(Result):
     text: str
 
 
-@skill(effect=Effect.READS, says="Shout a text.", phrases=["shout {text}"])
+@skill(effect=Effect.READS, summary="Shout a text.", phrases=["shout {text}"])
 def shout_out(ask: ShoutRequest, ctx: StepContext) -> ShoutResult:
     """Shout it.
 
@@ -45,7 +45,7 @@ def test_name_types_and_example_come_from_the_declaration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({}, "'text' is required"),
         ({"text": "a", "tims": 2}, "unknown argument 'tims'.*Did you mean 'times'"),
@@ -54,8 +54,8 @@ def test_name_types_and_example_come_from_the_declaration() -> None:
         ({"text": "a", "data": "checkpoint:" + "a" * 64}, "expected a reference like dataset:"),
     ],
 )
-def test_a_wrong_request_is_explained(arguments: dict[str, object], says: str) -> None:
-    with pytest.raises(AskError, match=says):
+def test_a_wrong_request_is_explained(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(AskError, match=message):
         shout_out.parse(arguments)
 
 
@@ -67,7 +67,7 @@ def test_a_request_cannot_be_changed_after_it_was_checked() -> None:
 
 def test_a_declaration_without_request_or_result_is_refused() -> None:
     with pytest.raises(TypeError, match="annotated with a Request"):
-        skill(effect=Effect.READS, says="x")(lambda ask, ctx: ShoutResult(text=""))
+        skill(effect=Effect.READS, summary="x")(lambda ask, ctx: ShoutResult(text=""))
 
 
 def test_an_artifact_reference_keeps_its_kind() -> None:

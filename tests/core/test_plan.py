@@ -28,7 +28,7 @@ class PrepareResult(Result):
     rows: int
 
 
-@skill(effect=Effect.WRITES, says="Prepare data.")
+@skill(effect=Effect.WRITES, summary="Prepare data.")
 def prepare(ask: PrepareRequest, ctx: StepContext) -> PrepareResult:
     raise RuntimeError("never run here")
 
@@ -44,7 +44,7 @@ class LearnResult(Result):
     checkpoint: CheckpointRef
 
 
-@skill(effect=Effect.WRITES, says="Learn.")
+@skill(effect=Effect.WRITES, summary="Learn.")
 def learn(ask: LearnRequest, ctx: StepContext) -> LearnResult:
     raise RuntimeError("never run here")
 
@@ -58,7 +58,7 @@ class MeasureResult(Result):
     report: EvalReportRef
 
 
-@skill(effect=Effect.WRITES, says="Measure.")
+@skill(effect=Effect.WRITES, summary="Measure.")
 def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
     raise RuntimeError("never run here")
 
@@ -72,7 +72,7 @@ class GateResult(Result):
     verdict: str
 
 
-@skill(effect=Effect.READS, says="Judge.")
+@skill(effect=Effect.READS, summary="Judge.")
 def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
     raise RuntimeError("never run here")
 
@@ -86,7 +86,7 @@ class ServeResult(Result):
     url: str
 
 
-@skill(effect=Effect.SERVES, says="Serve.")
+@skill(effect=Effect.SERVES, summary="Serve.")
 def serve(ask: ServeRequest, ctx: StepContext) -> ServeResult:
     raise RuntimeError("never run here")
 
@@ -154,7 +154,7 @@ def test_a_plan_read_back_is_the_same_plan_and_an_altered_one_is_refused() -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "expected"),
     [
         (("skill: learn", "skill: lern"), "line 8: unknown skill 'lern'.*Did you mean 'learn'"),
         (
@@ -180,12 +180,12 @@ def test_a_plan_read_back_is_the_same_plan_and_an_altered_one_is_refused() -> No
     ],
 )
 def test_what_is_wrong_is_named_with_its_line_and_the_nearest_name(
-    change: tuple[str, str], says: str
+    change: tuple[str, str], expected: str
 ) -> None:
     import re
 
     message = refusal(GOOD.replace(*change, 1))
-    assert re.search(says, message), message
+    assert re.search(expected, message), message
 
 
 def test_steps_that_wait_for_each_other_are_refused() -> None:

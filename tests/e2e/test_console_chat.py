@@ -116,7 +116,7 @@ def test_a_wrong_command_is_explained_and_nothing_is_sent(
 ) -> None:
     box = open_chat(page, start_console(folder).url)
     fault = page.locator("#chat-page .fault")
-    for typed, says in (
+    for typed, message in (
         ("/leaderbord", "Did you mean '/leaderboard'"),
         ("/LEADERBOARD", "Did you mean '/leaderboard'"),
         ("/leaderboard suite=clinc", "Did you mean 'clinc150'"),
@@ -132,7 +132,7 @@ def test_a_wrong_command_is_explained_and_nothing_is_sent(
         box.fill(typed)
         box.press("Enter")
         page.wait_for_function(
-            "says => document.querySelector('#chat-page .fault').innerText.includes(says)", arg=says
+            "says => document.querySelector('#chat-page .fault').innerText.includes(says)", arg=message
         )
         assert box.input_value() == typed
     assert page.locator(".said").count() == 0 and not list((folder / ".opswright").glob("conversations/*"))
@@ -146,7 +146,7 @@ def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_com
     folder: Path, start_console: StartConsole, page: Page
 ) -> None:
     open_chat(page, start_console(folder).url)
-    for number, (typed, says) in enumerate(
+    for number, (typed, message) in enumerate(
         (
             ("/help", "/approve [RUN]"),
             ("/skills", "changes what users of an endpoint get"),
@@ -163,7 +163,7 @@ def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_com
     ):
         say(page, typed)
         page.wait_for_function("n => document.querySelectorAll('.answer').length >= n", arg=number)
-        assert says in page.locator(".answer").nth(number - 1).inner_text()
+        assert message in page.locator(".answer").nth(number - 1).inner_text()
     assert not records(folder, skill="rollback")
 
 
@@ -198,7 +198,7 @@ def test_a_card_says_what_users_of_an_endpoint_get_before_and_after(
     open_chat(page, start_console(folder, OPSWRIGHT_SERVING__GATEWAY_PORT="0").url)
     say(page, "/rollback support")
     page.wait_for_selector(".card.waiting")
-    look = page.locator(".card .outlook").inner_text()
+    look = page.locator(".card .impact").inner_text()
     assert "endpoint support" in look and "users get now" in look and "after" in look
     assert look.count("v1-") >= 2 and "v2-" in look  # the canary goes, stable stays
     page.click("[data-act=reject]")

@@ -42,7 +42,7 @@ def test_an_alarm_is_shown_with_its_tests_and_leads_to_a_proposal_in_the_chat(
     assert len(tests) == len(alarm.facts["tests"]) == page.locator("#p-values rect").count()
     for row, test in zip(tests, alarm.read_json("report.json")["tests"], strict=True):
         words = row.inner_text()
-        assert test["says"] in words and ("alarm" in words) is test["alarm"]
+        assert test["message"] in words and ("alarm" in words) is test["alarm"]
     images = shown.locator("img").all()
     assert len(images) == 2
     assert all(image.evaluate("image => image.naturalWidth") > 100 for image in images)

@@ -17,7 +17,7 @@ import pytest
 
 import opswright
 from opswright.core.artifacts import CheckpointRef, DatasetRef
-from opswright.core.contract import Silence, StepContext
+from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import AskError, HeldError
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
@@ -142,7 +142,7 @@ def test_a_worker_killed_alone_is_an_error_and_the_next_call_goes_on(
     ctx = step(shared, "worker-killed")
     folder = ctx.workdir.resolve()
 
-    class KillAtStep15(Silence):
+    class KillAtStep15(NullEvents):
         def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
             if done >= 15:
                 for process in workers(folder):
@@ -159,7 +159,7 @@ def test_a_person_who_stops_it_loses_no_step(shared: Workspace, data: DatasetRef
     ask = FinetuneRequest(data=data, max_steps=40, **{**SHORT, "checkpoint_every_steps": 1000})
     ctx = step(shared, "stopped")
 
-    class StopAtStep8(Silence):
+    class StopAtStep8(NullEvents):
         def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
             if done >= 8:
                 ctx.cancelled.set()
@@ -184,7 +184,7 @@ def test_adapters_are_merged_into_the_checkpoint_and_kept_beside_it(
 
 
 @pytest.mark.parametrize(
-    ("template", "says"),
+    ("template", "message"),
     [
         (
             "{% for m in messages %}{{ '<|' + m['role'] + '|> ' + m['content'] + '</s>' }}{% endfor %}",
@@ -201,7 +201,7 @@ def test_adapters_are_merged_into_the_checkpoint_and_kept_beside_it(
     ids=["no-generation-marks", "end-token-outside-the-marks", "no-template"],
 )
 def test_a_template_that_would_teach_the_wrong_text_is_refused_before_training(
-    shared: Workspace, data: DatasetRef, trained: CheckpointRef, tmp_path: Path, template: str, says: str
+    shared: Workspace, data: DatasetRef, trained: CheckpointRef, tmp_path: Path, template: str, message: str
 ) -> None:
     base = tmp_path / "base"
     base.mkdir()
@@ -211,7 +211,7 @@ def test_a_template_that_would_teach_the_wrong_text_is_refused_before_training(
         (base / "chat_template.jinja").write_text(template)
     ask = FinetuneRequest(data=data, base=base, max_steps=2, batch_size=32, learning_rate=1e-3)
     ctx = step(shared, f"template-{len(template)}")
-    with pytest.raises(AskError, match=says):
+    with pytest.raises(AskError, match=message):
         finetune(ask, ctx)
     assert not (ctx.workdir / "checkpoints").exists()
 

@@ -45,7 +45,7 @@ def test_a_bad_slice_stops_a_model_that_is_good_overall(measured: Any) -> None:
     found = measured(old=(950, 1000), new=(20, 200))
     verdict = judge(spec(min=0.7, slices={"old": {"min": 0.9}, "new": {"min": 0.5}}), found, None)
     assert [row.decision for row in verdict.rows] == [GO, GO, NO_GO] and verdict.decision is NO_GO
-    assert verdict.rows[2].name == "exact_match on new" and verdict.rows[2].says == "10.0% is below 50.0%"
+    assert verdict.rows[2].name == "exact_match on new" and verdict.rows[2].message == "10.0% is below 50.0%"
 
 
 def test_an_empty_slice_is_inconclusive(measured: Any) -> None:
@@ -55,7 +55,7 @@ def test_an_empty_slice_is_inconclusive(measured: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"min": 0.5, "metric": "exact_mach"}, "unknown metric 'exact_mach'.*Did you mean 'exact_match'"),
         ({"slices": {"od": {"min": 0.5}}}, "slice 'od' is not in the report.*Did you mean 'old'"),
@@ -66,9 +66,9 @@ def test_an_empty_slice_is_inconclusive(measured: Any) -> None:
     ],
 )
 def test_a_gate_that_cannot_be_judged_is_refused_by_name(
-    measured: Any, fields: dict[str, Any], says: str
+    measured: Any, fields: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(AskError, match=says):
+    with pytest.raises(AskError, match=message):
         judge(spec(**fields), measured(old=(1, 2), new=(1, 2)), None)
 
 
@@ -77,14 +77,14 @@ def test_without_a_stable_release_nothing_is_compared_and_that_is_said(measured:
         spec(against="stable", slices={"old": {"max_drop": 0.03}}), measured(old=(900, 1000)), None
     )
     assert [row.decision for row in verdict.rows] == [GO, GO]
-    assert all(row.says == "no stable release yet: not compared" for row in verdict.rows)
+    assert all(row.message == "no stable release yet: not compared" for row in verdict.rows)
 
 
 def test_a_stable_release_without_a_report_is_inconclusive_and_names_the_command(measured: Any) -> None:
     for report in (None, measured(old=(900, 1000), digest="e" * 64)):
         row = only(judge(spec(against="stable"), measured(old=(900, 1000)), incumbent(report)))
         assert row.decision is INCONCLUSIVE
-        assert "opswright evaluate model=bundle:b suite=clinc150" in row.says
+        assert "opswright evaluate model=bundle:b suite=clinc150" in row.message
 
 
 def test_a_model_that_forgot_is_no_go_against_stable(measured: Any) -> None:
@@ -93,19 +93,19 @@ def test_a_model_that_forgot_is_no_go_against_stable(measured: Any) -> None:
     overall, drop = verdict.rows
     assert verdict.decision is NO_GO and overall.decision is NO_GO and drop.decision is NO_GO
     assert overall.p_value is not None and overall.p_value < 1e-6 and overall.got == pytest.approx(-0.48)
-    assert "800 were right before and are wrong now, 200 the reverse" in overall.says
+    assert "800 were right before and are wrong now, 200 the reverse" in overall.message
     assert drop.got == pytest.approx(0.8) and drop.bar == 0.03
 
 
 def test_a_model_that_learned_without_forgetting_is_go(measured: Any) -> None:
     before, now = measured(old=(900, 1000), new=(0, 250)), measured(old=(895, 1000), new=(210, 250))
     verdict = judge(spec(against="stable", slices={"old": {"max_drop": 0.03}}), now, incumbent(before))
-    assert verdict.decision is GO and "significantly better" in verdict.rows[0].says
+    assert verdict.decision is GO and "significantly better" in verdict.rows[0].message
 
 
 def test_a_small_loss_that_chance_explains_is_not_held_against_a_model(measured: Any) -> None:
     row = only(judge(spec(against="stable"), measured(old=(897, 1000)), incumbent(measured(old=(900, 1000)))))
-    assert row.decision is GO and "not significantly worse" in row.says and row.p_value == 0.25
+    assert row.decision is GO and "not significantly worse" in row.message and row.p_value == 0.25
 
 
 def test_alpha_decides_what_counts_as_significant(measured: Any) -> None:

@@ -23,7 +23,7 @@ def verify(workspace: Workspace, **more: Any) -> audit.AuditReport:
 
 
 def faults(workspace: Workspace, **more: Any) -> list[tuple[int, str]]:
-    return [(fault.seq, fault.says) for fault in verify(workspace, **more).faults]
+    return [(fault.seq, fault.message) for fault in verify(workspace, **more).faults]
 
 
 def test_a_record_in_order_passes_and_says_what_was_looked_at(workspace: Workspace, scene: Any) -> None:
@@ -69,8 +69,8 @@ def test_a_broken_chain_is_named_and_nothing_behind_it_is_trusted(workspace: Wor
     segment.write_bytes(segment.read_bytes().replace(b'"rows":40', b'"rows":41', 1))
     report = verify(workspace)
     assert (report.ok, report.first_bad, report.records) == (False, 4, 3)
-    assert "record 4 was altered" in report.faults[0].says
-    assert [note.says for note in report.notes if "not looked at" in note.says]
+    assert "record 4 was altered" in report.faults[0].message
+    assert [note.message for note in report.notes if "not looked at" in note.message]
 
 
 def is_at(step: str | None, phase: str) -> Callable[[dict[str, Any]], bool]:
@@ -99,7 +99,7 @@ LOW_BAR = {"suite": "clinc150", "metric": "exact_match", "min": 0.1, "slices": {
 
 
 @pytest.mark.parametrize(
-    ("change", "seq", "says"),
+    ("change", "seq", "message"),
     [
         (dropping(None, "approved"), 2, "step data (writes) without approval"),
         (changing(None, "approved", set_in("plan", to="e" * 64)), 2, "is for plan eeeeeeeeeeee"),
@@ -144,13 +144,13 @@ LOW_BAR = {"suite": "clinc150", "metric": "exact_match", "min": 0.1, "slices": {
     ],
 )
 def test_a_rewritten_record_that_breaks_a_rule_is_named(
-    workspace: Workspace, scene: Any, rewrite: Rewrite, change: Any, seq: int, says: str
+    workspace: Workspace, scene: Any, rewrite: Rewrite, change: Any, seq: int, message: str
 ) -> None:
     scene.ship(RUN)
     rewrite(workspace, change)
     report = verify(workspace)
     assert report.first_bad == seq
-    assert says in " | ".join(fault.says for fault in report.faults if fault.seq == seq)
+    assert message in " | ".join(fault.message for fault in report.faults if fault.seq == seq)
 
 
 def test_the_criteria_a_gate_judged_by_must_be_the_plans(
@@ -162,7 +162,7 @@ def test_the_criteria_a_gate_judged_by_must_be_the_plans(
         workspace,
         changing("eval.gate", "intent", set_in("detail", "request", "spec", to={**spec, "min": 0.1})),
     )
-    assert any("criteria that are not among the plan's gates" in says for _, says in faults(workspace))
+    assert any("criteria that are not among the plan's gates" in message for _, message in faults(workspace))
 
 
 @pytest.mark.parametrize("decision", ["GO", "NO_GO", "INCONCLUSIVE"])
@@ -182,8 +182,8 @@ def test_nothing_may_run_after_a_gate_said_no(workspace: Workspace, scene: Any) 
         scene.finish(RUN, plan, step, decision="NO_GO")
     scene.end(RUN, plan, verdict="NO_GO", code=0)
     found = faults(workspace)
-    assert [seq for seq, says in found if "although the gate decided NO_GO" in says] == [11, 13]
-    assert [seq for seq, says in found if "ends the run as good" in says] == [15]
+    assert [seq for seq, message in found if "although the gate decided NO_GO" in message] == [11, 13]
+    assert [seq for seq, message in found if "ends the run as good" in message] == [15]
 
 
 def test_nothing_may_run_after_a_person_said_no(workspace: Workspace, scene: Any) -> None:
@@ -191,7 +191,9 @@ def test_nothing_may_run_after_a_person_said_no(workspace: Workspace, scene: Any
     scene.approve(RUN, plan, Phase.DENIED)
     intent = scene.begin(RUN, plan, plan.steps[0])
     found = faults(workspace)
-    assert {seq for seq, _ in found} == {intent.seq} and any("plan was denied" in says for _, says in found)
+    assert {seq for seq, _ in found} == {intent.seq} and any(
+        "plan was denied" in message for _, message in found
+    )
 
 
 def test_a_run_may_not_skip_a_step_and_say_it_is_done(workspace: Workspace, scene: Any) -> None:
@@ -212,7 +214,7 @@ def test_a_side_effect_that_happens_twice_is_named(workspace: Workspace, scene: 
     scene.finish(RUN, plan, plan.steps[-1])
     found = faults(workspace)
     assert (again.seq, f"record {again.seq} begins step live again, which record 14 says is done") in found
-    assert any("comes after run" in says for _, says in found)
+    assert any("comes after run" in message for _, message in found)
 
 
 def test_a_failed_step_may_be_tried_again(workspace: Workspace, scene: Any) -> None:
@@ -236,7 +238,7 @@ def test_what_a_crash_cut_short_is_noted_and_is_no_fault(workspace: Workspace, s
     second = scene.begin(RUN, plan, plan.steps[0])
     report = verify(workspace)
     assert report.ok
-    assert [(note.seq, note.says) for note in report.notes] == [
+    assert [(note.seq, note.message) for note in report.notes] == [
         (first.seq, f"step data of run {RUN} was cut short and begun again ({second.seq})"),
         (second.seq, f"step data of run {RUN} was begun and has no outcome: it was cut short"),
     ]
@@ -251,7 +253,7 @@ def test_what_is_going_on_right_now_is_said_to(workspace: Workspace, scene: Any)
     workspace.run_folder(RUN).mkdir(parents=True)
     with FileLock(workspace.run_folder(RUN) / "lock"):
         (note,) = verify(workspace).notes
-    assert note.says.endswith("is being carried out")
+    assert note.message.endswith("is being carried out")
 
 
 def test_a_gate_that_was_set_after_the_training_is_noted(workspace: Workspace, scene: Any) -> None:
@@ -272,7 +274,7 @@ def test_a_gate_that_was_set_after_the_training_is_noted(workspace: Workspace, s
     report = verify(workspace)
     assert report.ok
     (note,) = report.notes
-    assert (note.seq, note.says) == (
+    assert (note.seq, note.message) == (
         judged.seq,
         f"the gate was set (record 12) after the model it judges was trained (record 5, run {RUN})",
     )
@@ -295,7 +297,7 @@ def reuse(scene: Any, run: str, plan: Any, step: Any, earlier: Record, **changes
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"request": {"source": "/evil"}}, "runs step data with other arguments"),
         ({"detail": {"receipt": 99}}, "stands on record 99, which is no finished call before it"),
@@ -306,7 +308,7 @@ def reuse(scene: Any, run: str, plan: Any, step: Any, earlier: Record, **changes
     ],
 )
 def test_what_is_reused_must_have_been_done(
-    workspace: Workspace, scene: Any, changes: dict[str, Any], says: str
+    workspace: Workspace, scene: Any, changes: dict[str, Any], message: str
 ) -> None:
     scene.ship(RUN)
     earlier = Ledger.of(workspace).get(4)
@@ -315,7 +317,7 @@ def test_what_is_reused_must_have_been_done(
     assert earlier is not None
     record = reuse(scene, "again", plan, plan.steps[0], earlier, **changes)
     (found,) = faults(workspace)
-    assert found[0] == record.seq and says in found[1]
+    assert found[0] == record.seq and message in found[1]
 
 
 def test_two_runs_that_go_on_at_once_are_kept_apart(workspace: Workspace, scene: Any) -> None:

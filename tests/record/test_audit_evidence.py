@@ -26,7 +26,7 @@ def verify(workspace: Workspace, **more: Any) -> audit.AuditReport:
 
 
 def faults(workspace: Workspace, **more: Any) -> list[tuple[int, str]]:
-    return [(fault.seq, fault.says) for fault in verify(workspace, **more).faults]
+    return [(fault.seq, fault.message) for fault in verify(workspace, **more).faults]
 
 
 def number(workspace: Workspace, step: str | None, phase: Phase) -> int:
@@ -119,7 +119,7 @@ def test_versions_that_were_lost_are_noted(workspace: Workspace, scene: Any) -> 
     shutil.rmtree(Ledger.of(workspace).folder / "environments")
     report = verify(workspace)
     assert report.ok and [note.seq for note in report.notes] == [1]
-    assert "versions behind environment" in report.notes[0].says
+    assert "versions behind environment" in report.notes[0].message
 
 
 def test_an_anchored_head_shows_a_cut_tail(workspace: Workspace, scene: Any) -> None:
@@ -154,7 +154,7 @@ def test_an_unfinished_write_is_noted(workspace: Workspace, scene: Any) -> None:
     segment = Ledger.of(workspace).segments()[0]
     segment.write_bytes(segment.read_bytes()[:-20])
     report = verify(workspace)
-    assert report.ok and [n.says for n in report.notes if "the last line is not finished" in n.says]
+    assert report.ok and [n.message for n in report.notes if "the last line is not finished" in n.message]
     scene.propose("next", scene.plan())
     report = verify(workspace)
-    assert report.ok and [n.says for n in report.notes if "a crash cut short lies in" in n.says]
+    assert report.ok and [n.message for n in report.notes if "a crash cut short lies in" in n.message]

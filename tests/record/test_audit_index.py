@@ -85,7 +85,7 @@ def test_a_line_that_is_no_record_has_its_place_and_the_others_stay(shipped: Wor
     found = index.at(10)
     assert found is not None
     fault = index.read(found)
-    assert isinstance(fault, Fault) and fault.seq == 10 and "damaged" in fault.says
+    assert isinstance(fault, Fault) and fault.seq == 10 and "damaged" in fault.message
 
 
 def test_a_ledger_that_was_cut_or_replaced_is_read_again(shipped: Workspace) -> None:

@@ -58,7 +58,7 @@ def test_records_are_found_by_time(shipped: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filters", "says"),
+    ("filters", "message"),
     [
         ({"phase": "don"}, "Did you mean 'done'"),
         ({"since": "yesterday"}, "'yesterday' is no time for since"),
@@ -66,9 +66,9 @@ def test_records_are_found_by_time(shipped: Workspace) -> None:
     ],
 )
 def test_a_filter_that_cannot_be_is_refused_at_once(
-    workspace: Workspace, filters: dict[str, str], says: str
+    workspace: Workspace, filters: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(AskError, match=says):
+    with pytest.raises(AskError, match=message):
         audit.list_records(workspace, **filters)
 
 

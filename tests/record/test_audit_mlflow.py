@@ -45,7 +45,7 @@ def mirrored(view: Workspace, scene: Any) -> Workspace:
 
 
 def faults(view: Workspace) -> list[tuple[int, str]]:
-    return [(fault.seq, fault.says) for fault in audit.verify(view).faults]
+    return [(fault.seq, fault.message) for fault in audit.verify(view).faults]
 
 
 def mlflow_id(view: Workspace, step: str | None = None) -> str:
@@ -66,7 +66,7 @@ def test_a_view_that_is_behind_is_noted(mirrored: Workspace, scene: Any) -> None
     report = audit.verify(mirrored)
     assert report.ok
     (note,) = report.notes
-    assert (note.seq, note.says) == (
+    assert (note.seq, note.message) == (
         16,
         "MLflow is behind by 15 records: `opswright audit sync` catches up",
     )
@@ -77,7 +77,7 @@ def test_a_run_that_was_removed_from_mlflow_is_noted_and_can_be_written_again(mi
     report = audit.verify(mirrored)
     assert report.ok
     (note,) = report.notes
-    assert (note.seq, note.says.partition(":")[0]) == (14, f"MLflow does not show {RUN}/live any more")
+    assert (note.seq, note.message.partition(":")[0]) == (14, f"MLflow does not show {RUN}/live any more")
     sync(mirrored, everything=True)
     assert audit.verify(mirrored).notes == ()
 
@@ -103,13 +103,13 @@ def test_a_run_shown_twice_is_a_fault(mirrored: Workspace) -> None:
     tracking = Tracking(mirrored)
     first = tracking.client.get_run(mlflow_id(mirrored, "data"))
     again = tracking.client.create_run(tracking.experiment_id, tags=dict(first.data.tags))
-    found = [says for _, says in faults(mirrored)]
+    found = [message for _, message in faults(mirrored)]
     assert f"MLflow shows {RUN}/data twice" in found
-    assert any(again.info.run_id[:12] in says and "param source is None" in says for says in found)
+    assert any(again.info.run_id[:12] in message and "param source is None" in message for message in found)
 
 
 @pytest.mark.parametrize(
-    ("step", "seq", "change", "says"),
+    ("step", "seq", "change", "message"),
     [
         (
             "eval",
@@ -137,11 +137,11 @@ def test_a_run_shown_twice_is_a_fault(mirrored: Workspace) -> None:
     ],
 )
 def test_what_was_changed_in_mlflow_is_named(
-    mirrored: Workspace, step: str | None, seq: int, change: Callable[[Any, str], object], says: str
+    mirrored: Workspace, step: str | None, seq: int, change: Callable[[Any, str], object], message: str
 ) -> None:
     change(Tracking(mirrored).client, mlflow_id(mirrored, step))
     found = faults(mirrored)
-    assert [number for number, _ in found] == [seq] and says in found[0][1]
+    assert [number for number, _ in found] == [seq] and message in found[0][1]
 
 
 def test_a_cut_ledger_is_shown_by_the_head_that_mlflow_holds(mirrored: Workspace) -> None:
@@ -150,7 +150,8 @@ def test_a_cut_ledger_is_shown_by_the_head_that_mlflow_holds(mirrored: Workspace
     report = audit.verify(mirrored)
     assert report.first_bad == 13
     assert (
-        "MLflow was given record 15" in report.faults[0].says and "cut or rewritten" in report.faults[0].says
+        "MLflow was given record 15" in report.faults[0].message
+        and "cut or rewritten" in report.faults[0].message
     )
 
 
@@ -210,7 +211,7 @@ def test_an_mlflow_out_of_reach_is_noted_unless_it_was_asked_for(mirrored: Works
     dead = mirrored.settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
     offline = Workspace(mirrored.settings.model_copy(update={"mlflow": dead}))
     report = audit.verify(offline)
-    assert report.ok and "not compared with MLflow" in report.notes[0].says
+    assert report.ok and "not compared with MLflow" in report.notes[0].message
     assert {c.name: c.not_done for c in report.checked}["mlflow"] == "MLflow does not answer"
     with pytest.raises(BackendError):
         audit.verify(offline, mlflow=True)

@@ -127,7 +127,7 @@ def test_a_deleted_record_is_missed(tmp_path: Path, pristine: Path) -> None:
     for victim in range(RECORDS - 1):  # the last one is a cut tail: see below
         faults = written(tmp_path / "l", lines[:victim] + lines[victim + 1 :]).verify()
         assert [fault.seq for fault in faults] == [victim + 1]
-        assert f"record {victim + 1} is missing" in faults[0].says
+        assert f"record {victim + 1} is missing" in faults[0].message
 
 
 def test_swapped_records_are_found_at_the_first_of_them(tmp_path: Path, pristine: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_segment_cut_in_the_middle_of_the_ledger_is_damage(tmp_path: Path, pri
     segment.write_bytes(segment.read_bytes()[:-10])
     last = segment.read_bytes().count(b"\n") + 1
     assert [fault.seq for fault in ledger.verify()] == [last]
-    assert f"record {last} is cut (000001.jsonl line {last})" == ledger.verify()[0].says
+    assert f"record {last} is cut (000001.jsonl line {last})" == ledger.verify()[0].message
     with pytest.raises(IntegrityError, match="the line is cut"):
         list(ledger.records())
 

@@ -91,9 +91,9 @@ def test_a_difference_of_a_few_milliseconds_is_not_called_slower() -> None:
 
 def test_few_requests_are_said() -> None:
     _, found = judge(rows(CANARY, 3))
-    assert "3 requests are few" in found["traffic errors"].says
+    assert "3 requests are few" in found["traffic errors"].message
     _, none = judge([])
-    assert "probes decide alone" in none["traffic errors"].says
+    assert "probes decide alone" in none["traffic errors"].message
 
 
 def test_less_traffic_than_asked_for_is_inconclusive_unless_it_shows_a_failure() -> None:

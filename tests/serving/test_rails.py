@@ -186,7 +186,7 @@ def test_python_in_the_current_folder_is_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"models": [{"type": "main", "engine": "openai", "model": "m"}]}, "names models"),
         ({"colang_version": "2.x"}, "Colang 1.0"),
@@ -202,14 +202,14 @@ def test_python_in_the_current_folder_is_not_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_sheet_is_refused_with_what_is_wrong(
-    tmp_path: Path, change: dict[str, Any], says: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(AskError, match=says.replace("(", r"\(")):
+    with pytest.raises(AskError, match=message.replace("(", r"\(")):
         load_rails(write(tmp_path / "c", sheet={**SHEET, **change}))
 
 
 @pytest.mark.parametrize(
-    ("flow", "says"),
+    ("flow", "message"),
     [
         ("\ndefine subflow check user message\n  execute generate_bot_message\n", "only apply_rails"),
         ("\ndefine subflow check user message\n  create event Passed(x=1)\n", "only apply_rails"),
@@ -217,8 +217,8 @@ def test_a_wrong_sheet_is_refused_with_what_is_wrong(
         ("\ndefine subflow opswright gate input\n  $x = 1\n" + INPUT_FLOW.format(direction="input"), "taken"),
     ],
 )
-def test_colang_that_reaches_past_the_rails_is_refused(tmp_path: Path, flow: str, says: str) -> None:
-    with pytest.raises(AskError, match=says):
+def test_colang_that_reaches_past_the_rails_is_refused(tmp_path: Path, flow: str, message: str) -> None:
+    with pytest.raises(AskError, match=message):
         load_rails(write(tmp_path / "c", flow=flow))
 
 

@@ -114,14 +114,14 @@ def test_a_canary_without_enough_traffic_stays_a_canary_when_traffic_is_asked_fo
     served.rollout().deploy(served.bundle("two"), None, 50)
     judged = served.rollout().promote(bars=Bars(min_requests=20))
     assert (judged.now, judged.verdict.decision) == ("canary", Decision.INCONCLUSIVE)
-    assert "0 requests of its own; 20 are asked for" in judged.verdict.rows[-1].says
+    assert "0 requests of its own; 20 are asked for" in judged.verdict.rows[-1].message
     assert who(served) == {"v1", "v2"}
 
 
 def test_promoting_on_probes_alone_says_that_there_was_no_traffic(served: House) -> None:
     served.rollout().deploy(served.bundle("two"), None, 50)
     judged = served.rollout().promote()
-    assert "no traffic of its own" in judged.verdict.rows[-1].says
+    assert "no traffic of its own" in judged.verdict.rows[-1].message
 
 
 def test_there_is_nothing_to_promote_without_a_canary(served: House) -> None:

@@ -207,10 +207,10 @@ def test_preflight_stops_a_plan_whose_source_is_missing(tmp_path: Path, workspac
     machine = Machine.here(tmp_path)
     assert curate.preflight is not None and curate.estimate is not None
     found = curate.preflight(CurateRequest(source=tmp_path / "gone.csv"), machine, workspace)
-    assert [one.level for one in found] == ["stop", "warn"] and "no file or folder" in found[0].says
+    assert [one.level for one in found] == ["stop", "warn"] and "no file or folder" in found[0].message
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     ask = CurateRequest(source=tmp_path / "a.csv", golden=DatasetRef.pending())
     found = curate.preflight(ask, machine, workspace)
-    assert [one.level for one in found] == ["ok", "ok"] and "earlier step" in found[1].says
+    assert [one.level for one in found] == ["ok", "ok"] and "earlier step" in found[1].message
     minutes = curate.estimate(ask, machine, workspace).minutes
     assert minutes is not None and 0 < minutes < 1

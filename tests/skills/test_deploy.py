@@ -39,7 +39,7 @@ def test_a_port_in_use_stops_the_plan_and_names_who_has_it(workspace: Workspace)
         port = taken.getsockname()[1]
         found = findings(serving(workspace, gateway_port=port), DeployRequest(bundle=bundle(workspace)))
     (stop,) = [finding for finding in found if finding.level == "stop"]
-    assert f"port {port}" in stop.says and f"pid {os.getpid()}" in stop.says
+    assert f"port {port}" in stop.message and f"pid {os.getpid()}" in stop.message
 
 
 def test_a_damaged_bundle_is_found_before_the_plan_runs(workspace: Workspace) -> None:
@@ -56,7 +56,7 @@ def test_a_bundle_that_an_earlier_step_makes_is_left_for_then(workspace: Workspa
 
 def test_the_in_process_engine_is_said_before_it_serves(workspace: Workspace) -> None:
     found = findings(serving(workspace, server="in-process"), DeployRequest(bundle=bundle(workspace)))
-    assert any("not by Triton" in finding.says and finding.level == "warn" for finding in found)
+    assert any("not by Triton" in finding.message and finding.level == "warn" for finding in found)
 
 
 def test_the_first_deployment_says_that_triton_will_be_installed_and_counts_it(workspace: Workspace) -> None:
@@ -65,14 +65,14 @@ def test_the_first_deployment_says_that_triton_will_be_installed_and_counts_it(w
     machine = Machine.here(workspace.root)
     first = deploy.estimate(ask, machine, here)
     without = deploy.estimate(ask, machine, serving(workspace, server="in-process"))
-    assert any("will be installed" in finding.says for finding in findings(here, ask))
+    assert any("will be installed" in finding.message for finding in findings(here, ask))
     assert first.minutes is not None and without.minutes is not None and first.minutes > without.minutes
     assert (without.disk_bytes, first.gpu_hours, first.usd) == (0, 0, 0)
 
 
 def test_serving_without_rails_is_said(workspace: Workspace) -> None:
     found = findings(serving(workspace), DeployRequest(bundle=bundle(workspace)))
-    assert any("no guardrails" in finding.says for finding in found)
+    assert any("no guardrails" in finding.message for finding in found)
     with pytest.raises(AskError, match="no guardrails:"):
         findings(
             serving(workspace),

@@ -197,7 +197,7 @@ def test_the_report_holds_the_figures_the_texts_and_the_plots(
     ask = DriftRequest(endpoint="support", reference=save_dataset(ctx, texts["train"]), window=200)
     rows = [*texts["old"][:130], *[(t, "balance") for t, _ in texts["new"][:70]]]
     result = judge(ask, traffic(rows), ctx)
-    assert result.alarm and "drift alarm by" in result.says
+    assert result.alarm and "drift alarm by" in result.message
     artifact = ctx.artifacts.open(result.report)
     assert artifact.facts["alarm"] is True and artifact.facts["n"] == 200
     assert artifact.facts["reference_rows"] == len(texts["train"])  # the validation rows are left out

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
-from opswright.core.contract import Silence
+from opswright.core.contract import NullEvents
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
@@ -53,7 +53,7 @@ class Router(BaseHTTPRequestHandler):
         """Keep the tests' output clean."""
 
 
-class Units(Silence):
+class Units(NullEvents):
     """Remembers the units of the progress it was told of."""
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ def test_items_the_endpoint_fails_on_are_errors_in_the_report(run: Any, router: 
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"suite": "clinc"}, "unknown suite"),
         ({"slices": {"x": ("bankin",)}}, "Did you mean 'banking'"),
@@ -173,9 +173,9 @@ def test_items_the_endpoint_fails_on_are_errors_in_the_report(run: Any, router: 
     ],
 )
 def test_a_request_that_names_what_is_not_there_is_refused(
-    run: Any, fields: dict[str, Any], says: str
+    run: Any, fields: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(AskError, match=says):
+    with pytest.raises(AskError, match=message):
         run(**fields)
 
 

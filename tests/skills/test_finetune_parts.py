@@ -68,7 +68,7 @@ def test_a_line_still_being_written_is_left_for_the_next_look(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("taught", "says"),
+    ("taught", "message"),
     [
         ([" transfer money</s>"], ""),
         ([" transfer money<|im_end|>\n"], ""),
@@ -79,9 +79,9 @@ def test_a_line_still_being_written_is_left_for_the_next_look(tmp_path: Path) ->
         ([" hi</s>", " transfer money</s>"], "1 assistant messages, 2 stretches"),
     ],
 )
-def test_what_would_be_taught_must_be_the_answer_and_its_end(taught: list[str], says: str) -> None:
+def test_what_would_be_taught_must_be_the_answer_and_its_end(taught: list[str], message: str) -> None:
     found = difference(["transfer money"], taught, ["</s>", "<|im_end|>", "<|assistant|>"])
-    assert says in found and bool(says) == bool(found)
+    assert message in found and bool(message) == bool(found)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def data(workspace: Workspace) -> DatasetRef:
 def stops(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[str]:
     assert finetune.preflight
     found = finetune.preflight(ask, machine, workspace)
-    return [f"{f.says} {f.fix}" for f in found if f.level == "stop"]
+    return [f"{f.message} {f.fix}" for f in found if f.level == "stop"]
 
 
 def test_preflight_finds_nothing_wrong_on_a_laptop(data: DatasetRef, workspace: Workspace) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from opswright.core.artifacts import DatasetRef
-from opswright.core.contract import Silence, StepContext
+from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import AskError, BackendError, BudgetError, HeldError, NeedsError
 from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, train
@@ -33,7 +33,7 @@ def tell(**news):
 """
 
 
-class Heard(Silence):
+class Heard(NullEvents):
     """What was told; `then` runs at the first progress."""
 
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
@@ -81,7 +81,7 @@ def ended(pid: int) -> bool:
 
 
 def test_progress_loss_and_rate_arrive_while_it_trains(ctx: StepContext) -> None:
-    seen = follow(ctx, 'tell(says="training", step=0, total=2)\nstep(0)\nstep(1, "0.5")')
+    seen = follow(ctx, 'tell(message="training", step=0, total=2)\nstep(0)\nstep(1, "0.5")')
     heard = ctx.events
     assert isinstance(heard, Heard)
     assert heard.lines == ["training"] and heard.done[-1] == (2, 2)
@@ -111,7 +111,7 @@ def test_a_worker_killed_from_outside_is_reported_by_the_signal(ctx: StepContext
 def test_an_error_of_ours_keeps_its_family_across_the_process(
     ctx: StepContext, family: type[Exception]
 ) -> None:
-    left = json.dumps({"family": family.__name__, "says": "row 7 is too long"})
+    left = json.dumps({"family": family.__name__, "message": "row 7 is too long"})
     with pytest.raises(family, match="row 7 is too long"):
         follow(ctx, f"Path('failure.json').write_text({left!r}); sys.exit(1)")
 

@@ -62,7 +62,7 @@ def test_a_verdict_comes_with_the_row_behind_it(save: Any, context: Any) -> None
 def test_an_endpoint_without_a_release_is_not_compared(save: Any, context: Any) -> None:
     result = gate(ask(save(measured("checkpoint:x", 380)), against="stable", endpoint="support"), context())
     assert result.verdict.decision is Decision.GO
-    assert result.verdict.rows[0].says == "no stable release yet: not compared"
+    assert result.verdict.rows[0].message == "no stable release yet: not compared"
 
 
 def test_a_comparison_needs_an_endpoint(save: Any, context: Any) -> None:

@@ -66,7 +66,7 @@ class FakeNvml:
 def test_a_gpu_is_shown_with_its_figures_in_their_units() -> None:
     nvml = FakeNvml(count=2)
     result = survey(nvml)
-    assert result.says == "2 GPUs, 2 with processes: NVIDIA H200"
+    assert result.message == "2 GPUs, 2 with processes: NVIDIA H200"
     assert (result.driver, result.cuda) == ("580.65.06", "13.2")
     row = result.gpus[1]
     assert (row.index, row.name, row.memory_total_mib, row.memory_used_mib) == (
@@ -98,15 +98,15 @@ def test_a_gpu_that_fell_off_the_bus_is_named_beside_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nvml", "says"),
+    ("nvml", "message"),
     [
         (FakeNvml(driver=False), "driver does not answer here (Driver Not Loaded)"),
         (FakeNvml(count=0), "no device"),
     ],
 )
-def test_a_machine_without_a_gpu_is_told_so_plainly(nvml: FakeNvml, says: str) -> None:
+def test_a_machine_without_a_gpu_is_told_so_plainly(nvml: FakeNvml, message: str) -> None:
     result = survey(nvml)
-    assert result.gpus == () and says in result.says
+    assert result.gpus == () and message in result.message
     assert nvml.open == 0
 
 
@@ -116,5 +116,5 @@ def test_every_dcgm_name_belongs_to_a_figure_of_a_row() -> None:
 
 def test_the_skill_runs_on_this_machine_whatever_it_has(context: Callable[..., StepContext]) -> None:
     result = gpus(GpusRequest(), context())
-    assert result.says
-    assert bool(result.gpus) == ("No GPU" not in result.says)
+    assert result.message
+    assert bool(result.gpus) == ("No GPU" not in result.message)

@@ -19,19 +19,19 @@ def here(workspace: Workspace) -> Workspace:
     return Workspace(load_settings(home=workspace.root, serving=chosen))
 
 
-def says(here: Workspace) -> str:
+def message(here: Workspace) -> str:
     assert promote.preflight is not None
     found = promote.preflight(PromoteRequest(endpoint="support"), Machine.here(here.root), here)
-    return " ".join(finding.says for finding in found)
+    return " ".join(finding.message for finding in found)
 
 
 def test_whether_there_is_a_canary_is_said(here: Workspace) -> None:
-    assert "has no canary now" in says(here)
+    assert "has no canary now" in message(here)
     state = EndpointState(endpoint="support")
     stable = new_release(state, BundleRef.of("0" * 64), None, "onnx-int8")
     canary = stable.model_copy(update={"id": "v2-abc", "number": 2})
     write_state(here, state.model_copy(update={"stable": stable, "canary": canary, "canary_percent": 10}))
-    assert "canary v2-abc has 10 % of sessions" in says(here)
+    assert "canary v2-abc has 10 % of sessions" in message(here)
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ def here(workspace: Workspace) -> Workspace:
     return Workspace(load_settings(home=workspace.root, serving=chosen))
 
 
-def says(here: Workspace) -> str:
+def message(here: Workspace) -> str:
     assert rollback.preflight is not None
     found = rollback.preflight(RollbackRequest(endpoint="support"), Machine.here(here.root), here)
-    return " ".join(finding.says for finding in found)
+    return " ".join(finding.message for finding in found)
 
 
 def test_what_users_will_get_is_said(here: Workspace) -> None:
-    assert "nothing to go back to" in says(here)
+    assert "nothing to go back to" in message(here)
     state = EndpointState(endpoint="support")
     first = new_release(state, BundleRef.of("0" * 64), None, "onnx-int8")
     second = first.model_copy(update={"id": "v2-abc", "number": 2})
     moved = write_state(here, state.model_copy(update={"stable": second, "previous": (first,)}))
-    assert f"users will get {first.id} again instead of v2-abc" in says(here)
+    assert f"users will get {first.id} again instead of v2-abc" in message(here)
     write_state(here, moved.model_copy(update={"canary": first, "canary_percent": 10}))
-    assert f"canary {first.id} will be withdrawn" in says(here)
+    assert f"canary {first.id} will be withdrawn" in message(here)

@@ -31,7 +31,7 @@ def rows(label: str = "a", count: int = 60) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "options", "says"),
+    ("name", "content", "options", "message"),
     [
         ("missing.jsonl", None, [], "no file or folder 'missing.jsonl'"),
         ("empty.jsonl", "", [], "empty"),
@@ -41,13 +41,13 @@ def rows(label: str = "a", count: int = 60) -> str:
     ],
 )
 def test_bad_data_ends_with_a_sentence_and_makes_no_dataset(
-    name: str, content: str | None, options: list[str], says: str, capsys: Captured
+    name: str, content: str | None, options: list[str], message: str, capsys: Captured
 ) -> None:
     if content is not None:
         Path(name).write_text(content)
     code = run(["curate", "--source", name, *options])
     shown = capsys.readouterr()
-    assert code in (1, 2) and says in shown.out + shown.err and "Traceback" not in shown.err
+    assert code in (1, 2) and message in shown.out + shown.err and "Traceback" not in shown.err
     assert run(["artifacts", "dataset", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -84,7 +84,7 @@ class FillResult(Result):
     ok: bool
 
 
-@skill(effect=Effect.WRITES, says="Meet a full disk until there is room.")
+@skill(effect=Effect.WRITES, summary="Meet a full disk until there is room.")
 def fill(ask: FillRequest, ctx: StepContext) -> FillResult:
     if not Path("room").exists():
         raise OSError(errno.ENOSPC, "No space left on device", str(ctx.workdir / "weights"))

@@ -66,7 +66,7 @@ def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "says"),
+    ("argv", "code", "message"),
     [
         (["run", "nowhere.yaml"], 2, "no plan file"),
         (["runn", "plan.yaml"], 2, "runn"),
@@ -82,11 +82,11 @@ def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:
     ],
 )
 def test_each_mistake_has_its_exit_code_and_a_sentence(
-    argv: list[str], code: int, says: str, capsys: Captured
+    argv: list[str], code: int, message: str, capsys: Captured
 ) -> None:
     assert opswright(*argv) == code
     shown = capsys.readouterr()
-    assert says in shown.err + shown.out and "Traceback" not in shown.err
+    assert message in shown.err + shown.out and "Traceback" not in shown.err
 
 
 def test_an_error_with_json_is_one_document_on_stdout(capsys: Captured) -> None:

@@ -22,7 +22,7 @@ class SlowRequest(Request):
 class SlowResult(Result):
     ok: bool
 
-@skill(effect=Effect.WRITES, says="Wait, unless told to go on.")
+@skill(effect=Effect.WRITES, summary="Wait, unless told to go on.")
 def slow(ask: SlowRequest, ctx: StepContext) -> SlowResult:
     Path("started").touch()
     end = time.monotonic() + ask.seconds

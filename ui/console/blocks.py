@@ -20,14 +20,14 @@ STATE_TONE: dict[str, Tone] = {
 _ROWS = 100
 
 
-def text(says: str, tone: Tone = "") -> Block:
+def text(message: str, tone: Tone = "") -> Block:
     """A sentence."""
-    return {"type": "text", "text": says, "tone": tone}
+    return {"type": "text", "text": message, "tone": tone}
 
 
-def cell(says: str, tone: Tone = "", *, command: str = "", href: str = "") -> dict[str, str]:
+def cell(message: str, tone: Tone = "", *, command: str = "", href: str = "") -> dict[str, str]:
     """A table's cell: coloured, or a command to take into the input, or a link within the console."""
-    return {"text": says, "tone": tone, "command": command, "href": href}
+    return {"text": message, "tone": tone, "command": command, "href": href}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> Block:
@@ -42,14 +42,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
     }
 
 
-def pre(says: str) -> Block:
+def pre(message: str) -> Block:
     """Text as it is laid out."""
-    return {"type": "pre", "text": says}
+    return {"type": "pre", "text": message}
 
 
-def commands(says: Mapping[str, str]) -> Block:
+def commands(message: Mapping[str, str]) -> Block:
     """Commands with what each does, to take into the input; one with words in capitals is only begun."""
-    listed = [{"label": label, "text": _begun(label), "says": words} for label, words in says.items()]
+    listed = [{"label": label, "text": _begun(label), "message": words} for label, words in message.items()]
     return {"type": "commands", "commands": listed}
 
 
@@ -60,9 +60,9 @@ def _begun(usage: str) -> str:
     return usage if not places else " ".join(words[: places[0]]) + " "
 
 
-def link(says: str, href: str) -> Block:
+def link(message: str, href: str) -> Block:
     """A link within the console, or to a server of this machine."""
-    return {"type": "link", "text": says, "href": href}
+    return {"type": "link", "text": message, "href": href}
 
 
 def verdict(found: Verdict) -> list[Block]:
@@ -75,7 +75,7 @@ def verdict(found: Verdict) -> list[Block]:
             "" if row.bar is None else f"{row.bar:.1%}",
             f"{row.interval[0]:.1%} to {row.interval[1]:.1%}" if row.interval else "",
             "" if row.n is None else f"{row.n:,}",
-            row.says,
+            row.message,
         ]
         for row in found.rows
     ]
@@ -95,7 +95,7 @@ def result(values: Mapping[str, Any]) -> list[Block]:
     if isinstance(values.get("text"), str):
         return [pre(values["text"])]
     brief = {name: short(value) for name, value in values.items() if is_brief(value) and value != ""}
-    sentence = [text(brief.pop("says"))] if "says" in brief else []
+    sentence = [text(brief.pop("message"))] if "message" in brief else []
     facts = [{"type": "facts", "facts": brief}] if brief else []
     return [*sentence, *facts] or [text("done", "soft")]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...agents.agent import Agent, RunOutcome
-from ...agents.news import News, StepNews, news_path
-from ...agents.preflight import outlooks
+from ...agents.preflight import impacts
+from ...agents.run_events import RunEvents, StepEvents, run_events_path
 from ...agents.stopping import stop_requested_by
 from ...core.plan import Plan, StepCall
 from ...core.registry import Registry
@@ -45,7 +45,7 @@ class Cards:
         self._console = console
         self._desk = desk
         self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
-        self._news: OrderedDict[str, News] = OrderedDict()
+        self._news: OrderedDict[str, RunEvents] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, run: str) -> Card:
@@ -57,13 +57,13 @@ class Cards:
         state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
         trouble = self._desk.trouble(run)
         with self._lock:
-            news = self._remember(self._news, run, News(news_path(workspace, run))).refresh()
-            key = (row.last_seq, news.offset, state, trouble, stop_requested_by(workspace, run))
+            events = self._remember(self._news, run, RunEvents(run_events_path(workspace, run))).refresh()
+            key = (row.last_seq, events.offset, state, trouble, stop_requested_by(workspace, run))
             drawn = self._drawn.get(run)
             if drawn is not None and drawn[0] == key:
                 return drawn[1]
             outcome = Agent(workspace, self._console.registry).outcome(run)
-            html = render("card.html", **_view(run, state, row, outcome, news, trouble, self._console))
+            html = render("card.html", **_view(run, state, row, outcome, events, trouble, self._console))
             card = Card(html, is_live=state not in _FINAL, is_running=state == "running")
             self._drawn.pop(run, None)
             self._remember(self._drawn, run, (key, card))
@@ -85,7 +85,7 @@ def _view(
     state: str,
     row: Any,
     outcome: RunOutcome,
-    news: News,
+    events: RunEvents,
     trouble: str | None,
     console: Console,
 ) -> dict[str, Any]:
@@ -109,12 +109,12 @@ def _view(
         "by": row.by,
         "source": "" if row.source.strip() == plan.goal else row.source,
         "started": row.started,
-        "steps": [_step(step, state, outcome, news.steps.get(step.id)) for step in plan.steps],
+        "steps": [_step(step, state, outcome, events.steps.get(step.id)) for step in plan.steps],
         "gates": {name: gate_words(gate.model_dump()) for name, gate in plan.gates.items()},
         "findings": [found for found in outcome.findings if found["level"] != "ok"],
         "checked": sum(found["level"] == "ok" for found in outcome.findings),
         "cost": _cost(plan, outcome),
-        "outlooks": _outlooks(plan, console.registry, workspace) if state == "waiting" else [],
+        "impacts": _impacts(plan, console.registry, workspace) if state == "waiting" else [],
         "stopped_by": stopped_by,
         "pages": _pages(outcome),
     }
@@ -134,15 +134,15 @@ def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, sto
     return row.message or outcome.message
 
 
-def _step(step: StepCall, run_state: str, outcome: RunOutcome, news: StepNews | None) -> dict[str, Any]:
+def _step(step: StepCall, run_state: str, outcome: RunOutcome, events: StepEvents | None) -> dict[str, Any]:
     """One line of the card: how far the step is, and what it told."""
     result = outcome.results.get(step.id)
-    state = news.state if news is not None else "done" if result is not None else "pending"
+    state = events.state if events is not None else "done" if result is not None else "pending"
     if state in ("running", "failed") and run_state == "stopped":
         state = "stopped"  # by a person, or before it could tell
     share = None
-    if news is not None and news.total and state == "running":
-        share = max(0.0, min(1.0, news.done / news.total))
+    if events is not None and events.total and state == "running":
+        share = max(0.0, min(1.0, events.done / events.total))
     minutes = outcome.costs.get(step.id, {}).get("minutes")
     return {
         "id": step.id,
@@ -153,27 +153,27 @@ def _step(step: StepCall, run_state: str, outcome: RunOutcome, news: StepNews | 
         "tone": blocks.STATE_TONE.get(state, "soft"),
         "expected": "" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "seconds",
         "share": share,
-        "count": _count(news) if news is not None and state == "running" else "",
-        "started_s": news.started_s if news is not None else None,
-        "seconds": news.seconds if news is not None else None,
-        "figures": {} if news is None else {k: f"{v:.4g}" for k, v in list(news.figures.items())[-4:]},
-        "curve": None if news is None else _curve(news),
-        "lines": [] if news is None else list(news.lines),
-        "lines_before": 0 if news is None else news.lines_seen - len(news.lines),
+        "count": _count(events) if events is not None and state == "running" else "",
+        "started_s": events.started_s if events is not None else None,
+        "seconds": events.seconds if events is not None else None,
+        "figures": {} if events is None else {k: f"{v:.4g}" for k, v in list(events.figures.items())[-4:]},
+        "curve": None if events is None else _curve(events),
+        "lines": [] if events is None else list(events.lines),
+        "lines_before": 0 if events is None else events.lines_seen - len(events.lines),
         "result": blocks.result(result) if result is not None else [],
     }
 
 
-def _count(news: StepNews) -> str:
-    if not news.unit:
+def _count(events: StepEvents) -> str:
+    if not events.unit:
         return ""  # it has not told yet
-    return f"{news.done:,.0f}{f' of {news.total:,.0f}' if news.total else ''} {news.unit}"
+    return f"{events.done:,.0f}{f' of {events.total:,.0f}' if events.total else ''} {events.unit}"
 
 
-def _curve(news: StepNews) -> Any:
+def _curve(events: StepEvents) -> Any:
     """The loss, or else the first figure that has a curve."""
-    names = sorted(news.curves, key=lambda name: ("loss" not in name, name))
-    return next((made for name in names if (made := curve(name, news.curves[name]))), None)
+    names = sorted(events.curves, key=lambda name: ("loss" not in name, name))
+    return next((made for name in names if (made := curve(name, events.curves[name]))), None)
 
 
 def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
@@ -196,8 +196,8 @@ def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
     }
 
 
-def _outlooks(plan: Plan, registry: Registry, workspace: Workspace) -> list[dict[str, str]]:
-    return [{"step": step, **outlook.model_dump()} for step, outlook in outlooks(plan, registry, workspace)]
+def _impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[dict[str, str]]:
+    return [{"step": step, **impact.model_dump()} for step, impact in impacts(plan, registry, workspace)]
 
 
 def _pages(outcome: RunOutcome) -> list[dict[str, str]]:
@@ -207,6 +207,6 @@ def _pages(outcome: RunOutcome) -> list[dict[str, str]]:
         for value in result.values():
             kind = value.partition(":")[0] if isinstance(value, str) else ""
             if kind in _PAGES and len(value) == len(kind) + 65:
-                path, says = _PAGES[kind]
-                found.append({"href": f"{path}{value}", "text": f"{says} of {step}"})
+                path, message = _PAGES[kind]
+                found.append({"href": f"{path}{value}", "text": f"{message} of {step}"})
     return found

@@ -90,8 +90,8 @@ def time_chart(
     x_ticks = tuple(Tick(x(i), time_text(times[i], bucket_s)) for i in range(0, len(times), step))
     y_ticks = tuple(Tick(y(level), figure(level)) for level in levels)
     seen = tuple(
-        Tick(x((at - times[0]).total_seconds() / bucket_s), says)
-        for at, says in marks
+        Tick(x((at - times[0]).total_seconds() / bucket_s), message)
+        for at, message in marks
         if times and 0 <= (at - times[0]).total_seconds() <= bucket_s * len(times)
     )
     return Chart(title, tuple(strokes), x_ticks, y_ticks, highest == 0, seen)

@@ -224,10 +224,10 @@ function drawOptions() {
     const label = document.createElement("span");
     label.className = "mono";
     label.textContent = option.label;
-    const says = document.createElement("span");
-    says.className = "soft";
-    says.textContent = option.says;
-    row.append(label, says);
+    const message = document.createElement("span");
+    message.className = "soft";
+    message.textContent = option.message;
+    row.append(label, message);
     list.append(row);
     if (index === state.chosen) row.scrollIntoView({ block: "nearest" });
   });

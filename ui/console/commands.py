@@ -43,7 +43,7 @@ class Command:
 
     name: str
     usage: str
-    says: str
+    summary: str
     answer: Callable[[Call], Reply]
     values: str = ""  # what its first word is completed with: skills, plans, compiled, runs, waiting, words
     words: tuple[str, ...] = ()
@@ -67,8 +67,8 @@ class Commands:
 
     def names(self) -> dict[str, str]:
         """Every command's name with what it does, without the stroke."""
-        skills = {skill.name: skill.says for skill in self._console.registry}
-        return dict(sorted({**skills, **{one.name: one.says for one in self.own.values()}}.items()))
+        skills = {skill.name: skill.summary for skill in self._console.registry}
+        return dict(sorted({**skills, **{one.name: one.summary for one in self.own.values()}}.items()))
 
     def check(self, text: str) -> None:
         """AskError for a line that cannot be sent, with the nearest thing that can."""
@@ -114,13 +114,13 @@ class Commands:
     def _hint(self, text: str) -> Reply:
         """A short answer to plain language: what is understood, and the nearest commands."""
         near = nearest(text, self.names(), {skill.name: skill.phrases for skill in self._console.registry})
-        says = "Only commands are understood here. Nothing was run."
+        message = "Only commands are understood here. Nothing was run."
         if not near:
-            return Reply([blocks.text(f"{says} /help lists what there is.")])
+            return Reply([blocks.text(f"{message} /help lists what there is.")])
         names = self.names()
         return Reply(
             [
-                blocks.text(f"{says} These come nearest:"),
+                blocks.text(f"{message} These come nearest:"),
                 blocks.commands({f"/{name}": names[name] for name in near}),
             ]
         )

@@ -21,7 +21,7 @@ class Option:
 
     line: str
     label: str
-    says: str
+    message: str
 
 
 class Completion:
@@ -47,14 +47,14 @@ class Completion:
         head, space, last = line.rpartition(" ")
         if not space:
             return [
-                Option(f"/{name} ", f"/{name}", says)
-                for name, says in self._commands.names().items()
+                Option(f"/{name} ", f"/{name}", message)
+                for name, message in self._commands.names().items()
                 if name.startswith(last.removeprefix("/"))
             ]
         name = head.split()[0].removeprefix("/")
         if (command := self._commands.own.get(name)) is not None:
             words = self._words(command, last) if len(head.split()) == 1 else []
-            return [Option(f"{head} {word}", word, says) for word, says in words][:_MOST]
+            return [Option(f"{head} {word}", word, message) for word, message in words][:_MOST]
         found = self._commands.planner.complete(line)
         fields = self._console.registry.get(name).request.model_fields if found else {}
         return [_option(head, word, fields) for word in found][:_MOST]
@@ -63,7 +63,9 @@ class Completion:
         """What a command of the chat may be followed by."""
         if command.values == "commands":
             return [
-                (n, says) for n, says in self._commands.names().items() if n.startswith(start.lstrip("/"))
+                (n, message)
+                for n, message in self._commands.names().items()
+                if n.startswith(start.lstrip("/"))
             ]
         if command.values == "words":
             return [(word, "") for word in command.words if word.startswith(start)]

@@ -17,7 +17,7 @@ class Mark:
     """A mark on an axis: where in the picture, and its figure."""
 
     at: float
-    says: str
+    message: str
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Row:
     y: float
     raw: float
     corrected: float
-    says: str
+    message: str
     is_alarm: bool
 
 

@@ -64,8 +64,8 @@ def policy(nonce: str) -> str:
 class Refused(Exception):
     """A request the guard does not let through."""
 
-    def __init__(self, status: int, says: str) -> None:
-        super().__init__(says)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 

@@ -182,7 +182,7 @@ def _row(index: RecordIndex, entry: Entry, view: View) -> dict[str, Any]:
     query = urlencode({**view.filters, "seq": entry.seq})
     record = index.read(entry)
     if isinstance(record, Fault):
-        return {"seq": record.seq, "says": record.says, "query": query}
+        return {"seq": record.seq, "message": record.message, "query": query}
     names = ("seq", "time", "actor", "role", "phase", "run", "step", "skill")
     return {**{name: getattr(record, name) for name in names}, "query": query, "tone": _tone(record.phase)}
 
@@ -190,11 +190,11 @@ def _row(index: RecordIndex, entry: Entry, view: View) -> dict[str, Any]:
 def _record(index: RecordIndex, seq: int, total: int) -> str:
     entry = index.at(seq)
     if entry is None:
-        says = f"There is no record {seq}; the ledger has {total:,} records."
-        return render("ledger_record.html", seq=seq, says=says)
+        message = f"There is no record {seq}; the ledger has {total:,} records."
+        return render("ledger_record.html", seq=seq, message=message)
     record = index.read(entry)
     if isinstance(record, Fault):
-        return render("ledger_record.html", seq=seq, says=record.says)
+        return render("ledger_record.html", seq=seq, message=record.message)
     return render(
         "ledger_record.html",
         record=asdict(record),

@@ -34,8 +34,8 @@ def login_routes(logins: Logins | None, cookie: str, pages: Iterable[str]) -> li
     known = tuple(pages)
     wrong = WrongPasswords()
 
-    def form(to: str, status: int = 200, says: str = "", name: str = "") -> HTMLResponse:
-        return HTMLResponse(render("login.html", to=to, says=says, name=name), status)
+    def form(to: str, status: int = 200, message: str = "", name: str = "") -> HTMLResponse:
+        return HTMLResponse(render("login.html", to=to, message=message, name=name), status)
 
     async def show(request: Request) -> Response:
         to = _target(request.query_params.get("to", "/"), known)

@@ -85,8 +85,8 @@ class _Answers:
     def help(self, call: Call) -> Reply:
         """All commands, or one."""
         if not call.words:
-            own = {one.usage: one.says for one in self.commands.own.values()}
-            skills = {f"/{skill.name}": skill.says for skill in self._console.registry}
+            own = {one.usage: one.summary for one in self.commands.own.values()}
+            skills = {f"/{skill.name}": skill.summary for skill in self._console.registry}
             said = blocks.text(
                 "Type / and choose; Tab completes. What changes nothing answers at once, the rest is shown "
                 "as a plan that waits for Approve."
@@ -95,7 +95,7 @@ class _Answers:
             return Reply([said, blocks.commands(own), more, blocks.commands(skills)])
         name = call.words[0].lstrip("/")
         if (command := self.commands.own.get(name)) is not None:
-            return Reply([blocks.text(command.says), blocks.commands({command.usage: "how it is typed"})])
+            return Reply([blocks.text(command.summary), blocks.commands({command.usage: "how it is typed"})])
         if name not in self._console.registry:
             near = did_you_mean(f"/{name.lower()}", [f"/{known}" for known in self.commands.names()])
             raise AskError(f"there is no command '/{name}'.{near} /help lists them all.")
@@ -107,7 +107,7 @@ class _Answers:
             [
                 blocks.cell(f"/{skill.name}", command=f"/{skill.name} "),
                 blocks.cell(skill.effect.in_words, _EFFECT_TONE[skill.effect]),
-                skill.says,
+                skill.summary,
             ]
             for skill in self._console.registry
         ]
@@ -212,13 +212,15 @@ class _Answers:
         checked = f"{words}: {report.records:,} records checked in {report.seconds:.1f} s."
         said = [blocks.text(checked, "good" if report.ok else "bad")]
         for fault in report.faults:
-            said.append(blocks.text(f"record {fault.seq}: {fault.says}" if fault.seq else fault.says, "bad"))
+            said.append(
+                blocks.text(f"record {fault.seq}: {fault.message}" if fault.seq else fault.message, "bad")
+            )
         rows = [
             [one.name, f"{one.count:,} {one.what}" if not one.not_done else one.not_done]
             for one in report.checked
         ]
         said.append(blocks.table(["checked", "found"], rows))
-        said += [blocks.text(note.says, "soft") for note in report.notes]
+        said += [blocks.text(note.message, "soft") for note in report.notes]
         if report.first_bad:
             said.append(blocks.link(f"record {report.first_bad}", f"/ledger?seq={report.first_bad}"))
         return Reply(said)
@@ -302,7 +304,7 @@ def _skill_help(skill: Skill) -> list[blocks.Block]:  # type: ignore[type-arg]
         for name, one in skill.request.model_fields.items()
     ]
     return [
-        blocks.text(f"{skill.says} It {skill.effect.in_words}."),
+        blocks.text(f"{skill.summary} It {skill.effect.in_words}."),
         blocks.commands({skill.example: "an example"}),
         blocks.table(["argument", "type", "default", "meaning"], rows),
     ]

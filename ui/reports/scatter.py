@@ -28,7 +28,7 @@ class Mark:
     label_x: float
     label_y: float
     anchor: str
-    says: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def scatter(suite: str, metric: str, lines: Sequence[Standing]) -> Scatter:
             y_high=_round(y_of(line.high)),
             **_label(x_of(ms), line.name, empty.right),
             label_y=_round(y_of(line.value)),
-            says=f"{line.name}: {line.value:.1%} ({line.low:.1%} to {line.high:.1%}), p50 {ms_words(ms)} ms",
+            message=f"{line.name}: {line.value:.1%} ({line.low:.1%}-{line.high:.1%}), p50 {ms_words(ms)} ms",
         )
         for line, ms in placed
     ]

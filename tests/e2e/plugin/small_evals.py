@@ -26,7 +26,7 @@ class GatherResult(Result):
     rows: int
 
 
-@skill(effect=Effect.WRITES, says="Take some training rows of a few intents.")
+@skill(effect=Effect.WRITES, summary="Take some training rows of a few intents.")
 def gather(ask: GatherRequest, ctx: StepContext) -> GatherResult:
     """The first rows of each label of the part.
 
@@ -58,7 +58,7 @@ class FitResult(Result):
     checkpoint: CheckpointRef
 
 
-@skill(effect=Effect.WRITES, says="Make a small model of some rows.")
+@skill(effect=Effect.WRITES, summary="Make a small model of some rows.")
 def fit(ask: FitRequest, ctx: StepContext) -> FitResult:
     """Keep the rows and how they are used: nothing larger is needed.
 
@@ -84,7 +84,7 @@ class MeasureResult(Result):
     exact_match: float
 
 
-@skill(effect=Effect.WRITES, says="Ask a small model a part of a suite.")
+@skill(effect=Effect.WRITES, summary="Ask a small model a part of a suite.")
 def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
     """Write an eval report with its baselines, as `evaluate` does.
 

@@ -24,7 +24,7 @@ class CollectResult(Result):
     first: str
 
 
-@skill(effect=Effect.WRITES, says="Collect the lines of a file.")
+@skill(effect=Effect.WRITES, summary="Collect the lines of a file.")
 def collect(ask: CollectRequest, ctx: StepContext) -> CollectResult:
     """Keep the lines as a dataset.
 
@@ -51,7 +51,7 @@ class PractiseResult(Result):
     loss: float
 
 
-@skill(effect=Effect.WRITES, says="Go through the rows and call it a model.", reusable=False)
+@skill(effect=Effect.WRITES, summary="Go through the rows and call it a model.", reusable=False)
 def practise(ask: PractiseRequest, ctx: StepContext) -> PractiseResult:
     """Take some time, with progress and a loss that falls.
 
@@ -79,7 +79,7 @@ class AnnounceResult(Result):
     line: str
 
 
-@skill(effect=Effect.SERVES, says="Put a line on a board, as often as it is called.")
+@skill(effect=Effect.SERVES, summary="Put a line on a board, as often as it is called.")
 def announce(ask: AnnounceRequest, ctx: StepContext) -> AnnounceResult:
     """Add a line even when it is there: a step that ran twice is seen.
 

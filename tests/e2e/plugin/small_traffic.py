@@ -54,7 +54,7 @@ class ExcerptResult(Result):
     dataset: DatasetRef
 
 
-@skill(effect=Effect.WRITES, says="Take the training rows of some domains.")
+@skill(effect=Effect.WRITES, summary="Take the training rows of some domains.")
 def excerpt(ask: ExcerptRequest, ctx: StepContext) -> ExcerptResult:
     """All rows of each domain, as `curate` would lay them out.
 
@@ -80,7 +80,7 @@ class PackResult(Result):
     bundle: BundleRef
 
 
-@skill(effect=Effect.WRITES, says="Wrap a small model as if it were an engine.")
+@skill(effect=Effect.WRITES, summary="Wrap a small model as if it were an engine.")
 def pack(ask: PackRequest, ctx: StepContext) -> PackResult:
     """Keep a reference to it.
 
@@ -101,7 +101,7 @@ class LaunchResult(Result):
     release: str
 
 
-@skill(effect=Effect.SERVES, says="Put a bundle behind an endpoint that has no server.")
+@skill(effect=Effect.SERVES, summary="Put a bundle behind an endpoint that has no server.")
 def launch(ask: LaunchRequest, ctx: StepContext) -> LaunchResult:
     """Deploy it through the real rollout.
 
@@ -125,7 +125,7 @@ class VisitResult(Result):
     requests: int
 
 
-@skill(effect=Effect.WRITES, says="Have visitors write to an endpoint.", reusable=False)
+@skill(effect=Effect.WRITES, summary="Have visitors write to an endpoint.", reusable=False)
 def visit(ask: VisitRequest, ctx: StepContext) -> VisitResult:
     """Log each request as the gateway would: to the canary its share, some blocked, some failed.
 

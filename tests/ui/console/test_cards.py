@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from opswright.agents.news import NewsFile, news_path
 from opswright.agents.planner import Ask
+from opswright.agents.run_events import RunEventFile, run_events_path
 from opswright.ui.console import blocks
 from opswright.ui.console.cards import Cards
 from opswright.ui.console.console import Console
@@ -49,9 +49,9 @@ def test_a_finished_card_shows_the_verdict_and_a_stopped_one_offers_to_go_on(
 
 def test_what_a_step_told_is_shown_as_text(console: Console, desk: Desk, ada: Person) -> None:
     run = desk.start(ada, Ask("slash", "/collect lines.txt")).run
-    news = NewsFile(news_path(console.workspace, run))
-    news.begun("collect", "collect")
-    news.log("collect", EVIL)
+    events = RunEventFile(run_events_path(console.workspace, run))
+    events.begun("collect", "collect")
+    events.log("collect", EVIL)
     html = Cards(console, desk).draw(run).html
     assert (
         "<script>" not in html
@@ -67,7 +67,7 @@ def test_blocks_show_values_as_text_and_only_their_own_links() -> None:
         blocks.pre(EVIL),
         blocks.table([EVIL], [[EVIL, blocks.cell(EVIL, command=EVIL)]], title=EVIL),
         blocks.commands({EVIL: EVIL}),
-        *blocks.result({"says": EVIL[:100], "n": 3}),
+        *blocks.result({"message": EVIL[:100], "n": 3}),
     ]
     entry = {"id": "e0", "kind": "answer", "blocks": made, "run": None}
     html = render("entry.html", entry=entry)
@@ -83,7 +83,7 @@ def test_a_long_table_is_cut_and_says_so() -> None:
 def test_a_curve_has_round_marks_and_leaves_out_what_is_no_number() -> None:
     drawn = curve("loss", [(1, 3.07), (2, float("nan")), (50, 0.31), (100, 0.12)])
     assert drawn is not None
-    assert [mark.says for mark in drawn.y_marks] == ["0", "1", "2", "3", "4"]
+    assert [mark.message for mark in drawn.y_marks] == ["0", "1", "2", "3", "4"]
     assert drawn.last == "0.12" and len(drawn.points.split()) == 3
     assert curve("loss", [(1, 2.0)]) is None
     assert curve("loss", [(1, 2.0), (2, 2.0)]) is not None

@@ -33,7 +33,7 @@ def answer(commands: Commands, person: Person, text: str, *runs: str) -> Reply:
 
 
 @pytest.mark.parametrize(
-    ("typed", "says"),
+    ("typed", "message"),
     [
         ("/", "starts with '/'"),
         ("/colect source=lines.txt", "Did you mean '/collect'"),
@@ -46,8 +46,8 @@ def answer(commands: Commands, person: Person, text: str, *runs: str) -> Reply:
         ("/collect source='x", "Quote values"),
     ],
 )
-def test_a_line_that_cannot_be_sent_is_explained(commands: Commands, typed: str, says: str) -> None:
-    with pytest.raises(AskError, match=says):
+def test_a_line_that_cannot_be_sent_is_explained(commands: Commands, typed: str, message: str) -> None:
+    with pytest.raises(AskError, match=message):
         commands.check(typed)
 
 

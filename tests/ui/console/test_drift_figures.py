@@ -19,7 +19,7 @@ MEAN = '<img src=x onerror="alert(1)"> [a](http://example.com) ${1+1} {{value}}'
 
 def a_test(name: str, p: float, corrected: float, alarm: bool, **detail: Any) -> dict[str, Any]:
     figures = {"name": name, "statistic": 0.1, "p": p, "p_corrected": corrected, "alarm": alarm}
-    return {**figures, "says": f"saw {name}", "detail": detail}
+    return {**figures, "message": f"saw {name}", "detail": detail}
 
 
 def report(workspace: Workspace, alarm: bool) -> DriftReportRef:

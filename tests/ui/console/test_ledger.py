@@ -69,14 +69,14 @@ def test_filters_narrow_the_list_and_the_download(ledger_page: Any, console: Con
 
 
 @pytest.mark.parametrize(
-    ("filters", "says"),
+    ("filters", "message"),
     [({"phase": "don"}, "Did you mean &#39;done&#39;"), ({"since": "yesterday"}, "is no time for since")],
 )
 def test_a_filter_that_cannot_be_is_said(
-    ledger_page: Any, console: Console, filters: dict[str, str], says: str
+    ledger_page: Any, console: Console, filters: dict[str, str], message: str
 ) -> None:
     append(console, 1)
-    assert says in shown(ledger_page, console, filters=filters)[1]
+    assert message in shown(ledger_page, console, filters=filters)[1]
 
 
 def test_one_record_is_whole_with_its_digests_its_neighbours_and_its_run(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opswright.agents.preflight import outlooks
-from opswright.core.contract import Effect, Outlook, Request, Result, StepContext, skill
+from opswright.agents.preflight import impacts
+from opswright.core.contract import Effect, Impact, Request, Result, StepContext, skill
 from opswright.core.plan import Plan, compile_plan
 from opswright.core.plan_file import parse_plan
 from opswright.core.registry import Registry
@@ -23,16 +23,16 @@ class AnyResult(Result):
     said: str = ""
 
 
-def faulty_outlook(arguments: object, workspace: Workspace) -> Outlook:
+def faulty_impact(arguments: object, workspace: Workspace) -> Impact:
     raise KeyError("forgotten")
 
 
-@skill(effect=Effect.SERVES, says="Its author forgot something.", outlook=faulty_outlook)
+@skill(effect=Effect.SERVES, summary="Its author forgot something.", impact=faulty_impact)
 def faulty(ask: AnyRequest, ctx: StepContext) -> AnyResult:
     return AnyResult()
 
 
-@skill(effect=Effect.SERVES, says="Says nothing about users.")
+@skill(effect=Effect.SERVES, summary="Says nothing about users.")
 def silent(ask: AnyRequest, ctx: StepContext) -> AnyResult:
     return AnyResult()
 
@@ -52,16 +52,16 @@ def test_a_step_after_another_on_the_same_endpoint_starts_from_what_that_one_lea
         "  hush: {skill: silent}\n"
         "  all: {skill: promote, after: [live]}\n"
     )
-    seen = outlooks(made, REGISTRY, workspace)
+    seen = impacts(made, REGISTRY, workspace)
     assert [step for step, _ in seen] == ["live", "all"]
     assert seen[0][1].before == "nothing is deployed"
     assert seen[1][1].before.startswith("what step 'live' leaves (now: nothing is deployed")
-    show_plan(made, outlooks=seen)
+    show_plan(made, impacts=seen)
     shown = " ".join(capsys.readouterr().err.split())
     assert "its users get before" in shown and "nothing is deployed" in shown and "NO_GO:" in shown
 
 
-def test_a_plan_is_shown_although_a_skills_outlook_fails(workspace: Workspace) -> None:
-    ((step, seen),) = outlooks(plan("  one: {skill: faulty}\n"), REGISTRY, workspace)
+def test_a_plan_is_shown_although_a_skills_impact_fails(workspace: Workspace) -> None:
+    ((step, seen),) = impacts(plan("  one: {skill: faulty}\n"), REGISTRY, workspace)
     assert step == "one" and seen.endpoint == "support"
     assert seen.before == seen.after and "not known: KeyError" in seen.before

@@ -1,6 +1,6 @@
-"""News of a run: what its steps tell while they go on, kept beside the run, so that anyone can follow it.
+"""Events of a run: what its steps tell while they go on, kept beside the run, so that anyone can follow it.
 
-The ledger says what happened; news say how far it is: progress, figures, lines of log. They are written as
+The ledger says what happened; events say how far it is: progress, figures, lines of log. They are written as
 they come, are not flushed to disk, and may be lost with the machine: nothing depends on them.
 """
 
@@ -24,13 +24,13 @@ _POINTS = 400  # of a curve; a longer one is thinned
 _STEPS = 500
 
 
-def news_path(workspace: Workspace, run_id: str) -> Path:
-    """Where a run's news are."""
-    return workspace.run_folder(run_id) / "news.jsonl"
+def run_events_path(workspace: Workspace, run_id: str) -> Path:
+    """Where the events of a run lie."""
+    return workspace.run_folder(run_id) / "events.jsonl"
 
 
-class NewsFile:
-    """Events written as JSON lines; a disk that is full costs news, never the run."""
+class RunEventFile:
+    """Events written as JSON lines; a disk that is full costs events, never the run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class NewsFile:
             return
 
 
-class Both:
+class EventFanout:
     """Events that go to several listeners."""
 
     def __init__(self, listeners: Sequence[Events]) -> None:
@@ -110,7 +110,7 @@ class Both:
 
 
 @dataclass
-class StepNews:
+class StepEvents:
     """How far one step is; `state` is running or how it ended."""
 
     step: str
@@ -127,13 +127,13 @@ class StepNews:
     lines_seen: int = 0
 
 
-class News:
-    """A run's news as far as they were read; `refresh` reads on. Its size does not grow with the run."""
+class RunEvents:
+    """A run's events as far as they were read; `refresh` reads on. Its size does not grow with the run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self.steps: dict[str, StepNews] = {}
+        self.steps: dict[str, StepEvents] = {}
         self._stride: dict[tuple[str, str], int] = {}
         self._seen: dict[tuple[str, str], int] = {}
 
@@ -142,7 +142,7 @@ class News:
         """How much was read, in bytes: it changes when there is more to see."""
         return self._offset
 
-    def refresh(self) -> News:
+    def refresh(self) -> RunEvents:
         """Read what was added; a line that is being written is left for the next time."""
         try:
             with self._path.open("rb") as file:
@@ -162,29 +162,29 @@ class News:
             step, what = str(told["step"]), told["what"]
             if what == "begun":
                 if step in self.steps or len(self.steps) < _STEPS:
-                    self.steps[step] = StepNews(step, str(told["skill"]), started_s=float(told["at_s"]))
+                    self.steps[step] = StepEvents(step, str(told["skill"]), started_s=float(told["at_s"]))
                 return
-            news = self.steps.get(step)
-            if news is None:
+            events = self.steps.get(step)
+            if events is None:
                 return
             if what == "progress":
-                news.done, news.total, news.unit = told["done"], told["total"], str(told["unit"])
+                events.done, events.total, events.unit = told["done"], told["total"], str(told["unit"])
             elif what == "metric":
-                self._figure(news, str(told["name"]), float(told["value"]), told["at"])
+                self._figure(events, str(told["name"]), float(told["value"]), told["at"])
             elif what == "log":
-                news.lines.append(str(told["line"]))
-                news.lines_seen += 1
+                events.lines.append(str(told["line"]))
+                events.lines_seen += 1
             elif what == "ended":
-                news.state, news.seconds = str(told["how"]), float(told["seconds"])
+                events.state, events.seconds = str(told["how"]), float(told["seconds"])
         except (ValueError, KeyError, TypeError):
             return  # cut by a crash
 
-    def _figure(self, news: StepNews, name: str, value: float, at: int | None) -> None:
-        news.figures[name] = value
+    def _figure(self, events: StepEvents, name: str, value: float, at: int | None) -> None:
+        events.figures[name] = value
         if at is None:
             return
-        key = (news.step, name)
-        curve = news.curves.setdefault(name, [])
+        key = (events.step, name)
+        curve = events.curves.setdefault(name, [])
         if curve and at <= curve[-1][0]:  # taken up again from an earlier training step
             curve[:] = [point for point in curve if point[0] < at]
         stride = self._stride.setdefault(key, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.workspace import Workspace
-from opswright.serving.outlooks import of_deploy, of_promote, of_rollback
+from opswright.serving.impacts import of_deploy, of_promote, of_rollback
 from opswright.serving.releases import EndpointState, desired_path, new_release, read_state, write_state
 
 ONE, TWO, THREE = (BundleRef.of(digit * 64) for digit in "123")

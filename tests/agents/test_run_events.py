@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from opswright.agents.news import News, NewsFile, news_path
 from opswright.agents.planner import Ask
+from opswright.agents.run_events import RunEventFile, RunEvents, run_events_path
 from opswright.agents.stopping import request_stop, stop_requested_by
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, HeldError
@@ -19,7 +19,7 @@ from opswright.record.ledger import Ledger
 
 
 def told(path: Path, steps: int) -> None:
-    file = NewsFile(path)
+    file = RunEventFile(path)
     file.begun("model", "finetune")
     for at in range(1, steps + 1):
         file.metric("model", "loss", 1 / at, at)
@@ -30,11 +30,11 @@ def told(path: Path, steps: int) -> None:
 
 
 def test_news_are_read_as_they_grow(tmp_path: Path) -> None:
-    path = tmp_path / "news.jsonl"
-    news = News(path).refresh()
-    assert news.steps == {} and news.offset == 0
+    path = tmp_path / "events.jsonl"
+    events = RunEvents(path).refresh()
+    assert events.steps == {} and events.offset == 0
     told(path, 3)
-    step = news.refresh().steps["model"]
+    step = events.refresh().steps["model"]
     assert (step.state, step.seconds, step.done, step.total, step.unit) == ("done", 2.5, 3, 3, "steps")
     assert step.curves["loss"] == [(1, 1.0), (2, 0.5), (3, 1 / 3)] and list(step.lines) == ["saved"]
 
@@ -42,45 +42,45 @@ def test_news_are_read_as_they_grow(tmp_path: Path) -> None:
 def test_a_line_being_written_is_left_for_the_next_look_and_a_broken_one_is_passed_over(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "news.jsonl"
+    path = tmp_path / "events.jsonl"
     path.write_text(
         '{"step":"a","what":"begun","skill":"x","at_s":1}\n{"step":"a"}\nnot json\n{"step":"a","wh'
     )
-    news = News(path).refresh()
-    assert news.steps["a"].state == "running"
+    events = RunEvents(path).refresh()
+    assert events.steps["a"].state == "running"
     with path.open("a") as file:
         file.write('at":"ended","how":"failed","seconds":1}\n')
-    assert news.refresh().steps["a"].state == "failed"
+    assert events.refresh().steps["a"].state == "failed"
 
 
 def test_the_curve_of_a_long_training_stays_short_and_keeps_its_ends(tmp_path: Path) -> None:
-    told(tmp_path / "news.jsonl", 5000)
-    curve = News(tmp_path / "news.jsonl").refresh().steps["model"].curves["loss"]
+    told(tmp_path / "events.jsonl", 5000)
+    curve = RunEvents(tmp_path / "events.jsonl").refresh().steps["model"].curves["loss"]
     assert 100 <= len(curve) <= 401 and curve[0] == (1, 1.0) and curve[-1][0] > 4900
     assert [at for at, _ in curve] == sorted({at for at, _ in curve})
 
 
 def test_a_training_taken_up_again_draws_over_what_was_lost(tmp_path: Path) -> None:
-    path = tmp_path / "news.jsonl"
-    file = NewsFile(path)
+    path = tmp_path / "events.jsonl"
+    file = RunEventFile(path)
     file.begun("model", "finetune")
     for at, value in ((1, 3.0), (2, 2.0), (3, 9.0), (2, 1.5)):
         file.metric("model", "loss", value, at)
-    assert News(path).refresh().steps["model"].curves["loss"] == [(1, 3.0), (2, 1.5)]
+    assert RunEvents(path).refresh().steps["model"].curves["loss"] == [(1, 3.0), (2, 1.5)]
 
 
 def test_every_run_leaves_its_news_whoever_carries_it_out(agent: Any, plan_file: Path) -> None:
     one = agent()
     ask = Ask("plan_file", str(plan_file))
     outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
-    news = News(news_path(one.workspace, outcome.run)).refresh()
-    assert [(s.step, s.state) for s in news.steps.values()] == [
+    events = RunEvents(run_events_path(one.workspace, outcome.run)).refresh()
+    assert [(s.step, s.state) for s in events.steps.values()] == [
         ("data", "done"),
         ("model", "done"),
         ("verdict", "done"),
         ("live", "done"),
     ]
-    assert news.steps["model"].done == news.steps["model"].total == 3
+    assert events.steps["model"].done == events.steps["model"].total == 3
 
 
 class WaitRequest(Request):
@@ -91,7 +91,7 @@ class WaitResult(Result):
     waited: bool
 
 
-@skill(effect=Effect.WRITES, says="Wait.", reusable=False)
+@skill(effect=Effect.WRITES, summary="Wait.", reusable=False)
 def wait(ask: WaitRequest, ctx: StepContext) -> WaitResult:
     end = time.monotonic() + ask.seconds
     while time.monotonic() < end:
@@ -110,8 +110,8 @@ def test_a_run_is_stopped_from_outside_says_so_and_can_go_on(agent: Any) -> None
     consent = one.consent(waiting.plan.id, how="test")
     thread = threading.Thread(target=lambda: outcomes.append(one.answer(waiting.run, consent)))
     thread.start()
-    news = News(news_path(one.workspace, waiting.run))
-    while not news.refresh().steps:
+    events = RunEvents(run_events_path(one.workspace, waiting.run))
+    while not events.refresh().steps:
         time.sleep(0.01)
     request_stop(one.workspace, waiting.run, "grace")
     thread.join(timeout=20)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..core.artifacts import parse_ref
-from ..core.contract import Outlook
+from ..core.contract import Impact
 from ..core.errors import OpswrightError
 from ..core.plan import references
 from ..core.workspace import Workspace
@@ -17,7 +17,7 @@ from .releases import EndpointState, Release, read_state
 _EXAMINED = "once it loads and answers every probe; until then nothing changes"
 
 
-def of_deploy(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
+def of_deploy(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What a deployment would change."""
     endpoint = value_in_words(arguments["endpoint"])
     state = _state(workspace, arguments["endpoint"])
@@ -25,14 +25,14 @@ def of_deploy(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
     rails = arguments["guardrails"]
     what += f" behind {value_in_words(rails)}" if rails else " without guardrails"
     if isinstance(state, str):
-        return Outlook(endpoint=endpoint, before=state, after=f"a new release of {what}, {_EXAMINED}")
-    return Outlook(endpoint=endpoint, before=now_in_words(state), after=_after_deploy(arguments, state, what))
+        return Impact(endpoint=endpoint, before=state, after=f"a new release of {what}, {_EXAMINED}")
+    return Impact(endpoint=endpoint, before=now_in_words(state), after=_after_deploy(arguments, state, what))
 
 
-def of_promote(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
+def of_promote(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What each verdict on the canary would change."""
     state = _state(workspace, arguments["endpoint"])
-    return Outlook(
+    return Impact(
         endpoint=value_in_words(arguments["endpoint"]),
         before=state if isinstance(state, str) else now_in_words(state),
         after="GO: the canary gets all traffic. NO_GO: it is withdrawn and stable gets all traffic. "
@@ -40,20 +40,20 @@ def of_promote(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
     )
 
 
-def of_rollback(arguments: Mapping[str, Any], workspace: Workspace) -> Outlook:
+def of_rollback(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What would be taken back."""
     state = _state(workspace, arguments["endpoint"])
     endpoint = value_in_words(arguments["endpoint"])
     if isinstance(state, str):
         after = "the canary is withdrawn; without one, the release before stable gets all traffic again"
-        return Outlook(endpoint=endpoint, before=state, after=after)
+        return Impact(endpoint=endpoint, before=state, after=after)
     if state.canary is not None and state.stable is not None:
         after = f"canary {state.canary.id} is withdrawn; {_release(state.stable)} gets all traffic"
     elif state.stable is not None and state.previous:
         after = f"{_release(state.previous[0])} gets all traffic again, {_EXAMINED}"
     else:
         after = "refused: there is nothing to go back to"
-    return Outlook(endpoint=endpoint, before=now_in_words(state), after=after)
+    return Impact(endpoint=endpoint, before=now_in_words(state), after=after)
 
 
 def now_in_words(state: EndpointState) -> str:
