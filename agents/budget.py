@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..core.contract import Cost
 from ..core.plan import Budget
 
-_PARTS = (("minutes", "minutes"), ("gpu_hours", "GPU hours"), ("usd", "US dollars"))
+_PARTS = (("minutes", "minutes"), ("gpu_hours", "GPU hours"), ("usd", "US dollars"), ("tokens", "tokens"))
 
 
 def total(costs: Mapping[str, Cost]) -> Cost:
@@ -22,6 +22,7 @@ def total(costs: Mapping[str, Cost]) -> Cost:
         minutes=add("minutes"),
         gpu_hours=add("gpu_hours"),
         usd=add("usd"),
+        tokens=add("tokens"),
         disk_bytes=None if disk is None else int(disk),
     )
 

@@ -82,6 +82,21 @@ class Cost(BaseModel):
     gpu_hours: float | None = None
     disk_bytes: int | None = None
     usd: float | None = None
+    tokens: float | None = 0
+
+
+class JobHandle(BaseModel):
+    """A job that was submitted: on which compute backend, the id it gave, and a token of our own.
+
+    Ids are given out again by some schedulers; the token, put into the job by whoever submitted it, is not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: str
+    id: str
+    token: str
+    facts: dict[str, str] = {}  # what the backend needs to find it again: a folder, a cluster
 
 
 class Impact(BaseModel):
@@ -145,6 +160,9 @@ class StepContext:
     deadline: float | None = None  # time.monotonic() value, None for no limit
     cancelled: threading.Event = field(default_factory=threading.Event)
     metrics: dict[str, float] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+    job: JobHandle | None = None  # what an earlier attempt of this step submitted and nobody has collected
+    on_submit: Callable[[JobHandle], None] = field(default=lambda job: None)
 
     @property
     def settings(self) -> Settings:
@@ -169,6 +187,16 @@ class StepContext:
     def log(self, line: str) -> None:
         """Show a person one line."""
         self.events.log(self.step_id, line)
+
+    def spend(self, *, gpu_hours: float = 0, usd: float = 0, tokens: float = 0) -> None:
+        """Tell what the step really took, besides time; it is settled against the plan's budget."""
+        for name, amount in (("gpu_hours", gpu_hours), ("usd", usd), ("tokens", tokens)):
+            self.spent[name] = self.spent.get(name, 0.0) + amount
+
+    def submitted(self, job: JobHandle) -> None:
+        """Have a job recorded at once, before anything waits for it: whoever resumes attaches to it."""
+        self.on_submit(job)
+        self.job = job
 
     def check(self) -> None:
         """Raise HeldError when a person cancelled the step, BudgetError when its deadline has passed."""

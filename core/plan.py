@@ -39,6 +39,7 @@ class Budget(_Frozen):
     minutes: float | None = Field(None, ge=0, description="Wall minutes of the whole run.")
     gpu_hours: float | None = Field(None, ge=0, description="GPU hours.")
     usd: float | None = Field(None, ge=0, description="US dollars.")
+    tokens: float | None = Field(None, ge=0, description="Tokens of paid models, in and out.")
 
 
 class StepCall(_Frozen):
