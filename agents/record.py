@@ -11,6 +11,7 @@ from ..core.contract import Effect
 from ..core.errors import IntegrityError, OpswrightError
 from ..core.files import write_atomically
 from ..core.plan import Plan, StepCall
+from ..core.principal import Principal
 from ..core.workspace import Workspace
 from ..record.ledger import Ledger, Phase, Record
 
@@ -65,7 +66,7 @@ class RunRecord:
         """A person's approval or denial of this plan."""
         if phase not in self._once:
             detail = {"how": how, **({"why": why} if why else {})}
-            self._append(phase, plan=plan.id, actor=by, role=role, detail=detail)
+            self._append(phase, plan=plan.id, principal=Principal(by, (role,), how), detail=detail)
 
     def intent(self, plan: Plan, step: StepCall, request: Mapping[str, Any], key: str) -> Record:
         """What is about to happen; `attempt` counts the tries that a crash or failure made necessary."""
@@ -112,8 +113,7 @@ class RunRecord:
 
     def _append(self, phase: Phase, **fields: Any) -> Record:
         settings = self.workspace.settings
-        fields.setdefault("actor", settings.actor)
-        fields.setdefault("role", str(settings.role))
+        fields.setdefault("principal", Principal.of_os_user(settings.actor, (str(settings.role),)))
         record = Ledger.of(self.workspace).append(phase, run=self.run_id, **fields)
         self._remember(record)
         return record

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from opswright.core.principal import Principal
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger, Phase
@@ -32,7 +33,8 @@ def console(workspace: Workspace) -> Console:
 
 def append(console: Console, count: int, **fields: Any) -> None:
     for _ in range(count):
-        given = {"actor": "ada", "role": "operator", "run": "one", **fields}
+        who = Principal(str(fields.pop("actor", "ada")), ("operator",), "test")
+        given = {"principal": who, "run": "one", **fields}
         Ledger.of(console.workspace).append(given.pop("phase", Phase.DONE), **given)
 
 
