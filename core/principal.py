@@ -36,3 +36,12 @@ class Principal:
     def __str__(self) -> str:
         """As people read it: ada (operator)."""
         return f"{self.name} ({', '.join(self.roles) or 'no role'})"
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What a policy says to one question: whether it is allowed, by which rule, and in words for a person."""
+
+    allowed: bool
+    rule: str
+    message: str = ""

@@ -31,10 +31,9 @@ def console(workspace: Workspace) -> Console:
     return Console(Registry([]), workspace.settings)
 
 
-def append(console: Console, count: int, **fields: Any) -> None:
+def append(console: Console, count: int, actor: str = "ada", **fields: Any) -> None:
     for _ in range(count):
-        who = Principal(str(fields.pop("actor", "ada")), ("operator",), "test")
-        given = {"principal": who, "run": "one", **fields}
+        given = {"principal": Principal(actor, ("operator",), "test"), "run": "one", **fields}
         Ledger.of(console.workspace).append(given.pop("phase", Phase.DONE), **given)
 
 
