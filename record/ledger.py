@@ -151,7 +151,7 @@ class Ledger:
         self.segment_bytes = segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self._head: tuple[Path, int, int, str] | None = None  # segment, its size, last seq, last hash
-        self._environment_is_kept = False
+        self._kept: set[tuple[str, str]] = set()
 
     @classmethod
     def of(cls, workspace: Workspace) -> Ledger:
@@ -171,7 +171,7 @@ class Ledger:
     def append_all(self, entries: Sequence[Entry], principal: Principal) -> list[Record]:
         """Add records with one write and one flush; a crash in between keeps a beginning of them."""
         with self._locked():
-            self._keep_environment()
+            self.keep("environments", environment_digest(), canonical_json(environment_facts()))
             segment, size, seq, prev = self._find_head()
             records, lines = [], b""
             for entry in entries:
@@ -218,22 +218,26 @@ class Ledger:
 
     def environment(self, digest: str) -> dict[str, str] | None:
         """The versions that an environment digest stands for; None when they are not there as kept."""
+        return self.kept("environments", digest)
+
+    def keep(self, kind: str, digest: str, data: bytes) -> None:
+        """Keep beside the ledger what records name by its digest, once for each digest."""
+        if (kind, digest) not in self._kept:
+            path = self.folder / kind / f"{digest}.json"
+            if not path.exists():
+                write_atomically(path, data)
+            self._kept.add((kind, digest))
+
+    def kept(self, kind: str, digest: str) -> dict[str, Any] | None:
+        """What a digest stands for; None when it is not there as it was kept."""
         try:
-            data = (self.folder / "environments" / f"{digest}.json").read_bytes()
+            data = (self.folder / kind / f"{digest}.json").read_bytes()
         except OSError:
             return None
-        facts: dict[str, str] | None = (
+        found: dict[str, Any] | None = (
             json.loads(data) if hashlib.sha256(data).hexdigest() == digest else None
         )
-        return facts
-
-    def _keep_environment(self) -> None:
-        """Keep the versions beside the ledger, once for each digest."""
-        if not self._environment_is_kept:
-            path = self.folder / "environments" / f"{environment_digest()}.json"
-            if not path.exists():
-                write_atomically(path, canonical_json(environment_facts()))
-            self._environment_is_kept = True
+        return found
 
     def segments(self) -> list[Path]:
         """The ledger's files, oldest first."""

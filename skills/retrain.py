@@ -156,7 +156,7 @@ def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
 
 def _compiled_id(text: str) -> str:
     """The id of the plan's text; AskError, with its line, for what would not run."""
-    from ..core.plan import compile_plan
+    from ..core.compile import compile_plan
     from ..core.plan_file import parse_plan
     from . import load_registry
 
