@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 from pathlib import Path
@@ -62,6 +63,12 @@ class TritonRuntime:
             *access.options,
             "--exit-timeout-secs=2",
         ]
+
+    def close_memory(self) -> None:
+        """Close the models' shared memory to other users; Triton lets all read it, whatever the umask."""
+        for region in _SHM.glob(f"{self.shm_prefix}*"):
+            with contextlib.suppress(FileNotFoundError):  # its model left meanwhile
+                region.chmod(0o600)
 
     def exited(self) -> int | None:
         """The exit code of a server this process started and that ended."""

@@ -118,6 +118,7 @@ class TritonServer:
         except BackendError as error:
             self.repository.remove(name)
             raise type(error)(str(error), log=self.runtime.log) from error
+        self.runtime.close_memory()
         self._names[model.name] = name
         if old is not None:
             await self.client.drop(old)
