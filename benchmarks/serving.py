@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
-from opswright.serving.choice import serving_folder
-from opswright.serving.fleet import Gateway
+from opswright.serving.fleet import GatewayClient
 from opswright.serving.rails import SHIPPED
 from opswright.serving.rollout import Rollout, stop_all
+from opswright.serving.server_selection import serving_folder
 from opswright.serving.triton.access import TritonAccess
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def serve(workspace: Workspace, engine: Path) -> dict[str, Way]:
     with workspace.artifacts.staging() as stage:
         shutil.copytree(SHIPPED / "config", stage / "config")
         rails = workspace.artifacts.save(GuardrailRef, stage, {})
-    fleet = Gateway(workspace, lambda line: print(f"  {line}", file=sys.stderr))
+    fleet = GatewayClient(workspace, lambda line: print(f"  {line}", file=sys.stderr))
     url = Rollout(workspace, "bare", fleet).deploy(bundle, None, 100).url
     Rollout(workspace, "guarded", fleet).deploy(bundle, rails, 100)
     folder = serving_folder(workspace) / "triton"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..core.errors import BackendError, NeedsError
 from ..core.workspace import Workspace
 from . import processes
-from .choice import Choice, choose, serving_folder, triton_home
+from .server_selection import Choice, choose, serving_folder, triton_home
 
 _POLL_S = 0.03
 _ASK_S = 60.0
@@ -40,7 +40,7 @@ class EndpointLife:
 
 
 @dataclass(frozen=True)
-class Said:
+class ProbeReply:
     """One answer of an endpoint, and who says they gave it."""
 
     status: int
@@ -65,7 +65,7 @@ class Fleet(Protocol):
 
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
-    ) -> Said:
+    ) -> ProbeReply:
         """Ask as a user does, but unlogged; `release`: that one; without `rails`: its bare engine."""
 
 
@@ -86,7 +86,7 @@ def url_of(record: Mapping[str, Any]) -> str:
     return f"http://[{host}]:{record['port']}" if ":" in host else f"http://{host}:{record['port']}"
 
 
-class Gateway:
+class GatewayClient:
     """The gateway process of a workspace; it outlives the command that starts it."""
 
     def __init__(self, workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> None:
@@ -175,7 +175,7 @@ class Gateway:
 
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
-    ) -> Said:
+    ) -> ProbeReply:
         """One chat completion."""
         wishes = {"x-opswright-release": release or "", "x-session-id": session}
         wishes["x-opswright-rails"] = "" if rails else "off"
@@ -186,7 +186,7 @@ class Gateway:
         took = (time.perf_counter() - began) * 1000
         found = reply.json()
         is_answer = reply.status_code == 200
-        return Said(
+        return ProbeReply(
             status=reply.status_code,
             release=reply.headers.get("x-opswright-release", ""),
             route=reply.headers.get("x-opswright-route", ""),

@@ -28,7 +28,7 @@ from .releases import (
     stable_release,
     write_state,
 )
-from .standing import start_all, status
+from .status import start_all, status
 
 __all__ = [
     "EndpointState",
@@ -210,10 +210,10 @@ class Rollout:
             blocked = 0
             for text in probes:
                 self._check()
-                said = self.fleet.ask(self.endpoint, text, release=release.id)
-                if fault := comparison.fault_of(said, release.id):
+                reply = self.fleet.ask(self.endpoint, text, release=release.id)
+                if fault := comparison.fault_of(reply, release.id):
                     raise BackendError(f"release {release.id} failed the probe {text[:60]!r}: {fault}")
-                blocked += said.rail is not None
+                blocked += reply.rail is not None
             self._say(f"release {release.id} answered {len(probes)} probes")
         except OpswrightError as error:
             back = before.model_copy(update={"serial": state.serial, "last_number": state.last_number})
@@ -294,15 +294,15 @@ class Rollout:
     def _see_served(self, state: EndpointState, release: Release, route: str) -> None:
         """Ask as users do, and look at who says they answered."""
         if route == "canary":
-            said = self.fleet.ask(self.endpoint, PROBES[0], release=release.id, rails=False)
-            fault = comparison.fault_of(said, release.id)
-            if fault or said.route != "canary":
-                raise BackendError(f"the canary {release.id} is not served: {fault or said.route}")
+            reply = self.fleet.ask(self.endpoint, PROBES[0], release=release.id, rails=False)
+            fault = comparison.fault_of(reply, release.id)
+            if fault or reply.route != "canary":
+                raise BackendError(f"the canary {release.id} is not served: {fault or reply.route}")
             return
         for number in range(_ASKS):
             session = f"verify-{state.serial}-{number}"
-            said = self.fleet.ask(self.endpoint, PROBES[0], session=session, rails=False)
-            if fault := comparison.fault_of(said, release.id):
+            reply = self.fleet.ask(self.endpoint, PROBES[0], session=session, rails=False)
+            if fault := comparison.fault_of(reply, release.id):
                 raise BackendError(f"release {release.id} should be what users get, but {fault}")
 
     def _still_serving(self, state: EndpointState, release: Release, route: str) -> Outcome:

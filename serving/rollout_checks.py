@@ -7,9 +7,9 @@ from ..core.contract import Finding
 from ..core.errors import NeedsError
 from ..core.workspace import Workspace
 from . import processes
-from .choice import choose, triton_home
 from .fleet import gateway_record, url_of
 from .releases import read_state
+from .server_selection import choose, triton_home
 from .triton import environment
 
 

@@ -109,13 +109,13 @@ def deploy(ask: DeployRequest, ctx: StepContext) -> DeployResult:
 
     Example: /deploy bundle=bundle:1f2e3d endpoint=support canary_percent=10
     """
-    from ..serving.fleet import Gateway
+    from ..serving.fleet import GatewayClient
     from ..serving.rollout import PROBES, Rollout
 
     rollout = Rollout(
         ctx.workspace,
         ask.endpoint,
-        Gateway(ctx.workspace, ctx.log),
+        GatewayClient(ctx.workspace, ctx.log),
         check=ctx.check,
         say=ctx.log,
         timeout_s=ctx.settings.serving.start_timeout_s,

@@ -93,7 +93,7 @@ def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
     Example: /promote endpoint=support min_requests=200
     """
     from ..serving.comparison import Bars
-    from ..serving.fleet import Gateway
+    from ..serving.fleet import GatewayClient
     from ..serving.gateway.traffic_log import read
     from ..serving.rollout import Rollout
 
@@ -103,7 +103,7 @@ def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
     rollout = Rollout(
         ctx.workspace,
         ask.endpoint,
-        Gateway(ctx.workspace, ctx.log),
+        GatewayClient(ctx.workspace, ctx.log),
         check=ctx.check,
         say=ctx.log,
         timeout_s=ctx.settings.serving.start_timeout_s,

@@ -70,13 +70,13 @@ def rollback(ask: RollbackRequest, ctx: StepContext) -> RollbackResult:
 
     Example: /rollback endpoint=support
     """
-    from ..serving.fleet import Gateway
+    from ..serving.fleet import GatewayClient
     from ..serving.rollout import Rollout
 
     rollout = Rollout(
         ctx.workspace,
         ask.endpoint,
-        Gateway(ctx.workspace, ctx.log),
+        GatewayClient(ctx.workspace, ctx.log),
         check=ctx.check,
         say=ctx.log,
         timeout_s=ctx.settings.serving.start_timeout_s,

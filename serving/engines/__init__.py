@@ -17,7 +17,7 @@ Message = Mapping[str, str]  # role, content
 
 
 @dataclass(frozen=True)
-class Trial:
+class ParityCase:
     """One held-out prompt as the checkpoint and the engine built from it answer it, both greedily."""
 
     text: str
@@ -31,13 +31,13 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Built:
-    """A built engine: its folder, the tools and their versions, and every trial of it."""
+class BuildResult:
+    """A built engine: its folder, the tools and their versions, and every case of it."""
 
     folder: Path
     target: Target
     tools: Mapping[str, str]
-    trials: tuple[Trial, ...]
+    cases: tuple[ParityCase, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -46,8 +46,8 @@ class Built:
 
     @property
     def agreement(self) -> float:
-        """The share of trials with the same answer, 0 to 1."""
-        return sum(trial.agrees for trial in self.trials) / len(self.trials)
+        """The share of cases with the same answer, 0 to 1."""
+        return sum(case.agrees for case in self.cases) / len(self.cases)
 
 
 class Engine(Protocol):
@@ -70,16 +70,16 @@ class EngineBuilder(Protocol):
         self,
         checkpoint: Path,
         out: Path,
-        trial_texts: Sequence[str],
+        parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
         log: Path,
         tick: Callable[[], None] = lambda: None,
-    ) -> Built:
+    ) -> BuildResult:
         """Build the engine of a Hugging Face folder into `out`, and try it against the checkpoint.
 
-        trial_texts: user messages that both answer greedily. `tick` is called a few times a second while it
+        parity_texts: user messages that both answer greedily. `tick` is called a few times a second while it
         works; what it raises stops the build. Raises BackendError with the log's path when a tool failed.
         """
 
@@ -87,7 +87,7 @@ class EngineBuilder(Protocol):
         """Load a built engine."""
 
 
-def builder(target: str) -> EngineBuilder:
+def builder_for(target: str) -> EngineBuilder:
     """The builder of a target; AskError, with the nearest one, for a target there is none of."""
     from .onnx import PRECISIONS, OnnxBuilder
 

@@ -10,8 +10,8 @@ import pytest
 from opswright.core.errors import NeedsError
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
-from opswright.serving.choice import choose, threads_for
 from opswright.serving.server import ServedModel
+from opswright.serving.server_selection import choose, threads_for
 from opswright.serving.triton.environment import (
     Install,
     PlatformFacts,
