@@ -1,6 +1,6 @@
 """Engines: what turns a checkpoint into something a server can run, and runs it.
 
-A builder is chosen by its target's name; each target has one small file behind the same two Protocols.
+A builder is chosen by its target's name; each target has one small file behind the same Protocol.
 """
 
 from __future__ import annotations
@@ -50,19 +50,6 @@ class BuildResult:
         return sum(case.agrees for case in self.cases) / len(self.cases)
 
 
-class Engine(Protocol):
-    """A loaded engine. Not for several threads at once."""
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt that the checkpoint's own chat template makes of a conversation."""
-
-    def generate(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-        """The greedy completion of each rendered prompt, stripped, in order."""
-
-    def stream(self, prompt: str, max_new_tokens: int) -> Iterator[str]:
-        """The greedy completion of one rendered prompt in pieces, as they are made."""
-
-
 class EngineBuilder(Protocol):
     """Makes engines for one family of targets."""
 
@@ -82,9 +69,6 @@ class EngineBuilder(Protocol):
         parity_texts: user messages that both answer greedily. `tick` is called a few times a second while it
         works; what it raises stops the build. Raises BackendError with the log's path when a tool failed.
         """
-
-    def open(self, folder: Path, threads: int) -> Engine:
-        """Load a built engine."""
 
 
 def builder_for(target: str) -> EngineBuilder:

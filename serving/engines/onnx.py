@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +73,6 @@ class OnnxBuilder:
         return BuildResult(
             out, self.target, found["tools"], tuple(ParityCase(**case) for case in found["cases"])
         )
-
-    def open(self, folder: Path, threads: int) -> OnnxEngine:
-        """Load a built engine."""
-        return OnnxEngine(folder, threads)
 
 
 def _run(job: Path, threads: int, log: Path, tick: Callable[[], None]) -> int:
@@ -157,15 +153,6 @@ class OnnxEngine:
             for row, number in enumerate(numbers):
                 answers[number] = self._tokenizer.decode(generator.get_sequence(row)[length:]).strip()
         return answers
-
-    def stream(self, prompt: str, max_new_tokens: int) -> Iterator[str]:
-        """The greedy completion in pieces."""
-        generator = self._start([self._encode(prompt)], max_new_tokens)
-        pieces = self._tokenizer.create_stream()
-        while not generator.is_done():
-            generator.generate_next_token()
-            if piece := pieces.decode(generator.get_next_tokens()[0]):
-                yield piece
 
     def _encode(self, prompt: str) -> numpy.ndarray[Any, Any]:
         tokens = self._tokenizer.encode(prompt)

@@ -14,7 +14,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
-from opswright.serving.engines import BuildResult, Engine, EngineBuilder, ParityCase
+from opswright.serving.engines import BuildResult, EngineBuilder, ParityCase
 from opswright.skills.build_engine import BuildEngineRequest, build, build_engine
 
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
@@ -45,9 +45,6 @@ class FakeBuilder:
             for i, text in enumerate(parity_texts)
         )
         return BuildResult(out, "onnx-int8", {"onnx": "1"}, cases)
-
-    def open(self, folder: Path, threads: int) -> Engine:
-        raise NotImplementedError
 
 
 @pytest.fixture
