@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.contract import StepContext
 from ..core.errors import AskError, BackendError, OpswrightError
 from ..core.gate import Check, Decision, Verdict
 from ..core.workspace import Workspace
 from . import comparison
-from .fleet import Fleet, ServerFacts, stop_all
+from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
 from .gateway import traffic_log
 from .releases import (
     Change,
@@ -95,6 +96,18 @@ class Rollout:
         self._check = check  # raises when the caller was cancelled or its time is over
         self._say = say
         self._timeout_s = timeout_s
+
+    @classmethod
+    def of_step(cls, ctx: StepContext, endpoint: str) -> Rollout:
+        """The rollout a step makes: through the workspace's gateway, ended when the step is."""
+        return cls(
+            ctx.workspace,
+            endpoint,
+            GatewayClient(ctx.workspace, ctx.log),
+            check=ctx.check,
+            say=ctx.log,
+            timeout_s=ctx.settings.serving.start_timeout_s,
+        )
 
     def deploy(
         self,

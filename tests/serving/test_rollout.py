@@ -336,7 +336,7 @@ def test_a_state_that_was_damaged_is_not_overwritten(served: House) -> None:
 
 @pytest.mark.parametrize("name", ["", "Support", "../x", "a/b", "-a", "a" * 41, "a b"])
 def test_an_endpoints_name_is_a_safe_folder(workspace: Workspace, name: str) -> None:
-    with pytest.raises(AskError, match="cannot name an endpoint"):
+    with pytest.raises(AskError, match="invalid endpoint name"):
         read_state(workspace, name)
 
 
