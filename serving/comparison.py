@@ -16,7 +16,7 @@ _ENOUGH = 20
 
 @dataclass(frozen=True)
 class Bars:
-    """What a canary must hold to be promoted."""
+    """The limits a canary must keep to be promoted; shares are 0 to 1."""
 
     max_error_share: float = 0.01
     max_slower: float = 1.5  # p95 of the canary over p95 of stable

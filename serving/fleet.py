@@ -58,10 +58,10 @@ class Fleet(Protocol):
         """Make sure that it serves; the address users ask."""
 
     def facts(self) -> ServerFacts:
-        """What engines run on."""
+        """What engines run on; waits for a server that is starting."""
 
     def life(self, endpoint: str) -> EndpointLife:
-        """What is really served."""
+        """What of an endpoint is loaded and gets traffic now, whatever is desired."""
 
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
@@ -155,7 +155,7 @@ class GatewayClient:
             time.sleep(_POLL_S)
 
     def life(self, endpoint: str) -> EndpointLife:
-        """What is really served."""
+        """What of an endpoint is loaded and gets traffic now, whatever is desired."""
         state = self.state()
         fault = state["server"]["fault"]
         found = state["endpoints"].get(endpoint)
@@ -176,7 +176,7 @@ class GatewayClient:
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
     ) -> ProbeReply:
-        """One chat completion."""
+        """Ask with the control token, so that the request is not logged as traffic."""
         wishes = {"x-opswright-release": release or "", "x-session-id": session}
         wishes["x-opswright-rails"] = "" if rails else "off"
         headers = {name: value for name, value in wishes.items() if value}

@@ -250,9 +250,9 @@ class Rollout:
         return self._outcome(after, release, route, **facts)
 
     def _without_canary(self, state: EndpointState, key: str, what: str, message: str) -> Outcome:
-        """Give all traffic back to stable."""
+        """Give the canary's traffic back to stable, and see it served."""
         if state.stable is None or state.canary is None:
-            raise AskError(f"endpoint {self.endpoint} has no canary beside a stable release.")
+            raise AskError(f"endpoint {self.endpoint} has no canary to withdraw.")
         left = state.canary
         update = {"canary": None, "canary_percent": 0, "candidate": None}
         after = state.model_copy(update=update).changed(what, left, key, message)
@@ -293,7 +293,7 @@ class Rollout:
             self._pause(began + patience_s, message)
 
     def _wait_applied(self, state: EndpointState) -> None:
-        """Until traffic follows the state."""
+        """Return when traffic follows the state; BackendError when it does not in time."""
         deadline = time.monotonic() + self._timeout_s
         while self.fleet.life(self.endpoint).serial < state.serial:
             self._pause(deadline, f"traffic of {self.endpoint} did not follow within {self._timeout_s:.0f} s")

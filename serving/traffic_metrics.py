@@ -49,7 +49,7 @@ class TrafficMetrics:
 
     @property
     def requests(self) -> int:
-        """Of all releases."""
+        """Requests of all releases, whatever became of them."""
         return sum(total.requests for total in self.totals.values())
 
 

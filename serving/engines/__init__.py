@@ -32,7 +32,7 @@ class ParityCase:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A built engine: its folder, the tools and their versions, and every case of it."""
+    """A built engine: its folder, the tools and their versions, and every case of the parity check."""
 
     folder: Path
     target: Target
@@ -41,7 +41,7 @@ class BuildResult:
 
     @property
     def size_bytes(self) -> int:
-        """The sum of its files' sizes."""
+        """The size of all files below its folder."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     @property
@@ -72,13 +72,13 @@ class EngineBuilder(Protocol):
 
 
 def builder_for(target: str) -> EngineBuilder:
-    """The builder of a target; AskError, with the nearest one, for a target there is none of."""
+    """The builder of a target; AskError, with the nearest name, for an unknown one."""
     from .onnx import PRECISIONS, OnnxBuilder
 
     if target in PRECISIONS:
         return OnnxBuilder(target)
     raise AskError(
-        f"no engine builder for target '{target}' (there are: {', '.join(PRECISIONS)})."
+        f"unknown engine target '{target}': expected {', '.join(PRECISIONS)}."
         + did_you_mean(target, PRECISIONS)
     )
 

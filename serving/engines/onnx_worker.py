@@ -24,7 +24,7 @@ _CHECKPOINT_BATCH = 128
 
 
 def main(job_file: Path) -> None:
-    """Do a job and write its report."""
+    """Export, answer the parity texts twice, and write the report that the job names."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job: dict[str, Any] = json.loads(job_file.read_text(encoding="utf-8"))
     checkpoint, out = Path(job["checkpoint"]), Path(job["out"])

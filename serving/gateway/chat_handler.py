@@ -73,7 +73,7 @@ class ChatHandler:
         endpoint = self.controller.endpoints.get(request.model)
         if endpoint is None:
             known = ", ".join(sorted(self.controller.endpoints)) or "none"
-            raise UnknownModelError(f"there is no endpoint '{request.model[:60]}' (there are: {known}).")
+            raise UnknownModelError(f"endpoint '{request.model[:60]}' does not exist (deployed: {known}).")
         if caller.release is not None:
             loaded = self.controller.loaded_release(endpoint, caller.release)
             canary = endpoint.applied.canary

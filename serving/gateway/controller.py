@@ -36,7 +36,7 @@ _DRAIN_S = 60.0
 
 
 class Rails(Protocol):
-    """The rails of one release."""
+    """What a release's guardrail config says of a text; load_rails makes it."""
 
     def acheck_input(self, text: str) -> Awaitable[RailDecision]:
         """Whether a user's text may go to the model."""
@@ -67,7 +67,7 @@ class LoadedRelease:
     work: asyncio.Task[None] | None = None  # its proof or load under way
 
     def answered(self) -> None:
-        """It just did."""
+        """Note that it answered just now."""
         self.proven = time.monotonic()
 
 
@@ -125,7 +125,7 @@ class Controller:
 
     @property
     def in_flight(self) -> int:
-        """Requests being answered now."""
+        """Requests of all releases that are being answered."""
         return sum(
             loaded.in_flight for endpoint in self.endpoints.values() for loaded in endpoint.loaded.values()
         )
@@ -260,7 +260,7 @@ class Controller:
             loaded.rails = await asyncio.to_thread(self._load_rails, config.path / "config")
         await self.server.load(loaded.model)
         if not await ready(self.server, loaded.model, _PROOF_S):
-            raise BackendError(f"release {loaded.release.id} loaded, but answers no inference")
+            raise BackendError(f"release {loaded.release.id} loaded, but does not answer an inference")
         self._mark_healthy(loaded)
 
     def _mark_healthy(self, loaded: LoadedRelease) -> None:

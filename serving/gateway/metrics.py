@@ -1,4 +1,4 @@
-"""The gateway's Prometheus metrics."""
+"""The gateway's Prometheus metrics: requests, latency, blocks, and what was healed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class GatewayMetrics:
         )
 
     def answered(self, endpoint: str, row: TrafficRow) -> None:
-        """Count one answered request."""
+        """Count a request that ended, by its row of the traffic log, with its latency."""
         labels = (endpoint, row.release, row.route)
         self._requests.labels(*labels, row.status).inc()
         self._latency.labels(*labels).observe(row.latency_ms / 1000)

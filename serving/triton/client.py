@@ -126,7 +126,7 @@ class TritonClient:
         }
 
     async def infer(self, name: str, ask: Generation) -> Completion:
-        """One whole answer."""
+        """The whole answer; AskError for a wrong prompt, ServerDown when healing may help."""
         import aiohttp
 
         try:

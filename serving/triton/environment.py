@@ -191,7 +191,7 @@ def _install(folder: Path, facts: PlatformFacts) -> Install:
 def _existing(binary: Path) -> Install:
     """A server that somebody else installed; its Python backend must find the engine's library by itself."""
     if not (binary.is_file() and os.access(binary, os.X_OK)):
-        raise NeedsError(f"TRITON_SERVER names {binary}, which is no program. Correct or unset it.")
+        raise NeedsError(f"TRITON_SERVER names {binary}, not an executable file. Correct or unset it.")
     return Install(
         binary.absolute(),
         None,

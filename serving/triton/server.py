@@ -147,11 +147,11 @@ class TritonServer:
         }
 
     async def infer(self, name: str, ask: Generation) -> Completion:
-        """Generate to the end."""
+        """The whole answer of a loaded model; ServerDown when it is not loaded."""
         return await self.client.infer(self._inner(name), ask)
 
     def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
-        """Generate piece by piece."""
+        """The answer's pieces as the engine makes them; see TritonClient.stream."""
         return self.client.stream(self._inner(name), ask)
 
     def _inner(self, name: str) -> str:
