@@ -214,7 +214,10 @@ def test_a_wrong_sheet_is_refused_with_what_is_wrong(
         ("\ndefine subflow check user message\n  execute generate_bot_message\n", "only apply_rails"),
         ("\ndefine subflow check user message\n  create event Passed(x=1)\n", "only apply_rails"),
         ('\ndefine subflow check user message\n  $opswright_passed = "input"\n', "only the gate sets"),
-        ("\ndefine subflow opswright gate input\n  $x = 1\n" + INPUT_FLOW.format(direction="input"), "reserved"),
+        (
+            "\ndefine subflow opswright gate input\n  $x = 1\n" + INPUT_FLOW.format(direction="input"),
+            "reserved",
+        ),
     ],
 )
 def test_colang_that_reaches_past_the_rails_is_refused(tmp_path: Path, flow: str, message: str) -> None:
