@@ -11,7 +11,7 @@ from typing import Any
 from ..core.artifacts import ArtifactStore, parse_ref
 from ..core.errors import AskError, IntegrityError, did_you_mean
 from .leaderboard import FORMATS, Standing, markdown_table, short, text_table
-from .metrics import exact_match, normalise
+from .metrics import exact_match, label_form
 from .report import BASELINES, figure, read_report
 from .runner import ItemResult, Measured
 from .stats import Paired, holm, paired
@@ -163,11 +163,11 @@ def open_measured(store: ArtifactStore, line: Standing) -> Measured:
 
 def _rescored(measured: Measured, name: str, answers: Mapping[str, str]) -> Measured:
     """The report's items with a baseline's answers, which are labels of training rows and need no target."""
-    labels = {normalise(item.expected) for item in measured.items}
+    labels = {label_form(item.expected) for item in measured.items}
     items = []
     for item in measured.items:
         got = answers[item.id]
-        right, known = exact_match(item.expected, got), normalise(got) in labels
+        right, known = exact_match(item.expected, got), label_form(got) in labels
         items.append(replace(item, got=got, ok=right, known=known, latency_ms=None, error=None))
     return replace(measured, model=name, items=tuple(items), leaked=None)
 

@@ -58,10 +58,11 @@ def facts_of(measured: Measured, of: int, baselines: Mapping[str, Measured]) -> 
 def details_of(measured: Measured) -> dict[str, Any]:
     """The figures that only the report's own page has."""
     expected, got = [item.expected for item in measured.items], [item.got for item in measured.items]
+    wrong = [(item.expected, item.got) for item in measured.items if not item.ok]
     return {
         "metrics": {name: figure(measured.items, name) for name in METRICS},
         "macro_f1": macro_f1(expected, got),
-        "confusions": [{"expected": e, "got": g, "n": n} for e, g, n in confusions(expected, got)],
+        "confusions": [{"expected": e, "got": g, "n": n} for e, g, n in confusions(wrong)],
         "failures": sorted({item.error for item in measured.items if item.error})[:20],
     }
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
-from .metrics import exact_match, normalise
+from .metrics import exact_match, label_form
 from .suites import Item, Suite
 from .targets import Answer, Progress, Target
 
@@ -96,15 +96,15 @@ def score(
     suite: Suite, items: Sequence[Item], answers: Iterable[Answer], slices: Mapping[str, frozenset[str]]
 ) -> list[ItemResult]:
     """Each item beside its answer."""
-    known = {normalise(label) for label in suite.labels}
+    known = {label_form(label) for label in suite.labels}
     return [
         ItemResult(
             id=item.id,
             text=item.text,
             expected=item.expected,
             got=answer.text,
-            ok=exact_match(item.expected, answer.text),
-            known=answer.text is not None and normalise(answer.text) in known,
+            ok=exact_match(item.expected, answer.text, suite.task),
+            known=answer.text is not None and label_form(answer.text) in known,
             slices=tuple(sorted(name for name, domains in slices.items() if item.domain in domains)),
             latency_ms=None if answer.error else round(answer.latency_ms, 3),
             error=answer.error,

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from ...core.errors import AskError
-from .base import RAW, Item, Row, Suite, check_split, label_text
+from .base import RAW, Item, Row, Suite, as_text, check_split
 
 FOLDER = RAW / "banking77"
 FILES = ("train.csv", "test.csv", "categories.json")
@@ -19,12 +19,10 @@ def read_rows(folder: Path, split: str) -> list[Row]:
     path = folder / f"{split}.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [
-                Row(row["text"].strip(), label_text(row["category"]), None) for row in csv.DictReader(file)
-            ]
+            return [Row(as_text(row["text"]), as_text(row["category"]), None) for row in csv.DictReader(file)]
     except FileNotFoundError:
         raise AskError(f"no {path.name} in {folder}: the BANKING77 layout needs it.") from None
-    except (KeyError, AttributeError, csv.Error, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, csv.Error, UnicodeDecodeError) as error:
         raise AskError(
             f"{path} is not in the BANKING77 layout ({type(error).__name__}: {error}). It needs the columns "
             "'text' and 'category'."

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
+from ..metrics import Task
 
 RAW = Path(__file__).resolve().parents[2] / "examples" / "support_router" / "raw"
 
 
 class Row(NamedTuple):
-    """One labelled text as a source has it; `label` with spaces for underscores."""
+    """One labelled text, byte for byte as a source has it."""
 
     text: str
     label: str
@@ -33,16 +34,21 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Suite:
-    """Named items with their right answers. `groups` names sets of domains that are reported as one slice."""
+    """Named items with their right answers, as the source spells them.
+
+    `groups` names sets of domains that are reported as one slice; `task` decides how answers are compared.
+    """
 
     name: str
     items: tuple[Item, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    task: Task = "classify"
 
     @cached_property
     def digest(self) -> str:
         """64 hex digits over every item: reports with the same digest may be compared item by item."""
-        return sha256_json({"suite": self.name, "items": [list(item) for item in self.items]})
+        items = [list(item) for item in self.items]
+        return sha256_json({"suite": self.name, "task": self.task, "items": items})
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -78,9 +84,11 @@ class Suite:
                 )
 
 
-def label_text(raw: str) -> str:
-    """A label as a model writes it: spaces for underscores, nothing around it."""
-    return raw.replace("_", " ").strip()
+def as_text(value: object) -> str:
+    """The value, byte for byte; TypeError unless it is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
 
 
 def check_split(split: str, splits: tuple[str, ...], source: Path) -> None:

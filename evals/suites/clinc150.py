@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError
-from .base import RAW, Item, Row, Suite, check_split, label_text
+from .base import RAW, Item, Row, Suite, as_text, check_split
 
 FOLDER = RAW / "clinc150"
 FILES = ("data_full.json", "domains.json")
@@ -36,7 +36,7 @@ def read_rows(folder: Path, split: str) -> list[Row]:
     data, domains = (_read_json(folder / name) for name in FILES)
     try:
         domain_of = {intent: domain for domain, intents in domains.items() for intent in intents}
-        return [Row(text.strip(), label_text(intent), domain_of.get(intent)) for text, intent in data[split]]
+        return [Row(as_text(text), as_text(intent), domain_of.get(intent)) for text, intent in data[split]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AskError(
             f"{folder} is not in the CLINC150 layout ({type(error).__name__}: {error}). data_full.json needs "

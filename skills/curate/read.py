@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ _ENDINGS = {
 }
 _PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77}
 _PIECE_BYTES = 1 << 18
+_PROMPTED = ("prompt", "completion")
 
 
 def read_source(ask: CurateRequest) -> Gathered:
@@ -131,9 +132,18 @@ def _read_jsonl(path: Path, ask: CurateRequest, gathered: Gathered) -> None:
         _take_object(path, number, value, ask, gathered)
         if isinstance(value, dict):
             seen_keys.update(dict.fromkeys(value))
-    for column in (ask.text_column, ask.label_column):
+    for column in _pair(ask, seen_keys):
         if not gathered.text and seen_keys and column not in seen_keys:
             raise _no_column(path, column, list(seen_keys))
+
+
+def _pair(ask: CurateRequest, names: Container[str]) -> tuple[str, str]:
+    """The fields of text and label: those asked for, or `prompt` and `completion` where only they are."""
+    asked = (ask.text_column, ask.label_column)
+    usual = tuple(CurateRequest.model_fields[f"{name}_column"].default for name in ("text", "label"))
+    if asked == usual and not any(name in names for name in asked) and all(n in names for n in _PROMPTED):
+        return _PROMPTED
+    return asked
 
 
 def _take_object(path: Path, number: int, value: Any, ask: CurateRequest, gathered: Gathered) -> None:
@@ -142,6 +152,8 @@ def _take_object(path: Path, number: int, value: Any, ask: CurateRequest, gather
         gathered.leave(path.name, number, Reason.WRONG_TYPE, f"{type(value).__name__}, not an object", value)
         return
     optional = [value.get(name) if name else None for name in (ask.domain_column, ask.group_column)]
+    columns = _pair(ask, value)
+    taken = {*columns, ask.domain_column, ask.group_column}
     if "messages" in value and ask.text_column not in value:
         turns = value["messages"]
         pair = [(turn.get("role"), turn.get("content")) for turn in turns] if _is_chat(turns) else []
@@ -149,13 +161,23 @@ def _take_object(path: Path, number: int, value: Any, ask: CurateRequest, gather
             detail = "messages must be one of user and one of assistant"
             gathered.leave(path.name, number, Reason.WRONG_TYPE, detail, turns)
             return
-        gathered.take(path.name, number, pair[0][1], pair[1][1], *optional)
-        return
-    for column in (ask.text_column, ask.label_column):
-        if column not in value:
-            gathered.leave(path.name, number, Reason.MISSING_FIELD, f"no '{column}'", value)
-            return
-    gathered.take(path.name, number, value[ask.text_column], value[ask.label_column], *optional)
+        took = gathered.take(path.name, number, pair[0][1], pair[1][1], *optional)
+        extra = [f"messages.{name}" for turn in turns for name in _held(turn, ("role", "content"))]
+        taken = {"messages", ask.domain_column, ask.group_column}
+    else:
+        for column in columns:
+            if column not in value:
+                gathered.leave(path.name, number, Reason.MISSING_FIELD, f"no '{column}'", value)
+                return
+        took = gathered.take(path.name, number, value[columns[0]], value[columns[1]], *optional)
+        extra = []
+    if took:
+        gathered.leave_fields([*_held(value, taken), *dict.fromkeys(extra)])
+
+
+def _held(value: Mapping[str, Any], taken: Container[str | None]) -> list[str]:
+    """The other fields of an object, as far as they hold anything."""
+    return [name for name, held in value.items() if name not in taken and held not in (None, "", [], {})]
 
 
 def _is_chat(turns: Any) -> bool:
@@ -179,7 +201,8 @@ def _read_csv(path: Path, ask: CurateRequest, gathered: Gathered) -> None:
                 detail = f"{len(cells)} cells under {len(header)} columns"
                 gathered.leave(path.name, reader.line_num, Reason.WRONG_TYPE, detail, ",".join(cells))
                 continue
-            gathered.take(path.name, reader.line_num, *(None if i is None else cells[i] for i in at))
+            if gathered.take(path.name, reader.line_num, *(None if i is None else cells[i] for i in at)):
+                gathered.leave_fields(header[i] for i, cell in enumerate(cells) if cell and i not in at)
     except csv.Error as error:
         raise AskError(
             f"{path}, line {reader.line_num}: {error}. A quote that is never closed does this."
@@ -204,7 +227,7 @@ def _csv_lines(path: Path, most: int) -> Iterator[str]:
 def _positions(path: Path, header: list[str], ask: CurateRequest) -> list[int | None]:
     """Where text, label, domain and group stand in a line."""
     places: list[int | None] = []
-    for column in (ask.text_column, ask.label_column, ask.domain_column, ask.group_column):
+    for column in (*_pair(ask, header), ask.domain_column, ask.group_column):
         if column is not None and column not in header:
             raise _no_column(path, column, header)
         places.append(None if column is None else header.index(column))
@@ -214,9 +237,9 @@ def _positions(path: Path, header: list[str], ask: CurateRequest) -> list[int | 
 def _read_parquet(path: Path, ask: CurateRequest, gathered: Gathered) -> None:
     import polars as pl
 
-    wanted = [ask.text_column, ask.label_column, ask.domain_column, ask.group_column]
     try:
         schema = pl.read_parquet_schema(path)
+        wanted: Sequence[str | None] = (*_pair(ask, schema), ask.domain_column, ask.group_column)
         for column in wanted:
             if column is not None and column not in schema:
                 raise _no_column(path, column, list(schema))
@@ -224,8 +247,12 @@ def _read_parquet(path: Path, ask: CurateRequest, gathered: Gathered) -> None:
             if schema[str(column)] not in (pl.String, pl.Categorical):
                 raise AskError(f"column '{column}' of {path} holds {schema[str(column)]}, not strings.")
         frame = pl.read_parquet(path, columns=sorted({column for column in wanted if column is not None}))
+        others = pl.scan_parquet(path).select(pl.exclude(frame.columns).count()).collect()
     except pl.exceptions.PolarsError as error:
         raise AskError(f"{path} is no readable Parquet file ({error}).") from error
+    for name in others.columns:
+        if others[name][0]:
+            gathered.unused[name] += int(others[name][0])
     columns = [[None] * len(frame) if column is None else frame[column].to_list() for column in wanted]
     for number, (text, label, domain, tied) in enumerate(zip(*columns, strict=True), 1):
         if isinstance(text, str) and len(text) > ask.max_line_bytes:

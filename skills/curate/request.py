@@ -94,4 +94,13 @@ class CurateResult(Result):
     replay_rows: int = Field(description="Rows that came from `replay`.")
     dropped: dict[str, int] = Field(description="Rows left out, by reason.")
     leaked: dict[str, int] = Field(description="Of these, rows of the golden set, by how they were found.")
+    unused: dict[str, int] = Field(
+        description="Fields of the source that the dataset does not have, and how many rows held one."
+    )
     conflicts: int = Field(description="Texts that came with more than one label.")
+    rows_left_out: str = Field(
+        description="The most frequent of `dropped` in a line; empty when there are none."
+    )
+    fields_left_out: str = Field(
+        description="The most frequent of `unused` in a line; empty when there are none."
+    )

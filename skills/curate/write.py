@@ -14,13 +14,17 @@ from .table import Dropped
 if TYPE_CHECKING:
     import polars as pl
 
+_LINE_ENDS = "\x85\u2028\u2029"
 FILES = {TRAIN: "train.jsonl", VALIDATION: "validation.jsonl"}
 
 
 def chat_line(text: str, label: str) -> str:
     """A row as one line of chat JSON: the text from the user, the label from the assistant."""
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": label}]
-    return json.dumps({"messages": messages}, ensure_ascii=False)
+    line = json.dumps({"messages": messages}, ensure_ascii=False)
+    for end in _LINE_ENDS:  # some readers, AutoModel's among them, would cut the line there
+        line = line.replace(end, f"\\u{ord(end):04x}")
+    return line
 
 
 def write_dataset(

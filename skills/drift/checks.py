@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import AskError
+from ...evals.metrics import label_form
 from .embed import TextEmbedder, Vectors, words
 from .mmd import LEAST, mmd
 
@@ -54,7 +55,8 @@ class Reference:
         rng = np.random.default_rng(seed)
         chosen = set(rng.choice(len(texts), min(REFERENCE_SAMPLE, len(texts) // 2), replace=False).tolist())
         self.texts = texts
-        self.labels = Counter(labels)
+        self.labels = Counter(label_form(label) for label in labels)
+        self.spelled = {label_form(label): label for label in labels}
         # The embedding has seen neither side of the comparison: fitted on the sample too, it told seen from
         # unseen texts and fired on quiet traffic.
         self.embedder = TextEmbedder([text for i, text in enumerate(texts) if i not in chosen], seed=seed)
@@ -154,11 +156,13 @@ def vocabulary(reference: Reference, window: Window) -> Check:
 def label_shift(reference: Reference, window: Window, rng: np.random.Generator) -> Check | None:
     """Chi-square of predicted against training labels with a permutation p-value; None below 20 known labels.
 
+    Labels are compared in the form of `label_form`, so a model that spells them otherwise is no change.
+
     Answers that are no label of the reference are counted beside it: they are a fault of the model, and one
     in a window would already be significant. The p-value is exact for rare labels (drawn from the pooled
     counts), where the chi-square distribution is not.
     """
-    outputs = [output.strip() for output in window.outputs]
+    outputs = [label_form(output) for output in window.outputs]
     known = Counter(output for output in outputs if output in reference.labels)
     unknown = len(outputs) - known.total()
     if known.total() < LEAST:
@@ -182,7 +186,9 @@ def label_shift(reference: Reference, window: Window, rng: np.random.Generator) 
         f"{np.count_nonzero(live)} of {len(names)} labels predicted; {unknown} answers are no label",
         detail={
             "not_a_label": unknown,
-            "moved": [{"label": a, "live": b, "expected": round(c, 2)} for a, b, c in moved[:12]],
+            "moved": [
+                {"label": reference.spelled[a], "live": b, "expected": round(c, 2)} for a, b, c in moved[:12]
+            ],
         },
     )
 

@@ -88,8 +88,16 @@ def _prepare(job: Job, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("base", trust_remote_code=False)
-    rows = check_labels(Path("data") / "train.jsonl", tokenizer)
-    tell(folder, message=f"labels of {rows} rows checked: only the assistant's text and its end are learnt")
+    found = check_labels(Path("data") / "train.jsonl", tokenizer)
+    tell(
+        folder, message=f"labels of {found.rows} rows checked: only the assistant's text and its end are learnt"
+    )
+    if found.altered:
+        tell(
+            folder,
+            message=f"{found.altered} of {found.rows} rows checked are altered by the base's own chat template "
+            "or tokenizer: white space around the answer is cut, or its Unicode is normalised",
+        )
 
 
 def _train(job: Job, folder: Path) -> int:

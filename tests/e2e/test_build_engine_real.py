@@ -36,7 +36,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def data(shared: Workspace) -> DatasetRef:
     intents = set(json.loads((RAW / "domains.json").read_text())["banking"])
     rows = [
-        (text.strip(), intent.replace("_", " "))
+        (text, intent)
         for text, intent in json.loads((RAW / "data_full.json").read_text())["train"]
         if intent in intents
     ]

@@ -34,6 +34,14 @@ def test_baselines_answer_the_same_on_every_run() -> None:
     assert [one.answers for one in first] == [one.answers for one in second]
 
 
+def test_spellings_of_one_label_are_one_class_answered_by_the_usual_one() -> None:
+    spelled = [(text, label.replace(" ", "_") if i % 2 else label) for i, (text, label) in enumerate(TRAIN)]
+    found = run_baselines(
+        [*spelled, ("play that", "play_music")], ["play blues music", "my balance"], quietly
+    )
+    assert [one.answers for one in found] == [("play_music", "play_music"), *[("play_music", "balance")] * 2]
+
+
 def test_a_tie_for_the_majority_goes_by_the_alphabet() -> None:
     assert run_baselines([("x", "b"), ("y", "a")], ["z"], quietly)[0].answers == ("a",)
 

@@ -8,7 +8,7 @@ from opswright.core.errors import BackendError, IntegrityError
 from opswright.evals.metrics import METRICS
 from opswright.evals.report import by_slice, details_of, facts_of, figure, latencies
 from opswright.evals.runner import Measured, choose_items, read_lines, run_suite, to_lines
-from opswright.evals.suites import Suite
+from opswright.evals.suites import Item, Suite
 from opswright.evals.targets.base import batches
 
 RIGHT = {
@@ -30,6 +30,16 @@ def test_every_item_is_asked_once_scored_and_put_into_its_slices(suite: Suite, p
     assert measured.items[0].slices == ("banking", "money")
     found = by_slice(measured)
     assert {name: one["value"] for name, one in found.items()} == {"banking": 0.5, "home": 0.5, "money": 0.5}
+
+
+def test_a_model_that_learned_its_labels_with_spaces_is_judged_right(parrot: Any) -> None:
+    items = (Item("a", "fly me to oslo", "book_flight", None), Item("b", "the rest", "what_is_left", None))
+    said = {"fly me to oslo": "book flight", "the rest": "Book_flight"}
+    measured = run(Suite("toy", items), parrot(said))
+    assert [(item.ok, item.known) for item in measured.items] == [(True, True), (False, True)]
+    free = run(Suite("toy", items, task="generate"), parrot(said))
+    assert [item.ok for item in free.items] == [False, False]
+    assert details_of(free)["confusions"][0]["got"] == "book flight"
 
 
 def test_the_same_random_items_are_chosen_for_every_model(suite: Suite, parrot: Any) -> None:

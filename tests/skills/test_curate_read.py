@@ -32,9 +32,19 @@ def reasons(gathered: Gathered) -> list[tuple[int, str]]:
 GOOD = {"text": " move 5 dollars ", "label": "transfer_money"}
 
 
-def test_text_is_stripped_and_a_label_gets_spaces_for_underscores(tmp_path: Path) -> None:
+def test_text_and_label_are_read_byte_for_byte(tmp_path: Path) -> None:
     found = read(jsonl(tmp_path / "a.jsonl", GOOD))
-    assert (found.text, found.label, found.row) == (["move 5 dollars"], ["transfer money"], [1])
+    assert (found.text, found.label, found.row) == ([" move 5 dollars "], ["transfer_money"], [1])
+
+
+def test_prompt_and_completion_are_taken_unless_other_fields_are_named(tmp_path: Path) -> None:
+    row = {"prompt": "2 + 2 =", "completion": " 4\n", "text": "sums", "label": "maths"}
+    both = read(jsonl(tmp_path / "a.jsonl", row))
+    assert (both.text, both.label) == (["sums"], ["maths"])
+    alone = read(jsonl(tmp_path / "b.jsonl", {name: row[name] for name in ("prompt", "completion")}))
+    assert (alone.text, alone.label) == (["2 + 2 ="], [" 4\n"])
+    with pytest.raises(AskError, match=r"no column 'question' .*prompt, completion"):
+        read(tmp_path / "b.jsonl", text_column="question")
 
 
 def test_clinc150_is_known_by_its_files_and_has_domains() -> None:
@@ -77,7 +87,7 @@ def test_csv_tsv_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.tsv", "a.parquet"):
         found = read(tmp_path / name, text_column="utterance", label_column="intent", domain_column="area")
-        assert found.text == ["pay, my bill", "roll dice"] and found.label == ["pay bill", "roll dice"]
+        assert found.text == ["pay, my bill", "roll dice"] and found.label == ["pay_bill", "roll_dice"]
         assert found.domain == ["b", "u"]
 
 
@@ -134,14 +144,14 @@ def test_bad_rows_are_left_out_one_by_one_with_their_reason(tmp_path: Path) -> N
         {"text": 7, "label": "x"},
         {"text": "x", "label": None},
         {"text": "  ", "label": "x"},
-        {"text": "x", "label": "_"},
+        {"text": "x", "label": " \t"},
         {"text": "x"},
         "[1, 2]",
         "{not json",
     )
     path.write_bytes(path.read_bytes() + b'{"text": "\xff", "label": "x"}\n')
     found = read(path)
-    assert found.text == ["move 5 dollars"]
+    assert found.text == [GOOD["text"]]
     assert [reason for _, reason in reasons(found)] == [
         "wrong_type", "wrong_type", "empty_text", "empty_label", "missing_field", "wrong_type", "not_json",
         "not_utf8",
@@ -216,6 +226,6 @@ def test_an_unknown_ending_needs_a_layout(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "rows.txt", GOOD)
     with pytest.raises(AskError, match="Give layout="):
         read(path)
-    assert read(path, layout="jsonl").text == ["move 5 dollars"]
+    assert read(path, layout="jsonl").text == [GOOD["text"]]
     with pytest.raises(AskError, match="layout clinc150 is a folder"):
         read(path, layout="clinc150")

@@ -44,7 +44,7 @@ def texts() -> dict[str, Labelled]:
     of = {intent: name for name, intents in domains.items() for intent in intents}
 
     def some(split: str, names: Sequence[str], every: int) -> Labelled:
-        rows = [(t, label.replace("_", " ")) for t, label in data[split] if of[label] in names]
+        rows = [(t, label) for t, label in data[split] if of[label] in names]
         np.random.default_rng(5).shuffle(rows)
         return rows[::every]
 
@@ -125,6 +125,18 @@ def test_words_the_training_data_does_not_hold_are_seen_by_the_vocabulary(
     found = compare(reference, window(rows), alpha=0.01, seed=1)
     assert "vocabulary" in fired(found)
     assert by_name(found, "vocabulary").detail["live_share"] > 0.5
+
+
+def test_a_model_that_spells_its_labels_otherwise_is_no_change(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    spaced = [(text, label.replace("_", " ").upper()) for text, label in texts["old"]]
+    ours, theirs = (
+        by_name(compare(reference, window(rows), alpha=0.01, seed=1), "labels")
+        for rows in (texts["old"], spaced)
+    )
+    assert theirs == ours and theirs.detail["not_a_label"] == 0
+    assert any("_" in row["label"] for row in theirs.detail["moved"])
 
 
 def test_answers_that_are_no_label_are_counted_and_not_taken_for_a_shift(

@@ -84,6 +84,13 @@ def test_what_would_be_taught_must_be_the_answer_and_its_end(taught: list[str], 
     assert message in found and bool(message) == bool(found)
 
 
+def test_white_space_of_the_answer_itself_is_left_to_the_template() -> None:
+    ends = ["</s>"]
+    for run in (" \tx_1 \r\n</s>", " x_1</s>"):  # kept by one template, cut by another
+        assert difference(["\tx_1 \r\n"], [run], ends) == ""
+    assert "the assistant says" in difference(["x_1"], [" x 1</s>"], ends)
+
+
 @pytest.fixture
 def data(workspace: Workspace) -> DatasetRef:
     with workspace.artifacts.staging() as folder:
