@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.artifacts import ArtifactStore, DatasetRef
 from ..core.errors import AskError, OpswrightError
-from .metrics import label_form
+from ..data.text import label_form
 from .report import BASELINES
 
 VERSION = 1  # a change of what is fitted; answers kept from another version are not used again

@@ -10,11 +10,12 @@ from typing import Any
 
 from ..core.artifacts import ArtifactStore, parse_ref
 from ..core.errors import AskError, IntegrityError, did_you_mean
+from ..core.statistics import Paired, holm, paired
+from ..data.text import label_form
 from .leaderboard import FORMATS, Standing, markdown_table, short, text_table
-from .metrics import exact_match, label_form
+from .metrics import exact_match
 from .report import BASELINES, figure, read_report
 from .runner import ItemResult, Measured
-from .stats import Paired, holm, paired
 
 TEST = "two-sided exact McNemar test: wins and losses are equally likely"
 ITEM_FORMATS = tuple(name for name in FORMATS if name != "csv")

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Verdict
+from ..core.statistics import Paired
 from .head_to_head import common_items, count
 from .metrics import METRICS
 from .report import figure
 from .runner import ItemResult, Measured
-from .stats import Paired
 
 _NOT_COMPARED = "no stable release yet: not compared"
 

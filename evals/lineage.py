@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.artifacts import Artifact, ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
+from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
 from ..core.errors import AskError
 
 
@@ -33,11 +33,3 @@ def training_dataset(store: ArtifactStore, model: ArtifactRef) -> DatasetRef | N
 def checkpoint_of(store: ArtifactStore, bundle: ArtifactRef) -> CheckpointRef | None:
     """The checkpoint a bundle was built from; None when unknown."""
     return next((ref for ref in ancestors(store, bundle) if isinstance(ref, CheckpointRef)), None)
-
-
-def training_rows(dataset: Artifact) -> list[tuple[str, str]]:
-    """(text, label) of each row a model was trained on."""
-    import polars as pl
-
-    rows = pl.read_parquet(dataset.path / "rows.parquet", columns=["text", "label", "split"])
-    return list(rows.filter(pl.col("split") == "train").select("text", "label").iter_rows())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
+
+from ..data.text import label_form
 
 Task = Literal["classify", "generate"]
 """What a suite asks for: one of its labels, or free text."""
@@ -15,24 +16,6 @@ METRICS = {
     "known_label": "share of answers that are a label of the suite, right or wrong",
 }
 """The metrics that are a share of items, so that an interval and a paired test exist: gates judge these."""
-
-
-def normalise(answer: str) -> str:
-    """The form in which an answer and a label are compared.
-
-    Unicode NFKC, case-folded, runs of white space as one space, none around it. Nothing else: punctuation,
-    articles and underscores count.
-    """
-    return " ".join(unicodedata.normalize("NFKC", answer).casefold().split())
-
-
-def label_form(label: str) -> str:
-    """The form in which two labels are the same: normalised, underscores as spaces.
-
-    For comparing only: what a model learns is the label as its source spells it, and some write `book_flight`
-    where others write `Book flight`. A label of nothing but underscores stays as it is.
-    """
-    return normalise(label.replace("_", " ")) or normalise(label)
 
 
 def exact_match(expected: str, got: str | None, task: Task = "classify") -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.artifacts import Artifact
+from ..core.statistics import wilson
 from .metrics import METRICS, confusions, macro_f1
 from .runner import ItemResult, Measured, read_lines
-from .stats import wilson
 
 ITEMS, REPORT, BASELINES = "items.jsonl", "report.json", "baselines.json"
 

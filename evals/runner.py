@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
-from .metrics import exact_match, label_form
+from ..data.text import label_form
+from .metrics import exact_match
 from .suites import Item, Suite
 from .targets import Answer, Progress, Target
 

@@ -249,8 +249,8 @@ def _target(ask: EvaluateRequest, ctx: StepContext) -> Iterator[Target]:
 def _with_leaks(measured: Measured, train: DatasetRef | None, ctx: StepContext) -> Measured:
     from dataclasses import replace
 
-    from ..evals.lineage import training_rows
-    from ..evals.overlap import count_overlap
+    from ..data.dataset import training_rows
+    from ..evals.contamination import count_overlap
 
     if train is None:
         return measured
@@ -263,8 +263,8 @@ def _baselines(
     ask: EvaluateRequest, ctx: StepContext, suite: Suite, measured: Measured, train: DatasetRef
 ) -> list[Baseline]:
     """The baselines' answers, from an earlier report when one has them for the same rows and items."""
+    from ..data.dataset import training_rows
     from ..evals.baselines import kept_answers, run_baselines
-    from ..evals.lineage import training_rows
 
     earlier = kept_answers(ctx.artifacts, train, suite.digest, [item.id for item in measured.items])
     if earlier is not None:

@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
 from ..metrics import Task
-
-RAW = Path(__file__).resolve().parents[2] / "examples" / "support_router" / "raw"
-
-
-class Row(NamedTuple):
-    """One labelled text, byte for byte as a source has it."""
-
-    text: str
-    label: str
-    domain: str | None
 
 
 class Item(NamedTuple):
@@ -82,18 +71,3 @@ class Suite:
                     f"{asked_by}: domain '{domain}' is not in suite {self.name} ({known})."
                     + did_you_mean(domain, self.domains)
                 )
-
-
-def as_text(value: object) -> str:
-    """The value, byte for byte; TypeError unless it is a string."""
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value
-
-
-def check_split(split: str, splits: tuple[str, ...], source: Path) -> None:
-    """AskError unless the source has that split."""
-    if split not in splits:
-        raise AskError(
-            f"split '{split}' is not in {source} (it has: {', '.join(splits)}).{did_you_mean(split, splits)}"
-        )

@@ -11,14 +11,14 @@ from ...core.contract import Cost, Effect, Finding, StepContext, skill
 from ...core.errors import AskError, OpswrightError
 from ...core.machine import Machine
 from ...core.workspace import Workspace
+from ...data.rows import Dropped
 from .request import LEAKS, CurateRequest, CurateResult, Layout, Reason
-from .table import Dropped
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from ...data.rows import Gathered
     from .clean import Cleaned
-    from .table import Gathered
 
 __all__ = ["CurateRequest", "CurateResult", "Layout", "Reason", "curate"]
 
@@ -30,14 +30,12 @@ _NAME_CHARS = 24
 
 
 def _preflight(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    from ...data.read import check_source
     from .gather import check_replay
-    from .read import files_of, find_layout
 
     found = []
     try:
-        layout = find_layout(ask)
-        if layout not in (Layout.CLINC150, Layout.BANKING77):
-            files_of(ask.source, layout)
+        layout = check_source(ask.rows)
         found.append(Finding(level="ok", message=f"{ask.source} is there, layout {layout}."))
         check_replay(ask)
         for ref in (ask.golden, ask.replay):
@@ -94,12 +92,12 @@ def curate(ask: CurateRequest, ctx: StepContext) -> CurateResult:
 
     Example: `/curate source=examples/support_router/raw/clinc150 near_duplicate_jaccard=0.85`
     """
+    from ...data.read import read_source
     from . import gather
     from .clean import clean
-    from .read import read_source
 
     gather.check_replay(ask)
-    gathered = read_source(ask)
+    gathered = read_source(ask.rows)
     ctx.progress(1, _STAGES, "stages")
     new = gather.of_domains(gathered, ask)
     table = gather.with_replay(new, ask, ctx)
@@ -152,7 +150,7 @@ def _save(
     cleaned: Cleaned,
     selected: int,
 ) -> CurateResult:
-    from .write import write_dataset
+    from ...data.dataset import write_dataset
 
     dropped, conflicts = [*gathered.dropped, *cleaned.dropped], cleaned.conflicts
     unused = dict(sorted(gathered.unused.items()))

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...evals.metrics import label_form
-from ...evals.overlap import fingerprint
-from .request import CurateRequest, Reason
-from .similar import Pairs, similar_pairs
-from .table import Dropped
+from ...data.rows import Dropped, Reason
+from ...data.similar import Pairs, similar_pairs
+from ...data.text import fingerprint, label_form
+from .request import CurateRequest
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import AskError
-from ...evals.metrics import label_form
+from ...core.statistics import holm
+from ...data.text import label_form
 from .embed import TextEmbedder, Vectors, words
 from .mmd import LEAST, mmd
 
@@ -195,15 +196,3 @@ def label_shift(reference: Reference, window: Window, rng: np.random.Generator) 
 
 def _chi_square(counts: npt.NDArray[np.int64], expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(((counts - expected) ** 2 / expected).sum(axis=-1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected so that any false alarm among all tests stays within alpha.
-
-    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
-    """
-    corrected, running = [1.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        running = max(running, (len(p_values) - rank) * p_values[index])
-        corrected[index] = min(1.0, running)
-    return corrected

@@ -89,14 +89,13 @@ def _prepare(job: Job, folder: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained("base", trust_remote_code=False)
     found = check_labels(Path("data") / "train.jsonl", tokenizer)
-    tell(
-        folder, message=f"labels of {found.rows} rows checked: only the assistant's text and its end are learnt"
-    )
+    rows = f"{found.rows} rows checked"
+    tell(folder, message=f"labels of {rows}: only the assistant's text and its end are learnt")
     if found.altered:
         tell(
             folder,
-            message=f"{found.altered} of {found.rows} rows checked are altered by the base's own chat template "
-            "or tokenizer: white space around the answer is cut, or its Unicode is normalised",
+            message=f"{found.altered} of {rows} are altered by the base's own chat template or tokenizer: "
+            "white space around the answer is cut, or its Unicode is normalised",
         )
 
 

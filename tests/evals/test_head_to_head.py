@@ -9,13 +9,13 @@ import pytest
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
+from opswright.core.statistics import mcnemar_exact
 from opswright.core.workspace import Workspace
 from opswright.evals.baselines import Baseline, to_document
 from opswright.evals.head_to_head import compare, find_line, open_measured, render, sentence
 from opswright.evals.leaderboard import Standing, standings
 from opswright.evals.report import facts_of
 from opswright.evals.runner import ItemResult, Measured, to_lines
-from opswright.evals.stats import mcnemar_exact
 
 A, B = (str(CheckpointRef.of(letter * 64)) for letter in "ab")
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from opswright.core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, RefT
 from opswright.core.workspace import Workspace
-from opswright.evals.lineage import checkpoint_of, training_dataset, training_rows
+from opswright.data.dataset import training_rows
+from opswright.evals.lineage import checkpoint_of, training_dataset
 
 
 def save(workspace: Workspace, kind: type[RefT], name: str, *parents: ArtifactRef) -> RefT:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import AskError
-from opswright.evals.suites import Item, Suite, clinc150, load_suite
+from opswright.data.published import clinc150
+from opswright.evals.suites import Item, Suite, load_suite
 
 
 def test_clinc150_has_its_4500_items_150_labels_and_10_domains() -> None:

@@ -81,8 +81,8 @@ def test_every_text_and_answer_stands_in_the_dataset_as_the_source_has_it(
 
 
 def test_labels_of_the_shipped_sources_keep_their_underscores(context: Any) -> None:
-    from opswright.evals.suites import banking77, load_suite
-    from opswright.evals.suites.base import RAW
+    from opswright.data.published import RAW, banking77
+    from opswright.evals.suites import load_suite
 
     with (RAW / "banking77" / "train.csv").open(newline="", encoding="utf-8") as file:
         source = [(row["text"], row["category"]) for row in csv.DictReader(file)]

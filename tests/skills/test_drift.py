@@ -17,7 +17,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.skills.drift import DriftRequest, answered, drift, judge
-from opswright.skills.drift.checks import Check, Comparison, Reference, Window, compare, holm
+from opswright.skills.drift.checks import Check, Comparison, Reference, Window, compare
 from opswright.skills.drift.embed import TextEmbedder
 from opswright.skills.drift.mmd import mmd
 
@@ -188,11 +188,6 @@ def test_mmd_of_equal_points_says_nothing() -> None:
 def test_mmd_refuses_a_handful() -> None:
     with pytest.raises(AskError, match="needs 20 texts on each side; there are 19 and 30"):
         mmd(np.zeros((19, 2), np.float32), np.zeros((30, 2), np.float32), 10, np.random.default_rng(0))
-
-
-def test_holm_corrects_as_published() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_an_embedding_has_unit_length_or_none() -> None:

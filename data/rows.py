@@ -1,18 +1,45 @@
-"""The table that rows are gathered in, and the record of those left out."""
+"""Rows: one labelled text, the table that many are gathered in, and the record of those left out."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from .request import Reason
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import polars as pl
 
+TRAIN, VALIDATION = "train", "validation"
 _SHOWN_CHARS = 200
+
+
+class Row(NamedTuple):
+    """One labelled text, byte for byte as a source has it."""
+
+    text: str
+    label: str
+    domain: str | None
+
+
+class Reason(StrEnum):
+    """Why a row is not in the dataset."""
+
+    LINE_TOO_LONG = "line_too_long"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    EMPTY_TEXT = "empty_text"
+    EMPTY_LABEL = "empty_label"
+    GOLDEN_VERBATIM = "golden_verbatim"
+    GOLDEN_NORMALISED = "golden_normalised"
+    GOLDEN_NEAR_DUPLICATE = "golden_near_duplicate"
+    CONFLICTING_LABEL = "conflicting_label"
+    EXACT_DUPLICATE = "exact_duplicate"
+    NORMALISED_DUPLICATE = "normalised_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import AskError
-from opswright.evals.suites import banking77, clinc150
-from opswright.skills.curate.read import read_source
-from opswright.skills.curate.request import CurateRequest, Reason
-from opswright.skills.curate.table import Gathered
+from opswright.data.published import banking77, clinc150
+from opswright.data.read import Layout, Source, read_source
+from opswright.data.rows import Gathered, Reason
+from opswright.evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
 
 
-def read(source: Path, **fields: Any) -> Gathered:
-    return read_source(CurateRequest(source=source, **fields))
+def read(path: Path, **fields: Any) -> Gathered:
+    return read_source(Source(path, **fields))
 
 
 def jsonl(path: Path, *rows: Any) -> Path:
@@ -50,7 +50,7 @@ def test_prompt_and_completion_are_taken_unless_other_fields_are_named(tmp_path:
 def test_clinc150_is_known_by_its_files_and_has_domains() -> None:
     found = read(clinc150.FOLDER)
     assert len(found.text) == 15000 and set(found.source) == {"clinc150/train"} and found.dropped == []
-    assert {d for d in found.domain if d} == {*clinc150.OLD_DOMAINS, *clinc150.NEW_DOMAINS}
+    assert {d for d in found.domain if d} == {*OLD_DOMAINS, *NEW_DOMAINS}
     assert len(read(clinc150.FOLDER, split="val").text) == 3000
 
 
@@ -226,6 +226,6 @@ def test_an_unknown_ending_needs_a_layout(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "rows.txt", GOOD)
     with pytest.raises(AskError, match="Give layout="):
         read(path)
-    assert read(path, layout="jsonl").text == [GOOD["text"]]
+    assert read(path, layout=Layout.JSONL).text == [GOOD["text"]]
     with pytest.raises(AskError, match="layout clinc150 is a folder"):
-        read(path, layout="clinc150")
+        read(path, layout=Layout.CLINC150)
