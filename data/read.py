@@ -289,7 +289,7 @@ def _read_parquet(path: Path, source: Source, gathered: Gathered) -> None:
         frame = pl.read_parquet(path, columns=sorted({column for column in wanted if column is not None}))
         others = pl.scan_parquet(path).select(pl.exclude(frame.columns).count()).collect()
     except pl.exceptions.PolarsError as error:
-        raise AskError(f"{path} is no readable Parquet file ({error}).") from error
+        raise AskError(f"cannot read {path} as Parquet ({error}). Check how it was made.") from error
     for name in others.columns:
         if others[name][0]:
             gathered.unused[name] += int(others[name][0])

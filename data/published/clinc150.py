@@ -38,4 +38,4 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise AskError(f"no {path.name} in {path.parent}: the CLINC150 layout needs it.") from None
     except ValueError as error:
-        raise AskError(f"{path} is no JSON ({error}). Fetch the file again.") from error
+        raise AskError(f"{path} is not JSON ({error}). Fetch the file again.") from error

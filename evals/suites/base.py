@@ -12,7 +12,7 @@ from ...core.files import sha256_json
 from ..metrics import Task
 
 
-class Item(NamedTuple):
+class Sample(NamedTuple):
     """One question of a suite and the answer that is right."""
 
     id: str
@@ -29,7 +29,7 @@ class Suite:
     """
 
     name: str
-    items: tuple[Item, ...]
+    items: tuple[Sample, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     task: Task = "classify"
 
@@ -41,7 +41,7 @@ class Suite:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Every right answer, sorted."""
+        """Every right answer once, as the source spells it, sorted."""
         return tuple(sorted({item.expected for item in self.items}))
 
     @cached_property

@@ -25,7 +25,7 @@ OOV_TOLERANCE = 1.5
 
 
 @dataclass(frozen=True)
-class Check:
+class DriftTest:
     """One test: its statistic, its p-value before and after correction, and what it saw, in words."""
 
     name: str
@@ -78,7 +78,7 @@ class Reference:
 class Comparison:
     """All tests of one window, the live vectors, and each live text's part in the difference."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[DriftTest, ...]
     vectors: Vectors
     witness: npt.NDArray[np.float32]
 
@@ -94,7 +94,7 @@ def compare(reference: Reference, window: Window, alpha: float, seed: int) -> Co
     vectors = reference.embedder(window.texts)
     meaning = mmd(reference.vectors, vectors, PERMUTATIONS, rng)
     checks = [
-        Check(
+        DriftTest(
             "embedding",
             meaning.statistic,
             meaning.p,
@@ -117,13 +117,13 @@ def compare(reference: Reference, window: Window, alpha: float, seed: int) -> Co
     )
 
 
-def lengths(reference: Reference, window: Window) -> Check:
+def lengths(reference: Reference, window: Window) -> DriftTest:
     """Two-sample Kolmogorov-Smirnov test on words per text; with ties its p-value errs on the quiet side."""
     from scipy.stats import ks_2samp
 
     live = np.array([len(words(text)) for text in window.texts])
     result = ks_2samp(reference.lengths, live, method="asymp")
-    return Check(
+    return DriftTest(
         "length",
         float(result.statistic),
         float(result.pvalue),
@@ -132,7 +132,7 @@ def lengths(reference: Reference, window: Window) -> Check:
     )
 
 
-def vocabulary(reference: Reference, window: Window) -> Check:
+def vocabulary(reference: Reference, window: Window) -> DriftTest:
     """Whether texts with an unknown word are over OOV_TOLERANCE times as frequent as in the reference.
 
     Conditional test of a ratio of two rates: given all texts with an unknown word, those of the window are
@@ -145,7 +145,7 @@ def vocabulary(reference: Reference, window: Window) -> Check:
     n, m = len(reference.texts), len(window.texts)
     odds = OOV_TOLERANCE * m / (OOV_TOLERANCE * m + n)
     share, own = live / m, reference.unknown_texts / n
-    return Check(
+    return DriftTest(
         "vocabulary",
         share,
         float(binom.sf(live - 1, live + reference.unknown_texts, odds)),
@@ -154,7 +154,7 @@ def vocabulary(reference: Reference, window: Window) -> Check:
     )
 
 
-def label_shift(reference: Reference, window: Window, rng: np.random.Generator) -> Check | None:
+def label_shift(reference: Reference, window: Window, rng: np.random.Generator) -> DriftTest | None:
     """Chi-square of predicted against training labels with a permutation p-value; None below 20 known labels.
 
     Labels are compared in the form of `label_form`, so a model that spells them otherwise is no change.
@@ -180,7 +180,7 @@ def label_shift(reference: Reference, window: Window, rng: np.random.Generator) 
     moved = sorted(
         zip(names, live.tolist(), usual.tolist(), strict=True), key=lambda row: -abs(row[1] - row[2])
     )
-    return Check(
+    return DriftTest(
         "labels",
         float(observed),
         (1 + reached) / (PERMUTATIONS + 1),

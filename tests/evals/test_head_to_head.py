@@ -13,25 +13,25 @@ from opswright.core.statistics import mcnemar_exact
 from opswright.core.workspace import Workspace
 from opswright.evals.baselines import Baseline, to_document
 from opswright.evals.head_to_head import compare, find_line, open_measured, render, sentence
-from opswright.evals.leaderboard import Standing, standings
+from opswright.evals.leaderboard import LeaderboardRow, leaderboard_rows
 from opswright.evals.report import facts_of
-from opswright.evals.runner import ItemResult, Measured, to_lines
+from opswright.evals.runner import EvalResult, SampleResult, to_lines
 
 A, B = (str(CheckpointRef.of(letter * 64)) for letter in "ab")
 
 
 def answered(
     model: str, answers: Mapping[str, str | None], domains: Sequence[str] = ("home", "work")
-) -> Measured:
+) -> EvalResult:
     """Items i0, i1, ... in the two domains by turns; the right answer is `yes`, None is a failure."""
     items = tuple(
-        ItemResult(
+        SampleResult(
             name, f"text {name}", "yes", got, got == "yes", True, (domains[index % 2],),
             error="refused" if got is None else None,
         )
         for index, (name, got) in enumerate(answers.items())
     )  # fmt: skip
-    return Measured(model, "clinc150", "d" * 64, tuple(domains), items)
+    return EvalResult(model, "clinc150", "d" * 64, tuple(domains), items)
 
 
 def series(right: int, wrong: int, first: str = "i") -> dict[str, str | None]:
@@ -112,7 +112,7 @@ def test_items_are_shown_as_they_are_in_every_format() -> None:
 
 
 @pytest.fixture
-def lines(workspace: Workspace) -> list[Standing]:
+def lines(workspace: Workspace) -> list[LeaderboardRow]:
     """Two models on one suite, each beside the baseline of its own rows."""
     for model, digit, answer in ((A, "1", "yes"), (B, "2", "no")):
         measured = answered(model, series(6, 4))
@@ -124,7 +124,7 @@ def lines(workspace: Workspace) -> list[Standing]:
             document = to_document([baseline], [item.id for item in measured.items])
             (folder / "baselines.json").write_text(json.dumps(document))
             workspace.artifacts.save(EvalReportRef, folder, facts)
-    return standings(workspace.artifacts)
+    return leaderboard_rows(workspace.artifacts)
 
 
 def test_a_baseline_is_compared_by_the_answers_its_report_keeps(workspace: Workspace, lines: Any) -> None:

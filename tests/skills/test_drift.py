@@ -17,7 +17,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.skills.drift import DriftRequest, answered, drift, judge
-from opswright.skills.drift.checks import Check, Comparison, Reference, Window, compare
+from opswright.skills.drift.checks import Comparison, DriftTest, Reference, Window, compare
 from opswright.skills.drift.embed import TextEmbedder
 from opswright.skills.drift.mmd import mmd
 
@@ -64,7 +64,7 @@ def fired(found: Comparison) -> set[str]:
     return {check.name for check in found.checks if check.alarm}
 
 
-def by_name(found: Comparison, name: str) -> Check:
+def by_name(found: Comparison, name: str) -> DriftTest:
     return next(check for check in found.checks if check.name == name)
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
-from opswright.evals.suites import Item, Suite
+from opswright.evals.suites import Sample, Suite
 from opswright.evals.targets import Answer, Progress
 
 _LABELS_A_DOMAIN, _ITEMS_A_LABEL = 2, 5
@@ -94,7 +94,7 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
     from opswright.evals.baselines import run_baselines, to_document
     from opswright.evals.lineage import training_dataset
     from opswright.evals.report import BASELINES, ITEMS, REPORT, details_of, facts_of
-    from opswright.evals.runner import Measured, choose_items, run_suite, score, to_lines
+    from opswright.evals.runner import EvalResult, choose_items, run_suite, score, to_lines
 
     suite = part(ask.odd.read_text().splitlines()[:2])
     slices = suite.slices()
@@ -110,7 +110,7 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
     rows = training_rows(ctx.artifacts.open(train))
     baselines = run_baselines(rows, [item.text for item in items], lambda n, of: None)
     scored = {
-        one.name: Measured(
+        one.name: EvalResult(
             one.name,
             suite.name,
             suite.digest,
@@ -144,7 +144,7 @@ def part(odd: Sequence[str] = ()) -> Suite:
         if item.expected in known and taken.get(item.expected, 0) < _ITEMS_A_LABEL:
             taken[item.expected] = taken.get(item.expected, 0) + 1
             items.append(item)
-    items += [Item(f"odd-{n}", text, "<b>odd</b>", "small_talk") for n, text in enumerate(odd)]
+    items += [Sample(f"odd-{n}", text, "<b>odd</b>", "small_talk") for n, text in enumerate(odd)]
     groups = {"old_domains": OLD_DOMAINS, "new_domains": NEW_DOMAINS}
     return Suite("clinc150", tuple(items), groups)
 
