@@ -12,7 +12,7 @@ from ...core.errors import AskError, OpswrightError
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from ...data.rows import Dropped
-from .request import LEAKS, CurateRequest, CurateResult, Layout, Reason
+from .request import LEAKS, CurateRequest, CurateResult
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...data.rows import Gathered
     from .clean import Cleaned
 
-__all__ = ["CurateRequest", "CurateResult", "Layout", "Reason", "curate"]
+__all__ = ["CurateRequest", "CurateResult", "curate"]
 
 _ROWS_PER_S = 7_000  # cleaning short texts on one busy core
 _BYTES_A_ROW = 50
