@@ -42,6 +42,7 @@ def facts_of(measured: EvalResult, of: int, baselines: Mapping[str, EvalResult])
         "model": measured.model,
         "suite": measured.suite,
         "suite_digest": measured.suite_digest,
+        "task": measured.task,
         "metric": "exact_match",
         **{name: whole[name] for name in ("n", "value", "low", "high")},
         "of": of,
@@ -77,4 +78,5 @@ def read_report(artifact: Artifact) -> EvalResult:
         slices=tuple(facts["slices"]),
         items=read_lines((artifact.path / ITEMS).read_bytes()),
         leaked=facts.get("leaked"),
+        task=facts.get("task", "classify"),
     )

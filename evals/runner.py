@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
 from ..data.text import label_form
-from .metrics import exact_match
+from .metrics import Task, exact_match
 from .suites import Sample, Suite
 from .targets import Answer, Progress, Target
 
@@ -53,6 +53,7 @@ class EvalResult:
     slices: tuple[str, ...]
     items: tuple[SampleResult, ...]
     leaked: int | None = None  # items that are also in the model's training rows; None when those are unknown
+    task: Task = "classify"
 
     def within(self, name: str | None) -> list[SampleResult]:
         """The items of one slice, or all."""
@@ -88,9 +89,8 @@ def run_suite(
     failed = [answer.error for answer in answers if answer.error is not None]
     if items and len(failed) == len(items):
         raise BackendError(f"the target answered none of {len(items)} prompts; the first said: {failed[0]}")
-    return EvalResult(
-        model, suite.name, suite.digest, tuple(slices), tuple(score(suite, items, answers, slices))
-    )
+    results = tuple(score(suite, items, answers, slices))
+    return EvalResult(model, suite.name, suite.digest, tuple(slices), results, task=suite.task)
 
 
 def score(
