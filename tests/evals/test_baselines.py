@@ -35,10 +35,10 @@ def test_baselines_answer_the_same_on_every_run() -> None:
 
 
 def test_spellings_of_one_label_are_one_class_answered_by_the_usual_one() -> None:
-    spelled = [(text, label.replace(" ", "_") if i % 2 else label) for i, (text, label) in enumerate(TRAIN)]
-    found = run_baselines(
-        [*spelled, ("play that", "play_music")], ["play blues music", "my balance"], quietly
-    )
+    play = [(f"play some {x} music", "play music") for x in ("jazz", "rock")]
+    play += [(f"play some {x} music", "play_music") for x in ("folk", "loud", "old")]
+    balance = [(f"what is my {x} balance", "balance") for x in ("savings", "card", "own", "last")]
+    found = run_baselines([*balance, *play], ["play jazz music", "my balance"], quietly)
     assert [one.answers for one in found] == [("play_music", "play_music"), *[("play_music", "balance")] * 2]
 
 
