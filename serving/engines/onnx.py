@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, NeedsError
-from . import BuildResult, Message, ParityCase, Target, by_length
+from ...data.batches import by_length
+from . import BuildResult, Message, ParityCase, Target
 
 if TYPE_CHECKING:
     import numpy
