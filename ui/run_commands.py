@@ -148,8 +148,8 @@ def chat(
     Example: opswright chat --port 7861
     """
     from .console.app import serve
+    from .console.auth.people import people_of
     from .console.console import Console
-    from .console.people import people_of
 
     session: Session = context.obj
     settings = session.workspace.settings

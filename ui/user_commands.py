@@ -25,7 +25,7 @@ def add_command(
     Example: opswright users add ada --role operator
     """
     from ..core.settings import Role
-    from .console.people import users_file
+    from .console.auth.people import users_file
 
     if role not in set(Role):
         raise AskError(f"unknown role '{role}' (there are: {', '.join(Role)}).")
@@ -45,7 +45,7 @@ def list_command(context: typer.Context, json: Json = False) -> None:
 
     Example: opswright users list --json
     """
-    from .console.people import users_file
+    from .console.auth.people import users_file
     from .show import console, print_json, table
 
     file = users_file(context.obj.workspace.settings)
@@ -64,7 +64,7 @@ def remove_command(
 
     Example: opswright users remove ada
     """
-    from .console.people import users_file
+    from .console.auth.people import users_file
 
     file = users_file(context.obj.workspace.settings)
     file.remove(name)

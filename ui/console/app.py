@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, NeedsError
+from .auth.guard import Guard, is_loopback, known_hosts
+from .auth.logins import Logins
+from .auth.people import UsersFile
 from .console import Console
 from .gradio_import import collector_off, import_gradio, one_server_later
-from .guard import Guard, is_loopback, known_hosts
-from .logins import Logins
-from .people import UsersFile
 from .server import end_on_sigterm, listen, run
 
 if TYPE_CHECKING:
     from gradio import Blocks, Theme
 
-    from .guard import App
+    from .auth.guard import App
 
 _FOLDER = Path(__file__).parent
 
@@ -27,7 +27,9 @@ _FOLDER = Path(__file__).parent
 def build(console: Console) -> Blocks:
     """Every page; the first one is the chat."""
     gr: Any = import_gradio()
-    from . import chat, drift, endpoints, leaderboard, ledger, person
+    from .auth import person
+    from .chat import page as chat
+    from .pages import drift, endpoints, leaderboard, ledger
 
     with gr.Blocks(title="Opswright", analytics_enabled=False, fill_width=True) as app:
         gr.Navbar(main_page_name="Chat")
@@ -86,8 +88,8 @@ def application(console: Console, host: str, port: int) -> App:
         ) from error
     from fastapi import FastAPI
 
-    from .ledger_export import export_route
-    from .login_page import login_routes
+    from .auth.login_page import login_routes
+    from .pages.ledger_export import export_route
 
     logins = Logins(console.people) if isinstance(console.people, UsersFile) else None
     console.logins, console.cookie = {} if logins is None else logins, f"opswright-{port}"
@@ -127,7 +129,7 @@ def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int)
         allowed_paths=[],
         max_file_size=most_bytes,
         theme=theme(),
-        css_paths=sorted(_FOLDER.glob("*.css")),
+        css_paths=sorted(_FOLDER.rglob("*.css")),
     )
 
 

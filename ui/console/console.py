@@ -12,7 +12,7 @@ from ...core.registry import Registry
 from ...core.settings import Settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
-from .people import Person
+from .auth.people import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent

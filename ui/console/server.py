@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import AskError, NeedsError, from_os_error
 
 if TYPE_CHECKING:
-    from .guard import App
+    from .auth.guard import App
 
 
 def listen(host: str, port: int) -> socket.socket:

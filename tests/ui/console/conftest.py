@@ -9,9 +9,9 @@ import pytest
 
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
+from opswright.ui.console.auth.people import Person
+from opswright.ui.console.chat.desk import Desk
 from opswright.ui.console.console import Console
-from opswright.ui.console.desk import Desk
-from opswright.ui.console.people import Person
 
 
 @pytest.fixture

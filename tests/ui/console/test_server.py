@@ -12,8 +12,8 @@ from opswright.core.errors import AskError, NeedsError
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.ui.console import app
+from opswright.ui.console.auth.login_page import _target
 from opswright.ui.console.console import Console
-from opswright.ui.console.login_page import _target
 from opswright.ui.console.server import listen
 
 

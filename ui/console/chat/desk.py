@@ -1,0 +1,120 @@
+"""The desk: where the console has runs started, answered, stopped and taken up again."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ....agents import policy
+from ....agents.agent import RunOutcome
+from ....agents.planner import Ask
+from ....agents.runs import RunIndex, RunRow
+from ....agents.stopping import request_stop
+from ....agents.worker import Worker
+from ....core.contract import Effect
+from ....core.errors import HeldError
+from ....record.ledger import Ledger
+from ..auth.people import Person
+from ..console import Console
+
+
+class Desk:
+    """Runs of one console. What changes something is carried out by a worker process, which outlives it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._workers: dict[str, Worker] = {}
+        self._spare: Worker | None = None
+        self._lock = threading.Lock()
+        self._index = RunIndex(Ledger.of(console.workspace))
+        self._index_lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Load what the first command would wait for, and have a worker ready."""
+        from ....agents.graph import build_graph  # noqa: F401
+
+        with self._lock:
+            self._spare = self._spare or Worker(self._console.workspace)
+
+    def close(self) -> None:
+        """Let the spare worker go; workers with a run go on."""
+        with self._lock:
+            if self._spare is not None:
+                self._spare.dismiss()
+                self._spare = None
+
+    def start(self, person: Person, ask: Ask) -> RunOutcome:
+        """A new run: to its end when it only reads, to the wait for approval when not."""
+        return self._console.agent(person).start(ask)
+
+    def answer(self, person: Person, run: str, plan: str, *, approved: bool, why: str = "") -> None:
+        """Pass a person's answer to exactly this plan on, once; HeldError for a second one."""
+        agent = self._console.agent(person)
+        self._may_act(person, "answer a plan")
+        with self._lock:
+            if (worker := self._workers.get(run)) is not None and worker.is_running:
+                raise HeldError(f"run {run} was answered and is being carried out.")
+            outcome = agent.outcome(run)
+            if outcome.status != "waiting" or outcome.plan is None:
+                raise HeldError(f"run {run} does not wait for an answer: it is {outcome.status}.")
+            if outcome.plan.id != plan:
+                raise HeldError(f"run {run} waits for an answer to plan {outcome.plan.id[:12]}.")
+            if approved and (refusals := policy.refusals(outcome.plan, person.role)):
+                raise HeldError("; ".join(refusals))
+            consent = agent.consent(plan, how="console", approved=approved, why=why)
+            if approved:
+                self._hand_over(person, run, dict(consent))
+            else:
+                agent.answer(run, consent)
+
+    def resume(self, person: Person, run: str) -> None:
+        """Have a worker go on with a run that stopped or failed."""
+        self._may_act(person, "go on with a run")
+        outcome = self._console.agent(person).outcome(run)
+        if outcome.status in ("done", "denied", "refused"):
+            raise HeldError(f"run {run} is over ({outcome.status}); there is nothing to go on with.")
+        with self._lock:
+            if self._console.workspace.is_held(run):
+                raise HeldError(f"run {run} is being carried out.")
+            if outcome.status != "waiting":
+                self._hand_over(person, run, None)
+
+    def stop(self, person: Person, run: str) -> None:
+        """Ask whoever carries the run out to stop it."""
+        self._may_act(person, "stop a run")
+        request_stop(self._console.workspace, run, f"{person.name} ({person.role})")
+
+    def trouble(self, run: str) -> str | None:
+        """What went wrong with the worker of a run, when it ended without the run having ended."""
+        worker = self._workers.get(run)
+        if worker is None or not worker.exit_code:
+            return None
+        return f"its worker ended with code {worker.exit_code}; its log is logs/worker.log in the workspace."
+
+    def is_starting(self, run: str) -> bool:
+        """Whether a worker has the run, perhaps before it took the run's lock."""
+        worker = self._workers.get(run)
+        return worker is not None and worker.is_running
+
+    def rows(self) -> list[RunRow]:
+        """Every run, newest first."""
+        with self._index_lock:
+            return self._index.refresh().rows(self._console.workspace.is_held)
+
+    def row(self, run: str) -> RunRow | None:
+        """One run as the ledger tells."""
+        with self._index_lock:
+            return self._index.refresh().row(run, self._console.workspace.is_held)
+
+    def _hand_over(self, person: Person, run: str, consent: dict[str, Any] | None) -> None:
+        job = {"run": run, "actor": person.name, "role": str(person.role), "consent": consent}
+        worker = self._spare
+        if worker is None or not worker.give(job):
+            worker = Worker(self._console.workspace)
+            worker.give(job)
+        self._workers = {name: one for name, one in self._workers.items() if one.is_running} | {run: worker}
+        self._spare = Worker(self._console.workspace)
+
+    def _may_act(self, person: Person, what: str) -> None:
+        if not policy.ALLOWED[person.role] - {Effect.READS}:
+            raise HeldError(f"role '{person.role}' may not {what}.")
