@@ -35,7 +35,7 @@ _EXTRAS = (
 
 
 @dataclass(frozen=True)
-class Line:
+class Ability:
     """One ability: `can` yes, no, or not_run for what was planned and checked but never carried out."""
 
     ability: str
@@ -48,7 +48,7 @@ class Line:
         return asdict(self)
 
 
-def examine(workspace: Workspace) -> list[Line]:
+def examine(workspace: Workspace) -> list[Ability]:
     """Every line, quick and without side effects."""
     machine = Machine.here(workspace.root)
     lines = [_workspace(workspace, machine), *(_packages(*extra) for extra in _EXTRAS)]
@@ -56,30 +56,30 @@ def examine(workspace: Workspace) -> list[Line]:
     return lines
 
 
-def _workspace(workspace: Workspace, machine: Machine) -> Line:
+def _workspace(workspace: Workspace, machine: Machine) -> Ability:
     size = (
         f"{machine.disk_free_gb:.0f} GB free, {machine.cpu_cores} cores, {machine.memory_gb:.0f} GB of memory"
     )
     found = f"{workspace.root}, {size}"
     if machine.disk_free_gb < 2:
-        return Line(
+        return Ability(
             "keep a workspace", "no", found, "Free at least 2 GB, or set OPSWRIGHT_HOME to another disk."
         )
-    return Line("keep a workspace", "yes", found)
+    return Ability("keep a workspace", "yes", found)
 
 
-def _packages(ability: str, modules: tuple[str, ...], fix: str) -> Line:
+def _packages(ability: str, modules: tuple[str, ...], fix: str) -> Ability:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        return Line(ability, "no", f"not installed: {', '.join(missing)}", fix)
-    return Line(ability, "yes", f"{', '.join(modules)} installed")
+        return Ability(ability, "no", f"not installed: {', '.join(missing)}", fix)
+    return Ability(ability, "yes", f"{', '.join(modules)} installed")
 
 
-def _gpu(machine: Machine) -> Line:
+def _gpu(machine: Machine) -> Ability:
     if machine.gpus:
         names = ", ".join(f"{gpu.name} ({gpu.memory_gb:.0f} GB)" for gpu in machine.gpus)
-        return Line("train and serve on a GPU", "yes", names)
-    return Line(
+        return Ability("train and serve on a GPU", "yes", names)
+    return Ability(
         "train and serve on a GPU",
         "no",
         "NVML finds no NVIDIA GPU; everything runs on the CPU",
@@ -87,12 +87,12 @@ def _gpu(machine: Machine) -> Line:
     )
 
 
-def _triton(machine: Machine) -> Line:
+def _triton(machine: Machine) -> Ability:
     ability = "run a real Triton server"
     if shutil.which("tritonserver"):
-        return Line(ability, "yes", "tritonserver on PATH")
+        return Ability(ability, "yes", "tritonserver on PATH")
     if machine.system != "linux" or machine.architecture != "x86_64":
-        return Line(
+        return Ability(
             ability,
             "no",
             f"the server's wheel is for Linux x86_64 only, this is {machine.system} {machine.architecture}",
@@ -100,40 +100,40 @@ def _triton(machine: Machine) -> Line:
         )
     library, version = platform.libc_ver()
     if library == "glibc" and tuple(map(int, version.split("."))) < (2, 35):
-        return Line(
+        return Ability(
             ability,
             "no",
             f"glibc {version}",
             "The wheel needs glibc 2.35 or newer (Debian 12, Ubuntu 22.04).",
         )
-    return Line(
+    return Ability(
         ability, "yes", "from the nvidia-pytriton wheel, in a virtual environment made on the first deploy"
     )
 
 
-def _port(workspace: Workspace) -> Line:
+def _port(workspace: Workspace) -> Ability:
     serving = workspace.settings.serving
     ability = "listen for clients"
     with socket.socket() as probe:
         try:
             probe.bind((serving.host, serving.gateway_port))
         except OSError:
-            return Line(
+            return Ability(
                 ability,
                 "yes",
                 f"port {serving.gateway_port} is taken, by this workspace's gateway or another program",
                 "OPSWRIGHT_SERVING__GATEWAY_PORT=0 takes a free port.",
             )
-    return Line(ability, "yes", f"port {serving.gateway_port} of {serving.host} is free")
+    return Ability(ability, "yes", f"port {serving.gateway_port} of {serving.host} is free")
 
 
-def _mlflow(workspace: Workspace) -> Line:
+def _mlflow(workspace: Workspace) -> Ability:
     uri = workspace.settings.tracking_uri()
-    return Line("show the record in MLflow", "yes", f"tracking URI {uri}")
+    return Ability("show the record in MLflow", "yes", f"tracking URI {uri}")
 
 
-def _tensorrt_llm(machine: Machine) -> Line:
-    return Line(
+def _tensorrt_llm(machine: Machine) -> Ability:
+    return Ability(
         "build TensorRT-LLM engines",
         "not_run",
         "not run: this version builds ONNX Runtime engines; TensorRT-LLM is planned for GPU machines",

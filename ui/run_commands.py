@@ -148,13 +148,13 @@ def chat(
     Example: opswright chat --port 7861
     """
     from .console.app import serve
-    from .console.auth.people import people_of
+    from .console.auth.users import load_users
     from .console.console import Console
 
     session: Session = context.obj
     settings = session.workspace.settings
     named = settings.console
-    console = Console(session.registry, settings, people_of(settings))
+    console = Console(session.registry, settings, load_users(settings))
     serve(console, host or named.host, port or named.port)
 
 

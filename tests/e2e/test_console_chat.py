@@ -328,7 +328,7 @@ def test_what_a_row_holds_is_shown_as_it_is(folder: Path, start_console: StartCo
     say(page, "<img src=x onerror=\"document.title='owned'\"> **b** [l](http://example.com) {{value}}")
     page.wait_for_function("document.querySelectorAll('.answer').length >= 1")
     assert "**b** [l](http://example.com) {{value}}" in page.locator(".said").last.inner_text()
-    assert page.locator(".talk img, .talk script, .talk a[href^='http://example']").count() == 0
+    assert page.locator(".log img, .log script, .log a[href^='http://example']").count() == 0
     assert "owned" not in page.title()
 
 
@@ -341,13 +341,13 @@ def test_conversations_are_kept_and_listed(folder: Path, start_console: StartCon
     page.wait_for_selector(".welcome")
     say(page, "/skills")
     page.wait_for_selector(".answer >> text=collect")
-    page.wait_for_function("document.querySelectorAll('.talks .one').length === 2")
-    page.click(".talks .one >> text=/runs")
+    page.wait_for_function("document.querySelectorAll('.conversations .one').length === 2")
+    page.click(".conversations .one >> text=/runs")
     page.wait_for_selector(".said >> text=/runs")
     assert page.locator(".said").count() == 1
     fresh = page.context.new_page()
     open_chat(fresh, server.url)
-    assert fresh.locator(".talks .one").count() == 2
+    assert fresh.locator(".conversations .one").count() == 2
 
 
 def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
@@ -359,7 +359,7 @@ def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
         files=[{"name": "my plan.yaml", "mimeType": "text/yaml", "buffer": SLOW.encode()}],
     )
     page.wait_for_selector(".answer >> text=Kept as my_plan.yaml")
-    page.wait_for_selector(".talks .one.current >> text=uploaded my plan.yaml")
+    page.wait_for_selector(".conversations .one.current >> text=uploaded my plan.yaml")
     (folder / "my_plan.yaml").write_text((folder / "1-practise.yaml").read_text())
     page.click(".answer [data-act=take]")
     page.keyboard.press("Enter")

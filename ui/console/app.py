@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import AskError, NeedsError
 from .auth.guard import Guard, is_loopback, known_hosts
 from .auth.logins import Logins
-from .auth.people import UsersFile
+from .auth.users import UsersFile
 from .console import Console
 from .gradio_import import collector_off, import_gradio, one_server_later
 from .server import end_on_sigterm, listen, run
@@ -27,13 +27,13 @@ _FOLDER = Path(__file__).parent
 def build(console: Console) -> Blocks:
     """Every page; the first one is the chat."""
     gr: Any = import_gradio()
-    from .auth import person
+    from .auth import user_bar
     from .chat import page as chat
     from .pages import drift, endpoints, leaderboard, ledger
 
     with gr.Blocks(title="Opswright", analytics_enabled=False, fill_width=True) as app:
         gr.Navbar(main_page_name="Chat")
-        person.build(console, app)
+        user_bar.build(console, app)
         chat.build(console)
     for name, page in (
         ("Leaderboard", leaderboard),
@@ -43,7 +43,7 @@ def build(console: Console) -> Blocks:
     ):
         with app.route(name, f"/{name.lower()}"):
             gr.Navbar(main_page_name="Chat")
-            person.build(console, app)
+            user_bar.build(console, app)
             page.build(console)
     return app  # type: ignore[no-any-return]
 
@@ -65,7 +65,7 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
     AskError for an address others can reach when nobody has to log in; NeedsError when the port is taken or
     Gradio is not installed.
     """
-    if console.people is None and not is_loopback(host):
+    if console.users is None and not is_loopback(host):
         raise AskError(
             f"{host} can be reached by others, and there is no login. Make a users file with `opswright "
             "users add NAME --role operator`, or listen on 127.0.0.1 and reach it by an SSH tunnel."
@@ -91,7 +91,7 @@ def application(console: Console, host: str, port: int) -> App:
     from .auth.login_page import login_routes
     from .pages.ledger_export import export_route
 
-    logins = Logins(console.people) if isinstance(console.people, UsersFile) else None
+    logins = Logins(console.users) if isinstance(console.users, UsersFile) else None
     console.logins, console.cookie = {} if logins is None else logins, f"opswright-{port}"
     with one_server_later(), collector_off():
         blocks = build(console).queue(default_concurrency_limit=8)
@@ -108,13 +108,13 @@ def application(console: Console, host: str, port: int) -> App:
         known_hosts(host, console.settings.console.allowed_hosts),
         uploads,
         most_bytes,
-        (lambda cookies: console.people is None or _name_in(console, cookies) is not None),
+        (lambda cookies: console.users is None or _name_in(console, cookies) is not None),
     )
 
 
 def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int) -> None:
     """Put the pages into the application, with everything off that they do not use."""
-    asks = console.people is not None
+    asks = console.users is not None
     gr.mount_gradio_app(
         app,
         blocks,

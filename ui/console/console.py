@@ -12,7 +12,7 @@ from ...core.registry import Registry
 from ...core.settings import Settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
-from .auth.people import Person
+from .auth.users import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
@@ -25,7 +25,7 @@ class Console:
 
     registry: Registry
     settings: Settings
-    people: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
+    users: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
     logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, for those who are in
     cookie: str = ""  # name of the cookie that holds the token
     at_end: list[Callable[[], object]] = field(default_factory=list)  # what pages let go of when it ends
@@ -49,13 +49,13 @@ class Console:
 
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""
-        if self.people is None:
+        if self.users is None:
             return Person(self.settings.actor, self.settings.role)
         cookies = getattr(request, "cookies", None) or {}
         name = getattr(request, "username", None) or self.logins.get(cookies.get(self.cookie, ""), "")
-        if name not in self.people:
+        if name not in self.users:
             raise HeldError("log in to go on.")
-        return self.people[name]
+        return self.users[name]
 
     def settings_of(self, person: Person) -> Settings:
         """The settings in force when a person acts."""

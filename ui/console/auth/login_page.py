@@ -13,7 +13,7 @@ from ....core.errors import OpswrightError
 from ..markup import render
 from .guard import LOG_IN, LOG_OUT
 from .logins import Logins, WrongPasswords
-from .people import User
+from .users import User
 
 if TYPE_CHECKING:
     from starlette.requests import Request

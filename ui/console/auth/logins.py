@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .people import User, UsersFile
+from .users import User, UsersFile
 
 _LASTS_S = 12 * 3600.0
 _FREE_TRIES = 5

@@ -19,7 +19,7 @@ from ..console import Console
 from ..markup import render
 from . import blocks
 from .curve import curve
-from .desk import Desk
+from .run_service import RunService
 
 _KEPT = 64  # cards that are remembered as they were drawn
 _FINAL = ("done", "denied", "refused")
@@ -41,21 +41,21 @@ class Card:
 class Cards:
     """Draws the cards of one console; what did not change is not drawn again."""
 
-    def __init__(self, console: Console, desk: Desk) -> None:
+    def __init__(self, console: Console, run_service: RunService) -> None:
         self._console = console
-        self._desk = desk
+        self._run_service = run_service
         self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
         self._news: OrderedDict[str, RunEvents] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, run: str) -> Card:
         """The card of a run."""
-        row = self._desk.row(run)
+        row = self._run_service.row(run)
         if row is None:
             return Card(render("card_gone.html", run=run), is_live=False, is_running=False)
         workspace = self._console.workspace
         state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
-        trouble = self._desk.trouble(run)
+        trouble = self._run_service.trouble(run)
         with self._lock:
             events = self._remember(self._news, run, RunEvents(run_events_path(workspace, run))).refresh()
             key = (row.last_seq, events.offset, state, trouble, stop_requested_by(workspace, run))
@@ -70,7 +70,7 @@ class Cards:
             return card
 
     def _is_starting(self, run: str, state: str) -> bool:
-        return state not in _FINAL and self._desk.is_starting(run)
+        return state not in _FINAL and self._run_service.is_starting(run)
 
     def _remember(self, kept: OrderedDict[str, Any], run: str, made: Any) -> Any:
         found = kept.setdefault(run, made)

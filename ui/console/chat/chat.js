@@ -1,7 +1,7 @@
 // The chat page. All text from the server arrives as HTML that templates made with every value escaped; all
 // text made here goes through textContent.
 const $ = (selector) => element.querySelector(selector);
-const talk = $(".talk"), box = $("textarea"), list = $(".options"), fault = $(".fault"), trouble = $(".trouble");
+const log = $(".log"), box = $("textarea"), list = $(".options"), fault = $(".fault"), trouble = $(".trouble");
 const state = { conversation: null, cursor: 0, live: {}, pending: new Set(), options: [], chosen: -1, running: false };
 const query = new URLSearchParams(window.location.search);
 
@@ -22,20 +22,20 @@ async function ask(name, payload) {
 const where = () => ({ conversation: state.conversation, cursor: state.cursor, live: state.live });
 
 function put(entries) {
-  const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80;
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
   state.running = false;
   for (const entry of entries) {
     if (entry.running) state.running = true;
     if (entry.to) settle(entry.to);
     if (entry.html === undefined) continue;
-    let node = talk.querySelector(`[data-entry="${entry.id}"]`);
+    let node = log.querySelector(`[data-entry="${entry.id}"]`);
     const open = {};
     if (node) {
       node.querySelectorAll("details[data-key]").forEach((one) => { open[one.dataset.key] = one.open; });
     } else {
       node = document.createElement("div");
       node.dataset.entry = entry.id;
-      talk.append(node);
+      log.append(node);
     }
     node.innerHTML = entry.html;
     node.querySelectorAll("details[data-key]").forEach((one) => {
@@ -44,13 +44,13 @@ function put(entries) {
     if (entry.live) state.live[entry.id] = { run: entry.run, digest: entry.digest };
     else delete state.live[entry.id];
   }
-  if (atEnd) talk.scrollTop = talk.scrollHeight;
+  if (atEnd) log.scrollTop = log.scrollHeight;
   tick();
 }
 
 function settle(id) {
   state.pending.delete(id);
-  const node = talk.querySelector(`[data-waits="${id}"]`);
+  const node = log.querySelector(`[data-waits="${id}"]`);
   if (node) node.remove();
 }
 
@@ -60,30 +60,30 @@ function waitFor(id) {
   node.dataset.waits = id;
   node.className = "working soft";
   node.textContent = "working";
-  talk.append(node);
-  talk.scrollTop = talk.scrollHeight;
+  log.append(node);
+  log.scrollTop = log.scrollHeight;
 }
 
-async function openTalk(conversation) {
-  const answer = await ask("open_talk", { conversation });
-  if (!answer) { setTimeout(() => openTalk(conversation), 1500); return; }
+async function openConversation(conversation) {
+  const answer = await ask("open_conversation", { conversation });
+  if (!answer) { setTimeout(() => openConversation(conversation), 1500); return; }
   if (answer.fault && conversation) {
-    await openTalk(null);
+    await openConversation(null);
     return wrong(`${answer.fault} This is the newest one.`);
   }
   if (answer.fault) return say(trouble, answer.fault);
   Object.assign(state, { conversation: answer.conversation, cursor: answer.cursor, live: {}, pending: new Set() });
   $(".chat").dataset.role = answer.role;
-  talk.replaceChildren();
+  log.replaceChildren();
   if (answer.left_out) {
     const note = document.createElement("p");
     note.className = "soft";
     note.textContent = `${answer.left_out} earlier entries are kept in the workspace and not shown.`;
-    talk.append(note);
+    log.append(note);
   }
   if (!answer.entries.length) welcome();
   put(answer.entries);
-  talk.scrollTop = talk.scrollHeight;
+  log.scrollTop = log.scrollHeight;
   showList(answer.conversations);
   remember();
   element.dataset.ready = "yes";
@@ -114,7 +114,7 @@ function welcome() {
     button.textContent = command;
     node.append(button, " ");
   }
-  talk.append(node);
+  log.append(node);
 }
 
 function showList(conversations) {
@@ -138,7 +138,7 @@ function showList(conversations) {
 async function send(text) {
   const line = (text === undefined ? box.value : text).trim();
   if (!line || !state.conversation) return;
-  const first = !talk.querySelector(".said");
+  const first = !log.querySelector(".said");
   const answer = await ask("send", { ...where(), text: line });
   if (!answer) return;
   if (answer.fault) return wrong(answer.fault);
@@ -146,18 +146,18 @@ async function send(text) {
   wrong("");
   hideOptions();
   grow();
-  const hello = talk.querySelector(".welcome");
+  const hello = log.querySelector(".welcome");
   if (hello) hello.remove();
   state.cursor = answer.cursor;
   put(answer.entries);
-  talk.scrollTop = talk.scrollHeight;
+  log.scrollTop = log.scrollHeight;
   if (answer.pending) waitFor(answer.pending);
   if (first) refreshList();
   if (answer.pending) soon(60);
 }
 
 async function refreshList() {
-  const answer = await ask("open_talk", { conversation: state.conversation });
+  const answer = await ask("open_conversation", { conversation: state.conversation });
   if (answer && !answer.fault) showList(answer.conversations);
 }
 
@@ -282,11 +282,11 @@ const acts = {
   say: (node) => send(node.dataset.text),
   complete: (node) => complete(Number(node.dataset.index)),
   attach: () => $("input[type=file]").click(),
-  open: (node) => openTalk(node.dataset.conversation),
+  open: (node) => openConversation(node.dataset.conversation),
   new: async () => {
-    const answer = await ask("new_talk");
+    const answer = await ask("new_conversation");
     if (!answer || answer.fault) return;
-    await openTalk(answer.conversation);
+    await openConversation(answer.conversation);
     box.focus();
   },
   approve: (node) => act(node, "decide", { run: node.dataset.run, plan: node.dataset.plan, approved: true }),
@@ -325,13 +325,13 @@ $("input[type=file]").addEventListener("change", async (event) => {
   } catch (error) {
     wrong(`'${file.name}' was not taken: it is too large.`);
   }
-  const hello = talk.querySelector(".welcome");
+  const hello = log.querySelector(".welcome");
   if (hello) hello.remove();
   await look();
   refreshList();
 });
 
-openTalk(query.get("c")).then(() => {
+openConversation(query.get("c")).then(() => {
   const wish = query.get("say");
   if (wish) { box.value = wish; grow(); assist(); }
   box.focus();

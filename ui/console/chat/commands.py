@@ -12,10 +12,10 @@ from ....agents.planner.slash import SlashPlanner
 from ....agents.planner.values import check_named
 from ....core.contract import Effect, Skill
 from ....core.errors import AskError, did_you_mean
-from ..auth.people import Person
+from ..auth.users import Person
 from ..console import Console
 from . import blocks
-from .desk import Desk
+from .run_service import RunService
 
 
 @dataclass
@@ -55,10 +55,10 @@ class Command:
 class Commands:
     """Every command of the chat: its own, and each skill by name."""
 
-    def __init__(self, console: Console, desk: Desk, own: list[Command]) -> None:
+    def __init__(self, console: Console, run_service: RunService, builtin: list[Command]) -> None:
         self._console = console
-        self._desk = desk
-        self.own = {command.name: command for command in own}
+        self._run_service = run_service
+        self.builtin = {command.name: command for command in builtin}
 
     @property
     def planner(self) -> SlashPlanner:
@@ -66,9 +66,9 @@ class Commands:
         return SlashPlanner(self._console.registry, self._console.workspace)
 
     def names(self) -> dict[str, str]:
-        """Every command's name with what it does, without the stroke."""
+        """Every command's name with what it does, without the slash."""
         skills = {skill.name: skill.summary for skill in self._console.registry}
-        return dict(sorted({**skills, **{one.name: one.summary for one in self.own.values()}}.items()))
+        return dict(sorted({**skills, **{one.name: one.summary for one in self.builtin.values()}}.items()))
 
     def check(self, text: str) -> None:
         """AskError for a line that cannot be sent, with the nearest thing that can."""
@@ -76,7 +76,7 @@ class Commands:
             return
         words = _words(text)
         name = words[0][1:]
-        if (command := self.own.get(name)) is not None:
+        if (command := self.builtin.get(name)) is not None:
             given = len(words) - 1
             if given < command.least:
                 raise AskError(f"/{name} needs {command.usage.partition(' ')[2]}, as in {command.usage}.")
@@ -96,10 +96,10 @@ class Commands:
         if not call.text.startswith("/"):
             return self._hint(call.text)
         words = _words(call.text)
-        if (command := self.own.get(words[0][1:])) is not None:
+        if (command := self.builtin.get(words[0][1:])) is not None:
             return command.answer(replace(call, words=words[1:]))
         skill = self._skill(words[0][1:])
-        outcome = self._desk.start(call.person, Ask("slash", call.text))
+        outcome = self._run_service.start(call.person, Ask("slash", call.text))
         if skill.effect is not Effect.READS or outcome.status != "done":
             return Reply(run=outcome.run, is_card=True)
         found = [block for result in outcome.results.values() for block in blocks.result(result)]

@@ -10,7 +10,7 @@ from ....core.errors import OpswrightError
 from ..console import Console
 from ..uploads import KEPT
 from .commands import Command, Commands
-from .desk import Desk
+from .run_service import RunService
 
 _MOST = 40
 
@@ -24,12 +24,12 @@ class Option:
     message: str
 
 
-class Completion:
+class CommandCompletion:
     """Completes the lines of one console's chat."""
 
-    def __init__(self, console: Console, desk: Desk, commands: Commands) -> None:
+    def __init__(self, console: Console, run_service: RunService, commands: Commands) -> None:
         self._console = console
-        self._desk = desk
+        self._run_service = run_service
         self._commands = commands
 
     def assist(self, line: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Completion:
                 if name.startswith(last.removeprefix("/"))
             ]
         name = head.split()[0].removeprefix("/")
-        if (command := self._commands.own.get(name)) is not None:
+        if (command := self._commands.builtin.get(name)) is not None:
             words = self._words(command, last) if len(head.split()) == 1 else []
             return [Option(f"{head} {word}", word, message) for word, message in words][:_MOST]
         found = self._commands.planner.complete(line)
@@ -75,7 +75,7 @@ class Completion:
             wanted = None if command.values == "runs" else command.values
             return [
                 (row.run, f"{row.state}: {row.goal[:60]}")
-                for row in self._desk.rows()
+                for row in self._run_service.rows()
                 if row.run.startswith(start) and (wanted is None or row.state == wanted)
             ]
         return []

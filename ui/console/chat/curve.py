@@ -6,28 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...reports.axis import round_marks
+from ...reports.axis import AxisTick, round_marks
 
 WIDTH, HEIGHT = 520, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 22
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A mark on an axis: where in the picture, and its figure."""
-
-    at: float
-    message: str
-
-
-@dataclass(frozen=True)
-class Curve:
+class CurvePlot:
     """What the template draws."""
 
     name: str
     points: str
-    x_marks: tuple[Mark, ...]
-    y_marks: tuple[Mark, ...]
+    x_marks: tuple[AxisTick, ...]
+    y_marks: tuple[AxisTick, ...]
     last: str
     width: int = WIDTH
     height: int = HEIGHT
@@ -35,7 +27,7 @@ class Curve:
     bottom: int = HEIGHT - _BOTTOM
 
 
-def curve(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
+def curve(name: str, points: Sequence[tuple[int, float]]) -> CurvePlot | None:
     """The curve through (training step, value) points; None when fewer than two are finite."""
     points = [(at, value) for at, value in points if math.isfinite(value)]
     if len(points) < 2:
@@ -51,10 +43,10 @@ def curve(name: str, points: Sequence[tuple[int, float]]) -> Curve | None:
     def y(value: float) -> float:
         return round(HEIGHT - _BOTTOM - (value - y0) / ((y1 - y0) or 1) * (HEIGHT - _TOP - _BOTTOM), 1)
 
-    return Curve(
+    return CurvePlot(
         name=name,
         points=" ".join(f"{x(at)},{y(value)}" for at, value in points),
-        x_marks=tuple(Mark(x(at), f"{at:g}") for at in x_marks if x0 <= at <= x1),
-        y_marks=tuple(Mark(y(value), f"{value:g}") for value in y_marks),
+        x_marks=tuple(AxisTick(x(at), f"{at:g}") for at in x_marks if x0 <= at <= x1),
+        y_marks=tuple(AxisTick(y(value), f"{value:g}") for value in y_marks),
         last=f"{ys[-1]:.4g}",
     )

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 
 from ....core.errors import AskError, OpswrightError
-from ..auth.people import Person
+from ..auth.users import Person
 from ..console import Console
 from ..uploads import KINDS
-from .talk import Talk
+from .chat_service import ChatService
 
 _FOLDER = Path(__file__).parent
 _WARM_AFTER_S = 0.3  # once the first page is shown, what the first command needs is loaded
@@ -25,54 +25,54 @@ Answer = dict[str, Any]
 
 def build(console: Console) -> None:
     """Lay the page out. Its script asks the functions below; each gets one JSON object and gives one."""
-    talk = Talk(console)
-    console.at_end.append(talk.close)
-    warm = _Once(talk.desk.warm)
+    service = ChatService(console)
+    console.at_end.append(service.close)
+    warm = _Once(service.run_service.warm)
     warm.within(_WARM_ANYWAY_S)
     gr.HTML(
         html_template=(_FOLDER / "chat.html").read_text(encoding="utf-8").replace("@kinds", ",".join(KINDS)),
         js_on_load=(_FOLDER / "chat.js").read_text(encoding="utf-8"),
-        server_functions=_server_functions(console, talk, warm),
+        server_functions=_server_functions(console, service, warm),
         apply_default_css=False,
         elem_id="chat-page",
     )
 
 
-def _server_functions(console: Console, talk: Talk, warm: _Once) -> list[Callable[..., Answer]]:
-    def open_talk(asked: Answer, request: gr.Request) -> Answer:
+def _server_functions(console: Console, service: ChatService, warm: _Once) -> list[Callable[..., Answer]]:
+    def open_conversation(asked: Answer, request: gr.Request) -> Answer:
         warm.within(_WARM_AFTER_S)
-        return _said(console, request, lambda who: talk.open(who, asked.get("conversation")))
+        return _said(console, request, lambda who: service.open(who, asked.get("conversation")))
 
-    def new_talk(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: {"conversation": talk.new()})
+    def new_conversation(asked: Answer, request: gr.Request) -> Answer:
+        return _said(console, request, lambda who: {"conversation": service.new()})
 
     def look(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: talk.look(*_where(asked)))
+        return _said(console, request, lambda who: service.look(*_where(asked)))
 
     def send(asked: Answer, request: gr.Request) -> Answer:
         name, cursor, live = _where(asked)
-        return _said(console, request, lambda who: talk.send(who, name, str(asked["text"]), cursor, live))
+        return _said(console, request, lambda who: service.send(who, name, str(asked["text"]), cursor, live))
 
     def assist(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: talk.assist(str(asked["text"])))
+        return _said(console, request, lambda who: service.assist(str(asked["text"])))
 
     def decide(asked: Answer, request: gr.Request) -> Answer:
         run, plan, approved = str(asked["run"]), str(asked["plan"]), asked["approved"] is True
-        return _said(console, request, lambda who: talk.decide(who, run, plan, approved))
+        return _said(console, request, lambda who: service.decide(who, run, plan, approved))
 
     def stop_run(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: talk.desk.stop(who, str(asked["run"])))
+        return _said(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
 
     def resume_run(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: talk.desk.resume(who, str(asked["run"])))
+        return _said(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
 
     def keep(asked: Answer, request: gr.Request) -> Answer:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         received, name = Path(str(asked["path"])), str(asked["name"])
         where = str(asked["conversation"])
-        return _said(console, request, lambda who: talk.keep(who, where, received, name, folder))
+        return _said(console, request, lambda who: service.keep(who, where, received, name, folder))
 
-    return [open_talk, new_talk, look, send, assist, decide, stop_run, resume_run, keep]
+    return [open_conversation, new_conversation, look, send, assist, decide, stop_run, resume_run, keep]
 
 
 class _Once:

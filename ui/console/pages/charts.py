@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ...reports.axis import round_marks
+from ...reports.axis import AxisTick, round_marks
 
 WIDTH, HEIGHT = 460, 176
 LEFT, RIGHT, TOP, BOTTOM = 46, 450, 12, 146
@@ -16,7 +16,7 @@ _LEVELS = 4
 
 
 @dataclass(frozen=True)
-class Line:
+class Series:
     """A series to draw; None is a gap. `tone` is a colour of the style sheet."""
 
     name: str
@@ -26,15 +26,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A mark on an axis."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Stroke:
+class SeriesPath:
     """A drawn series: a path, and each value with what to say about it."""
 
     name: str
@@ -49,11 +41,11 @@ class Chart:
     """A plot of series over time."""
 
     title: str
-    strokes: tuple[Stroke, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    paths: tuple[SeriesPath, ...]
+    x_ticks: tuple[AxisTick, ...]
+    y_ticks: tuple[AxisTick, ...]
     is_empty: bool
-    marks: tuple[Tick, ...] = ()  # moments of note, as vertical lines
+    marks: tuple[AxisTick, ...] = ()  # moments of note, as vertical lines
 
     width, height, left, right, top, bottom = WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM
 
@@ -63,7 +55,7 @@ def time_chart(
     unit: str,
     times: Sequence[datetime],
     bucket_s: int,
-    lines: Sequence[Line],
+    lines: Sequence[Series],
     marks: Sequence[tuple[datetime, str]] = (),
 ) -> Chart:
     """Series over time, each value in the middle of its bucket; the value axis starts at zero."""
@@ -78,23 +70,23 @@ def time_chart(
     def y(value: float) -> float:
         return round(BOTTOM - (BOTTOM - TOP) * value / top, 1)
 
-    strokes = []
+    paths = []
     for line in lines:
         dots = tuple(
             (x(i + 0.5), y(value), f"{line.name}: {figure(value)}{unit}, {time_text(times[i], bucket_s)} UTC")
             for i, value in enumerate(line.values)
             if value is not None
         )
-        strokes.append(Stroke(line.name, _path(line.values, x, y), dots, line.tone, line.is_dashed))
+        paths.append(SeriesPath(line.name, _path(line.values, x, y), dots, line.tone, line.is_dashed))
     step = max(1, math.ceil(len(times) / _TIMES))
-    x_ticks = tuple(Tick(x(i), time_text(times[i], bucket_s)) for i in range(0, len(times), step))
-    y_ticks = tuple(Tick(y(level), figure(level)) for level in levels)
+    x_ticks = tuple(AxisTick(x(i), time_text(times[i], bucket_s)) for i in range(0, len(times), step))
+    y_ticks = tuple(AxisTick(y(level), figure(level)) for level in levels)
     seen = tuple(
-        Tick(x((at - times[0]).total_seconds() / bucket_s), message)
+        AxisTick(x((at - times[0]).total_seconds() / bucket_s), message)
         for at, message in marks
         if times and 0 <= (at - times[0]).total_seconds() <= bucket_s * len(times)
     )
-    return Chart(title, tuple(strokes), x_ticks, y_ticks, highest == 0, seen)
+    return Chart(title, tuple(paths), x_ticks, y_ticks, highest == 0, seen)
 
 
 def level_ticks(highest: float) -> list[float]:

@@ -8,7 +8,7 @@ from gradio.context import Context
 from ....core.errors import OpswrightError
 from ..console import Console
 from ..markup import render
-from .drift_figures import choices, view
+from .drift_view import choices, view
 from .endpoints import STYLE
 
 

@@ -14,9 +14,9 @@ from ....serving.rollout import status
 from ...show import short
 from ..console import Console
 from ..markup import render
-from .endpoint_figures import WINDOWS_S, moment, view
+from .endpoint_metrics import WINDOWS_S, moment, view
 
-STYLE = Path(__file__).with_name("figures.css").read_text()
+STYLE = Path(__file__).with_name("charts.css").read_text()
 
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

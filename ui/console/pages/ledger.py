@@ -47,7 +47,7 @@ _SHOW_ADDRESS = """
 
 
 @dataclass(frozen=True)
-class View:
+class LedgerView:
     """What of the ledger is looked at: the filters, the page (0 is the newest), and the record beside it."""
 
     filters: Mapping[str, str]
@@ -121,7 +121,7 @@ class _Answers:
         """The filters and the record that the address names."""
         query = {name: str(value) for name, value in dict(request.query_params).items()}
         number = int(query["seq"]) if query.get("seq", "").isdecimal() and len(query["seq"]) < 16 else None
-        asked = View({name: query[name][:200] for name in FILTERS if query.get(name)}, seq=number)
+        asked = LedgerView({name: query[name][:200] for name in FILTERS if query.get(name)}, seq=number)
         boxes = [_choices(self._console.records, name, asked.filters.get(name, "")) for name in FILTERS[:4]]
         times = [asked.filters.get(name, "") for name in FILTERS[4:]]
         return [*boxes, *times, 0, number, (), gr.HTML("", visible=False), *show(self._console, asked)]
@@ -150,12 +150,12 @@ class _Answers:
                 yield [gr.HTML(html, visible=True), wrong, *told]
 
 
-def _view(*values: Any) -> View:
+def _view(*values: Any) -> LedgerView:
     wanted = {name: str(value).strip() for name, value in zip(FILTERS, values, strict=False) if value}
-    return View(wanted, values[6], int(values[7]) if values[7] else None, tuple(values[8]))
+    return LedgerView(wanted, values[6], int(values[7]) if values[7] else None, tuple(values[8]))
 
 
-def show(console: Console, view: View) -> list[Any]:
+def show(console: Console, view: LedgerView) -> list[Any]:
     """The line above the table, the table, the record beside it, and the buttons that turn the page."""
     index = console.records
     total, fault = index.refresh(), ""
@@ -178,7 +178,7 @@ def show(console: Console, view: View) -> list[Any]:
     ]
 
 
-def _row(index: RecordIndex, entry: Entry, view: View) -> dict[str, Any]:
+def _row(index: RecordIndex, entry: Entry, view: LedgerView) -> dict[str, Any]:
     query = urlencode({**view.filters, "seq": entry.seq})
     record = index.read(entry)
     if isinstance(record, Fault):

@@ -13,7 +13,7 @@ from opswright.core.registry import Registry
 from opswright.core.settings import Role
 from opswright.core.workspace import Workspace
 from opswright.ui.console.auth.logins import Logins, WrongPasswords
-from opswright.ui.console.auth.people import Person, UsersFile
+from opswright.ui.console.auth.users import Person, UsersFile
 from opswright.ui.console.console import Console
 
 PASSWORD = "a long enough password"

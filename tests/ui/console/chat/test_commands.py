@@ -8,23 +8,23 @@ import pytest
 
 from opswright.core.errors import AskError, HeldError
 from opswright.core.settings import Role
-from opswright.ui.console.auth.people import Person
+from opswright.ui.console.auth.users import Person
+from opswright.ui.console.chat.builtin_commands import make_commands
 from opswright.ui.console.chat.commands import Call, Commands, Reply, nearest
-from opswright.ui.console.chat.completion import Completion
-from opswright.ui.console.chat.desk import Desk
-from opswright.ui.console.chat.own_commands import make_commands
+from opswright.ui.console.chat.completion import CommandCompletion
+from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
 from opswright.ui.console.pages.mlflow_pages import MlflowPages
 
 
 @pytest.fixture
-def commands(console: Console, desk: Desk) -> Commands:
-    return make_commands(console, desk, MlflowPages(console.workspace))
+def commands(console: Console, run_service: RunService) -> Commands:
+    return make_commands(console, run_service, MlflowPages(console.workspace))
 
 
 @pytest.fixture
-def completion(console: Console, desk: Desk, commands: Commands) -> Completion:
-    return Completion(console, desk, commands)
+def completion(console: Console, run_service: RunService, commands: Commands) -> CommandCompletion:
+    return CommandCompletion(console, run_service, commands)
 
 
 def answer(commands: Commands, person: Person, text: str, *runs: str) -> Reply:
@@ -68,7 +68,7 @@ def test_nearness_goes_by_words_that_mean_something() -> None:
 
 
 def test_completion_offers_files_runs_and_words(
-    completion: Completion, commands: Commands, console: Console, ada: Person, tmp_path: Path
+    completion: CommandCompletion, commands: Commands, console: Console, ada: Person, tmp_path: Path
 ) -> None:
     def labels(line: str) -> list[str]:
         return [option.label for option in completion.options(line)]
@@ -94,9 +94,11 @@ def test_completion_offers_files_runs_and_words(
     assert completion.assist("/runs")["fault"] == ""
 
 
-def test_what_reads_answers_and_what_writes_waits(commands: Commands, ada: Person, desk: Desk) -> None:
+def test_what_reads_answers_and_what_writes_waits(
+    commands: Commands, ada: Person, run_service: RunService
+) -> None:
     written = answer(commands, ada, "/collect lines.txt")
-    assert written.is_card and desk.row(written.run or "").state == "waiting"  # type: ignore[union-attr]
+    assert written.is_card and run_service.row(written.run or "").state == "waiting"  # type: ignore[union-attr]
     assert not answer(commands, ada, "/runs").is_card
     assert answer(commands, ada, "/help").blocks[1]["commands"]
     (Path.cwd() / "my plan.yaml").write_text((Path.cwd() / "plan.yaml").read_text())
@@ -105,14 +107,14 @@ def test_what_reads_answers_and_what_writes_waits(commands: Commands, ada: Perso
 
 
 def test_deny_takes_a_reason_and_the_run_is_the_one_that_waits_here(
-    commands: Commands, ada: Person, desk: Desk
+    commands: Commands, ada: Person, run_service: RunService
 ) -> None:
     elsewhere = answer(commands, ada, "/plan plan.yaml").run or ""
     here = answer(commands, ada, "/plan plan.yaml").run or ""
     assert answer(commands, ada, "/deny not on a Friday", here).run == here
-    row = desk.row(here)
+    row = run_service.row(here)
     assert row is not None and row.state == "denied" and row.message.endswith("not on a Friday")
-    assert desk.row(elsewhere).state == "waiting"  # type: ignore[union-attr]
+    assert run_service.row(elsewhere).state == "waiting"  # type: ignore[union-attr]
     with pytest.raises(AskError, match="no plan of this conversation"):
         answer(commands, ada, "/approve", here)
     with pytest.raises(AskError, match="there is no run"):
@@ -120,17 +122,17 @@ def test_deny_takes_a_reason_and_the_run_is_the_one_that_waits_here(
 
 
 def test_a_role_that_may_not_run_a_plan_may_not_approve_it(
-    commands: Commands, ada: Person, desk: Desk
+    commands: Commands, ada: Person, run_service: RunService
 ) -> None:
     run = answer(commands, ada, "/plan plan.yaml").run or ""
-    plan = desk.row(run).plan  # type: ignore[union-attr]
+    plan = run_service.row(run).plan  # type: ignore[union-attr]
     with pytest.raises(HeldError, match="may not answer a plan"):
-        desk.answer(Person("eve", Role.VIEWER), run, plan, approved=False)
+        run_service.answer(Person("eve", Role.VIEWER), run, plan, approved=False)
     with pytest.raises(HeldError, match="may not run steps that change what users"):
-        desk.answer(Person("bob", Role.OPERATOR), run, plan, approved=True)
+        run_service.answer(Person("bob", Role.OPERATOR), run, plan, approved=True)
     with pytest.raises(HeldError, match="waits for an answer to plan"):
-        desk.answer(ada, run, "0" * 64, approved=True)
-    desk.answer(ada, run, plan, approved=False)
+        run_service.answer(ada, run, "0" * 64, approved=True)
+    run_service.answer(ada, run, plan, approved=False)
     with pytest.raises(HeldError, match="does not wait"):
-        desk.answer(ada, run, plan, approved=True)
+        run_service.answer(ada, run, plan, approved=True)
     assert not Path("board.txt").exists()

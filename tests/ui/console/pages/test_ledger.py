@@ -37,7 +37,7 @@ def append(console: Console, count: int, **fields: Any) -> None:
 
 
 def shown(module: Any, console: Console, **view: Any) -> tuple[str, str, str, bool, bool]:
-    bar, table, _, record, newer, older = module.show(console, module.View(**{"filters": {}, **view}))
+    bar, table, _, record, newer, older = module.show(console, module.LedgerView(**{"filters": {}, **view}))
     return bar, table, record, newer.interactive, older.interactive
 
 

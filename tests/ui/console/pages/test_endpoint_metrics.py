@@ -11,7 +11,7 @@ from opswright.core.workspace import Workspace
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.serving.releases import EndpointState, new_release, write_state
 from opswright.ui.console.markup import render
-from opswright.ui.console.pages.endpoint_figures import bucket_text, moment, view
+from opswright.ui.console.pages.endpoint_metrics import bucket_text, moment, view
 
 MEAN = '<script>alert(1)</script> **bold** [a](http://example.com) ${1+1} {{value}} "'
 
@@ -57,7 +57,7 @@ def test_a_release_has_zeros_while_it_was_asked_and_nothing_before_or_after(
     workspace: Workspace, served: EndpointState
 ) -> None:
     requests = view(workspace, "support", "Last hour").charts[0]
-    stable, canary = sorted(requests.strokes, key=lambda stroke: stroke.name)
+    stable, canary = sorted(requests.paths, key=lambda stroke: stroke.name)
     assert len(canary.dots) == 1 and 10 <= len(stable.dots) <= 12
     assert "M" in stable.path and stable.path.count("M") == 1
 

@@ -12,7 +12,7 @@ from opswright.core.artifacts import BundleRef, DatasetRef, DriftReportRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
 from opswright.ui.console.markup import render
-from opswright.ui.console.pages.drift_figures import (
+from opswright.ui.console.pages.drift_view import (
     LEFT,
     RIGHT,
     chat_link,

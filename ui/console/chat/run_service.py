@@ -1,4 +1,4 @@
-"""The desk: where the console has runs started, answered, stopped and taken up again."""
+"""Runs as the console handles them: started, answered, stopped, resumed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ....agents.worker import Worker
 from ....core.contract import Effect
 from ....core.errors import HeldError
 from ....record.ledger import Ledger
-from ..auth.people import Person
+from ..auth.users import Person
 from ..console import Console
 
 
-class Desk:
+class RunService:
     """Runs of one console. What changes something is carried out by a worker process, which outlives it."""
 
     def __init__(self, console: Console) -> None:

@@ -13,7 +13,7 @@ from ....core.artifacts import ArtifactRef, DatasetRef
 from ....core.errors import AskError
 from ....core.workspace import Workspace
 from ....record.ledger import Ledger
-from .charts import Tick
+from ...reports.axis import AxisTick
 
 KIND = "drift-report"
 _SMALLEST_P = 1e-6
@@ -28,7 +28,7 @@ _IN_WORDS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class PValueRow:
     """One test as it is drawn: where its raw and its corrected p-value lie."""
 
     name: str
@@ -43,15 +43,15 @@ class Row:
 class Scale:
     """The tests on an axis of p-values, smaller to the right, with the alarm line."""
 
-    rows: tuple[Row, ...]
-    ticks: tuple[Tick, ...]
+    rows: tuple[PValueRow, ...]
+    ticks: tuple[AxisTick, ...]
     alarm: float
     height: float
     left, right, width, head = LEFT, RIGHT, WIDTH, _HEAD
 
 
 @dataclass(frozen=True)
-class Pair:
+class LabelBars:
     """A label with its answers in the window and those expected from training, as lengths of bars."""
 
     label: str
@@ -108,7 +108,7 @@ def scale(tests: Sequence[Mapping[str, Any]], alpha: float) -> Scale:
         return round(LEFT + (RIGHT - LEFT) * -math.log10(_clipped(p)) / decades, 1)
 
     rows = tuple(
-        Row(
+        PValueRow(
             _IN_WORDS.get(test["name"], test["name"]),
             _HEAD + _ROW * (index + 0.5),
             x(test["p"]),
@@ -118,15 +118,15 @@ def scale(tests: Sequence[Mapping[str, Any]], alpha: float) -> Scale:
         )
         for index, test in enumerate(tests)
     )
-    ticks = tuple(Tick(x(10.0**-n), f"{10.0**-n:g}") for n in range(decades + 1))
+    ticks = tuple(AxisTick(x(10.0**-n), f"{10.0**-n:g}") for n in range(decades + 1))
     return Scale(rows, ticks, x(alpha), _HEAD + _ROW * len(tests) + 26)
 
 
-def pairs(moved: Sequence[Mapping[str, Any]]) -> list[Pair]:
+def pairs(moved: Sequence[Mapping[str, Any]]) -> list[LabelBars]:
     """The labels that moved most, with bars of at most 100 units."""
     highest = max((max(row["live"], row["expected"]) for row in moved), default=0) or 1
     return [
-        Pair(row["label"], row["live"], row["expected"], *(
+        LabelBars(row["label"], row["live"], row["expected"], *(
             round(100 * row[name] / highest, 1) for name in ("live", "expected")
         ))
         for row in moved

@@ -15,7 +15,7 @@ from ....serving.gateway.traffic_log import TrafficRow, read
 from ....serving.live import Live, live_at
 from ....serving.releases import Change, EndpointState, Release, read_state
 from ....serving.traffic_figures import Figures, TrafficFigures, figures, read_columns
-from .charts import Chart, Line, time_chart
+from .charts import Chart, Series, time_chart
 
 WINDOWS_S: dict[str, int | None] = {
     "Last 15 minutes": 900,
@@ -45,7 +45,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class View:
+class EndpointView:
     """Everything the page draws."""
 
     state: EndpointState
@@ -59,13 +59,13 @@ class View:
     bucket: str
 
 
-def view(workspace: Workspace, endpoint: str, window: str) -> View:
+def view(workspace: Workspace, endpoint: str, window: str) -> EndpointView:
     """The endpoint now, and its traffic of a window."""
     state = read_state(workspace, endpoint)
     traffic = window_figures(workspace, endpoint, window)
     tones = tones_of(state, traffic)
     records = changes_in_ledger(Ledger.of(workspace))
-    return View(
+    return EndpointView(
         state,
         served_now(state, tones),
         tones,
@@ -118,11 +118,13 @@ def charts(
 ) -> tuple[Chart, ...]:
     """Requests, failures, latency and blocks over time: a line for each release, a mark for each change."""
 
-    def counted(value: Callable[[Figures], int]) -> list[Line]:
-        return [Line(name, _counts(row, value), tones[name]) for name, row in traffic.series.items()]
+    def counted(value: Callable[[Figures], int]) -> list[Series]:
+        return [Series(name, _counts(row, value), tones[name]) for name, row in traffic.series.items()]
 
     latency = [
-        Line(f"{name} {label}", [getattr(one, field) if one else None for one in row], tones[name], is_dashed)
+        Series(
+            f"{name} {label}", [getattr(one, field) if one else None for one in row], tones[name], is_dashed
+        )
         for name, row in traffic.series.items()
         for label, field, is_dashed in (("p95", "p95_ms", False), ("p50", "p50_ms", True))
     ]

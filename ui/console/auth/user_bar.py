@@ -12,7 +12,7 @@ def build(console: Console, app: gr.Blocks) -> None:
     """Lay it out on the page that is being built."""
 
     def show(request: gr.Request) -> str:
-        return render("person.html", person=console.person(request), can_log_out=console.people is not None)
+        return render("user_bar.html", person=console.person(request), can_log_out=console.users is not None)
 
     shown = gr.HTML(elem_id="person", apply_default_css=False)
     app.load(show, None, shown, queue=False, show_progress="hidden", api_visibility="private")

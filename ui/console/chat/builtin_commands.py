@@ -13,15 +13,15 @@ from ..pages.mlflow_pages import MlflowPages
 from ..uploads import KEPT
 from . import blocks
 from .commands import Call, Command, Commands, Reply
-from .desk import Desk
+from .run_service import RunService
 
 _GOAL = 90
 
 
-def make_commands(console: Console, desk: Desk, mlflow: MlflowPages) -> Commands:
+def make_commands(console: Console, run_service: RunService, mlflow: MlflowPages) -> Commands:
     """The commands of one console."""
-    answers = _Answers(console, desk, mlflow)
-    every = Commands(console, desk, [*_about_runs(answers), *_about_the_rest(answers)])
+    answers = _Answers(console, run_service, mlflow)
+    every = Commands(console, run_service, [*_about_runs(answers), *_about_the_rest(answers)])
     answers.commands = every
     return every
 
@@ -65,9 +65,9 @@ def _about_the_rest(answers: _Answers) -> list[Command]:
 class _Answers:
     """What each command answers."""
 
-    def __init__(self, console: Console, desk: Desk, pages: MlflowPages) -> None:
+    def __init__(self, console: Console, run_service: RunService, pages: MlflowPages) -> None:
         self._console = console
-        self._desk = desk
+        self._run_service = run_service
         self._pages = pages
         self.commands: Commands
 
@@ -79,22 +79,22 @@ class _Answers:
 
     def is_run(self, words: Sequence[str]) -> None:
         """AskError unless the first word names a run."""
-        if self._desk.row(words[0]) is None:
+        if self._run_service.row(words[0]) is None:
             raise AskError(f"there is no run '{words[0]}'. /runs lists them.")
 
     def help(self, call: Call) -> Reply:
         """All commands, or one."""
         if not call.words:
-            own = {one.usage: one.summary for one in self.commands.own.values()}
+            builtin = {one.usage: one.summary for one in self.commands.builtin.values()}
             skills = {f"/{skill.name}": skill.summary for skill in self._console.registry}
             said = blocks.text(
                 "Type / and choose; Tab completes. What changes nothing answers at once, the rest is shown "
                 "as a plan that waits for Approve."
             )
             more = blocks.text("Skills:", "soft")
-            return Reply([said, blocks.commands(own), more, blocks.commands(skills)])
+            return Reply([said, blocks.commands(builtin), more, blocks.commands(skills)])
         name = call.words[0].lstrip("/")
-        if (command := self.commands.own.get(name)) is not None:
+        if (command := self.commands.builtin.get(name)) is not None:
             return Reply([blocks.text(command.summary), blocks.commands({command.usage: "how it is typed"})])
         if name not in self._console.registry:
             near = did_you_mean(f"/{name.lower()}", [f"/{known}" for known in self.commands.names()])
@@ -133,12 +133,12 @@ class _Answers:
 
     def resume(self, call: Call) -> Reply:
         """Go on with a run."""
-        self._desk.resume(call.person, call.words[0])
+        self._run_service.resume(call.person, call.words[0])
         return Reply(run=call.words[0], is_card=True)
 
     def stop(self, call: Call) -> Reply:
         """Stop a run."""
-        self._desk.stop(call.person, call.words[0])
+        self._run_service.stop(call.person, call.words[0])
         return Reply([blocks.text(f"Run {call.words[0]} was asked to stop.")])
 
     def show(self, call: Call) -> Reply:
@@ -147,7 +147,7 @@ class _Answers:
 
     def runs(self, call: Call) -> Reply:
         """The newest runs."""
-        rows = self._desk.rows()
+        rows = self._run_service.rows()
         if not rows:
             return Reply(
                 [blocks.text("No runs yet. /plan FILE proposes one; `opswright demo` makes the first.")]
@@ -167,7 +167,7 @@ class _Answers:
 
     def status(self, call: Call) -> Reply:
         """Open runs and what is served."""
-        rows = self._desk.rows()
+        rows = self._run_service.rows()
         open_runs = [row for row in rows if row.state in ("running", "waiting", "stopped")]
         shown = [
             [blocks.cell(row.run, command=f"/show {row.run}"),
@@ -273,24 +273,24 @@ class _Answers:
         return uploaded if not path.exists() and uploaded.is_file() else path
 
     def _proposed(self, call: Call, ask: Ask) -> Reply:
-        return Reply(run=self._desk.start(call.person, ask).run, is_card=True)
+        return Reply(run=self._run_service.start(call.person, ask).run, is_card=True)
 
     def _answered(self, call: Call, *, approved: bool) -> Reply:
-        named = bool(call.words) and self._desk.row(call.words[0]) is not None
+        named = bool(call.words) and self._run_service.row(call.words[0]) is not None
         if call.words and not named and (approved or _looks_like_run(call.words[0])):
             raise AskError(f"there is no run '{call.words[0]}'. /runs lists them.")
         run = call.words[0] if named else self._waiting(call)
-        row = self._desk.row(run)
+        row = self._run_service.row(run)
         if row is None:
             raise AskError(f"there is no run '{run}'.")
         why = " ".join(call.words[1:] if named else call.words)
-        self._desk.answer(call.person, run, row.plan, approved=approved, why="" if approved else why)
+        self._run_service.answer(call.person, run, row.plan, approved=approved, why="" if approved else why)
         return Reply(run=run, is_card=True)
 
     def _waiting(self, call: Call) -> str:
         """The newest run of the conversation that waits."""
         for run in reversed(call.runs()):
-            row = self._desk.row(run)
+            row = self._run_service.row(run)
             if row is not None and row.state == "waiting":
                 return run
         raise AskError("no plan of this conversation waits for an answer. /plan FILE proposes one.")

@@ -186,7 +186,7 @@ def users_file(settings: Settings) -> UsersFile:
     return UsersFile(settings.console.users or settings.home.resolve() / "users.json")
 
 
-def people_of(settings: Settings) -> UsersFile | None:
+def load_users(settings: Settings) -> UsersFile | None:
     """Who may use the console; None when nobody has to log in, for there is no users file.
 
     AskError, and no console, when there is one that cannot be used.

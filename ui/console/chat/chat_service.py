@@ -1,4 +1,4 @@
-"""The talk: what the chat page asks of the server, apart from Gradio."""
+"""What the chat page asks of the server, apart from Gradio."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from typing import Any
 
 from ....core.errors import AskError, BackendError, OpswrightError, from_os_error
 from .. import uploads
-from ..auth.people import Person
+from ..auth.users import Person
 from ..console import Console
 from ..markup import render
 from ..pages.mlflow_pages import MlflowPages
 from . import blocks
+from .builtin_commands import make_commands
 from .cards import Cards
 from .commands import Call, Reply
-from .completion import Completion
+from .completion import CommandCompletion
 from .conversations import Conversations, Entry
-from .desk import Desk
-from .own_commands import make_commands
+from .run_service import RunService
 
 _AT_ONCE_S = 0.2  # so long a command may take and still be answered in the same breath
 _SHOWN = 200  # newest entries of a conversation that is opened
 _LONGEST = 20_000  # characters of a message
 
 
-class Talk:
+class ChatService:
     """One console's chat. It keeps nothing of a conversation in memory: everything is read from its file."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._conversations = Conversations(console.workspace)
-        self.desk = Desk(console)
+        self.run_service = RunService(console)
         self._mlflow = MlflowPages(console.workspace)
-        self._commands = make_commands(console, self.desk, self._mlflow)
-        self._completion = Completion(console, self.desk, self._commands)
-        self._cards = Cards(console, self.desk)
-        self._threads = ThreadPoolExecutor(8, thread_name_prefix="talk")
+        self._commands = make_commands(console, self.run_service, self._mlflow)
+        self._completion = CommandCompletion(console, self.run_service, self._commands)
+        self._cards = Cards(console, self.run_service)
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="chat")
 
     def close(self) -> None:
         """Let go of what only this console uses; runs go on."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self.desk.close()
+        self.run_service.close()
         self._mlflow.close()
 
     def open(self, person: Person, name: str | None) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Talk:
 
     def decide(self, person: Person, run: str, plan: str, approved: bool) -> None:
         """A click on Approve or Reject."""
-        self.desk.answer(person, run, plan, approved=approved)
+        self.run_service.answer(person, run, plan, approved=approved)
 
     def keep(self, person: Person, name: str, received: Path, file_name: str, folder: Path) -> None:
         """Take an uploaded file into the workspace and say so in the conversation."""

@@ -10,7 +10,7 @@ import pytest
 
 from opswright.core.errors import AskError
 from opswright.core.settings import Role, load_settings
-from opswright.ui.console.auth.people import Person, UsersFile, people_of
+from opswright.ui.console.auth.users import Person, UsersFile, load_users
 
 PASSWORD = "a long enough password"
 
@@ -104,10 +104,10 @@ def test_a_name_or_password_that_will_not_do_is_refused(tmp_path: Path, name: st
 def test_the_workspaces_users_file_is_in_force_by_itself_and_a_named_one_must_be_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert people_of(load_settings(home=tmp_path)) is None
+    assert load_users(load_settings(home=tmp_path)) is None
     UsersFile(tmp_path / "users.json").add("ada", Role.VIEWER, PASSWORD)
-    people = people_of(load_settings(home=tmp_path))
-    assert people is not None and list(people) == ["ada"]
+    users = load_users(load_settings(home=tmp_path))
+    assert users is not None and list(users) == ["ada"]
     monkeypatch.setenv("OPSWRIGHT_CONSOLE__USERS", str(tmp_path / "missing.json"))
     with pytest.raises(AskError, match="cannot be read"):
-        people_of(load_settings(home=tmp_path))
+        load_users(load_settings(home=tmp_path))
