@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ _N, _R, _P = 2**15, 8, 3
 _MOST_MEMORY_BYTES = 256 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _LEAST_LETTERS = 12
+
+PasswordHash = Callable[[str, int, int, int, str], str]  # password, n, r, p, salt
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ class Password:
     def of(cls, text: str, n: int = _N) -> Password:
         """The hash of a password, with a salt of its own."""
         salt = secrets.token_hex(16)
-        return cls(n, _R, _P, salt, _scrypt(text, n, _R, _P, salt))
+        return cls(n, _R, _P, salt, scrypt(text, n, _R, _P, salt))
 
-    def is_matched_by(self, text: str) -> bool:
+    def is_matched_by(self, text: str, hash_password: PasswordHash | None = None) -> bool:
         """Whether this is the password; compared in constant time."""
-        return hmac.compare_digest(_scrypt(text, self.n, self.r, self.p, self.salt), self.hash)
+        hashed = (hash_password or scrypt)(text, self.n, self.r, self.p, self.salt)
+        return hmac.compare_digest(hashed, self.hash)
 
 
-def _scrypt(text: str, n: int, r: int, p: int, salt: str) -> str:
+def scrypt(text: str, n: int, r: int, p: int, salt: str) -> str:
+    """The scrypt hash of a password in hexadecimal; `salt` is hexadecimal too."""
     memory = 128 * n * r * 2
     return hashlib.scrypt(
         text.encode(), salt=bytes.fromhex(salt), n=n, r=r, p=p, maxmem=max(memory, 64 << 20), dklen=32
@@ -78,9 +82,10 @@ class UsersFile(Mapping[str, Person]):
     `n` is scrypt's cost of passwords that are added.
     """
 
-    def __init__(self, path: Path, n: int = _N) -> None:
+    def __init__(self, path: Path, n: int = _N, hash_password: PasswordHash = scrypt) -> None:
         self.path = path
         self.n = n
+        self._hash_password = hash_password
         self._seen: tuple[int, ...] = ()
         self._users: dict[str, User] = {}
 
@@ -100,7 +105,8 @@ class UsersFile(Mapping[str, Person]):
         """The user whose name and password these are. An unknown name takes as long as a wrong password."""
         user = self.user(name)
         like = user or next(iter(self._users.values()), None)
-        matches = (like.password if like else _NOBODYS).is_matched_by(password)
+        kept = like.password if like else _NOBODYS
+        matches = kept.is_matched_by(password, self._hash_password)
         return user if matches else None
 
     def add(self, name: str, role: Role, password: str) -> bool:
