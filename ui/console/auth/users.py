@@ -27,6 +27,14 @@ _LEAST_LETTERS = 12
 PasswordHash = Callable[[str, int, int, int, str], str]  # password, n, r, p, salt
 
 
+def scrypt(text: str, n: int, r: int, p: int, salt: str) -> str:
+    """The scrypt hash of a password in hexadecimal; `salt` is hexadecimal too."""
+    memory = 128 * n * r * 2
+    return hashlib.scrypt(
+        text.encode(), salt=bytes.fromhex(salt), n=n, r=r, p=p, maxmem=max(memory, 64 << 20), dklen=32
+    ).hex()
+
+
 @dataclass(frozen=True)
 class Person:
     """Who acts, as the ledger names them."""
@@ -51,18 +59,10 @@ class Password:
         salt = secrets.token_hex(16)
         return cls(n, _R, _P, salt, scrypt(text, n, _R, _P, salt))
 
-    def is_matched_by(self, text: str, hash_password: PasswordHash | None = None) -> bool:
+    def is_matched_by(self, text: str, hash_password: PasswordHash = scrypt) -> bool:
         """Whether this is the password; compared in constant time."""
-        hashed = (hash_password or scrypt)(text, self.n, self.r, self.p, self.salt)
+        hashed = hash_password(text, self.n, self.r, self.p, self.salt)
         return hmac.compare_digest(hashed, self.hash)
-
-
-def scrypt(text: str, n: int, r: int, p: int, salt: str) -> str:
-    """The scrypt hash of a password in hexadecimal; `salt` is hexadecimal too."""
-    memory = 128 * n * r * 2
-    return hashlib.scrypt(
-        text.encode(), salt=bytes.fromhex(salt), n=n, r=r, p=p, maxmem=max(memory, 64 << 20), dklen=32
-    ).hex()
 
 
 _NOBODYS = Password(_N, _R, _P, "00" * 16, "00" * 32)
