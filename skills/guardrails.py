@@ -7,7 +7,6 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from ..core.artifacts import GuardrailRef
 from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError
 from ..core.files import canonical_json
+from ..core.install import not_installed
 
 if TYPE_CHECKING:
     from ..core.machine import Machine
@@ -72,14 +72,8 @@ class Item(BaseModel):
 
 
 def _preflight(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    if find_spec("nemoguardrails") is None:
-        return [
-            Finding(
-                level="stop",
-                message="NeMo Guardrails is not installed.",
-                fix="pip install -c constraints.txt '.[guard]'",
-            )
-        ]
+    if finding := not_installed(["nemoguardrails"], "guard"):
+        return [finding]
     return [
         Finding(level="ok", message="NeMo Guardrails is installed; its rails run offline, without a model.")
     ]

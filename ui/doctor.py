@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import shutil
 import socket
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ..core.install import install_hint, missing_modules
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 
-_CONSTRAINED = "pip install -c constraints.txt -e"
 _EXTRAS = (
     (
         "fine-tune with NeMo AutoModel",
         ("torch", "transformers", "datasets", "torchdata", "nemo_automodel"),
-        f'{_CONSTRAINED} ".[train]" && pip install --no-deps -r requirements-nemo-cpu.txt',
+        "train",
     ),
-    (
-        "build and run engines with ONNX Runtime GenAI",
-        ("onnxruntime_genai", "onnx", "onnx_ir"),
-        f'{_CONSTRAINED} ".[serve]"',
-    ),
-    (
-        "talk to Triton and serve the gateway",
-        ("tritonclient", "fastapi", "uvicorn"),
-        f'{_CONSTRAINED} ".[serve]"',
-    ),
-    ("guard endpoints with NeMo Guardrails", ("nemoguardrails",), f'{_CONSTRAINED} ".[guard]"'),
-    ("open the console in a browser", ("gradio",), f'{_CONSTRAINED} ".[ui]"'),
+    ("build and run engines with ONNX Runtime GenAI", ("onnxruntime_genai", "onnx", "onnx_ir"), "serve"),
+    ("talk to Triton and serve the gateway", ("tritonclient", "fastapi", "uvicorn"), "serve"),
+    ("guard endpoints with NeMo Guardrails", ("nemoguardrails",), "guard"),
+    ("open the console in a browser", ("gradio",), "ui"),
 )
 
 
@@ -68,10 +59,9 @@ def _workspace(workspace: Workspace, machine: Machine) -> Ability:
     return Ability("keep a workspace", "yes", found)
 
 
-def _packages(ability: str, modules: tuple[str, ...], fix: str) -> Ability:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        return Ability(ability, "no", f"not installed: {', '.join(missing)}", fix)
+def _packages(ability: str, modules: tuple[str, ...], extra: str) -> Ability:
+    if missing := missing_modules(modules):
+        return Ability(ability, "no", f"not installed: {', '.join(missing)}", install_hint(extra))
     return Ability(ability, "yes", f"{', '.join(modules)} installed")
 
 
@@ -83,7 +73,7 @@ def _gpu(machine: Machine) -> Ability:
         "train and serve on a GPU",
         "no",
         "NVML finds no NVIDIA GPU; everything runs on the CPU",
-        f'On a machine with a GPU and driver: {_CONSTRAINED} ".[all,nemo]"',
+        f"On a machine with a GPU and driver: {install_hint('all', 'nemo')}",
     )
 
 
@@ -137,5 +127,5 @@ def _tensorrt_llm(machine: Machine) -> Ability:
         "build TensorRT-LLM engines",
         "not_run",
         "not run: this version builds ONNX Runtime engines; TensorRT-LLM is planned for GPU machines",
-        f'On a GPU machine: {_CONSTRAINED} ".[tensorrt-llm]"' if machine.gpus else "Needs an NVIDIA GPU.",
+        f"On a GPU machine: {install_hint('tensorrt-llm')}" if machine.gpus else "Needs an NVIDIA GPU.",
     )

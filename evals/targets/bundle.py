@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
+from ...core.install import install_hint
 from .base import MAX_NEW_TOKENS, Answer, Progress, batches, no_chat_template
 
 _BATCH = 32  # the most that ONNX Runtime GenAI 0.18 takes
@@ -25,8 +26,7 @@ class BundleTarget:
             import onnxruntime_genai as og
         except ImportError as error:
             raise NeedsError(
-                f"a bundle is evaluated with ONNX Runtime GenAI ({error}). "
-                'Install: pip install -c constraints.txt -e ".[serve]"'
+                f"a bundle is evaluated with ONNX Runtime GenAI ({error}). Install: {install_hint('serve')}"
             ) from error
         og.disable_telemetry_events()
         self.max_new_tokens = max_new_tokens

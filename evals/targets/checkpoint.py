@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
+from ...core.install import install_hint
 from .base import MAX_NEW_TOKENS, Answer, Progress, batches, no_chat_template
 
 _BATCH = 256
@@ -37,7 +38,7 @@ class CheckpointTarget:
         except ImportError as error:
             raise NeedsError(
                 f"a checkpoint is evaluated with torch and transformers ({error}). "
-                'Install: pip install -c constraints.txt -e ".[train]"'
+                f"Install: {install_hint('train')}"
             ) from error
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)

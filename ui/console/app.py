@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, NeedsError
+from ...core.install import install_hint
 from .auth.guard import Guard, is_loopback, known_hosts
 from .auth.logins import Logins
 from .auth.users import UsersFile
@@ -83,9 +84,7 @@ def application(console: Console, host: str, port: int) -> App:
     try:
         gr: Any = import_gradio()
     except ImportError as error:
-        raise NeedsError(
-            f"the console needs Gradio ({error}). Install it: pip install 'opswright[ui]' -c constraints.txt"
-        ) from error
+        raise NeedsError(f"the console needs Gradio ({error}). Install it: {install_hint('ui')}") from error
     from fastapi import FastAPI
 
     from .auth.login_page import login_routes
