@@ -70,7 +70,8 @@ def from_os_error(error: OSError, doing: str) -> OpswrightError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NeedsError(
             f"no space left on the disk while {doing} ({error.filename or 'unknown file'}). "
-            "Nothing was lost: free some space (`df -h .`), then repeat the command or `opswright resume`."
+            "Nothing was lost: free some space (`df -h .`), then repeat the command, or continue its run "
+            "with `opswright resume RUN`."
         )
     if error.errno == errno.EADDRINUSE:
         return NeedsError(

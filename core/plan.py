@@ -82,7 +82,7 @@ class Plan(_Frozen):
         """The plan of a parsed file; IntegrityError when it no longer hashes to the id beside it."""
         if not isinstance(document, dict) or set(document) != {"id", "plan"}:
             raise AskError(
-                "this is no compiled plan (it needs 'id' and 'plan'). Make one with `opswright plan`."
+                "not a compiled plan: it needs 'id' and 'plan'. `opswright plan FILE -o plan.json` makes one."
             )
         try:
             plan = cls.model_validate(document["plan"])
@@ -91,7 +91,7 @@ class Plan(_Frozen):
         if plan.id != document["id"]:
             raise IntegrityError(
                 f"the plan was changed after it was made: it says id {document['id'][:12]}, its content is "
-                f"{plan.id[:12]}. Make it again with `opswright plan` and have it approved."
+                f"{plan.id[:12]}. Make it again (`opswright plan FILE -o plan.json`) and have it approved."
             )
         return plan
 

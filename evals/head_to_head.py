@@ -191,7 +191,11 @@ def find_line(lines: Sequence[Standing], text: str) -> Standing:
         several = ", ".join(line.short_id for line in found[:6])
         raise AskError(f"'{text}' means {len(found)} lines of the leaderboard; name one: {several}.")
     names = list(dict.fromkeys(line.name for line in lines))
-    known = f"it has: {', '.join(names[:12])}" if names else "it is empty; `opswright evaluate` fills it"
+    known = (
+        f"it has: {', '.join(names[:12])}"
+        if names
+        else "it is empty; `opswright evaluate model=REF suite=NAME` fills it"
+    )
     raise AskError(f"'{text}' is not on the leaderboard ({known}).{did_you_mean(text, names)}")
 
 

@@ -70,7 +70,7 @@ def _preflight(ask: GateRequest, machine: Machine, workspace: Workspace) -> Sequ
 def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
     """Check bars, slices and, item by item, the endpoint's stable release; change nothing.
 
-    Example: `/gate report=eval-report:3f2a91 spec={"suite":"clinc150","min":0.85}`
+    Example: `/gate report=eval-report:3f2a91 spec='{"suite":"clinc150","min":0.85}'`
     """
     from ..evals.judge import judge
     from ..evals.report import read_report

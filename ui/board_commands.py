@@ -59,7 +59,10 @@ def leaderboard(
     session: Session = context.obj
     lines = board(session.workspace, suite)
     if not lines:
-        print("no model has been measured yet; `opswright evaluate` does that", file=sys.stderr)
+        print(
+            "no model has been measured yet; `opswright evaluate model=REF suite=NAME` does that",
+            file=sys.stderr,
+        )
     form = BoardFormat.JSON if json else format
     if form is BoardFormat.HTML:
         from .reports.leaderboard import page

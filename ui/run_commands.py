@@ -69,7 +69,9 @@ def plan(
 
 def apply(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A compiled plan (JSON, from `opswright plan -o`).")],
+    file: Annotated[
+        Path, typer.Argument(help="A compiled plan (JSON, from `opswright plan FILE -o plan.json`).")
+    ],
     approve: Approve = None,
     json: Json = False,
 ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -11,7 +12,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from ..core.contract import Skill
-from ..core.errors import AskError
+from ..core.errors import AskError, did_you_mean
 
 SkillCall = Callable[[Any, Skill[Any, Any], dict[str, str], bool, bool], None]
 
@@ -19,13 +20,14 @@ SkillCall = Callable[[Any, Skill[Any, Any], dict[str, str], bool, bool], None]
 def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]:
     """A Typer command function with an option for each field of the skill's request.
 
-    Every value arrives as text and is read as a slash command reads it; `call` gets session, skill, values,
-    json and yes.
+    Every value arrives as text and is read as a slash command reads it, and may be given as one writes it
+    there: `suite=clinc150` is `--suite clinc150`. `call` gets session, skill, values, json and yes.
     """
 
     def command(context: typer.Context, **values: Any) -> None:
         as_json, yes = values.pop("as_json"), values.pop("yes")
         given = {name: value for name, value in values.items() if value is not None}
+        given |= named_words(skill, context.args, given)
         call(context.obj, skill, given, as_json, yes)
 
     parameters = [
@@ -39,6 +41,31 @@ def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
+
+
+def named_words(
+    skill: Skill[Any, Any], words: Sequence[str], given: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The arguments that stand on a command line as `name=value`; AskError for any other word.
+
+    The first word alone may leave its name out, as in `opswright rollback support`: it is the first argument.
+    """
+    known = list(skill.request.model_fields)
+    named: dict[str, str] = {}
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        if not equals and place == 0 and known and not word.startswith("-"):
+            name, value = known[0], word
+        elif not equals or name not in known:
+            raise AskError(
+                f"unexpected argument '{word}': `opswright {skill.name}` takes name=value or --name value "
+                f"({', '.join(known)}).{did_you_mean(name, known)}"
+            )
+        if name in named or name in (given or {}):
+            raise AskError(f"'{name}' is given twice.")
+        named[name] = value
+    return named
 
 
 def listed_command(skill: Skill[Any, Any]) -> Callable[..., None]:
@@ -60,11 +87,9 @@ def as_command_line(slash: str) -> str:
     """A slash command's example as the command line takes it."""
     if not slash.startswith("/"):
         return slash
-    name, *arguments = slash[1:].split(" ")
-    options = " ".join(
-        f"--{a.partition('=')[0].replace('_', '-')} {a.partition('=')[2]}" for a in arguments if "=" in a
-    )
-    return f"opswright {name} {options}".strip()
+    words = [word.partition("=") for word in shlex.split(slash[1:])]
+    options = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, equals, value in words if equals]
+    return " ".join(["opswright", words[0][0], *options])
 
 
 def type_words(field: FieldInfo) -> str:

@@ -59,7 +59,8 @@ def read_compiled_plan(path: Path) -> Plan:
     """The compiled plan in a file."""
     if not path.is_file():
         raise AskError(
-            f"no compiled plan at {path} (looked from {Path.cwd()}). Make one with `opswright plan`."
+            f"no compiled plan at {path} (looked from {Path.cwd()}). "
+            f"`opswright plan FILE -o {path.name}` makes one."
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

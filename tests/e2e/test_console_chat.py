@@ -381,7 +381,8 @@ def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
         "document.querySelector('#chat-page .fault').innerText.includes('names no conversation')"
     )
     opswright = [sys.executable, "-m", "opswright.ui.cli", "run", "slow.yaml"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).with_name("plugin"))}
+    plugin, path = str(Path(__file__).with_name("plugin")), os.environ.get("PYTHONPATH")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [plugin, path]))}
     subprocess.run(opswright, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
     say(page, f"/show {records(folder)[-1]['run']}")
     page.wait_for_selector(".card.waiting")

@@ -104,6 +104,30 @@ def test_a_skill_is_a_command_with_its_own_help_and_example(capsys: Captured) ->
     assert document["results"]["collect"]["rows"] == 3
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["source=lines.txt", "least_rows=2"], ["lines.txt", "--least-rows", "2"], ["lines.txt", "least-rows=2"]],
+)
+def test_a_skills_arguments_may_be_typed_as_in_a_slash_command(words: list[str], capsys: Captured) -> None:
+    assert opswright("collect", *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["results"]["collect"]["rows"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lines.txt", "more.txt"], "unexpected argument 'more.txt'"),
+        (["sorce=lines.txt"], "Did you mean 'source'?"),
+        (["source=lines.txt", "--source", "lines.txt"], "'source' is given twice"),
+    ],
+)
+def test_a_word_that_names_no_argument_is_refused_with_what_there_is(
+    words: list[str], message: str, capsys: Captured
+) -> None:
+    assert opswright("collect", *words) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_command_that_changes_an_endpoint_needs_yes(capsys: Captured) -> None:
     opswright("run", "plan.yaml", "--yes", "--json")
     model = json.loads(capsys.readouterr().out)["results"]["model"]["checkpoint"]

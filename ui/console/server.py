@@ -67,7 +67,7 @@ def run(
     """Serve until SIGTERM, after which it returns, or Ctrl-C, which is a KeyboardInterrupt.
 
     Neither waits for pages that are open: their streams never end by themselves. What a thread is still
-    carrying out ends with the process, as in a crash; `opswright resume` goes on with a run.
+    carrying out ends with the process, as in a crash; `opswright resume RUN` continues a run.
     """
     import uvicorn
 
