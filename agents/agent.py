@@ -236,7 +236,7 @@ class Agent:
 
     def _planners(self) -> dict[str, Planner]:
         return {
-            "plan_file": PlanFilePlanner(self.registry),
+            "plan_file": PlanFilePlanner(self.registry, self.workspace.artifacts),
             "compiled_plan": CompiledPlanner(self.registry),
             "slash": SlashPlanner(self.registry, self.workspace),
         }

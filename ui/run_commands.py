@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import AskError
+from ..core.errors import AskError, HeldError
 from .session import Session
+
+if TYPE_CHECKING:
+    from ..agents.preflight import Preflight
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
@@ -39,6 +42,9 @@ def plan(
 ) -> None:
     """Compile a plan file: every default written out, inputs by digest, references checked. Runs nothing.
 
+    Ends as a run would that is refused before its first step: with 1 when pre-flight stops it, 5 when your
+    role may not run it, 6 when it is over its budget.
+
     Example: opswright plan plan.yaml -o plan.json
     """
     from ..agents.planner import Ask
@@ -52,19 +58,30 @@ def plan(
     findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
     if output is not None:
         write_atomically(output, compiled.document())
+    code, why = _refusal(found)
     if json:
-        print_json({"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings})
-        return
+        document = {"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings}
+        print_json({**document, "refused": why, "exit_code": code})
+        raise typer.Exit(code)
     costs = {step: cost.model_dump() for step, cost in found.costs.items()}
     show_plan(compiled, findings, costs, impacts(compiled, session.registry, session.workspace))
-    for sentence in found.over_budget:
-        print(f"over budget: {sentence}", file=sys.stderr)
     print(compiled.id)
-    if output is not None:
-        print(
-            f"Written to {output}. Carry it out: opswright apply {output} --approve {compiled.id[:12]}",
-            file=sys.stderr,
-        )
+    written = f"Written to {output}. " if output is not None else ""
+    if code:
+        print(f"{written}This plan would be refused: {'; '.join(why)}", file=sys.stderr)
+    elif output is not None:
+        approve = f"opswright apply {output} --approve {compiled.id[:12]}"
+        print(f"{written}Carry it out: {approve}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _refusal(found: Preflight) -> tuple[int, list[str]]:
+    """The exit code of a run refused before its first step, and why; 0 for one that would begin."""
+    if any(not step and finding.level == "stop" for step, finding in found.findings):
+        return HeldError.exit_code, found.stops  # the role
+    if found.stops:
+        return 1, found.stops
+    return (6, list(found.over_budget)) if found.over_budget else (0, [])
 
 
 def apply(

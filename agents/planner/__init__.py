@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from ...core.artifacts import ArtifactStore
 from ...core.errors import AskError
 from ...core.plan import Plan, compile_plan
 from ...core.plan_file import read_plan_file
 from ...core.registry import Registry
+from .references import whole_references
 
 AskKind = Literal["plan_file", "compiled_plan", "slash"]
 
@@ -35,10 +37,12 @@ class PlanFilePlanner:
     """A plan file is its own proposal."""
 
     registry: Registry
+    artifacts: ArtifactStore
 
     def propose(self, ask: Ask) -> Plan:
-        """The file, compiled."""
-        return compile_plan(read_plan_file(Path(ask.text)), self.registry)
+        """The file, compiled, with every shortened reference made whole."""
+        text = whole_references(read_plan_file(Path(ask.text)), self.registry, self.artifacts)
+        return compile_plan(text, self.registry)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ...core.plan import Plan, compile_plan
 from ...core.plan_file import single_step
 from ...core.registry import Registry
 from . import Ask
+from .references import reference_kinds
 from .values import named_values, path_values, takes_path
 
 if TYPE_CHECKING:
@@ -98,13 +99,14 @@ def parse_value(request: type[BaseModel], name: str, text: str, artifacts: Artif
     import yaml
 
     options = list(_options(request.model_fields[name].annotation))
-    kind = text.partition(":")[0]
-    if kind in REF_TYPES and any(getattr(option, "kind", None) == kind for option in options):
+    kinds = reference_kinds(request.model_fields[name].annotation)
+    if text.partition(":")[0] in kinds and "," not in text:
         return artifacts.resolve(text)
     if str in options or takes_path(options):
         return text
     if any(get_origin(option) in (tuple, list) for option in options) and not text.startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return [artifacts.resolve(part) if part.partition(":")[0] in kinds else part for part in parts]
     if any(get_origin(option) is Literal for option in options) and text in value_choices(
         request.model_fields[name].annotation, artifacts
     ):

@@ -38,6 +38,28 @@ def test_a_plan_is_compiled_applied_with_its_id_and_shown_as_one_document(capsys
     assert Path("board.txt").read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "options", "code", "message"),
+    [
+        (("board.txt", "nowhere/board.txt"), [], 1, "live: no folder nowhere"),
+        (("steps:", "budget: {minutes: 1}\nsteps:"), [], 6, "minutes"),
+        (("", ""), ["--role", "operator"], 5, "role 'operator' may not run"),
+    ],
+)
+def test_a_plan_that_would_be_refused_says_so_and_is_never_0(
+    change: tuple[str, str], options: list[str], code: int, message: str, capsys: Captured
+) -> None:
+    text = Path("plan.yaml").read_text()
+    Path("plan.yaml").write_text(text.replace(*change, 1) if change[0] else text)
+    assert opswright(*options, "plan", "plan.yaml", "-o", "plan.json") == code
+    shown = capsys.readouterr().err
+    assert "would be refused" in shown and message in shown and "Carry it out" not in shown
+    assert opswright(*options, "plan", "plan.yaml", "--json") == code
+    document = json.loads(capsys.readouterr().out)
+    assert document["exit_code"] == code and message in " ".join(document["refused"])
+    assert opswright(*options, "run", "plan.yaml", "--yes") == code  # as a run of it ends
+
+
 def test_without_a_terminal_nothing_is_asked_and_nothing_runs(capsys: Captured) -> None:
     assert opswright("run", "plan.yaml") == 5
     shown = capsys.readouterr()
