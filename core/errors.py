@@ -78,9 +78,9 @@ def from_os_error(error: OSError, doing: str) -> OpswrightError:
             f"a port is already in use while {doing}: {error}. Stop its owner or choose another port."
         )
     if isinstance(error, FileNotFoundError):
-        return AskError(f"no such file while {doing}: {error.filename}. Check the path.")
+        return AskError(f"file not found while {doing}: {error.filename}. Check the path.")
     if isinstance(error, PermissionError):
         return NeedsError(
-            f"no permission while {doing}: {error.filename}. Check the owner and mode of that path."
+            f"permission denied while {doing}: {error.filename}. Check the owner and mode of that path."
         )
     return BackendError(f"the system refused while {doing}: {error}")

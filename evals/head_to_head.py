@@ -109,7 +109,7 @@ def compare(a: Measured, b: Measured, metric: str = "exact_match") -> HeadToHead
         )
     pairs = common_items(a, b)
     if not pairs:
-        raise AskError(f"{short(a.model)} and {short(b.model)} answered no item in common.")
+        raise AskError(f"{short(a.model)} and {short(b.model)} have no answered items in common.")
     slices = [_row(name, found, metric) for name in b.slices if (found := common_items(a, b, name))]
     corrected = holm([row.p_value for row in slices])
     asked = {item.id for item in chain(a.items, b.items)}
@@ -189,7 +189,7 @@ def find_line(lines: Sequence[Standing], text: str) -> Standing:
         return found[0]
     if found:
         several = ", ".join(line.short_id for line in found[:6])
-        raise AskError(f"'{text}' means {len(found)} lines of the leaderboard; name one: {several}.")
+        raise AskError(f"'{text}' is ambiguous: it matches {len(found)} leaderboard rows ({several}).")
     names = list(dict.fromkeys(line.name for line in lines))
     known = (
         f"it has: {', '.join(names[:12])}"

@@ -142,7 +142,7 @@ def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
         texts = [item.text for item in load_suite(ask.parity_suite).items]
         where = f"suite '{ask.parity_suite}'"
     if not texts:
-        raise AskError(f"{where} has no prompts to compare engine and checkpoint on. Name another one.")
+        raise AskError(f"{where} has no prompts for the parity check. Name another one.")
     step = max(1.0, len(texts) / ask.parity_items)
     return [texts[int(i * step)] for i in range(min(len(texts), ask.parity_items))]
 

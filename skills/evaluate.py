@@ -104,7 +104,7 @@ def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> 
         if isinstance(ask.model, kind) and (finding := not_installed(modules, extra)):
             found.append(finding)
     if ask.api_key_env and not os.environ.get(ask.api_key_env):
-        found.append(Finding(level="stop", message=f"the environment variable {ask.api_key_env} is not set."))
+        found.append(Finding(level="stop", message=f"environment variable {ask.api_key_env} is not set."))
     try:
         suite = load_suite(ask.suite)
         suite.slices(ask.slices)

@@ -88,7 +88,7 @@ def _incumbent(spec: GateSpec, measured: Measured, ctx: StepContext) -> Incumben
     if spec.against is None:
         return None
     if spec.endpoint is None:
-        raise AskError("`against: stable` needs the gate's `endpoint`: whose stable release?")
+        raise AskError("`against: stable` needs the gate's `endpoint`. Name it.")
     from ..serving.rollout import stable_release
 
     release = stable_release(ctx.workspace, spec.endpoint)

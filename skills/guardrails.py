@@ -45,7 +45,7 @@ class GuardrailsRequest(Request):
         None, description="Characters a text may have; empty: as the config says."
     )
     topics: tuple[Annotated[str, Field(min_length=3, max_length=60)], ...] = Field(
-        (), description="More off-limits topics, each a word or phrase that is blocked as it stands."
+        (), description="More off-limits topics, each a word or phrase that is blocked verbatim."
     )
 
 
@@ -134,7 +134,7 @@ def guardrails(ask: GuardrailsRequest, ctx: StepContext) -> GuardrailsResult:
 def _items(path: Path) -> tuple[Item, ...]:
     """The items of a JSONL file; AskError names the first line that is none, or an empty file."""
     if not path.is_file():
-        raise AskError(f"no file at {path}. It should hold one JSON object a line, with a text.")
+        raise AskError(f"file {path} not found. Expected JSONL: one object with a `text` per line.")
     items = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():
@@ -146,7 +146,7 @@ def _items(path: Path) -> tuple[Item, ...]:
             where = ".".join(map(str, fault["loc"])) or "the line"
             raise AskError(f"{path} line {number}: {where}: {fault['msg']}.") from error
     if not items:
-        raise AskError(f"{path} holds no texts, so it proves nothing. Add at least one.")
+        raise AskError(f"{path} is empty. Add at least one text.")
     return tuple(
         item if item.id else item.model_copy(update={"id": f"{n}"}) for n, item in enumerate(items, 1)
     )

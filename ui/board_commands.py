@@ -60,7 +60,7 @@ def leaderboard(
     lines = board(session.workspace, suite)
     if not lines:
         print(
-            "no model has been measured yet; `opswright evaluate model=REF suite=NAME` does that",
+            "the leaderboard is empty; `opswright evaluate model=REF suite=NAME` adds a model",
             file=sys.stderr,
         )
     form = BoardFormat.JSON if json else format

@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(argv: list[str], registry: Registry | None = None) -> int:
-    """The exit code of one call; errors are said on stderr, and as JSON on stdout when JSON was asked for."""
+    """The exit code of one call; errors go to stderr, and as JSON to stdout when JSON was asked for."""
     try:
         if registry is None:
             from ..skills import load_registry

@@ -82,7 +82,7 @@ def send(client: httpx.Client, url: str, text: str, user: str) -> str:
     body = {"model": ENDPOINT, "user": user, "messages": [{"role": "user", "content": text}]}
     reply = client.post(f"{url}/v1/chat/completions", json=body)
     if reply.status_code != 200:
-        raise BackendError(f"the gateway answered {reply.status_code} to {text!r}: {reply.text[:200]}")
+        raise BackendError(f"the gateway returned {reply.status_code} for {text!r}: {reply.text[:200]}")
     return str(reply.json()["choices"][0]["message"]["content"])
 
 

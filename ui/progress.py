@@ -1,4 +1,4 @@
-"""Live news of a run in a terminal: a line and a bar for each step, on stderr."""
+"""A run as it happens, in a terminal: a line and a bar for each step, on stderr."""
 
 from __future__ import annotations
 

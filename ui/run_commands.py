@@ -128,7 +128,7 @@ def resume(
     why: Annotated[str, typer.Option(help="Why it is refused, for the record.")] = "",
     json: Json = False,
 ) -> None:
-    """Go on with a run: after a crash or failure, or with your answer to its plan.
+    """Resume a run after a crash or failure, or with your answer to its plan.
 
     Example: opswright resume 20261120-101500-1a2b3c --approve 3f9c2a7be101
     """
@@ -149,8 +149,8 @@ def agent_command(
     session: Session = context.obj
     if not text.strip().startswith("/"):
         raise AskError(
-            f"found {text.strip()[:60]!r}: only slash commands are understood here, such as "
-            "`/leaderboard suite=clinc150`. `opswright skills` lists them."
+            f"not a slash command: {text.strip()[:60]!r}. Expected one like "
+            "`/leaderboard suite=clinc150`; `opswright skills` lists them."
         )
     session.slash(text, as_json=json, yes=yes, how="agent")
 
@@ -178,7 +178,7 @@ def chat(
 
 
 def status(context: typer.Context, json: Json = False) -> None:
-    """What runs there are and how they stand, and what is served.
+    """List the runs and their status, and what is served.
 
     Example: opswright status --json
     """

@@ -28,7 +28,7 @@ def print_json(document: Any) -> None:
 
 
 def console(stderr: bool = False) -> Console:
-    """A console on stdout, or on stderr for what is no result."""
+    """A console on stdout, or on stderr for what is not a result."""
     from rich.console import Console
 
     terminal = (sys.stderr if stderr else sys.stdout).isatty()

@@ -72,7 +72,7 @@ def listed_command(skill: Skill[Any, Any]) -> Callable[..., None]:
     """A stand-in with the skill's name and sentence, for a list of commands."""
 
     def command(context: typer.Context) -> None:
-        raise AskError(f"'{skill.name}' was only listed, not asked for")
+        raise AskError(f"command '{skill.name}' has no options here: it was only listed")
 
     command.__doc__ = skill.summary
     return command

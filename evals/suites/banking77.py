@@ -23,7 +23,7 @@ def read_rows(folder: Path, split: str) -> list[Row]:
                 Row(row["text"].strip(), label_text(row["category"]), None) for row in csv.DictReader(file)
             ]
     except FileNotFoundError:
-        raise AskError(f"no {path.name} in {folder}: the BANKING77 layout needs it.") from None
+        raise AskError(f"{path.name} not found in {folder}: the BANKING77 layout needs it.") from None
     except (KeyError, AttributeError, csv.Error, UnicodeDecodeError) as error:
         raise AskError(
             f"{path} is not in the BANKING77 layout ({type(error).__name__}: {error}). It needs the columns "

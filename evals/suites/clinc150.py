@@ -55,6 +55,6 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise AskError(f"no {path.name} in {path.parent}: the CLINC150 layout needs it.") from None
+        raise AskError(f"{path.name} not found in {path.parent}: the CLINC150 layout needs it.") from None
     except ValueError as error:
-        raise AskError(f"{path} is no JSON ({error}). Fetch the file again.") from error
+        raise AskError(f"{path} is not valid JSON ({error}). Fetch the file again.") from error

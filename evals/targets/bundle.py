@@ -39,7 +39,7 @@ class BundleTarget:
             self.tokenizer: Any = og.Tokenizer(self.model)
             settings = json.loads((engine / "genai_config.json").read_bytes())["model"]
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise BackendError(f"the engine in {engine} does not load: {error}") from error
+            raise BackendError(f"cannot load the engine in {engine}: {error}") from error
         self.context = int(settings.get("context_length") or 1 << 30)
         ends = settings.get("eos_token_id", [])
         self.ends = frozenset(ends if isinstance(ends, list) else [ends])

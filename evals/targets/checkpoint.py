@@ -20,7 +20,7 @@ class CheckpointTarget:
     """Greedy generation from a local folder of safetensors; no code of the folder is run.
 
     `device` is auto, cpu or cuda. Raises NeedsError without torch and transformers, BackendError when the
-    folder does not load or holds weights that are no numbers.
+    folder does not load or its weights hold NaN or infinity.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CheckpointTarget:
                 folder, local_files_only=True, use_safetensors=True, dtype="auto"
             )
         except (OSError, ValueError) as error:
-            raise BackendError(f"the checkpoint in {folder} does not load: {error}") from error
+            raise BackendError(f"cannot load the checkpoint in {folder}: {error}") from error
         if not self.tokenizer.chat_template:
             raise no_chat_template(folder)
         for name, weight in model.named_parameters():

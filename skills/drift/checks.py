@@ -154,7 +154,7 @@ def vocabulary(reference: Reference, window: Window) -> Check:
 def label_shift(reference: Reference, window: Window, rng: np.random.Generator) -> Check | None:
     """Chi-square of predicted against training labels with a permutation p-value; None below 20 known labels.
 
-    Answers that are no label of the reference are counted beside it: they are a fault of the model, and one
+    Answers that are not labels of the reference are counted apart: they are a fault of the model, and one
     in a window would already be significant. The p-value is exact for rare labels (drawn from the pooled
     counts), where the chi-square distribution is not.
     """
@@ -179,7 +179,7 @@ def label_shift(reference: Reference, window: Window, rng: np.random.Generator) 
         "labels",
         float(observed),
         (1 + reached) / (PERMUTATIONS + 1),
-        f"{np.count_nonzero(live)} of {len(names)} labels predicted; {unknown} answers are no label",
+        f"{np.count_nonzero(live)} of {len(names)} labels predicted; {unknown} answers are not labels",
         detail={
             "not_a_label": unknown,
             "moved": [{"label": a, "live": b, "expected": round(c, 2)} for a, b, c in moved[:12]],

@@ -39,7 +39,7 @@ def check_labels(data: Path, tokenizer: PreTrainedTokenizerBase, sample: int = 6
         wanted = [m["content"].strip() for m in messages if m["role"] == "assistant"]
         taught = [str(tokenizer.decode(run)) for run in _runs(chats[number]["labels"])]
         if problem := difference(wanted, taught, tokenizer.all_special_tokens):
-            raise AskError(f"{data.name}, row {number + 1} would teach the wrong thing: {problem} {_FIX}")
+            raise AskError(f"{data.name}, row {number + 1} has wrong labels: {problem} {_FIX}")
     return len(numbers)
 
 

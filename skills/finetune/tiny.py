@@ -28,7 +28,7 @@ CHAT_TEMPLATE = (
 def make_tiny_base(train: Path, folder: Path, positions: int = POSITIONS) -> None:
     """Write the tiny base, config and tokenizer without weights, for the rows of a chat JSONL file.
 
-    positions: longest sequence in tokens. Raises AskError for a row that is no chat.
+    positions: longest sequence in tokens. Raises AskError for a row that is not a chat.
     """
     from transformers import LlamaConfig
 
@@ -85,4 +85,4 @@ def _texts(train: Path) -> Iterator[str]:
                 for message in json.loads(line)["messages"]:
                     yield f" {message['content']}"
             except (ValueError, KeyError, TypeError) as error:
-                raise AskError(f"{train.name}, row {number} is no chat line: {error!r}") from error
+                raise AskError(f"{train.name}, row {number}: not a chat row: {error!r}") from error

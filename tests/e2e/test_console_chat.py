@@ -120,8 +120,8 @@ def test_a_wrong_command_is_explained_and_nothing_is_sent(
         ("/leaderbord", "Did you mean '/leaderboard'"),
         ("/LEADERBOARD", "Did you mean '/leaderboard'"),
         ("/leaderboard suite=clinc", "Did you mean 'clinc150'"),
-        ("/plan nowhere.yaml", "there is no file"),
-        ("/show nothing", "there is no run"),
+        ("/plan nowhere.yaml", "file 'nowhere.yaml' not found"),
+        ("/show nothing", "unknown run 'nothing'"),
         ("/collect source=", "is empty"),
         ("/collect sorce=lines.txt", "Did you mean 'source'"),
         ("/practise data=dataset:ffffffff", "matches 0 artifacts"),
@@ -292,7 +292,7 @@ def test_stop_ends_a_run_and_resume_goes_on_with_it(
     start_slow_run(page, start_console(folder).url)
     page.click("[data-act=stop]")
     page.wait_for_selector(".card.stopped", timeout=20_000)
-    assert "(releaser) stopped it" in page.locator(".card").inner_text() and not board(folder)
+    assert "(releaser). Finished steps are kept" in page.locator(".card").inner_text() and not board(folder)
     run = page.locator(".card").get_attribute("data-run") or ""
     assert records(folder, run=run)[-1]["detail"]["stopped_by"].endswith("(releaser)")
     resume_to_its_end(page, folder)
@@ -378,7 +378,7 @@ def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
     url = start_console(folder, OPSWRIGHT_ROLE="viewer").url
     open_chat(page, f"{url}/?c=nope")
     page.wait_for_function(
-        "document.querySelector('#chat-page .fault').innerText.includes('names no conversation')"
+        "document.querySelector('#chat-page .fault').innerText.includes('unknown conversation')"
     )
     opswright = [sys.executable, "-m", "opswright.ui.cli", "run", "slow.yaml"]
     plugin, path = str(Path(__file__).with_name("plugin")), os.environ.get("PYTHONPATH")

@@ -68,8 +68,8 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
     """
     if console.users is None and not is_loopback(host):
         raise AskError(
-            f"{host} can be reached by others, and there is no login. Make a users file with `opswright "
-            "users add NAME --role operator`, or listen on 127.0.0.1 and reach it by an SSH tunnel."
+            f"{host} is reachable from other machines and the console has no login. Add a user with "
+            "`opswright users add NAME --role operator`, or listen on 127.0.0.1 and use an SSH tunnel."
         )
     end_on_sigterm()
     with listen(host, port) as bound:
@@ -133,7 +133,7 @@ def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int)
 
 
 def _name_in(console: Console, cookies: Mapping[str, str]) -> str | None:
-    """Who is logged in, by the cookie; a user who is no more in the users file is not."""
+    """Who is logged in, by the cookie; a user who was taken out of the users file is not."""
     return console.logins.get(cookies.get(console.cookie, ""))
 
 

@@ -28,10 +28,10 @@ class Console:
     users: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
     logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, for those who are in
     cookie: str = ""  # name of the cookie that holds the token
-    at_end: list[Callable[[], object]] = field(default_factory=list)  # what pages let go of when it ends
+    at_end: list[Callable[[], object]] = field(default_factory=list)  # what pages release when it ends
 
     def close(self) -> None:
-        """Let go of what only this console uses; runs go on."""
+        """Release what only this console uses; runs continue."""
         while self.at_end:
             self.at_end.pop()()
 
@@ -54,7 +54,7 @@ class Console:
         cookies = getattr(request, "cookies", None) or {}
         name = getattr(request, "username", None) or self.logins.get(cookies.get(self.cookie, ""), "")
         if name not in self.users:
-            raise HeldError("log in to go on.")
+            raise HeldError("log in to continue.")
         return self.users[name]
 
     def settings_of(self, person: Person) -> Settings:

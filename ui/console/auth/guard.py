@@ -155,14 +155,14 @@ class Guard:
 
     async def _send_to_log_in(self, scope: Scope, is_page: bool, send: Send) -> None:
         if scope["method"] != "GET" or not is_page:
-            raise Refused(401, "log in to go on.")
+            raise Refused(401, "log in to continue.")
         wanted = scope["path"] + (
             f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
         )
         await answer(send, 303, "log in", {"Location": f"{LOG_IN}?to={quote(wanted, safe='')}"})
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have Gradio store the files, then take back what is of no type a page asks for."""
+        """Have Gradio store the files, then remove files of a type that no page accepts."""
         held: list[Message] = []
 
         async def hold(message: Message) -> None:
@@ -177,7 +177,7 @@ class Guard:
                 for path in stored:
                     path.unlink(missing_ok=True)
                 raise Refused(
-                    415, f"{wrong[0].name[:80]!r} is of no type that is used here: give {', '.join(KINDS)}."
+                    415, f"{wrong[0].name[:80]!r} has an unsupported type; supported: {', '.join(KINDS)}."
                 )
         for message in held:
             await send(message)
@@ -270,9 +270,9 @@ async def _checked_json(receive: Receive, headers: Mapping[str, str]) -> Receive
     try:
         value = json.loads(body) if body else None
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "this is no JSON.") from error
+        raise Refused(400, "the body is not valid JSON.") from error
     if _names_an_address(value):
-        raise Refused(403, "a file is given by its upload, not by an address.")
+        raise Refused(403, "files must be uploaded; addresses are not accepted.")
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:

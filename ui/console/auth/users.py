@@ -77,7 +77,7 @@ class User:
 
 
 class UsersFile(Mapping[str, Person]):
-    """The users file, read again whenever it has changed: a user taken out of it has no access any more.
+    """The users file, read again whenever it has changed: a user taken out of it loses access at once.
 
     `n` is scrypt's cost of passwords that are added.
     """
@@ -90,7 +90,7 @@ class UsersFile(Mapping[str, Person]):
         self._users: dict[str, User] = {}
 
     def users(self) -> dict[str, User]:
-        """Every user by name. AskError when the file is missing, is no users file, or is open to others."""
+        """Every user by name. AskError when the file is missing, invalid, or open to others."""
         self._seen, self._users = self._read_if_changed()
         return self._users
 
@@ -112,9 +112,11 @@ class UsersFile(Mapping[str, Person]):
     def add(self, name: str, role: Role, password: str) -> bool:
         """Put a user into the file, which is made when there is none; True when the name was there before."""
         if not _NAME.fullmatch(name):
-            raise AskError(f"{name[:80]!r} is no user name: give letters, digits and . _ - @, 64 at most.")
+            raise AskError(f"invalid user name {name[:80]!r}: expected 1 to 64 letters, digits, . _ - @")
         if len(password) < _LEAST_LETTERS:
-            raise AskError(f"the password has {len(password)} characters; give at least {_LEAST_LETTERS}.")
+            raise AskError(
+                f"password too short: {len(password)} characters, at least {_LEAST_LETTERS} needed."
+            )
         users = dict(self.users()) if self.path.exists() else {}
         was_there = name in users
         users[name] = User(Person(name, role), Password.of(password, self.n))
@@ -125,9 +127,7 @@ class UsersFile(Mapping[str, Person]):
         """Take a user out of the file; AskError when it has no such user."""
         users = dict(self.users())
         if name not in users:
-            raise AskError(
-                f"there is no user {name!r} in {self.path} (it has: {', '.join(users) or 'nobody'})."
-            )
+            raise AskError(f"unknown user {name!r} in {self.path} (it has: {', '.join(users) or 'nobody'}).")
         del users[name]
         self._write(users)
 
@@ -149,7 +149,7 @@ class UsersFile(Mapping[str, Person]):
         except OSError as error:
             raise AskError(
                 f"the users file {self.path} cannot be read ({error.strerror}). Make it: "
-                "opswright users add NAME --role operator"
+                "`opswright users add NAME --role operator`"
             ) from error
         seen = (
             found.st_ino,
@@ -161,16 +161,16 @@ class UsersFile(Mapping[str, Person]):
         )
         if seen == self._seen:
             return seen, self._users
-        self._seen = ()  # whatever goes wrong below, what was read before counts no more
+        self._seen = ()  # whatever goes wrong below, what was read before no longer counts
         _refuse_if_open(self.path, found)
         try:
             document = json.loads(self.path.read_bytes())
             return seen, {name: _user(name, entry) for name, entry in document["users"].items()}
         except PermissionError as error:
-            raise NeedsError(f"no permission to read the users file {self.path}: check its owner.") from error
+            raise NeedsError(f"permission denied: users file {self.path}. Check its owner.") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise AskError(
-                f"{self.path} is no users file ({error!r}). Make one: opswright users add NAME"
+                f"invalid users file {self.path} ({error!r}). Make a new one: `opswright users add NAME`"
             ) from error
 
     def _write(self, users: Mapping[str, User]) -> None:
@@ -209,19 +209,18 @@ def _refuse_if_open(path: Path, found: os.stat_result) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         raise AskError(
-            f"the users file {path} may be read or changed by others (mode {mode:04o}). Close it: "
-            f"chmod 600 {path}"
+            f"the users file {path} is open to other users (mode {mode:04o}). Close it: chmod 600 {path}"
         )
     if found.st_uid not in (os.geteuid(), 0):
         raise AskError(
             f"the users file {path} belongs to user id {found.st_uid}, you are {os.geteuid()}. Make your "
-            "own: opswright users add NAME --role operator"
+            "own: `opswright users add NAME --role operator`"
         )
 
 
 def _user(name: str, entry: Mapping[str, Any]) -> User:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no user name")
+        raise ValueError(f"invalid user name {name!r}")
     hashed = Password(**entry["scrypt"])
     if hashed.n < 2**10 or 128 * hashed.n * hashed.r > _MOST_MEMORY_BYTES or not 1 <= hashed.p <= 16:
         raise ValueError(f"the scrypt parameters of {name} are out of range")

@@ -32,17 +32,17 @@ def _about_runs(answers: _Answers) -> list[Command]:
                 values="plans", least=1, check=answers.is_file),
         Command("apply", "/apply [FILE]", "Carry out a compiled plan, or the plan shown last.", answers.apply,
                 values="compiled", check=answers.is_file),
-        Command("approve", "/approve [RUN]", "Consent to the plan that waits.", answers.approve,
+        Command("approve", "/approve [RUN]", "Approve the waiting plan.", answers.approve,
                 values="waiting"),
-        Command("deny", "/deny [RUN] [WHY]", "Refuse the plan that waits.", answers.deny, values="waiting",
+        Command("deny", "/deny [RUN] [WHY]", "Reject the waiting plan.", answers.deny, values="waiting",
                 most=40),
-        Command("resume", "/resume RUN", "Go on with a run that stopped or failed.", answers.resume,
+        Command("resume", "/resume RUN", "Resume a run that stopped or failed.", answers.resume,
                 values="runs", least=1, check=answers.is_run),
-        Command("stop", "/stop RUN", "Stop a run that goes on; what is finished is kept.", answers.stop,
+        Command("stop", "/stop RUN", "Stop a running run; finished steps are kept.", answers.stop,
                 values="running", least=1, check=answers.is_run),
         Command("show", "/show RUN", "Show a run's card.", answers.show, values="runs", least=1,
                 check=answers.is_run),
-        Command("runs", "/runs", "List the runs and how they stand.", answers.runs, most=0),
+        Command("runs", "/runs", "List the runs and their status.", answers.runs, most=0),
     ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def _about_the_rest(answers: _Answers) -> list[Command]:
         Command("help", "/help [COMMAND]", "Show the commands, or one command's arguments.", answers.help,
                 values="commands"),
         Command("skills", "/skills", "List the skills and what each changes.", answers.skills, most=0),
-        Command("status", "/status", "Show what runs, waits and is served.", answers.status, most=0),
+        Command("status", "/status", "Show open runs and what is served.", answers.status, most=0),
         Command("live", "/live [TIME]", "Show what endpoints serve, now or at a time in the past.",
                 answers.live),
         Command("audit", "/audit verify", "Check the record: chain, artifacts, approvals, MLflow.",
@@ -75,12 +75,12 @@ class _Answers:
         """AskError unless the first word names a file."""
         for given in words[:1]:
             if not (path := self._file(given)).is_file():
-                raise AskError(f"there is no file '{given}' (looked at {path.absolute()}).")
+                raise AskError(f"file '{given}' not found (looked at {path.absolute()}).")
 
     def is_run(self, words: Sequence[str]) -> None:
         """AskError unless the first word names a run."""
         if self._run_service.row(words[0]) is None:
-            raise AskError(f"there is no run '{words[0]}'. /runs lists them.")
+            raise AskError(f"unknown run '{words[0]}'. /runs lists them.")
 
     def help(self, call: Call) -> Reply:
         """All commands, or one."""
@@ -98,7 +98,7 @@ class _Answers:
             return Reply([blocks.text(command.summary), blocks.commands({command.usage: "how it is typed"})])
         if name not in self._console.registry:
             near = did_you_mean(f"/{name.lower()}", [f"/{known}" for known in self.commands.names()])
-            raise AskError(f"there is no command '/{name}'.{near} /help lists them all.")
+            raise AskError(f"unknown command '/{name}'.{near} /help lists them all.")
         return Reply(_skill_help(self._console.registry.get(name)))
 
     def skills(self, call: Call) -> Reply:
@@ -124,15 +124,15 @@ class _Answers:
         return self._proposed(call, Ask("compiled_plan", str(self._file(call.words[0]))))
 
     def approve(self, call: Call) -> Reply:
-        """Consent to the plan that waits."""
+        """Approve the waiting plan."""
         return self._answered(call, approved=True)
 
     def deny(self, call: Call) -> Reply:
-        """Refuse the plan that waits; what is said after the run is why."""
+        """Reject the waiting plan; the words after the run are the reason."""
         return self._answered(call, approved=False)
 
     def resume(self, call: Call) -> Reply:
-        """Go on with a run."""
+        """Resume a run that stopped or failed, and show its card."""
         self._run_service.resume(call.person, call.words[0])
         return Reply(run=call.words[0], is_card=True)
 
@@ -203,7 +203,7 @@ class _Answers:
         """Check the record."""
         if call.words[0] != "verify":
             raise AskError(
-                f"/audit takes 'verify', found '{call.words[0]}'. The Ledger page lists and exports."
+                f"unknown argument '{call.words[0]}': use /audit verify. The Ledger page lists and exports."
             )
         from ....record.audit import verify
 
@@ -278,11 +278,11 @@ class _Answers:
     def _answered(self, call: Call, *, approved: bool) -> Reply:
         named = bool(call.words) and self._run_service.row(call.words[0]) is not None
         if call.words and not named and (approved or _looks_like_run(call.words[0])):
-            raise AskError(f"there is no run '{call.words[0]}'. /runs lists them.")
+            raise AskError(f"unknown run '{call.words[0]}'. /runs lists them.")
         run = call.words[0] if named else self._waiting(call)
         row = self._run_service.row(run)
         if row is None:
-            raise AskError(f"there is no run '{run}'.")
+            raise AskError(f"unknown run '{run}'. /runs lists them.")
         why = " ".join(call.words[1:] if named else call.words)
         self._run_service.answer(call.person, run, row.plan, approved=approved, why="" if approved else why)
         return Reply(run=run, is_card=True)
@@ -293,7 +293,7 @@ class _Answers:
             row = self._run_service.row(run)
             if row is not None and row.state == "waiting":
                 return run
-        raise AskError("no plan of this conversation waits for an answer. /plan FILE proposes one.")
+        raise AskError("no plan in this conversation is waiting for approval. /plan FILE proposes one.")
 
 
 def _skill_help(skill: Skill) -> list[blocks.Block]:  # type: ignore[type-arg]

@@ -45,7 +45,7 @@ class Cards:
         self._console = console
         self._run_service = run_service
         self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
-        self._news: OrderedDict[str, RunEvents] = OrderedDict()
+        self._run_events: OrderedDict[str, RunEvents] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, run: str) -> Card:
@@ -57,7 +57,9 @@ class Cards:
         state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
         trouble = self._run_service.trouble(run)
         with self._lock:
-            events = self._remember(self._news, run, RunEvents(run_events_path(workspace, run))).refresh()
+            events = self._remember(
+                self._run_events, run, RunEvents(run_events_path(workspace, run))
+            ).refresh()
             key = (row.last_seq, events.offset, state, trouble, stop_requested_by(workspace, run))
             drawn = self._drawn.get(run)
             if drawn is not None and drawn[0] == key:
@@ -124,18 +126,16 @@ def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, sto
     if state == "waiting":
         return f"Nothing was run: {trouble}" if trouble else ""
     if state == "stopped" and stopped_by:
-        return f"{stopped_by} stopped it. What is finished is kept; Resume goes on from there."
+        return f"Stopped by {stopped_by}. Finished steps are kept; Resume continues from there."
     if state == "stopped":
-        return (
-            trouble or "Whoever carried it out is gone. What is finished is kept; Resume goes on from there."
-        )
+        return trouble or "Its process is gone. Finished steps are kept; Resume continues from there."
     if state == "running":
         return ""
     return row.message or outcome.message
 
 
 def _step(step: StepCall, run_state: str, outcome: RunOutcome, events: StepEvents | None) -> dict[str, Any]:
-    """One line of the card: how far the step is, and what it told."""
+    """One line of the card: how far the step is, and what it reported."""
     result = outcome.results.get(step.id)
     state = events.state if events is not None else "done" if result is not None else "pending"
     if state in ("running", "failed") and run_state == "stopped":
@@ -166,7 +166,7 @@ def _step(step: StepCall, run_state: str, outcome: RunOutcome, events: StepEvent
 
 def _count(events: StepEvents) -> str:
     if not events.unit:
-        return ""  # it has not told yet
+        return ""  # it has reported nothing yet
     return f"{events.done:,.0f}{f' of {events.total:,.0f}' if events.total else ''} {events.unit}"
 
 

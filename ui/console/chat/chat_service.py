@@ -43,7 +43,7 @@ class ChatService:
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="chat")
 
     def close(self) -> None:
-        """Let go of what only this console uses; runs go on."""
+        """Release what only this console uses; runs continue."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.run_service.close()
         self._mlflow.close()
@@ -89,7 +89,7 @@ class ChatService:
         if not text:
             raise AskError("type a command first, such as /help.")
         if len(text) > _LONGEST:
-            raise AskError(f"that is {len(text):,} characters; a message has at most {_LONGEST:,}.")
+            raise AskError(f"the message is too long: {len(text):,} characters, the limit is {_LONGEST:,}.")
         self._commands.check(text)
         said = self._conversations.append(name, "said", by=person.name, text=text)
         work = self._threads.submit(self._answer, person, name, text, str(said["id"]))

@@ -109,7 +109,7 @@ class Commands:
         if name in self._console.registry:
             return self._console.registry.get(name)
         near = did_you_mean(f"/{name.lower()}", [f"/{known}" for known in self.names()])
-        raise AskError(f"there is no command '/{name}'.{near} /help lists them all.")
+        raise AskError(f"unknown command '/{name}'.{near} /help lists them all.")
 
     def _hint(self, text: str) -> Reply:
         """A short answer to plain language: what is understood, and the nearest commands."""

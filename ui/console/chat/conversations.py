@@ -83,7 +83,7 @@ class Conversations:
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
-            raise AskError(f"'{name[:40]}' names no conversation. Choose one from the list.")
+            raise AskError(f"unknown conversation '{name[:40]}'. Choose one from the list.")
         return self._folder / f"{name}.jsonl"
 
 

@@ -76,7 +76,7 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
 
 
 class _Once:
-    """Does something once, beside everything else, at the earliest of the times it was asked for."""
+    """Does something once, on a thread of its own, at the earliest time it was asked for."""
 
     def __init__(self, what: Callable[[], None]) -> None:
         self._what = what
@@ -101,7 +101,7 @@ def _said(console: Console, request: Any, what: Callable[[Person], Answer | None
         return {"fault": str(error), "family": error.family}
     except (KeyError, TypeError, ValueError) as error:
         return {
-            "fault": f"the page sent something that is not understood ({error}). Reload it.",
+            "fault": f"the page sent an invalid request ({error}). Reload it.",
             "family": "",
         }
 
@@ -110,5 +110,5 @@ def _where(asked: Answer) -> tuple[str, int, dict[str, Any]]:
     """The conversation, how far the page has it, and the live entries it shows."""
     cursor, live = int(asked.get("cursor", 0)), asked.get("live") or {}
     if cursor < 0 or not isinstance(live, dict):
-        raise AskError("the page sent a place that is none. Reload it.")
+        raise AskError("the page sent an invalid position. Reload it.")
     return str(asked["conversation"]), cursor, live

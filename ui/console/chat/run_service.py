@@ -37,7 +37,7 @@ class RunService:
             self._spare = self._spare or Worker(self._console.workspace)
 
     def close(self) -> None:
-        """Let the spare worker go; workers with a run go on."""
+        """Dismiss the spare worker; workers with a run continue."""
         with self._lock:
             if self._spare is not None:
                 self._spare.dismiss()
@@ -53,12 +53,13 @@ class RunService:
         self._may_act(person, "answer a plan")
         with self._lock:
             if (worker := self._workers.get(run)) is not None and worker.is_running:
-                raise HeldError(f"run {run} was answered and is being carried out.")
+                raise HeldError(f"run {run} was already answered and is running.")
             outcome = agent.outcome(run)
             if outcome.status != "waiting" or outcome.plan is None:
-                raise HeldError(f"run {run} does not wait for an answer: it is {outcome.status}.")
+                raise HeldError(f"run {run} is not waiting for approval: it is {outcome.status}.")
             if outcome.plan.id != plan:
-                raise HeldError(f"run {run} waits for an answer to plan {outcome.plan.id[:12]}.")
+                asked = f"{outcome.plan.id[:12]}, not {plan[:12]}"
+                raise HeldError(f"run {run} is waiting for approval of plan {asked}.")
             if approved and (refusals := policy.refusals(outcome.plan, person.role)):
                 raise HeldError("; ".join(refusals))
             consent = agent.consent(plan, how="console", approved=approved, why=why)
@@ -68,14 +69,14 @@ class RunService:
                 agent.answer(run, consent)
 
     def resume(self, person: Person, run: str) -> None:
-        """Have a worker go on with a run that stopped or failed."""
-        self._may_act(person, "go on with a run")
+        """Have a worker continue a run that stopped or failed."""
+        self._may_act(person, "resume a run")
         outcome = self._console.agent(person).outcome(run)
         if outcome.status in ("done", "denied", "refused"):
-            raise HeldError(f"run {run} is over ({outcome.status}); there is nothing to go on with.")
+            raise HeldError(f"run {run} has ended ({outcome.status}); there is nothing to resume.")
         with self._lock:
             if self._console.workspace.is_held(run):
-                raise HeldError(f"run {run} is being carried out.")
+                raise HeldError(f"run {run} is already running.")
             if outcome.status != "waiting":
                 self._hand_over(person, run, None)
 
@@ -89,7 +90,7 @@ class RunService:
         worker = self._workers.get(run)
         if worker is None or not worker.exit_code:
             return None
-        return f"its worker ended with code {worker.exit_code}; its log is logs/worker.log in the workspace."
+        return f"its worker exited with code {worker.exit_code}; see logs/worker.log in the workspace."
 
     def is_starting(self, run: str) -> bool:
         """Whether a worker has the run, perhaps before it took the run's lock."""

@@ -79,7 +79,7 @@ def view(workspace: Workspace, ref: str) -> dict[str, Any]:
     """Everything the page draws of a report; its digests are checked on the way."""
     artifact = workspace.artifacts.open(workspace.artifacts.resolve(ref))
     if artifact.ref.kind != KIND:
-        raise AskError(f"{artifact.ref.short} is no drift report.")
+        raise AskError(f"{artifact.ref.short} is not a drift report.")
     report, examples = artifact.read_json("report.json"), artifact.read_json("examples.json")
     moved: Sequence[Mapping[str, Any]] = next(
         (test["detail"].get("moved", ()) for test in report["tests"] if test["name"] == "labels"), ()

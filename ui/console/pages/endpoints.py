@@ -39,12 +39,12 @@ def build(console: Console) -> None:
             max_lines=1,
         )
         look = gr.Button("Look", size="sm", scale=0, min_width=110, elem_id="moment-look")
-    told = gr.HTML(elem_id="moment-page", apply_default_css=False, css_template=STYLE)
+    moment_view = gr.HTML(elem_id="moment-page", apply_default_css=False, css_template=STYLE)
     blocks: Any = Context.root_block  # a page is laid out inside it
     blocks.load(page.arrive, None, [endpoint, window, shown], **_QUIET)
     pickers = [endpoint.input, window.input, refresh.click]
     gr.on(pickers, page.show, [endpoint, window], shown, **_QUIET)
-    gr.on([look.click, time.submit], page.ask, [endpoint, time], told, **_QUIET)
+    gr.on([look.click, time.submit], page.ask, [endpoint, time], moment_view, **_QUIET)
 
 
 class _Page:
@@ -64,7 +64,7 @@ class _Page:
         return picker, gr.Radio(value=window, visible=bool(names)), self.show(chosen, window, request)
 
     def show(self, endpoint: str | None, window: str, request: gr.Request) -> str:
-        """An endpoint as it stands, and its traffic in a window."""
+        """An endpoint as it is now, and its traffic in a window."""
         workspace = self._console.workspace
         self._console.person(request)
         if endpoint is None:

@@ -146,8 +146,8 @@ class _Answers:
             if wrong is None:
                 yield [gr.HTML(html, visible=True), gr.skip(), *([gr.skip()] * self._parts)]
             else:
-                told = show(self._console, _view(*values[:8], wrong))
-                yield [gr.HTML(html, visible=True), wrong, *told]
+                shown = show(self._console, _view(*values[:8], wrong))
+                yield [gr.HTML(html, visible=True), wrong, *shown]
 
 
 def _view(*values: Any) -> LedgerView:
@@ -190,7 +190,7 @@ def _row(index: RecordIndex, entry: Entry, view: LedgerView) -> dict[str, Any]:
 def _record(index: RecordIndex, seq: int, total: int) -> str:
     entry = index.at(seq)
     if entry is None:
-        message = f"There is no record {seq}; the ledger has {total:,} records."
+        message = f"Record {seq} not found; the ledger has {total:,} records."
         return render("ledger_record.html", seq=seq, message=message)
     record = index.read(entry)
     if isinstance(record, Fault):
@@ -222,7 +222,7 @@ def _choices(index: RecordIndex, name: str, value: str) -> Any:
 
 
 def _verified(console: Console) -> Iterator[tuple[str, tuple[int, ...] | None]]:
-    """The verification as it goes on, then its result and the numbers of the records that are wrong."""
+    """The verification's progress, then its result and the numbers of the records that are wrong."""
     seconds = 0.0
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(verify, console.workspace)

@@ -63,4 +63,4 @@ class MlflowPages:
                     return
             except OSError:
                 time.sleep(0.2)
-        raise BackendError(f"MLflow's pages did not start within {_START_S:.0f} s; their log is {log}.")
+        raise BackendError(f"MLflow's server did not start within {_START_S:.0f} s; see {log}.")

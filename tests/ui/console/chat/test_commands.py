@@ -90,7 +90,7 @@ def test_completion_offers_files_runs_and_words(
     run = answer(commands, ada, "/plan plan.yaml").run
     assert labels("/approve ") == [run] and labels("/show 2") == [run]
     assert labels("/nothing ") == []
-    assert completion.assist("/nothing ")["fault"].startswith("there is no command '/nothing'")
+    assert completion.assist("/nothing ")["fault"].startswith("unknown command '/nothing'")
     assert completion.assist("/runs")["fault"] == ""
 
 
@@ -115,7 +115,7 @@ def test_deny_takes_a_reason_and_the_run_is_the_one_that_waits_here(
     row = run_service.row(here)
     assert row is not None and row.state == "denied" and row.message.endswith("not on a Friday")
     assert run_service.row(elsewhere).state == "waiting"  # type: ignore[union-attr]
-    with pytest.raises(AskError, match="no plan of this conversation"):
+    with pytest.raises(AskError, match="no plan in this conversation"):
         answer(commands, ada, "/approve", here)
     with pytest.raises(AskError, match="there is no run"):
         answer(commands, ada, "/approve 20200101-000000-000000", here)
@@ -130,7 +130,7 @@ def test_a_role_that_may_not_run_a_plan_may_not_approve_it(
         run_service.answer(Person("eve", Role.VIEWER), run, plan, approved=False)
     with pytest.raises(HeldError, match="may not run steps that change what users"):
         run_service.answer(Person("bob", Role.OPERATOR), run, plan, approved=True)
-    with pytest.raises(HeldError, match="waits for an answer to plan"):
+    with pytest.raises(HeldError, match="waiting for approval of plan"):
         run_service.answer(ada, run, "0" * 64, approved=True)
     run_service.answer(ada, run, plan, approved=False)
     with pytest.raises(HeldError, match="does not wait"):

@@ -54,7 +54,7 @@ def test_a_line_cut_by_a_crash_is_passed_over_and_nothing_after_it_is_lost(works
 )
 def test_a_name_cannot_lead_out_of_the_folder(workspace: Workspace, name: str, tmp_path: Path) -> None:
     kept = Conversations(workspace)
-    with pytest.raises(AskError, match="names no conversation"):
+    with pytest.raises(AskError, match="unknown conversation"):
         kept.read(name)
-    with pytest.raises(AskError, match="names no conversation"):
+    with pytest.raises(AskError, match="unknown conversation"):
         kept.append(name, "said", by="ada", text="x")

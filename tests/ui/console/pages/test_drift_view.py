@@ -91,5 +91,5 @@ def test_what_is_no_drift_report_is_refused(workspace: Workspace) -> None:
     with workspace.artifacts.staging() as stage:
         (stage / "manifest.json").write_text("{}")
         other = workspace.artifacts.save(BundleRef, stage, {})
-    with pytest.raises(AskError, match="is no drift report"):
+    with pytest.raises(AskError, match="is not a drift report"):
         view(workspace, other)

@@ -101,7 +101,7 @@ def test_one_record_is_whole_with_its_digests_its_neighbours_and_its_run(
         assert part is not None and part in text
     assert 'data-seq="2"' in text and 'data-seq="4"' in text and "/ledger?run=one" in text
     assert "opswright mlflow" in text and "&#34;seq&#34;: 3" in text
-    assert "There is no record 9" in shown(ledger_page, console, seq=9)[2]
+    assert "Record 9 not found" in shown(ledger_page, console, seq=9)[2]
 
 
 def test_what_a_record_holds_is_text_and_never_markup(ledger_page: Any, console: Console) -> None:
