@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import AskError, HeldError
+from ..core.errors import AskError, BudgetError, HeldError
 from .session import Session
 
 if TYPE_CHECKING:
+    from ..agents.agent import Agent
     from ..agents.preflight import Preflight
+    from ..core.plan import Plan
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
@@ -42,8 +44,8 @@ def plan(
 ) -> None:
     """Compile a plan file: every default written out, inputs by digest, references checked. Runs nothing.
 
-    Ends as a run would that is refused before its first step: with 1 when pre-flight stops it, 5 when your
-    role may not run it, 6 when it is over its budget.
+    Ends as a run would that is refused before its first step: with 1 when pre-flight stops it, 5 when the
+    policy does not let you propose it or no gate judges what it serves, 6 when it is over its budget.
 
     Example: opswright plan plan.yaml -o plan.json
     """
@@ -53,12 +55,14 @@ def plan(
     from .show import print_json, show_plan
 
     session: Session = context.obj
-    compiled = session.agent().propose(Ask("plan_file", str(file)))
-    found = preflight(compiled, session.registry, session.workspace)
+    agent = session.agent()
+    proposal = agent.plan_for(Ask("plan_file", str(file)))
+    compiled = proposal.plan
+    found = preflight(compiled, session.registry, session.workspace, proposal.folder)
     findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
     if output is not None:
-        write_atomically(output, compiled.document())
-    code, why = _refusal(found)
+        write_atomically(output, compiled.document(proposal.folder))
+    code, why = _refusal(agent, compiled, found)
     if json:
         document = {"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings}
         print_json({**document, "refused": why, "exit_code": code})
@@ -69,19 +73,24 @@ def plan(
     written = f"Written to {output}. " if output is not None else ""
     if code:
         print(f"{written}This plan would be refused: {'; '.join(why)}", file=sys.stderr)
+    elif not (ruling := agent.policy.may_approve(agent.principal, compiled, agent.principal)).allowed:
+        print(f"{written}Somebody else must approve it: {ruling.message}", file=sys.stderr)
     elif output is not None:
         approve = f"opswright apply {output} --approve {compiled.id[:12]}"
         print(f"{written}Carry it out: {approve}", file=sys.stderr)
     raise typer.Exit(code)
 
 
-def _refusal(found: Preflight) -> tuple[int, list[str]]:
+def _refusal(agent: Agent, plan: Plan, found: Preflight) -> tuple[int, list[str]]:
     """The exit code of a run refused before its first step, and why; 0 for one that would begin."""
-    if any(not step and finding.level == "stop" for step, finding in found.findings):
-        return HeldError.exit_code, found.stops  # the role
+    ruling = agent.policy.may_propose(agent.principal, plan)
+    if not ruling.allowed:
+        return HeldError.exit_code, [ruling.message]
     if found.stops:
         return 1, found.stops
-    return (6, list(found.over_budget)) if found.over_budget else (0, [])
+    if found.not_judged:
+        return HeldError.exit_code, list(found.not_judged)
+    return (BudgetError.exit_code, list(found.over_budget)) if found.over_budget else (0, [])
 
 
 def apply(

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from ..core.contract import Skill
+from ..core.contract import Effect, Skill
 from ..core.errors import AskError, did_you_mean
+
+_WAIVER_FIELD = FieldInfo(default=None, description="Why no gate need have judged what is served.")
 
 SkillCall = Callable[[Any, Skill[Any, Any], dict[str, str], bool, bool], None]
 
@@ -23,6 +25,7 @@ def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]
     Every value arrives as text and is read as a slash command reads it, and may be given as one writes it
     there: `suite=clinc150` is `--suite clinc150`. `call` gets session, skill, values, json and yes.
     """
+    from ..agents.planner.slash import WAIVER
 
     def command(context: typer.Context, **values: Any) -> None:
         as_json, yes = values.pop("as_json"), values.pop("yes")
@@ -34,6 +37,8 @@ def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]
         inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     ]
     parameters += [_option(name, field) for name, field in skill.request.model_fields.items()]
+    if skill.effect is Effect.SERVES:
+        parameters.append(_option(WAIVER, _WAIVER_FIELD))
     parameters.append(_flag("as_json", "--json", "Print one JSON document."))
     parameters.append(_flag("yes", "--yes", "Consent to this very command without being asked."))
     command.__name__ = skill.name
@@ -50,7 +55,9 @@ def named_words(
 
     The first word alone may leave its name out, as in `opswright rollback support`: it is the first argument.
     """
-    known = list(skill.request.model_fields)
+    from ..agents.planner.slash import WAIVER
+
+    known = [*skill.request.model_fields, *([WAIVER] if skill.effect is Effect.SERVES else [])]
     named: dict[str, str] = {}
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")

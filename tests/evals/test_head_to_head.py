@@ -140,9 +140,7 @@ def test_a_line_is_found_by_name_and_an_unclear_one_is_asked_about(lines: Any) -
     assert find_line(lines, B).model == B
     assert find_line(lines, find_line(lines, B).report).model == B
     assert find_line(lines, find_line(lines, B).id).model == B
-    with pytest.raises(
-        AskError, match=r"'majority' is ambiguous: it matches 2 .*eval-report:[0-9a-f]{12}/majority"
-    ):
+    with pytest.raises(AskError, match=r"'majority' is ambiguous: it matches 2 .*:[0-9a-f]{12}/majority"):
         find_line(lines, "majority")
     with pytest.raises(AskError, match=r"not on the leaderboard .*Did you mean"):
         find_line(lines, "checkpoint:aaaaaaaaaaab")

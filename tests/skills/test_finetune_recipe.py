@@ -171,9 +171,9 @@ def test_a_folder_that_would_run_code_or_hold_pickles_is_no_base(tmp_path: Path)
         return str(error.value)
 
     assert "config.json not found" in refused(None)
-    assert "does not parse" in refused("{")
-    assert "names no model_type" in refused({})
-    assert "run code of its own" in refused({"model_type": "x", "auto_map": {}}, "model.safetensors")
+    assert "not valid JSON" in refused("{")
+    assert "has no model_type" in refused({})
+    assert "run its own code" in refused({"model_type": "x", "auto_map": {}}, "model.safetensors")
     assert "no *.safetensors" in refused({"model_type": "llama"}, "pytorch_model.bin", "tokenizer.json")
     assert "no tokenizer" in refused({"model_type": "llama"}, "model.safetensors")
 

@@ -43,7 +43,13 @@ def test_a_plan_is_compiled_applied_with_its_id_and_shown_as_one_document(capsys
     [
         (("board.txt", "nowhere/board.txt"), [], 1, "live: no folder nowhere"),
         (("steps:", "budget: {minutes: 1}\nsteps:"), [], 6, "minutes"),
-        (("", ""), ["--role", "operator"], 5, "role 'operator' may not run"),
+        (("", ""), ["--role", "viewer"], 5, "may not propose"),
+        (
+            ('  verdict: {skill: judge, with: {model: "${model.checkpoint}", decision: GO}}\n', ""),
+            [],
+            5,
+            "no gate",
+        ),
     ],
 )
 def test_a_plan_that_would_be_refused_says_so_and_is_never_0(
@@ -58,6 +64,12 @@ def test_a_plan_that_would_be_refused_says_so_and_is_never_0(
     document = json.loads(capsys.readouterr().out)
     assert document["exit_code"] == code and message in " ".join(document["refused"])
     assert opswright(*options, "run", "plan.yaml", "--yes") == code  # as a run of it ends
+
+
+def test_who_may_propose_a_plan_but_not_approve_it_is_told_who_may(capsys: Captured) -> None:
+    assert opswright("--role", "operator", "plan", "plan.yaml", "-o", "plan.json") == 0
+    shown = capsys.readouterr().err
+    assert "Somebody else must approve it" in shown and "releaser" in shown and "Carry it out" not in shown
 
 
 def test_without_a_terminal_nothing_is_asked_and_nothing_runs(capsys: Captured) -> None:
@@ -158,6 +170,17 @@ def test_a_command_that_changes_an_endpoint_needs_yes(capsys: Captured) -> None:
     assert not Path("board.txt").exists()
     assert opswright("publish", "--model", model[:24], "--board", "board.txt", "--yes") == 0
     assert Path("board.txt").exists()
+
+
+@pytest.mark.parametrize("waiver", ["--waive-gate=a drill", "waive_gate=a drill"])
+def test_what_no_gate_judged_is_served_with_a_waiver_typed_beside_it(waiver: str, capsys: Captured) -> None:
+    text = Path("plan.yaml").read_text().split("  verdict:")[0]
+    Path("plan.yaml").write_text(text)
+    assert opswright("run", "plan.yaml", "--yes", "--json") == 0
+    model = json.loads(capsys.readouterr().out)["results"]["model"]["checkpoint"]
+    words = ["publish", "--model", model, "--board", "board.txt", "--yes"]
+    assert opswright(*words) == 5 and "--waive-gate" in capsys.readouterr().out
+    assert opswright(*words, waiver) == 0
 
 
 def test_a_gate_that_says_no_ends_with_3(capsys: Captured) -> None:
