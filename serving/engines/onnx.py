@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, NeedsError
 from ...core.install import install_hint
-from . import BuildResult, Message, ParityCase, Target, by_length
+from ...data.batches import by_length
+from . import BuildResult, Message, ParityCase, Target
 
 if TYPE_CHECKING:
     import numpy

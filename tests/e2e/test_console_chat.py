@@ -26,7 +26,7 @@ goal: Take a while
 steps:
   data: {skill: collect, with: {source: lines.txt}}
   model: {skill: practise, with: {data: "${data.dataset}", seconds: 6, steps: 60}}
-  live: {skill: announce, with: {model: "${model.checkpoint}", board: board.txt}, waive_gate: a test of the console}
+  live: {skill: announce, with: {model: "${model.checkpoint}", board: board.txt}, waive_gate: a test}
 """
 
 
