@@ -51,12 +51,12 @@ class Client:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Client:
-        """Start asking."""
+        """Start asking in a thread of its own."""
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop asking."""
+        """Stop asking, and wait for the last answer."""
         self._stop.set()
         self._thread.join(timeout=30)
 

@@ -35,7 +35,7 @@ class Ability:
     fix: str = ""
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """The ability as one object of `opswright doctor --json`."""
         return asdict(self)
 
 

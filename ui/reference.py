@@ -43,7 +43,7 @@ def index_page(registry: Registry) -> str:
 
 
 def skill_page(skill: Skill[Any, Any]) -> str:
-    """One skill's page."""
+    """A skill's page: what it does, an example, request, result and JSON schema."""
     about = inspect.getdoc(skill.function) or ""
     about = "\n".join(line for line in about.splitlines() if not line.strip().startswith("Example:")).strip()
     phrases = "".join(f"- {phrase}\n" for phrase in skill.phrases)

@@ -99,7 +99,7 @@ def application(console: Console, host: str, port: int) -> App:
     app.router.routes.extend([*login_routes(logins, console.cookie, pages), export_route(console)])
     most_bytes = int(console.settings.console.max_upload_mb * 1e6)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "SSR mode")  # said to every app of several pages, asked for or not
+        warnings.filterwarnings("ignore", "SSR mode")  # warned of for every app of several pages
         _mount(gr, app, blocks, console, most_bytes)
     return Guard(
         app,

@@ -21,7 +21,7 @@ _ROWS = 100
 
 
 def text(message: str, tone: Tone = "") -> Block:
-    """A sentence."""
+    """A sentence in one tone; markup in it is shown as text."""
     return {"type": "text", "text": message, "tone": tone}
 
 

@@ -87,12 +87,12 @@ class _Answers:
         if not call.words:
             builtin = {one.usage: one.summary for one in self.commands.builtin.values()}
             skills = {f"/{skill.name}": skill.summary for skill in self._console.registry}
-            said = blocks.text(
+            intro = blocks.text(
                 "Type / and choose; Tab completes. What changes nothing answers at once, the rest is shown "
                 "as a plan that waits for Approve."
             )
             more = blocks.text("Skills:", "soft")
-            return Reply([said, blocks.commands(builtin), more, blocks.commands(skills)])
+            return Reply([intro, blocks.commands(builtin), more, blocks.commands(skills)])
         name = call.words[0].lstrip("/")
         if (command := self.commands.builtin.get(name)) is not None:
             return Reply([blocks.text(command.summary), blocks.commands({command.usage: "how it is typed"})])
@@ -137,16 +137,16 @@ class _Answers:
         return Reply(run=call.words[0], is_card=True)
 
     def stop(self, call: Call) -> Reply:
-        """Stop a run."""
+        """Ask whoever carries a run out to stop it; it ends at its next safe point."""
         self._run_service.stop(call.person, call.words[0])
         return Reply([blocks.text(f"Run {call.words[0]} was asked to stop.")])
 
     def show(self, call: Call) -> Reply:
-        """A run's card."""
+        """The card of a run, also of one that was started elsewhere."""
         return Reply(run=call.words[0], is_card=True)
 
     def runs(self, call: Call) -> Reply:
-        """The newest runs."""
+        """Every run with its status, newest first; a click shows its card."""
         rows = self._run_service.rows()
         if not rows:
             return Reply(
@@ -200,7 +200,7 @@ class _Answers:
         return Reply([blocks.table(["endpoint", "release", "share", "since"], rows, title=title)])
 
     def audit(self, call: Call) -> Reply:
-        """Check the record."""
+        """Verify the record: what was checked, every fault, and a link to the first bad record."""
         if call.words[0] != "verify":
             raise AskError(
                 f"unknown argument '{call.words[0]}': use /audit verify. The Ledger page lists and exports."
@@ -210,20 +210,20 @@ class _Answers:
         report = verify(self._console.workspace)
         words = "Intact" if report.ok else "NOT intact"
         checked = f"{words}: {report.records:,} records checked in {report.seconds:.1f} s."
-        said = [blocks.text(checked, "good" if report.ok else "bad")]
+        found = [blocks.text(checked, "good" if report.ok else "bad")]
         for fault in report.faults:
-            said.append(
+            found.append(
                 blocks.text(f"record {fault.seq}: {fault.message}" if fault.seq else fault.message, "bad")
             )
         rows = [
             [one.name, f"{one.count:,} {one.what}" if not one.not_done else one.not_done]
             for one in report.checked
         ]
-        said.append(blocks.table(["checked", "found"], rows))
-        said += [blocks.text(note.message, "soft") for note in report.notes]
+        found.append(blocks.table(["checked", "found"], rows))
+        found += [blocks.text(note.message, "soft") for note in report.notes]
         if report.first_bad:
-            said.append(blocks.link(f"record {report.first_bad}", f"/ledger?seq={report.first_bad}"))
-        return Reply(said)
+            found.append(blocks.link(f"record {report.first_bad}", f"/ledger?seq={report.first_bad}"))
+        return Reply(found)
 
     def doctor(self, call: Call) -> Reply:
         """What this machine can do."""
@@ -248,7 +248,7 @@ class _Answers:
         if not found["endpoints"]:
             return [blocks.text("Nothing is deployed yet.", "soft")]
         gateway = found["gateway"]
-        said = (
+        state = (
             f"The gateway listens on {gateway['url']}."
             if gateway
             else "The gateway is not running; `opswright serve` starts it."
@@ -264,7 +264,7 @@ class _Answers:
             for one in found["endpoints"]
         ]
         table = blocks.table(["endpoint", "stable", "canary", "answers", "last request (UTC)"], rows)
-        return [blocks.text(said, "soft"), table]
+        return [blocks.text(state, "soft"), table]
 
     def _file(self, given: str) -> Path:
         """A file a person names; what was uploaded is found by its own name."""

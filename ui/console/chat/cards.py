@@ -141,7 +141,7 @@ def _step(step: StepCall, run_state: str, outcome: RunOutcome, events: StepEvent
     result = outcome.results.get(step.id)
     state = events.state if events is not None else "done" if result is not None else "pending"
     if state in ("running", "failed") and run_state == "stopped":
-        state = "stopped"  # by a person, or before it could tell
+        state = "stopped"  # by a person, or before it could record it
     share = None
     if events is not None and events.total and state == "running":
         share = max(0.0, min(1.0, events.done / events.total))

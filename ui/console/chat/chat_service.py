@@ -91,10 +91,10 @@ class ChatService:
         if len(text) > _LONGEST:
             raise AskError(f"the message is too long: {len(text):,} characters, the limit is {_LONGEST:,}.")
         self._commands.check(text)
-        said = self._conversations.append(name, "said", by=person.name, text=text)
-        work = self._threads.submit(self._answer, person, name, text, str(said["id"]))
+        message = self._conversations.append(name, "said", by=person.name, text=text)
+        work = self._threads.submit(self._answer, person, name, text, str(message["id"]))
         wait_for([work], timeout=_AT_ONCE_S)
-        return {**self.look(name, cursor, live), "pending": None if work.done() else said["id"]}
+        return {**self.look(name, cursor, live), "pending": None if work.done() else message["id"]}
 
     def assist(self, line: str) -> dict[str, Any]:
         """Completion of a line, and its fault."""
@@ -118,7 +118,7 @@ class ChatService:
         ]
         self._conversations.append(name, "answer", blocks=found)
 
-    def _answer(self, person: Person, name: str, text: str, said: str) -> None:
+    def _answer(self, person: Person, name: str, text: str, to: str) -> None:
         """Carry a message out and keep its answer."""
         try:
             reply = self._commands.answer(Call(text, person, lambda: self._runs(name)))
@@ -130,9 +130,9 @@ class ChatService:
             known = BackendError(f"the command failed: {type(error).__name__}: {error}")
             reply = Reply([blocks.text(str(known), "bad")])
         if reply.is_card:
-            self._conversations.append(name, "run", run=reply.run, to=said)
+            self._conversations.append(name, "run", run=reply.run, to=to)
         else:
-            self._conversations.append(name, "answer", blocks=reply.blocks, run=reply.run, to=said)
+            self._conversations.append(name, "answer", blocks=reply.blocks, run=reply.run, to=to)
 
     def _runs(self, name: str) -> list[str]:
         """The runs a conversation has shown, oldest first."""

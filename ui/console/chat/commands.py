@@ -131,8 +131,8 @@ def nearest(text: str, names: dict[str, str], phrases: dict[str, tuple[str, ...]
     asked = _stems(text)
 
     def score(name: str) -> float:
-        said = _stems(" ".join((names[name], *phrases.get(name, ()))))
-        return 3 * len(asked & _stems(name)) + len(asked & said)
+        about = _stems(" ".join((names[name], *phrases.get(name, ()))))
+        return 3 * len(asked & _stems(name)) + len(asked & about)
 
     ranked = sorted(names, key=lambda name: (-score(name), name))
     return [name for name in ranked if score(name) > 0][:3]

@@ -43,7 +43,7 @@ class Conversations:
         return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
     def newest(self) -> list[Conversation]:
-        """The newest conversations, by what was said last."""
+        """The newest conversations, by their last message."""
         files = sorted(self._folder.glob("*.jsonl"), key=lambda file: file.stat().st_mtime, reverse=True)
         return [made for file in files[:_LISTED] if (made := _first(file)) is not None]
 

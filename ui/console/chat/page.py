@@ -41,36 +41,36 @@ def build(console: Console) -> None:
 def _server_functions(console: Console, service: ChatService, warm: _Once) -> list[Callable[..., Answer]]:
     def open_conversation(asked: Answer, request: gr.Request) -> Answer:
         warm.within(_WARM_AFTER_S)
-        return _said(console, request, lambda who: service.open(who, asked.get("conversation")))
+        return _reply(console, request, lambda who: service.open(who, asked.get("conversation")))
 
     def new_conversation(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: {"conversation": service.new()})
+        return _reply(console, request, lambda who: {"conversation": service.new()})
 
     def look(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: service.look(*_where(asked)))
+        return _reply(console, request, lambda who: service.look(*_where(asked)))
 
     def send(asked: Answer, request: gr.Request) -> Answer:
         name, cursor, live = _where(asked)
-        return _said(console, request, lambda who: service.send(who, name, str(asked["text"]), cursor, live))
+        return _reply(console, request, lambda who: service.send(who, name, str(asked["text"]), cursor, live))
 
     def assist(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: service.assist(str(asked["text"])))
+        return _reply(console, request, lambda who: service.assist(str(asked["text"])))
 
     def decide(asked: Answer, request: gr.Request) -> Answer:
         run, plan, approved = str(asked["run"]), str(asked["plan"]), asked["approved"] is True
-        return _said(console, request, lambda who: service.decide(who, run, plan, approved))
+        return _reply(console, request, lambda who: service.decide(who, run, plan, approved))
 
     def stop_run(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
+        return _reply(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
 
     def resume_run(asked: Answer, request: gr.Request) -> Answer:
-        return _said(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
+        return _reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
 
     def keep(asked: Answer, request: gr.Request) -> Answer:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         received, name = Path(str(asked["path"])), str(asked["name"])
         where = str(asked["conversation"])
-        return _said(console, request, lambda who: service.keep(who, where, received, name, folder))
+        return _reply(console, request, lambda who: service.keep(who, where, received, name, folder))
 
     return [open_conversation, new_conversation, look, send, assist, decide, stop_run, resume_run, keep]
 
@@ -93,7 +93,7 @@ class _Once:
             self._what()
 
 
-def _said(console: Console, request: Any, what: Callable[[Person], Answer | None]) -> Answer:
+def _reply(console: Console, request: Any, what: Callable[[Person], Answer | None]) -> Answer:
     """What was done for the person who asks, or the fault in words."""
     try:
         return what(console.person(request)) or {}

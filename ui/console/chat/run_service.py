@@ -100,7 +100,7 @@ class RunService:
             return self._index.refresh().rows(self._console.workspace.is_held)
 
     def row(self, run: str) -> RunRow | None:
-        """One run as the ledger tells."""
+        """One run as the ledger has it; None when nothing is recorded of it."""
         with self._index_lock:
             return self._index.refresh().row(run, self._console.workspace.is_held)
 

@@ -1,4 +1,4 @@
-"""The page "Drift"."""
+"""The page "Drift": a drift report's tests, moved labels and plots, and the way to a retraining."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def bucket_text(seconds: int) -> str:
 
 
 def moment(workspace: Workspace, endpoint: str, time: str) -> dict[str, Any]:
-    """What the endpoint served at a time, with the record behind it; or why that cannot be said."""
+    """What the endpoint served at a time, with the record behind it; or why that is not known."""
     try:
         found = live_at(workspace, time.strip() or None, endpoint)
     except OpswrightError as error:

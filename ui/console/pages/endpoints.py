@@ -1,4 +1,4 @@
-"""The page "Endpoints"."""
+"""The page "Endpoints": releases, their traffic over time, changes, and what was live at a moment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Page:
         self._console = console
 
     def arrive(self, request: gr.Request) -> tuple[gr.Dropdown, gr.Radio, str]:
-        """The pickers as the address says, and the page."""
+        """The pickers as the page's address sets them, and the page."""
         names = endpoint_names(self._console.workspace)
         asked = request.query_params.get("endpoint")
         chosen = asked if asked in names else names[0] if names else None

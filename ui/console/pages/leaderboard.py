@@ -239,11 +239,11 @@ def show_items(found: HeadToHead, outcome: str, within: str, text: str) -> str:
         for item in found.items
         if item.outcome in OUTCOMES.get(outcome, ())
         and (within == ALL or within in item.slices)
-        and _holds(words, _said(item))
+        and _holds(words, _searchable(item))
     ]
     wanted.sort(key=lambda item: item.outcome != "lost")
     return markup.render("leaderboard_items.html", items=wanted[:_MOST_ITEMS], total=len(wanted))
 
 
-def _said(item: AnswerPair) -> str:
+def _searchable(item: AnswerPair) -> str:
     return " ".join(filter(None, (item.id, item.text, item.expected, item.answer_a, item.answer_b)))

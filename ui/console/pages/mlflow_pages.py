@@ -39,7 +39,7 @@ class MlflowPages:
         return f"{self._url}&searchFilter={quote(wanted)}"
 
     def close(self) -> None:
-        """End the server."""
+        """End the MLflow server if this console started it."""
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 os.killpg(self._process.pid, 15)
