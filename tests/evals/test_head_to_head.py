@@ -161,5 +161,5 @@ def test_a_line_is_found_by_name_and_an_unclear_one_is_asked_about(lines: Any) -
         find_line(lines, "checkpoint:aaaaaaaaaaab")
     with pytest.raises(AskError, match="not on the leaderboard"):
         find_line(lines, "check")
-    with pytest.raises(AskError, match="it is empty; `opswright evaluate` fills it"):
+    with pytest.raises(AskError, match="it is empty; `opswright evaluate model=REF suite=NAME` fills it"):
         find_line([], "anything")
