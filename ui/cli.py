@@ -13,9 +13,11 @@ import typer
 from .. import __version__
 from ..core.errors import AskError, OpswrightError, from_os_error
 from ..core.registry import Registry
+from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
 from .machine_commands import add_machine_commands
+from .policy_commands import policy_app
 from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
 from .session import Session, error_document
@@ -70,6 +72,8 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
 
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
+    app.add_typer(approvals_app, name="approvals")
+    app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
     add_machine_commands(app)
     add_board_commands(app)
