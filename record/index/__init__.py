@@ -2,7 +2,7 @@
 
 from .criteria import Criteria
 from .ledger_index import LedgerIndex
-from .lines import IndexedLine
+from .lines import Link
 from .summary import RunSummary
 
-__all__ = ["Criteria", "IndexedLine", "LedgerIndex", "RunSummary"]
+__all__ = ["Criteria", "LedgerIndex", "Link", "RunSummary"]

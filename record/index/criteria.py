@@ -19,18 +19,28 @@ class Criteria:
     last: datetime | None
 
     @classmethod
-    def of(cls, *, since: str | None = None, until: str | None = None, **wanted: str | None) -> Criteria:
-        """From filters by run, step, actor, skill, phase, and ISO 8601 times (UTC unless they name a zone).
+    def of(
+        cls,
+        *,
+        run: str | None = None,
+        step: str | None = None,
+        actor: str | None = None,
+        skill: str | None = None,
+        phase: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Criteria:
+        """From filters; the times are ISO 8601, UTC unless they name a zone, and `until` is not included.
 
-        `until` is not included. AskError for an unknown phase or a time that does not parse.
+        AskError for an unknown phase or a time that does not parse.
         """
-        phase = wanted.get("phase")
         if phase is not None and phase not in set(Phase):
             raise AskError(
                 f"unknown phase '{phase}' (there are: {', '.join(Phase)}).{did_you_mean(phase, Phase)}"
             )
-        given = {name: value for name, value in wanted.items() if value is not None}
-        return cls(given, _time(since, "since"), _time(until, "until"))
+        filters = {"run": run, "step": step, "actor": actor, "skill": skill, "phase": phase}
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        return cls(wanted, _time(since, "since"), _time(until, "until"))
 
     @property
     def are_empty(self) -> bool:

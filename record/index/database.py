@@ -160,8 +160,14 @@ class IndexDatabase:
             os.close(descriptor)
 
 
+def is_finished(database: sqlite3.Connection) -> bool:
+    """Whether nothing is left for `finish` to do."""
+    made = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name LIKE 'lines_by_%'"
+    return bool(database.execute(made).fetchone()[0] == len(_INDEXED))
+
+
 def finish(database: sqlite3.Connection) -> None:
-    """Add what is cheaper to make when a long ledger has been taken in than line by line."""
+    """Add what is made sooner when a long ledger has been taken in than line by line."""
     for name in _INDEXED:
         database.execute(f"CREATE INDEX IF NOT EXISTS lines_by_{name} ON lines ({name})")
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 from ...core.errors import IntegrityError
 from ..ledger import Ledger, Record, parse_line
 from ..run_state import RunState
-from .database import IndexDatabase, StaleIndexError, finish
+from .database import IndexDatabase, StaleIndexError, finish, is_finished
 from .lines import FIELDS, IndexedLine, key_of, links_of
 from .summary import RunSummary
 
@@ -37,6 +37,7 @@ SELECT number, segment, offset, length, seq, hash, time,
     {", ".join(f"(SELECT text FROM names WHERE id = lines.{name})" for name in FIELDS)}
 FROM lines
 """
+NAMED = "(SELECT id FROM names WHERE field = ? AND text = ?)"
 
 
 class Segment(NamedTuple):
@@ -125,7 +126,6 @@ class Intake:
         self._database = database
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._names: dict[tuple[str, str], int] = {}
-        self._finished: sqlite3.Connection | None = None  # the database that has all its indexes
 
     def forget(self) -> None:
         """Drop what is kept of an index that is no longer in use."""
@@ -143,10 +143,9 @@ class Intake:
                 self.forget()
                 raise
         database = self._database.open()
-        if database is not self._finished:
+        if not is_finished(database):
             with self._database.writing() as database:
                 finish(database)
-            self._finished = database
 
     def run(self, database: sqlite3.Connection, name: str) -> Run | None:
         """A run with every record that the index has of it; None when it has none."""
@@ -159,8 +158,7 @@ class Intake:
             return kept
         run = Run(name, RunState(name))
         with LineReader(self._ledger.segments()) as reader:
-            found = _SELECT_LINES + "WHERE run = (SELECT id FROM names WHERE field = 'run' AND text = ?)"
-            for line in map(IndexedLine._make, database.execute(found + " ORDER BY number", (name,))):
+            for line in lines_where(database, f"WHERE run = {NAMED} ORDER BY number", ("run", name)):
                 run.apply(reader.record(line), line.number)
         if (run.records, run.last) != row[1:]:
             raise StaleIndexError(f"the index has not all records of run {name}")

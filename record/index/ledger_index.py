@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ...core.errors import IntegrityError
-from ..ledger import Fault, Ledger, parse_line
+from ..ledger import Fault, Ledger, Record, parse_line
 from ..run_state import RunState
+from .criteria import Criteria
 from .database import IndexDatabase, StaleIndexError
-from .intake import Intake, LineReader, lines_where
-from .lines import IndexedLine
+from .intake import NAMED, Intake, LineReader, lines_where
+from .lines import IndexedLine, Link, is_linked, key_of, microseconds
 from .summary import RunSummary
 
 if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
 _ATTEMPTS = 4  # the index in use, a new one; where the folder cannot be written: a copy, a new one
+_PAGE = 500
 _SUMMARY = "run, status, goal, plan, started, by, source, verdict, message, last_seq, records"
 _OPEN: WeakKeyDictionary[Workspace, LedgerIndex] = WeakKeyDictionary()
 
@@ -62,10 +64,13 @@ class LedgerIndex:
         """
         return self._ask(lambda database: self._run_state(database, run))
 
-    def rows(self, limit: int | None = None, offset: int = 0, status: str | None = None) -> list[RunSummary]:
-        """The runs that were proposed, newest first, or those that stand so."""
-        wanted = "status IS NOT NULL" if status is None else "status = ?"
-        values = [*([] if status is None else [status]), -1 if limit is None else limit, offset]
+    def rows(
+        self, limit: int | None = None, offset: int = 0, statuses: Collection[str] | None = None
+    ) -> list[RunSummary]:
+        """The runs that were proposed, newest first; only those of some statuses, where those are given."""
+        marks = ", ".join("?" * len(statuses or ()))
+        wanted = "status IS NOT NULL" if statuses is None else f"status IN ({marks})"
+        values = [*(statuses or ()), -1 if limit is None else limit, offset]
         query = f"SELECT {_SUMMARY} FROM runs WHERE {wanted} ORDER BY id DESC LIMIT ? OFFSET ?"
         return self._ask(lambda database: [RunSummary(*row) for row in database.execute(query, values)])
 
@@ -77,17 +82,111 @@ class LedgerIndex:
 
     def run_count(self) -> int:
         """How many runs were proposed."""
-        unlisted = "SELECT (SELECT count(*) FROM runs WHERE status IS NULL), (SELECT max(id) FROM runs)"
-        left_out, all_of_them = self._ask(lambda database: database.execute(unlisted).fetchone())
-        return (all_of_them or 0) - int(left_out)
+        query = "SELECT max(id), (SELECT count(*) FROM runs WHERE status IS NULL) FROM runs"
+        every, unproposed = self._ask(lambda database: database.execute(query).fetchone())
+        return int(every or 0) - int(unproposed)
+
+    def records_of(self, run: str) -> list[Record]:
+        """Every record of a run, oldest first; errors as of `run_state`."""
+        state = self.run_state(run)
+        return state.records if state is not None else []
+
+    def count(self, criteria: Criteria) -> int:
+        """How many records meet the criteria; of none, how many lines the ledger has."""
+        if criteria.are_empty:
+            return self.refresh()
+        condition, values = _condition(criteria)
+        query = f"SELECT count(*) FROM lines WHERE {condition}"
+        return self._ask(lambda database: int(database.execute(query, values).fetchone()[0]))
+
+    def page(self, criteria: Criteria, limit: int = 50, offset: int = 0) -> list[Record | Fault]:
+        """The records that meet the criteria, newest first; a Fault for a line that holds no record.
+
+        Such a line meets no criteria but empty ones.
+        """
+        condition, values = _condition(criteria)
+        condition = f"WHERE {condition} ORDER BY number DESC LIMIT ? OFFSET ?"
+        return self._ask(lambda database: self._read(database, condition, [*values, limit, offset]))
+
+    def scan(self, criteria: Criteria) -> Iterator[Record]:
+        """Every record that meets the criteria, oldest first; IntegrityError when a line holds no record."""
+        condition, values = _condition(criteria)
+        condition = f"WHERE number > ? AND {condition} ORDER BY number LIMIT {_PAGE}"
+        after = [0]
+        while found := self._ask(lambda database: self._scan(database, condition, [*after, *values])):
+            yield from (record for _, record in found)
+            after[0] = found[-1][0]
+
+    def get(self, seq: int) -> Record | Fault | None:
+        """The record of that number; a Fault for a line that holds none; None when there is none."""
+        if not 0 < seq < 1 << 62:
+            return None
+        found = self._ask(lambda database: self._read(database, "WHERE number = ? AND seq = number", [seq]))
+        if not found:  # in a ledger that is not in order
+            found = self._ask(lambda database: self._read(database, "WHERE seq = ? LIMIT 1", [seq]))
+        return found[0] if found else None
+
+    def values(self, field: str, most: int = 200) -> list[str]:
+        """The values of run, step, actor, phase or skill, newest first (of runs, those begun last)."""
+        newest = "runs.id" if field == "run" else f"(SELECT max(number) FROM lines WHERE {field} = names.id)"
+        runs = "JOIN runs ON runs.run = names.text" if field == "run" else ""
+        query = f"SELECT text FROM names {runs} WHERE field = ? ORDER BY {newest} DESC LIMIT ?"
+        return self._ask(lambda database: [row[0] for row in database.execute(query, (field, most))])
+
+    def linked(self, things: Iterable[str], link: Link) -> dict[str, list[Record]]:
+        """The records that made, reused, used or judged each artifact, or changed an endpoint under each key.
+
+        By reference or key, oldest first; what no record is linked with is left out.
+        """
+        named = list(things)
+        return self._ask(
+            lambda database: {
+                thing: records for thing in named if (records := self._linked(database, thing, link))
+            }
+        )
+
+    def change(self, key: str) -> Record | None:
+        """The record of the step that changed an endpoint under this idempotency key."""
+        found = self.linked([key], Link.CHANGED)
+        return found[key][0] if found else None
+
+    def _linked(self, database: sqlite3.Connection, thing: str, link: Link) -> list[Record]:
+        condition = "WHERE number IN (SELECT line FROM links WHERE thing = ? AND link = ?) ORDER BY number"
+        records = []
+        for record in self._read(database, condition, [key_of(thing), link]):
+            run = (
+                self._intake.run(database, record.run) if isinstance(record, Record) and record.run else None
+            )
+            if isinstance(record, Fault) or not is_linked(record, run.state if run else None, thing, link):
+                raise StaleIndexError(f"record {record.seq} has nothing to do with {thing}")
+            records.append(record)
+        return records
+
+    def _read(self, database: sqlite3.Connection, condition: str, values: list[Any]) -> list[Record | Fault]:
+        with LineReader(self._ledger.segments()) as reader:
+            return [
+                _fault_of(self._ledger, line) if line.is_damaged else reader.record(line)
+                for line in lines_where(database, condition, values)
+            ]
+
+    def _scan(
+        self, database: sqlite3.Connection, condition: str, values: list[Any]
+    ) -> list[tuple[int, Record]]:
+        self._check_damage(database)
+        with LineReader(self._ledger.segments()) as reader:
+            return [(line.number, reader.record(line)) for line in lines_where(database, condition, values)]
+
+    def _check_damage(self, database: sqlite3.Connection) -> None:
+        """IntegrityError when a line of the ledger holds no record."""
+        damaged = lines_where(database, "WHERE phase IS NULL ORDER BY number LIMIT 1", ())
+        if damaged:
+            raise IntegrityError(_fault_of(self._ledger, damaged[0]).message)
 
     def _run_state(self, database: sqlite3.Connection, name: str) -> RunState | None:
         run = self._intake.run(database, name)
         if run is None:
             return None
-        damaged = lines_where(database, "WHERE phase IS NULL LIMIT 1", ())
-        if damaged:
-            raise IntegrityError(_fault_of(self._ledger, damaged[0]).message)
+        self._check_damage(database)
         if run.state is None:
             raise IntegrityError(
                 f"the records of run {name} do not tell a run: this version did not write them. "
@@ -121,6 +220,19 @@ class LedgerIndex:
                 f"the ledger in {self._ledger.folder} cannot be indexed: {why}. Nothing was changed; see "
                 "`opswright audit verify`."
             ) from why
+
+
+def _condition(criteria: Criteria) -> tuple[str, list[Any]]:
+    """The criteria in SQL."""
+    terms, values = ["TRUE"], list[Any]()
+    for name, value in criteria.wanted.items():
+        terms.append(f"{name} = {NAMED}")
+        values += [name, value]
+    for sign, time in ((">=", criteria.first), ("<", criteria.last)):
+        if time is not None:
+            terms.append(f"time {sign} ?")
+            values.append(microseconds(time))
+    return " AND ".join(terms), values
 
 
 def _count(database: sqlite3.Connection) -> int:

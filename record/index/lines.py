@@ -112,6 +112,18 @@ def links_of(record: Record, state: RunState | None) -> Iterator[tuple[str, Link
         yield step.idempotency_key, Link.CHANGED
 
 
+def is_linked(record: Record, state: RunState | None, thing: str, link: Link) -> bool:
+    """Whether a record is linked with a thing; `state` is that of its run now."""
+    if link in (Link.MADE, Link.REUSED):
+        return thing in record.artifacts.values()
+    if link is Link.USED:
+        return thing in references_in(record.detail.get("request"))
+    step = state.steps.get(record.step) if state is not None and record.step is not None else None
+    if step is None:
+        return False
+    return thing in references_in(step.request) if link is Link.JUDGED else thing == step.idempotency_key
+
+
 def references_in(value: object) -> set[str]:
     """The artifact references in a value of JSON, at any depth."""
     if isinstance(value, str):

@@ -11,8 +11,8 @@ from ..run_state import RunState
 class RunSummary:
     """One run as its records tell.
 
-    `status` is that of `RunState`, which does not say who carries it out now; or "unreadable" where the records
-    tell no run. `source` is what was asked: a command, or a plan file's path. `records` is how many the run has.
+    `status` is that of `RunState`, which does not say who carries it out now; or "unreadable" where the
+    records tell no run. `source` is what was asked: a command, or a plan file's path.
     """
 
     run: str
