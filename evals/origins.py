@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..record.ledger import Phase, Record
+from ..record.index import LedgerIndex, Link
 
 
 @dataclass(frozen=True)
@@ -22,27 +22,17 @@ class Origin:
     verdict: str | None = None
 
 
-def origins(records: Iterable[Record]) -> dict[str, Origin]:
+def origins(index: LedgerIndex, reports: Sequence[str]) -> dict[str, Origin]:
     """The origin of each eval report by its reference; a report that was made twice counts the first time.
 
-    A gate's record of what it decided does not name the report: that is in the step's intent.
+    A report that no record made or judged is left out.
     """
     found: dict[str, Origin] = {}
-    goals: dict[str | None, str] = {}
-    asked: dict[tuple[str | None, str | None], str] = {}
-    for record in records:
-        call = (record.run, record.step)
-        if record.phase == Phase.PROPOSED:
-            goals[record.run] = str(record.detail.get("goal", ""))
-        elif record.phase == Phase.INTENT and record.skill == "gate":
-            asked[call] = str(record.detail["request"]["report"])
-        elif record.phase == Phase.DONE:
-            for ref in record.artifacts.values():
-                known = found.get(ref, Origin())
-                if ref.startswith("eval-report:") and known.record is None:
-                    made = {"run": record.run, "goal": goals.get(record.run) or None}
-                    found[ref] = replace(known, **made, record=record.seq, time=record.time)
-            if record.skill == "gate" and call in asked:
-                decision = str(record.detail["result"]["verdict"]["decision"])
-                found[asked[call]] = replace(found.get(asked[call], Origin()), verdict=decision)
+    for ref, (record, *_) in index.linked(reports, Link.MADE).items():
+        run = index.row(record.run) if record.run is not None else None
+        found[ref] = Origin(record.run, run.goal if run else None, record.seq, record.time)
+    for ref, records in index.linked(reports, Link.JUDGED).items():
+        decided = [r.detail["result"]["verdict"]["decision"] for r in records if r.skill == "gate"]
+        if decided:
+            found[ref] = replace(found.get(ref, Origin()), verdict=str(decided[-1]))
     return found

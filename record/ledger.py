@@ -67,18 +67,19 @@ class Ledger:
             if ("environments", environment_digest()) not in self._kept:
                 self.keep("environments", environment_digest(), canonical_json(environment_facts()))
             segment, size, seq, prev = self._find_head()
-            records, lines = [], b""
+            records, lines = list[Record](), list[bytes]()
             for entry in entries:
                 body = entry.body(seq + 1, prev, principal)
                 digest = sha256_json(body)
-                lines += canonical_json({**body, "hash": digest}) + b"\n"
+                lines.append(canonical_json({**body, "hash": digest}) + b"\n")
                 records.append(Record(**body, hash=digest))
                 seq, prev = seq + 1, digest
-            _append_lines(segment, size, lines)
+            data = b"".join(lines)
+            _append_lines(segment, size, data)
             if size == 0:  # a new file: make its name last too
                 sync_folder(self.folder)
                 sync_folder(self.folder.parent)
-            self._head = (segment, size + len(lines), seq, prev)
+            self._head = (segment, size + len(data), seq, prev)
             return records
 
     def records(self, after: int = 0) -> Iterator[Record]:

@@ -123,6 +123,7 @@ class Fault:
     message: str
 
 
+_NUMBERS = 1 << 62
 _FIELDS = frozenset(field.name for field in fields(Record))
 
 
@@ -147,7 +148,14 @@ def parse_line(line: bytes, where: str) -> Record:
     digests = all(isinstance(d, str) and len(d) == 64 and d.isascii() for d in (record.prev, record.hash))
     mappings = isinstance(record.artifacts, dict) and isinstance(record.detail, dict)
     named = isinstance(record.actor, str) and isinstance(record.roles, list)
-    if not (type(record.seq) is int and isinstance(record.time, str) and digests and mappings and named):
+    if not (
+        type(record.seq) is int
+        and abs(record.seq) < _NUMBERS
+        and isinstance(record.time, str)
+        and digests
+        and mappings
+        and named
+    ):
         raise damage(where, "a field has the wrong type")
     return record
 

@@ -39,6 +39,7 @@ CREATE TABLE runs (
     last_seq INTEGER
 );
 CREATE INDEX runs_by_status ON runs (status);
+CREATE INDEX lines_by_run ON lines (run);
 """
 _INDEXED = ("run", "step", "actor", "skill", "phase", "time")
 _ABANDONED: list[sqlite3.Connection] = []  # a parent's, kept from being closed by its child
@@ -73,6 +74,12 @@ class IndexDatabase:
                 raise StaleIndexError("there is no index yet")
             self._connection = _connect(self.folder / name)
         return self._connection
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None and self._process == os.getpid():
+            self._connection.close()
+        self._connection = None
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

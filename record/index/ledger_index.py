@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 4  # the index in use, a new one; where the folder cannot be written: a copy, a new one
 _PAGE = 500
+_UNUSABLE = {  # what a file may be that cannot be written here
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
+}  # fmt: skip
 _SUMMARY = "run, status, goal, plan, started, by, source, verdict, message, last_seq, records"
 _OPEN: WeakKeyDictionary[Workspace, LedgerIndex] = WeakKeyDictionary()
 
@@ -52,6 +56,12 @@ class LedgerIndex:
         if found is None:
             found = _OPEN[workspace] = cls(Ledger.of(workspace))
         return found
+
+    def close(self) -> None:
+        """Let go of the file; the next question opens it again."""
+        with self._lock:
+            self._intake.forget()
+            self._database.close()
 
     def refresh(self) -> int:
         """Take in what was appended; gives the number of lines of the ledger."""
@@ -80,8 +90,11 @@ class LedgerIndex:
         found = self._ask(lambda database: database.execute(query, (run,)).fetchone())
         return RunSummary(*found) if found else None
 
-    def run_count(self) -> int:
-        """How many runs were proposed."""
+    def run_count(self, statuses: Collection[str] | None = None) -> int:
+        """How many runs were proposed; only those of some statuses, where those are given."""
+        if statuses is not None:
+            query = f"SELECT count(*) FROM runs WHERE status IN ({', '.join('?' * len(statuses))})"
+            return self._ask(lambda database: int(database.execute(query, tuple(statuses)).fetchone()[0]))
         query = "SELECT max(id), (SELECT count(*) FROM runs WHERE status IS NULL) FROM runs"
         every, unproposed = self._ask(lambda database: database.execute(query).fetchone())
         return int(every or 0) - int(unproposed)
@@ -137,30 +150,30 @@ class LedgerIndex:
         """The records that made, reused, used or judged each artifact, or changed an endpoint under each key.
 
         By reference or key, oldest first; what no record is linked with is left out.
+        IntegrityError when a line of the ledger is damaged: it could be one of them.
         """
         named = list(things)
-        return self._ask(
-            lambda database: {
-                thing: records for thing in named if (records := self._linked(database, thing, link))
-            }
-        )
+        return self._ask(lambda database: self._linked(database, named, link))
 
-    def change(self, key: str) -> Record | None:
-        """The record of the step that changed an endpoint under this idempotency key."""
-        found = self.linked([key], Link.CHANGED)
-        return found[key][0] if found else None
+    def changes(self, keys: Iterable[str]) -> dict[str, Record]:
+        """The records of the steps that changed an endpoint, by the idempotency key each was given."""
+        return {key: records[0] for key, records in self.linked(keys, Link.CHANGED).items()}
 
-    def _linked(self, database: sqlite3.Connection, thing: str, link: Link) -> list[Record]:
-        condition = "WHERE number IN (SELECT line FROM links WHERE thing = ? AND link = ?) ORDER BY number"
-        records = []
-        for record in self._read(database, condition, [key_of(thing), link]):
-            run = (
-                self._intake.run(database, record.run) if isinstance(record, Record) and record.run else None
+    def _linked(self, database: sqlite3.Connection, things: list[str], link: Link) -> dict[str, list[Record]]:
+        self._check_damage(database)
+        found: dict[str, list[Record]] = {}
+        for thing in things:
+            condition = (
+                "WHERE number IN (SELECT line FROM links WHERE thing = ? AND link = ?) ORDER BY number"
             )
-            if isinstance(record, Fault) or not is_linked(record, run.state if run else None, thing, link):
-                raise StaleIndexError(f"record {record.seq} has nothing to do with {thing}")
-            records.append(record)
-        return records
+            for record in self._read(database, condition, [key_of(thing), link]):
+                run = self._intake.run(database, record.run) if getattr(record, "run", None) else None
+                if isinstance(record, Fault) or not is_linked(
+                    record, run.state if run else None, thing, link
+                ):
+                    raise StaleIndexError(f"record {record.seq} has nothing to do with {thing}")
+                found.setdefault(thing, []).append(record)
+        return found
 
     def _read(self, database: sqlite3.Connection, condition: str, values: list[Any]) -> list[Record | Fault]:
         with LineReader(self._ledger.segments()) as reader:
@@ -197,29 +210,28 @@ class LedgerIndex:
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Ask the index when it is up to date; ask a new one when it is damaged or not of this ledger."""
         with self._lock:
-            for attempt in range(_ATTEMPTS):
+            left = _ATTEMPTS
+            while True:
+                left -= 1
                 try:
                     self._intake.bring_up()
                     return question(self._database.open())
-                except StaleIndexError as error:
-                    why: Exception = error
-                    self._database.replace()
-                except sqlite3.OperationalError as error:
-                    why = error
-                    self._database.keep_private()
-                except (sqlite3.Error, OverflowError) as error:
-                    why = error
-                    self._database.replace()
-                except PermissionError as error:
-                    if attempt == _ATTEMPTS - 1:
+                except (StaleIndexError, sqlite3.Error) as error:
+                    if not left:
+                        raise IntegrityError(
+                            f"the ledger in {self._ledger.folder} cannot be indexed: {error}. Nothing was "
+                            "changed; see `opswright audit verify`."
+                        ) from error
+                    self._intake.forget()
+                    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
+                        self._database.keep_private()
+                    else:
+                        self._database.replace()
+                except OSError:
+                    if not left:
                         raise
-                    why = error
-                    self._database.keep_private()
-                self._intake.forget()
-            raise IntegrityError(
-                f"the ledger in {self._ledger.folder} cannot be indexed: {why}. Nothing was changed; see "
-                "`opswright audit verify`."
-            ) from why
+                    self._intake.forget()
+                    self._database.keep_private()  # the folder cannot be written
 
 
 def _condition(criteria: Criteria) -> tuple[str, list[Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.evals.origins import Origin, origins
+from opswright.record.index import LedgerIndex
 from opswright.record.ledger import Ledger, Phase
 
 REPORT = "eval-report:" + "a" * 64
@@ -32,7 +33,7 @@ def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(wo
     record(workspace, Phase.INTENT, "run-2", "gate", "gate", request={"report": REPORT})
     record(workspace, Phase.DONE, "run-2", "gate", "gate", result={"verdict": {"decision": "GO", "rows": []}})
     record(workspace, Phase.INTENT, "run-3", "gate", "gate", request={"report": REPORT})  # was cut off
-    found = origins(ledger.records())
+    found = origins(LedgerIndex.of(workspace), [REPORT])
     time = next(r.time for r in ledger.records() if r.seq == made)
     assert found == {REPORT: Origin("run-1", "Ship it", made, time, "GO")}
 
@@ -40,9 +41,9 @@ def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(wo
 def test_a_verdict_on_a_report_that_no_run_made_is_kept_too(workspace: Workspace) -> None:
     record(workspace, Phase.INTENT, "run-1", "gate", "gate", request={"report": REPORT})
     record(workspace, Phase.DONE, "run-1", "gate", "gate", result={"verdict": {"decision": "GO", "rows": []}})
-    assert origins(Ledger.of(workspace).records()) == {REPORT: Origin(verdict="GO")}
+    assert origins(LedgerIndex.of(workspace), [REPORT]) == {REPORT: Origin(verdict="GO")}
 
 
 def test_a_report_that_was_only_used_again_has_no_origin(workspace: Workspace) -> None:
     record(workspace, Phase.REUSED, "run-1", "eval", "evaluate", artifacts={"report": REPORT})
-    assert origins(Ledger.of(workspace).records()) == {}
+    assert origins(LedgerIndex.of(workspace), [REPORT]) == {}

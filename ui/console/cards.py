@@ -129,6 +129,8 @@ def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, sto
         return (
             trouble or "Whoever carried it out is gone. What is finished is kept; Resume goes on from there."
         )
+    if state == "approved":
+        return trouble or "Approved, and nobody carries it out. Resume does."
     if state == "running":
         return ""
     return row.message or outcome.message

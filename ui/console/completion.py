@@ -13,6 +13,7 @@ from .desk import Desk
 from .uploads import KEPT
 
 _MOST = 40
+_RUNS = 200  # the newest, that a value may be
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Completion:
             wanted = None if command.values == "runs" else command.values
             return [
                 (row.run, f"{row.state}: {row.goal[:60]}")
-                for row in self._desk.rows()
+                for row in self._desk.rows(limit=_RUNS)
                 if row.run.startswith(start) and (wanted is None or row.state == wanted)
             ]
         return []

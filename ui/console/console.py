@@ -16,7 +16,7 @@ from .people import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
-    from ...record.audit.index import RecordIndex
+    from ...record.index import LedgerIndex
 
 
 @dataclass
@@ -41,11 +41,11 @@ class Console:
         return Workspace(self.settings)
 
     @cached_property
-    def records(self) -> RecordIndex:
+    def records(self) -> LedgerIndex:
         """The ledger's records as pages look them up."""
-        from ...record.audit.index import RecordIndex
+        from ...record.index import LedgerIndex
 
-        return RecordIndex(Ledger.of(self.workspace))
+        return LedgerIndex(Ledger.of(self.workspace))
 
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...agents.planner import Ask
+from ...agents.runs import OPEN
 from ...core.contract import Skill
 from ...core.errors import AskError, did_you_mean
 from . import blocks
@@ -16,6 +17,7 @@ from .mlflow_pages import MlflowPages
 from .uploads import KEPT
 
 _GOAL = 90
+_RUNS = 50  # runs that a table shows
 
 
 def make_commands(console: Console, desk: Desk, mlflow: MlflowPages) -> Commands:
@@ -147,7 +149,7 @@ class _Answers:
 
     def runs(self, call: Call) -> Reply:
         """The newest runs."""
-        rows = self._desk.rows()
+        rows, count = self._desk.rows(limit=_RUNS), self._desk.count()
         if not rows:
             return Reply(
                 [blocks.text("No runs yet. /plan FILE proposes one; `opswright demo` makes the first.")]
@@ -163,21 +165,21 @@ class _Answers:
             ]
             for row in rows
         ]
-        return Reply([blocks.table(["run", "state", "verdict", "goal", "asked by", "started (UTC)"], cells)])
+        head = ["run", "state", "verdict", "goal", "asked by", "started (UTC)"]
+        older = [blocks.text(f"{count - len(rows):,} older runs are not shown.")] if count > len(rows) else []
+        return Reply([blocks.table(head, cells), *older])
 
     def status(self, call: Call) -> Reply:
         """Open runs and what is served."""
-        rows = self._desk.rows()
-        open_runs = [row for row in rows if row.state in ("running", "waiting", "stopped")]
+        open_runs = self._desk.rows(limit=_RUNS, states=OPEN)
+        count, open_count = self._desk.count(), self._desk.count(OPEN)
         shown = [
             [blocks.cell(row.run, command=f"/show {row.run}"),
              blocks.cell(row.state, blocks.STATE_TONE.get(row.state, "")), _cut(row.goal)]
             for row in open_runs
         ]  # fmt: skip
         found = [
-            blocks.text(
-                f"{len(rows)} runs, {len(open_runs)} of them open. Workspace {self._console.workspace.root}"
-            )
+            blocks.text(f"{count} runs, {open_count} of them open. Workspace {self._console.workspace.root}")
         ]
         if shown:
             found.append(blocks.table(["run", "state", "goal"], shown))
