@@ -1,9 +1,10 @@
 """What the ledger costs as it grows: to append, to ask about a run, to list runs, to verify, to index.
 
-Ledgers of several lengths are written without flushing each line, in the form the agent writes: runs of three
-steps (15 records) with plans, approvals, reservations, requests and results. Each question is asked as a new
-process asks it (the index's file is opened anew) and by one that has asked before, of each ledger in turn; what
-reading the whole ledger takes for the same answer stands beside it. Appends are flushed to disk, as in use.
+Ledgers of several lengths are written without flushing each line, in the form the agent writes: runs of
+three steps (15 records) with plans, approvals, reservations, requests and results. Each question is
+asked as a new process asks it (the index's file is opened anew) and by one that has asked before, of each
+ledger in turn; what reading the whole ledger takes for the same answer stands beside it. Appends are flushed
+to disk, as in use.
 
 `python benchmarks/ledger.py` measures 1,000, 200,000 and 1,000,000 records: five minutes, 1.3 GB of disk.
 `--quick` measures 1,000 and 20,000: half a minute. `--mlflow 20` mirrors that many runs too.

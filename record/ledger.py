@@ -64,8 +64,7 @@ class Ledger:
     def append_all(self, entries: Sequence[Entry], principal: Principal) -> list[Record]:
         """Add records with one write and one flush; a crash in between keeps a beginning of them."""
         with self._locked():
-            if ("environments", environment_digest()) not in self._kept:
-                self.keep("environments", environment_digest(), canonical_json(environment_facts()))
+            self.keep("environments", environment_digest(), canonical_json(environment_facts()))
             segment, size, seq, prev = self._find_head()
             records, lines = list[Record](), list[bytes]()
             for entry in entries:
@@ -118,19 +117,20 @@ class Ledger:
                 write_atomically(self.folder / kind / f"{digest}.json", data)
             self._kept.add((kind, digest))
 
-    def kept(self, kind: str, digest: str) -> bytes | None:
-        """What was kept under a digest; None when it is not there as it was kept."""
+    def kept(self, kind: str, digest: str) -> dict[str, Any] | None:
+        """What a digest stands for; None when it is not there as it was kept."""
         try:
             data = (self.folder / kind / f"{digest}.json").read_bytes()
         except OSError:
             return None
-        return data if hashlib.sha256(data).hexdigest() == digest else None
+        found: dict[str, Any] | None = (
+            json.loads(data) if hashlib.sha256(data).hexdigest() == digest else None
+        )
+        return found
 
     def environment(self, digest: str) -> dict[str, str] | None:
         """The versions that an environment digest stands for; None when they are not there as kept."""
-        data = self.kept("environments", digest)
-        facts: dict[str, str] | None = None if data is None else json.loads(data)
-        return facts
+        return self.kept("environments", digest)
 
     def segments(self) -> list[Path]:
         """The ledger's files, oldest first."""
