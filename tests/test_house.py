@@ -14,7 +14,7 @@ import pytest
 import opswright
 
 ROOT = Path(opswright.__file__).parent
-FLOORS = {"core": 0, "record": 1, "evals": 2, "serving": 2, "skills": 3, "agents": 4, "ui": 5}
+FLOORS = {"core": 0, "record": 1, "compute": 1, "evals": 2, "serving": 2, "skills": 3, "agents": 4, "ui": 5}
 HEAVY = (
     "torch", "transformers", "nemo_automodel", "mlflow", "gradio", "langgraph", "ray", "pymilvus", "ragas",
     "polars", "sklearn", "scipy", "matplotlib", "fastapi", "tritonclient", "nemoguardrails", "numpy",
