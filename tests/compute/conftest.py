@@ -21,7 +21,7 @@ from opswright.core.settings import SlurmSettings
 
 SCRIPT = Path(__file__).with_name("one_node_slurm.sh")
 # Seconds: a finished job is forgotten early, a requeued one held back briefly.
-SHORT_TIMES = {"SLURM_T_MINJOBAGE": "5", "SLURM_T_KILLWAIT": "2", "SLURM_T_CRED_EXPIRE": "1"}
+SHORT_TIMES = {"SLURM_T_MINJOBAGE": "5", "SLURM_T_KILLWAIT": "2", "SLURM_T_CRED_EXPIRE": "5"}
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 BACKENDS = [
     pytest.param("local", marks=pytest.mark.e2e),
