@@ -120,6 +120,26 @@ class LocalCompute:
 _BASH = "Install it with the system's package manager (apt-get install bash)."
 
 
+def stop_jobs(root: Path, wait_s: float = GRACE_S) -> list[str]:
+    """End every job of this machine that works below a folder, and name each."""
+    import psutil
+
+    found: dict[psutil.Process, JobFolder] = {}
+    for process in psutil.process_iter(["cmdline"]):
+        arguments = process.info["cmdline"] or []
+        if len(arguments) > 2 and arguments[1] == str(SCRIPT):
+            state = JobFolder(Path(arguments[2]))
+            if state.path.is_relative_to(root.resolve()) and state.path.is_dir():
+                found[process] = state
+    for process in found:
+        _signal(process.pid, signal.SIGTERM)
+    psutil.wait_procs(list(found), timeout=wait_s)
+    for state in found.values():
+        for process in _processes(state.token):
+            _signal(process.pid, signal.SIGKILL)
+    return [f"job {state.job.name} (pid {process.pid})" for process, state in found.items()]
+
+
 def require_outputs(job: Job, folder: Path, wait_s: float = 0) -> None:
     """BackendError when an output is not there after `wait_s`, which a network disk may take."""
     until = time.monotonic() + wait_s
