@@ -97,7 +97,7 @@ class SlurmCompute:
         """The queue it goes to and what it asks for, and whether the controller replies."""
         if not self._installed("sbatch"):
             return [Finding(level="stop", message="sbatch is not installed here.", fix=_INSTALL)]
-        found = [Finding(level="ok", message=self._in_words(resources))]
+        found = [Finding(level="note", message=self._in_words(resources))]
         partition = resources.partition or self._settings.partition
         command = ["sinfo", "--noheader", "--format=%R", *([f"--partition={partition}"] if partition else [])]
         reply = self._run(command, min(_CHECK_S, self._settings.timeout_s))

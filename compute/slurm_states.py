@@ -51,14 +51,14 @@ def field(line: str, name: str) -> str:
 
 def status_of(line: str, seen: StatusFile | None) -> JobStatus:
     """The status in a job's line; `seen` adds what the job itself wrote."""
-    word, reason = field(line, "JobState"), field(line, "Reason").strip("()")
+    word, reason = field(line, "JobState"), field(line, "Reason").strip("()").replace("None", "")
     restarts = int(field(line, "Restarts") or 0)
     if word in _WAITING:
         return JobStatus(
             state=JobState.PENDING, reason=reason, remedy=_STUCK.get(reason, ""), restarts=restarts
         )
     if word in _AT_WORK:
-        return JobStatus(state=JobState.RUNNING, reason=word, restarts=restarts)
+        return JobStatus(state=JobState.RUNNING, reason="" if word == "RUNNING" else word, restarts=restarts)
     fresh = seen if seen is not None and seen.restarts == restarts else None
     code, signal = _exit_code(field(line, "ExitCode"))
     common = {

@@ -83,7 +83,7 @@ def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) 
                 fix=f"Free space on the disk of {workspace.root}.",
             )
         )
-    if all(finding.level == "ok" for finding in found):
+    if not any(finding.level == "stop" for finding in found):
         found.append(Finding(level="ok", message=f"everything that {ask.target} needs is installed."))
     return found
 

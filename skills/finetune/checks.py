@@ -115,7 +115,7 @@ def _elsewhere(ask: FinetuneRequest, device: str, workspace: Workspace) -> list[
         return []
     return [
         Finding(
-            level="warn" if ask.gpus > 1 else "ok",
+            level="warn" if ask.gpus > 1 else "note",
             message="it trains on CPU: what another machine has is not known here.",
             fix="Set OPSWRIGHT_TRAIN__DEVICE=cuda to ask for GPUs.",
         )

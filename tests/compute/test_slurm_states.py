@@ -219,9 +219,11 @@ def test_a_path_that_slurm_would_rewrite_is_refused(bash_job: MakeJob, tmp_path:
 def test_an_unknown_partition_stops_the_plan_and_a_silent_controller_only_warns() -> None:
     controller = Controller(sinfo=Reply(0, "", ""))
     found = controller.compute(partition="gpux").check(Resources())
-    assert [f.level for f in found] == ["ok", "stop"] and "partition gpux: 1 CPUs, 0 GPUs" in found[0].message
+    assert [f.level for f in found] == ["note", "stop"] and "partition gpux: 1 CPUs, 0 GPUs" in found[
+        0
+    ].message
     controller.replies["sinfo"] = DOWN
-    assert [f.level for f in controller.compute().check(Resources())] == ["ok", "warn"]
+    assert [f.level for f in controller.compute().check(Resources())] == ["note", "warn"]
 
 
 def test_a_shared_folder_holds_copies_of_the_inputs_and_gives_the_outputs_back(
