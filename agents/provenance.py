@@ -17,6 +17,6 @@ def changes_in_ledger(ledger: Ledger) -> Mapping[str, Record]:
     found: dict[str, Record] = {}
     for record in ledger.records():
         if record.phase == Phase.DONE and record.effect == Effect.SERVES and record.step is not None:
-            key = idempotency_key(record.run, record.step, str(record.detail.get("key")))
+            key = idempotency_key(record.run, record.step)
             found.setdefault(key, record)
     return found

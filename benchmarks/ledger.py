@@ -22,6 +22,7 @@ from typing import Any
 from opswright.core.contract import Effect
 from opswright.core.files import canonical_json, sha256_json
 from opswright.core.plan import Budget, Plan, StepCall
+from opswright.core.principal import Principal
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.record import audit
@@ -30,10 +31,12 @@ from opswright.record.ledger import GENESIS, Ledger, Phase
 WRITER = """
 import sys
 from pathlib import Path
+from opswright.core.principal import Principal
 from opswright.record.ledger import Ledger, Phase
 ledger = Ledger(Path(sys.argv[1]))
+WHO = Principal("a", ("operator",), "bench")
 for number in range(int(sys.argv[2])):
-    ledger.append(Phase.DONE, actor="a", role="operator", run="r", step=str(number), result={"n": number})
+    ledger.append(Phase.DONE, principal=WHO, run="r", step=str(number), result={"n": number})
 """
 STEPS = 6
 
@@ -81,7 +84,8 @@ def write_long(workspace: Workspace, count: int) -> tuple[int, int]:
                 "seq": seq,
                 "time": "2026-11-20T18:00:00.000000+00:00",
                 "actor": "bench",
-                "role": "operator",
+                "roles": ["operator"],
+                "authenticated_by": "test",
                 "step": None,
                 "skill": None,
                 "effect": None,
@@ -102,7 +106,13 @@ def append_ms(ledger: Ledger, count: int) -> list[float]:
     times = []
     for number in range(count):
         began = time.perf_counter()
-        ledger.append(Phase.DONE, actor="a", role="operator", run="r", step=str(number), result={"n": number})
+        ledger.append(
+            Phase.DONE,
+            principal=Principal("a", ("operator",), "test"),
+            run="r",
+            step=str(number),
+            result={"n": number},
+        )
         times.append((time.perf_counter() - began) * 1000)
     return times
 

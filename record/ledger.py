@@ -9,18 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakKeyDictionary
 
 from ..core.errors import IntegrityError
 from ..core.files import canonical_json, sha256_json, sync_folder, write_atomically
+from ..core.principal import Principal
+from .environment import environment_digest, environment_facts
 
 if TYPE_CHECKING:
     from ..core.workspace import Workspace
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 GENESIS = "0" * 64
 _SEGMENTS = "[0-9][0-9][0-9][0-9][0-9][0-9].jsonl"
 _SEGMENT_BYTES = 64 << 20
-_DECIDING = ("opswright", "torch", "transformers", "nemo-automodel", "onnxruntime-genai", "nemoguardrails")
 _TAIL_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 16  # a search by number narrows down to this, then reads on line by line
 
@@ -39,10 +39,13 @@ class Phase(StrEnum):
     PROPOSED = "proposed"
     APPROVED = "approved"
     DENIED = "denied"
+    RESERVED = "reserved"
     INTENT = "intent"
+    SUBMITTED = "submitted"
     DONE = "done"
     FAILED = "failed"
     REUSED = "reused"
+    SETTLED = "settled"
     ROLLED_BACK = "rolled_back"
 
 
@@ -53,7 +56,8 @@ class Record:
     seq: int
     time: str
     actor: str
-    role: str
+    roles: list[str]
+    authenticated_by: str
     phase: str
     run: str | None
     step: str | None
@@ -68,6 +72,16 @@ class Record:
     prev: str
     hash: str
 
+    @property
+    def principal(self) -> Principal:
+        """Who acted."""
+        return Principal(self.actor, tuple(self.roles), self.authenticated_by)
+
+    @property
+    def role(self) -> str:
+        """The roles of who acted, as people read them."""
+        return ", ".join(self.roles)
+
     def unsigned(self) -> dict[str, Any]:
         """The record as the dictionary its hash is taken of."""
         body = asdict(self)
@@ -76,32 +90,54 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What is to be recorded; number, time, principal, environment and hashes are added when it is appended.
+
+    `request` and `result` are recorded whole in `detail`, and by their digests.
+    """
+
+    phase: Phase
+    run: str | None = None
+    step: str | None = None
+    skill: str | None = None
+    effect: str | None = None
+    plan: str | None = None
+    request: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
+    artifacts: Mapping[str, str] | None = None
+    detail: Mapping[str, Any] | None = None
+
+    def body(self, seq: int, prev: str, principal: Principal) -> dict[str, Any]:
+        """The record without its hash."""
+        return {
+            "seq": seq,
+            "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+            **principal.fields(),
+            "phase": str(self.phase),
+            "run": self.run,
+            "step": self.step,
+            "skill": self.skill,
+            "effect": self.effect,
+            "plan": self.plan,
+            "request": None if self.request is None else sha256_json(self.request),
+            "result": None if self.result is None else sha256_json(self.result),
+            "artifacts": dict(self.artifacts or {}),
+            "environment": environment_digest(),
+            "detail": {
+                **(self.detail or {}),
+                **({} if self.request is None else {"request": dict(self.request)}),
+                **({} if self.result is None else {"result": dict(self.result)}),
+            },
+            "prev": prev,
+        }
+
+
+@dataclass(frozen=True)
 class Fault:
     """One thing wrong with the ledger: the record's number (0: none), and what was found."""
 
     seq: int
     message: str
-
-
-@cache
-def environment_digest() -> str:
-    """SHA-256 over the interpreter, platform and the versions of the packages that decide results."""
-    return sha256_json(environment_facts())
-
-
-@cache
-def environment_facts() -> dict[str, str]:
-    """The versions a result may depend on, by name; absent packages are left out."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    facts = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    for name in _DECIDING:
-        try:
-            facts[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return facts
 
 
 _OPEN: WeakKeyDictionary[Workspace, Ledger] = WeakKeyDictionary()
@@ -115,7 +151,7 @@ class Ledger:
         self.segment_bytes = segment_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self._head: tuple[Path, int, int, str] | None = None  # segment, its size, last seq, last hash
-        self._environment_is_kept = False
+        self._kept: set[tuple[str, str]] = set()
 
     @classmethod
     def of(cls, workspace: Workspace) -> Ledger:
@@ -125,56 +161,31 @@ class Ledger:
             found = _OPEN[workspace] = cls(workspace.root / "ledger")
         return found
 
-    def append(
-        self,
-        phase: Phase,
-        *,
-        actor: str,
-        role: str,
-        run: str | None = None,
-        step: str | None = None,
-        skill: str | None = None,
-        effect: str | None = None,
-        plan: str | None = None,
-        request: Mapping[str, Any] | None = None,
-        result: Mapping[str, Any] | None = None,
-        artifacts: Mapping[str, str] | None = None,
-        detail: Mapping[str, Any] | None = None,
-    ) -> Record:
-        """Add a record and return it once it is on the disk; IntegrityError when the last line is damaged."""
+    def append(self, phase: Phase, *, principal: Principal, **fields: Any) -> Record:
+        """Add a record (see `Entry`) and return it once it is on the disk.
+
+        IntegrityError when the last line is damaged.
+        """
+        return self.append_all([Entry(phase, **fields)], principal)[0]
+
+    def append_all(self, entries: Sequence[Entry], principal: Principal) -> list[Record]:
+        """Add records with one write and one flush; a crash in between keeps a beginning of them."""
         with self._locked():
-            self._keep_environment()
+            self.keep("environments", environment_digest(), canonical_json(environment_facts()))
             segment, size, seq, prev = self._find_head()
-            body: dict[str, Any] = {
-                "seq": seq + 1,
-                "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "actor": actor,
-                "role": role,
-                "phase": str(phase),
-                "run": run,
-                "step": step,
-                "skill": skill,
-                "effect": effect,
-                "plan": plan,
-                "request": None if request is None else sha256_json(request),
-                "result": None if result is None else sha256_json(result),
-                "artifacts": dict(artifacts or {}),
-                "environment": environment_digest(),
-                "detail": {
-                    **(detail or {}),
-                    **({} if request is None else {"request": dict(request)}),
-                    **({} if result is None else {"result": dict(result)}),
-                },
-                "prev": prev,
-            }
-            digest = sha256_json(body)
-            line = canonical_json({**body, "hash": digest}) + b"\n"
-            _append_line(segment, size, line)
+            records, lines = [], b""
+            for entry in entries:
+                body = entry.body(seq + 1, prev, principal)
+                digest = sha256_json(body)
+                lines += canonical_json({**body, "hash": digest}) + b"\n"
+                records.append(Record(**body, hash=digest))
+                seq, prev = seq + 1, digest
+            _append_lines(segment, size, lines)
             if size == 0:  # a new file: make its name last too
                 sync_folder(self.folder)
                 sync_folder(self.folder.parent)
-            self._head = (segment, size + len(line), seq + 1, digest)
-            return Record(**body, hash=digest)
+            self._head = (segment, size + len(lines), seq, prev)
+            return records
 
     def records(self, after: int = 0) -> Iterator[Record]:
         """Every record numbered above `after`, in order; IntegrityError at a line that does not parse."""
@@ -207,22 +218,26 @@ class Ledger:
 
     def environment(self, digest: str) -> dict[str, str] | None:
         """The versions that an environment digest stands for; None when they are not there as kept."""
+        return self.kept("environments", digest)
+
+    def keep(self, kind: str, digest: str, data: bytes) -> None:
+        """Keep beside the ledger what records name by its digest, once for each digest."""
+        if (kind, digest) not in self._kept:
+            path = self.folder / kind / f"{digest}.json"
+            if not path.exists():
+                write_atomically(path, data)
+            self._kept.add((kind, digest))
+
+    def kept(self, kind: str, digest: str) -> dict[str, Any] | None:
+        """What a digest stands for; None when it is not there as it was kept."""
         try:
-            data = (self.folder / "environments" / f"{digest}.json").read_bytes()
+            data = (self.folder / kind / f"{digest}.json").read_bytes()
         except OSError:
             return None
-        facts: dict[str, str] | None = (
+        found: dict[str, Any] | None = (
             json.loads(data) if hashlib.sha256(data).hexdigest() == digest else None
         )
-        return facts
-
-    def _keep_environment(self) -> None:
-        """Keep the versions beside the ledger, once for each digest."""
-        if not self._environment_is_kept:
-            path = self.folder / "environments" / f"{environment_digest()}.json"
-            if not path.exists():
-                write_atomically(path, canonical_json(environment_facts()))
-            self._environment_is_kept = True
+        return found
 
     def segments(self) -> list[Path]:
         """The ledger's files, oldest first."""
@@ -314,11 +329,19 @@ def parse_line(line: bytes, where: str) -> Record:
     """The record that a line holds; IntegrityError, naming where it is, when it holds none."""
     try:
         record = Record(**json.loads(line))
-    except (ValueError, TypeError, RecursionError) as error:
+    except TypeError as error:
+        if b'"role":' in line and b'"roles":' not in line:
+            raise IntegrityError(
+                f"the ledger was written by an older Opswright (at {where}): this one does not read it. "
+                "Keep the workspace as it is and start a new one (`--home FOLDER`)."
+            ) from error
+        raise _damage(where, str(error)) from error
+    except (ValueError, RecursionError) as error:
         raise _damage(where, str(error)) from error
     digests = all(isinstance(d, str) and len(d) == 64 and d.isascii() for d in (record.prev, record.hash))
     mappings = isinstance(record.artifacts, dict) and isinstance(record.detail, dict)
-    if not (type(record.seq) is int and isinstance(record.time, str) and digests and mappings):
+    named = isinstance(record.actor, str) and isinstance(record.roles, list)
+    if not (type(record.seq) is int and isinstance(record.time, str) and digests and mappings and named):
         raise _damage(where, "a field has the wrong type")
     return record
 
@@ -394,8 +417,8 @@ def _set_torn_tail_aside(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _append_line(path: Path, size: int, line: bytes) -> None:
-    """Add a line to a file of that size and flush it; a full disk leaves the file as it was."""
+def _append_lines(path: Path, size: int, line: bytes) -> None:
+    """Add lines to a file of that size and flush it; a full disk leaves the file as it was."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         view = memoryview(line)

@@ -17,12 +17,12 @@ from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext,
 from ..core.errors import AskError, BackendError
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..serving.engines import Built, EngineBuilder, Target, Trial, WorkerCall, builder
+from ..serving.engines import BuildResult, EngineBuilder, ParityCase, Target, WorkerCall, builder_for
 
 _INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
 _SHOWN = 5
-# A tiny model on 2 CPU cores: imports and export, then both answers to a trial.
+# A tiny model on 2 CPU cores: imports and export, then both answers to a case.
 _BUILD_S, _TRIAL_S = 10.0, 0.002
 
 
@@ -110,17 +110,17 @@ def build_engine(ask: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult
 
     Example: `/build-engine model=checkpoint:3f2a target=onnx-int8`
     """
-    return build(ask, ctx, builder(ask.target))
+    return build(ask, ctx, builder_for(ask.target))
 
 
-def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> BuildEngineResult:
+def build(ask: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
     """The skill, with the builder that makes the engine."""
     model = ctx.artifacts.open(ask.model)
     texts = _parity_texts(ask, ctx)
     ctx.log(f"building {ask.target} and trying it on {len(texts)} prompts")
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
     backend = open_compute(ask.compute, ctx.settings)
-    built = maker.build(
+    built = builder.build(
         model.path,
         ctx.workdir / "build",
         texts,
@@ -128,7 +128,7 @@ def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> Bu
         threads=ctx.settings.train.threads,
         run=partial(run_as_job, ctx, backend, log),
     )
-    agreed = sum(trial.agrees for trial in built.trials)
+    agreed = sum(case.agrees for case in built.cases)
     ctx.metric("agreement", built.agreement)
     ctx.metric("engine_bytes", built.size_bytes)
     if built.agreement < ask.min_agreement:
@@ -137,7 +137,7 @@ def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> Bu
         bundle=_save(ask, ctx, built, agreed),
         agreement=built.agreement,
         agreed=agreed,
-        n=len(built.trials),
+        n=len(built.cases),
         size_bytes=built.size_bytes,
         compute=ctx.job.backend if ctx.job else backend.name,
     )
@@ -181,27 +181,27 @@ def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
     return [texts[int(i * step)] for i in range(min(len(texts), ask.parity_items))]
 
 
-def _refusal(ask: BuildEngineRequest, built: Built, agreed: int) -> str:
+def _refusal(ask: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
     differing = "; ".join(
-        f"{trial.text!r}: checkpoint {trial.checkpoint!r}, engine {trial.engine!r}"
-        for trial in _differing(built)[:_SHOWN]
+        f"{case.text!r}: checkpoint {case.checkpoint!r}, engine {case.engine!r}"
+        for case in _differing(built)[:_SHOWN]
     )
     return (
-        f"the {ask.target} engine answers {agreed} of {len(built.trials)} prompts as its checkpoint does "
+        f"the {ask.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
         f"({built.agreement:.1%}; at least {ask.min_agreement:.1%} was asked), so it was not saved. "
         f"They differ on {differing}. Choose a finer target (onnx-int8, onnx-fp32) or lower min_agreement."
     )
 
 
-def _differing(built: Built) -> list[Trial]:
-    return [trial for trial in built.trials if not trial.agrees]
+def _differing(built: BuildResult) -> list[ParityCase]:
+    return [case for case in built.cases if not case.agrees]
 
 
-def _save(ask: BuildEngineRequest, ctx: StepContext, built: Built, agreed: int) -> BundleRef:
+def _save(ask: BuildEngineRequest, ctx: StepContext, built: BuildResult, agreed: int) -> BundleRef:
     """The bundle: the engine and a manifest that says what it was made of, by what, and how it compares."""
     parity = {
         "agree": agreed,
-        "n": len(built.trials),
+        "n": len(built.cases),
         "agreement": round(built.agreement, 6),
         "min_agreement": ask.min_agreement,
         "prompts": str(ask.parity_data) if ask.parity_data else ask.parity_suite,
@@ -212,7 +212,7 @@ def _save(ask: BuildEngineRequest, ctx: StepContext, built: Built, agreed: int) 
         "tools": dict(built.tools),
         "bytes": built.size_bytes,
         "parity": parity,
-        "differing": [vars(trial) for trial in _differing(built)[:50]],
+        "differing": [vars(case) for case in _differing(built)[:50]],
     }
     with ctx.artifacts.staging() as stage:
         shutil.copytree(built.folder, stage / "engine")

@@ -14,6 +14,7 @@ from ..core.contract import Cost, Effect, InputPath, Request, Result, StepContex
 from ..core.errors import AskError
 from ..core.files import sha256_json, write_atomically
 from ..core.gate import Share
+from ..serving.releases import EndpointName
 from .curate.request import Layout
 
 if TYPE_CHECKING:
@@ -46,10 +47,8 @@ class RetrainRequest(Request):
     base: CheckpointRef | None = Field(
         None, description="Checkpoint to go on from; empty: the one behind the endpoint's stable release."
     )
-    endpoint: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
-        description="Endpoint to release to; empty: the one of the alarm.",
+    endpoint: EndpointName | None = Field(
+        None, description="Endpoint to release to; empty: the one of the alarm."
     )
     suite: str = Field("clinc150", min_length=1, description="Suite that judges the new model.")
     epochs: int = Field(3, ge=1, le=100, description="Passes over the mixed data.")
@@ -156,7 +155,7 @@ def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
 
 def _compiled_id(text: str) -> str:
     """The id of the plan's text; AskError, with its line, for what would not run."""
-    from ..core.plan import compile_plan
+    from ..core.compile import compile_plan
     from ..core.plan_file import parse_plan
     from . import load_registry
 

@@ -218,12 +218,13 @@ class Demo:
 
     def run_plan(self, name: str, file: Path) -> RunOutcome:
         """Carry out a plan file with consent to exactly what it compiles to, and collect what came of it."""
+        from ..agents.approvals import Consent
         from ..agents.planner import Ask
 
         agent = self.session.agent(events=self.events)
         ask = Ask("plan_file", str(file))
-        plan = agent.propose(ask)
-        outcome = agent.start(ask, agent.consent(plan.id, how="demo"))
+        proposal = agent.plan_for(ask)
+        outcome = agent.start(proposal, Consent(proposal.plan.id, "demo"))
         self.collect(name)
         if outcome.status == "failed":
             raise BackendError(f"{name}: {outcome.message}")
@@ -237,13 +238,14 @@ class Demo:
 
     def agent_call(self, command: str, name: str | None = None) -> dict[str, Any]:
         """One slash command's result; `name` is what the story calls the step."""
+        from ..agents.approvals import Consent
         from ..agents.planner import Ask
 
         agent = self.session.agent(events=self.events)
         ask = Ask("slash", command)
-        plan = agent.propose(ask)
-        outcome = agent.start(ask, agent.consent(plan.id, how="demo"))
-        step = plan.steps[0].id
+        proposal = agent.plan_for(ask)
+        outcome = agent.start(proposal, Consent(proposal.plan.id, "demo"))
+        step = proposal.plan.steps[0].id
         self.collect(name or step)
         if outcome.exit_code != 0:
             raise BackendError(f"{command}: {outcome.message}")

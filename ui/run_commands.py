@@ -47,11 +47,13 @@ def plan(
     from .show import print_json, show_plan
 
     session: Session = context.obj
-    compiled = session.agent().propose(Ask("plan_file", str(file)))
-    found = preflight(compiled, session.registry, session.workspace)
+    agent = session.agent()
+    proposal = agent.plan_for(Ask("plan_file", str(file)))
+    compiled = proposal.plan
+    found = preflight(compiled, session.registry, session.workspace, proposal.folder)
     findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
     if output is not None:
-        write_atomically(output, compiled.document())
+        write_atomically(output, compiled.document(proposal.folder))
     if json:
         print_json({"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings})
         return

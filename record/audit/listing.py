@@ -15,7 +15,21 @@ from ...core.workspace import Workspace
 from ..ledger import Ledger, Phase, Record
 
 _COLUMNS = (
-    *("seq", "time", "actor", "role", "phase", "run", "step", "skill", "effect", "plan", "request", "result"),
+    *(
+        "seq",
+        "time",
+        "actor",
+        "roles",
+        "authenticated_by",
+        "phase",
+        "run",
+        "step",
+        "skill",
+        "effect",
+        "plan",
+        "request",
+        "result",
+    ),
     *("artifacts", "environment", "detail", "prev", "hash"),
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
@@ -125,7 +139,7 @@ def _write_csv(records: Iterator[Record], out: IO[str]) -> int:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         return canonical_json(value).decode()
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -9,8 +9,8 @@ from ...core.errors import BackendError
 from ...core.workspace import Workspace
 from ..audit.report import Checked, Findings
 from ..ledger import Record
+from ..run_state import RunState
 from .page import HASH, HEAD, KEY, SEQ, Page, run_key, run_page, step_key, step_page
-from .story import Story
 from .tracking import Tracking, tags_of
 
 WHAT = "runs and steps that MLflow shows, against the ledger"
@@ -46,7 +46,7 @@ class MlflowCheck:
         self._waiting: dict[int, list[_Shown]] = {}
         for page in shown:
             self._waiting.setdefault(page.seq, []).append(page)
-        self._stories: dict[str, Story] = {}
+        self._stories: dict[str, RunState] = {}
         self._expected: dict[str, int] = {}  # key -> last record, for what MLflow was given
         self._faults: list[tuple[int, str]] = []
         self._at_cursor: str | None = None
@@ -76,8 +76,8 @@ class MlflowCheck:
             self._at_cursor = record.hash
         if record.run is None:
             return
-        story = self._stories.setdefault(record.run, Story(record.run))
-        story.add(record)
+        story = self._stories.setdefault(record.run, RunState(record.run))
+        story.apply(record)
         if record.seq <= seq:
             self._expected[run_key(self.own, record.run)] = record.seq
             if record.step is not None:
@@ -112,7 +112,7 @@ class MlflowCheck:
             findings.note(seq + 1, message)
         return Checked("mlflow", WHAT, len(self.shown))
 
-    def _compare(self, shown: _Shown, record: Record, story: Story) -> None:
+    def _compare(self, shown: _Shown, record: Record, story: RunState) -> None:
         step = story.steps.get(record.step or "")
         if shown.key == run_key(self.own, story.run):
             page = run_page(story, self.own, is_held=False)

@@ -13,8 +13,9 @@ from ...core.artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ...core.errors import OpswrightError
 from ...core.files import canonical_json, sha256_file
 from ..ledger import Ledger
+from ..run_state import RunState, StepState
 from .page import Figure
-from .story import StepStory, Story, milliseconds
+from .status import milliseconds
 
 SHOWN: dict[str, tuple[str, ...]] = {
     "dataset": ("report.json", "dropped.jsonl"),
@@ -29,7 +30,7 @@ _CURVES = ("training.jsonl", "validation.jsonl")
 _NO_FIGURE = {"step", "epoch"}
 
 
-def write_run_files(story: Story, ledger: Ledger, folder: Path) -> None:
+def write_run_files(story: RunState, ledger: Ledger, folder: Path) -> None:
     """The run's own lines of the ledger, what was proposed, and on which versions it ran."""
     lines = b"".join(canonical_json(asdict(record)) + b"\n" for record in story.records)
     (folder / "ledger.jsonl").write_bytes(lines)
@@ -38,7 +39,7 @@ def write_run_files(story: Story, ledger: Ledger, folder: Path) -> None:
     _write_json(folder / "environment.json", {digest: ledger.environment(digest) for digest in digests})
 
 
-def write_step_files(step: StepStory, store: ArtifactStore, folder: Path) -> None:
+def write_step_files(step: StepState, store: ArtifactStore, folder: Path) -> None:
     """Request, result, and of each artifact its manifest and what people read of it."""
     _write_json(folder / "request.json", step.request)
     if step.outcome is not None:
@@ -54,7 +55,7 @@ def write_step_files(step: StepStory, store: ArtifactStore, folder: Path) -> Non
             shutil.copyfile(home / "artifact.json", folder / name / "artifact.json")
 
 
-def curve_figures(step: StepStory, store: ArtifactStore) -> Iterator[Figure]:
+def curve_figures(step: StepState, store: ArtifactStore) -> Iterator[Figure]:
     """The loss curve of a checkpoint the step made: every number of its log, at its training step."""
     outcome = step.outcome
     if outcome is None:
@@ -73,7 +74,7 @@ def _curve(path: Path, at_ms: int) -> Iterator[Figure]:
                 yield Figure(f"training.{name}", float(value), at_ms, int(row.get("step", 0)))
 
 
-def _refs(step: StepStory) -> Iterator[tuple[str, ArtifactRef]]:
+def _refs(step: StepState) -> Iterator[tuple[str, ArtifactRef]]:
     outcome = step.outcome
     for name, text in outcome.artifacts.items() if outcome is not None else ():
         try:

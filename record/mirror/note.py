@@ -10,13 +10,14 @@ from typing import Any
 
 from ...core.contract import Effect
 from ..ledger import Phase
-from .story import Status, StepStory, Story
+from ..run_state import RunState, StepState
+from .status import Status, step_status
 
 _SHORT = 12
 _MESSAGE_CHARACTERS = 1500
 
 
-def run_note(story: Story, status: Status) -> str:
+def run_note(story: RunState, status: Status) -> str:
     """How a run ended, who asked and approved, what each step did, what the gates saw."""
     asked = f"Asked by **{story.first.actor}** ({story.first.role}) at {_time(story.first.time)}"
     if source := story.proposal.get("source"):
@@ -38,7 +39,7 @@ def run_note(story: Story, status: Status) -> str:
     return "\n".join(lines)
 
 
-def step_note(story: Story, step: StepStory, status: Status) -> str:
+def step_note(story: RunState, step: StepState, status: Status) -> str:
     """What a step was, how it ended, what it made, and its records."""
     lines = [
         f"**{_capital(_outcome(step, status))}**. Step {step.number} of {len(story.steps)} of run "
@@ -57,7 +58,7 @@ def step_note(story: Story, step: StepStory, status: Status) -> str:
     return "\n".join(lines)
 
 
-def _ending(story: Story, status: Status) -> str:
+def _ending(story: RunState, status: Status) -> str:
     end = story.end
     if end is None:
         return {
@@ -75,12 +76,12 @@ def _consent(phase: str, actor: str, role: str, time: str, detail: Mapping[str, 
     return words + (f": {_line(str(detail['why']))}" if detail.get("why") else "") + "."
 
 
-def _step_line(step: StepStory, run_status: Status) -> str:
+def _step_line(step: StepState, run_status: Status) -> str:
     line = f"**{step.id}** ({step.skill}, {_effect(step)}): "
     if not step.records:
         waiting = run_status in (Status.RUNNING, Status.SCHEDULED)
         return line + ("to come" if waiting else "not run")
-    line += _outcome(step, step.status(run_is_open=run_status is Status.RUNNING))
+    line += _outcome(step, step_status(step, run_is_open=run_status is Status.RUNNING))
     outcome = step.outcome
     seconds = outcome.detail.get("seconds") if outcome is not None else None
     if isinstance(seconds, int | float):
@@ -95,7 +96,7 @@ def _step_line(step: StepStory, run_status: Status) -> str:
     return f"{line} (record{'s' if len(step.records) > 1 else ''} {numbers})"
 
 
-def _outcome(step: StepStory, status: Status) -> str:
+def _outcome(step: StepState, status: Status) -> str:
     outcome = step.outcome
     if outcome is None:
         return "running" if status is Status.RUNNING else "stopped half-way"
@@ -121,7 +122,7 @@ def _verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
 _ROW = (("got", "got"), ("bar", "bar"), ("items", "n"), ("p", "p_value"))
 
 
-def _effect(step: StepStory) -> str:
+def _effect(step: StepState) -> str:
     return Effect(step.effect).in_words if step.effect in set(Effect) else step.effect
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from ...core.files import canonical_json
 from ..ledger import Phase
+from ..run_state import RunState, StepState
 from .note import run_note, step_note
-from .story import Status, StepStory, Story, milliseconds
+from .status import Status, milliseconds, run_status, step_status
 
 KEY = "opswright.key"  # what makes a run or step unique on a tracking server
 WORKSPACE = "opswright.workspace"
@@ -51,9 +52,9 @@ class Page:
     note: str
 
 
-def run_page(story: Story, workspace: str, is_held: bool) -> Page:
+def run_page(story: RunState, workspace: str, is_held: bool) -> Page:
     """The page of a run."""
-    status = story.status(is_held)
+    status = run_status(story, is_held)
     end = story.end
     tags = {
         "run": story.run,
@@ -99,9 +100,9 @@ def run_page(story: Story, workspace: str, is_held: bool) -> Page:
     )
 
 
-def step_page(story: Story, step: StepStory, workspace: str, is_held: bool) -> Page:
+def step_page(story: RunState, step: StepState, workspace: str, is_held: bool) -> Page:
     """The page of a step."""
-    status = step.status(run_is_open=story.end is None and is_held)
+    status = step_status(step, run_is_open=story.end is None and is_held)
     last = step.last
     tags = {
         "run": story.run,
@@ -148,7 +149,7 @@ def step_key(workspace: str, run: str, step: str) -> str:
     return f"{workspace}/{run}/{step}"
 
 
-def _figures(step: StepStory) -> Iterator[Figure]:
+def _figures(step: StepState) -> Iterator[Figure]:
     outcome = step.outcome
     if outcome is None:
         return
@@ -203,7 +204,7 @@ def _title(goal: str) -> str:
     return short if len(short) <= _TITLE_CHARACTERS else short[: _TITLE_CHARACTERS - 1] + "…"
 
 
-def _name_ending(step: StepStory, status: Status) -> str:
+def _name_ending(step: StepState, status: Status) -> str:
     if step.verdict:
         return f" · {step.verdict['decision']}"
     if step.last.phase in (Phase.REUSED, Phase.FAILED, Phase.DENIED, Phase.ROLLED_BACK):
@@ -211,7 +212,7 @@ def _name_ending(step: StepStory, status: Status) -> str:
     return " · stopped" if status is Status.KILLED else ""
 
 
-def _state(story: Story, status: Status) -> str:
+def _state(story: RunState, status: Status) -> str:
     """The run's state in one word."""
     end = story.end
     if end is not None:

@@ -16,8 +16,8 @@ from ...core.contract import Effect
 from ...core.errors import OpswrightError
 from ...core.workspace import Workspace
 from ..ledger import Phase, Record
+from ..run_state import RunState, StepState
 from .page import WORKSPACE
-from .story import StepStory, Story
 from .tracking import Tracking
 
 STABLE, CANARY = "stable", "canary"
@@ -40,7 +40,7 @@ class ModelRegistry:
         self._versions: dict[tuple[str, str], str] = {}  # (model, artifact) -> version
         self._names: dict[str, str] = {}  # wanted model name -> this workspace's
 
-    def put_made(self, story: Story, step: StepStory, run_id: str) -> None:
+    def put_made(self, story: RunState, step: StepState, run_id: str) -> None:
         """The checkpoints and bundles that a step made or reused, as versions."""
         outcome = step.outcome
         if outcome is None:
@@ -50,7 +50,7 @@ class ModelRegistry:
             if ref is not None:
                 self.version(self._model(self.endpoint_of(story), ref), ref, run_id, story.run)
 
-    def put_verdict(self, story: Story) -> None:
+    def put_verdict(self, story: RunState) -> None:
         """What the run's last gate decided, on every version that the run made itself."""
         if story.verdict is None:
             return
@@ -62,7 +62,7 @@ class ModelRegistry:
                     version = self.version(model, ref, None, story.run)
                     self.client.set_model_version_tag(model, version, "verdict", story.verdict)
 
-    def put_serving(self, story: Story, record: Record) -> None:
+    def put_serving(self, story: RunState, record: Record) -> None:
         """Move the aliases as a record of deploy, promote or rollback says."""
         result = record.detail.get("result", {})
         endpoint, release, route = (result.get(name) for name in ("endpoint", "release", "route"))
@@ -100,7 +100,7 @@ class ModelRegistry:
             self._versions[model, ref] = str(made.version)
         return self._versions[model, ref]
 
-    def endpoint_of(self, story: Story) -> str:
+    def endpoint_of(self, story: RunState) -> str:
         """The endpoint that the run's plan serves."""
         try:
             plan = json.loads((self.workspace.plans / f"{story.plan}.json").read_bytes())["plan"]

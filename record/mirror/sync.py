@@ -12,10 +12,11 @@ from ...core.contract import Effect
 from ...core.errors import BackendError, IntegrityError, OpswrightError
 from ...core.workspace import Workspace
 from ..ledger import Ledger, Phase, Record
+from ..run_state import RunState, StepState
 from .files import curve_figures, write_run_files, write_step_files
 from .page import run_page, step_page
 from .registry import ModelRegistry
-from .story import Status, StepStory, Story
+from .status import Status
 from .trace import trace_of
 from .tracking import Tracking, tags_of
 
@@ -42,7 +43,7 @@ class Mirror:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.tracking = Tracking(workspace)
-        self.stories: dict[str, Story] = {}
+        self.stories: dict[str, RunState] = {}
         self._upto = 0  # the stories hold every record of their runs up to this one
 
     def sync(self, *, everything: bool = False, wait_s: float = 120) -> MirrorReport:
@@ -100,7 +101,7 @@ class Mirror:
                 )
         return seq, digest
 
-    def _take_in(self, chunk: list[Record]) -> list[Story]:
+    def _take_in(self, chunk: list[Record]) -> list[RunState]:
         """Add a chunk of records to their stories, and give those stories in the order they were touched."""
         touched = dict.fromkeys(record.run for record in chunk if record.run is not None)
         unknown = {
@@ -111,7 +112,7 @@ class Mirror:
         self._read_up(unknown, before=chunk[0].seq)
         for record in chunk:
             if record.run is not None:
-                self.stories.setdefault(record.run, Story(record.run)).add(record)
+                self.stories.setdefault(record.run, RunState(record.run)).apply(record)
         return [self.stories[run] for run in touched]
 
     def _read_up(self, runs: set[str], before: int) -> None:
@@ -122,14 +123,14 @@ class Mirror:
             if record.seq >= before:
                 return
             if record.run in runs:
-                self.stories.setdefault(record.run, Story(record.run)).add(record)
+                self.stories.setdefault(record.run, RunState(record.run)).apply(record)
 
-    def _story(self, run: str) -> Story:
+    def _story(self, run: str) -> RunState:
         if run not in self.stories:
             self._read_up({run}, before=self._upto + 1)
         return self.stories[run]
 
-    def _put(self, story: Story, changed: set[str | None], registry: ModelRegistry) -> int:
+    def _put(self, story: RunState, changed: set[str | None], registry: ModelRegistry) -> int:
         """Write a run, and those of its steps that have new records or are shown with another status."""
         own_id = self.tracking.workspace_id
         held = story.end is None and self.workspace.is_held(story.run)
@@ -153,7 +154,7 @@ class Mirror:
             self.tracking.put_trace(*trace_of(story, page, own_id, self.tracking.experiment_id, run_id))
         return len(steps)
 
-    def _put_datasets(self, step: StepStory, step_id: str) -> None:
+    def _put_datasets(self, step: StepState, step_id: str) -> None:
         for name, text in step.request.items():
             try:
                 ref = parse_ref(text) if isinstance(text, str) else None

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..ledger import Phase, Record
+from ..run_state import RunState, StepState
 from .page import Page, run_key
-from .story import StepStory, Story, milliseconds, nanoseconds
+from .status import milliseconds, nanoseconds
 
 if TYPE_CHECKING:
     from mlflow.entities import Span, TraceInfo
@@ -22,7 +23,7 @@ _TYPES = {"gate": "EVALUATOR"}
 
 
 def trace_of(
-    story: Story, page: Page, workspace: str, experiment: str, run_id: str
+    story: RunState, page: Page, workspace: str, experiment: str, run_id: str
 ) -> tuple[TraceInfo, list[Span]]:
     """The trace of a run that came to an end, and its spans; `run_id` is its MLflow run."""
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
@@ -73,7 +74,7 @@ def trace_of(
     return info, spans
 
 
-def _consent_span(trace_id: str, key: str, story: Story) -> Iterator[Span]:
+def _consent_span(trace_id: str, key: str, story: RunState) -> Iterator[Span]:
     consent = story.consent
     if consent is not None:
         yield _span(
@@ -90,7 +91,7 @@ def _consent_span(trace_id: str, key: str, story: Story) -> Iterator[Span]:
         )
 
 
-def _step_spans(trace_id: str, key: str, story: Story, step: StepStory) -> Iterator[Span]:
+def _step_spans(trace_id: str, key: str, story: RunState, step: StepState) -> Iterator[Span]:
     """A span for each attempt; one that never ended lasts until the next record of the run."""
     for place, start in enumerate(step.records):
         follower = step.records[place + 1] if place + 1 < len(step.records) else None

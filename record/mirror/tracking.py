@@ -18,7 +18,7 @@ from ...core.errors import BackendError
 from ...core.settings import NO_TELEMETRY
 from ...core.workspace import Workspace
 from .page import KEY, PASSING, WORKSPACE, Figure, Page
-from .story import Status
+from .status import Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

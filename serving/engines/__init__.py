@@ -1,6 +1,6 @@
 """Engines: what turns a checkpoint into something a server can run, and runs it.
 
-A builder is chosen by its target's name; each target has one small file behind the same two Protocols.
+A builder is chosen by its target's name; each target has one small file behind the same Protocol.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Message = Mapping[str, str]  # role, content
 
 
 @dataclass(frozen=True)
-class Trial:
+class ParityCase:
     """One held-out prompt as the checkpoint and the engine built from it answer it, both greedily."""
 
     text: str
@@ -31,36 +31,23 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Built:
-    """A built engine: its folder, the tools and their versions, and every trial of it."""
+class BuildResult:
+    """A built engine: its folder, the tools and their versions, and every case of the parity check."""
 
     folder: Path
     target: Target
     tools: Mapping[str, str]
-    trials: tuple[Trial, ...]
+    cases: tuple[ParityCase, ...]
 
     @property
     def size_bytes(self) -> int:
-        """The sum of its files' sizes."""
+        """The size of all files below its folder."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     @property
     def agreement(self) -> float:
-        """The share of trials with the same answer, 0 to 1."""
-        return sum(trial.agrees for trial in self.trials) / len(self.trials)
-
-
-class Engine(Protocol):
-    """A loaded engine. Not for several threads at once."""
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt that the checkpoint's own chat template makes of a conversation."""
-
-    def generate(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-        """The greedy completion of each rendered prompt, stripped, in order."""
-
-    def stream(self, prompt: str, max_new_tokens: int) -> Iterator[str]:
-        """The greedy completion of one rendered prompt in pieces, as they are made."""
+        """The share of cases with the same answer, 0 to 1."""
+        return sum(case.agrees for case in self.cases) / len(self.cases)
 
 
 @dataclass(frozen=True)
@@ -86,29 +73,26 @@ class EngineBuilder(Protocol):
         self,
         checkpoint: Path,
         folder: Path,
-        trial_texts: Sequence[str],
+        parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
         run: RunWorker,
-    ) -> Built:
+    ) -> BuildResult:
         """Build the engine of a Hugging Face folder in a folder of its own, and try it on the checkpoint.
 
-        trial_texts: user messages that both answer greedily. The work is handed to `run` as one command.
+        parity_texts: user messages that both answer greedily. The work is handed to `run` as one command.
         """
 
-    def open(self, folder: Path, threads: int) -> Engine:
-        """Load a built engine."""
 
-
-def builder(target: str) -> EngineBuilder:
-    """The builder of a target; AskError, with the nearest one, for a target there is none of."""
+def builder_for(target: str) -> EngineBuilder:
+    """The builder of a target; AskError, with the nearest name, for an unknown one."""
     from .onnx import PRECISIONS, OnnxBuilder
 
     if target in PRECISIONS:
         return OnnxBuilder(target)
     raise AskError(
-        f"no engine builder for target '{target}' (there are: {', '.join(PRECISIONS)})."
+        f"unknown engine target '{target}': expected {', '.join(PRECISIONS)}."
         + did_you_mean(target, PRECISIONS)
     )
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, NeedsError
-from . import Built, Message, RunWorker, Target, Trial, WorkerCall, by_length
+from . import BuildResult, Message, ParityCase, RunWorker, Target, WorkerCall, by_length
 
 if TYPE_CHECKING:
     import numpy
@@ -34,16 +34,16 @@ class OnnxBuilder:
         self,
         checkpoint: Path,
         folder: Path,
-        trial_texts: Sequence[str],
+        parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
         run: RunWorker,
-    ) -> Built:
+    ) -> BuildResult:
         """Build in a folder, and try the engine; see EngineBuilder."""
         job = {
             "precision": PRECISIONS[self.target],
-            "texts": list(trial_texts),
+            "texts": list(parity_texts),
             "max_new_tokens": max_new_tokens,
             "threads": threads,
         }
@@ -65,12 +65,8 @@ class OnnxBuilder:
         )
         done = run(call)
         found = json.loads((done / "report.json").read_text(encoding="utf-8"))
-        trials = tuple(Trial(**trial) for trial in found["trials"])
-        return Built(done / "engine", self.target, found["tools"], trials)
-
-    def open(self, folder: Path, threads: int) -> OnnxEngine:
-        """Load a built engine."""
-        return OnnxEngine(folder, threads)
+        cases = tuple(ParityCase(**case) for case in found["cases"])
+        return BuildResult(done / "engine", self.target, found["tools"], cases)
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -123,15 +119,6 @@ class OnnxEngine:
             for row, number in enumerate(numbers):
                 answers[number] = self._tokenizer.decode(generator.get_sequence(row)[length:]).strip()
         return answers
-
-    def stream(self, prompt: str, max_new_tokens: int) -> Iterator[str]:
-        """The greedy completion in pieces."""
-        generator = self._start([self._encode(prompt)], max_new_tokens)
-        pieces = self._tokenizer.create_stream()
-        while not generator.is_done():
-            generator.generate_next_token()
-            if piece := pieces.decode(generator.get_next_tokens()[0]):
-                yield piece
 
     def _encode(self, prompt: str) -> numpy.ndarray[Any, Any]:
         tokens = self._tokenizer.encode(prompt)

@@ -2,7 +2,7 @@
 
 It works in that file's folder, which holds `checkpoint/`, and leaves `engine/` and `report.json` there.
 
-Exports and quantises a checkpoint, then answers the trial texts with the checkpoint (transformers) and with
+Exports and quantises a checkpoint, then answers the parity texts with the checkpoint (transformers) and with
 the engine. One process does both, so that torch is imported once.
 """
 
@@ -39,7 +39,7 @@ def main(job_file: Path) -> None:
     got = engine.generate(prompts, job["max_new_tokens"])
     report = {
         "tools": {name: version(name) for name in _TOOLS},
-        "trials": [
+        "cases": [
             {"text": text, "checkpoint": a, "engine": b}
             for text, a, b in zip(job["texts"], expected, got, strict=True)
         ],

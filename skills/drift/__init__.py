@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...core.artifacts import DatasetRef, DriftReportRef
 from ...core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ...core.errors import AskError
+from ...serving.releases import EndpointName
 
 if TYPE_CHECKING:
     from ...core.artifacts import Artifact
@@ -22,11 +23,7 @@ LEAST_WINDOW = 100
 class DriftRequest(Request):
     """Which endpoint, against which data."""
 
-    endpoint: str = Field(
-        "support",
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
-        description="Endpoint whose traffic is looked at.",
-    )
+    endpoint: EndpointName = Field("support", description="Endpoint whose traffic is looked at.")
     reference: DatasetRef = Field(description="Dataset the served model was trained on.")
     window: Annotated[int, Field(ge=LEAST_WINDOW, le=2000)] = Field(
         300, description="Latest answered requests that are compared, in requests."

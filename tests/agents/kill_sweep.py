@@ -17,6 +17,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from opswright.agents.agent import Agent
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.runs import list_runs
 from opswright.core.registry import Registry
@@ -61,11 +62,11 @@ class Killer:
 def run_once(skills: ModuleType, killer: Killer) -> None:
     one = make_agent(skills)
     ask = Ask("plan_file", "plan.yaml")
-    consent = one.consent(one.propose(ask).id, how="test")
+    consent = Consent(one.plan_for(ask).plan.id, "test")
     threading.setprofile(killer)
     sys.setprofile(killer)
     try:
-        one.start(ask, upfront=consent)
+        one.start(ask, consent)
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
@@ -104,7 +105,7 @@ def finish(skills: ModuleType) -> None:
         outcome = one.resume(runs[0].run)
     else:
         ask = Ask("plan_file", "plan.yaml")
-        outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
+        outcome = one.start(ask, Consent(one.plan_for(ask).plan.id, "test"))
     state = {
         "status": outcome.status,
         "results": {k: v for k, v in outcome.results.items() if k != "live"},

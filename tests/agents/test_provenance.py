@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from opswright.agents.agent import Agent
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.provenance import changes_in_ledger
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
@@ -33,7 +34,7 @@ def test_a_changes_key_leads_to_the_step_that_made_it(tmp_path: Path) -> None:
     keys = []
     for word in ("one", "two"):
         ask = Ask("slash", f"/tell word={word}")
-        done = agent.start(ask, agent.consent(agent.propose(ask).id, how="test"))
+        done = agent.start(ask, Consent(agent.plan_for(ask).plan.id, "test"))
         keys.append(done.results["tell"]["key"])
         record = changes_in_ledger(Ledger.of(workspace))[keys[-1]]
         assert (record.run, record.step, record.skill) == (done.run, "tell", "tell")

@@ -76,7 +76,6 @@ def test_an_int8_engine_answers_as_its_checkpoint_and_runs_from_its_bundle(
     prompts = [engine.render([{"role": "user", "content": text}]) for text in texts]
     together = engine.generate(prompts, max_new_tokens=8)
     assert together == [engine.generate([prompt], max_new_tokens=8)[0] for prompt in prompts]
-    assert together == ["".join(engine.stream(prompt, max_new_tokens=8)).strip() for prompt in prompts]
     assert all(together)
     with pytest.raises(AskError, match="this engine reads 1 to 255"):
         engine.generate(["word " * 400], max_new_tokens=8)

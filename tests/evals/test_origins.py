@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.evals.origins import Origin, origins
 from opswright.record.ledger import Ledger, Phase
@@ -10,13 +11,18 @@ REPORT = "eval-report:" + "a" * 64
 
 
 def record(workspace: Workspace, phase: Phase, run: str, step: str, skill: str, **more: Any) -> int:
-    who = {"actor": "tester", "role": "releaser", "run": run, "step": step, "skill": skill}
+    who = {"principal": Principal("tester", ("releaser",), "test"), "run": run, "step": step, "skill": skill}
     return Ledger.of(workspace).append(phase, **who, **more).seq  # type: ignore[arg-type]
 
 
 def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(workspace: Workspace) -> None:
     ledger = Ledger.of(workspace)
-    ledger.append(Phase.PROPOSED, actor="ada", role="releaser", run="run-1", detail={"goal": "Ship it"})
+    ledger.append(
+        Phase.PROPOSED,
+        principal=Principal("ada", ("releaser",), "test"),
+        run="run-1",
+        detail={"goal": "Ship it"},
+    )
     made = record(workspace, Phase.DONE, "run-1", "eval", "evaluate", artifacts={"report": REPORT})
     record(workspace, Phase.INTENT, "run-1", "gate", "gate", request={"report": REPORT})
     record(

@@ -22,6 +22,7 @@ from opswright.core.contract import Effect
 from opswright.core.files import canonical_json, sha256_json, write_atomically
 from opswright.core.gate import GateSpec
 from opswright.core.plan import Budget, Plan, StepCall, bind
+from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import GENESIS, Ledger, Phase, Record
 
@@ -62,7 +63,8 @@ class Scene:
     serve_plan = staticmethod(serve_plan)
 
     def append(self, run: str, phase: Phase, **fields: Any) -> Record:
-        fields = {"actor": "lise", "role": "releaser", **fields}
+        actor = fields.pop("actor", "lise")
+        fields = {"principal": Principal(actor, ("releaser",), "test"), **fields}
         return Ledger.of(self.workspace).append(phase, run=run, **fields)
 
     def propose(self, run: str, plan: Plan) -> Plan:

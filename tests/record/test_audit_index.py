@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.record import audit
 from opswright.record.audit.index import RecordIndex
@@ -52,7 +53,7 @@ def test_what_is_appended_later_is_found_without_reading_the_rest_again(
     index = RecordIndex(Ledger.of(shipped))
     index.refresh()
     before = index.find(Criteria.of())
-    Ledger.of(shipped).append(Phase.DENIED, actor="eve", role="viewer", run="three")
+    Ledger.of(shipped).append(Phase.DENIED, principal=Principal("eve", ("viewer",), "test"), run="three")
     assert index.refresh() == 27 and numbers(index, actor="eve") == [27]
     assert index.find(Criteria.of())[1:] == before
     assert index.values("actor")[0] == "eve" and index.values("run") == ["three", "two", "one"]
@@ -64,7 +65,11 @@ def test_several_segments_are_one_record(tmp_path: Path) -> None:
     index = RecordIndex(ledger)
     assert index.refresh() == 0
     for number in range(12):
-        ledger.append(Phase.DONE, actor="a", role="viewer", detail={"number": number, "text": "x" * 300})
+        ledger.append(
+            Phase.DONE,
+            principal=Principal("a", ("viewer",), "test"),
+            detail={"number": number, "text": "x" * 300},
+        )
         index.refresh()
     assert len(ledger.segments()) > 2 and numbers(index) == list(range(12, 0, -1))
     found = index.at(7)

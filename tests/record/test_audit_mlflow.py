@@ -158,7 +158,7 @@ def test_a_cut_ledger_is_shown_by_the_head_that_mlflow_holds(mirrored: Workspace
 def test_a_rewritten_ledger_is_shown_from_the_first_record_that_differs(
     mirrored: Workspace, rewrite: Callable[..., None]
 ) -> None:
-    rewrite(mirrored, lambda body: body.update(role="operator") if body["seq"] >= 8 else None)
+    rewrite(mirrored, lambda body: body.update(roles=["operator"]) if body["seq"] >= 8 else None)
     assert Ledger.of(mirrored).verify() == []
     report = audit.verify(mirrored)
     assert report.first_bad == 8

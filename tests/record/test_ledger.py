@@ -13,6 +13,7 @@ import pytest
 
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import canonical_json, sha256_json
+from opswright.core.principal import Principal
 from opswright.record.ledger import GENESIS, Ledger, Phase, Record, environment_facts
 
 RECORDS = 40
@@ -22,8 +23,7 @@ TRIALS = 60
 def append(ledger: Ledger, number: int) -> Record:
     return ledger.append(
         Phase.DONE,
-        actor="tester",
-        role="releaser",
+        principal=Principal("tester", ("releaser",), "test"),
         run="run-1",
         step=f"step-{number}",
         request={"rows": number, "text": "grüße, 世界", "of": [1, 2.5, None]},
@@ -286,7 +286,7 @@ def test_what_json_cannot_hold_is_refused_before_anything_is_written(
 ) -> None:
     ledger = Ledger(tmp_path / "ledger")
     with pytest.raises(AskError, match="plain JSON"):
-        ledger.append(Phase.DONE, actor="tester", role="releaser", detail=detail)
+        ledger.append(Phase.DONE, principal=Principal("tester", ("releaser",), "test"), detail=detail)
     assert ledger.segments() == [] and ledger.head() == (0, GENESIS)
 
 

@@ -9,19 +9,20 @@ import threading
 import time
 from pathlib import Path
 
+from opswright.core.principal import Principal
 from opswright.record.ledger import Ledger, Phase
 
 WRITER = """
 import sys
 from pathlib import Path
+from opswright.core.principal import Principal
 from opswright.record.ledger import Ledger, Phase
 
 ledger = Ledger(Path(sys.argv[1]), segment_bytes=int(sys.argv[4]))
 for number in range(int(sys.argv[3])):
     pad = "x" * (number % 50) * 40
-    record = ledger.append(
-        Phase.DONE, actor=sys.argv[2], role="operator", step=str(number), detail={"pad": pad}
-    )
+    who = Principal(sys.argv[2], ("operator",), "test")
+    record = ledger.append(Phase.DONE, principal=who, step=str(number), detail={"pad": pad})
     print(record.seq, record.hash, flush=True)
 """
 
@@ -53,7 +54,7 @@ def test_threads_that_share_a_ledger_append_to_one_chain(tmp_path: Path) -> None
 
     def write(name: str) -> None:
         for _ in range(20):
-            ledger.append(Phase.DONE, actor=name, role="operator")
+            ledger.append(Phase.DONE, principal=Principal(name, ("operator",), "test"))
 
     threads = [threading.Thread(target=write, args=(f"thread-{n}",)) for n in range(4)]
     for thread in threads:
@@ -74,6 +75,6 @@ def test_a_writer_killed_at_any_instant_leaves_every_acknowledged_record(tmp_pat
         known += [line for line in writer.stdout.read().split("\n")[:-1] if line]
         writer.wait()
         writer.stdout.close()
-        ledger.append(Phase.DONE, actor="after the kill", role="operator")
+        ledger.append(Phase.DONE, principal=Principal("after the kill", ("operator",), "test"))
         assert ledger.verify() == []
     assert {f"{r.seq} {r.hash}" for r in ledger.records()} >= set(known)

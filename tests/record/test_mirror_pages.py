@@ -16,16 +16,17 @@ from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger, Phase
 from opswright.record.mirror.files import curve_figures, write_run_files, write_step_files
 from opswright.record.mirror.page import HASH, HEAD, SEQ, Page, run_page, step_page
-from opswright.record.mirror.story import Status, Story
+from opswright.record.mirror.status import Status
+from opswright.record.run_state import RunState
 
 RUN = "20261120-180101-a1b2c3"
 
 
-def story_of(workspace: Workspace, run: str = RUN) -> Story:
-    story = Story(run)
+def story_of(workspace: Workspace, run: str = RUN) -> RunState:
+    story = RunState(run)
     for record in Ledger.of(workspace).records():
         if record.run == run:
-            story.add(record)
+            story.apply(record)
     return story
 
 

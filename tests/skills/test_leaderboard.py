@@ -6,6 +6,7 @@ import pytest
 
 from opswright.core.artifacts import EvalReportRef
 from opswright.core.errors import AskError
+from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.evals.report import facts_of
 from opswright.evals.runner import ItemResult, Measured
@@ -23,7 +24,12 @@ def save(workspace: Workspace, model: str, right: int) -> EvalReportRef:
 
 def record(workspace: Workspace, run: str, report: str, decision: str | None) -> None:
     """A gate step of a run as the ledger keeps it: intent, then outcome."""
-    who = {"actor": "tester", "role": "releaser", "run": run, "step": "eval.gate", "skill": "gate"}
+    who = {
+        "principal": Principal("tester", ("releaser",), "test"),
+        "run": run,
+        "step": "eval.gate",
+        "skill": "gate",
+    }
     Ledger.of(workspace).append(Phase.INTENT, **who, request={"report": report})  # type: ignore[arg-type]
     if decision is not None:
         result = {"verdict": {"decision": decision, "rows": []}}
@@ -49,6 +55,11 @@ def test_the_last_verdict_on_a_report_stands_beside_it(workspace: Workspace, con
     record(workspace, "run-1", report, "INCONCLUSIVE")
     record(workspace, "run-2", report, "GO")
     record(workspace, "run-3", report, None)  # was cut off before it decided
-    failed = {"actor": "tester", "role": "releaser", "run": "run-3", "step": "eval.gate", "skill": "gate"}
+    failed = {
+        "principal": Principal("tester", ("releaser",), "test"),
+        "run": "run-3",
+        "step": "eval.gate",
+        "skill": "gate",
+    }
     Ledger.of(workspace).append(Phase.FAILED, **failed, detail={"error": "HeldError"})  # type: ignore[arg-type]
     assert leaderboard(LeaderboardRequest(), context()).rows[0].verdict == "GO"

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef, DriftReportRef, GuardrailRef
+from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
-from opswright.core.plan import compile_plan
 from opswright.core.plan_file import read_plan_file
 from opswright.serving.releases import EndpointState, Release, write_state
 from opswright.skills import load_registry

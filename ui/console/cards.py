@@ -10,7 +10,7 @@ from typing import Any
 from ...agents.agent import Agent, RunOutcome
 from ...agents.preflight import impacts
 from ...agents.run_events import RunEvents, StepEvents, run_events_path
-from ...agents.stopping import stop_requested_by
+from ...agents.stopping import StopWatch
 from ...core.plan import Plan, StepCall
 from ...core.registry import Registry
 from ...core.workspace import Workspace
@@ -58,7 +58,7 @@ class Cards:
         trouble = self._desk.trouble(run)
         with self._lock:
             events = self._remember(self._news, run, RunEvents(run_events_path(workspace, run))).refresh()
-            key = (row.last_seq, events.offset, state, trouble, stop_requested_by(workspace, run))
+            key = (row.last_seq, events.offset, state, trouble, StopWatch(workspace, run, 0).requested_by())
             drawn = self._drawn.get(run)
             if drawn is not None and drawn[0] == key:
                 return drawn[1]
@@ -93,7 +93,9 @@ def _view(
     if plan is None:
         raise RuntimeError(f"run {run} was recorded without a plan")
     workspace = console.workspace
-    stopped_by = stop_requested_by(workspace, run) if state in ("running", "failed", "stopped") else None
+    stopped_by = (
+        StopWatch(workspace, run, 0).requested_by() if state in ("running", "failed", "stopped") else None
+    )
     if state == "failed" and stopped_by:
         state = "stopped"  # as was wished
     tone = blocks.DECISION_TONE.get(row.verdict or "", blocks.STATE_TONE.get(state, ""))

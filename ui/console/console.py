@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import HeldError
+from ...core.principal import Principal
 from ...core.registry import Registry
-from ...core.settings import Settings
+from ...core.settings import Role, Settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
 from .people import Person
@@ -50,7 +51,7 @@ class Console:
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""
         if self.people is None:
-            return Person(self.settings.actor, self.settings.role)
+            return Person(self.settings.actor, Role(self.settings.role))
         cookies = getattr(request, "cookies", None) or {}
         name = getattr(request, "username", None) or self.logins.get(cookies.get(self.cookie, ""), "")
         if name not in self.people:
@@ -65,4 +66,11 @@ class Console:
         """The agent, acting for a person."""
         from ...agents.agent import Agent
 
-        return Agent(Workspace(self.settings_of(person)), self.registry, **options)
+        workspace = Workspace(self.settings_of(person))
+        return Agent(workspace, self.registry, acting=self.principal(person), **options)
+
+    def principal(self, person: Person) -> Principal:
+        """A person as records and the policy name them: by their login, or as whoever runs the console."""
+        if self.people is None:
+            return Principal.of_os_user(person.name, (str(person.role),))
+        return Principal(person.name, (str(person.role),), "console login")

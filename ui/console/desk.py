@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+import time
 
-from ...agents import policy
 from ...agents.agent import RunOutcome
 from ...agents.planner import Ask
 from ...agents.runs import RunIndex, RunRow
@@ -49,8 +48,9 @@ class Desk:
 
     def answer(self, person: Person, run: str, plan: str, *, approved: bool, why: str = "") -> None:
         """Pass a person's answer to exactly this plan on, once; HeldError for a second one."""
+        from ...agents.approvals import Consent
+
         agent = self._console.agent(person)
-        self._may_act(person, "answer a plan")
         with self._lock:
             if (worker := self._workers.get(run)) is not None and worker.is_running:
                 raise HeldError(f"run {run} was answered and is being carried out.")
@@ -59,13 +59,9 @@ class Desk:
                 raise HeldError(f"run {run} does not wait for an answer: it is {outcome.status}.")
             if outcome.plan.id != plan:
                 raise HeldError(f"run {run} waits for an answer to plan {outcome.plan.id[:12]}.")
-            if approved and (refusals := policy.refusals(outcome.plan, person.role)):
-                raise HeldError("; ".join(refusals))
-            consent = agent.consent(plan, how="console", approved=approved, why=why)
+            agent.answer(run, Consent(plan, "console", approved=approved, why=why))
             if approved:
-                self._hand_over(person, run, dict(consent))
-            else:
-                agent.answer(run, consent)
+                self._hand_over(person, run)
 
     def resume(self, person: Person, run: str) -> None:
         """Have a worker go on with a run that stopped or failed."""
@@ -77,12 +73,13 @@ class Desk:
             if self._console.workspace.is_held(run):
                 raise HeldError(f"run {run} is being carried out.")
             if outcome.status != "waiting":
-                self._hand_over(person, run, None)
+                self._hand_over(person, run)
 
     def stop(self, person: Person, run: str) -> None:
         """Ask whoever carries the run out to stop it."""
         self._may_act(person, "stop a run")
-        request_stop(self._console.workspace, run, f"{person.name} ({person.role})")
+        by = f"{person.name} ({person.role})"
+        request_stop(self._console.workspace, run, by, is_starting=self.is_starting(run))
 
     def trouble(self, run: str) -> str | None:
         """What went wrong with the worker of a run, when it ended without the run having ended."""
@@ -106,8 +103,8 @@ class Desk:
         with self._index_lock:
             return self._index.refresh().row(run, self._console.workspace.is_held)
 
-    def _hand_over(self, person: Person, run: str, consent: dict[str, Any] | None) -> None:
-        job = {"run": run, "actor": person.name, "role": str(person.role), "consent": consent}
+    def _hand_over(self, person: Person, run: str) -> None:
+        job = {"run": run, "principal": self._console.principal(person).fields(), "since": time.time()}
         worker = self._spare
         if worker is None or not worker.give(job):
             worker = Worker(self._console.workspace)
@@ -116,5 +113,8 @@ class Desk:
         self._spare = Worker(self._console.workspace)
 
     def _may_act(self, person: Person, what: str) -> None:
-        if not policy.ALLOWED[person.role] - {Effect.READS}:
+        """HeldError for who may run nothing that changes anything."""
+        agent = self._console.agent(person)
+        grants = [agent.policy.rules.roles[role] for role in agent.principal.roles]
+        if not any(set(grant.run) - {Effect.READS} for grant in grants):
             raise HeldError(f"role '{person.role}' may not {what}.")

@@ -14,7 +14,7 @@ from ...record.ledger import Ledger, Record
 from ...serving.gateway.traffic_log import TrafficRow, read
 from ...serving.live import Live, live_at
 from ...serving.releases import Change, EndpointState, Release, read_state
-from ...serving.traffic_figures import Figures, TrafficFigures, figures, read_columns
+from ...serving.traffic_metrics import ReleaseMetrics, TrafficMetrics, metrics_by_release, read_columns
 from .charts import Chart, Line, time_chart
 
 WINDOWS_S: dict[str, int | None] = {
@@ -51,7 +51,7 @@ class View:
     state: EndpointState
     served: tuple[Served, ...]
     tones: Mapping[str, int]
-    traffic: TrafficFigures
+    traffic: TrafficMetrics
     charts: tuple[Chart, ...]
     events: tuple[Event, ...]
     latest: Sequence[TrafficRow]
@@ -78,17 +78,17 @@ def view(workspace: Workspace, endpoint: str, window: str) -> View:
     )
 
 
-def window_figures(workspace: Workspace, endpoint: str, window: str) -> TrafficFigures:
+def window_figures(workspace: Workspace, endpoint: str, window: str) -> TrafficMetrics:
     """Figures of the window's traffic; all of it when the window has no length."""
     length_s = WINDOWS_S.get(window)
     if length_s is None:
-        return figures(read_columns(workspace, endpoint))
+        return metrics_by_release(read_columns(workspace, endpoint))
     end = datetime.now(UTC)
     start = end - timedelta(seconds=length_s)
-    return figures(read_columns(workspace, endpoint, after=start.isoformat()), start, end)
+    return metrics_by_release(read_columns(workspace, endpoint, after=start.isoformat()), start, end)
 
 
-def tones_of(state: EndpointState, traffic: TrafficFigures) -> dict[str, int]:
+def tones_of(state: EndpointState, traffic: TrafficMetrics) -> dict[str, int]:
     """A colour for each release, the same whatever the window: by its number."""
     names = {*traffic.totals, *(release.id for release in (*state.known, *state.previous, *state.releases))}
     ordered = sorted(names, key=lambda name: (_number(name), name))
@@ -114,11 +114,11 @@ def served_now(state: EndpointState, tones: Mapping[str, int]) -> tuple[Served, 
 
 
 def charts(
-    traffic: TrafficFigures, tones: Mapping[str, int], changes: Sequence[Change] = ()
+    traffic: TrafficMetrics, tones: Mapping[str, int], changes: Sequence[Change] = ()
 ) -> tuple[Chart, ...]:
     """Requests, failures, latency and blocks over time: a line for each release, a mark for each change."""
 
-    def counted(value: Callable[[Figures], int]) -> list[Line]:
+    def counted(value: Callable[[ReleaseMetrics], int]) -> list[Line]:
         return [Line(name, _counts(row, value), tones[name]) for name, row in traffic.series.items()]
 
     latency = [
@@ -143,7 +143,9 @@ def charts(
     )
 
 
-def _counts(row: Sequence[Figures | None], value: Callable[[Figures], int]) -> list[float | None]:
+def _counts(
+    row: Sequence[ReleaseMetrics | None], value: Callable[[ReleaseMetrics], int]
+) -> list[float | None]:
     """A release's counts between its first and last request, where none is zero; before and after, a gap."""
     busy = [index for index, one in enumerate(row) if one is not None]
     first, last = busy[0], busy[-1]

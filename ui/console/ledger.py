@@ -183,7 +183,7 @@ def _row(index: RecordIndex, entry: Entry, view: View) -> dict[str, Any]:
     record = index.read(entry)
     if isinstance(record, Fault):
         return {"seq": record.seq, "message": record.message, "query": query}
-    names = ("seq", "time", "actor", "role", "phase", "run", "step", "skill")
+    names = ("seq", "time", "actor", "roles", "phase", "run", "step", "skill")
     return {**{name: getattr(record, name) for name in names}, "query": query, "tone": _tone(record.phase)}
 
 

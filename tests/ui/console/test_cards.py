@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.run_events import RunEventFile, run_events_path
 from opswright.ui.console import blocks
@@ -40,7 +41,7 @@ def test_a_finished_card_shows_the_verdict_and_a_stopped_one_offers_to_go_on(
 ) -> None:
     agent = console.agent(ada)
     ask = Ask("plan_file", "plan.yaml")
-    outcome = agent.start(ask, upfront=agent.consent(agent.propose(ask).id, how="test"))
+    outcome = agent.start(ask, Consent(agent.plan_for(ask).plan.id, "test"))
     card = Cards(console, desk).draw(outcome.run)
     assert "Verdict: GO" in card.html and "<summary>result</summary>" in card.html and not card.is_live
     waiting = desk.start(ada, Ask("slash", "/collect lines.txt")).run

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from opswright.core.principal import Principal
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger, Phase
@@ -30,9 +31,9 @@ def console(workspace: Workspace) -> Console:
     return Console(Registry([]), workspace.settings)
 
 
-def append(console: Console, count: int, **fields: Any) -> None:
+def append(console: Console, count: int, actor: str = "ada", **fields: Any) -> None:
     for _ in range(count):
-        given = {"actor": "ada", "role": "operator", "run": "one", **fields}
+        given = {"principal": Principal(actor, ("operator",), "test"), "run": "one", **fields}
         Ledger.of(console.workspace).append(given.pop("phase", Phase.DONE), **given)
 
 

@@ -1,4 +1,4 @@
-"""Figures of the traffic log: per release, over time, and the same whatever was cut or is being written."""
+"""Metrics of the traffic log: per release, over time, and the same whatever was cut or is being written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from opswright.core.workspace import Workspace
 from opswright.serving.comparison import p95
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
-from opswright.serving.traffic_figures import TrafficFigures, bucket_for, figures, read_columns
+from opswright.serving.traffic_metrics import TrafficMetrics, bucket_for, metrics_by_release, read_columns
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -23,11 +23,11 @@ def row(second: float, **changes: Any) -> TrafficRow:
     return TrafficRow(**{"finish": "stop", **usual, **fixed, **changes})
 
 
-def of(*rows: TrafficRow, **options: Any) -> TrafficFigures:
+def of(*rows: TrafficRow, **options: Any) -> TrafficMetrics:
     columns = ("time", "release", "route", "status", "rail", "latency_ms", "finish")
     table = {name: [getattr(one, name) for one in rows] for name in columns}
     schema = dict.fromkeys(columns, pl.String) | {"latency_ms": pl.Float64}
-    return figures(pl.DataFrame(table, schema=schema), **options)
+    return metrics_by_release(pl.DataFrame(table, schema=schema), **options)
 
 
 def test_failures_refusals_and_blocks_are_told_apart_and_only_answers_have_a_latency() -> None:
@@ -94,7 +94,7 @@ def test_the_log_is_read_over_segments_without_lines_that_were_cut(workspace: Wo
     with last.open("a") as file:
         file.write(cut)
     assert read_columns(workspace, "support").height == 20
-    assert figures(read_columns(workspace, "support")).requests == 20
+    assert metrics_by_release(read_columns(workspace, "support")).requests == 20
     late = read_columns(workspace, "support", after="2026-01-01T00:00:14Z")
     assert sorted(late["time"].str.slice(17, 2)) == ["15", "16", "17", "18", "19"]
     assert read_columns(workspace, "nobody").height == 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import AskError, BackendError, OpswrightError
 from ..releases import now
 from ..server import Completion, ServerDown
-from .controller import Controller, Endpoint, Live
+from .controller import Controller, Endpoint, LoadedRelease
 from .openai_api import ChatRequest
 from .router import choose
 from .traffic_log import Route, Status, TrafficRow
@@ -50,7 +50,7 @@ class Exchange:
     """One request and what became of it."""
 
     endpoint: Endpoint
-    live: Live
+    loaded: LoadedRelease
     route: Route
     request: ChatRequest
     caller: Caller
@@ -62,7 +62,7 @@ class Exchange:
     rail: str | None = None
 
 
-class Answerer:
+class ChatHandler:
     """Answers chat requests with the releases that a controller keeps alive."""
 
     def __init__(self, controller: Controller) -> None:
@@ -73,19 +73,19 @@ class Answerer:
         endpoint = self.controller.endpoints.get(request.model)
         if endpoint is None:
             known = ", ".join(sorted(self.controller.endpoints)) or "none"
-            raise UnknownModelError(f"there is no endpoint '{request.model[:60]}' (there are: {known}).")
+            raise UnknownModelError(f"endpoint '{request.model[:60]}' does not exist (deployed: {known}).")
         if caller.release is not None:
-            live = self.controller.live(endpoint, caller.release)
+            loaded = self.controller.loaded_release(endpoint, caller.release)
             canary = endpoint.applied.canary
             route: Route = "canary" if canary is not None and canary.id == caller.release else "stable"
         else:
             chosen = choose(endpoint.applied, caller.session or request.user or caller.id)
             if chosen is None:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
-            live, route = self.controller.live(endpoint, chosen[0].id), chosen[1]
-        live.in_flight += 1
-        self.controller.figures.in_flight.inc()
-        return Exchange(endpoint, live, route, request, caller, time.perf_counter())
+            loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
+        loaded.in_flight += 1
+        self.controller.metrics.in_flight.inc()
+        return Exchange(endpoint, loaded, route, request, caller, time.perf_counter())
 
     async def whole(self, exchange: Exchange) -> None:
         """Answer in one piece; what came of it is in the exchange and in the traffic log."""
@@ -109,7 +109,7 @@ class Answerer:
         try:
             if not await self._passes_input(exchange):
                 yield exchange.text
-            elif exchange.live.rails is not None:
+            elif exchange.loaded.rails is not None:
                 await self._generate(exchange)
                 await self._passes_output(exchange)
                 yield exchange.text
@@ -131,63 +131,63 @@ class Answerer:
 
     def close(self, exchange: Exchange) -> None:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
-        exchange.live.in_flight -= 1
-        self.controller.figures.in_flight.dec()
+        exchange.loaded.in_flight -= 1
+        self.controller.metrics.in_flight.dec()
         if exchange.caller.is_probe:
             return
         status: Status = "error" if exchange.finish.startswith("error") else "ok"
         row = TrafficRow(
             time=now(),
             id=exchange.caller.id,
-            release=exchange.served or exchange.live.release.id,
+            release=exchange.served or exchange.loaded.release.id,
             route=exchange.route,
             text=exchange.request.last_text,
             output=exchange.text,
             status="blocked" if exchange.rail is not None else status,
             rail=exchange.rail,
             latency_ms=round((time.perf_counter() - exchange.started) * 1000, 3),
-            model_version=exchange.live.model.version,
+            model_version=exchange.loaded.model.version,
             finish=exchange.finish,
         )
         if not exchange.endpoint.traffic.append(row):
-            self.controller.figures.lost_rows.labels(exchange.endpoint.name).inc()
-        self.controller.figures.answered(exchange.endpoint.name, row)
+            self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
+        self.controller.metrics.answered(exchange.endpoint.name, row)
 
     async def _passes_input(self, exchange: Exchange) -> bool:
-        await self._alive(exchange.live)  # its rails are loaded with it
-        if exchange.live.rails is None or not exchange.caller.has_rails:
+        await self._alive(exchange.loaded)  # its rails are loaded with it
+        if exchange.loaded.rails is None or not exchange.caller.has_rails:
             return True
         for message in exchange.request.messages:
             if message.role in ("user", "system", "developer") and not _accept(
-                exchange, await exchange.live.rails.acheck_input(message.text)
+                exchange, await exchange.loaded.rails.acheck_input(message.text)
             ):
                 return False
         return True
 
     async def _passes_output(self, exchange: Exchange) -> None:
-        if exchange.live.rails is not None and exchange.caller.has_rails:
-            _accept(exchange, await exchange.live.rails.acheck_output(exchange.text))
+        if exchange.loaded.rails is not None and exchange.caller.has_rails:
+            _accept(exchange, await exchange.loaded.rails.acheck_output(exchange.text))
 
     async def _generate(self, exchange: Exchange) -> None:
         """The engine's answer; asked again when the server died under it and was healed."""
-        live, ask = exchange.live, exchange.request.generation()
+        loaded, ask = exchange.loaded, exchange.request.generation()
         for attempt in range(1, _TRIES + 1):
-            await self._alive(live)
+            await self._alive(loaded)
             try:
-                completion = await self.controller.server.infer(live.model.name, ask)
+                completion = await self.controller.server.infer(loaded.model.name, ask)
                 break
             except ServerDown as error:
-                self.controller.suspect(live)
+                self.controller.mark_unhealthy(loaded)
                 if attempt == _TRIES:
-                    raise UnavailableError(f"release {live.release.id} died while it answered.") from error
+                    raise UnavailableError(f"release {loaded.release.id} died while it answered.") from error
         self._finish(exchange, completion)
         exchange.text = completion.text.lstrip()
 
     async def _stream(self, exchange: Exchange) -> AsyncIterator[str]:
-        live, ask = exchange.live, exchange.request.generation()
+        loaded, ask = exchange.loaded, exchange.request.generation()
         for attempt in range(1, _TRIES + 1):
-            await self._alive(live)
-            pieces = self.controller.server.stream(live.model.name, ask)
+            await self._alive(loaded)
+            pieces = self.controller.server.stream(loaded.model.name, ask)
             try:
                 async for piece in pieces:
                     if isinstance(piece, Completion):
@@ -198,28 +198,29 @@ class Answerer:
                     if shown:
                         yield shown
             except ServerDown as error:
-                self.controller.suspect(live)
+                self.controller.mark_unhealthy(loaded)
                 if exchange.text or attempt == _TRIES:  # what was sent cannot be sent again
-                    raise UnavailableError(f"release {live.release.id} died while it answered.") from error
+                    raise UnavailableError(f"release {loaded.release.id} died while it answered.") from error
             finally:
                 await pieces.aclose()  # type: ignore[attr-defined]  # both servers give generators
 
-    async def _alive(self, live: Live) -> None:
+    async def _alive(self, loaded: LoadedRelease) -> None:
         """Wait until the release answers; UnavailableError when it does not in time."""
-        if live.answers.is_set():
+        if loaded.answers.is_set():
             return
         try:
-            await asyncio.wait_for(live.answers.wait(), HOLD_S)
+            await asyncio.wait_for(loaded.answers.wait(), HOLD_S)
         except TimeoutError as error:
-            why = live.error or self.controller.server_fault or "it is still being loaded"
-            raise UnavailableError(f"release {live.release.id} does not answer: {why}") from error
+            why = loaded.error or self.controller.server_fault or "it is still being loaded"
+            raise UnavailableError(f"release {loaded.release.id} does not answer: {why}") from error
 
     def _finish(self, exchange: Exchange, completion: Completion) -> None:
-        live = exchange.live
-        live.answered()
-        if completion.release != live.release.id:
+        loaded = exchange.loaded
+        loaded.answered()
+        if completion.release != loaded.release.id:
             raise BackendError(
-                f"asked release {live.release.id}, but {completion.release} answered; nothing was passed on."
+                f"asked release {loaded.release.id}, but {completion.release} answered; nothing was "
+                "passed on."
             )
         exchange.served = completion.release
         exchange.completion = completion

@@ -23,7 +23,7 @@ _HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Figures:
+class ReleaseMetrics:
     """Some requests of one release. Latency is that of answers, in ms; None when there was none.
 
     `failed` is the server's fault; `refused` is the caller's, such as a text that is too long.
@@ -38,18 +38,18 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class TrafficFigures:
+class TrafficMetrics:
     """An endpoint's traffic of some time. Each series has an entry for each of `times`, a bucket's start."""
 
     bucket_s: int
     times: tuple[datetime, ...]
-    series: Mapping[str, tuple[Figures | None, ...]]  # by release, in the order they first answered
-    totals: Mapping[str, Figures]
+    series: Mapping[str, tuple[ReleaseMetrics | None, ...]]  # by release, in the order they first answered
+    totals: Mapping[str, ReleaseMetrics]
     rails: Mapping[str, Mapping[str, int]]  # rail -> release -> requests it blocked, most first
 
     @property
     def requests(self) -> int:
-        """Of all releases."""
+        """Requests of all releases, whatever became of them."""
         return sum(total.requests for total in self.totals.values())
 
 
@@ -68,10 +68,10 @@ def read_columns(workspace: Workspace, endpoint: str, after: str | None = None) 
     return rows if start is None else rows.filter(pl.col("time") > start)
 
 
-def figures(
+def metrics_by_release(
     rows: DataFrame, start: datetime | None = None, end: datetime | None = None, bucket_s: int | None = None
-) -> TrafficFigures:
-    """Figures of log rows, by release: in buckets from `start` to `end`, and in all.
+) -> TrafficMetrics:
+    """Metrics of log rows, by release: in buckets from `start` to `end`, and in all.
 
     Both times default to those of the first and last row, the bucket to one that gives at most 60.
     """
@@ -80,7 +80,7 @@ def figures(
     parsed = pl.col("time").str.slice(0, 23).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False)
     rows = rows.with_columns(at=parsed.dt.epoch("ms") / 1000).drop_nulls("at").sort("at")
     if rows.is_empty() and (start is None or end is None):
-        return TrafficFigures(bucket_s or 60, (), {}, {}, {})
+        return TrafficMetrics(bucket_s or 60, (), {}, {}, {})
     first = start.timestamp() if start else float(rows["at"][0])
     last = end.timestamp() if end else float(rows["at"][-1])
     bucket_s = bucket_s or bucket_for(last - first)
@@ -89,13 +89,13 @@ def figures(
     rows = rows.filter(pl.col("at").is_between(first, last))
     bucket = ((pl.col("at") / bucket_s).floor().cast(pl.Int64) - origin).alias("bucket")
     totals = {
-        row["release"]: _figures_of(row)
+        row["release"]: _metrics_of(row)
         for row in rows.group_by("release", maintain_order=True).agg(*_aggregates()).iter_rows(named=True)
     }
-    series: dict[str, list[Figures | None]] = {release: [None] * count for release in totals}
+    series: dict[str, list[ReleaseMetrics | None]] = {release: [None] * count for release in totals}
     for row in rows.group_by("release", bucket).agg(*_aggregates()).iter_rows(named=True):
-        series[row["release"]][row["bucket"]] = _figures_of(row)
-    return TrafficFigures(
+        series[row["release"]][row["bucket"]] = _metrics_of(row)
+    return TrafficMetrics(
         bucket_s,
         tuple(datetime.fromtimestamp((origin + n) * bucket_s, UTC) for n in range(count)),
         {release: tuple(found) for release, found in series.items()},
@@ -130,8 +130,8 @@ def _aggregates() -> list[Any]:
     ]
 
 
-def _figures_of(row: Mapping[str, Any]) -> Figures:
-    return Figures(**{field.name: row[field.name] for field in fields(Figures)})
+def _metrics_of(row: Mapping[str, Any]) -> ReleaseMetrics:
+    return ReleaseMetrics(**{field.name: row[field.name] for field in fields(ReleaseMetrics)})
 
 
 def _rails(rows: DataFrame) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""The gateway's Prometheus figures."""
+"""The gateway's Prometheus metrics: requests, latency, blocks, and what was healed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Figures:
+class GatewayMetrics:
     """Counters of one gateway, in a registry of its own."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Figures:
         )
 
     def answered(self, endpoint: str, row: TrafficRow) -> None:
-        """Count one answered request."""
+        """Count a request that ended, by its row of the traffic log, with its latency."""
         labels = (endpoint, row.release, row.route)
         self._requests.labels(*labels, row.status).inc()
         self._latency.labels(*labels).observe(row.latency_ms / 1000)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import BackendError
 from ..core.workspace import Workspace
-from .fleet import Gateway, gateway_record, url_of
+from .fleet import GatewayClient, gateway_record, url_of
 from .gateway.traffic_log import read
 from .releases import endpoint_names, read_state
 
@@ -20,7 +20,7 @@ def start_all(workspace: Workspace, say: Callable[[str], None] = lambda line: No
 
     Raises BackendError when one cannot, or does not in the time that settings give a server to start.
     """
-    fleet = Gateway(workspace, say)
+    fleet = GatewayClient(workspace, say)
     fleet.start()
     deadline = time.monotonic() + workspace.settings.serving.start_timeout_s
     for name in endpoint_names(workspace):
@@ -43,7 +43,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
     live: dict[str, Any] = {}
     if record is not None:
         try:
-            live = Gateway(workspace).state()
+            live = GatewayClient(workspace).state()
         except BackendError as error:
             live = {"fault": str(error)}
     rows = []

@@ -10,8 +10,8 @@ import pytest
 from opswright.core.errors import NeedsError
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
-from opswright.serving.choice import choose, threads_for
 from opswright.serving.server import ServedModel
+from opswright.serving.server_selection import choose, threads_for
 from opswright.serving.triton.environment import (
     Install,
     PlatformFacts,
@@ -67,7 +67,7 @@ def test_a_server_of_your_own_is_taken_on_any_platform(
     monkeypatch.setenv("TRITON_SERVER", str(binary))
     arm = replace(LINUX, machine="aarch64")
     assert choose(workspace, arm).kind == "triton"
-    with pytest.raises(NeedsError, match="which is no program"):
+    with pytest.raises(NeedsError, match="not an executable file"):
         locate(workspace.root, arm, print)
     binary.write_text("#!/bin/sh\n")
     binary.chmod(0o755)

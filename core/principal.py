@@ -1,0 +1,47 @@
+"""A principal: who acts, with which roles, and how that is known."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who proposes, approves or runs; it enters with a call, never from a chat's text or a plan.
+
+    authenticated_by: how the name is known, such as "os user ada" or "console login".
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    authenticated_by: str
+
+    @classmethod
+    def of_os_user(cls, name: str, roles: tuple[str, ...]) -> Self:
+        """Whoever runs this process, under the name that the settings give them."""
+        return cls(name, roles, f"os user {getpass.getuser()}")
+
+    def fields(self) -> dict[str, Any]:
+        """The principal as the fields of a ledger record."""
+        return {"actor": self.name, "roles": list(self.roles), "authenticated_by": self.authenticated_by}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """The principal that a ledger record's fields name."""
+        return cls(str(fields["actor"]), tuple(fields["roles"]), str(fields["authenticated_by"]))
+
+    def __str__(self) -> str:
+        """As people read it: ada (operator)."""
+        return f"{self.name} ({', '.join(self.roles) or 'no role'})"
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What a policy says to one question: whether it is allowed, by which rule, and in words for a person."""
+
+    allowed: bool
+    rule: str
+    message: str = ""
