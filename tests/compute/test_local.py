@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from opswright.compute import Job, JobState, Resources
+from opswright.compute import Job, JobFailedError, JobState, Resources, run_job
 from opswright.compute.backends import open_compute, where_it_runs
 from opswright.compute.folder import JobFolder
 from opswright.compute.local import LocalCompute, stop_jobs
-from opswright.core.contract import JobHandle
+from opswright.core.contract import JobHandle, StepContext
 from opswright.core.errors import AskError
 from opswright.core.settings import load_settings
 
@@ -122,3 +122,17 @@ def test_a_backend_is_looked_up_by_name_setting_or_installed_package(tmp_path: P
     with pytest.raises(AskError, match=r"'locl' \(there are: local, slurm\)\. Did you mean 'local'\?"):
         open_compute("locl", settings, [])
     assert [f.level for f in where_it_runs("locl", settings, Resources())] == ["stop"]
+
+
+def test_a_step_whose_job_was_lost_leaves_nothing_of_it_running(
+    bash_job: MakeJob, context: Callable[..., StepContext], wait: Any
+) -> None:
+    job = bash_job("echo $$ > pid; sleep 300")
+    local = LocalCompute()
+    ctx = context()
+    ctx.job = local.submit(job)
+    payload = int(wait.text(job.folder / "pid"))
+    os.kill(int(ctx.job.id), signal.SIGKILL)
+    with pytest.raises(JobFailedError, match="is gone and left no exit code"):
+        run_job(ctx, job, local)
+    wait.gone(payload)
