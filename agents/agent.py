@@ -122,8 +122,8 @@ class Agent:
         """Go on with a run where it stopped: after a crash or failure, or with a person's answer.
 
         since: when somebody set out to have this done, in seconds since 1970; a request to stop that came
-        later is for this call. Raises AskError for an unknown run, HeldError while another process carries it out or when the
-        consent is for another plan or not this principal's to give.
+        later is for this call. Raises AskError for an unknown run, HeldError while another process carries it
+        out or when the consent is for another plan or not this principal's to give.
         """
         since = time.time() if since is None else since
         self._known(run_id)

@@ -1,4 +1,4 @@
-"""Approvals: consent to exactly one plan, in the ledger from the moment it is given, until it is withdrawn."""
+"""Approvals: consent to exactly one plan, in the ledger from when it is given until it is withdrawn."""
 
 from __future__ import annotations
 

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.artifacts import PendingArtifact, parse_ref
+from ..core.artifacts import ArtifactRef, PendingArtifact, parse_ref
 from ..core.compile import stand_in
 from ..core.contract import Cost, Finding, Impact
 from ..core.errors import OpswrightError
 from ..core.gate_order import unjudged_models
+from ..core.inputs import annotation_options
 from ..core.machine import Machine
-from ..core.plan import Plan, StepCall
+from ..core.plan import Plan, StepCall, references
 from ..core.registry import Registry
 from ..core.workspace import Workspace
 from ..record.run_state import RunState
 from . import budget
 from .judgement import judgement_on
-from .steps import request_at
+from .steps import HOW_TO_SERVE, request_at
 
 _QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
 
@@ -83,10 +84,7 @@ def _not_judged(plan: Plan, registry: Registry, workspace: Workspace, run: RunSt
             continue
         if not any(one.allowed for one in judgements):
             why = judgements[0].message if judgements else "no gate of the plan judges what it serves"
-            yield (
-                f"step {step.id} may not serve: {why}. Give the plan a gate before it, or say why none is "
-                "needed: `waive_gate: <reason>` in the plan file, --waive-gate on the command line."
-            )
+            yield f"step {step.id} may not serve: {why}. {HOW_TO_SERVE}"
 
 
 def impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[tuple[str, Impact]]:
@@ -124,9 +122,21 @@ def _of_step(
         found = [Finding(level="ok", message=f"checked when it runs: {error}.")]
     except OpswrightError as error:
         found = [Finding(level="stop", message=str(error))]
+    if skill.estimate is not None and _takes_values_to_come(plan, step, registry):
+        return found, None
     try:
         return found, skill.estimate(request, machine, workspace) if skill.estimate else _QUICK
     except PendingArtifact:
         return found, None
     except OpswrightError:
         return found, Cost()
+
+
+def _takes_values_to_come(plan: Plan, step: StepCall, registry: Registry) -> bool:
+    """Whether a step takes a plain value that an earlier step has yet to give: what it costs is not known."""
+    makers = {one.id: registry.get(one.skill) for one in plan.steps}
+    for _, maker, field in references(step.arguments):
+        options = annotation_options(makers[maker].result.model_fields[field].annotation)
+        if not any(isinstance(one, type) and issubclass(one, ArtifactRef) for one in options):
+            return True
+    return False

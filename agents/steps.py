@@ -30,6 +30,11 @@ from .record import RunRecord, effect_phase, error_detail
 
 _QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
 
+HOW_TO_SERVE = (
+    "Give the plan a gate before it, or say why none is needed: `waive_gate: <reason>` in the plan file, "
+    "--waive-gate on the command line."
+)
+
 
 @dataclass
 class _Attempt:
@@ -134,10 +139,7 @@ class StepRunner:
         elif step.waive_gate is not None:
             self.events.log(step.id, f"gate waived ({step.waive_gate}): {judgement.message}")
         else:
-            raise HeldError(
-                f"step {step.id} may not serve: {judgement.message}. Give the plan a gate before it, or say "
-                "why none is needed: `waive_gate: <reason>` in the plan file, --waive-gate on the command line."
-            )
+            raise HeldError(f"step {step.id} may not serve: {judgement.message}. {HOW_TO_SERVE}")
 
     def _reuse(self, attempt: _Attempt) -> bool:
         """Let the same call done before stand for this one, when all it made is still there and whole."""

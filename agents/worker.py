@@ -1,8 +1,8 @@
 """A process that carries out one run, so that the run outlives the console which a person closes.
 
-`python -m opswright.agents.worker --home FOLDER` waits for one task as a JSON line on its input: the run and who
-acts; consent is in the ledger. Without a task it ends. It loads what a run needs before it waits, so that a
-task starts at once.
+`python -m opswright.agents.worker --home FOLDER` waits for one task as a JSON line on its input: the run and
+who acts; consent is in the ledger. Without a task it ends. It loads what a run needs before it waits, so that
+a task starts at once.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
     """User messages that training did not see, spread evenly over where they come from."""
     if ask.parity_data is not None:
         rows = (ctx.artifacts.open(ask.parity_data).path / "validation.jsonl").read_text(encoding="utf-8")
-        chats = [json.loads(line)["messages"] for line in rows.splitlines()]
+        chats = [json.loads(line)["messages"] for line in rows.split("\n") if line]
         texts = [next(m["content"] for m in chat if m["role"] == "user") for chat in chats]
         where = ask.parity_data.short
     else:

@@ -26,7 +26,7 @@ from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
     from ..evals.baselines import Baseline
-    from ..evals.runner import Measured
+    from ..evals.runner import EvalResult
     from ..evals.suites import Suite
     from ..evals.targets import Target
 
@@ -246,11 +246,11 @@ def _target(ask: EvaluateRequest, ctx: StepContext) -> Iterator[Target]:
             yield endpoint
 
 
-def _with_leaks(measured: Measured, train: DatasetRef | None, ctx: StepContext) -> Measured:
+def _with_leaks(measured: EvalResult, train: DatasetRef | None, ctx: StepContext) -> EvalResult:
     from dataclasses import replace
 
-    from ..evals.lineage import training_rows
-    from ..evals.overlap import count_overlap
+    from ..data.dataset import training_rows
+    from ..evals.contamination import count_overlap
 
     if train is None:
         return measured
@@ -260,11 +260,11 @@ def _with_leaks(measured: Measured, train: DatasetRef | None, ctx: StepContext) 
 
 
 def _baselines(
-    ask: EvaluateRequest, ctx: StepContext, suite: Suite, measured: Measured, train: DatasetRef
+    ask: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef
 ) -> list[Baseline]:
     """The baselines' answers, from an earlier report when one has them for the same rows and items."""
+    from ..data.dataset import training_rows
     from ..evals.baselines import kept_answers, run_baselines
-    from ..evals.lineage import training_rows
 
     earlier = kept_answers(ctx.artifacts, train, suite.digest, [item.id for item in measured.items])
     if earlier is not None:
@@ -275,8 +275,8 @@ def _baselines(
 
 
 def _scored(
-    suite: Suite, measured: Measured, baseline: Baseline, slices: Mapping[str, frozenset[str]]
-) -> Measured:
+    suite: Suite, measured: EvalResult, baseline: Baseline, slices: Mapping[str, frozenset[str]]
+) -> EvalResult:
     """A baseline's answers as if it were the model."""
     from dataclasses import replace
 
@@ -292,7 +292,7 @@ def _scored(
 def _save(
     ask: EvaluateRequest,
     ctx: StepContext,
-    measured: Measured,
+    measured: EvalResult,
     facts: dict[str, Any],
     answers: Sequence[Baseline],
     train: DatasetRef | None,

@@ -59,7 +59,7 @@ class GuardrailsResult(Result):
     load_seconds: float = Field(description="Time the config took to load, in seconds.")
 
 
-class Item(BaseModel):
+class RailCase(BaseModel):
     """One text and what the rails must do with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,7 +137,7 @@ def guardrails(ask: GuardrailsRequest, ctx: StepContext) -> GuardrailsResult:
     )
 
 
-def _items(path: Path) -> tuple[Item, ...]:
+def _items(path: Path) -> tuple[RailCase, ...]:
     """The items of a JSONL file; AskError names the first line that is none, or an empty file."""
     if not path.is_file():
         raise AskError(f"no file at {path}. It should hold one JSON object a line, with a text.")
@@ -146,7 +146,7 @@ def _items(path: Path) -> tuple[Item, ...]:
         if not line.strip():
             continue
         try:
-            items.append(Item.model_validate_json(line))
+            items.append(RailCase.model_validate_json(line))
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "the line"
@@ -183,7 +183,7 @@ def _adjust(folder: Path, ask: GuardrailsRequest) -> None:
 
 
 def _run(
-    rails: Rails, must_block: Sequence[Item], must_pass: Sequence[Item], ctx: StepContext
+    rails: Rails, must_block: Sequence[RailCase], must_pass: Sequence[RailCase], ctx: StepContext
 ) -> tuple[list[dict[str, Any]], list[float]]:
     """Every item's decision, and each check's milliseconds."""
     rows: list[dict[str, Any]] = []
@@ -210,12 +210,12 @@ def _run(
     return rows, times_ms
 
 
-def _both(must_block: Sequence[Item], must_pass: Sequence[Item]) -> Iterator[tuple[str, Item]]:
+def _both(must_block: Sequence[RailCase], must_pass: Sequence[RailCase]) -> Iterator[tuple[str, RailCase]]:
     yield from (("block", item) for item in must_block)
     yield from (("pass", item) for item in must_pass)
 
 
-def _holds(wanted: str, item: Item, decision: RailDecision) -> bool:
+def _holds(wanted: str, item: RailCase, decision: RailDecision) -> bool:
     if wanted == "pass":
         return decision.allowed
     return not decision.allowed and decision.error is None and item.rail in (None, decision.rail)
@@ -258,7 +258,7 @@ def _refuse_slow(source: Path, rails: Rails) -> None:
             )
 
 
-def _facts(rails: Rails, must_block: Sequence[Item], must_pass: Sequence[Item]) -> dict[str, Any]:
+def _facts(rails: Rails, must_block: Sequence[RailCase], must_pass: Sequence[RailCase]) -> dict[str, Any]:
     from importlib.metadata import version
 
     what = rails.what

@@ -14,8 +14,8 @@ from ..core.contract import Cost, Effect, InputPath, Request, Result, StepContex
 from ..core.errors import AskError
 from ..core.files import sha256_json, write_atomically
 from ..core.gate import Share
+from ..data.read import Layout
 from ..serving.releases import EndpointName
-from .curate.request import Layout
 
 if TYPE_CHECKING:
     from ..core.artifacts import Artifact

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
-from .base import MAX_NEW_TOKENS, Answer, Progress, batches, no_chat_template
+from ...data.batches import by_length
+from .base import MAX_NEW_TOKENS, Answer, Progress, no_chat_template
 
 _BATCH = 32  # the most that ONNX Runtime GenAI 0.18 takes
 
@@ -49,7 +50,7 @@ class BundleTarget:
         token_ids = [self._encode(prompt) for prompt in prompts]
         answers = [Answer(None, 0.0)] * len(prompts)
         done = 0
-        for batch in batches(token_ids, _BATCH):
+        for batch in by_length(token_ids, _BATCH):
             started = time.perf_counter()
             if len(token_ids[batch[0]]) < self.context:
                 said = self._generate([token_ids[i] for i in batch])

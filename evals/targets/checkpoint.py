@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
-from .base import MAX_NEW_TOKENS, Answer, Progress, batches, no_chat_template
+from ...data.batches import by_length
+from .base import MAX_NEW_TOKENS, Answer, Progress, no_chat_template
 
 _BATCH = 256
 
@@ -19,7 +20,7 @@ class CheckpointTarget:
     """Greedy generation from a local folder of safetensors; no code of the folder is run.
 
     `device` is auto, cpu or cuda. Raises NeedsError without torch and transformers, BackendError when the
-    folder does not load or holds weights that are no numbers.
+    folder does not load or holds NaN or infinite weights.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class CheckpointTarget:
         token_ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if prompts else []
         answers = [Answer(None, 0.0)] * len(prompts)
         done = 0
-        for batch in batches(token_ids, _BATCH):
+        for batch in by_length(token_ids, _BATCH):
             started = time.perf_counter()
             if len(token_ids[batch[0]]) < self.context:
                 said = self._generate([token_ids[i] for i in batch])

@@ -66,7 +66,7 @@ class EndpointTarget:
         return answers
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections that are kept open between requests."""
         self.client.close()
 
     def _ask(self, prompt: str) -> Answer:

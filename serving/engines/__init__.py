@@ -5,7 +5,7 @@ A builder is chosen by its target's name; each target has one small file behind 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -95,14 +95,3 @@ def builder_for(target: str) -> EngineBuilder:
         f"unknown engine target '{target}': expected {', '.join(PRECISIONS)}."
         + did_you_mean(target, PRECISIONS)
     )
-
-
-def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
-    """The numbers of sequences in groups of one length and at most `most`: batches that need no padding."""
-    groups: dict[int, list[int]] = {}
-    for number, sequence in enumerate(sequences):
-        groups.setdefault(len(sequence), []).append(number)
-    for length in sorted(groups):
-        numbers = groups[length]
-        for start in range(0, len(numbers), most):
-            yield numbers[start : start + most]

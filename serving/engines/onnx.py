@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, NeedsError
-from . import BuildResult, Message, ParityCase, RunWorker, Target, WorkerCall, by_length
+from ...data.batches import by_length
+from . import BuildResult, Message, ParityCase, RunWorker, Target, WorkerCall
 
 if TYPE_CHECKING:
     import numpy

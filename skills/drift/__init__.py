@@ -13,7 +13,6 @@ from ...core.errors import AskError
 from ...serving.releases import EndpointName
 
 if TYPE_CHECKING:
-    from ...core.artifacts import Artifact
     from ...core.machine import Machine
     from ...core.workspace import Workspace
 
@@ -148,13 +147,15 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
         )
     from threadpoolctl import threadpool_limits
 
+    from ...data.dataset import training_rows
     from .checks import Reference, Window, compare
     from .report import write
 
     dataset = ctx.artifacts.open(ask.reference)
     window = Window([row.text for row in rows], [row.output or "" for row in rows])
     with threadpool_limits(1):  # on a shared machine a second thread made this slower, not faster
-        reference = Reference(*_training_rows(dataset), ask.seed)
+        known = training_rows(dataset)
+        reference = Reference([t for t, _ in known], [label for _, label in known], ask.seed)
         ctx.progress(1, 3, "stages")
         found = compare(reference, window, ask.alpha, ask.seed)
         ctx.progress(2, 3, "stages")
@@ -198,12 +199,3 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
         if fired
         else f"no drift in {len(rows)} requests (smallest p = {smallest:.2g}, alarm at {ask.alpha:g})",
     )
-
-
-def _training_rows(dataset: Artifact) -> tuple[list[str], list[str]]:
-    """Texts and labels of a dataset's training split."""
-    import polars as pl
-
-    rows = pl.read_parquet(dataset.path / "rows.parquet", columns=["text", "label", "split"])
-    rows = rows.filter(pl.col("split") == "train")
-    return rows["text"].to_list(), rows["label"].to_list()

@@ -47,10 +47,10 @@ class BaseFacts:
 
     @classmethod
     def of_folder(cls, folder: Path) -> BaseFacts:
-        """The facts of a Hugging Face folder; AskError when it is none, runs code, or has no safetensors."""
+        """The facts of a Hugging Face folder; AskError without a config or safetensors, or with code."""
         config = folder / "config.json"
         if not config.is_file():
-            raise AskError(f"{folder} is no Hugging Face folder: it has no config.json.")
+            raise AskError(f"{folder} is not a Hugging Face folder: it has no config.json.")
         try:
             values = json.loads(config.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -77,11 +77,11 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its values."""
+        """SHA-256 of its values: the same training gives the same digest on every machine."""
         return sha256_json(self.values)
 
     def yaml(self) -> str:
-        """The file."""
+        """The recipe as the file that AutoModel reads, with a header that says how to run it."""
         import yaml
 
         return _HEADER.format(version=AUTOMODEL) + yaml.safe_dump(self.values, sort_keys=False)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ...core.artifacts import CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 
-_RATES = {"tiny": 3e-3, "checkpoint": 1e-3, "lora": 5e-3, "folder": 2e-5}
+_RATES = {"tiny": 2e-3, "checkpoint": 1e-3, "lora": 5e-3, "folder": 2e-5}
 
 
 class FinetuneRequest(Request):
@@ -30,7 +30,7 @@ class FinetuneRequest(Request):
         None,
         gt=0,
         le=1,
-        description="Peak learning rate; empty: 0.003 for 'tiny', 0.001 from a checkpoint (0.005 with lora), "
+        description="Peak learning rate; empty: 0.002 for 'tiny', 0.001 from a checkpoint (0.005 with lora), "
         "0.00002 from a folder.",
     )
     batch_size: int = Field(64, ge=1, le=65_536, description="Rows a step, over all GPUs together.")

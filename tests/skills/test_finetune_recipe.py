@@ -34,7 +34,7 @@ def compiled(
 
 
 def test_a_plan_shows_the_learning_rate_that_will_be_used(tmp_path: Path) -> None:
-    assert FinetuneRequest(data=DATA).model_dump()["learning_rate"] == 3e-3
+    assert FinetuneRequest(data=DATA).model_dump()["learning_rate"] == 2e-3
     assert FinetuneRequest(data=DATA, base=CHECKPOINT).rate == 1e-3
     assert FinetuneRequest(data=DATA, base=CHECKPOINT, method="lora").rate == 5e-3
     assert FinetuneRequest(data=DATA, base=tmp_path).rate == 2e-5

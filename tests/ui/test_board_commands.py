@@ -13,7 +13,7 @@ from opswright.core.artifacts import CheckpointRef, EvalReportRef
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.evals.report import facts_of
-from opswright.evals.runner import ItemResult, Measured, to_lines
+from opswright.evals.runner import EvalResult, SampleResult, to_lines
 from opswright.skills import load_registry
 from opswright.ui.cli import run
 
@@ -31,12 +31,12 @@ def files(workspace: Workspace) -> list[Path]:
     """Two models, 30 and 60 of 100 right; gives every file of the workspace."""
     for model, right in ((A, 30), (B, 60)):
         items = tuple(
-            ItemResult(
+            SampleResult(
                 f"i{n:03d}", f"text {n}", "yes", "yes" if n < right else "<b>no</b>", n < right, True, ()
             )
             for n in range(100)
         )
-        measured = Measured(model, "clinc150", "d" * 64, (), items)
+        measured = EvalResult(model, "clinc150", "d" * 64, (), items)
         with workspace.artifacts.staging() as folder:
             (folder / "items.jsonl").write_bytes(to_lines(items))
             workspace.artifacts.save(EvalReportRef, folder, facts_of(measured, 100, {}))

@@ -10,8 +10,8 @@ import gradio as gr
 from gradio.context import Context
 
 from ...core.errors import OpswrightError
-from ...evals.head_to_head import HeadToHead, Pair, compare, open_measured, p_words, points, sentence
-from ...evals.leaderboard import Standing, board, render
+from ...evals.head_to_head import AnswerPair, HeadToHead, compare, open_measured, p_words, points, sentence
+from ...evals.leaderboard import LeaderboardRow, board, render
 from ..reports.leaderboard import page, table_values
 from ..reports.scatter import scatters
 from . import markup
@@ -152,7 +152,7 @@ def _comparison(console: Console, picked: gr.State) -> tuple[list[Any], Callable
     return [sides, part, outcome, within, search, items], show
 
 
-def read_lines(console: Console) -> tuple[list[Standing], str]:
+def read_lines(console: Console) -> tuple[list[LeaderboardRow], str]:
     """The leaderboard, and what is wrong when it cannot be read."""
     try:
         return board(console.workspace), ""
@@ -165,7 +165,7 @@ def choices(values: Sequence[str]) -> list[str]:
     return [ALL, *dict.fromkeys(values)]
 
 
-def narrowed(lines: Sequence[Standing], suite: str, kind: str, text: str) -> list[Standing]:
+def narrowed(lines: Sequence[LeaderboardRow], suite: str, kind: str, text: str) -> list[LeaderboardRow]:
     """The lines of a suite, of a kind, that hold every word of a text."""
     words = text.casefold().split()
     return [
@@ -175,7 +175,7 @@ def narrowed(lines: Sequence[Standing], suite: str, kind: str, text: str) -> lis
     ]
 
 
-def _words_of(line: Standing) -> str:
+def _words_of(line: LeaderboardRow) -> str:
     shown = (line.model, line.kind, line.suite, line.goal, line.train_dataset, line.verdict, line.run)
     return " ".join([*filter(None, shown), line.date, line.report])
 
@@ -186,7 +186,7 @@ def _holds(words: Sequence[str], text: str) -> bool:
 
 
 def show_board(
-    lines: Sequence[Standing], fault: str, suite: str, kind: str, text: str, chosen: Picked
+    lines: Sequence[LeaderboardRow], fault: str, suite: str, kind: str, text: str, chosen: Picked
 ) -> list[str]:
     """The table and the plot."""
     shown = narrowed(lines, suite, kind, text)
@@ -196,7 +196,7 @@ def show_board(
     return [table, f'<div class="ow leaderboard">{plot}</div>']
 
 
-def file_of(lines: Sequence[Standing], form: str, media_type: str) -> dict[str, str]:
+def file_of(lines: Sequence[LeaderboardRow], form: str, media_type: str) -> dict[str, str]:
     """A download: its name, its media type and its text, the same as the command line's."""
     text = page(lines) if form == "html" else render(lines, form) + "\n"
     return {"name": f"leaderboard.{form}", "type": media_type, "text": text}
@@ -245,5 +245,5 @@ def show_items(found: HeadToHead, outcome: str, within: str, text: str) -> str:
     return markup.render("leaderboard_items.html", items=wanted[:_MOST_ITEMS], total=len(wanted))
 
 
-def _said(item: Pair) -> str:
+def _said(item: AnswerPair) -> str:
     return " ".join(filter(None, (item.id, item.text, item.expected, item.answer_a, item.answer_b)))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-from ...evals.leaderboard import Standing, ms_words, size_words
+from ...evals.leaderboard import LeaderboardRow, ms_words, size_words
 from ..console.markup import render
 from .scatter import scatters
 
@@ -22,7 +22,7 @@ document.getElementById("search")?.addEventListener("input", (event) => {
 """
 
 
-def page(lines: Sequence[Standing]) -> str:
+def page(lines: Sequence[LeaderboardRow]) -> str:
     """The whole file; the same lines give the same bytes. No script runs in it but its own."""
     from markupsafe import Markup
 
@@ -40,7 +40,7 @@ def page(lines: Sequence[Standing]) -> str:
 
 
 def table_values(
-    lines: Sequence[Standing], *, links: bool = False, picks: bool = False, a: str = "", b: str = ""
+    lines: Sequence[LeaderboardRow], *, links: bool = False, picks: bool = False, a: str = "", b: str = ""
 ) -> dict[str, object]:
     """What the template of the table needs; `a` and `b` are the ids of the lines that are chosen."""
     return {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...evals.leaderboard import Standing, ms_words
+from ...evals.leaderboard import LeaderboardRow, ms_words
 
 WIDTH, HEIGHT = 720, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 44
@@ -62,7 +62,7 @@ class Scatter:
         return tuple(dict.fromkeys(mark.kind for mark in self.marks))
 
 
-def scatters(lines: Sequence[Standing]) -> list[Scatter]:
+def scatters(lines: Sequence[LeaderboardRow]) -> list[Scatter]:
     """A plot for each suite, in the order of the lines."""
     suites = dict.fromkeys((line.suite, line.metric) for line in lines)
     return [
@@ -71,7 +71,7 @@ def scatters(lines: Sequence[Standing]) -> list[Scatter]:
     ]
 
 
-def scatter(suite: str, metric: str, lines: Sequence[Standing]) -> Scatter:
+def scatter(suite: str, metric: str, lines: Sequence[LeaderboardRow]) -> Scatter:
     """Median latency, logarithmic, against the value with its 95 % interval."""
     placed = [(line, line.p50_ms) for line in lines if line.p50_ms is not None and line.p50_ms > 0]
     unplaced = dict.fromkeys(line.name for line in lines if not line.p50_ms)

@@ -62,7 +62,7 @@ def excerpt(ask: ExcerptRequest, ctx: StepContext) -> ExcerptResult:
     """
     import polars as pl
 
-    from opswright.evals.suites import clinc150
+    from opswright.data.published import clinc150
 
     rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "train") if row.domain in ask.domains]
     table = pl.DataFrame({"text": [row.text for row in rows], "label": [row.label for row in rows]})
@@ -166,7 +166,7 @@ def visit(ask: VisitRequest, ctx: StepContext) -> VisitResult:
 
 def said(ask: VisitRequest, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Texts with their answers: the odd ones last, so that they are the newest."""
-    from opswright.evals.suites import clinc150
+    from opswright.data.published import clinc150
 
     odd = ask.odd.read_text().splitlines() if ask.odd else []
     rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "val") if row.domain in ask.domains]

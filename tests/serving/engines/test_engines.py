@@ -1,4 +1,4 @@
-"""Engines: which builder a target has, batches without padding, and what a folder without an engine says."""
+"""Engines: which builder a target has, and what a folder without an engine says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import AskError, BackendError
-from opswright.serving.engines import BuildResult, ParityCase, builder_for, by_length
+from opswright.serving.engines import BuildResult, ParityCase, builder_for
 from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
 
 
@@ -15,11 +15,6 @@ def test_every_onnx_target_has_a_builder_and_a_mistyped_one_is_told_the_nearest(
     assert isinstance(builder_for("onnx-int4"), OnnxBuilder)
     with pytest.raises(AskError, match="Did you mean 'onnx-int8'"):
         builder_for("onnx-in8")
-
-
-def test_a_batch_holds_sequences_of_one_length_and_no_more_than_fit() -> None:
-    sequences = ["aa", "b", "cc", "dd", "e"]
-    assert list(by_length(sequences, 2)) == [[1, 4], [0, 2], [3]]
 
 
 def test_agreement_is_the_share_of_cases_answered_alike(tmp_path: Path) -> None:

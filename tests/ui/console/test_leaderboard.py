@@ -9,7 +9,7 @@ from opswright.core.artifacts import CheckpointRef, EvalReportRef
 from opswright.core.workspace import Workspace
 from opswright.evals.leaderboard import render
 from opswright.evals.report import facts_of
-from opswright.evals.runner import ItemResult, Measured, to_lines
+from opswright.evals.runner import EvalResult, SampleResult, to_lines
 from opswright.ui.console.gradio_import import import_gradio
 
 import_gradio()
@@ -26,10 +26,10 @@ def console(workspace: Workspace) -> Any:
     """The console of a workspace with two models, 3 and 6 of 10 right, on items with odd texts."""
     for model, right in ((A, 3), (B, 6)):
         items = tuple(
-            ItemResult(f"i{n}", ODD, "yes", "yes" if n < right else ODD, n < right, True, ("home",))
+            SampleResult(f"i{n}", ODD, "yes", "yes" if n < right else ODD, n < right, True, ("home",))
             for n in range(10)
         )
-        measured = Measured(model, "clinc150", "d" * 64, ("home",), items)
+        measured = EvalResult(model, "clinc150", "d" * 64, ("home",), items)
         with workspace.artifacts.staging() as folder:
             (folder / "items.jsonl").write_bytes(to_lines(items))
             workspace.artifacts.save(EvalReportRef, folder, facts_of(measured, 10, {}))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from opswright.evals.stats import Paired, holm, mcnemar_exact, paired, wilson
+from opswright.core.statistics import Paired, holm, mcnemar_exact, paired, wilson
 
 
 def test_wilson_gives_the_published_interval_for_78_of_100() -> None:

@@ -1,4 +1,4 @@
-"""Writes a dataset's files: chat lines, rows, what was left out, and the counts."""
+"""A dataset's files, written and read: chat lines, rows, what was left out, and the counts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .split import TRAIN, VALIDATION
-from .table import Dropped
+from ..core.artifacts import Artifact
+from .rows import TRAIN, VALIDATION, Dropped
 
 if TYPE_CHECKING:
     import polars as pl
 
+_LINE_ENDS = "\x85\u2028\u2029"
 FILES = {TRAIN: "train.jsonl", VALIDATION: "validation.jsonl"}
 
 
 def chat_line(text: str, label: str) -> str:
     """A row as one line of chat JSON: the text from the user, the label from the assistant."""
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": label}]
-    return json.dumps({"messages": messages}, ensure_ascii=False)
+    line = json.dumps({"messages": messages}, ensure_ascii=False)
+    for end in _LINE_ENDS:  # some readers, AutoModel's among them, would cut the line there
+        line = line.replace(end, f"\\u{ord(end):04x}")
+    return line
 
 
 def write_dataset(
@@ -41,6 +45,14 @@ def write_dataset(
     (folder / "report.json").write_text(
         json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     )
+
+
+def training_rows(dataset: Artifact) -> list[tuple[str, str]]:
+    """(text, label) of each row a model was trained on."""
+    import polars as pl
+
+    rows = pl.read_parquet(dataset.path / "rows.parquet", columns=["text", "label", "split"])
+    return list(rows.filter(pl.col("split") == "train").select("text", "label").iter_rows())
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

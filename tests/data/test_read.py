@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import AskError
-from opswright.evals.suites import banking77, clinc150
-from opswright.skills.curate.read import read_source
-from opswright.skills.curate.request import CurateRequest, Reason
-from opswright.skills.curate.table import Gathered
+from opswright.data.published import banking77, clinc150
+from opswright.data.read import Layout, Source, read_source
+from opswright.data.rows import Gathered, Reason
+from opswright.evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
 
 
-def read(source: Path, **fields: Any) -> Gathered:
-    return read_source(CurateRequest(source=source, **fields))
+def read(path: Path, **fields: Any) -> Gathered:
+    return read_source(Source(path, **fields))
 
 
 def jsonl(path: Path, *rows: Any) -> Path:
@@ -32,15 +32,25 @@ def reasons(gathered: Gathered) -> list[tuple[int, str]]:
 GOOD = {"text": " move 5 dollars ", "label": "transfer_money"}
 
 
-def test_text_is_stripped_and_a_label_gets_spaces_for_underscores(tmp_path: Path) -> None:
+def test_text_and_label_are_read_byte_for_byte(tmp_path: Path) -> None:
     found = read(jsonl(tmp_path / "a.jsonl", GOOD))
-    assert (found.text, found.label, found.row) == (["move 5 dollars"], ["transfer money"], [1])
+    assert (found.text, found.label, found.row) == ([" move 5 dollars "], ["transfer_money"], [1])
+
+
+def test_prompt_and_completion_are_taken_unless_other_fields_are_named(tmp_path: Path) -> None:
+    row = {"prompt": "2 + 2 =", "completion": " 4\n", "text": "sums", "label": "maths"}
+    both = read(jsonl(tmp_path / "a.jsonl", row))
+    assert (both.text, both.label) == (["sums"], ["maths"])
+    alone = read(jsonl(tmp_path / "b.jsonl", {name: row[name] for name in ("prompt", "completion")}))
+    assert (alone.text, alone.label) == (["2 + 2 ="], [" 4\n"])
+    with pytest.raises(AskError, match=r"no column 'question' .*prompt, completion"):
+        read(tmp_path / "b.jsonl", text_column="question")
 
 
 def test_clinc150_is_known_by_its_files_and_has_domains() -> None:
     found = read(clinc150.FOLDER)
     assert len(found.text) == 15000 and set(found.source) == {"clinc150/train"} and found.dropped == []
-    assert {d for d in found.domain if d} == {*clinc150.OLD_DOMAINS, *clinc150.NEW_DOMAINS}
+    assert {d for d in found.domain if d} == {*OLD_DOMAINS, *NEW_DOMAINS}
     assert len(read(clinc150.FOLDER, split="val").text) == 3000
 
 
@@ -77,7 +87,7 @@ def test_csv_tsv_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.tsv", "a.parquet"):
         found = read(tmp_path / name, text_column="utterance", label_column="intent", domain_column="area")
-        assert found.text == ["pay, my bill", "roll dice"] and found.label == ["pay bill", "roll dice"]
+        assert found.text == ["pay, my bill", "roll dice"] and found.label == ["pay_bill", "roll_dice"]
         assert found.domain == ["b", "u"]
 
 
@@ -134,14 +144,14 @@ def test_bad_rows_are_left_out_one_by_one_with_their_reason(tmp_path: Path) -> N
         {"text": 7, "label": "x"},
         {"text": "x", "label": None},
         {"text": "  ", "label": "x"},
-        {"text": "x", "label": "_"},
+        {"text": "x", "label": " \t"},
         {"text": "x"},
         "[1, 2]",
         "{not json",
     )
     path.write_bytes(path.read_bytes() + b'{"text": "\xff", "label": "x"}\n')
     found = read(path)
-    assert found.text == ["move 5 dollars"]
+    assert found.text == [GOOD["text"]]
     assert [reason for _, reason in reasons(found)] == [
         "wrong_type", "wrong_type", "empty_text", "empty_label", "missing_field", "wrong_type", "not_json",
         "not_utf8",
@@ -168,7 +178,7 @@ def test_parquet_with_a_column_of_another_type_is_refused(tmp_path: Path) -> Non
     with pytest.raises(AskError, match=r"column 'label' .* holds Int64, not strings"):
         read(tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_text("no parquet")
-    with pytest.raises(AskError, match="no readable Parquet"):
+    with pytest.raises(AskError, match=r"cannot read .* as Parquet"):
         read(tmp_path / "b.parquet")
 
 
@@ -216,6 +226,6 @@ def test_an_unknown_ending_needs_a_layout(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "rows.txt", GOOD)
     with pytest.raises(AskError, match="Give layout="):
         read(path)
-    assert read(path, layout="jsonl").text == ["move 5 dollars"]
+    assert read(path, layout=Layout.JSONL).text == [GOOD["text"]]
     with pytest.raises(AskError, match="layout clinc150 is a folder"):
-        read(path, layout="clinc150")
+        read(path, layout=Layout.CLINC150)

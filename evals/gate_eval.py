@@ -5,16 +5,16 @@ A row is GO only when the data show it: a value above its bar with an interval t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Verdict
+from ..core.statistics import Paired
 from .head_to_head import common_items, count
 from .metrics import METRICS
 from .report import figure
-from .runner import ItemResult, Measured
-from .stats import Paired
+from .runner import EvalResult, SampleResult
 
 _NOT_COMPARED = "no stable release yet: not compared"
 
@@ -24,11 +24,11 @@ class Incumbent:
     """The endpoint's stable release and its report on the same suite; `command` makes a missing report."""
 
     release: str
-    report: Measured | None
+    report: EvalResult | None
     command: str
 
 
-def judge(spec: GateSpec, measured: Measured, incumbent: Incumbent | None) -> Verdict:
+def judge(spec: GateSpec, measured: EvalResult, incumbent: Incumbent | None) -> Verdict:
     """The verdict of a gate on one report. `incumbent` is None when the endpoint has no stable release.
 
     Raises AskError for a suite, metric or slice that the report does not have, and for a `max_drop` without
@@ -40,7 +40,7 @@ def judge(spec: GateSpec, measured: Measured, incumbent: Incumbent | None) -> Ve
     )
 
 
-def check_spec(spec: GateSpec, measured: Measured) -> None:
+def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     """AskError naming what a gate asks for and a report does not have."""
     if spec.suite != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
@@ -64,7 +64,7 @@ def check_spec(spec: GateSpec, measured: Measured) -> None:
         raise AskError("the gate has no criterion. Give `min`, `slices` or `against`.")
 
 
-def _health(spec: GateSpec, measured: Measured) -> Iterator[Check]:
+def _health(spec: GateSpec, measured: EvalResult) -> Iterator[Check]:
     """Rows for what makes every other row doubtful; none when all is well."""
     if measured.errors:
         yield Check(
@@ -86,7 +86,7 @@ def _health(spec: GateSpec, measured: Measured) -> Iterator[Check]:
         )
 
 
-def _bars(spec: GateSpec, measured: Measured) -> Iterator[Check]:
+def _bars(spec: GateSpec, measured: EvalResult) -> Iterator[Check]:
     if spec.min is not None:
         yield _bar(spec, spec.metric, measured.items, spec.min)
     for name, slice_bar in spec.slices.items():
@@ -94,7 +94,7 @@ def _bars(spec: GateSpec, measured: Measured) -> Iterator[Check]:
             yield _bar(spec, f"{spec.metric} on {name}", measured.within(name), slice_bar.min)
 
 
-def _bar(spec: GateSpec, name: str, items: tuple[ItemResult, ...] | list[ItemResult], bar: float) -> Check:
+def _bar(spec: GateSpec, name: str, items: Sequence[SampleResult], bar: float) -> Check:
     """One value against its least: below is NO_GO, an interval that reaches below is INCONCLUSIVE."""
     found = figure(items, spec.metric)
     value, low, high, n = found["value"], found["low"], found["high"], len(items)
@@ -120,7 +120,7 @@ def _bar(spec: GateSpec, name: str, items: tuple[ItemResult, ...] | list[ItemRes
     )
 
 
-def _against(spec: GateSpec, measured: Measured, incumbent: Incumbent | None) -> Iterator[Check]:
+def _against(spec: GateSpec, measured: EvalResult, incumbent: Incumbent | None) -> Iterator[Check]:
     if spec.against is None:
         return
     names = {None: f"{spec.metric} against stable"} | {

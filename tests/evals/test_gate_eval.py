@@ -6,8 +6,8 @@ import pytest
 
 from opswright.core.errors import AskError
 from opswright.core.gate import Decision, GateSpec, Verdict
-from opswright.evals.judge import Incumbent, judge
-from opswright.evals.runner import Measured
+from opswright.evals.gate_eval import Incumbent, judge
+from opswright.evals.runner import EvalResult
 
 GO, NO_GO, INCONCLUSIVE = Decision.GO, Decision.NO_GO, Decision.INCONCLUSIVE
 
@@ -16,7 +16,7 @@ def spec(**fields: Any) -> GateSpec:
     return GateSpec.model_validate({"suite": "clinc150", **fields})
 
 
-def incumbent(report: Measured | None) -> Incumbent:
+def incumbent(report: EvalResult | None) -> Incumbent:
     return Incumbent("support-3", report, "opswright evaluate model=bundle:b suite=clinc150")
 
 
@@ -125,10 +125,10 @@ def test_a_drop_within_its_limit_but_not_surely_is_inconclusive(measured: Any) -
 
 def test_only_items_that_both_models_answered_are_compared(measured: Any) -> None:
     before = measured(old=(900, 1000))
-    part = Measured("bundle:b", before.suite, before.suite_digest, before.slices, before.items[800:])
+    part = EvalResult("bundle:b", before.suite, before.suite_digest, before.slices, before.items[800:])
     row = only(judge(spec(against="stable"), measured(old=(1000, 1000)), incumbent(part)))
     assert row.n == 200 and row.decision is GO
-    few = Measured("bundle:b", before.suite, before.suite_digest, before.slices, before.items[:50])
+    few = EvalResult("bundle:b", before.suite, before.suite_digest, before.slices, before.items[:50])
     row = only(judge(spec(against="stable"), measured(old=(0, 1000)), incumbent(few)))
     assert row.n == 50 and row.decision is INCONCLUSIVE
 
@@ -150,13 +150,14 @@ def test_two_runs_of_one_model_are_rarely_called_worse(measured: Any) -> None:
     """A/A: two draws of the same 85 % model; an exact test at 5 % may say NO_GO at most 5 times in 100."""
     import random
 
-    from opswright.evals.runner import ItemResult
+    from opswright.evals.runner import SampleResult
 
-    def draw() -> Measured:
+    def draw() -> EvalResult:
         items = tuple(
-            ItemResult(f"i{i:04d}", "t", "a", "a", random.random() < 0.85, True, ("old",)) for i in range(200)
+            SampleResult(f"i{i:04d}", "t", "a", "a", random.random() < 0.85, True, ("old",))
+            for i in range(200)
         )
-        return Measured("checkpoint:a", "clinc150", "d" * 64, ("old",), items)
+        return EvalResult("checkpoint:a", "clinc150", "d" * 64, ("old",), items)
 
     random.seed(3)
     bad = sum(judge(spec(against="stable"), draw(), incumbent(draw())).decision is NO_GO for _ in range(200))
