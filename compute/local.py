@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,9 @@ class LocalCompute:
     name = "local"
     poll_s = (0.02, 0.5)
 
-    def __init__(self, grace_s: int = GRACE_S) -> None:
+    def __init__(self, grace_s: int = GRACE_S, is_alive: Callable[[int, str], bool] | None = None) -> None:
         self._grace_s = grace_s
+        self._is_alive = is_alive or _has_token
 
     def check(self, resources: Resources) -> Sequence[Finding]:
         """That it runs here, and whether bash is there to run it."""
@@ -86,7 +87,7 @@ class LocalCompute:
         state = JobFolder.of(handle)
         seen = state.status()
         if seen is None or seen.state == "running":
-            if _has_token(int(handle.id), handle.token):
+            if self._is_alive(int(handle.id), handle.token):
                 return JobStatus(state=JobState.RUNNING)
             seen = state.status()  # it may have ended between the two looks
         if seen is not None and seen.state == "exited":

@@ -136,3 +136,18 @@ def test_a_step_whose_job_was_lost_leaves_nothing_of_it_running(
     with pytest.raises(JobFailedError, match="is gone and left no exit code"):
         run_job(ctx, job, local)
     wait.gone(payload)
+
+
+def test_a_job_that_ends_between_the_two_looks_at_it_is_not_lost(bash_job: MakeJob, wait: Any) -> None:
+    job = bash_job("exit 4")
+    handle = LocalCompute().submit(job)
+    status = Path(handle.facts["state"], "status")
+    wait.end(LocalCompute(), handle)
+    ended = status.read_text()
+    status.write_text(ended.replace("state=exited", "state=running"))
+
+    def ends_now(pid: int, token: str) -> bool:
+        status.write_text(ended)
+        return False
+
+    assert LocalCompute(is_alive=ends_now).poll(handle).exit_code == 4
