@@ -13,7 +13,7 @@ from opswright.compute.slurm import Reply, SlurmCompute
 from opswright.compute.slurm_states import status_of
 from opswright.core.contract import JobHandle
 from opswright.core.errors import AskError, BackendError, NeedsError
-from opswright.core.settings import SlurmSettings
+from opswright.core.settings import SlurmSettings, load_settings
 
 MakeJob = Callable[..., Job]
 GONE = Reply(1, "", "slurm_load_jobs error: Invalid job id specified")
@@ -245,3 +245,37 @@ def test_a_shared_folder_holds_copies_of_the_inputs_and_gives_the_outputs_back(
     (folder / "out" / "model").write_text("w")
     assert (compute.collect(handle) / "out" / "model").read_text() == "w"
     assert compute.find(job) == handle
+
+
+def test_what_an_earlier_attempt_wrote_says_nothing_of_how_the_last_one_ended(bash_job: MakeJob) -> None:
+    controller = Controller()
+    compute = controller.compute()
+    handle = compute.submit(bash_job("true"))
+    write_status(handle, "exited", rc="143", why="terminated", restarts=0)
+    controller.replies["scontrol"] = line(handle, "FAILED", code="7:0", restarts=1)
+    status = compute.poll(handle)
+    assert (status.exit_code, status.message, status.seconds) == (7, "ended with code 7", None)
+    write_status(handle, "exited", rc="9", restarts=1)
+    assert compute.poll(handle).exit_code == 9
+
+
+def test_a_submission_the_queue_does_not_know_is_given_up_before_another_is_made(bash_job: MakeJob) -> None:
+    job = bash_job("true")
+    controller = Controller(squeue=Reply(0, "", ""))
+    compute = controller.compute()
+    folder = JobFolder.create(job, job.folder)
+    assert compute.find(job) is None and folder.is_closed
+    assert JobFolder.of(compute.submit(job)).path != folder.path
+
+
+def test_a_cluster_is_set_in_the_environment_as_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSWRIGHT_COMPUTE__BACKEND", "slurm")
+    monkeypatch.setenv("OPSWRIGHT_COMPUTE__SLURM__PARTITION", "gpu")
+    (tmp_path / "opswright.toml").write_text(
+        "[compute.slurm]\nwalltime_minutes = 240\noptions = ['--qos=high']\n"
+    )
+    found = load_settings().compute
+    assert (found.backend, found.slurm.partition, found.slurm.options) == ("slurm", "gpu", ("--qos=high",))
+    assert found.slurm.walltime_minutes == 240
