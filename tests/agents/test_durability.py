@@ -63,7 +63,7 @@ def test_the_disk_of_these_tests_forgets_what_was_not_flushed(workspace: Workspa
         write_atomically(workspace.root / "flushed", b"y")
 
     lose_power(work)
-    assert not (workspace.root / "written").exists()
+    assert (workspace.root / "written").read_bytes() == b""  # its folder was flushed, its bytes were not
     assert (workspace.root / "flushed").read_bytes() == b"y"
 
 
@@ -139,9 +139,7 @@ def test_the_cursor_of_a_killed_run_stands_where_it_was(agent: Any) -> None:
     (row,) = LedgerIndex.of(one.workspace).rows()
     with SqliteSaver.from_conn_string(str(one.workspace.checkpoints)) as saver:
         found = saver.get_tuple({"configurable": {"thread_id": row.run}})
-    assert (found is not None and found.checkpoint["channel_values"].get("branch:to:act") is not None) or (
-        found is not None and "act" in str(found.checkpoint["channel_values"])
-    )
+    assert found is not None and "branch:to:act" in found.checkpoint["channel_versions"]
     assert one.resume(row.run).status == "done"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.inputs import InputMarker, outside_paths
@@ -23,7 +23,7 @@ class Many(Request):
     maybe: InputPath | None = None
     several: tuple[InputPath, ...] = ()
     all_of_it: Annotated[list[Path] | None, InputMarker()] = None
-    named: dict[str, InputPath] = {}
+    named: dict[str, InputPath] = Field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     pair: tuple[int, InputPath] | None = None
     plain: Path = Path("plain")
