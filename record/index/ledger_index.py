@@ -184,13 +184,14 @@ class LedgerIndex:
                 "WHERE number IN (SELECT line FROM links WHERE thing = ? AND link = ?) ORDER BY number"
             )
             for record in self._read(database, condition, [key_of(thing), link]):
-                run = self._intake.run(database, record.run) if getattr(record, "run", None) else None
-                if isinstance(record, Fault) or not is_linked(
-                    record, run.state if run else None, thing, link
-                ):
+                if isinstance(record, Fault) or not self._is_linked(database, record, thing, link):
                     raise StaleIndexError(f"record {record.seq} has nothing to do with {thing}")
                 found.setdefault(thing, []).append(record)
         return found
+
+    def _is_linked(self, database: sqlite3.Connection, record: Record, thing: str, link: Link) -> bool:
+        run = self._intake.run(database, record.run) if isinstance(record.run, str) else None
+        return is_linked(record, run.state if run is not None else None, thing, link)
 
     def _read(self, database: sqlite3.Connection, condition: str, values: list[Any]) -> list[Record | Fault]:
         with LineReader(self._ledger.segments()) as reader:
