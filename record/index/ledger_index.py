@@ -17,7 +17,7 @@ from ...core.errors import IntegrityError
 from ..ledger import Fault, Ledger, Record, parse_line
 from ..run_state import RunState
 from .criteria import Criteria
-from .database import IndexDatabase, StaleIndexError
+from .database import StaleIndexError
 from .intake import NAMED, Intake, LineReader, lines_where
 from .lines import IndexedLine, Link, is_linked, key_of, microseconds
 from .summary import RunSummary
@@ -45,8 +45,8 @@ class LedgerIndex:
 
     def __init__(self, ledger: Ledger, folder: Path | None = None) -> None:
         self._ledger = ledger
-        self._database = IndexDatabase(folder or ledger.folder.parent / "index")
-        self._intake = Intake(ledger, self._database)
+        self._intake = Intake(ledger, folder or ledger.folder.parent / "index")
+        self._database = self._intake.database
         self._lock = threading.RLock()
 
     @classmethod
@@ -233,7 +233,8 @@ class LedgerIndex:
                 left -= 1
                 try:
                     self._intake.bring_up()
-                    return question(self._database.open())
+                    with self._database.reading() as database:
+                        return question(database)
                 except (StaleIndexError, sqlite3.Error) as error:
                     if not left:
                         raise IntegrityError(
