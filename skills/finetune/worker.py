@@ -72,7 +72,7 @@ def _lead(job: Job, name: str, folder: Path, lifeline: bool) -> int:
             return code
     except Timeout as error:
         raise NeedsError(
-            f"another worker still trains in {folder}. Wait for it or stop it, then repeat."
+            f"another worker is training in {folder}. Wait for it or stop it, then repeat."
         ) from error
 
 
