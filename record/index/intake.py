@@ -144,7 +144,7 @@ class Intake:
         while self._lags(self.database.open()):
             try:
                 with self.database.writing() as database:
-                    if not (self._lags(database) and self._take_some(database)):
+                    if not self._take_some(database):
                         break  # another process took it, or the last line is still being written
             except BaseException:
                 self.forget()

@@ -26,6 +26,7 @@ from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.record import audit
 from opswright.record.index import Criteria, LedgerIndex, Link
+from opswright.record.index.database import IndexDatabase
 from opswright.record.ledger import GENESIS, Entry, Fault, Ledger, Phase, Record
 from opswright.record.run_state import RunState
 
@@ -514,6 +515,16 @@ def test_processes_that_refresh_at_once_share_one_index(tmp_path: Path) -> None:
     index = LedgerIndex(ledger)
     assert index.refresh() == ledger.head()[0] and index.run_state("run-7") == plain_state(ledger, "run-7")
     assert database_of(ledger) == made and len(list((tmp_path / "index").glob("*.sqlite"))) == 1
+
+
+def test_a_question_is_answered_from_one_state_of_the_index(ledger: Ledger) -> None:
+    index, count = LedgerIndex(ledger), "SELECT count(*) FROM lines"
+    index.refresh()
+    with IndexDatabase(ledger.folder.parent / "index").reading() as database:
+        assert database.execute(count).fetchone() == (45,)
+        append_run(ledger, "four")
+        assert index.refresh() == 60
+        assert database.execute(count).fetchone() == (45,)
 
 
 def test_threads_share_one_index(ledger: Ledger) -> None:
