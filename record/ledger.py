@@ -324,7 +324,7 @@ class Ledger:
 def parse_line(line: bytes, where: str) -> Record:
     """The record that a line holds; IntegrityError, naming where it is, when it holds none."""
     try:
-        record = Record(**json.loads(line))
+        record = Record(**json.loads(line.decode()))
     except TypeError as error:
         if b'"role":' in line and b'"roles":' not in line:
             raise IntegrityError(
@@ -334,12 +334,16 @@ def parse_line(line: bytes, where: str) -> Record:
         raise _damage(where, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise _damage(where, str(error)) from error
-    digests = all(isinstance(d, str) and len(d) == 64 and d.isascii() for d in (record.prev, record.hash))
+    digests = _is_digest(record.prev) and _is_digest(record.hash)
     mappings = isinstance(record.artifacts, dict) and isinstance(record.detail, dict)
     named = isinstance(record.actor, str) and isinstance(record.roles, list)
     if not (type(record.seq) is int and isinstance(record.time, str) and digests and mappings and named):
         raise _damage(where, "a field has the wrong type")
     return record
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and value.isascii()
 
 
 def _damage(where: str, message: str) -> IntegrityError:
