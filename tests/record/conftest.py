@@ -183,6 +183,7 @@ class Scene:
 
     def ship(self, run: str, plan: Plan | None = None, decision: str = "GO", route: str = "stable") -> Plan:
         """A whole run: to its end, or to the gate that stops it."""
+        judged = decision if any(s.skill == "gate" for s in (plan or ship_plan()).steps) else None
         plan = self.propose(run, plan or ship_plan())
         self.approve(run, plan)
         for step in plan.steps:
@@ -190,7 +191,7 @@ class Scene:
             self.finish(run, plan, step, decision=decision, route=route)
             if step.skill == "gate" and decision != "GO":
                 break
-        self.end(run, plan, verdict=decision, code=0 if decision == "GO" else 3)
+        self.end(run, plan, verdict=judged, code=0 if decision == "GO" else 3)
         return plan
 
     def serve(self, run: str, skill: str, release: str, decision: str = "GO") -> Plan:
@@ -223,8 +224,8 @@ class Scene:
             return {"checkpoint": checkpoint, "final_loss": 0.25}, {"checkpoint": checkpoint}, {"loss": 0.25}
         if step.skill == "evaluate":
             files = {"report.json": '{"value": 0.88}', "items.jsonl": '{"id": "1"}\n'}
-            facts = {"model": results["model"]["checkpoint"], "value": 0.88}
-            report = self.save(EvalReportRef, files, facts, [CheckpointRef(results["model"]["checkpoint"])])
+            model = bind(step.arguments, results)["model"]
+            report = self.save(EvalReportRef, files, {"model": model, "value": 0.88}, [CheckpointRef(model)])
             return (
                 {"report": report, "exact_match": 0.88, "n": 400},
                 {"report": report},
@@ -271,13 +272,14 @@ def scene(workspace: Workspace) -> Scene:
 
 
 @pytest.fixture
-def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]:
+def rewrite() -> Callable[..., None]:
     """Changes records (drops those for which `change` says "drop") and computes numbers and hashes anew.
 
-    It is what someone with full control of the folder can do: the chain is in order afterwards.
+    It is what someone with full control of the folder can do: the chain is in order afterwards. With
+    `digests=False` the digests of requests and results stay what they were.
     """
 
-    def apply(workspace: Workspace, change: Callable[[dict[str, Any]], object]) -> None:
+    def apply(workspace: Workspace, change: Callable[[dict[str, Any]], object], digests: bool = True) -> None:
         prev, seq = GENESIS, 0
         for segment in Ledger.of(workspace).segments():
             out = []
@@ -287,7 +289,7 @@ def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
                     continue
                 seq += 1
                 detail = body["detail"]
-                for name in ("request", "result"):
+                for name in ("request", "result") if digests else ():
                     body[name] = sha256_json(detail[name]) if name in detail else None
                 body |= {"seq": seq, "prev": prev}
                 del body["hash"]
