@@ -28,6 +28,7 @@ from opswright.record.ledger import GENESIS, Ledger, Phase, Record
 from opswright.record.run_state import RunState
 from opswright.serving.releases import EndpointState, Release, read_state, write_state
 
+POLICY = "a" * 64  # the digest of the policy in force
 RESERVED = {"minutes": 0.1, "gpu_hours": 0.0, "usd": 0.0, "tokens": 0.0}
 SPEC = GateSpec(suite="clinc150", min=0.85)
 
@@ -96,7 +97,7 @@ class Scene:
 
     workspace: Workspace
     results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    policy: str | None = "a" * 64  # the digest that records name
+    keeps_costs: bool = False  # reserve, settle, keep idempotency keys, and name a policy
     plan = staticmethod(ship_plan)
     serve_plan = staticmethod(serve_plan)
     endpoints = Endpoints()
@@ -104,8 +105,8 @@ class Scene:
     def append(self, run: str | None, phase: Phase, **fields: Any) -> Record:
         actor = fields.pop("actor", "lise")
         fields = {"principal": Principal(actor, ("releaser",), "test"), **fields}
-        if self.policy and phase in (Phase.PROPOSED, Phase.APPROVED, Phase.INTENT, Phase.REUSED):
-            fields["detail"] = {**fields.get("detail", {}), "policy": self.policy}
+        if self.keeps_costs and phase in (Phase.PROPOSED, Phase.APPROVED, Phase.INTENT, Phase.REUSED):
+            fields["detail"] = {**fields.get("detail", {}), "policy": POLICY}
         return Ledger.of(self.workspace).append(phase, run=run, **fields)
 
     def propose(self, run: str, plan: Plan, **more: Any) -> Plan:
@@ -116,9 +117,9 @@ class Scene:
             "gates": {name: spec.model_dump(mode="json") for name, spec in plan.gates.items()},
             "inputs": plan.inputs,
             "steps": [{"id": s.id, "skill": s.skill, "effect": str(s.effect)} for s in plan.steps],
-            "waivers": {},
-            "costs": {s.id: {"minutes": 0.1, "gpu_hours": 0, "usd": 0, "tokens": 0} for s in plan.steps},
         }
+        if self.keeps_costs:
+            detail |= {"waivers": {}, "costs": {step.id: RESERVED for step in plan.steps}}
         self.append(run, Phase.PROPOSED, plan=plan.id, effect=str(plan.effect), detail={**detail, **more})
         self.results[run] = {}
         return plan
@@ -143,11 +144,13 @@ class Scene:
     ) -> Record:
         """Reserve and begin; what an attempt before it reserved and a crash left open is settled first."""
         call = self._call(plan, step)
+        request = bind(step.arguments, self.results[run])
+        if not self.keeps_costs:
+            return self.append(run, Phase.INTENT, **call, request=request, detail={"attempt": 1})
         state = RunState.of(run, (r for r in Ledger.of(self.workspace).records() if r.run == run))
         if (before := state.steps.get(step.id)) is not None and before.reserved:
             self.append(run, Phase.SETTLED, **call, detail={"spent": before.reserved})
         self.append(run, Phase.RESERVED, **call, detail={"reserved": {**RESERVED, **amounts}})
-        request = bind(step.arguments, self.results[run])
         detail = {"attempt": 1, "idempotency_key": key or sha256_json([run, step.id]), "pid": 1}
         return self.append(run, Phase.INTENT, **call, request=request, detail=detail)
 
@@ -159,7 +162,7 @@ class Scene:
         result, artifacts, metrics = self.make(run, step, **more)
         self.results[run][step.id] = result
         detail = {"seconds": 1.5, "metrics": metrics}
-        if phase != Phase.REUSED:
+        if self.keeps_costs:
             self.settle(run, plan, step)
         record = self.append(
             run, phase, **self._call(plan, step), result=result, artifacts=artifacts, detail=detail
@@ -170,7 +173,8 @@ class Scene:
 
     def fail(self, run: str, plan: Plan, step: StepCall, message: str = "the trainer died") -> Record:
         detail = {"error": {"family": "BackendError", "message": message}, "exit_code": 1, "seconds": 0.5}
-        self.settle(run, plan, step)
+        if self.keeps_costs:
+            self.settle(run, plan, step)
         return self.append(run, Phase.FAILED, **self._call(plan, step), detail=detail)
 
     def end(
@@ -268,7 +272,14 @@ class Scene:
 
 @pytest.fixture
 def scene(workspace: Workspace) -> Scene:
+    """Runs in as few records as tests of listing and showing them need."""
     return Scene(workspace)
+
+
+@pytest.fixture
+def full_scene(workspace: Workspace) -> Scene:
+    """Runs in every record that the agent writes."""
+    return Scene(workspace, keeps_costs=True)
 
 
 @pytest.fixture

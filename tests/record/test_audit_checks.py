@@ -63,6 +63,11 @@ class Roles:
         return Ruling(not missing, "roles", f"{principal} lacks the right: {', '.join(sorted(missing))}")
 
 
+@pytest.fixture
+def scene(full_scene: Any) -> Any:
+    return full_scene
+
+
 def verify(workspace: Workspace, roles: Roles | None = None, **more: Any) -> audit.AuditReport:
     policy = roles or Roles()
     given = {"effects": EFFECTS, "policies": lambda digest: policy if digest == "a" * 64 else None}
