@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..core.contract import Effect, Events, NullEvents
+from ..core.contract import Events, NullEvents
 from ..core.errors import AskError, HeldError, OpswrightError
+from ..core.gate import Decision
 from ..core.plan import Plan
+from ..core.principal import Principal
 from ..core.registry import Registry
 from ..core.workspace import Workspace
+from ..record.index import LedgerIndex
 from ..record.ledger import Phase
-from . import policy
-from .graph import Consent, RunState, build_graph
+from ..record.run_state import RunState
+from .approvals import ApprovalRow, Consent, approval_row, record_consent
+from .graph import Cursor, build_graph
 from .nodes import AgentNodes
-from .planner import Ask, CompiledPlanner, PlanFilePlanner
-from .planner.slash import SlashPlanner
+from .planner import Ask, Proposal, Question, Turn, propose
+from .policy import Policy, policy_of
 from .record import RunRecord, error_detail, load_plan
 from .run_events import EventFanout, RunEventFile, run_events_path
 from .steps import StepRunner
-from .stopping import stop_requested_by, stoppable
+from .stopping import stoppable
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-    from .planner import Planner
+_RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run stands: `waiting` for approval, `done`, `denied`, `refused` or `failed`."""
+    """How a run stands: waiting, approved, running, stopped, done, denied, refused or failed."""
 
     run: str
     status: str
@@ -45,6 +52,7 @@ class RunOutcome:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     findings: list[dict[str, Any]] = field(default_factory=list)
     costs: dict[str, Any] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The outcome as the command line's JSON shows it."""
@@ -57,189 +65,191 @@ class RunOutcome:
             "verdict": self.verdict,
             "results": self.results,
             "findings": self.findings,
+            "spent": self.spent,
         }
 
 
 @dataclass
 class Agent:
-    """The agent of one workspace."""
+    """The agent of one workspace, acting for one principal (by default whom the settings name)."""
 
     workspace: Workspace
     registry: Registry
     events: Events = field(default_factory=NullEvents)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    acting: Principal | None = None
 
-    def propose(self, ask: Ask) -> Plan:
-        """The plan an ask leads to, with nothing recorded or run."""
-        return self._planners()[ask.kind].propose(ask)
+    @cached_property
+    def principal(self) -> Principal:
+        """Who acts; AskError for a role that the policy does not know."""
+        settings = self.workspace.settings
+        principal = self.acting or Principal.of_os_user(settings.actor, (str(settings.role),))
+        self.policy.check_roles(principal)
+        return principal
 
-    def start(self, ask: Ask, upfront: Consent | None = None) -> RunOutcome:
+    @cached_property
+    def policy(self) -> Policy:
+        """Who may do what."""
+        return policy_of(self.workspace, self.registry)
+
+    def propose(self, ask: Ask, conversation: Sequence[Turn] = ()) -> Proposal | Question:
+        """What an ask leads to, planned once, with nothing recorded or run."""
+        return propose(ask, self.registry, self.workspace, conversation)
+
+    def plan_for(self, ask: Ask) -> Proposal:
+        """The proposal for an ask that leaves nothing open; AskError with the question otherwise."""
+        found = self.propose(ask)
+        if isinstance(found, Question):
+            choices = f" ({', '.join(found.choices)})" if found.choices else ""
+            raise AskError(f"{found.text}{choices}")
+        return found
+
+    def start(self, ask: Ask | Proposal, consent: Consent | None = None) -> RunOutcome:
         """A new run, as far as it goes without asking: to its end, or to the wait for approval.
 
-        `upfront` is consent given together with the ask; it counts for its plan id and no other. A wrong ask
-        raises (AskError, IntegrityError) and leaves no run behind.
+        `consent` is given together with the ask; it counts for its plan id and no other. A wrong ask raises
+        (AskError, IntegrityError) and leaves no run behind.
         """
-        self.propose(ask)
+        proposal = self.plan_for(ask) if isinstance(ask, Ask) else ask
+        _ = self.principal  # an unknown role is said before anything is recorded
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        since = time.time()
         with self._held(run_id):
-            state = RunState(run=run_id, ask={"kind": ask.kind, "text": ask.text}, upfront=upfront)
             self._mirror(run_id)
-            return self._carry_out(run_id, state, resumed=False)
+            return self._carry_out(run_id, since, proposal=proposal, consent=consent)
 
-    def resume(self, run_id: str, consent: Consent | None = None) -> RunOutcome:
+    def resume(self, run_id: str, consent: Consent | None = None, since: float | None = None) -> RunOutcome:
         """Go on with a run where it stopped: after a crash or failure, or with a person's answer.
 
-        Raises AskError for an unknown run, HeldError while another process carries it out or when the
-        consent is for another plan.
+        since: when somebody set out to have this done, in seconds since 1970; a request to stop that came
+        later is for this call. Raises AskError for an unknown run, HeldError while another process carries it
+        out or when the consent is for another plan or not this principal's to give.
         """
+        since = time.time() if since is None else since
+        self._known(run_id)
         with self._held(run_id):
-            values, waiting, finished = self._look(run_id)
-            if not values:
-                raise _unknown(run_id)
-            if finished:
-                return self._ended(run_id, values)
+            record = self._record(run_id)
+            state = record.state
+            if state.is_over and not _may_judge_again(state):
+                return self._outcome(state, is_held=False)
+            if consent is not None:
+                record_consent(record, load_plan(self.workspace, state.plan or ""), consent)
+            elif state.status == "waiting":
+                return self._outcome(state, is_held=False)
             self._mirror(run_id)
-            if not waiting:
-                return self._carry_out(run_id, None, resumed=True)
-            if consent is None:
-                return self._waiting(run_id, values)
-            return self._answered(run_id, values, consent)
+            return self._carry_out(run_id, since)
 
     def answer(self, run_id: str, consent: Consent) -> RunOutcome:
-        """A person's answer to a run that waits for one, taken once: a second one changes nothing.
+        """Record an answer to a run's plan, or take consent back, whoever carries the run out meanwhile.
 
-        Raises AskError for an unknown run, HeldError when the run no longer waits, is being carried out, or
-        the consent is for another plan.
+        A run that waits and is refused ends. Raises AskError for an unknown run, HeldError when the answer is
+        for another plan, was given before, comes too late or is not this principal's to give.
         """
-        with self._held(run_id):
-            values, waiting, _ = self._look(run_id)
-            if not values:
-                raise _unknown(run_id)
-            if not waiting:
-                raise HeldError(f"run {run_id} does not wait for an answer: it was given one before.")
-            self._mirror(run_id)
-            return self._answered(run_id, values, consent)
-
-    def _answered(self, run_id: str, values: dict[str, Any], consent: Consent) -> RunOutcome:
-        from langgraph.types import Command
-
-        plan = load_plan(self.workspace, values["plan"])
-        if consent["plan"] != plan.id:
-            raise HeldError(
-                f"run {run_id} waits for approval of plan {plan.id[:12]}, not {consent['plan'][:12]}."
-            )
-        return self._carry_out(run_id, Command(resume=consent), resumed=True)
+        state = self._known(run_id)
+        since = time.time()
+        if not consent.approved and state.status in ("waiting", "approved"):
+            with self._held(run_id):
+                record = self._record(run_id)
+                record_consent(record, load_plan(self.workspace, state.plan or ""), consent)
+                return self._carry_out(run_id, since)
+        record = self._record(run_id)
+        record_consent(record, load_plan(self.workspace, state.plan or ""), consent)
+        return self._outcome(record.state)
 
     def outcome(self, run_id: str) -> RunOutcome:
         """How a run stands, changing nothing."""
-        values, waiting, finished = self._look(run_id)
-        if not values:
-            raise _unknown(run_id)
-        if waiting:
-            return self._waiting(run_id, values)
-        if finished:
-            return self._ended(run_id, values)
-        return RunOutcome(
-            run=run_id,
-            status="running" if self.workspace.is_held(run_id) else "stopped",
-            exit_code=1,
-            message=f"{len(values.get('results', {}))} steps done",
-            plan=load_plan(self.workspace, values["plan"]) if "plan" in values else None,
-            results=values.get("results", {}),
-        )
+        return self._outcome(self._known(run_id))
 
-    def consent(self, plan: str, *, how: str, approved: bool = True, why: str = "") -> Consent:
-        """The actor's answer to a plan; HeldError when the role may not give it."""
-        settings = self.workspace.settings
-        if approved and not policy.ALLOWED[settings.role] - {Effect.READS}:
-            raise HeldError(f"role '{settings.role}' may not approve plans.")
-        return Consent(
-            approved=approved, plan=plan, by=settings.actor, role=str(settings.role), how=how, why=why
-        )
+    def approval(self, run_id: str) -> ApprovalRow:
+        """Who approved a run's plan, and whose approval would do."""
+        self._known(run_id)
+        return approval_row(self.workspace, self.policy, self._record(run_id))
 
-    def _carry_out(self, run_id: str, start: Any, *, resumed: bool) -> RunOutcome:
-        record = RunRecord(self.workspace, run_id, resumed=resumed)
+    def _carry_out(
+        self,
+        run_id: str,
+        since: float,
+        *,
+        proposal: Proposal | None = None,
+        consent: Consent | None = None,
+    ) -> RunOutcome:
+        record = self._record(run_id)
         kept = RunEventFile(run_events_path(self.workspace, run_id))
         events = EventFanout((self.events, kept))
         runner = StepRunner(self.workspace, self.registry, record, events, self.cancelled)
-        nodes = AgentNodes(self.workspace, self.registry, self._planners(), record, runner)
+        nodes = AgentNodes(self.workspace, self.registry, self.policy, record, runner, proposal, consent)
         with (
             closing(kept),
-            stoppable(self.workspace, run_id, self.cancelled),
+            stoppable(self.workspace, run_id, self.cancelled, since) as watch,
             self._checkpointer() as saver,
         ):
             graph = build_graph(nodes, saver)
             config = _config(run_id)
             try:
-                graph.invoke(start, config, durability="sync")
+                graph.invoke(self._entry(graph, config, run_id, record), config, durability="sync")
             except BaseException as error:
-                values = graph.get_state(config).values
-                plan = load_plan(self.workspace, values["plan"]) if "plan" in values else None
-                record.ended(plan, Phase.FAILED, self._failure(run_id, error))
+                by = watch.requested_by()
+                detail = {"status": "failed", **error_detail(error), **({"stopped_by": by} if by else {})}
+                plan = record.state.plan
+                record.ended(load_plan(self.workspace, plan) if plan else None, Phase.FAILED, detail)
                 if not isinstance(error, OpswrightError):
                     raise
-                return RunOutcome(
-                    run=run_id,
-                    status="failed",
-                    exit_code=error.exit_code,
-                    message=str(error),
-                    plan=plan,
-                    results=values.get("results", {}),
-                    findings=values.get("findings", []),
-                )
-            state = graph.get_state(config)
-        return self._waiting(run_id, state.values) if state.next else self._ended(run_id, state.values)
+        outcome = self._outcome(record.refresh(), is_held=False)
+        if nodes.consent_refused and outcome.status == "waiting":
+            return replace(outcome, message=f"{outcome.message}. {nodes.consent_refused}")
+        return outcome
 
-    def _failure(self, run_id: str, error: BaseException) -> dict[str, Any]:
-        """How a run failed, and who stopped it if somebody did, for its record."""
-        by = stop_requested_by(self.workspace, run_id)
-        return {"status": "failed", **error_detail(error), **({} if by is None else {"stopped_by": by})}
+    def _entry(self, graph: Any, config: RunnableConfig, run_id: str, record: RunRecord) -> Cursor | None:
+        """Where the graph takes a run up: at its cursor, or at the start for a run that has none left.
 
-    def _look(self, run_id: str) -> tuple[dict[str, Any], bool, bool]:
-        """A run's state, whether it waits for a person, and whether it is finished."""
-        if not self.workspace.checkpoints.exists():
-            return {}, False, False
-        with self._checkpointer() as saver:
-            record = RunRecord(self.workspace, run_id, resumed=False)
-            runner = StepRunner(self.workspace, self.registry, record)
-            nodes = AgentNodes(self.workspace, self.registry, {}, record, runner)
-            state = build_graph(nodes, saver).get_state(_config(run_id))
-        values = dict(state.values)
-        waiting = any(task.interrupts for task in state.tasks)
-        return values, waiting, bool(values) and not state.next and "outcome" in values
+        The ledger knows what is done, so a run whose cursor was lost, or one that is judged again, goes
+        through the nodes from the start and repeats nothing.
+        """
+        cursor = graph.get_state(config)
+        fresh = Cursor(run=run_id)
+        if record.state.plan:
+            fresh["plan"] = record.state.plan
+        return None if cursor.next else fresh
 
-    def _waiting(self, run_id: str, values: dict[str, Any]) -> RunOutcome:
-        plan = load_plan(self.workspace, values["plan"])
+    def _outcome(self, state: RunState, *, is_held: bool | None = None) -> RunOutcome:
+        """How a run stands, from its records and its lock."""
+        status, end = state.status, state.end
+        held = self.workspace.is_held(state.run) if is_held is None else is_held
+        if not state.is_over and held:
+            status = "running"
+        plan = load_plan(self.workspace, state.plan) if state.plan else None
+        message = state.message
+        if end is not None:
+            code = int(end.detail.get("exit_code", 1))
+        elif status in ("waiting", "approved") and plan is not None:
+            code = HeldError.exit_code
+            word = "waits for approval" if status == "waiting" else "is approved and was not begun"
+            message = f"plan {plan.id[:12]} {word}; it {plan.effect.in_words}"
+        else:
+            code = HeldError.exit_code if status == "denied" else 1
+            message = f"{len(state.results)} steps done"
         return RunOutcome(
-            run=run_id,
-            status="waiting",
-            exit_code=HeldError.exit_code,
-            message=f"plan {plan.id[:12]} waits for approval; it {plan.effect.in_words}",
+            run=state.run,
+            status=status,
+            exit_code=code,
+            message=message,
             plan=plan,
-            findings=values.get("findings", []),
-            costs=values.get("costs", {}),
+            verdict=end.detail.get("verdict") if end is not None else None,
+            results={name: dict(result) for name, result in state.results.items()},
+            findings=list(state.proposal.get("findings", [])),
+            costs=dict(state.proposal.get("costs", {})),
+            spent=dict(state.spent),
         )
 
-    def _ended(self, run_id: str, values: dict[str, Any]) -> RunOutcome:
-        outcome = values["outcome"]
-        return RunOutcome(
-            run=run_id,
-            status=outcome["status"],
-            exit_code=outcome["exit_code"],
-            message=outcome["message"],
-            plan=load_plan(self.workspace, values["plan"]),
-            verdict=outcome["verdict"],
-            results=values.get("results", {}),
-            findings=values.get("findings", []),
-            costs=values.get("costs", {}),
-        )
+    def _known(self, run_id: str) -> RunState:
+        """A run's state; AskError for an id that is none, or that nothing is recorded of."""
+        state = LedgerIndex.of(self.workspace).run_state(run_id) if _RUN_ID.fullmatch(run_id) else None
+        if state is None:
+            raise AskError(f"there is no run '{run_id[:80]}'. `opswright status` lists the runs there are.")
+        return state
 
-    def _planners(self) -> dict[str, Planner]:
-        return {
-            "plan_file": PlanFilePlanner(self.registry),
-            "compiled_plan": CompiledPlanner(self.registry),
-            "slash": SlashPlanner(self.registry, self.workspace),
-        }
+    def _record(self, run_id: str) -> RunRecord:
+        return RunRecord(self.workspace, run_id, self.principal, self.policy)
 
     @contextmanager
     def _checkpointer(self) -> Iterator[Any]:
@@ -275,8 +285,10 @@ class Agent:
             start_background(self.workspace, run_id)
 
 
-def _unknown(run_id: str) -> AskError:
-    return AskError(f"there is no run '{run_id}'. `opswright status` lists the runs there are.")
+def _may_judge_again(state: RunState) -> bool:
+    """Whether a run ended only because its gate could not decide: what it lacked may be there now."""
+    end = state.end
+    return end is not None and end.detail.get("verdict") == Decision.INCONCLUSIVE
 
 
 def _config(run_id: str) -> RunnableConfig:

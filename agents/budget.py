@@ -1,4 +1,4 @@
-"""Budgets: what a plan is expected to take, held against what it may take."""
+"""Budgets: what a plan is expected to take and has taken, held against what it may take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..core.contract import Cost
 from ..core.plan import Budget
 
-_PARTS = (("minutes", "minutes"), ("gpu_hours", "GPU hours"), ("usd", "US dollars"), ("tokens", "tokens"))
+_PARTS = {"minutes": "minutes", "gpu_hours": "GPU hours", "usd": "US dollars", "tokens": "tokens"}
 
 
 def total(costs: Mapping[str, Cost]) -> Cost:
@@ -18,22 +18,21 @@ def total(costs: Mapping[str, Cost]) -> Cost:
         return None if any(value is None for value in values) else float(sum(values))
 
     disk = add("disk_bytes")
-    return Cost(
-        minutes=add("minutes"),
-        gpu_hours=add("gpu_hours"),
-        usd=add("usd"),
-        tokens=add("tokens"),
-        disk_bytes=None if disk is None else int(disk),
-    )
+    amounts = {name: add(name) for name in _PARTS}
+    return Cost(**amounts, disk_bytes=None if disk is None else int(disk))
+
+
+def left(budget: Budget, spent: Mapping[str, float]) -> Budget:
+    """What a budget still allows after what was spent."""
+    rest = {name: max(0.0, limit - spent.get(name, 0.0)) for name, limit in budget.limits.items()}
+    return Budget(**rest)
 
 
 def over(budget: Budget, costs: Mapping[str, Cost]) -> list[str]:
     """Why the costs do not fit the budget: a sentence for each limit that is broken or cannot be judged."""
     sentences = []
-    for name, unit in _PARTS:
-        limit = getattr(budget, name)
-        if limit is None:
-            continue
+    for name, limit in budget.limits.items():
+        unit = _PARTS[name]
         unknown = [step for step, cost in costs.items() if getattr(cost, name) is None]
         expected = sum(getattr(cost, name) or 0 for cost in costs.values())
         if unknown:
@@ -43,7 +42,13 @@ def over(budget: Budget, costs: Mapping[str, Cost]) -> list[str]:
             )
         elif expected > limit:
             sentences.append(
-                f"budget of {limit:g} {unit}: the plan is expected to take {expected:.1f}. "
+                f"budget of {limit:.4g} {unit}: the plan is expected to take {expected:.4g}. "
                 "Raise it or ask for less."
             )
     return sentences
+
+
+def in_words(spent: Mapping[str, float]) -> str:
+    """What was spent, as a person reads it."""
+    told = [f"{spent[name]:.3g} {unit}" for name, unit in _PARTS.items() if spent.get(name)]
+    return ", ".join(told) or "nothing"

@@ -1,4 +1,7 @@
-"""The agent is one graph: listen -> plan -> preflight -> approve -> act (once per step) -> report."""
+"""The agent is one graph: listen -> plan -> preflight -> approve -> act (once per step) -> report.
+
+LangGraph keeps the cursor; what happened is in the ledger, and every node reads it from there.
+"""
 
 from __future__ import annotations
 
@@ -10,54 +13,34 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 
-class Consent(TypedDict):
-    """One person's answer to one plan."""
-
-    approved: bool
-    plan: str
-    by: str
-    role: str
-    how: str
-    why: str
-
-
-class RunState(TypedDict, total=False):
-    """Everything a run knows, as plain JSON: it is what the checkpointer keeps."""
+class Cursor(TypedDict, total=False):
+    """Where a run is: small, for it is written at every step."""
 
     run: str
-    ask: dict[str, str]  # kind, text
-    upfront: Consent | None  # consent given together with the ask, for one plan id
     plan: str  # the compiled plan's id; its text is in the workspace
-    steps_left: int
-    findings: list[dict[str, Any]]
-    costs: dict[str, Any]
     refusal: dict[str, Any] | None  # why the plan may not run: message, exit_code
-    consent: Consent | None
-    results: dict[str, dict[str, Any]]  # by step id
-    spent_s: float
-    verdict: str | None  # of the last gate
-    outcome: dict[str, Any]  # status, exit_code, message
+    goes_on: bool  # whether there is a next step to act on
 
 
 class Nodes(Protocol):
     """What each node does; `agents.nodes` has the real ones."""
 
-    def listen(self, state: RunState) -> dict[str, Any]:
+    def listen(self, state: Cursor) -> dict[str, Any]:
         """Take the ask."""
 
-    def plan(self, state: RunState) -> dict[str, Any]:
-        """Propose a plan and record it."""
+    def plan(self, state: Cursor) -> dict[str, Any]:
+        """Take the plan that was proposed for it."""
 
-    def preflight(self, state: RunState) -> dict[str, Any]:
-        """Find what could stop it."""
+    def preflight(self, state: Cursor) -> dict[str, Any]:
+        """Find what could stop it, and record what is proposed."""
 
-    def approve(self, state: RunState) -> dict[str, Any]:
+    def approve(self, state: Cursor) -> dict[str, Any]:
         """Wait for consent: no side effects, since code before an interrupt runs again."""
 
-    def act(self, state: RunState) -> dict[str, Any]:
+    def act(self, state: Cursor) -> dict[str, Any]:
         """Carry out the next step."""
 
-    def report(self, state: RunState) -> dict[str, Any]:
+    def report(self, state: Cursor) -> dict[str, Any]:
         """Say how it ended and record that."""
 
 
@@ -67,7 +50,7 @@ def build_graph(
     """The graph over these nodes."""
     from langgraph.graph import END, START, StateGraph
 
-    graph: StateGraph[RunState, None, RunState, RunState] = StateGraph(RunState)
+    graph: StateGraph[Cursor, None, Cursor, Cursor] = StateGraph(Cursor)
     graph.add_node("listen", _plain(nodes.listen))
     graph.add_node("plan", _plain(nodes.plan))
     graph.add_node("preflight", _plain(nodes.preflight))
@@ -78,30 +61,22 @@ def build_graph(
     graph.add_edge("listen", "plan")
     graph.add_edge("plan", "preflight")
     graph.add_conditional_edges("preflight", after_preflight, ["approve", "report"])
-    graph.add_conditional_edges("approve", after_approve, ["act", "report"])
-    graph.add_conditional_edges("act", after_act, ["act", "report"])
+    graph.add_conditional_edges("approve", act_or_report, ["act", "report"])
+    graph.add_conditional_edges("act", act_or_report, ["act", "report"])
     graph.add_edge("report", END)
     return graph.compile(checkpointer=checkpointer)
 
 
-def after_preflight(state: RunState) -> str:
+def after_preflight(state: Cursor) -> str:
     """A refused plan is reported, any other needs consent."""
     return "report" if state.get("refusal") else "approve"
 
 
-def after_approve(state: RunState) -> str:
-    """Without a yes nothing is carried out."""
-    consent = state.get("consent")
-    return "act" if consent is not None and consent["approved"] else "report"
+def act_or_report(state: Cursor) -> str:
+    """On with the next step, until all are done, a gate stops the run, or nobody consents."""
+    return "act" if state.get("goes_on") else "report"
 
 
-def after_act(state: RunState) -> str:
-    """On with the next step, until all are done or a gate says no."""
-    if state.get("verdict") not in (None, "GO"):
-        return "report"
-    return "act" if state["steps_left"] else "report"
-
-
-def _plain(node: Callable[[RunState], dict[str, Any]]) -> Any:
+def _plain(node: Callable[[Cursor], dict[str, Any]]) -> Any:
     """A node as LangGraph's types want it."""
     return node

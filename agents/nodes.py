@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import AskError
+from ..core.errors import HeldError
 from ..core.gate import Decision
-from ..core.plan import Plan
+from ..core.plan import Plan, StepCall
 from ..core.registry import Registry
 from ..core.workspace import Workspace
 from ..record.ledger import Phase
-from . import policy
-from .graph import Consent, RunState
-from .planner import Ask, Planner
-from .preflight import preflight
+from ..record.run_state import RunState
+from .approvals import Consent, record_consent
+from .graph import Cursor
+from .planner import Proposal
+from .policy import Policy
+from .preflight import Preflight, preflight
 from .record import RunRecord, load_plan
 from .steps import StepRunner
 
@@ -28,118 +28,134 @@ _NOT_ALLOWED = 5
 
 @dataclass
 class AgentNodes:
-    """The nodes of one run."""
+    """The nodes of one run. `proposal` and `consent` come with a new run only."""
 
     workspace: Workspace
     registry: Registry
-    planners: Mapping[str, Planner]
+    policy: Policy
     record: RunRecord
     runner: StepRunner
+    proposal: Proposal | None = None
+    consent: Consent | None = None
+    consent_refused: str = ""
     _read: Plan | None = None
 
-    def listen(self, state: RunState) -> dict[str, Any]:
-        """Take the ask; AskError for a kind nobody plans."""
-        kind = state["ask"]["kind"]
-        if kind not in self.planners:
-            raise AskError(f"nothing plans a '{kind}' (there are: {', '.join(self.planners)}).")
-        return {"results": {}, "spent_s": 0.0, "verdict": None, "refusal": None, "consent": None}
+    def listen(self, state: Cursor) -> dict[str, Any]:
+        """Begin with nothing decided."""
+        return {"refusal": None, "goes_on": False}
 
-    def plan(self, state: RunState) -> dict[str, Any]:
-        """Propose a plan and record it, gates and all, before anything runs."""
-        ask = state["ask"]
-        plan = self.planners[ask["kind"]].propose(Ask(kind=ask["kind"], text=ask["text"]))  # type: ignore[arg-type]
-        self.record.proposed(plan, source=ask["text"])
-        return {"plan": plan.id, "steps_left": len(plan.steps)}
+    def plan(self, state: Cursor) -> dict[str, Any]:
+        """Take the plan as it was proposed: it is not made again."""
+        if self.proposal is not None:
+            self._read = self.proposal.plan
+            return {"plan": self.proposal.plan.id}
+        return {"plan": state.get("plan") or self.record.state.plan}
 
-    def preflight(self, state: RunState) -> dict[str, Any]:
-        """Find what could stop the plan; a finding that does becomes the refusal."""
-        plan = self._plan(state)
-        found = preflight(plan, self.registry, self.workspace)
-        refusal: dict[str, Any] | None = None
-        if policy.refusals(plan, self.workspace.settings.role):
-            refusal = {"message": "; ".join(found.stops), "exit_code": _NOT_ALLOWED}
-        elif found.stops:
-            refusal = {"message": "; ".join(found.stops), "exit_code": _REFUSED_BY_PREFLIGHT}
-        elif found.over_budget:
-            refusal = {"message": "; ".join(found.over_budget), "exit_code": _OVER_BUDGET}
-        return {
-            "findings": [{"step": step, **finding.model_dump()} for step, finding in found.findings],
-            "costs": {step: cost.model_dump() for step, cost in found.costs.items()},
-            "refusal": refusal,
-        }
+    def preflight(self, state: Cursor) -> dict[str, Any]:
+        """Find what could stop the plan, and record proposal, findings and consent given with the ask."""
+        if self.proposal is None:  # taken up again: what was found is in the record
+            return {}
+        plan = self.proposal.plan
+        ruling = self.policy.may_propose(self.record.principal, plan)
+        found = preflight(plan, self.registry, self.workspace, self.proposal.folder, self.record.state)
+        costs = {step: cost.model_dump() for step, cost in found.costs.items()}
+        planning = self.proposal.cost
+        self.record.proposed(
+            plan,
+            source=self.proposal.source,
+            folder=self.proposal.folder.resolve(),
+            costs=costs,
+            findings=[{"step": step, **finding.model_dump()} for step, finding in found.findings],
+            **({"planning": planning.model_dump()} if planning is not None else {}),
+        )
+        if not ruling.allowed:
+            return {"refusal": {"message": ruling.message, "exit_code": _NOT_ALLOWED}}
+        if refusal := _refusal(found):
+            return {"refusal": refusal}
+        if self.consent is not None and self.consent.plan == plan.id:
+            try:
+                record_consent(self.record, plan, self.consent)
+            except HeldError as error:  # somebody else's consent may still come
+                self.consent_refused = str(error)
+        return {}
 
-    def approve(self, state: RunState) -> dict[str, Any]:
-        """Consent for exactly this plan: given with the ask, not needed, or waited for."""
-        plan = self._plan(state)
-        settings = self.workspace.settings
-        if not policy.needs_approval(plan):
-            return {"consent": _consent(True, plan.id, settings.actor, str(settings.role), "reads only")}
-        upfront = state.get("upfront")
-        if upfront is not None and upfront["plan"] in (plan.id, "typed"):
-            return {"consent": {**upfront, "plan": plan.id}}
+    def approve(self, state: Cursor) -> dict[str, Any]:
+        """Go on once somebody's consent to exactly this plan is in the ledger; until then, wait."""
+        run, plan = self.record.refresh(), self._plan(state)
+        if not needs_approval(plan, self.policy) or run.approvals:
+            return {"goes_on": True}
+        if run.denial is not None:
+            return {"goes_on": False}
         from langgraph.types import interrupt
 
-        answer: Consent = interrupt({"plan": plan.id})
-        return {"consent": answer}
+        interrupt({"plan": plan.id})
+        return {"goes_on": bool(self.record.refresh().approvals)}
 
-    def act(self, state: RunState) -> dict[str, Any]:
-        """Carry out the next step and note its result, and a gate's decision."""
+    def act(self, state: Cursor) -> dict[str, Any]:
+        """Carry out the next step."""
         plan = self._plan(state)
-        consent = state["consent"]
-        if consent is not None and policy.needs_approval(plan):
-            self._record_consent(plan, consent)
-        results = dict(state["results"])
-        step = plan.steps[len(results)]
-        started = time.monotonic()
-        approved = consent["plan"] if consent is not None and consent["approved"] else None
-        result = self.runner.run(plan, step, results, approved, state["spent_s"])
-        results[step.id] = result
-        return {
-            "results": results,
-            "steps_left": len(plan.steps) - len(results),
-            "spent_s": state["spent_s"] + time.monotonic() - started,
-            "verdict": result["verdict"]["decision"] if "verdict" in result else state["verdict"],
-        }
+        step = next_step(plan, self.record.refresh())
+        if step is not None:
+            self.runner.run(plan, step)
+        return {"goes_on": _goes_on(plan, self.record.state)}
 
-    def report(self, state: RunState) -> dict[str, Any]:
-        """How the run ended, said and recorded."""
-        plan = self._plan(state)
-        outcome = _outcome(state, plan)
-        consent = state.get("consent")
-        if consent is not None and not consent["approved"]:
-            self._record_consent(plan, consent)
+    def report(self, state: Cursor) -> dict[str, Any]:
+        """How the run ended, recorded."""
+        plan, run = self._plan(state), self.record.refresh()
+        outcome = _outcome(state.get("refusal"), plan, run)
         phase = Phase.FAILED if outcome["status"] in ("refused", "denied") else Phase.DONE
-        self.record.ended(plan, phase, {**outcome, "seconds": round(state["spent_s"], 3)})
-        return {"outcome": outcome}
+        seconds = round(run.spent.get("minutes", 0.0) * 60, 3)
+        self.record.ended(plan, phase, {**outcome, "seconds": seconds})
+        return {"goes_on": False}
 
-    def _plan(self, state: RunState) -> Plan:
+    def _plan(self, state: Cursor) -> Plan:
         """The run's plan, read once and checked against its id."""
         if self._read is None or self._read.id != state["plan"]:
             self._read = load_plan(self.workspace, state["plan"])
         return self._read
 
-    def _record_consent(self, plan: Plan, consent: Consent) -> None:
-        phase = Phase.APPROVED if consent["approved"] else Phase.DENIED
-        self.record.consent(
-            plan, phase, by=consent["by"], role=consent["role"], how=consent["how"], why=consent["why"]
-        )
+
+def needs_approval(plan: Plan, policy: Policy) -> bool:
+    """Whether a person must consent: for anything but reading, by the skills' own effects."""
+    return any(policy.effect_of(step) != "reads" for step in plan.steps)
 
 
-def _consent(approved: bool, plan: str, by: str, role: str, how: str, why: str = "") -> Consent:
-    return Consent(approved=approved, plan=plan, by=by, role=role, how=how, why=why)
+def next_step(plan: Plan, run: RunState) -> StepCall | None:
+    """The first step that is not done; a gate that could not decide is not, for it may be asked again."""
+    for step in plan.steps:
+        known = run.steps.get(step.id)
+        if known is None or known.finished is None:
+            return step
+        if known.verdict is not None and known.verdict["decision"] == Decision.INCONCLUSIVE:
+            return step
+    return None
 
 
-def _outcome(state: RunState, plan: Plan) -> dict[str, Any]:
-    if refusal := state.get("refusal"):
+def _goes_on(plan: Plan, run: RunState) -> bool:
+    return run.verdict in (None, Decision.GO) and next_step(plan, run) is not None
+
+
+def _refusal(found: Preflight) -> dict[str, Any] | None:
+    if found.stops:
+        return {"message": "; ".join(found.stops), "exit_code": _REFUSED_BY_PREFLIGHT}
+    if found.not_judged:
+        return {"message": "; ".join(found.not_judged), "exit_code": _NOT_ALLOWED}
+    if found.over_budget:
+        return {"message": "; ".join(found.over_budget), "exit_code": _OVER_BUDGET}
+    return None
+
+
+def _outcome(refusal: dict[str, Any] | None, plan: Plan, run: RunState) -> dict[str, Any]:
+    if refusal is not None:
         return {"status": "refused", "verdict": None, **refusal}
-    consent = state["consent"]
-    if consent is not None and not consent["approved"]:
-        message = f"{consent['by']} denied the plan" + (f": {consent['why']}" if consent["why"] else "")
+    if run.denial is not None:
+        why = run.denial.detail.get("why")
+        message = f"{run.denial.actor} denied the plan" + (f": {why}" if why else "")
         return {"status": "denied", "verdict": None, "message": message, "exit_code": _NOT_ALLOWED}
-    verdict = state["verdict"]
+    verdict = run.verdict
     if verdict is None:
         return {"status": "done", "verdict": None, "message": "every step is done", "exit_code": 0}
-    skipped = [step.id for step in plan.steps[len(state["results"]) :]]
+    skipped = [step.id for step in plan.steps if step.id not in run.results]
     message = f"the gate says {verdict}" + (f"; not run: {', '.join(skipped)}" if skipped else "")
     return {
         "status": "done",

@@ -1,48 +1,313 @@
-"""Policy: who may do what, and whether a step may still run."""
+"""Policy: who may propose, approve and run what. Every way in asks this one object, and so does the audit.
+
+It is `policy.yaml` beside the workspace (or where the setting `policy` points), and three roles where there
+is none. It decides from the registry's effects, never from what a plan says of itself.
+"""
 
 from __future__ import annotations
 
-from ..core.contract import Effect
-from ..core.errors import HeldError, IntegrityError
-from ..core.plan import Plan, StepCall
-from ..core.settings import Role
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
 
-ALLOWED: dict[Role, frozenset[Effect]] = {
-    Role.VIEWER: frozenset({Effect.READS}),
-    Role.OPERATOR: frozenset({Effect.READS, Effect.WRITES}),
-    Role.RELEASER: frozenset(Effect),
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..core.contract import Effect, explain
+from ..core.errors import AskError, did_you_mean
+from ..core.files import sha256_json
+from ..core.plan import Plan, StepCall
+from ..core.principal import Principal, Ruling
+from ..core.registry import Registry
+from ..core.workspace import Workspace
+from ..record.run_state import AMOUNTS, Approval
+
+Action = Literal["propose", "approve", "run"]
+Costs = Mapping[str, Mapping[str, float | None] | None]
+_MAX_BYTES = 1 << 20
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grant(_Frozen):
+    """What a role may do, by the effects of the steps."""
+
+    propose: tuple[Effect, ...] = Field((), description="Effects of the plans it may propose.")
+    approve: tuple[Effect, ...] = Field((), description="Effects of the plans it may approve.")
+    run: tuple[Effect, ...] = Field((), description="Effects of the steps it may run.")
+
+
+class Match(_Frozen):
+    """Which steps a rule is about; what is left out matches every step."""
+
+    skills: tuple[str, ...] = Field((), description="Names of skills, * for any characters.")
+    effects: tuple[Effect, ...] = Field((), description="Effects.")
+    endpoints: tuple[str, ...] = Field((), description="Names of endpoints, * for any characters.")
+    over: dict[str, float] = Field(
+        default_factory=dict,
+        description="Steps expected to take more than this of minutes, gpu_hours, usd or tokens.",
+    )
+
+
+class Rule(_Frozen):
+    """Narrows who may do what with the steps it matches; an action it does not name stays as it was."""
+
+    name: str = Field(min_length=1, description="How denials call it.")
+    match: Match = Match()
+    propose: tuple[str, ...] | None = Field(None, description="Roles that may propose such steps.")
+    approve: tuple[str, ...] | None = Field(None, description="Roles that may approve such steps.")
+    run: tuple[str, ...] | None = Field(None, description="Roles that may run such steps.")
+
+
+class ApprovalRules(_Frozen):
+    """How long consent lasts."""
+
+    expire_hours: float | None = Field(None, gt=0, description="Hours after which an approval lapses.")
+
+
+_ALL = tuple(Effect)
+DEFAULT_ROLES = {
+    "viewer": Grant(propose=(Effect.READS,), run=(Effect.READS,)),
+    "operator": Grant(propose=_ALL, approve=(Effect.READS, Effect.WRITES), run=(Effect.READS, Effect.WRITES)),
+    "releaser": Grant(propose=_ALL, approve=_ALL, run=_ALL),
 }
 
 
-def refusals(plan: Plan, role: Role) -> list[str]:
-    """Why a role may not run a plan: a sentence for each effect it lacks."""
-    missing = {step.effect for step in plan.steps} - ALLOWED[role]
-    return [
-        f"role '{role}' may not run steps that {_verb(effect)} "
-        f"({', '.join(s.id for s in plan.steps if s.effect is effect)}); ask someone whose role allows it."
-        for effect in sorted(missing)
-    ]
+class PolicyRules(_Frozen):
+    """The content of `policy.yaml`."""
+
+    roles: dict[str, Grant] = Field(default_factory=lambda: dict(DEFAULT_ROLES), description="Roles.")
+    rules: tuple[Rule, ...] = Field((), description="Rules; a step must pass every one that matches it.")
+    protected_endpoints: tuple[str, ...] = Field(
+        (), description="Endpoints where who proposed a plan may not approve it; * for any characters."
+    )
+    approvals: ApprovalRules = ApprovalRules()
 
 
-def needs_approval(plan: Plan) -> bool:
-    """Whether a person must consent: for anything but reading."""
-    return plan.effect is not Effect.READS
+@dataclass(frozen=True)
+class Policy:
+    """Answers who may do what; `effects` gives a skill's effect as the registry has it, None when unknown."""
 
+    rules: PolicyRules
+    effects: Callable[[str], Effect | None]
+    source: str = "built in"
 
-def check_step(plan: Plan, step: StepCall, role: Role, approved_plan: str | None) -> None:
-    """Let a step run, or raise: HeldError without role or approval, IntegrityError for a changed input."""
-    if step.effect not in ALLOWED[role]:
-        raise HeldError(f"role '{role}' may not run step {step.id}: it {step.effect.in_words}.")
-    if step.effect is not Effect.READS and approved_plan != plan.id:
-        raise HeldError(
-            f"step {step.id} needs approval of plan {plan.id[:12]}; "
-            + (f"approved was {approved_plan[:12]}." if approved_plan else "nobody has approved it.")
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its canonical form: what records name it by."""
+        return sha256_json(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """Its rules as plain JSON."""
+        return self.rules.model_dump(mode="json")
+
+    def check_roles(self, principal: Principal) -> None:
+        """AskError for a role that the policy does not know."""
+        for role in principal.roles:
+            if role not in self.rules.roles:
+                known = ", ".join(self.rules.roles)
+                raise AskError(
+                    f"unknown role '{role}' (the policy, {self.source}, knows: {known})."
+                    + did_you_mean(role, self.rules.roles)
+                )
+
+    def may_propose(self, principal: Principal, plan: Plan, costs: Costs | None = None) -> Ruling:
+        """Whether someone may propose a plan."""
+        return self._all_steps("propose", principal, plan, costs)
+
+    def may_approve(
+        self, principal: Principal, plan: Plan, proposer: Principal | None, costs: Costs | None = None
+    ) -> Ruling:
+        """Whether someone's consent to a plan counts; `proposer` is who proposed it."""
+        for step in plan.steps:
+            endpoint = step.arguments.get("endpoint")
+            if self.effect_of(step) is not Effect.SERVES or proposer is None:
+                continue
+            guarded = not isinstance(endpoint, str) or _any(endpoint, self.rules.protected_endpoints)
+            if self.rules.protected_endpoints and guarded and principal.name == proposer.name:
+                return Ruling(
+                    False,
+                    "protected_endpoints",
+                    f"{principal} proposed the plan, and endpoint '{endpoint}' is protected: somebody else "
+                    "must approve it.",
+                )
+        return self._all_steps("approve", principal, plan, costs)
+
+    def may_run(
+        self,
+        principal: Principal,
+        plan: Plan,
+        step: StepCall,
+        approvals: Sequence[Approval],
+        at: datetime,
+        proposer: Principal | None = None,
+        costs: Costs | None = None,
+    ) -> Ruling:
+        """Whether a step may run: the runner's own right, and somebody's standing consent to the plan."""
+        ruling = self._one_step("run", principal, step, costs)
+        if not ruling.allowed or self.effect_of(step) is Effect.READS:
+            return ruling
+        return self._consent(plan, step, approvals, at, proposer, costs)
+
+    def _consent(
+        self,
+        plan: Plan,
+        step: StepCall,
+        approvals: Sequence[Approval],
+        at: datetime,
+        proposer: Principal | None,
+        costs: Costs | None,
+    ) -> Ruling:
+        """Whether one of the approvals is for this plan, still holds, and is by someone who may give it."""
+        needs = f"step {step.id} needs approval of plan {plan.id[:12]}"
+        why, rule = f"{needs}; nobody has approved it.", "approval"
+        for approval in approvals:
+            if approval.plan != plan.id:
+                why = f"{needs}; approved was {approval.plan[:12]}."
+                continue
+            if self._has_lapsed(approval, at):
+                why = (
+                    f"{needs}; that of {approval.principal} lapsed after "
+                    f"{self.rules.approvals.expire_hours:g} hours."
+                )
+                rule = "approvals.expire_hours"
+                continue
+            ruling = self.may_approve(approval.principal, plan, proposer, costs)
+            if ruling.allowed:
+                return Ruling(True, ruling.rule)
+            why, rule = f"{needs}; that of {approval.principal} does not count: {ruling.message}", ruling.rule
+        return Ruling(False, rule, why)
+
+    def _has_lapsed(self, approval: Approval, at: datetime) -> bool:
+        hours = self.rules.approvals.expire_hours
+        return hours is not None and at - approval.time > timedelta(hours=hours)
+
+    def effect_of(self, step: StepCall) -> Effect:
+        """A step's effect by the registry; the strongest one for a skill that is not installed."""
+        return self.effects(step.skill) or Effect.SERVES
+
+    def who_may(self, action: Action, step: StepCall, costs: Costs | None = None) -> list[str]:
+        """The roles that may do this with such a step."""
+        return [
+            role
+            for role in self.rules.roles
+            if self._one_step(action, Principal("anyone", (role,), "asked"), step, costs).allowed
+        ]
+
+    def _all_steps(self, action: Action, principal: Principal, plan: Plan, costs: Costs | None) -> Ruling:
+        for step in plan.steps:
+            ruling = self._one_step(action, principal, step, costs)
+            if not ruling.allowed:
+                return ruling
+        return Ruling(True, "roles")
+
+    def _one_step(self, action: Action, principal: Principal, step: StepCall, costs: Costs | None) -> Ruling:
+        effect = self.effect_of(step)
+        grants = [self.rules.roles[role] for role in principal.roles if role in self.rules.roles]
+        if not any(effect in getattr(grant, action) for grant in grants):
+            able = [role for role, grant in self.rules.roles.items() if effect in getattr(grant, action)]
+            return self._denial("roles", action, principal, step, effect, able)
+        for rule in self.rules.rules:
+            roles = getattr(rule, action)
+            if roles is None or not self._matches(rule.match, step, effect, costs):
+                continue
+            if not set(roles) & set(principal.roles):
+                return self._denial(rule.name, action, principal, step, effect, roles)
+        return Ruling(True, "roles")
+
+    def _denial(
+        self,
+        rule: str,
+        action: Action,
+        principal: Principal,
+        step: StepCall,
+        effect: Effect,
+        able: Iterable[str],
+    ) -> Ruling:
+        who = ", ".join(able) or "nobody"
+        role = f"role '{', '.join(principal.roles) or 'none'}'"
+        message = (
+            f"{principal.name} ({role}) may not {action} step {step.id} ({step.skill}), which "
+            f"{effect.in_words}: rule '{rule}'. Who may: {who}."
         )
-    if changed := plan.changed_inputs(step):
-        raise IntegrityError(f"step {step.id}: {'; '.join(changed)}. Plan again and have that approved.")
+        return Ruling(False, rule, message)
+
+    def _matches(self, match: Match, step: StepCall, effect: Effect, costs: Costs | None) -> bool:
+        if match.skills and not _any(step.skill, match.skills):
+            return False
+        if match.effects and effect not in match.effects:
+            return False
+        endpoint = step.arguments.get("endpoint")
+        if match.endpoints and (isinstance(endpoint, str) and not _any(endpoint, match.endpoints)):
+            return False
+        if match.endpoints and endpoint is None:
+            return False
+        if not match.over or costs is None:
+            return not match.over
+        cost = costs.get(step.id) or {}
+        taken = {name: cost.get(name) for name in match.over}
+        return any(value is None or value > match.over[name] for name, value in taken.items())
 
 
-def _verb(effect: Effect) -> str:
-    return {"reads": "read", "writes": "make artifacts", "serves": "change what users of an endpoint get"}[
-        effect
-    ]
+def _any(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def policy_of(workspace: Workspace, registry: Registry) -> Policy:
+    """The policy in force for a workspace; AskError for a file that is not one."""
+    path = workspace.settings.policy or workspace.root.parent / "policy.yaml"
+    if workspace.settings.policy is None and not path.is_file():
+        return Policy(PolicyRules(), effects_of(registry))
+    return Policy(read_rules(path), effects_of(registry), str(path))
+
+
+def kept_policy(document: Mapping[str, Any], registry: Registry) -> Policy:
+    """A policy as the record keeps it."""
+    return Policy(PolicyRules.model_validate(document), effects_of(registry), "the record")
+
+
+def effects_of(registry: Registry) -> Callable[[str], Effect | None]:
+    """The effect of each skill, as it was declared."""
+    return lambda name: registry.get(name).effect if name in registry else None
+
+
+def read_rules(path: Path) -> PolicyRules:
+    """The rules of a policy file; AskError names what is wrong with it."""
+    import yaml
+
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise AskError(f"{path} is larger than a policy may be ({_MAX_BYTES} bytes).")
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AskError(f"cannot read the policy {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise AskError(f"{path}: not valid YAML: {error}") from error
+    try:
+        rules = PolicyRules.model_validate(found or {})
+    except ValidationError as error:
+        raise AskError(f"{path}: {'; '.join(explain(error, PolicyRules))}") from error
+    _check_names(rules, path)
+    return rules
+
+
+def _check_names(rules: PolicyRules, path: Path) -> None:
+    names = [rule.name for rule in rules.rules]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise AskError(f"{path}: two rules are named '{twice.pop()}'.")
+    for rule in rules.rules:
+        for role in {*(rule.propose or ()), *(rule.approve or ()), *(rule.run or ())} - rules.roles.keys():
+            known = ", ".join(rules.roles)
+            raise AskError(
+                f"{path}: rule '{rule.name}' names role '{role}' (roles are: {known})."
+                + did_you_mean(role, rules.roles)
+            )
+        for amount in rule.match.over.keys() - set(AMOUNTS):
+            raise AskError(
+                f"{path}: rule '{rule.name}' limits '{amount}' (amounts are: {', '.join(AMOUNTS)})."
+                + did_you_mean(amount, AMOUNTS)
+            )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from ..core.artifacts import PendingArtifact
+from ..core.artifacts import ArtifactRef, PendingArtifact, parse_ref
+from ..core.compile import stand_in
 from ..core.contract import Cost, Finding, Impact
 from ..core.errors import OpswrightError
+from ..core.gate_order import unjudged_models
+from ..core.inputs import annotation_options
 from ..core.machine import Machine
-from ..core.plan import Plan, StepCall, stand_in
+from ..core.plan import Plan, StepCall, references
 from ..core.registry import Registry
 from ..core.workspace import Workspace
-from . import budget, policy
+from ..record.run_state import RunState
+from . import budget
+from .judgement import judgement_on
+from .steps import HOW_TO_SERVE, request_at
 
-_QUICK = Cost(
-    minutes=0, gpu_hours=0, disk_bytes=0, usd=0
-)  # a skill that may take longer declares an estimate
+_QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Preflight:
     findings: tuple[tuple[str, Finding], ...]
     costs: dict[str, Cost]
     over_budget: tuple[str, ...]
+    not_judged: tuple[str, ...] = ()
 
     @property
     def stops(self) -> list[str]:
@@ -40,28 +46,45 @@ class Preflight:
         ]
 
 
-def preflight(plan: Plan, registry: Registry, workspace: Workspace) -> Preflight:
-    """Every step's own checks and estimate, the actor's role, and the budget."""
+def preflight(
+    plan: Plan, registry: Registry, workspace: Workspace, folder: Path, run: RunState | None = None
+) -> Preflight:
+    """Every step's own checks and estimate, the gates before serving, and the budget.
+
+    folder: where the plan's relative inputs lie.
+    """
     machine = Machine.here(workspace.root)
-    findings = [
-        ("", Finding(level="stop", message=sentence))
-        for sentence in policy.refusals(plan, workspace.settings.role)
-    ]
+    findings: list[tuple[str, Finding]] = []
     costs: dict[str, Cost] = {}
     for step in plan.steps:
-        found, cost = _of_step(plan, step, registry, workspace, machine)
+        found, cost = _of_step(plan, step, registry, workspace, machine, folder)
         findings += [(step.id, finding) for finding in found]
         if cost is not None:
             costs[step.id] = cost
-    return Preflight(tuple(findings), costs, tuple(budget.over(plan.budget, costs)))
+    not_judged = tuple(_not_judged(plan, registry, workspace, run or RunState("")))
+    findings += [
+        (step, Finding(level="warn", message=f"gate waived: {reason}"))
+        for step, reason in plan.waivers.items()
+    ]
+    return Preflight(tuple(findings), costs, tuple(budget.over(plan.budget, costs)), not_judged)
 
 
-def estimate_step(step: StepCall, bound: dict[str, Any], registry: Registry, workspace: Workspace) -> Cost:
-    """What a step is expected to take, now that its arguments are known."""
-    skill = registry.get(step.skill)
-    if skill.estimate is None:
-        return _QUICK
-    return skill.estimate(skill.parse(bound), Machine.here(workspace.root), workspace)
+def _not_judged(plan: Plan, registry: Registry, workspace: Workspace, run: RunState) -> Iterator[str]:
+    """A sentence for each step that would serve what neither this plan nor an earlier gate judges."""
+    skills = {step.id: registry.get(step.skill) for step in plan.steps}
+    open_models = dict(unjudged_models(plan.steps, skills))
+    for step in plan.steps:
+        if step.waive_gate is not None or step.id not in open_models:
+            continue
+        named = [parse_ref(model) for model in open_models[step.id] if not model.startswith("${")]
+        try:
+            judgements = [judgement_on(workspace, [ref], run) for ref in named]
+        except OpswrightError as error:
+            yield f"{step.id}: {error}"
+            continue
+        if not any(one.allowed for one in judgements):
+            why = judgements[0].message if judgements else "no gate of the plan judges what it serves"
+            yield f"step {step.id} may not serve: {why}. {HOW_TO_SERVE}"
 
 
 def impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[tuple[str, Impact]]:
@@ -87,11 +110,11 @@ def impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[tuple[
 
 
 def _of_step(
-    plan: Plan, step: StepCall, registry: Registry, workspace: Workspace, machine: Machine
+    plan: Plan, step: StepCall, registry: Registry, workspace: Workspace, machine: Machine, folder: Path
 ) -> tuple[list[Finding], Cost | None]:
     """A step's findings, and its cost unless that depends on what an earlier step makes."""
     skill = registry.get(step.skill)
-    request = skill.parse(stand_in(step.arguments, plan, registry))
+    request = request_at(skill, stand_in(step.arguments, plan, registry), folder)
     found: list[Finding] = []
     try:
         found = list(skill.preflight(request, machine, workspace)) if skill.preflight else []
@@ -99,9 +122,21 @@ def _of_step(
         found = [Finding(level="ok", message=f"checked when it runs: {error}.")]
     except OpswrightError as error:
         found = [Finding(level="stop", message=str(error))]
+    if skill.estimate is not None and _takes_values_to_come(plan, step, registry):
+        return found, None
     try:
         return found, skill.estimate(request, machine, workspace) if skill.estimate else _QUICK
     except PendingArtifact:
         return found, None
     except OpswrightError:
         return found, Cost()
+
+
+def _takes_values_to_come(plan: Plan, step: StepCall, registry: Registry) -> bool:
+    """Whether a step takes a plain value that an earlier step has yet to give: what it costs is not known."""
+    makers = {one.id: registry.get(one.skill) for one in plan.steps}
+    for _, maker, field in references(step.arguments):
+        options = annotation_options(makers[maker].result.model_fields[field].annotation)
+        if not any(isinstance(one, type) and issubclass(one, ArtifactRef) for one in options):
+            return True
+    return False

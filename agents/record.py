@@ -1,122 +1,181 @@
-"""What a run writes into the ledger: every record once, however often a crash makes a node run again."""
+"""What a run writes into the ledger, and its state as folded from it: every record once, whatever crashes."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from ..core.contract import Effect
+from ..core.contract import Effect, JobHandle
 from ..core.errors import IntegrityError, OpswrightError
-from ..core.files import write_atomically
+from ..core.files import canonical_json, sha256_json, write_atomically
 from ..core.plan import Plan, StepCall
 from ..core.principal import Principal
 from ..core.workspace import Workspace
-from ..record.ledger import Ledger, Phase, Record
+from ..record.index import LedgerIndex
+from ..record.ledger import Entry, Ledger, Phase, Record
+from ..record.run_state import AMOUNTS, RunState
+from .policy import Policy
 
 
 class RunRecord:
-    """The ledger as one run sees it."""
+    """One run in the ledger, written for one principal. `state` is what its records say, others' included."""
 
-    def __init__(self, workspace: Workspace, run_id: str, *, resumed: bool) -> None:
+    def __init__(self, workspace: Workspace, run_id: str, principal: Principal, policy: Policy) -> None:
         self.workspace = workspace
         self.run_id = run_id
-        self._done: dict[str, Record] = {}
-        self._once: set[Phase] = set()
-        self._attempts: dict[str, int] = {}
-        for record in Ledger.of(workspace).records() if resumed else ():
-            if record.run == run_id:
-                self._remember(record)
+        self.principal = principal
+        self.policy = policy
+        self._ledger = Ledger.of(workspace)
+        self._seq = self._ledger.head()[0]
+        self.state = LedgerIndex.of(workspace).run_state(run_id) or RunState(run_id)
+        if self.state.records:
+            self._seq = max(self._seq, self.state.last.seq)
 
-    def _remember(self, record: Record) -> None:
-        phase = Phase(record.phase)
-        if record.step is None:
-            self._once.add(phase)
-        elif phase in (Phase.DONE, Phase.REUSED, Phase.ROLLED_BACK):
-            self._done[record.step] = record
-        elif phase is Phase.INTENT:
-            self._attempts[record.step] = self._attempts.get(record.step, 0) + 1
+    def refresh(self) -> RunState:
+        """The state with what anyone has recorded since."""
+        for record in self._ledger.records(after=self._seq):
+            self._seq = record.seq
+            if record.run == self.run_id:
+                self.state.apply(record)
+        return self.state
 
-    def finished(self, step: str) -> Record | None:
-        """The record that says a step of this run is done, from before a crash or from this process."""
-        return self._done.get(step)
+    @property
+    def folder(self) -> Path:
+        """Where the plan's relative inputs lie."""
+        return Path(str(self.state.proposal.get("folder", ".")))
 
-    def proposed(self, plan: Plan, source: str) -> None:
+    def proposed(self, plan: Plan, *, source: str, folder: Path, **detail: Any) -> None:
         """The plan, its steps and gates: written before anything runs, so no bar can move afterwards."""
-        if Phase.PROPOSED in self._once:
+        if self.refresh().proposed is not None:
             return
         stored = self.workspace.plans / f"{plan.id}.json"
         if not stored.exists():
             write_atomically(stored, plan.document())
-        self._append(
-            Phase.PROPOSED,
-            plan=plan.id,
-            effect=str(plan.effect),
-            detail={
-                "goal": plan.goal,
-                "source": source,
-                "gates": {name: spec.model_dump(mode="json") for name, spec in plan.gates.items()},
-                "inputs": plan.inputs,
-                "steps": [{"id": s.id, "skill": s.skill, "effect": str(s.effect)} for s in plan.steps],
-            },
-        )
+        body = {
+            "goal": plan.goal,
+            "source": source,
+            "folder": folder.as_posix(),
+            "gates": {name: spec.model_dump(mode="json") for name, spec in plan.gates.items()},
+            "inputs": plan.inputs,
+            "steps": [{"id": s.id, "skill": s.skill, "effect": str(s.effect)} for s in plan.steps],
+            **({"waivers": plan.waivers} if plan.waivers else {}),
+            **detail,
+        }
+        self.append(Entry(Phase.PROPOSED, plan=plan.id, effect=str(plan.effect), detail=self._ruled(body)))
 
-    def consent(self, plan: Plan, phase: Phase, *, by: str, role: str, how: str, why: str = "") -> None:
-        """A person's approval or denial of this plan."""
-        if phase not in self._once:
-            detail = {"how": how, **({"why": why} if why else {})}
-            self._append(phase, plan=plan.id, principal=Principal(by, (role,), how), detail=detail)
+    def answered(self, plan: Plan, phase: Phase, *, how: str, why: str = "") -> Record:
+        """This principal's approval or denial of the plan, from the moment it is given."""
+        detail = {"how": how, **({"why": why} if why else {})}
+        return self.append(Entry(phase, plan=plan.id, detail=self._ruled(detail)))[0]
 
-    def intent(self, plan: Plan, step: StepCall, request: Mapping[str, Any], key: str) -> Record:
-        """What is about to happen; `attempt` counts the tries that a crash or failure made necessary."""
-        attempt = self._attempts.get(step.id, 0) + 1
-        detail = {"key": key, "attempt": attempt, "pid": os.getpid()}
-        return self._append(
-            Phase.INTENT,
-            step=step.id,
-            skill=step.skill,
-            effect=str(step.effect),
-            plan=plan.id,
-            request=request,
-            detail=detail,
-        )
+    def begun(
+        self, plan: Plan, step: StepCall, request: Mapping[str, Any], key: str, reserved: Mapping[str, Any]
+    ) -> str:
+        """What is about to happen and what it may take; gives the idempotency key of the step.
 
-    def outcome(
+        The first attempt's key counts for all, though code or environment changed since. What an attempt that
+        a crash cut had taken is settled first.
+        """
+        known = self.state.steps.get(step.id)
+        attempts = len(known.intents) if known is not None else 0
+        earlier = known.idempotency_key if known is not None else None
+        idempotency = earlier or sha256_json([self.run_id, step.id])
+        entries = []
+        if known is not None and known.is_open:
+            entries.append(self._settled(plan, step, self._taken_by_cut_attempt(step.id), "cut short"))
+        entries.append(Entry(Phase.RESERVED, **_call(plan, step), detail={"reserved": dict(reserved)}))
+        detail = {"key": key, "idempotency_key": idempotency, "attempt": attempts + 1, "pid": os.getpid()}
+        entries.append(Entry(Phase.INTENT, **_call(plan, step), request=request, detail=self._ruled(detail)))
+        self.append(*entries)
+        return idempotency
+
+    def submitted(self, plan: Plan, step: StepCall, job: JobHandle) -> None:
+        """A job of the step, before anything waits for it."""
+        detail = {"job": job.model_dump(mode="json")}
+        self.append(Entry(Phase.SUBMITTED, **_call(plan, step), detail=detail))
+
+    def ended_step(
         self,
         phase: Phase,
         plan: Plan,
         step: StepCall,
+        spent: Mapping[str, float],
         *,
-        request: Mapping[str, Any] | None = None,
         result: Mapping[str, Any] | None = None,
         artifacts: Mapping[str, str] | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> Record:
-        """How a step ended; `request` where no intent came before, as for a reused result."""
-        return self._append(
-            phase,
-            step=step.id,
-            skill=step.skill,
-            effect=str(step.effect),
-            plan=plan.id,
-            request=request,
-            result=result,
-            artifacts=artifacts,
-            detail=detail,
-        )
+        """How a step that was begun ended, and what it took."""
+        return self.append(
+            self._settled(plan, step, spent),
+            Entry(phase, **_call(plan, step), result=result, artifacts=artifacts, detail=detail),
+        )[-1]
+
+    def not_begun(self, phase: Phase, plan: Plan, step: StepCall, **fields: Any) -> Record:
+        """How a step ended that was never begun: reused, refused, or wrong before its start."""
+        return self.append(Entry(phase, **_call(plan, step), **fields))[-1]
 
     def ended(self, plan: Plan | None, phase: Phase, detail: Mapping[str, Any]) -> None:
         """How the run ended: a failed run may be resumed and end once more, a done one is done."""
-        if phase is Phase.FAILED or Phase.DONE not in self._once:
-            self._append(phase, plan=plan.id if plan else None, detail=detail)
+        end = self.refresh().end
+        if phase is Phase.FAILED or end is None or end.phase != Phase.DONE:
+            self.append(Entry(phase, plan=plan.id if plan else None, detail=detail))
 
-    def _append(self, phase: Phase, **fields: Any) -> Record:
-        settings = self.workspace.settings
-        fields.setdefault("principal", Principal.of_os_user(settings.actor, (str(settings.role),)))
-        record = Ledger.of(self.workspace).append(phase, run=self.run_id, **fields)
-        self._remember(record)
-        return record
+    def append(self, *entries: Entry) -> list[Record]:
+        """Record, with one flush, and take it into the state."""
+        records = self._ledger.append_all([_of_run(entry, self.run_id) for entry in entries], self.principal)
+        if records[0].seq == self._seq + 1:
+            for record in records:
+                self.state.apply(record)
+            self._seq = records[-1].seq
+        else:
+            self.refresh()
+        return records
+
+    def _ruled(self, detail: dict[str, Any]) -> dict[str, Any]:
+        """The detail with the policy it was done under, whose text is kept beside the ledger."""
+        digest = self.policy.digest
+        self._ledger.keep("policies", digest, canonical_json(self.policy.document()))
+        return {**detail, "policy": digest}
+
+    def _settled(self, plan: Plan, step: StepCall, spent: Mapping[str, float], how: str = "") -> Entry:
+        detail = {"spent": {name: round(value, 9) for name, value in spent.items()}}
+        return Entry(Phase.SETTLED, **_call(plan, step), detail=detail | ({"how": how} if how else {}))
+
+    def _taken_by_cut_attempt(self, step_id: str) -> dict[str, float]:
+        """What an attempt without an outcome took: its time until the run's last sign of life.
+
+        Whatever else was reserved counts as taken. Without a sign of life, the reserved time does too.
+        """
+        step = self.state.steps[step_id]
+        taken = {name: step.reserved.get(name, 0.0) for name in AMOUNTS}
+        began = datetime.fromisoformat(step.intents[-1].time)
+        try:
+            alive = datetime.fromtimestamp(sign_of_life(self.workspace, self.run_id).stat().st_mtime, UTC)
+        except OSError:
+            return taken
+        if alive >= began:
+            taken["minutes"] = (alive - began).total_seconds() / 60
+        return taken
+
+
+def sign_of_life(workspace: Workspace, run_id: str) -> Path:
+    """The file that whoever carries a run out touches every second or so."""
+    return workspace.run_folder(run_id) / "alive"
+
+
+def _of_run(entry: Entry, run: str) -> Entry:
+    from dataclasses import replace
+
+    return replace(entry, run=run)
+
+
+def _call(plan: Plan, step: StepCall) -> dict[str, Any]:
+    return {"step": step.id, "skill": step.skill, "effect": str(step.effect), "plan": plan.id}
 
 
 def load_plan(workspace: Workspace, plan_id: str) -> Plan:

@@ -1,28 +1,64 @@
-"""Runs one step: policy, receipt, intent record, the skill inside one error boundary, outcome record."""
+"""Runs one step: policy, receipt, reservation, intent, the skill inside one error boundary, outcome."""
 
 from __future__ import annotations
 
-import json
+import math
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import ArtifactRef, parse_ref
-from ..core.contract import Events, NullEvents, Result, Skill, StepContext
-from ..core.errors import BackendError, BudgetError, OpswrightError, from_os_error
-from ..core.files import canonical_json, files_below, sha256_file, sha256_json
-from ..core.plan import Plan, StepCall, bind
+from ..core.artifacts import ArtifactRef
+from ..core.contract import Cost, Effect, Events, NullEvents, Result, Skill, StepContext
+from ..core.errors import BackendError, BudgetError, HeldError, IntegrityError, OpswrightError, from_os_error
+from ..core.files import canonical_json, sha256_json
+from ..core.inputs import outside_paths
+from ..core.machine import Machine
+from ..core.plan import Plan, StepCall, bind, put, thaw
 from ..core.registry import Registry
+from ..core.secrets import Redactor
 from ..core.workspace import Workspace
-from ..record.ledger import Phase, Record
-from . import budget, policy
-from .preflight import estimate_step
+from ..record.ledger import Phase
+from . import budget
+from .judgement import judgement_on
+from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
+
+_QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
+
+HOW_TO_SERVE = (
+    "Give the plan a gate before it, or say why none is needed: `waive_gate: <reason>` in the plan file, "
+    "--waive-gate on the command line."
+)
+
+
+@dataclass
+class _Attempt:
+    """One call of a skill while it is prepared and made."""
+
+    plan: Plan
+    step: StepCall
+    skill: Skill[Any, Any]
+    arguments: dict[str, Any]
+    request: Any
+    key: str
+    reserved: dict[str, float] = field(default_factory=dict)
+    context: StepContext | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    def spent(self) -> dict[str, float]:
+        """What it took: its time, what the skill told of the rest, else what was reserved for it."""
+        told = self.context.spent if self.context is not None else {}
+        return {**self.reserved, **told, "minutes": self.seconds / 60}
 
 
 @dataclass
@@ -35,131 +71,195 @@ class StepRunner:
     events: Events = field(default_factory=NullEvents)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def run(
-        self,
-        plan: Plan,
-        step: StepCall,
-        results: Mapping[str, Mapping[str, Any]],
-        approved_plan: str | None,
-        spent_s: float,
-    ) -> dict[str, Any]:
-        """The step's result as plain JSON; raises a member of the error family, after it was recorded.
-
-        `spent_s` is what earlier steps of this run took, in seconds, held against the plan's budget.
-        """
-        if earlier := self.record.finished(step.id):
-            return dict(earlier.detail["result"])
-        arguments = bind(step.arguments, results)
-        skill = self.registry.get(step.skill)
-        key = receipt_key(skill, arguments, {path: plan.inputs[path] for path in step.inputs})
-        started = time.monotonic()
+    def run(self, plan: Plan, step: StepCall) -> None:
+        """Carry a step out; raises a member of the error family, after it was recorded."""
         self.events.begun(step.id, step.skill)
+        started = time.monotonic()
         try:
-            policy.check_step(plan, step, self.workspace.settings.role, approved_plan)
-        except OpswrightError as error:
-            self.record.outcome(Phase.DENIED, plan, step, detail=error_detail(error))
-            raise
-        try:
-            ask = skill.parse(arguments)
-            reusable = skill.may_reuse(ask)
-            if reusable and (reused := self._reuse(plan, step, arguments, key)):
-                self.events.ended(step.id, Phase.REUSED, time.monotonic() - started)
-                return reused
-            self._check_budget(plan, step, arguments, spent_s)
-            ctx = self._context(plan, step, key, spent_s)
-            ctx.check()
-            self.record.intent(plan, step, arguments, key)
-            result = _call(skill, ask, ctx)
+            attempt = self._prepared(plan, step)
         except BaseException as error:
-            seconds = round(time.monotonic() - started, 3)
-            self.events.ended(step.id, Phase.FAILED, seconds)
-            self.record.outcome(Phase.FAILED, plan, step, detail={**error_detail(error), "seconds": seconds})
+            self.events.ended(step.id, Phase.FAILED, time.monotonic() - started)
+            phase = Phase.DENIED if isinstance(error, HeldError) else Phase.FAILED
+            if isinstance(error, BudgetError):
+                phase = Phase.FAILED
+            self.record.not_begun(phase, plan, step, detail=error_detail(error))
             raise
-        return self._finish(plan, step, key, reusable, result, ctx, time.monotonic() - started)
+        if attempt.skill.may_reuse(attempt.request) and self._reuse(attempt):
+            self.events.ended(step.id, Phase.REUSED, attempt.seconds)
+            return
+        try:
+            self._reserve(attempt)
+        except BaseException as error:
+            self.events.ended(step.id, Phase.FAILED, attempt.seconds)
+            self.record.not_begun(Phase.FAILED, plan, step, detail=error_detail(error))
+            raise
+        self._carry_out(attempt)
 
-    def _finish(
-        self,
-        plan: Plan,
-        step: StepCall,
-        key: str,
-        reusable: bool,
-        result: Result,
-        ctx: StepContext,
-        seconds: float,
-    ) -> dict[str, Any]:
-        plain = result.model_dump(mode="json")
-        phase = effect_phase(step.effect, plain)
-        record = self.record.outcome(
-            phase,
+    def _prepared(self, plan: Plan, step: StepCall) -> _Attempt:
+        """The call, once everything that could forbid it was asked."""
+        state = self.record.refresh()
+        arguments = bind(step.arguments, state.results)
+        skill = self.registry.get(step.skill)
+        self._check_may_run(plan, step)
+        if changed := plan.changed_inputs(step, self.record.folder):
+            raise IntegrityError(f"step {step.id}: {'; '.join(changed)}. Plan again and have that approved.")
+        request = request_at(skill, arguments, self.record.folder)
+        if step.effect is Effect.SERVES:
+            self._check_judged(step, request)
+        inputs = {path: plan.inputs[path] for path in step.inputs}
+        key = receipt_key(skill, arguments, inputs, self.workspace)
+        return _Attempt(plan, step, skill, arguments, request, key)
+
+    def _check_may_run(self, plan: Plan, step: StepCall) -> None:
+        """HeldError without right or consent, IntegrityError for a plan that says another effect."""
+        policy, state = self.record.policy, self.record.state
+        if policy.effect_of(step) is not step.effect:
+            raise IntegrityError(
+                f"step {step.id}: the plan says that {step.skill} {step.effect.in_words}, but the skill "
+                f"{policy.effect_of(step).in_words}. The plan was forged or the skill changed: plan again."
+            )
+        ruling = policy.may_run(
+            self.record.principal,
             plan,
             step,
-            result=plain,
-            artifacts=artifacts_in(result),
-            detail={"seconds": round(seconds, 3), "metrics": ctx.metrics, "key": key},
+            state.approvals,
+            datetime.now(UTC),
+            state.proposer,
+            state.proposal.get("costs"),
         )
-        if reusable:
-            _write_receipt(self.workspace, key, record)
-        self.events.ended(step.id, phase, seconds)
-        return plain
+        if not ruling.allowed:
+            raise HeldError(ruling.message)
 
-    def _reuse(
-        self, plan: Plan, step: StepCall, arguments: dict[str, Any], key: str
-    ) -> dict[str, Any] | None:
-        """The result of the same call done before, when all it made is still there and whole."""
-        if (receipt := _read_receipt(self.workspace, key)) is None:
-            return None
-        artifacts = receipt["artifacts"]
-        try:
-            for ref in artifacts.values():
-                self.workspace.artifacts.open(parse_ref(ref))
-        except OpswrightError as error:
-            self.events.log(step.id, f"not reused, made again: {error}")
-            return None
-        self.record.outcome(
+    def _check_judged(self, step: StepCall, request: Any) -> None:
+        """HeldError for a step that would serve what no gate judged GO, unless the plan names a waiver."""
+        judgement = judgement_on(self.workspace, references_in(request), self.record.state)
+        if judgement.allowed:
+            if judgement.message:
+                self.events.log(step.id, judgement.message)
+        elif step.waive_gate is not None:
+            self.events.log(step.id, f"gate waived ({step.waive_gate}): {judgement.message}")
+        else:
+            raise HeldError(f"step {step.id} may not serve: {judgement.message}. {HOW_TO_SERVE}")
+
+    def _reuse(self, attempt: _Attempt) -> bool:
+        """Let the same call done before stand for this one, when all it made is still there and whole."""
+        plan, step = attempt.plan, attempt.step
+        if (earlier := find_receipt(self.workspace, step.skill, attempt.key)) is None:
+            return False
+        if why := is_whole(self.workspace, earlier):
+            self.events.log(step.id, f"not reused, made again: {why}")
+            return False
+        self.record.not_begun(
             Phase.REUSED,
             plan,
             step,
-            request=arguments,
-            result=receipt["result"],
-            artifacts=artifacts,
-            detail={"receipt": receipt["seq"], "key": key},
+            request=attempt.arguments,
+            result=earlier.detail["result"],
+            artifacts=earlier.artifacts,
+            detail={"receipt": earlier.seq, "receipt_hash": earlier.hash, "key": attempt.key},
         )
-        self.events.log(step.id, f"reused: the same call is record {receipt['seq']} of the ledger")
-        return dict(receipt["result"])
+        self.events.log(step.id, f"reused: the same call is record {earlier.seq} of the ledger")
+        return True
 
-    def _check_budget(self, plan: Plan, step: StepCall, arguments: dict[str, Any], spent_s: float) -> None:
-        limits = plan.budget
-        if limits.minutes is None and limits.gpu_hours is None and limits.usd is None:
+    def _reserve(self, attempt: _Attempt) -> None:
+        """What the step is expected to take, held against what is left; BudgetError when it does not fit."""
+        plan, step = attempt.plan, attempt.step
+        if self.cancelled.is_set():
+            raise HeldError(
+                f"step {step.id} was not begun: the run was stopped by a person; "
+                f"`opswright resume {self.record.run_id}` goes on."
+            )
+        limits, taken = plan.budget.limits, self.record.state.spent
+        estimate = attempt.skill.estimate
+        if not limits:
             return
-        left = limits
-        if limits.minutes is not None:
-            left = limits.model_copy(update={"minutes": max(0.0, limits.minutes - spent_s / 60)})
-        cost = estimate_step(step, arguments, self.registry, self.workspace)
-        if sentences := budget.over(left, {step.id: cost}):
-            raise BudgetError(f"after {spent_s / 60:.1f} minutes, {'; '.join(sentences)}")
+        for name, limit in limits.items():
+            if taken.get(name, 0.0) > 0 and taken[name] >= limit:
+                raise BudgetError(
+                    f"step {step.id} was not begun: {budget.in_words(taken)} spent, and the plan's budget is "
+                    f"{budget.in_words(limits)}. What was done is kept."
+                )
+        machine = Machine.here(self.workspace.root)
+        cost = estimate(attempt.request, machine, self.workspace) if estimate is not None else _QUICK
+        if sentences := budget.over(budget.left(plan.budget, taken), {step.id: cost}):
+            spent = budget.in_words(taken)
+            raise BudgetError(f"step {step.id} was not begun ({spent} spent): {'; '.join(sentences)}")
+        attempt.reserved = {name: float(value) for name, value in cost.amounts.items() if value is not None}
 
-    def _context(self, plan: Plan, step: StepCall, key: str, spent_s: float) -> StepContext:
+    def _carry_out(self, attempt: _Attempt) -> None:
+        plan, step = attempt.plan, attempt.step
+        attempt.began = time.monotonic()
+        idempotency = self.record.begun(plan, step, attempt.arguments, attempt.key, attempt.reserved)
+        attempt.context = context = self._context(attempt, idempotency)
+        try:
+            context.check()
+            result = _call(attempt.skill, attempt.request, context)
+            plain = _plain(attempt.skill, result, context)
+            phase = effect_phase(step.effect, plain)
+            detail = {
+                "seconds": round(attempt.seconds, 3),
+                "metrics": context.metrics,
+                "key": attempt.key,
+                **({"compute": context.job.backend} if context.job is not None else {}),
+            }
+            record = self.record.ended_step(
+                phase,
+                plan,
+                step,
+                attempt.spent(),
+                result=plain,
+                artifacts=artifacts_in(result),
+                detail=detail,
+            )
+        except BaseException as error:
+            self.events.ended(step.id, Phase.FAILED, attempt.seconds)
+            detail = {**error_detail(error), "seconds": round(attempt.seconds, 3)}
+            detail = context.redactor.plain(detail)
+            self.record.ended_step(Phase.FAILED, plan, step, attempt.spent(), detail=detail)
+            raise _redacted(error, context.redactor) from error.__cause__
+        if phase is Phase.DONE and attempt.skill.may_reuse(attempt.request):
+            write_receipt(self.workspace, attempt.key, record)
+        self.events.ended(step.id, phase, attempt.seconds)
+
+    def _context(self, attempt: _Attempt, idempotency_key: str) -> StepContext:
+        plan, step, state = attempt.plan, attempt.step, self.record.state
         workdir = self.workspace.run_folder(self.record.run_id) / "steps" / step.id
         workdir.mkdir(parents=True, exist_ok=True)
         deadline = None
         if plan.budget.minutes is not None:
-            deadline = time.monotonic() + plan.budget.minutes * 60 - spent_s
+            left = plan.budget.minutes - state.spent.get("minutes", 0.0)
+            deadline = time.monotonic() + left * 60
+        known = state.steps.get(step.id)
         return StepContext(
             workspace=self.workspace,
             run_id=self.record.run_id,
             step_id=step.id,
-            idempotency_key=idempotency_key(self.record.run_id, step.id, key),
+            idempotency_key=idempotency_key,
             workdir=workdir,
             events=self.events,
             deadline=deadline,
             cancelled=self.cancelled,
+            job=known.job if known is not None else None,
+            on_submit=partial(self.record.submitted, plan, step),
         )
 
 
-def _call(skill: Skill[Any, Any], ask: Any, ctx: StepContext) -> Result:
+def request_at(skill: Skill[Any, Any], arguments: Mapping[str, Any], folder: Path) -> Any:
+    """The request of bound arguments, its relative inputs as paths below the folder the plan was made in."""
+    request = skill.parse(dict(arguments))
+    if folder.resolve() == Path.cwd():
+        return request
+    moved = [(place, path) for place, path in outside_paths(request) if not path.is_absolute()]
+    placed = thaw(arguments)
+    for place, path in moved:
+        placed = put(placed, place, (folder / path).as_posix())
+    return skill.parse(placed) if moved else request
+
+
+def _call(skill: Skill[Any, Any], request: Any, context: StepContext) -> Result:
     """The one place where what a skill raises becomes a member of the family."""
     try:
-        result: object = skill(ask, ctx)
+        result: object = skill(request, context)
     except OpswrightError:
         raise
     except OSError as error:
@@ -171,6 +271,49 @@ def _call(skill: Skill[Any, Any], ask: Any, ctx: StepContext) -> Result:
     return result
 
 
+def _plain(skill: Skill[Any, Any], result: Result, context: StepContext) -> dict[str, Any]:
+    """The result as plain JSON without secrets; BackendError for what no record can hold."""
+    try:
+        plain: dict[str, Any] = context.redactor.plain(result.model_dump(mode="json"))
+    except Exception as error:  # a value that pydantic cannot write as JSON
+        raise BackendError(f"{skill.name} gave what is not plain JSON: {error}") from error
+    wrong = [f"metric {name}" for name, value in context.metrics.items() if not math.isfinite(value)]
+    wrong += [f"result field {name}" for name, value in plain.items() if not _is_json(value)]
+    wrong += [f"spent {name}" for name, value in context.spent.items() if not math.isfinite(value)]
+    if wrong:
+        context.metrics = {n: v for n, v in context.metrics.items() if math.isfinite(v)}
+        context.spent = {n: v for n, v in context.spent.items() if math.isfinite(v)}
+        made = ", ".join(artifacts_in(result).values())
+        kept = f" What it made is kept: {made}." if made else f" Its work folder is kept: {context.workdir}."
+        raise BackendError(
+            f"{skill.name} gave what no record can hold: {', '.join(wrong)} is not a finite number or not "
+            f"plain JSON.{kept}"
+        )
+    return plain
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        canonical_json(value)
+    except OpswrightError:
+        return False
+    return True
+
+
+def _redacted(error: BaseException, redactor: Redactor) -> BaseException:
+    """The error with secrets taken out of what it says."""
+    texts = [redactor.plain(part) for part in error.args]
+    if texts != list(error.args):
+        error.args = tuple(texts)
+    return error
+
+
+def references_in(request: Any) -> list[ArtifactRef]:
+    """The artifact references among a request's fields."""
+    values = (getattr(request, name) for name in type(request).model_fields)
+    return [value for value in values if isinstance(value, ArtifactRef)]
+
+
 def artifacts_in(result: Result) -> dict[str, str]:
     """The references among a result's fields, by field."""
     return {
@@ -180,62 +323,6 @@ def artifacts_in(result: Result) -> dict[str, str]:
     }
 
 
-def idempotency_key(run_id: str | None, step_id: str, key: str) -> str:
-    """What a skill that changes outside state knows a repeated call by: run, step and receipt key."""
-    return sha256_json([run_id, step_id, key])
-
-
-def receipt_key(skill: Skill[Any, Any], arguments: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """What makes two calls the same: skill, arguments, the digests of outside inputs, and the code."""
-    return sha256_json([skill.name, arguments, inputs, code_version(skill.function.__module__)])
-
-
-@cache
-def code_version(module: str) -> str:
-    """The digest of the Python sources of a module's top-level package.
-
-    Coarse on purpose: any change of the code makes receipts stale, none can slip through.
-    """
-    package = import_module(module.partition(".")[0])
-    if package.__file__ is None or not hasattr(package, "__path__"):
-        source = import_module(module).__file__
-        return sha256_file(Path(source)) if source else module
-    root = Path(package.__file__).parent
-    rooms = [root / name for name in ("core", "evals", "serving", "skills")]
-    folders = [room for room in rooms if room.is_dir()] or [root]
-    return sha256_json(
-        {
-            f"{folder.name}/{name}": sha256_file(path)
-            for folder in folders
-            for name, path in files_below(folder).items()
-            if path.suffix == ".py"
-        }
-    )
-
-
-def _receipt_path(workspace: Workspace, key: str) -> Path:
-    return workspace.receipts / f"{key}.json"
-
-
-def _write_receipt(workspace: Workspace, key: str, record: Record) -> None:
-    """Keep what a finished call gave; a receipt lost in a crash only means the call is made again."""
-    receipt = {
-        "seq": record.seq,
-        "hash": record.hash,
-        "result": record.detail["result"],
-        "artifacts": dict(record.artifacts),
-    }
-    path = _receipt_path(workspace, key)
-    temporary = path.with_suffix(f".{threading.get_ident()}.tmp")
-    temporary.write_bytes(canonical_json({**receipt, "digest": sha256_json(receipt)}))
-    temporary.replace(path)
-
-
-def _read_receipt(workspace: Workspace, key: str) -> dict[str, Any] | None:
-    try:
-        receipt = json.loads(_receipt_path(workspace, key).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    if not isinstance(receipt, dict) or receipt.pop("digest", None) != sha256_json(receipt):
-        return None
-    return receipt
+def idempotency_key(run_id: str | None, step_id: str) -> str:
+    """What a skill that changes outside state knows a repeated call by: its run and step."""
+    return sha256_json([run_id, step_id])

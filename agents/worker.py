@@ -1,8 +1,8 @@
 """A process that carries out one run, so that the run outlives the console which a person closes.
 
-`python -m opswright.agents.worker --home FOLDER` waits for one job as a JSON line on its input: the run, who
-acts, and their consent, if the run waits for one. Without a job it ends. It loads what a run needs before it
-waits, so that a job starts at once.
+`python -m opswright.agents.worker --home FOLDER` waits for one task as a JSON line on its input: the run and
+who acts; consent is in the ledger. Without a task it ends. It loads what a run needs before it waits, so that
+a task starts at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import OpswrightError
+from ..core.principal import Principal
 from ..core.settings import load_settings
 from ..core.workspace import Workspace
 from .agent import Agent
@@ -80,10 +81,10 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        settings = load_settings(home=home, actor=job["actor"], role=job["role"])
-        agent = Agent(Workspace(settings), registry, cancelled=cancelled)
-        consent = job.get("consent")
-        outcome = agent.answer(job["run"], consent) if consent else agent.resume(job["run"])
+        principal = Principal.from_fields(job["principal"])
+        settings = load_settings(home=home, actor=principal.name)
+        agent = Agent(Workspace(settings), registry, cancelled=cancelled, acting=principal)
+        outcome = agent.resume(job["run"], since=job.get("since"))
     except OpswrightError as error:
         print(f"{os.getpid()} run {job['run']}: {error}", file=sys.stderr, flush=True)
         return error.exit_code

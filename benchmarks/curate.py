@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import time
 
-from opswright.evals.suites import clinc150, load_suite
+from opswright.data.published import clinc150
+from opswright.data.read import read_source
+from opswright.evals.suites import load_suite
+from opswright.evals.suites.clinc150 import OLD_DOMAINS
 from opswright.skills.curate.clean import Cleaned, clean
-from opswright.skills.curate.read import read_source
 from opswright.skills.curate.request import CurateRequest
 
 
@@ -23,7 +25,7 @@ def accuracy(train: list[tuple[str, str]]) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
-    items = [item for item in load_suite("clinc150").items if item.domain in clinc150.OLD_DOMAINS]
+    items = [item for item in load_suite("clinc150").items if item.domain in OLD_DOMAINS]
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LinearSVC(random_state=0))
     model.fit([text for text, _ in train], [label for _, label in train])
     return float(model.score([item.text for item in items], [item.expected for item in items]))
@@ -41,9 +43,9 @@ def main() -> None:
 
     ask = CurateRequest(source=clinc150.FOLDER)
     started = time.perf_counter()
-    table = read_source(ask).frame().with_columns(pl.lit(None, pl.String).alias("side"))
+    table = read_source(ask.rows).frame().with_columns(pl.lit(None, pl.String).alias("side"))
     read_s = time.perf_counter() - started
-    table = table.filter(pl.col("domain").is_in(clinc150.OLD_DOMAINS))
+    table = table.filter(pl.col("domain").is_in(OLD_DOMAINS))
     golden = [item.text for item in load_suite("clinc150").items]
     rows = list(table.select("text", "label").iter_rows())
 

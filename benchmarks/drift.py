@@ -27,7 +27,7 @@ RAW = Path(opswright.__file__).parent / "examples/support_router/raw/clinc150"
 def rows(split: str, intents: set[str]) -> tuple[list[str], list[str]]:
     """The texts and labels of one split whose intent is among `intents`."""
     data = json.loads((RAW / "data_full.json").read_text())
-    kept = [(text, label.replace("_", " ")) for text, label in data[split] if label in intents]
+    kept = [(text, label) for text, label in data[split] if label in intents]
     return [text for text, _ in kept], [label for _, label in kept]
 
 

@@ -85,8 +85,8 @@ def lay_out(folder: Path) -> int:
     with (folder / "data" / "train.jsonl").open("w") as file:
         for text, label in rows[:12_000]:
             messages = [
-                {"role": "user", "content": text.strip()},
-                {"role": "assistant", "content": label.replace("_", " ")},
+                {"role": "user", "content": text},
+                {"role": "assistant", "content": label},
             ]
             file.write(json.dumps({"messages": messages}) + "\n")
     make_tiny_base(folder / "data" / "train.jsonl", folder / "base")

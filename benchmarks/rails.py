@@ -130,7 +130,7 @@ def main() -> None:
         for row in csv.DictReader((RAW / f"banking77/{split}.csv").open(encoding="utf-8"))
     ]
     blocked("BANKING77", rails.check_input, banking)
-    labels = sorted({label.replace("_", " ") for _, label in clinc["train"]})
+    labels = sorted({label for _, label in clinc["train"]})
     blocked("CLINC150's labels as answers", rails.check_output, labels)
     if ask.cyberseceval:
         rows = json.loads(ask.cyberseceval.read_text())

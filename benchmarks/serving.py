@@ -21,15 +21,19 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
-from opswright.serving.choice import serving_folder
-from opswright.serving.fleet import Gateway
+from opswright.serving.fleet import GatewayClient
 from opswright.serving.rails import SHIPPED
 from opswright.serving.rollout import Rollout, stop_all
+from opswright.serving.server_selection import serving_folder
+from opswright.serving.triton.access import TritonAccess
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONCURRENCY = (1, 4, 8)
 MAX_TOKENS = 3  # as long as an intent's name
@@ -65,10 +69,26 @@ def chat_body(endpoint: str) -> Any:
     return body
 
 
-async def ask(url: str, body: Any, requests: int, concurrency: int) -> tuple[float, list[float], int]:
-    """Seconds for all requests, each one's milliseconds, and how many failed: closed loop."""
-    import aiohttp
+@dataclass(frozen=True)
+class Way:
+    """Where to ask, what to send, and for Triton how to reach it."""
 
+    url: str
+    body: Any
+    access: TritonAccess | None = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """The connections of one measurement."""
+        import aiohttp
+
+        if self.access is None:
+            return aiohttp.ClientSession()
+        connector = aiohttp.UnixConnector(str(self.access.socket))
+        return aiohttp.ClientSession(connector=connector, headers=self.access.headers)
+
+
+async def ask(way: Way, requests: int, concurrency: int) -> tuple[float, list[float], int]:
+    """Seconds for all requests, each one's milliseconds, and how many failed: closed loop."""
     took: list[float] = []
     failed = 0
     numbers = iter(range(requests))
@@ -77,27 +97,27 @@ async def ask(url: str, body: Any, requests: int, concurrency: int) -> tuple[flo
         nonlocal failed
         for number in numbers:
             began = time.perf_counter()
-            async with session.post(url, json=body(TEXTS[number % len(TEXTS)], number)) as reply:
+            async with session.post(way.url, json=way.body(TEXTS[number % len(TEXTS)], number)) as reply:
                 await reply.read()
                 failed += reply.status != 200
             took.append((time.perf_counter() - began) * 1000)
 
-    async with aiohttp.ClientSession() as session:
+    async with way.session() as session:
         began = time.perf_counter()
         await asyncio.gather(*(client(session) for _ in range(concurrency)))
         return time.perf_counter() - began, took, failed
 
 
-def measure(ways: dict[str, tuple[str, Any]], requests: int, rounds: int) -> list[Figures]:
+def measure(ways: dict[str, Way], requests: int, rounds: int) -> list[Figures]:
     """Every way at every concurrency, in turns, so that a busy moment of the machine hits all alike."""
     found: dict[tuple[str, int], list[tuple[float, float, float, int]]] = {}
     for _ in range(rounds):
         for concurrency in CONCURRENCY:
-            for way, (url, body) in ways.items():
-                seconds, took, failed = asyncio.run(ask(url, body, requests, concurrency))
+            for name, way in ways.items():
+                seconds, took, failed = asyncio.run(ask(way, requests, concurrency))
                 took.sort()
                 row = (requests / seconds, took[len(took) // 2], took[int(len(took) * 0.99)], failed)
-                found.setdefault((way, concurrency), []).append(row)
+                found.setdefault((name, concurrency), []).append(row)
     return [summary(way, concurrency, rows) for (way, concurrency), rows in found.items()]
 
 
@@ -107,7 +127,7 @@ def summary(way: str, concurrency: int, rows: list[tuple[float, float, float, in
     return Figures(way, concurrency, per_second, p50_ms, p99_ms, sum(row[3] for row in rows))
 
 
-def serve(workspace: Workspace, engine: Path) -> dict[str, tuple[str, Any]]:
+def serve(workspace: Workspace, engine: Path) -> dict[str, Way]:
     """Two endpoints on one engine, bare and with rails, and the three ways to ask."""
     with workspace.artifacts.staging() as stage:
         shutil.copytree(engine, stage / "engine")
@@ -115,16 +135,18 @@ def serve(workspace: Workspace, engine: Path) -> dict[str, tuple[str, Any]]:
     with workspace.artifacts.staging() as stage:
         shutil.copytree(SHIPPED / "config", stage / "config")
         rails = workspace.artifacts.save(GuardrailRef, stage, {})
-    fleet = Gateway(workspace, lambda line: print(f"  {line}", file=sys.stderr))
+    fleet = GatewayClient(workspace, lambda line: print(f"  {line}", file=sys.stderr))
     url = Rollout(workspace, "bare", fleet).deploy(bundle, None, 100).url
     Rollout(workspace, "guarded", fleet).deploy(bundle, rails, 100)
-    ports = json.loads((serving_folder(workspace) / "triton" / "server.json").read_text())
-    triton = f"http://127.0.0.1:{ports['http']}/v2/models/bare-v1/generate"
+    folder = serving_folder(workspace) / "triton"
+    record = json.loads((folder / "server.json").read_text())
     chat = f"{url}/v1/chat/completions"
     return {
-        "triton": (triton, triton_body),
-        "gateway": (chat, chat_body("bare")),
-        "gateway with rails": (chat, chat_body("guarded")),
+        "triton": Way(
+            "http://triton/v2/models/bare-v1/generate", triton_body, TritonAccess(folder, record["secret"])
+        ),
+        "gateway": Way(chat, chat_body("bare")),
+        "gateway with rails": Way(chat, chat_body("guarded")),
     }
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from opswright.agents.agent import Agent
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.registry import Registry
@@ -61,7 +62,7 @@ def through_opswright(folder: Path, steps: int) -> list[float]:
     agent = Agent(workspace, Registry([nothing]))
     ask = Ask("plan_file", str(file))
     times.clear()
-    outcome = agent.start(ask, agent.consent(agent.propose(ask).id, how="benchmark"))
+    outcome = agent.start(ask, Consent(agent.plan_for(ask).plan.id, "benchmark"))
     if outcome.status != "done" or len(times) != steps:
         raise SystemExit(f"the run ended {outcome.status}: {outcome.message}")
     return gaps(times)

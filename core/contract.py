@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .artifacts import ArtifactStore
 from .errors import AskError, BudgetError, HeldError, did_you_mean
+from .inputs import InputPath as InputPath  # where a skill's author looks for it
+from .inputs import check_request_type
+from .secrets import Redactor, SecretName
 
 if TYPE_CHECKING:  # pydantic-settings takes 0.1 s to import, and `--help` needs none of it
     from .machine import Machine
@@ -44,7 +47,7 @@ class Effect(StrEnum):
 
 
 class Request(BaseModel):
-    """What a skill is asked: frozen, unknown fields forbidden."""
+    """What a skill is asked: frozen, unknown fields forbidden. It holds no secret, only a SecretName."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
@@ -53,14 +56,6 @@ class Result(BaseModel):
     """What a skill gives: frozen, plain JSON, artifacts by typed reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-@dataclass(frozen=True)
-class InputMarker:
-    """Marks a field as a file or folder outside the workspace: a plan records its digest."""
-
-
-InputPath = Annotated[Path, InputMarker()]
 
 
 class Finding(BaseModel):
@@ -83,6 +78,11 @@ class Cost(BaseModel):
     disk_bytes: int | None = None
     usd: float | None = None
     tokens: float | None = 0
+
+    @property
+    def amounts(self) -> dict[str, float | None]:
+        """What a budget can limit, by name."""
+        return {"minutes": self.minutes, "gpu_hours": self.gpu_hours, "usd": self.usd, "tokens": self.tokens}
 
 
 class JobHandle(BaseModel):
@@ -163,6 +163,7 @@ class StepContext:
     spent: dict[str, float] = field(default_factory=dict)
     job: JobHandle | None = None  # what an earlier attempt of this step submitted and nobody has collected
     on_submit: Callable[[JobHandle], None] = field(default=lambda job: None)
+    redactor: Redactor = field(default_factory=Redactor)
 
     @property
     def settings(self) -> Settings:
@@ -186,7 +187,11 @@ class StepContext:
 
     def log(self, line: str) -> None:
         """Show a person one line."""
-        self.events.log(self.step_id, line)
+        self.events.log(self.step_id, self.redactor.text(line))
+
+    def secret(self, name: SecretName) -> str:
+        """The secret of that name; from now on it is hidden in the step's log, result and errors."""
+        return self.redactor.resolve(name)
 
     def spend(self, *, gpu_hours: float = 0, usd: float = 0, tokens: float = 0) -> None:
         """Tell what the step really took, besides time; it is settled against the plan's budget."""
@@ -283,6 +288,7 @@ def skill(
             raise TypeError(f"{function.__name__}: the first parameter must be annotated with a Request")
         if not (isinstance(result, type) and issubclass(result, Result)):
             raise TypeError(f"{function.__name__}: the return annotation must be a Result")
+        check_request_type(request)
         return Skill(
             name=function.__name__.replace("_", "-"),
             summary=summary,

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import yaml
 
 _TOP = ("goal", "budget", "gates", "steps")
-_STEP = ("skill", "with", "gate", "after")
+_STEP = ("skill", "with", "gate", "waive_gate", "after")
+_MAX_DEPTH = 100
 _MAX_BYTES = 1 << 20
 
 
@@ -27,6 +28,7 @@ class StepText:
     arguments: Mapping[str, Any]
     gate: str | None = None
     after: tuple[str, ...] = ()
+    waive_gate: str | None = None  # why the step may serve what no gate judged
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,16 @@ class PlanText:
         raise self.error(where, f"no file or folder '{path}' (looked in {places}). Check the path.")
 
 
-def single_step(skill: str, arguments: Mapping[str, Any], goal: str) -> PlanText:
+def single_step(
+    skill: str, arguments: Mapping[str, Any], goal: str, waive_gate: str | None = None
+) -> PlanText:
     """The plan text of one command."""
     return PlanText(
         name=f"/{skill}",
         goal=goal,
         budget={},
         gates={},
-        steps=(StepText(id=skill, skill=skill, arguments=arguments),),
+        steps=(StepText(id=skill, skill=skill, arguments=arguments, waive_gate=waive_gate),),
     )
 
 
@@ -93,6 +97,7 @@ def parse_plan(text: str, name: str, base: Path | None = None) -> PlanText:
     """The plan text of YAML; AskError names the line of what is wrong."""
     import yaml
 
+    _refuse_deep(text, name)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -120,6 +125,24 @@ def parse_plan(text: str, name: str, base: Path | None = None) -> PlanText:
     )
 
 
+def _refuse_deep(text: str, name: str) -> None:
+    """AskError for YAML nested deeper than any plan is, before anything is built from it."""
+    import yaml
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+                depth += 1
+                if depth > _MAX_DEPTH:
+                    line = event.start_mark.line + 1 if event.start_mark else 0
+                    raise AskError(f"{name}, line {line}: nested deeper than {_MAX_DEPTH} levels.")
+            elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+                depth -= 1
+    except yaml.YAMLError:
+        return  # said with its place when the text is built
+
+
 def _step(text: PlanText, step_id: str, body: Any) -> StepText:
     where = f"steps.{step_id}"
     if not step_id.replace("-", "").replace("_", "").isalnum() or not step_id[0].isalpha():
@@ -139,7 +162,20 @@ def _step(text: PlanText, step_id: str, body: Any) -> StepText:
         arguments=_mapping(text, step.get("with") or {}, f"{where}.with", "with", None),
         gate=gate,
         after=tuple([after] if isinstance(after, str) else after),
+        waive_gate=_waiver(text, step_id, step),
     )
+
+
+def _waiver(text: PlanText, step_id: str, step: dict[str, Any]) -> str | None:
+    if "waive_gate" not in step:
+        return None
+    reason = step["waive_gate"]
+    if not isinstance(reason, str) or not reason.strip():
+        raise text.error(
+            f"steps.{step_id}.waive_gate",
+            f"`waive_gate` of step '{step_id}' is the reason, in words, for serving what no gate judged.",
+        )
+    return reason.strip()
 
 
 def _mapping(

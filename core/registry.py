@@ -61,21 +61,24 @@ def load_skill(target: str) -> Skill[Any, Any]:
 
 def discover(group: Iterable[EntryPoint] | None = None) -> list[Skill[Any, Any]]:
     """The skills that installed packages bring."""
-    if group is None:
-        if not _any_package_brings_skills():
-            return []
-        from importlib.metadata import entry_points
-
-        group = entry_points(group=GROUP)
-    return [load_skill(point.value) for point in group]
+    return [load_skill(point.value) for point in (entry_points_of(GROUP) if group is None else group)]
 
 
-def _any_package_brings_skills() -> bool:
+def entry_points_of(group: str) -> list[EntryPoint]:
+    """What installed packages bring for a group; nothing is imported."""
+    if not _any_package_brings(group):
+        return []
+    from importlib.metadata import entry_points
+
+    return list(entry_points(group=group))
+
+
+def _any_package_brings(group: str) -> bool:
     """Whether any entry_points.txt on the path names the group.
 
     A glance that takes milliseconds, so that `--help` need not wait 0.1 s for importlib.metadata to say no.
     """
-    heading = f"[{GROUP}]".encode()
+    heading = f"[{group}]".encode()
     return any(
         heading in file.read_bytes()
         for folder in dict.fromkeys(sys.path)

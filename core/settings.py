@@ -37,7 +37,7 @@ PATIENT_THREADS = {"GOMP_SPINCOUNT": "1000"}
 
 
 class Role(StrEnum):
-    """What a person may do: viewers read, operators also make artifacts, releasers also change endpoints."""
+    """The built-in roles: viewers read, operators also make artifacts, releasers also change endpoints."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -116,7 +116,10 @@ class Settings(BaseSettings):
     actor: str = Field(
         default_factory=getpass.getuser, min_length=1, description="Who acts, as records name them."
     )
-    role: Role = Field(Role.RELEASER, description="What the actor may do.")
+    role: str = Field("releaser", min_length=1, description="Role of the actor, one of the policy's.")
+    policy: Path | None = Field(
+        None, description="Policy file; empty: policy.yaml beside the workspace, else the built-in roles."
+    )
     mlflow: MlflowSettings = MlflowSettings()
     train: TrainSettings = TrainSettings()
     serving: ServingSettings = ServingSettings()

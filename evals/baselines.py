@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.artifacts import ArtifactStore, DatasetRef
 from ..core.errors import AskError, OpswrightError
+from ..data.text import label_form
 from .report import BASELINES
 
 VERSION = 1  # a change of what is fitted; answers kept from another version are not used again
@@ -36,10 +37,12 @@ def run_baselines(
 ) -> list[Baseline]:
     """Each baseline fitted on (text, label) rows and asked every prompt.
 
-    With one label in `train`, or no words, only the majority class is given. Raises AskError without rows.
+    Spellings of one label are one class, answered by the most frequent of them. With one label in `train`, or
+    no words, only the majority class is given. Raises AskError without rows.
     """
     if not train:
         raise AskError("baselines need training rows; the dataset has none.")
+    train = _one_spelling(train)
     labels = Counter(label for _, label in train)
     majority = min(labels, key=lambda label: (-labels[label], label))
     found = [Baseline("majority", (majority,) * len(prompts), 0.0)]
@@ -57,6 +60,15 @@ def run_baselines(
             found.append(_fit(name, classifier, texts, [label for _, label in train], asked))
             progress(len(found), len(SAYS))
     return found
+
+
+def _one_spelling(train: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rows, each label in the spelling that is the most frequent of its form."""
+    spelled: dict[str, Counter[str]] = {}
+    for _, label in train:
+        spelled.setdefault(label_form(label), Counter())[label] += 1
+    usual = {form: min(n, key=lambda label: (-n[label], label)) for form, n in spelled.items()}
+    return [(text, usual[label_form(label)]) for text, label in train]
 
 
 def _fit(name: str, classifier: Any, texts: Any, labels: list[str], asked: Any) -> Baseline:

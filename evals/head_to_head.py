@@ -10,18 +10,19 @@ from typing import Any
 
 from ..core.artifacts import ArtifactStore, parse_ref
 from ..core.errors import AskError, IntegrityError, did_you_mean
-from .leaderboard import FORMATS, Standing, markdown_table, short, text_table
-from .metrics import exact_match, normalise
+from ..core.statistics import Paired, holm, paired
+from ..data.text import label_form
+from .leaderboard import FORMATS, LeaderboardRow, markdown_table, short, text_table
+from .metrics import exact_match
 from .report import BASELINES, figure, read_report
-from .runner import ItemResult, Measured
-from .stats import Paired, holm, paired
+from .runner import EvalResult, SampleResult
 
 TEST = "two-sided exact McNemar test: wins and losses are equally likely"
 ITEM_FORMATS = tuple(name for name in FORMATS if name != "csv")
 
 
 @dataclass(frozen=True)
-class Pair:
+class AnswerPair:
     """One item and what each model made of it; None: no answer."""
 
     id: str
@@ -42,7 +43,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """All common items, or those of one slice; `difference` is B minus A with its 95 % interval."""
 
     name: str
@@ -69,9 +70,9 @@ class HeadToHead:
     suite: str
     metric: str
     left_out: int
-    whole: Row
-    slices: tuple[Row, ...]
-    items: tuple[Pair, ...]
+    whole: ComparisonRow
+    slices: tuple[ComparisonRow, ...]
+    items: tuple[AnswerPair, ...]
 
     def document(self) -> dict[str, Any]:
         """The comparison as JSON holds it; of the items, those that only one of the two got right."""
@@ -82,7 +83,9 @@ class HeadToHead:
 DECISIVE = ("won", "lost")
 
 
-def common_items(a: Measured, b: Measured, within: str | None = None) -> list[tuple[ItemResult, ItemResult]]:
+def common_items(
+    a: EvalResult, b: EvalResult, within: str | None = None
+) -> list[tuple[SampleResult, SampleResult]]:
     """The items both models answered, matched by id; the slice is b's."""
     answered = {item.id: item for item in a.items if item.error is None}
     return [
@@ -90,12 +93,12 @@ def common_items(a: Measured, b: Measured, within: str | None = None) -> list[tu
     ]
 
 
-def count(pairs: Sequence[tuple[ItemResult, ItemResult]], metric: str = "exact_match") -> Paired:
+def count(pairs: Sequence[tuple[SampleResult, SampleResult]], metric: str = "exact_match") -> Paired:
     """Items that only the first got right, and only the second."""
-    return paired([a.right(metric) for a, _ in pairs], [b.right(metric) for _, b in pairs])
+    return paired([a.is_correct(metric) for a, _ in pairs], [b.is_correct(metric) for _, b in pairs])
 
 
-def compare(a: Measured, b: Measured, metric: str = "exact_match") -> HeadToHead:
+def compare(a: EvalResult, b: EvalResult, metric: str = "exact_match") -> HeadToHead:
     """B against A, whole and by slice.
 
     Raises AskError for reports of different suites, or versions of one, and for no item in common.
@@ -109,7 +112,7 @@ def compare(a: Measured, b: Measured, metric: str = "exact_match") -> HeadToHead
         )
     pairs = common_items(a, b)
     if not pairs:
-        raise AskError(f"{short(a.model)} and {short(b.model)} answered no item in common.")
+        raise AskError(f"{short(a.model)} and {short(b.model)} have no answered items in common.")
     slices = [_row(name, found, metric) for name in b.slices if (found := common_items(a, b, name))]
     corrected = holm([row.p_value for row in slices])
     asked = {item.id for item in chain(a.items, b.items)}
@@ -122,16 +125,18 @@ def compare(a: Measured, b: Measured, metric: str = "exact_match") -> HeadToHead
         whole=_row("all", pairs, metric),
         slices=tuple(replace(row, p_value=p) for row, p in zip(slices, corrected, strict=True)),
         items=tuple(
-            Pair(b.id, b.text, b.expected, a.got, b.got, a.right(metric), b.right(metric), b.slices)
+            AnswerPair(
+                b.id, b.text, b.expected, a.got, b.got, a.is_correct(metric), b.is_correct(metric), b.slices
+            )
             for a, b in pairs
         ),
     )
 
 
-def _row(name: str, pairs: Sequence[tuple[ItemResult, ItemResult]], metric: str) -> Row:
+def _row(name: str, pairs: Sequence[tuple[SampleResult, SampleResult]], metric: str) -> ComparisonRow:
     both = count(pairs, metric)
     low, high = both.drop_interval()
-    return Row(
+    return ComparisonRow(
         name=name,
         n=both.n,
         value_a=figure([a for a, _ in pairs], metric)["value"],
@@ -145,7 +150,7 @@ def _row(name: str, pairs: Sequence[tuple[ItemResult, ItemResult]], metric: str)
     )
 
 
-def open_measured(store: ArtifactStore, line: Standing) -> Measured:
+def open_measured(store: ArtifactStore, line: LeaderboardRow) -> EvalResult:
     """The items behind a line of the leaderboard; a baseline's answers are scored again from its report."""
     artifact = store.open(parse_ref(line.report))
     measured = read_report(artifact)
@@ -161,18 +166,18 @@ def open_measured(store: ArtifactStore, line: Standing) -> Measured:
     raise IntegrityError(f"{short(line.report)} names the baseline {line.model}, but holds no answers of it.")
 
 
-def _rescored(measured: Measured, name: str, answers: Mapping[str, str]) -> Measured:
+def _rescored(measured: EvalResult, name: str, answers: Mapping[str, str]) -> EvalResult:
     """The report's items with a baseline's answers, which are labels of training rows and need no target."""
-    labels = {normalise(item.expected) for item in measured.items}
+    labels = {label_form(item.expected) for item in measured.items}
     items = []
     for item in measured.items:
         got = answers[item.id]
-        right, known = exact_match(item.expected, got), normalise(got) in labels
+        right, known = exact_match(item.expected, got, measured.task), label_form(got) in labels
         items.append(replace(item, got=got, ok=right, known=known, latency_ms=None, error=None))
     return replace(measured, model=name, items=tuple(items), leaked=None)
 
 
-def find_line(lines: Sequence[Standing], text: str) -> Standing:
+def find_line(lines: Sequence[LeaderboardRow], text: str) -> LeaderboardRow:
     """The line of the leaderboard that a text names; AskError when none or several are meant.
 
     A model's or baseline's name, or `REPORT/BASELINE`; a reference may be cut after 6 or more digits.
@@ -189,9 +194,13 @@ def find_line(lines: Sequence[Standing], text: str) -> Standing:
         return found[0]
     if found:
         several = ", ".join(line.short_id for line in found[:6])
-        raise AskError(f"'{text}' means {len(found)} lines of the leaderboard; name one: {several}.")
+        raise AskError(f"'{text}' is ambiguous: it matches {len(found)} leaderboard rows ({several}).")
     names = list(dict.fromkeys(line.name for line in lines))
-    known = f"it has: {', '.join(names[:12])}" if names else "it is empty; `opswright evaluate` fills it"
+    known = (
+        f"it has: {', '.join(names[:12])}"
+        if names
+        else "it is empty; `opswright evaluate model=REF suite=NAME` fills it"
+    )
     raise AskError(f"'{text}' is not on the leaderboard ({known}).{did_you_mean(text, names)}")
 
 
@@ -223,7 +232,7 @@ def render(found: HeadToHead, form: str = "table", most_items: int = 20) -> str:
 _HEAD = ("items", "n", "A", "B", "B won", "B lost", "B - A", "95% interval", "p")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ComparisonRow) -> tuple[str, ...]:
     return (
         row.name,
         str(row.n),

@@ -14,14 +14,14 @@ from typing import Any
 from ..core.artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ..core.errors import AskError
 from ..core.workspace import Workspace
-from ..record.ledger import Ledger
-from .origins import Origin, origins
+from ..record.index import LedgerIndex
+from .lineage import ReportLineage, report_lineage
 
 FORMATS = ("table", "md", "json", "csv")
 
 
 @dataclass(frozen=True)
-class Standing:
+class LeaderboardRow:
     """One line: a model (or a baseline) on one suite, `value` with its 95 % interval.
 
     `report` is where it was measured; `run` and `record` are what made the report, where the ledger knows.
@@ -70,27 +70,28 @@ class Standing:
         return {name: value for name, value in self.slices.items() if name.endswith("_domains")}
 
 
-COLUMNS = tuple(Standing.__dataclass_fields__)
+COLUMNS = tuple(LeaderboardRow.__dataclass_fields__)
 
 
-def board(workspace: Workspace, suite: str | None = None) -> list[Standing]:
-    """The standings of a workspace; AskError for a suite that does not exist."""
+def board(workspace: Workspace, suite: str | None = None) -> list[LeaderboardRow]:
+    """The leaderboard_rows of a workspace; AskError for a suite that does not exist."""
     from .suites import load_suite
 
     if suite is not None:
         load_suite(suite)
-    return standings(workspace.artifacts, suite, origins(Ledger.of(workspace).records()))
+    reports = [str(ref) for ref, _ in workspace.artifacts.list("eval-report")]
+    return leaderboard_rows(workspace.artifacts, suite, report_lineage(LedgerIndex.of(workspace), reports))
 
 
-def standings(
-    store: ArtifactStore, suite: str | None = None, made: Mapping[str, Origin] | None = None
-) -> list[Standing]:
+def leaderboard_rows(
+    store: ArtifactStore, suite: str | None = None, made: Mapping[str, ReportLineage] | None = None
+) -> list[LeaderboardRow]:
     """A line for the newest report of each model, and for each baseline, by suite and falling value.
 
     `made` says where each report came from, by its reference. A model that was measured on another number of
     items, or another version of the suite, has a line for each.
     """
-    lines: dict[tuple[Any, ...], Standing] = {}
+    lines: dict[tuple[Any, ...], LeaderboardRow] = {}
     for line in _newest_first(store, made or {}):
         if suite is None or line.suite == suite:
             who = line.model if line.kind != "baseline" else (line.model, line.train_dataset)
@@ -98,20 +99,20 @@ def standings(
     return sorted(lines.values(), key=lambda line: (line.suite, -line.value, line.model, line.n, line.id))
 
 
-def _newest_first(store: ArtifactStore, made: Mapping[str, Origin]) -> list[Standing]:
+def _newest_first(store: ArtifactStore, made: Mapping[str, ReportLineage]) -> list[LeaderboardRow]:
     """Every line of every report; the ledger's order where it has one, else the files'."""
     lines = [
         line
         for ref, manifest in store.list("eval-report")  # newest first
         if manifest["facts"].get("value") is not None
-        for line in _lines_of(store, ref, manifest["facts"], made.get(ref, Origin()))
+        for line in _lines_of(store, ref, manifest["facts"], made.get(ref, ReportLineage()))
     ]
     return sorted(lines, key=lambda line: (line.date, line.record or 0), reverse=True)
 
 
 def _lines_of(
-    store: ArtifactStore, ref: ArtifactRef, facts: Mapping[str, Any], origin: Origin
-) -> Iterable[Standing]:
+    store: ArtifactStore, ref: ArtifactRef, facts: Mapping[str, Any], lineage: ReportLineage
+) -> Iterable[LeaderboardRow]:
     kind = str(facts["model"]).partition(":")[0]
     common = {
         "suite": facts["suite"],
@@ -119,13 +120,13 @@ def _lines_of(
         "metric": facts["metric"],
         "n": facts["n"],
         "train_dataset": facts.get("train_dataset"),
-        "date": _date(store, ref, origin),
+        "date": _date(store, ref, lineage),
         "report": str(ref),
-        "run": origin.run,
-        "record": origin.record,
-        "goal": origin.goal,
+        "run": lineage.run,
+        "record": lineage.record,
+        "goal": lineage.goal,
     }
-    yield Standing(
+    yield LeaderboardRow(
         **common,
         **_figures(facts),
         model=facts["model"],
@@ -134,10 +135,10 @@ def _lines_of(
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
         size_bytes=facts.get("size_bytes"),
-        verdict=origin.verdict,
+        verdict=lineage.verdict,
     )
     for name, figures in facts["baselines"].items():
-        yield Standing(
+        yield LeaderboardRow(
             **common,
             **_figures(figures),
             model=name,
@@ -150,10 +151,10 @@ def _lines_of(
         )
 
 
-def _date(store: ArtifactStore, ref: ArtifactRef, origin: Origin) -> str:
+def _date(store: ArtifactStore, ref: ArtifactRef, lineage: ReportLineage) -> str:
     """When the ledger says the report was made, else when its manifest was written; UTC to the second."""
-    if origin.time is not None:
-        made = datetime.fromisoformat(origin.time).astimezone(UTC)
+    if lineage.time is not None:
+        made = datetime.fromisoformat(lineage.time).astimezone(UTC)
     else:
         made = datetime.fromtimestamp((store.folder(ref) / "artifact.json").stat().st_mtime, UTC)
     return made.isoformat(timespec="seconds")
@@ -164,7 +165,7 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"value": facts["value"], "low": facts["low"], "high": facts["high"], "slices": slices}
 
 
-def render(lines: Sequence[Standing], form: str = "table") -> str:
+def render(lines: Sequence[LeaderboardRow], form: str = "table") -> str:
     """The lines in one of FORMATS, without the last line's end; table is plain text."""
     if form == "json":
         return json.dumps([asdict(line) for line in lines], indent=2, sort_keys=True)
@@ -219,7 +220,7 @@ _HEAD = (
 )
 
 
-def _cells(line: Standing) -> tuple[str, ...]:
+def _cells(line: LeaderboardRow) -> tuple[str, ...]:
     return (
         line.name + (" (baseline)" if line.kind == "baseline" else ""),
         line.suite,
@@ -245,7 +246,7 @@ def short(name: str) -> str:
 
 
 def ms_words(ms: float) -> str:
-    """Milliseconds to three digits."""
+    """Milliseconds as a table shows them: three digits, thousands set off."""
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"
 
 

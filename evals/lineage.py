@@ -1,15 +1,17 @@
-"""Where a model comes from: the training rows behind it."""
+"""Lineage: what a model was made of, and what made an eval report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from ..core.artifacts import Artifact, ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
+from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
 from ..core.errors import AskError
+from ..record.index import LedgerIndex, Link
 
 
 def ancestors(store: ArtifactStore, ref: ArtifactRef) -> Iterator[ArtifactRef]:
-    """What a thing was made of, nearest first; parents that are no longer in the store end their branch."""
+    """What a thing was made of, nearest first; parents missing from the store end their branch."""
     seen: set[str] = {ref}
     front: list[ArtifactRef] = [ref]
     while front:
@@ -35,9 +37,31 @@ def checkpoint_of(store: ArtifactStore, bundle: ArtifactRef) -> CheckpointRef | 
     return next((ref for ref in ancestors(store, bundle) if isinstance(ref, CheckpointRef)), None)
 
 
-def training_rows(dataset: Artifact) -> list[tuple[str, str]]:
-    """(text, label) of each row a model was trained on."""
-    import polars as pl
+@dataclass(frozen=True)
+class ReportLineage:
+    """What made a report: the run, its plan's goal, the ledger's record and time; None where it is not known.
 
-    rows = pl.read_parquet(dataset.path / "rows.parquet", columns=["text", "label", "split"])
-    return list(rows.filter(pl.col("split") == "train").select("text", "label").iter_rows())
+    `verdict` is the last gate decision on the report.
+    """
+
+    run: str | None = None
+    goal: str | None = None
+    record: int | None = None
+    time: str | None = None
+    verdict: str | None = None
+
+
+def report_lineage(index: LedgerIndex, reports: Sequence[str]) -> dict[str, ReportLineage]:
+    """The lineage of each eval report by its reference; a report that was made twice counts the first time.
+
+    A report that no record made or judged is left out.
+    """
+    found: dict[str, ReportLineage] = {}
+    for ref, (record, *_) in index.linked(reports, Link.MADE).items():
+        run = index.row(record.run) if record.run is not None else None
+        found[ref] = ReportLineage(record.run, run.goal if run else None, record.seq, record.time)
+    for ref, records in index.linked(reports, Link.JUDGED).items():
+        decided = [r.detail["result"]["verdict"]["decision"] for r in records if r.skill == "gate"]
+        if decided:
+            found[ref] = replace(found.get(ref, ReportLineage()), verdict=str(decided[-1]))
+    return found

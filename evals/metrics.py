@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from ..data.text import label_form
+
+Task = Literal["classify", "generate"]
+"""What a suite asks for: one of its labels, or free text."""
 
 METRICS = {
     "exact_match": "share of answers equal to the right label",
@@ -13,24 +18,23 @@ METRICS = {
 """The metrics that are a share of items, so that an interval and a paired test exist: gates judge these."""
 
 
-def normalise(answer: str) -> str:
-    """The form in which an answer and a label are compared.
+def exact_match(expected: str, got: str | None, task: Task = "classify") -> bool:
+    """Whether an answer is the right one; no answer is wrong.
 
-    Unicode NFKC, case-folded, runs of white space as one space, none around it. Nothing else: punctuation,
-    articles and underscores count.
+    Labels (`classify`) are compared by `label_form`; any other answer byte for byte, but for white space
+    around it.
     """
-    return " ".join(unicodedata.normalize("NFKC", answer).casefold().split())
-
-
-def exact_match(expected: str, got: str | None) -> bool:
-    """Whether an answer is the label, both normalised; no answer is wrong."""
-    return got is not None and normalise(expected) == normalise(got)
+    if got is None:
+        return False
+    if task == "classify":
+        return label_form(expected) == label_form(got)
+    return expected.strip() == got.strip()
 
 
 def macro_f1(expected: Sequence[str], got: Sequence[str | None]) -> float:
     """Mean over the labels of `expected` of each one's F1, 0 to 1; 0 for no items."""
-    wanted = [normalise(label) for label in expected]
-    given = [None if answer is None else normalise(answer) for answer in got]
+    wanted = [label_form(label) for label in expected]
+    given = [None if answer is None else label_form(answer) for answer in got]
     right = Counter(w for w, g in zip(wanted, given, strict=True) if w == g)
     support, claimed = Counter(wanted), Counter(given)
     if not support:
@@ -38,13 +42,7 @@ def macro_f1(expected: Sequence[str], got: Sequence[str | None]) -> float:
     return sum(2 * right[label] / (n + claimed[label]) for label, n in support.items()) / len(support)
 
 
-def confusions(
-    expected: Sequence[str], got: Sequence[str | None], most: int = 20
-) -> list[tuple[str, str, int]]:
-    """The wrong answers met most often, as (expected, got, times); ties in alphabetical order."""
-    wrong = Counter(
-        (w, "(no answer)" if g is None else g)
-        for w, g in zip(expected, got, strict=True)
-        if not exact_match(w, g)
-    )
-    return [(w, g, n) for (w, g), n in sorted(wrong.items(), key=lambda pair: (-pair[1], pair[0]))[:most]]
+def confusions(wrong: Iterable[tuple[str, str | None]], most: int = 20) -> list[tuple[str, str, int]]:
+    """Of wrong answers, as (expected, got), those met most often with their number; ties by alphabet."""
+    met = Counter((expected, "(no answer)" if got is None else got) for expected, got in wrong)
+    return [(w, g, n) for (w, g), n in sorted(met.items(), key=lambda pair: (-pair[1], pair[0]))[:most]]

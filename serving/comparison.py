@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..core.gate import Check, Decision, Verdict
-from .fleet import Said
+from .fleet import ProbeReply
 from .gateway.traffic_log import TrafficRow
 
-Ask = Callable[[str, str], Said]  # (text, release id)
+Ask = Callable[[str, str], ProbeReply]  # (text, release id)
 _SLOWER_MS = 5.0  # a difference smaller than this is never called slower
 _ENOUGH = 20
 
 
 @dataclass(frozen=True)
 class Bars:
-    """What a canary must hold to be promoted."""
+    """The limits a canary must keep to be promoted; shares are 0 to 1."""
 
     max_error_share: float = 0.01
     max_slower: float = 1.5  # p95 of the canary over p95 of stable
@@ -49,10 +49,10 @@ def probe_both(probes: Sequence[str], ask: Ask, canary: str, stable: str | None,
     slow: list[float] = []
     usual: list[float] = []
     for text in probes:
-        said = ask(text, canary)
-        if fault := fault_of(said, canary):
+        reply = ask(text, canary)
+        if fault := fault_of(reply, canary):
             wrong.append(f"{text[:60]!r}: {fault}")
-        slow.append(said.latency_ms)
+        slow.append(reply.latency_ms)
         if stable is not None:
             usual.append(ask(text, stable).latency_ms)
     answered = Check(
@@ -68,12 +68,12 @@ def probe_both(probes: Sequence[str], ask: Ask, canary: str, stable: str | None,
     return [answered, _slower("probe latency p95", slow, usual, bars)]
 
 
-def fault_of(said: Said, release: str) -> str | None:
+def fault_of(reply: ProbeReply, release: str) -> str | None:
     """Why an answer does not show that a release serves; None when it does. A rail's answer is one."""
-    if said.status != 200:
-        return f"status {said.status}: {said.text[:160]}"
-    if said.release != release:
-        return f"release {said.release or 'unknown'} answered"
+    if reply.status != 200:
+        return f"status {reply.status}: {reply.text[:160]}"
+    if reply.release != release:
+        return f"release {reply.release or 'unknown'} answered"
     return None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ..core.errors import BackendError, NeedsError
 from ..core.workspace import Workspace
 from . import processes
-from .choice import Choice, choose, serving_folder, triton_home
+from .server_selection import Choice, choose, serving_folder, triton_home
 
 _POLL_S = 0.03
 _ASK_S = 60.0
@@ -40,7 +40,7 @@ class EndpointLife:
 
 
 @dataclass(frozen=True)
-class Said:
+class ProbeReply:
     """One answer of an endpoint, and who says they gave it."""
 
     status: int
@@ -58,14 +58,14 @@ class Fleet(Protocol):
         """Make sure that it serves; the address users ask."""
 
     def facts(self) -> ServerFacts:
-        """What engines run on."""
+        """What engines run on; waits for a server that is starting."""
 
     def life(self, endpoint: str) -> EndpointLife:
-        """What is really served."""
+        """What of an endpoint is loaded and gets traffic now, whatever is desired."""
 
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
-    ) -> Said:
+    ) -> ProbeReply:
         """Ask as a user does, but unlogged; `release`: that one; without `rails`: its bare engine."""
 
 
@@ -86,7 +86,7 @@ def url_of(record: Mapping[str, Any]) -> str:
     return f"http://[{host}]:{record['port']}" if ":" in host else f"http://{host}:{record['port']}"
 
 
-class Gateway:
+class GatewayClient:
     """The gateway process of a workspace; it outlives the command that starts it."""
 
     def __init__(self, workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> None:
@@ -155,7 +155,7 @@ class Gateway:
             time.sleep(_POLL_S)
 
     def life(self, endpoint: str) -> EndpointLife:
-        """What is really served."""
+        """What of an endpoint is loaded and gets traffic now, whatever is desired."""
         state = self.state()
         fault = state["server"]["fault"]
         found = state["endpoints"].get(endpoint)
@@ -175,8 +175,8 @@ class Gateway:
 
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
-    ) -> Said:
-        """One chat completion."""
+    ) -> ProbeReply:
+        """Ask with the control token, so that the request is not logged as traffic."""
         wishes = {"x-opswright-release": release or "", "x-session-id": session}
         wishes["x-opswright-rails"] = "" if rails else "off"
         headers = {name: value for name, value in wishes.items() if value}
@@ -186,7 +186,7 @@ class Gateway:
         took = (time.perf_counter() - began) * 1000
         found = reply.json()
         is_answer = reply.status_code == 200
-        return Said(
+        return ProbeReply(
             status=reply.status_code,
             release=reply.headers.get("x-opswright-release", ""),
             route=reply.headers.get("x-opswright-route", ""),

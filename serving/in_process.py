@@ -21,13 +21,13 @@ class InProcessServer:
 
     @property
     def version(self) -> str:
-        """The version of onnxruntime-genai."""
+        """The engine library's version; there is no server that has one."""
         from importlib.metadata import version
 
         return version("onnxruntime-genai")
 
     async def start(self) -> None:
-        """Nothing to start."""
+        """Return at once: engines start as they are loaded."""
 
     async def stop(self) -> None:
         """Finish what was asked and let the engines go."""
@@ -55,11 +55,11 @@ class InProcessServer:
             await asyncio.to_thread(found[1].close)
 
     async def versions(self) -> dict[str, int]:
-        """What is loaded."""
+        """Each loaded model's version, by name."""
         return {name: model.version for name, (model, _) in self._loaded.items()}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
-        """Generate to the end."""
+        """The whole answer; AskError for a prompt that the engine cannot take."""
         pieces: list[str] = []
         async for piece in self._run(name, ask, streaming=False):
             if isinstance(piece, Completion):
@@ -68,12 +68,12 @@ class InProcessServer:
         raise ServerDown(f"the engine of {name} ended without an answer")
 
     def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
-        """Generate piece by piece."""
+        """The answer's pieces as the batcher makes them; closing cancels the job."""
         return self._run(name, ask, streaming=True)
 
     async def _run(self, name: str, ask: Generation, *, streaming: bool) -> AsyncIterator[str | Completion]:
         if name not in self._loaded:
-            raise ServerDown(f"no model {name} is loaded in-process")
+            raise ServerDown(f"model {name} is not loaded in-process")
         model, batcher = self._loaded[name]
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[str | Completion | Exception] = asyncio.Queue()

@@ -38,12 +38,12 @@ class Live:
 
     @property
     def stable(self) -> str | None:
-        """The stable release's id."""
+        """The stable release's id; None when it served none."""
         return next((one.release for one in self.releases if one.route == "stable"), None)
 
     @property
     def canary(self) -> str | None:
-        """The canary's id."""
+        """The canary's id; None without one."""
         return next((one.release for one in self.releases if one.route == "canary"), None)
 
     @property
@@ -52,7 +52,7 @@ class Live:
         return next((one.percent for one in self.releases if one.route == "canary"), 0)
 
     def document(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """Every field as plain JSON, for `--json`."""
         return asdict(self)
 
 
@@ -68,7 +68,7 @@ def live_at(workspace: Workspace, time: str | None = None, endpoint: str | None 
     names = endpoint_names(workspace)
     if endpoint is not None and endpoint not in names:
         has = f"it has: {', '.join(names)}" if names else "it has none yet"
-        raise AskError(f"there is no endpoint '{endpoint[:60]}' in this workspace ({has}).")
+        raise AskError(f"endpoint '{endpoint[:60]}' does not exist in this workspace ({has}).")
     found = (_live(workspace, read_state(workspace, name), at) for name in names if endpoint in (None, name))
     return [live for live in found if live is not None]
 

@@ -19,13 +19,19 @@ _spawned: list[subprocess.Popen[bytes]] = []  # kept, so that those which end ar
 _CLOCK_SLACK_S = 2.0  # a start time is counted from boot, and the clock may have been set since
 
 
-def spawn(command: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a process that outlives this one: a session of its own, no input, output to the end of a log."""
+def spawn(
+    command: Sequence[str], env: Mapping[str, str], log: Path, folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one: a session of its own, no input, output to the end of a log.
+
+    folder: its working directory; this process's own when None.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         process = subprocess.Popen(
             command,
             env=dict(env),
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -148,15 +154,3 @@ def need_port(port: int, purpose: str) -> None:
             f"port {port}, wanted for {purpose}, is in use by {owner}. Stop it, or choose another port "
             f"with OPSWRIGHT_SERVING__GATEWAY_PORT (0 takes a free one)."
         )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

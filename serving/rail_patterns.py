@@ -22,7 +22,7 @@ def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"'{pattern[:60]}' is no regular expression: {error}") from error
+        raise ValueError(f"invalid regular expression '{pattern[:60]}': {error}") from error
     return pattern
 
 
@@ -62,7 +62,7 @@ class TopicsRail(_Part):
 
 
 class PiiRail(_Part):
-    """Personal data and secrets."""
+    """Which kinds of personal data and secrets are kept out, and what the user is told."""
 
     kinds: tuple[PiiKind, ...] = Field(("email", "card", "iban", "us_ssn", "phone", "secret"), min_length=1)
     message: str = Field("Please leave out personal data such as card numbers.", min_length=1)
@@ -94,7 +94,7 @@ class RailSet(_Part):
             rails = cls.model_validate(value)
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise AskError(f"{where}: custom_data.rails is wrong ({faults}).") from error
+            raise AskError(f"{where}: custom_data.rails is invalid ({faults}).") from error
         for direction, names in (("input", rails.input), ("output", rails.output)):
             if missing := [name for name in names if getattr(rails, name) is None]:
                 raise AskError(

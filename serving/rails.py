@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import AskError, NeedsError
 from ..core.files import files_below
+from ..core.install import install_hint
 from .rail_patterns import Direction, RailSet
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
         raise AskError(f"no guardrails config at {folder}: expected a folder with config.yml and a .co file.")
     files = files_below(folder)
     if sum(path.stat().st_size for path in files.values()) > _MAX_BYTES:
-        raise AskError(f"{folder} holds more than {_MAX_BYTES} bytes; that is no guardrails config.")
+        raise AskError(f"{folder} is too large for a guardrails config: it may hold {_MAX_BYTES} bytes.")
     for name, path in files.items():
         if path.suffix == ".py":
             raise AskError(
@@ -146,14 +147,14 @@ def read_config(folder: Path) -> tuple[dict[str, Any], str]:
 
 def _check_sheet(sheet: Path, raw: Any) -> None:
     if not isinstance(raw, dict):
-        raise AskError(f"{sheet} is no mapping; a guardrails config begins with `models: []` and `rails:`.")
+        raise AskError(f"{sheet} must be a YAML mapping that begins with `models: []` and `rails:`.")
     if extra := sorted(set(raw) - _KEYS):
         raise AskError(
             f"{sheet} holds '{extra[0]}'; here a guardrails config has only {', '.join(sorted(_KEYS))}: "
             "no models, servers, imports or tracing."
         )
     if str(raw.get("colang_version", "1.0")) != "1.0":
-        raise AskError(f"{sheet} wants Colang {raw['colang_version']}; rails are written in Colang 1.0.")
+        raise AskError(f"{sheet} asks for Colang {raw['colang_version']}; rails are written in Colang 1.0.")
     if raw.get("models"):
         raise AskError(f"{sheet} names models; these rails run without any. Write `models: []`.")
     rails = raw.get("rails")
@@ -180,7 +181,7 @@ def _nemo_config(folder: Path, raw: dict[str, Any], colang: str) -> RailsConfig:
     flows = {flow["id"]: flow["elements"] for flow in config.flows}
     for name, elements in flows.items():
         if name.startswith(_GATE):
-            raise AskError(f"{folder} defines the flow '{name}'; names that begin so are taken.")
+            raise AskError(f"{folder} defines the flow '{name}': names beginning '{_GATE}' are reserved.")
         for element in elements:
             if element.get("key") == _PASSED:
                 raise AskError(f"the flow '{name}' of {folder} sets ${_PASSED}, which only the gate sets.")
@@ -276,6 +277,6 @@ def _nemo() -> Any:
         import nemoguardrails
     except ImportError as error:
         raise NeedsError(
-            "rails need NeMo Guardrails, which is not installed: pip install -c constraints.txt '.[guard]'"
+            f"rails need NeMo Guardrails, which is not installed. Install it: {install_hint('guard')}"
         ) from error
     return nemoguardrails

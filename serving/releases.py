@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +20,11 @@ from ..core.errors import AskError, HeldError, IntegrityError
 from ..core.files import canonical_json, sha256_json, write_atomically
 from ..core.workspace import Workspace
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+ENDPOINT_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+EndpointName = Annotated[str, Field(pattern=ENDPOINT_PATTERN)]  # of skills' requests
+ProbeTexts = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...], Field(max_length=200)
+]
 _LOCK_S = 300.0
 
 
@@ -132,10 +136,10 @@ def new_release(
 
 def check_name(endpoint: str) -> str:
     """An endpoint's name, or AskError: it is a folder, a model name in requests and part of Triton's."""
-    if not _NAME.fullmatch(endpoint):
+    if not re.fullmatch(ENDPOINT_PATTERN, endpoint):
         raise AskError(
-            f"'{endpoint[:60]}' cannot name an endpoint: use lower-case letters, digits and inner hyphens, "
-            "40 characters at most."
+            f"invalid endpoint name '{endpoint[:60]}': expected lower-case letters, digits and inner "
+            "hyphens, at most 40 characters."
         )
     return endpoint
 

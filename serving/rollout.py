@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.contract import StepContext
 from ..core.errors import AskError, BackendError, OpswrightError
 from ..core.gate import Check, Decision, Verdict
 from ..core.workspace import Workspace
 from . import comparison
-from .fleet import Fleet, ServerFacts, stop_all
+from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
 from .gateway import traffic_log
 from .releases import (
     Change,
@@ -28,7 +29,7 @@ from .releases import (
     stable_release,
     write_state,
 )
-from .standing import start_all, status
+from .status import start_all, status
 
 __all__ = [
     "EndpointState",
@@ -95,6 +96,18 @@ class Rollout:
         self._check = check  # raises when the caller was cancelled or its time is over
         self._say = say
         self._timeout_s = timeout_s
+
+    @classmethod
+    def of_step(cls, ctx: StepContext, endpoint: str) -> Rollout:
+        """The rollout a step makes: through the workspace's gateway, ended when the step is."""
+        return cls(
+            ctx.workspace,
+            endpoint,
+            GatewayClient(ctx.workspace, ctx.log),
+            check=ctx.check,
+            say=ctx.log,
+            timeout_s=ctx.settings.serving.start_timeout_s,
+        )
 
     def deploy(
         self,
@@ -210,10 +223,10 @@ class Rollout:
             blocked = 0
             for text in probes:
                 self._check()
-                said = self.fleet.ask(self.endpoint, text, release=release.id)
-                if fault := comparison.fault_of(said, release.id):
+                reply = self.fleet.ask(self.endpoint, text, release=release.id)
+                if fault := comparison.fault_of(reply, release.id):
                     raise BackendError(f"release {release.id} failed the probe {text[:60]!r}: {fault}")
-                blocked += said.rail is not None
+                blocked += reply.rail is not None
             self._say(f"release {release.id} answered {len(probes)} probes")
         except OpswrightError as error:
             back = before.model_copy(update={"serial": state.serial, "last_number": state.last_number})
@@ -237,9 +250,9 @@ class Rollout:
         return self._outcome(after, release, route, **facts)
 
     def _without_canary(self, state: EndpointState, key: str, what: str, message: str) -> Outcome:
-        """Give all traffic back to stable."""
+        """Give the canary's traffic back to stable, and see it served."""
         if state.stable is None or state.canary is None:
-            raise AskError(f"endpoint {self.endpoint} has no canary beside a stable release.")
+            raise AskError(f"endpoint {self.endpoint} has no canary to withdraw.")
         left = state.canary
         update = {"canary": None, "canary_percent": 0, "candidate": None}
         after = state.model_copy(update=update).changed(what, left, key, message)
@@ -280,7 +293,7 @@ class Rollout:
             self._pause(began + patience_s, message)
 
     def _wait_applied(self, state: EndpointState) -> None:
-        """Until traffic follows the state."""
+        """Return when traffic follows the state; BackendError when it does not in time."""
         deadline = time.monotonic() + self._timeout_s
         while self.fleet.life(self.endpoint).serial < state.serial:
             self._pause(deadline, f"traffic of {self.endpoint} did not follow within {self._timeout_s:.0f} s")
@@ -294,15 +307,15 @@ class Rollout:
     def _see_served(self, state: EndpointState, release: Release, route: str) -> None:
         """Ask as users do, and look at who says they answered."""
         if route == "canary":
-            said = self.fleet.ask(self.endpoint, PROBES[0], release=release.id, rails=False)
-            fault = comparison.fault_of(said, release.id)
-            if fault or said.route != "canary":
-                raise BackendError(f"the canary {release.id} is not served: {fault or said.route}")
+            reply = self.fleet.ask(self.endpoint, PROBES[0], release=release.id, rails=False)
+            fault = comparison.fault_of(reply, release.id)
+            if fault or reply.route != "canary":
+                raise BackendError(f"the canary {release.id} is not served: {fault or reply.route}")
             return
         for number in range(_ASKS):
             session = f"verify-{state.serial}-{number}"
-            said = self.fleet.ask(self.endpoint, PROBES[0], session=session, rails=False)
-            if fault := comparison.fault_of(said, release.id):
+            reply = self.fleet.ask(self.endpoint, PROBES[0], session=session, rails=False)
+            if fault := comparison.fault_of(reply, release.id):
                 raise BackendError(f"release {release.id} should be what users get, but {fault}")
 
     def _still_serving(self, state: EndpointState, release: Release, route: str) -> Outcome:

@@ -7,9 +7,9 @@ from ..core.contract import Finding
 from ..core.errors import NeedsError
 from ..core.workspace import Workspace
 from . import processes
-from .choice import choose, triton_home
 from .fleet import gateway_record, url_of
 from .releases import read_state
+from .server_selection import choose, triton_home
 from .triton import environment
 
 
@@ -70,7 +70,7 @@ def canary_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
 
 
 def rollback_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
-    """What a rollback would lead to now."""
+    """What users would get by a rollback now."""
     state = read_state(workspace, endpoint)
     if state.canary is not None:
         return [Finding(level="ok", message=f"canary {state.canary.id} will be withdrawn.")]

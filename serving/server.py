@@ -53,7 +53,7 @@ class InferenceServer(Protocol):
 
     @property
     def kind(self) -> str:
-        """`triton` or `in-process`."""
+        """`triton` or `in-process`: what is shown and recorded as the server."""
 
     @property
     def version(self) -> str:

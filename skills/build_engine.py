@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Sequence
@@ -12,14 +11,14 @@ from pydantic import Field
 from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ..core.errors import AskError, BackendError
+from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..serving.engines import Built, EngineBuilder, Target, Trial, builder
+from ..serving.engines import BuildResult, EngineBuilder, ParityCase, Target, builder_for
 
-_INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
 _SHOWN = 5
-# A tiny model on 2 CPU cores: imports and export, then both answers to a trial.
+# A tiny model on 2 CPU cores: imports and export, then both answers to a case.
 _BUILD_S, _TRIAL_S = 10.0, 0.002
 
 
@@ -57,10 +56,8 @@ class BuildEngineResult(Result):
 
 def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     found = []
-    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
-        found.append(
-            Finding(level="stop", message=f"not installed: {', '.join(missing)}.", fix=f"Install: {_INSTALL}")
-        )
+    if finding := not_installed(_MODULES, "train", "serve"):
+        found.append(finding)
     try:
         needed = 4 * workspace.artifacts.open(ask.model).size_bytes
     except PendingArtifact:
@@ -98,10 +95,10 @@ def build_engine(ask: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult
 
     Example: `/build-engine model=checkpoint:3f2a target=onnx-int8`
     """
-    return build(ask, ctx, builder(ask.target))
+    return build(ask, ctx, builder_for(ask.target))
 
 
-def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> BuildEngineResult:
+def build(ask: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
     """The skill, with the builder that makes the engine."""
     model = ctx.artifacts.open(ask.model)
     texts = _parity_texts(ask, ctx)
@@ -109,7 +106,7 @@ def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> Bu
     out = ctx.workdir / "engine"
     shutil.rmtree(out, ignore_errors=True)
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
-    built = maker.build(
+    built = builder.build(
         model.path,
         out,
         texts,
@@ -118,7 +115,7 @@ def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> Bu
         log=log,
         tick=ctx.check,
     )
-    agreed = sum(trial.agrees for trial in built.trials)
+    agreed = sum(case.agrees for case in built.cases)
     ctx.metric("agreement", built.agreement)
     ctx.metric("engine_bytes", built.size_bytes)
     if built.agreement < ask.min_agreement:
@@ -127,7 +124,7 @@ def build(ask: BuildEngineRequest, ctx: StepContext, maker: EngineBuilder) -> Bu
         bundle=_save(ask, ctx, built, agreed),
         agreement=built.agreement,
         agreed=agreed,
-        n=len(built.trials),
+        n=len(built.cases),
         size_bytes=built.size_bytes,
     )
 
@@ -136,7 +133,7 @@ def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
     """User messages that training did not see, spread evenly over where they come from."""
     if ask.parity_data is not None:
         rows = (ctx.artifacts.open(ask.parity_data).path / "validation.jsonl").read_text(encoding="utf-8")
-        chats = [json.loads(line)["messages"] for line in rows.splitlines()]
+        chats = [json.loads(line)["messages"] for line in rows.split("\n") if line]
         texts = [next(m["content"] for m in chat if m["role"] == "user") for chat in chats]
         where = ask.parity_data.short
     else:
@@ -145,32 +142,32 @@ def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
         texts = [item.text for item in load_suite(ask.parity_suite).items]
         where = f"suite '{ask.parity_suite}'"
     if not texts:
-        raise AskError(f"{where} has no prompts to compare engine and checkpoint on. Name another one.")
+        raise AskError(f"{where} has no prompts for the parity check. Name another one.")
     step = max(1.0, len(texts) / ask.parity_items)
     return [texts[int(i * step)] for i in range(min(len(texts), ask.parity_items))]
 
 
-def _refusal(ask: BuildEngineRequest, built: Built, agreed: int) -> str:
+def _refusal(ask: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
     differing = "; ".join(
-        f"{trial.text!r}: checkpoint {trial.checkpoint!r}, engine {trial.engine!r}"
-        for trial in _differing(built)[:_SHOWN]
+        f"{case.text!r}: checkpoint {case.checkpoint!r}, engine {case.engine!r}"
+        for case in _differing(built)[:_SHOWN]
     )
     return (
-        f"the {ask.target} engine answers {agreed} of {len(built.trials)} prompts as its checkpoint does "
+        f"the {ask.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
         f"({built.agreement:.1%}; at least {ask.min_agreement:.1%} was asked), so it was not saved. "
         f"They differ on {differing}. Choose a finer target (onnx-int8, onnx-fp32) or lower min_agreement."
     )
 
 
-def _differing(built: Built) -> list[Trial]:
-    return [trial for trial in built.trials if not trial.agrees]
+def _differing(built: BuildResult) -> list[ParityCase]:
+    return [case for case in built.cases if not case.agrees]
 
 
-def _save(ask: BuildEngineRequest, ctx: StepContext, built: Built, agreed: int) -> BundleRef:
+def _save(ask: BuildEngineRequest, ctx: StepContext, built: BuildResult, agreed: int) -> BundleRef:
     """The bundle: the engine and a manifest that says what it was made of, by what, and how it compares."""
     parity = {
         "agree": agreed,
-        "n": len(built.trials),
+        "n": len(built.cases),
         "agreement": round(built.agreement, 6),
         "min_agreement": ask.min_agreement,
         "prompts": str(ask.parity_data) if ask.parity_data else ask.parity_suite,
@@ -181,7 +178,7 @@ def _save(ask: BuildEngineRequest, ctx: StepContext, built: Built, agreed: int) 
         "tools": dict(built.tools),
         "bytes": built.size_bytes,
         "parity": parity,
-        "differing": [vars(trial) for trial in _differing(built)[:50]],
+        "differing": [vars(case) for case in _differing(built)[:50]],
     }
     with ctx.artifacts.staging() as stage:
         shutil.copytree(built.folder, stage / "engine")

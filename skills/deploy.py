@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from ..core.artifacts import BundleRef, GuardrailRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace
+from ..serving.releases import EndpointName, ProbeTexts
 
 _TRITON_INSTALL_MINUTES = 1.0
 _MINUTES = 0.3
@@ -23,10 +24,8 @@ class DeployRequest(Request):
     guardrails: GuardrailRef | None = Field(
         None, description="Rails in front of it; without any, everything passes."
     )
-    endpoint: str = Field(
-        "support",
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
-        description="Name of the service; the `model` of its users' requests.",
+    endpoint: EndpointName = Field(
+        "support", description="Name of the service; the `model` of its users' requests."
     )
     canary_percent: int = Field(
         100,
@@ -34,10 +33,8 @@ class DeployRequest(Request):
         le=100,
         description="Percent of sessions that get it; below 100 it is a canary beside the stable release.",
     )
-    probes: tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...] = Field(
-        (),
-        max_length=200,
-        description="Texts it must answer before it gets traffic; empty: three common ones.",
+    probes: ProbeTexts = Field(
+        (), description="Texts it must answer before it gets traffic; empty: three common ones."
     )
 
 
@@ -109,17 +106,9 @@ def deploy(ask: DeployRequest, ctx: StepContext) -> DeployResult:
 
     Example: /deploy bundle=bundle:1f2e3d endpoint=support canary_percent=10
     """
-    from ..serving.fleet import Gateway
     from ..serving.rollout import PROBES, Rollout
 
-    rollout = Rollout(
-        ctx.workspace,
-        ask.endpoint,
-        Gateway(ctx.workspace, ctx.log),
-        check=ctx.check,
-        say=ctx.log,
-        timeout_s=ctx.settings.serving.start_timeout_s,
-    )
+    rollout = Rollout.of_step(ctx, ask.endpoint)
     probes = ask.probes or PROBES
     done = rollout.deploy(ask.bundle, ask.guardrails, ask.canary_percent, probes, key=ctx.idempotency_key)
     return DeployResult(

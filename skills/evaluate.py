@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +20,13 @@ from ..core.artifacts import (
 )
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ..core.errors import AskError, OpswrightError
+from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
     from ..evals.baselines import Baseline
-    from ..evals.runner import Measured
+    from ..evals.runner import EvalResult
     from ..evals.suites import Suite
     from ..evals.targets import Target
 
@@ -101,17 +101,10 @@ def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> 
 
     found = []
     for kind, (modules, extra) in _NEEDS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        if isinstance(ask.model, kind) and missing:
-            found.append(
-                Finding(
-                    level="stop",
-                    message=f"a {kind.kind} needs {', '.join(modules)}; not installed: {', '.join(missing)}.",
-                    fix=f'Install: pip install -c constraints.txt -e ".[{extra}]"',
-                )
-            )
+        if isinstance(ask.model, kind) and (finding := not_installed(modules, extra)):
+            found.append(finding)
     if ask.api_key_env and not os.environ.get(ask.api_key_env):
-        found.append(Finding(level="stop", message=f"the environment variable {ask.api_key_env} is not set."))
+        found.append(Finding(level="stop", message=f"environment variable {ask.api_key_env} is not set."))
     try:
         suite = load_suite(ask.suite)
         suite.slices(ask.slices)
@@ -246,11 +239,11 @@ def _target(ask: EvaluateRequest, ctx: StepContext) -> Iterator[Target]:
             yield endpoint
 
 
-def _with_leaks(measured: Measured, train: DatasetRef | None, ctx: StepContext) -> Measured:
+def _with_leaks(measured: EvalResult, train: DatasetRef | None, ctx: StepContext) -> EvalResult:
     from dataclasses import replace
 
-    from ..evals.lineage import training_rows
-    from ..evals.overlap import count_overlap
+    from ..data.dataset import training_rows
+    from ..evals.contamination import count_overlap
 
     if train is None:
         return measured
@@ -260,11 +253,11 @@ def _with_leaks(measured: Measured, train: DatasetRef | None, ctx: StepContext) 
 
 
 def _baselines(
-    ask: EvaluateRequest, ctx: StepContext, suite: Suite, measured: Measured, train: DatasetRef
+    ask: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef
 ) -> list[Baseline]:
     """The baselines' answers, from an earlier report when one has them for the same rows and items."""
+    from ..data.dataset import training_rows
     from ..evals.baselines import kept_answers, run_baselines
-    from ..evals.lineage import training_rows
 
     earlier = kept_answers(ctx.artifacts, train, suite.digest, [item.id for item in measured.items])
     if earlier is not None:
@@ -275,8 +268,8 @@ def _baselines(
 
 
 def _scored(
-    suite: Suite, measured: Measured, baseline: Baseline, slices: Mapping[str, frozenset[str]]
-) -> Measured:
+    suite: Suite, measured: EvalResult, baseline: Baseline, slices: Mapping[str, frozenset[str]]
+) -> EvalResult:
     """A baseline's answers as if it were the model."""
     from dataclasses import replace
 
@@ -292,7 +285,7 @@ def _scored(
 def _save(
     ask: EvaluateRequest,
     ctx: StepContext,
-    measured: Measured,
+    measured: EvalResult,
     facts: dict[str, Any],
     answers: Sequence[Baseline],
     train: DatasetRef | None,

@@ -15,8 +15,8 @@ from ..core.machine import Machine
 from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ..evals.judge import Incumbent
-    from ..evals.runner import Measured
+    from ..evals.gate_eval import Incumbent
+    from ..evals.runner import EvalResult
 
 
 class GateRequest(Request):
@@ -70,9 +70,9 @@ def _preflight(ask: GateRequest, machine: Machine, workspace: Workspace) -> Sequ
 def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
     """Check bars, slices and, item by item, the endpoint's stable release; change nothing.
 
-    Example: `/gate report=eval-report:3f2a91 spec={"suite":"clinc150","min":0.85}`
+    Example: `/gate report=eval-report:3f2a91 spec='{"suite":"clinc150","min":0.85}'`
     """
-    from ..evals.judge import judge
+    from ..evals.gate_eval import judge
     from ..evals.report import read_report
 
     measured = read_report(ctx.artifacts.open(ask.report))
@@ -83,12 +83,12 @@ def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
     return GateResult(verdict=verdict, model=measured.model, against=incumbent.release if incumbent else None)
 
 
-def _incumbent(spec: GateSpec, measured: Measured, ctx: StepContext) -> Incumbent | None:
+def _incumbent(spec: GateSpec, measured: EvalResult, ctx: StepContext) -> Incumbent | None:
     """The stable release of the gate's endpoint with its report on the suite; None when there is none."""
     if spec.against is None:
         return None
     if spec.endpoint is None:
-        raise AskError("`against: stable` needs the gate's `endpoint`: whose stable release?")
+        raise AskError("`against: stable` needs the gate's `endpoint`. Name it.")
     from ..serving.rollout import stable_release
 
     release = stable_release(ctx.workspace, spec.endpoint)
@@ -97,12 +97,12 @@ def _incumbent(spec: GateSpec, measured: Measured, ctx: StepContext) -> Incumben
     return find_incumbent(ctx.artifacts, release.bundle, release.id, measured)
 
 
-def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measured: Measured) -> Incumbent:
+def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measured: EvalResult) -> Incumbent:
     """A release beside its newest report on the same items, of its bundle or of the checkpoint behind it.
 
     What the new model was measured as, bundle or checkpoint, goes first; then the report with most items.
     """
-    from ..evals.judge import Incumbent
+    from ..evals.gate_eval import Incumbent
     from ..evals.lineage import checkpoint_of
     from ..evals.report import read_report
 

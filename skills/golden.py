@@ -41,8 +41,8 @@ def golden(ask: GoldenRequest, ctx: StepContext) -> GoldenResult:
     """
     import polars as pl
 
+    from ..data.dataset import write_dataset
     from ..evals.suites import load_suite
-    from .curate.write import write_dataset
 
     suite = load_suite(ask.suite)
     suite.check_domains(ask.domains, "golden")

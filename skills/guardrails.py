@@ -7,7 +7,6 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from ..core.artifacts import GuardrailRef
 from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError
 from ..core.files import canonical_json
+from ..core.install import not_installed
 
 if TYPE_CHECKING:
     from ..core.machine import Machine
@@ -45,7 +45,7 @@ class GuardrailsRequest(Request):
         None, description="Characters a text may have; empty: as the config says."
     )
     topics: tuple[Annotated[str, Field(min_length=3, max_length=60)], ...] = Field(
-        (), description="More off-limits topics, each a word or phrase that is blocked as it stands."
+        (), description="More off-limits topics, each a word or phrase that is blocked verbatim."
     )
 
 
@@ -59,7 +59,7 @@ class GuardrailsResult(Result):
     load_seconds: float = Field(description="Time the config took to load, in seconds.")
 
 
-class Item(BaseModel):
+class RailCase(BaseModel):
     """One text and what the rails must do with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,14 +72,8 @@ class Item(BaseModel):
 
 
 def _preflight(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    if find_spec("nemoguardrails") is None:
-        return [
-            Finding(
-                level="stop",
-                message="NeMo Guardrails is not installed.",
-                fix="pip install -c constraints.txt '.[guard]'",
-            )
-        ]
+    if finding := not_installed(["nemoguardrails"], "guard"):
+        return [finding]
     return [
         Finding(level="ok", message="NeMo Guardrails is installed; its rails run offline, without a model.")
     ]
@@ -137,22 +131,22 @@ def guardrails(ask: GuardrailsRequest, ctx: StepContext) -> GuardrailsResult:
     )
 
 
-def _items(path: Path) -> tuple[Item, ...]:
+def _items(path: Path) -> tuple[RailCase, ...]:
     """The items of a JSONL file; AskError names the first line that is none, or an empty file."""
     if not path.is_file():
-        raise AskError(f"no file at {path}. It should hold one JSON object a line, with a text.")
+        raise AskError(f"file {path} not found. Expected JSONL: one object with a `text` per line.")
     items = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():
             continue
         try:
-            items.append(Item.model_validate_json(line))
+            items.append(RailCase.model_validate_json(line))
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"])) or "the line"
             raise AskError(f"{path} line {number}: {where}: {fault['msg']}.") from error
     if not items:
-        raise AskError(f"{path} holds no texts, so it proves nothing. Add at least one.")
+        raise AskError(f"{path} is empty. Add at least one text.")
     return tuple(
         item if item.id else item.model_copy(update={"id": f"{n}"}) for n, item in enumerate(items, 1)
     )
@@ -183,7 +177,7 @@ def _adjust(folder: Path, ask: GuardrailsRequest) -> None:
 
 
 def _run(
-    rails: Rails, must_block: Sequence[Item], must_pass: Sequence[Item], ctx: StepContext
+    rails: Rails, must_block: Sequence[RailCase], must_pass: Sequence[RailCase], ctx: StepContext
 ) -> tuple[list[dict[str, Any]], list[float]]:
     """Every item's decision, and each check's milliseconds."""
     rows: list[dict[str, Any]] = []
@@ -210,12 +204,12 @@ def _run(
     return rows, times_ms
 
 
-def _both(must_block: Sequence[Item], must_pass: Sequence[Item]) -> Iterator[tuple[str, Item]]:
+def _both(must_block: Sequence[RailCase], must_pass: Sequence[RailCase]) -> Iterator[tuple[str, RailCase]]:
     yield from (("block", item) for item in must_block)
     yield from (("pass", item) for item in must_pass)
 
 
-def _holds(wanted: str, item: Item, decision: RailDecision) -> bool:
+def _holds(wanted: str, item: RailCase, decision: RailDecision) -> bool:
     if wanted == "pass":
         return decision.allowed
     return not decision.allowed and decision.error is None and item.rail in (None, decision.rail)
@@ -258,7 +252,7 @@ def _refuse_slow(source: Path, rails: Rails) -> None:
             )
 
 
-def _facts(rails: Rails, must_block: Sequence[Item], must_pass: Sequence[Item]) -> dict[str, Any]:
+def _facts(rails: Rails, must_block: Sequence[RailCase], must_pass: Sequence[RailCase]) -> dict[str, Any]:
     from importlib.metadata import version
 
     what = rails.what

@@ -16,7 +16,7 @@ class LeaderboardRequest(Request):
     format: Literal["table", "md", "json", "csv"] = Field("table", description="Format of `text`.")
 
 
-class LeaderboardRow(Result):
+class LeaderboardLine(Result):
     """One model, or baseline, on one suite."""
 
     model: str
@@ -45,7 +45,7 @@ class LeaderboardRow(Result):
 class LeaderboardResult(Result):
     """The rows, best first, and the same as text."""
 
-    rows: tuple[LeaderboardRow, ...]
+    rows: tuple[LeaderboardLine, ...]
     text: str
 
 
@@ -64,5 +64,5 @@ def leaderboard(ask: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:
     from ..evals.leaderboard import board, render
 
     lines = board(ctx.workspace, ask.suite)
-    rows = tuple(LeaderboardRow(**asdict(line)) for line in lines)
+    rows = tuple(LeaderboardLine(**asdict(line)) for line in lines)
     return LeaderboardResult(rows=rows, text=render(lines, ask.format))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, Step
 from ..core.gate import Verdict
 from ..core.machine import Machine
 from ..core.workspace import Workspace
+from ..serving.releases import EndpointName, ProbeTexts
 
 _MINUTES = 0.3
 
@@ -18,13 +19,9 @@ _MINUTES = 0.3
 class PromoteRequest(Request):
     """Which canary, and what it must hold."""
 
-    endpoint: str = Field(
-        "support", pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="Name of the service."
-    )
-    probes: tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...] = Field(
-        (),
-        max_length=200,
-        description="Texts that canary and stable are both asked; empty: the newest of the traffic.",
+    endpoint: EndpointName = Field("support", description="Name of the service.")
+    probes: ProbeTexts = Field(
+        (), description="Texts that canary and stable are both asked; empty: the newest of the traffic."
     )
     replay: int = Field(
         50, ge=0, le=200, description="Texts of recent traffic to ask both, when no probes are given."
@@ -88,27 +85,18 @@ def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.
 
     Both releases answer the same recent texts; the canary's own traffic is compared with stable's. What too
-    little traffic cannot show is said in the verdict. The release before stays at hand for `rollback`.
+    little traffic cannot show is in the verdict. The release before stays at hand for `rollback`.
 
     Example: /promote endpoint=support min_requests=200
     """
     from ..serving.comparison import Bars
-    from ..serving.fleet import Gateway
     from ..serving.gateway.traffic_log import read
     from ..serving.rollout import Rollout
 
     recent = read(ctx.workspace, ask.endpoint, last=ask.replay) if ask.replay and not ask.probes else []
     probes = ask.probes or tuple(row.text for row in recent if row.status == "ok")
     bars = Bars(ask.max_error_share, ask.max_slower, ask.alpha, ask.min_requests)
-    rollout = Rollout(
-        ctx.workspace,
-        ask.endpoint,
-        Gateway(ctx.workspace, ctx.log),
-        check=ctx.check,
-        say=ctx.log,
-        timeout_s=ctx.settings.serving.start_timeout_s,
-    )
-    done = rollout.promote(probes, bars, key=ctx.idempotency_key)
+    done = Rollout.of_step(ctx, ask.endpoint).promote(probes, bars, key=ctx.idempotency_key)
     return PromoteResult(
         endpoint=ask.endpoint,
         release=done.stable,

@@ -14,7 +14,8 @@ from ..core.contract import Cost, Effect, InputPath, Request, Result, StepContex
 from ..core.errors import AskError
 from ..core.files import sha256_json, write_atomically
 from ..core.gate import Share
-from .curate.request import Layout
+from ..data.read import Layout
+from ..serving.releases import EndpointName
 
 if TYPE_CHECKING:
     from ..core.artifacts import Artifact
@@ -44,12 +45,10 @@ class RetrainRequest(Request):
         1.0, ge=0, le=100, description="Rows of the earlier dataset for each new row; 0 mixes in none."
     )
     base: CheckpointRef | None = Field(
-        None, description="Checkpoint to go on from; empty: the one behind the endpoint's stable release."
+        None, description="Checkpoint to start from; empty: the one behind the endpoint's stable release."
     )
-    endpoint: str | None = Field(
-        None,
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
-        description="Endpoint to release to; empty: the one of the alarm.",
+    endpoint: EndpointName | None = Field(
+        None, description="Endpoint to release to; empty: the one of the alarm."
     )
     suite: str = Field("clinc150", min_length=1, description="Suite that judges the new model.")
     epochs: int = Field(3, ge=1, le=100, description="Passes over the mixed data.")
@@ -72,7 +71,7 @@ class RetrainResult(Result):
     """The proposed plan; nothing has been run."""
 
     plan_file: str = Field(description="Where the plan lies, ready to read, change and run.")
-    plan_id: str = Field(description="Its id as it stands.")
+    plan_id: str = Field(description="Id of the plan as it was written.")
     plan_yaml: str = Field(description="Its text.")
     message: str = Field(description="What to do next, in one sentence.")
 
@@ -91,7 +90,7 @@ def _estimate(ask: RetrainRequest, machine: Machine, workspace: Workspace) -> Co
 def retrain(ask: RetrainRequest, ctx: StepContext) -> RetrainResult:
     """Write a plan from a drift alarm: curate with replay, fine-tune, build, judge, guard, canary, promote.
 
-    The plan is compiled before it is written, so it can be run as it stands. Raises AskError when the report
+    The plan is compiled before it is written, so it can be run unchanged. Raises AskError when the report
     shows no alarm (unless forced) or is of another endpoint.
 
     Example: `/retrain alarm=drift-report:1a2b3c new_data=new.csv domains=small_talk,meta`
@@ -143,7 +142,7 @@ def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
     """The checkpoint behind the stable release."""
     if stable is None:
         raise AskError(
-            f"endpoint '{endpoint}' has no stable release to go on from. Name a checkpoint as `base`."
+            f"endpoint '{endpoint}' has no stable release to start from. Name a checkpoint as `base`."
         )
     parents = ctx.artifacts.open(stable.bundle).parents
     found = next((ref for ref in parents if isinstance(ref, CheckpointRef)), None)
@@ -156,7 +155,7 @@ def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
 
 def _compiled_id(text: str) -> str:
     """The id of the plan's text; AskError, with its line, for what would not run."""
-    from ..core.plan import compile_plan
+    from ..core.compile import compile_plan
     from ..core.plan_file import parse_plan
     from . import load_registry
 

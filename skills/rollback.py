@@ -11,6 +11,7 @@ from ..core.artifacts import BundleRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace
+from ..serving.releases import EndpointName
 
 _MINUTES = 0.3
 
@@ -18,9 +19,7 @@ _MINUTES = 0.3
 class RollbackRequest(Request):
     """Which endpoint."""
 
-    endpoint: str = Field(
-        "support", pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="Name of the service."
-    )
+    endpoint: EndpointName = Field("support", description="Name of the service.")
 
 
 class RollbackResult(Result):
@@ -70,18 +69,9 @@ def rollback(ask: RollbackRequest, ctx: StepContext) -> RollbackResult:
 
     Example: /rollback endpoint=support
     """
-    from ..serving.fleet import Gateway
     from ..serving.rollout import Rollout
 
-    rollout = Rollout(
-        ctx.workspace,
-        ask.endpoint,
-        Gateway(ctx.workspace, ctx.log),
-        check=ctx.check,
-        say=ctx.log,
-        timeout_s=ctx.settings.serving.start_timeout_s,
-    )
-    done = rollout.rollback(key=ctx.idempotency_key)
+    done = Rollout.of_step(ctx, ask.endpoint).rollback(key=ctx.idempotency_key)
     return RollbackResult(
         endpoint=ask.endpoint,
         release=done.release.id,

@@ -1,4 +1,4 @@
-"""Fixtures every room's tests share: a workspace in a temporary folder, contexts for calling a skill."""
+"""Fixtures for the tests of every layer: a workspace in a temporary folder, contexts for calling a skill."""
 
 from __future__ import annotations
 

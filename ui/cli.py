@@ -13,9 +13,11 @@ import typer
 from .. import __version__
 from ..core.errors import AskError, OpswrightError, from_os_error
 from ..core.registry import Registry
+from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
 from .machine_commands import add_machine_commands
+from .policy_commands import policy_app
 from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
 from .session import Session, error_document
@@ -70,6 +72,8 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
 
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
+    app.add_typer(approvals_app, name="approvals")
+    app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
     add_machine_commands(app)
     add_board_commands(app)
@@ -79,7 +83,12 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
             continue
         is_named = argv is None or skill.name in argv
         command = make_command(skill, Session.call_skill) if is_named else listed_command(skill)
-        app.command(skill.name, short_help=skill.summary, rich_help_panel="Skills")(command)
+        app.command(
+            skill.name,
+            short_help=skill.summary,
+            rich_help_panel="Skills",
+            context_settings={"allow_extra_args": True},  # name=value, as in a slash command
+        )(command)
     return app
 
 
@@ -96,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(argv: list[str], registry: Registry | None = None) -> int:
-    """The exit code of one call; errors are said on stderr, and as JSON on stdout when JSON was asked for."""
+    """The exit code of one call; errors go to stderr, and as JSON to stdout when JSON was asked for."""
     try:
         if registry is None:
             from ..skills import load_registry
@@ -108,7 +117,10 @@ def run(argv: list[str], registry: Registry | None = None) -> int:
         return _say(error, error.exit_code, argv)
     except KeyboardInterrupt as error:
         return _say(
-            error, 130, argv, "interrupted; `opswright status` shows the run, `opswright resume` goes on"
+            error,
+            130,
+            argv,
+            "interrupted; `opswright status` lists the run, `opswright resume RUN` continues it",
         )
     except OSError as error:
         known = from_os_error(error, f"opswright {' '.join(argv[:1])} ran")

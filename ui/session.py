@@ -18,7 +18,6 @@ from ..core.registry import Registry
 
 if TYPE_CHECKING:
     from ..agents.agent import Agent, RunOutcome
-    from ..agents.graph import Consent
     from ..agents.planner import Ask
     from ..core.workspace import Workspace
 
@@ -35,10 +34,17 @@ class Session:
     @cached_property
     def workspace(self) -> Workspace:
         """The workspace in force."""
-        from ..core.settings import load_settings
+        from ..core.principal import Principal
+        from ..core.settings import Role, load_settings
         from ..core.workspace import Workspace
 
-        return Workspace(load_settings(home=self.home, actor=self.actor, role=self.role))
+        workspace = Workspace(load_settings(home=self.home, actor=self.actor, role=self.role))
+        if workspace.settings.role not in set(Role):  # perhaps one of the policy's own
+            from ..agents.policy import policy_of
+
+            os_user = Principal.of_os_user(workspace.settings.actor, (workspace.settings.role,))
+            policy_of(workspace, self.registry).check_roles(os_user)
+        return workspace
 
     def agent(self, **options: Any) -> Agent:
         """An agent of the workspace."""
@@ -48,30 +54,38 @@ class Session:
 
     def carry_out(self, ask: Ask, *, as_json: bool, approve: str | None, yes: bool, how: str) -> None:
         """Start a run, ask for consent where a person can answer, show how it ended, exit with its code."""
-        upfront = None
-        agent = self.agent()
-        plan = agent.propose(ask)
+        from ..agents.approvals import Consent
+
+        consent = None
+        proposal = self.agent().plan_for(ask)
         if approve is not None:
-            upfront = agent.consent(match_plan(approve, plan.id), how=f"{how} --approve")
+            consent = Consent(match_plan(approve, proposal.plan.id), f"{how} --approve")
         elif yes:
-            upfront = agent.consent(plan.id, how=f"{how} --yes")
-        self._drive(
-            lambda live: live.start(ask, upfront), as_json=as_json, interactive=approve is None and not yes
-        )
+            consent = Consent(proposal.plan.id, f"{how} --yes")
+        interactive = approve is None and not yes
+        self._drive(lambda live: live.start(proposal, consent), as_json=as_json, interactive=interactive)
 
     def resume(
         self, run: str, *, as_json: bool, approve: str | None, yes: bool, deny: bool, why: str
     ) -> None:
-        """Go on with a run, with an answer to its plan where one is given."""
-        agent = self.agent()
-        plan = agent.outcome(run).plan
+        """Resume a run, with an answer to its plan where one is given."""
+        from ..agents.approvals import Consent
+
+        plan = self.agent().outcome(run).plan
         consent: Consent | None = None
         if plan is not None and (deny or approve is not None or yes):
             wanted = plan.id if approve is None else match_plan(approve, plan.id)
-            consent = agent.consent(wanted, how="resume", approved=not deny, why=why)
-        self._drive(lambda live: live.resume(run, consent), as_json=as_json, interactive=consent is None)
+            consent = Consent(wanted, "resume", approved=not deny, why=why)
+
+        def go(live: Agent) -> RunOutcome:
+            if consent is not None and not consent.approved:
+                return live.answer(run, consent)
+            return live.resume(run, consent)
+
+        self._drive(go, as_json=as_json, interactive=consent is None)
 
     def _drive(self, go: Callable[[Agent], RunOutcome], *, as_json: bool, interactive: bool) -> None:
+        from ..agents.approvals import Consent
         from ..agents.preflight import impacts
         from .progress import terminal_events
         from .show import print_json, show_outcome, show_plan
@@ -84,10 +98,11 @@ class Session:
             show_plan(plan, outcome.findings, outcome.costs, seen)
             if interactive and not as_json and sys.stdin.isatty():
                 approved = typer.confirm("Carry out this plan?", err=True)
-                consent = self.agent().consent(plan.id, how="prompt", approved=approved)
+                consent = Consent(plan.id, "prompt", approved=approved)
                 run = outcome.run
                 with terminal_events() as events:
-                    outcome = self.agent(events=events).resume(run, consent)
+                    live = self.agent(events=events)
+                    outcome = live.resume(run, consent) if approved else live.answer(run, consent)
             else:
                 print(approval_hint(outcome.run, plan.id), file=sys.stderr)
         if as_json:
@@ -116,7 +131,7 @@ class Session:
 def match_plan(given: str, plan: str) -> str:
     """The plan id that a full id or its first 12 or more digits mean; AskError for anything shorter."""
     if len(given) < 12:
-        raise AskError(f"--approve takes a plan id or at least its first 12 digits, found '{given}'.")
+        raise AskError(f"invalid plan id '{given}': give --approve at least its first 12 digits.")
     return plan if plan.startswith(given) else given.ljust(64, "-")
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
 from ...core.artifacts import REF_TYPES, ArtifactStore
-from ...core.contract import Skill
+from ...core.compile import compile_plan
+from ...core.contract import Effect, Skill
 from ...core.errors import AskError, did_you_mean
-from ...core.plan import Plan, compile_plan
+from ...core.inputs import annotation_options
 from ...core.plan_file import single_step
 from ...core.registry import Registry
-from . import Ask
+from . import Ask, Proposal, Turn
 from .values import named_values, path_values, takes_path
 
 if TYPE_CHECKING:
     from ...core.workspace import Workspace
+
+
+WAIVER = "waive_gate"  # beside a serving skill's own arguments: why no gate need have judged what is served
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,13 @@ class SlashPlanner:
         """Where references are looked up."""
         return self.workspace.artifacts
 
-    def propose(self, ask: Ask) -> Plan:
+    def propose(self, ask: Ask, conversation: Sequence[Turn] = ()) -> Proposal:
         """The plan of the command; AskError names what is wrong with it."""
         skill, arguments = self.parse(ask.text)
+        waiver = arguments.pop(WAIVER, None) if skill.effect is Effect.SERVES else None
         skill.parse(arguments)  # for the sharper error; the compiler checks again
-        return compile_plan(single_step(skill.name, arguments, goal=ask.text.strip()), self.registry)
+        text = single_step(skill.name, arguments, goal=ask.text.strip(), waive_gate=waiver)
+        return Proposal(compile_plan(text, self.registry), ask.text)
 
     def parse(self, text: str) -> tuple[Skill[Any, Any], dict[str, Any]]:
         """The skill and arguments a command names."""
@@ -59,6 +65,9 @@ class SlashPlanner:
                 name, equals, value = next(iter(known)), "=", word
             if not equals:
                 raise AskError(f"/{skill.name}: '{word}' is not name=value (it takes: {', '.join(known)}).")
+            if name == WAIVER and skill.effect is Effect.SERVES and name not in arguments and value.strip():
+                arguments[name] = value.strip()
+                continue
             if name not in known:
                 raise AskError(
                     f"/{skill.name}: unknown argument '{name}' (it takes: {', '.join(known)})."
@@ -87,7 +96,7 @@ class SlashPlanner:
         if argument not in fields:
             return []
         annotation = fields[argument].annotation
-        if takes_path(_options(annotation)):
+        if takes_path(list(annotation_options(annotation))):
             return [f"{argument}={path}" for path in path_values(start)]
         values = value_choices(annotation, self.artifacts) or named_values(self.workspace, argument)
         return [f"{argument}={value}" for value in values if value.startswith(start)]
@@ -97,7 +106,7 @@ def parse_value(request: type[BaseModel], name: str, text: str, artifacts: Artif
     """What a command's text means for a request's field: YAML, a comma list or a shortened reference."""
     import yaml
 
-    options = list(_options(request.model_fields[name].annotation))
+    options = list(annotation_options(request.model_fields[name].annotation))
     kind = text.partition(":")[0]
     if kind in REF_TYPES and any(getattr(option, "kind", None) == kind for option in options):
         return artifacts.resolve(text)
@@ -118,7 +127,7 @@ def parse_value(request: type[BaseModel], name: str, text: str, artifacts: Artif
 def value_choices(annotation: Any, artifacts: ArtifactStore) -> list[str]:
     """Values that would fit an annotation: literals, true and false, artifacts of the kind."""
     choices: list[str] = []
-    for option in _options(annotation):
+    for option in annotation_options(annotation):
         if get_origin(option) is Literal:
             choices += [str(value) for value in get_args(option)]
         elif option is bool:
@@ -126,12 +135,3 @@ def value_choices(annotation: Any, artifacts: ArtifactStore) -> list[str]:
         elif getattr(option, "kind", None) in REF_TYPES:
             choices += [ref.short for ref, _ in artifacts.list(option.kind)]
     return choices
-
-
-def _options(annotation: Any) -> list[Any]:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _options(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        return [inner for option in get_args(annotation) for inner in _options(option)]
-    return [annotation]

@@ -1,37 +1,12 @@
-"""BANKING77: 77 intents of a bank's customers, 10,003 / 3,080 queries (Casanueva et al., NLP4ConvAI 2020)."""
+"""The suite of BANKING77: its test split."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
-from ...core.errors import AskError
-from .base import RAW, Item, Row, Suite, check_split, label_text
-
-FOLDER = RAW / "banking77"
-FILES = ("train.csv", "test.csv", "categories.json")
-SPLITS = ("train", "test")
-
-
-def read_rows(folder: Path, split: str) -> list[Row]:
-    """The rows of one split, in the file's order; AskError for a missing or damaged file."""
-    check_split(split, SPLITS, folder)
-    path = folder / f"{split}.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                Row(row["text"].strip(), label_text(row["category"]), None) for row in csv.DictReader(file)
-            ]
-    except FileNotFoundError:
-        raise AskError(f"no {path.name} in {folder}: the BANKING77 layout needs it.") from None
-    except (KeyError, AttributeError, csv.Error, UnicodeDecodeError) as error:
-        raise AskError(
-            f"{path} is not in the BANKING77 layout ({type(error).__name__}: {error}). It needs the columns "
-            "'text' and 'category'."
-        ) from error
+from ...data.published.banking77 import FOLDER, read_rows
+from .base import Sample, Suite
 
 
 def suite() -> Suite:
     """The test split; it has no domains, so no slices."""
     rows = read_rows(FOLDER, "test")
-    return Suite("banking77", tuple(Item(f"banking77-test-{i:05d}", *row) for i, row in enumerate(rows)))
+    return Suite("banking77", tuple(Sample(f"banking77-test-{i:05d}", *row) for i, row in enumerate(rows)))

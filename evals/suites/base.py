@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
-
-RAW = Path(__file__).resolve().parents[2] / "examples" / "support_router" / "raw"
-
-
-class Row(NamedTuple):
-    """One labelled text as a source has it; `label` with spaces for underscores."""
-
-    text: str
-    label: str
-    domain: str | None
+from ..metrics import Task
 
 
-class Item(NamedTuple):
+class Sample(NamedTuple):
     """One question of a suite and the answer that is right."""
 
     id: str
@@ -33,20 +23,25 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Suite:
-    """Named items with their right answers. `groups` names sets of domains that are reported as one slice."""
+    """Named items with their right answers, as the source spells them.
+
+    `groups` names sets of domains that are reported as one slice; `task` decides how answers are compared.
+    """
 
     name: str
-    items: tuple[Item, ...]
+    items: tuple[Sample, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    task: Task = "classify"
 
     @cached_property
     def digest(self) -> str:
         """64 hex digits over every item: reports with the same digest may be compared item by item."""
-        return sha256_json({"suite": self.name, "items": [list(item) for item in self.items]})
+        items = [list(item) for item in self.items]
+        return sha256_json({"suite": self.name, "task": self.task, "items": items})
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Every right answer, sorted."""
+        """Every right answer once, as the source spells it, sorted."""
         return tuple(sorted({item.expected for item in self.items}))
 
     @cached_property
@@ -63,7 +58,7 @@ class Suite:
         for name, domains in {**self.groups, **(extra or {})}.items():
             self.check_domains(domains, f"slice '{name}'")
             if not domains:
-                raise AskError(f"slice '{name}' names no domain. Give at least one.")
+                raise AskError(f"slice '{name}' is empty: name at least one domain.")
             named[name] = frozenset(domains)
         return named
 
@@ -76,16 +71,3 @@ class Suite:
                     f"{asked_by}: domain '{domain}' is not in suite {self.name} ({known})."
                     + did_you_mean(domain, self.domains)
                 )
-
-
-def label_text(raw: str) -> str:
-    """A label as a model writes it: spaces for underscores, nothing around it."""
-    return raw.replace("_", " ").strip()
-
-
-def check_split(split: str, splits: tuple[str, ...], source: Path) -> None:
-    """AskError unless the source has that split."""
-    if split not in splits:
-        raise AskError(
-            f"split '{split}' is not in {source} (it has: {', '.join(splits)}).{did_you_mean(split, splits)}"
-        )

@@ -1,8 +1,8 @@
-"""What a target is, and how prompts are put into batches."""
+"""What a target is, and what it answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from ...core.errors import AskError
@@ -30,17 +30,6 @@ class Target(Protocol):
 
     def answer(self, prompts: Sequence[str], progress: Progress) -> Sequence[Answer]:
         """One answer for each prompt, in their order."""
-
-
-def batches(token_ids: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
-    """Indices in batches of at most `most`, prompts of equal length together, so that nothing is padded."""
-    by_length: dict[int, list[int]] = {}
-    for index, tokens in enumerate(token_ids):
-        by_length.setdefault(len(tokens), []).append(index)
-    for length in sorted(by_length):
-        same = by_length[length]
-        for start in range(0, len(same), most):
-            yield same[start : start + most]
 
 
 def no_chat_template(where: object) -> AskError:

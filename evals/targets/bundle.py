@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
-from .base import MAX_NEW_TOKENS, Answer, Progress, batches, no_chat_template
+from ...core.install import install_hint
+from ...data.batches import by_length
+from .base import MAX_NEW_TOKENS, Answer, Progress, no_chat_template
 
 _BATCH = 32  # the most that ONNX Runtime GenAI 0.18 takes
 
@@ -25,8 +27,7 @@ class BundleTarget:
             import onnxruntime_genai as og
         except ImportError as error:
             raise NeedsError(
-                f"a bundle is evaluated with ONNX Runtime GenAI ({error}). "
-                'Install: pip install -c constraints.txt -e ".[serve]"'
+                f"a bundle is evaluated with ONNX Runtime GenAI ({error}). Install: {install_hint('serve')}"
             ) from error
         og.disable_telemetry_events()
         self.max_new_tokens = max_new_tokens
@@ -39,7 +40,7 @@ class BundleTarget:
             self.tokenizer: Any = og.Tokenizer(self.model)
             settings = json.loads((engine / "genai_config.json").read_bytes())["model"]
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise BackendError(f"the engine in {engine} does not load: {error}") from error
+            raise BackendError(f"cannot load the engine in {engine}: {error}") from error
         self.context = int(settings.get("context_length") or 1 << 30)
         ends = settings.get("eos_token_id", [])
         self.ends = frozenset(ends if isinstance(ends, list) else [ends])
@@ -49,7 +50,7 @@ class BundleTarget:
         token_ids = [self._encode(prompt) for prompt in prompts]
         answers = [Answer(None, 0.0)] * len(prompts)
         done = 0
-        for batch in batches(token_ids, _BATCH):
+        for batch in by_length(token_ids, _BATCH):
             started = time.perf_counter()
             if len(token_ids[batch[0]]) < self.context:
                 said = self._generate([token_ids[i] for i in batch])

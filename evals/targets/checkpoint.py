@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
-from .base import MAX_NEW_TOKENS, Answer, Progress, batches, no_chat_template
+from ...core.install import install_hint
+from ...data.batches import by_length
+from .base import MAX_NEW_TOKENS, Answer, Progress, no_chat_template
 
 _BATCH = 256
 
@@ -19,7 +21,7 @@ class CheckpointTarget:
     """Greedy generation from a local folder of safetensors; no code of the folder is run.
 
     `device` is auto, cpu or cuda. Raises NeedsError without torch and transformers, BackendError when the
-    folder does not load or holds weights that are no numbers.
+    folder does not load or holds NaN or infinite weights.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class CheckpointTarget:
         except ImportError as error:
             raise NeedsError(
                 f"a checkpoint is evaluated with torch and transformers ({error}). "
-                'Install: pip install -c constraints.txt -e ".[train]"'
+                f"Install: {install_hint('train')}"
             ) from error
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
@@ -49,7 +51,7 @@ class CheckpointTarget:
                 folder, local_files_only=True, use_safetensors=True, dtype="auto"
             )
         except (OSError, ValueError) as error:
-            raise BackendError(f"the checkpoint in {folder} does not load: {error}") from error
+            raise BackendError(f"cannot load the checkpoint in {folder}: {error}") from error
         if not self.tokenizer.chat_template:
             raise no_chat_template(folder)
         for name, weight in model.named_parameters():
@@ -65,7 +67,7 @@ class CheckpointTarget:
         token_ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if prompts else []
         answers = [Answer(None, 0.0)] * len(prompts)
         done = 0
-        for batch in batches(token_ids, _BATCH):
+        for batch in by_length(token_ids, _BATCH):
             started = time.perf_counter()
             if len(token_ids[batch[0]]) < self.context:
                 said = self._generate([token_ids[i] for i in batch])

@@ -66,7 +66,7 @@ class EndpointTarget:
         return answers
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections that are kept open between requests."""
         self.client.close()
 
     def _ask(self, prompt: str) -> Answer:
@@ -105,7 +105,7 @@ class EndpointTarget:
             return str(response.json()["data"][0]["id"])
         except httpx.HTTPError as error:
             raise BackendError(
-                f"the endpoint at {self.url} cannot be reached: {type(error).__name__}: {error}. "
+                f"cannot reach the endpoint at {self.url}: {type(error).__name__}: {error}. "
                 "Start it, or check the address."
             ) from error
         except (ValueError, LookupError, TypeError) as error:

@@ -13,12 +13,11 @@ from typing import Any
 from ...core.contract import Effect
 from ...core.gate import Decision
 from ...core.plan import GATE_SKILL
-from ...core.principal import Principal
 from ..run_state import AMOUNTS
 from .authority import Authority, Policies
 from .moment import Moment, Note
-from .phases import APPROVED, INTENT, PROPOSED, RESERVED, SETTLED
-from .run_checks import Said, waiver_of
+from .phases import APPROVED, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
+from .run_checks import Said
 
 _ROUNDING = 1e-6  # sums of recorded amounts are rounded to microseconds and the like
 
@@ -39,7 +38,9 @@ def policy(at: Moment) -> Said:
     record = at.record
     digest = record.detail.get("policy")
     in_force = at.past.policy
-    if digest is None:
+    if digest is None and record.phase == REUSED:  # it changes nothing, and is ruled by what is in force
+        digest = in_force[0] if in_force is not None else None
+    elif digest is None:
         if in_force is not None:
             yield f"names no policy, although record {in_force[1]} did"
         at.past.first_without_policy = at.past.first_without_policy or record.seq
@@ -49,22 +50,26 @@ def policy(at: Moment) -> Said:
     if at.scope.policies is None:
         return
     authority = yield from _authority(at, at.scope.policies, str(digest or ""))
-    if authority is None or at.plan is None:
+    if authority is None or at.plan is None or not _is_installed(at):
         return
-    plan = at.plan.plan
+    plan, proposer, costs = at.plan.plan, at.run.proposer, at.run.proposal.get("costs")
     if record.phase == APPROVED:
-        ruling = authority.may_approve(record.principal, plan, at.run.proposer or _NOBODY)
+        ruling = authority.may_approve(record.principal, plan, proposer, costs)
         if not ruling.allowed:
             yield f"is an approval that does not count: {ruling.message or ruling.rule}"
     elif (call := at.plan.steps.get(record.step or "")) is not None:
         time = datetime.fromisoformat(record.time)
-        ruling = authority.may_run(record.principal, plan, call, tuple(at.run.approvals), time)
+        approvals = tuple(at.run.approvals)
+        ruling = authority.may_run(record.principal, plan, call, approvals, time, proposer, costs)
         if not ruling.allowed:
             yield f"runs step {record.step}, which the policy forbids: {ruling.message or ruling.rule}"
         yield from _proposer_might(at, authority)
 
 
-_NOBODY = Principal("nobody", (), "not recorded")
+def _is_installed(at: Moment) -> bool:
+    """Whether every skill of the plan is there to say its effect; that one is not is noted with the plan."""
+    known = at.scope.effects
+    return known is None or at.plan is None or all(skill in known for _, skill, _ in at.plan.summary)
 
 
 def _authority(at: Moment, policies: Policies, digest: str) -> Generator[Note, None, Authority | None]:
@@ -83,7 +88,7 @@ def _proposer_might(at: Moment, authority: Authority) -> Iterator[str]:
     proposer = at.run.proposer
     if proposer is None or at.plan is None or any(step.records for step in at.run.steps.values()):
         return
-    ruling = authority.may_propose(proposer, at.plan.plan)
+    ruling = authority.may_propose(proposer, at.plan.plan, at.run.proposal.get("costs"))
     if not ruling.allowed:
         yield f"runs a plan that {proposer} might not propose: {ruling.message or ruling.rule}"
 
@@ -95,25 +100,28 @@ def serving(at: Moment) -> Said:
         return
     if record.phase == PROPOSED:
         for step, gate in at.plan.served_before_judged:
-            if waiver_of(at.plan, step) is None:
+            if step not in at.plan.plan.waivers:
                 yield f"proposes to serve with step {step} what only {gate} judges afterwards"
         return
     if not at.serves:
         return
-    why = waiver_of(at.plan, record.step or "")
-    for bundle in at.bundles():
+    why = at.plan.plan.waivers.get(record.step or "")
+    for model in at.models():
         if why is not None:
-            message = f"step {record.step} serves {bundle[:19]} under a waiver of its gate: {why}"
+            message = f"step {record.step} serves {_short(model)} under a waiver of its gate: {why}"
             yield Note(record.seq, message)
             continue
-        found = at.past.lineage.standing(bundle)
-        if any(one.decision == Decision.GO for one in found.values()):
-            continue
-        if found:
-            last = max(found.values(), key=lambda one: one.seq)
-            yield f"serves {bundle[:19]} although record {last.seq} decided {last.decision} on {last.suite}"
-        else:
-            yield f"serves {bundle[:19]}, which no gate judged before, without a waiver in the plan"
+        found = at.past.lineage.standing(model, record.run or "").values()
+        against = [one for one in found if one.decision == Decision.NO_GO]
+        if against:
+            where = f"record {against[-1].seq} decided NO_GO on {against[-1].suite}"
+            yield f"serves {_short(model)} although {where}"
+        elif not found:
+            yield f"serves {_short(model)}, which no gate judged before, without a waiver in the plan"
+
+
+def _short(ref: str) -> str:
+    return ref[: ref.find(":") + 13]
 
 
 def gates(at: Moment) -> Said:

@@ -13,6 +13,11 @@ from ...core.gate import Decision
 _MODELS = ("bundle", "checkpoint")
 
 
+def is_model(ref: str) -> bool:
+    """Whether a reference is to something that can be served and judged."""
+    return ref.partition(":")[0] in _MODELS
+
+
 @dataclass(frozen=True)
 class Making:
     """Where an artifact comes from: the intent of the step that made it, and what that step was given."""
@@ -24,11 +29,17 @@ class Making:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A gate's decision: the record that holds it, the suite, and what was decided."""
+    """A gate's decision: the record that holds it, the suite, what was decided, and in which run.
+
+    approved: whether somebody had approved the run's plan: a gate that anyone ran for themselves, with
+    whatever bars, opens no door to other runs.
+    """
 
     seq: int
     suite: str
     decision: str
+    run: str
+    approved: bool
 
 
 @dataclass
@@ -54,8 +65,8 @@ class Lineage:
         return self._nearest(self.parents(ref), _MODELS)
 
     def models_of_bundle(self, ref: str) -> set[str]:
-        """A bundle, the bundles it was made from, and the checkpoint behind them."""
-        found, waiting = {ref}, [ref]
+        """A bundle, the bundles it was made from, and the checkpoint behind them; a checkpoint itself."""
+        found, waiting = {ref}, [ref] if ref.startswith("bundle:") else []
         while waiting:
             near = self._nearest(self.parents(waiting.pop()), _MODELS) - found
             found |= near
@@ -72,18 +83,22 @@ class Lineage:
             waiting = {one for name in waiting for one in self._nearest(self.parents(name), _MODELS)}
         return None
 
-    def judge(self, report: str, judgement: Judgement) -> None:
-        """Take in what a gate decided about the model behind a report."""
-        for model in self.models_of_report(report):
+    def judge(self, request: Iterable[object], judgement: Judgement) -> None:
+        """Take in what a gate decided about the models in its request, or behind the reports there."""
+        refs = [value for value in request if isinstance(value, str) and ":" in value]
+        reports = [ref for ref in refs if ref.startswith("eval-report:")]
+        models = {ref for ref in refs if is_model(ref)}
+        for model in models.union(*map(self.models_of_report, reports)):
             self.judged.setdefault(model, []).append(judgement)
 
-    def standing(self, bundle: str) -> Mapping[str, Judgement]:
-        """The newest GO or NO_GO of each suite about the model that a bundle serves."""
+    def standing(self, served: str, run: str) -> Mapping[str, Judgement]:
+        """The newest GO or NO_GO of each suite, for this run, about the model that is served."""
         found: dict[str, Judgement] = {}
-        for model in self.models_of_bundle(bundle):
+        for model in self.models_of_bundle(served):
             for judgement in self.judged.get(model, ()):
                 before = found.get(judgement.suite)
-                counts = judgement.decision in (Decision.GO, Decision.NO_GO)
+                counts = judgement.approved or judgement.run == run
+                counts = counts and judgement.decision in (Decision.GO, Decision.NO_GO)
                 if counts and (before is None or before.seq < judgement.seq):
                     found[judgement.suite] = judgement
         return found

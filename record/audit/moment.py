@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 from ...core.contract import Effect
 from ...core.gate import Decision
-from ...core.plan import GATE_SKILL
 from ...core.workspace import Workspace
 from ..ledger import Record
 from ..mirror.remembered import VIEW_SKILL
 from ..run_state import FINISHED, RunState, StepState
 from .authority import Authority, Policies
-from .lineage import Judgement, Lineage, Making
+from .lineage import Judgement, Lineage, Making, is_model
 from .phases import APPROVED, DONE, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
 from .plans import PlanStore, StoredPlan
 from .served import EndpointHistory
@@ -118,10 +117,11 @@ class History:
         if verdict is None:
             return
         self.decided.add(run)
-        if record.skill == GATE_SKILL:
-            suite = str(request.get("spec", {}).get("suite"))
-            judgement = Judgement(record.seq, suite, str(verdict.get("decision")))
-            self.lineage.judge(str(request.get("report")), judgement)
+        if record.effect == Effect.READS:
+            suite = str(request.get("spec", {}).get("suite", record.skill))
+            decision = str(verdict.get("decision"))
+            judgement = Judgement(record.seq, suite, decision, run, bool(at.run.approvals))
+            self.lineage.judge(request.values(), judgement)
 
     def _take_serving(self, at: Moment) -> None:
         request = at.step.request if at.step is not None else {}
@@ -177,10 +177,10 @@ class Moment:
         """Whether the run was proposed with its costs: then each attempt reserves, settles and has a key."""
         return "costs" in self.run.proposal
 
-    def bundles(self) -> Iterator[str]:
-        """The bundles that the call was given."""
+    def models(self) -> Iterator[str]:
+        """The bundles and checkpoints that the call was given."""
         request = self.record.detail.get("request", {})
-        yield from (value for value in request.values() if isinstance(value, str) and value[:7] == "bundle:")
+        yield from (value for value in request.values() if isinstance(value, str) and is_model(value))
 
 
 def fingerprint(record: Record, asked: str | None) -> bytes:

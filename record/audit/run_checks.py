@@ -7,9 +7,7 @@ note.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ...core.contract import Effect
@@ -85,20 +83,10 @@ def _proposal_differs(detail: Mapping[str, Any], plan: StoredPlan) -> Iterator[s
         yield "lists other steps than the plan it names"
     if detail.get("gates") != plan.body["gates"]:
         yield "lists other gates than the plan it names"
-    if detail.get("waivers", {}) != _waivers(plan):
+    if detail.get("waivers", {}) != plan.plan.waivers:
         yield "lists other waivers than the plan it names"
     if len(plan.steps) != len(plan.plan.steps):
         yield "names a plan in which two steps have one id"
-
-
-def _waivers(plan: StoredPlan) -> dict[str, str]:
-    return {step: why for step in plan.steps if (why := waiver_of(plan, step)) is not None}
-
-
-def waiver_of(plan: StoredPlan, step: str) -> str | None:
-    """Why the plan lets a step serve what no gate judged; None when it does not."""
-    found = next((body.get("waive_gate") for body in plan.body["steps"] if body["id"] == step), None)
-    return None if found is None else str(found)
 
 
 def _effects_differ(at: Moment) -> Said:
@@ -191,11 +179,7 @@ def arguments(at: Moment) -> Said:
     except KeyError as missing:
         yield f"begins step {record.step} before what it stands on is there ({missing})"
         return
-    if text == wanted:
-        return
-    folder = at.run.proposal.get("folder")
-    placed = folder and call.inputs and _at_folder(json.loads(wanted), set(call.inputs), Path(folder))
-    if not placed or text != plain_json(placed):
+    if text != wanted:
         yield f"runs step {record.step} with other arguments than the plan has"
 
 
@@ -213,17 +197,6 @@ class _Results(dict[str, Mapping[str, Any]]):
             raise KeyError(name)
         result: Mapping[str, Any] = finished.detail.get("result", {})
         return result
-
-
-def _at_folder(value: Any, inputs: set[str], folder: Path) -> Any:
-    """Arguments with the plan's relative inputs as the paths that the skill opened."""
-    if isinstance(value, str):
-        return (folder / value).as_posix() if value in inputs else value
-    if isinstance(value, Mapping):
-        return {key: _at_folder(inner, inputs, folder) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_at_folder(inner, inputs, folder) for inner in value]
-    return value
 
 
 def keys(at: Moment) -> Said:

@@ -1,11 +1,11 @@
 """Engines: what turns a checkpoint into something a server can run, and runs it.
 
-A builder is chosen by its target's name; each target has one small file behind the same two Protocols.
+A builder is chosen by its target's name; each target has one small file behind the same Protocol.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,7 +17,7 @@ Message = Mapping[str, str]  # role, content
 
 
 @dataclass(frozen=True)
-class Trial:
+class ParityCase:
     """One held-out prompt as the checkpoint and the engine built from it answer it, both greedily."""
 
     text: str
@@ -31,36 +31,23 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Built:
-    """A built engine: its folder, the tools and their versions, and every trial of it."""
+class BuildResult:
+    """A built engine: its folder, the tools and their versions, and every case of the parity check."""
 
     folder: Path
     target: Target
     tools: Mapping[str, str]
-    trials: tuple[Trial, ...]
+    cases: tuple[ParityCase, ...]
 
     @property
     def size_bytes(self) -> int:
-        """The sum of its files' sizes."""
+        """The size of all files below its folder."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     @property
     def agreement(self) -> float:
-        """The share of trials with the same answer, 0 to 1."""
-        return sum(trial.agrees for trial in self.trials) / len(self.trials)
-
-
-class Engine(Protocol):
-    """A loaded engine. Not for several threads at once."""
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt that the checkpoint's own chat template makes of a conversation."""
-
-    def generate(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-        """The greedy completion of each rendered prompt, stripped, in order."""
-
-    def stream(self, prompt: str, max_new_tokens: int) -> Iterator[str]:
-        """The greedy completion of one rendered prompt in pieces, as they are made."""
+        """The share of cases with the same answer, 0 to 1."""
+        return sum(case.agrees for case in self.cases) / len(self.cases)
 
 
 class EngineBuilder(Protocol):
@@ -70,41 +57,27 @@ class EngineBuilder(Protocol):
         self,
         checkpoint: Path,
         out: Path,
-        trial_texts: Sequence[str],
+        parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
         log: Path,
         tick: Callable[[], None] = lambda: None,
-    ) -> Built:
+    ) -> BuildResult:
         """Build the engine of a Hugging Face folder into `out`, and try it against the checkpoint.
 
-        trial_texts: user messages that both answer greedily. `tick` is called a few times a second while it
+        parity_texts: user messages that both answer greedily. `tick` is called a few times a second while it
         works; what it raises stops the build. Raises BackendError with the log's path when a tool failed.
         """
 
-    def open(self, folder: Path, threads: int) -> Engine:
-        """Load a built engine."""
 
-
-def builder(target: str) -> EngineBuilder:
-    """The builder of a target; AskError, with the nearest one, for a target there is none of."""
+def builder_for(target: str) -> EngineBuilder:
+    """The builder of a target; AskError, with the nearest name, for an unknown one."""
     from .onnx import PRECISIONS, OnnxBuilder
 
     if target in PRECISIONS:
         return OnnxBuilder(target)
     raise AskError(
-        f"no engine builder for target '{target}' (there are: {', '.join(PRECISIONS)})."
+        f"unknown engine target '{target}': expected {', '.join(PRECISIONS)}."
         + did_you_mean(target, PRECISIONS)
     )
-
-
-def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
-    """The numbers of sequences in groups of one length and at most `most`: batches that need no padding."""
-    groups: dict[int, list[int]] = {}
-    for number, sequence in enumerate(sequences):
-        groups.setdefault(len(sequence), []).append(number)
-    for length in sorted(groups):
-        numbers = groups[length]
-        for start in range(0, len(numbers), most):
-            yield numbers[start : start + most]

@@ -12,18 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, NeedsError
-from . import Built, Message, Target, Trial, by_length
+from ...core.install import install_hint
+from ...data.batches import by_length
+from . import BuildResult, Message, ParityCase, Target
 
 if TYPE_CHECKING:
     import numpy
 
 PRECISIONS: dict[Target, str] = {"onnx-int8": "int8", "onnx-int4": "int4", "onnx-fp32": "fp32"}
-INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _LARGEST_BATCH = 32  # of ONNX Runtime GenAI 0.18
 _POLL_S = 0.2
 
@@ -38,13 +39,13 @@ class OnnxBuilder:
         self,
         checkpoint: Path,
         out: Path,
-        trial_texts: Sequence[str],
+        parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
         log: Path,
         tick: Callable[[], None] = lambda: None,
-    ) -> Built:
+    ) -> BuildResult:
         """Build into `out`, which must not exist, and try it; see EngineBuilder."""
         work = out.with_name(f".{out.name}.work")
         work.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ class OnnxBuilder:
                     "cache": str(work / "cache"),
                     "report": str(report),
                     "precision": PRECISIONS[self.target],
-                    "texts": list(trial_texts),
+                    "texts": list(parity_texts),
                     "max_new_tokens": max_new_tokens,
                     "threads": threads,
                 }
@@ -70,11 +71,9 @@ class OnnxBuilder:
         if code or not report.is_file():
             raise BackendError(f"the engine build ended with code {code}: {_last_line(log)}", log=log)
         found = json.loads(report.read_text(encoding="utf-8"))
-        return Built(out, self.target, found["tools"], tuple(Trial(**trial) for trial in found["trials"]))
-
-    def open(self, folder: Path, threads: int) -> OnnxEngine:
-        """Load a built engine."""
-        return OnnxEngine(folder, threads)
+        return BuildResult(
+            out, self.target, found["tools"], tuple(ParityCase(**case) for case in found["cases"])
+        )
 
 
 def _run(job: Path, threads: int, log: Path, tick: Callable[[], None]) -> int:
@@ -124,7 +123,9 @@ class OnnxEngine:
         try:
             import onnxruntime_genai as og
         except ImportError as error:
-            raise NeedsError(f"onnxruntime-genai is not installed. Install it: {INSTALL}") from error
+            raise NeedsError(
+                f"onnxruntime-genai is not installed. Install it: {install_hint('train', 'serve')}"
+            ) from error
         og.disable_telemetry_events()
         try:
             config = og.Config(str(folder))
@@ -155,15 +156,6 @@ class OnnxEngine:
             for row, number in enumerate(numbers):
                 answers[number] = self._tokenizer.decode(generator.get_sequence(row)[length:]).strip()
         return answers
-
-    def stream(self, prompt: str, max_new_tokens: int) -> Iterator[str]:
-        """The greedy completion in pieces."""
-        generator = self._start([self._encode(prompt)], max_new_tokens)
-        pieces = self._tokenizer.create_stream()
-        while not generator.is_done():
-            generator.generate_next_token()
-            if piece := pieces.decode(generator.get_next_tokens()[0]):
-                yield piece
 
     def _encode(self, prompt: str) -> numpy.ndarray[Any, Any]:
         tokens = self._tokenizer.encode(prompt)

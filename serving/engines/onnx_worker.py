@@ -1,6 +1,6 @@
 """The engine worker: `python -m opswright.serving.engines.onnx_worker JOB.json`, a process of its own.
 
-Exports and quantises a checkpoint, then answers the trial texts with the checkpoint (transformers) and with
+Exports and quantises a checkpoint, then answers the parity texts with the checkpoint (transformers) and with
 the engine. One process does both, so that torch is imported once.
 """
 
@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import by_length
+from ...data.batches import by_length
 from .onnx import OnnxEngine
 
 _TOOLS = ("onnxruntime-genai", "onnxruntime", "onnx", "onnx-ir", "torch", "transformers")
@@ -24,7 +24,7 @@ _CHECKPOINT_BATCH = 128
 
 
 def main(job_file: Path) -> None:
-    """Do a job and write its report."""
+    """Export, answer the parity texts twice, and write the report that the job names."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job: dict[str, Any] = json.loads(job_file.read_text(encoding="utf-8"))
     checkpoint, out = Path(job["checkpoint"]), Path(job["out"])
@@ -35,7 +35,7 @@ def main(job_file: Path) -> None:
     got = engine.generate(prompts, job["max_new_tokens"])
     report = {
         "tools": {name: version(name) for name in _TOOLS},
-        "trials": [
+        "cases": [
             {"text": text, "checkpoint": a, "engine": b}
             for text, a, b in zip(job["texts"], expected, got, strict=True)
         ],

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...core.errors import AskError, HeldError, OpswrightError, from_os_error
 from ...core.settings import load_settings
 from ...core.workspace import Workspace
-from .. import choice, processes
+from .. import processes, server_selection
 from ..fleet import record_path
 
 _GRACE_S = 5
@@ -51,7 +51,7 @@ def _serve(workspace: Workspace) -> None:
 
     from .app import Access, build_app
     from .controller import Controller
-    from .figures import Figures
+    from .metrics import GatewayMetrics
 
     settings = workspace.settings.serving
     token = settings.auth_token.get_secret_value() if settings.auth_token else None
@@ -60,13 +60,13 @@ def _serve(workspace: Workspace) -> None:
             f"a gateway on {settings.host} can be reached from other machines, so it needs a token: set "
             "OPSWRIGHT_SERVING__AUTH_TOKEN, or OPSWRIGHT_SERVING__HOST=127.0.0.1."
         )
-    chosen = choice.choose(workspace)
-    server = choice.build(workspace, chosen, logging.getLogger("triton").info)
+    chosen = server_selection.choose(workspace)
+    server = server_selection.build(workspace, chosen, logging.getLogger("triton").info)
     listener = bind(settings.host, settings.gateway_port)
     port = int(listener.getsockname()[1])
     control = secrets.token_urlsafe(24)
     app = build_app(
-        Controller(workspace, server, Figures()), Access(control, token), {"reason": chosen.reason}
+        Controller(workspace, server, GatewayMetrics()), Access(control, token), {"reason": chosen.reason}
     )
     config = uvicorn.Config(
         app,

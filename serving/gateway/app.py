@@ -21,8 +21,8 @@ from starlette.responses import Response, StreamingResponse
 from ...core.errors import AskError, OpswrightError
 from ..server import ready
 from . import openai_api as form
-from .answer import Answerer, Caller, Exchange, UnavailableError, UnknownModelError, in_words
-from .controller import Controller, Live
+from .chat_handler import Caller, ChatHandler, Exchange, UnavailableError, UnknownModelError, in_words
+from .controller import Controller, LoadedRelease
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -52,8 +52,8 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         yield
         await controller.stop()
 
-    app = FastAPI(title="opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Doorkeeper, access=access)
+    app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(AccessMiddleware, access=access)
 
     _add_chat(app, controller, access)
 
@@ -77,7 +77,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        return Response(controller.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(controller.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/-/state")
     async def state(request: Request) -> Response:
@@ -96,7 +96,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
 
 def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
-    answerer = Answerer(controller)
+    handler = ChatHandler(controller)
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
@@ -105,10 +105,10 @@ def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
             chat = form.parse(await _body(request))
             if controller.in_flight >= MAX_IN_FLIGHT:
                 raise UnavailableError(f"{MAX_IN_FLIGHT} requests are being answered; ask again in a moment.")
-            exchange = answerer.open(chat, caller)
+            exchange = handler.open(chat, caller)
             if chat.stream:
-                return await _streamed(answerer, exchange)
-            await answerer.whole(exchange)
+                return await _streamed(handler, exchange)
+            await handler.whole(exchange)
         except OpswrightError as error:
             return _failure(error, caller.id)
         except HTTPException as error:
@@ -122,7 +122,7 @@ def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
         return _json(_document(exchange), 200, _headers(exchange))
 
 
-class Doorkeeper:
+class AccessMiddleware:
     """Turns away web pages of other sites, and who has not the token, before anything is read."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
@@ -202,7 +202,7 @@ def _usage(exchange: Exchange) -> dict[str, int]:
 
 
 def _release(exchange: Exchange) -> str:
-    return exchange.served or exchange.live.release.id
+    return exchange.served or exchange.loaded.release.id
 
 
 def _headers(exchange: Exchange) -> dict[str, str]:
@@ -214,9 +214,9 @@ def _headers(exchange: Exchange) -> dict[str, str]:
     return headers | ({"x-opswright-rail": exchange.rail} if exchange.rail is not None else {})
 
 
-async def _streamed(answerer: Answerer, exchange: Exchange) -> Response:
+async def _streamed(handler: ChatHandler, exchange: Exchange) -> Response:
     """The answer as server-sent events. Its first piece is awaited, so that a failure has a status code."""
-    pieces = answerer.pieces(exchange)
+    pieces = handler.pieces(exchange)
     first = await anext(pieces, None)
     chunk = form.Chunks(exchange.request.model, exchange.caller.id, _release(exchange))
 
@@ -265,18 +265,18 @@ def _json(document: Any, status: int = 200, headers: dict[str, str] | None = Non
 async def _readiness(controller: Controller) -> tuple[dict[str, Any], bool]:
     """A real inference by every release that gets traffic."""
 
-    async def prove(name: str, live: Live) -> dict[str, Any]:
+    async def prove(name: str, loaded: LoadedRelease) -> dict[str, Any]:
         began = time.perf_counter()
-        answers = live.answers.is_set() and await ready(controller.server, live.model, _READY_S)
-        found = {"endpoint": name, "release": live.release.id, "ready": answers}
+        answers = loaded.answers.is_set() and await ready(controller.server, loaded.model, _READY_S)
+        found = {"endpoint": name, "release": loaded.release.id, "ready": answers}
         took = round((time.perf_counter() - began) * 1000, 3)
-        return {**found, "ms": took} if answers else {**found, "error": live.error or "no answer"}
+        return {**found, "ms": took} if answers else {**found, "error": loaded.error or "no answer"}
 
     asked = [
-        prove(name, endpoint.lives[release])
+        prove(name, endpoint.loaded[release])
         for name, endpoint in sorted(controller.endpoints.items())
         for release in endpoint.applied.routes()[:2]
-        if release in endpoint.lives
+        if release in endpoint.loaded
     ]
     rows = await asyncio.gather(*asked)
     is_ready = bool(rows) and all(row["ready"] for row in rows)
@@ -291,12 +291,12 @@ def _endpoint(controller: Controller, name: str) -> dict[str, Any]:
         "serial": endpoint.applied.serial,
         "fault": endpoint.fault,
         "releases": {
-            live.release.id: {
-                "answers": live.answers.is_set(),
-                "error": live.error,
-                "in_flight": live.in_flight,
-                "rails": live.rails is not None,
+            loaded.release.id: {
+                "answers": loaded.answers.is_set(),
+                "error": loaded.error,
+                "in_flight": loaded.in_flight,
+                "rails": loaded.rails is not None,
             }
-            for live in endpoint.lives.values()
+            for loaded in endpoint.loaded.values()
         },
     }

@@ -19,7 +19,7 @@ from ...core.errors import AskError, BackendError, OpswrightError
 from ...core.workspace import Workspace
 from ..releases import EndpointState, Release, desired_path, endpoint_names, read_state
 from ..server import InferenceServer, ServedModel, ServerDown, ready
-from .figures import Figures
+from .metrics import GatewayMetrics
 from .traffic_log import TrafficLog
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.05  # between two looks at the desired states
+_RECONCILE_S = 0.05  # between two comparisons with the desired states
 _ALIVE_S = 0.5  # between two looks at the server
 _IDLE_PROOF_S = 5.0  # a release that answered nothing for so long is asked
 _PROOF_S = 10.0
@@ -36,7 +36,7 @@ _DRAIN_S = 60.0
 
 
 class Rails(Protocol):
-    """The rails of one release."""
+    """What a release's guardrail config says of a text; load_rails makes it."""
 
     def acheck_input(self, text: str) -> Awaitable[RailDecision]:
         """Whether a user's text may go to the model."""
@@ -53,7 +53,7 @@ def shipped_rails(folder: Path) -> Rails:
 
 
 @dataclass
-class Live:
+class LoadedRelease:
     """One release as it is served here."""
 
     release: Release
@@ -67,13 +67,13 @@ class Live:
     work: asyncio.Task[None] | None = None  # its proof or load under way
 
     def answered(self) -> None:
-        """It just did."""
+        """Note that it answered just now."""
         self.proven = time.monotonic()
 
 
 @dataclass
 class Endpoint:
-    """One endpoint: the state traffic follows, the one that is desired, and the releases that live."""
+    """One endpoint: the state traffic follows, the one that is desired, and the releases that are loaded."""
 
     name: str
     traffic: TrafficLog
@@ -81,7 +81,7 @@ class Endpoint:
     desired: EndpointState
     stamp: tuple[int, int, int] | None = None
     fault: str | None = None
-    lives: dict[str, Live] = field(default_factory=dict)
+    loaded: dict[str, LoadedRelease] = field(default_factory=dict)
     leaving: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
 
@@ -92,18 +92,18 @@ class Controller:
         self,
         workspace: Workspace,
         server: InferenceServer,
-        figures: Figures,
+        metrics: GatewayMetrics,
         load_rails: Callable[[Path], Rails] = shipped_rails,
     ) -> None:
         self.workspace = workspace
         self.server = server
-        self.figures = figures
+        self.metrics = metrics
         self.endpoints: dict[str, Endpoint] = {}
         self.server_fault: str | None = None
         self._load_rails = load_rails
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._started = False
 
     async def start(self) -> None:
@@ -113,7 +113,7 @@ class Controller:
     async def stop(self) -> None:
         """Stop serving and end the server."""
         endpoints = list(self.endpoints.values())
-        tasks = [self._loop, *(live.work for endpoint in endpoints for live in endpoint.lives.values())]
+        tasks = [self._loop, *(loaded.work for endpoint in endpoints for loaded in endpoint.loaded.values())]
         tasks += [task for endpoint in endpoints for task in endpoint.leaving.values()]
         running = [task for task in tasks if task is not None]
         for task in running:
@@ -125,26 +125,28 @@ class Controller:
 
     @property
     def in_flight(self) -> int:
-        """Requests being answered now."""
-        return sum(live.in_flight for endpoint in self.endpoints.values() for live in endpoint.lives.values())
+        """Requests of all releases that are being answered."""
+        return sum(
+            loaded.in_flight for endpoint in self.endpoints.values() for loaded in endpoint.loaded.values()
+        )
 
-    def live(self, endpoint: Endpoint, release: str) -> Live:
+    def loaded_release(self, endpoint: Endpoint, release: str) -> LoadedRelease:
         """A release of an endpoint that is, or is about to be, served; AskError when it is not."""
-        if release not in endpoint.lives:
+        if release not in endpoint.loaded:
             raise AskError(f"release {release} of endpoint {endpoint.name} is not loaded.")
-        return endpoint.lives[release]
+        return endpoint.loaded[release]
 
-    def suspect(self, live: Live) -> None:
+    def mark_unhealthy(self, loaded: LoadedRelease) -> None:
         """A release did not answer: hold its requests, and look at it now."""
-        live.answers.clear()
-        live.retry_at = 0.0
-        self._looked = 0.0
+        loaded.answers.clear()
+        loaded.retry_at = 0.0
+        self._checked_at = 0.0
         self._wake.set()
 
     async def _run(self) -> None:
         while True:
             try:
-                await self._look()
+                await self._reconcile()
             except OpswrightError as error:
                 self.server_fault = str(error)
                 log.error("%s", error)
@@ -153,36 +155,36 @@ class Controller:
                 log.exception("the controller met an error of its own and goes on")
                 await asyncio.sleep(_RETRY_S)
             try:
-                await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+                await asyncio.wait_for(self._wake.wait(), _RECONCILE_S)
             except TimeoutError:
                 continue
             self._wake.clear()
 
-    async def _look(self) -> None:
-        """One look: the server, then each endpoint's desired state, then each release."""
-        if time.monotonic() - self._looked > _ALIVE_S:
+    async def _reconcile(self) -> None:
+        """Compare once: the server, then each endpoint's desired state, then each release."""
+        if time.monotonic() - self._checked_at > _ALIVE_S:
             if not (self._started and await self.server.alive()):
                 await self._bring_up()
             for endpoint in list(self.endpoints.values()):
                 await asyncio.to_thread(endpoint.traffic.sync)
-            self._looked = time.monotonic()
+            self._checked_at = time.monotonic()
         for name in endpoint_names(self.workspace):
             self._read(name)
         for endpoint in self.endpoints.values():
-            for live in endpoint.lives.values():
-                if self._is_due(live) and (live.work is None or live.work.done()):
-                    live.work = asyncio.create_task(self._prove(live))
+            for loaded in endpoint.loaded.values():
+                if self._is_due(loaded) and (loaded.work is None or loaded.work.done()):
+                    loaded.work = asyncio.create_task(self._prove(loaded))
             self._apply(endpoint)
 
     async def _bring_up(self) -> None:
         """Start the server; after a death, everything it had must be loaded again."""
-        lives = [live for endpoint in self.endpoints.values() for live in endpoint.lives.values()]
-        for live in lives:
-            live.answers.clear()
-            live.retry_at = 0.0
+        for endpoint in self.endpoints.values():
+            for loaded in endpoint.loaded.values():
+                loaded.answers.clear()
+                loaded.retry_at = 0.0
         if self._started:
             log.warning("the %s server is gone; starting it again", self.server.kind)
-            self.figures.restarts.inc()
+            self.metrics.restarts.inc()
         await self.server.start()
         self._started = True
         self.server_fault = None
@@ -210,81 +212,81 @@ class Controller:
         endpoint.stamp, endpoint.desired, endpoint.fault = stamp, desired, None
         for release in desired.releases:
             if release.id in endpoint.leaving:
-                endpoint.stamp = None  # it comes back when it has left; look again
-            elif release.id not in endpoint.lives:
-                endpoint.lives[release.id] = Live(release, self._model(name, release))
+                endpoint.stamp = None  # it comes back when it has left; read again
+            elif release.id not in endpoint.loaded:
+                endpoint.loaded[release.id] = LoadedRelease(release, self._model(name, release))
 
     def _model(self, endpoint: str, release: Release) -> ServedModel:
         engine = self.workspace.artifacts.folder(release.bundle) / "files" / "engine"
         return ServedModel(f"{endpoint}-v{release.number}", release.number, engine, release.id)
 
-    def _is_due(self, live: Live) -> bool:
+    def _is_due(self, loaded: LoadedRelease) -> bool:
         """Whether a release must answer an inference: it is new, was found dead, or has been silent."""
         moment = time.monotonic()
-        return moment > live.proven + _IDLE_PROOF_S if live.answers.is_set() else moment > live.retry_at
+        return moment > loaded.proven + _IDLE_PROOF_S if loaded.answers.is_set() else moment > loaded.retry_at
 
-    async def _prove(self, live: Live) -> None:
+    async def _prove(self, loaded: LoadedRelease) -> None:
         """Have a release answer an inference, loading it when it does not."""
         try:
-            if live.answers.is_set():
-                if await ready(self.server, live.model, _PROOF_S):
-                    live.answered()
+            if loaded.answers.is_set():
+                if await ready(self.server, loaded.model, _PROOF_S):
+                    loaded.answered()
                     return
-                log.warning("release %s does not answer", live.release.id)
-                live.answers.clear()
-            await self._revive(live)
+                log.warning("release %s does not answer", loaded.release.id)
+                loaded.answers.clear()
+            await self._revive(loaded)
         except ServerDown as error:
-            log.warning("release %s waits for the server: %s", live.release.id, error)
-            self._looked = 0.0
+            log.warning("release %s waits for the server: %s", loaded.release.id, error)
+            self._checked_at = 0.0
         except OpswrightError as error:
-            live.error = str(error)
+            loaded.error = str(error)
             log.error("%s", error)
         except Exception as error:
-            live.error = f"{type(error).__name__}: {error}"
-            log.exception("release %s could not be loaded", live.release.id)
-        live.retry_at = time.monotonic() + _RETRY_S
+            loaded.error = f"{type(error).__name__}: {error}"
+            log.exception("release %s could not be loaded", loaded.release.id)
+        loaded.retry_at = time.monotonic() + _RETRY_S
 
-    async def _revive(self, live: Live) -> None:
+    async def _revive(self, loaded: LoadedRelease) -> None:
         """Load a release, unless it answers after all, and let its requests go on."""
-        name = live.model.name
+        name = loaded.model.name
         if name in await self.server.versions():
-            if await ready(self.server, live.model, _PROOF_S):
-                self._let_go(live)
+            if await ready(self.server, loaded.model, _PROOF_S):
+                self._mark_healthy(loaded)
                 return
-            self.figures.reloads.labels(name.rpartition("-v")[0], live.release.id).inc()
-        await asyncio.to_thread(self.workspace.artifacts.open, live.release.bundle)  # verifies every file
-        if live.release.guardrails is not None and live.rails is None:
-            config = await asyncio.to_thread(self.workspace.artifacts.open, live.release.guardrails)
-            live.rails = await asyncio.to_thread(self._load_rails, config.path / "config")
-        await self.server.load(live.model)
-        if not await ready(self.server, live.model, _PROOF_S):
-            raise BackendError(f"release {live.release.id} loaded, but answers no inference")
-        self._let_go(live)
+            self.metrics.reloads.labels(name.rpartition("-v")[0], loaded.release.id).inc()
+        await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.bundle)  # verifies every file
+        if loaded.release.guardrails is not None and loaded.rails is None:
+            config = await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.guardrails)
+            loaded.rails = await asyncio.to_thread(self._load_rails, config.path / "config")
+        await self.server.load(loaded.model)
+        if not await ready(self.server, loaded.model, _PROOF_S):
+            raise BackendError(f"release {loaded.release.id} loaded, but does not answer an inference")
+        self._mark_healthy(loaded)
 
-    def _let_go(self, live: Live) -> None:
-        live.error = None
-        live.answered()
-        live.answers.set()
+    def _mark_healthy(self, loaded: LoadedRelease) -> None:
+        loaded.error = None
+        loaded.answered()
+        loaded.answers.set()
 
     def _apply(self, endpoint: Endpoint) -> None:
         """Move traffic to the desired state once all it needs answers; drain what nobody needs."""
         desired, applied = endpoint.desired, endpoint.applied
-        wanted = [endpoint.lives[r.id] for r in (desired.stable, desired.canary) if r is not None]
-        if desired is not applied and all(live.answers.is_set() for live in wanted):
+        wanted = [endpoint.loaded[r.id] for r in (desired.stable, desired.canary) if r is not None]
+        if desired is not applied and all(loaded.answers.is_set() for loaded in wanted):
             endpoint.applied = desired
         needed = {r.id for r in (*endpoint.applied.releases, *desired.releases)}
-        for release, live in list(endpoint.lives.items()):
-            if release not in needed and live.in_flight == 0:
-                del endpoint.lives[release]
-                endpoint.leaving[release] = asyncio.create_task(self._take_out(endpoint, live))
+        for release, loaded in list(endpoint.loaded.items()):
+            if release not in needed and loaded.in_flight == 0:
+                del endpoint.loaded[release]
+                endpoint.leaving[release] = asyncio.create_task(self._take_out(endpoint, loaded))
 
-    async def _take_out(self, endpoint: Endpoint, live: Live) -> None:
+    async def _take_out(self, endpoint: Endpoint, loaded: LoadedRelease) -> None:
         """Unload a release whose last request is answered."""
         try:
-            if live.work is not None:
-                await asyncio.gather(live.work, return_exceptions=True)
-            await self.server.unload(live.model.name)
+            if loaded.work is not None:
+                await asyncio.gather(loaded.work, return_exceptions=True)
+            await self.server.unload(loaded.model.name)
         except BackendError as error:
-            log.warning("release %s did not unload: %s", live.release.id, error)
+            log.warning("release %s did not unload: %s", loaded.release.id, error)
         finally:
-            del endpoint.leaving[live.release.id]
+            del endpoint.leaving[loaded.release.id]

@@ -27,19 +27,19 @@ class TextPart(_Lenient):
 
 
 class ChatMessage(_Lenient):
-    """One message; only text."""
+    """One message; parts that are not text are refused."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | tuple[TextPart, ...]
 
     @property
     def text(self) -> str:
-        """Its text, parts joined."""
+        """The text; parts are joined without a separator."""
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
 class StreamOptions(_Lenient):
-    """What a stream ends with."""
+    """`include_usage`: a last chunk with the tokens."""
 
     include_usage: bool = False
 
@@ -78,7 +78,7 @@ class ChatRequest(_Lenient):
         return next((m.text for m in reversed(self.messages) if m.role == "user"), self.messages[-1].text)
 
     def generation(self) -> Generation:
-        """What the engine is asked."""
+        """The request in the engine's terms, defaults filled in."""
         messages = [{"role": m.role, "content": m.text} for m in self.messages]
         return Generation(
             messages=json.dumps(messages, ensure_ascii=False),
@@ -101,7 +101,7 @@ def parse(body: bytes) -> ChatRequest:
 
 
 def usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
-    """Tokens read and made."""
+    """The `usage` object, counted by the engine's tokenizer."""
     return {
         "prompt_tokens": tokens_in,
         "completion_tokens": tokens_out,
@@ -112,7 +112,7 @@ def usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
 def chat_completion(
     model: str, number: str, text: str, finish: str, release: str, used: dict[str, int]
 ) -> dict[str, Any]:
-    """A whole answer."""
+    """The document of an answer that is not streamed; its fingerprint is the release."""
     message = {"role": "assistant", "content": text}
     return {
         "id": f"chatcmpl-{number}",
@@ -138,11 +138,11 @@ class Chunks:
         }
 
     def delta(self, **delta: str) -> dict[str, Any]:
-        """What came new."""
+        """A chunk with the next piece of text, or the role before the first."""
         return {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
 
     def end(self, finish: str) -> dict[str, Any]:
-        """Why it ended."""
+        """The chunk that ends the answer, with its finish reason."""
         return {**self._head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
 
     def usage(self, used: dict[str, int]) -> dict[str, Any]:
@@ -156,6 +156,6 @@ def error_body(message: str, kind: str, code: str, param: str | None = None) -> 
 
 
 def event(document: dict[str, Any] | str) -> bytes:
-    """One server-sent event."""
+    """A server-sent event with a document as JSON, or a word such as [DONE]."""
     text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
     return f"data: {text}\n\n".encode()

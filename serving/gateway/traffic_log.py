@@ -74,7 +74,7 @@ class TrafficLog:
             os.fsync(self._file)
 
     def close(self) -> None:
-        """Flush and close."""
+        """Put what was written on disk and close the segment; a later row opens it again."""
         self.sync()
         self._close()
 
@@ -147,7 +147,9 @@ def as_logged(text: str | None) -> str | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise AskError(f"'{text[:40]}' is no time in ISO 8601, like 2026-01-31T08:00:00Z.") from error
+        raise AskError(
+            f"invalid time '{text[:40]}': expected ISO 8601, like 2026-01-31T08:00:00Z."
+        ) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

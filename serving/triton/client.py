@@ -1,4 +1,4 @@
-"""A thin client of one Triton server: tritonclient for its repository, the generate extension for inference.
+"""A thin client of one Triton server: its repository, and the generate extension for inference.
 
 Over HTTP on purpose. On gRPC streams server 2.51 keeps the last request of each stream, and with it the
 model: unloading then never ends (docs/decisions/030-serving.md).
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import AsyncIterator, Awaitable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError
 from ..server import Completion, Generation, ServerDown
+from .access import TritonAccess
 
 if TYPE_CHECKING:
     import aiohttp
@@ -22,25 +25,31 @@ _GONE = ("not healthy", "Stub process", "is not ready", "unknown model", "not fo
 _CALL_S = 5.0
 _POLL_S = 0.02
 _CONNECTIONS = 512
-T = TypeVar("T")
 
 
 class TritonClient:
-    """Repository, inference and statistics of a server on 127.0.0.1; made in the event loop that uses it."""
+    """Repository and inference of a server on this machine; made in the event loop that uses it.
 
-    def __init__(self, http: int, metrics: int, load_timeout_s: float = 120) -> None:
-        from tritonclient.http.aio import InferenceServerClient
+    On aiohttp alone: tritonclient speaks to TCP ports only.
+    """
 
-        self._api = InferenceServerClient(f"127.0.0.1:{http}", conn_timeout=load_timeout_s)
-        self._models = f"http://127.0.0.1:{http}/v2/models"
-        self._metrics_url = f"http://127.0.0.1:{metrics}/metrics"
+    def __init__(self, access: TritonAccess) -> None:
+        self._access = access
+        self._folder = os.open(access.folder, os.O_PATH | os.O_DIRECTORY)
         self._sessions: dict[str, aiohttp.ClientSession] = {}  # one a model, so that one can be given up
+
+    @property
+    def socket_path(self) -> str:
+        """The server's socket by its folder's descriptor: a path of more than 107 characters is refused."""
+        return f"/proc/self/fd/{self._folder}/{self._access.socket.name}"
 
     async def close(self) -> None:
         """End the connections; whoever waits for an answer gets ServerDown."""
         for name in list(self._sessions):
             await self.drop(name)
-        await self._api.close()
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
 
     async def drop(self, name: str) -> None:
         """Give everyone who waits for an answer of a model ServerDown: a dead stub never answers."""
@@ -50,31 +59,58 @@ class TritonClient:
     def _session(self, name: str) -> aiohttp.ClientSession:
         import aiohttp
 
+        if self._folder < 0:
+            raise ServerDown("the connection to Triton is closed")
         if name not in self._sessions:
             self._sessions[name] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                "http://triton",
+                headers=self._access.headers,
+                connector=aiohttp.UnixConnector(self.socket_path, limit=_CONNECTIONS),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CALL_S),
             )
         return self._sessions[name]
 
+    async def _manage(
+        self, method: str, path: str, doing: str, timeout_s: float = _CALL_S, body: Any = None
+    ) -> Any:
+        """One call with a clock: ServerDown when nobody answers, BackendError when Triton refuses."""
+        import aiohttp
+
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session("").request(method, f"/v2{path}", json=body) as reply,
+            ):
+                found = json.loads(await reply.read() or b"{}")
+        except TimeoutError as error:
+            raise ServerDown(f"Triton gave no answer ({doing}) within {timeout_s:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServerDown(f"Triton is gone ({doing}): {error}") from error
+        except ValueError as error:
+            raise BackendError(f"Triton's answer ({doing}) cannot be read: {error}") from error
+        if reply.status != HTTPStatus.OK:
+            raise BackendError(f"Triton refused {doing}: {found.get('error', reply.status)}")
+        return found
+
     async def live(self) -> bool:
         """Whether the server answers at all."""
         try:
-            return bool(await _bounded(self._api.is_server_live(), "a sign of life"))
+            await self._manage("GET", "/health/live", "a sign of life")
         except BackendError:
             return False
+        return True
 
     async def version(self) -> str:
         """The server's version, as it tells it."""
-        return str((await _bounded(self._api.get_server_metadata(), "its version"))["version"])
+        return str((await self._manage("GET", "", "its version"))["version"])
 
     async def load(self, name: str, timeout_s: float) -> None:
         """Load a model; BackendError with Triton's reason, and no waiting for ever on a stub that died."""
-        await _bounded(self._api.load_model(name), f"loading {name}", timeout_s)
+        await self._manage("POST", f"/repository/models/{name}/load", f"loading {name}", timeout_s, {})
 
     async def unload(self, name: str, timeout_s: float) -> None:
         """Unload a model and wait until the repository says it is gone: Triton answers before that."""
-        await _bounded(self._api.unload_model(name), f"unloading {name}", timeout_s)
+        await self._manage("POST", f"/repository/models/{name}/unload", f"unloading {name}", timeout_s, {})
         deadline = time.monotonic() + timeout_s
         while (await self.index()).get(name, ("UNAVAILABLE", 0, ""))[0] != "UNAVAILABLE":
             if time.monotonic() > deadline:
@@ -83,41 +119,18 @@ class TritonClient:
 
     async def index(self) -> dict[str, tuple[str, int, str]]:
         """State, version and reason of every model in the repository, by name."""
-        rows = await _bounded(self._api.get_model_repository_index(), "its repository index")
+        rows = await self._manage("POST", "/repository/index", "its repository index", body={})
         return {
             row["name"]: (row.get("state", "UNAVAILABLE"), int(row.get("version", 0)), row.get("reason", ""))
             for row in rows
         }
 
-    async def statistics(self, name: str) -> dict[str, int]:
-        """Inferences, executions and failures of a model since it was loaded."""
-        reply = await _bounded(self._api.get_inference_statistics(name), f"statistics of {name}")
-        found = reply["model_stats"][0]
-        return {
-            "inferences": int(found["inference_count"]),
-            "executions": int(found["execution_count"]),
-            "failures": int(found["inference_stats"]["fail"]["count"]),
-        }
-
-    async def metrics(self) -> dict[str, float]:
-        """The server's own Prometheus figures: `name{label="value"}` to value."""
-        from prometheus_client.parser import text_string_to_metric_families
-
-        async with self._session("").get(self._metrics_url) as reply:
-            text = await reply.text()
-        figures = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
-                figures[f"{sample.name}{{{labels}}}"] = float(sample.value)
-        return figures
-
     async def infer(self, name: str, ask: Generation) -> Completion:
-        """One whole answer."""
+        """The whole answer; AskError for a wrong prompt, ServerDown when healing may help."""
         import aiohttp
 
         try:
-            async with self._session(name).post(f"{self._models}/{name}/generate", data=_body(ask)) as reply:
+            async with self._session(name).post(f"/v2/models/{name}/generate", data=_body(ask)) as reply:
                 answer = _piece(await reply.read())
         except (aiohttp.ClientError, OSError) as error:
             raise ServerDown(f"Triton is gone: {error}") from error
@@ -129,7 +142,7 @@ class TritonClient:
         """Pieces as the engine makes them, then the Completion; closing stops the engine."""
         import aiohttp
 
-        url, body, rest = f"{self._models}/{name}/generate_stream", _body(ask, streaming=True), b""
+        url, body, rest = f"/v2/models/{name}/generate_stream", _body(ask, streaming=True), b""
         try:
             async with self._session(name).post(url, data=body) as reply:
                 async for data in reply.content.iter_any():
@@ -182,18 +195,3 @@ def _piece(data: bytes) -> str | Completion:
         tokens_out=int(found["num_output_tokens"]),
         release=found["release"],
     )
-
-
-async def _bounded(call: Awaitable[T], doing: str, timeout_s: float = _CALL_S) -> T:
-    """One management call with a clock: ServerDown when nobody answers, BackendError when Triton refuses."""
-    import aiohttp
-    from tritonclient.utils import InferenceServerException
-
-    try:
-        return await asyncio.wait_for(call, timeout_s)
-    except TimeoutError as error:
-        raise ServerDown(f"Triton gave no answer ({doing}) within {timeout_s:.0f} s") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise ServerDown(f"Triton is gone ({doing}): {error}") from error
-    except InferenceServerException as error:
-        raise BackendError(f"Triton refused {doing}: {error.message()}") from error

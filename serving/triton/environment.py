@@ -191,15 +191,21 @@ def _install(folder: Path, facts: PlatformFacts) -> Install:
 def _existing(binary: Path) -> Install:
     """A server that somebody else installed; its Python backend must find the engine's library by itself."""
     if not (binary.is_file() and os.access(binary, os.X_OK)):
-        raise NeedsError(f"TRITON_SERVER names {binary}, which is no program. Correct or unset it.")
+        raise NeedsError(f"TRITON_SERVER names {binary}, not an executable file. Correct or unset it.")
     return Install(
-        binary, None, _environment(Path(sys.executable).parent, os.environ.get("LD_LIBRARY_PATH", ""))
+        binary.absolute(),
+        None,
+        _environment(Path(sys.executable).parent, os.environ.get("LD_LIBRARY_PATH", "")),
     )
 
 
 def _environment(bin_folder: Path, library: str) -> dict[str, str]:
-    """The stub finds its Python by `python3` on PATH and libpython by LD_LIBRARY_PATH, by nothing else."""
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")}
+    """The stub finds its Python by `python3` on PATH and libpython by LD_LIBRARY_PATH, by nothing else.
+
+    AIP_MODE would open a port of Vertex AI's to everyone.
+    """
+    left_out = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "AIP_MODE")
+    env = {k: v for k, v in os.environ.items() if k not in left_out}
     return {**env, "PATH": f"{bin_folder}{os.pathsep}{env.get('PATH', '')}", "LD_LIBRARY_PATH": library}
 
 

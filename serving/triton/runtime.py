@@ -1,7 +1,8 @@
-"""One tritonserver process: started on free local ports, found again, ended with all it left behind."""
+"""One tritonserver process: started behind a private socket, found again, ended with all it left behind."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ...core.errors import BackendError
 from .. import processes
+from .access import SOCKET_NAME, TritonAccess
 from .environment import Install
 
 _SHM = Path("/dev/shm")
@@ -19,32 +21,37 @@ class TritonRuntime:
     """The server of one workspace; `folder` holds its model repository and its record."""
 
     def __init__(self, folder: Path, log: Path) -> None:
-        self.folder = folder
-        self.repository = folder / "repository"
+        self.folder = folder.absolute()  # the server's working directory
+        self.repository = self.folder / "repository"
         self.log = log
-        self.shm_prefix = f"ops{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}_"
-        self._record_path = folder / "server.json"
+        self.shm_prefix = f"ops{hashlib.sha256(str(self.folder).encode()).hexdigest()[:10]}_"
+        self._record_path = self.folder / "server.json"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """Id, start time and ports of the server, when it runs."""
+        """Id, start time, socket and secret of the server, when it runs."""
         record = processes.read_record(self._record_path)
         return record if processes.is_running(record) else None
 
-    def launch(self, install: Install) -> dict[str, Any]:
-        """Start a server with nothing loaded; its record. It may not answer yet."""
+    def launch(self, install: Install) -> TritonAccess:
+        """Start a server with nothing loaded; how to reach it. It may not answer yet."""
         self.clear()
-        self.repository.mkdir(parents=True, exist_ok=True)
-        http, grpc, metrics = processes.free_ports(3)
-        command = self.command(install, http, grpc, metrics)
-        self._process = processes.spawn(command, install.environment, self.log)
-        return processes.write_record(
-            self._record_path, self._process.pid, http=http, grpc=grpc, metrics=metrics, log=str(self.log)
+        access = TritonAccess.prepare(self.folder)
+        self.repository.mkdir(exist_ok=True)
+        command = self.command(install, access)
+        self._process = processes.spawn(command, install.environment, self.log, folder=self.folder)
+        processes.write_record(
+            self._record_path,
+            self._process.pid,
+            socket=str(access.socket),
+            secret=access.secret,
+            log=str(self.log),
         )
+        return access
 
-    def command(self, install: Install, http: int, grpc: int, metrics: int) -> list[str]:
-        """The server's command line: local addresses only, models loaded when told, own shared memory."""
+    def command(self, install: Install, access: TritonAccess) -> list[str]:
+        """The server's command line: for its owner alone, models loaded when told, own shared memory."""
         backends = [f"--backend-directory={install.backends}"] if install.backends else []
         return [
             str(install.binary),
@@ -53,12 +60,15 @@ class TritonRuntime:
             "--model-control-mode=explicit",
             "--disable-auto-complete-config",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
-            *(f"--{name}-address=127.0.0.1" for name in ("http", "grpc", "metrics")),
-            f"--http-port={http}",
-            f"--grpc-port={grpc}",
-            f"--metrics-port={metrics}",
+            *access.options,
             "--exit-timeout-secs=2",
         ]
+
+    def close_memory(self) -> None:
+        """Close the models' shared memory to other users; Triton lets all read it, whatever the umask."""
+        for region in _SHM.glob(f"{self.shm_prefix}*"):
+            with contextlib.suppress(FileNotFoundError):  # its model left meanwhile
+                region.chmod(0o600)
 
     def exited(self) -> int | None:
         """The exit code of a server this process started and that ended."""
@@ -80,6 +90,7 @@ class TritonRuntime:
             self._process = None
         for region in _SHM.glob(f"{self.shm_prefix}*"):
             region.unlink(missing_ok=True)
+        (self.folder / SOCKET_NAME).unlink(missing_ok=True)
         self._record_path.unlink(missing_ok=True)
 
     def left_over(self) -> list[int]:

@@ -14,7 +14,6 @@ from .environment import Install
 from .repository import ModelRepository
 from .runtime import TritonRuntime
 
-_STARTS = 3  # another process may take a port between its choice and its use
 _SILENT = 3  # looks in a row without an answer, after which a server counts as hung
 _POLL_S = 0.02
 _UNLOAD_S = 3.0
@@ -58,31 +57,28 @@ class TritonServer:
         return self._client
 
     async def start(self) -> None:
-        """Start with an empty repository; another try on other ports when the server ends at once."""
+        """Start with an empty repository."""
         await self.stop()
         self._silent = 0
         install = await asyncio.to_thread(self._locate)
         self.repository.clear()
-        for last in (False,) * (_STARTS - 1) + (True,):
-            record = await asyncio.to_thread(self.runtime.launch, install)
-            self._client = TritonClient(record["http"], record["metrics"], self._timeout_s)
-            if await self._came_up():
-                self._version = await self._client.version()
-                return
-            await self._client.close()
-            self._client = None
-            if last:
-                raise self.runtime.fail(f"tritonserver did not come up (exit {self.runtime.exited()})")
+        access = await asyncio.to_thread(self.runtime.launch, install)
+        self._client = TritonClient(access)
+        await self._come_up()
+        self._version = await self._client.version()
 
-    async def _came_up(self) -> bool:
+    async def _come_up(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         while self.runtime.exited() is None:
             if await self.client.live():
-                return True
+                return
             if asyncio.get_running_loop().time() > deadline:
                 raise self.runtime.fail(f"tritonserver did not answer within {self._timeout_s:.0f} s")
             await asyncio.sleep(_POLL_S)
-        return False
+        raise self.runtime.fail(
+            f"tritonserver ended with exit code {self.runtime.exited()} before it answered; its socket "
+            f"needs a local file system ({self.runtime.folder})"
+        )
 
     async def stop(self) -> None:
         """Unload (a server with models loaded takes seconds longer to end), end it, clean up."""
@@ -122,6 +118,7 @@ class TritonServer:
         except BackendError as error:
             self.repository.remove(name)
             raise type(error)(str(error), log=self.runtime.log) from error
+        self.runtime.close_memory()
         self._names[model.name] = name
         if old is not None:
             await self.client.drop(old)
@@ -150,11 +147,11 @@ class TritonServer:
         }
 
     async def infer(self, name: str, ask: Generation) -> Completion:
-        """Generate to the end."""
+        """The whole answer of a loaded model; ServerDown when it is not loaded."""
         return await self.client.infer(self._inner(name), ask)
 
     def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
-        """Generate piece by piece."""
+        """The answer's pieces as the engine makes them; see TritonClient.stream."""
         return self.client.stream(self._inner(name), ask)
 
     def _inner(self, name: str) -> str:

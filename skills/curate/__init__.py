@@ -11,31 +11,31 @@ from ...core.contract import Cost, Effect, Finding, StepContext, skill
 from ...core.errors import AskError, OpswrightError
 from ...core.machine import Machine
 from ...core.workspace import Workspace
-from .request import LEAKS, CurateRequest, CurateResult, Layout, Reason
-from .table import Dropped
+from ...data.rows import Dropped
+from .request import LEAKS, CurateRequest, CurateResult
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from ...data.rows import Gathered
     from .clean import Cleaned
 
-__all__ = ["CurateRequest", "CurateResult", "Layout", "Reason", "curate"]
+__all__ = ["CurateRequest", "CurateResult", "curate"]
 
 _ROWS_PER_S = 7_000  # cleaning short texts on one busy core
 _BYTES_A_ROW = 50
 _STAGES = 5
 _SHOWN = 50
+_NAME_CHARS = 24
 
 
 def _preflight(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    from ...data.read import check_source
     from .gather import check_replay
-    from .read import files_of, find_layout
 
     found = []
     try:
-        layout = find_layout(ask)
-        if layout not in (Layout.CLINC150, Layout.BANKING77):
-            files_of(ask.source, layout)
+        layout = check_source(ask.rows)
         found.append(Finding(level="ok", message=f"{ask.source} is there, layout {layout}."))
         check_replay(ask)
         for ref in (ask.golden, ask.replay):
@@ -83,18 +83,21 @@ def _estimate(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Cos
 def curate(ask: CurateRequest, ctx: StepContext) -> CurateResult:
     """Read a source, leave out what would spoil training, split by groups, and write chat-format JSONL.
 
+    Texts and labels are written byte for byte as the source has them; labels are normalised only where two
+    are compared. Fields of the source that the dataset does not take are counted in `unused`.
+
     Left out, each with its reason in dropped.jsonl: rows that cannot be read, rows of the golden set
     (verbatim, normalised, near-duplicate), rows with the same words and different labels, duplicates and
     near-duplicates.
 
     Example: `/curate source=examples/support_router/raw/clinc150 near_duplicate_jaccard=0.85`
     """
+    from ...data.read import read_source
     from . import gather
     from .clean import clean
-    from .read import read_source
 
     gather.check_replay(ask)
-    gathered = read_source(ask)
+    gathered = read_source(ask.rows)
     ctx.progress(1, _STAGES, "stages")
     new = gather.of_domains(gathered, ask)
     table = gather.with_replay(new, ask, ctx)
@@ -105,7 +108,7 @@ def curate(ask: CurateRequest, ctx: StepContext) -> CurateResult:
     rows = _split(table, gather.trim_replay(table, cleaned.kept, ask.replay_ratio), cleaned, ask)
     _check_labels(rows, ask, [*gathered.dropped, *cleaned.dropped])
     ctx.progress(4, _STAGES, "stages")
-    result = _save(ask, ctx, rows, [*gathered.dropped, *cleaned.dropped], cleaned.conflicts, len(new))
+    result = _save(ask, ctx, rows, gathered, cleaned, len(new))
     ctx.progress(5, _STAGES, "stages")
     return result
 
@@ -143,12 +146,14 @@ def _save(
     ask: CurateRequest,
     ctx: StepContext,
     rows: pl.DataFrame,
-    dropped: list[Dropped],
-    conflicts: dict[str, list[str]],
+    gathered: Gathered,
+    cleaned: Cleaned,
     selected: int,
 ) -> CurateResult:
-    from .write import write_dataset
+    from ...data.dataset import write_dataset
 
+    dropped, conflicts = [*gathered.dropped, *cleaned.dropped], cleaned.conflicts
+    unused = dict(sorted(gathered.unused.items()))
     by_reason = Counter(str(one.reason) for one in dropped)
     leaked = {name: by_reason[reason] for reason, name in LEAKS.items()}
     sides = Counter(rows["split"].to_list())
@@ -166,6 +171,7 @@ def _save(
         "replay_rows": replayed,
         "selected_rows": selected,
         "dropped": dict(sorted(by_reason.items())),
+        "unused": unused,
         "leaked": leaked,
         "conflicts": dict(list(conflicts.items())[:_SHOWN]),
         "rows_of_label": dict(sorted(Counter(rows["label"].to_list()).items())),
@@ -185,6 +191,20 @@ def _save(
         **counts,
         replay_rows=replayed,
         dropped=dict(sorted(by_reason.items())),
+        unused=unused,
         leaked=leaked,
         conflicts=len(conflicts),
+        rows_left_out=_few([f"{n} {why}" for why, n in _most_first(by_reason)]),
+        fields_left_out=_few([name for name, _ in _most_first(gathered.unused)]),
     )
+
+
+def _most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Names with their counts; ties by alphabet."""
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    """The first names, short enough for the line in which a terminal shows a result."""
+    shown = [name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}..." for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...evals.overlap import fingerprint
-from .request import CurateRequest, Reason
-from .similar import Pairs, similar_pairs
-from .table import Dropped
+from ...data.rows import Dropped, Reason
+from ...data.similar import Pairs, similar_pairs
+from ...data.text import fingerprint, label_form
+from .request import CurateRequest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,17 +36,19 @@ class _Rows:
     row: list[int]
     text: list[str]
     label: list[str]
+    meant: list[str]  # the labels in the form that is compared
     words: list[str]  # the texts' fingerprints
     replayed: list[bool]
 
     @classmethod
     def of(cls, table: pl.DataFrame) -> _Rows:
-        text = table["text"].to_list()
+        text, label = table["text"].to_list(), table["label"].to_list()
         return cls(
             table["source"].to_list(),
             table["row"].to_list(),
             text,
-            table["label"].to_list(),
+            label,
+            [label_form(one) for one in label],
             [fingerprint(one) for one in text],
             table["side"].is_not_null().to_list(),
         )
@@ -112,13 +114,13 @@ def _contradictions(rows: _Rows, why: dict[int, tuple[Reason, str]]) -> dict[str
             same[words].append(i)
     conflicts: dict[str, list[str]] = {}
     for members in same.values():
-        labels = sorted({rows.label[i] for i in members})
-        if len(labels) < 2:
+        if len({rows.meant[i] for i in members}) < 2:
             continue
+        labels = sorted({rows.label[i] for i in members})
         conflicts[rows.text[members[0]]] = labels
-        new = {rows.label[i] for i in members if not rows.replayed[i]}
+        new = {rows.meant[i] for i in members if not rows.replayed[i]}
         for i in members:
-            if len(new) != 1 or rows.label[i] not in new:
+            if len(new) != 1 or rows.meant[i] not in new:
                 why[i] = (Reason.CONFLICTING_LABEL, f"labels: {', '.join(labels)}")
     return conflicts
 
@@ -139,5 +141,5 @@ def _equal(rows: _Rows, why: dict[int, tuple[Reason, str]]) -> None:
 def _alike(rows: _Rows, pairs: Pairs, why: dict[int, tuple[Reason, str]]) -> None:
     """Rows nearly the same as an earlier one that stays, with its label. Another label is another meaning."""
     for i, j, jaccard in pairs.each():
-        if i not in why and j not in why and rows.label[i] == rows.label[j]:
+        if i not in why and j not in why and rows.meant[i] == rows.meant[j]:
             why[j] = (Reason.NEAR_DUPLICATE, f"Jaccard {jaccard:.2f} to {rows.name(i)}: {rows.text[i]}")

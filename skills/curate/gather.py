@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ...core.artifacts import Artifact
 from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
+from ...data.rows import Gathered
 from .request import CurateRequest
-from .table import Gathered
 
 if TYPE_CHECKING:
     import polars as pl

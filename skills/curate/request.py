@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from ...core.artifacts import DatasetRef
 from ...core.contract import InputPath, Request, Result
+from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout, Source
+from ...data.rows import Reason
 
 Share = Annotated[float, Field(ge=0.5, le=1.0)]
-
-
-class Layout(StrEnum):
-    """How a source lies on disk."""
-
-    AUTO = "auto"
-    CLINC150 = "clinc150"
-    BANKING77 = "banking77"
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-class Reason(StrEnum):
-    """Why a row is not in the dataset."""
-
-    LINE_TOO_LONG = "line_too_long"
-    NOT_UTF8 = "not_utf8"
-    NOT_JSON = "not_json"
-    MISSING_FIELD = "missing_field"
-    WRONG_TYPE = "wrong_type"
-    EMPTY_TEXT = "empty_text"
-    EMPTY_LABEL = "empty_label"
-    GOLDEN_VERBATIM = "golden_verbatim"
-    GOLDEN_NORMALISED = "golden_normalised"
-    GOLDEN_NEAR_DUPLICATE = "golden_near_duplicate"
-    CONFLICTING_LABEL = "conflicting_label"
-    EXACT_DUPLICATE = "exact_duplicate"
-    NORMALISED_DUPLICATE = "normalised_duplicate"
-    NEAR_DUPLICATE = "near_duplicate"
 
 
 LEAKS = {
@@ -58,8 +29,8 @@ class CurateRequest(Request):
     split: str | None = Field(
         None, description="The source's own split to read (clinc150: train, val, test); by default train."
     )
-    text_column: str = Field("text", min_length=1, description="Column or JSON key of the text.")
-    label_column: str = Field("label", min_length=1, description="Column or JSON key of the label.")
+    text_column: str = Field(TEXT_COLUMN, min_length=1, description="Column or JSON key of the text.")
+    label_column: str = Field(LABEL_COLUMN, min_length=1, description="Column or JSON key of the label.")
     domain_column: str | None = Field(None, description="Column or JSON key of the domain, if there is one.")
     group_column: str | None = Field(
         None, description="Column or JSON key; rows that share its value stay on one side of the split."
@@ -82,6 +53,20 @@ class CurateRequest(Request):
     )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
 
+    @property
+    def rows(self) -> Source:
+        """Where the new rows lie, as a reader takes it."""
+        return Source(
+            self.source,
+            self.layout,
+            self.split,
+            self.text_column,
+            self.label_column,
+            self.domain_column,
+            self.group_column,
+            self.max_line_bytes,
+        )
+
 
 class CurateResult(Result):
     """The dataset and the counts behind it."""
@@ -94,4 +79,13 @@ class CurateResult(Result):
     replay_rows: int = Field(description="Rows that came from `replay`.")
     dropped: dict[str, int] = Field(description="Rows left out, by reason.")
     leaked: dict[str, int] = Field(description="Of these, rows of the golden set, by how they were found.")
+    unused: dict[str, int] = Field(
+        description="Fields of the source that the dataset does not have, and how many rows held one."
+    )
     conflicts: int = Field(description="Texts that came with more than one label.")
+    rows_left_out: str = Field(
+        description="The most frequent of `dropped` in a line; empty when there are none."
+    )
+    fields_left_out: str = Field(
+        description="The most frequent of `unused` in a line; empty when there are none."
+    )

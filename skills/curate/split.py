@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .similar import Pairs
+from ...data.rows import TRAIN, VALIDATION
+from ...data.similar import Pairs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-TRAIN, VALIDATION = "train", "validation"
 
 
 def find_groups(kept: Sequence[int], pairs: Pairs, tied: Sequence[str | None]) -> NDArray[np.int64]:

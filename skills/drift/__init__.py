@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...core.artifacts import DatasetRef, DriftReportRef
 from ...core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ...core.errors import AskError
+from ...serving.releases import EndpointName
 
 if TYPE_CHECKING:
-    from ...core.artifacts import Artifact
     from ...core.machine import Machine
     from ...core.workspace import Workspace
 
@@ -22,11 +22,7 @@ LEAST_WINDOW = 100
 class DriftRequest(Request):
     """Which endpoint, against which data."""
 
-    endpoint: str = Field(
-        "support",
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
-        description="Endpoint whose traffic is looked at.",
-    )
+    endpoint: EndpointName = Field("support", description="Endpoint whose traffic is looked at.")
     reference: DatasetRef = Field(description="Dataset the served model was trained on.")
     window: Annotated[int, Field(ge=LEAST_WINDOW, le=2000)] = Field(
         300, description="Latest answered requests that are compared, in requests."
@@ -86,11 +82,11 @@ class TrafficLike(Protocol):
 
 def _preflight(ask: DriftRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     if (workspace.endpoints / ask.endpoint).is_dir():
-        return [Finding(level="ok", message=f"Endpoint {ask.endpoint} has a traffic log.")]
+        return [Finding(level="ok", message=f"endpoint {ask.endpoint} has a traffic log.")]
     return [
         Finding(
             level="warn",
-            message=f"Endpoint {ask.endpoint} has answered nothing yet.",
+            message=f"endpoint {ask.endpoint} has no traffic yet.",
             fix=f"drift needs at least {LEAST_WINDOW} answered requests when it runs.",
         )
     ]
@@ -151,13 +147,15 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
         )
     from threadpoolctl import threadpool_limits
 
+    from ...data.dataset import training_rows
     from .checks import Reference, Window, compare
     from .report import write
 
     dataset = ctx.artifacts.open(ask.reference)
     window = Window([row.text for row in rows], [row.output or "" for row in rows])
     with threadpool_limits(1):  # on a shared machine a second thread made this slower, not faster
-        reference = Reference(*_training_rows(dataset), ask.seed)
+        known = training_rows(dataset)
+        reference = Reference([t for t, _ in known], [label for _, label in known], ask.seed)
         ctx.progress(1, 3, "stages")
         found = compare(reference, window, ask.alpha, ask.seed)
         ctx.progress(2, 3, "stages")
@@ -201,12 +199,3 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
         if fired
         else f"no drift in {len(rows)} requests (smallest p = {smallest:.2g}, alarm at {ask.alpha:g})",
     )
-
-
-def _training_rows(dataset: Artifact) -> tuple[list[str], list[str]]:
-    """Texts and labels of a dataset's training split."""
-    import polars as pl
-
-    rows = pl.read_parquet(dataset.path / "rows.parquet", columns=["text", "label", "split"])
-    rows = rows.filter(pl.col("split") == "train")
-    return rows["text"].to_list(), rows["label"].to_list()

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import AskError
+from ...core.statistics import holm
+from ...data.text import label_form
 from .embed import TextEmbedder, Vectors, words
 from .mmd import LEAST, mmd
 
@@ -23,7 +25,7 @@ OOV_TOLERANCE = 1.5
 
 
 @dataclass(frozen=True)
-class Check:
+class DriftTest:
     """One test: its statistic, its p-value before and after correction, and what it saw, in words."""
 
     name: str
@@ -54,7 +56,8 @@ class Reference:
         rng = np.random.default_rng(seed)
         chosen = set(rng.choice(len(texts), min(REFERENCE_SAMPLE, len(texts) // 2), replace=False).tolist())
         self.texts = texts
-        self.labels = Counter(labels)
+        self.labels = Counter(label_form(label) for label in labels)
+        self.spelled = {label_form(label): label for label in labels}
         # The embedding has seen neither side of the comparison: fitted on the sample too, it told seen from
         # unseen texts and fired on quiet traffic.
         self.embedder = TextEmbedder([text for i, text in enumerate(texts) if i not in chosen], seed=seed)
@@ -75,7 +78,7 @@ class Reference:
 class Comparison:
     """All tests of one window, the live vectors, and each live text's part in the difference."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[DriftTest, ...]
     vectors: Vectors
     witness: npt.NDArray[np.float32]
 
@@ -91,7 +94,7 @@ def compare(reference: Reference, window: Window, alpha: float, seed: int) -> Co
     vectors = reference.embedder(window.texts)
     meaning = mmd(reference.vectors, vectors, PERMUTATIONS, rng)
     checks = [
-        Check(
+        DriftTest(
             "embedding",
             meaning.statistic,
             meaning.p,
@@ -114,13 +117,13 @@ def compare(reference: Reference, window: Window, alpha: float, seed: int) -> Co
     )
 
 
-def lengths(reference: Reference, window: Window) -> Check:
+def lengths(reference: Reference, window: Window) -> DriftTest:
     """Two-sample Kolmogorov-Smirnov test on words per text; with ties its p-value errs on the quiet side."""
     from scipy.stats import ks_2samp
 
     live = np.array([len(words(text)) for text in window.texts])
     result = ks_2samp(reference.lengths, live, method="asymp")
-    return Check(
+    return DriftTest(
         "length",
         float(result.statistic),
         float(result.pvalue),
@@ -129,7 +132,7 @@ def lengths(reference: Reference, window: Window) -> Check:
     )
 
 
-def vocabulary(reference: Reference, window: Window) -> Check:
+def vocabulary(reference: Reference, window: Window) -> DriftTest:
     """Whether texts with an unknown word are over OOV_TOLERANCE times as frequent as in the reference.
 
     Conditional test of a ratio of two rates: given all texts with an unknown word, those of the window are
@@ -142,7 +145,7 @@ def vocabulary(reference: Reference, window: Window) -> Check:
     n, m = len(reference.texts), len(window.texts)
     odds = OOV_TOLERANCE * m / (OOV_TOLERANCE * m + n)
     share, own = live / m, reference.unknown_texts / n
-    return Check(
+    return DriftTest(
         "vocabulary",
         share,
         float(binom.sf(live - 1, live + reference.unknown_texts, odds)),
@@ -151,14 +154,16 @@ def vocabulary(reference: Reference, window: Window) -> Check:
     )
 
 
-def label_shift(reference: Reference, window: Window, rng: np.random.Generator) -> Check | None:
+def label_shift(reference: Reference, window: Window, rng: np.random.Generator) -> DriftTest | None:
     """Chi-square of predicted against training labels with a permutation p-value; None below 20 known labels.
 
-    Answers that are no label of the reference are counted beside it: they are a fault of the model, and one
+    Labels are compared in the form of `label_form`, so a model that spells them otherwise is no change.
+
+    Answers that are not labels of the reference are counted beside it: they are a fault of the model, and one
     in a window would already be significant. The p-value is exact for rare labels (drawn from the pooled
     counts), where the chi-square distribution is not.
     """
-    outputs = [output.strip() for output in window.outputs]
+    outputs = [label_form(output) for output in window.outputs]
     known = Counter(output for output in outputs if output in reference.labels)
     unknown = len(outputs) - known.total()
     if known.total() < LEAST:
@@ -175,29 +180,19 @@ def label_shift(reference: Reference, window: Window, rng: np.random.Generator) 
     moved = sorted(
         zip(names, live.tolist(), usual.tolist(), strict=True), key=lambda row: -abs(row[1] - row[2])
     )
-    return Check(
+    return DriftTest(
         "labels",
         float(observed),
         (1 + reached) / (PERMUTATIONS + 1),
-        f"{np.count_nonzero(live)} of {len(names)} labels predicted; {unknown} answers are no label",
+        f"{np.count_nonzero(live)} of {len(names)} labels predicted; {unknown} answers are not labels",
         detail={
             "not_a_label": unknown,
-            "moved": [{"label": a, "live": b, "expected": round(c, 2)} for a, b, c in moved[:12]],
+            "moved": [
+                {"label": reference.spelled[a], "live": b, "expected": round(c, 2)} for a, b, c in moved[:12]
+            ],
         },
     )
 
 
 def _chi_square(counts: npt.NDArray[np.int64], expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(((counts - expected) ** 2 / expected).sum(axis=-1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected so that any false alarm among all tests stays within alpha.
-
-    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
-    """
-    corrected, running = [1.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        running = max(running, (len(p_values) - rank) * p_values[index])
-        corrected[index] = min(1.0, running)
-    return corrected

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
 from ...core.artifacts import CheckpointRef, PendingArtifact
 from ...core.contract import Cost, Finding
+from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
-from .cpu_shim import CPU_INSTALL, check_version, installed_version
+from .cpu_shim import check_version, installed_version
 from .layout import base_facts, base_folder, data_facts
 from .recipe import compile_recipe, total_steps
 from .request import FinetuneRequest
 
-GPU_INSTALL = 'pip install -c constraints.txt -e ".[nemo]"'
 _MODULES = ("torch", "transformers", "nemo_automodel")
 # The tiny model on CPU, batch 64: seconds to start and to save, then rows a second by worker threads.
 _STARTUP_S = 20.0
@@ -48,12 +47,8 @@ def estimate(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> Co
 
 
 def _installed(machine: Machine) -> Finding:
-    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
-        return Finding(
-            level="stop",
-            message=f"not installed: {', '.join(missing)}.",
-            fix=f"Install: {GPU_INSTALL if machine.gpus else CPU_INSTALL}",
-        )
+    if finding := not_installed(_MODULES, "nemo" if machine.gpus else "train"):
+        return finding
     if not machine.gpus:
         check_version(installed_version())
     return Finding(level="ok", message="torch, transformers and nemo-automodel are installed.")

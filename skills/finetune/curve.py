@@ -43,7 +43,7 @@ class Curve:
 
     @property
     def validation_loss(self) -> float | None:
-        """The last validation loss."""
+        """The validation loss after the last step; None without validation rows."""
         return float(self.validation[-1]["val_loss"]) if self.validation else None
 
     def write(self, folder: Path) -> None:

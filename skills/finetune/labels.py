@@ -7,7 +7,9 @@ None of that shows in the loss, which falls just as well.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +24,22 @@ _FIX = (
 )
 
 
-def check_labels(data: Path, tokenizer: PreTrainedTokenizerBase, sample: int = 64) -> int:
+@dataclass(frozen=True)
+class LabelCheck:
+    """Rows whose supervised text was compared, and those of them that differ in a way the base makes.
+
+    `altered` rows lose white space around the assistant's text, or are normalised (Unicode NFC), by the
+    base's own chat template or tokenizer.
+    """
+
+    rows: int
+    altered: int = 0
+
+
+def check_labels(data: Path, tokenizer: PreTrainedTokenizerBase, sample: int = 64) -> LabelCheck:
     """Check that exactly the assistant's text and its end token are supervised, on rows spread over a file.
 
-    Returns the number of rows checked. Raises AskError that shows the first row which differs.
+    Raises AskError that shows the first row which differs.
     """
     from nemo_automodel.components.datasets.llm.chat_dataset import ChatDataset
 
@@ -34,13 +48,15 @@ def check_labels(data: Path, tokenizer: PreTrainedTokenizerBase, sample: int = 6
     chats = ChatDataset(str(data), tokenizer)
     lines = data.read_text(encoding="utf-8").splitlines()
     numbers = _spread(len(chats), sample)
+    altered = 0
     for number in numbers:
         messages = json.loads(lines[number])["messages"]
-        wanted = [m["content"].strip() for m in messages if m["role"] == "assistant"]
+        wanted = [m["content"] for m in messages if m["role"] == "assistant"]
         taught = [str(tokenizer.decode(run)) for run in _runs(chats[number]["labels"])]
         if problem := difference(wanted, taught, tokenizer.all_special_tokens):
-            raise AskError(f"{data.name}, row {number + 1} would teach the wrong thing: {problem} {_FIX}")
-    return len(numbers)
+            raise AskError(f"{data.name}, row {number + 1} has wrong labels: {problem} {_FIX}")
+        altered += any(text not in run for text, run in zip(wanted, taught, strict=True))
+    return LabelCheck(len(numbers), altered)
 
 
 def _spread(rows: int, sample: int) -> list[int]:
@@ -65,6 +81,7 @@ def difference(wanted: Sequence[str], taught: Sequence[str], ends: Sequence[str]
     """What is wrong with the texts that would be taught, or an empty string.
 
     wanted: what the assistant says; taught: the decoded supervised stretches; ends: tokens that may end one.
+    White space around a text, and its Unicode normalisation, are the template's and the tokenizer's affair.
     """
     if len(wanted) != len(taught):
         return (
@@ -74,6 +91,7 @@ def difference(wanted: Sequence[str], taught: Sequence[str], ends: Sequence[str]
         end = next((token for token in ends if run.rstrip().endswith(token)), None)
         if end is None:
             return f"the supervised text {run!r} has no end token, so the model would not learn to stop."
-        if run.rstrip().removesuffix(end).strip() != text:
+        body = run.rstrip().removesuffix(end)
+        if unicodedata.normalize("NFC", body).strip() != unicodedata.normalize("NFC", text).strip():
             return f"the assistant says {text!r}, supervised is {run!r}."
     return ""

@@ -58,7 +58,7 @@ def environment(threads: int, device: str) -> dict[str, str]:
 
 
 class Diverged(BackendError):
-    """The loss is no number any more; the checkpoints since are of no use."""
+    """The loss became NaN or infinite; checkpoints since then are useless."""
 
 
 WORKER = (sys.executable, "-m", "opswright.skills.finetune.worker", JOB, "--lifeline")
@@ -166,7 +166,7 @@ def _signal(worker: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 def _why(folder: Path, log: Path, code: int) -> Exception:
     if code == STOPPED:
-        return BackendError("the training worker was told to stop from outside; repeat to go on.", log=log)
+        return BackendError("the training worker was stopped from outside; repeat to continue.", log=log)
     if left := failure(folder, log):
         return left
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

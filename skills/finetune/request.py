@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ...core.artifacts import CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 
-_RATES = {"tiny": 3e-3, "checkpoint": 1e-3, "lora": 5e-3, "folder": 2e-5}
+_RATES = {"tiny": 2e-3, "checkpoint": 1e-3, "lora": 5e-3, "folder": 2e-5}
 
 
 class FinetuneRequest(Request):
@@ -30,7 +30,7 @@ class FinetuneRequest(Request):
         None,
         gt=0,
         le=1,
-        description="Peak learning rate; empty: 0.003 for 'tiny', 0.001 from a checkpoint (0.005 with lora), "
+        description="Peak learning rate; empty: 0.002 for 'tiny', 0.001 from a checkpoint (0.005 with lora), "
         "0.00002 from a folder.",
     )
     batch_size: int = Field(64, ge=1, le=65_536, description="Rows a step, over all GPUs together.")
@@ -46,7 +46,7 @@ class FinetuneRequest(Request):
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (method lora).")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Type of weights and sums.")
     checkpoint_every_steps: int = Field(
-        100, ge=1, description="Steps between intermediate checkpoints, which a stopped run goes on from."
+        100, ge=1, description="Steps between intermediate checkpoints, from which a stopped run continues."
     )
     gpus: int = Field(1, ge=1, le=8, description="GPUs of this machine to share a step; no meaning on CPU.")
     seed: int = Field(1111, ge=0, lt=2**31, description="Seed of weights, order and dropout.")

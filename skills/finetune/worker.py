@@ -72,7 +72,7 @@ def _lead(job: Job, name: str, folder: Path, lifeline: bool) -> int:
             return code
     except Timeout as error:
         raise NeedsError(
-            f"another worker still trains in {folder}. Wait for it or stop it, then repeat."
+            f"another worker is training in {folder}. Wait for it or stop it, then repeat."
         ) from error
 
 
@@ -88,8 +88,15 @@ def _prepare(job: Job, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("base", trust_remote_code=False)
-    rows = check_labels(Path("data") / "train.jsonl", tokenizer)
-    tell(folder, message=f"labels of {rows} rows checked: only the assistant's text and its end are learnt")
+    found = check_labels(Path("data") / "train.jsonl", tokenizer)
+    rows = f"{found.rows} rows checked"
+    tell(folder, message=f"labels of {rows}: only the assistant's text and its end are learnt")
+    if found.altered:
+        tell(
+            folder,
+            message=f"{found.altered} of {rows} are altered by the base's own chat template or tokenizer: "
+            "white space around the answer is cut, or its Unicode is normalised",
+        )
 
 
 def _train(job: Job, folder: Path) -> int:

@@ -2,6 +2,8 @@
 
 Run as `python kill_sweep.py FOLDER POINTS`. Forks from one warm process, so that a point costs a run and not
 an import. An instant is the n-th Python call inside Opswright or the checkpointer, counted in all threads.
+In turn, a point is a plain kill, a kill after which the code is another version, and a power cut: what was
+not flushed is gone (see power_loss.py).
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from opswright.agents import receipts
 from opswright.agents.agent import Agent
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.runs import list_runs
 from opswright.core.registry import Registry
@@ -24,15 +28,21 @@ from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger
 
+KINDS = ("kill", "other code", "power cut")
 
-def small_skills() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("small_skills", Path(__file__).with_name("conftest.py"))
+
+def beside(name: str, file: str) -> ModuleType:
+    """A module from a file beside this one; tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(file))
     if spec is None or spec.loader is None:
-        raise RuntimeError("conftest.py is not beside this file")
+        raise RuntimeError(f"{file} is not beside this file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["small_skills"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+power_loss = beside("power_loss", "power_loss.py")
 
 
 def make_agent(skills: ModuleType) -> Agent:
@@ -47,7 +57,7 @@ class Killer:
         self.at, self.count = at, 0
         roots = (Path(sys.modules["opswright"].__file__ or "").parent,)
         self._watched = (
-            *(f"{root}/{room}" for root in roots for room in ("core", "agents")),
+            *(f"{root}/{layer}" for root in roots for layer in ("core", "record", "agents")),
             "langgraph/checkpoint",
         )
 
@@ -61,11 +71,11 @@ class Killer:
 def run_once(skills: ModuleType, killer: Killer) -> None:
     one = make_agent(skills)
     ask = Ask("plan_file", "plan.yaml")
-    consent = one.consent(one.propose(ask).id, how="test")
+    consent = Consent(one.plan_for(ask).plan.id, "test")
     threading.setprofile(killer)
     sys.setprofile(killer)
     try:
-        one.start(ask, upfront=consent)
+        one.start(ask, consent)
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
@@ -96,15 +106,19 @@ def prepare(folder: Path, skills: ModuleType) -> None:
     (folder / "plan.yaml").write_text(skills.PLAN)
 
 
-def finish(skills: ModuleType) -> None:
+def finish(skills: ModuleType, kind: str = "kill") -> None:
     """Resume the run, or start it when it was killed before its first record."""
+    if kind == "other code":
+        receipts.code_version = lambda module: "another version"
     one = make_agent(skills)
     runs = list_runs(one)
     if runs:
         outcome = one.resume(runs[0].run)
+        if outcome.status == "waiting":  # killed between the proposal's record and the consent's
+            outcome = one.resume(outcome.run, Consent(outcome.plan.id, "test"))
     else:
         ask = Ask("plan_file", "plan.yaml")
-        outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
+        outcome = one.start(ask, Consent(one.plan_for(ask).plan.id, "test"))
     state = {
         "status": outcome.status,
         "results": {k: v for k, v in outcome.results.items() if k != "live"},
@@ -120,7 +134,7 @@ def finish(skills: ModuleType) -> None:
 
 
 def main(root: Path, points: int) -> None:
-    skills = small_skills()
+    skills = beside("small_skills", "conftest.py")
     counter = Killer(None)
 
     def count() -> None:
@@ -136,10 +150,21 @@ def main(root: Path, points: int) -> None:
         at = 1 + index * (calls - 1) // points
         folder = root / f"killed-{at:06d}"
         prepare(folder, skills)
-        status = in_child(folder, lambda at=at: run_once(skills, Killer(at)))  # type: ignore[misc]
-        ended = in_child(folder, lambda: finish(skills))
+        kind = KINDS[index % len(KINDS)]
+        disk = power_loss.Disk(folder / "ws", folder / "durable")
+
+        def killed(at: int = at, kind: str = kind, disk: Any = disk) -> None:
+            if kind == "power cut":
+                disk.watch()
+            run_once(skills, Killer(at))
+
+        status = in_child(folder, killed)
+        if kind == "power cut":
+            disk.cut()
+        ended = in_child(folder, lambda kind=kind: finish(skills, kind))  # type: ignore[misc]
         state = json.loads((folder / "state.json").read_text()) if ended == 0 else None
-        print(json.dumps({"at": at, "of": calls, "killed": os.WIFSIGNALED(status), "state": state}))
+        point = {"at": at, "of": calls, "kind": kind, "killed": os.WIFSIGNALED(status), "state": state}
+        print(json.dumps(point), flush=True)
     print(json.dumps({"whole": json.loads((root / "whole" / "state.json").read_text())}))
 
 

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.core.errors import AskError, HeldError, IntegrityError
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger
 
+BOOKKEEPING = ("reserved", "settled")
+
 
 def phases(workspace: Workspace) -> list[tuple[str | None, str]]:
-    return [(r.step, r.phase) for r in Ledger.of(workspace).records()]
+    """What the ledger tells, without what a budget is kept by."""
+    return [(r.step, r.phase) for r in Ledger.of(workspace).records() if r.phase not in BOOKKEEPING]
 
 
 def test_a_plan_waits_for_approval_and_nothing_runs_before_it(agent: Any, plan_file: Path) -> None:
@@ -23,7 +27,7 @@ def test_a_plan_waits_for_approval_and_nothing_runs_before_it(agent: Any, plan_f
     waiting = one.start(Ask("plan_file", str(plan_file)))
     assert waiting.status == "waiting" and waiting.exit_code == 5
     assert phases(one.workspace) == [(None, "proposed")]
-    done = one.resume(waiting.run, one.consent(waiting.plan.id, how="test"))
+    done = one.resume(waiting.run, Consent(waiting.plan.id, "test"))
     assert done.status == "done" and done.exit_code == 0
     assert phases(one.workspace) == [
         (None, "proposed"),
@@ -38,19 +42,19 @@ def test_consent_to_another_plan_starts_nothing(agent: Any, plan_file: Path) -> 
     one = agent()
     waiting = one.start(Ask("plan_file", str(plan_file)))
     with pytest.raises(HeldError, match="not aaaa"):
-        one.resume(waiting.run, one.consent("a" * 64, how="test"))
-    other = one.start(Ask("plan_file", str(plan_file)), upfront=one.consent("b" * 64, how="test"))
+        one.resume(waiting.run, Consent("a" * 64, "test"))
+    other = one.start(Ask("plan_file", str(plan_file)), Consent("b" * 64, "test"))
     assert other.status == "waiting" and not Path("board.txt").exists()
 
 
 def test_a_denied_plan_ends_and_is_recorded(agent: Any, plan_file: Path) -> None:
     one = agent()
     waiting = one.start(Ask("plan_file", str(plan_file)))
-    answer = one.consent(waiting.plan.id, how="test", approved=False, why="not on a Friday")
-    denied = one.resume(waiting.run, answer)
+    answer = Consent(waiting.plan.id, "test", approved=False, why="not on a Friday")
+    denied = one.answer(waiting.run, answer)
     assert denied.status == "denied" and denied.exit_code == 5 and "Friday" in denied.message
     assert [p for _, p in phases(one.workspace)] == ["proposed", "denied", "failed"]
-    assert one.resume(waiting.run, one.consent(waiting.plan.id, how="late")).status == "denied"
+    assert one.resume(waiting.run, Consent(waiting.plan.id, "late")).status == "denied"
 
 
 @pytest.mark.parametrize(("decision", "code"), [("NO_GO", 3), ("INCONCLUSIVE", 4)])
@@ -59,17 +63,17 @@ def test_a_gate_that_does_not_say_go_ends_the_run_before_anything_is_served(
 ) -> None:
     plan_file.write_text(plan_file.read_text().replace("decision: GO", f"decision: {decision}"))
     one = agent()
-    plan = one.propose(Ask("plan_file", str(plan_file)))
-    ended = one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
+    plan = one.plan_for(Ask("plan_file", str(plan_file))).plan
+    ended = one.start(Ask("plan_file", str(plan_file)), Consent(plan.id, "test"))
     assert (ended.verdict, ended.exit_code) == (decision, code)
     assert "live" in ended.message and not Path("board.txt").exists()
 
 
 def test_a_second_run_reuses_what_is_unchanged_and_serves_again(agent: Any, plan_file: Path) -> None:
     one = agent()
-    plan = one.propose(Ask("plan_file", str(plan_file)))
+    plan = one.plan_for(Ask("plan_file", str(plan_file))).plan
     for _ in range(2):
-        one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
+        one.start(Ask("plan_file", str(plan_file)), Consent(plan.id, "test"))
     second = phases(one.workspace)[11:]
     assert ("data", "reused") in second and ("model", "reused") in second and ("live", "done") in second
     assert len(Path("board.txt").read_text().splitlines()) == 2
@@ -77,12 +81,12 @@ def test_a_second_run_reuses_what_is_unchanged_and_serves_again(agent: Any, plan
 
 def test_a_damaged_artifact_is_made_again_not_reused(agent: Any, plan_file: Path) -> None:
     one = agent()
-    plan = one.propose(Ask("plan_file", str(plan_file)))
-    first = one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
+    plan = one.plan_for(Ask("plan_file", str(plan_file))).plan
+    first = one.start(Ask("plan_file", str(plan_file)), Consent(plan.id, "test"))
     folder = one.workspace.artifacts.root / first.results["data"]["dataset"].replace(":", "/")
     (folder / "files" / "train.jsonl").write_text("tampered")
     again = agent()
-    ended = again.start(Ask("plan_file", str(plan_file)), upfront=again.consent(plan.id, how="test"))
+    ended = again.start(Ask("plan_file", str(plan_file)), Consent(plan.id, "test"))
     assert ended.status == "done" and (folder / "files" / "train.jsonl").read_text() == "one\ntwo\nthree"
     assert [p for s, p in phases(one.workspace) if s == "data"] == ["intent", "done", "intent", "done"]
 
@@ -91,7 +95,7 @@ def test_an_input_changed_after_approval_stops_the_step(agent: Any, plan_file: P
     one = agent()
     waiting = one.start(Ask("plan_file", str(plan_file)))
     Path("lines.txt").write_text("other\n")
-    ended = one.resume(waiting.run, one.consent(waiting.plan.id, how="test"))
+    ended = one.resume(waiting.run, Consent(waiting.plan.id, "test"))
     assert ended.exit_code == IntegrityError.exit_code and "lines.txt changed" in ended.message
     assert ("data", "denied") in phases(one.workspace)
 
@@ -104,8 +108,8 @@ def test_a_failed_step_is_recorded_and_resume_goes_on_from_it(agent: Any, plan_f
         )
     )
     one = agent()
-    plan = one.propose(Ask("plan_file", str(plan_file)))
-    failed = one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
+    plan = one.plan_for(Ask("plan_file", str(plan_file))).plan
+    failed = one.start(Ask("plan_file", str(plan_file)), Consent(plan.id, "test"))
     assert failed.status == "failed" and failed.exit_code == 1 and "the disk said no" in failed.message
     Path("ok.txt").touch()
     done = agent().resume(failed.run)
@@ -121,7 +125,7 @@ def test_two_resumes_of_one_run_act_once(agent: Any, plan_file: Path) -> None:
     def resume() -> None:
         one = agent()
         try:
-            ended.append(one.resume(waiting.run, one.consent(waiting.plan.id, how="click")).status)
+            ended.append(one.resume(waiting.run, Consent(waiting.plan.id, "click")).status)
         except HeldError:
             ended.append("held")
 
@@ -155,15 +159,13 @@ def test_a_preflight_stop_refuses_the_plan_before_consent(agent: Any, plan_file:
 def test_a_budget_that_the_estimate_breaks_refuses_the_plan(agent: Any, plan_file: Path) -> None:
     plan_file.write_text(plan_file.read_text().replace("steps:\n", "budget: {minutes: 1}\nsteps:\n", 1))
     refused = agent().start(Ask("plan_file", str(plan_file)))
-    assert (
-        refused.status == "refused" and refused.exit_code == 6 and "expected to take 3.0" in refused.message
-    )
+    assert refused.status == "refused" and refused.exit_code == 6 and "expected to take 3." in refused.message
 
 
 def test_reading_needs_nobodys_consent(agent: Any, plan_file: Path) -> None:
     one = agent()
-    plan = one.propose(Ask("plan_file", str(plan_file)))
-    first = one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
+    plan = one.plan_for(Ask("plan_file", str(plan_file))).plan
+    first = one.start(Ask("plan_file", str(plan_file)), Consent(plan.id, "test"))
     model = first.results["model"]["checkpoint"]
     read = one.start(Ask("slash", f"/judge model={model[:24]}"))
     assert read.status == "done" and read.results["judge"]["verdict"]["decision"] == "GO"

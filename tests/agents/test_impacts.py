@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from opswright.agents.preflight import impacts
+from opswright.core.compile import compile_plan
 from opswright.core.contract import Effect, Impact, Request, Result, StepContext, skill
-from opswright.core.plan import Plan, compile_plan
+from opswright.core.plan import Plan
 from opswright.core.plan_file import parse_plan
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.run_events import RunEventFile, RunEvents, run_events_path
-from opswright.agents.stopping import request_stop, stop_requested_by
+from opswright.agents.stopping import StopWatch, request_stop
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, HeldError
 from opswright.core.registry import Registry
@@ -72,7 +73,7 @@ def test_a_training_taken_up_again_draws_over_what_was_lost(tmp_path: Path) -> N
 def test_every_run_leaves_its_news_whoever_carries_it_out(agent: Any, plan_file: Path) -> None:
     one = agent()
     ask = Ask("plan_file", str(plan_file))
-    outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
+    outcome = one.start(ask, Consent(one.plan_for(ask).plan.id, "test"))
     events = RunEvents(run_events_path(one.workspace, outcome.run)).refresh()
     assert [(s.step, s.state) for s in events.steps.values()] == [
         ("data", "done"),
@@ -107,8 +108,8 @@ def test_a_run_is_stopped_from_outside_says_so_and_can_go_on(agent: Any) -> None
     with pytest.raises(AskError, match="nothing to stop"):
         request_stop(one.workspace, waiting.run, "grace")
     outcomes: list[Any] = []
-    consent = one.consent(waiting.plan.id, how="test")
-    thread = threading.Thread(target=lambda: outcomes.append(one.answer(waiting.run, consent)))
+    consent, since = Consent(waiting.plan.id, "test"), time.time()
+    thread = threading.Thread(target=lambda: outcomes.append(one.resume(waiting.run, consent)))
     thread.start()
     events = RunEvents(run_events_path(one.workspace, waiting.run))
     while not events.refresh().steps:
@@ -116,7 +117,7 @@ def test_a_run_is_stopped_from_outside_says_so_and_can_go_on(agent: Any) -> None
     request_stop(one.workspace, waiting.run, "grace")
     thread.join(timeout=20)
     assert outcomes[0].status == "failed" and "stopped by a person" in outcomes[0].message
-    assert stop_requested_by(one.workspace, waiting.run) == "grace"
+    assert StopWatch(one.workspace, waiting.run, since).requested_by() == "grace"
     assert not one.cancelled.is_set()
     last = list(Ledger.of(one.workspace).records())[-1]
     assert last.phase == "failed" and last.detail["stopped_by"] == "grace"
@@ -125,11 +126,14 @@ def test_a_run_is_stopped_from_outside_says_so_and_can_go_on(agent: Any) -> None
 def test_a_second_answer_to_the_same_plan_is_refused_and_runs_nothing(agent: Any, plan_file: Path) -> None:
     one = agent()
     waiting = one.start(Ask("plan_file", str(plan_file)))
-    consent = one.consent(waiting.plan.id, how="test")
+    consent = Consent(waiting.plan.id, "test")
     with pytest.raises(HeldError, match="waits for approval of plan"):
-        one.answer(waiting.run, {**consent, "plan": "0" * 64})
-    assert one.answer(waiting.run, consent).status == "done"
-    with pytest.raises(HeldError, match="given one before"):
+        one.answer(waiting.run, Consent("0" * 64, "test"))
+    assert one.answer(waiting.run, consent).status == "approved"
+    with pytest.raises(HeldError, match="approved by ada already"):
+        one.answer(waiting.run, consent)
+    assert one.resume(waiting.run).status == "done"
+    with pytest.raises(HeldError, match="is over"):
         one.answer(waiting.run, consent)
     with pytest.raises(AskError, match="no run"):
         one.answer("20260101-000000-000000", consent)
@@ -140,6 +144,6 @@ def test_a_stop_between_two_steps_keeps_the_next_from_being_begun(agent: Any, pl
     one = agent()
     ask = Ask("plan_file", str(plan_file))
     one.cancelled.set()
-    outcome = one.start(ask, upfront=one.consent(one.propose(ask).id, how="test"))
+    outcome = one.start(ask, Consent(one.plan_for(ask).plan.id, "test"))
     assert outcome.status == "failed" and "stopped by a person" in outcome.message
     assert not [record for record in Ledger.of(one.workspace).records() if record.phase == "intent"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.planner.slash import SlashPlanner
 from opswright.core.errors import AskError
@@ -15,20 +16,20 @@ from opswright.core.errors import AskError
 @pytest.fixture
 def planner(agent: Any, plan_file: Path) -> SlashPlanner:
     one = agent()
-    plan = one.propose(Ask("plan_file", str(plan_file)))
-    one.start(Ask("plan_file", str(plan_file)), upfront=one.consent(plan.id, how="test"))
+    proposal = one.plan_for(Ask("plan_file", str(plan_file)))
+    one.start(proposal, Consent(proposal.plan.id, "test"))
     return SlashPlanner(one.registry, one.workspace)
 
 
 def test_a_command_becomes_a_plan_of_one_step_with_typed_values(planner: SlashPlanner) -> None:
-    plan = planner.propose(Ask("slash", "/collect source=lines.txt least_rows=2"))
+    plan = planner.propose(Ask("slash", "/collect source=lines.txt least_rows=2")).plan
     assert [s.id for s in plan.steps] == ["collect"]
     assert plan.steps[0].arguments == {"source": "lines.txt", "least_rows": 2}
 
 
 def test_a_short_reference_is_made_whole(planner: SlashPlanner) -> None:
     ref = planner.artifacts.list("dataset")[0][0]
-    plan = planner.propose(Ask("slash", f"/train data={ref.short} steps=1"))
+    plan = planner.propose(Ask("slash", f"/train data={ref.short} steps=1")).plan
     assert plan.steps[0].arguments["data"] == ref
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.compile import compile_plan
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.gate import GateSpec
-from opswright.core.plan import Plan, compile_plan
+from opswright.core.plan import Plan
 from opswright.core.plan_file import parse_plan, read_plan_file
 from opswright.core.registry import Registry
 
@@ -226,8 +227,8 @@ def test_an_input_beside_the_plan_file_is_found_from_another_folder(
 def test_a_changed_input_is_told_by_path(rows: Path) -> None:
     plan = compiled()
     step: Any = plan.steps[0]
-    assert plan.changed_inputs(step) == []
+    assert plan.changed_inputs(step, Path.cwd()) == []
     rows.write_text("changed")
-    assert "rows.txt changed" in plan.changed_inputs(step)[0]
+    assert "rows.txt changed" in plan.changed_inputs(step, Path.cwd())[0]
     rows.unlink()
-    assert "missing" in plan.changed_inputs(step)[0]
+    assert "missing" in plan.changed_inputs(step, Path.cwd())[0]

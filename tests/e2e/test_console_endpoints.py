@@ -105,7 +105,7 @@ def test_a_window_without_traffic_says_when_the_last_request_was_and_a_time_what
     assert state.changes[1].release not in told.locator("table").inner_text()
     page.locator("#moment-time input, #moment-time textarea").fill("<b>noon</b>")
     page.locator("#moment-look").click()
-    told.get_by_text("'<b>noon</b>' is no time").wait_for()
+    told.get_by_text("invalid time '<b>noon</b>'").wait_for()
 
 
 def test_a_rollback_made_elsewhere_is_seen_on_refresh(

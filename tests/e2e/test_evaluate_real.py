@@ -13,11 +13,13 @@ import pytest
 from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
 from opswright.core.errors import BackendError
 from opswright.core.workspace import Workspace
+from opswright.data.dataset import training_rows
+from opswright.data.published import clinc150
 from opswright.evals.baselines import run_baselines
-from opswright.evals.lineage import training_rows
 from opswright.evals.report import read_report
 from opswright.evals.runner import choose_items
-from opswright.evals.suites import clinc150, load_suite
+from opswright.evals.suites import load_suite
+from opswright.evals.suites.clinc150 import OLD_DOMAINS
 from opswright.skills.curate import CurateRequest, curate
 from opswright.skills.evaluate import EvaluateRequest, evaluate
 from opswright.skills.golden import GoldenRequest, golden
@@ -168,11 +170,9 @@ def test_curating_clinc150_keeps_the_linear_models_accuracy(context: Any, worksp
     """Without curating the linear SVM gets 91.4 % on the old domains; with it, nearly that (decision 010)."""
     ctx = context()
     kept_out = golden(GoldenRequest(), ctx)
-    data = curate(
-        CurateRequest(source=clinc150.FOLDER, domains=clinc150.OLD_DOMAINS, golden=kept_out.dataset), ctx
-    )
+    data = curate(CurateRequest(source=clinc150.FOLDER, domains=OLD_DOMAINS, golden=kept_out.dataset), ctx)
     assert data.leaked["near_duplicate"] > 0 and sum(data.dropped.values()) < 200 and data.rows > 11_800
-    items = [item for item in load_suite("clinc150").items if item.domain in clinc150.OLD_DOMAINS]
+    items = [item for item in load_suite("clinc150").items if item.domain in OLD_DOMAINS]
     rows = training_rows(ctx.artifacts.open(data.dataset))
     found = run_baselines(rows, [item.text for item in items], lambda done, of: None)
     right = {

@@ -21,6 +21,7 @@ from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import AskError, HeldError
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
+from opswright.skills.curate import CurateRequest, curate
 from opswright.skills.finetune import FinetuneRequest, finetune
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -50,7 +51,7 @@ def chat(text: str, label: str) -> str:
 def banking_rows() -> list[tuple[str, str]]:
     intents = set(json.loads((RAW / "domains.json").read_text())["banking"])
     rows = json.loads((RAW / "data_full.json").read_text())["train"]
-    chosen = [(text.strip(), intent.replace("_", " ")) for text, intent in rows if intent in intents]
+    chosen = [(text, intent) for text, intent in rows if intent in intents]
     random.Random(1).shuffle(chosen)
     return chosen[:320]
 
@@ -214,6 +215,56 @@ def test_a_template_that_would_teach_the_wrong_text_is_refused_before_training(
     with pytest.raises(AskError, match=message):
         finetune(ask, ctx)
     assert not (ctx.workdir / "checkpoints").exists()
+
+
+def test_the_tokenizer_is_given_every_answer_byte_for_byte(tmp_path: Path) -> None:
+    source = tmp_path / "raw.jsonl"
+    source.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in ODD_ROWS))
+    workspace = Workspace(load_settings(home=tmp_path / "workspace", actor="tester"))
+    ask = CurateRequest(source=source, validation_fraction=0, near_duplicate_jaccard=1)
+    folder = workspace.artifacts.open(curate(ask, step(workspace, "data")).dataset).path
+    checked = subprocess.run(
+        [sys.executable, "-c", AS_TAUGHT, str(folder), str(tmp_path / "base")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    taught, rows, altered = json.loads(checked.stdout.splitlines()[-1])
+    assert (rows, altered) == (len(ODD_ROWS), 0)
+    expected = [f"<|user|> {row['text']}<|assistant|>| {row['label']}</s>" for row in ODD_ROWS]
+    assert sorted(taught) == sorted(expected)
+
+
+# What a tokenizer or a reader of lines could lose, in text and in answer.
+ODD_ROWS = [
+    {
+        "text": "look it up, 64 tokens",
+        "label": '{"name": "search_docs", "arguments": {"max_new_tokens": 64}}',
+    },
+    {"text": "swap two variables", "label": "def swap_two(a_1, b_2):\n\treturn b_2, a_1\n"},
+    {"text": "  spaces around \t", "label": "  snake_case  "},
+    {"text": "line ends\r\nof another system", "label": "first_line\r\nsecond_line\r\n"},
+    {"text": "Cafe\u0301 \uff1f", "label": "re\u0301sume\u0301_of_\ufb01le"},
+    {"text": "a\u2028b\x85c", "label": "d\u2029e\x0bf"},
+]
+AS_TAUGHT = """
+import json, sys
+from pathlib import Path
+from transformers import AutoTokenizer
+from opswright.skills.finetune.labels import check_labels
+from opswright.skills.finetune.tiny import make_tiny_base
+from opswright.skills.finetune.tokenised_chat import TokenisedChat
+data, base = Path(sys.argv[1]) / "train.jsonl", Path(sys.argv[2])
+make_tiny_base(data, base)
+tokenizer = AutoTokenizer.from_pretrained(base)
+taught = []
+for row in TokenisedChat(str(data)).build(tokenizer=tokenizer):
+    answer = [label for label in row["labels"] if label != -100]  # labels[i] is the token after input_ids[i]
+    prompt = row["input_ids"][: len(row["labels"]) - len(answer) + 1]
+    taught.append(tokenizer.decode(prompt) + "|" + tokenizer.decode(answer))
+checked = check_labels(data, tokenizer)
+print(json.dumps([taught, checked.rows, checked.altered]))
+"""
 
 
 def test_a_row_longer_than_the_model_reads_is_refused_by_its_number(shared: Workspace) -> None:

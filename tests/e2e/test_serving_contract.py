@@ -99,6 +99,18 @@ def test_two_releases_run_side_by_side_and_leave_independently(
     play(scene)
 
 
+def test_other_users_cannot_open_the_memory_that_holds_requests(
+    play: Play, engines: tuple[Path, Path]
+) -> None:
+    async def scene(server: InferenceServer) -> None:
+        await server.load(models(engines)[0])
+        if isinstance(server, TritonServer):
+            regions = list(Path("/dev/shm").glob(f"{server.runtime.shm_prefix}*"))
+            assert regions and all(region.stat().st_mode & 0o077 == 0 for region in regions)
+
+    play(scene)
+
+
 def test_a_stream_is_the_same_answer_piece_by_piece(play: Play, engines: tuple[Path, Path]) -> None:
     async def scene(server: InferenceServer) -> None:
         await server.load(models(engines)[0])

@@ -23,7 +23,7 @@ from opswright.core.contract import StepContext
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving import processes
-from opswright.serving.fleet import Gateway, gateway_record, record_path
+from opswright.serving.fleet import GatewayClient, gateway_record, record_path
 from opswright.serving.gateway.traffic_log import read
 from opswright.serving.rails import SHIPPED
 from opswright.serving.rollout import Rollout, start_all, status, stop_all
@@ -67,7 +67,7 @@ class Scene:
 
     @property
     def url(self) -> str:
-        return Gateway(self.workspace).start()
+        return GatewayClient(self.workspace).start()
 
     @property
     def runtime(self) -> TritonRuntime:
@@ -309,7 +309,7 @@ def test_where_triton_cannot_run_the_same_gateway_serves_in_process(
 
 def test_several_deployments_at_once_share_one_gateway_and_one_server(scene: Scene) -> None:
     def ship(endpoint: str) -> str:
-        rollout = Rollout(scene.workspace, endpoint, Gateway(scene.workspace), timeout_s=60)
+        rollout = Rollout(scene.workspace, endpoint, GatewayClient(scene.workspace), timeout_s=60)
         return rollout.deploy(scene.bundles[len(endpoint) % 2], None, 100).url
 
     with ThreadPoolExecutor(3) as pool:

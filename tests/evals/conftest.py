@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from opswright.evals.runner import ItemResult, Measured
-from opswright.evals.suites import Item, Suite
+from opswright.evals.runner import EvalResult, SampleResult
+from opswright.evals.suites import Sample, Suite
 from opswright.evals.targets import Answer, Progress
 
-MeasuredFactory = Callable[..., Measured]
+MeasuredFactory = Callable[..., EvalResult]
 
 
 class Parrot:
@@ -42,21 +42,23 @@ def suite() -> Suite:
         ("play some jazz", "play music", "home"),
         ("add milk to the list", "shopping list", "home"),
     ]
-    return Suite("toy", tuple(Item(f"toy-{i}", *row) for i, row in enumerate(rows)), {"money": ("banking",)})
+    return Suite(
+        "toy", tuple(Sample(f"toy-{i}", *row) for i, row in enumerate(rows)), {"money": ("banking",)}
+    )
 
 
 @pytest.fixture
 def measured() -> MeasuredFactory:
-    """Measured items from right answers by slice: `measured(old=(90, 100))` is 90 of 100 right."""
+    """A result from right answers by slice: `measured(old=(90, 100))` is 90 of 100 right."""
 
     def make(
         model: str = "checkpoint:a",
         digest: str = "d" * 64,
         leaked: int | None = None,
         **slices: tuple[int, int],
-    ) -> Measured:
+    ) -> EvalResult:
         items = [
-            ItemResult(
+            SampleResult(
                 f"{name}-{i:05d}",
                 "text",
                 "right",
@@ -68,6 +70,6 @@ def measured() -> MeasuredFactory:
             for name, (right, n) in slices.items()
             for i in range(n)
         ]
-        return Measured(model, "clinc150", digest, tuple(slices), tuple(items), leaked)
+        return EvalResult(model, "clinc150", digest, tuple(slices), tuple(items), leaked)
 
     return make

@@ -34,6 +34,14 @@ def test_baselines_answer_the_same_on_every_run() -> None:
     assert [one.answers for one in first] == [one.answers for one in second]
 
 
+def test_spellings_of_one_label_are_one_class_answered_by_the_usual_one() -> None:
+    play = [(f"play some {x} music", "play music") for x in ("jazz", "rock")]
+    play += [(f"play some {x} music", "play_music") for x in ("folk", "loud", "old")]
+    balance = [(f"what is my {x} balance", "balance") for x in ("savings", "card", "own", "last")]
+    found = run_baselines([*balance, *play], ["play jazz music", "my balance"], quietly)
+    assert [one.answers for one in found] == [("play_music", "play_music"), *[("play_music", "balance")] * 2]
+
+
 def test_a_tie_for_the_majority_goes_by_the_alphabet() -> None:
     assert run_baselines([("x", "b"), ("y", "a")], ["z"], quietly)[0].answers == ("a",)
 

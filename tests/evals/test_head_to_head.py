@@ -9,29 +9,30 @@ import pytest
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
+from opswright.core.statistics import mcnemar_exact
 from opswright.core.workspace import Workspace
 from opswright.evals.baselines import Baseline, to_document
 from opswright.evals.head_to_head import compare, find_line, open_measured, render, sentence
-from opswright.evals.leaderboard import Standing, standings
+from opswright.evals.leaderboard import LeaderboardRow, leaderboard_rows
+from opswright.evals.metrics import Task
 from opswright.evals.report import facts_of
-from opswright.evals.runner import ItemResult, Measured, to_lines
-from opswright.evals.stats import mcnemar_exact
+from opswright.evals.runner import EvalResult, SampleResult, to_lines
 
 A, B = (str(CheckpointRef.of(letter * 64)) for letter in "ab")
 
 
 def answered(
     model: str, answers: Mapping[str, str | None], domains: Sequence[str] = ("home", "work")
-) -> Measured:
+) -> EvalResult:
     """Items i0, i1, ... in the two domains by turns; the right answer is `yes`, None is a failure."""
     items = tuple(
-        ItemResult(
+        SampleResult(
             name, f"text {name}", "yes", got, got == "yes", True, (domains[index % 2],),
             error="refused" if got is None else None,
         )
         for index, (name, got) in enumerate(answers.items())
     )  # fmt: skip
-    return Measured(model, "clinc150", "d" * 64, tuple(domains), items)
+    return EvalResult(model, "clinc150", "d" * 64, tuple(domains), items)
 
 
 def series(right: int, wrong: int, first: str = "i") -> dict[str, str | None]:
@@ -90,7 +91,7 @@ def test_reports_that_cannot_be_compared_are_refused() -> None:
         compare(a, replace(b, suite="banking77"))
     with pytest.raises(AskError, match="different versions of suite clinc150"):
         compare(a, replace(b, suite_digest="e" * 64))
-    with pytest.raises(AskError, match="answered no item in common"):
+    with pytest.raises(AskError, match="no answered items in common"):
         compare(a, answered(B, series(5, 5, "other")))
 
 
@@ -111,20 +112,34 @@ def test_items_are_shown_as_they_are_in_every_format() -> None:
         render(found, "csv")
 
 
+def save_report(workspace: Workspace, measured: EvalResult, train: str, answer: str) -> None:
+    """A report beside a baseline that gives one answer to every item."""
+    items = [item.id for item in measured.items]
+    baseline = Baseline("majority", (answer,) * len(items), 0.0)
+    scored = answered("majority", dict.fromkeys(items, answer))
+    facts = facts_of(measured, len(items), {"majority": scored})
+    with workspace.artifacts.staging() as folder:
+        (folder / "items.jsonl").write_bytes(to_lines(measured.items))
+        (folder / "baselines.json").write_text(json.dumps(to_document([baseline], items)))
+        workspace.artifacts.save(EvalReportRef, folder, {**facts, "train_dataset": DatasetRef.of(train * 64)})
+
+
 @pytest.fixture
-def lines(workspace: Workspace) -> list[Standing]:
+def lines(workspace: Workspace) -> list[LeaderboardRow]:
     """Two models on one suite, each beside the baseline of its own rows."""
-    for model, digit, answer in ((A, "1", "yes"), (B, "2", "no")):
-        measured = answered(model, series(6, 4))
-        baseline = Baseline("majority", (answer,) * 10, 0.0)
-        scored = answered("majority", dict.fromkeys(series(6, 4), answer))
-        facts = {**facts_of(measured, 10, {"majority": scored}), "train_dataset": DatasetRef.of(digit * 64)}
-        with workspace.artifacts.staging() as folder:
-            (folder / "items.jsonl").write_bytes(to_lines(measured.items))
-            document = to_document([baseline], [item.id for item in measured.items])
-            (folder / "baselines.json").write_text(json.dumps(document))
-            workspace.artifacts.save(EvalReportRef, folder, facts)
-    return standings(workspace.artifacts)
+    for model, train, answer in ((A, "1", "yes"), (B, "2", "no")):
+        save_report(workspace, answered(model, series(6, 4)), train, answer)
+    return leaderboard_rows(workspace.artifacts)
+
+
+@pytest.mark.parametrize(("task", "right"), [("classify", True), ("generate", False)])
+def test_a_baselines_answers_are_compared_as_the_reports_task_has_it(
+    workspace: Workspace, task: Task, right: bool
+) -> None:
+    save_report(workspace, replace(answered(A, {"i0": "yes"}), task=task), "1", "YES")
+    line = find_line(leaderboard_rows(workspace.artifacts), "majority")
+    found = open_measured(workspace.artifacts, line)
+    assert (found.task, found.items[0].ok) == (task, right)
 
 
 def test_a_baseline_is_compared_by_the_answers_its_report_keeps(workspace: Workspace, lines: Any) -> None:
@@ -140,13 +155,11 @@ def test_a_line_is_found_by_name_and_an_unclear_one_is_asked_about(lines: Any) -
     assert find_line(lines, B).model == B
     assert find_line(lines, find_line(lines, B).report).model == B
     assert find_line(lines, find_line(lines, B).id).model == B
-    with pytest.raises(
-        AskError, match=r"'majority' means 2 lines .* name one: eval-report:[0-9a-f]{12}/majority"
-    ):
+    with pytest.raises(AskError, match=r"'majority' is ambiguous: it matches 2 .*:[0-9a-f]{12}/majority"):
         find_line(lines, "majority")
     with pytest.raises(AskError, match=r"not on the leaderboard .*Did you mean"):
         find_line(lines, "checkpoint:aaaaaaaaaaab")
     with pytest.raises(AskError, match="not on the leaderboard"):
         find_line(lines, "check")
-    with pytest.raises(AskError, match="it is empty; `opswright evaluate` fills it"):
+    with pytest.raises(AskError, match="it is empty; `opswright evaluate model=REF suite=NAME` fills it"):
         find_line([], "anything")

@@ -13,8 +13,8 @@ import pytest
 from opswright.core.artifacts import ArtifactStore, CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
-from opswright.evals.leaderboard import FORMATS, render, standings
-from opswright.evals.origins import Origin
+from opswright.evals.leaderboard import FORMATS, leaderboard_rows, render
+from opswright.evals.lineage import ReportLineage
 from opswright.evals.report import facts_of
 from opswright.evals.runner import to_lines
 
@@ -38,7 +38,7 @@ def save(workspace: Workspace, measured: Any) -> Any:
 def test_models_and_baselines_stand_best_first(workspace: Workspace, save: Any) -> None:
     save(A, 80, baseline=90)
     save(B, 95, baseline=90)
-    lines = standings(workspace.artifacts)
+    lines = leaderboard_rows(workspace.artifacts)
     assert [line.model for line in lines] == [B, "tfidf_svc", A]  # the same baseline once
     assert [line.kind for line in lines] == ["checkpoint", "baseline", "checkpoint"]
     assert lines[0].slices == {"old_domains": 0.95, "home": 0.95} and lines[0].low < 0.95 < lines[0].high
@@ -48,18 +48,18 @@ def test_the_newest_report_of_a_model_counts_with_the_verdict_on_it(workspace: W
     old = save(A, 70)
     os.utime(workspace.artifacts.folder(old) / "artifact.json", (1, 1))
     new = save(A, 80)
-    made = {str(old): Origin(verdict="NO_GO"), str(new): Origin(verdict="GO")}
-    (line,) = standings(workspace.artifacts, made=made)
+    made = {str(old): ReportLineage(verdict="NO_GO"), str(new): ReportLineage(verdict="GO")}
+    (line,) = leaderboard_rows(workspace.artifacts, made=made)
     assert (line.value, line.verdict, line.report) == (0.8, "GO", new)
 
 
 def test_the_ledger_says_when_a_report_was_made_not_its_file(workspace: Workspace, save: Any) -> None:
     first, second = save(A, 70), save(A, 80)
     made = {
-        str(first): Origin("run-2", "Again", 9, "2026-01-02T10:00:00.5+01:00"),
-        str(second): Origin("run-1", "Once", 4, "2026-01-01T10:00:00+00:00"),
+        str(first): ReportLineage("run-2", "Again", 9, "2026-01-02T10:00:00.5+01:00"),
+        str(second): ReportLineage("run-1", "Once", 4, "2026-01-01T10:00:00+00:00"),
     }
-    (line,) = standings(workspace.artifacts, made=made)
+    (line,) = leaderboard_rows(workspace.artifacts, made=made)
     assert (line.value, line.run, line.record, line.goal) == (0.7, "run-2", 9, "Again")
     assert line.date == "2026-01-02T09:00:00+00:00"
 
@@ -70,32 +70,34 @@ def test_the_same_reports_give_the_same_bytes_in_a_copy_of_the_workspace(
     made = {}
     for number, right in enumerate((70, 90, 80)):
         time = f"2026-01-0{number + 1}T00:00:00+00:00"
-        made[str(save(A, right, baseline=75))] = Origin("run", "", number, time)
+        made[str(save(A, right, baseline=75))] = ReportLineage("run", "", number, time)
     shutil.copytree(workspace.artifacts.root, tmp_path / "copy", copy_function=shutil.copyfile)
     copy = ArtifactStore(tmp_path / "copy")
     for ref, manifest in copy.list():
         os.utime(copy.folder(ref) / "artifact.json", (len(manifest), len(manifest)))
     for form in FORMATS:
-        ours, theirs = (render(standings(store, made=made), form) for store in (workspace.artifacts, copy))
+        ours, theirs = (
+            render(leaderboard_rows(store, made=made), form) for store in (workspace.artifacts, copy)
+        )
         assert ours == theirs
 
 
 def test_another_version_of_a_suite_has_lines_of_its_own(workspace: Workspace, save: Any) -> None:
     save(A, 70)
     save(A, 80, suite_digest="f" * 64)
-    assert len(standings(workspace.artifacts)) == 2
-    assert standings(workspace.artifacts, suite="banking77") == []
+    assert len(leaderboard_rows(workspace.artifacts)) == 2
+    assert leaderboard_rows(workspace.artifacts, suite="banking77") == []
 
 
 def test_an_endpoint_is_named_by_its_address(workspace: Workspace, save: Any) -> None:
     save("http://127.0.0.1:8700", 80)
-    (line,) = standings(workspace.artifacts)
+    (line,) = leaderboard_rows(workspace.artifacts)
     assert line.kind == "endpoint" and "http://127.0.0.1:8700" in render([line])
 
 
 def test_every_format_holds_every_line(workspace: Workspace, save: Any) -> None:
     save(A, 80, baseline=90)
-    lines = standings(workspace.artifacts)
+    lines = leaderboard_rows(workspace.artifacts)
     assert [row["value"] for row in json.loads(render(lines, "json"))] == [0.9, 0.8]
     assert [row["model"] for row in csv.DictReader(io.StringIO(render(lines, "csv")))] == ["tfidf_svc", A]
     table = render(lines, "md").splitlines()
@@ -108,7 +110,7 @@ def test_every_format_holds_every_line(workspace: Workspace, save: Any) -> None:
 
 def test_a_name_with_markup_is_shown_as_it_is(workspace: Workspace, save: Any) -> None:
     save("bot <b>|[x](http://a)\n\x1b[31m", 80)
-    lines = standings(workspace.artifacts)
+    lines = leaderboard_rows(workspace.artifacts)
     row = render(lines, "md").splitlines()[2]
     assert row.startswith("| bot \\<b\\>\\|\\[x\\](http://a) ?\\[31m |")
     assert "\x1b" not in render(lines) and len(render(lines).splitlines()) == 2

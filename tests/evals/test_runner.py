@@ -7,9 +7,8 @@ import pytest
 from opswright.core.errors import BackendError, IntegrityError
 from opswright.evals.metrics import METRICS
 from opswright.evals.report import by_slice, details_of, facts_of, figure, latencies
-from opswright.evals.runner import Measured, choose_items, read_lines, run_suite, to_lines
-from opswright.evals.suites import Suite
-from opswright.evals.targets.base import batches
+from opswright.evals.runner import EvalResult, choose_items, read_lines, run_suite, to_lines
+from opswright.evals.suites import Sample, Suite
 
 RIGHT = {
     "what is my balance": "Balance",
@@ -19,7 +18,7 @@ RIGHT = {
 }
 
 
-def run(suite: Suite, target: Any, limit: int | None = None) -> Measured:
+def run(suite: Suite, target: Any, limit: int | None = None) -> EvalResult:
     return run_suite(suite, target, "checkpoint:x", suite.slices(), limit, lambda done, of: None)
 
 
@@ -30,6 +29,19 @@ def test_every_item_is_asked_once_scored_and_put_into_its_slices(suite: Suite, p
     assert measured.items[0].slices == ("banking", "money")
     found = by_slice(measured)
     assert {name: one["value"] for name, one in found.items()} == {"banking": 0.5, "home": 0.5, "money": 0.5}
+
+
+def test_a_model_that_learned_its_labels_with_spaces_is_judged_right(parrot: Any) -> None:
+    items = (
+        Sample("a", "fly me to oslo", "book_flight", None),
+        Sample("b", "the rest", "what_is_left", None),
+    )
+    said = {"fly me to oslo": "book flight", "the rest": "Book_flight"}
+    measured = run(Suite("toy", items), parrot(said))
+    assert [(item.ok, item.known) for item in measured.items] == [(True, True), (False, True)]
+    free = run(Suite("toy", items, task="generate"), parrot(said))
+    assert [item.ok for item in free.items] == [False, False]
+    assert details_of(free)["confusions"][0]["got"] == "book flight"
 
 
 def test_the_same_random_items_are_chosen_for_every_model(suite: Suite, parrot: Any) -> None:
@@ -74,10 +86,3 @@ def test_latency_leaves_out_what_was_not_answered(suite: Suite, parrot: Any) -> 
     measured = run(suite, parrot({k: v for k, v in RIGHT.items() if k != "play some jazz"}, latency_ms=7.0))
     assert latencies(measured.items) == {"p50": 7.0, "p95": 7.0}
     assert latencies([]) == {"p50": None, "p95": None}
-
-
-def test_prompts_are_batched_by_equal_length_and_none_is_lost() -> None:
-    tokens = [[1] * n for n in (3, 5, 3, 3, 5, 1)]
-    found = list(batches(tokens, most=2))
-    assert sorted(i for batch in found for i in batch) == list(range(6))
-    assert all(len({len(tokens[i]) for i in batch}) == 1 and len(batch) <= 2 for batch in found)

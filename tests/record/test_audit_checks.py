@@ -42,17 +42,26 @@ class Roles:
     protected: str = ""
     lasts: timedelta = timedelta(days=1)
 
-    def may_propose(self, principal: Principal, plan: Plan) -> Ruling:
+    def may_propose(self, principal: Principal, plan: Plan, costs: Any = None) -> Ruling:
         return self._rule(principal, {str(step.effect) for step in plan.steps})
 
-    def may_approve(self, principal: Principal, plan: Plan, proposer: Principal) -> Ruling:
+    def may_approve(
+        self, principal: Principal, plan: Plan, proposer: Principal | None, costs: Any = None
+    ) -> Ruling:
         endpoints = {step.arguments.get("endpoint") for step in plan.steps}
-        if self.protected in endpoints and principal.name == proposer.name:
+        if self.protected in endpoints and proposer is not None and principal.name == proposer.name:
             return Ruling(False, "protected", f"{principal.name} proposed the plan")
         return self._rule(principal, {str(step.effect) for step in plan.steps})
 
     def may_run(
-        self, principal: Principal, plan: Plan, step: StepCall, approvals: Sequence[Approval], at: datetime
+        self,
+        principal: Principal,
+        plan: Plan,
+        step: StepCall,
+        approvals: Sequence[Approval],
+        at: datetime,
+        proposer: Principal | None = None,
+        costs: Any = None,
     ) -> Ruling:
         if step.effect is not Effect.READS and all(at - one.time > self.lasts for one in approvals):
             return Ruling(False, "expiry", "every approval has expired")

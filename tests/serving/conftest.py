@@ -17,10 +17,10 @@ import pytest
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.errors import AskError, BackendError
 from opswright.core.workspace import Workspace
-from opswright.serving.fleet import Gateway
+from opswright.serving.fleet import GatewayClient
 from opswright.serving.gateway.app import Access, build_app
 from opswright.serving.gateway.controller import Controller
-from opswright.serving.gateway.figures import Figures
+from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.rails import RailDecision
 from opswright.serving.rollout import Rollout
 from opswright.serving.server import Completion, Generation, ServedModel, ServerDown
@@ -131,7 +131,7 @@ class House:
 
     def open(self) -> None:
         async def start() -> None:
-            self.controller = Controller(self.workspace, self.server, Figures(), FakeRails)
+            self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails)
             self.app = build_app(self.controller, Access(CONTROL, self.token), {"reason": "a test"})
             await self.controller.start()
 
@@ -191,7 +191,7 @@ class House:
             time.sleep(0.01)
 
 
-class HouseFleet(Gateway):
+class HouseFleet(GatewayClient):
     """The gateway as rollout sees it, asked without a socket."""
 
     def __init__(self, house: House) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from opswright.core.gate import Check, Decision
 from opswright.serving.comparison import Bars, compare, p95
-from opswright.serving.fleet import Said
+from opswright.serving.fleet import ProbeReply
 from opswright.serving.gateway.traffic_log import Status, TrafficRow
 
 CANARY, STABLE = "v2-canary", "v1-stable"
@@ -34,9 +34,9 @@ def rows(
     return [row(number) for number in range(n)]
 
 
-def answering(canary_ms: float = 5.0, stable_ms: float = 5.0) -> Callable[[str, str], Said]:
-    def ask(text: str, release: str) -> Said:
-        return Said(200, release, "", "answer", canary_ms if release == CANARY else stable_ms)
+def answering(canary_ms: float = 5.0, stable_ms: float = 5.0) -> Callable[[str, str], ProbeReply]:
+    def ask(text: str, release: str) -> ProbeReply:
+        return ProbeReply(200, release, "", "answer", canary_ms if release == CANARY else stable_ms)
 
     return ask
 
@@ -44,7 +44,7 @@ def answering(canary_ms: float = 5.0, stable_ms: float = 5.0) -> Callable[[str, 
 def judge(
     traffic: Sequence[TrafficRow],
     probes: int = 30,
-    ask: Callable[[str, str], Said] | None = None,
+    ask: Callable[[str, str], ProbeReply] | None = None,
     bars: Bars | None = None,
 ) -> tuple[Decision, dict[str, Check]]:
     texts = [f"question {n}" for n in range(probes)]

@@ -16,7 +16,7 @@ from opswright.core.errors import AskError, NeedsError
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving import processes
-from opswright.serving.fleet import Gateway, gateway_record, stop_all, url_of
+from opswright.serving.fleet import GatewayClient, gateway_record, stop_all, url_of
 from opswright.serving.gateway.__main__ import bind, main, serve
 
 STUBBORN = (
@@ -75,12 +75,13 @@ def test_a_port_in_use_is_refused_by_the_name_of_its_owner(workspace: Workspace,
     with pytest.raises(NeedsError, match=rf"port {taken}.*pid {os.getpid()}"):
         bind("127.0.0.1", taken)
     with pytest.raises(NeedsError, match=rf"port {taken}.*pid {os.getpid()}.*GATEWAY_PORT"):
-        Gateway(at_port(workspace, gateway_port=taken, server="in-process")).start()
+        GatewayClient(at_port(workspace, gateway_port=taken, server="in-process")).start()
     assert gateway_record(workspace) is None
 
 
 def test_a_free_port_passes(taken: int) -> None:
-    (free,) = processes.free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        free = closed.getsockname()[1]
     assert free != taken
     processes.need_port(0, "anything")
     processes.need_port(free, "anything")

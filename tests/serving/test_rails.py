@@ -198,7 +198,7 @@ def test_python_in_the_current_folder_is_not_run(tmp_path: Path) -> None:
         ({"custom_data": {"rails": {"length": {"max_chars": 3}}}}, "max_chars"),
         ({"custom_data": {"rails": {"input": ["pii"]}}}, "must run 'length'"),
         ({"custom_data": {"rails": {"input": ["length", "topics"]}}}, "does not describe"),
-        ({"custom_data": {"rails": {"injection": {"patterns": ["(ab"]}}}}, "no regular expression"),
+        ({"custom_data": {"rails": {"injection": {"patterns": ["(ab"]}}}}, "invalid regular expression"),
     ],
 )
 def test_a_wrong_sheet_is_refused_with_what_is_wrong(
@@ -214,7 +214,10 @@ def test_a_wrong_sheet_is_refused_with_what_is_wrong(
         ("\ndefine subflow check user message\n  execute generate_bot_message\n", "only apply_rails"),
         ("\ndefine subflow check user message\n  create event Passed(x=1)\n", "only apply_rails"),
         ('\ndefine subflow check user message\n  $opswright_passed = "input"\n', "only the gate sets"),
-        ("\ndefine subflow opswright gate input\n  $x = 1\n" + INPUT_FLOW.format(direction="input"), "taken"),
+        (
+            "\ndefine subflow opswright gate input\n  $x = 1\n" + INPUT_FLOW.format(direction="input"),
+            "reserved",
+        ),
     ],
 )
 def test_colang_that_reaches_past_the_rails_is_refused(tmp_path: Path, flow: str, message: str) -> None:
@@ -231,5 +234,5 @@ def test_a_folder_that_is_no_config_is_refused_with_what_it_should_be(tmp_path: 
         load_rails(tmp_path / "two")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.yml").write_text("")
-    with pytest.raises(AskError, match="no mapping"):
+    with pytest.raises(AskError, match="must be a YAML mapping"):
         load_rails(tmp_path / "empty")

@@ -14,7 +14,7 @@ from opswright.core.errors import AskError, BackendError, IntegrityError, Opswri
 from opswright.core.gate import Decision
 from opswright.core.workspace import Workspace
 from opswright.serving.comparison import Bars
-from opswright.serving.fleet import EndpointLife, Said, ServerFacts
+from opswright.serving.fleet import EndpointLife, ProbeReply, ServerFacts
 from opswright.serving.releases import desired_path, read_state
 from opswright.serving.rollout import Rollout, stable_release, status
 
@@ -217,7 +217,7 @@ class DyingFleet:
         self._live()
         return self.fleet.life(endpoint)  # type: ignore[no-any-return]
 
-    def ask(self, endpoint: str, text: str, **wishes: Any) -> Said:
+    def ask(self, endpoint: str, text: str, **wishes: Any) -> ProbeReply:
         self._live()
         return self.fleet.ask(endpoint, text, **wishes)  # type: ignore[no-any-return]
 
@@ -295,8 +295,8 @@ class FalseFleet:
 
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
-    ) -> Said:
-        return Said(200, release or self.release, "stable", "yes", 1.0)
+    ) -> ProbeReply:
+        return ProbeReply(200, release or self.release, "stable", "yes", 1.0)
 
 
 def test_a_rollback_is_believed_only_when_the_release_before_answers(served: House) -> None:
@@ -322,7 +322,7 @@ def test_a_cancelled_caller_stops_and_leaves_users_where_they_are(served: House)
 
 def test_a_bundle_that_is_not_there_is_refused_before_anything_changes(served: House) -> None:
     before = read_state(served.workspace, "support")
-    with pytest.raises(AskError, match="no bundle:"):
+    with pytest.raises(AskError, match="not found in"):
         served.rollout().deploy(BundleRef.of("1" * 64), None, 100)
     assert read_state(served.workspace, "support") == before
 
@@ -336,7 +336,7 @@ def test_a_state_that_was_damaged_is_not_overwritten(served: House) -> None:
 
 @pytest.mark.parametrize("name", ["", "Support", "../x", "a/b", "-a", "a" * 41, "a b"])
 def test_an_endpoints_name_is_a_safe_folder(workspace: Workspace, name: str) -> None:
-    with pytest.raises(AskError, match="cannot name an endpoint"):
+    with pytest.raises(AskError, match="invalid endpoint name"):
         read_state(workspace, name)
 
 

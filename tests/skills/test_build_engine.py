@@ -14,7 +14,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
-from opswright.serving.engines import Built, Engine, EngineBuilder, Trial
+from opswright.serving.engines import BuildResult, EngineBuilder, ParityCase
 from opswright.skills.build_engine import BuildEngineRequest, build, build_engine
 
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
@@ -29,25 +29,22 @@ class FakeBuilder:
         self,
         checkpoint: Path,
         out: Path,
-        trial_texts: Sequence[str],
+        parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
         log: Path,
         tick: Callable[[], None] = lambda: None,
-    ) -> Built:
+    ) -> BuildResult:
         tick()
         out.mkdir()
         (out / "model.onnx").write_bytes(bytes(10))
-        self.asked = list(trial_texts)
-        trials = tuple(
-            Trial(text, "balance", "other" if i < self.wrong else "balance")
-            for i, text in enumerate(trial_texts)
+        self.asked = list(parity_texts)
+        cases = tuple(
+            ParityCase(text, "balance", "other" if i < self.wrong else "balance")
+            for i, text in enumerate(parity_texts)
         )
-        return Built(out, "onnx-int8", {"onnx": "1"}, trials)
-
-    def open(self, folder: Path, threads: int) -> Engine:
-        raise NotImplementedError
+        return BuildResult(out, "onnx-int8", {"onnx": "1"}, cases)
 
 
 @pytest.fixture
@@ -74,8 +71,8 @@ def test_an_engine_that_answers_alike_becomes_a_bundle_with_its_manifest(
     model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext], workspace: Workspace
 ) -> None:
     ask = BuildEngineRequest(model=model, parity_data=prompts)
-    maker: EngineBuilder = FakeBuilder(wrong=2)
-    result = build(ask, context(), maker)
+    builder: EngineBuilder = FakeBuilder(wrong=2)
+    result = build(ask, context(), builder)
     assert (result.agreed, result.n, result.agreement) == (198, 200, 0.99)
     bundle = workspace.artifacts.open(result.bundle)
     assert bundle.parents == (model,) and bundle.facts["target"] == "onnx-int8"
@@ -97,19 +94,19 @@ def test_an_engine_that_answers_differently_is_not_saved_and_the_prompts_are_nam
 def test_parity_prompts_are_spread_over_where_they_come_from(
     model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext]
 ) -> None:
-    maker = FakeBuilder()
-    build(BuildEngineRequest(model=model, parity_data=prompts, parity_items=4), context(), maker)
-    assert maker.asked == ["text 0", "text 50", "text 100", "text 150"]
+    builder = FakeBuilder()
+    build(BuildEngineRequest(model=model, parity_data=prompts, parity_items=4), context(), builder)
+    assert builder.asked == ["text 0", "text 50", "text 100", "text 150"]
 
 
 def test_without_a_dataset_the_prompts_are_the_suites(
     model: CheckpointRef, context: Callable[..., StepContext]
 ) -> None:
-    maker = FakeBuilder()
-    build(BuildEngineRequest(model=model, parity_items=7), context(), maker)
-    assert len(set(maker.asked)) == 7
+    builder = FakeBuilder()
+    build(BuildEngineRequest(model=model, parity_items=7), context(), builder)
+    assert len(set(builder.asked)) == 7
     with pytest.raises(AskError, match="unknown suite 'clinc'"):
-        build(BuildEngineRequest(model=model, parity_suite="clinc"), context(), maker)
+        build(BuildEngineRequest(model=model, parity_suite="clinc"), context(), builder)
 
 
 def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(
@@ -118,7 +115,7 @@ def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(
     with workspace.artifacts.staging() as folder:
         (folder / "validation.jsonl").write_text("")
         empty = workspace.artifacts.save(DatasetRef, folder, {})
-    with pytest.raises(AskError, match="no prompts to compare"):
+    with pytest.raises(AskError, match="no prompts for the parity check"):
         build(BuildEngineRequest(model=model, parity_data=empty), context(), FakeBuilder())
 
 

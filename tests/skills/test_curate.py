@@ -19,9 +19,9 @@ from opswright.skills.curate import CurateRequest, CurateResult, curate
 from opswright.skills.golden import GoldenRequest, golden
 
 TOPICS = {
-    "play music": "play the song number {} of the band loud",
+    "play_music": "play the song number {} of the band loud",
     "balance": "show what is left on account {} at the bank",
-    "book flight": "find me a seat to city {} in the morning",
+    "book_flight": "find me a seat to city {} in the morning",
 }
 
 
@@ -34,9 +34,7 @@ def source(tmp_path: Path) -> Path:
         for label, shape in TOPICS.items():
             for _ in range(40):
                 text = shape.format(" ".join(draw.choices(words, k=6)))
-                file.write(
-                    json.dumps({"text": text, "label": label.replace(" ", "_"), "area": label[:4]}) + "\n"
-                )
+                file.write(json.dumps({"text": text, "label": label, "area": label[:4]}) + "\n")
     return tmp_path / "raw.jsonl"
 
 
@@ -116,7 +114,7 @@ def test_a_row_of_the_golden_set_never_reaches_training(context: Any, tmp_path: 
     ]
     pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
     result = curate(CurateRequest(source=path, golden=kept_out.dataset), ctx)
-    assert result.leaked == {"verbatim": 2, "normalised": 1, "near_duplicate": 0}
+    assert result.leaked == {"verbatim": 1, "normalised": 2, "near_duplicate": 0}
     assert set(rows_of(ctx, result.dataset)["text"].to_list()) == {"play some jazz", "turn the lights off"}
     assert kept_out.dataset in ctx.artifacts.open(result.dataset).parents
 
@@ -136,7 +134,7 @@ def replay_of(source: Path, context: Any, **fields: Any) -> tuple[StepContext, C
 def test_replay_adds_earlier_rows_evenly_over_their_labels(source: Path, context: Any) -> None:
     ctx, old, mixed = replay_of(source, context, replay_ratio=0.5, validation_fraction=0.1)
     counts = dict(rows_of(ctx, mixed.dataset)["label"].value_counts().iter_rows())
-    assert counts == {"book flight": 40, "play music": 10, "balance": 10} and mixed.replay_rows == 20
+    assert counts == {"book_flight": 40, "play_music": 10, "balance": 10} and mixed.replay_rows == 20
     assert old.dataset in ctx.artifacts.open(mixed.dataset).parents
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from opswright.data.similar import rows_of_a_band, similar_pairs
 from opswright.skills.curate.clean import Cleaned, clean
 from opswright.skills.curate.request import CurateRequest
-from opswright.skills.curate.similar import rows_of_a_band, similar_pairs
 
 WORDS = ["card", "bank", "money", "send", "lost", "find", "open", "close", "check", "pin", "bill", "pay"]
 WORDS += ["flight", "hotel", "book", "song", "music", "light"]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opswright.skills.curate.similar import Pairs, similar_pairs
+from opswright.data.similar import Pairs, similar_pairs
 from opswright.skills.curate.split import choose_sides, find_groups
 
 NOTHING = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))

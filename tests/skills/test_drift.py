@@ -17,7 +17,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.skills.drift import DriftRequest, answered, drift, judge
-from opswright.skills.drift.checks import Check, Comparison, Reference, Window, compare, holm
+from opswright.skills.drift.checks import Comparison, DriftTest, Reference, Window, compare
 from opswright.skills.drift.embed import TextEmbedder
 from opswright.skills.drift.mmd import mmd
 
@@ -44,7 +44,7 @@ def texts() -> dict[str, Labelled]:
     of = {intent: name for name, intents in domains.items() for intent in intents}
 
     def some(split: str, names: Sequence[str], every: int) -> Labelled:
-        rows = [(t, label.replace("_", " ")) for t, label in data[split] if of[label] in names]
+        rows = [(t, label) for t, label in data[split] if of[label] in names]
         np.random.default_rng(5).shuffle(rows)
         return rows[::every]
 
@@ -64,7 +64,7 @@ def fired(found: Comparison) -> set[str]:
     return {check.name for check in found.checks if check.alarm}
 
 
-def by_name(found: Comparison, name: str) -> Check:
+def by_name(found: Comparison, name: str) -> DriftTest:
     return next(check for check in found.checks if check.name == name)
 
 
@@ -127,6 +127,18 @@ def test_words_the_training_data_does_not_hold_are_seen_by_the_vocabulary(
     assert by_name(found, "vocabulary").detail["live_share"] > 0.5
 
 
+def test_a_model_that_spells_its_labels_otherwise_is_no_change(
+    reference: Reference, texts: dict[str, Labelled]
+) -> None:
+    spaced = [(text, label.replace("_", " ").upper()) for text, label in texts["old"]]
+    ours, theirs = (
+        by_name(compare(reference, window(rows), alpha=0.01, seed=1), "labels")
+        for rows in (texts["old"], spaced)
+    )
+    assert theirs == ours and theirs.detail["not_a_label"] == 0
+    assert any("_" in row["label"] for row in theirs.detail["moved"])
+
+
 def test_answers_that_are_no_label_are_counted_and_not_taken_for_a_shift(
     reference: Reference, texts: dict[str, Labelled]
 ) -> None:
@@ -176,11 +188,6 @@ def test_mmd_of_equal_points_says_nothing() -> None:
 def test_mmd_refuses_a_handful() -> None:
     with pytest.raises(AskError, match="needs 20 texts on each side; there are 19 and 30"):
         mmd(np.zeros((19, 2), np.float32), np.zeros((30, 2), np.float32), 10, np.random.default_rng(0))
-
-
-def test_holm_corrects_as_published() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 def test_an_embedding_has_unit_length_or_none() -> None:

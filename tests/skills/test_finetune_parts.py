@@ -16,6 +16,7 @@ from opswright.skills.finetune import FinetuneRequest, count_parameters, finetun
 from opswright.skills.finetune.curve import Curve, drop_cut_line
 from opswright.skills.finetune.labels import difference
 from opswright.skills.finetune.status import Tail
+from opswright.skills.finetune.tiny import word_splitter
 
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
 GPU_BOX = Machine("linux", "x86_64", "3.11.7", 16, 128.0, 900.0, (Gpu("H200", 141.0),))
@@ -84,6 +85,27 @@ def test_what_would_be_taught_must_be_the_answer_and_its_end(taught: list[str], 
     assert message in found and bool(message) == bool(found)
 
 
+def test_white_space_of_the_answer_itself_is_left_to_the_template() -> None:
+    ends = ["</s>"]
+    for run in (" \tx_1 \r\n</s>", " x_1</s>"):  # kept by one template, cut by another
+        assert difference(["\tx_1 \r\n"], [run], ends) == ""
+    assert "the assistant says" in difference(["x_1"], [" x 1</s>"], ends)
+
+
+def test_an_underscore_begins_a_word_as_a_space_does_so_that_labels_are_no_longer() -> None:
+    def words(text: str) -> list[str]:
+        return [text[start:end] for _, (start, end) in word_splitter().pre_tokenize_str(text)]
+
+    assert words(" book_flight") == [" book", "_flight"] and len(words(" book flight")) == 2
+    for text in (
+        '{"max_new_tokens": 64}',
+        "def f_1(a_b):\r\n\treturn a_b  ",
+        "re\u0301sume\u0301_x",
+        "__init__",
+    ):
+        assert "".join(words(text)) == text
+
+
 @pytest.fixture
 def data(workspace: Workspace) -> DatasetRef:
     with workspace.artifacts.staging() as folder:
@@ -119,7 +141,7 @@ def test_a_mistyped_base_is_refused_with_the_one_that_was_meant(
     data: DatasetRef, workspace: Workspace
 ) -> None:
     assert finetune.preflight
-    with pytest.raises(AskError, match=r"no base at tinny.*Did you mean 'tiny'"):
+    with pytest.raises(AskError, match=r"base tinny not found.*Did you mean 'tiny'"):
         finetune.preflight(FinetuneRequest(data=data, base=Path("tinny")), LAPTOP, workspace)
 
 

@@ -16,21 +16,21 @@ from opswright.core.gate import Decision
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
 from opswright.evals.report import facts_of
-from opswright.evals.runner import ItemResult, Measured, to_lines
+from opswright.evals.runner import EvalResult, SampleResult, to_lines
 from opswright.skills.gate import GateRequest, find_incumbent, gate
 
 
-def measured(model: str, right: int, n: int = 400, digest: str = "d" * 64) -> Measured:
+def measured(model: str, right: int, n: int = 400, digest: str = "d" * 64) -> EvalResult:
     items = tuple(
-        ItemResult(f"i{i:04d}", "text", "a", "a" if i < right else "b", i < right, True, ("old_domains",))
+        SampleResult(f"i{i:04d}", "text", "a", "a" if i < right else "b", i < right, True, ("old_domains",))
         for i in range(n)
     )
-    return Measured(model, "clinc150", digest, ("old_domains",), items)
+    return EvalResult(model, "clinc150", digest, ("old_domains",), items)
 
 
 @pytest.fixture
 def save(workspace: Workspace) -> Any:
-    def one(found: Measured) -> EvalReportRef:
+    def one(found: EvalResult) -> EvalReportRef:
         with workspace.artifacts.staging() as folder:
             (folder / "items.jsonl").write_bytes(to_lines(found.items))
             return workspace.artifacts.save(EvalReportRef, folder, facts_of(found, len(found.items), {}))
@@ -66,7 +66,7 @@ def test_an_endpoint_without_a_release_is_not_compared(save: Any, context: Any) 
 
 
 def test_a_comparison_needs_an_endpoint(save: Any, context: Any) -> None:
-    with pytest.raises(AskError, match="whose stable release"):
+    with pytest.raises(AskError, match="needs the gate's `endpoint`"):
         gate(ask(save(measured("checkpoint:x", 380)), against="stable"), context())
 
 

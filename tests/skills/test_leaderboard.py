@@ -9,14 +9,14 @@ from opswright.core.errors import AskError
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.evals.report import facts_of
-from opswright.evals.runner import ItemResult, Measured
+from opswright.evals.runner import EvalResult, SampleResult
 from opswright.record.ledger import Ledger, Phase
 from opswright.skills.leaderboard import LeaderboardRequest, leaderboard
 
 
 def save(workspace: Workspace, model: str, right: int) -> EvalReportRef:
-    items = tuple(ItemResult(f"i{i}", "t", "a", "a", i < right, True, ("old_domains",)) for i in range(10))
-    measured = Measured(model, "clinc150", "d" * 64, ("old_domains",), items)
+    items = tuple(SampleResult(f"i{i}", "t", "a", "a", i < right, True, ("old_domains",)) for i in range(10))
+    measured = EvalResult(model, "clinc150", "d" * 64, ("old_domains",), items)
     with workspace.artifacts.staging() as folder:
         (folder / "items.jsonl").write_text("{}\n")
         return workspace.artifacts.save(EvalReportRef, folder, facts_of(measured, 10, {}))

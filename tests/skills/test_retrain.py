@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef, DriftReportRef, GuardrailRef
+from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
-from opswright.core.plan import compile_plan
 from opswright.core.plan_file import read_plan_file
 from opswright.serving.releases import EndpointState, Release, write_state
 from opswright.skills import load_registry
@@ -133,7 +133,7 @@ def test_the_stable_release_gives_the_base_and_keeps_its_rails(context: Context,
 
 
 def test_without_a_stable_release_the_base_has_to_be_named(context: Context, new_data: Path) -> None:
-    with pytest.raises(AskError, match="no stable release to go on from"):
+    with pytest.raises(AskError, match="no stable release to start from"):
         proposed(context(), new_data, base=None)
 
 

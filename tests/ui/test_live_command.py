@@ -60,4 +60,4 @@ def test_a_time_with_nothing_live_is_an_answer_and_a_time_to_come_is_refused(
     assert opswright("live", "--at", "2999-01-01") == 2
     assert "still to come" in capsys.readouterr().err
     assert opswright("live", "--endpoint", "nobody") == 2
-    assert "there is no endpoint 'nobody'" in capsys.readouterr().err
+    assert "endpoint 'nobody' does not exist" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-from ...evals.leaderboard import Standing, ms_words, size_words
+from ...evals.leaderboard import LeaderboardRow, ms_words, size_words
 from ..console.markup import render
 from .scatter import scatters
 
@@ -22,11 +22,11 @@ document.getElementById("search")?.addEventListener("input", (event) => {
 """
 
 
-def page(lines: Sequence[Standing]) -> str:
+def page(lines: Sequence[LeaderboardRow]) -> str:
     """The whole file; the same lines give the same bytes. No script runs in it but its own."""
     from markupsafe import Markup
 
-    script = _own("sortable.js") + _SEARCH
+    script = _own("pages/sortable.js") + _SEARCH
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return render(
         "leaderboard_file.html",
@@ -40,7 +40,7 @@ def page(lines: Sequence[Standing]) -> str:
 
 
 def table_values(
-    lines: Sequence[Standing], *, links: bool = False, picks: bool = False, a: str = "", b: str = ""
+    lines: Sequence[LeaderboardRow], *, links: bool = False, picks: bool = False, a: str = "", b: str = ""
 ) -> dict[str, object]:
     """What the template of the table needs; `a` and `b` are the ids of the lines that are chosen."""
     return {
@@ -60,7 +60,7 @@ def _style() -> str:
     """The console's own look; dark where the reader's system is."""
     dark = r"@media (prefers-color-scheme: dark) { :root {\1} }"
     common = re.sub(r"\.dark \{([^}]*)\}", dark, _own("console.css"))
-    return common + _own("leaderboard.css")
+    return common + _own("pages/leaderboard.css")
 
 
 def _own(name: str) -> str:

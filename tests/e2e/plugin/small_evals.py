@@ -11,7 +11,7 @@ from pydantic import Field
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
-from opswright.evals.suites import Item, Suite
+from opswright.evals.suites import Sample, Suite
 from opswright.evals.targets import Answer, Progress
 
 _LABELS_A_DOMAIN, _ITEMS_A_LABEL = 2, 5
@@ -34,7 +34,7 @@ def gather(ask: GatherRequest, ctx: StepContext) -> GatherResult:
     """
     import polars as pl
 
-    from opswright.evals.suites import clinc150
+    from opswright.data.published import clinc150
 
     labels = {item.expected for item in part().items}
     taken: dict[str, int] = dict.fromkeys(labels, 0)
@@ -64,7 +64,7 @@ def fit(ask: FitRequest, ctx: StepContext) -> FitResult:
 
     Example: `/fit data=dataset:3f2a91 method=linear`
     """
-    from opswright.evals.lineage import training_rows
+    from opswright.data.dataset import training_rows
 
     rows = training_rows(ctx.artifacts.open(ask.data))
     with ctx.artifacts.staging() as folder:
@@ -90,10 +90,11 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
 
     Example: `/measure model=checkpoint:3f2a91 odd=lines.txt`
     """
+    from opswright.data.dataset import training_rows
     from opswright.evals.baselines import run_baselines, to_document
-    from opswright.evals.lineage import training_dataset, training_rows
+    from opswright.evals.lineage import training_dataset
     from opswright.evals.report import BASELINES, ITEMS, REPORT, details_of, facts_of
-    from opswright.evals.runner import Measured, choose_items, run_suite, score, to_lines
+    from opswright.evals.runner import EvalResult, choose_items, run_suite, score, to_lines
 
     suite = part(ask.odd.read_text().splitlines()[:2])
     slices = suite.slices()
@@ -109,7 +110,7 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
     rows = training_rows(ctx.artifacts.open(train))
     baselines = run_baselines(rows, [item.text for item in items], lambda n, of: None)
     scored = {
-        one.name: Measured(
+        one.name: EvalResult(
             one.name,
             suite.name,
             suite.digest,
@@ -130,7 +131,8 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
 
 def part(odd: Sequence[str] = ()) -> Suite:
     """Five items of two intents of each domain of CLINC150, and odd texts with an odd right answer."""
-    from opswright.evals.suites import clinc150, load_suite
+    from opswright.evals.suites import load_suite
+    from opswright.evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
 
     labels: dict[str | None, list[str]] = {}
     taken: dict[str, int] = {}
@@ -142,8 +144,8 @@ def part(odd: Sequence[str] = ()) -> Suite:
         if item.expected in known and taken.get(item.expected, 0) < _ITEMS_A_LABEL:
             taken[item.expected] = taken.get(item.expected, 0) + 1
             items.append(item)
-    items += [Item(f"odd-{n}", text, "<b>odd</b>", "small_talk") for n, text in enumerate(odd)]
-    groups = {"old_domains": clinc150.OLD_DOMAINS, "new_domains": clinc150.NEW_DOMAINS}
+    items += [Sample(f"odd-{n}", text, "<b>odd</b>", "small_talk") for n, text in enumerate(odd)]
+    groups = {"old_domains": OLD_DOMAINS, "new_domains": NEW_DOMAINS}
     return Suite("clinc150", tuple(items), groups)
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.workspace import Workspace
-from opswright.serving.fleet import EndpointLife, Said, ServerFacts
+from opswright.serving.fleet import EndpointLife, ProbeReply, ServerFacts
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.serving.releases import now, read_state
 from opswright.serving.rollout import Rollout
@@ -39,11 +39,11 @@ class SmallFleet:
 
     def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
-    ) -> Said:
+    ) -> ProbeReply:
         state = read_state(self.workspace, endpoint)
         is_canary = state.canary is not None and release == state.canary.id
         said_by = release or (state.stable.id if state.stable else "")
-        return Said(200, said_by, "canary" if is_canary else "stable", "fine", 1.0)
+        return ProbeReply(200, said_by, "canary" if is_canary else "stable", "fine", 1.0)
 
 
 class ExcerptRequest(Request):
@@ -62,7 +62,7 @@ def excerpt(ask: ExcerptRequest, ctx: StepContext) -> ExcerptResult:
     """
     import polars as pl
 
-    from opswright.evals.suites import clinc150
+    from opswright.data.published import clinc150
 
     rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "train") if row.domain in ask.domains]
     table = pl.DataFrame({"text": [row.text for row in rows], "label": [row.label for row in rows]})
@@ -166,7 +166,7 @@ def visit(ask: VisitRequest, ctx: StepContext) -> VisitResult:
 
 def said(ask: VisitRequest, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Texts with their answers: the odd ones last, so that they are the newest."""
-    from opswright.evals.suites import clinc150
+    from opswright.data.published import clinc150
 
     odd = ask.odd.read_text().splitlines() if ask.odd else []
     rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "val") if row.domain in ask.domains]

@@ -1,4 +1,4 @@
-"""Engines: which builder a target has, batches without padding, and what a folder without an engine says."""
+"""Engines: which builder a target has, and what a folder without an engine says."""
 
 from __future__ import annotations
 
@@ -7,25 +7,20 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import AskError, BackendError
-from opswright.serving.engines import Built, Trial, builder, by_length
+from opswright.serving.engines import BuildResult, ParityCase, builder_for
 from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
 
 
 def test_every_onnx_target_has_a_builder_and_a_mistyped_one_is_told_the_nearest() -> None:
-    assert isinstance(builder("onnx-int4"), OnnxBuilder)
+    assert isinstance(builder_for("onnx-int4"), OnnxBuilder)
     with pytest.raises(AskError, match="Did you mean 'onnx-int8'"):
-        builder("onnx-in8")
+        builder_for("onnx-in8")
 
 
-def test_a_batch_holds_sequences_of_one_length_and_no_more_than_fit() -> None:
-    sequences = ["aa", "b", "cc", "dd", "e"]
-    assert list(by_length(sequences, 2)) == [[1, 4], [0, 2], [3]]
-
-
-def test_agreement_is_the_share_of_trials_answered_alike(tmp_path: Path) -> None:
+def test_agreement_is_the_share_of_cases_answered_alike(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_bytes(bytes(3))
-    built = Built(tmp_path, "onnx-int8", {}, (Trial("a", "x", "x"), Trial("b", "x", "y")))
+    built = BuildResult(tmp_path, "onnx-int8", {}, (ParityCase("a", "x", "x"), ParityCase("b", "x", "y")))
     assert built.agreement == 0.5 and built.size_bytes == 3
 
 

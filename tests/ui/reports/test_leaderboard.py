@@ -5,11 +5,11 @@ import hashlib
 import re
 from dataclasses import replace
 
-from opswright.evals.leaderboard import Standing
+from opswright.evals.leaderboard import LeaderboardRow
 from opswright.ui.reports.leaderboard import page
 
 MODEL = "checkpoint:" + "a" * 64
-LINE = Standing(
+LINE = LeaderboardRow(
     model=MODEL, kind="checkpoint", suite="clinc150", suite_digest="d" * 64, metric="exact_match", value=0.9,
     low=0.88, high=0.92, n=4500, errors=2, slices={"old_domains": 0.95, "home": 0.9}, p50_ms=12.5,
     p95_ms=20.0, size_bytes=4_600_000, train_dataset="dataset:" + "e" * 64, date="2026-01-02T03:04:05+00:00",

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from opswright.evals.leaderboard import Standing
+from opswright.evals.leaderboard import LeaderboardRow
 from opswright.ui.reports.scatter import scatter, scatters
 
 
-def standing(model: str, value: float, p50_ms: float | None, **more: Any) -> Standing:
+def standing(model: str, value: float, p50_ms: float | None, **more: Any) -> LeaderboardRow:
     low, high = max(0.0, value - 0.02), min(1.0, value + 0.02)
     given = {
         "kind": "checkpoint", "suite": "clinc150", "suite_digest": "d" * 64, "metric": "exact_match",
@@ -17,7 +17,7 @@ def standing(model: str, value: float, p50_ms: float | None, **more: Any) -> Sta
         "date": "2026-01-01T00:00:00+00:00", "verdict": None, "report": "eval-report:" + "a" * 64,
         "run": None, "record": None, "goal": None, **more,
     }  # fmt: skip
-    return Standing(model=model, value=value, low=low, high=high, p50_ms=p50_ms, **given)
+    return LeaderboardRow(model=model, value=value, low=low, high=high, p50_ms=p50_ms, **given)
 
 
 def test_a_better_model_is_higher_and_a_slower_one_further_right() -> None:

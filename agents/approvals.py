@@ -1,0 +1,108 @@
+"""Approvals: consent to exactly one plan, in the ledger from when it is given until it is withdrawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import HeldError
+from ..core.plan import Plan
+from ..core.principal import Principal
+from ..core.workspace import Workspace
+from ..record.ledger import Phase
+from .policy import Policy
+from .record import RunRecord, load_plan
+
+
+@dataclass(frozen=True)
+class Consent:
+    """An answer to a plan, by its id; who gives it is the principal of the call that carries it."""
+
+    plan: str
+    how: str
+    approved: bool = True
+    why: str = ""
+
+
+def record_consent(record: RunRecord, plan: Plan, consent: Consent) -> None:
+    """Record an answer to a run's plan, once for each principal.
+
+    Raises HeldError when it is for another plan, when the policy does not let the principal give it, or when
+    the same answer is recorded already.
+    """
+    with record.workspace.lock(f"approvals-{record.run_id}"):
+        state = record.refresh()
+        if consent.plan != plan.id:
+            raise HeldError(
+                f"run {record.run_id} waits for approval of plan {plan.id[:12]}, not {consent.plan[:12]}."
+            )
+        costs = state.proposal.get("costs")
+        ruling = record.policy.may_approve(record.principal, plan, state.proposer, costs)
+        if consent.approved and not ruling.allowed:
+            raise HeldError(ruling.message)
+        if not consent.approved and not may_refuse(record.policy, record.principal, plan, state.proposer):
+            raise HeldError(f"{record.principal} may not refuse or withdraw plans: {ruling.message}")
+        if state.is_over:
+            raise HeldError(f"run {record.run_id} is over ({state.status}): it takes no answer any more.")
+        given = any(one.principal.name == record.principal.name for one in state.approvals)
+        if consent.approved and given:
+            raise HeldError(f"run {record.run_id} was approved by {record.principal.name} already.")
+        if not consent.approved and state.denial is not None:
+            raise HeldError(f"run {record.run_id} was refused already.")
+        phase = Phase.APPROVED if consent.approved else Phase.DENIED
+        record.answered(plan, phase, how=consent.how, why=consent.why)
+
+
+def may_refuse(policy: Policy, principal: Principal, plan: Plan, proposer: Principal | None) -> bool:
+    """Whether someone's refusal counts: whoever may approve, may run some of it, or proposed it."""
+    if proposer is not None and principal.name == proposer.name:
+        return True
+    may_approve_some = any(
+        policy.may_approve(principal, _only(plan, step), None).allowed for step in plan.steps
+    )
+    return may_approve_some
+
+
+def _only(plan: Plan, step: Any) -> Plan:
+    return plan.model_copy(update={"steps": (step,)})
+
+
+@dataclass(frozen=True)
+class ApprovalRow:
+    """How the approval of one run stands, for a list."""
+
+    run: str
+    plan: str
+    goal: str
+    status: str
+    proposed_by: str
+    approved_by: tuple[str, ...]
+    denied_by: str | None
+    needs: tuple[str, ...]  # roles whose approval would do
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**self.__dict__, "approved_by": list(self.approved_by), "needs": list(self.needs)}
+
+
+def approval_row(workspace: Workspace, policy: Policy, record: RunRecord) -> ApprovalRow:
+    """How a run's approval stands."""
+    state = record.state
+    plan = load_plan(workspace, state.plan or "")
+    roles = [
+        role
+        for role in policy.rules.roles
+        if policy.may_approve(
+            Principal("anyone else", (role,), "asked"), plan, state.proposer, state.proposal.get("costs")
+        ).allowed
+    ]
+    return ApprovalRow(
+        run=state.run,
+        plan=plan.id,
+        goal=state.goal,
+        status=state.status,
+        proposed_by=str(state.proposer or "unknown"),
+        approved_by=tuple(str(one.principal) for one in state.approvals),
+        denied_by=str(state.denial.principal) if state.denial is not None else None,
+        needs=tuple(roles),
+    )

@@ -1,0 +1,1 @@
+"""Samples and where they come from: rows, readers, fingerprints, similarity, kept datasets."""

@@ -1,0 +1,16 @@
+"""How sequences are put into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Sized
+
+
+def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
+    """Indices in batches of at most `most`, sequences of equal length together: nothing has to be padded."""
+    numbers: dict[int, list[int]] = {}
+    for number, sequence in enumerate(sequences):
+        numbers.setdefault(len(sequence), []).append(number)
+    for length in sorted(numbers):
+        same = numbers[length]
+        for start in range(0, len(same), most):
+            yield same[start : start + most]

@@ -1,0 +1,41 @@
+"""CLINC150: 150 intents of 10 domains, 15,000 / 3,000 / 4,500 utterances (Larson et al., EMNLP 2019).
+
+The source's out-of-scope utterances are left out: a router without a refusal class cannot get them right.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import AskError
+from ..rows import Row
+from . import RAW, as_text, check_split
+
+FOLDER = RAW / "clinc150"
+FILES = ("data_full.json", "domains.json")
+SPLITS = ("train", "val", "test")
+
+
+def read_rows(folder: Path, split: str) -> list[Row]:
+    """The in-scope rows of one split, in the file's order; AskError for a missing or damaged file."""
+    check_split(split, SPLITS, folder)
+    data, domains = (_read_json(folder / name) for name in FILES)
+    try:
+        domain_of = {intent: domain for domain, intents in domains.items() for intent in intents}
+        return [Row(as_text(text), as_text(intent), domain_of.get(intent)) for text, intent in data[split]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AskError(
+            f"{folder} is not in the CLINC150 layout ({type(error).__name__}: {error}). data_full.json needs "
+            f"'{split}': [[text, intent], ...], domains.json needs domain: [intent, ...]."
+        ) from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise AskError(f"no {path.name} in {path.parent}: the CLINC150 layout needs it.") from None
+    except ValueError as error:
+        raise AskError(f"{path} is not JSON ({error}). Fetch the file again.") from error

@@ -1,0 +1,68 @@
+"""How serving stands, and everything that is deployed brought up again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..core.errors import BackendError
+from ..core.workspace import Workspace
+from .fleet import GatewayClient, gateway_record, url_of
+from .gateway.traffic_log import read
+from .releases import endpoint_names, read_state
+
+_POLL_S = 0.05
+
+
+def start_all(workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Serve everything that is deployed, as after a reboot; the status once each stable release answers.
+
+    Raises BackendError when one cannot, or does not in the time that settings give a server to start.
+    """
+    fleet = GatewayClient(workspace, say)
+    fleet.start()
+    deadline = time.monotonic() + workspace.settings.serving.start_timeout_s
+    for name in endpoint_names(workspace):
+        stable = read_state(workspace, name).stable
+        while stable is not None:
+            life = fleet.life(name)
+            fault = life.releases.get(stable.id, "")
+            if fault is None:
+                break
+            if fault or time.monotonic() > deadline:
+                why = fault or life.server_fault or "it is still being loaded"
+                raise BackendError(f"release {stable.id} of endpoint {name} does not answer: {why}")
+            time.sleep(_POLL_S)
+    return status(workspace)
+
+
+def status(workspace: Workspace) -> dict[str, Any]:
+    """What runs and what is served, as plain JSON; asking never starts anything."""
+    record = gateway_record(workspace)
+    live: dict[str, Any] = {}
+    if record is not None:
+        try:
+            live = GatewayClient(workspace).state()
+        except BackendError as error:
+            live = {"fault": str(error)}
+    rows = []
+    for name in endpoint_names(workspace):
+        state = read_state(workspace, name)
+        stable, canary, percent = state.routes()
+        found = live.get("endpoints", {}).get(name, {}).get("releases", {})
+        last = read(workspace, name, last=1)
+        rows.append(
+            {
+                "endpoint": name,
+                "stable": stable,
+                "canary": canary,
+                "canary_percent": percent,
+                "previous": [release.id for release in state.previous],
+                "answers": stable is not None and found.get(stable, {}).get("answers", False),
+                "last_request": last[0].time if last else None,
+                "last_change": state.changes[-1].model_dump(mode="json") if state.changes else None,
+            }
+        )
+    gateway = None if record is None else {"pid": record["pid"], "url": url_of(record)}
+    return {"gateway": gateway, "server": live.get("server"), "fault": live.get("fault"), "endpoints": rows}

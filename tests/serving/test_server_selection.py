@@ -1,0 +1,110 @@
+"""Where Triton cannot run, the in-process engine serves, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opswright.core.errors import NeedsError
+from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.workspace import Workspace
+from opswright.serving.server import ServedModel
+from opswright.serving.server_selection import choose, threads_for
+from opswright.serving.triton.environment import (
+    Install,
+    PlatformFacts,
+    check_stub,
+    is_installed,
+    locate,
+)
+
+LINUX = PlatformFacts("Linux", "x86_64", (2, 36), (3, 11), Path("/usr/lib/libpython3.11.so.1.0"))
+
+
+def asking_for(workspace: Workspace, server: str) -> Workspace:
+    settings = load_settings(home=workspace.root, serving=ServingSettings.model_validate({"server": server}))
+    return Workspace(settings)
+
+
+def test_triton_serves_where_its_wheel_runs(workspace: Workspace) -> None:
+    assert choose(workspace, LINUX).kind == "triton"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (replace(LINUX, machine="aarch64"), "this is Linux on aarch64"),
+        (replace(LINUX, system="Darwin", machine="arm64", glibc=None), "this is Darwin on arm64"),
+        (replace(LINUX, glibc=(2, 31)), "this machine has glibc 2.31"),
+        (replace(LINUX, glibc=None), "another C library"),
+        (replace(LINUX, python=(3, 13)), "this is 3.13"),
+        (replace(LINUX, libpython=None), "without its shared library"),
+    ],
+)
+def test_elsewhere_the_engine_runs_in_process_and_the_reason_is_kept(
+    workspace: Workspace, facts: PlatformFacts, reason: str
+) -> None:
+    choice = choose(workspace, facts)
+    assert choice.kind == "in-process"
+    assert reason in choice.reason
+    with pytest.raises(NeedsError, match="SERVER=auto"):
+        choose(asking_for(workspace, "triton"), facts)
+    with pytest.raises(NeedsError, match="in-process"):
+        locate(workspace.root, facts, print)
+
+
+def test_the_in_process_engine_may_be_asked_for(workspace: Workspace) -> None:
+    choice = choose(asking_for(workspace, "in-process"), LINUX)
+    assert (choice.kind, choice.reason.startswith("the settings")) == ("in-process", True)
+
+
+def test_a_server_of_your_own_is_taken_on_any_platform(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = tmp_path / "tritonserver"
+    monkeypatch.setenv("TRITON_SERVER", str(binary))
+    arm = replace(LINUX, machine="aarch64")
+    assert choose(workspace, arm).kind == "triton"
+    with pytest.raises(NeedsError, match="not an executable file"):
+        locate(workspace.root, arm, print)
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    found = locate(workspace.root, arm, print)
+    assert (found.binary, found.backends) == (binary, None)
+
+
+def test_an_environment_for_another_interpreter_does_not_count_as_installed(tmp_path: Path) -> None:
+    from opswright.serving.triton import environment
+
+    folder = environment._folder(tmp_path)
+    folder.mkdir(parents=True)
+    assert not is_installed(tmp_path)
+    (folder / "ready.json").write_bytes(environment._stamp())
+    assert is_installed(tmp_path)
+    (folder / "ready.json").write_bytes(environment._stamp().replace(b"1.26.4", b"2.0.0"))
+    assert not is_installed(tmp_path)
+
+
+def test_a_stub_that_cannot_load_its_library_is_found_before_a_load_would_hang(tmp_path: Path) -> None:
+    stub = tmp_path / "backends" / "python" / "triton_python_backend_stub"
+    stub.parent.mkdir(parents=True)
+    for code, finding in ((127, "stub does not start.*exit 127.*no libpython"), (1, None)):
+        stub.write_text(f"#!/bin/sh\necho no libpython >&2; exit {code}\n")
+        stub.chmod(0o755)
+        install = Install(tmp_path / "tritonserver", tmp_path / "backends", {"PATH": "/usr/bin:/bin"})
+        if finding is None:
+            check_stub(install)
+        else:
+            with pytest.raises(NeedsError, match=finding):
+                check_stub(install)
+
+
+def test_a_small_engine_runs_on_one_thread_and_a_large_one_on_all(tmp_path: Path) -> None:
+    model = ServedModel("support-v1", 1, tmp_path, "v1-abc")
+    (tmp_path / "model.onnx").write_bytes(b"small")
+    assert threads_for(model) == 1
+    with (tmp_path / "model.onnx.data").open("wb") as file:
+        file.truncate(100 << 20)
+    assert threads_for(model) >= 1

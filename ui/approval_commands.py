@@ -1,0 +1,128 @@
+"""Commands about approvals: what waits for one, who gave it, give it, refuse it or take it back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Run = Annotated[str, typer.Argument(help="A run's id, from `opswright approvals list`.")]
+
+approvals_app = typer.Typer(
+    help="Consent to plans: what waits, who gave it, give or refuse it.", no_args_is_help=True
+)
+
+
+@approvals_app.command("list")
+def list_command(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Also runs that are over.")] = False,
+    json: Json = False,
+) -> None:
+    """List the runs that wait for consent or have it and are not over, newest first.
+
+    Example: opswright approvals list
+    """
+    from ..agents.runs import list_runs
+    from .show import console, print_json, table
+
+    session = context.obj
+    agent = session.agent()
+    over = ("done", "denied", "refused")
+    runs = [row.run for row in list_runs(agent) if everything or row.state not in over]
+    rows = [agent.approval(run) for run in runs]
+    if json:
+        print_json([row.document() for row in rows])
+        return
+    if not rows:
+        print("Nothing waits for approval.", file=sys.stderr)
+        return
+    columns = ["run", "status", "goal", "plan", "proposed by", "approved by", "who may approve"]
+    lines = [
+        [
+            r.run,
+            r.status,
+            r.goal[:48],
+            r.plan[:12],
+            r.proposed_by,
+            ", ".join(r.approved_by),
+            ", ".join(r.needs),
+        ]
+        for r in rows
+    ]
+    console().print(table(columns, lines))
+
+
+@approvals_app.command("show")
+def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
+    """Show a run's plan as it waits for consent: steps, cost, findings, what users get before and after.
+
+    Example: opswright approvals show 20261120-101500-1a2b3c
+    """
+    from ..agents.preflight import impacts
+    from .show import print_json, show_plan
+
+    session = context.obj
+    agent = session.agent()
+    row, outcome = agent.approval(run), agent.outcome(run)
+    if json:
+        plan = outcome.plan.model_dump(mode="json") if outcome.plan else None
+        print_json({**row.document(), "plan_document": plan, "findings": outcome.findings})
+        return
+    if outcome.plan is not None:
+        seen = impacts(outcome.plan, session.registry, session.workspace)
+        show_plan(outcome.plan, outcome.findings, outcome.costs, seen)
+    print(f"status: {row.status}; proposed by {row.proposed_by}", file=sys.stderr)
+    print(f"approved by: {', '.join(row.approved_by) or 'nobody'}", file=sys.stderr)
+    if row.denied_by:
+        print(f"denied by: {row.denied_by}", file=sys.stderr)
+    print(f"who may approve: {', '.join(row.needs) or 'nobody'}", file=sys.stderr)
+
+
+@approvals_app.command("approve")
+def approve_command(
+    context: typer.Context,
+    run: Run,
+    plan: Annotated[str, typer.Option(metavar="PLAN_ID", help="The plan you consent to; 12 digits do.")],
+    json: Json = False,
+) -> None:
+    """Consent to exactly this plan, in your own name; `opswright resume RUN` then carries it out.
+
+    Example: opswright approvals approve 20261120-101500-1a2b3c --plan 3f9c2a7be101
+    """
+    _answer(context, run, plan, approved=True, why="", json=json)
+
+
+@approvals_app.command("deny")
+def deny_command(
+    context: typer.Context,
+    run: Run,
+    why: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    json: Json = False,
+) -> None:
+    """Refuse a plan that waits, or take consent back: the next step that changes anything is not begun.
+
+    Example: opswright approvals deny 20261120-101500-1a2b3c --why "the gate is too low"
+    """
+    _answer(context, run, None, approved=False, why=why, json=json)
+
+
+def _answer(
+    context: typer.Context, run: str, plan: str | None, *, approved: bool, why: str, json: bool
+) -> None:
+    from ..agents.approvals import Consent
+    from .session import match_plan
+    from .show import print_json
+
+    agent = context.obj.agent()
+    wanted = agent.approval(run).plan
+    named = wanted if plan is None else match_plan(plan, wanted)
+    outcome = agent.answer(run, Consent(named, "approvals", approved=approved, why=why))
+    if json:
+        print_json({**agent.approval(run).document(), "status": outcome.status})
+        return
+    print(f"{run}: {outcome.status}", file=sys.stderr)
+    if approved:
+        print(f"Carry it out: opswright resume {run}", file=sys.stderr)
