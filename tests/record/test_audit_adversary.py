@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,14 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own calls
 ]
+SYNC = """
+import sys
+from pathlib import Path
+from opswright.record.mirror import sync
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+sync(Workspace(load_settings(home=Path(sys.argv[1]))))
+"""  # in a process of its own: this one still has the removed file open
 RUN = "20261120-180101-a1b2c3"
 SETUP = 28  # the record that says where the ledger is shown, after the run's 27
 
@@ -187,7 +197,7 @@ def test_a_database_that_is_removed_is_found_and_its_return_leaves_a_trace(mirro
     ((_, message),) = found_by(mirrored, "mirror")
     assert message == f"mlflow.db is gone, which showed this ledger up to record {SETUP}"
     shutil.rmtree(mirrored.root / "mlflow-artifacts")
-    sync(mirrored)
+    subprocess.run([sys.executable, "-c", SYNC, str(mirrored.root)], check=True)
     report = audit.verify(mirrored)
     assert report.ok, report.faults
     (note,) = report.notes
