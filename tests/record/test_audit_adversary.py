@@ -25,12 +25,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own calls
 ]
 SYNC = """
-import sys
+import json, sys
 from pathlib import Path
+from opswright.record import audit
 from opswright.record.mirror import sync
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
-sync(Workspace(load_settings(home=Path(sys.argv[1]))))
+workspace = Workspace(load_settings(home=Path(sys.argv[1])))
+sync(workspace)
+print(json.dumps(audit.verify(workspace).document()))
 """  # in a process of its own: this one still has the removed file open
 RUN = "20261120-180101-a1b2c3"
 SETUP = 28  # the record that says where the ledger is shown, after the run's 27
@@ -197,11 +200,12 @@ def test_a_database_that_is_removed_is_found_and_its_return_leaves_a_trace(mirro
     ((_, message),) = found_by(mirrored, "mirror")
     assert message == f"mlflow.db is gone, which showed this ledger up to record {SETUP}"
     shutil.rmtree(mirrored.root / "mlflow-artifacts")
-    subprocess.run([sys.executable, "-c", SYNC, str(mirrored.root)], check=True)
-    report = audit.verify(mirrored)
-    assert report.ok, report.faults
-    (note,) = report.notes
-    assert note.seq == SETUP + 1 and "was set up anew here" in note.message
+    command = [sys.executable, "-c", SYNC, str(mirrored.root)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    report = json.loads(said.splitlines()[-1])
+    assert report["ok"], report["faults"]
+    (note,) = report["notes"]
+    assert note["seq"] == SETUP + 1 and "was set up anew here" in note["message"]
 
 
 @pytest.mark.audits("mirror")
