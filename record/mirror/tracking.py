@@ -150,7 +150,7 @@ class Tracking:
         yield from self._search("", ViewType.ALL)
 
     def _search(self, condition: str, which: int | None = None) -> Iterator[Run]:
-        more = {} if which is None else {"run_view_type": which}
+        more: dict[str, Any] = {} if which is None else {"run_view_type": which}
         token = None
         while True:
             page = self.client.search_runs(

@@ -206,7 +206,8 @@ def test_what_no_gate_judged_go_is_not_served_without_a_waiver(
     ria = acting(agent, RIA)
     model = trained(ria, plan_file, decision)
     refused = serve(ria, model)
-    assert refused.exit_code == 5 and "may not serve" in refused.message and "waive_gate" in refused.message
+    assert (refused.status, refused.exit_code) == ("refused", 5) and "may not serve" in refused.message
+    assert "waive_gate" in refused.message
     assert not Path("board.txt").exists()
     waived = serve(ria, model, "an emergency")
     assert waived.status == "done"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from opswright.agents.agent import Agent
+from opswright.agents.approvals import Consent
+from opswright.agents.planner import Ask
 from opswright.core.principal import Principal
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
@@ -112,22 +117,34 @@ def test_what_a_record_holds_is_text_and_never_markup(ledger_page: Any, console:
     assert "&lt;img" in shown(ledger_page, console)[1]
 
 
-def test_a_damaged_ledger_is_shown_and_the_first_bad_record_named(ledger_page: Any, console: Console) -> None:
-    append(console, 6, run=None, phase=Phase.DENIED)
+def ship(console: Console, small_skills: ModuleType) -> None:
+    """One honest run: seven records."""
+    Path("lines.txt").write_text("one\ntwo\n")
+    agent = Agent(console.workspace, Registry(small_skills.SKILLS))
+    proposal = agent.plan_for(Ask("slash", "/collect source=lines.txt"))
+    assert agent.start(proposal, Consent(proposal.plan.id, "test")).status == "done"
+
+
+def test_a_damaged_ledger_is_shown_and_the_first_bad_record_named(
+    ledger_page: Any, console: Console, small_skills: ModuleType
+) -> None:
+    ship(console, small_skills)
     path = Ledger.of(console.workspace).segments()[0]
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[2] = lines[2].replace(b'"actor":"ada"', b'"actor":"adb"')
+    lines[2] = lines[2].replace(b'"phase":"reserved"', b'"phase":"reversed"')
     lines[4] = b"{}\n"
     path.write_bytes(b"".join(lines))
     *_, (html, wrong) = ledger_page._verified(console)
     assert wrong == (3,) and "NOT intact" in html and 'data-seq="3"' in html and "was altered" in html
     table = shown(ledger_page, console, bad=wrong)[1]
-    assert "the ledger is damaged" in table and table.count("<tr data-seq") == 6
+    assert "the ledger is damaged" in table and table.count("<tr data-seq") == 7
     assert table.count("broken") == 1
 
 
-def test_an_intact_ledger_says_what_was_checked_and_how_much(ledger_page: Any, console: Console) -> None:
-    append(console, 4, run=None, phase=Phase.DENIED)
+def test_an_intact_ledger_says_what_was_checked_and_how_much(
+    ledger_page: Any, console: Console, small_skills: ModuleType
+) -> None:
+    ship(console, small_skills)
     first, *_, (html, wrong) = ledger_page._verified(console)
     assert "Verifying" in first[0] and first[1] is None
-    assert wrong == () and "Intact." in html and "4 records" in html and "<td>chain</td>" in html
+    assert wrong == () and "Intact." in html and "7 records" in html and "<td>chain</td>" in html
