@@ -32,14 +32,13 @@ class Judgement:
 
 def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunState) -> Judgement:
     """Whether gates judged GO every model among the artifacts that a step of this run serves."""
-    verdicts = list(_verdicts(workspace, run))
     said = []
     for ref in served:
         if not isinstance(ref, _MODELS):
             continue
         subjects = models_behind(workspace.artifacts, ref)
         newest: dict[str, tuple[Record, str]] = {}
-        for record, request, decision in verdicts:
+        for record, request, decision in _verdicts(workspace, run, subjects):
             if subjects & _judged(workspace.artifacts, request):
                 newest[_suite(record, request)] = (record, decision)
         against = [one for one in newest.values() if one[1] == Decision.NO_GO]
@@ -84,11 +83,13 @@ def _judged(store: ArtifactStore, request: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _verdicts(workspace: Workspace, run: RunState) -> Iterator[tuple[Record, Mapping[str, Any], str]]:
-    """Every verdict that counts, oldest first: its record, what the gate was asked, what it decided."""
+def _verdicts(
+    workspace: Workspace, run: RunState, subjects: Iterable[str]
+) -> Iterator[tuple[Record, Mapping[str, Any], str]]:
+    """Every verdict that may count of these models, oldest first: its record, the request, the decision."""
     earlier = (
         state
-        for state in LedgerIndex.of(workspace).runs_with_verdicts()
+        for state in LedgerIndex.of(workspace).runs_that_judged(subjects)
         if state.run != run.run and state.approvals
     )
     found = [

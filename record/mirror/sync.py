@@ -11,6 +11,7 @@ from ...core.artifacts import DatasetRef, parse_ref
 from ...core.contract import Effect
 from ...core.errors import BackendError, IntegrityError, OpswrightError
 from ...core.workspace import Workspace
+from ..index import LedgerIndex
 from ..ledger import Ledger, Phase, Record
 from ..run_state import RunState, StepState
 from .files import curve_figures, write_run_files, write_step_files
@@ -117,13 +118,12 @@ class Mirror:
 
     def _read_up(self, runs: set[str], before: int) -> None:
         """Read the older records of runs that began before this sync."""
-        if not runs:
-            return
-        for record in Ledger.of(self.workspace).records():
-            if record.seq >= before:
-                return
-            if record.run in runs:
-                self.stories.setdefault(record.run, RunState(record.run)).apply(record)
+        for run in runs:
+            older = [
+                record for record in LedgerIndex.of(self.workspace).records_of(run) if record.seq < before
+            ]
+            if older:
+                self.stories[run] = RunState.of(run, older)
 
     def _story(self, run: str) -> RunState:
         if run not in self.stories:

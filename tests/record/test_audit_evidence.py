@@ -78,7 +78,7 @@ def test_an_artifact_that_was_altered_or_removed_is_named_at_the_record_that_mad
 
     shutil.rmtree(home)
     (found,) = faults(workspace)
-    assert found[0] == done and "no bundle:" in found[1]
+    assert found[0] == done and "not found in" in found[1]
 
 
 def receipt(workspace: Workspace, of: int, **changes: Any) -> Path:

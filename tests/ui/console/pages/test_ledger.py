@@ -78,7 +78,7 @@ def test_filters_narrow_the_list_and_the_download(ledger_page: Any, console: Con
 
 @pytest.mark.parametrize(
     ("filters", "message"),
-    [({"phase": "don"}, "Did you mean &#39;done&#39;"), ({"since": "yesterday"}, "is no time for since")],
+    [({"phase": "don"}, "Did you mean &#39;done&#39;"), ({"since": "yesterday"}, "invalid time")],
 )
 def test_a_filter_that_cannot_be_is_said(
     ledger_page: Any, console: Console, filters: dict[str, str], message: str
