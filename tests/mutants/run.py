@@ -25,9 +25,9 @@ _TIMEOUT_S = 300
 _HEADING = [
     "# Promises",
     "",
-    "What Opswright promises about authority, approval, gates, budgets, doing things once and keeping them, each",
-    "with the file whose check keeps it and the tests that fail when that check is taken out. `make mutants` takes",
-    "out each in turn and fails when a test does not notice; this page is made from its list.",
+    "What Opswright promises about authority, approval, gates, budgets, doing things once and keeping them,",
+    "each with the file whose check keeps it and the tests that fail when it is taken out. `make mutants`",
+    "takes out each in turn and fails when a test does not notice; this page is made from its list.",
     "",
     "| promise | kept in | held by |",
     "| --- | --- | --- |",

@@ -14,9 +14,9 @@ import gradio as gr
 from gradio.context import Context
 
 from ....core.errors import OpswrightError
-from ....record.audit import verify
 from ....record.index import Criteria, LedgerIndex
 from ....record.ledger import Fault, Phase, Record
+from ...audit_check import audit_workspace
 from ..console import Console
 from ..markup import render
 from .ledger_export import FILTERS
@@ -223,7 +223,7 @@ def _verified(console: Console) -> Iterator[tuple[str, tuple[int, ...] | None]]:
     """The verification's progress, then its result and the numbers of the records that are wrong."""
     seconds = 0.0
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(verify, console.workspace)
+        job = pool.submit(audit_workspace, console.workspace, console.registry)
         while True:
             yield render("ledger_audit.html", working=f"{seconds:.0f}"), None
             try:
