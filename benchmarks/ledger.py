@@ -149,9 +149,9 @@ def questions(run: str) -> dict[str, Callable[[Workspace], object]]:
 
     return {
         "resume": lambda workspace: LedgerIndex.of(workspace).run_state(run),
-        "approve": approve,
         "status": lambda workspace: (run_rows(workspace, limit=50), count_runs(workspace)),
         "runs": lambda workspace: run_rows(workspace, limit=50),
+        "approve": approve,
     }
 
 

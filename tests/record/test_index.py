@@ -397,6 +397,21 @@ def test_records_are_never_those_the_index_says_but_those_of_the_ledger(ledger: 
     assert LedgerIndex(ledger).run_state("two") == plain_state(ledger, "two")
 
 
+def test_what_a_record_is_linked_with_is_read_from_the_record(workspace: Workspace, scene: Any) -> None:
+    import sqlite3
+
+    scene.ship("one")
+    ledger, report = Ledger.of(workspace), scene.results["one"]["eval"]["report"]
+    first = LedgerIndex(ledger)
+    found = {link: first.linked([report], link) for link in Link}
+    first.close()
+    connection = sqlite3.connect(database_of(ledger))
+    connection.execute("UPDATE links SET line = line - 1")
+    connection.commit()
+    connection.close()
+    assert {link: LedgerIndex(ledger).linked([report], link) for link in Link} == found
+
+
 def test_several_segments_are_one_record(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger", segment_bytes=3_000)
     index = LedgerIndex(ledger)
