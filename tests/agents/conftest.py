@@ -138,6 +138,18 @@ AgentFactory = Callable[..., Agent]
 
 
 @pytest.fixture
+def faults() -> Callable[[Agent], list[str]]:
+    """What an audit finds wrong with an agent's workspace."""
+    from opswright.ui.audit_check import audit_workspace
+
+    def found(one: Agent) -> list[str]:
+        report = audit_workspace(one.workspace, one.registry, mlflow=False)
+        return [f"{fault.seq}: {fault.message}" for fault in report.faults]
+
+    return found
+
+
+@pytest.fixture
 def plan_file(tmp_path: Path) -> Path:
     (tmp_path / "lines.txt").write_text("one\ntwo\nthree\n")
     path = tmp_path / "plan.yaml"

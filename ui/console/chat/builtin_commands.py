@@ -207,9 +207,9 @@ class _Answers:
             raise AskError(
                 f"unknown argument '{call.words[0]}': use /audit verify. The Ledger page lists and exports."
             )
-        from ....record.audit import verify
+        from ...audit_check import audit_workspace
 
-        report = verify(self._console.workspace)
+        report = audit_workspace(self._console.workspace, self._console.registry)
         words = "Intact" if report.ok else "NOT intact"
         checked = f"{words}: {report.records:,} records checked in {report.seconds:.1f} s."
         found = [blocks.text(checked, "good" if report.ok else "bad")]

@@ -14,9 +14,9 @@ import gradio as gr
 from gradio.context import Context
 
 from ....core.errors import OpswrightError
-from ....record.audit import verify
 from ....record.index import Criteria, LedgerIndex
 from ....record.ledger import Fault, Phase, Record
+from ...audit_check import audit_workspace
 from ..console import Console
 from ..markup import render
 from .ledger_export import FILTERS
@@ -24,8 +24,8 @@ from .ledger_export import FILTERS
 _ROWS = 50
 _TELL_S = 0.5
 _TONES = {
-    Phase.PROPOSED: "soft", Phase.APPROVED: "accent", Phase.DENIED: "bad", Phase.INTENT: "soft",
-    Phase.DONE: "good", Phase.FAILED: "bad", Phase.REUSED: "good", Phase.ROLLED_BACK: "warn",
+    Phase.APPROVED: "accent", Phase.DENIED: "bad", Phase.DONE: "good", Phase.FAILED: "bad",
+    Phase.REUSED: "good", Phase.ROLLED_BACK: "warn",
 }  # fmt: skip
 _CHOOSE = """
 element.addEventListener('click', (event) => {
@@ -207,7 +207,7 @@ def _record(index: LedgerIndex, seq: int, total: int) -> str:
 
 
 def _tone(phase: str) -> str:
-    return _TONES[Phase(phase)] if phase in set(Phase) else "soft"
+    return _TONES.get(Phase(phase), "soft") if phase in set(Phase) else "soft"
 
 
 def _choices(index: LedgerIndex, name: str, value: str) -> Any:
@@ -223,7 +223,7 @@ def _verified(console: Console) -> Iterator[tuple[str, tuple[int, ...] | None]]:
     """The verification's progress, then its result and the numbers of the records that are wrong."""
     seconds = 0.0
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(verify, console.workspace)
+        job = pool.submit(audit_workspace, console.workspace, console.registry)
         while True:
             yield render("ledger_audit.html", working=f"{seconds:.0f}"), None
             try:
