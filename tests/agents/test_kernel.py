@@ -85,7 +85,7 @@ def test_a_run_id_in_the_ledger_that_is_a_path_leads_nowhere(agent: Any, plan_fi
     Ledger.of(one.workspace).append(
         Phase.PROPOSED, principal=RIA, run=run, plan=waiting.plan.id, effect="reads", detail=detail
     )
-    with pytest.raises(AskError, match="no run"):
+    with pytest.raises(AskError, match="unknown run"):
         one.resume(run)
     assert not (one.workspace.root / "runs" / run).resolve().exists()
 
