@@ -133,8 +133,8 @@ class Policy:
                 return Ruling(
                     False,
                     "protected_endpoints",
-                    f"{principal} proposed the plan, and endpoint {endpoint or 'not known yet'} is protected: "
-                    "somebody else must approve it.",
+                    f"{principal} proposed the plan, and endpoint {endpoint or 'not known yet'} is protected:"
+                    " somebody else must approve it.",
                 )
         return self._all_steps("approve", principal, plan, costs)
 

@@ -156,7 +156,12 @@ class StepRunner:
             request=attempt.arguments,
             result=earlier.detail["result"],
             artifacts=earlier.artifacts,
-            detail={"receipt": earlier.seq, "receipt_hash": earlier.hash, "key": attempt.key},
+            detail={
+                "receipt": earlier.seq,
+                "receipt_hash": earlier.hash,
+                "key": attempt.key,
+                "policy": self.record.policy.digest,
+            },
         )
         self.events.log(step.id, f"reused: the same call is record {earlier.seq} of the ledger")
         return True
