@@ -101,7 +101,7 @@ def _with(container: Any, path: Sequence[str | int], value: Any) -> Any:
     """The container with the value at a path; only what lies on the path is copied."""
     if not path:
         return value
-    copy = dict(container) if isinstance(container, dict) else list(container)
+    copy: Any = dict(container) if isinstance(container, dict) else list(container)
     copy[path[0]] = _with(copy[path[0]], path[1:], value)
     return copy
 

@@ -188,7 +188,9 @@ class MlflowCheck:
 
 def _contents(tracking: Tracking, own: str, is_alone: bool) -> _Contents:
     """Every run of the experiment; those of other workspaces only where no other writes to it."""
-    shown, deleted, foreign = [], [], []
+    shown: list[ShownRun] = []
+    deleted: list[ShownRun] = []
+    foreign: list[ShownRun] = []
     for run in tracking.all_runs():
         page = _page_of(run)
         if tags_of(run).get(WORKSPACE) == own:
