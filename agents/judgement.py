@@ -23,14 +23,14 @@ _MODELS = (BundleRef, CheckpointRef)
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ServingJudgement:
     """Whether a model may be served, and the verdicts behind that, in words."""
 
     allowed: bool
     message: str
 
 
-def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunState) -> Judgement:
+def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunState) -> ServingJudgement:
     """Whether gates judged GO every model among the artifacts that a step of this run serves."""
     said = []
     for ref in served:
@@ -44,11 +44,13 @@ def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunSt
         against = [one for one in newest.values() if one[1] == Decision.NO_GO]
         good = [one for one in newest.values() if one[1] == Decision.GO]
         if against:
-            return Judgement(False, f"{_line(against[0])} said NO_GO of {ref.short}")
+            return ServingJudgement(False, f"{_line(against[0])} said NO_GO of {ref.short}")
         if not good:
-            return Judgement(False, f"no gate judged {ref.short}, or the checkpoint it was built from, GO")
+            return ServingJudgement(
+                False, f"no gate judged {ref.short}, or the checkpoint it was built from, GO"
+            )
         said.append(f"{ref.short}: GO by {_line(good[-1])}")
-    return Judgement(True, "; ".join(said))
+    return ServingJudgement(True, "; ".join(said))
 
 
 def models_behind(store: ArtifactStore, ref: ArtifactRef) -> set[str]:

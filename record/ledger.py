@@ -132,6 +132,16 @@ class Ledger:
         """The versions that an environment digest stands for; None when they are not there as kept."""
         return self.kept("environments", digest)
 
+    @property
+    def own_end(self) -> tuple[str, int] | None:
+        """Where this object's last append ended, as `end` tells it; None when it appended nothing."""
+        return None if self._head is None else (self._head[0].name, self._head[1])
+
+    def end(self) -> tuple[str, int]:
+        """Where the last file ends: its name and bytes. It changes with every append."""
+        segments = self.segments()
+        return (segments[-1].name, segments[-1].stat().st_size) if segments else ("", 0)
+
     def segments(self) -> list[Path]:
         """The ledger's files, oldest first."""
         return sorted(self.folder.glob(_SEGMENTS))

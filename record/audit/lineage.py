@@ -28,7 +28,7 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GateOutcome:
     """A gate's decision: the record that holds it, the suite, what was decided, and in which run.
 
     approved: whether somebody had approved the run's plan: a gate that anyone ran for themselves, with
@@ -48,7 +48,7 @@ class Lineage:
 
     artifacts: Path
     made: dict[str, Making] = field(default_factory=dict)
-    judged: dict[str, list[Judgement]] = field(default_factory=dict)  # model -> its judgements, in order
+    judged: dict[str, list[GateOutcome]] = field(default_factory=dict)  # model -> its judgements, in order
     _parents: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
 
     def parents(self, ref: str) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ class Lineage:
             waiting = {one for name in waiting for one in self._nearest(self.parents(name), _MODELS)}
         return None
 
-    def judge(self, request: Iterable[object], judgement: Judgement) -> None:
+    def judge(self, request: Iterable[object], judgement: GateOutcome) -> None:
         """Take in what a gate decided about the models in its request, or behind the reports there."""
         refs = [value for value in request if isinstance(value, str) and ":" in value]
         reports = [ref for ref in refs if ref.startswith("eval-report:")]
@@ -91,9 +91,9 @@ class Lineage:
         for model in models.union(*map(self.models_of_report, reports)):
             self.judged.setdefault(model, []).append(judgement)
 
-    def standing(self, served: str, run: str) -> Mapping[str, Judgement]:
+    def standing(self, served: str, run: str) -> Mapping[str, GateOutcome]:
         """The newest GO or NO_GO of each suite, for this run, about the model that is served."""
-        found: dict[str, Judgement] = {}
+        found: dict[str, GateOutcome] = {}
         for model in self.models_of_bundle(served):
             for judgement in self.judged.get(model, ()):
                 before = found.get(judgement.suite)

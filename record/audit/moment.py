@@ -14,7 +14,7 @@ from ..ledger import Record
 from ..mirror.remembered import VIEW_SKILL
 from ..run_state import FINISHED, RunState, StepState
 from .authority import Authority, Policies
-from .lineage import Judgement, Lineage, Making, is_model
+from .lineage import GateOutcome, Lineage, Making, is_model
 from .phases import APPROVED, DONE, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
 from .plans import PlanStore, StoredPlan
 from .served import EndpointHistory
@@ -120,7 +120,7 @@ class History:
         if record.effect == Effect.READS:
             suite = str(request.get("spec", {}).get("suite", record.skill))
             decision = str(verdict.get("decision"))
-            judgement = Judgement(record.seq, suite, decision, run, bool(at.run.approvals))
+            judgement = GateOutcome(record.seq, suite, decision, run, bool(at.run.approvals))
             self.lineage.judge(request.values(), judgement)
 
     def _take_serving(self, at: Moment) -> None:

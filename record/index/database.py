@@ -54,6 +54,7 @@ class IndexDatabase:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.generation = 0  # counts on when another database than before is in use
         self._connection: sqlite3.Connection | None = None
         self._name: str | None = None  # of the file that is open; None for a private one
         self._process = 0
@@ -72,7 +73,16 @@ class IndexDatabase:
             self._connection, self._name = None, name
             if name is None:
                 raise StaleIndexError("there is no index yet")
-            self._connection = _connect(self.folder / name)
+            self._use(_connect(self.folder / name))
+        return self._in_use()
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.generation += 1
+
+    def _in_use(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StaleIndexError("no index is open")
         return self._connection
 
     def close(self) -> None:
@@ -80,6 +90,16 @@ class IndexDatabase:
         if self._connection is not None and self._process == os.getpid():
             self._connection.close()
         self._connection = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database as it is now, whatever others write meanwhile."""
+        database = self.open()
+        database.execute("BEGIN")
+        try:
+            yield database
+        finally:
+            database.execute("ROLLBACK")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -127,16 +147,15 @@ class IndexDatabase:
                 for suffix in ("", "-wal") if name else ():
                     with suppress(FileNotFoundError):
                         shutil.copyfile(f"{self.folder / str(name)}{suffix}", folder / f"copy.sqlite{suffix}")
-            self._connection = _connect(folder / "copy.sqlite")
+            self._use(_connect(folder / "copy.sqlite"))
         except (OSError, sqlite3.Error, StaleIndexError):
-            self._connection = self._begin(folder / "own.sqlite")
+            self._begin(folder / "own.sqlite")
 
-    def _begin(self, path: Path) -> sqlite3.Connection:
+    def _begin(self, path: Path) -> None:
         connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-        self._connection = _set_up(connection)
-        return connection
+        self._use(_set_up(connection))
 
     def _current(self) -> str | None:
         """The name of the file in use."""

@@ -121,9 +121,10 @@ def lines_where(database: sqlite3.Connection, condition: str, values: Iterable[o
 class Intake:
     """Takes the lines of one ledger into its index; keeps the states of runs that it folded last."""
 
-    def __init__(self, ledger: Ledger, database: IndexDatabase) -> None:
+    def __init__(self, ledger: Ledger, folder: Path) -> None:
         self._ledger = ledger
-        self._database = database
+        self.database = IndexDatabase(folder)
+        self._generation = 0
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._names: dict[tuple[str, str], int] = {}
 
@@ -132,23 +133,30 @@ class Intake:
         self._runs.clear()
         self._names.clear()
 
+    def _forget_others(self) -> None:
+        """Drop what is kept of another database than the one in use."""
+        if self._generation != self.database.generation:
+            self.forget()
+            self._generation = self.database.generation
+
     def bring_up(self) -> None:
         """Take in what was appended since; StaleIndexError when the index is not of this ledger."""
-        while self._lags(self._database.open()):
+        while self._lags(self.database.open()):
             try:
-                with self._database.writing() as database:
-                    if not (self._lags(database) and self._take_some(database)):
+                with self.database.writing() as database:
+                    if not self._take_some(database):
                         break  # another process took it, or the last line is still being written
             except BaseException:
                 self.forget()
                 raise
-        database = self._database.open()
+        database = self.database.open()
         if not is_finished(database):
-            with self._database.writing() as database:
+            with self.database.writing() as database:
                 finish(database)
 
     def run(self, database: sqlite3.Connection, name: str) -> Run | None:
         """A run with every record that the index has of it; None when it has none."""
+        self._forget_others()
         row = database.execute("SELECT id, records, last FROM runs WHERE run = ?", (name,)).fetchone()
         if row is None:
             return None
@@ -214,6 +222,7 @@ class Intake:
 
     def _take(self, database: sqlite3.Connection, lines: list[bytes], segment: int, offset: int) -> None:
         """Take these lines in, the first of which begins at an offset of a file."""
+        self._forget_others()
         newest = database.execute("SELECT number, seq FROM lines ORDER BY number DESC LIMIT 1").fetchone()
         before, seq = newest or (0, 0)
         rows, links, touched = [], [], dict[str, Run]()

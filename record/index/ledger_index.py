@@ -17,7 +17,7 @@ from ...core.errors import IntegrityError
 from ..ledger import Fault, Ledger, Record, parse_line
 from ..run_state import RunState
 from .criteria import Criteria
-from .database import IndexDatabase, StaleIndexError
+from .database import StaleIndexError
 from .intake import NAMED, Intake, LineReader, lines_where
 from .lines import IndexedLine, Link, is_linked, key_of, microseconds
 from .summary import RunSummary
@@ -45,8 +45,8 @@ class LedgerIndex:
 
     def __init__(self, ledger: Ledger, folder: Path | None = None) -> None:
         self._ledger = ledger
-        self._database = IndexDatabase(folder or ledger.folder.parent / "index")
-        self._intake = Intake(ledger, self._database)
+        self._intake = Intake(ledger, folder or ledger.folder.parent / "index")
+        self._database = self._intake.database
         self._lock = threading.RLock()
 
     @classmethod
@@ -184,13 +184,14 @@ class LedgerIndex:
                 "WHERE number IN (SELECT line FROM links WHERE thing = ? AND link = ?) ORDER BY number"
             )
             for record in self._read(database, condition, [key_of(thing), link]):
-                if isinstance(record, Fault):
-                    raise StaleIndexError(f"record {record.seq} has nothing to do with {thing}")
-                run = self._intake.run(database, record.run) if record.run else None
-                if not is_linked(record, run.state if run else None, thing, link):
+                if isinstance(record, Fault) or not self._is_linked(database, record, thing, link):
                     raise StaleIndexError(f"record {record.seq} has nothing to do with {thing}")
                 found.setdefault(thing, []).append(record)
         return found
+
+    def _is_linked(self, database: sqlite3.Connection, record: Record, thing: str, link: Link) -> bool:
+        run = self._intake.run(database, record.run) if isinstance(record.run, str) else None
+        return is_linked(record, run.state if run is not None else None, thing, link)
 
     def _read(self, database: sqlite3.Connection, condition: str, values: list[Any]) -> list[Record | Fault]:
         with LineReader(self._ledger.segments()) as reader:
@@ -232,7 +233,8 @@ class LedgerIndex:
                 left -= 1
                 try:
                     self._intake.bring_up()
-                    return question(self._database.open())
+                    with self._database.reading() as database:
+                        return question(database)
                 except (StaleIndexError, sqlite3.Error) as error:
                     if not left:
                         raise IntegrityError(

@@ -145,16 +145,16 @@ class Tracking:
 
     def all_runs(self) -> Iterator[Run]:
         """Every run of the experiment, of any workspace, those in MLflow's bin too."""
-        yield from self._search("", deleted_too=True)
-
-    def _search(self, condition: str, deleted_too: bool = False) -> Iterator[Run]:
         from mlflow.entities import ViewType
 
-        which = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
+        yield from self._search("", ViewType.ALL)
+
+    def _search(self, condition: str, which: int | None = None) -> Iterator[Run]:
+        more: dict[str, Any] = {} if which is None else {"run_view_type": which}
         token = None
         while True:
             page = self.client.search_runs(
-                [self.experiment_id], condition, which, max_results=_RUNS_AT_ONCE, page_token=token
+                [self.experiment_id], condition, max_results=_RUNS_AT_ONCE, page_token=token, **more
             )
             yield from page
             token = page.token

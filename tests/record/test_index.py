@@ -26,6 +26,7 @@ from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.record import audit
 from opswright.record.index import Criteria, LedgerIndex, Link
+from opswright.record.index.database import IndexDatabase
 from opswright.record.ledger import GENESIS, Entry, Fault, Ledger, Phase, Record
 from opswright.record.run_state import RunState
 
@@ -235,6 +236,16 @@ def test_a_report_leads_to_what_made_used_and_judged_it(workspace: Workspace, sc
     assert found(Link.REUSED) == [("three", "eval", "reused")]
 
 
+def test_a_verdict_on_a_report_is_found_by_the_model_that_was_evaluated(
+    workspace: Workspace, scene: Any
+) -> None:
+    scene.ship("one")
+    scene.propose("two", scene.plan("Another"))
+    index, model = LedgerIndex.of(workspace), scene.results["one"]["model"]["checkpoint"]
+    assert [state.run for state in index.runs_that_judged([model])] == ["one"]
+    assert index.runs_that_judged([scene.results["one"]["engine"]["bundle"], REPORT]) == []
+
+
 def test_a_change_of_an_endpoint_is_found_by_its_first_attempts_key(workspace: Workspace) -> None:
     ledger, call = Ledger.of(workspace), {"run": "r", "step": "live", "skill": "deploy", "effect": "serves"}
     for attempt in (1, 2):
@@ -349,6 +360,18 @@ def test_a_ledger_rewritten_with_the_same_length_is_read_again(
     assert numbers(index, actor="olga") == [17, 2] and numbers(index, actor="ines") == []
 
 
+def test_what_another_made_anew_is_what_this_one_answers_from(
+    shipped: Workspace, rewrite: Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
+) -> None:
+    mine, others = LedgerIndex(Ledger.of(shipped)), LedgerIndex(Ledger.of(shipped))
+    assert mine.run_state("one") == others.run_state("one")
+    rewrite(shipped, lambda body: body.update(actor="olga") if body["actor"] == "ines" else None)
+    assert numbers(others, actor="olga") == [17, 2]
+    assert mine.run_state("one") == plain_state(Ledger.of(shipped), "one")
+    Ledger.of(shipped).append(Phase.DENIED, principal=WHO, run="one")
+    assert numbers(mine, actor="ada") == [27] and holds_all(others, Ledger.of(shipped))
+
+
 def test_a_line_altered_in_place_is_read_again(ledger: Ledger) -> None:
     index, path = LedgerIndex(ledger), ledger.segments()[0]
     assert holds_all(index, ledger)
@@ -372,6 +395,21 @@ def test_records_are_never_those_the_index_says_but_those_of_the_ledger(ledger: 
     connection.commit()
     connection.close()
     assert LedgerIndex(ledger).run_state("two") == plain_state(ledger, "two")
+
+
+def test_what_a_record_is_linked_with_is_read_from_the_record(workspace: Workspace, scene: Any) -> None:
+    import sqlite3
+
+    scene.ship("one")
+    ledger, report = Ledger.of(workspace), scene.results["one"]["eval"]["report"]
+    first = LedgerIndex(ledger)
+    found = {link: first.linked([report], link) for link in Link}
+    first.close()
+    connection = sqlite3.connect(database_of(ledger))
+    connection.execute("UPDATE links SET line = line - 1")
+    connection.commit()
+    connection.close()
+    assert {link: LedgerIndex(ledger).linked([report], link) for link in Link} == found
 
 
 def test_several_segments_are_one_record(tmp_path: Path) -> None:
@@ -458,7 +496,8 @@ index = LedgerIndex(Ledger(Path(sys.argv[1])))
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[2])):
-    index.refresh()
+    index.run_state("run-7")
+    index.rows(limit=20)
 print(index.refresh(), index.run_count(), len(index.run_state("run-7").records), flush=True)
 """
 
@@ -472,6 +511,8 @@ def test_processes_that_refresh_at_once_share_one_index(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger")
     for number in range(8):
         append_run(ledger, f"run-{number}")
+    LedgerIndex(ledger).refresh()
+    made = database_of(ledger)
     ledger.append_all([Entry(Phase.DONE, f"run-{n % 90}", step=str(n)) for n in range(9_000)], WHO)
     readers = [begin(ledger, times=20) for _ in range(3)]
     for reader in readers:
@@ -482,12 +523,23 @@ def test_processes_that_refresh_at_once_share_one_index(tmp_path: Path) -> None:
         reader.stdin.flush()
     for number in range(20):
         append_run(ledger, f"late-{number}")
+        ledger.append(Phase.DENIED, principal=WHO, run="run-7")
     told = [reader.communicate(timeout=60)[0].split() for reader in readers]
-    assert [one[2] for one in told] == [str(15 + 100)] * 3
     assert all(9_120 <= int(one[0]) <= ledger.head()[0] and 8 <= int(one[1]) <= 28 for one in told)
+    assert all(115 <= int(one[2]) <= 135 for one in told)
     index = LedgerIndex(ledger)
     assert index.refresh() == ledger.head()[0] and index.run_state("run-7") == plain_state(ledger, "run-7")
-    assert len(list((tmp_path / "index").glob("*.sqlite"))) == 1
+    assert database_of(ledger) == made and len(list((tmp_path / "index").glob("*.sqlite"))) == 1
+
+
+def test_a_question_is_answered_from_one_state_of_the_index(ledger: Ledger) -> None:
+    index, count = LedgerIndex(ledger), "SELECT count(*) FROM lines"
+    index.refresh()
+    with IndexDatabase(ledger.folder.parent / "index").reading() as database:
+        assert database.execute(count).fetchone() == (45,)
+        append_run(ledger, "four")
+        assert index.refresh() == 60
+        assert database.execute(count).fetchone() == (45,)
 
 
 def test_threads_share_one_index(ledger: Ledger) -> None:

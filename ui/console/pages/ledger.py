@@ -24,8 +24,8 @@ from .ledger_export import FILTERS
 _ROWS = 50
 _TELL_S = 0.5
 _TONES = {
-    Phase.PROPOSED: "soft", Phase.APPROVED: "accent", Phase.DENIED: "bad", Phase.INTENT: "soft",
-    Phase.DONE: "good", Phase.FAILED: "bad", Phase.REUSED: "good", Phase.ROLLED_BACK: "warn",
+    Phase.APPROVED: "accent", Phase.DENIED: "bad", Phase.DONE: "good", Phase.FAILED: "bad",
+    Phase.REUSED: "good", Phase.ROLLED_BACK: "warn",
 }  # fmt: skip
 _CHOOSE = """
 element.addEventListener('click', (event) => {
@@ -207,7 +207,7 @@ def _record(index: LedgerIndex, seq: int, total: int) -> str:
 
 
 def _tone(phase: str) -> str:
-    return _TONES[Phase(phase)] if phase in set(Phase) else "soft"
+    return _TONES.get(Phase(phase), "soft") if phase in set(Phase) else "soft"
 
 
 def _choices(index: LedgerIndex, name: str, value: str) -> Any:
