@@ -100,7 +100,7 @@ def measure(folder: Path, variant: str, rows: int, steps: int, threads: int) -> 
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe_of(variant, rows, steps)))
     command = [sys.executable, __file__, "--run", str(folder), "--steps", str(steps)]
     done = subprocess.run(
-        command, env=environment(threads, "cpu"), capture_output=True, text=True, check=True
+        command, env={**os.environ, **environment(threads, "cpu")}, capture_output=True, text=True, check=True
     )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -59,11 +59,11 @@ class Result(BaseModel):
 
 
 class Finding(BaseModel):
-    """One thing a pre-flight check found: `stop` refuses the plan, `warn` is shown, `ok` is kept."""
+    """One thing pre-flight found: `stop` refuses the plan, `warn` and `note` are shown, `ok` is kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    level: Literal["ok", "warn", "stop"]
+    level: Literal["ok", "note", "warn", "stop"]
     message: str
     fix: str = ""
 

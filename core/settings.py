@@ -69,6 +69,34 @@ class TrainSettings(_Part):
     )
 
 
+class SlurmSettings(_Part):
+    """How jobs are put to a Slurm cluster; what is empty, the cluster decides."""
+
+    partition: str | None = Field(None, min_length=1, description="Partition that jobs go to.")
+    account: str | None = Field(None, min_length=1, description="Account that jobs are charged to.")
+    walltime_minutes: int | None = Field(None, ge=1, description="Minutes a job may run.")
+    memory_gb: float | None = Field(None, gt=0, description="Memory of a job in GB.")
+    options: tuple[str, ...] = Field(
+        (), description="More options of sbatch, each as one word: --qos=high, --constraint=a100."
+    )
+    shared_folder: Path | None = Field(
+        None, description="Folder that every node sees, for jobs of a workspace that they do not see."
+    )
+    timeout_s: float = Field(30, gt=0, description="Seconds the controller may take to reply.")
+    lost_after_s: float = Field(
+        120, ge=0, description="Seconds after which a job the controller no longer knows counts as lost."
+    )
+
+
+class ComputeSettings(_Part):
+    """Where long work runs."""
+
+    backend: str = Field(
+        "local", min_length=1, description="Compute backend: local, slurm, or an installed one."
+    )
+    slurm: SlurmSettings = SlurmSettings()
+
+
 class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
@@ -122,6 +150,7 @@ class Settings(BaseSettings):
     )
     mlflow: MlflowSettings = MlflowSettings()
     train: TrainSettings = TrainSettings()
+    compute: ComputeSettings = ComputeSettings()
     serving: ServingSettings = ServingSettings()
     console: ConsoleSettings = ConsoleSettings()
 

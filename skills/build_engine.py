@@ -6,15 +6,18 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from pydantic import Field
 
+from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
 from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ..core.errors import AskError, BackendError
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..serving.engines import BuildResult, EngineBuilder, ParityCase, Target, builder_for
+from ..serving.engines import BuildResult, EngineBuilder, ParityCase, Target, WorkerCall, builder_for
 
 _INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
@@ -43,6 +46,11 @@ class BuildEngineRequest(Request):
     max_new_tokens: int = Field(
         32, ge=1, le=4096, description="Longest answer of the parity check in tokens."
     )
+    compute: str | None = Field(
+        None,
+        min_length=1,
+        description="Where it runs: local, slurm or an installed backend; empty: as set.",
+    )
 
 
 class BuildEngineResult(Result):
@@ -53,10 +61,12 @@ class BuildEngineResult(Result):
     agreed: int = Field(description="Prompts answered alike.")
     n: int = Field(description="Prompts asked.")
     size_bytes: int = Field(description="Size of the engine.")
+    compute: str = Field("local", description="Compute backend that ran the build.")
 
 
 def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    found = []
+    settings = workspace.settings
+    found = where_it_runs(ask.compute, settings, _resources(workspace))
     if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
         found.append(
             Finding(level="stop", message=f"not installed: {', '.join(missing)}.", fix=f"Install: {_INSTALL}")
@@ -73,7 +83,9 @@ def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) 
                 fix=f"Free space on the disk of {workspace.root}.",
             )
         )
-    return found or [Finding(level="ok", message=f"everything that {ask.target} needs is installed.")]
+    if not any(finding.level == "stop" for finding in found):
+        found.append(Finding(level="ok", message=f"everything that {ask.target} needs is installed."))
+    return found
 
 
 def _estimate(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
@@ -106,17 +118,15 @@ def build(ask: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> 
     model = ctx.artifacts.open(ask.model)
     texts = _parity_texts(ask, ctx)
     ctx.log(f"building {ask.target} and trying it on {len(texts)} prompts")
-    out = ctx.workdir / "engine"
-    shutil.rmtree(out, ignore_errors=True)
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
+    backend = open_compute(ask.compute, ctx.settings)
     built = builder.build(
         model.path,
-        out,
+        ctx.workdir / "build",
         texts,
         max_new_tokens=ask.max_new_tokens,
         threads=ctx.settings.train.threads,
-        log=log,
-        tick=ctx.check,
+        run=partial(run_as_job, ctx, backend, log),
     )
     agreed = sum(case.agrees for case in built.cases)
     ctx.metric("agreement", built.agreement)
@@ -129,7 +139,28 @@ def build(ask: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> 
         agreed=agreed,
         n=len(built.cases),
         size_bytes=built.size_bytes,
+        compute=ctx.job.backend if ctx.job else backend.name,
     )
+
+
+def run_as_job(ctx: StepContext, backend: Compute, log: Path, call: WorkerCall) -> Path:
+    """Carry a builder's work out on the compute backend."""
+    job = Job(
+        name="build-engine",
+        key=ctx.idempotency_key,
+        command=call.command,
+        folder=call.folder,
+        log=log,
+        inputs=call.inputs,
+        outputs=call.outputs,
+        resources=_resources(ctx.workspace),
+        environment=dict(call.environment),
+    )
+    return run_job(ctx, job, backend, prepare=call.prepare).folder
+
+
+def _resources(workspace: Workspace) -> Resources:
+    return Resources(cpus=workspace.settings.train.threads)
 
 
 def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:

@@ -59,6 +59,7 @@ def stop(context: typer.Context, json: Json = False) -> None:
     Example: opswright stop
     """
     from ..agents.worker import MODULE
+    from ..compute.local import stop_jobs
     from ..serving import processes
     from ..serving.rollout import stop_all
     from .show import print_json
@@ -67,7 +68,8 @@ def stop(context: typer.Context, json: Json = False) -> None:
     home = f"\0--home\0{session.workspace.root}\0"
     workers = processes.with_argument(MODULE, home)
     processes.end(workers, _STOP_S)  # a run stops where it is and can be resumed
-    stopped = [f"worker (pid {pid})" for pid in sorted(workers)] + stop_all(session.workspace)
+    stopped = [f"worker (pid {pid})" for pid in sorted(workers)]
+    stopped += stop_jobs(session.workspace.root) + stop_all(session.workspace)
     followers = processes.with_argument("opswright.record.mirror", home)
     processes.end(followers, _STOP_S)  # what they had not mirrored yet, the next one will
     stopped += [f"mirror (pid {pid})" for pid in sorted(followers)]

@@ -88,7 +88,7 @@ def show_plan(
             out.print(
                 Text(
                     f"{finding['level']}: {finding['step']}: {finding['message']} {finding['fix']}",
-                    style="yellow",
+                    style="" if finding["level"] == "note" else "yellow",
                 )
             )
 

@@ -50,24 +50,38 @@ class BuildResult:
         return sum(case.agrees for case in self.cases) / len(self.cases)
 
 
+@dataclass(frozen=True)
+class WorkerCall:
+    """A command that works in a folder: what it reads and leaves there, and what its environment adds."""
+
+    command: tuple[str, ...]
+    folder: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    environment: Mapping[str, str]
+    prepare: Callable[[], None]  # lays the folder out; not called when the command was begun before
+
+
+# Carries the call out wherever work runs, and gives the folder its outputs are in; raises BackendError.
+RunWorker = Callable[[WorkerCall], Path]
+
+
 class EngineBuilder(Protocol):
     """Makes engines for one family of targets."""
 
     def build(
         self,
         checkpoint: Path,
-        out: Path,
+        folder: Path,
         parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
-        log: Path,
-        tick: Callable[[], None] = lambda: None,
+        run: RunWorker,
     ) -> BuildResult:
-        """Build the engine of a Hugging Face folder into `out`, and try it against the checkpoint.
+        """Build the engine of a Hugging Face folder in a folder of its own, and try it on the checkpoint.
 
-        parity_texts: user messages that both answer greedily. `tick` is called a few times a second while it
-        works; what it raises stops the build. Raises BackendError with the log's path when a tool failed.
+        parity_texts: user messages that both answer greedily. The work is handed to `run` as one command.
         """
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, NeedsError
 from ...data.batches import by_length
-from . import BuildResult, Message, ParityCase, Target
+from . import BuildResult, Message, ParityCase, RunWorker, Target, WorkerCall
 
 if TYPE_CHECKING:
     import numpy
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 PRECISIONS: dict[Target, str] = {"onnx-int8": "int8", "onnx-int4": "int4", "onnx-fp32": "fp32"}
 INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _LARGEST_BATCH = 32  # of ONNX Runtime GenAI 0.18
-_POLL_S = 0.2
 
 
 class OnnxBuilder:
@@ -38,48 +34,44 @@ class OnnxBuilder:
     def build(
         self,
         checkpoint: Path,
-        out: Path,
+        folder: Path,
         parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
-        log: Path,
-        tick: Callable[[], None] = lambda: None,
+        run: RunWorker,
     ) -> BuildResult:
-        """Build into `out`, which must not exist, and try it; see EngineBuilder."""
-        work = out.with_name(f".{out.name}.work")
-        work.mkdir(parents=True, exist_ok=True)
-        job = work / "job.json"
-        report = work / "report.json"
-        report.unlink(missing_ok=True)
-        job.write_text(
-            json.dumps(
-                {
-                    "checkpoint": str(checkpoint),
-                    "out": str(out),
-                    "cache": str(work / "cache"),
-                    "report": str(report),
-                    "precision": PRECISIONS[self.target],
-                    "texts": list(parity_texts),
-                    "max_new_tokens": max_new_tokens,
-                    "threads": threads,
-                }
-            ),
-            encoding="utf-8",
+        """Build in a folder, and try the engine; see EngineBuilder."""
+        job = {
+            "precision": PRECISIONS[self.target],
+            "texts": list(parity_texts),
+            "max_new_tokens": max_new_tokens,
+            "threads": threads,
+        }
+
+        def lay_out() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in ("report.json", "checkpoint"):
+                (folder / leftover).unlink(missing_ok=True)
+            os.symlink(checkpoint.resolve(), folder / "checkpoint", target_is_directory=True)
+            (folder / "build.json").write_text(json.dumps(job), encoding="utf-8")
+
+        call = WorkerCall(
+            command=(sys.executable, "-m", "opswright.serving.engines.onnx_worker", "build.json"),
+            folder=folder,
+            inputs=("checkpoint", "build.json"),
+            outputs=("engine", "report.json"),
+            environment=_environment(threads),
+            prepare=lay_out,
         )
-        code = _run(job, threads, log, tick)
-        if code or not report.is_file():
-            raise BackendError(f"the engine build ended with code {code}: {_last_line(log)}", log=log)
-        found = json.loads(report.read_text(encoding="utf-8"))
-        return BuildResult(
-            out, self.target, found["tools"], tuple(ParityCase(**case) for case in found["cases"])
-        )
+        done = run(call)
+        found = json.loads((done / "report.json").read_text(encoding="utf-8"))
+        cases = tuple(ParityCase(**case) for case in found["cases"])
+        return BuildResult(done / "engine", self.target, found["tools"], cases)
 
 
-def _run(job: Path, threads: int, log: Path, tick: Callable[[], None]) -> int:
-    """Run the worker to its end; its exit code. It never outlives this call, nor this process."""
-    env = {
-        **os.environ,
+def _environment(threads: int) -> dict[str, str]:
+    return {
         "OMP_NUM_THREADS": str(threads),
         "GOMP_SPINCOUNT": "1000",
         "HF_HUB_OFFLINE": "1",
@@ -88,32 +80,6 @@ def _run(job: Path, threads: int, log: Path, tick: Callable[[], None]) -> int:
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
     }
-    with log.open("ab") as output:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "opswright.serving.engines.onnx_worker", str(job)],
-            env=env,
-            cwd=job.parent,
-            stdin=subprocess.PIPE,  # closes when this process dies, however it dies
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            while worker.poll() is None:
-                tick()
-                time.sleep(_POLL_S)
-        finally:
-            if worker.poll() is None:
-                os.killpg(worker.pid, signal.SIGKILL)
-                worker.wait()
-            if worker.stdin:
-                worker.stdin.close()
-    return worker.returncode
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
 
 
 class OnnxEngine:

@@ -1,4 +1,6 @@
-"""The engine worker: `python -m opswright.serving.engines.onnx_worker JOB.json`, a process of its own.
+"""The engine worker: `python -m opswright.serving.engines.onnx_worker build.json`, a process of its own.
+
+It works in that file's folder, which holds `checkpoint/`, and leaves `engine/` and `report.json` there.
 
 Exports and quantises a checkpoint, then answers the parity texts with the checkpoint (transformers) and with
 the engine. One process does both, so that torch is imported once.
@@ -9,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import sys
-import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +26,13 @@ _CHECKPOINT_BATCH = 128
 
 
 def main(job_file: Path) -> None:
-    """Export, answer the parity texts twice, and write the report that the job names."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Do a job and write its report. Started a second time, as after a requeue, it begins anew."""
     job: dict[str, Any] = json.loads(job_file.read_text(encoding="utf-8"))
-    checkpoint, out = Path(job["checkpoint"]), Path(job["out"])
-    _export(checkpoint, out, job["precision"], Path(job["cache"]))
+    os.chdir(job_file.resolve().parent)
+    checkpoint, out, report_file = Path("checkpoint"), Path("engine"), Path("report.json")
+    report_file.unlink(missing_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    _export(checkpoint, out, job["precision"], Path("cache"))
     expected = checkpoint_answers(checkpoint, job["texts"], job["max_new_tokens"])
     engine = OnnxEngine(out, job["threads"])
     prompts = [engine.render([{"role": "user", "content": text}]) for text in job["texts"]]
@@ -40,14 +44,7 @@ def main(job_file: Path) -> None:
             for text, a, b in zip(job["texts"], expected, got, strict=True)
         ],
     }
-    Path(job["report"]).write_text(json.dumps(report), encoding="utf-8")
-
-
-def _end_with_parent() -> None:
-    """Block until the parent, however it died, lets go of the pipe; then end at once."""
-    while os.read(0, 1):
-        pass
-    os._exit(1)
+    report_file.write_text(json.dumps(report), encoding="utf-8")
 
 
 def _export(checkpoint: Path, out: Path, precision: str, cache: Path) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...compute import open_compute
+from ...compute.run import run_folder
 from ...core.artifacts import ArtifactRef, CheckpointRef
 from ...core.contract import Effect, StepContext, skill
-from ...core.machine import Machine
 from . import launch
-from .checks import estimate, preflight
+from .checks import device_on, estimate, preflight
 from .curve import Curve
 from .layout import base_facts, data_facts, lay_out, remove
 from .recipe import CHECKPOINTS, compile_recipe
@@ -33,7 +34,8 @@ __all__ = ["FinetuneRequest", "FinetuneResult", "finetune", "train"]
 def finetune(ask: FinetuneRequest, ctx: StepContext) -> FinetuneResult:
     """Train a model and save it as a checkpoint, with the recipe that made it and its loss curve.
 
-    Called again after a crash, with the same work folder, it goes on from the last checkpoint it wrote.
+    Training is a job: it outlives the process that asked for it, which attaches to it when it is run again.
+    A training that was cut goes on from the last checkpoint it wrote.
 
     Example: `/finetune data=dataset:3f2a91 base=tiny epochs=3`
     """
@@ -44,16 +46,22 @@ def train(ask: FinetuneRequest, ctx: StepContext, command: Sequence[str] = launc
     """The skill, with the command that starts a worker in the work folder."""
     data = ctx.artifacts.open(ask.data)
     recipe = compile_recipe(ask, data_facts(data), base_facts(ask, ctx.workspace))
-    device = _device(ctx)
-    lay_out(ask, ctx, data, recipe, device)
-    log = ctx.workspace.logs / f"finetune-{ctx.run_id}-{ctx.step_id}.log"
+    backend = open_compute(ask.compute, ctx.settings)
+    device = device_on(backend.name, ctx.workspace)
+    job = launch.worker_job(ctx, device, ask.gpus, ask.base == "tiny", command)
     try:
-        seen = launch.follow_worker(ctx, ctx.workdir, log, device, command)
+        done, seen = launch.run_worker(
+            ctx, job, backend, prepare=lambda: lay_out(ask, ctx, data, recipe, device)
+        )
     except launch.Diverged:
-        remove(ctx.workdir / CHECKPOINTS)  # nothing to go on from
+        if ctx.job is not None:
+            remove(run_folder(ctx.job) / CHECKPOINTS)  # nothing to go on from
         raise
-    curve = Curve.read(ctx.workdir / CHECKPOINTS)
-    result = ctx.workdir / RESULT
+    seconds = done.status.seconds or 0.0
+    if device == "cuda":
+        ctx.spend(gpu_hours=ask.gpus * seconds / 3600)
+    curve = Curve.read(run_folder(done.handle) / CHECKPOINTS)
+    result = done.folder / RESULT
     shutil.copy2(ctx.workdir / RECIPE, result / RECIPE)
     curve.write(result)
     checkpoint, parameters = _save(ask, ctx, result, curve, device)
@@ -65,17 +73,10 @@ def train(ask: FinetuneRequest, ctx: StepContext, command: Sequence[str] = launc
         validation_loss=curve.validation_loss,
         parameters=parameters,
         tokens_per_second=seen.tokens_per_second,
-        seconds=seen.seconds,
+        seconds=seconds,
         device=device,
+        compute=done.handle.backend,
     )
-
-
-def _device(ctx: StepContext) -> str:
-    """`cpu` or `cuda`, from the settings and what this machine has."""
-    wanted = ctx.settings.train.device
-    if wanted == "auto":
-        return "cuda" if Machine.here(ctx.workspace.root).gpus else "cpu"
-    return wanted
 
 
 def _save(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
+from ...compute import where_it_runs
 from ...core.artifacts import CheckpointRef, PendingArtifact
 from ...core.contract import Cost, Finding
 from ...core.machine import Machine
 from ...core.workspace import Workspace
+from . import launch
 from .cpu_shim import CPU_INSTALL, check_version, installed_version
 from .layout import base_facts, base_folder, data_facts
 from .recipe import compile_recipe, total_steps
@@ -25,8 +27,13 @@ _COPIES_ON_DISK = 9  # two checkpoints of weights and two moments, and the expor
 
 
 def preflight(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    """What is missing on this machine, or wrong with the request."""
-    found = [_installed(machine), *_hardware(ask, machine, workspace)]
+    """What is missing where it runs, or wrong with the request."""
+    name = compute_name(ask, workspace)
+    device = device_on(name, workspace, machine)
+    wanted = launch.resources(workspace.settings.train.threads, device, ask.gpus)
+    found = [*where_it_runs(name, workspace.settings, wanted), _installed(machine, device)]
+    found += _disk(ask, machine, workspace)
+    found += _hardware(ask, machine, workspace) if name == "local" else _elsewhere(ask, device, workspace)
     try:
         compile_recipe(ask, data_facts(workspace.artifacts.open(ask.data)), base_facts(ask, workspace))
     except PendingArtifact as pending:
@@ -35,26 +42,47 @@ def preflight(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> S
 
 
 def estimate(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> Cost:
-    """Minutes by rows and a measured rate for the tiny model on CPU; unknown for other bases and on GPU."""
+    """Minutes by rows and a measured rate for the tiny model on CPU; unknown for other bases and on GPU.
+
+    On Slurm what is unknown is bounded by the time limit, where one is set.
+    """
     facts = data_facts(workspace.artifacts.open(ask.data))
     disk = _disk_bytes(ask, workspace)
-    if machine.gpus:
-        return Cost(usd=0, disk_bytes=disk)
-    if not _is_tiny(ask, workspace):
-        return Cost(gpu_hours=0, usd=0, disk_bytes=disk)
-    rate = _ROWS_PER_S[min(2, workspace.settings.train.threads, machine.cpu_cores)]
+    name = compute_name(ask, workspace)
+    device = device_on(name, workspace, machine)
+    if device == "cuda" or not _is_tiny(ask, workspace):
+        limit = workspace.settings.compute.slurm.walltime_minutes if name == "slurm" else None
+        gpu_minutes = None if limit is None else limit * ask.gpus
+        gpu_hours = 0.0 if device == "cpu" else None if gpu_minutes is None else gpu_minutes / 60
+        return Cost(minutes=limit, gpu_hours=gpu_hours, usd=0, disk_bytes=disk)
+    cores = machine.cpu_cores if name == "local" else workspace.settings.train.threads
+    rate = _ROWS_PER_S[min(2, workspace.settings.train.threads, cores)]
     rows = total_steps(ask, facts) * ask.batch_size
     return Cost(minutes=(_STARTUP_S + rows / rate) / 60, gpu_hours=0, usd=0, disk_bytes=disk)
 
 
-def _installed(machine: Machine) -> Finding:
+def compute_name(ask: FinetuneRequest, workspace: Workspace) -> str:
+    """The compute backend asked for, or else the setting's."""
+    return ask.compute or workspace.settings.compute.backend
+
+
+def device_on(compute: str, workspace: Workspace, machine: Machine | None = None) -> str:
+    """`cpu` or `cuda`: the setting, and for `auto` what this machine has. Elsewhere `auto` is the CPU."""
+    wanted = workspace.settings.train.device
+    if wanted != "auto":
+        return wanted
+    here = machine or Machine.here(workspace.root)
+    return "cuda" if compute == "local" and here.gpus else "cpu"
+
+
+def _installed(machine: Machine, device: str) -> Finding:
     if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
         return Finding(
             level="stop",
             message=f"not installed: {', '.join(missing)}.",
-            fix=f"Install: {GPU_INSTALL if machine.gpus else CPU_INSTALL}",
+            fix=f"Install: {GPU_INSTALL if device == 'cuda' else CPU_INSTALL}",
         )
-    if not machine.gpus:
+    if device == "cpu":
         check_version(installed_version())
     return Finding(level="ok", message="torch, transformers and nemo-automodel are installed.")
 
@@ -78,6 +106,24 @@ def _hardware(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> l
                 fix="Set OPSWRIGHT_TRAIN__DEVICE=auto and gpus=1, or run on a GPU machine.",
             )
         )
+    return found
+
+
+def _elsewhere(ask: FinetuneRequest, device: str, workspace: Workspace) -> list[Finding]:
+    """What to know of a training that runs on another machine."""
+    if device == "cuda" or workspace.settings.train.device == "cpu":
+        return []
+    return [
+        Finding(
+            level="warn" if ask.gpus > 1 else "note",
+            message="it trains on CPU: what another machine has is not known here.",
+            fix="Set OPSWRIGHT_TRAIN__DEVICE=cuda to ask for GPUs.",
+        )
+    ]
+
+
+def _disk(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    found: list[Finding] = []
     try:
         needed_gb = _disk_bytes(ask, workspace) / 1e9
     except PendingArtifact:

@@ -1,48 +1,31 @@
-"""Starts the training worker, follows it, and sees that it never outlives the one who asked."""
+"""The training worker as a job: what it is, and what it tells while it runs, wherever that is."""
 
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...compute import Compute, Job, JobFailedError, JobResult, Resources, run_job
+from ...compute.run import run_folder
 from ...core.contract import StepContext
 from ...core.errors import BackendError
 from .curve import tokens_per_second
 from .recipe import CHECKPOINTS
-from .status import JOB, STATUS, STOPPED, Tail, failure
+from .status import FINGERPRINT, JOB, RECIPE, RESULT, STATUS, Tail, failure
 
-_POLL_S = 0.25
-_GRACE_S = 20.0  # for a stopped worker to end its step and save a checkpoint
-_NOISE = ("warning", "failed to load", "skipping import", "[rank", "user warning")
+WORKER = (sys.executable, "-m", "opswright.skills.finetune.worker", JOB)
 
 
-@dataclass
-class Followed:
-    """What was seen of a worker while it ran."""
-
-    resumed_from: int = 0
-    total_steps: int = 0
-    seconds: float = 0.0
-    records: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Median rate over the steps seen."""
-        return tokens_per_second(self.records)
+class Diverged(BackendError):
+    """The loss is no number any more; the checkpoints since are of no use."""
 
 
 def environment(threads: int, device: str) -> dict[str, str]:
-    """The worker's environment: threads that do not spin beside a busy neighbour, no network."""
+    """What the worker's environment has besides the submitter's: patient threads, no network."""
     env = {
-        **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "GOMP_SPINCOUNT": "1000",
         "TOKENIZERS_PARALLELISM": "false",
@@ -57,126 +40,104 @@ def environment(threads: int, device: str) -> dict[str, str]:
     return env
 
 
-class Diverged(BackendError):
-    """The loss is no number any more; the checkpoints since are of no use."""
+def resources(threads: int, device: str, gpus: int) -> Resources:
+    """What a training asks for."""
+    return Resources(cpus=threads, gpus=gpus if device == "cuda" else 0)
 
 
-WORKER = (sys.executable, "-m", "opswright.skills.finetune.worker", JOB, "--lifeline")
-
-
-def follow_worker(
-    ctx: StepContext, folder: Path, log: Path, device: str, command: Sequence[str] = WORKER
-) -> Followed:
-    """Run the worker of a folder's job to its end, telling its progress, losses and rate as they come.
-
-    device: cpu or cuda. Raises what the worker left (AskError, NeedsError), Diverged when the loss is no
-    number, BackendError with the log's last lines when it failed otherwise, HeldError or BudgetError when
-    the step was stopped: the worker then saves a checkpoint and ends.
-    """
-    seen = Followed()
-    status, training, validation = _tails(folder)
-    started = time.monotonic()
-    with log.open("ab") as output:
-        worker = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(ctx.settings.train.threads, device),
-            stdin=subprocess.PIPE,  # closes when this process dies, however it dies
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            while True:
-                code = worker.poll()
-                _tell(ctx, seen, status.read(), training.read(), validation.read())
-                if code is not None:
-                    break
-                ctx.check()
-                time.sleep(_POLL_S)
-        except Diverged:
-            _signal(worker, signal.SIGKILL)
-            raise
-        finally:
-            _stop(worker)
-    seen.seconds = time.monotonic() - started
-    if code:
-        raise _why(folder, log, code)
-    return seen
-
-
-def _tails(folder: Path) -> tuple[Tail, Tail, Tail]:
-    """The files to follow, each from where an earlier attempt left it."""
-    checkpoints = folder / CHECKPOINTS
-    return (
-        Tail(folder / STATUS),
-        Tail(checkpoints / "training.jsonl", from_end=True),
-        Tail(checkpoints / "validation.jsonl", from_end=True),
+def worker_job(
+    ctx: StepContext, device: str, gpus: int = 1, tiny: bool = True, command: Sequence[str] = WORKER
+) -> Job:
+    """The job that trains in the step's work folder, as it is laid out."""
+    threads = ctx.settings.train.threads
+    return Job(
+        name="finetune",
+        key=ctx.idempotency_key,
+        command=tuple(command),
+        folder=ctx.workdir,
+        log=ctx.workspace.logs / f"finetune-{ctx.run_id}-{ctx.step_id}.log",
+        inputs=(JOB, RECIPE, STATUS, FINGERPRINT, "data", *(() if tiny else ("base",))),
+        outputs=(RESULT,),
+        resources=resources(threads, device, gpus),
+        environment=environment(threads, device),
     )
 
 
-def _tell(
-    ctx: StepContext,
-    seen: Followed,
-    news: list[dict[str, Any]],
-    training: list[dict[str, Any]],
-    validation: list[dict[str, Any]],
-) -> None:
-    for line in news:
-        if message := line.get("message"):
-            ctx.log(message)
-        if "total" in line:
-            seen.resumed_from, seen.total_steps = line["step"], line["total"]
-            ctx.progress(seen.resumed_from, seen.total_steps, "steps")
-    for record in training:
-        if not math.isfinite(record["loss"]):
-            raise Diverged(
-                f"training diverged: the loss at step {record['step'] + 1} is {record['loss']}. "
-                "Lower learning_rate or raise warmup_steps."
-            )
-        seen.records.append(record)
-        ctx.metric("loss", record["loss"], record["step"])
-        ctx.metric("tokens_per_second", record["tps"], record["step"])
-    for record in validation:
-        ctx.metric("validation_loss", record["val_loss"], record["step"])
-        ctx.log(f"step {record['step'] + 1}: validation loss {record['val_loss']:.4f}")
-    if training:
-        ctx.progress(training[-1]["step"] + 1, seen.total_steps, "steps")
+def run_worker(
+    ctx: StepContext, job: Job, backend: Compute, prepare: Callable[[], None] = lambda: None
+) -> tuple[JobResult, Follower]:
+    """Train to the end, telling progress, losses and rate as they come.
 
-
-def _stop(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker and whatever it started: asked first, so that it saves a checkpoint, then by force."""
-    if worker.poll() is None:
-        _signal(worker, signal.SIGTERM)
-        try:
-            worker.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            _signal(worker, signal.SIGKILL)
-            worker.wait()
-    if worker.stdin:
-        worker.stdin.close()
-
-
-def _signal(worker: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    Raises what the worker left (AskError, NeedsError), Diverged when the loss is no number, JobFailedError
+    when it failed otherwise, HeldError or BudgetError when the step was stopped: the worker then saves a
+    checkpoint and ends.
+    """
+    follower = Follower(ctx)
     try:
-        os.killpg(worker.pid, number)
-    except ProcessLookupError:
-        return
+        return run_job(ctx, job, backend, prepare=prepare, watcher=follower), follower
+    except JobFailedError as error:
+        if ctx.job is not None and (left := failure(run_folder(ctx.job), job.log)):
+            raise left from error
+        raise
 
 
-def _why(folder: Path, log: Path, code: int) -> Exception:
-    if code == STOPPED:
-        return BackendError("the training worker was told to stop from outside; repeat to go on.", log=log)
-    if left := failure(folder, log):
-        return left
-    ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    return BackendError(f"the training worker {ended}: {last_lines(log)}", log=log)
+class Follower:
+    """Reads what a worker writes, from where its job began, and tells it."""
 
+    def __init__(self, ctx: StepContext) -> None:
+        self.resumed_from = 0
+        self.total_steps = 0
+        self.records: list[dict[str, Any]] = []
+        self._ctx = ctx
+        self._tails: tuple[Tail, Tail, Tail] | None = None
+        self._begun = False
 
-def last_lines(log: Path, count: int = 3) -> str:
-    """The last lines of a log that say something, joined by ' | '."""
-    with log.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 20_000))
-        lines = file.read().decode(errors="replace").splitlines()
-    telling = [x.strip() for x in lines if x.strip() and not any(noise in x.lower() for noise in _NOISE)]
-    return " | ".join(telling[-count:]) or "it said nothing"
+    @property
+    def tokens_per_second(self) -> float:
+        """Median rate over the steps seen."""
+        return tokens_per_second(self.records)
+
+    def look(self, folder: Path) -> None:
+        """Tell what is new. Raises Diverged at a loss that is no number."""
+        if self._tails is None:
+            logs = folder / CHECKPOINTS
+            self._tails = (
+                Tail(folder / STATUS),
+                Tail(logs / "training.jsonl"),
+                Tail(logs / "validation.jsonl"),
+            )
+        news, losses, validations = self._tails
+        for line in news.read():
+            self._tell_news(line, losses, validations)
+        if self._begun:
+            self._tell_losses(losses.read())
+            self._tell_validation(validations.read())
+
+    def _tell_news(self, line: dict[str, Any], losses: Tail, validations: Tail) -> None:
+        if message := line.get("message"):
+            self._ctx.log(message)
+        if "training_at" in line and not self._begun:  # a job that is put back into the queue says it again
+            losses.start(line["training_at"])
+            validations.start(line["validation_at"])
+            self._begun = True
+        if "total" in line:
+            self.resumed_from, self.total_steps = line["step"], line["total"]
+            self._ctx.progress(self.resumed_from, self.total_steps, "steps")
+
+    def _tell_losses(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            if not math.isfinite(record["loss"]):
+                raise Diverged(
+                    f"training diverged: the loss at step {record['step'] + 1} is {record['loss']}. "
+                    "Lower learning_rate or raise warmup_steps."
+                )
+            self.records.append(record)
+            self._ctx.metric("loss", record["loss"], record["step"])
+            self._ctx.metric("tokens_per_second", record["tps"], record["step"])
+        if records:
+            self._ctx.progress(records[-1]["step"] + 1, self.total_steps or None, "steps")
+
+    def _tell_validation(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            self._ctx.metric("validation_loss", record["val_loss"], record["step"])
+            self._ctx.log(f"step {record['step'] + 1}: validation loss {record['val_loss']:.4f}")

@@ -11,12 +11,9 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, NeedsError, did_you_mean
 from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
-from .curve import drop_cut_line
-from .recipe import CHECKPOINTS, BaseFacts, DataFacts, Recipe
+from .recipe import BaseFacts, DataFacts, Recipe
 from .request import FinetuneRequest
-from .status import FAILURE, JOB, LOCK, LOCK_S, RECIPE, RESULT, STATUS, Job
-
-_MARK = "fingerprint"
+from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, Job
 
 
 def data_facts(data: Artifact) -> DataFacts:
@@ -55,28 +52,21 @@ def lay_out(
     device: str,
     wait_s: float = LOCK_S,
 ) -> None:
-    """Lay out the work folder for a worker.
+    """Lay out the work folder for a worker; NeedsError when one still trains in it after `wait_s`.
 
-    What an earlier attempt at the same training left there is kept, anything else is removed. Raises
-    NeedsError when a worker still trains in it after `wait_s`.
+    The worker keeps what an earlier attempt left there when its fingerprint is this one.
     """
     from filelock import FileLock, Timeout
 
     folder = ctx.workdir
     base = base_folder(ask, ctx.workspace)
     what = {"recipe": recipe.digest, "data": str(ask.data), "base": sha256_path(base) if base else "tiny"}
-    fingerprint = sha256_json(what)
-    mark = folder / _MARK
     job = Job(tiny=base is None, method=ask.method, positions=ask.max_tokens, device=device, gpus=ask.gpus)
     try:
         with FileLock(folder / LOCK, timeout=wait_s):
-            if not mark.is_file() or mark.read_text() != fingerprint:
-                for name in (CHECKPOINTS, "base", RESULT):
-                    remove(folder / name)
-                mark.write_text(fingerprint)
-            for leftover in (STATUS, FAILURE):
-                (folder / leftover).unlink(missing_ok=True)
-            drop_cut_line(folder / CHECKPOINTS / "training.jsonl")
+            (folder / FINGERPRINT).write_text(sha256_json(what))
+            (folder / STATUS).write_bytes(b"")
+            (folder / FAILURE).unlink(missing_ok=True)
             _link(folder / "data", data.path)
             if base:
                 _link(folder / "base", base.resolve())

@@ -48,7 +48,12 @@ class FinetuneRequest(Request):
     checkpoint_every_steps: int = Field(
         100, ge=1, description="Steps between intermediate checkpoints, which a stopped run goes on from."
     )
-    gpus: int = Field(1, ge=1, le=8, description="GPUs of this machine to share a step; no meaning on CPU.")
+    gpus: int = Field(1, ge=1, le=8, description="GPUs of one machine to share a step; no meaning on CPU.")
+    compute: str | None = Field(
+        None,
+        min_length=1,
+        description="Where it runs: local, slurm or an installed backend; empty: as set.",
+    )
     seed: int = Field(1111, ge=0, lt=2**31, description="Seed of weights, order and dropout.")
 
     @model_validator(mode="before")
@@ -95,5 +100,6 @@ class FinetuneResult(Result):
     tokens_per_second: float = Field(
         description="Median over the steps of this call; 0 when none was left to do."
     )
-    seconds: float = Field(description="Wall time of the worker in this call.")
+    seconds: float = Field(description="Wall time of the worker since it was last started.")
     device: str = Field(description="cpu or cuda.")
+    compute: str = Field("local", description="Compute backend that ran it.")

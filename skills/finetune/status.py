@@ -16,8 +16,9 @@ RECIPE = "recipe.yaml"
 STATUS = "status.jsonl"
 LOCK = ".lock"
 FAILURE = "failure.json"
+FINGERPRINT = "fingerprint"
 RESULT = "result"
-LOCK_S = 60.0  # for a worker whose parent died to be gone
+LOCK_S = 60.0  # for a worker that was told to end to be gone
 STOPPED = 75  # the worker's exit code after a stop that saved a checkpoint (EX_TEMPFAIL)
 _FAMILIES: dict[str, type[OpswrightError]] = {"AskError": AskError, "NeedsError": NeedsError}
 
@@ -67,9 +68,13 @@ def failure(folder: Path, log: Path) -> OpswrightError | None:
 class Tail:
     """Reads the whole JSON lines that were added to a file since it last looked."""
 
-    def __init__(self, path: Path, from_end: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._at = path.stat().st_size if from_end and path.is_file() else 0
+        self._at = 0
+
+    def start(self, at: int) -> None:
+        """Leave out what the file held before that byte."""
+        self._at = at
 
     def read(self) -> list[dict[str, Any]]:
         """The new lines; one still being written is left for the next time."""

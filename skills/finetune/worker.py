@@ -13,15 +13,17 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import NeedsError, OpswrightError
+from ...core.files import write_atomically
+from .curve import drop_cut_line
+from .layout import remove
 from .recipe import CHECKPOINTS
-from .status import LOCK, LOCK_S, RECIPE, RESULT, STOPPED, Job, record_failure, tell
+from .status import FAILURE, FINGERPRINT, LOCK, LOCK_S, RECIPE, RESULT, STOPPED, Job, record_failure, tell
 
 _FLUSH_S = 0.5
 # Imported by the trainer's libraries where they are installed, used by no recipe of ours: 3 s of each start.
@@ -32,16 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a job; the exit code: 0 done, 75 stopped with a checkpoint saved, 1 failed."""
     parser = argparse.ArgumentParser(prog="python -m opswright.skills.finetune.worker")
     parser.add_argument("job", type=Path)
-    parser.add_argument("--lifeline", action="store_true", help="end when standard input closes")
     parser.add_argument("--rank", action="store_true", help="one process of several that torchrun started")
     ask = parser.parse_args(arguments)
-    if ask.lifeline:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
     folder = ask.job.resolve().parent
     os.chdir(folder)
     try:
         job = Job.read(Path(ask.job.name))
-        return _train(job, folder) if ask.rank else _lead(job, ask.job.name, folder, ask.lifeline)
+        return _train(job, folder) if ask.rank else _lead(job, ask.job.name, folder)
     except (Exception, SystemExit) as error:
         ours = error.__cause__ if isinstance(error, SystemExit) else error  # AutoModel exits on a bad dataset
         if isinstance(ours, OpswrightError):
@@ -52,20 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def _end_with_parent() -> None:
-    """Block until the parent, however it died, lets go of the pipe; then end at once."""
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
-def _lead(job: Job, name: str, folder: Path, lifeline: bool) -> int:
+def _lead(job: Job, name: str, folder: Path) -> int:
     from filelock import FileLock, Timeout
 
     try:
         with FileLock(folder / LOCK, timeout=LOCK_S):  # the system frees it when the holder dies
+            go_on(job, folder)
             _prepare(job, folder)
-            code = _train_on_several(job, name, lifeline) if job.gpus > 1 else _train(job, folder)
+            code = _train_on_several(job, name) if job.gpus > 1 else _train(job, folder)
             if code == 0:
                 tell(folder, message="training is done, saving the model")
                 _export(job, folder)
@@ -74,6 +67,25 @@ def _lead(job: Job, name: str, folder: Path, lifeline: bool) -> int:
         raise NeedsError(
             f"another worker still trains in {folder}. Wait for it or stop it, then repeat."
         ) from error
+
+
+def go_on(job: Job, folder: Path) -> None:
+    """Keep what an earlier attempt at this very training left and remove what another did; say where it is.
+
+    Also a job that its scheduler starts again passes here.
+    """
+    wanted, mark = (folder / FINGERPRINT).read_text(), folder / f".{FINGERPRINT}"
+    if not mark.is_file() or mark.read_text() != wanted:
+        for name in (CHECKPOINTS, RESULT, *(("base",) if job.tiny else ())):
+            remove(folder / name)
+        write_atomically(mark, wanted.encode())
+    (folder / FAILURE).unlink(missing_ok=True)
+    at = {}
+    for name in ("training", "validation"):
+        log = folder / CHECKPOINTS / f"{name}.jsonl"
+        drop_cut_line(log)
+        at[f"{name}_at"] = log.stat().st_size if log.is_file() else 0
+    tell(folder, **at)
 
 
 def _prepare(job: Job, folder: Path) -> None:
@@ -149,11 +161,11 @@ def _live(log: Any) -> Any:
     return Live(log.filepath)
 
 
-def _train_on_several(job: Job, name: str, lifeline: bool) -> int:
+def _train_on_several(job: Job, name: str) -> int:
     """Run the recipe in a process for each GPU, by torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.gpus}"]
     command += ["-m", "opswright.skills.finetune.worker", name, "--rank"]
-    return subprocess.run(command + ["--lifeline"] * lifeline, check=False).returncode
+    return subprocess.run(command, check=False).returncode
 
 
 def _export(job: Job, folder: Path) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import opswright
+from opswright.compute.local import LocalCompute
 from opswright.core.artifacts import CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError, HeldError
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
-from opswright.skills.build_engine import BuildEngineRequest, build_engine
+from opswright.skills.build_engine import BuildEngineRequest, build_engine, run_as_job
 from opswright.skills.finetune import FinetuneRequest, finetune
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -114,12 +116,13 @@ def test_full_precision_agrees_on_every_prompt_and_an_impossible_bar_is_refused(
     assert len(shared.artifacts.list("bundle")) == before
 
 
-def test_a_build_that_fails_names_the_reason_and_the_log(tmp_path: Path) -> None:
+def test_a_build_that_fails_names_the_reason_and_the_log(shared: Workspace, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
+    run = partial(run_as_job, step(shared, "fails"), LocalCompute(), tmp_path / "log")
     with pytest.raises(BackendError) as error:
         OnnxBuilder("onnx-int8").build(
-            checkpoint, tmp_path / "out", ["hi"], max_new_tokens=4, threads=1, log=tmp_path / "log"
+            checkpoint, tmp_path / "out", ["hi"], max_new_tokens=4, threads=1, run=run
         )
     assert error.value.log == tmp_path / "log" and "ended with code 1" in str(error.value)
 
@@ -131,4 +134,4 @@ def test_a_build_that_is_stopped_leaves_nothing_behind(
     ctx.cancelled.set()
     with pytest.raises(HeldError):
         build_engine(BuildEngineRequest(model=model, parity_data=data), ctx)
-    assert not list((ctx.workdir / "engine").glob("*.onnx"))
+    assert not list(ctx.workdir.rglob("*.onnx")) and ctx.job is None

@@ -113,7 +113,7 @@ def test_the_tiny_model_learns_and_is_a_whole_hugging_face_folder(
     assert len((checkpoint.path / "training.jsonl").read_text().splitlines()) == 60
 
 
-def test_killed_with_its_parent_it_goes_on_and_ends_as_if_nothing_had_happened(
+def test_killed_in_mid_training_the_step_attaches_and_ends_as_if_nothing_had_happened(
     home: Path, shared: Workspace, data: DatasetRef, trained: CheckpointRef
 ) -> None:
     ask = json.dumps({"data": data, "max_steps": 60, **SHORT})
@@ -125,15 +125,35 @@ def test_killed_with_its_parent_it_goes_on_and_ends_as_if_nothing_had_happened(
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    until = time.monotonic() + 10
-    while list(workers(folder)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not list(workers(folder)), "the worker outlived the process that started it"
+    at_work = [process.pid for process in workers(folder)]
+    assert at_work, "the training ended with the process that asked for it"
 
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     result = json.loads(again.stdout)
-    assert result["resumed_from"] in (10, 20) and result["steps"] == 60
+    assert result["resumed_from"] == 0 and result["steps"] == 60  # one worker
     assert result["checkpoint"] == trained  # the same bytes as without the kill
+    assert not list(workers(folder))
+
+
+def test_step_and_worker_killed_together_it_goes_on_from_its_last_checkpoint(
+    home: Path, shared: Workspace, data: DatasetRef, trained: CheckpointRef
+) -> None:
+    ask = json.dumps({"data": data, "max_steps": 60, **SHORT})
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS.replace("run-1", "run-2"), str(home), ask]
+    folder = shared.run_folder("run-2").resolve() / "step"
+    parent = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_for_steps(folder, 25, lambda: parent.poll() is None)
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    for process in list(workers(folder)):
+        process.kill()
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 1 and "was killed by signal 9" in told.stderr  # what nobody saw is told once
+    result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert result["resumed_from"] in (10, 20) and result["steps"] == 60
+    assert result["checkpoint"] == trained
 
 
 def test_a_worker_killed_alone_is_an_error_and_the_next_call_goes_on(

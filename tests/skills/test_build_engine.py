@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from opswright.compute.local import LocalCompute
 from opswright.core.artifacts import CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
-from opswright.serving.engines import BuildResult, EngineBuilder, ParityCase
-from opswright.skills.build_engine import BuildEngineRequest, build, build_engine
+from opswright.serving.engines import BuildResult, EngineBuilder, ParityCase, RunWorker, WorkerCall
+from opswright.skills.build_engine import BuildEngineRequest, build, build_engine, run_as_job
 
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
 
@@ -28,16 +29,15 @@ class FakeBuilder:
     def build(
         self,
         checkpoint: Path,
-        out: Path,
+        folder: Path,
         parity_texts: Sequence[str],
         *,
         max_new_tokens: int,
         threads: int,
-        log: Path,
-        tick: Callable[[], None] = lambda: None,
+        run: RunWorker,
     ) -> BuildResult:
-        tick()
-        out.mkdir()
+        out = folder / "engine"
+        out.mkdir(parents=True)
         (out / "model.onnx").write_bytes(bytes(10))
         self.asked = list(parity_texts)
         cases = tuple(
@@ -122,6 +122,40 @@ def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(
 def test_a_target_there_is_no_builder_for_is_refused_by_the_request(model: CheckpointRef) -> None:
     with pytest.raises(ValidationError, match="onnx-int8"):
         BuildEngineRequest.model_validate({"model": model, "target": "trtllm"})
+
+
+def test_the_builders_command_is_a_job_in_its_folder(
+    context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    ctx, folder = context(), tmp_path / "build"
+
+    def prepare() -> None:
+        folder.mkdir()
+        (folder / "asked").write_text("int8\n")
+
+    command = ("bash", "-c", "cat asked > engine; echo $THREADS >> engine; echo told")
+    call = WorkerCall(
+        command=command,
+        folder=folder,
+        inputs=("asked",),
+        outputs=("engine",),
+        environment={"THREADS": "2"},
+        prepare=prepare,
+    )
+    done = run_as_job(ctx, LocalCompute(), tmp_path / "log", call)
+    assert (done / "engine").read_text() == "int8\n2\n" and (tmp_path / "log").read_text() == "told\n"
+    assert ctx.job is not None and ctx.job.backend == "local"
+
+
+def test_a_compute_backend_there_is_none_of_stops_the_plan(
+    model: CheckpointRef, workspace: Workspace
+) -> None:
+    assert build_engine.preflight
+    ask = BuildEngineRequest(model=model, compute="slrum")
+    stops = [f for f in build_engine.preflight(ask, LAPTOP, workspace) if f.level == "stop"]
+    assert [f.message for f in stops] == [
+        "unknown compute backend 'slrum' (there are: local, slurm). Did you mean 'slurm'?"
+    ]
 
 
 def test_preflight_is_content_and_minutes_are_known_for_a_small_model(

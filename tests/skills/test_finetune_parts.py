@@ -179,3 +179,22 @@ def test_weights_are_counted_from_the_file_headers(tmp_path: Path) -> None:
     header = json.dumps({"a": {"shape": [2, 3]}, "b": {"shape": [5]}, "__metadata__": {}}).encode()
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     assert count_parameters(tmp_path) == 11
+
+
+def test_on_slurm_the_plan_shows_where_it_runs_and_what_the_time_limit_bounds(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    slurm = {"walltime_minutes": 90, "partition": "gpu"}
+    settings = load_settings(home=workspace.root, compute={"slurm": slurm}, train={"device": "cuda"})
+    away = Workspace(settings)
+    with away.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text("{}\n" * 3)
+        data = away.artifacts.save(DatasetRef, folder, {"train_rows": 300, "validation_rows": 0})
+    ask = FinetuneRequest(data=data, gpus=4, batch_size=64, compute="slurm")
+    assert finetune.preflight and finetune.estimate
+    found = finetune.preflight(ask, LAPTOP, away)  # this machine has no GPU, and need not have one
+    assert not any("this machine has" in one.message for one in found)
+    cost = finetune.estimate(ask, LAPTOP, away)
+    assert (cost.minutes, cost.gpu_hours) == (90, 6)
+    here = finetune.preflight(ask.model_copy(update={"compute": None}), LAPTOP, away)
+    assert any("it runs on this machine (compute: local)" in one.message for one in here)

@@ -18,7 +18,8 @@ from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, cpu_shim
 from opswright.skills.finetune.layout import lay_out
 from opswright.skills.finetune.recipe import BaseFacts, DataFacts, Recipe, compile_recipe, total_steps
-from opswright.skills.finetune.status import LOCK
+from opswright.skills.finetune.status import LOCK, Job
+from opswright.skills.finetune.worker import go_on
 
 DATA = DatasetRef.of("d" * 64)
 CHECKPOINT = CheckpointRef.of("c" * 64)
@@ -135,6 +136,7 @@ def test_the_work_folder_keeps_checkpoints_of_the_same_training_only(
 
     def lay(ask: FinetuneRequest) -> bool:
         lay_out(ask, ctx, data, compile_recipe(ask, DataFacts(2, 1), BaseFacts()), "cpu")
+        go_on(Job.read(ctx.workdir / "job.json"), ctx.workdir)
         return (ctx.workdir / "checkpoints").exists()
 
     lay(ask)

@@ -1,9 +1,8 @@
-"""Following a worker: its news, its ends, and that it never outlives who asked. Workers are scripts."""
+"""Following a training job: its news, its ends, and that it outlives who asked. Workers are scripts."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import textwrap
 import time
@@ -12,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from opswright.compute.local import LocalCompute
 from opswright.core.artifacts import DatasetRef
 from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import AskError, BackendError, BudgetError, HeldError, NeedsError
 from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, train
-from opswright.skills.finetune.launch import Diverged, Followed, environment, follow_worker
+from opswright.skills.finetune.launch import Diverged, Follower, environment, run_worker, worker_job
 
 RECORD = '{"step": %d, "epoch": 0, "loss": %s, "tps": 100.0, "num_tokens_per_step": 10}'
 SCRIPT_START = f"""
@@ -30,6 +30,8 @@ def step(number, loss="1.5"):
 def tell(**news):
     with open("status.jsonl", "a") as file:
         file.write(json.dumps(news) + "\\n")
+log = Path("checkpoints/training.jsonl")
+tell(training_at=log.stat().st_size if log.exists() else 0, validation_at=0)
 """
 
 
@@ -62,8 +64,10 @@ def script(ctx: StepContext, body: str) -> list[str]:
     return [sys.executable, str(path)]
 
 
-def follow(ctx: StepContext, body: str) -> Followed:
-    return follow_worker(ctx, ctx.workdir, ctx.workdir / "log", "cpu", script(ctx, body))
+def follow(ctx: StepContext, body: str) -> Follower:
+    command = script(ctx, body)
+    job = worker_job(ctx, "cpu", command=command).model_copy(update={"inputs": (), "outputs": ()})
+    return run_worker(ctx, job, LocalCompute(grace_s=5))[1]
 
 
 def ended(pid: int) -> bool:
@@ -84,7 +88,7 @@ def test_progress_loss_and_rate_arrive_while_it_trains(ctx: StepContext) -> None
     seen = follow(ctx, 'tell(message="training", step=0, total=2)\nstep(0)\nstep(1, "0.5")')
     heard = ctx.events
     assert isinstance(heard, Heard)
-    assert heard.lines == ["training"] and heard.done[-1] == (2, 2)
+    assert heard.lines[-1] == "training" and heard.done[-1] == (2, 2)
     assert ctx.metrics["loss"] == 0.5 and seen.tokens_per_second == 100.0
 
 
@@ -99,7 +103,7 @@ def test_what_an_earlier_attempt_wrote_is_not_told_again(ctx: StepContext) -> No
 def test_a_worker_that_fails_is_reported_with_its_last_lines_and_the_log(ctx: StepContext) -> None:
     with pytest.raises(BackendError, match=r"ended with code 1: .*RuntimeError: out of memory") as error:
         follow(ctx, 'raise RuntimeError("out of memory")')
-    assert error.value.log == ctx.workdir / "log"
+    assert error.value.log == ctx.workspace.logs / "finetune-run-1-step.log"
 
 
 def test_a_worker_killed_from_outside_is_reported_by_the_signal(ctx: StepContext) -> None:
@@ -132,10 +136,31 @@ def test_a_stopped_training_may_save_a_checkpoint_before_it_ends(ctx: StepContex
         time.sleep(60)
     """
     ctx.events = Heard(then=ctx.cancelled.set)
-    with pytest.raises(HeldError, match="stopped by a person"):
+    with pytest.raises(HeldError, match=r"stopped by a person.* Job \d+ on local was cancelled"):
         follow(ctx, body)
     assert (ctx.workdir / "saved").exists()
     assert ended(int((ctx.workdir / "pid").read_text()))
+
+
+def test_a_step_that_is_run_again_follows_the_same_worker_and_tells_its_curve_from_the_start(
+    ctx: StepContext, context: Callable[..., StepContext]
+) -> None:
+    body = """
+        with open("starts", "a") as file: file.write("x")
+        tell(step=0, total=2)
+        step(0)
+        while not Path("go").exists(): time.sleep(0.02)
+        step(1, "0.5")
+    """
+    job = worker_job(ctx, "cpu", command=script(ctx, body))
+    job = job.model_copy(update={"inputs": (), "outputs": ()})
+    handle = LocalCompute().submit(job)  # by a process that is no more
+    (ctx.workdir / "go").touch()
+    again = context()
+    again.events, again.job = Heard(), handle
+    _, seen = run_worker(again, job, LocalCompute(), prepare=lambda: pytest.fail("laid out again"))
+    assert (ctx.workdir / "starts").read_text() == "x"
+    assert [record["loss"] for record in seen.records] == [1.5, 0.5]
 
 
 def test_the_end_of_the_time_budget_ends_the_worker_and_its_children(ctx: StepContext) -> None:
@@ -158,8 +183,7 @@ def test_the_end_of_the_time_budget_ends_the_worker_and_its_children(ctx: StepCo
 def test_the_worker_sees_no_network_and_threads_that_do_not_spin() -> None:
     env = environment(2, "cpu")
     assert (env["OMP_NUM_THREADS"], env["GOMP_SPINCOUNT"], env["HF_HUB_OFFLINE"]) == ("2", "1000", "1")
-    assert env["CUDA_VISIBLE_DEVICES"] == ""
-    assert environment(2, "cuda").get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
+    assert env["CUDA_VISIBLE_DEVICES"] == "" and "CUDA_VISIBLE_DEVICES" not in environment(2, "cuda")
 
 
 def test_the_same_training_gives_the_same_checkpoint_with_recipe_curve_and_facts(
@@ -176,7 +200,8 @@ def test_the_same_training_gives_the_same_checkpoint_with_recipe_curve_and_facts
         header = {header.encode()!r}
         Path("result/model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(48))
     """
-    results = [train(ask, ctx, script(ctx, body)) for ctx in (context(run="a"), context(run="b"))]
+    steps = (context(run="a"), context(run="b"))
+    results = [train(ask, ctx, script(ctx, body)) for ctx in steps]
     assert results[0].checkpoint == results[1].checkpoint
     checkpoint = workspace.artifacts.open(results[0].checkpoint)
     assert checkpoint.facts["parameters"] == 12 and checkpoint.facts["steps"] == 2

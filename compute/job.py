@@ -1,0 +1,141 @@
+"""A job, how it stands, and what a compute backend does with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ..core.contract import Finding, JobHandle
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Resources(BaseModel):
+    """What a job asks for; None leaves it to the backend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpus: int = Field(1, ge=1, description="CPU cores.")
+    gpus: int = Field(0, ge=0, description="GPUs.")
+    memory_gb: float | None = Field(None, gt=0, description="Memory in GB.")
+    walltime_minutes: float | None = Field(None, gt=0, description="Minutes after which it is ended.")
+    partition: str | None = Field(None, min_length=1, description="Queue of a cluster.")
+
+
+class Job(BaseModel):
+    """A command, the folder it runs in, and what of that folder it reads and leaves.
+
+    `key` makes submitting safe to repeat: of one key there is never more than one job at work. Inputs and
+    outputs are files or folders relative to `folder`; a backend whose machines do not see the folder copies
+    them. `environment` is added to the submitter's own and is kept on disk: no secrets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
+    key: str = Field(min_length=1)
+    command: tuple[str, ...] = Field(min_length=1)
+    folder: Path
+    log: Path
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    environment: dict[str, str] = {}
+
+    @field_validator("folder", "log")
+    @classmethod
+    def _is_absolute(cls, path: Path) -> Path:
+        """Whoever resumes may stand in another folder."""
+        return path.absolute()
+
+    @field_validator("inputs", "outputs")
+    @classmethod
+    def _stay_inside(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if outside := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
+            raise ValueError(f"paths must lie inside the job's folder: {', '.join(outside)}")
+        return names
+
+    @field_validator("environment")
+    @classmethod
+    def _can_be_exported(cls, variables: dict[str, str]) -> dict[str, str]:
+        if wrong := [name for name in variables if not _VARIABLE.fullmatch(name)]:
+            raise ValueError(f"invalid environment variable names: {', '.join(wrong)}")
+        return variables
+
+    @field_validator("command")
+    @classmethod
+    def _has_no_nul(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if any("\0" in part for part in command):
+            raise ValueError("a command holds no NUL byte")
+        return command
+
+
+class JobState(StrEnum):
+    """How a job stands. `unknown` is not an end: the backend could not say."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will not change any more."""
+        return self not in (JobState.PENDING, JobState.RUNNING, JobState.UNKNOWN)
+
+
+class JobStatus(BaseModel):
+    """What one look at a job found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: JobState
+    reason: str = ""  # the backend's own word: TIMEOUT, NODE_FAIL, Priority
+    message: str = ""  # for a person, to follow "job 12 on slurm"
+    remedy: str = ""  # what a person can do about it
+    exit_code: int | None = None
+    restarts: int = 0
+    seconds: float | None = None  # from the start of its last attempt to its end
+
+
+class Compute(Protocol):
+    """Runs jobs somewhere. Every call is short; nothing is kept in memory that a later process would need."""
+
+    name: str
+    poll_s: tuple[float, float]  # seconds between two looks at a job: at first, and at most
+
+    def check(self, resources: Resources) -> Sequence[Finding]:
+        """What pre-flight shows: where such a job would run, and what stands in its way."""
+
+    def submit(self, job: Job) -> JobHandle:
+        """Start or queue a job; NeedsError, AskError or BackendError when it was not taken."""
+
+    def find(self, job: Job) -> JobHandle | None:
+        """The job last submitted with this key, recorded or not, unless its end was reported.
+
+        None also keeps a submission that is still under way from starting later. BackendError when that
+        cannot be told now.
+        """
+
+    def poll(self, handle: JobHandle) -> JobStatus:
+        """How the job stands; `unknown`, not an error, when the backend cannot be reached."""
+
+    def logs(self, handle: JobHandle) -> str:
+        """The end of what the job wrote to its standard output and error."""
+
+    def cancel(self, handle: JobHandle) -> None:
+        """Ask the whole job to end (SIGTERM, later SIGKILL); of one that ended, end what it left running.
+
+        Returns at once. BackendError when the backend cannot be reached.
+        """
+
+    def collect(self, handle: JobHandle) -> Path:
+        """The folder with the outputs of a job that succeeded; BackendError names those that are missing."""
