@@ -135,7 +135,7 @@ def parse_ref(text: str) -> ArtifactRef:
     kind = text.partition(":")[0]
     if kind not in REF_TYPES:
         raise AskError(
-            f"'{text[:80]}' is no artifact reference: kinds are {', '.join(REF_TYPES)}."
+            f"invalid reference '{text[:80]}': expected kind:digest, with a kind of {', '.join(REF_TYPES)}."
             + did_you_mean(kind, REF_TYPES)
         )
     try:
@@ -248,7 +248,7 @@ class ArtifactStore:
             raise PendingArtifact(f"the {ref.kind} is made by an earlier step of the plan")
         folder = self.folder(ref)
         if not (folder / "artifact.json").is_file():
-            raise AskError(f"no {ref.short} in {self.root}. `opswright artifacts` lists what is there.")
+            raise AskError(f"{ref.short} not found in {self.root}. `opswright artifacts` lists all.")
         data = (folder / "artifact.json").read_bytes()
         if hashlib.sha256(data).hexdigest() != ref.digest:
             raise IntegrityError(f"{ref.short} was altered: artifact.json does not match its digest.")

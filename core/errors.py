@@ -70,16 +70,17 @@ def from_os_error(error: OSError, doing: str) -> OpswrightError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NeedsError(
             f"no space left on the disk while {doing} ({error.filename or 'unknown file'}). "
-            "Nothing was lost: free some space (`df -h .`), then repeat the command or `opswright resume`."
+            "Nothing was lost: free some space (`df -h .`), then repeat the command, or continue its run "
+            "with `opswright resume RUN`."
         )
     if error.errno == errno.EADDRINUSE:
         return NeedsError(
             f"a port is already in use while {doing}: {error}. Stop its owner or choose another port."
         )
     if isinstance(error, FileNotFoundError):
-        return AskError(f"no such file while {doing}: {error.filename}. Check the path.")
+        return AskError(f"file not found while {doing}: {error.filename}. Check the path.")
     if isinstance(error, PermissionError):
         return NeedsError(
-            f"no permission while {doing}: {error.filename}. Check the owner and mode of that path."
+            f"permission denied while {doing}: {error.filename}. Check the owner and mode of that path."
         )
     return BackendError(f"the system refused while {doing}: {error}")

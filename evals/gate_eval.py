@@ -57,11 +57,11 @@ def check_spec(spec: GateSpec, measured: EvalResult) -> None:
                 f"{did_you_mean(name, measured.slices)} `slices` of evaluate names groups of domains."
             )
         if bar.min is None and bar.max_drop is None:
-            raise AskError(f"slice '{name}' of the gate has neither `min` nor `max_drop`.")
+            raise AskError(f"slice '{name}' of the gate needs `min` or `max_drop`.")
         if bar.max_drop is not None and spec.against is None:
             raise AskError(f"slice '{name}' has a `max_drop`, which needs `against: stable`.")
     if spec.min is None and not spec.slices and spec.against is None:
-        raise AskError("the gate has no criterion. Give `min`, `slices` or `against`.")
+        raise AskError("the gate has no criteria. Add `min`, `slices` or `against`.")
 
 
 def _health(spec: GateSpec, measured: EvalResult) -> Iterator[Check]:

@@ -112,7 +112,7 @@ def compare(a: EvalResult, b: EvalResult, metric: str = "exact_match") -> HeadTo
         )
     pairs = common_items(a, b)
     if not pairs:
-        raise AskError(f"{short(a.model)} and {short(b.model)} answered no item in common.")
+        raise AskError(f"{short(a.model)} and {short(b.model)} have no answered items in common.")
     slices = [_row(name, found, metric) for name in b.slices if (found := common_items(a, b, name))]
     corrected = holm([row.p_value for row in slices])
     asked = {item.id for item in chain(a.items, b.items)}
@@ -194,9 +194,13 @@ def find_line(lines: Sequence[LeaderboardRow], text: str) -> LeaderboardRow:
         return found[0]
     if found:
         several = ", ".join(line.short_id for line in found[:6])
-        raise AskError(f"'{text}' means {len(found)} lines of the leaderboard; name one: {several}.")
+        raise AskError(f"'{text}' is ambiguous: it matches {len(found)} leaderboard rows ({several}).")
     names = list(dict.fromkeys(line.name for line in lines))
-    known = f"it has: {', '.join(names[:12])}" if names else "it is empty; `opswright evaluate` fills it"
+    known = (
+        f"it has: {', '.join(names[:12])}"
+        if names
+        else "it is empty; `opswright evaluate model=REF suite=NAME` fills it"
+    )
     raise AskError(f"'{text}' is not on the leaderboard ({known}).{did_you_mean(text, names)}")
 
 

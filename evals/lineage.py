@@ -11,7 +11,7 @@ from ..record.ledger import Phase, Record
 
 
 def ancestors(store: ArtifactStore, ref: ArtifactRef) -> Iterator[ArtifactRef]:
-    """What a thing was made of, nearest first; parents that are no longer in the store end their branch."""
+    """What a thing was made of, nearest first; parents missing from the store end their branch."""
     seen: set[str] = {ref}
     front: list[ArtifactRef] = [ref]
     while front:

@@ -85,10 +85,10 @@ def run_suite(
     items = choose_items(suite, limit)
     answers = target.answer([item.text for item in items], progress)
     if len(answers) != len(items):
-        raise BackendError(f"the target gave {len(answers)} answers to {len(items)} prompts.")
+        raise BackendError(f"the target returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]
     if items and len(failed) == len(items):
-        raise BackendError(f"the target answered none of {len(items)} prompts; the first said: {failed[0]}")
+        raise BackendError(f"the target answered none of {len(items)} prompts; the first error: {failed[0]}")
     results = tuple(score(suite, items, answers, slices))
     return EvalResult(model, suite.name, suite.digest, tuple(slices), results, task=suite.task)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.errors import AskError, NeedsError
 from ..core.files import files_below
+from ..core.install import install_hint
 from .rail_patterns import Direction, RailSet
 
 if TYPE_CHECKING:
@@ -276,6 +277,6 @@ def _nemo() -> Any:
         import nemoguardrails
     except ImportError as error:
         raise NeedsError(
-            "rails need NeMo Guardrails, which is not installed: pip install -c constraints.txt '.[guard]'"
+            f"rails need NeMo Guardrails, which is not installed. Install it: {install_hint('guard')}"
         ) from error
     return nemoguardrails

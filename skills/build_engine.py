@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Sequence
@@ -15,11 +14,11 @@ from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_r
 from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ..core.errors import AskError, BackendError
+from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.engines import BuildResult, EngineBuilder, ParityCase, Target, WorkerCall, builder_for
 
-_INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
 _SHOWN = 5
 # A tiny model on 2 CPU cores: imports and export, then both answers to a case.
@@ -65,12 +64,9 @@ class BuildEngineResult(Result):
 
 
 def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    settings = workspace.settings
-    found = where_it_runs(ask.compute, settings, _resources(workspace))
-    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
-        found.append(
-            Finding(level="stop", message=f"not installed: {', '.join(missing)}.", fix=f"Install: {_INSTALL}")
-        )
+    found = where_it_runs(ask.compute, workspace.settings, _resources(workspace))
+    if finding := not_installed(_MODULES, "train", "serve"):
+        found.append(finding)
     try:
         needed = 4 * workspace.artifacts.open(ask.model).size_bytes
     except PendingArtifact:
@@ -176,7 +172,7 @@ def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
         texts = [item.text for item in load_suite(ask.parity_suite).items]
         where = f"suite '{ask.parity_suite}'"
     if not texts:
-        raise AskError(f"{where} has no prompts to compare engine and checkpoint on. Name another one.")
+        raise AskError(f"{where} has no prompts for the parity check. Name another one.")
     step = max(1.0, len(texts) / ask.parity_items)
     return [texts[int(i * step)] for i in range(min(len(texts), ask.parity_items))]
 

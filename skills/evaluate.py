@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from ..core.artifacts import (
 )
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ..core.errors import AskError, OpswrightError
+from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 
@@ -101,17 +101,10 @@ def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> 
 
     found = []
     for kind, (modules, extra) in _NEEDS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        if isinstance(ask.model, kind) and missing:
-            found.append(
-                Finding(
-                    level="stop",
-                    message=f"a {kind.kind} needs {', '.join(modules)}; not installed: {', '.join(missing)}.",
-                    fix=f'Install: pip install -c constraints.txt -e ".[{extra}]"',
-                )
-            )
+        if isinstance(ask.model, kind) and (finding := not_installed(modules, extra)):
+            found.append(finding)
     if ask.api_key_env and not os.environ.get(ask.api_key_env):
-        found.append(Finding(level="stop", message=f"the environment variable {ask.api_key_env} is not set."))
+        found.append(Finding(level="stop", message=f"environment variable {ask.api_key_env} is not set."))
     try:
         suite = load_suite(ask.suite)
         suite.slices(ask.slices)

@@ -70,7 +70,7 @@ def _preflight(ask: GateRequest, machine: Machine, workspace: Workspace) -> Sequ
 def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
     """Check bars, slices and, item by item, the endpoint's stable release; change nothing.
 
-    Example: `/gate report=eval-report:3f2a91 spec={"suite":"clinc150","min":0.85}`
+    Example: `/gate report=eval-report:3f2a91 spec='{"suite":"clinc150","min":0.85}'`
     """
     from ..evals.gate_eval import judge
     from ..evals.report import read_report
@@ -88,7 +88,7 @@ def _incumbent(spec: GateSpec, measured: EvalResult, ctx: StepContext) -> Incumb
     if spec.against is None:
         return None
     if spec.endpoint is None:
-        raise AskError("`against: stable` needs the gate's `endpoint`: whose stable release?")
+        raise AskError("`against: stable` needs the gate's `endpoint`. Name it.")
     from ..serving.rollout import stable_release
 
     release = stable_release(ctx.workspace, spec.endpoint)

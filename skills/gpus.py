@@ -95,7 +95,7 @@ class Nvml(Protocol):
     phrases=["show the gpus", "is there a gpu", "how busy are the gpus"],
 )
 def gpus(ask: GpusRequest, ctx: StepContext) -> GpusResult:
-    """Read every GPU through NVML; a machine without one is told so plainly, not as an error.
+    """Read every GPU through NVML; a machine without one is a result, not an error.
 
     Example: `/gpus`
     """

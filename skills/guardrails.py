@@ -7,7 +7,6 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from ..core.artifacts import GuardrailRef
 from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError
 from ..core.files import canonical_json
+from ..core.install import not_installed
 
 if TYPE_CHECKING:
     from ..core.machine import Machine
@@ -45,7 +45,7 @@ class GuardrailsRequest(Request):
         None, description="Characters a text may have; empty: as the config says."
     )
     topics: tuple[Annotated[str, Field(min_length=3, max_length=60)], ...] = Field(
-        (), description="More off-limits topics, each a word or phrase that is blocked as it stands."
+        (), description="More off-limits topics, each a word or phrase that is blocked verbatim."
     )
 
 
@@ -72,14 +72,8 @@ class RailCase(BaseModel):
 
 
 def _preflight(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    if find_spec("nemoguardrails") is None:
-        return [
-            Finding(
-                level="stop",
-                message="NeMo Guardrails is not installed.",
-                fix="pip install -c constraints.txt '.[guard]'",
-            )
-        ]
+    if finding := not_installed(["nemoguardrails"], "guard"):
+        return [finding]
     return [
         Finding(level="ok", message="NeMo Guardrails is installed; its rails run offline, without a model.")
     ]
@@ -140,7 +134,7 @@ def guardrails(ask: GuardrailsRequest, ctx: StepContext) -> GuardrailsResult:
 def _items(path: Path) -> tuple[RailCase, ...]:
     """The items of a JSONL file; AskError names the first line that is none, or an empty file."""
     if not path.is_file():
-        raise AskError(f"no file at {path}. It should hold one JSON object a line, with a text.")
+        raise AskError(f"file {path} not found. Expected JSONL: one object with a `text` per line.")
     items = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():
@@ -152,7 +146,7 @@ def _items(path: Path) -> tuple[RailCase, ...]:
             where = ".".join(map(str, fault["loc"])) or "the line"
             raise AskError(f"{path} line {number}: {where}: {fault['msg']}.") from error
     if not items:
-        raise AskError(f"{path} holds no texts, so it proves nothing. Add at least one.")
+        raise AskError(f"{path} is empty. Add at least one text.")
     return tuple(
         item if item.id else item.model_copy(update={"id": f"{n}"}) for n, item in enumerate(items, 1)
     )

@@ -85,7 +85,7 @@ def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.
 
     Both releases answer the same recent texts; the canary's own traffic is compared with stable's. What too
-    little traffic cannot show is said in the verdict. The release before stays at hand for `rollback`.
+    little traffic cannot show is in the verdict. The release before stays at hand for `rollback`.
 
     Example: /promote endpoint=support min_requests=200
     """

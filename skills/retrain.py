@@ -45,7 +45,7 @@ class RetrainRequest(Request):
         1.0, ge=0, le=100, description="Rows of the earlier dataset for each new row; 0 mixes in none."
     )
     base: CheckpointRef | None = Field(
-        None, description="Checkpoint to go on from; empty: the one behind the endpoint's stable release."
+        None, description="Checkpoint to start from; empty: the one behind the endpoint's stable release."
     )
     endpoint: EndpointName | None = Field(
         None, description="Endpoint to release to; empty: the one of the alarm."
@@ -71,7 +71,7 @@ class RetrainResult(Result):
     """The proposed plan; nothing has been run."""
 
     plan_file: str = Field(description="Where the plan lies, ready to read, change and run.")
-    plan_id: str = Field(description="Its id as it stands.")
+    plan_id: str = Field(description="Id of the plan as it was written.")
     plan_yaml: str = Field(description="Its text.")
     message: str = Field(description="What to do next, in one sentence.")
 
@@ -90,7 +90,7 @@ def _estimate(ask: RetrainRequest, machine: Machine, workspace: Workspace) -> Co
 def retrain(ask: RetrainRequest, ctx: StepContext) -> RetrainResult:
     """Write a plan from a drift alarm: curate with replay, fine-tune, build, judge, guard, canary, promote.
 
-    The plan is compiled before it is written, so it can be run as it stands. Raises AskError when the report
+    The plan is compiled before it is written, so it can be run unchanged. Raises AskError when the report
     shows no alarm (unless forced) or is of another endpoint.
 
     Example: `/retrain alarm=drift-report:1a2b3c new_data=new.csv domains=small_talk,meta`
@@ -142,7 +142,7 @@ def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
     """The checkpoint behind the stable release."""
     if stable is None:
         raise AskError(
-            f"endpoint '{endpoint}' has no stable release to go on from. Name a checkpoint as `base`."
+            f"endpoint '{endpoint}' has no stable release to start from. Name a checkpoint as `base`."
         )
     parents = ctx.artifacts.open(stable.bundle).parents
     found = next((ref for ref in parents if isinstance(ref, CheckpointRef)), None)

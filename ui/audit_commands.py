@@ -1,4 +1,4 @@
-"""Commands about the record: `opswright audit list|show|verify|export|sync`."""
+"""Commands about the record: `opswright audit`, to list, show, verify, export and sync it."""
 
 from __future__ import annotations
 

@@ -59,7 +59,10 @@ def leaderboard(
     session: Session = context.obj
     lines = board(session.workspace, suite)
     if not lines:
-        print("no model has been measured yet; `opswright evaluate` does that", file=sys.stderr)
+        print(
+            "the leaderboard is empty; `opswright evaluate model=REF suite=NAME` adds a model",
+            file=sys.stderr,
+        )
     form = BoardFormat.JSON if json else format
     if form is BoardFormat.HTML:
         from .reports.leaderboard import page

@@ -83,7 +83,12 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
             continue
         is_named = argv is None or skill.name in argv
         command = make_command(skill, Session.call_skill) if is_named else listed_command(skill)
-        app.command(skill.name, short_help=skill.summary, rich_help_panel="Skills")(command)
+        app.command(
+            skill.name,
+            short_help=skill.summary,
+            rich_help_panel="Skills",
+            context_settings={"allow_extra_args": True},  # name=value, as in a slash command
+        )(command)
     return app
 
 
@@ -100,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(argv: list[str], registry: Registry | None = None) -> int:
-    """The exit code of one call; errors are said on stderr, and as JSON on stdout when JSON was asked for."""
+    """The exit code of one call; errors go to stderr, and as JSON to stdout when JSON was asked for."""
     try:
         if registry is None:
             from ..skills import load_registry
@@ -112,7 +117,10 @@ def run(argv: list[str], registry: Registry | None = None) -> int:
         return _say(error, error.exit_code, argv)
     except KeyboardInterrupt as error:
         return _say(
-            error, 130, argv, "interrupted; `opswright status` shows the run, `opswright resume` goes on"
+            error,
+            130,
+            argv,
+            "interrupted; `opswright status` lists the run, `opswright resume RUN` continues it",
         )
     except OSError as error:
         known = from_os_error(error, f"opswright {' '.join(argv[:1])} ran")

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ..core.artifacts import parse_ref
 from ..core.errors import BackendError, OpswrightError
 from ..evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
 from ..record.ledger import Ledger, Record
+from .demo_story import DemoStory
 
 if TYPE_CHECKING:
     import httpx
@@ -40,33 +40,6 @@ def example_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "examples" / "support_router"
 
 
-@dataclass
-class Story:
-    """What the demo found so far; becomes the JSON document and the report."""
-
-    seconds: float = 0.0
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    verdicts: dict[str, str | None] = field(default_factory=dict)
-    checks: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
-    drift: dict[str, Any] = field(default_factory=dict)
-    serving: dict[str, Any] = field(default_factory=dict)
-    audit: dict[str, Any] = field(default_factory=dict)
-    leaderboard: list[dict[str, Any]] = field(default_factory=list)
-    report: str = ""
-    faults: list[str] = field(default_factory=list)
-
-    def document(self) -> dict[str, Any]:
-        """The one JSON document of `opswright demo --json`."""
-        keys = ("steps", "verdicts", "metrics", "baselines", "drift", "serving", "audit", "report", "faults")
-        return {
-            "ok": not self.faults,
-            "seconds": round(self.seconds, 1),
-            **{key: getattr(self, key) for key in keys},
-        }
-
-
 class Client:
     """A client that keeps asking the endpoint while models change behind it, and counts what fails."""
 
@@ -78,12 +51,12 @@ class Client:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Client:
-        """Start asking."""
+        """Start asking in a thread of its own."""
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop asking."""
+        """Stop asking, and wait for the last answer."""
         self._stop.set()
         self._thread.join(timeout=30)
 
@@ -109,7 +82,7 @@ def send(client: httpx.Client, url: str, text: str, user: str) -> str:
     body = {"model": ENDPOINT, "user": user, "messages": [{"role": "user", "content": text}]}
     reply = client.post(f"{url}/v1/chat/completions", json=body)
     if reply.status_code != 200:
-        raise BackendError(f"the gateway answered {reply.status_code} to {text!r}: {reply.text[:200]}")
+        raise BackendError(f"the gateway returned {reply.status_code} for {text!r}: {reply.text[:200]}")
     return str(reply.json()["choices"][0]["message"]["content"])
 
 
@@ -119,12 +92,12 @@ class Demo:
     def __init__(self, session: Session, events: Events) -> None:
         self.session = session
         self.events = events
-        self.story = Story()
+        self.story = DemoStory()
         self.url = ""
         self._seq = Ledger.of(session.workspace).head()[0]
         self._started = time.monotonic()
 
-    def play(self) -> Story:
+    def play(self) -> DemoStory:
         """Everything; what fails is in the story's `faults`, with the figures found until then."""
         acts: list[tuple[str, Callable[[], None]]] = [
             ("1/5 ship v1", self.ship),
@@ -389,7 +362,7 @@ def play(session: Session, as_json: bool) -> int:
     else:
         from .reports.demo import show_story
 
-        show_story(session.workspace, story)
+        show_story(story)
     if story.faults:
         print(f"opswright demo: {story.faults[0]}", file=sys.stderr)
     return 1 if story.faults else 0

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import shutil
 import socket
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ..core.install import install_hint, missing_modules
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 
-_CONSTRAINED = "pip install -c constraints.txt -e"
 _EXTRAS = (
     (
         "fine-tune with NeMo AutoModel",
         ("torch", "transformers", "datasets", "torchdata", "nemo_automodel"),
-        f'{_CONSTRAINED} ".[train]" && pip install --no-deps -r requirements-nemo-cpu.txt',
+        "train",
     ),
-    (
-        "build and run engines with ONNX Runtime GenAI",
-        ("onnxruntime_genai", "onnx", "onnx_ir"),
-        f'{_CONSTRAINED} ".[serve]"',
-    ),
-    (
-        "talk to Triton and serve the gateway",
-        ("tritonclient", "fastapi", "uvicorn"),
-        f'{_CONSTRAINED} ".[serve]"',
-    ),
-    ("guard endpoints with NeMo Guardrails", ("nemoguardrails",), f'{_CONSTRAINED} ".[guard]"'),
-    ("open the console in a browser", ("gradio",), f'{_CONSTRAINED} ".[ui]"'),
+    ("build and run engines with ONNX Runtime GenAI", ("onnxruntime_genai", "onnx", "onnx_ir"), "serve"),
+    ("talk to Triton and serve the gateway", ("tritonclient", "fastapi", "uvicorn"), "serve"),
+    ("guard endpoints with NeMo Guardrails", ("nemoguardrails",), "guard"),
+    ("open the console in a browser", ("gradio",), "ui"),
 )
 
 
 @dataclass(frozen=True)
-class Line:
+class Ability:
     """One ability: `can` yes, no, or not_run for what was planned and checked but never carried out."""
 
     ability: str
@@ -44,11 +35,11 @@ class Line:
     fix: str = ""
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """The ability as one object of `opswright doctor --json`."""
         return asdict(self)
 
 
-def examine(workspace: Workspace) -> list[Line]:
+def examine(workspace: Workspace) -> list[Ability]:
     """Every line, quick and without side effects."""
     machine = Machine.here(workspace.root)
     lines = [_workspace(workspace, machine), *(_packages(*extra) for extra in _EXTRAS)]
@@ -56,43 +47,42 @@ def examine(workspace: Workspace) -> list[Line]:
     return lines
 
 
-def _workspace(workspace: Workspace, machine: Machine) -> Line:
+def _workspace(workspace: Workspace, machine: Machine) -> Ability:
     size = (
         f"{machine.disk_free_gb:.0f} GB free, {machine.cpu_cores} cores, {machine.memory_gb:.0f} GB of memory"
     )
     found = f"{workspace.root}, {size}"
     if machine.disk_free_gb < 2:
-        return Line(
+        return Ability(
             "keep a workspace", "no", found, "Free at least 2 GB, or set OPSWRIGHT_HOME to another disk."
         )
-    return Line("keep a workspace", "yes", found)
+    return Ability("keep a workspace", "yes", found)
 
 
-def _packages(ability: str, modules: tuple[str, ...], fix: str) -> Line:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        return Line(ability, "no", f"not installed: {', '.join(missing)}", fix)
-    return Line(ability, "yes", f"{', '.join(modules)} installed")
+def _packages(ability: str, modules: tuple[str, ...], extra: str) -> Ability:
+    if missing := missing_modules(modules):
+        return Ability(ability, "no", f"not installed: {', '.join(missing)}", install_hint(extra))
+    return Ability(ability, "yes", f"{', '.join(modules)} installed")
 
 
-def _gpu(machine: Machine) -> Line:
+def _gpu(machine: Machine) -> Ability:
     if machine.gpus:
         names = ", ".join(f"{gpu.name} ({gpu.memory_gb:.0f} GB)" for gpu in machine.gpus)
-        return Line("train and serve on a GPU", "yes", names)
-    return Line(
+        return Ability("train and serve on a GPU", "yes", names)
+    return Ability(
         "train and serve on a GPU",
         "no",
         "NVML finds no NVIDIA GPU; everything runs on the CPU",
-        f'On a machine with a GPU and driver: {_CONSTRAINED} ".[all,nemo]"',
+        f"On a machine with a GPU and driver: {install_hint('all', 'nemo')}",
     )
 
 
-def _triton(machine: Machine) -> Line:
+def _triton(machine: Machine) -> Ability:
     ability = "run a real Triton server"
     if shutil.which("tritonserver"):
-        return Line(ability, "yes", "tritonserver on PATH")
+        return Ability(ability, "yes", "tritonserver on PATH")
     if machine.system != "linux" or machine.architecture != "x86_64":
-        return Line(
+        return Ability(
             ability,
             "no",
             f"the server's wheel is for Linux x86_64 only, this is {machine.system} {machine.architecture}",
@@ -100,42 +90,42 @@ def _triton(machine: Machine) -> Line:
         )
     library, version = platform.libc_ver()
     if library == "glibc" and tuple(map(int, version.split("."))) < (2, 35):
-        return Line(
+        return Ability(
             ability,
             "no",
             f"glibc {version}",
             "The wheel needs glibc 2.35 or newer (Debian 12, Ubuntu 22.04).",
         )
-    return Line(
+    return Ability(
         ability, "yes", "from the nvidia-pytriton wheel, in a virtual environment made on the first deploy"
     )
 
 
-def _port(workspace: Workspace) -> Line:
+def _port(workspace: Workspace) -> Ability:
     serving = workspace.settings.serving
     ability = "listen for clients"
     with socket.socket() as probe:
         try:
             probe.bind((serving.host, serving.gateway_port))
         except OSError:
-            return Line(
+            return Ability(
                 ability,
                 "yes",
                 f"port {serving.gateway_port} is taken, by this workspace's gateway or another program",
                 "OPSWRIGHT_SERVING__GATEWAY_PORT=0 takes a free port.",
             )
-    return Line(ability, "yes", f"port {serving.gateway_port} of {serving.host} is free")
+    return Ability(ability, "yes", f"port {serving.gateway_port} of {serving.host} is free")
 
 
-def _mlflow(workspace: Workspace) -> Line:
+def _mlflow(workspace: Workspace) -> Ability:
     uri = workspace.settings.tracking_uri()
-    return Line("show the record in MLflow", "yes", f"tracking URI {uri}")
+    return Ability("show the record in MLflow", "yes", f"tracking URI {uri}")
 
 
-def _tensorrt_llm(machine: Machine) -> Line:
-    return Line(
+def _tensorrt_llm(machine: Machine) -> Ability:
+    return Ability(
         "build TensorRT-LLM engines",
         "not_run",
         "not run: this version builds ONNX Runtime engines; TensorRT-LLM is planned for GPU machines",
-        f'On a GPU machine: {_CONSTRAINED} ".[tensorrt-llm]"' if machine.gpus else "Needs an NVIDIA GPU.",
+        f"On a GPU machine: {install_hint('tensorrt-llm')}" if machine.gpus else "Needs an NVIDIA GPU.",
     )

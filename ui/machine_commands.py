@@ -99,7 +99,7 @@ def mlflow(
         os.execvp(command[0], command)
     except OSError as error:
         raise NeedsError(
-            f"cannot start MLflow's pages: {error}. Install it: pip install mlflow==3.17.2"
+            f"cannot start MLflow's server: {error}. Install it: pip install mlflow==3.17.2"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Live news of a run in a terminal: a line and a bar for each step, on stderr."""
+"""A run as it happens, in a terminal: a line and a bar for each step, on stderr."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class PlainEvents:
         self._last: dict[str, float] = {}
 
     def __enter__(self) -> PlainEvents:
-        """Nothing to prepare."""
+        """The events themselves: lines need no preparation."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Nothing to put away."""
+        """Leave the lines as they are."""
 
     def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
         """A line now and then, and one at the end."""
@@ -60,7 +60,7 @@ class TerminalEvents:
         self._figures: dict[str, dict[str, float]] = {}
 
     def __enter__(self) -> TerminalEvents:
-        """Start drawing."""
+        """Take the terminal's last lines for a bar of each step."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

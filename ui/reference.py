@@ -15,6 +15,7 @@ from ..core.registry import Registry
 from .skill_commands import as_command_line, default_words, type_words
 
 _MADE = "<!-- Made by `opswright skills --reference docs/reference`; do not edit. -->"
+_SUGGESTED = "The chat suggests this command for sentences such as:"
 
 
 def write_reference(registry: Registry, folder: Path, *, check_only: bool = False) -> list[str]:
@@ -42,7 +43,7 @@ def index_page(registry: Registry) -> str:
 
 
 def skill_page(skill: Skill[Any, Any]) -> str:
-    """One skill's page."""
+    """A skill's page: what it does, an example, request, result and JSON schema."""
     about = inspect.getdoc(skill.function) or ""
     about = "\n".join(line for line in about.splitlines() if not line.strip().startswith("Example:")).strip()
     phrases = "".join(f"- {phrase}\n" for phrase in skill.phrases)
@@ -53,7 +54,7 @@ def skill_page(skill: Skill[Any, Any]) -> str:
         f"```\n{skill.example}\n{as_command_line(skill.example)}\n```\n\n"
         f"## Request\n\n{_fields(skill.request, defaults=True)}\n"
         f"## Result\n\n{_fields(skill.result, defaults=False)}\n"
-        + (f"## Said in words\n\n{phrases}\n" if phrases else "")
+        + (f"## Sentences\n\n{_SUGGESTED}\n\n{phrases}\n" if phrases else "")
         + f"## JSON schema of the request\n\n```json\n{schema}\n```\n"
     )
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import AskError
+from ..core.errors import AskError, BudgetError, HeldError
 from .session import Session
+
+if TYPE_CHECKING:
+    from ..agents.agent import Agent
+    from ..agents.preflight import Preflight
+    from ..core.plan import Plan
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
@@ -39,6 +44,9 @@ def plan(
 ) -> None:
     """Compile a plan file: every default written out, inputs by digest, references checked. Runs nothing.
 
+    Ends as a run would that is refused before its first step: with 1 when pre-flight stops it, 5 when the
+    policy does not let you propose it or no gate judges what it serves, 6 when it is over its budget.
+
     Example: opswright plan plan.yaml -o plan.json
     """
     from ..agents.planner import Ask
@@ -54,24 +62,42 @@ def plan(
     findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
     if output is not None:
         write_atomically(output, compiled.document(proposal.folder))
+    code, why = _refusal(agent, compiled, found)
     if json:
-        print_json({"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings})
-        return
+        document = {"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings}
+        print_json({**document, "refused": why, "exit_code": code})
+        raise typer.Exit(code)
     costs = {step: cost.model_dump() for step, cost in found.costs.items()}
     show_plan(compiled, findings, costs, impacts(compiled, session.registry, session.workspace))
-    for sentence in found.over_budget:
-        print(f"over budget: {sentence}", file=sys.stderr)
     print(compiled.id)
-    if output is not None:
-        print(
-            f"Written to {output}. Carry it out: opswright apply {output} --approve {compiled.id[:12]}",
-            file=sys.stderr,
-        )
+    written = f"Written to {output}. " if output is not None else ""
+    if code:
+        print(f"{written}This plan would be refused: {'; '.join(why)}", file=sys.stderr)
+    elif not (ruling := agent.policy.may_approve(agent.principal, compiled, agent.principal)).allowed:
+        print(f"{written}Somebody else must approve it: {ruling.message}", file=sys.stderr)
+    elif output is not None:
+        approve = f"opswright apply {output} --approve {compiled.id[:12]}"
+        print(f"{written}Carry it out: {approve}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _refusal(agent: Agent, plan: Plan, found: Preflight) -> tuple[int, list[str]]:
+    """The exit code of a run refused before its first step, and why; 0 for one that would begin."""
+    ruling = agent.policy.may_propose(agent.principal, plan)
+    if not ruling.allowed:
+        return HeldError.exit_code, [ruling.message]
+    if found.stops:
+        return 1, found.stops
+    if found.not_judged:
+        return HeldError.exit_code, list(found.not_judged)
+    return (BudgetError.exit_code, list(found.over_budget)) if found.over_budget else (0, [])
 
 
 def apply(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A compiled plan (JSON, from `opswright plan -o`).")],
+    file: Annotated[
+        Path, typer.Argument(help="A compiled plan (JSON, from `opswright plan FILE -o plan.json`).")
+    ],
     approve: Approve = None,
     json: Json = False,
 ) -> None:
@@ -111,7 +137,7 @@ def resume(
     why: Annotated[str, typer.Option(help="Why it is refused, for the record.")] = "",
     json: Json = False,
 ) -> None:
-    """Go on with a run: after a crash or failure, or with your answer to its plan.
+    """Resume a run after a crash or failure, or with your answer to its plan.
 
     Example: opswright resume 20261120-101500-1a2b3c --approve 3f9c2a7be101
     """
@@ -132,8 +158,8 @@ def agent_command(
     session: Session = context.obj
     if not text.strip().startswith("/"):
         raise AskError(
-            f"found {text.strip()[:60]!r}: only slash commands are understood here, such as "
-            "`/leaderboard suite=clinc150`. `opswright skills` lists them."
+            f"not a slash command: {text.strip()[:60]!r}. Expected one like "
+            "`/leaderboard suite=clinc150`; `opswright skills` lists them."
         )
     session.slash(text, as_json=json, yes=yes, how="agent")
 
@@ -150,18 +176,18 @@ def chat(
     Example: opswright chat --port 7861
     """
     from .console.app import serve
+    from .console.auth.users import load_users
     from .console.console import Console
-    from .console.people import people_of
 
     session: Session = context.obj
     settings = session.workspace.settings
     named = settings.console
-    console = Console(session.registry, settings, people_of(settings))
+    console = Console(session.registry, settings, load_users(settings))
     serve(console, host or named.host, port or named.port)
 
 
 def status(context: typer.Context, json: Json = False) -> None:
-    """What runs there are and how they stand, and what is served.
+    """List the runs and their status, and what is served.
 
     Example: opswright status --json
     """

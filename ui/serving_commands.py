@@ -56,7 +56,11 @@ def _show(found: list[Live], records: Mapping[str, Record], at: str | None) -> N
 
     out = console()
     if not found:
-        print(f"Nothing was served at {at}." if at else "Nothing is served. `opswright deploy` changes that.")
+        print(
+            f"Nothing was served at {at}."
+            if at
+            else "Nothing is served. `opswright deploy bundle=REF endpoint=NAME` changes that."
+        )
         return
     rows: list[list[Any]] = []
     for one in found:

@@ -68,7 +68,7 @@ class Session:
     def resume(
         self, run: str, *, as_json: bool, approve: str | None, yes: bool, deny: bool, why: str
     ) -> None:
-        """Go on with a run, with an answer to its plan where one is given."""
+        """Resume a run, with an answer to its plan where one is given."""
         from ..agents.approvals import Consent
 
         plan = self.agent().outcome(run).plan
@@ -131,7 +131,7 @@ class Session:
 def match_plan(given: str, plan: str) -> str:
     """The plan id that a full id or its first 12 or more digits mean; AskError for anything shorter."""
     if len(given) < 12:
-        raise AskError(f"--approve takes a plan id or at least its first 12 digits, found '{given}'.")
+        raise AskError(f"invalid plan id '{given}': give --approve at least its first 12 digits.")
     return plan if plan.startswith(given) else given.ljust(64, "-")
 
 

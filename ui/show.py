@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..agents.agent import RunOutcome
 
 _PIPE_WIDTH = 140
+_MOST_REASONS = 20
 _COLOUR = {Effect.READS: "green", Effect.WRITES: "yellow", Effect.SERVES: "red"}
 _DECISION = {Decision.GO: "green", Decision.NO_GO: "red", Decision.INCONCLUSIVE: "yellow"}
 
@@ -27,7 +28,7 @@ def print_json(document: Any) -> None:
 
 
 def console(stderr: bool = False) -> Console:
-    """A console on stdout, or on stderr for what is no result."""
+    """A console on stdout, or on stderr for what is not a result."""
     from rich.console import Console
 
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
@@ -149,15 +150,29 @@ def show_outcome(outcome: RunOutcome) -> None:
 
 def is_brief(value: Any) -> bool:
     """Whether a value fits a line."""
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 120)
+    return (
+        isinstance(value, bool | int | float)
+        or (isinstance(value, str) and len(value) <= 120)
+        or _counts(value)
+    )
+
+
+def _counts(value: Any) -> bool:
+    """Whether a value counts things by name, such as rows left out by reason."""
+    if not isinstance(value, Mapping) or len(value) > _MOST_REASONS:
+        return False
+    return all(isinstance(count, int) and not isinstance(count, bool) for count in value.values())
 
 
 def short(value: Any) -> str:
-    """A value as a line shows it: references by 12 digits, figures by 4."""
+    """A value as a line shows it: references by 12 digits, figures by 4, counts by their sum and parts."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str) and len(value.partition(":")[2]) == 64:
         return value[: value.index(":") + 13]
+    if isinstance(value, Mapping):
+        parts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in value.items() if count)
+        return f"{sum(value.values()):,}" + (f" ({parts})" if parts else "")
     return str(value)
 
 

@@ -25,7 +25,7 @@ def add_command(
     Example: opswright users add ada --role operator
     """
     from ..core.settings import Role
-    from .console.people import users_file
+    from .console.auth.users import users_file
 
     if role not in set(Role):
         raise AskError(f"unknown role '{role}' (there are: {', '.join(Role)}).")
@@ -45,15 +45,15 @@ def list_command(context: typer.Context, json: Json = False) -> None:
 
     Example: opswright users list --json
     """
-    from .console.people import users_file
+    from .console.auth.users import users_file
     from .show import console, print_json, table
 
     file = users_file(context.obj.workspace.settings)
-    people = [user.person for user in file.users().values()]
+    users = [user.person for user in file.users().values()]
     if json:
-        print_json([{"name": person.name, "role": str(person.role)} for person in people])
+        print_json([{"name": person.name, "role": str(person.role)} for person in users])
     else:
-        console().print(table(["name", "role"], [[person.name, str(person.role)] for person in people]))
+        console().print(table(["name", "role"], [[person.name, str(person.role)] for person in users]))
 
 
 @users_app.command("remove")
@@ -64,7 +64,7 @@ def remove_command(
 
     Example: opswright users remove ada
     """
-    from .console.people import users_file
+    from .console.auth.users import users_file
 
     file = users_file(context.obj.workspace.settings)
     file.remove(name)

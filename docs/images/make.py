@@ -94,7 +94,7 @@ def chat(browser: Browser, url: str) -> None:
     page.set_viewport_size({"width": WIDTH, "height": 1180})
     box.fill("")
     say(page, "/plan v1.yaml", ".card.waiting")
-    page.locator(".talk").evaluate("node => { node.scrollTop = node.scrollHeight }")
+    page.locator(".log").evaluate("node => { node.scrollTop = node.scrollHeight }")
     keep(page, "console-plan")
     page.locator("[data-act=reject]").last.click()
     page.wait_for_selector(".card.denied")
@@ -106,7 +106,7 @@ def chat(browser: Browser, url: str) -> None:
         timeout=300_000,
     )
     page.set_viewport_size({"width": WIDTH, "height": 820})
-    page.locator(".talk").evaluate("node => { node.scrollTop = node.scrollHeight }")
+    page.locator(".log").evaluate("node => { node.scrollTop = node.scrollHeight }")
     keep(page, "console-run")
     page.click("[data-act=stop]")
     page.wait_for_selector(".card.stopped", timeout=120_000)

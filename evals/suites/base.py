@@ -58,7 +58,7 @@ class Suite:
         for name, domains in {**self.groups, **(extra or {})}.items():
             self.check_domains(domains, f"slice '{name}'")
             if not domains:
-                raise AskError(f"slice '{name}' names no domain. Give at least one.")
+                raise AskError(f"slice '{name}' is empty: name at least one domain.")
             named[name] = frozenset(domains)
         return named
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
+from ...core.install import install_hint
 from ...data.batches import by_length
 from .base import MAX_NEW_TOKENS, Answer, Progress, no_chat_template
 
@@ -26,8 +27,7 @@ class BundleTarget:
             import onnxruntime_genai as og
         except ImportError as error:
             raise NeedsError(
-                f"a bundle is evaluated with ONNX Runtime GenAI ({error}). "
-                'Install: pip install -c constraints.txt -e ".[serve]"'
+                f"a bundle is evaluated with ONNX Runtime GenAI ({error}). Install: {install_hint('serve')}"
             ) from error
         og.disable_telemetry_events()
         self.max_new_tokens = max_new_tokens
@@ -40,7 +40,7 @@ class BundleTarget:
             self.tokenizer: Any = og.Tokenizer(self.model)
             settings = json.loads((engine / "genai_config.json").read_bytes())["model"]
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise BackendError(f"the engine in {engine} does not load: {error}") from error
+            raise BackendError(f"cannot load the engine in {engine}: {error}") from error
         self.context = int(settings.get("context_length") or 1 << 30)
         ends = settings.get("eos_token_id", [])
         self.ends = frozenset(ends if isinstance(ends, list) else [ends])

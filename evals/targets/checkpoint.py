@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError, NeedsError
+from ...core.install import install_hint
 from ...data.batches import by_length
 from .base import MAX_NEW_TOKENS, Answer, Progress, no_chat_template
 
@@ -38,7 +39,7 @@ class CheckpointTarget:
         except ImportError as error:
             raise NeedsError(
                 f"a checkpoint is evaluated with torch and transformers ({error}). "
-                'Install: pip install -c constraints.txt -e ".[train]"'
+                f"Install: {install_hint('train')}"
             ) from error
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
@@ -50,7 +51,7 @@ class CheckpointTarget:
                 folder, local_files_only=True, use_safetensors=True, dtype="auto"
             )
         except (OSError, ValueError) as error:
-            raise BackendError(f"the checkpoint in {folder} does not load: {error}") from error
+            raise BackendError(f"cannot load the checkpoint in {folder}: {error}") from error
         if not self.tokenizer.chat_template:
             raise no_chat_template(folder)
         for name, weight in model.named_parameters():

@@ -105,7 +105,7 @@ class EndpointTarget:
             return str(response.json()["data"][0]["id"])
         except httpx.HTTPError as error:
             raise BackendError(
-                f"the endpoint at {self.url} cannot be reached: {type(error).__name__}: {error}. "
+                f"cannot reach the endpoint at {self.url}: {type(error).__name__}: {error}. "
                 "Start it, or check the address."
             ) from error
         except (ValueError, LookupError, TypeError) as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, NeedsError
+from ...core.install import install_hint
 from ...data.batches import by_length
 from . import BuildResult, Message, ParityCase, RunWorker, Target, WorkerCall
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import numpy
 
 PRECISIONS: dict[Target, str] = {"onnx-int8": "int8", "onnx-int4": "int4", "onnx-fp32": "fp32"}
-INSTALL = 'pip install -c constraints.txt -e ".[train,serve]"'
 _LARGEST_BATCH = 32  # of ONNX Runtime GenAI 0.18
 
 
@@ -89,7 +89,9 @@ class OnnxEngine:
         try:
             import onnxruntime_genai as og
         except ImportError as error:
-            raise NeedsError(f"onnxruntime-genai is not installed. Install it: {INSTALL}") from error
+            raise NeedsError(
+                f"onnxruntime-genai is not installed. Install it: {install_hint('train', 'serve')}"
+            ) from error
         og.disable_telemetry_events()
         try:
             config = og.Config(str(folder))

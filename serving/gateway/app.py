@@ -52,7 +52,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         yield
         await controller.stop()
 
-    app = FastAPI(title="opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessMiddleware, access=access)
 
     _add_chat(app, controller, access)

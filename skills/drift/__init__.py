@@ -82,11 +82,11 @@ class TrafficLike(Protocol):
 
 def _preflight(ask: DriftRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     if (workspace.endpoints / ask.endpoint).is_dir():
-        return [Finding(level="ok", message=f"Endpoint {ask.endpoint} has a traffic log.")]
+        return [Finding(level="ok", message=f"endpoint {ask.endpoint} has a traffic log.")]
     return [
         Finding(
             level="warn",
-            message=f"Endpoint {ask.endpoint} has answered nothing yet.",
+            message=f"endpoint {ask.endpoint} has no traffic yet.",
             fix=f"drift needs at least {LEAST_WINDOW} answered requests when it runs.",
         )
     ]

@@ -159,7 +159,7 @@ def label_shift(reference: Reference, window: Window, rng: np.random.Generator) 
 
     Labels are compared in the form of `label_form`, so a model that spells them otherwise is no change.
 
-    Answers that are no label of the reference are counted beside it: they are a fault of the model, and one
+    Answers that are not labels of the reference are counted beside it: they are a fault of the model, and one
     in a window would already be significant. The p-value is exact for rare labels (drawn from the pooled
     counts), where the chi-square distribution is not.
     """
@@ -184,7 +184,7 @@ def label_shift(reference: Reference, window: Window, rng: np.random.Generator) 
         "labels",
         float(observed),
         (1 + reached) / (PERMUTATIONS + 1),
-        f"{np.count_nonzero(live)} of {len(names)} labels predicted; {unknown} answers are no label",
+        f"{np.count_nonzero(live)} of {len(names)} labels predicted; {unknown} answers are not labels",
         detail={
             "not_a_label": unknown,
             "moved": [

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
 from ...compute import where_it_runs
 from ...core.artifacts import CheckpointRef, PendingArtifact
 from ...core.contract import Cost, Finding
+from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from . import launch
-from .cpu_shim import CPU_INSTALL, check_version, installed_version
+from .cpu_shim import check_version, installed_version
 from .layout import base_facts, base_folder, data_facts
 from .recipe import compile_recipe, total_steps
 from .request import FinetuneRequest
 
-GPU_INSTALL = 'pip install -c constraints.txt -e ".[nemo]"'
 _MODULES = ("torch", "transformers", "nemo_automodel")
 # The tiny model on CPU, batch 64: seconds to start and to save, then rows a second by worker threads.
 _STARTUP_S = 20.0
@@ -76,12 +75,8 @@ def device_on(compute: str, workspace: Workspace, machine: Machine | None = None
 
 
 def _installed(machine: Machine, device: str) -> Finding:
-    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
-        return Finding(
-            level="stop",
-            message=f"not installed: {', '.join(missing)}.",
-            fix=f"Install: {GPU_INSTALL if device == 'cuda' else CPU_INSTALL}",
-        )
+    if finding := not_installed(_MODULES, "nemo" if device == "cuda" else "train"):
+        return finding
     if device == "cpu":
         check_version(installed_version())
     return Finding(level="ok", message="torch, transformers and nemo-automodel are installed.")

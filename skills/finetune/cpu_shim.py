@@ -11,11 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from ...core.errors import NeedsError
+from ...core.install import install_hint
 from .recipe import AUTOMODEL
-
-CPU_INSTALL = (
-    'pip install -c constraints.txt -e ".[train]" && pip install --no-deps -r requirements-nemo-cpu.txt'
-)
 
 
 class _CpuTorch(ModuleType):
@@ -43,11 +40,11 @@ def installed_version() -> str | None:
 def check_version(found: str | None) -> None:
     """NeedsError unless the version found is exactly the one that this shim was written for."""
     if found is None:
-        raise NeedsError(f"nemo-automodel is not installed. Install it: {CPU_INSTALL}")
+        raise NeedsError(f"nemo-automodel is not installed. Install it: {install_hint('train')}")
     if found != AUTOMODEL:
         raise NeedsError(
             f"training on CPU needs nemo-automodel {AUTOMODEL}, the version its shim was checked with; found "
-            f"{found}. Install that one: {CPU_INSTALL}"
+            f"{found}. Install that one: {install_hint('train')}"
         )
 
 

@@ -54,7 +54,7 @@ def check_labels(data: Path, tokenizer: PreTrainedTokenizerBase, sample: int = 6
         wanted = [m["content"] for m in messages if m["role"] == "assistant"]
         taught = [str(tokenizer.decode(run)) for run in _runs(chats[number]["labels"])]
         if problem := difference(wanted, taught, tokenizer.all_special_tokens):
-            raise AskError(f"{data.name}, row {number + 1} would teach the wrong thing: {problem} {_FIX}")
+            raise AskError(f"{data.name}, row {number + 1} has wrong labels: {problem} {_FIX}")
         altered += any(text not in run for text, run in zip(wanted, taught, strict=True))
     return LabelCheck(len(numbers), altered)
 

@@ -20,7 +20,7 @@ def data_facts(data: Artifact) -> DataFacts:
     """The facts of a dataset; AskError when it holds no chat rows."""
     train, validation = (data.facts.get(name) for name in ("train_rows", "validation_rows"))
     if not isinstance(train, int) or not isinstance(validation, int) or "train.jsonl" not in data.files:
-        raise AskError(f"{data.ref.short} holds no chat rows to train on. Make a dataset with `curate`.")
+        raise AskError(f"{data.ref.short} has no chat rows to train on. Make a dataset with `curate`.")
     return DataFacts(train, validation)
 
 
@@ -31,7 +31,7 @@ def base_folder(ask: FinetuneRequest, workspace: Workspace) -> Path | None:
     if isinstance(ask.base, Path):
         if not ask.base.is_dir():
             raise AskError(
-                f"no base at {ask.base}: it is 'tiny', a checkpoint or a local Hugging Face folder."
+                f"base {ask.base} not found: expected 'tiny', a checkpoint or a local Hugging Face folder."
                 + did_you_mean(str(ask.base), ["tiny"])
             )
         return ask.base
@@ -73,7 +73,7 @@ def lay_out(
             (folder / RECIPE).write_text(recipe.yaml(), encoding="utf-8")
             job.write(folder / JOB)
     except Timeout as error:
-        raise NeedsError(f"another worker still trains in {folder}. Stop it, then repeat.") from error
+        raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
 
 
 def remove(path: Path) -> None:

@@ -50,15 +50,15 @@ class BaseFacts:
         """The facts of a Hugging Face folder; AskError without a config or safetensors, or with code."""
         config = folder / "config.json"
         if not config.is_file():
-            raise AskError(f"{folder} is not a Hugging Face folder: it has no config.json.")
+            raise AskError(f"{folder} is not a Hugging Face folder: config.json not found.")
         try:
             values = json.loads(config.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise AskError(f"{config} does not parse as JSON: {error}") from error
+            raise AskError(f"{config} is not valid JSON: {error}") from error
         if not isinstance(values, dict) or "model_type" not in values:
-            raise AskError(f"{config} names no model_type, so no model can be made from it.")
+            raise AskError(f"{config} has no model_type.")
         if "auto_map" in values:
-            raise AskError(f"{config} asks to run code of its own (auto_map), which is never done.")
+            raise AskError(f"{config} asks to run its own code (auto_map), which is refused.")
         if not any(folder.glob("*.safetensors")):
             raise AskError(
                 f"{folder} has no *.safetensors weights. Convert it first: model.save_pretrained(folder)."
@@ -104,7 +104,7 @@ def compile_recipe(ask: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Re
     warmup = min(30, steps // 10) if ask.warmup_steps is None else ask.warmup_steps
     if warmup >= steps:
         raise AskError(
-            f"warmup_steps {warmup} leaves nothing of {steps} steps. Lower it or train for longer."
+            f"warmup_steps {warmup} must be below the {steps} training steps. Lower it or train longer."
         )
     values: dict[str, Any] = {
         "recipe": "TrainFinetuneRecipeForNextTokenPrediction",

@@ -46,7 +46,7 @@ class FinetuneRequest(Request):
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (method lora).")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Type of weights and sums.")
     checkpoint_every_steps: int = Field(
-        100, ge=1, description="Steps between intermediate checkpoints, which a stopped run goes on from."
+        100, ge=1, description="Steps between intermediate checkpoints, from which a stopped run continues."
     )
     gpus: int = Field(1, ge=1, le=8, description="GPUs of one machine to share a step; no meaning on CPU.")
     compute: str | None = Field(

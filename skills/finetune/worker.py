@@ -65,7 +65,7 @@ def _lead(job: Job, name: str, folder: Path) -> int:
             return code
     except Timeout as error:
         raise NeedsError(
-            f"another worker still trains in {folder}. Wait for it or stop it, then repeat."
+            f"another worker is training in {folder}. Wait for it or stop it, then repeat."
         ) from error
 
 

@@ -1,8 +1,8 @@
 """A disk that forgets what was not flushed: names need their folder's fsync, contents their file's.
 
 `Disk.watch` replaces os.fsync in this process and keeps, beside the watched folder, what each call made last.
-`Disk.cut` then leaves of the folder only that, as a power cut may. Folders themselves last as soon as they are
-made, as with journaling file systems. What C libraries flush (SQLite's files) is not seen, and is lost.
+`Disk.cut` then leaves of the folder only that, as a power cut may. Folders last as soon as they are made, as
+with journaling file systems. What C libraries flush (SQLite's files) is not seen, and is lost.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 
 
 def test_an_artifact_that_is_not_there_is_said_to_be_missing(store: ArtifactStore) -> None:
-    with pytest.raises(AskError, match="no dataset:aaaaaaaaaaaa in"):
+    with pytest.raises(AskError, match="dataset:aaaaaaaaaaaa not found in"):
         store.open(DatasetRef.of("a" * 64))
 
 

@@ -26,7 +26,7 @@ goal: Take a while
 steps:
   data: {skill: collect, with: {source: lines.txt}}
   model: {skill: practise, with: {data: "${data.dataset}", seconds: 6, steps: 60}}
-  live: {skill: announce, with: {model: "${model.checkpoint}", board: board.txt}}
+  live: {skill: announce, with: {model: "${model.checkpoint}", board: board.txt}, waive_gate: a test}
 """
 
 
@@ -120,8 +120,8 @@ def test_a_wrong_command_is_explained_and_nothing_is_sent(
         ("/leaderbord", "Did you mean '/leaderboard'"),
         ("/LEADERBOARD", "Did you mean '/leaderboard'"),
         ("/leaderboard suite=clinc", "Did you mean 'clinc150'"),
-        ("/plan nowhere.yaml", "there is no file"),
-        ("/show nothing", "there is no run"),
+        ("/plan nowhere.yaml", "file 'nowhere.yaml' not found"),
+        ("/show nothing", "unknown run 'nothing'"),
         ("/collect source=", "is empty"),
         ("/collect sorce=lines.txt", "Did you mean 'source'"),
         ("/practise data=dataset:ffffffff", "matches 0 artifacts"),
@@ -292,7 +292,7 @@ def test_stop_ends_a_run_and_resume_goes_on_with_it(
     start_slow_run(page, start_console(folder).url)
     page.click("[data-act=stop]")
     page.wait_for_selector(".card.stopped", timeout=20_000)
-    assert "(releaser) stopped it" in page.locator(".card").inner_text() and not board(folder)
+    assert "(releaser). Finished steps are kept" in page.locator(".card").inner_text() and not board(folder)
     run = page.locator(".card").get_attribute("data-run") or ""
     assert records(folder, run=run)[-1]["detail"]["stopped_by"].endswith("(releaser)")
     resume_to_its_end(page, folder)
@@ -328,7 +328,7 @@ def test_what_a_row_holds_is_shown_as_it_is(folder: Path, start_console: StartCo
     say(page, "<img src=x onerror=\"document.title='owned'\"> **b** [l](http://example.com) {{value}}")
     page.wait_for_function("document.querySelectorAll('.answer').length >= 1")
     assert "**b** [l](http://example.com) {{value}}" in page.locator(".said").last.inner_text()
-    assert page.locator(".talk img, .talk script, .talk a[href^='http://example']").count() == 0
+    assert page.locator(".log img, .log script, .log a[href^='http://example']").count() == 0
     assert "owned" not in page.title()
 
 
@@ -341,13 +341,13 @@ def test_conversations_are_kept_and_listed(folder: Path, start_console: StartCon
     page.wait_for_selector(".welcome")
     say(page, "/skills")
     page.wait_for_selector(".answer >> text=collect")
-    page.wait_for_function("document.querySelectorAll('.talks .one').length === 2")
-    page.click(".talks .one >> text=/runs")
+    page.wait_for_function("document.querySelectorAll('.conversations .one').length === 2")
+    page.click(".conversations .one >> text=/runs")
     page.wait_for_selector(".said >> text=/runs")
     assert page.locator(".said").count() == 1
     fresh = page.context.new_page()
     open_chat(fresh, server.url)
-    assert fresh.locator(".talks .one").count() == 2
+    assert fresh.locator(".conversations .one").count() == 2
 
 
 def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
@@ -359,7 +359,7 @@ def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
         files=[{"name": "my plan.yaml", "mimeType": "text/yaml", "buffer": SLOW.encode()}],
     )
     page.wait_for_selector(".answer >> text=Kept as my_plan.yaml")
-    page.wait_for_selector(".talks .one.current >> text=uploaded my plan.yaml")
+    page.wait_for_selector(".conversations .one.current >> text=uploaded my plan.yaml")
     (folder / "my_plan.yaml").write_text((folder / "1-practise.yaml").read_text())
     page.click(".answer [data-act=take]")
     page.keyboard.press("Enter")
@@ -378,10 +378,11 @@ def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
     url = start_console(folder, OPSWRIGHT_ROLE="viewer").url
     open_chat(page, f"{url}/?c=nope")
     page.wait_for_function(
-        "document.querySelector('#chat-page .fault').innerText.includes('names no conversation')"
+        "document.querySelector('#chat-page .fault').innerText.includes('unknown conversation')"
     )
     opswright = [sys.executable, "-m", "opswright.ui.cli", "run", "slow.yaml"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).with_name("plugin"))}
+    plugin, path = str(Path(__file__).with_name("plugin")), os.environ.get("PYTHONPATH")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [plugin, path]))}
     subprocess.run(opswright, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
     say(page, f"/show {records(folder)[-1]['run']}")
     page.wait_for_selector(".card.waiting")

@@ -128,4 +128,4 @@ def test_an_empty_workspace_says_what_to_do_and_a_wrong_filter_what_is_wrong(
     page.wait_for_selector("#ledger-table :text('opswright demo')", timeout=20_000)
     page.goto(f"{console.url}/ledger?since=yesterday&seq=7")
     page.wait_for_selector("#ledger-table :text('is no time for since')", timeout=20_000)
-    assert "There is no record 7" in page.locator("#ledger-record").inner_text()
+    assert "Record 7 not found" in page.locator("#ledger-record").inner_text()

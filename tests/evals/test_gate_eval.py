@@ -59,9 +59,9 @@ def test_an_empty_slice_is_inconclusive(measured: Any) -> None:
     [
         ({"min": 0.5, "metric": "exact_mach"}, "unknown metric 'exact_mach'.*Did you mean 'exact_match'"),
         ({"slices": {"od": {"min": 0.5}}}, "slice 'od' is not in the report.*Did you mean 'old'"),
-        ({"slices": {"old": {}}}, "neither `min` nor `max_drop`"),
+        ({"slices": {"old": {}}}, "needs `min` or `max_drop`"),
         ({"slices": {"old": {"max_drop": 0.1}}}, "needs `against: stable`"),
-        ({}, "no criterion"),
+        ({}, "no criteria"),
         ({"min": 0.5, "suite": "banking77"}, "judges suite 'banking77'"),
     ],
 )

@@ -91,7 +91,7 @@ def test_reports_that_cannot_be_compared_are_refused() -> None:
         compare(a, replace(b, suite="banking77"))
     with pytest.raises(AskError, match="different versions of suite clinc150"):
         compare(a, replace(b, suite_digest="e" * 64))
-    with pytest.raises(AskError, match="answered no item in common"):
+    with pytest.raises(AskError, match="no answered items in common"):
         compare(a, answered(B, series(5, 5, "other")))
 
 
@@ -155,13 +155,11 @@ def test_a_line_is_found_by_name_and_an_unclear_one_is_asked_about(lines: Any) -
     assert find_line(lines, B).model == B
     assert find_line(lines, find_line(lines, B).report).model == B
     assert find_line(lines, find_line(lines, B).id).model == B
-    with pytest.raises(
-        AskError, match=r"'majority' means 2 lines .* name one: eval-report:[0-9a-f]{12}/majority"
-    ):
+    with pytest.raises(AskError, match=r"'majority' is ambiguous: it matches 2 .*:[0-9a-f]{12}/majority"):
         find_line(lines, "majority")
     with pytest.raises(AskError, match=r"not on the leaderboard .*Did you mean"):
         find_line(lines, "checkpoint:aaaaaaaaaaab")
     with pytest.raises(AskError, match="not on the leaderboard"):
         find_line(lines, "check")
-    with pytest.raises(AskError, match="it is empty; `opswright evaluate` fills it"):
+    with pytest.raises(AskError, match="it is empty; `opswright evaluate model=REF suite=NAME` fills it"):
         find_line([], "anything")

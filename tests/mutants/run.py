@@ -1,8 +1,8 @@
 """Breaks one check of the product at a time and runs the tests that should notice.
 
-`python tests/mutants/run.py [NAME...]` tries every break of breaks.yaml (or those whose names contain a NAME),
-prints a line for each, and ends with 1 when one survived. A break is a text that stands exactly once in a file
-and what it is replaced by; the tests run on a copy of the package, so the checkout is never touched.
+`python tests/mutants/run.py [NAME...]` tries every break of breaks.yaml (or those whose names hold a NAME),
+prints a line for each, and ends with 1 when one survived. A break is a text that stands once in a file and
+what it is replaced by. The tests run on a copy of the package, so the checkout is never touched.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(
     with workspace.artifacts.staging() as folder:
         (folder / "validation.jsonl").write_text("")
         empty = workspace.artifacts.save(DatasetRef, folder, {})
-    with pytest.raises(AskError, match="no prompts to compare"):
+    with pytest.raises(AskError, match="no prompts for the parity check"):
         build(BuildEngineRequest(model=model, parity_data=empty), context(), FakeBuilder())
 
 

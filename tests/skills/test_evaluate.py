@@ -168,8 +168,8 @@ def test_items_the_endpoint_fails_on_are_errors_in_the_report(run: Any, router: 
     [
         ({"suite": "clinc"}, "unknown suite"),
         ({"slices": {"x": ("bankin",)}}, "Did you mean 'banking'"),
-        ({"model": str(CheckpointRef.of("a" * 64))}, "no checkpoint:aaaaaaaaaaaa"),
-        ({"train": str(DatasetRef.of("a" * 64))}, "no dataset:aaaaaaaaaaaa"),
+        ({"model": str(CheckpointRef.of("a" * 64))}, "checkpoint:aaaaaaaaaaaa not found"),
+        ({"train": str(DatasetRef.of("a" * 64))}, "dataset:aaaaaaaaaaaa not found"),
     ],
 )
 def test_a_request_that_names_what_is_not_there_is_refused(

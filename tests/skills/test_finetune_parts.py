@@ -141,7 +141,7 @@ def test_a_mistyped_base_is_refused_with_the_one_that_was_meant(
     data: DatasetRef, workspace: Workspace
 ) -> None:
     assert finetune.preflight
-    with pytest.raises(AskError, match=r"no base at tinny.*Did you mean 'tiny'"):
+    with pytest.raises(AskError, match=r"base tinny not found.*Did you mean 'tiny'"):
         finetune.preflight(FinetuneRequest(data=data, base=Path("tinny")), LAPTOP, workspace)
 
 

@@ -80,7 +80,7 @@ def test_without_validation_rows_the_recipe_asks_for_no_validation() -> None:
 def test_the_warm_up_fits_short_trainings_and_one_that_does_not_is_refused() -> None:
     assert compiled(rows=11_998).values["lr_scheduler"]["lr_warmup_steps"] == 30
     assert compiled(rows=320, max_steps=12).values["lr_scheduler"]["lr_warmup_steps"] == 1
-    with pytest.raises(AskError, match="warmup_steps 40 leaves nothing of 12 steps"):
+    with pytest.raises(AskError, match="warmup_steps 40 must be below the 12 training steps"):
         compiled(max_steps=12, warmup_steps=40)
 
 
@@ -155,7 +155,7 @@ def test_two_workers_never_train_in_one_folder(
     recipe = compile_recipe(ask, DataFacts(2, 1), BaseFacts())
     with (
         FileLock(ctx.workdir / LOCK, timeout=1),
-        pytest.raises(NeedsError, match="another worker still trains"),
+        pytest.raises(NeedsError, match="another worker is training"),
     ):
         lay_out(ask, ctx, data, recipe, "cpu", wait_s=0.05)
 
@@ -172,10 +172,10 @@ def test_a_folder_that_would_run_code_or_hold_pickles_is_no_base(tmp_path: Path)
             BaseFacts.of_folder(folder)
         return str(error.value)
 
-    assert "no config.json" in refused(None)
-    assert "does not parse" in refused("{")
-    assert "names no model_type" in refused({})
-    assert "run code of its own" in refused({"model_type": "x", "auto_map": {}}, "model.safetensors")
+    assert "config.json not found" in refused(None)
+    assert "not valid JSON" in refused("{")
+    assert "has no model_type" in refused({})
+    assert "run its own code" in refused({"model_type": "x", "auto_map": {}}, "model.safetensors")
     assert "no *.safetensors" in refused({"model_type": "llama"}, "pytorch_model.bin", "tokenizer.json")
     assert "no tokenizer" in refused({"model_type": "llama"}, "model.safetensors")
 

@@ -66,7 +66,7 @@ def test_an_endpoint_without_a_release_is_not_compared(save: Any, context: Any) 
 
 
 def test_a_comparison_needs_an_endpoint(save: Any, context: Any) -> None:
-    with pytest.raises(AskError, match="whose stable release"):
+    with pytest.raises(AskError, match="needs the gate's `endpoint`"):
         gate(ask(save(measured("checkpoint:x", 380)), against="stable"), context())
 
 

@@ -111,7 +111,7 @@ def test_python_in_a_config_is_refused(context: Context, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "proves nothing"),
+        ("", "is empty"),
         ('{"texts": "x"}\n', "line 1: text: Field required"),
         ('{"text": "x"}\nnot json\n', "line 2"),
         ('{"text": 3}\n', "line 1: text"),

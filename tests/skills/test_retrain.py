@@ -133,7 +133,7 @@ def test_the_stable_release_gives_the_base_and_keeps_its_rails(context: Context,
 
 
 def test_without_a_stable_release_the_base_has_to_be_named(context: Context, new_data: Path) -> None:
-    with pytest.raises(AskError, match="no stable release to go on from"):
+    with pytest.raises(AskError, match="no stable release to start from"):
         proposed(context(), new_data, base=None)
 
 

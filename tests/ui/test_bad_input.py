@@ -52,6 +52,15 @@ def test_bad_data_ends_with_a_sentence_and_makes_no_dataset(
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_rows_left_out_are_told_without_asking_for_json(capsys: Captured) -> None:
+    Path("rows.jsonl").write_text(
+        rows() + '{"text": 7, "label": "a"}\n{"text": "river lamp number 1", "label": "a"}\n'
+    )
+    assert run(["curate", "rows.jsonl"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "dropped 1 (wrong type 1), leaked 0" in shown
+
+
 def test_a_row_of_a_wrong_type_is_set_aside_with_its_reason(capsys: Captured) -> None:
     Path("rows.jsonl").write_text(rows() + '{"text": 7, "label": "a"}\n{"label": "a"}\n')
     assert run(["curate", "--source", "rows.jsonl", "--json"]) == 0

@@ -38,6 +38,40 @@ def test_a_plan_is_compiled_applied_with_its_id_and_shown_as_one_document(capsys
     assert Path("board.txt").read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "options", "code", "message"),
+    [
+        (("board.txt", "nowhere/board.txt"), [], 1, "live: no folder nowhere"),
+        (("steps:", "budget: {minutes: 1}\nsteps:"), [], 6, "minutes"),
+        (("", ""), ["--role", "viewer"], 5, "may not propose"),
+        (
+            ('  verdict: {skill: judge, with: {model: "${model.checkpoint}", decision: GO}}\n', ""),
+            [],
+            5,
+            "no gate",
+        ),
+    ],
+)
+def test_a_plan_that_would_be_refused_says_so_and_is_never_0(
+    change: tuple[str, str], options: list[str], code: int, message: str, capsys: Captured
+) -> None:
+    text = Path("plan.yaml").read_text()
+    Path("plan.yaml").write_text(text.replace(*change, 1) if change[0] else text)
+    assert opswright(*options, "plan", "plan.yaml", "-o", "plan.json") == code
+    shown = capsys.readouterr().err
+    assert "would be refused" in shown and message in shown and "Carry it out" not in shown
+    assert opswright(*options, "plan", "plan.yaml", "--json") == code
+    document = json.loads(capsys.readouterr().out)
+    assert document["exit_code"] == code and message in " ".join(document["refused"])
+    assert opswright(*options, "run", "plan.yaml", "--yes") == code  # as a run of it ends
+
+
+def test_who_may_propose_a_plan_but_not_approve_it_is_told_who_may(capsys: Captured) -> None:
+    assert opswright("--role", "operator", "plan", "plan.yaml", "-o", "plan.json") == 0
+    shown = capsys.readouterr().err
+    assert "Somebody else must approve it" in shown and "releaser" in shown and "Carry it out" not in shown
+
+
 def test_without_a_terminal_nothing_is_asked_and_nothing_runs(capsys: Captured) -> None:
     assert opswright("run", "plan.yaml") == 5
     shown = capsys.readouterr()
@@ -75,7 +109,7 @@ def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:
         (["collect", "--sorce", "lines.txt"], 2, "--sorce"),
         (["collect", "--source", "lines.txt", "--least-rows", "many"], 2, "least_rows"),
         (["resume", "20260101-000000-abc"], 2, "no run"),
-        (["agent", "what is going on"], 2, "slash commands"),
+        (["agent", "what is going on"], 2, "not a slash command"),
         (["agent", "/colect source=lines.txt"], 2, "Did you mean 'collect'"),
         (["--role", "viewer", "collect", "--source", "lines.txt"], 5, "viewer"),
         (["--role", "king", "status"], 2, "role"),
@@ -104,6 +138,30 @@ def test_a_skill_is_a_command_with_its_own_help_and_example(capsys: Captured) ->
     assert document["results"]["collect"]["rows"] == 3
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["source=lines.txt", "least_rows=2"], ["lines.txt", "--least-rows", "2"], ["lines.txt", "least-rows=2"]],
+)
+def test_a_skills_arguments_may_be_typed_as_in_a_slash_command(words: list[str], capsys: Captured) -> None:
+    assert opswright("collect", *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["results"]["collect"]["rows"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lines.txt", "more.txt"], "unexpected argument 'more.txt'"),
+        (["sorce=lines.txt"], "Did you mean 'source'?"),
+        (["source=lines.txt", "--source", "lines.txt"], "'source' is given twice"),
+    ],
+)
+def test_a_word_that_names_no_argument_is_refused_with_what_there_is(
+    words: list[str], message: str, capsys: Captured
+) -> None:
+    assert opswright("collect", *words) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_command_that_changes_an_endpoint_needs_yes(capsys: Captured) -> None:
     opswright("run", "plan.yaml", "--yes", "--json")
     model = json.loads(capsys.readouterr().out)["results"]["model"]["checkpoint"]
@@ -112,6 +170,17 @@ def test_a_command_that_changes_an_endpoint_needs_yes(capsys: Captured) -> None:
     assert not Path("board.txt").exists()
     assert opswright("publish", "--model", model[:24], "--board", "board.txt", "--yes") == 0
     assert Path("board.txt").exists()
+
+
+@pytest.mark.parametrize("waiver", ["--waive-gate=a drill", "waive_gate=a drill"])
+def test_what_no_gate_judged_is_served_with_a_waiver_typed_beside_it(waiver: str, capsys: Captured) -> None:
+    text = Path("plan.yaml").read_text().split("  verdict:")[0]
+    Path("plan.yaml").write_text(text)
+    assert opswright("run", "plan.yaml", "--yes", "--json") == 0
+    model = json.loads(capsys.readouterr().out)["results"]["model"]["checkpoint"]
+    words = ["publish", "--model", model, "--board", "board.txt", "--yes"]
+    assert opswright(*words) == 5 and "--waive-gate" in capsys.readouterr().out
+    assert opswright(*words, waiver) == 0
 
 
 def test_a_gate_that_says_no_ends_with_3(capsys: Captured) -> None:

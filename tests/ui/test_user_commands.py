@@ -31,7 +31,7 @@ def test_users_are_added_listed_and_removed(monkeypatch: pytest.MonkeyPatch, cap
     assert listed == [{"name": "ada", "role": "releaser"}, {"name": "bob", "role": "operator"}]
     assert users(monkeypatch, "remove", "ada") == 0
     assert users(monkeypatch, "remove", "ada") == 2
-    assert "no user 'ada'" in capsys.readouterr().err
+    assert "unknown user 'ada'" in capsys.readouterr().err
 
 
 def test_what_will_not_do_is_refused_and_changes_nothing(

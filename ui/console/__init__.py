@@ -1,1 +1,1 @@
-"""The console: chat, leaderboard, endpoints, drift and ledger in a browser, a file per page."""
+"""The console: one Gradio application in a browser, with its chat, its pages and who may use them."""

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, NeedsError
+from ...core.install import install_hint
+from .auth.guard import Guard, is_loopback, known_hosts
+from .auth.logins import Logins
+from .auth.users import UsersFile
 from .console import Console
 from .gradio_import import collector_off, import_gradio, one_server_later
-from .guard import Guard, is_loopback, known_hosts
-from .logins import Logins
-from .people import UsersFile
 from .server import end_on_sigterm, listen, run
 
 if TYPE_CHECKING:
     from gradio import Blocks, Theme
 
-    from .guard import App
+    from .auth.guard import App
 
 _FOLDER = Path(__file__).parent
 
@@ -27,11 +28,13 @@ _FOLDER = Path(__file__).parent
 def build(console: Console) -> Blocks:
     """Every page; the first one is the chat."""
     gr: Any = import_gradio()
-    from . import chat, drift, endpoints, leaderboard, ledger, person
+    from .auth import user_bar
+    from .chat import page as chat
+    from .pages import drift, endpoints, leaderboard, ledger
 
     with gr.Blocks(title="Opswright", analytics_enabled=False, fill_width=True) as app:
         gr.Navbar(main_page_name="Chat")
-        person.build(console, app)
+        user_bar.build(console, app)
         chat.build(console)
     for name, page in (
         ("Leaderboard", leaderboard),
@@ -41,7 +44,7 @@ def build(console: Console) -> Blocks:
     ):
         with app.route(name, f"/{name.lower()}"):
             gr.Navbar(main_page_name="Chat")
-            person.build(console, app)
+            user_bar.build(console, app)
             page.build(console)
     return app  # type: ignore[no-any-return]
 
@@ -63,10 +66,10 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
     AskError for an address others can reach when nobody has to log in; NeedsError when the port is taken or
     Gradio is not installed.
     """
-    if console.people is None and not is_loopback(host):
+    if console.users is None and not is_loopback(host):
         raise AskError(
-            f"{host} can be reached by others, and there is no login. Make a users file with `opswright "
-            "users add NAME --role operator`, or listen on 127.0.0.1 and reach it by an SSH tunnel."
+            f"{host} is reachable from other machines and the console has no login. Add a user with "
+            "`opswright users add NAME --role operator`, or listen on 127.0.0.1 and use an SSH tunnel."
         )
     end_on_sigterm()
     with listen(host, port) as bound:
@@ -81,15 +84,13 @@ def application(console: Console, host: str, port: int) -> App:
     try:
         gr: Any = import_gradio()
     except ImportError as error:
-        raise NeedsError(
-            f"the console needs Gradio ({error}). Install it: pip install 'opswright[ui]' -c constraints.txt"
-        ) from error
+        raise NeedsError(f"the console needs Gradio ({error}). Install it: {install_hint('ui')}") from error
     from fastapi import FastAPI
 
-    from .ledger_export import export_route
-    from .login_page import login_routes
+    from .auth.login_page import login_routes
+    from .pages.ledger_export import export_route
 
-    logins = Logins(console.people) if isinstance(console.people, UsersFile) else None
+    logins = Logins(console.users) if isinstance(console.users, UsersFile) else None
     console.logins, console.cookie = {} if logins is None else logins, f"opswright-{port}"
     with one_server_later(), collector_off():
         blocks = build(console).queue(default_concurrency_limit=8)
@@ -98,7 +99,7 @@ def application(console: Console, host: str, port: int) -> App:
     app.router.routes.extend([*login_routes(logins, console.cookie, pages), export_route(console)])
     most_bytes = int(console.settings.console.max_upload_mb * 1e6)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "SSR mode")  # said to every app of several pages, asked for or not
+        warnings.filterwarnings("ignore", "SSR mode")  # warned of for every app of several pages
         _mount(gr, app, blocks, console, most_bytes)
     return Guard(
         app,
@@ -106,13 +107,13 @@ def application(console: Console, host: str, port: int) -> App:
         known_hosts(host, console.settings.console.allowed_hosts),
         uploads,
         most_bytes,
-        (lambda cookies: console.people is None or _name_in(console, cookies) is not None),
+        (lambda cookies: console.users is None or _name_in(console, cookies) is not None),
     )
 
 
 def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int) -> None:
     """Put the pages into the application, with everything off that they do not use."""
-    asks = console.people is not None
+    asks = console.users is not None
     gr.mount_gradio_app(
         app,
         blocks,
@@ -127,12 +128,12 @@ def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int)
         allowed_paths=[],
         max_file_size=most_bytes,
         theme=theme(),
-        css_paths=sorted(_FOLDER.glob("*.css")),
+        css_paths=sorted(_FOLDER.rglob("*.css")),
     )
 
 
 def _name_in(console: Console, cookies: Mapping[str, str]) -> str | None:
-    """Who is logged in, by the cookie; a user who is no more in the users file is not."""
+    """Who is logged in, by the cookie; a user who was taken out of the users file is not."""
     return console.logins.get(cookies.get(console.cookie, ""))
 
 

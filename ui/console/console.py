@@ -13,7 +13,7 @@ from ...core.registry import Registry
 from ...core.settings import Role, Settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
-from .people import Person
+from .auth.users import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
@@ -26,13 +26,13 @@ class Console:
 
     registry: Registry
     settings: Settings
-    people: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
+    users: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
     logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, for those who are in
     cookie: str = ""  # name of the cookie that holds the token
-    at_end: list[Callable[[], object]] = field(default_factory=list)  # what pages let go of when it ends
+    at_end: list[Callable[[], object]] = field(default_factory=list)  # what pages release when it ends
 
     def close(self) -> None:
-        """Let go of what only this console uses; runs go on."""
+        """Release what only this console uses; runs continue."""
         while self.at_end:
             self.at_end.pop()()
 
@@ -50,13 +50,13 @@ class Console:
 
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""
-        if self.people is None:
+        if self.users is None:
             return Person(self.settings.actor, Role(self.settings.role))
         cookies = getattr(request, "cookies", None) or {}
         name = getattr(request, "username", None) or self.logins.get(cookies.get(self.cookie, ""), "")
-        if name not in self.people:
-            raise HeldError("log in to go on.")
-        return self.people[name]
+        if name not in self.users:
+            raise HeldError("log in to continue.")
+        return self.users[name]
 
     def settings_of(self, person: Person) -> Settings:
         """The settings in force when a person acts."""
@@ -71,6 +71,6 @@ class Console:
 
     def principal(self, person: Person) -> Principal:
         """A person as records and the policy name them: by their login, or as whoever runs the console."""
-        if self.people is None:
+        if self.users is None:
             return Principal.of_os_user(person.name, (str(person.role),))
         return Principal(person.name, (str(person.role),), "console login")

@@ -1,4 +1,4 @@
-"""The server the console runs in: it takes its port first, and ends at once when it is told to."""
+"""The server the console runs in: it takes its port first, and ends at once on a signal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import AskError, NeedsError, from_os_error
 
 if TYPE_CHECKING:
-    from .guard import App
+    from .auth.guard import App
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -29,7 +29,9 @@ def listen(host: str, port: int) -> socket.socket:
             name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise AskError(f"{host!r} is no address of this machine ({error}). Try --host 127.0.0.1.") from error
+        raise AskError(
+            f"not an address of this machine: {host!r} ({error}). Try --host 127.0.0.1."
+        ) from error
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -39,10 +41,10 @@ def listen(host: str, port: int) -> socket.socket:
         made.close()
         if error.errno == errno.EADDRINUSE:
             raise NeedsError(
-                f"port {port} of {host} is taken ({error.strerror}). Choose another one with --port."
+                f"port {port} on {host} is in use ({error.strerror}). Choose another one with --port."
             ) from error
         if error.errno == errno.EADDRNOTAVAIL:
-            raise AskError(f"{host} is no address of this machine. Try --host 127.0.0.1.") from error
+            raise AskError(f"{host} is not an address of this machine. Try --host 127.0.0.1.") from error
         raise from_os_error(error, f"port {port} of {host} was opened") from error
     return made
 
@@ -66,8 +68,8 @@ def run(
 ) -> None:
     """Serve until SIGTERM, after which it returns, or Ctrl-C, which is a KeyboardInterrupt.
 
-    Neither waits for pages that are open: their streams never end by themselves. What a thread is still
-    carrying out ends with the process, as in a crash; `opswright resume` goes on with a run.
+    Neither waits for open pages: their streams never end by themselves. What a thread is still doing ends
+    with the process, as in a crash; `opswright resume RUN` continues a run.
     """
     import uvicorn
 
@@ -89,7 +91,7 @@ def run(
             threading.Thread(target=when_ready, daemon=True).start()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # streams are cut off: no news
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # streams are cut off, as expected
             for server in self.servers:
                 server.close()
             for task in list(self.server_state.tasks):

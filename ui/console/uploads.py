@@ -22,16 +22,16 @@ def keep(workspace: Workspace, received: Path, name: str, folder: Path, limit_by
     name is kept, and this one gets the start of its digest into its name. Raises AskError.
     """
     if not received.resolve().is_relative_to(folder.resolve()) or not received.is_file():
-        raise AskError("that file was not uploaded here.")
+        raise AskError("that file was not uploaded to this console.")
     plain = _NAME.sub("_", Path(name).name).lstrip(".")
     ending = Path(plain).suffix.lower()
     if ending not in KINDS:
-        raise AskError(f"'{name[:60]}' is not a kind of file that is taken ({', '.join(KINDS)}).")
+        raise AskError(f"unsupported file type: '{name[:60]}' (supported: {', '.join(KINDS)}).")
     if not (size := received.stat().st_size):
         raise AskError(f"'{name[:60]}' is empty.")
     if size > limit_bytes:
         raise AskError(
-            f"'{name[:60]}' has {size / 1e6:.1f} MB; at most {limit_bytes / 1e6:.0f} MB are taken."
+            f"'{name[:60]}' is too large: {size / 1e6:.1f} MB, the limit is {limit_bytes / 1e6:.0f} MB."
         )
     target = workspace.root / KEPT / plain
     target.parent.mkdir(exist_ok=True)

@@ -1,8 +1,17 @@
-"""Round marks on an axis."""
+"""Round values on an axis, and ticks where they are drawn."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AxisTick:
+    """A value of an axis, and where it lies in the picture."""
+
+    at: float
+    text: str
 
 
 def round_marks(low: float, high: float, most: int) -> list[float]:

@@ -15,13 +15,13 @@ from .plots import accuracy_svg, drift_svg, loss_svg
 
 if TYPE_CHECKING:
     from ...core.workspace import Workspace
-    from ..demo import Story
+    from ..demo_story import DemoStory
 
 _OF_V1 = " (v1's data)"
 _TITLE = "A support router's first day"
 
 
-def write_report(workspace: Workspace, story: Story) -> Path:
+def write_report(workspace: Workspace, story: DemoStory) -> Path:
     """Write the page into the workspace's reports and give its path."""
     from jinja2 import Environment, PackageLoader, select_autoescape
 
@@ -47,7 +47,7 @@ def write_report(workspace: Workspace, story: Story) -> Path:
     return path
 
 
-def show_story(workspace: Workspace, story: Story) -> None:
+def show_story(story: DemoStory) -> None:
     """The summary on stdout: accuracy, verdicts, drift, serving, audit, and what to try next."""
     from rich.text import Text
 
@@ -94,7 +94,7 @@ Try next:
   opswright stop                                 stop the servers"""
 
 
-def baseline_line(story: Story) -> str:
+def baseline_line(story: DemoStory) -> str:
     """How the best simple baseline compares with v1, said plainly whoever wins."""
     own = {name: m for name, m in story.baselines.items() if name.endswith(_OF_V1)}
     if not own or "v1" not in story.metrics:
@@ -109,7 +109,7 @@ def baseline_line(story: Story) -> str:
     )
 
 
-def _cards(story: Story) -> list[dict[str, str]]:
+def _cards(story: DemoStory) -> list[dict[str, str]]:
     cards = [{"value": f"{story.seconds:.0f} s" if story.seconds else "", "label": "whole demo"}]
     for name, metrics in story.metrics.items():
         cards.append({"value": f"{metrics['mixed']:.1%}", "label": f"{name} on all domains"})
@@ -123,19 +123,19 @@ def _cards(story: Story) -> list[dict[str, str]]:
     return [card for card in cards if card["value"]]
 
 
-def _shown_baselines(story: Story) -> dict[str, dict[str, float]]:
+def _shown_baselines(story: DemoStory) -> dict[str, dict[str, float]]:
     """The baselines of v1's and v2's data; those of the refused model say nothing new."""
     return {name: m for name, m in story.baselines.items() if "v2_naive" not in name}
 
 
-def _p_values(workspace: Workspace, story: Story) -> dict[str, dict[str, float]]:
+def _p_values(workspace: Workspace, story: DemoStory) -> dict[str, dict[str, float]]:
     return {
         name: {test: row["p_corrected"] for test, row in _drift_facts(workspace, drift)["tests"].items()}
         for name, drift in story.drift.items()
     }
 
 
-def _alpha(workspace: Workspace, story: Story) -> float:
+def _alpha(workspace: Workspace, story: DemoStory) -> float:
     for drift in story.drift.values():
         return float(_drift_facts(workspace, drift).get("alpha", 0.01))
     return 0.01
@@ -145,7 +145,7 @@ def _drift_facts(workspace: Workspace, drift: dict[str, Any]) -> dict[str, Any]:
     return dict(workspace.artifacts.open(parse_ref(drift["report"])).facts)
 
 
-def _drift_plots(workspace: Workspace, story: Story) -> list[tuple[str, str]]:
+def _drift_plots(workspace: Workspace, story: DemoStory) -> list[tuple[str, str]]:
     """Each plot of each drift report, inline."""
     import base64
 
@@ -159,7 +159,7 @@ def _drift_plots(workspace: Workspace, story: Story) -> list[tuple[str, str]]:
     return found
 
 
-def _loss_curves(workspace: Workspace, story: Story) -> dict[str, list[tuple[int, float]]]:
+def _loss_curves(workspace: Workspace, story: DemoStory) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
     wanted = {row["ledger"]: row["id"].partition(".")[0] for row in story.steps if row["skill"] == "finetune"}
     for record in Ledger.of(workspace).records():

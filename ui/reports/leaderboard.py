@@ -26,7 +26,7 @@ def page(lines: Sequence[LeaderboardRow]) -> str:
     """The whole file; the same lines give the same bytes. No script runs in it but its own."""
     from markupsafe import Markup
 
-    script = _own("sortable.js") + _SEARCH
+    script = _own("pages/sortable.js") + _SEARCH
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return render(
         "leaderboard_file.html",
@@ -60,7 +60,7 @@ def _style() -> str:
     """The console's own look; dark where the reader's system is."""
     dark = r"@media (prefers-color-scheme: dark) { :root {\1} }"
     common = re.sub(r"\.dark \{([^}]*)\}", dark, _own("console.css"))
-    return common + _own("leaderboard.css")
+    return common + _own("pages/leaderboard.css")
 
 
 def _own(name: str) -> str:

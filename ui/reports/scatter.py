@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...evals.leaderboard import LeaderboardRow, ms_words
+from .axis import AxisTick
 
 WIDTH, HEIGHT = 720, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 44
@@ -16,7 +17,7 @@ _LETTER_WIDTH = 6.7  # of the 12 px text, a little more than the average
 
 
 @dataclass(frozen=True)
-class Mark:
+class ModelMark:
     """One model: its point, its interval's ends, and where its name starts or ends."""
 
     name: str
@@ -32,22 +33,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A value of an axis and where it lies."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
 class Scatter:
     """The plot of one suite; `unplaced` are the lines that have no latency."""
 
     suite: str
     metric: str
-    marks: tuple[Mark, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    marks: tuple[ModelMark, ...]
+    x_ticks: tuple[AxisTick, ...]
+    y_ticks: tuple[AxisTick, ...]
     unplaced: tuple[str, ...]
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
@@ -90,7 +83,7 @@ def scatter(suite: str, metric: str, lines: Sequence[LeaderboardRow]) -> Scatter
         return empty.bottom - (share - low) / (high - low) * (empty.bottom - empty.top)
 
     marks = [
-        Mark(
+        ModelMark(
             name=line.name,
             kind=line.kind,
             x=_round(x_of(ms)),
@@ -106,8 +99,8 @@ def scatter(suite: str, metric: str, lines: Sequence[LeaderboardRow]) -> Scatter
     return replace(
         empty,
         marks=tuple(_spread(marks, empty.top + _LABEL_HEIGHT / 2, empty.bottom - _LABEL_HEIGHT / 2)),
-        x_ticks=tuple(Tick(_round(x_of(ms)), f"{ms:g}") for ms in x_ticks),
-        y_ticks=tuple(Tick(_round(y_of(share)), f"{share:.0%}") for share in y_ticks),
+        x_ticks=tuple(AxisTick(_round(x_of(ms)), f"{ms:g}") for ms in x_ticks),
+        y_ticks=tuple(AxisTick(_round(y_of(share)), f"{share:.0%}") for share in y_ticks),
     )
 
 
@@ -122,7 +115,7 @@ def _label(x: float, name: str, right: float) -> dict[str, Any]:
     return {"label_x": _round(x - 9), "anchor": "end"}
 
 
-def _spread(marks: Sequence[Mark], top: float, bottom: float) -> list[Mark]:
+def _spread(marks: Sequence[ModelMark], top: float, bottom: float) -> list[ModelMark]:
     """The marks with names set apart: each is moved down as far as it must, then up to fit."""
     ordered = sorted(marks, key=lambda mark: (mark.y, mark.x, mark.name))
     heights: list[float] = []

@@ -9,9 +9,9 @@ import pytest
 
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
+from opswright.ui.console.auth.users import Person
+from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
-from opswright.ui.console.desk import Desk
-from opswright.ui.console.people import Person
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def console(tmp_path: Path, small_skills: ModuleType) -> Console:
 
 
 @pytest.fixture
-def desk(console: Console) -> Desk:
-    return Desk(console)
+def run_service(console: Console) -> RunService:
+    return RunService(console)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from opswright.core.errors import AskError, NeedsError
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.ui.console import app
+from opswright.ui.console.auth.login_page import _target
 from opswright.ui.console.console import Console
-from opswright.ui.console.login_page import _target
 from opswright.ui.console.server import listen
 
 
@@ -31,13 +31,13 @@ def test_an_address_others_can_reach_needs_a_login(console: Console, host: str) 
 def test_a_port_that_is_taken_is_named_with_what_to_do(console: Console) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(NeedsError, match=rf"port {port} of 127.0.0.1 is taken .* --port"):
+        with pytest.raises(NeedsError, match=rf"port {port} on 127.0.0.1 is in use .* --port"):
             app.serve(console, "127.0.0.1", port)
 
 
 def test_an_address_of_another_machine_is_said(console: Console) -> None:
     for host in ("192.0.2.1", "no.such.name.invalid"):
-        with pytest.raises(AskError, match="no address of this machine"):
+        with pytest.raises(AskError, match="not an address of this machine"):
             listen(host, 7999)
 
 
@@ -51,7 +51,7 @@ def test_without_gradio_the_error_holds_the_command_that_installs_it(
         raise ModuleNotFoundError("No module named 'gradio'")
 
     monkeypatch.setattr(app, "import_gradio", missing)
-    with pytest.raises(NeedsError, match=r"pip install 'opswright\[ui\]'"):
+    with pytest.raises(NeedsError, match=r"-m pip install -c .*\[ui\]"):
         app.application(console, "127.0.0.1", 7999)
 
 

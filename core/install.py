@@ -1,0 +1,58 @@
+"""How to install what is missing: one command that works in a checkout and from an installed wheel."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from .contract import Finding
+
+PACKAGE = Path(__file__).resolve().parent.parent
+_CPU_REQUIREMENTS = "requirements-nemo-cpu.txt"  # what [train] needs besides, without its GPU dependencies
+
+
+def install_hint(*extras: str, package: Path = PACKAGE) -> str:
+    """The command that installs the extras, in the versions Opswright was tried with.
+
+    package: the package's folder. With a pyproject.toml in it, it is a checkout; else it was installed.
+    """
+    pip = f"{_python()} -m pip install"
+    wanted = f"[{','.join(extras)}]"
+    if (package / "pyproject.toml").is_file():
+        what = f"-e {shlex.quote(_shown(package) + wanted)}"
+    else:
+        what = shlex.quote(f"opswright{wanted}")
+    command = f"{pip} -c {shlex.quote(_shown(package / 'constraints.txt'))} {what}"
+    if {"train", "all"} & set(extras) and "nemo" not in extras:
+        command += f" && {pip} --no-deps -r {shlex.quote(_shown(package / _CPU_REQUIREMENTS))}"
+    return command
+
+
+def missing_modules(names: Iterable[str]) -> list[str]:
+    """Those of the modules that cannot be imported here; none of them is loaded."""
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+def not_installed(modules: Iterable[str], *extras: str) -> Finding | None:
+    """The finding that stops a plan when modules are missing, with the command that installs them."""
+    if missing := missing_modules(modules):
+        message = f"not installed: {', '.join(missing)}."
+        return Finding(level="stop", message=message, fix=f"Install: {install_hint(*extras)}")
+    return None
+
+
+def _python() -> str:
+    """`python` where that is the interpreter that runs, else its path."""
+    found = shutil.which("python")
+    is_this = found is not None and Path(found).parent.samefile(Path(sys.executable).parent)
+    return "python" if is_this else shlex.quote(sys.executable)
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be typed in the folder one is in."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

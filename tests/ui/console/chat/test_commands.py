@@ -1,0 +1,138 @@
+"""What a typed line means, what it is completed with, and what it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opswright.core.errors import AskError, HeldError
+from opswright.core.settings import Role
+from opswright.ui.console.auth.users import Person
+from opswright.ui.console.chat.builtin_commands import make_commands
+from opswright.ui.console.chat.commands import Call, Commands, Reply, nearest
+from opswright.ui.console.chat.completion import CommandCompletion
+from opswright.ui.console.chat.run_service import RunService
+from opswright.ui.console.console import Console
+from opswright.ui.console.pages.mlflow_pages import MlflowPages
+
+
+@pytest.fixture
+def commands(console: Console, run_service: RunService) -> Commands:
+    return make_commands(console, run_service, MlflowPages(console.workspace))
+
+
+@pytest.fixture
+def completion(console: Console, run_service: RunService, commands: Commands) -> CommandCompletion:
+    return CommandCompletion(console, run_service, commands)
+
+
+def answer(commands: Commands, person: Person, text: str, *runs: str) -> Reply:
+    commands.check(text)
+    return commands.answer(Call(text, person, lambda: runs))
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("/", "starts with '/'"),
+        ("/colect source=lines.txt", "Did you mean '/collect'"),
+        ("/hlep", "Did you mean '/help'"),
+        ("/collect sorce=lines.txt", "Did you mean 'source'"),
+        ("/collect", "argument 'source' is required"),
+        ("/plan", "needs FILE"),
+        ("/plan a b", "takes 1 word"),
+        ("/runs now", "takes no words"),
+        ("/collect source='x", "Quote values"),
+    ],
+)
+def test_a_line_that_cannot_be_sent_is_explained(commands: Commands, typed: str, message: str) -> None:
+    with pytest.raises(AskError, match=message):
+        commands.check(typed)
+
+
+def test_plain_language_can_be_sent_and_is_answered_with_the_nearest_commands(
+    commands: Commands, ada: Person
+) -> None:
+    reply = answer(commands, ada, "could you train a model on my rows please")
+    offered = [one["text"] for block in reply.blocks for one in block.get("commands", [])]
+    assert "/train" in offered and not reply.run
+    assert "Nothing was run" in reply.blocks[0]["text"]
+
+
+def test_nearness_goes_by_words_that_mean_something() -> None:
+    names = {"deploy": "Serve a bundle.", "drift": "Compare traffic.", "help": "Show the commands."}
+    assert nearest("is the traffic drifting", names, {}) == ["drift"]
+    assert nearest("the a of", names, {}) == []
+    assert nearest("put it live", names, {"deploy": ("put {bundle} live",)}) == ["deploy"]
+
+
+def test_completion_offers_files_runs_and_words(
+    completion: CommandCompletion, commands: Commands, console: Console, ada: Person, tmp_path: Path
+) -> None:
+    def labels(line: str) -> list[str]:
+        return [option.label for option in completion.options(line)]
+
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "big.yaml").write_text("")
+    assert labels("/co") == ["/collect"]
+    assert labels("/plan pl") == ["plan.yaml", "plans/"]
+    assert labels("/plan plans/") == ["plans/big.yaml"]
+    assert labels("/collect source=li") == ["lines.txt"]
+    assert labels("/audit ") == ["verify"]
+    kept = console.workspace.root / "files"
+    kept.mkdir()
+    for name in ("brought.yaml", "brought.csv", "brought.json"):
+        (kept / name).write_text("")
+    assert labels("/plan br") == ["brought.yaml"] and labels("/apply br") == ["brought.json"]
+    assert labels("/help ap") == ["apply", "approve"]
+    assert labels("/approve ") == []
+    run = answer(commands, ada, "/plan plan.yaml").run
+    assert labels("/approve ") == [run] and labels("/show 2") == [run]
+    assert labels("/nothing ") == []
+    assert completion.assist("/nothing ")["fault"].startswith("unknown command '/nothing'")
+    assert completion.assist("/runs")["fault"] == ""
+
+
+def test_what_reads_answers_and_what_writes_waits(
+    commands: Commands, ada: Person, run_service: RunService
+) -> None:
+    written = answer(commands, ada, "/collect lines.txt")
+    assert written.is_card and run_service.row(written.run or "").state == "waiting"  # type: ignore[union-attr]
+    assert not answer(commands, ada, "/runs").is_card
+    assert answer(commands, ada, "/help").blocks[1]["commands"]
+    (Path.cwd() / "my plan.yaml").write_text((Path.cwd() / "plan.yaml").read_text())
+    assert answer(commands, ada, "/plan 'my plan.yaml'").is_card
+    assert answer(commands, ada, "/help collect").blocks[2]["rows"][0][0] == "source"
+
+
+def test_deny_takes_a_reason_and_the_run_is_the_one_that_waits_here(
+    commands: Commands, ada: Person, run_service: RunService
+) -> None:
+    elsewhere = answer(commands, ada, "/plan plan.yaml").run or ""
+    here = answer(commands, ada, "/plan plan.yaml").run or ""
+    assert answer(commands, ada, "/deny not on a Friday", here).run == here
+    row = run_service.row(here)
+    assert row is not None and row.state == "denied" and row.message.endswith("not on a Friday")
+    assert run_service.row(elsewhere).state == "waiting"  # type: ignore[union-attr]
+    with pytest.raises(AskError, match="no plan in this conversation"):
+        answer(commands, ada, "/approve", here)
+    with pytest.raises(AskError, match="unknown run"):
+        answer(commands, ada, "/approve 20200101-000000-000000", here)
+
+
+def test_a_role_that_may_not_run_a_plan_may_not_approve_it(
+    commands: Commands, ada: Person, run_service: RunService
+) -> None:
+    run = answer(commands, ada, "/plan plan.yaml").run or ""
+    plan = run_service.row(run).plan  # type: ignore[union-attr]
+    with pytest.raises(HeldError, match="may not refuse or withdraw"):
+        run_service.answer(Person("eve", Role.VIEWER), run, plan, approved=False)
+    with pytest.raises(HeldError, match=r"may not approve step live .* changes what users"):
+        run_service.answer(Person("bob", Role.OPERATOR), run, plan, approved=True)
+    with pytest.raises(HeldError, match="waiting for approval of plan"):
+        run_service.answer(ada, run, "0" * 64, approved=True)
+    run_service.answer(ada, run, plan, approved=False)
+    with pytest.raises(HeldError, match="not waiting for approval"):
+        run_service.answer(ada, run, plan, approved=True)
+    assert not Path("board.txt").exists()

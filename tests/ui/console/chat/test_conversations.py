@@ -1,0 +1,60 @@
+"""Conversations: kept, listed, read on from any place, never lost to a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opswright.core.errors import AskError
+from opswright.core.workspace import Workspace
+from opswright.ui.console.chat.conversations import Conversations
+
+
+def test_entries_are_read_from_the_start_or_from_where_one_was(workspace: Workspace) -> None:
+    kept = Conversations(workspace)
+    name = kept.new()
+    assert kept.read(name) == ([], 0)
+    kept.append(name, "said", by="ada", text="/runs")
+    first, place = kept.read(name)
+    kept.append(name, "answer", blocks=[])
+    later, end = kept.read(name, place)
+    assert [entry["kind"] for entry in first] == ["said"] and [e["kind"] for e in later] == ["answer"]
+    assert kept.read(name, end) == ([], end)
+    assert len({entry["id"] for entry in kept.read(name)[0]}) == 2
+
+
+def test_the_list_has_the_first_thing_said_and_the_newest_conversation_first(workspace: Workspace) -> None:
+    kept = Conversations(workspace)
+    older, newer = kept.new(), kept.new()
+    kept.append(older, "said", by="ada", text="/plan  a\n" + "x" * 100)
+    kept.append(newer, "said", by="grace", text="/runs")
+    folder = workspace.root / "conversations"
+    import os
+
+    os.utime(folder / f"{older}.jsonl", (1, 1))
+    listed = kept.newest()
+    assert [one.by for one in listed] == ["grace", "ada"]
+    assert listed[1].title.startswith("/plan a xxx") and len(listed[1].title) == 64
+
+
+def test_a_line_cut_by_a_crash_is_passed_over_and_nothing_after_it_is_lost(workspace: Workspace) -> None:
+    kept = Conversations(workspace)
+    name = kept.new()
+    kept.append(name, "said", by="ada", text="one")
+    with (workspace.root / "conversations" / f"{name}.jsonl").open("a") as file:
+        file.write('{"id":"e1","at":"2026')
+    assert len(kept.read(name)[0]) == 1
+    kept.append(name, "said", by="ada", text="two")
+    assert [entry["text"] for entry in kept.read(name)[0]] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../ledger/000001", "/etc/passwd", "", "20261120-101500-1a2b3c/../x", "%2e%2e"]
+)
+def test_a_name_cannot_lead_out_of_the_folder(workspace: Workspace, name: str, tmp_path: Path) -> None:
+    kept = Conversations(workspace)
+    with pytest.raises(AskError, match="unknown conversation"):
+        kept.read(name)
+    with pytest.raises(AskError, match="unknown conversation"):
+        kept.append(name, "said", by="ada", text="x")

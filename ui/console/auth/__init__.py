@@ -1,0 +1,1 @@
+"""Who may use the console: users and passwords, logins, and the guard before every page."""

@@ -1,0 +1,214 @@
+"""Cards: a run as the chat shows it, from the proposal to the last result."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from ....agents.agent import Agent, RunOutcome
+from ....agents.preflight import impacts
+from ....agents.run_events import RunEvents, StepEvents, run_events_path
+from ....agents.stopping import StopWatch
+from ....core.plan import Plan, StepCall
+from ....core.registry import Registry
+from ....core.workspace import Workspace
+from ...show import gate_words
+from ..console import Console
+from ..markup import render
+from . import blocks
+from .curve import curve
+from .run_service import RunService
+
+_KEPT = 64  # cards that are remembered as they were drawn
+_FINAL = ("done", "denied", "refused")
+_PAGES = {
+    "eval-report": ("/leaderboard?report=", "Report"),
+    "drift-report": ("/drift?report=", "Drift report"),
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A run's card: `is_live` while it may still change."""
+
+    html: str
+    is_live: bool
+    is_running: bool
+
+
+class Cards:
+    """Draws the cards of one console; what did not change is not drawn again."""
+
+    def __init__(self, console: Console, run_service: RunService) -> None:
+        self._console = console
+        self._run_service = run_service
+        self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
+        self._run_events: OrderedDict[str, RunEvents] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def draw(self, run: str) -> Card:
+        """The card of a run."""
+        row = self._run_service.row(run)
+        if row is None:
+            return Card(render("card_gone.html", run=run), is_live=False, is_running=False)
+        workspace = self._console.workspace
+        state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
+        trouble = self._run_service.trouble(run)
+        with self._lock:
+            events = self._remember(
+                self._run_events, run, RunEvents(run_events_path(workspace, run))
+            ).refresh()
+            key = (row.last_seq, events.offset, state, trouble, StopWatch(workspace, run, 0).requested_by())
+            drawn = self._drawn.get(run)
+            if drawn is not None and drawn[0] == key:
+                return drawn[1]
+            outcome = Agent(workspace, self._console.registry).outcome(run)
+            html = render("card.html", **_view(run, state, row, outcome, events, trouble, self._console))
+            card = Card(html, is_live=state not in _FINAL, is_running=state == "running")
+            self._drawn.pop(run, None)
+            self._remember(self._drawn, run, (key, card))
+            return card
+
+    def _is_starting(self, run: str, state: str) -> bool:
+        return state not in _FINAL and self._run_service.is_starting(run)
+
+    def _remember(self, kept: OrderedDict[str, Any], run: str, made: Any) -> Any:
+        found = kept.setdefault(run, made)
+        kept.move_to_end(run)
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)
+        return found
+
+
+def _view(
+    run: str,
+    state: str,
+    row: Any,
+    outcome: RunOutcome,
+    events: RunEvents,
+    trouble: str | None,
+    console: Console,
+) -> dict[str, Any]:
+    plan = outcome.plan
+    if plan is None:
+        raise RuntimeError(f"run {run} was recorded without a plan")
+    workspace = console.workspace
+    stopped_by = (
+        StopWatch(workspace, run, 0).requested_by() if state in ("running", "failed", "stopped") else None
+    )
+    if state == "failed" and stopped_by:
+        state = "stopped"  # as was wished
+    tone = blocks.DECISION_TONE.get(row.verdict or "", blocks.STATE_TONE.get(state, ""))
+    return {
+        "run": run,
+        "plan": plan,
+        "state": state,
+        "tone": blocks.STATE_TONE.get(state, ""),
+        "outcome_tone": tone,
+        "verdict": row.verdict,
+        "verdict_tone": blocks.DECISION_TONE.get(row.verdict or "", ""),
+        "message": _message(state, row, outcome, trouble, stopped_by),
+        "by": row.by,
+        "source": "" if row.source.strip() == plan.goal else row.source,
+        "started": row.started,
+        "steps": [_step(step, state, outcome, events.steps.get(step.id)) for step in plan.steps],
+        "gates": {name: gate_words(gate.model_dump()) for name, gate in plan.gates.items()},
+        "findings": [found for found in outcome.findings if found["level"] != "ok"],
+        "checked": sum(found["level"] == "ok" for found in outcome.findings),
+        "cost": _cost(plan, outcome),
+        "impacts": _impacts(plan, console.registry, workspace) if state == "waiting" else [],
+        "stopped_by": stopped_by,
+        "pages": _pages(outcome),
+    }
+
+
+def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, stopped_by: str | None) -> str:
+    if state == "waiting":
+        return f"Nothing was run: {trouble}" if trouble else ""
+    if state == "stopped" and stopped_by:
+        return f"Stopped by {stopped_by}. Finished steps are kept; Resume continues from there."
+    if state == "stopped":
+        return trouble or "Its process is gone. Finished steps are kept; Resume continues from there."
+    if state == "running":
+        return ""
+    return row.message or outcome.message
+
+
+def _step(step: StepCall, run_state: str, outcome: RunOutcome, events: StepEvents | None) -> dict[str, Any]:
+    """One line of the card: how far the step is, and what it reported."""
+    result = outcome.results.get(step.id)
+    state = events.state if events is not None else "done" if result is not None else "pending"
+    if state in ("running", "failed") and run_state == "stopped":
+        state = "stopped"  # by a person, or before it could record it
+    share = None
+    if events is not None and events.total and state == "running":
+        share = max(0.0, min(1.0, events.done / events.total))
+    minutes = outcome.costs.get(step.id, {}).get("minutes")
+    return {
+        "id": step.id,
+        "skill": step.skill,
+        "effect": step.effect,
+        "arguments": {name: value for name, value in step.arguments.items() if value is not None},
+        "state": state,
+        "tone": blocks.STATE_TONE.get(state, "soft"),
+        "expected": "" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "seconds",
+        "share": share,
+        "count": _count(events) if events is not None and state == "running" else "",
+        "started_s": events.started_s if events is not None else None,
+        "seconds": events.seconds if events is not None else None,
+        "figures": {} if events is None else {k: f"{v:.4g}" for k, v in list(events.figures.items())[-4:]},
+        "curve": None if events is None else _curve(events),
+        "lines": [] if events is None else list(events.lines),
+        "lines_before": 0 if events is None else events.lines_seen - len(events.lines),
+        "result": blocks.result(result) if result is not None else [],
+    }
+
+
+def _count(events: StepEvents) -> str:
+    if not events.unit:
+        return ""  # it has reported nothing yet
+    return f"{events.done:,.0f}{f' of {events.total:,.0f}' if events.total else ''} {events.unit}"
+
+
+def _curve(events: StepEvents) -> Any:
+    """The loss, or else the first figure that has a curve."""
+    names = sorted(events.curves, key=lambda name: ("loss" not in name, name))
+    return next((made for name in names if (made := curve(name, events.curves[name]))), None)
+
+
+def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
+    """What the plan is expected to take, and what of it is not known."""
+    known = [outcome.costs[step.id] for step in plan.steps if step.id in outcome.costs]
+    unknown = [step.id for step in plan.steps if outcome.costs.get(step.id, {}).get("minutes") is None]
+    total = {name: sum(c[name] or 0 for c in known) for name in ("minutes", "gpu_hours", "usd", "disk_bytes")}
+    limits = [
+        f"{value:g} {name.replace('_', ' ')}"
+        for name, value in plan.budget.model_dump().items()
+        if value is not None
+    ]
+    return {
+        "time": f"{total['minutes']:.1f} min" if total["minutes"] >= 0.05 else "seconds",
+        "unknown": ", ".join(unknown),
+        "gpu": f"{total['gpu_hours']:g} GPU hours",
+        "disk": f"{total['disk_bytes'] / 1e6:,.0f} MB" if total["disk_bytes"] else "",
+        "usd": f"{total['usd']:.2f} US dollars",
+        "budget": ", ".join(limits),
+    }
+
+
+def _impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[dict[str, str]]:
+    return [{"step": step, **impact.model_dump()} for step, impact in impacts(plan, registry, workspace)]
+
+
+def _pages(outcome: RunOutcome) -> list[dict[str, str]]:
+    """The console's pages on what the run made."""
+    found = []
+    for step, result in outcome.results.items():
+        for value in result.values():
+            kind = value.partition(":")[0] if isinstance(value, str) else ""
+            if kind in _PAGES and len(value) == len(kind) + 65:
+                path, message = _PAGES[kind]
+                found.append({"href": f"{path}{value}", "text": f"{message} of {step}"})
+    return found

@@ -1,0 +1,339 @@
+// The chat page. All text from the server arrives as HTML that templates made with every value escaped; all
+// text made here goes through textContent.
+const $ = (selector) => element.querySelector(selector);
+const log = $(".log"), box = $("textarea"), list = $(".options"), fault = $(".fault"), trouble = $(".trouble");
+const state = { conversation: null, cursor: 0, live: {}, pending: new Set(), options: [], chosen: -1, running: false };
+const query = new URLSearchParams(window.location.search);
+
+const say = (node, text) => { node.textContent = text || ""; node.hidden = !text; };
+
+async function ask(name, payload) {
+  let answer = null;
+  try {
+    answer = await server[name](payload || {});
+  } catch (error) {
+    answer = null; // said below
+  }
+  const isAnswer = answer !== null && typeof answer === "object"; // a server that is gone gives undefined
+  say(trouble, isAnswer ? "" : "The console does not answer. Trying again; nothing is lost. If you were logged out, reload the page.");
+  return isAnswer ? answer : null;
+}
+
+const where = () => ({ conversation: state.conversation, cursor: state.cursor, live: state.live });
+
+function put(entries) {
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  state.running = false;
+  for (const entry of entries) {
+    if (entry.running) state.running = true;
+    if (entry.to) settle(entry.to);
+    if (entry.html === undefined) continue;
+    let node = log.querySelector(`[data-entry="${entry.id}"]`);
+    const open = {};
+    if (node) {
+      node.querySelectorAll("details[data-key]").forEach((one) => { open[one.dataset.key] = one.open; });
+    } else {
+      node = document.createElement("div");
+      node.dataset.entry = entry.id;
+      log.append(node);
+    }
+    node.innerHTML = entry.html;
+    node.querySelectorAll("details[data-key]").forEach((one) => {
+      if (one.dataset.key in open && !one.dataset.key.endsWith("-curve")) one.open = open[one.dataset.key];
+    });
+    if (entry.live) state.live[entry.id] = { run: entry.run, digest: entry.digest };
+    else delete state.live[entry.id];
+  }
+  if (atEnd) log.scrollTop = log.scrollHeight;
+  tick();
+}
+
+function settle(id) {
+  state.pending.delete(id);
+  const node = log.querySelector(`[data-waits="${id}"]`);
+  if (node) node.remove();
+}
+
+function waitFor(id) {
+  state.pending.add(id);
+  const node = document.createElement("div");
+  node.dataset.waits = id;
+  node.className = "working soft";
+  node.textContent = "working";
+  log.append(node);
+  log.scrollTop = log.scrollHeight;
+}
+
+async function openConversation(conversation) {
+  const answer = await ask("open_conversation", { conversation });
+  if (!answer) { setTimeout(() => openConversation(conversation), 1500); return; }
+  if (answer.fault && conversation) {
+    await openConversation(null);
+    return wrong(`${answer.fault} This is the newest one.`);
+  }
+  if (answer.fault) return say(trouble, answer.fault);
+  Object.assign(state, { conversation: answer.conversation, cursor: answer.cursor, live: {}, pending: new Set() });
+  $(".chat").dataset.role = answer.role;
+  log.replaceChildren();
+  if (answer.left_out) {
+    const note = document.createElement("p");
+    note.className = "soft";
+    note.textContent = `${answer.left_out} earlier entries are kept in the workspace and not shown.`;
+    log.append(note);
+  }
+  if (!answer.entries.length) welcome();
+  put(answer.entries);
+  log.scrollTop = log.scrollHeight;
+  showList(answer.conversations);
+  remember();
+  element.dataset.ready = "yes";
+}
+
+function remember() {
+  const url = new URL(window.location.href);
+  url.searchParams.set("c", state.conversation);
+  url.searchParams.delete("say");
+  window.history.replaceState(null, "", url);
+}
+
+function welcome() {
+  const node = document.createElement("div");
+  node.className = "welcome";
+  const head = document.createElement("h2");
+  head.textContent = "What shall be done?";
+  const text = document.createElement("p");
+  text.className = "soft";
+  text.textContent = "Commands start with a slash; Tab completes. What changes nothing answers at once. Anything else is shown as a plan and waits for your Approve.";
+  node.append(head, text);
+  for (const command of ["/help", "/status", "/leaderboard", "/plan "]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "take mono";
+    button.dataset.act = "take";
+    button.dataset.text = command;
+    button.textContent = command;
+    node.append(button, " ");
+  }
+  log.append(node);
+}
+
+function showList(conversations) {
+  const nav = $(".list");
+  nav.replaceChildren();
+  for (const one of conversations) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.act = "open";
+    button.dataset.conversation = one.id;
+    button.className = one.id === state.conversation ? "one current" : "one";
+    const title = document.createElement("span");
+    title.textContent = one.title;
+    const about = document.createElement("small");
+    about.textContent = `${one.by}, ${one.at.slice(0, 16).replace("T", " ")}`;
+    button.append(title, about);
+    nav.append(button);
+  }
+}
+
+async function send(text) {
+  const line = (text === undefined ? box.value : text).trim();
+  if (!line || !state.conversation) return;
+  const first = !log.querySelector(".said");
+  const answer = await ask("send", { ...where(), text: line });
+  if (!answer) return;
+  if (answer.fault) return wrong(answer.fault);
+  if (text === undefined) box.value = "";
+  wrong("");
+  hideOptions();
+  grow();
+  const hello = log.querySelector(".welcome");
+  if (hello) hello.remove();
+  state.cursor = answer.cursor;
+  put(answer.entries);
+  log.scrollTop = log.scrollHeight;
+  if (answer.pending) waitFor(answer.pending);
+  if (first) refreshList();
+  if (answer.pending) soon(60);
+}
+
+async function refreshList() {
+  const answer = await ask("open_conversation", { conversation: state.conversation });
+  if (answer && !answer.fault) showList(answer.conversations);
+}
+
+function wrong(text) {
+  fault.textContent = text;
+  fault.classList.toggle("shown", Boolean(text));
+  fault.classList.remove("mild");
+}
+
+// What changed: often while something goes on, seldom while nothing does, never while nobody looks.
+let timer = null;
+function soon(ms) {
+  clearTimeout(timer);
+  timer = setTimeout(look, ms);
+}
+let looking = false;
+async function look() {
+  if (!element.isConnected) return;
+  if (looking || !state.conversation || document.hidden) return soon(1000);
+  looking = true;
+  const of = state.conversation;
+  const answer = await ask("look", where());
+  looking = false;
+  if (answer && !answer.fault && of === state.conversation) {
+    state.cursor = answer.cursor;
+    put(answer.entries);
+  }
+  soon(!answer ? 2000 : state.pending.size ? 120 : state.running ? 500 : 1500);
+}
+document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
+
+function tick() {
+  element.querySelectorAll(".clock[data-since]").forEach((node) => {
+    const seconds = Math.max(0, Date.now() / 1000 - Number(node.dataset.since));
+    node.textContent = seconds < 90 ? `${seconds.toFixed(0)} s` : `${(seconds / 60).toFixed(1)} min`;
+  });
+}
+setInterval(tick, 1000);
+
+// Completion.
+let asked = 0;
+async function assist() {
+  const text = box.value, number = ++asked;
+  if (!text.startsWith("/")) { hideOptions(); wrong(""); return; }
+  const answer = await ask("assist", { text });
+  if (!answer || answer.fault === undefined || number !== asked || box.value !== text) return;
+  state.options = answer.options;
+  state.chosen = -1;
+  drawOptions();
+  wrong(answer.fault);
+  if (answer.fault) fault.classList.add("mild");
+}
+
+function drawOptions() {
+  list.replaceChildren();
+  list.hidden = !state.options.length;
+  state.options.forEach((option, index) => {
+    const row = document.createElement("div");
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-selected", String(index === state.chosen));
+    row.className = "option";
+    row.dataset.act = "complete";
+    row.dataset.index = index;
+    const label = document.createElement("span");
+    label.className = "mono";
+    label.textContent = option.label;
+    const message = document.createElement("span");
+    message.className = "soft";
+    message.textContent = option.message;
+    row.append(label, message);
+    list.append(row);
+    if (index === state.chosen) row.scrollIntoView({ block: "nearest" });
+  });
+}
+
+function hideOptions() {
+  asked++;
+  state.options = [];
+  state.chosen = -1;
+  drawOptions();
+}
+
+function complete(index) {
+  const option = state.options[index];
+  if (!option) return;
+  box.value = /[ =/]$/.test(option.line) ? option.line : `${option.line} `;
+  box.focus();
+  grow();
+  assist();
+}
+
+function grow() {
+  box.style.height = "auto";
+  box.style.height = `${Math.min(box.scrollHeight, 160)}px`;
+  box.style.overflowY = box.scrollHeight > 160 ? "auto" : "hidden";
+}
+
+let typed = null;
+box.addEventListener("input", () => { grow(); clearTimeout(typed); typed = setTimeout(assist, 60); });
+box.addEventListener("keydown", (event) => {
+  const open = !list.hidden;
+  if (event.key === "Enter" && !event.shiftKey) {
+    event.preventDefault();
+    if (open && state.chosen >= 0) complete(state.chosen);
+    else send();
+  } else if (event.key === "Tab" && open) {
+    event.preventDefault();
+    complete(Math.max(0, state.chosen));
+  } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && open) {
+    event.preventDefault();
+    const step = event.key === "ArrowDown" ? 1 : -1;
+    state.chosen = (state.chosen + step + state.options.length + (state.chosen < 0 && step < 0 ? 1 : 0)) % state.options.length;
+    drawOptions();
+  } else if (event.key === "Escape") {
+    hideOptions();
+  }
+});
+
+const acts = {
+  send: () => send(),
+  take: (node) => { box.value = node.dataset.text; box.focus(); grow(); assist(); },
+  say: (node) => send(node.dataset.text),
+  complete: (node) => complete(Number(node.dataset.index)),
+  attach: () => $("input[type=file]").click(),
+  open: (node) => openConversation(node.dataset.conversation),
+  new: async () => {
+    const answer = await ask("new_conversation");
+    if (!answer || answer.fault) return;
+    await openConversation(answer.conversation);
+    box.focus();
+  },
+  approve: (node) => act(node, "decide", { run: node.dataset.run, plan: node.dataset.plan, approved: true }),
+  reject: (node) => act(node, "decide", { run: node.dataset.run, plan: node.dataset.plan, approved: false }),
+  stop: (node) => act(node, "stop_run", { run: node.dataset.run }),
+  resume: (node) => act(node, "resume_run", { run: node.dataset.run }),
+};
+
+async function act(node, name, payload) {
+  node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = true; });
+  const answer = await ask(name, payload);
+  wrong(answer && answer.fault ? answer.fault : "");
+  fault.classList.add("mild"); // the card says how it stands
+  state.running = true;
+  await look();
+  if (node.isConnected) node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = false; });
+}
+
+element.addEventListener("click", (event) => {
+  const node = event.target.closest("[data-act]");
+  if (node && acts[node.dataset.act]) acts[node.dataset.act](node);
+});
+
+$("input[type=file]").addEventListener("change", async (event) => {
+  const file = event.target.files[0];
+  event.target.value = "";
+  if (!file) return;
+  const kinds = event.target.accept.split(",");
+  if (!kinds.some((kind) => file.name.toLowerCase().endsWith(kind))) {
+    return wrong(`'${file.name}' is not a kind of file that is taken (${kinds.join(", ")}).`);
+  }
+  try {
+    const received = await upload(file);
+    const answer = await ask("keep", { conversation: state.conversation, path: received.path, name: file.name });
+    if (answer && answer.fault) wrong(answer.fault);
+  } catch (error) {
+    wrong(`'${file.name}' was not taken: it is too large.`);
+  }
+  const hello = log.querySelector(".welcome");
+  if (hello) hello.remove();
+  await look();
+  refreshList();
+});
+
+openConversation(query.get("c")).then(() => {
+  const wish = query.get("say");
+  if (wish) { box.value = wish; grow(); assist(); }
+  box.focus();
+  soon(500);
+});

@@ -1,0 +1,160 @@
+"""What the chat page asks of the server, apart from Gradio."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from pathlib import Path
+from typing import Any
+
+from ....core.errors import AskError, BackendError, OpswrightError, from_os_error
+from .. import uploads
+from ..auth.users import Person
+from ..console import Console
+from ..markup import render
+from ..pages.mlflow_pages import MlflowPages
+from . import blocks
+from .builtin_commands import make_commands
+from .cards import Cards
+from .commands import Call, Reply
+from .completion import CommandCompletion
+from .conversations import Conversations, Entry
+from .run_service import RunService
+
+_AT_ONCE_S = 0.2  # so long a command may take and still be answered in the same breath
+_SHOWN = 200  # newest entries of a conversation that is opened
+_LONGEST = 20_000  # characters of a message
+
+
+class ChatService:
+    """One console's chat. It keeps nothing of a conversation in memory: everything is read from its file."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._conversations = Conversations(console.workspace)
+        self.run_service = RunService(console)
+        self._mlflow = MlflowPages(console.workspace)
+        self._commands = make_commands(console, self.run_service, self._mlflow)
+        self._completion = CommandCompletion(console, self.run_service, self._commands)
+        self._cards = Cards(console, self.run_service)
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="chat")
+
+    def close(self) -> None:
+        """Release what only this console uses; runs continue."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.run_service.close()
+        self._mlflow.close()
+
+    def open(self, person: Person, name: str | None) -> dict[str, Any]:
+        """A conversation from its start, or the newest one, and the list of all."""
+        every = self._conversations.newest()
+        if not name:
+            name = every[0].id if every else self._conversations.new()
+        entries, cursor = self._conversations.read(name)
+        cut = max(0, len(entries) - _SHOWN)
+        return {
+            "conversation": name,
+            "person": person.name,
+            "role": str(person.role),
+            "cursor": cursor,
+            "left_out": cut,
+            "entries": self._show(entries[cut:]),
+            "conversations": [vars(one) for one in every],
+        }
+
+    def new(self) -> str:
+        """A name for a new conversation."""
+        return self._conversations.new()
+
+    def look(self, name: str, cursor: int, live: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """What was added beyond `cursor`, and which of the live entries (id: run, digest) look different."""
+        entries, cursor = self._conversations.read(name, cursor)
+        shown = self._show(entries)
+        for entry_id, known in list(live.items())[:_SHOWN]:
+            fresh = self._card(entry_id, str(known.get("run", "")))
+            if fresh["digest"] != known.get("digest"):
+                shown.append(fresh)
+            elif fresh["running"]:
+                shown.append({"id": entry_id, "running": True})
+        return {"cursor": cursor, "entries": shown}
+
+    def send(
+        self, person: Person, name: str, text: str, cursor: int, live: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, Any]:
+        """Take a message: AskError for a wrong command, which leaves nothing; else what there is to see."""
+        text = text.strip()
+        if not text:
+            raise AskError("type a command first, such as /help.")
+        if len(text) > _LONGEST:
+            raise AskError(f"the message is too long: {len(text):,} characters, the limit is {_LONGEST:,}.")
+        self._commands.check(text)
+        message = self._conversations.append(name, "said", by=person.name, text=text)
+        work = self._threads.submit(self._answer, person, name, text, str(message["id"]))
+        wait_for([work], timeout=_AT_ONCE_S)
+        return {**self.look(name, cursor, live), "pending": None if work.done() else message["id"]}
+
+    def assist(self, line: str) -> dict[str, Any]:
+        """Completion of a line, and its fault."""
+        return self._completion.assist(line[:_LONGEST])
+
+    def decide(self, person: Person, run: str, plan: str, approved: bool) -> None:
+        """A click on Approve or Reject."""
+        self.run_service.answer(person, run, plan, approved=approved)
+
+    def keep(self, person: Person, name: str, received: Path, file_name: str, folder: Path) -> None:
+        """Take an uploaded file into the workspace and say so in the conversation."""
+        limit = int(self._console.settings.console.max_upload_mb * 1e6)
+        kept = uploads.keep(self._console.workspace, received, file_name, folder, limit)
+        self._conversations.append(name, "said", by=person.name, text=f"uploaded {file_name}")
+        where = shlex.quote(str(kept))
+        use = {f"/plan {where}": "show what it would do"} if kept.suffix in (".yaml", ".yml") else {}
+        data = {f"/curate source={where}": "make a training set of it"} if not use else {}
+        found = [
+            blocks.text(f"Kept as {kept.name}, {kept.stat().st_size:,} bytes."),
+            blocks.commands(use | data),
+        ]
+        self._conversations.append(name, "answer", blocks=found)
+
+    def _answer(self, person: Person, name: str, text: str, to: str) -> None:
+        """Carry a message out and keep its answer."""
+        try:
+            reply = self._commands.answer(Call(text, person, lambda: self._runs(name)))
+        except OpswrightError as error:
+            reply = Reply([blocks.text(str(error), "bad")])
+        except OSError as error:
+            reply = Reply([blocks.text(str(from_os_error(error, "the command ran")), "bad")])
+        except Exception as error:
+            known = BackendError(f"the command failed: {type(error).__name__}: {error}")
+            reply = Reply([blocks.text(str(known), "bad")])
+        if reply.is_card:
+            self._conversations.append(name, "run", run=reply.run, to=to)
+        else:
+            self._conversations.append(name, "answer", blocks=reply.blocks, run=reply.run, to=to)
+
+    def _runs(self, name: str) -> list[str]:
+        """The runs a conversation has shown, oldest first."""
+        return [str(entry["run"]) for entry in self._conversations.read(name)[0] if entry["kind"] == "run"]
+
+    def _show(self, entries: list[Entry]) -> list[dict[str, Any]]:
+        return [self._shown(entry) for entry in entries]
+
+    def _shown(self, entry: Entry) -> dict[str, Any]:
+        if entry["kind"] == "run":
+            return {**self._card(str(entry["id"]), str(entry["run"])), "to": entry.get("to")}
+        html = render("entry.html", entry={"run": None, **entry})
+        return {"id": entry["id"], "html": html, "live": False, "to": entry.get("to")}
+
+    def _card(self, entry_id: str, run: str) -> dict[str, Any]:
+        card = self._cards.draw(run)
+        digest = hashlib.sha256(card.html.encode()).hexdigest()[:16]
+        return {
+            "id": entry_id,
+            "run": run,
+            "html": card.html,
+            "live": card.is_live,
+            "running": card.is_running,
+            "digest": digest,
+        }

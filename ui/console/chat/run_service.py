@@ -1,0 +1,121 @@
+"""Runs as the console handles them: started, answered, stopped, resumed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ....agents.agent import RunOutcome
+from ....agents.planner import Ask
+from ....agents.runs import RunIndex, RunRow
+from ....agents.stopping import request_stop
+from ....agents.worker import Worker
+from ....core.contract import Effect
+from ....core.errors import HeldError
+from ....record.ledger import Ledger
+from ..auth.users import Person
+from ..console import Console
+
+
+class RunService:
+    """Runs of one console. What changes something is carried out by a worker process, which outlives it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._workers: dict[str, Worker] = {}
+        self._spare: Worker | None = None
+        self._lock = threading.Lock()
+        self._index = RunIndex(Ledger.of(console.workspace))
+        self._index_lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Load what the first command would wait for, and have a worker ready."""
+        from ....agents.graph import build_graph  # noqa: F401
+
+        with self._lock:
+            self._spare = self._spare or Worker(self._console.workspace)
+
+    def close(self) -> None:
+        """Dismiss the spare worker; workers with a run continue."""
+        with self._lock:
+            if self._spare is not None:
+                self._spare.dismiss()
+                self._spare = None
+
+    def start(self, person: Person, ask: Ask) -> RunOutcome:
+        """A new run: to its end when it only reads, to the wait for approval when not."""
+        return self._console.agent(person).start(ask)
+
+    def answer(self, person: Person, run: str, plan: str, *, approved: bool, why: str = "") -> None:
+        """Pass a person's answer to exactly this plan on, once; HeldError for a second one."""
+        from ....agents.approvals import Consent
+
+        agent = self._console.agent(person)
+        with self._lock:
+            if (worker := self._workers.get(run)) is not None and worker.is_running:
+                raise HeldError(f"run {run} was already answered and is running.")
+            outcome = agent.outcome(run)
+            if outcome.status != "waiting" or outcome.plan is None:
+                raise HeldError(f"run {run} is not waiting for approval: it is {outcome.status}.")
+            if outcome.plan.id != plan:
+                asked = f"{outcome.plan.id[:12]}, not {plan[:12]}"
+                raise HeldError(f"run {run} is waiting for approval of plan {asked}.")
+            agent.answer(run, Consent(plan, "console", approved=approved, why=why))
+            if approved:
+                self._hand_over(person, run)
+
+    def resume(self, person: Person, run: str) -> None:
+        """Have a worker continue a run that stopped or failed."""
+        self._may_act(person, "resume a run")
+        outcome = self._console.agent(person).outcome(run)
+        if outcome.status in ("done", "denied", "refused"):
+            raise HeldError(f"run {run} has ended ({outcome.status}); there is nothing to resume.")
+        with self._lock:
+            if self._console.workspace.is_held(run):
+                raise HeldError(f"run {run} is already running.")
+            if outcome.status != "waiting":
+                self._hand_over(person, run)
+
+    def stop(self, person: Person, run: str) -> None:
+        """Ask whoever carries the run out to stop it."""
+        self._may_act(person, "stop a run")
+        by = f"{person.name} ({person.role})"
+        request_stop(self._console.workspace, run, by, is_starting=self.is_starting(run))
+
+    def trouble(self, run: str) -> str | None:
+        """What went wrong with the worker of a run, when it ended without the run having ended."""
+        worker = self._workers.get(run)
+        if worker is None or not worker.exit_code:
+            return None
+        return f"its worker exited with code {worker.exit_code}; see logs/worker.log in the workspace."
+
+    def is_starting(self, run: str) -> bool:
+        """Whether a worker has the run, perhaps before it took the run's lock."""
+        worker = self._workers.get(run)
+        return worker is not None and worker.is_running
+
+    def rows(self) -> list[RunRow]:
+        """Every run, newest first."""
+        with self._index_lock:
+            return self._index.refresh().rows(self._console.workspace.is_held)
+
+    def row(self, run: str) -> RunRow | None:
+        """One run as the ledger has it; None when nothing is recorded of it."""
+        with self._index_lock:
+            return self._index.refresh().row(run, self._console.workspace.is_held)
+
+    def _hand_over(self, person: Person, run: str) -> None:
+        job = {"run": run, "principal": self._console.principal(person).fields(), "since": time.time()}
+        worker = self._spare
+        if worker is None or not worker.give(job):
+            worker = Worker(self._console.workspace)
+            worker.give(job)
+        self._workers = {name: one for name, one in self._workers.items() if one.is_running} | {run: worker}
+        self._spare = Worker(self._console.workspace)
+
+    def _may_act(self, person: Person, what: str) -> None:
+        """HeldError for who may run nothing that changes anything."""
+        agent = self._console.agent(person)
+        grants = [agent.policy.rules.roles[role] for role in agent.principal.roles]
+        if not any(set(grant.run) - {Effect.READS} for grant in grants):
+            raise HeldError(f"role '{person.role}' may not {what}.")
