@@ -10,9 +10,9 @@ from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
 from ..data.text import label_form
+from ..engines import Answer, Progress, Target
 from .metrics import Task, exact_match
 from .suites import Sample, Suite
-from .targets import Answer, Progress, Target
 
 
 @dataclass(frozen=True)

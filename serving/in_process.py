@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from ..core.errors import AskError, BackendError
+from ..engines.ort_llm.batcher import Batcher, Job, Sampling, WrongPrompt
 from .server import Completion, Generation, ServedModel, ServerDown
-from .triton.models.ort_llm.batcher import Batcher, Job, Sampling, WrongPrompt
 
 
 class InProcessServer:

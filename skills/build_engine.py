@@ -17,7 +17,7 @@ from ..core.errors import AskError, BackendError
 from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..serving.engines import BuildResult, EngineBuilder, ParityCase, Target, WorkerCall, builder_for
+from ..engines.builders import BuildResult, EngineBuilder, ParityCase, Target, WorkerCall, builder_for
 
 _MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
 _SHOWN = 5

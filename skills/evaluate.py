@@ -25,10 +25,10 @@ from ..core.machine import Machine
 from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ..engines import Target
     from ..evals.baselines import Baseline
     from ..evals.runner import EvalResult
     from ..evals.suites import Suite
-    from ..evals.targets import Target
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
 
@@ -210,13 +210,13 @@ def _training_data(ask: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef |
 def _target(ask: EvaluateRequest, ctx: StepContext) -> Iterator[Target]:
     """What answers: loaded here, or reached over HTTP and let go afterwards."""
     if isinstance(ask.model, CheckpointRef):
-        from ..evals.targets.checkpoint import CheckpointTarget
+        from ..engines.checkpoint import CheckpointTarget
 
         train = ctx.settings.train
         folder = ctx.artifacts.open(ask.model).path
         yield CheckpointTarget(folder, train.device, train.threads, ask.max_new_tokens)
     elif isinstance(ask.model, BundleRef):
-        from ..evals.targets.bundle import BundleTarget
+        from ..engines.onnx import BundleTarget
 
         bundle = ctx.artifacts.open(ask.model)
         if not str(bundle.facts.get("target", "")).startswith("onnx"):
@@ -226,7 +226,7 @@ def _target(ask: EvaluateRequest, ctx: StepContext) -> Iterator[Target]:
             )
         yield BundleTarget(bundle.path / "engine", ctx.settings.train.threads, ask.max_new_tokens)
     else:
-        from ..evals.targets.endpoint import EndpointTarget
+        from ..engines.endpoint import EndpointTarget
 
         endpoint = EndpointTarget(
             ask.model,
@@ -273,8 +273,8 @@ def _scored(
     """A baseline's answers as if it were the model."""
     from dataclasses import replace
 
+    from ..engines import Answer
     from ..evals.runner import score
-    from ..evals.targets import Answer
 
     by_id = {item.id: item for item in suite.items}
     items = [by_id[item.id] for item in measured.items]

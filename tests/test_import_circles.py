@@ -61,7 +61,7 @@ def circles(imports: dict[Path, set[Path]]) -> list[set[Path]]:
 
 # Files that still import each other. A pair is taken out here when it is mended; none is put in.
 CIRCLES: set[frozenset[str]] = {
-    frozenset({"serving/engines/__init__.py", "serving/engines/onnx.py"}),
+    frozenset({"engines/builders/__init__.py", "engines/builders/onnx.py"}),
     frozenset({"agents/planner/__init__.py", "agents/planner/files.py", "agents/planner/slash.py"}),
 }
 

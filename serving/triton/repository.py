@@ -10,7 +10,7 @@ from ...core.files import write_atomically
 from ..server import ServedModel
 
 _SOURCES = ("model.py", "batcher.py")
-_CODE = Path(__file__).parent / "models" / "ort_llm"
+_CODE = Path(__file__).parents[2] / "engines" / "ort_llm"
 # tensor names of NVIDIA's llmapi model; `messages` (chat as JSON) and `release` are ours
 INPUTS = {
     "text_input": "TYPE_STRING",

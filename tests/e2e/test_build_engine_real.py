@@ -16,7 +16,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError, HeldError
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
-from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
+from opswright.engines.builders.onnx import OnnxBuilder, OnnxEngine
 from opswright.skills.build_engine import BuildEngineRequest, build_engine, run_as_job
 from opswright.skills.finetune import FinetuneRequest, finetune
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from opswright.engines import Answer, Progress
 from opswright.evals.runner import EvalResult, SampleResult
 from opswright.evals.suites import Sample, Suite
-from opswright.evals.targets import Answer, Progress
 
 MeasuredFactory = Callable[..., EvalResult]
 

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
+from opswright.engines import Answer, Progress
 from opswright.evals.suites import Sample, Suite
-from opswright.evals.targets import Answer, Progress
 
 _LABELS_A_DOMAIN, _ITEMS_A_LABEL = 2, 5
 

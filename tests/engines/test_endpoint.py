@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import BackendError
-from opswright.evals.targets.endpoint import EndpointTarget
+from opswright.engines.endpoint import EndpointTarget
 
 
 class Server(ThreadingHTTPServer):

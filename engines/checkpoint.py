@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import BackendError, NeedsError
-from ...core.install import install_hint
-from ...data.batches import by_length
+from ..core.errors import BackendError, NeedsError
+from ..core.install import install_hint
+from ..data.batches import by_length
 from .base import MAX_NEW_TOKENS, Answer, Progress, no_chat_template
 
 _BATCH = 256

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import BackendError
+from ..core.errors import BackendError
 from .base import MAX_NEW_TOKENS, Answer, Progress
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The engine worker: `python -m opswright.serving.engines.onnx_worker build.json`, a process of its own.
+"""The engine worker: `python -m opswright.engines.builders.onnx_worker build.json`, a process of its own.
 
 It works in that file's folder, which holds `checkpoint/`, and leaves `engine/` and `report.json` there.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from ...core.errors import AskError
+from ..core.errors import AskError
 
 MAX_NEW_TOKENS = 24  # the longest label of the shipped suites takes 16 tokens of a 2,048-token vocabulary
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import AskError, BackendError
-from opswright.serving.engines import BuildResult, ParityCase, builder_for
-from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
+from opswright.engines.builders import BuildResult, ParityCase, builder_for
+from opswright.engines.builders.onnx import OnnxBuilder, OnnxEngine
 
 
 def test_every_onnx_target_has_a_builder_and_a_mistyped_one_is_told_the_nearest() -> None:
