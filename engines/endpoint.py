@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint answers, over HTTP."""
+"""Any OpenAI-compatible endpoint, over HTTP."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BackendError
-from .base import MAX_NEW_TOKENS, Answer, Progress
+from .base import PROMPT_REFUSED, Chat, GenerationOptions, GenerationResult, Progress
 
 if TYPE_CHECKING:
     import httpx
 
+_REFUSALS = {PROMPT_REFUSED, "context_length_exceeded"}
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
-class EndpointTarget:
-    """`POST <url>/chat/completions`, temperature 0, at most `concurrency` requests at a time.
+class EndpointEngine:
+    """`POST <url>/chat/completions`, at most `concurrency` requests at a time.
 
-    A request that fails is tried `tries` times in all, `pause_s` and its doubles apart; then its item counts
-    as an error. Raises BackendError when the endpoint cannot be reached at all.
+    A request that fails is tried `tries` times in all, `pause_s` and its doubles apart; then it is that
+    chat's error. Raises BackendError when the endpoint cannot be reached at all.
     """
 
     def __init__(
@@ -32,14 +33,12 @@ class EndpointTarget:
         tries: int = 3,
         timeout_s: float = 30.0,
         pause_s: float = 0.5,
-        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> None:
         import httpx
 
         base = url.rstrip("/").removesuffix("/chat/completions")
         self.url = base if base.endswith("/v1") else f"{base}/v1"
         self.concurrency, self.tries, self.pause_s = concurrency, tries, pause_s
-        self.max_new_tokens = max_new_tokens
         self.client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=timeout_s,
@@ -52,49 +51,73 @@ class EndpointTarget:
             self.close()
             raise
 
-    def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
-        """One answer for each prompt, in their order."""
-        answers: list[Answer] = [Answer(None, 0.0, "not asked")] * len(prompts)
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="evaluate")
+    @property
+    def version(self) -> str:
+        """The address and the model's name there; what runs behind it is not known."""
+        return f"{self.url} {self.model}"
+
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
+        """One result for each chat, in their order; see Engine."""
+        results = [GenerationResult(None, "error", error="not asked")] * len(chats)
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="endpoint")
         try:
-            asked = {pool.submit(self._ask, prompt): i for i, prompt in enumerate(prompts)}
+            asked = {pool.submit(self._ask, chat, options): i for i, chat in enumerate(chats)}
             for done, future in enumerate(as_completed(asked), 1):
-                answers[asked[future]] = future.result()
-                progress(done, len(prompts))
+                results[asked[future]] = future.result()
+                if progress is not None:
+                    progress(done, len(chats))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        return answers
+        return results
 
     def close(self) -> None:
         """Close the connections that are kept open between requests."""
         self.client.close()
 
-    def _ask(self, prompt: str) -> Answer:
+    def _body(self, chat: Chat, options: GenerationOptions) -> dict[str, Any]:
+        """The request; what has no meaning for greedy text, or is not asked for, is left out."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [dict(message) for message in chat],
+            "temperature": options.temperature,
+            "max_tokens": options.max_tokens,
+        }
+        if options.stop:
+            body["stop"] = list(options.stop)
+        if not options.is_greedy:
+            body |= {"top_p": options.top_p, "seed": options.seed}
+            if options.top_k:  # not OpenAI's own, but most servers take it
+                body["top_k"] = options.top_k
+        return body
+
+    def _ask(self, chat: Chat, options: GenerationOptions) -> GenerationResult:
         import httpx
 
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-            "max_tokens": self.max_new_tokens,
-        }
         started, problem = time.perf_counter(), ""
         for attempt in range(self.tries):
             if attempt:
                 time.sleep(self.pause_s * 2 ** (attempt - 1))
             started = time.perf_counter()
             try:
-                response = self.client.post(f"{self.url}/chat/completions", json=body)
+                response = self.client.post(f"{self.url}/chat/completions", json=self._body(chat, options))
             except httpx.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
+            except UnicodeEncodeError as error:
+                return GenerationResult.refused(f"the messages are not valid text: {error}")
+            waited_ms = (time.perf_counter() - started) * 1000
             if response.status_code == 200:
-                waited_ms = (time.perf_counter() - started) * 1000
-                return _read_answer(response, waited_ms)
+                return _read_completion(response, waited_ms)
+            if (refusal := _refusal(response)) is not None:
+                return GenerationResult.refused(refusal)._replace(latency_ms=waited_ms)
             problem = f"HTTP {response.status_code}: {response.text[:200]}"
             if response.status_code not in _RETRIED:
                 break
-        return Answer(None, (time.perf_counter() - started) * 1000, problem)
+        return GenerationResult(
+            None, "error", latency_ms=(time.perf_counter() - started) * 1000, error=problem
+        )
 
     def _first_model(self) -> str:
         import httpx
@@ -114,10 +137,27 @@ class EndpointTarget:
             ) from error
 
 
-def _read_answer(response: httpx.Response, waited_ms: float) -> Answer:
+def _read_completion(response: httpx.Response, waited_ms: float) -> GenerationResult:
+    """The result in a reply; usage and finish reason where it has them."""
     try:
         document: Any = response.json()
-        text = document["choices"][0]["message"]["content"]
+        choice = document["choices"][0]
+        text = choice["message"]["content"]
+        usage = document.get("usage") or {}
+        counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        problem = f"no chat completion in the reply: {response.text[:200]}"
+        return GenerationResult(None, "error", latency_ms=waited_ms, error=problem)
+    reason = str(choice.get("finish_reason") or "stop")
+    return GenerationResult(None if text is None else str(text), reason, *counts, waited_ms)
+
+
+def _refusal(response: httpx.Response) -> str | None:
+    """What a reply says that refuses the prompt itself; None for any other reply."""
+    if response.status_code not in (400, 413, 422):
+        return None
+    try:
+        error = response.json()["error"]
+        return str(error["message"]) if error["code"] in _REFUSALS else None
     except (ValueError, LookupError, TypeError):
-        return Answer(None, waited_ms, f"no chat completion in the reply: {response.text[:200]}")
-    return Answer(str(text).strip(), waited_ms) if text is not None else Answer(None, waited_ms)
+        return None

@@ -1,7 +1,6 @@
-"""ONNX Runtime GenAI engines for CPU: export and quantise a checkpoint, and run the result.
+"""Builds ONNX Runtime GenAI engines for CPU: export and quantise.
 
-The export imports torch, so it runs in a worker process; running an engine needs neither torch nor
-transformers.
+The export imports torch, so it runs in a worker process.
 """
 
 from __future__ import annotations
@@ -11,25 +10,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from ...core.errors import AskError, BackendError, NeedsError
-from ...core.install import install_hint
-from ...data.batches import by_length
-from . import BuildResult, Message, ParityCase, RunWorker, Target, WorkerCall
-
-if TYPE_CHECKING:
-    import numpy
-
-PRECISIONS: dict[Target, str] = {"onnx-int8": "int8", "onnx-int4": "int4", "onnx-fp32": "fp32"}
-_LARGEST_BATCH = 32  # of ONNX Runtime GenAI 0.18
+from .base import BuildResult, ParityCase, RunWorker, WorkerCall
 
 
 class OnnxBuilder:
     """Builds with `onnxruntime_genai.models.builder` in a worker process."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    def __init__(self, target: str, precision: str) -> None:
+        self.target, self.precision = target, precision
 
     def build(
         self,
@@ -43,7 +32,7 @@ class OnnxBuilder:
     ) -> BuildResult:
         """Build in a folder, and try the engine; see EngineBuilder."""
         job = {
-            "precision": PRECISIONS[self.target],
+            "precision": self.precision,
             "texts": list(parity_texts),
             "max_new_tokens": max_new_tokens,
             "threads": threads,
@@ -80,68 +69,3 @@ def _environment(threads: int) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
     }
-
-
-class OnnxEngine:
-    """An ONNX Runtime GenAI engine, loaded in this process."""
-
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        try:
-            import onnxruntime_genai as og
-        except ImportError as error:
-            raise NeedsError(
-                f"onnxruntime-genai is not installed. Install it: {install_hint('train', 'serve')}"
-            ) from error
-        og.disable_telemetry_events()
-        try:
-            config = og.Config(str(folder))
-            session = {"intra_op_num_threads": threads}
-            config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
-            self._model = og.Model(config)
-            self._tokenizer = og.Tokenizer(self._model)
-        except RuntimeError as error:
-            raise BackendError(f"the engine in {folder} does not load: {error}") from error
-        self._og = og
-        values = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
-        self.context_tokens = int(values["model"]["context_length"])
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt that the chat template makes of a conversation."""
-        text = json.dumps([dict(message) for message in messages])
-        return str(self._tokenizer.apply_chat_template(text, add_generation_prompt=True))
-
-    def generate(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-        """The greedy completions, in batches of prompts of one length; AskError for one that does not fit."""
-        tokens = [self._encode(prompt) for prompt in prompts]
-        answers = [""] * len(prompts)
-        for numbers in by_length(tokens, _LARGEST_BATCH):
-            length = len(tokens[numbers[0]])
-            generator = self._start([tokens[number] for number in numbers], max_new_tokens)
-            while not generator.is_done():
-                generator.generate_next_token()
-            for row, number in enumerate(numbers):
-                answers[number] = self._tokenizer.decode(generator.get_sequence(row)[length:]).strip()
-        return answers
-
-    def _encode(self, prompt: str) -> numpy.ndarray[Any, Any]:
-        tokens = self._tokenizer.encode(prompt)
-        if not 0 < len(tokens) < self.context_tokens:
-            raise AskError(
-                f"a prompt has {len(tokens)} tokens; this engine reads 1 to {self.context_tokens - 1}. "
-                "Shorten it."
-            )
-        return tokens  # type: ignore[no-any-return]
-
-    def _start(self, rows: Sequence[numpy.ndarray[Any, Any]], max_new_tokens: int) -> Any:
-        import numpy
-
-        batch = numpy.stack(rows).astype(numpy.int32)  # (rows, tokens)
-        params = self._og.GeneratorParams(self._model)
-        params.set_search_options(
-            max_length=min(self.context_tokens, batch.shape[1] + max_new_tokens),
-            batch_size=len(rows),
-            do_sample=False,
-        )
-        generator = self._og.Generator(self._model, params)
-        generator.append_tokens(batch)
-        return generator

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import BackendError
-from opswright.engines.endpoint import EndpointTarget
+from opswright.engines import GenerationOptions, GenerationResult, user_chat
+from opswright.engines.endpoint import EndpointEngine
 
 
 class Server(ThreadingHTTPServer):
@@ -71,11 +72,11 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def targets() -> Iterator[Any]:
-    made: list[EndpointTarget] = []
+def engines() -> Iterator[Any]:
+    made: list[EndpointEngine] = []
 
-    def make(url: str, **options: Any) -> EndpointTarget:
-        made.append(EndpointTarget(url, pause_s=0.001, **options))
+    def make(url: str, **options: Any) -> EndpointEngine:
+        made.append(EndpointEngine(url, pause_s=0.001, **options))
         return made[-1]
 
     yield make
@@ -83,50 +84,54 @@ def targets() -> Iterator[Any]:
         target.close()
 
 
-def test_prompts_are_answered_in_order_by_the_model_the_endpoint_lists(server: Server, targets: Any) -> None:
+def ask(engine: EndpointEngine, texts: list[str], progress: Any = None) -> list[GenerationResult]:
+    return engine.generate([user_chat(text) for text in texts], GenerationOptions(), progress)
+
+
+def test_prompts_are_answered_in_order_by_the_model_the_endpoint_lists(server: Server, engines: Any) -> None:
     seen: list[tuple[int, int]] = []
-    answers = targets(server.url).answer([f"p{i}" for i in range(20)], lambda d, n: seen.append((d, n)))
-    assert [answer.text for answer in answers] == [f"P{i}" for i in range(20)]
+    answers = ask(engines(server.url), [f"p{i}" for i in range(20)], lambda d, n: seen.append((d, n)))
+    assert [answer.text for answer in answers] == [f" P{i} " for i in range(20)]
     assert all(answer.latency_ms > 0 and answer.error is None for answer in answers)
     assert seen == [(i, 20) for i in range(1, 21)]
     assert {(r["model"], r["temperature"]) for r in server.requests} == {("support", 0)}
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/chat/completions"])
-def test_any_usual_form_of_the_address_will_do(server: Server, targets: Any, path: str) -> None:
-    assert targets(server.url + path).answer(["x"], lambda d, n: None)[0].text == "X"
+def test_any_usual_form_of_the_address_will_do(server: Server, engines: Any, path: str) -> None:
+    assert ask(engines(server.url + path), ["x"])[0].text == " X "
 
 
-def test_a_passing_failure_is_tried_again(server: Server, targets: Any) -> None:
+def test_a_passing_failure_is_tried_again(server: Server, engines: Any) -> None:
     server.failures = [503, 429]
-    (answer,) = targets(server.url).answer(["x"], lambda d, n: None)
-    assert answer.text == "X" and answer.error is None and len(server.requests) == 3
+    (answer,) = ask(engines(server.url), ["x"])
+    assert answer.text == " X " and answer.error is None and len(server.requests) == 3
 
 
-def test_a_lasting_failure_costs_one_item_and_says_why(server: Server, targets: Any) -> None:
+def test_a_lasting_failure_costs_one_item_and_says_why(server: Server, engines: Any) -> None:
     server.failures = [500, 500, 500]
-    first, second = targets(server.url, concurrency=1).answer(["x", "y"], lambda d, n: None)
+    first, second = ask(engines(server.url, concurrency=1), ["x", "y"])
     assert first.text is None and "HTTP 500" in first.error and "told to fail" in first.error
-    assert second.text == "Y"
+    assert second.text == " Y "
 
 
-def test_a_refusal_is_not_tried_again(server: Server, targets: Any) -> None:
+def test_a_refusal_is_not_tried_again(server: Server, engines: Any) -> None:
     server.failures = [401]
-    (answer,) = targets(server.url).answer(["x"], lambda d, n: None)
+    (answer,) = ask(engines(server.url), ["x"])
     assert "HTTP 401" in answer.error and len(server.requests) == 1
 
 
-def test_a_reply_that_is_no_completion_is_an_error_of_its_item(server: Server, targets: Any) -> None:
+def test_a_reply_that_is_no_completion_is_an_error_of_its_item(server: Server, engines: Any) -> None:
     server.reply = {"surprise": 1}
-    (answer,) = targets(server.url).answer(["x"], lambda d, n: None)
+    (answer,) = ask(engines(server.url), ["x"])
     assert answer.text is None and "no chat completion" in answer.error
 
 
-def test_the_key_goes_into_the_header_and_nowhere_else(server: Server, targets: Any) -> None:
-    targets(server.url, model="m", api_key="s3cret").answer(["x"], lambda d, n: None)
+def test_the_key_goes_into_the_header_and_nowhere_else(server: Server, engines: Any) -> None:
+    ask(engines(server.url, model="m", api_key="s3cret"), ["x"])
     assert server.keys == ["Bearer s3cret"] and "s3cret" not in json.dumps(server.requests)
 
 
-def test_an_endpoint_that_is_not_there_fails_at_once(targets: Any) -> None:
+def test_an_endpoint_that_is_not_there_fails_at_once(engines: Any) -> None:
     with pytest.raises(BackendError, match="cannot reach"):
-        EndpointTarget("http://127.0.0.1:9", timeout_s=1)
+        EndpointEngine("http://127.0.0.1:9", timeout_s=1)
