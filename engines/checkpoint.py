@@ -14,6 +14,7 @@ from ..core.errors import BackendError, NeedsError
 from ..core.install import install_hint
 from ..data.batches import by_length
 from .base import Chat, GenerationOptions, GenerationResult, Progress, no_chat_template, too_long
+from .ort_llm.batcher import chat_fault
 
 _BATCH = 256
 
@@ -90,8 +91,8 @@ class CheckpointEngine:
         """Nothing is held but the model itself."""
 
     def _encode(self, chat: Chat) -> list[int] | GenerationResult:
-        if not chat:
-            return GenerationResult.refused("the chat has no messages")
+        if (fault := chat_fault(chat)) is not None:
+            return GenerationResult.refused(fault)
         try:
             text = self.tokenizer.apply_chat_template(
                 [dict(message) for message in chat], add_generation_prompt=True, tokenize=False

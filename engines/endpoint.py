@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BackendError
 from .base import PROMPT_REFUSED, Chat, GenerationOptions, GenerationResult, Progress
+from .ort_llm.batcher import chat_fault
 
 if TYPE_CHECKING:
     import httpx
@@ -95,6 +96,8 @@ class EndpointEngine:
     def _ask(self, chat: Chat, options: GenerationOptions) -> GenerationResult:
         import httpx
 
+        if (fault := chat_fault(chat)) is not None:
+            return GenerationResult.refused(fault)
         started, problem = time.perf_counter(), ""
         for attempt in range(self.tries):
             if attempt:
@@ -105,8 +108,6 @@ class EndpointEngine:
             except httpx.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
-            except UnicodeEncodeError as error:
-                return GenerationResult.refused(f"the messages are not valid text: {error}")
             waited_ms = (time.perf_counter() - started) * 1000
             if response.status_code == 200:
                 return _read_completion(response, waited_ms)

@@ -154,7 +154,7 @@ def _chat(messages: str) -> Chat:
     """The chat that JSON text holds; PromptError when it holds none."""
     try:
         chat = json.loads(messages)
-        return [{str(key): value for key, value in message.items()} for message in chat]
+        return [dict(message) for message in chat]
     except (ValueError, TypeError, AttributeError) as error:
         raise PromptError(f"the chat template does not take these messages: {error}") from error
 

@@ -241,7 +241,13 @@ def _target(bundle: Artifact) -> EngineTarget:
     """What kind of engine a bundle holds; AskError, with its name, when that is not installed."""
     from ..engines.registry import engine_target
 
-    return engine_target(str(bundle.facts.get("target", "")))
+    try:
+        return engine_target(str(bundle.facts.get("target", "")))
+    except AskError as error:
+        raise AskError(
+            f"{bundle.ref.short} cannot run here: {error} Install the package that brings it, or deploy the bundle "
+            "where there is one and evaluate the endpoint's address."
+        ) from error
 
 
 def _missing(ask: EvaluateRequest, workspace: Workspace) -> Finding | None:

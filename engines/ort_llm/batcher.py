@@ -10,7 +10,7 @@ import itertools
 import json
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,27 @@ _CANCEL_EVERY = 8  # tokens between two looks at whether the caller has gone
 
 class WrongPrompt(ValueError):
     """The prompt or its options cannot be generated from; the caller must change them."""
+
+
+def chat_fault(chat: Any) -> str | None:
+    """Why no engine takes a chat, whatever its template; None when it is one.
+
+    The library's templates take a missing text for an empty one, and its tokenizer ends a text at a NUL.
+    """
+    if not isinstance(chat, Sequence) or not chat:
+        return "the chat has no messages"
+    for message in chat:
+        for name in ("role", "content"):
+            text = message.get(name) if isinstance(message, Mapping) else None
+            if not isinstance(text, str):
+                return f"a message of the chat has no {name}"
+            if "\0" in text:
+                return "the prompt holds a NUL character"
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return "the prompt holds half of a surrogate pair, which is not valid Unicode"
+    return None
 
 
 @dataclass(frozen=True)
@@ -102,11 +123,22 @@ class _Sequence:
         """Tell the rest, then the end."""
         self.live = False
         if not self.is_complete:
-            whole = tokenizer.decode(self.out) if self.out else ""
-            if whole.startswith(self.text):  # pieces keep back the bytes of a character that never ended
-                self.text = whole
+            self.text = self._whole(tokenizer)
         self._tell(len(self.text))
         self.job.on_done(self.text, reason, len(self.job.tokens), len(self.out))
+
+    def _whole(self, tokenizer: Any) -> str:
+        """The text of all tokens, which every piece that was told begins.
+
+        At bytes that are no UTF-8, ONNX Runtime GenAI 0.18 ends a text that is decoded at once, and leaves
+        them out of one that is decoded piece by piece: of those two the pieces lose less.
+        """
+        whole = str(tokenizer.decode(self.out)) if self.out else ""
+        pieces = self.text
+        if not self._watch and "\ufffd" in whole:
+            stream = tokenizer.create_stream()
+            pieces = "".join(stream.decode(token) for token in self.out)
+        return whole if whole.startswith(pieces) else pieces
 
     def _tell(self, upto: int) -> None:
         if self.job.on_text is not None and upto > self.told:
@@ -138,14 +170,20 @@ class OrtModel:
         """Set a job's tokens; WrongPrompt when it cannot be generated from."""
         text = job.text
         if job.messages:
-            if not text and job.messages.strip() == "[]":
-                raise WrongPrompt("the chat has no messages")
+            try:
+                fault = chat_fault(json.loads(job.messages))
+            except ValueError as error:
+                raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
+            if fault is not None:
+                raise WrongPrompt(fault)
             try:
                 text = self.tokenizer.apply_chat_template(job.messages, add_generation_prompt=True)
             except Exception as error:
                 raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
         if not text:
             raise WrongPrompt("the prompt is empty")
+        if "\0" in text:
+            raise WrongPrompt("the prompt holds a NUL character")
         tokens = self.tokenizer.encode(text)
         if len(tokens) >= self.context:
             raise WrongPrompt(f"the prompt has {len(tokens)} tokens; this engine takes {self.context - 1}")
