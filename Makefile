@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo chat test check docs clean
+.PHONY: help install demo chat test check mutants docs clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -37,8 +37,12 @@ check: $(READY) ## lint, types, reference pages and fast tests (about a minute)
 test: $(READY) ## everything: real training, real servers, a real browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+mutants: $(READY) ## take each check out in turn and see that a test notices (some minutes)
+	$(BIN)/python tests/mutants/run.py
+
 docs: $(READY) ## write the reference pages from the code
 	$(BIN)/opswright skills --reference docs/reference
+	$(BIN)/python tests/mutants/run.py --docs
 
 clean: ## stop every process that was started here and remove .opswright
 	@if test -x $(BIN)/opswright; then $(BIN)/opswright stop; fi

@@ -245,7 +245,7 @@ class Agent:
         """A run's state; AskError for an id that is none, or that nothing is recorded of."""
         state = LedgerIndex.of(self.workspace).run_state(run_id) if _RUN_ID.fullmatch(run_id) else None
         if state is None:
-            raise AskError(f"there is no run '{run_id[:80]}'. `opswright status` lists the runs there are.")
+            raise AskError(f"unknown run '{run_id[:80]}'. `opswright status` lists the runs.")
         return state
 
     def _record(self, run_id: str) -> RunRecord:

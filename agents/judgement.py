@@ -23,33 +23,34 @@ _MODELS = (BundleRef, CheckpointRef)
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ServingJudgement:
     """Whether a model may be served, and the verdicts behind that, in words."""
 
     allowed: bool
     message: str
 
 
-def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunState) -> Judgement:
+def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunState) -> ServingJudgement:
     """Whether gates judged GO every model among the artifacts that a step of this run serves."""
-    verdicts = list(_verdicts(workspace, run))
     said = []
     for ref in served:
         if not isinstance(ref, _MODELS):
             continue
         subjects = models_behind(workspace.artifacts, ref)
         newest: dict[str, tuple[Record, str]] = {}
-        for record, request, decision in verdicts:
+        for record, request, decision in _verdicts(workspace, run, subjects):
             if subjects & _judged(workspace.artifacts, request):
                 newest[_suite(record, request)] = (record, decision)
         against = [one for one in newest.values() if one[1] == Decision.NO_GO]
         good = [one for one in newest.values() if one[1] == Decision.GO]
         if against:
-            return Judgement(False, f"{_line(against[0])} said NO_GO of {ref.short}")
+            return ServingJudgement(False, f"{_line(against[0])} said NO_GO of {ref.short}")
         if not good:
-            return Judgement(False, f"no gate judged {ref.short}, or the checkpoint it was built from, GO")
+            return ServingJudgement(
+                False, f"no gate judged {ref.short}, or the checkpoint it was built from, GO"
+            )
         said.append(f"{ref.short}: GO by {_line(good[-1])}")
-    return Judgement(True, "; ".join(said))
+    return ServingJudgement(True, "; ".join(said))
 
 
 def models_behind(store: ArtifactStore, ref: ArtifactRef) -> set[str]:
@@ -84,11 +85,13 @@ def _judged(store: ArtifactStore, request: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _verdicts(workspace: Workspace, run: RunState) -> Iterator[tuple[Record, Mapping[str, Any], str]]:
-    """Every verdict that counts, oldest first: its record, what the gate was asked, what it decided."""
+def _verdicts(
+    workspace: Workspace, run: RunState, subjects: Iterable[str]
+) -> Iterator[tuple[Record, Mapping[str, Any], str]]:
+    """Every verdict that may count of these models, oldest first: its record, the request, the decision."""
     earlier = (
         state
-        for state in LedgerIndex.of(workspace).runs_with_verdicts()
+        for state in LedgerIndex.of(workspace).runs_that_judged(subjects)
         if state.run != run.run and state.approvals
     )
     found = [

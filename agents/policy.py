@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +97,7 @@ class Policy:
     effects: Callable[[str], Effect | None]
     source: str = "built in"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of its canonical form: what records name it by."""
         return sha256_json(self.document())

@@ -61,7 +61,9 @@ def preflight(
         findings += [(step.id, finding) for finding in found]
         if cost is not None:
             costs[step.id] = cost
-    not_judged = tuple(_not_judged(plan, registry, workspace, run or RunState("")))
+    judgements = list(_judgements(plan, registry, workspace, run or RunState("")))
+    not_judged = tuple(message for _, allowed, message in judgements if not allowed)
+    findings += [(step, Finding(level="ok", message=told)) for step, allowed, told in judgements if allowed]
     findings += [
         (step, Finding(level="warn", message=f"gate waived: {reason}"))
         for step, reason in plan.waivers.items()
@@ -69,8 +71,10 @@ def preflight(
     return Preflight(tuple(findings), costs, tuple(budget.over(plan.budget, costs)), not_judged)
 
 
-def _not_judged(plan: Plan, registry: Registry, workspace: Workspace, run: RunState) -> Iterator[str]:
-    """A sentence for each step that would serve what neither this plan nor an earlier gate judges."""
+def _judgements(
+    plan: Plan, registry: Registry, workspace: Workspace, run: RunState
+) -> Iterator[tuple[str, bool, str]]:
+    """For each step that serves what no gate of this plan judges: whether an earlier gate did, in words."""
     skills = {step.id: registry.get(step.skill) for step in plan.steps}
     open_models = dict(unjudged_models(plan.steps, skills))
     for step in plan.steps:
@@ -80,11 +84,13 @@ def _not_judged(plan: Plan, registry: Registry, workspace: Workspace, run: RunSt
         try:
             judgements = [judgement_on(workspace, [ref], run) for ref in named]
         except OpswrightError as error:
-            yield f"{step.id}: {error}"
+            yield step.id, False, str(error)
             continue
-        if not any(one.allowed for one in judgements):
+        if good := next((one for one in judgements if one.allowed), None):
+            yield step.id, True, good.message
+        else:
             why = judgements[0].message if judgements else "no gate of the plan judges what it serves"
-            yield f"step {step.id} may not serve: {why}. {HOW_TO_SERVE}"
+            yield step.id, False, f"step {step.id} may not serve: {why}. {HOW_TO_SERVE}"
 
 
 def impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[tuple[str, Impact]]:

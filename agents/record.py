@@ -30,17 +30,23 @@ class RunRecord:
         self.principal = principal
         self.policy = policy
         self._ledger = Ledger.of(workspace)
+        self._policy_is_kept = False
         self._seq = self._ledger.head()[0]
+        self._end: tuple[str, int] | None = None  # of the ledger when it was last read to there
         self.state = LedgerIndex.of(workspace).run_state(run_id) or RunState(run_id)
         if self.state.records:
             self._seq = max(self._seq, self.state.last.seq)
 
     def refresh(self) -> RunState:
         """The state with what anyone has recorded since."""
+        end = self._ledger.end()
+        if end == self._end:
+            return self.state
         for record in self._ledger.records(after=self._seq):
             self._seq = record.seq
             if record.run == self.run_id:
                 self.state.apply(record)
+        self._end = end
         return self.state
 
     @property
@@ -131,7 +137,7 @@ class RunRecord:
         if records[0].seq == self._seq + 1:
             for record in records:
                 self.state.apply(record)
-            self._seq = records[-1].seq
+            self._seq, self._end = records[-1].seq, self._ledger.own_end
         else:
             self.refresh()
         return records
@@ -139,7 +145,9 @@ class RunRecord:
     def _ruled(self, detail: dict[str, Any]) -> dict[str, Any]:
         """The detail with the policy it was done under, whose text is kept beside the ledger."""
         digest = self.policy.digest
-        self._ledger.keep("policies", digest, canonical_json(self.policy.document()))
+        if not self._policy_is_kept:
+            self._ledger.keep("policies", digest, canonical_json(self.policy.document()))
+            self._policy_is_kept = True
         return {**detail, "policy": digest}
 
     def _settled(self, plan: Plan, step: StepCall, spent: Mapping[str, float], how: str = "") -> Entry:

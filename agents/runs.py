@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..record.ledger import Ledger, Phase, Record
-from .agent import Agent
+from ..core.workspace import Workspace
+from ..record.index import LedgerIndex, RunSummary
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+OPEN = ("waiting", "approved", "stopped")  # states of runs that have not ended
+_OVER = ("done", "denied", "refused")
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run: `state` is running, waiting, stopped, done, failed, refused or denied."""
+    """One run: `state` is what `RunSummary` says, or running while some process carries it out."""
 
     run: str
     state: str
@@ -24,65 +30,40 @@ class RunRow:
     verdict: str | None
     message: str
     last_seq: int
+    records: int
+
+    @classmethod
+    def of(cls, workspace: Workspace, summary: RunSummary) -> RunRow:
+        """The row of a run; it is running while some process holds it."""
+        fields = asdict(summary)
+        state = fields.pop("status")
+        is_running = state not in _OVER and workspace.is_held(summary.run)
+        return cls(state="running" if is_running else state, **fields)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
 
 
-class RunIndex:
-    """What the ledger says of each run, read on as it grows."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._seq = 0
-        self._proposed: dict[str, Record] = {}
-        self._latest: dict[str, Record] = {}
-
-    def refresh(self) -> RunIndex:
-        """Read the records that were added."""
-        for record in self._ledger.records(after=self._seq):
-            self._seq = record.seq
-            if record.run is None:
-                continue
-            self._latest[record.run] = record
-            if record.phase == Phase.PROPOSED:
-                self._proposed[record.run] = record
-        return self
-
-    def rows(self, is_held: Callable[[str], bool]) -> list[RunRow]:
-        """Every run, newest first; `is_held` says whether some process carries one out."""
-        return [self._row(run, is_held) for run in reversed(self._proposed)]
-
-    def row(self, run: str, is_held: Callable[[str], bool]) -> RunRow | None:
-        """One run; None for a name that was never proposed."""
-        return self._row(run, is_held) if run in self._proposed else None
-
-    def _row(self, run: str, is_held: Callable[[str], bool]) -> RunRow:
-        first, last = self._proposed[run], self._latest[run]
-        ended = last.step is None and last.phase in (Phase.DONE, Phase.FAILED)
-        state = str(last.detail["status"]) if ended else "waiting" if last is first else "stopped"
-        if state not in ("done", "denied", "refused") and is_held(run):
-            state = "running"
-        return RunRow(
-            run=run,
-            state=state,
-            goal=str(first.detail["goal"]),
-            plan=first.plan or "",
-            started=first.time,
-            by=first.actor,
-            source=str(first.detail.get("source", "")),
-            verdict=last.detail.get("verdict") if ended else None,
-            message=_message(last) if ended else "",
-            last_seq=last.seq,
-        )
+def list_runs(agent: Agent, limit: int | None = None, states: Collection[str] | None = None) -> list[RunRow]:
+    """The runs, newest first; `states`: only those that the ledger shows at one of these."""
+    return run_rows(agent.workspace, limit, states)
 
 
-def _message(last: Record) -> str:
-    error = last.detail.get("error")
-    return str(error["message"] if isinstance(error, dict) else last.detail.get("message", ""))
+def run_rows(
+    workspace: Workspace, limit: int | None = None, states: Collection[str] | None = None
+) -> list[RunRow]:
+    """As `list_runs`, of a workspace."""
+    found = LedgerIndex.of(workspace).rows(limit=limit, statuses=states)
+    return [RunRow.of(workspace, summary) for summary in found]
 
 
-def list_runs(agent: Agent) -> list[RunRow]:
-    """Every run, newest first."""
-    return RunIndex(Ledger.of(agent.workspace)).refresh().rows(agent.workspace.is_held)
+def run_row(workspace: Workspace, run: str) -> RunRow | None:
+    """One run; None for a name that was never proposed."""
+    summary = LedgerIndex.of(workspace).row(run)
+    return RunRow.of(workspace, summary) if summary is not None else None
+
+
+def count_runs(workspace: Workspace, states: Collection[str] | None = None) -> int:
+    """How many runs there are; `states`: only those that the ledger shows at one of these."""
+    return LedgerIndex.of(workspace).run_count(states)

@@ -167,7 +167,7 @@ class StepRunner:
         if self.cancelled.is_set():
             raise HeldError(
                 f"step {step.id} was not begun: the run was stopped by a person; "
-                f"`opswright resume {self.record.run_id}` goes on."
+                f"`opswright resume {self.record.run_id}` continues the run."
             )
         limits, taken = plan.budget.limits, self.record.state.spent
         estimate = attempt.skill.estimate

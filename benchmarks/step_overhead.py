@@ -60,9 +60,9 @@ def through_opswright(folder: Path, steps: int) -> list[float]:
     file.write_text(json.dumps(plan))  # JSON is YAML
     workspace = Workspace(load_settings(home=folder / "ws", mlflow={"mirror": "off"}))
     agent = Agent(workspace, Registry([nothing]))
-    ask = Ask("plan_file", str(file))
+    proposal = agent.plan_for(Ask("plan_file", str(file)))
     times.clear()
-    outcome = agent.start(ask, Consent(agent.plan_for(ask).plan.id, "benchmark"))
+    outcome = agent.start(proposal, Consent(proposal.plan.id, "benchmark"))
     if outcome.status != "done" or len(times) != steps:
         raise SystemExit(f"the run ended {outcome.status}: {outcome.message}")
     return gaps(times)

@@ -107,7 +107,11 @@ class JobStatus(BaseModel):
 
 
 class Compute(Protocol):
-    """Runs jobs somewhere. Every call is short; nothing is kept in memory that a later process would need."""
+    """Runs jobs somewhere. Every call is short; nothing is kept in memory that a later process would need.
+
+    A backend makes a job's state folder with `JobFolder.create`, starts `job.sh` in it wherever it runs, and
+    names it in the handle's facts as `state`.
+    """
 
     name: str
     poll_s: tuple[float, float]  # seconds between two looks at a job: at first, and at most

@@ -7,7 +7,11 @@
 # script. LIMIT_S: seconds until the job is ended, 0 for never. GRACE_S: seconds between TERM and KILL.
 # STATE/status: token, id, state (running, exited), rc, why (terminated, walltime), restarts, started, ended.
 state=$1 folder=$2 limit=$3 grace=$4
-why='' child='' timers=() command=() began=${EPOCHREALTIME/,/.}
+now() { # seconds since 1970, with a point in any locale; whole ones before bash 5
+  local at=${EPOCHREALTIME:-$(date +%s)}
+  echo "${at/,/.}"
+}
+why='' child='' timers=() command=() began=$(now)
 
 if ! cd "$folder" || ! read -r token < "$state/token"; then
   echo "opswright: $(hostname) does not see the job's folder $folder ($state)" >&2
@@ -56,5 +60,5 @@ while kill -0 "$child" 2> /dev/null; do # a signal ended the wait, not the child
 done
 for timer in "${timers[@]}"; do kill -KILL -- "-$timer" 2> /dev/null; done
 kill -KILL -- "-$child" 2> /dev/null # what it left running in its group
-write_status exited "$rc" "${EPOCHREALTIME/,/.}"
+write_status exited "$rc" "$(now)"
 exit "$rc"

@@ -40,7 +40,7 @@ _INSTALL = (
 
 
 @dataclass(frozen=True)
-class Reply:
+class ControllerReply:
     """What a Slurm command gave back; `code` None when it took too long."""
 
     code: int | None
@@ -48,10 +48,10 @@ class Reply:
     err: str
 
 
-Runner = Callable[[Sequence[str], float], Reply]
+Runner = Callable[[Sequence[str], float], ControllerReply]
 
 
-def run_command(command: Sequence[str], timeout_s: float) -> Reply:
+def run_command(command: Sequence[str], timeout_s: float) -> ControllerReply:
     """Run one Slurm command without the options that the caller's environment would add to it."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SQUEUE_", "SCANCEL_"))}
     environment = {k: v for k, v in own.items() if k == "SLURM_CONF" or not k.startswith("SLURM_")}
@@ -67,10 +67,10 @@ def run_command(command: Sequence[str], timeout_s: float) -> Reply:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Reply(None, "", f"no reply in {timeout_s:g} s")
+        return ControllerReply(None, "", f"no reply in {timeout_s:g} s")
     except FileNotFoundError as error:
         raise NeedsError(f"{command[0]} is not installed here. {_INSTALL}") from error
-    return Reply(done.returncode, done.stdout.strip(), done.stderr.strip())
+    return ControllerReply(done.returncode, done.stdout.strip(), done.stderr.strip())
 
 
 class SlurmCompute:
@@ -210,7 +210,7 @@ class SlurmCompute:
         bring_back(job, state.path.parent)
         return job.folder
 
-    def _gone(self, handle: JobHandle, reply: Reply) -> JobStatus:
+    def _gone(self, handle: JobHandle, reply: ControllerReply) -> JobStatus:
         since = self._gone_since.setdefault(handle.id, self._clock())
         what = "gave its id to another job" if reply.code == 0 else "no longer knows it"
         if self._clock() - since < self._settings.lost_after_s:
@@ -269,7 +269,7 @@ class SlurmCompute:
         facts = {"state": str(state.path), **({"cluster": cluster} if cluster else {})}
         return JobHandle(backend=self.name, id=job_id, token=state.token, facts=facts)
 
-    def _refusal(self, job: Job, reply: Reply) -> AskError | BackendError:
+    def _refusal(self, job: Job, reply: ControllerReply) -> AskError | BackendError:
         text = (reply.err or reply.out).removeprefix("sbatch: error: ")
         if reply.code is None or "nable to contact" in text or "timed out" in text:
             return BackendError(

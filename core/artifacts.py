@@ -223,6 +223,8 @@ class ArtifactStore:
                         f"{path} changed while it was saved. Save it when nothing writes to it."
                     )
             write_atomically(target / "artifact.json", canonical_json(manifest))
+            for inner in {path.parent for path in target.rglob("*")}:
+                sync_folder(inner)
             final.parent.mkdir(parents=True, exist_ok=True)
             if is_damaged and not self._is_whole(ref):
                 with suppress(FileNotFoundError):  # another process puts it right too

@@ -207,7 +207,7 @@ class StepContext:
         """Raise HeldError when a person cancelled the step, BudgetError when its deadline has passed."""
         if self.cancelled.is_set():
             raise HeldError(
-                f"step {self.step_id} was stopped by a person; `opswright resume {self.run_id}` goes on."
+                f"step {self.step_id} was stopped by a person; `opswright resume {self.run_id}` continues it."
             )
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise BudgetError(f"the plan's time budget ended in step {self.step_id}; what was done is kept.")

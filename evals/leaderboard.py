@@ -14,7 +14,7 @@ from typing import Any
 from ..core.artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ..core.errors import AskError
 from ..core.workspace import Workspace
-from ..record.ledger import Ledger
+from ..record.index import LedgerIndex
 from .lineage import ReportLineage, report_lineage
 
 FORMATS = ("table", "md", "json", "csv")
@@ -79,7 +79,8 @@ def board(workspace: Workspace, suite: str | None = None) -> list[LeaderboardRow
 
     if suite is not None:
         load_suite(suite)
-    return leaderboard_rows(workspace.artifacts, suite, report_lineage(Ledger.of(workspace).records()))
+    reports = [str(ref) for ref, _ in workspace.artifacts.list("eval-report")]
+    return leaderboard_rows(workspace.artifacts, suite, report_lineage(LedgerIndex.of(workspace), reports))
 
 
 def leaderboard_rows(

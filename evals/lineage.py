@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
 from ..core.errors import AskError
-from ..record.ledger import Phase, Record
+from ..record.index import LedgerIndex, Link
 
 
 def ancestors(store: ArtifactStore, ref: ArtifactRef) -> Iterator[ArtifactRef]:
@@ -51,27 +51,17 @@ class ReportLineage:
     verdict: str | None = None
 
 
-def report_lineage(records: Iterable[Record]) -> dict[str, ReportLineage]:
+def report_lineage(index: LedgerIndex, reports: Sequence[str]) -> dict[str, ReportLineage]:
     """The lineage of each eval report by its reference; a report that was made twice counts the first time.
 
-    A gate's record of what it decided does not name the report: that is in the step's intent.
+    A report that no record made or judged is left out.
     """
     found: dict[str, ReportLineage] = {}
-    goals: dict[str | None, str] = {}
-    asked: dict[tuple[str | None, str | None], str] = {}
-    for record in records:
-        call = (record.run, record.step)
-        if record.phase == Phase.PROPOSED:
-            goals[record.run] = str(record.detail.get("goal", ""))
-        elif record.phase == Phase.INTENT and record.skill == "gate":
-            asked[call] = str(record.detail["request"]["report"])
-        elif record.phase == Phase.DONE:
-            for ref in record.artifacts.values():
-                known = found.get(ref, ReportLineage())
-                if ref.startswith("eval-report:") and known.record is None:
-                    made = {"run": record.run, "goal": goals.get(record.run) or None}
-                    found[ref] = replace(known, **made, record=record.seq, time=record.time)
-            if record.skill == "gate" and call in asked:
-                decision = str(record.detail["result"]["verdict"]["decision"])
-                found[asked[call]] = replace(found.get(asked[call], ReportLineage()), verdict=decision)
+    for ref, (record, *_) in index.linked(reports, Link.MADE).items():
+        run = index.row(record.run) if record.run is not None else None
+        found[ref] = ReportLineage(record.run, run.goal if run else None, record.seq, record.time)
+    for ref, records in index.linked(reports, Link.JUDGED).items():
+        decided = [r.detail["result"]["verdict"]["decision"] for r in records if r.skill == "gate"]
+        if decided:
+            found[ref] = replace(found.get(ref, ReportLineage()), verdict=str(decided[-1]))
     return found

@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakKeyDictionary
@@ -22,122 +19,18 @@ from ..core.errors import IntegrityError
 from ..core.files import canonical_json, sha256_json, sync_folder, write_atomically
 from ..core.principal import Principal
 from .environment import environment_digest, environment_facts
+from .records import Entry, Fault, Phase, Record, damage, parse_line, wrong_in
 
 if TYPE_CHECKING:
     from ..core.workspace import Workspace
+
+__all__ = ["GENESIS", "Entry", "Fault", "Ledger", "Phase", "Record", "parse_line"]
 
 GENESIS = "0" * 64
 _SEGMENTS = "[0-9][0-9][0-9][0-9][0-9][0-9].jsonl"
 _SEGMENT_BYTES = 64 << 20
 _TAIL_BYTES = 1 << 16
 _SCAN_BYTES = 1 << 16  # a search by number narrows down to this, then reads on line by line
-
-
-class Phase(StrEnum):
-    """What a record says happened."""
-
-    PROPOSED = "proposed"
-    APPROVED = "approved"
-    DENIED = "denied"
-    RESERVED = "reserved"
-    INTENT = "intent"
-    SUBMITTED = "submitted"
-    DONE = "done"
-    FAILED = "failed"
-    REUSED = "reused"
-    SETTLED = "settled"
-    ROLLED_BACK = "rolled_back"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One line of the ledger. `request` and `result` are digests; their text is in `detail`."""
-
-    seq: int
-    time: str
-    actor: str
-    roles: list[str]
-    authenticated_by: str
-    phase: str
-    run: str | None
-    step: str | None
-    skill: str | None
-    effect: str | None
-    plan: str | None
-    request: str | None
-    result: str | None
-    artifacts: Mapping[str, str]
-    environment: str
-    detail: Mapping[str, Any]
-    prev: str
-    hash: str
-
-    @property
-    def principal(self) -> Principal:
-        """Who acted."""
-        return Principal(self.actor, tuple(self.roles), self.authenticated_by)
-
-    @property
-    def role(self) -> str:
-        """The roles of who acted, as people read them."""
-        return ", ".join(self.roles)
-
-    def unsigned(self) -> dict[str, Any]:
-        """The record as the dictionary its hash is taken of."""
-        body = asdict(self)
-        del body["hash"]
-        return body
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is to be recorded; number, time, principal, environment and hashes are added when it is appended.
-
-    `request` and `result` are recorded whole in `detail`, and by their digests.
-    """
-
-    phase: Phase
-    run: str | None = None
-    step: str | None = None
-    skill: str | None = None
-    effect: str | None = None
-    plan: str | None = None
-    request: Mapping[str, Any] | None = None
-    result: Mapping[str, Any] | None = None
-    artifacts: Mapping[str, str] | None = None
-    detail: Mapping[str, Any] | None = None
-
-    def body(self, seq: int, prev: str, principal: Principal) -> dict[str, Any]:
-        """The record without its hash."""
-        return {
-            "seq": seq,
-            "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-            **principal.fields(),
-            "phase": str(self.phase),
-            "run": self.run,
-            "step": self.step,
-            "skill": self.skill,
-            "effect": self.effect,
-            "plan": self.plan,
-            "request": None if self.request is None else sha256_json(self.request),
-            "result": None if self.result is None else sha256_json(self.result),
-            "artifacts": dict(self.artifacts or {}),
-            "environment": environment_digest(),
-            "detail": {
-                **(self.detail or {}),
-                **({} if self.request is None else {"request": dict(self.request)}),
-                **({} if self.result is None else {"result": dict(self.result)}),
-            },
-            "prev": prev,
-        }
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong with the ledger: the record's number (0: none), and what was found."""
-
-    seq: int
-    message: str
 
 
 _OPEN: WeakKeyDictionary[Workspace, Ledger] = WeakKeyDictionary()
@@ -173,18 +66,19 @@ class Ledger:
         with self._locked():
             self.keep("environments", environment_digest(), canonical_json(environment_facts()))
             segment, size, seq, prev = self._find_head()
-            records, lines = [], b""
+            records, lines = list[Record](), list[bytes]()
             for entry in entries:
                 body = entry.body(seq + 1, prev, principal)
                 digest = sha256_json(body)
-                lines += canonical_json({**body, "hash": digest}) + b"\n"
+                lines.append(canonical_json({**body, "hash": digest}) + b"\n")
                 records.append(Record(**body, hash=digest))
                 seq, prev = seq + 1, digest
-            _append_lines(segment, size, lines)
+            data = b"".join(lines)
+            _append_lines(segment, size, data)
             if size == 0:  # a new file: make its name last too
                 sync_folder(self.folder)
                 sync_folder(self.folder.parent)
-            self._head = (segment, size + len(lines), seq, prev)
+            self._head = (segment, size + len(data), seq, prev)
             return records
 
     def records(self, after: int = 0) -> Iterator[Record]:
@@ -199,7 +93,7 @@ class Ledger:
                     if not line.endswith(b"\n"):
                         if segment == segments[-1]:
                             return  # being written, or cut by a crash: the next append sets it aside
-                        raise _damage(where, "the line is cut")
+                        raise damage(where, "the line is cut")
                     record = parse_line(line, where)
                     offset += len(line)
                     if record.seq > after:
@@ -216,16 +110,11 @@ class Ledger:
             _, _, seq, digest = self._find_head()
             return seq, digest
 
-    def environment(self, digest: str) -> dict[str, str] | None:
-        """The versions that an environment digest stands for; None when they are not there as kept."""
-        return self.kept("environments", digest)
-
     def keep(self, kind: str, digest: str, data: bytes) -> None:
-        """Keep beside the ledger what records name by its digest, once for each digest."""
+        """Keep what records name by its SHA-256 beside the ledger, in `<kind>/<digest>.json`, once."""
         if (kind, digest) not in self._kept:
-            path = self.folder / kind / f"{digest}.json"
-            if not path.exists():
-                write_atomically(path, data)
+            if self.kept(kind, digest) is None:
+                write_atomically(self.folder / kind / f"{digest}.json", data)
             self._kept.add((kind, digest))
 
     def kept(self, kind: str, digest: str) -> dict[str, Any] | None:
@@ -238,6 +127,20 @@ class Ledger:
             json.loads(data) if hashlib.sha256(data).hexdigest() == digest else None
         )
         return found
+
+    def environment(self, digest: str) -> dict[str, str] | None:
+        """The versions that an environment digest stands for; None when they are not there as kept."""
+        return self.kept("environments", digest)
+
+    @property
+    def own_end(self) -> tuple[str, int] | None:
+        """Where this object's last append ended, as `end` tells it; None when it appended nothing."""
+        return None if self._head is None else (self._head[0].name, self._head[1])
+
+    def end(self) -> tuple[str, int]:
+        """Where the last file ends: its name and bytes. It changes with every append."""
+        segments = self.segments()
+        return (segments[-1].name, segments[-1].stat().st_size) if segments else ("", 0)
 
     def segments(self) -> list[Path]:
         """The ledger's files, oldest first."""
@@ -270,7 +173,7 @@ class Ledger:
                     except IntegrityError as error:
                         yield Fault(seq + 1, str(error))
                         return
-                    if message := _wrong(record, line, seq + 1, prev):
+                    if message := wrong_in(record, line, seq + 1, prev):
                         yield Fault(seq + 1, f"{message} ({where})")
                         return
                     seq, prev = record.seq, record.hash
@@ -323,48 +226,6 @@ class Ledger:
             return last, 0, seq, digest
         record = parse_line(_last_line(last, size), f"the last line of {last.name}")
         return last, size, record.seq, record.hash
-
-
-def parse_line(line: bytes, where: str) -> Record:
-    """The record that a line holds; IntegrityError, naming where it is, when it holds none."""
-    try:
-        record = Record(**json.loads(line))
-    except TypeError as error:
-        if b'"role":' in line and b'"roles":' not in line:
-            raise IntegrityError(
-                f"the ledger was written by an older Opswright (at {where}): this one does not read it. "
-                "Keep the workspace as it is and start a new one (`--home FOLDER`)."
-            ) from error
-        raise _damage(where, str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise _damage(where, str(error)) from error
-    digests = all(isinstance(d, str) and len(d) == 64 and d.isascii() for d in (record.prev, record.hash))
-    mappings = isinstance(record.artifacts, dict) and isinstance(record.detail, dict)
-    named = isinstance(record.actor, str) and isinstance(record.roles, list)
-    if not (type(record.seq) is int and isinstance(record.time, str) and digests and mappings and named):
-        raise _damage(where, "a field has the wrong type")
-    return record
-
-
-def _damage(where: str, message: str) -> IntegrityError:
-    return IntegrityError(
-        f"the ledger is damaged at {where}: {message}. Nothing was changed; see `opswright audit verify`."
-    )
-
-
-def _wrong(record: Record, line: bytes, seq: int, prev: str) -> str | None:
-    """What is wrong with a record that should have this number and follow this hash.
-
-    The hash is taken of the line's own bytes without its hash, so not even a doubled key or a space hides.
-    """
-    if record.seq != seq:
-        return f"record {seq} is missing or out of order (found {record.seq})"
-    if record.prev != prev:
-        return f"record {seq} does not follow the one before it"
-    unsigned = line[:-1].replace(b'"hash":"%s",' % record.hash.encode(), b"", 1)
-    if hashlib.sha256(unsigned).hexdigest() != record.hash:
-        return f"record {seq} was altered: its hash does not match"
-    return None
 
 
 def _offset_of(file: BinaryIO, after: int) -> int:

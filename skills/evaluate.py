@@ -19,7 +19,7 @@ from ..core.artifacts import (
     PendingArtifact,
 )
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
-from ..core.errors import OpswrightError
+from ..core.errors import AskError, OpswrightError
 from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.workspace import Workspace
@@ -245,8 +245,8 @@ def _target(bundle: Artifact) -> EngineTarget:
         return engine_target(str(bundle.facts.get("target", "")))
     except AskError as error:
         raise AskError(
-            f"{bundle.ref.short} cannot run here: {error} Install the package that brings it, or deploy the bundle "
-            "where there is one and evaluate the endpoint's address."
+            f"{bundle.ref.short} cannot run here: {error} Install the package that brings it, or deploy the "
+            "bundle where there is one and evaluate the endpoint's address."
         ) from error
 
 

@@ -88,7 +88,7 @@ def approve_command(
     plan: Annotated[str, typer.Option(metavar="PLAN_ID", help="The plan you consent to; 12 digits do.")],
     json: Json = False,
 ) -> None:
-    """Consent to exactly this plan, in your own name: recorded at once, carried out by `opswright resume`.
+    """Consent to exactly this plan, in your own name; `opswright resume RUN` then carries it out.
 
     Example: opswright approvals approve 20261120-101500-1a2b3c --plan 3f9c2a7be101
     """

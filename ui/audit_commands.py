@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..core.errors import IntegrityError
+from ..core.errors import AskError, IntegrityError
 from .session import Session
+
+if TYPE_CHECKING:
+    from ..record.audit import AuditReport
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[str | None, typer.Option(help="Only this run.")]
@@ -89,32 +92,67 @@ def verify_command(
     anchor: Annotated[
         list[str] | None, typer.Option(metavar="NUMBER:HASH", help="A head kept elsewhere; may be repeated.")
     ] = None,
+    signature: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A signed head; may be repeated. Needs --key.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The public key that signatures are checked with.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Leave MLflow out.")] = False,
     json: Json = False,
 ) -> None:
-    """Check the record: chain, artifacts, plans, approvals, receipts, MLflow both ways; exit 7 at a fault.
+    """Check the record and everything it names; exit 7 at a fault.
 
-    Example: opswright audit verify
+    The checks are listed with what each looks at; a fault names its record, what was found and what to do.
+
+    Example: opswright audit verify --key release.pub --signature head.json
     """
-    from ..record.audit import verify
+    from .audit_check import audit_workspace
     from .show import print_json
 
     session: Session = context.obj
-    report = verify(session.workspace, mlflow=False if offline else None, anchors=tuple(anchor or ()))
+    if (signature is None) != (key is None):
+        raise AskError(
+            "--signature and --key go together: a signed head, and the public key it must hold for."
+        )
+    report = audit_workspace(
+        session.workspace,
+        session.registry,
+        mlflow=False if offline else None,
+        anchors=tuple(anchor or ()),
+        signatures=tuple(signature or ()),
+        key=key,
+    )
     if json:
         print_json(report.document())
     else:
-        for checked in report.checked:
-            state = f"not checked: {checked.not_done}" if checked.not_done else f"{checked.count:,} checked"
-            print(f"{checked.name}: {checked.what} ({state})")
-        for note in report.notes:
-            print(f"note, record {note.seq}: {note.message}" if note.seq else f"note: {note.message}")
-        for fault in report.faults:
-            print(f"FAULT, record {fault.seq}: {fault.message}" if fault.seq else f"FAULT: {fault.message}")
-        state = "intact" if report.ok else "NOT intact"
-        print(f"{report.records:,} records: {state}, head {report.head_hash[:12]}")
+        _show_report(report)
     if not report.ok:
         raise typer.Exit(IntegrityError.exit_code)
+
+
+def _show_report(report: AuditReport) -> None:
+    """The table of checks, then notes and faults."""
+    from .show import console, table
+
+    wrong = {fault.check for fault in report.faults}
+    rows = [
+        [
+            one.name,
+            one.what,
+            "FAULT" if one.name in wrong else one.not_done if one.not_done else "ok",
+            "" if one.not_done else f"{one.count:,}",
+        ]
+        for one in report.checked
+    ]
+    console().print(table(["check", "looks at", "result", "count"], rows))
+    for note in report.notes:
+        print(f"note, record {note.seq}: {note.message}" if note.seq else f"note: {note.message}")
+    for fault in report.faults:
+        where = f"FAULT, record {fault.seq}" if fault.seq else "FAULT"
+        print(f"{where} ({fault.check}): {fault.message}\n    What to do: {fault.remedy}")
+    state = "intact" if report.ok else f"NOT intact, {len(report.faults)} faults"
+    print(f"{report.records:,} records: {state}, head {report.head_seq}:{report.head_hash[:12]}")
 
 
 @audit_app.command("anchor")
@@ -127,6 +165,46 @@ def anchor_command(context: typer.Context) -> None:
 
     session: Session = context.obj
     print(anchor(session.workspace))
+
+
+@audit_app.command("keygen")
+def keygen_command(
+    file: Annotated[
+        Path, typer.Argument(help="Where the private key goes; the public one goes to FILE.pub.")
+    ],
+) -> None:
+    """Make an Ed25519 key pair to sign the ledger's head with; an existing file is never overwritten.
+
+    Keep the private key where nobody who can write the workspace can read it.
+
+    Example: opswright audit keygen release-key
+    """
+    from ..record.audit import make_keys
+
+    public = make_keys(file)
+    print(f"private key: {file} (keep it away from the workspace)\npublic key: {public}")
+
+
+@audit_app.command("sign")
+def sign_command(
+    context: typer.Context,
+    key: Annotated[Path, typer.Option(metavar="FILE", help="The private key.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File; without it, stdout.")] = None,
+) -> None:
+    """Sign the head of the ledger: workspace, number, hash and time, as JSON.
+
+    Example: opswright audit sign --key release-key -o head.json
+    """
+    from ..core.files import write_atomically
+    from ..record.audit import sign_head
+
+    session: Session = context.obj
+    signed = sign_head(session.workspace, key)
+    if output is None:
+        print(signed.decode(), end="")
+    else:
+        write_atomically(output, signed)
+        print(f"signed head written to {output}", file=sys.stderr)
 
 
 @audit_app.command("export")

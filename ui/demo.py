@@ -173,15 +173,15 @@ class Demo:
 
     def account(self) -> None:
         """Leaderboard, audit, and the report."""
-        from ..record.audit import verify
         from ..record.mirror import sync
+        from .audit_check import audit_workspace
         from .reports.demo import write_report
 
         rows = self.agent_call("/leaderboard suite=clinc150")["rows"]
         self.story.leaderboard = rows
         self.say("bringing MLflow up to date")
         sync(self.session.workspace)
-        audit = verify(self.session.workspace)
+        audit = audit_workspace(self.session.workspace, self.session.registry)
         self.story.audit = {"records": audit.records, "ok": audit.ok}
         if not audit.ok:
             self.story.faults.append(f"audit: {audit.faults[0].message}")

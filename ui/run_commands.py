@@ -186,23 +186,28 @@ def chat(
     serve(console, host or named.host, port or named.port)
 
 
-def status(context: typer.Context, json: Json = False) -> None:
-    """List the runs and their status, and what is served.
+def status(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs to show, the newest.")] = 50,
+    json: Json = False,
+) -> None:
+    """List the newest runs and their status, and what is served.
 
     Example: opswright status --json
     """
-    from ..agents.runs import list_runs
+    from ..agents.runs import count_runs, list_runs
     from ..serving.rollout import status as serving_status
     from .show import console, print_json, table
 
     session: Session = context.obj
-    runs = list_runs(session.agent())
+    runs, count = list_runs(session.agent(), limit=limit), count_runs(session.workspace)
     serving = serving_status(session.workspace)
     if json:
         print_json(
             {
                 "workspace": str(session.workspace.root),
                 "runs": [r.document() for r in runs],
+                "run_count": count,
                 "serving": serving,
             }
         )
@@ -219,6 +224,8 @@ def status(context: typer.Context, json: Json = False) -> None:
                 [[r.run, r.state, _cut(r.goal), r.plan[:12], r.started[:19]] for r in runs],
             )
         )
+        if count > len(runs):
+            out.print(f"{count - len(runs):,} older runs are not shown; `--limit {count}` shows all.")
     from .show import show_serving
 
     show_serving(serving)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..record.ledger import Ledger
 from .session import Session
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def live(
 
     Example: opswright live --at 2026-11-20T15:00:00Z
     """
-    from ..agents.provenance import changes_in_ledger
+    from ..record.index import LedgerIndex
     from ..serving.gateway.traffic_log import as_logged
     from ..serving.live import live_at
     from ..serving.releases import now
@@ -42,7 +41,7 @@ def live(
 
     session: Session = context.obj
     found = live_at(session.workspace, at, endpoint)
-    records = changes_in_ledger(Ledger.of(session.workspace)) if found else {}
+    records = LedgerIndex.of(session.workspace).changes(one.key for one in found)
     if json:
         endpoints = [{**one.document(), "record": _sequence(records, one.key)} for one in found]
         print_json({"at": as_logged(at) or now(), "endpoints": endpoints})

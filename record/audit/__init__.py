@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from .authority import Authority, Policies
+from .checks import CHECKS
 from .listing import export, get_record, list_records
-from .report import AuditReport, Checked
+from .report import AuditFinding, AuditReport, Checked
+from .signature import make_keys, sign_head
 from .verify import anchor, verify
 
-__all__ = ["AuditReport", "Checked", "anchor", "export", "get_record", "list_records", "verify"]
+__all__ = [
+    "CHECKS",
+    "AuditFinding",
+    "AuditReport",
+    "Authority",
+    "Checked",
+    "Policies",
+    "anchor",
+    "export",
+    "get_record",
+    "list_records",
+    "make_keys",
+    "sign_head",
+    "verify",
+]

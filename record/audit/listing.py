@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from ...core.errors import AskError, did_you_mean
 from ...core.files import canonical_json
 from ...core.workspace import Workspace
-from ..ledger import Ledger, Phase, Record
+from ..index import Criteria, LedgerIndex
+from ..ledger import Ledger, Record
 
 _COLUMNS = (
     *(
@@ -54,36 +54,9 @@ def list_records(
     criteria = Criteria.of(
         run=run, step=step, actor=actor, skill=skill, phase=phase, since=since, until=until
     )
-    return (record for record in Ledger.of(workspace).records() if criteria.are_met_by(record))
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """What records are looked for, read once and held against each."""
-
-    wanted: Mapping[str, str]
-    first: datetime | None
-    last: datetime | None
-
-    @classmethod
-    def of(cls, *, since: str | None = None, until: str | None = None, **wanted: str | None) -> Criteria:
-        """The filters of `list_records`; AskError for an unknown phase or a time that does not parse."""
-        phase = wanted.get("phase")
-        if phase is not None and phase not in set(Phase):
-            raise AskError(
-                f"unknown phase '{phase}' (there are: {', '.join(Phase)}).{did_you_mean(phase, Phase)}"
-            )
-        given = {name: value for name, value in wanted.items() if value is not None}
-        return cls(given, _time(since, "since"), _time(until, "until"))
-
-    def are_met_by(self, record: object) -> bool:
-        """Whether a record, or anything with its fields, is looked for."""
-        if any(getattr(record, name) != value for name, value in self.wanted.items()):
-            return False
-        if self.first is None and self.last is None:
-            return True
-        time = datetime.fromisoformat(record.time)  # type: ignore[attr-defined]
-        return (self.first is None or time >= self.first) and (self.last is None or time < self.last)
+    if criteria.are_empty:
+        return Ledger.of(workspace).records()
+    return LedgerIndex.of(workspace).scan(criteria)
 
 
 def get_record(workspace: Workspace, seq: int) -> Record:
@@ -143,16 +116,3 @@ def _cell(value: object) -> str:
         return canonical_json(value).decode()
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _time(text: str | None, name: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise AskError(
-            f"'{text}' is no time for {name}: give an ISO 8601 date or time, like 2026-11-20 or "
-            "2026-11-20T18:00:00+00:00."
-        ) from error
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..ledger import Fault
+
+@dataclass(frozen=True)
+class AuditFinding:
+    """One thing an audit says: the record it is about (0: none), by which check, and what to do about it."""
+
+    seq: int
+    message: str
+    check: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,8 @@ class AuditReport:
     records: int
     head_seq: int
     head_hash: str
-    faults: tuple[Fault, ...]
-    notes: tuple[Fault, ...]
+    faults: tuple[AuditFinding, ...]
+    notes: tuple[AuditFinding, ...]
     checked: tuple[Checked, ...]
     seconds: float
 
@@ -46,16 +54,23 @@ class AuditReport:
 
 
 @dataclass
-class Findings:
-    """Faults and notes while they are gathered."""
+class FaultCollector:
+    """Faults and notes of one check while they are gathered, each said once."""
 
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[Fault] = field(default_factory=list)
+    check: str = ""
+    remedy: str = ""
+    faults: list[AuditFinding] = field(default_factory=list)
+    notes: list[AuditFinding] = field(default_factory=list)
+    _said: set[tuple[int, str]] = field(default_factory=set)
 
     def fault(self, seq: int, message: str) -> None:
         """Something is wrong at a record (0: with none in particular)."""
-        self.faults.append(Fault(seq, message))
+        if (seq, message) not in self._said:
+            self._said.add((seq, message))
+            self.faults.append(AuditFinding(seq, message, self.check, self.remedy))
 
     def note(self, seq: int, message: str) -> None:
         """Something a reader should know."""
-        self.notes.append(Fault(seq, message))
+        if (seq, message) not in self._said:
+            self._said.add((seq, message))
+            self.notes.append(AuditFinding(seq, message, self.check))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.artifacts import REF_TYPES
 from ...core.files import canonical_json
 from ..ledger import Phase
 from ..run_state import RunState, StepState
@@ -20,6 +21,14 @@ from .status import Status, milliseconds, run_status, step_status
 KEY = "opswright.key"  # what makes a run or step unique on a tracking server
 WORKSPACE = "opswright.workspace"
 SEQ, HASH, HEAD = "ledger.seq", "ledger.hash", "ledger.head"
+# every tag that a page may have, whatever it is about; a step's artifacts go by their own names
+PAGE_TAGS = frozenset(
+    {
+        *("run", "step", "goal", "plan", "skill", "effect", "phase", "actor", "role", "state", "verdict"),
+        *("approved_by", "error", "attempts", "environment", SEQ, HASH, HEAD, WORKSPACE, KEY),
+        *("mlflow.user", "mlflow.source.name", "mlflow.source.type", *REF_TYPES),
+    }
+)
 PASSING = frozenset({HEAD, "error", "verdict", "attempts"})  # tags that a later page may lack
 _PARAM_CHARACTERS = 6000
 _TITLE_CHARACTERS = 80

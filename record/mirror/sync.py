@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,12 +10,15 @@ from tempfile import TemporaryDirectory
 from ...core.artifacts import DatasetRef, parse_ref
 from ...core.contract import Effect
 from ...core.errors import BackendError, IntegrityError, OpswrightError
+from ...core.principal import Principal
 from ...core.workspace import Workspace
+from ..index import LedgerIndex
 from ..ledger import Ledger, Phase, Record
 from ..run_state import RunState, StepState
 from .files import curve_figures, write_run_files, write_step_files
 from .page import run_page, step_page
 from .registry import ModelRegistry
+from .remembered import VIEW_SKILL, RememberedView, read_views, view_key, write_view
 from .status import Status
 from .trace import trace_of
 from .tracking import Tracking, tags_of
@@ -65,6 +68,8 @@ class Mirror:
     def _sync(self, everything: bool) -> MirrorReport:
         self.tracking.refresh()
         seq, digest = self._checked_cursor()
+        view = self._remembered_view(seq, digest)
+        given = seq
         if everything:
             seq = 0
         if seq != self._upto:
@@ -81,7 +86,9 @@ class Mirror:
                 runs.add(story.run)
             self._put_serving(chunk, registry)
             seq, digest, count = chunk[-1].seq, chunk[-1].hash, count + len(chunk)
-            self.tracking.set_cursor(seq, digest)
+            if seq > given:  # while everything is written again, what MLflow was given stays the anchor
+                self.tracking.set_cursor(seq, digest)
+                write_view(self.workspace, replace(view, seq=seq, hash=digest))
             self._upto = seq
             self._forget_ended()
         for run in reopened - runs:
@@ -90,16 +97,45 @@ class Mirror:
         return MirrorReport(count, len(runs), steps, seq, digest, self.tracking.shown_uri, experiment)
 
     def _checked_cursor(self) -> tuple[int, str]:
+        """How far MLflow was brought; IntegrityError when the ledger no longer has that record.
+
+        `mirror.json` is asked too: MLflow may have been emptied to hide that the ledger was cut.
+        """
         seq, digest = self.tracking.cursor()
-        if seq:
-            record = Ledger.of(self.workspace).get(seq)
-            if record is None or record.hash != digest:
-                found = "it is missing" if record is None else f"its hash is {record.hash[:16]}"
-                raise IntegrityError(
-                    f"MLflow shows record {seq} with hash {digest[:16]}, but in the ledger {found}: the "
-                    "ledger was cut or rewritten. Nothing was written; run `opswright audit verify`."
-                )
+        self._check_head("MLflow shows", seq, digest)
+        for view in (read_views(self.workspace) or {}).values():
+            self._check_head("mirror.json says that MLflow was given", view.seq, view.hash)
         return seq, digest
+
+    def _check_head(self, who: str, seq: int, digest: str) -> None:
+        record = Ledger.of(self.workspace).get(seq)
+        if seq and (record is None or record.hash != digest):
+            found = "it is missing" if record is None else f"its hash is {record.hash[:16]}"
+            raise IntegrityError(
+                f"{who} record {seq} with hash {digest[:16]}, but in the ledger {found}: the "
+                "ledger was cut or rewritten. Nothing was written; run `opswright audit verify`."
+            )
+
+    def _remembered_view(self, seq: int, digest: str) -> RememberedView:
+        """The view as the workspace remembers it; a new one is recorded before it is written to.
+
+        So a ledger whose view was removed does not look like one that was never mirrored.
+        """
+        key = view_key(self.workspace)
+        known = (read_views(self.workspace) or {}).get(key)
+        now = RememberedView(
+            self.tracking.workspace_id,
+            self.workspace.settings.mlflow.experiment,
+            self.tracking.experiment_id,
+            seq,
+            digest,
+        )
+        if known is None or known.place != now.place or (known.seq and not seq):
+            principal = Principal.of_os_user("opswright-mirror", ())
+            detail = {"view": {"key": key, **now.place}}
+            Ledger.of(self.workspace).append(Phase.DONE, principal=principal, skill=VIEW_SKILL, detail=detail)
+            write_view(self.workspace, now)
+        return now
 
     def _take_in(self, chunk: list[Record]) -> list[RunState]:
         """Add a chunk of records to their stories, and give those stories in the order they were touched."""
@@ -117,13 +153,12 @@ class Mirror:
 
     def _read_up(self, runs: set[str], before: int) -> None:
         """Read the older records of runs that began before this sync."""
-        if not runs:
-            return
-        for record in Ledger.of(self.workspace).records():
-            if record.seq >= before:
-                return
-            if record.run in runs:
-                self.stories.setdefault(record.run, RunState(record.run)).apply(record)
+        for run in runs:
+            older = [
+                record for record in LedgerIndex.of(self.workspace).records_of(run) if record.seq < before
+            ]
+            if older:
+                self.stories[run] = RunState.of(run, older)
 
     def _story(self, run: str) -> RunState:
         if run not in self.stories:

@@ -31,6 +31,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+CURSOR = "opswright.cursor."  # and a workspace's id: the experiment's tag that says how far it was brought
+NAME_TAG, NOTE_TAG, PARENT_TAG = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
 _PARAMS_AT_ONCE = 100
 _FIGURES_AT_ONCE = 1000
 _TAG_CHARACTERS = 7900
@@ -63,6 +65,11 @@ class Tracking:
     def exists(self) -> bool:
         """Whether there may be something to read: a server always, SQLite when its file is there."""
         return self._file is None or self._file.is_file()
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the view is a database in the workspace's own folder: no other one writes to it."""
+        return self._file is not None and self._file.parent == self.workspace.root
 
     @property
     def _file(self) -> Path | None:
@@ -133,11 +140,21 @@ class Tracking:
 
     def runs(self, condition: str = "") -> Iterator[Run]:
         """This workspace's runs and steps in the experiment that meet an MLflow filter."""
-        condition = f"tags.`{WORKSPACE}` = '{self.workspace_id}'" + (f" and {condition}" if condition else "")
+        own = f"tags.`{WORKSPACE}` = '{self.workspace_id}'"
+        yield from self._search(f"{own} and {condition}" if condition else own)
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run of the experiment, of any workspace, those in MLflow's bin too."""
+        from mlflow.entities import ViewType
+
+        yield from self._search("", ViewType.ALL)
+
+    def _search(self, condition: str, which: int | None = None) -> Iterator[Run]:
+        more: dict[str, Any] = {} if which is None else {"run_view_type": which}
         token = None
         while True:
             page = self.client.search_runs(
-                [self.experiment_id], condition, max_results=_RUNS_AT_ONCE, page_token=token
+                [self.experiment_id], condition, max_results=_RUNS_AT_ONCE, page_token=token, **more
             )
             yield from page
             token = page.token
@@ -152,10 +169,10 @@ class Tracking:
         """Make or update the MLflow run of a page, and give its id."""
         from mlflow.entities import Param, RunTag
 
-        tags = {**page.tags, "mlflow.runName": page.name, "mlflow.note.content": page.note}
+        tags = {**page.tags, NAME_TAG: page.name, NOTE_TAG: page.note}
         if parent is not None:
-            tags["mlflow.parentRunId"] = parent
-        tags = {name: _cut(value) for name, value in tags.items()}
+            tags[PARENT_TAG] = parent
+        tags = {name: cut_tag(value) for name, value in tags.items()}
         run = known.get(page.key) or self.client.create_run(
             self.experiment_id, start_time=page.start_ms, tags=tags, run_name=page.name
         )
@@ -203,20 +220,21 @@ class Tracking:
 
     def cursor(self) -> tuple[int, str]:
         """Number and hash of the last record that is mirrored; (0, "") before the first."""
-        seq, _, digest = self.experiment.tags.get(self._cursor_tag, "0:").partition(":")
-        return int(seq), digest
+        return self.cursor_of(self.workspace_id)
+
+    def cursor_of(self, workspace: str) -> tuple[int, str]:
+        """The same for the workspace of that id."""
+        seq, _, digest = self.experiment.tags.get(f"{CURSOR}{workspace}", "0:").partition(":")
+        return (int(seq), digest) if seq.isdecimal() else (0, "")
 
     def set_cursor(self, seq: int, digest: str) -> None:
         """Note how far the mirror came: the head's anchor outside the ledger."""
-        self.client.set_experiment_tag(self.experiment_id, self._cursor_tag, f"{seq}:{digest}")
+        tag = f"{CURSOR}{self.workspace_id}"
+        self.client.set_experiment_tag(self.experiment_id, tag, f"{seq}:{digest}")
 
     def refresh(self) -> None:
         """Forget what was read of the experiment: another process may have written since."""
         self.__dict__.pop("experiment", None)
-
-    @property
-    def _cursor_tag(self) -> str:
-        return f"opswright.cursor.{self.workspace_id}"
 
 
 def import_mlflow() -> None:
@@ -261,7 +279,8 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
         yield list(items[start : start + size])
 
 
-def _cut(text: str) -> str:
+def cut_tag(text: str) -> str:
+    """A tag's text as MLflow holds it."""
     return text if len(text) <= _TAG_CHARACTERS else text[:_TAG_CHARACTERS] + "\n… (cut)"
 
 

@@ -35,7 +35,7 @@ _RETRY_S = 3.0
 _DRAIN_S = 60.0
 
 
-class Rails(Protocol):
+class RailChecker(Protocol):
     """What a release's guardrail config says of a text; load_rails makes it."""
 
     def acheck_input(self, text: str) -> Awaitable[RailDecision]:
@@ -45,7 +45,7 @@ class Rails(Protocol):
         """Whether an answer may go to the user."""
 
 
-def shipped_rails(folder: Path) -> Rails:
+def shipped_rails(folder: Path) -> RailChecker:
     """The rails of a guardrail artifact's config folder."""
     from ..rails import load_rails
 
@@ -58,7 +58,7 @@ class LoadedRelease:
 
     release: Release
     model: ServedModel
-    rails: Rails | None = None
+    rails: RailChecker | None = None
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     error: str | None = None  # why it cannot be served, as far as that does not depend on the server's life
     in_flight: int = 0
@@ -93,7 +93,7 @@ class Controller:
         workspace: Workspace,
         server: InferenceServer,
         metrics: GatewayMetrics,
-        load_rails: Callable[[Path], Rails] = shipped_rails,
+        load_rails: Callable[[Path], RailChecker] = shipped_rails,
     ) -> None:
         self.workspace = workspace
         self.server = server

@@ -133,7 +133,7 @@ def _train(job: Job, folder: Path) -> int:
     steps = recipe.step_scheduler
     if recipe.dist_env.is_main:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        again = f"goes on from step {steps.step} of" if steps.step else "starts, in all"
+        again = f"continues at step {steps.step} of" if steps.step else "starts, in all"
         tell(
             folder,
             message=f"training on {device} {again} {steps.max_steps} steps",

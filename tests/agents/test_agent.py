@@ -139,7 +139,7 @@ def test_two_resumes_of_one_run_act_once(agent: Any, plan_file: Path) -> None:
 
 
 def test_resuming_an_unknown_run_is_refused(agent: Any) -> None:
-    with pytest.raises(AskError, match="no run"):
+    with pytest.raises(AskError, match="unknown run"):
         agent().resume("20260101-000000-abcdef")
 
 

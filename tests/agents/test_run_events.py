@@ -135,7 +135,7 @@ def test_a_second_answer_to_the_same_plan_is_refused_and_runs_nothing(agent: Any
     assert one.resume(waiting.run).status == "done"
     with pytest.raises(HeldError, match="is over"):
         one.answer(waiting.run, consent)
-    with pytest.raises(AskError, match="no run"):
+    with pytest.raises(AskError, match="unknown run"):
         one.answer("20260101-000000-000000", consent)
     assert Path("board.txt").read_text().count("\n") == 1
 

@@ -9,26 +9,30 @@ import pytest
 
 from opswright.compute import Job, JobState, Resources
 from opswright.compute.folder import JobFolder
-from opswright.compute.slurm import Reply, SlurmCompute
+from opswright.compute.slurm import ControllerReply, SlurmCompute
 from opswright.compute.slurm_states import status_of
 from opswright.core.contract import JobHandle
 from opswright.core.errors import AskError, BackendError, NeedsError
-from opswright.core.settings import SlurmSettings
+from opswright.core.settings import SlurmSettings, load_settings
 
 MakeJob = Callable[..., Job]
-GONE = Reply(1, "", "slurm_load_jobs error: Invalid job id specified")
-DOWN = Reply(1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+GONE = ControllerReply(1, "", "slurm_load_jobs error: Invalid job id specified")
+DOWN = ControllerReply(1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
 
 
 class Controller:
     """Answers each command by its name, and remembers what it was asked."""
 
-    def __init__(self, **replies: Reply) -> None:
-        self.replies = {"sbatch": Reply(0, "12", ""), "scancel": Reply(0, "", ""), **replies}
+    def __init__(self, **replies: ControllerReply) -> None:
+        self.replies = {
+            "sbatch": ControllerReply(0, "12", ""),
+            "scancel": ControllerReply(0, "", ""),
+            **replies,
+        }
         self.asked: list[Sequence[str]] = []
         self.now = 0.0
 
-    def __call__(self, command: Sequence[str], timeout_s: float) -> Reply:
+    def __call__(self, command: Sequence[str], timeout_s: float) -> ControllerReply:
         self.asked.append(command)
         return self.replies[command[0]]
 
@@ -44,13 +48,15 @@ class Controller:
         )
 
 
-def line(handle: JobHandle, state: str, code: str = "0:0", reason: str = "None", restarts: int = 0) -> Reply:
+def line(
+    handle: JobHandle, state: str, code: str = "0:0", reason: str = "None", restarts: int = 0
+) -> ControllerReply:
     text = (
         f"JobId={handle.id} JobName=opswright-test-{handle.token[:12]} UserId=root(0) JobState={state} "
         f"Reason={reason} Dependency=(null) Requeue=1 Restarts={restarts} BatchFlag=1 ExitCode={code} "
         f"RunTime=00:00:01 Comment=opswright:{handle.token} Power="
     )
-    return Reply(0, text, "")
+    return ControllerReply(0, text, "")
 
 
 def write_status(handle: JobHandle, state: str, rc: str = "", why: str = "", restarts: int = 0) -> None:
@@ -129,7 +135,7 @@ def test_a_controller_that_does_not_reply_says_nothing_of_the_job(bash_job: Make
     for controller.now in (0, 1e6):
         status = compute.poll(handle)
         assert status.state is JobState.UNKNOWN and "Unable to contact" in status.message
-    controller.replies["scontrol"] = Reply(None, "", "no reply in 30 s")
+    controller.replies["scontrol"] = ControllerReply(None, "", "no reply in 30 s")
     assert compute.poll(handle).state is JobState.UNKNOWN
     with pytest.raises(BackendError, match=r"did not take the cancellation.*`scancel 12`"):
         compute.cancel(handle)
@@ -157,7 +163,9 @@ def test_a_site_that_rewrites_comments_leaves_the_name(bash_job: MakeJob) -> Non
     compute = controller.compute()
     handle = compute.submit(bash_job("true"))
     reply = line(handle, "RUNNING")
-    controller.replies["scontrol"] = Reply(0, reply.out.replace("Comment=opswright:", "Comment=site "), "")
+    controller.replies["scontrol"] = ControllerReply(
+        0, reply.out.replace("Comment=opswright:", "Comment=site "), ""
+    )
     assert compute.poll(handle).state is JobState.RUNNING
 
 
@@ -170,7 +178,7 @@ def test_an_unrecorded_job_is_found_in_the_queue_and_not_guessed_at(bash_job: Ma
     controller.replies["squeue"] = DOWN
     with pytest.raises(BackendError, match=r"may have been submitted.*it is not submitted twice"):
         compute.find(job)
-    controller.replies["squeue"] = Reply(0, "12", "")
+    controller.replies["squeue"] = ControllerReply(0, "12", "")
     assert compute.find(job) == handle
     assert f"--name=opswright-test-{handle.token[:12]}" in controller.named("squeue")[0]
 
@@ -178,7 +186,7 @@ def test_an_unrecorded_job_is_found_in_the_queue_and_not_guessed_at(bash_job: Ma
 def test_what_the_controller_refuses_is_told_and_what_it_did_not_hear_can_be_repeated(
     bash_job: MakeJob,
 ) -> None:
-    controller = Controller(sbatch=Reply(1, "", "sbatch: error: invalid partition specified: gpu"))
+    controller = Controller(sbatch=ControllerReply(1, "", "sbatch: error: invalid partition specified: gpu"))
     with pytest.raises(AskError, match=r"sbatch refused job test: invalid partition specified: gpu\. Change"):
         controller.compute().submit(bash_job("true"))
     controller.replies["sbatch"] = DOWN
@@ -217,7 +225,7 @@ def test_a_path_that_slurm_would_rewrite_is_refused(bash_job: MakeJob, tmp_path:
 
 
 def test_an_unknown_partition_stops_the_plan_and_a_silent_controller_only_warns() -> None:
-    controller = Controller(sinfo=Reply(0, "", ""))
+    controller = Controller(sinfo=ControllerReply(0, "", ""))
     found = controller.compute(partition="gpux").check(Resources())
     assert [f.level for f in found] == ["note", "stop"] and "partition gpux: 1 CPUs, 0 GPUs" in found[
         0
@@ -245,3 +253,37 @@ def test_a_shared_folder_holds_copies_of_the_inputs_and_gives_the_outputs_back(
     (folder / "out" / "model").write_text("w")
     assert (compute.collect(handle) / "out" / "model").read_text() == "w"
     assert compute.find(job) == handle
+
+
+def test_what_an_earlier_attempt_wrote_says_nothing_of_how_the_last_one_ended(bash_job: MakeJob) -> None:
+    controller = Controller()
+    compute = controller.compute()
+    handle = compute.submit(bash_job("true"))
+    write_status(handle, "exited", rc="143", why="terminated", restarts=0)
+    controller.replies["scontrol"] = line(handle, "FAILED", code="7:0", restarts=1)
+    status = compute.poll(handle)
+    assert (status.exit_code, status.message, status.seconds) == (7, "ended with code 7", None)
+    write_status(handle, "exited", rc="9", restarts=1)
+    assert compute.poll(handle).exit_code == 9
+
+
+def test_a_submission_the_queue_does_not_know_is_given_up_before_another_is_made(bash_job: MakeJob) -> None:
+    job = bash_job("true")
+    controller = Controller(squeue=ControllerReply(0, "", ""))
+    compute = controller.compute()
+    folder = JobFolder.create(job, job.folder)
+    assert compute.find(job) is None and folder.is_closed
+    assert JobFolder.of(compute.submit(job)).path != folder.path
+
+
+def test_a_cluster_is_set_in_the_environment_as_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSWRIGHT_COMPUTE__BACKEND", "slurm")
+    monkeypatch.setenv("OPSWRIGHT_COMPUTE__SLURM__PARTITION", "gpu")
+    (tmp_path / "opswright.toml").write_text(
+        "[compute.slurm]\nwalltime_minutes = 240\noptions = ['--qos=high']\n"
+    )
+    found = load_settings().compute
+    assert (found.backend, found.slurm.partition, found.slurm.options) == ("slurm", "gpu", ("--qos=high",))
+    assert found.slurm.walltime_minutes == 240

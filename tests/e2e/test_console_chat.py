@@ -237,7 +237,7 @@ def test_a_rejected_plan_runs_nothing_and_says_who(
     assert "not today" in page.locator(".card.denied").last.inner_text()
     assert not board(folder) and len(records(folder, phase="denied", actor="grace")) == 2
     say(page, "/approve")
-    page.wait_for_selector(".answer >> text=no plan of this conversation waits")
+    page.wait_for_selector(".answer >> text=no plan in this conversation is waiting")
 
 
 def test_a_reload_in_mid_run_shows_the_same_conversation_still_moving(

@@ -55,7 +55,7 @@ def first_record(folder: Path, role: str) -> dict[str, Any]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
-        if found := next((record for record in records if record["role"] == role), None):
+        if found := next((record for record in records if role in record["roles"]), None):
             return found
         time.sleep(0.2)
     raise AssertionError(f"no record of a {role}")

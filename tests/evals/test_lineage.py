@@ -8,6 +8,7 @@ from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.data.dataset import training_rows
 from opswright.evals.lineage import ReportLineage, checkpoint_of, report_lineage, training_dataset
+from opswright.record.index import LedgerIndex
 from opswright.record.ledger import Ledger, Phase
 
 REPORT = "eval-report:" + "a" * 64
@@ -69,7 +70,7 @@ def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(wo
     record(workspace, Phase.INTENT, "run-2", "gate", "gate", request={"report": REPORT})
     record(workspace, Phase.DONE, "run-2", "gate", "gate", result={"verdict": {"decision": "GO", "rows": []}})
     record(workspace, Phase.INTENT, "run-3", "gate", "gate", request={"report": REPORT})  # was cut off
-    found = report_lineage(ledger.records())
+    found = report_lineage(LedgerIndex.of(workspace), [REPORT])
     time = next(r.time for r in ledger.records() if r.seq == made)
     assert found == {REPORT: ReportLineage("run-1", "Ship it", made, time, "GO")}
 
@@ -77,9 +78,9 @@ def test_a_report_leads_to_the_run_that_made_it_and_to_the_last_verdict_on_it(wo
 def test_a_verdict_on_a_report_that_no_run_made_is_kept_too(workspace: Workspace) -> None:
     record(workspace, Phase.INTENT, "run-1", "gate", "gate", request={"report": REPORT})
     record(workspace, Phase.DONE, "run-1", "gate", "gate", result={"verdict": {"decision": "GO", "rows": []}})
-    assert report_lineage(Ledger.of(workspace).records()) == {REPORT: ReportLineage(verdict="GO")}
+    assert report_lineage(LedgerIndex.of(workspace), [REPORT]) == {REPORT: ReportLineage(verdict="GO")}
 
 
 def test_a_report_that_was_only_used_again_has_no_lineage(workspace: Workspace) -> None:
     record(workspace, Phase.REUSED, "run-1", "eval", "evaluate", artifacts={"report": REPORT})
-    assert report_lineage(Ledger.of(workspace).records()) == {}
+    assert report_lineage(LedgerIndex.of(workspace), [REPORT]) == {}

@@ -22,6 +22,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("breaks.yaml")
 _TIMEOUT_S = 300
+_HEADING = [
+    "# Promises",
+    "",
+    "What Opswright promises about authority, approval, gates, budgets, doing things once and keeping them,",
+    "each with the file whose check keeps it and the tests that fail when it is taken out. `make mutants`",
+    "takes out each in turn and fails when a test does not notice; this page is made from its list.",
+    "",
+    "| promise | kept in | held by |",
+    "| --- | --- | --- |",
+]
 _FAILED = 1  # pytest's exit code for tests that ran and failed
 
 
@@ -81,8 +91,20 @@ def survives(one: Break) -> tuple[bool, float, str]:
     return ended.returncode == 0, seconds, ended.stdout.strip().splitlines()[-1]
 
 
+def promises() -> str:
+    """The page docs/promises.md: each promise with the check that keeps it and the tests that hold that."""
+    rows = [
+        f"| {one.promise} | `{one.file}` | {', '.join(f'`{Path(test).stem}`' for test in one.tests)} |"
+        for one in read_breaks()
+    ]
+    return "\n".join([*_HEADING, *rows, ""])
+
+
 def main(names: list[str]) -> int:
-    """Try the breaks; 0 when every one was noticed."""
+    """Try the breaks; 0 when every one was noticed. `--docs` writes docs/promises.md instead."""
+    if names == ["--docs"]:
+        (ROOT / "docs" / "promises.md").write_text(promises(), encoding="utf-8")
+        return 0
     wanted = [one for one in read_breaks() if not names or any(name in one.name for name in names)]
     survivors = []
     with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:

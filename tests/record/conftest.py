@@ -25,7 +25,11 @@ from opswright.core.plan import Budget, Plan, StepCall, bind
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import GENESIS, Ledger, Phase, Record
+from opswright.record.run_state import RunState
+from opswright.serving.releases import EndpointState, Release, read_state, write_state
 
+POLICY = "a" * 64  # the digest of the policy in force
+RESERVED = {"minutes": 0.1, "gpu_hours": 0.0, "usd": 0.0, "tokens": 0.0}
 SPEC = GateSpec(suite="clinc150", min=0.85)
 
 
@@ -53,21 +57,59 @@ def serve_plan(skill: str, endpoint: str = "support") -> Plan:
     return Plan(goal=f"{skill} {endpoint}", budget=Budget(), gates={}, inputs={}, steps=(step,))
 
 
+class Endpoints:
+    """Does to `desired.json` what deploy, promote and rollback do."""
+
+    def take(
+        self, workspace: Workspace, run: str, step: StepCall, result: dict[str, Any], asked: dict[str, Any]
+    ) -> None:
+        state = read_state(workspace, result["endpoint"])
+        known = {one.id: one for one in (*state.known, *state.releases, *state.previous)}
+        if step.skill == "deploy":
+            number = state.last_number + 1
+            release = Release(id=result["release"], number=number, bundle=asked["bundle"], made="2026-11-20")
+            known[release.id] = release
+            state = state.model_copy(update={"last_number": number})
+            if result["route"] == "canary":
+                update: dict[str, Any] = {"canary": release, "canary_percent": 10}
+            else:
+                update = self._stable(state, release)
+        elif result.get("canary_now") == "canary":
+            return
+        elif result.get("canary_now") == "withdrawn" or result["release"] == getattr(state.stable, "id", ""):
+            update = {"canary": None, "canary_percent": 0}
+        else:
+            update = self._stable(state, known[result["release"]])
+        key = sha256_json([run, step.id])
+        release = known[result["release"]]
+        state = state.model_copy(update={**update, "known": tuple(known.values())})
+        write_state(workspace, state.changed("deployed", release, key))
+
+    def _stable(self, state: EndpointState, release: Release) -> dict[str, Any]:
+        former = (state.stable, *state.previous) if state.stable is not None else state.previous
+        kept = tuple(r for r in former if r.id != release.id)
+        return {"stable": release, "canary": None, "canary_percent": 0, "previous": kept}
+
+
 @dataclass
 class Scene:
     """Writes runs into a workspace's ledger."""
 
     workspace: Workspace
     results: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    keeps_costs: bool = False  # reserve, settle, keep idempotency keys, and name a policy
     plan = staticmethod(ship_plan)
     serve_plan = staticmethod(serve_plan)
+    endpoints = Endpoints()
 
-    def append(self, run: str, phase: Phase, **fields: Any) -> Record:
+    def append(self, run: str | None, phase: Phase, **fields: Any) -> Record:
         actor = fields.pop("actor", "lise")
         fields = {"principal": Principal(actor, ("releaser",), "test"), **fields}
+        if self.keeps_costs and phase in (Phase.PROPOSED, Phase.APPROVED, Phase.INTENT, Phase.REUSED):
+            fields["detail"] = {**fields.get("detail", {}), "policy": POLICY}
         return Ledger.of(self.workspace).append(phase, run=run, **fields)
 
-    def propose(self, run: str, plan: Plan) -> Plan:
+    def propose(self, run: str, plan: Plan, **more: Any) -> Plan:
         write_atomically(self.workspace.plans / f"{plan.id}.json", plan.document())
         detail = {
             "goal": plan.goal,
@@ -76,7 +118,9 @@ class Scene:
             "inputs": plan.inputs,
             "steps": [{"id": s.id, "skill": s.skill, "effect": str(s.effect)} for s in plan.steps],
         }
-        self.append(run, Phase.PROPOSED, plan=plan.id, effect=str(plan.effect), detail=detail)
+        if self.keeps_costs:
+            detail |= {"waivers": {}, "costs": {step.id: RESERVED for step in plan.steps}}
+        self.append(run, Phase.PROPOSED, plan=plan.id, effect=str(plan.effect), detail={**detail, **more})
         self.results[run] = {}
         return plan
 
@@ -85,28 +129,52 @@ class Scene:
         detail = {"status": "failed", "error": {"family": "BackendError", "message": message}, "exit_code": 1}
         return self.append(run, Phase.FAILED, plan=plan.id, detail=detail)
 
-    def approve(self, run: str, plan: Plan, phase: Phase = Phase.APPROVED) -> Record:
-        return self.append(run, phase, plan=plan.id, actor="ines", detail={"how": "typed on the terminal"})
+    def approve(
+        self, run: str, plan: Plan, phase: Phase = Phase.APPROVED, *, by: str = "ines", role: str = "releaser"
+    ) -> Record:
+        principal = Principal(by, (role,), "test")
+        detail = {"how": "typed on the terminal"}
+        return self.append(run, phase, plan=plan.id, principal=principal, detail=detail)
 
     def _call(self, plan: Plan, step: StepCall) -> dict[str, Any]:
         return {"step": step.id, "skill": step.skill, "effect": str(step.effect), "plan": plan.id}
 
-    def begin(self, run: str, plan: Plan, step: StepCall) -> Record:
+    def begin(
+        self, run: str, plan: Plan, step: StepCall, *, key: str | None = None, **amounts: float
+    ) -> Record:
+        """Reserve and begin; what an attempt before it reserved and a crash left open is settled first."""
+        call = self._call(plan, step)
         request = bind(step.arguments, self.results[run])
-        return self.append(
-            run, Phase.INTENT, **self._call(plan, step), request=request, detail={"attempt": 1}
-        )
+        if not self.keeps_costs:
+            return self.append(run, Phase.INTENT, **call, request=request, detail={"attempt": 1})
+        state = RunState.of(run, (r for r in Ledger.of(self.workspace).records() if r.run == run))
+        if (before := state.steps.get(step.id)) is not None and before.reserved:
+            self.append(run, Phase.SETTLED, **call, detail={"spent": before.reserved})
+        self.append(run, Phase.RESERVED, **call, detail={"reserved": {**RESERVED, **amounts}})
+        detail = {"attempt": 1, "idempotency_key": key or sha256_json([run, step.id]), "pid": 1}
+        return self.append(run, Phase.INTENT, **call, request=request, detail=detail)
+
+    def settle(self, run: str, plan: Plan, step: StepCall, **amounts: float) -> Record:
+        detail = {"spent": {**RESERVED, **amounts}}
+        return self.append(run, Phase.SETTLED, **self._call(plan, step), detail=detail)
 
     def finish(self, run: str, plan: Plan, step: StepCall, phase: Phase = Phase.DONE, **more: Any) -> Record:
         result, artifacts, metrics = self.make(run, step, **more)
         self.results[run][step.id] = result
         detail = {"seconds": 1.5, "metrics": metrics}
-        return self.append(
+        if self.keeps_costs:
+            self.settle(run, plan, step)
+        record = self.append(
             run, phase, **self._call(plan, step), result=result, artifacts=artifacts, detail=detail
         )
+        if step.effect is Effect.SERVES:
+            self.endpoints.take(self.workspace, run, step, result, bind(step.arguments, self.results[run]))
+        return record
 
     def fail(self, run: str, plan: Plan, step: StepCall, message: str = "the trainer died") -> Record:
         detail = {"error": {"family": "BackendError", "message": message}, "exit_code": 1, "seconds": 0.5}
+        if self.keeps_costs:
+            self.settle(run, plan, step)
         return self.append(run, Phase.FAILED, **self._call(plan, step), detail=detail)
 
     def end(
@@ -119,6 +187,7 @@ class Scene:
 
     def ship(self, run: str, plan: Plan | None = None, decision: str = "GO", route: str = "stable") -> Plan:
         """A whole run: to its end, or to the gate that stops it."""
+        judged = decision if any(s.skill == "gate" for s in (plan or ship_plan()).steps) else None
         plan = self.propose(run, plan or ship_plan())
         self.approve(run, plan)
         for step in plan.steps:
@@ -126,7 +195,7 @@ class Scene:
             self.finish(run, plan, step, decision=decision, route=route)
             if step.skill == "gate" and decision != "GO":
                 break
-        self.end(run, plan, verdict=decision, code=0 if decision == "GO" else 3)
+        self.end(run, plan, verdict=judged, code=0 if decision == "GO" else 3)
         return plan
 
     def serve(self, run: str, skill: str, release: str, decision: str = "GO") -> Plan:
@@ -159,8 +228,8 @@ class Scene:
             return {"checkpoint": checkpoint, "final_loss": 0.25}, {"checkpoint": checkpoint}, {"loss": 0.25}
         if step.skill == "evaluate":
             files = {"report.json": '{"value": 0.88}', "items.jsonl": '{"id": "1"}\n'}
-            facts = {"model": results["model"]["checkpoint"], "value": 0.88}
-            report = self.save(EvalReportRef, files, facts, [CheckpointRef(results["model"]["checkpoint"])])
+            model = bind(step.arguments, results)["model"]
+            report = self.save(EvalReportRef, files, {"model": model, "value": 0.88}, [CheckpointRef(model)])
             return (
                 {"report": report, "exact_match": 0.88, "n": 400},
                 {"report": report},
@@ -177,6 +246,8 @@ class Scene:
             return {"bundle": bundle, "agreement": 0.998}, {"bundle": bundle}, {}
         endpoint = step.arguments["endpoint"]
         result: dict[str, Any] = {"endpoint": endpoint, "release": release or f"r-{run}", "route": route}
+        if step.skill == "deploy":
+            result["canary_percent"] = 10 if route == "canary" else 100
         if step.skill == "rollback":
             result["rolled_back"] = True
         if step.skill == "promote":
@@ -201,17 +272,25 @@ class Scene:
 
 @pytest.fixture
 def scene(workspace: Workspace) -> Scene:
+    """Runs in as few records as tests of listing and showing them need."""
     return Scene(workspace)
 
 
 @pytest.fixture
-def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]:
+def full_scene(workspace: Workspace) -> Scene:
+    """Runs in every record that the agent writes."""
+    return Scene(workspace, keeps_costs=True)
+
+
+@pytest.fixture
+def rewrite() -> Callable[..., None]:
     """Changes records (drops those for which `change` says "drop") and computes numbers and hashes anew.
 
-    It is what someone with full control of the folder can do: the chain is in order afterwards.
+    It is what someone with full control of the folder can do: the chain is in order afterwards. With
+    `digests=False` the digests of requests and results stay what they were.
     """
 
-    def apply(workspace: Workspace, change: Callable[[dict[str, Any]], object]) -> None:
+    def apply(workspace: Workspace, change: Callable[[dict[str, Any]], object], digests: bool = True) -> None:
         prev, seq = GENESIS, 0
         for segment in Ledger.of(workspace).segments():
             out = []
@@ -221,7 +300,7 @@ def rewrite() -> Callable[[Workspace, Callable[[dict[str, Any]], object]], None]
                     continue
                 seq += 1
                 detail = body["detail"]
-                for name in ("request", "result"):
+                for name in ("request", "result") if digests else ():
                     body[name] = sha256_json(detail[name]) if name in detail else None
                 body |= {"seq": seq, "prev": prev}
                 del body["hash"]

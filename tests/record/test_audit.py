@@ -26,28 +26,25 @@ def faults(workspace: Workspace, **more: Any) -> list[tuple[int, str]]:
     return [(fault.seq, fault.message) for fault in verify(workspace, **more).faults]
 
 
-def test_a_record_in_order_passes_and_says_what_was_looked_at(workspace: Workspace, scene: Any) -> None:
-    scene.ship(RUN)
-    scene.ship("naive", scene.plan("Retrain on new data alone", 0.9), decision="NO_GO")
-    scene.serve("undo", "rollback", f"r-{RUN}")
+def test_a_record_in_order_passes_and_says_what_was_looked_at(workspace: Workspace, full_scene: Any) -> None:
+    full_scene.ship(RUN)
+    full_scene.ship("naive", full_scene.plan("Retrain on new data alone", 0.9), decision="NO_GO")
+    full_scene.serve("undo", "rollback", f"r-{RUN}")
     report = verify(workspace)
     assert report.ok and report.first_bad is None and report.notes == ()
-    assert (report.records, report.head_seq, report.head_hash) == (31, *Ledger.of(workspace).head())
+    assert (report.records, report.head_seq, report.head_hash) == (53, *Ledger.of(workspace).head())
     assert {c.name: c.count for c in report.checked} == {
-        "chain": 31,
-        "plans": 3,
-        "approvals": 3,
-        "steps": 6 + 4 + 1,
-        "gates": 2,
-        "receipts": 0,
-        "artifacts": 4 + 3,
-        "environments": 1,
-        "anchors": 0,
-        "mlflow": 0,
+        **dict.fromkeys(("chain", "records", "plans"), 53),
+        **dict.fromkeys(("approvals", "arguments", "keys"), 6 + 4 + 1),
+        **{"policy": 0, "order": 11 + 11 + 3, "reuse": 0, "gates": 11, "serving": 3 + 11},
+        **{"budgets": 4 * 11, "receipts": 0, "artifacts": 4 + 3, "environments": 1, "served": 1},
+        **dict.fromkeys(("anchors", "signatures", "mirror", "mlflow"), 0),
     }
     assert {c.name: c.not_done for c in report.checked if c.not_done} == {
+        "policy": "no policy is at hand",
         "mlflow": "not asked for",
-        "anchors": "none was given",
+        "mirror": "nothing was mirrored yet",
+        **dict.fromkeys(("anchors", "signatures"), "none was given"),
     }
     assert json.loads(canonical_json(report.document()))["ok"] is True
 
@@ -103,7 +100,7 @@ LOW_BAR = {"suite": "clinc150", "metric": "exact_match", "min": 0.1, "slices": {
     [
         (dropping(None, "approved"), 2, "step data (writes) without approval"),
         (changing(None, "approved", set_in("plan", to="e" * 64)), 2, "is for plan eeeeeeeeeeee"),
-        (dropping(None, "proposed"), 1, "was proposed with none"),
+        (dropping(None, "proposed"), 1, "which nobody proposed"),
         (changing(None, "proposed", set_in("detail", "gates", to={})), 1, "lists other gates"),
         (changing(None, "proposed", set_in("detail", "steps", to=[])), 1, "lists other steps"),
         (changing("data", "intent", set_in("detail", "request", "source", to="/evil")), 3, "other arguments"),
@@ -212,9 +209,8 @@ def test_a_side_effect_that_happens_twice_is_named(workspace: Workspace, scene: 
     plan = scene.ship(RUN)
     again = scene.begin(RUN, plan, plan.steps[-1])
     scene.finish(RUN, plan, plan.steps[-1])
-    found = faults(workspace)
-    assert (again.seq, f"record {again.seq} begins step live again, which record 14 says is done") in found
-    assert any("comes after run" in message for _, message in found)
+    message = f"record {again.seq} comes after run {RUN} was done (record 15)"
+    assert faults(workspace)[0] == (again.seq, message)
 
 
 def test_a_failed_step_may_be_tried_again(workspace: Workspace, scene: Any) -> None:
@@ -316,8 +312,8 @@ def test_what_is_reused_must_have_been_done(
     scene.approve("again", plan)
     assert earlier is not None
     record = reuse(scene, "again", plan, plan.steps[0], earlier, **changes)
-    (found,) = faults(workspace)
-    assert found[0] == record.seq and message in found[1]
+    found = faults(workspace)
+    assert {seq for seq, _ in found} == {record.seq} and any(message in text for _, text in found)
 
 
 def test_two_runs_that_go_on_at_once_are_kept_apart(workspace: Workspace, scene: Any) -> None:

@@ -61,8 +61,8 @@ def test_records_are_found_by_time(shipped: Workspace) -> None:
     ("filters", "message"),
     [
         ({"phase": "don"}, "Did you mean 'done'"),
-        ({"since": "yesterday"}, "'yesterday' is no time for since"),
-        ({"until": "2026-13-01"}, "is no time for until"),
+        ({"since": "yesterday"}, "invalid time 'yesterday' for since"),
+        ({"until": "2026-13-01"}, "invalid time .* for until"),
     ],
 )
 def test_a_filter_that_cannot_be_is_refused_at_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import resource
@@ -14,7 +15,8 @@ import pytest
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import canonical_json, sha256_json
 from opswright.core.principal import Principal
-from opswright.record.ledger import GENESIS, Ledger, Phase, Record, environment_facts
+from opswright.record.environment import environment_facts
+from opswright.record.ledger import GENESIS, Ledger, Phase, Record
 
 RECORDS = 40
 TRIALS = 60
@@ -276,6 +278,21 @@ def test_a_full_disk_loses_nothing_and_leaves_no_part_of_a_line(tmp_path: Path) 
     assert ledger.segments()[0].stat().st_size == size
 
     assert append(ledger, 2).seq == 2 and ledger.verify() == []
+
+
+def test_what_records_name_by_its_digest_is_kept_beside_the_ledger_once(tmp_path: Path) -> None:
+    ledger, data = Ledger(tmp_path / "ledger"), b'{"roles":{}}'
+    digest = hashlib.sha256(data).hexdigest()
+    assert ledger.kept("policies", digest) is None
+    ledger.keep("policies", digest, data)
+    path = ledger.folder / "policies" / f"{digest}.json"
+    written = path.stat().st_mtime_ns
+    ledger.keep("policies", digest, data)
+    assert ledger.kept("policies", digest) == {"roles": {}} and path.stat().st_mtime_ns == written
+    path.write_bytes(b"{}")
+    assert ledger.kept("policies", digest) is None
+    Ledger(ledger.folder).keep("policies", digest, data)
+    assert ledger.kept("policies", digest) == {"roles": {}} and ledger.segments() == []
 
 
 @pytest.mark.parametrize(

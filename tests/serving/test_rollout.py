@@ -322,7 +322,7 @@ def test_a_cancelled_caller_stops_and_leaves_users_where_they_are(served: House)
 
 def test_a_bundle_that_is_not_there_is_refused_before_anything_changes(served: House) -> None:
     before = read_state(served.workspace, "support")
-    with pytest.raises(AskError, match="not found"):
+    with pytest.raises(AskError, match="not found in"):
         served.rollout().deploy(BundleRef.of("1" * 64), None, 100)
     assert read_state(served.workspace, "support") == before
 

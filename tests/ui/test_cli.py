@@ -9,7 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from opswright.core.principal import Principal
 from opswright.core.registry import Registry
+from opswright.record.ledger import Ledger, Phase
 from opswright.ui.cli import run
 
 
@@ -108,7 +110,7 @@ def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:
         (["collect", "--source", "nowhere"], 2, "no file or folder 'nowhere'"),
         (["collect", "--sorce", "lines.txt"], 2, "--sorce"),
         (["collect", "--source", "lines.txt", "--least-rows", "many"], 2, "least_rows"),
-        (["resume", "20260101-000000-abc"], 2, "no run"),
+        (["resume", "20260101-000000-abc"], 2, "unknown run"),
         (["agent", "what is going on"], 2, "not a slash command"),
         (["agent", "/colect source=lines.txt"], 2, "Did you mean 'collect'"),
         (["--role", "viewer", "collect", "--source", "lines.txt"], 5, "viewer"),
@@ -210,3 +212,19 @@ def test_a_head_kept_elsewhere_shows_that_the_ledgers_tail_was_cut(capsys: Captu
     assert opswright("audit", "verify", "--offline") == 0
     assert opswright("audit", "verify", "--offline", "--anchor", head) == 7
     assert "FAULT" in capsys.readouterr().out
+
+
+def test_status_shows_the_newest_runs_and_says_how_many_more_there_are(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    ledger, who = Ledger(tmp_path / "home" / "ledger"), Principal("ada", ("operator",), "test")
+    for number in range(53):
+        ledger.append(Phase.PROPOSED, principal=who, run=f"run-{number}", detail={"goal": f"goal {number}"})
+    assert opswright("--home", "home", "status") == 0
+    out = capsys.readouterr().out
+    assert "goal 52" in out and "goal 3 " in out and "goal 2 " not in out
+    assert "3 older runs are not shown; `--limit 53` shows all." in out
+    assert opswright("--home", "home", "status", "--limit", "2", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["run"] for row in document["runs"]] == ["run-52", "run-51"] and document["run_count"] == 53
+    assert document["runs"][0]["state"] == "waiting"

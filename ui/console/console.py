@@ -17,7 +17,7 @@ from .auth.users import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
-    from ...record.audit.index import RecordIndex
+    from ...record.index import LedgerIndex
 
 
 @dataclass
@@ -42,11 +42,11 @@ class Console:
         return Workspace(self.settings)
 
     @cached_property
-    def records(self) -> RecordIndex:
+    def records(self) -> LedgerIndex:
         """The ledger's records as pages look them up."""
-        from ...record.audit.index import RecordIndex
+        from ...record.index import LedgerIndex
 
-        return RecordIndex(Ledger.of(self.workspace))
+        return LedgerIndex(Ledger.of(self.workspace))
 
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""

@@ -162,8 +162,9 @@ def _drift_plots(workspace: Workspace, story: DemoStory) -> list[tuple[str, str]
 def _loss_curves(workspace: Workspace, story: DemoStory) -> dict[str, list[tuple[int, float]]]:
     curves: dict[str, list[tuple[int, float]]] = {}
     wanted = {row["ledger"]: row["id"].partition(".")[0] for row in story.steps if row["skill"] == "finetune"}
-    for record in Ledger.of(workspace).records():
-        if record.seq not in wanted or "checkpoint" not in record.artifacts:
+    for seq in sorted(wanted):
+        record = Ledger.of(workspace).get(seq)
+        if record is None or "checkpoint" not in record.artifacts:
             continue
         try:
             path = workspace.artifacts.open(parse_ref(record.artifacts["checkpoint"])).path / "training.jsonl"

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from opswright.core.registry import Registry
-from opswright.core.settings import load_settings
+from opswright.core.settings import Role, load_settings
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
@@ -29,4 +29,4 @@ def run_service(console: Console) -> RunService:
 
 @pytest.fixture
 def ada(console: Console) -> Person:
-    return Person("ada", console.settings.role)
+    return Person("ada", Role(console.settings.role))

@@ -14,7 +14,7 @@ Tone = Literal["", "soft", "good", "warn", "bad"]
 DECISION_TONE: dict[str, Tone] = {Decision.GO: "good", Decision.NO_GO: "bad", Decision.INCONCLUSIVE: "warn"}
 STATE_TONE: dict[str, Tone] = {
     **dict.fromkeys(("done", "reused"), "good"),
-    **dict.fromkeys(("waiting", "running", "stopped", "denied", "rolled_back"), "warn"),
+    **dict.fromkeys(("waiting", "approved", "running", "stopped", "denied", "rolled_back"), "warn"),
     **dict.fromkeys(("failed", "refused"), "bad"),
 }
 _ROWS = 100

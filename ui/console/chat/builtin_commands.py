@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....agents.planner import Ask
+from ....agents.runs import OPEN
 from ....core.contract import Skill
 from ....core.errors import AskError, did_you_mean
 from ..console import Console
@@ -16,6 +17,7 @@ from .commands import Call, Command, Commands, Reply
 from .run_service import RunService
 
 _GOAL = 90
+_RUNS = 50  # runs that a table shows
 
 
 def make_commands(console: Console, run_service: RunService, mlflow: MlflowPages) -> Commands:
@@ -146,8 +148,8 @@ class _Answers:
         return Reply(run=call.words[0], is_card=True)
 
     def runs(self, call: Call) -> Reply:
-        """Every run with its status, newest first; a click shows its card."""
-        rows = self._run_service.rows()
+        """The newest runs with their status; a click shows a run's card."""
+        rows, count = self._run_service.rows(limit=_RUNS), self._run_service.count()
         if not rows:
             return Reply(
                 [blocks.text("No runs yet. /plan FILE proposes one; `opswright demo` makes the first.")]
@@ -163,21 +165,21 @@ class _Answers:
             ]
             for row in rows
         ]
-        return Reply([blocks.table(["run", "state", "verdict", "goal", "asked by", "started (UTC)"], cells)])
+        head = ["run", "state", "verdict", "goal", "asked by", "started (UTC)"]
+        older = [blocks.text(f"{count - len(rows):,} older runs are not shown.")] if count > len(rows) else []
+        return Reply([blocks.table(head, cells), *older])
 
     def status(self, call: Call) -> Reply:
         """Open runs and what is served."""
-        rows = self._run_service.rows()
-        open_runs = [row for row in rows if row.state in ("running", "waiting", "stopped")]
+        open_runs = self._run_service.rows(limit=_RUNS, states=OPEN)
+        count, open_count = self._run_service.count(), self._run_service.count(OPEN)
         shown = [
             [blocks.cell(row.run, command=f"/show {row.run}"),
              blocks.cell(row.state, blocks.STATE_TONE.get(row.state, "")), _cut(row.goal)]
             for row in open_runs
         ]  # fmt: skip
         found = [
-            blocks.text(
-                f"{len(rows)} runs, {len(open_runs)} of them open. Workspace {self._console.workspace.root}"
-            )
+            blocks.text(f"{count} runs, {open_count} of them open. Workspace {self._console.workspace.root}")
         ]
         if shown:
             found.append(blocks.table(["run", "state", "goal"], shown))
@@ -205,9 +207,9 @@ class _Answers:
             raise AskError(
                 f"unknown argument '{call.words[0]}': use /audit verify. The Ledger page lists and exports."
             )
-        from ....record.audit import verify
+        from ...audit_check import audit_workspace
 
-        report = verify(self._console.workspace)
+        report = audit_workspace(self._console.workspace, self._console.registry)
         words = "Intact" if report.ok else "NOT intact"
         checked = f"{words}: {report.records:,} records checked in {report.seconds:.1f} s."
         found = [blocks.text(checked, "good" if report.ok else "bad")]

@@ -131,6 +131,8 @@ def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, sto
         return f"Stopped by {stopped_by}. Finished steps are kept; Resume continues from there."
     if state == "stopped":
         return trouble or "Its process is gone. Finished steps are kept; Resume continues from there."
+    if state == "approved":
+        return trouble or "Approved, and no process carries it out yet: Resume does."
     if state == "running":
         return ""
     return row.message or outcome.message

@@ -13,6 +13,7 @@ from .commands import Command, Commands
 from .run_service import RunService
 
 _MOST = 40
+_RUNS = 200  # the newest, that a value may be
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class CommandCompletion:
             wanted = None if command.values == "runs" else command.values
             return [
                 (row.run, f"{row.state}: {row.goal[:60]}")
-                for row in self._run_service.rows()
+                for row in self._run_service.rows(limit=_RUNS)
                 if row.run.startswith(start) and (wanted is None or row.state == wanted)
             ]
         return []

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 
 from ....agents.agent import RunOutcome
 from ....agents.planner import Ask
-from ....agents.runs import RunIndex, RunRow
+from ....agents.runs import RunRow, count_runs, run_row, run_rows
 from ....agents.stopping import request_stop
 from ....agents.worker import Worker
 from ....core.contract import Effect
 from ....core.errors import HeldError
-from ....record.ledger import Ledger
 from ..auth.users import Person
 from ..console import Console
 
@@ -25,8 +25,7 @@ class RunService:
         self._workers: dict[str, Worker] = {}
         self._spare: Worker | None = None
         self._lock = threading.Lock()
-        self._index = RunIndex(Ledger.of(console.workspace))
-        self._index_lock = threading.Lock()
+        self._workspace = console.workspace
 
     def warm(self) -> None:
         """Load what the first command would wait for, and have a worker ready."""
@@ -94,15 +93,17 @@ class RunService:
         worker = self._workers.get(run)
         return worker is not None and worker.is_running
 
-    def rows(self) -> list[RunRow]:
-        """Every run, newest first."""
-        with self._index_lock:
-            return self._index.refresh().rows(self._console.workspace.is_held)
+    def rows(self, limit: int | None = None, states: Collection[str] | None = None) -> list[RunRow]:
+        """The runs, newest first; `states`: only those that the ledger shows at one of these."""
+        return run_rows(self._workspace, limit, states)
+
+    def count(self, states: Collection[str] | None = None) -> int:
+        """How many runs there are, of these states or at all."""
+        return count_runs(self._workspace, states)
 
     def row(self, run: str) -> RunRow | None:
         """One run as the ledger has it; None when nothing is recorded of it."""
-        with self._index_lock:
-            return self._index.refresh().row(run, self._console.workspace.is_held)
+        return run_row(self._workspace, run)
 
     def _hand_over(self, person: Person, run: str) -> None:
         job = {"run": run, "principal": self._console.principal(person).fields(), "since": time.time()}

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ....core.artifacts import ArtifactRef, DatasetRef
 from ....core.errors import AskError
 from ....core.workspace import Workspace
-from ....record.ledger import Ledger
+from ....record.index import LedgerIndex, Link
 from ...reports.axis import AxisTick
 
 KIND = "drift-report"
@@ -154,5 +154,5 @@ def _clipped(p: float) -> float:
 
 def _record(workspace: Workspace, ref: ArtifactRef) -> Any:
     """The ledger record of the step that made the report."""
-    made = (one for one in Ledger.of(workspace).records() if ref in one.artifacts.values())
+    made = LedgerIndex.of(workspace).linked([ref], Link.MADE).get(ref, [])
     return next((one for one in made if one.step is not None), None)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ....agents.provenance import changes_in_ledger
 from ....core.errors import OpswrightError
 from ....core.workspace import Workspace
-from ....record.ledger import Ledger, Record
+from ....record.index import LedgerIndex
+from ....record.ledger import Record
 from ....serving.gateway.traffic_log import TrafficRow, read
 from ....serving.live import Live, live_at
 from ....serving.releases import Change, EndpointState, Release, read_state
@@ -64,7 +64,7 @@ def view(workspace: Workspace, endpoint: str, window: str) -> EndpointView:
     state = read_state(workspace, endpoint)
     traffic = window_figures(workspace, endpoint, window)
     tones = tones_of(state, traffic)
-    records = changes_in_ledger(Ledger.of(workspace))
+    records = LedgerIndex.of(workspace).changes(change.key for change in state.changes)
     return EndpointView(
         state,
         served_now(state, tones),
@@ -172,5 +172,5 @@ def moment(workspace: Workspace, endpoint: str, time: str) -> dict[str, Any]:
     except OpswrightError as error:
         return {"fault": str(error), "live": None, "record": None}
     live: Live | None = found[0] if found else None
-    record = changes_in_ledger(Ledger.of(workspace)).get(live.key) if live else None
+    record = LedgerIndex.of(workspace).changes([live.key]).get(live.key) if live else None
     return {"fault": "", "live": live, "record": record}

@@ -14,10 +14,9 @@ import gradio as gr
 from gradio.context import Context
 
 from ....core.errors import OpswrightError
-from ....record.audit import verify
-from ....record.audit.index import Entry, RecordIndex
-from ....record.audit.listing import Criteria
-from ....record.ledger import Fault, Phase
+from ....record.index import Criteria, LedgerIndex
+from ....record.ledger import Fault, Phase, Record
+from ...audit_check import audit_workspace
 from ..console import Console
 from ..markup import render
 from .ledger_export import FILTERS
@@ -25,8 +24,8 @@ from .ledger_export import FILTERS
 _ROWS = 50
 _TELL_S = 0.5
 _TONES = {
-    Phase.PROPOSED: "soft", Phase.APPROVED: "accent", Phase.DENIED: "bad", Phase.INTENT: "soft",
-    Phase.DONE: "good", Phase.FAILED: "bad", Phase.REUSED: "good", Phase.ROLLED_BACK: "warn",
+    Phase.APPROVED: "accent", Phase.DENIED: "bad", Phase.DONE: "good", Phase.FAILED: "bad",
+    Phase.REUSED: "good", Phase.ROLLED_BACK: "warn",
 }  # fmt: skip
 _CHOOSE = """
 element.addEventListener('click', (event) => {
@@ -158,15 +157,17 @@ def _view(*values: Any) -> LedgerView:
 def show(console: Console, view: LedgerView) -> list[Any]:
     """The line above the table, the table, the record beside it, and the buttons that turn the page."""
     index = console.records
-    total, fault = index.refresh(), ""
-    found: Any = ()
+    total, count, first, fault = index.refresh(), 0, 0, ""
+    found: list[Record | Fault] = []
     try:
-        found = index.find(Criteria.of(**view.filters))
+        criteria = Criteria.of(**view.filters)
+        count = index.count(criteria)
+        first = min(view.page * _ROWS, max(0, count - 1) // _ROWS * _ROWS)
+        found = index.page(criteria, _ROWS, first)
     except OpswrightError as error:
         fault = str(error)
-    first = min(view.page * _ROWS, max(0, len(found) - 1) // _ROWS * _ROWS)
-    rows = [_row(index, entry, view) for entry in found[first : first + _ROWS]]
-    bar = {"first": first + 1, "last": first + len(rows), "count": len(found), "total": total}
+    rows = [_row(record, view) for record in found]
+    bar = {"first": first + 1, "last": first + len(rows), "count": count, "total": total}
     table = {"rows": rows, "total": total, "fault": fault, "chosen": view.seq, "bad": view.bad}
     return [
         render("ledger_bar.html", **bar, query=view.query),
@@ -174,46 +175,43 @@ def show(console: Console, view: LedgerView) -> list[Any]:
         gr.Column(visible=view.seq is not None),
         "" if view.seq is None else _record(index, view.seq, total),
         gr.Button(interactive=first > 0),
-        gr.Button(interactive=first + _ROWS < len(found)),
+        gr.Button(interactive=first + _ROWS < count),
     ]
 
 
-def _row(index: RecordIndex, entry: Entry, view: LedgerView) -> dict[str, Any]:
-    query = urlencode({**view.filters, "seq": entry.seq})
-    record = index.read(entry)
+def _row(record: Record | Fault, view: LedgerView) -> dict[str, Any]:
+    query = urlencode({**view.filters, "seq": record.seq})
     if isinstance(record, Fault):
         return {"seq": record.seq, "message": record.message, "query": query}
     names = ("seq", "time", "actor", "roles", "phase", "run", "step", "skill")
     return {**{name: getattr(record, name) for name in names}, "query": query, "tone": _tone(record.phase)}
 
 
-def _record(index: RecordIndex, seq: int, total: int) -> str:
-    entry = index.at(seq)
-    if entry is None:
+def _record(index: LedgerIndex, seq: int, total: int) -> str:
+    record = index.get(seq)
+    if record is None:
         message = f"Record {seq} not found; the ledger has {total:,} records."
         return render("ledger_record.html", seq=seq, message=message)
-    record = index.read(entry)
     if isinstance(record, Fault):
         return render("ledger_record.html", seq=seq, message=record.message)
     return render(
         "ledger_record.html",
         record=asdict(record),
         tone=_tone(record.phase),
-        before=seq - 1 if index.at(seq - 1) else None,
-        after=seq + 1 if index.at(seq + 1) else None,
+        before=seq - 1 if index.get(seq - 1) else None,
+        after=seq + 1 if index.get(seq + 1) else None,
         run_query=urlencode({"run": record.run or ""}),
-        in_run=len(index.find(Criteria.of(run=record.run))) if record.run else 0,
+        in_run=index.count(Criteria.of(run=record.run)) if record.run else 0,
         json=json.dumps(asdict(record), indent=2, ensure_ascii=False),
     )
 
 
 def _tone(phase: str) -> str:
-    return _TONES[Phase(phase)] if phase in set(Phase) else "soft"
+    return _TONES.get(Phase(phase), "soft") if phase in set(Phase) else "soft"
 
 
-def _choices(index: RecordIndex, name: str, value: str) -> Any:
+def _choices(index: LedgerIndex, name: str, value: str) -> Any:
     """The choices of a filter as the ledger has them now; one that no record has can still be asked for."""
-    index.refresh()
     label = "person" if name == "actor" else name
     known = [str(phase) for phase in Phase] if name == "phase" else index.values(name)
     if value and value not in known:
@@ -225,7 +223,7 @@ def _verified(console: Console) -> Iterator[tuple[str, tuple[int, ...] | None]]:
     """The verification's progress, then its result and the numbers of the records that are wrong."""
     seconds = 0.0
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(verify, console.workspace)
+        job = pool.submit(audit_workspace, console.workspace, console.registry)
         while True:
             yield render("ledger_audit.html", working=f"{seconds:.0f}"), None
             try:

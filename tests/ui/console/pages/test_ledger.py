@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from opswright.agents.approvals import Consent
+from opswright.agents.planner import Ask
 from opswright.core.principal import Principal
 from opswright.core.registry import Registry
+from opswright.core.settings import Role, load_settings
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger, Phase
+from opswright.ui.console.auth.users import Person
 from opswright.ui.console.console import Console
 from opswright.ui.console.gradio_import import import_gradio
 from opswright.ui.console.pages.ledger_export import _write
@@ -58,6 +64,13 @@ def test_records_are_shown_newest_first_in_pages(ledger_page: Any, console: Cons
     assert f"<strong>101{DASH}120</strong>" in bar
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_a_record_of_every_phase_is_shown(ledger_page: Any, console: Console, phase: Phase) -> None:
+    append(console, 1, phase=phase)
+    _, table, *_ = shown(ledger_page, console)
+    assert str(phase).replace("_", " ") in table
+
+
 def test_filters_narrow_the_list_and_the_download(ledger_page: Any, console: Console) -> None:
     append(console, 3)
     append(console, 2, actor="ines & co", phase=Phase.APPROVED)
@@ -71,7 +84,7 @@ def test_filters_narrow_the_list_and_the_download(ledger_page: Any, console: Con
 
 @pytest.mark.parametrize(
     ("filters", "message"),
-    [({"phase": "don"}, "Did you mean &#39;done&#39;"), ({"since": "yesterday"}, "is no time for since")],
+    [({"phase": "don"}, "Did you mean &#39;done&#39;"), ({"since": "yesterday"}, "invalid time")],
 )
 def test_a_filter_that_cannot_be_is_said(
     ledger_page: Any, console: Console, filters: dict[str, str], message: str
@@ -112,22 +125,33 @@ def test_what_a_record_holds_is_text_and_never_markup(ledger_page: Any, console:
     assert "&lt;img" in shown(ledger_page, console)[1]
 
 
-def test_a_damaged_ledger_is_shown_and_the_first_bad_record_named(ledger_page: Any, console: Console) -> None:
-    append(console, 6, run=None, phase=Phase.DENIED)
-    path = Ledger.of(console.workspace).segments()[0]
+@pytest.fixture
+def worked(tmp_path: Path, small_skills: ModuleType) -> Console:
+    """A console on a workspace in which a real run made a dataset."""
+    Path("lines.txt").write_text("one\ntwo\n")
+    settings = load_settings(home=tmp_path / ".opswright", actor="ada", mlflow={"mirror": "off"})
+    console = Console(Registry(small_skills.SKILLS), settings)
+    agent = console.agent(Person("ada", Role.RELEASER))
+    proposal = agent.plan_for(Ask("slash", "/collect lines.txt"))
+    assert agent.start(proposal, Consent(proposal.plan.id, "test")).exit_code == 0
+    return console
+
+
+def test_a_damaged_ledger_is_shown_and_the_first_bad_record_named(ledger_page: Any, worked: Console) -> None:
+    path = Ledger.of(worked.workspace).segments()[0]
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"actor":"ada"', b'"actor":"adb"')
     lines[4] = b"{}\n"
     path.write_bytes(b"".join(lines))
-    *_, (html, wrong) = ledger_page._verified(console)
-    assert wrong == (3,) and "NOT intact" in html and 'data-seq="3"' in html and "was altered" in html
-    table = shown(ledger_page, console, bad=wrong)[1]
-    assert "the ledger is damaged" in table and table.count("<tr data-seq") == 6
+    *_, (html, wrong) = ledger_page._verified(worked)
+    assert wrong[0] == 3 and "NOT intact" in html and 'data-seq="3"' in html and "was altered" in html
+    table = shown(ledger_page, worked, bad=(3,))[1]
+    assert "the ledger is damaged" in table and table.count("<tr data-seq") == len(lines)
     assert table.count("broken") == 1
 
 
-def test_an_intact_ledger_says_what_was_checked_and_how_much(ledger_page: Any, console: Console) -> None:
-    append(console, 4, run=None, phase=Phase.DENIED)
-    first, *_, (html, wrong) = ledger_page._verified(console)
+def test_an_intact_ledger_says_what_was_checked_and_how_much(ledger_page: Any, worked: Console) -> None:
+    head, _ = Ledger.of(worked.workspace).head()
+    first, *_, (html, wrong) = ledger_page._verified(worked)
     assert "Verifying" in first[0] and first[1] is None
-    assert wrong == () and "Intact." in html and "4 records" in html and "<td>chain</td>" in html
+    assert wrong == () and "Intact." in html and f"{head} records" in html and "<td>chain</td>" in html

@@ -7,12 +7,11 @@ from pathlib import Path
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
-from opswright.agents.provenance import changes_in_ledger
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
-from opswright.record.ledger import Ledger
+from opswright.record.index import LedgerIndex
 
 
 class TellRequest(Request):
@@ -36,6 +35,6 @@ def test_a_changes_key_leads_to_the_step_that_made_it(tmp_path: Path) -> None:
         ask = Ask("slash", f"/tell word={word}")
         done = agent.start(ask, Consent(agent.plan_for(ask).plan.id, "test"))
         keys.append(done.results["tell"]["key"])
-        record = changes_in_ledger(Ledger.of(workspace))[keys[-1]]
+        record = LedgerIndex.of(workspace).changes(keys)[keys[-1]]
         assert (record.run, record.step, record.skill) == (done.run, "tell", "tell")
-    assert set(changes_in_ledger(Ledger.of(workspace))) == set(keys)
+    assert set(LedgerIndex.of(workspace).changes([*keys, "another"])) == set(keys)

@@ -1,0 +1,42 @@
+"""The list of promises is current: each check stands where it says, and the page is made from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def mutants() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("mutants_run", ROOT / "tests" / "mutants" / "run.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_check_stands_once_where_the_list_says(mutants: ModuleType) -> None:
+    stale = []
+    for one in mutants.read_breaks():
+        try:
+            one.mutated()
+        except ValueError as error:
+            stale.append(str(error))
+        stale += [f"{one.name}: no {test}" for test in one.tests if not (ROOT / test).is_file()]
+    assert stale == []
+
+
+def test_no_two_breaks_have_one_name(mutants: ModuleType) -> None:
+    names = [one.name for one in mutants.read_breaks()]
+    assert len(names) == len(set(names)) > 60
+
+
+def test_the_page_of_promises_is_made_from_the_list(mutants: ModuleType) -> None:
+    assert (ROOT / "docs" / "promises.md").read_text(encoding="utf-8") == mutants.promises()
