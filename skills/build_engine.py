@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
 from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
@@ -28,10 +29,13 @@ def _known_target(name: str) -> str:
     try:
         return engine_target(name).name
     except AskError as error:
-        raise ValueError(str(error)) from error
+        raise PydanticCustomError("unknown_target", "{error}", {"error": str(error)}) from error
 
 
-TargetName = Annotated[str, AfterValidator(_known_target)]
+TargetName = Annotated[
+    Literal["onnx-int8", "onnx-int4", "onnx-fp32"] | str,  # the literals are what completion offers
+    AfterValidator(_known_target),
+]
 
 
 class BuildEngineRequest(Request):
@@ -40,8 +44,8 @@ class BuildEngineRequest(Request):
     model: CheckpointRef = Field(description="Checkpoint to build from.")
     target: TargetName = Field(
         DEFAULT_TARGET,
-        description="Engine to build: onnx-int8, onnx-int4 or onnx-fp32 (ONNX Runtime GenAI on CPU), "
-        "or one that an installed package brings.",
+        description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32, or one that an "
+        "installed package brings.",
     )
     parity_data: DatasetRef | None = Field(
         None, description="Take the parity prompts from this dataset's validation rows, not from a suite."

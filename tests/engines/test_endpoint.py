@@ -24,6 +24,7 @@ class Server(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.reply: Any = None
+        self.failure: Any = {"error": "told to fail"}
         self.guard = threading.Lock()
 
     @property
@@ -47,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
             status = self.server.failures.pop(0) if self.server.failures else 200
         text = body["messages"][-1]["content"].upper()
         good = self.server.reply or {"choices": [{"message": {"role": "assistant", "content": f" {text} "}}]}
-        self.say(status, good if status == 200 else {"error": "told to fail"})
+        self.say(status, good if status == 200 else self.server.failure)
 
     def say(self, status: int, document: Any) -> None:
         data = json.dumps(document).encode()
@@ -135,3 +136,37 @@ def test_the_key_goes_into_the_header_and_nowhere_else(server: Server, engines: 
 def test_an_endpoint_that_is_not_there_fails_at_once(engines: Any) -> None:
     with pytest.raises(BackendError, match="cannot reach"):
         EndpointEngine("http://127.0.0.1:9", timeout_s=1)
+
+
+def test_reason_and_tokens_come_from_the_reply_and_are_nothing_without_them(
+    server: Server, engines: Any
+) -> None:
+    (bare,) = ask(engines(server.url), ["x"])
+    assert (bare.finish_reason, bare.tokens_in, bare.tokens_out) == ("stop", 0, 0)
+    choice = {"message": {"role": "assistant", "content": "cut he"}, "finish_reason": "length"}
+    server.reply = {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+    (cut,) = ask(engines(server.url), ["x"])
+    assert (cut.is_cut, cut.tokens_in, cut.tokens_out) == (True, 5, 2)
+
+
+def test_only_what_was_asked_for_is_sent(server: Server, engines: Any) -> None:
+    engine = engines(server.url, model="m")
+    engine.generate([user_chat("x")], GenerationOptions(max_tokens=9))
+    engine.generate([user_chat("x")], GenerationOptions(max_tokens=9, temperature=0.5, top_k=3, seed=4))
+    engine.generate([user_chat("x")], GenerationOptions(stop=("a", "b")))
+    greedy, drawn, stopped = server.requests
+    assert set(greedy) == {"model", "messages", "temperature", "max_tokens"}
+    assert (drawn["temperature"], drawn["top_k"], drawn["top_p"], drawn["seed"]) == (0.5, 3, 1.0, 4)
+    assert stopped["stop"] == ["a", "b"]
+
+
+def test_a_prompt_that_the_endpoint_calls_too_long_is_refused_not_failed(
+    server: Server, engines: Any
+) -> None:
+    server.failures = [400]
+    server.failure = {"error": {"message": "too long by far", "code": "context_length_exceeded"}}
+    (refused,) = ask(engines(server.url), ["x"])
+    assert (refused.text, refused.finish_reason, refused.error) == (None, "refused", "too long by far")
+    server.failures, server.failure = [400], {"error": {"message": "no", "code": "bad_request"}}
+    (failed,) = ask(engines(server.url), ["x"])
+    assert failed.finish_reason == "error" and "HTTP 400" in str(failed.error)
