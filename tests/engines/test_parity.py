@@ -52,5 +52,7 @@ def test_a_prompt_that_both_refuse_is_left_out_and_one_refusal_alone_fails_the_b
         compare_engines(Table({"a": "x"}), Table({}), ["a"], 7)
     with pytest.raises(BackendError, match="the checkpoint gave no answer to 'a': broke"):
         compare_engines(Table({"a": None}), Table({"a": "x"}), ["a"], 7)
+    with pytest.raises(BackendError, match="the checkpoint gave no answer to 'a': broke"):
+        compare_engines(Table({"a": None}), Table({"a": None}), ["a", "b"], 7)
     with pytest.raises(BackendError, match="refuse all 2 prompts: too long"):
         compare_engines(Table({}), Table({}), ["a", "b"], 7)

@@ -16,11 +16,13 @@ from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
+from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.engines import PromptError
 from opswright.engines.registry import GROUP, engine_target, engine_targets
 from opswright.evals.report import read_report
 from opswright.serving.in_process import InProcessServer
+from opswright.serving.rollout_checks import engine_findings
 from opswright.serving.server import Completion, Generation, ServedModel
 from opswright.serving.triton.repository import ModelRepository
 from opswright.skills.build_engine import BuildEngineRequest, build_engine
@@ -30,6 +32,7 @@ from opswright.ui.doctor import examine
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
 TOY = '''
 """An engine that says the words of its folder in turn: a package of its own would look like this."""
+import time
 from pathlib import Path
 
 from opswright.engines import GenerationResult
@@ -42,9 +45,15 @@ class Echo:
 
     def __init__(self, folder, threads):
         self.words = (Path(folder) / "words.txt").read_text()
+        self.busy = False
 
     def generate(self, chats, options, progress=None):
+        if self.busy:
+            raise RuntimeError("asked by two at once")
+        self.busy = True
+        time.sleep(0.01)
         results = [self.answer(chat[-1]["content"], options) for chat in chats]
+        self.busy = False
         if progress is not None:
             progress(len(chats), len(chats))
         return results
@@ -126,6 +135,9 @@ def test_an_entry_point_that_is_no_target_is_named_and_cannot_take_a_built_in_na
         engine_target("echo", [wrong])
     twice = EntryPoint("onnx-int8", "echo_engine:TARGET", GROUP)
     assert engine_target("onnx-int8", [twice]).summary == "ONNX Runtime GenAI"
+    assert {target.summary for target in engine_targets([twice])} == {"ONNX Runtime GenAI"}
+    with pytest.raises(BackendError, match="is not the EngineTarget 'louder'"):
+        engine_target("louder", [EntryPoint("louder", "echo_engine:TARGET", GROUP)])
 
 
 def test_an_installed_engine_stands_beside_the_built_in_ones(installed: None, workspace: Workspace) -> None:
@@ -183,7 +195,19 @@ def test_its_bundle_is_served_in_process_whole_and_as_a_stream(
     asyncio.run(scene())
 
 
-def test_triton_says_that_it_cannot_run_it(bundle: BundleRef, tmp_path: Path) -> None:
+def test_triton_says_that_it_cannot_run_it(
+    bundle: BundleRef, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_SERVER", str(tmp_path / "tritonserver"))
+    (stop,) = engine_findings(workspace, bundle)
+    assert (stop.level, "target 'echo': it is served in-process only" in stop.message) == ("stop", True)
+    serving = ServingSettings.model_validate({"server": "in-process"})
+    in_process = Workspace(load_settings(home=workspace.root, serving=serving))
+    assert engine_findings(in_process, bundle) == []
+    with workspace.artifacts.staging() as folder:
+        (folder / "manifest.json").write_text("{}")
+        gone = workspace.artifacts.save(BundleRef, folder, {"target": "trtllm"})
+    assert "unknown engine target 'trtllm'" in engine_findings(in_process, gone)[0].message
     model = ServedModel("support-v1", 1, tmp_path, "v1-abc", "echo")
     with pytest.raises(BackendError, match="target 'echo': it is served in-process only"):
         ModelRepository(tmp_path / "repository").write(model, threads=1)
