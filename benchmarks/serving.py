@@ -154,7 +154,7 @@ def tiny_engine(folder: Path) -> Path:
     """A tiny random engine, made with the tests' own maker."""
     print("  making a tiny engine", file=sys.stderr)
     env = {**os.environ, "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(TINY), str(folder), "1"]
+    command = [sys.executable, str(TINY), str(folder), "int8", "1"]
     subprocess.run(command, check=True, capture_output=True, env=env)
     return folder / "1" / "engine"
 

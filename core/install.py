@@ -38,10 +38,14 @@ def missing_modules(names: Iterable[str]) -> list[str]:
 
 
 def not_installed(modules: Iterable[str], *extras: str) -> Finding | None:
-    """The finding that stops a plan when modules are missing, with the command that installs them."""
+    """The finding that stops a plan when modules are missing, with the command that installs them.
+
+    Without extras they belong to another package, and only their names can be said.
+    """
     if missing := missing_modules(modules):
         message = f"not installed: {', '.join(missing)}."
-        return Finding(level="stop", message=message, fix=f"Install: {install_hint(*extras)}")
+        how = install_hint(*extras) if extras else "the package that brings them."
+        return Finding(level="stop", message=message, fix=f"Install: {how}")
     return None
 
 

@@ -47,6 +47,8 @@ def facts_of(measured: EvalResult, of: int, baselines: Mapping[str, EvalResult])
         **{name: whole[name] for name in ("n", "value", "low", "high")},
         "of": of,
         "errors": measured.errors,
+        "cut": measured.cut,
+        "refused": measured.refused,
         "leaked": measured.leaked,
         "slices": by_slice(measured),
         "baselines": {

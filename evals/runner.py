@@ -10,9 +10,9 @@ from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
 from ..data.text import label_form
+from ..engines import Engine, GenerationOptions, GenerationResult, Progress, user_chat
 from .metrics import Task, exact_match
 from .suites import Sample, Suite
-from .targets import Answer, Progress, Target
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class SampleResult:
     slices: tuple[str, ...]
     latency_ms: float | None = None
     error: str | None = None
+    finish: str = "stop"  # why the answer ended; `length`: it was cut
 
     def is_correct(self, metric: str) -> bool:
         """Whether the item counts for a metric of `evals.metrics.METRICS`."""
@@ -61,8 +62,18 @@ class EvalResult:
 
     @property
     def errors(self) -> int:
-        """Items that the target failed to answer."""
+        """Items that the engine failed to answer."""
         return sum(item.error is not None for item in self.items)
+
+    @property
+    def cut(self) -> int:
+        """Items whose answer was cut, because it had as many tokens as it may have."""
+        return sum(item.finish == "length" for item in self.items)
+
+    @property
+    def refused(self) -> int:
+        """Items that the model cannot take, as those too long for its context; they count as wrong."""
+        return sum(item.finish == "refused" for item in self.items)
 
 
 def choose_items(suite: Suite, limit: int | None) -> list[Sample]:
@@ -75,43 +86,51 @@ def choose_items(suite: Suite, limit: int | None) -> list[Sample]:
 
 def run_suite(
     suite: Suite,
-    target: Target,
+    engine: Engine,
     model: str,
     slices: Mapping[str, frozenset[str]],
     limit: int | None,
     progress: Progress,
+    max_new_tokens: int = 256,
 ) -> EvalResult:
-    """Ask a target every chosen item; BackendError when it gave no answer to any of them."""
+    """Ask an engine greedily every chosen item; BackendError when it gave no answer to any of them."""
     items = choose_items(suite, limit)
-    answers = target.answer([item.text for item in items], progress)
+    options = GenerationOptions(max_tokens=max_new_tokens)
+    answers = engine.generate([user_chat(item.text) for item in items], options, progress)
     if len(answers) != len(items):
-        raise BackendError(f"the target returned {len(answers)} answers to {len(items)} prompts.")
+        raise BackendError(f"the engine returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]
     if items and len(failed) == len(items):
-        raise BackendError(f"the target answered none of {len(items)} prompts; the first error: {failed[0]}")
+        raise BackendError(f"the engine answered none of {len(items)} prompts; the first error: {failed[0]}")
     results = tuple(score(suite, items, answers, slices))
     return EvalResult(model, suite.name, suite.digest, tuple(slices), results, task=suite.task)
 
 
 def score(
-    suite: Suite, items: Sequence[Sample], answers: Iterable[Answer], slices: Mapping[str, frozenset[str]]
+    suite: Suite,
+    items: Sequence[Sample],
+    answers: Iterable[GenerationResult],
+    slices: Mapping[str, frozenset[str]],
 ) -> list[SampleResult]:
-    """Each item beside its answer."""
+    """Each item beside its answer, without the white space around it."""
     known = {label_form(label) for label in suite.labels}
-    return [
-        SampleResult(
+    results = []
+    for item, answer in zip(items, answers, strict=True):
+        got = None if answer.text is None else answer.text.strip()
+        result = SampleResult(
             id=item.id,
             text=item.text,
             expected=item.expected,
-            got=answer.text,
-            ok=exact_match(item.expected, answer.text, suite.task),
-            known=answer.text is not None and label_form(answer.text) in known,
+            got=got,
+            ok=exact_match(item.expected, got, suite.task),
+            known=got is not None and label_form(got) in known,
             slices=tuple(sorted(name for name, domains in slices.items() if item.domain in domains)),
             latency_ms=None if answer.error else round(answer.latency_ms, 3),
-            error=answer.error,
+            error=None if answer.finish_reason == "refused" else answer.error,
+            finish=answer.finish_reason,
         )
-        for item, answer in zip(items, answers, strict=True)
-    ]
+        results.append(result)
+    return results
 
 
 def to_lines(items: Iterable[SampleResult]) -> bytes:

@@ -1,13 +1,35 @@
-"""The engine server for machines where Triton's wheel does not run: the same batcher, in this process."""
+"""The engine server where Triton's wheel does not run: engines of any target, in this process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
 
-from ..core.errors import AskError, BackendError
+from .. import __version__
+from ..core.errors import BackendError
+from ..engines import (
+    Chat,
+    Engine,
+    GenerationListener,
+    GenerationOptions,
+    GenerationResult,
+    PromptError,
+    StreamingEngine,
+)
+from ..engines.registry import engine_target
 from .server import Completion, Generation, ServedModel, ServerDown
-from .triton.models.ort_llm.batcher import Batcher, Job, Sampling, WrongPrompt
+
+
+@dataclass
+class _Loaded:
+    """A model with its engine; one that cannot stream answers one request after another."""
+
+    model: ServedModel
+    engine: Engine
+    streaming: StreamingEngine | None  # the same engine, if it can
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class InProcessServer:
@@ -17,14 +39,12 @@ class InProcessServer:
 
     def __init__(self, threads: Callable[[ServedModel], int]) -> None:
         self._threads = threads
-        self._loaded: dict[str, tuple[ServedModel, Batcher]] = {}
+        self._loaded: dict[str, _Loaded] = {}
 
     @property
     def version(self) -> str:
-        """The engine library's version; there is no server that has one."""
-        from importlib.metadata import version
-
-        return version("onnxruntime-genai")
+        """Opswright's own: there is no other server; what an engine was built with stands in its bundle."""
+        return __version__
 
     async def start(self) -> None:
         """Return at once: engines start as they are loaded."""
@@ -42,70 +62,108 @@ class InProcessServer:
         """Load the engine on a thread of its own."""
         await self.unload(model.name)
         try:
-            batcher = await asyncio.to_thread(Batcher, model.engine, self._threads(model))
+            target = engine_target(model.target)
+            engine = await asyncio.to_thread(target.open, model.engine, self._threads(model))
         except Exception as error:
             raise BackendError(
                 f"the engine of {model.release} ({model.engine}) did not load: {error}"
             ) from error
-        self._loaded[model.name] = (model, batcher)
+        streaming = engine if isinstance(engine, StreamingEngine) else None
+        self._loaded[model.name] = _Loaded(model, engine, streaming)
 
     async def unload(self, name: str) -> None:
         """Take it out of the list, then wait until it answered what it had taken."""
         if (found := self._loaded.pop(name, None)) is not None:
-            await asyncio.to_thread(found[1].close)
+            async with found.turn:
+                await asyncio.to_thread(found.engine.close)
 
     async def versions(self) -> dict[str, int]:
         """Each loaded model's version, by name."""
-        return {name: model.version for name, (model, _) in self._loaded.items()}
+        return {name: loaded.model.version for name, loaded in self._loaded.items()}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
-        """The whole answer; AskError for a prompt that the engine cannot take."""
-        pieces: list[str] = []
+        """The whole answer; PromptError for a prompt that the engine cannot take."""
         async for piece in self._run(name, ask, streaming=False):
             if isinstance(piece, Completion):
                 return piece
-            pieces.append(piece)
         raise ServerDown(f"the engine of {name} ended without an answer")
 
     def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
-        """The answer's pieces as the batcher makes them; closing cancels the job."""
+        """The answer's pieces as the engine makes them; closing cancels the job."""
         return self._run(name, ask, streaming=True)
 
     async def _run(self, name: str, ask: Generation, *, streaming: bool) -> AsyncIterator[str | Completion]:
         if name not in self._loaded:
             raise ServerDown(f"model {name} is not loaded in-process")
-        model, batcher = self._loaded[name]
-        loop = asyncio.get_running_loop()
-        inbox: asyncio.Queue[str | Completion | Exception] = asyncio.Queue()
-        gone = False
-
-        def tell(piece: str | Completion | Exception) -> None:
-            loop.call_soon_threadsafe(inbox.put_nowait, piece)
-
-        def done(text: str, reason: str, read: int, made: int) -> None:
-            tell(Completion("" if streaming else text, reason, read, made, model.release))
-
-        batcher.submit(
-            Job(
-                messages=ask.messages,
-                max_tokens=ask.max_tokens,
-                sampling=Sampling(ask.temperature, ask.top_k, ask.top_p, ask.seed),
-                stop=ask.stop,
-                on_text=tell if streaming else None,
-                on_done=done,
-                on_error=tell,
-                is_cancelled=lambda: gone,
-            )
-        )
+        loaded = self._loaded[name]
+        chat, options = _chat(ask.messages), _options(ask)
+        if loaded.streaming is not None:
+            pieces = _submitted(loaded.streaming, chat, options, streaming=streaming)
+        else:
+            pieces = _generated(loaded, chat, options, streaming=streaming)
         try:
-            while True:
-                piece = await inbox.get()
-                if isinstance(piece, WrongPrompt):
-                    raise AskError(str(piece))
-                if isinstance(piece, Exception):
-                    raise BackendError(f"the engine of {model.release} failed: {piece}") from piece
-                yield piece
-                if isinstance(piece, Completion):
-                    return
+            async for piece in pieces:
+                yield piece if isinstance(piece, str) else _completion(piece, loaded.model)
+        except PromptError:
+            raise
+        except Exception as error:
+            raise BackendError(f"the engine of {loaded.model.release} failed: {error}") from error
         finally:
-            gone = True
+            await pieces.aclose()
+
+
+async def _submitted(
+    engine: StreamingEngine, chat: Chat, options: GenerationOptions, *, streaming: bool
+) -> AsyncGenerator[str | GenerationResult]:
+    """Pieces, then the result, of an engine that tells them from a thread of its own."""
+    loop = asyncio.get_running_loop()
+    inbox: asyncio.Queue[str | GenerationResult | Exception] = asyncio.Queue()
+    gone = False
+
+    def tell(piece: str | GenerationResult | Exception) -> None:
+        loop.call_soon_threadsafe(inbox.put_nowait, piece)
+
+    listener = GenerationListener(tell, tell, tell if streaming else None, lambda: gone)
+    engine.submit(chat, options, listener)
+    try:
+        while True:
+            piece = await inbox.get()
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+            if isinstance(piece, GenerationResult):
+                return
+    finally:
+        gone = True
+
+
+async def _generated(
+    loaded: _Loaded, chat: Chat, options: GenerationOptions, *, streaming: bool
+) -> AsyncGenerator[str | GenerationResult]:
+    """The result of an engine that makes a text as a whole; a stream gets it in one piece."""
+    async with loaded.turn:
+        (result,) = await asyncio.to_thread(loaded.engine.generate, [chat], options)
+    if result.text is None:
+        raise (PromptError if result.finish_reason == "refused" else BackendError)(str(result.error))
+    if streaming:
+        yield result.text
+    yield result._replace(text="") if streaming else result
+
+
+def _chat(messages: str) -> Chat:
+    """The chat that JSON text holds; PromptError when it holds none."""
+    try:
+        chat = json.loads(messages)
+        return [dict(message) for message in chat]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PromptError(f"the chat template does not take these messages: {error}") from error
+
+
+def _options(ask: Generation) -> GenerationOptions:
+    return GenerationOptions(ask.max_tokens, ask.temperature, ask.top_k, ask.top_p, ask.seed, ask.stop)
+
+
+def _completion(result: GenerationResult, model: ServedModel) -> Completion:
+    return Completion(
+        result.text or "", result.finish_reason, result.tokens_in, result.tokens_out, model.release
+    )

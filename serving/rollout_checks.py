@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..core.artifacts import BundleRef, GuardrailRef
 from ..core.contract import Finding
-from ..core.errors import NeedsError
+from ..core.errors import AskError, NeedsError
+from ..core.install import not_installed
 from ..core.workspace import Workspace
+from ..engines.registry import engine_target
 from . import processes
 from .fleet import gateway_record, url_of
 from .releases import read_state
@@ -35,6 +37,22 @@ def platform_findings(workspace: Workspace) -> list[Finding]:
     except NeedsError as error:
         findings.append(Finding(level="stop", message=str(error)))
     return findings
+
+
+def engine_findings(workspace: Workspace, bundle: BundleRef) -> list[Finding]:
+    """Whether the server that will run here can run this kind of engine."""
+    name = str(workspace.artifacts.open(bundle).facts.get("target", ""))
+    try:
+        target, kind = engine_target(name), choose(workspace).kind
+    except AskError as error:
+        return [Finding(level="stop", message=f"{bundle.short} cannot be served here: {error}")]
+    except NeedsError:
+        return []  # platform_findings says so
+    if kind == "triton" and target.triton is None:
+        message = f"Triton cannot run a bundle of target '{name}': it is served in-process only."
+        return [Finding(level="stop", message=message, fix="Set OPSWRIGHT_SERVING__SERVER=in-process.")]
+    missing = not_installed(target.runs_with, *target.run_extras)
+    return [] if missing is None else [missing]
 
 
 def install_bytes(workspace: Workspace) -> int:

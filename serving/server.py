@@ -12,12 +12,16 @@ from ..core.errors import BackendError
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One release's engine as a server knows it: a name of its own, so it loads and leaves independently."""
+    """One release's engine as a server knows it: a name of its own, so it loads and leaves independently.
+
+    `target` is what kind of engine it is, as its bundle says.
+    """
 
     name: str
     version: int
     engine: Path
     release: str
+    target: str
 
 
 @dataclass(frozen=True)

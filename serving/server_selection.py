@@ -72,7 +72,7 @@ def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> I
 
 def threads_for(model: ServedModel) -> int:
     """Threads for one engine: a small one is fastest on one, which leaves other cores to its neighbours."""
-    size = sum(path.stat().st_size for path in model.engine.glob("*.onnx*"))
+    size = sum(path.stat().st_size for path in model.engine.rglob("*") if path.is_file())
     if size < _SMALL_ENGINE_BYTES:
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

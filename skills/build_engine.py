@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
 from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
@@ -17,20 +19,33 @@ from ..core.errors import AskError, BackendError
 from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..serving.engines import BuildResult, EngineBuilder, ParityCase, Target, WorkerCall, builder_for
+from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
+from ..engines.registry import DEFAULT_TARGET, engine_target
 
-_MODULES = ("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai")
 _SHOWN = 5
-# A tiny model on 2 CPU cores: imports and export, then both answers to a case.
-_BUILD_S, _TRIAL_S = 10.0, 0.002
+
+
+def _known_target(name: str) -> str:
+    try:
+        return engine_target(name).name
+    except AskError as error:
+        raise PydanticCustomError("unknown_target", "{error}", {"error": str(error)}) from error
+
+
+TargetName = Annotated[
+    Literal["onnx-int8", "onnx-int4", "onnx-fp32"] | str,  # the literals are what completion offers
+    AfterValidator(_known_target),
+]
 
 
 class BuildEngineRequest(Request):
     """Which checkpoint becomes an engine of which kind, and how alike the two must answer."""
 
     model: CheckpointRef = Field(description="Checkpoint to build from.")
-    target: Target = Field(
-        "onnx-int8", description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32."
+    target: TargetName = Field(
+        DEFAULT_TARGET,
+        description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32, or one that an "
+        "installed package brings.",
     )
     parity_data: DatasetRef | None = Field(
         None, description="Take the parity prompts from this dataset's validation rows, not from a suite."
@@ -64,9 +79,9 @@ class BuildEngineResult(Result):
 
 
 def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    settings = workspace.settings
-    found = where_it_runs(ask.compute, settings, _resources(workspace))
-    if finding := not_installed(_MODULES, "train", "serve"):
+    found = where_it_runs(ask.compute, workspace.settings, _resources(workspace))
+    target = engine_target(ask.target)
+    if finding := not_installed(target.builds_with, *target.build_extras):
         found.append(finding)
     try:
         needed = 4 * workspace.artifacts.open(ask.model).size_bytes
@@ -86,13 +101,11 @@ def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) 
 
 
 def _estimate(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
-    """Minutes for a model of a few million weights; unknown for larger ones."""
+    """Minutes where the target knows them, as for a model of a few million weights on CPU."""
     model = workspace.artifacts.open(ask.model)
-    disk = 4 * model.size_bytes
-    if model.size_bytes > 20_000_000:
-        return Cost(gpu_hours=0, usd=0, disk_bytes=disk)
-    seconds = _BUILD_S + _TRIAL_S * ask.parity_items
-    return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=disk)
+    seconds = engine_target(ask.target).build_s(model.size_bytes, ask.parity_items)
+    minutes = None if seconds is None else seconds / 60
+    return Cost(minutes=minutes, gpu_hours=0, usd=0, disk_bytes=4 * model.size_bytes)
 
 
 @skill(
@@ -107,7 +120,7 @@ def build_engine(ask: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult
 
     Example: `/build-engine model=checkpoint:3f2a target=onnx-int8`
     """
-    return build(ask, ctx, builder_for(ask.target))
+    return build(ask, ctx, engine_target(ask.target).builder())
 
 
 def build(ask: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
@@ -186,7 +199,7 @@ def _refusal(ask: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
     return (
         f"the {ask.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
         f"({built.agreement:.1%}; at least {ask.min_agreement:.1%} was asked), so it was not saved. "
-        f"They differ on {differing}. Choose a finer target (onnx-int8, onnx-fp32) or lower min_agreement."
+        f"They differ on {differing}. Choose a target of higher precision or lower min_agreement."
     )
 
 

@@ -58,10 +58,9 @@ class DeployResult(Result):
 
 def preflight(ask: DeployRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     """What could stop it: a port that is taken, a bundle or rails that are damaged; and which server runs."""
-    from ..serving.rollout_checks import endpoint_findings, platform_findings
+    from ..serving.rollout_checks import endpoint_findings, engine_findings, platform_findings
 
-    findings = platform_findings(workspace)
-    workspace.artifacts.open(ask.bundle)
+    findings = [*platform_findings(workspace), *engine_findings(workspace, ask.bundle)]
     if ask.guardrails is None:
         findings.append(
             Finding(

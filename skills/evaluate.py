@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -25,17 +25,16 @@ from ..core.machine import Machine
 from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ..core.artifacts import Artifact
+    from ..engines import Engine
+    from ..engines.registry import EngineTarget
     from ..evals.baselines import Baseline
     from ..evals.runner import EvalResult
     from ..evals.suites import Suite
-    from ..evals.targets import Target
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
 
-_NEEDS = {
-    CheckpointRef: (("torch", "transformers"), "train"),
-    BundleRef: (("onnxruntime_genai",), "serve"),
-}
+_CHECKPOINT_MODULES = ("torch", "transformers")
 _TINY_BYTES = 20_000_000
 _MS_PER_ITEM = {CheckpointRef: 3.0, BundleRef: 1.0}  # about 1 M parameters on two busy cores
 _START_S = {CheckpointRef: 12.0, BundleRef: 1.0}
@@ -84,7 +83,9 @@ class EvaluateResult(Result):
     report: EvalReportRef
     suite: str
     n: int
-    errors: int = Field(description="Items that the target failed to answer.")
+    errors: int = Field(description="Items that the engine failed to answer.")
+    cut: int = Field(0, description="Answers that were cut at max_new_tokens.")
+    refused: int = Field(0, description="Items the model cannot take, as those too long; counted as wrong.")
     exact_match: float
     low: float
     high: float
@@ -93,16 +94,15 @@ class EvaluateResult(Result):
     leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
     p50_ms: float | None
     p95_ms: float | None
-    note: str = Field(description="What was not measured, and why; empty when nothing is missing.")
+    note: str = Field(description="What was not measured or was cut, and why; empty when nothing is.")
 
 
 def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     from ..evals.suites import load_suite
 
     found = []
-    for kind, (modules, extra) in _NEEDS.items():
-        if isinstance(ask.model, kind) and (finding := not_installed(modules, extra)):
-            found.append(finding)
+    if isinstance(ask.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
+        found.append(finding)
     if ask.api_key_env and not os.environ.get(ask.api_key_env):
         found.append(Finding(level="stop", message=f"environment variable {ask.api_key_env} is not set."))
     try:
@@ -112,6 +112,8 @@ def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> 
         for ref in (ask.model, ask.train):
             if isinstance(ref, ArtifactRef):
                 workspace.artifacts.open(ref)
+        if finding := _missing(ask, workspace):
+            found.append(finding)
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
@@ -156,10 +158,17 @@ def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     suite = load_suite(ask.suite)
     slices = suite.slices(ask.slices)
     train, note = _training_data(ask, ctx)  # before the model runs: a wrong reference shows at once
-    with _target(ask, ctx) as target:
+    with closing(_engine(ask, ctx)) as engine:
         measured = run_suite(
-            suite, target, str(ask.model), slices, ask.limit, lambda done, of: ctx.progress(done, of, "items")
+            suite,
+            engine,
+            str(ask.model),
+            slices,
+            ask.limit,
+            lambda done, of: ctx.progress(done, of, "items"),
+            ask.max_new_tokens,
         )
+    note = _with_losses(note, measured, ask, ctx)
     measured = _with_leaks(measured, train, ctx)
     answers = _baselines(ask, ctx, suite, measured, train) if ask.baselines and train else []
     scored = {one.name: _scored(suite, measured, one, slices) for one in answers}
@@ -176,6 +185,8 @@ def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
         suite=suite.name,
         n=facts["n"],
         errors=measured.errors,
+        cut=measured.cut,
+        refused=measured.refused,
         exact_match=facts["value"],
         low=facts["low"],
         high=facts["high"],
@@ -206,37 +217,60 @@ def _training_data(ask: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef |
     return None, note
 
 
-@contextmanager
-def _target(ask: EvaluateRequest, ctx: StepContext) -> Iterator[Target]:
-    """What answers: loaded here, or reached over HTTP and let go afterwards."""
+def _engine(ask: EvaluateRequest, ctx: StepContext) -> Engine:
+    """What generates: loaded here, or reached over HTTP."""
+    train = ctx.settings.train
     if isinstance(ask.model, CheckpointRef):
-        from ..evals.targets.checkpoint import CheckpointTarget
+        from ..engines.checkpoint import CheckpointEngine
 
-        train = ctx.settings.train
-        folder = ctx.artifacts.open(ask.model).path
-        yield CheckpointTarget(folder, train.device, train.threads, ask.max_new_tokens)
-    elif isinstance(ask.model, BundleRef):
-        from ..evals.targets.bundle import BundleTarget
-
+        return CheckpointEngine(ctx.artifacts.open(ask.model).path, train.device, train.threads)
+    if isinstance(ask.model, BundleRef):
         bundle = ctx.artifacts.open(ask.model)
-        if not str(bundle.facts.get("target", "")).startswith("onnx"):
-            raise AskError(
-                f"{ask.model.short} is a {bundle.facts.get('target')} bundle, which does not run in this "
-                "process. Deploy it and evaluate the endpoint's address."
-            )
-        yield BundleTarget(bundle.path / "engine", ctx.settings.train.threads, ask.max_new_tokens)
-    else:
-        from ..evals.targets.endpoint import EndpointTarget
+        return _target(bundle).open(bundle.path / "engine", train.threads)
+    from ..engines.endpoint import EndpointEngine
 
-        endpoint = EndpointTarget(
-            ask.model,
-            model=ask.endpoint_model,
-            api_key=os.environ.get(ask.api_key_env) if ask.api_key_env else None,
-            concurrency=ask.concurrency,
-            max_new_tokens=ask.max_new_tokens,
+    return EndpointEngine(
+        ask.model,
+        model=ask.endpoint_model,
+        api_key=os.environ.get(ask.api_key_env) if ask.api_key_env else None,
+        concurrency=ask.concurrency,
+    )
+
+
+def _target(bundle: Artifact) -> EngineTarget:
+    """What kind of engine a bundle holds; AskError, with its name, when that is not installed."""
+    from ..engines.registry import engine_target
+
+    try:
+        return engine_target(str(bundle.facts.get("target", "")))
+    except AskError as error:
+        raise AskError(
+            f"{bundle.ref.short} cannot run here: {error} Install the package that brings it, or deploy the "
+            "bundle where there is one and evaluate the endpoint's address."
+        ) from error
+
+
+def _missing(ask: EvaluateRequest, workspace: Workspace) -> Finding | None:
+    """What must be installed before a bundle can generate here."""
+    if not isinstance(ask.model, BundleRef):
+        return None
+    target = _target(workspace.artifacts.open(ask.model))
+    return not_installed(target.runs_with, *target.run_extras)
+
+
+def _with_losses(note: str, measured: EvalResult, ask: EvaluateRequest, ctx: StepContext) -> str:
+    """The note, and which answers were cut or never made: neither may pass in silence."""
+    losses = []
+    if measured.cut:
+        losses.append(
+            f"{measured.cut} of {len(measured.items)} answers were cut at {ask.max_new_tokens} tokens or by "
+            "the model's context; raise max_new_tokens if right answers are longer"
         )
-        with closing(endpoint):
-            yield endpoint
+    if measured.refused:
+        losses.append(f"{measured.refused} items do not fit into the model and count as wrong")
+    for line in losses:
+        ctx.log(line)
+    return "; ".join([*([note] if note else []), *losses])
 
 
 def _with_leaks(measured: EvalResult, train: DatasetRef | None, ctx: StepContext) -> EvalResult:
@@ -273,12 +307,12 @@ def _scored(
     """A baseline's answers as if it were the model."""
     from dataclasses import replace
 
+    from ..engines import GenerationResult
     from ..evals.runner import score
-    from ..evals.targets import Answer
 
     by_id = {item.id: item for item in suite.items}
     items = [by_id[item.id] for item in measured.items]
-    answers = [Answer(text, 0.0) for text in baseline.answers]
+    answers = [GenerationResult(text) for text in baseline.answers]
     return replace(measured, model=baseline.name, items=tuple(score(suite, items, answers, slices)))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..core.install import install_hint, missing_modules
 from ..core.machine import Machine
 from ..core.workspace import Workspace
+from ..engines.registry import engine_targets
 
 _EXTRAS = (
     (
@@ -18,7 +19,6 @@ _EXTRAS = (
         ("torch", "transformers", "datasets", "torchdata", "nemo_automodel"),
         "train",
     ),
-    ("build and run engines with ONNX Runtime GenAI", ("onnxruntime_genai", "onnx", "onnx_ir"), "serve"),
     ("talk to Triton and serve the gateway", ("tritonclient", "fastapi", "uvicorn"), "serve"),
     ("guard endpoints with NeMo Guardrails", ("nemoguardrails",), "guard"),
     ("open the console in a browser", ("gradio",), "ui"),
@@ -42,7 +42,7 @@ class Ability:
 def examine(workspace: Workspace) -> list[Ability]:
     """Every line, quick and without side effects."""
     machine = Machine.here(workspace.root)
-    lines = [_workspace(workspace, machine), *(_packages(*extra) for extra in _EXTRAS)]
+    lines = [_workspace(workspace, machine), *(_packages(*extra) for extra in _EXTRAS), *_engines()]
     lines += [_gpu(machine), _triton(machine), _port(workspace), _mlflow(workspace), _tensorrt_llm(machine)]
     return lines
 
@@ -59,10 +59,24 @@ def _workspace(workspace: Workspace, machine: Machine) -> Ability:
     return Ability("keep a workspace", "yes", found)
 
 
-def _packages(ability: str, modules: tuple[str, ...], extra: str) -> Ability:
+def _packages(ability: str, modules: tuple[str, ...], *extras: str) -> Ability:
     if missing := missing_modules(modules):
-        return Ability(ability, "no", f"not installed: {', '.join(missing)}", install_hint(extra))
-    return Ability(ability, "yes", f"{', '.join(modules)} installed")
+        fix = install_hint(*extras) if extras else f"Install: {', '.join(missing)}."
+        return Ability(ability, "no", f"not installed: {', '.join(missing)}", fix)
+    return Ability(ability, "yes", f"{', '.join(modules) or 'everything'} installed")
+
+
+def _engines() -> list[Ability]:
+    """A line for each kind of engine, its precisions together."""
+    kinds = {target.summary: target for target in engine_targets()}
+    return [
+        _packages(
+            f"build and run engines with {summary}",
+            tuple(dict.fromkeys((*target.runs_with, *target.builds_with))),
+            *target.build_extras,
+        )
+        for summary, target in kinds.items()
+    ]
 
 
 def _gpu(machine: Machine) -> Ability:

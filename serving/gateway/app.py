@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from ...core.errors import AskError, OpswrightError
+from ...engines import PROMPT_REFUSED, PromptError
 from ..server import ready
 from . import openai_api as form
 from .chat_handler import Caller, ChatHandler, Exchange, UnavailableError, UnknownModelError, in_words
@@ -244,6 +245,8 @@ def _error(error: OpswrightError) -> tuple[dict[str, Any], int]:
     message = in_words(error)
     if isinstance(error, UnknownModelError):
         return form.error_body(message, "invalid_request_error", "model_not_found", "model"), 404
+    if isinstance(error, PromptError):
+        return form.error_body(message, "invalid_request_error", PROMPT_REFUSED), 400
     if isinstance(error, AskError):
         return form.error_body(message, "invalid_request_error", "bad_request"), 400
     if isinstance(error, UnavailableError):

@@ -218,7 +218,8 @@ class Controller:
 
     def _model(self, endpoint: str, release: Release) -> ServedModel:
         engine = self.workspace.artifacts.folder(release.bundle) / "files" / "engine"
-        return ServedModel(f"{endpoint}-v{release.number}", release.number, engine, release.id)
+        name = f"{endpoint}-v{release.number}"
+        return ServedModel(name, release.number, engine, release.id, release.engine)
 
     def _is_due(self, loaded: LoadedRelease) -> bool:
         """Whether a release must answer an inference: it is new, was found dead, or has been silent."""

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import AskError, BackendError
+from ...core.errors import BackendError
+from ...engines import PromptError
 from ..server import Completion, Generation, ServerDown
 from .access import TritonAccess
 
@@ -126,7 +127,7 @@ class TritonClient:
         }
 
     async def infer(self, name: str, ask: Generation) -> Completion:
-        """The whole answer; AskError for a wrong prompt, ServerDown when healing may help."""
+        """The whole answer; PromptError for a wrong prompt, ServerDown when healing may help."""
         import aiohttp
 
         try:
@@ -177,13 +178,13 @@ def _body(ask: Generation, *, streaming: bool = False) -> bytes:
 def _piece(data: bytes) -> str | Completion:
     """A reply's JSON: a piece of text, or the end of the answer. An error may come with status 200.
 
-    Raises AskError when the prompt is at fault, ServerDown when healing may help, else BackendError.
+    Raises PromptError when the prompt is at fault, ServerDown when healing may help, else BackendError.
     """
     found = json.loads(data)
     if "error" in found:
         message = str(found["error"])
         if found.get("finish_reason") == "wrong prompt":
-            raise AskError(message)
+            raise PromptError(message)
         family = ServerDown if any(mark in message for mark in _GONE) else BackendError
         raise family(f"Triton's model failed: {message}")
     if "finish_reason" not in found:

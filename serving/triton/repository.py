@@ -6,11 +6,11 @@ import shutil
 import uuid
 from pathlib import Path
 
+from ...core.errors import BackendError
 from ...core.files import write_atomically
+from ...engines.registry import engine_target
 from ..server import ServedModel
 
-_SOURCES = ("model.py", "batcher.py")
-_CODE = Path(__file__).parent / "models" / "ort_llm"
 # tensor names of NVIDIA's llmapi model; `messages` (chat as JSON) and `release` are ours
 INPUTS = {
     "text_input": "TYPE_STRING",
@@ -53,6 +53,17 @@ def config_pbtxt(model: ServedModel, threads: int) -> str:
     return str(text_format.MessageToString(config))
 
 
+def _sources(model: ServedModel) -> list[Path]:
+    """The files that Triton's Python backend runs a model with; BackendError when its target has none."""
+    code = engine_target(model.target).triton
+    if code is None:
+        raise BackendError(
+            f"Triton cannot run a bundle of target '{model.target}': it is served in-process only. "
+            "Set OPSWRIGHT_SERVING__SERVER=in-process and start the gateway again."
+        )
+    return sorted(path for path in code.iterdir() if path.is_file() and path.name != "__init__.py")
+
+
 class ModelRepository:
     """The folder that Triton reads models from."""
 
@@ -66,8 +77,8 @@ class ModelRepository:
         try:
             version = stage / str(model.version)
             version.mkdir(parents=True)
-            for name in _SOURCES:
-                shutil.copyfile(_CODE / name, version / name)
+            for source in _sources(model):
+                shutil.copyfile(source, version / source.name)
             write_atomically(stage / "config.pbtxt", config_pbtxt(model, threads).encode())
             self.remove(model.name)
             stage.rename(self.root / model.name)

@@ -21,11 +21,23 @@ if TYPE_CHECKING:
 def engines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two engine folders whose answers differ."""
     folder = tmp_path_factory.mktemp("engines")
-    command = [sys.executable, str(Path(__file__).with_name("tiny_engines.py")), str(folder), "1", "2"]
+    _make_tiny_engines(folder, "int8", "1", "2")
+    return folder / "1" / "engine", folder / "2" / "engine"
+
+
+@pytest.fixture(scope="session")
+def exact_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `model`, a checkpoint, and `engine`, made from it in full precision."""
+    folder = tmp_path_factory.mktemp("exact")
+    _make_tiny_engines(folder, "fp32", "1")
+    return folder / "1"
+
+
+def _make_tiny_engines(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("tiny_engines.py")), str(folder), *arguments]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
-    return folder / "1" / "engine", folder / "2" / "engine"
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,12 @@ import opswright
 from opswright.compute.local import LocalCompute
 from opswright.core.artifacts import CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
-from opswright.core.errors import AskError, BackendError, HeldError
+from opswright.core.errors import BackendError, HeldError
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
-from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
+from opswright.engines import GenerationOptions, user_chat
+from opswright.engines.builders.onnx import OnnxBuilder
+from opswright.engines.onnx import OnnxEngine
 from opswright.skills.build_engine import BuildEngineRequest, build_engine, run_as_job
 from opswright.skills.finetune import FinetuneRequest, finetune
 
@@ -73,12 +75,10 @@ def test_an_int8_engine_answers_as_its_checkpoint_and_runs_from_its_bundle(
 
     engine = OnnxEngine(bundle.path / "engine")
     texts = ["what is my balance", "i want to pay my bill now please", "freeze my account", "balance"]
-    prompts = [engine.render([{"role": "user", "content": text}]) for text in texts]
-    together = engine.generate(prompts, max_new_tokens=8)
-    assert together == [engine.generate([prompt], max_new_tokens=8)[0] for prompt in prompts]
+    options = GenerationOptions(max_tokens=8)
+    together = [one.text for one in engine.generate([user_chat(text) for text in texts], options)]
+    assert together == [engine.generate([user_chat(text)], options)[0].text for text in texts]
     assert all(together)
-    with pytest.raises(AskError, match="this engine reads 1 to 255"):
-        engine.generate(["word " * 400], max_new_tokens=8)
 
 
 def test_the_engine_reads_and_writes_odd_text_as_its_checkpoint_does(
@@ -121,7 +121,7 @@ def test_a_build_that_fails_names_the_reason_and_the_log(shared: Workspace, tmp_
     checkpoint.mkdir()
     run = partial(run_as_job, step(shared, "fails"), LocalCompute(), tmp_path / "log")
     with pytest.raises(BackendError) as error:
-        OnnxBuilder("onnx-int8").build(
+        OnnxBuilder("onnx-int8", "int8").build(
             checkpoint, tmp_path / "out", ["hi"], max_new_tokens=4, threads=1, run=run
         )
     assert error.value.log == tmp_path / "log" and "ended with code 1" in str(error.value)

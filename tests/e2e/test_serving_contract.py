@@ -65,8 +65,8 @@ def chat(text: str, **options: Any) -> Generation:
 
 def models(engines: tuple[Path, Path]) -> tuple[ServedModel, ServedModel]:
     return (
-        ServedModel("support-v1", 1, engines[0], "v1-abc"),
-        ServedModel("support-v2", 2, engines[1], "v2-def"),
+        ServedModel("support-v1", 1, engines[0], "v1-abc", "onnx-int8"),
+        ServedModel("support-v2", 2, engines[1], "v2-def", "onnx-int8"),
     )
 
 
@@ -197,7 +197,7 @@ def test_a_broken_engine_is_refused_with_its_reason_and_disturbs_nobody(
         one, _ = models(engines)
         await server.load(one)
         with pytest.raises(BackendError, match="genai_config"):
-            await server.load(ServedModel("support-v2", 2, tmp_path, "v2-def"))
+            await server.load(ServedModel("support-v2", 2, tmp_path, "v2-def", "onnx-int8"))
         assert await server.versions() == {"support-v1": 1}
         assert await ready(server, one, 10)
 

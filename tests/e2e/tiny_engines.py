@@ -1,7 +1,8 @@
-"""Makes tiny random engines: `python tiny_engines.py FOLDER SEED...`, one FOLDER/<seed>/engine for each seed.
+"""Makes tiny random engines: `python tiny_engines.py FOLDER PRECISION SEED...`, FOLDER/<seed>/engine of each.
 
-A Llama of 1 M parameters with a byte-level tokenizer and a chat template, exported to int8 by ONNX Runtime
-GenAI's own builder. What they answer is gibberish, and differs from seed to seed.
+A Llama of 1 M parameters with a byte-level tokenizer and a chat template, exported by ONNX Runtime GenAI's
+builder; FOLDER/<seed>/model is the checkpoint. What they answer is gibberish, and differs from seed to seed.
+In int8 an answer hardly ever ends; in fp32 the end token is likelier, so that answers end by themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ def tokenizer() -> Any:
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trained.decoder = decoders.ByteLevel()
     special = ["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>"]
-    trained.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=400, special_tokens=special))
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    trained.train_from_iterator(corpus, trainer)
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=trained, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
     )
@@ -41,7 +45,7 @@ def tokenizer() -> Any:
     return wrapped
 
 
-def make(folder: Path, seed: int) -> None:
+def make(folder: Path, seed: int, precision: str) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -62,14 +66,19 @@ def make(folder: Path, seed: int) -> None:
     model = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     with torch.no_grad():  # far apart, so that the same prompt leads to other words
         model.lm_head.weight.normal_(0, 1)
+        for token in range(5, len(words)):
+            if not words.decode([token]).isascii():  # a part of a character: never said
+                model.lm_head.weight[token] = 0
+        if precision == "fp32":
+            model.lm_head.weight[2] *= 2
     model.save_pretrained(folder / "model")
     words.save_pretrained(folder / "model")
     sys.argv = ["builder", "-i", str(folder / "model"), "-o", str(folder / "engine")]
-    sys.argv += ["-p", "int8", "-e", "cpu", "-c", str(folder / "cache")]
+    sys.argv += ["-p", precision, "-e", "cpu", "-c", str(folder / "cache")]
     runpy.run_module("onnxruntime_genai.models.builder", run_name="__main__")
 
 
 if __name__ == "__main__":
-    root, *seeds = sys.argv[1:]
+    root, kind, *seeds = sys.argv[1:]
     for name in seeds:
-        make(Path(root) / name, int(name))
+        make(Path(root) / name, int(name), kind)

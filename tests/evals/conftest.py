@@ -6,27 +6,45 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from opswright.engines import Chat, GenerationOptions, GenerationResult, Progress
 from opswright.evals.runner import EvalResult, SampleResult
 from opswright.evals.suites import Sample, Suite
-from opswright.evals.targets import Answer, Progress
 
 MeasuredFactory = Callable[..., EvalResult]
 
 
 class Parrot:
-    """A target that answers from a dictionary; what is not in it gets no answer and an error."""
+    """An engine that answers from a dictionary; what is not in it is an error, None a refusal."""
 
-    def __init__(self, answers: Mapping[str, str | None], latency_ms: float = 5.0) -> None:
-        self.answers, self.latency_ms = answers, latency_ms
+    version = "parrot 1"
+
+    def __init__(
+        self, answers: Mapping[str, str | None], latency_ms: float = 5.0, finish: str = "stop"
+    ) -> None:
+        self.answers, self.latency_ms, self.finish = answers, latency_ms, finish
         self.asked: list[str] = []
+        self.options: list[GenerationOptions] = []
 
-    def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
+        prompts = [chat[-1]["content"] for chat in chats]
         self.asked += prompts
-        progress(len(prompts), len(prompts))
-        return [
-            Answer(self.answers[p], self.latency_ms) if p in self.answers else Answer(None, 0.0, "refused")
-            for p in prompts
-        ]
+        self.options.append(options)
+        if progress is not None:
+            progress(len(prompts), len(prompts))
+        return [self._result(prompt) for prompt in prompts]
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+    def _result(self, prompt: str) -> GenerationResult:
+        if prompt not in self.answers:
+            return GenerationResult(None, "error", error="refused")
+        text = self.answers[prompt]
+        if text is None:
+            return GenerationResult.refused("too long")
+        return GenerationResult(text, self.finish, latency_ms=self.latency_ms)
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_the_same_random_items_are_chosen_for_every_model(suite: Suite, parrot: 
 
 def test_an_item_without_an_answer_is_wrong_and_counted_as_an_error(suite: Suite, parrot: Any) -> None:
     silent = run(suite, parrot({**RIGHT, "play some jazz": None}))  # the prompt did not fit
-    assert silent.errors == 0 and not silent.items[2].ok
+    assert (silent.errors, silent.refused) == (0, 1) and not silent.items[2].ok
     measured = run(suite, parrot({ask: said for ask, said in RIGHT.items() if ask != "play some jazz"}))
     assert measured.errors == 1 and measured.items[2].error == "refused" and not measured.items[2].ok
     assert details_of(measured)["failures"] == ["refused"]
@@ -86,3 +86,18 @@ def test_latency_leaves_out_what_was_not_answered(suite: Suite, parrot: Any) -> 
     measured = run(suite, parrot({k: v for k, v in RIGHT.items() if k != "play some jazz"}, latency_ms=7.0))
     assert latencies(measured.items) == {"p50": 7.0, "p95": 7.0}
     assert latencies([]) == {"p50": None, "p95": None}
+
+
+def test_answers_that_were_cut_are_counted_and_kept_apart(suite: Suite, parrot: Any) -> None:
+    engine = parrot(RIGHT, finish="length")
+    measured = run_suite(
+        suite, engine, "checkpoint:x", suite.slices(), None, lambda done, of: None, max_new_tokens=7
+    )
+    assert measured.cut == 4 and run(suite, parrot(RIGHT)).cut == 0
+    assert engine.options[0].max_tokens == 7 and engine.options[0].is_greedy
+    assert facts_of(measured, 4, {})["cut"] == 4 and read_lines(to_lines(measured.items)) == measured.items
+
+
+def test_white_space_around_an_answer_is_not_the_answer(suite: Suite, parrot: Any) -> None:
+    measured = run(suite, parrot({ask: f" {said}\n" for ask, said in RIGHT.items()}))
+    assert [item.got for item in measured.items] == list(RIGHT.values())

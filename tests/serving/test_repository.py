@@ -13,7 +13,7 @@ from opswright.serving.triton.runtime import TritonRuntime
 
 
 def model(number: int = 1, engine: str = "/engines/one") -> ServedModel:
-    return ServedModel(f"support-v{number}", number, Path(engine), f"v{number}-abc")
+    return ServedModel(f"support-v{number}", number, Path(engine), f"v{number}-abc", "onnx-int8")
 
 
 def test_the_config_is_tritons_own_and_names_engine_and_release() -> None:

@@ -102,7 +102,7 @@ def test_a_stub_that_cannot_load_its_library_is_found_before_a_load_would_hang(t
 
 
 def test_a_small_engine_runs_on_one_thread_and_a_large_one_on_all(tmp_path: Path) -> None:
-    model = ServedModel("support-v1", 1, tmp_path, "v1-abc")
+    model = ServedModel("support-v1", 1, tmp_path, "v1-abc", "onnx-int8")
     (tmp_path / "model.onnx").write_bytes(b"small")
     assert threads_for(model) == 1
     with (tmp_path / "model.onnx.data").open("wb") as file:

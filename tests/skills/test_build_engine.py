@@ -15,7 +15,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
-from opswright.serving.engines import BuildResult, EngineBuilder, ParityCase, RunWorker, WorkerCall
+from opswright.engines.builders import BuildResult, EngineBuilder, ParityCase, RunWorker, WorkerCall
 from opswright.skills.build_engine import BuildEngineRequest, build, build_engine, run_as_job
 
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
+from opswright.engines import Chat, GenerationOptions, GenerationResult, Progress
 from opswright.evals.suites import Sample, Suite
-from opswright.evals.targets import Answer, Progress
 
 _LABELS_A_DOMAIN, _ITEMS_A_LABEL = 2, 5
 
@@ -100,9 +100,9 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
     slices = suite.slices()
     opened = ctx.artifacts.open(ask.model)
     model = opened.read_json("model.json")
-    target = _TARGETS[model["method"]](model["rows"])
+    engine = _ENGINES[model["method"]](model["rows"])
     measured = run_suite(
-        suite, target, str(ask.model), slices, None, lambda n, of: ctx.progress(n, of, "items")
+        suite, engine, str(ask.model), slices, None, lambda n, of: ctx.progress(n, of, "items")
     )
     train = training_dataset(ctx.artifacts, ask.model)
     assert train is not None
@@ -115,7 +115,7 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
             suite.name,
             suite.digest,
             tuple(slices),
-            tuple(score(suite, items, [Answer(text, 0.0) for text in one.answers], slices)),
+            tuple(score(suite, items, [GenerationResult(text) for text in one.answers], slices)),
         )
         for one in baselines
     }
@@ -152,22 +152,34 @@ def part(odd: Sequence[str] = ()) -> Suite:
 class Keyword:
     """Answers the label whose words are all in the text, and otherwise says the text again."""
 
+    version = "keyword 1"
+
     def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
         self.labels = sorted({label for _, label in rows})
 
-    def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
         answers = []
-        for prompt in prompts:
+        for chat in chats:
+            prompt = chat[-1]["content"]
             started = time.perf_counter()
             words = set(prompt.lower().split())
             found = next((label for label in self.labels if words.issuperset(label.split())), prompt)
-            answers.append(Answer(found, (time.perf_counter() - started) * 1000))
-            progress(len(answers), len(prompts))
+            waited_ms = (time.perf_counter() - started) * 1000
+            answers.append(GenerationResult(found, latency_ms=waited_ms))
+            if progress is not None:
+                progress(len(answers), len(chats))
         return answers
+
+    def close(self) -> None:
+        """Nothing to let go."""
 
 
 class Linear:
     """A linear support vector machine on words and word pairs."""
+
+    version = "linear 1"
 
     def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -177,14 +189,22 @@ class Linear:
         self.model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LinearSVC(random_state=0))
         self.model.fit([text for text, _ in rows], [label for _, label in rows])
 
-    def answer(self, prompts: Sequence[str], progress: Progress) -> list[Answer]:
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
         answers = []
-        for prompt in prompts:
+        for chat in chats:
+            prompt = chat[-1]["content"]
             started = time.perf_counter()
             found = str(self.model.predict([prompt])[0])
-            answers.append(Answer(found, (time.perf_counter() - started) * 1000))
-        progress(len(prompts), len(prompts))
+            waited_ms = (time.perf_counter() - started) * 1000
+            answers.append(GenerationResult(found, latency_ms=waited_ms))
+        if progress is not None:
+            progress(len(chats), len(chats))
         return answers
 
+    def close(self) -> None:
+        """Nothing to let go."""
 
-_TARGETS = {"keyword": Keyword, "linear": Linear}
+
+_ENGINES = {"keyword": Keyword, "linear": Linear}

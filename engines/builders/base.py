@@ -1,19 +1,11 @@
-"""Engines: what turns a checkpoint into something a server can run, and runs it.
-
-A builder is chosen by its target's name; each target has one small file behind the same Protocol.
-"""
+"""What a builder does: a checkpoint in, an engine and every case of its parity check out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
-
-from ...core.errors import AskError, did_you_mean
-
-Target = Literal["onnx-int8", "onnx-int4", "onnx-fp32"]
-Message = Mapping[str, str]  # role, content
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -35,7 +27,7 @@ class BuildResult:
     """A built engine: its folder, the tools and their versions, and every case of the parity check."""
 
     folder: Path
-    target: Target
+    target: str
     tools: Mapping[str, str]
     cases: tuple[ParityCase, ...]
 
@@ -67,7 +59,7 @@ RunWorker = Callable[[WorkerCall], Path]
 
 
 class EngineBuilder(Protocol):
-    """Makes engines for one family of targets."""
+    """Makes engines of one target."""
 
     def build(
         self,
@@ -83,15 +75,3 @@ class EngineBuilder(Protocol):
 
         parity_texts: user messages that both answer greedily. The work is handed to `run` as one command.
         """
-
-
-def builder_for(target: str) -> EngineBuilder:
-    """The builder of a target; AskError, with the nearest name, for an unknown one."""
-    from .onnx import PRECISIONS, OnnxBuilder
-
-    if target in PRECISIONS:
-        return OnnxBuilder(target)
-    raise AskError(
-        f"unknown engine target '{target}': expected {', '.join(PRECISIONS)}."
-        + did_you_mean(target, PRECISIONS)
-    )

@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy
 import triton_python_backend_utils as pb_utils
-from batcher import Batcher, Job, Sampling, WrongPrompt  # the file beside this one, as Triton's stub finds it
+from batcher import (  # the file beside this one, as Triton's stub finds it
+    Batcher,
+    GenerationJob,
+    OrtModel,
+    Sampling,
+    WrongPrompt,
+)
 
 
 class TritonPythonModel:
@@ -25,7 +31,7 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         given = {name: entry["string_value"] for name, entry in parameters.items()}
         self.release = _strings(given["release"])
-        self.batcher = Batcher(Path(given["engine"]), threads=int(given["threads"]))
+        self.batcher = Batcher(OrtModel(Path(given["engine"]), int(given["threads"])))
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Hand the requests to the batcher, which answers them from its own thread."""
@@ -40,7 +46,7 @@ class TritonPythonModel:
         sender = request.get_response_sender()
         streaming = bool(_value(request, "streaming", False))
         self.batcher.submit(
-            Job(
+            GenerationJob(
                 text=_text(request, "text_input"),
                 messages=_text(request, "messages"),
                 max_tokens=int(_value(request, "sampling_param_max_tokens", 64)),

@@ -1,6 +1,7 @@
-"""Generation on one ONNX Runtime GenAI engine, many prompts at a time.
+"""Generation with ONNX Runtime GenAI, many prompts at a time: the only place where it is written.
 
-Runs inside Triton's stub as well as in-process, so it imports nothing of Opswright: numpy, onnxruntime_genai.
+Triton's stub runs this file as well, copied beside model.py into an interpreter without Opswright, so it
+imports nothing but numpy and onnxruntime_genai.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import itertools
 import json
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,27 @@ _CANCEL_EVERY = 8  # tokens between two looks at whether the caller has gone
 
 class WrongPrompt(ValueError):
     """The prompt or its options cannot be generated from; the caller must change them."""
+
+
+def chat_fault(chat: Any) -> str | None:
+    """Why no engine takes a chat, whatever its template; None when it is one.
+
+    The library's templates take a missing text for an empty one, and its tokenizer ends a text at a NUL.
+    """
+    if not isinstance(chat, Sequence) or not chat:
+        return "the chat has no messages"
+    for message in chat:
+        for name in ("role", "content"):
+            text = message.get(name) if isinstance(message, Mapping) else None
+            if not isinstance(text, str):
+                return f"a message of the chat has no {name}"
+            if "\0" in text:
+                return "the prompt holds a NUL character"
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return "the prompt holds half of a surrogate pair, which is not valid Unicode"
+    return None
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,7 @@ class Sampling:
 
 
 @dataclass
-class Job:
+class GenerationJob:
     """One prompt: `text`, given to the model as it is, or `messages`, JSON for the chat template.
 
     `on_text` gets each new piece while it is made, `on_done` (text, reason, tokens in, tokens out) ends it,
@@ -67,13 +89,14 @@ class Job:
 class _Sequence:
     """One job's row in a group: its tokens so far and the text that was already told."""
 
-    def __init__(self, job: Job, tokenizer: Any, limit: int) -> None:
+    def __init__(self, job: GenerationJob, tokenizer: Any, limit: int) -> None:
         self.job = job
         self.limit = min(job.max_tokens, limit)
         self.out: list[int] = []
         self.text = ""
         self.told = 0
         self.live = True
+        self.is_complete = False  # whether `text` is the whole answer, cut before a stop string
         self._watch = job.on_text is not None or bool(job.stop)
         self._pieces = tokenizer.create_stream() if self._watch else None
         self._held = max((len(word) - 1 for word in job.stop), default=0)
@@ -85,10 +108,10 @@ class _Sequence:
         self.out.append(token)
         if self._pieces is not None:
             self.text += self._pieces.decode(token)
-            for word in self.job.stop:
-                if (at := self.text.find(word)) >= 0:
-                    self.text = self.text[:at]
-                    return "stop"
+            if found := [at for word in self.job.stop if (at := self.text.find(word)) >= 0]:
+                self.text = self.text[: min(found)]
+                self.is_complete = True
+                return "stop"
             self._tell(len(self.text) - self._held)
         if len(self.out) >= self.limit:
             return "length"
@@ -99,10 +122,23 @@ class _Sequence:
     def finish(self, reason: str, tokenizer: Any) -> None:
         """Tell the rest, then the end."""
         self.live = False
-        if not self._watch:
-            self.text = tokenizer.decode(self.out) if self.out else ""
+        if not self.is_complete:
+            self.text = self._whole(tokenizer)
         self._tell(len(self.text))
         self.job.on_done(self.text, reason, len(self.job.tokens), len(self.out))
+
+    def _whole(self, tokenizer: Any) -> str:
+        """The text of all tokens, which every piece that was told begins.
+
+        At bytes that are no UTF-8, ONNX Runtime GenAI 0.18 ends a text that is decoded at once, and leaves
+        them out of one that is decoded piece by piece: of those two the pieces lose less.
+        """
+        whole = str(tokenizer.decode(self.out)) if self.out else ""
+        pieces = self.text
+        if not self._watch and "\ufffd" in whole:
+            stream = tokenizer.create_stream()
+            pieces = "".join(stream.decode(token) for token in self.out)
+        return whole if whole.startswith(pieces) else pieces
 
     def _tell(self, upto: int) -> None:
         if self.job.on_text is not None and upto > self.told:
@@ -110,10 +146,54 @@ class _Sequence:
             self.told = upto
 
 
-class _Group:
+class OrtModel:
+    """An engine folder, loaded: its model, its tokenizer and how long a sequence may be."""
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        import onnxruntime_genai as og
+
+        og.disable_telemetry_events()
+        config = og.Config(str(folder))
+        # Threads that spin while they wait take twice as long when another process wants their core.
+        session = {
+            "intra_op_num_threads": threads,
+            "log_severity_level": 3,
+            "session.intra_op.allow_spinning": "0",
+        }
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+        self.model = og.Model(config)
+        self.tokenizer = og.Tokenizer(self.model)
+        self.ends = frozenset(self.tokenizer.eos_token_ids.tolist())
+        self.context = int(json.loads((folder / "genai_config.json").read_text())["model"]["context_length"])
+
+    def encode(self, job: GenerationJob) -> None:
+        """Set a job's tokens; WrongPrompt when it cannot be generated from."""
+        text = job.text
+        if job.messages:
+            try:
+                fault = chat_fault(json.loads(job.messages))
+            except ValueError as error:
+                raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
+            if fault is not None:
+                raise WrongPrompt(fault)
+            try:
+                text = self.tokenizer.apply_chat_template(job.messages, add_generation_prompt=True)
+            except Exception as error:
+                raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
+        if not text:
+            raise WrongPrompt("the prompt is empty")
+        if "\0" in text:
+            raise WrongPrompt("the prompt holds a NUL character")
+        tokens = self.tokenizer.encode(text)
+        if len(tokens) >= self.context:
+            raise WrongPrompt(f"the prompt has {len(tokens)} tokens; this engine takes {self.context - 1}")
+        job.tokens = tokens
+
+
+class Group:
     """Jobs with prompts of one length and one sampling, generated together."""
 
-    def __init__(self, engine: Batcher, jobs: list[Job]) -> None:
+    def __init__(self, engine: OrtModel, jobs: list[GenerationJob]) -> None:
         import numpy
         import onnxruntime_genai as og
 
@@ -159,23 +239,15 @@ class Batcher:
     Prompts of equal length share a forward pass: no padding, so an answer never depends on its neighbours.
     """
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        import onnxruntime_genai as og
-
-        config = og.Config(str(folder))
-        session = {"intra_op_num_threads": threads, "log_severity_level": 3}
-        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
-        self.model = og.Model(config)
-        self.tokenizer = og.Tokenizer(self.model)
-        self.ends = frozenset(self.tokenizer.eos_token_ids.tolist())
-        self.context = int(json.loads((folder / "genai_config.json").read_text())["model"]["context_length"])
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._waiting: list[Job] = []
+    def __init__(self, model: OrtModel) -> None:
+        self.model = model
+        self._inbox: queue.SimpleQueue[GenerationJob | None] = queue.SimpleQueue()
+        self._waiting: list[GenerationJob] = []
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: GenerationJob) -> None:
         """Queue a job; its callbacks tell the rest."""
         if self._closed:
             job.on_error(RuntimeError("the engine is closed"))
@@ -189,7 +261,7 @@ class Batcher:
         self._thread.join()
 
     def _work(self) -> None:
-        groups: list[_Group] = []
+        groups: list[Group] = []
         closing = False
         while not closing or groups or self._waiting:
             closing |= self._take_in(block=not (groups or self._waiting or closing))
@@ -208,26 +280,12 @@ class Batcher:
                 return True
             block = False
             try:
-                job.tokens = self._encode(job)
+                self.model.encode(job)
                 self._waiting.append(job)
             except Exception as error:
                 job.on_error(error)
 
-    def _encode(self, job: Job) -> Any:
-        text = job.text
-        if job.messages:
-            try:
-                text = self.tokenizer.apply_chat_template(job.messages, add_generation_prompt=True)
-            except Exception as error:
-                raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
-        if not text:
-            raise WrongPrompt("the prompt is empty")
-        tokens = self.tokenizer.encode(text)
-        if len(tokens) >= self.context:
-            raise WrongPrompt(f"the prompt has {len(tokens)} tokens; this engine takes {self.context - 1}")
-        return tokens
-
-    def _start(self, groups: list[_Group]) -> None:
+    def _start(self, groups: list[Group]) -> None:
         """Turn waiting jobs into groups, oldest first, up to MAX_BATCH sequences in all."""
         room = MAX_BATCH - sum(row.live for group in groups for row in group.rows)
         while self._waiting and room > 0:
@@ -237,13 +295,13 @@ class Batcher:
             room -= len(chosen)
             self._waiting = [job for job in self._waiting if not any(job is one for one in chosen)]
             try:
-                groups.append(_Group(self, chosen))
+                groups.append(Group(self.model, chosen))
             except Exception as error:
                 for job in chosen:
                     job.on_error(error)
 
 
-def _alike(one: Job, other: Job) -> bool:
+def _alike(one: GenerationJob, other: GenerationJob) -> bool:
     """Whether two jobs may share a generator; sampled ones never do, so that a seed means one answer."""
     if one is other:
         return True

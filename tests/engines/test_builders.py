@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import AskError, BackendError
-from opswright.serving.engines import BuildResult, ParityCase, builder_for
-from opswright.serving.engines.onnx import OnnxBuilder, OnnxEngine
+from opswright.engines.builders import BuildResult, ParityCase
+from opswright.engines.builders.onnx import OnnxBuilder
+from opswright.engines.onnx import OnnxEngine
+from opswright.engines.registry import engine_target
 
 
 def test_every_onnx_target_has_a_builder_and_a_mistyped_one_is_told_the_nearest() -> None:
-    assert isinstance(builder_for("onnx-int4"), OnnxBuilder)
+    builder = engine_target("onnx-int4").builder()
+    assert isinstance(builder, OnnxBuilder) and (builder.target, builder.precision) == ("onnx-int4", "int4")
     with pytest.raises(AskError, match="Did you mean 'onnx-int8'"):
-        builder_for("onnx-in8")
+        engine_target("onnx-in8")
 
 
 def test_agreement_is_the_share_of_cases_answered_alike(tmp_path: Path) -> None:
@@ -25,5 +28,5 @@ def test_agreement_is_the_share_of_cases_answered_alike(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_no_engine_is_reported_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="does not load"):
+    with pytest.raises(BackendError, match="cannot load the engine"):
         OnnxEngine(tmp_path)

@@ -1,0 +1,33 @@
+"""Engines: what generates text, and what builds them.
+
+A checkpoint, a bundle of any target or a remote endpoint, behind one Protocol: evaluation, the in-process
+server and the parity check of a build generate through it and through nothing else.
+"""
+
+from __future__ import annotations
+
+from .base import (
+    PROMPT_REFUSED,
+    Chat,
+    Engine,
+    GenerationListener,
+    GenerationOptions,
+    GenerationResult,
+    Progress,
+    PromptError,
+    StreamingEngine,
+    user_chat,
+)
+
+__all__ = [
+    "PROMPT_REFUSED",
+    "Chat",
+    "Engine",
+    "GenerationListener",
+    "GenerationOptions",
+    "GenerationResult",
+    "Progress",
+    "PromptError",
+    "StreamingEngine",
+    "user_chat",
+]

@@ -1,0 +1,71 @@
+"""Builds ONNX Runtime GenAI engines for CPU: export and quantise.
+
+The export imports torch, so it runs in a worker process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .base import BuildResult, ParityCase, RunWorker, WorkerCall
+
+
+class OnnxBuilder:
+    """Builds with `onnxruntime_genai.models.builder` in a worker process."""
+
+    def __init__(self, target: str, precision: str) -> None:
+        self.target, self.precision = target, precision
+
+    def build(
+        self,
+        checkpoint: Path,
+        folder: Path,
+        parity_texts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        threads: int,
+        run: RunWorker,
+    ) -> BuildResult:
+        """Build in a folder, and try the engine; see EngineBuilder."""
+        job = {
+            "precision": self.precision,
+            "texts": list(parity_texts),
+            "max_new_tokens": max_new_tokens,
+            "threads": threads,
+        }
+
+        def lay_out() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for leftover in ("report.json", "checkpoint"):
+                (folder / leftover).unlink(missing_ok=True)
+            os.symlink(checkpoint.resolve(), folder / "checkpoint", target_is_directory=True)
+            (folder / "build.json").write_text(json.dumps(job), encoding="utf-8")
+
+        call = WorkerCall(
+            command=(sys.executable, "-m", "opswright.engines.builders.onnx_worker", "build.json"),
+            folder=folder,
+            inputs=("checkpoint", "build.json"),
+            outputs=("engine", "report.json"),
+            environment=_environment(threads),
+            prepare=lay_out,
+        )
+        done = run(call)
+        found = json.loads((done / "report.json").read_text(encoding="utf-8"))
+        cases = tuple(ParityCase(**case) for case in found["cases"])
+        return BuildResult(done / "engine", self.target, found["tools"], cases)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "GOMP_SPINCOUNT": "1000",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+    }

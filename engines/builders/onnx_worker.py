@@ -1,0 +1,59 @@
+"""The engine worker: `python -m opswright.engines.builders.onnx_worker build.json`, a process of its own.
+
+It works in that file's folder, which holds `checkpoint/`, and leaves `engine/` and `report.json` there.
+
+Exports and quantises a checkpoint, then answers the parity texts with both. One process does it all, so that
+torch is imported once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import CheckpointEngine
+from ..onnx import OnnxEngine
+from .parity import compare_engines
+
+_TOOLS = ("onnxruntime-genai", "onnxruntime", "onnx", "onnx-ir", "torch", "transformers")
+
+
+def main(job_file: Path) -> None:
+    """Do a job and write its report. Started a second time, as after a requeue, it begins anew."""
+    job: dict[str, Any] = json.loads(job_file.read_text(encoding="utf-8"))
+    os.chdir(job_file.resolve().parent)
+    checkpoint, out, report_file = Path("checkpoint"), Path("engine"), Path("report.json")
+    report_file.unlink(missing_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    _export(checkpoint, out, job["precision"], Path("cache"))
+    threads = job["threads"]
+    cases = compare_engines(
+        CheckpointEngine(checkpoint, "cpu", threads, precision="float32"),
+        OnnxEngine(out, threads),
+        job["texts"],
+        job["max_new_tokens"],
+    )
+    report = {
+        "tools": {name: version(name) for name in _TOOLS},
+        "cases": [vars(case) for case in cases],
+    }
+    report_file.write_text(json.dumps(report), encoding="utf-8")
+
+
+def _export(checkpoint: Path, out: Path, precision: str, cache: Path) -> None:
+    arguments = ["-i", str(checkpoint), "-o", str(out), "-p", precision, "-e", "cpu", "-c", str(cache)]
+    before, sys.argv = sys.argv, ["builder", *arguments]
+    try:
+        runpy.run_module("onnxruntime_genai.models.builder", run_name="__main__")
+    finally:
+        sys.argv = before
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

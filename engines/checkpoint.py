@@ -1,0 +1,199 @@
+"""Hugging Face checkpoints, by transformers in this process; no code of the folder is run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from ..core.errors import BackendError, NeedsError
+from ..core.install import install_hint
+from ..data.batches import by_length
+from .base import Chat, GenerationOptions, GenerationResult, Progress, no_chat_template, too_long
+from .ort_llm.batcher import chat_fault
+
+_BATCH = 256
+
+
+class CheckpointEngine:
+    """A local folder of safetensors with its tokenizer and chat template.
+
+    device: auto, cpu or cuda. precision: the weights' own, or float32. Raises NeedsError without torch and
+    transformers, BackendError when the folder does not load or holds NaN or infinite weights.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "auto",
+        threads: int = 2,
+        precision: Literal["auto", "float32"] = "auto",
+    ) -> None:
+        torch = _load_torch()
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(threads)
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=precision
+            )
+        except (OSError, ValueError) as error:
+            raise BackendError(f"cannot load the checkpoint in {folder}: {error}") from error
+        if not self.tokenizer.chat_template:
+            raise no_chat_template(folder)
+        for name, weight in model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise BackendError(f"{name} of {folder} holds NaN or infinity: its training diverged.")
+        self.model = model.to(self.device).eval()
+        self.context = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+        ends = model.generation_config.eos_token_id
+        if ends is None:
+            ends = self.tokenizer.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+
+    @property
+    def version(self) -> str:
+        """The library and its version."""
+        from importlib.metadata import version
+
+        return f"transformers {version('transformers')}"
+
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
+        """One result for each chat, in their order; see Engine."""
+        results = [GenerationResult(None)] * len(chats)
+        tokens: dict[int, list[int]] = {}  # of the chats that are taken, by their number
+        for number, chat in enumerate(chats):
+            taken = self._encode(chat)
+            if isinstance(taken, GenerationResult):
+                results[number] = taken
+            else:
+                tokens[number] = taken
+        done, waiting = len(chats) - len(tokens), list(tokens)
+        size = _BATCH if options.is_greedy else 1  # a sampled text depends on its seed alone
+        for batch in by_length([tokens[number] for number in waiting], size):
+            numbers = [waiting[place] for place in batch]
+            for number, result in zip(numbers, self._run([tokens[n] for n in numbers], options), strict=True):
+                results[number] = result
+            done += len(numbers)
+            if progress is not None:
+                progress(done, len(chats))
+        return results
+
+    def close(self) -> None:
+        """Nothing is held but the model itself."""
+
+    def _encode(self, chat: Chat) -> list[int] | GenerationResult:
+        if (fault := chat_fault(chat)) is not None:
+            return GenerationResult.refused(fault)
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in chat], add_generation_prompt=True, tokenize=False
+            )
+            tokens: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        except Exception as error:  # a template raises what it likes
+            return GenerationResult.refused(f"the chat template does not take these messages: {error}")
+        if not tokens:
+            return GenerationResult.refused("the prompt is empty")
+        if len(tokens) >= self.context:
+            return GenerationResult.refused(too_long(len(tokens), self.context))
+        return tokens
+
+    def _run(self, rows: list[list[int]], options: GenerationOptions) -> list[GenerationResult]:
+        """Generate for prompts of one length, to the end; a failure is each row's result."""
+        started = time.perf_counter()
+        try:
+            made = self._sequences(rows, options)
+        except Exception as error:  # torch's own errors have no common type
+            return [GenerationResult(None, "error", error=f"{type(error).__name__}: {error}")] * len(rows)
+        waited_ms = (time.perf_counter() - started) * 1000
+        return [self._result(len(rows[0]), row, options, waited_ms) for row in made]
+
+    def _sequences(self, rows: list[list[int]], options: GenerationOptions) -> list[list[int]]:
+        """The new tokens of each row."""
+        import torch
+
+        inputs = torch.tensor(rows, device=self.device)  # (rows, tokens)
+        length = inputs.shape[1]
+        pad = self.tokenizer.pad_token_id
+        sampling: dict[str, Any] = {"do_sample": False}
+        if not options.is_greedy:
+            sampling = {
+                "do_sample": True,
+                "temperature": options.temperature,
+                "top_k": options.top_k,
+                "top_p": options.top_p,
+            }
+        if options.stop:
+            sampling |= {"stop_strings": list(options.stop), "tokenizer": self.tokenizer}
+        with torch.inference_mode(), _seeded(options):
+            sequences = self.model.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                max_new_tokens=min(options.max_tokens, self.context - length),
+                pad_token_id=pad if pad is not None else self.tokenizer.eos_token_id,
+                **sampling,
+            )
+        made: list[list[int]] = sequences[:, length:].tolist()
+        return made
+
+    def _result(
+        self, tokens_in: int, row: list[int], options: GenerationOptions, waited_ms: float
+    ) -> GenerationResult:
+        """The text of new tokens, up to the end token or the first stop string."""
+        end = next((place for place, token in enumerate(row) if token in self._ends), None)
+        tokens = row if end is None else row[:end]
+        text = self._decode(tokens)
+        reason = "length" if end is None else "stop"
+        if found := [at for word in options.stop if (at := text.find(word)) >= 0]:
+            text, reason = text[: min(found)], "stop"
+            tokens = tokens[: self._tokens_until(tokens, options.stop)]
+        return GenerationResult(text, reason, tokens_in, len(tokens), waited_ms)
+
+    def _tokens_until(self, tokens: list[int], stop: Sequence[str]) -> int:
+        """How many tokens it took until a stop string stood in the text."""
+        for count in range(1, len(tokens) + 1):
+            text = self._decode(tokens[:count])
+            if any(word in text for word in stop):
+                return count
+        return len(tokens)
+
+    def _decode(self, tokens: list[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def _load_torch() -> Any:
+    # A spinning thread pool is up to 40 times slower when another process wants its core.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in ("torchao", "torch.utils._pytree"):  # warnings about GPU kernels, at import
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        import torch
+        from transformers.utils import logging as transformers_logging
+    except ImportError as error:
+        raise NeedsError(
+            f"torch and transformers run a checkpoint ({error}). Install: {install_hint('train')}"
+        ) from error
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return torch
+
+
+@contextmanager
+def _seeded(options: GenerationOptions) -> Iterator[None]:
+    """Draw from the options' seed, and leave the process's own random state as it was."""
+    import torch
+
+    if options.is_greedy:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        yield

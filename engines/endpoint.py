@@ -1,0 +1,164 @@
+"""Any OpenAI-compatible endpoint, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import BackendError
+from .base import PROMPT_REFUSED, Chat, GenerationOptions, GenerationResult, Progress
+from .ort_llm.batcher import chat_fault
+
+if TYPE_CHECKING:
+    import httpx
+
+_REFUSALS = {PROMPT_REFUSED, "context_length_exceeded"}
+_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
+
+
+class EndpointEngine:
+    """`POST <url>/chat/completions`, at most `concurrency` requests at a time.
+
+    A request that fails is tried `tries` times in all, `pause_s` and its doubles apart; then it is that
+    chat's error. Raises BackendError when the endpoint cannot be reached at all.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        api_key: str | None = None,
+        concurrency: int = 8,
+        tries: int = 3,
+        timeout_s: float = 30.0,
+        pause_s: float = 0.5,
+    ) -> None:
+        import httpx
+
+        base = url.rstrip("/").removesuffix("/chat/completions")
+        self.url = base if base.endswith("/v1") else f"{base}/v1"
+        self.concurrency, self.tries, self.pause_s = concurrency, tries, pause_s
+        self.client = httpx.Client(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=concurrency),
+            trust_env=False,
+        )
+        try:
+            self.model = model or self._first_model()
+        except BackendError:
+            self.close()
+            raise
+
+    @property
+    def version(self) -> str:
+        """The address and the model's name there; what runs behind it is not known."""
+        return f"{self.url} {self.model}"
+
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
+        """One result for each chat, in their order; see Engine."""
+        results = [GenerationResult(None, "error", error="not asked")] * len(chats)
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="endpoint")
+        try:
+            asked = {pool.submit(self._ask, chat, options): i for i, chat in enumerate(chats)}
+            for done, future in enumerate(as_completed(asked), 1):
+                results[asked[future]] = future.result()
+                if progress is not None:
+                    progress(done, len(chats))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return results
+
+    def close(self) -> None:
+        """Close the connections that are kept open between requests."""
+        self.client.close()
+
+    def _body(self, chat: Chat, options: GenerationOptions) -> dict[str, Any]:
+        """The request; what has no meaning for greedy text, or is not asked for, is left out."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [dict(message) for message in chat],
+            "temperature": options.temperature,
+            "max_tokens": options.max_tokens,
+        }
+        if options.stop:
+            body["stop"] = list(options.stop)
+        if not options.is_greedy:
+            body |= {"top_p": options.top_p, "seed": options.seed}
+            if options.top_k:  # not OpenAI's own, but most servers take it
+                body["top_k"] = options.top_k
+        return body
+
+    def _ask(self, chat: Chat, options: GenerationOptions) -> GenerationResult:
+        import httpx
+
+        if (fault := chat_fault(chat)) is not None:
+            return GenerationResult.refused(fault)
+        started, problem = time.perf_counter(), ""
+        for attempt in range(self.tries):
+            if attempt:
+                time.sleep(self.pause_s * 2 ** (attempt - 1))
+            started = time.perf_counter()
+            try:
+                response = self.client.post(f"{self.url}/chat/completions", json=self._body(chat, options))
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}"
+                continue
+            waited_ms = (time.perf_counter() - started) * 1000
+            if response.status_code == 200:
+                return _read_completion(response, waited_ms)
+            if (refusal := _refusal(response)) is not None:
+                return GenerationResult.refused(refusal)._replace(latency_ms=waited_ms)
+            problem = f"HTTP {response.status_code}: {response.text[:200]}"
+            if response.status_code not in _RETRIED:
+                break
+        return GenerationResult(
+            None, "error", latency_ms=(time.perf_counter() - started) * 1000, error=problem
+        )
+
+    def _first_model(self) -> str:
+        import httpx
+
+        try:
+            response = self.client.get(f"{self.url}/models")
+            response.raise_for_status()
+            return str(response.json()["data"][0]["id"])
+        except httpx.HTTPError as error:
+            raise BackendError(
+                f"cannot reach the endpoint at {self.url}: {type(error).__name__}: {error}. "
+                "Start it, or check the address."
+            ) from error
+        except (ValueError, LookupError, TypeError) as error:
+            raise BackendError(
+                f"{self.url}/models lists no model ({type(error).__name__}: {error}). Give endpoint_model."
+            ) from error
+
+
+def _read_completion(response: httpx.Response, waited_ms: float) -> GenerationResult:
+    """The result in a reply; usage and finish reason where it has them."""
+    try:
+        document: Any = response.json()
+        choice = document["choices"][0]
+        text = choice["message"]["content"]
+        usage = document.get("usage") or {}
+        read, made = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        problem = f"no chat completion in the reply: {response.text[:200]}"
+        return GenerationResult(None, "error", latency_ms=waited_ms, error=problem)
+    reason = str(choice.get("finish_reason") or "stop")
+    return GenerationResult(None if text is None else str(text), reason, read, made, waited_ms)
+
+
+def _refusal(response: httpx.Response) -> str | None:
+    """What a reply says that refuses the prompt itself; None for any other reply."""
+    if response.status_code not in (400, 413, 422):
+        return None
+    try:
+        error = response.json()["error"]
+        return str(error["message"]) if error["code"] in _REFUSALS else None
+    except (ValueError, LookupError, TypeError):
+        return None

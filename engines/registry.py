@@ -1,0 +1,88 @@
+"""Which engines can be built and opened: the built-in targets, and entry points of `opswright.engines`.
+
+A target is one declaration. An entry point has the target's name and points at its EngineTarget:
+request, pre-flight, build, evaluation, both servers and `doctor` find what they need there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import AskError, BackendError, did_you_mean
+from ..core.entry_points import entry_points_of
+from .base import Engine
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from .builders.base import EngineBuilder
+
+GROUP = "opswright.engines"
+DEFAULT_TARGET = "onnx-int8"
+_BUILT_IN = {
+    "onnx-int8": "opswright.engines.onnx_targets:INT8",
+    "onnx-int4": "opswright.engines.onnx_targets:INT4",
+    "onnx-fp32": "opswright.engines.onnx_targets:FP32",
+}
+
+
+@dataclass(frozen=True)
+class EngineTarget:
+    """One kind of bundle: how it is built, opened and served, and what that needs.
+
+    open: the engine of a bundle's `engine/` folder, with so many CPU threads. runs_with and builds_with:
+    modules that must be importable; extras: what of Opswright's own brings them, empty for another package's.
+    triton: a folder with the `model.py` that Triton's Python backend runs it with, and the files beside it;
+    None: it is served in-process only. build_s: seconds a build takes, by the checkpoint's bytes and the
+    number of parity prompts, None where that is not known.
+    """
+
+    name: str
+    summary: str
+    open: Callable[[Path, int], Engine]
+    builder: Callable[[], EngineBuilder]
+    runs_with: tuple[str, ...] = ()
+    builds_with: tuple[str, ...] = ()
+    run_extras: tuple[str, ...] = ()
+    build_extras: tuple[str, ...] = ()
+    triton: Path | None = None
+    build_s: Callable[[int, int], float | None] = lambda model_bytes, prompts: None
+
+
+def engine_target(name: str, group: Iterable[EntryPoint] | None = None) -> EngineTarget:
+    """The target of that name; AskError with the nearest one otherwise."""
+    if name in _BUILT_IN:
+        return _load(name, _BUILT_IN[name])
+    installed = _installed(group)
+    if name in installed:
+        return _load(name, installed[name])
+    known = [*_BUILT_IN, *sorted(installed)]
+    raise AskError(
+        f"unknown engine target '{name}' (there are: {', '.join(known)}).{did_you_mean(name, known)}"
+    )
+
+
+def engine_targets(group: Iterable[EntryPoint] | None = None) -> list[EngineTarget]:
+    """Every target: the built-in ones, then what installed packages bring, by name."""
+    found = {**_BUILT_IN, **dict(sorted(_installed(group).items()))}
+    return [_load(name, value) for name, value in found.items()]
+
+
+def _installed(group: Iterable[EntryPoint] | None) -> dict[str, str]:
+    points = entry_points_of(GROUP) if group is None else group
+    return {point.name: point.value for point in points if point.name not in _BUILT_IN}
+
+
+def _load(name: str, value: str) -> EngineTarget:
+    """The declaration at `module:attribute`."""
+    module, _, attribute = value.partition(":")
+    found = getattr(import_module(module), attribute, None)
+    if not isinstance(found, EngineTarget) or found.name != name:
+        raise BackendError(
+            f"{value} is not the EngineTarget '{name}'. Declare it so, or remove its entry point in {GROUP}."
+        )
+    return found

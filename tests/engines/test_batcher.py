@@ -1,0 +1,108 @@
+"""The rows of a batch, with a tokenizer that decodes as ONNX Runtime GenAI does; what the file may import."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import opswright
+from opswright.engines.ort_llm.batcher import GenerationJob, _Sequence, chat_fault
+
+PIECES = {1: "ab", 2: "cd", 3: "e", 4: None}  # 4: a byte that no character ends
+
+
+class Stream:
+    def decode(self, token: int) -> str:
+        return PIECES[token] or ""
+
+
+class Tokenizer:
+    """Ends a whole text at bytes that are no character, and leaves them out of its pieces."""
+
+    def create_stream(self) -> Stream:
+        return Stream()
+
+    def decode(self, tokens: list[int]) -> str:
+        text = ""
+        for token in tokens:
+            piece = PIECES[token]
+            if piece is None:
+                return text + "\ufffd"
+            text += piece
+        return text
+
+
+def answer(tokens: list[int], streamed: bool = False, **fields: Any) -> tuple[str, str, str]:
+    """The text, the reason and what was told, of a row that makes these tokens."""
+    told: list[str] = []
+    ended: list[tuple[str, str]] = []
+    job = GenerationJob(
+        on_done=lambda text, reason, read, made: ended.append((text, reason)),
+        on_error=lambda error: None,
+        on_text=told.append if streamed else None,
+        tokens=[0],
+        **{"max_tokens": 99, **fields},
+    )
+    row = _Sequence(job, Tokenizer(), limit=99)
+    for token in tokens:
+        if (reason := row.take(token, is_end=False)) is not None:
+            break
+    else:
+        reason = row.take(0, is_end=True) or ""
+    row.finish(reason, Tokenizer())
+    (done,) = ended
+    return (*done, "".join(told))
+
+
+def test_a_stream_tells_the_text_that_would_have_come_whole() -> None:
+    for tokens in ([1, 2, 3], [1, 4], [1, 4, 2, 3], [4], []):
+        whole, _, _ = answer(tokens)
+        assert answer(tokens, streamed=True) == (whole, "stop", whole)
+
+
+def test_nothing_is_lost_after_bytes_that_are_no_character() -> None:
+    assert answer([1, 4, 2, 3])[0] == "abcde"
+    assert answer([1, 4])[0] == "ab\ufffd"  # cut within a character
+
+
+def test_of_several_stop_strings_the_one_that_comes_first_in_the_text_ends_it() -> None:
+    assert answer([1, 2, 3], stop=("cd", "bc")) == ("a", "stop", "")
+    assert answer([1, 2, 3], streamed=True, stop=("cd", "bc")) == ("a", "stop", "a")
+    assert answer([1, 2, 3], stop=("never",))[:2] == ("abcde", "stop")
+
+
+def test_as_many_tokens_as_were_allowed_is_a_cut() -> None:
+    assert answer([1, 2, 3], max_tokens=2) == ("abcd", "length", "")
+
+
+@pytest.mark.parametrize(
+    ("chat", "fault"),
+    [
+        ([{"role": "user", "content": ""}], None),
+        ([], "no messages"),
+        ("text", "no role"),
+        ({"role": "user"}, "no messages"),
+        ([{"role": "user", "content": 1}], "no content"),
+        ([{"role": "user", "content": "a\0"}], "NUL"),
+        ([{"role": "user", "content": "\ud800"}], "surrogate"),
+    ],
+)
+def test_what_is_no_chat_is_told_apart(chat: Any, fault: str | None) -> None:
+    found = chat_fault(chat)
+    assert (found is None) if fault is None else (found is not None and fault in found)
+
+
+def test_what_tritons_python_runs_imports_nothing_of_opswright() -> None:
+    folder = Path(opswright.__file__).parent / "engines" / "ort_llm"
+    known = {"numpy", "onnxruntime_genai", "triton_python_backend_utils", "batcher", *sys.stdlib_module_names}
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path.name} imports relatively"
+                names = [node.module or ""]
+            assert {name.split(".")[0] for name in names} <= known, path.name

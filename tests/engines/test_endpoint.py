@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from opswright.core.errors import BackendError
+from opswright.engines import GenerationOptions, GenerationResult, user_chat
+from opswright.engines.endpoint import EndpointEngine
+
+
+class Server(ThreadingHTTPServer):
+    """An OpenAI-compatible endpoint that answers in upper case, after the failures it was told to make."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.failures: list[int] = []
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.reply: Any = None
+        self.failure: Any = {"error": "told to fail"}
+        self.guard = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet a reply
+
+    def do_GET(self) -> None:
+        self.say(200, {"data": [{"id": "support"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.guard:
+            self.server.requests.append(body)
+            self.server.keys.append(self.headers["Authorization"])
+            status = self.server.failures.pop(0) if self.server.failures else 200
+        text = body["messages"][-1]["content"].upper()
+        good = self.server.reply or {"choices": [{"message": {"role": "assistant", "content": f" {text} "}}]}
+        self.say(status, good if status == 200 else self.server.failure)
+
+    def say(self, status: int, document: Any) -> None:
+        data = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    one = Server()
+    thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield one
+    one.shutdown()
+    one.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def engines() -> Iterator[Any]:
+    made: list[EndpointEngine] = []
+
+    def make(url: str, **options: Any) -> EndpointEngine:
+        made.append(EndpointEngine(url, pause_s=0.001, **options))
+        return made[-1]
+
+    yield make
+    for target in made:
+        target.close()
+
+
+def ask(engine: EndpointEngine, texts: list[str], progress: Any = None) -> list[GenerationResult]:
+    return engine.generate([user_chat(text) for text in texts], GenerationOptions(), progress)
+
+
+def test_prompts_are_answered_in_order_by_the_model_the_endpoint_lists(server: Server, engines: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    answers = ask(engines(server.url), [f"p{i}" for i in range(20)], lambda d, n: seen.append((d, n)))
+    assert [answer.text for answer in answers] == [f" P{i} " for i in range(20)]
+    assert all(answer.latency_ms > 0 and answer.error is None for answer in answers)
+    assert seen == [(i, 20) for i in range(1, 21)]
+    assert {(r["model"], r["temperature"]) for r in server.requests} == {("support", 0)}
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/chat/completions"])
+def test_any_usual_form_of_the_address_will_do(server: Server, engines: Any, path: str) -> None:
+    assert ask(engines(server.url + path), ["x"])[0].text == " X "
+
+
+def test_a_passing_failure_is_tried_again(server: Server, engines: Any) -> None:
+    server.failures = [503, 429]
+    (answer,) = ask(engines(server.url), ["x"])
+    assert answer.text == " X " and answer.error is None and len(server.requests) == 3
+
+
+def test_a_lasting_failure_costs_one_item_and_says_why(server: Server, engines: Any) -> None:
+    server.failures = [500, 500, 500]
+    first, second = ask(engines(server.url, concurrency=1), ["x", "y"])
+    assert first.text is None and "HTTP 500" in first.error and "told to fail" in first.error
+    assert second.text == " Y "
+
+
+def test_a_refusal_is_not_tried_again(server: Server, engines: Any) -> None:
+    server.failures = [401]
+    (answer,) = ask(engines(server.url), ["x"])
+    assert "HTTP 401" in answer.error and len(server.requests) == 1
+
+
+def test_a_reply_that_is_no_completion_is_an_error_of_its_item(server: Server, engines: Any) -> None:
+    server.reply = {"surprise": 1}
+    (answer,) = ask(engines(server.url), ["x"])
+    assert answer.text is None and "no chat completion" in answer.error
+
+
+def test_the_key_goes_into_the_header_and_nowhere_else(server: Server, engines: Any) -> None:
+    ask(engines(server.url, model="m", api_key="s3cret"), ["x"])
+    assert server.keys == ["Bearer s3cret"] and "s3cret" not in json.dumps(server.requests)
+
+
+def test_an_endpoint_that_is_not_there_fails_at_once(engines: Any) -> None:
+    with pytest.raises(BackendError, match="cannot reach"):
+        EndpointEngine("http://127.0.0.1:9", timeout_s=1)
+
+
+def test_reason_and_tokens_come_from_the_reply_and_are_nothing_without_them(
+    server: Server, engines: Any
+) -> None:
+    (bare,) = ask(engines(server.url), ["x"])
+    assert (bare.finish_reason, bare.tokens_in, bare.tokens_out) == ("stop", 0, 0)
+    choice = {"message": {"role": "assistant", "content": "cut he"}, "finish_reason": "length"}
+    server.reply = {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+    (cut,) = ask(engines(server.url), ["x"])
+    assert (cut.is_cut, cut.tokens_in, cut.tokens_out) == (True, 5, 2)
+
+
+def test_only_what_was_asked_for_is_sent(server: Server, engines: Any) -> None:
+    engine = engines(server.url, model="m")
+    engine.generate([user_chat("x")], GenerationOptions(max_tokens=9))
+    engine.generate([user_chat("x")], GenerationOptions(max_tokens=9, temperature=0.5, top_k=3, seed=4))
+    engine.generate([user_chat("x")], GenerationOptions(stop=("a", "b")))
+    greedy, drawn, stopped = server.requests
+    assert set(greedy) == {"model", "messages", "temperature", "max_tokens"}
+    assert (drawn["temperature"], drawn["top_k"], drawn["top_p"], drawn["seed"]) == (0.5, 3, 1.0, 4)
+    assert stopped["stop"] == ["a", "b"]
+
+
+def test_a_prompt_that_the_endpoint_calls_too_long_is_refused_not_failed(
+    server: Server, engines: Any
+) -> None:
+    server.failures = [400]
+    server.failure = {"error": {"message": "too long by far", "code": "context_length_exceeded"}}
+    (refused,) = ask(engines(server.url), ["x"])
+    assert (refused.text, refused.finish_reason, refused.error) == (None, "refused", "too long by far")
+    server.failures, server.failure = [400], {"error": {"message": "no", "code": "bad_request"}}
+    (failed,) = ask(engines(server.url), ["x"])
+    assert failed.finish_reason == "error" and "HTTP 400" in str(failed.error)
