@@ -74,6 +74,7 @@ def _with_full_references(text: PlanText, resolve: Callable[[str], ArtifactRef])
 
 def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere: bool = False) -> Plan:
     """The plan; `anywhere`: outside inputs need not lie where this process looks."""
+    text.check()
     skills = {step.id: _skill_of(text, step, registry) for step in text.steps}
     calls: dict[str, StepCall] = {}
     inputs: dict[str, str] = {}
