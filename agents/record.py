@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.contract import Effect, JobHandle
 from ..core.errors import IntegrityError, OpswrightError
-from ..core.files import canonical_json, sha256_json, write_atomically
+from ..core.files import PRIVATE, canonical_json, sha256_json, write_atomically
 from ..core.plan import Plan, StepCall
 from ..core.principal import Principal
 from ..core.workspace import Workspace
@@ -60,7 +60,7 @@ class RunRecord:
             return
         stored = self.workspace.plans / f"{plan.id}.json"
         if not stored.exists():
-            write_atomically(stored, plan.document())
+            write_atomically(stored, plan.document(), PRIVATE)
         body = {
             "goal": plan.goal,
             "source": source,
