@@ -323,8 +323,10 @@ def _redacted(error: BaseException, redactor: Redactor) -> BaseException:
         clean = _made(family, redactor.text(error.family), text, kept)
     elif type(error) in (KeyboardInterrupt, SystemExit, GeneratorExit):
         clean = type(error)(*redactor.plain(error.args))
-    else:
+    elif isinstance(error, Exception):
         clean = BackendError(f"{redactor.text(type(error).__name__)}: {text}")
+    else:  # it was not meant to be caught
+        clean = _made(BaseException, redactor.text(type(error).__name__), text, {})
     clean.__cause__ = _redacted_cause(error, redactor)
     return clean
 
