@@ -153,7 +153,8 @@ def _usage(error: Any) -> str:
 
 
 def _say(error: BaseException, code: int, argv: list[str], words: str | None = None) -> int:
-    print(f"opswright: {escaped(words or str(error), keep='\n\t')}", file=sys.stderr)
+    said = escaped(words or str(error), keep="\n\t")
+    print(f"opswright: {said}", file=sys.stderr)
     if "--json" in argv:
         print(error_document(error, code))
     return code
