@@ -145,12 +145,12 @@ def _read_completion(response: httpx.Response, waited_ms: float) -> GenerationRe
         choice = document["choices"][0]
         text = choice["message"]["content"]
         usage = document.get("usage") or {}
-        counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        read, made = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
     except (ValueError, LookupError, TypeError, AttributeError):
         problem = f"no chat completion in the reply: {response.text[:200]}"
         return GenerationResult(None, "error", latency_ms=waited_ms, error=problem)
     reason = str(choice.get("finish_reason") or "stop")
-    return GenerationResult(None if text is None else str(text), reason, *counts, waited_ms)
+    return GenerationResult(None if text is None else str(text), reason, read, made, waited_ms)
 
 
 def _refusal(response: httpx.Response) -> str | None:
