@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.contract import Effect
 from ..core.errors import HeldError
 from ..core.gate import Decision
 from ..core.plan import Plan, StepCall
@@ -16,13 +17,11 @@ from .approvals import Consent, record_consent
 from .graph import Cursor
 from .planner import Proposal
 from .policy import Policy
-from .preflight import Preflight, preflight
+from .preflight import preflight, refusal
 from .record import RunRecord, load_plan
 from .steps import StepRunner
 
 EXIT_BY_DECISION = {Decision.GO: 0, Decision.NO_GO: 3, Decision.INCONCLUSIVE: 4}
-_REFUSED_BY_PREFLIGHT = 1
-_OVER_BUDGET = 6
 _NOT_ALLOWED = 5
 
 
@@ -56,22 +55,20 @@ class AgentNodes:
         if self.proposal is None:  # taken up again: what was found is in the record
             return {}
         plan = self.proposal.plan
-        ruling = self.policy.may_propose(self.record.principal, plan)
         found = preflight(plan, self.registry, self.workspace, self.proposal.folder, self.record.state)
-        costs = {step: cost.model_dump() for step, cost in found.costs.items()}
+        ruling = self.policy.may_propose(self.record.principal, plan, found.recorded_costs)
         planning = self.proposal.cost
         self.record.proposed(
             plan,
             source=self.proposal.source,
             folder=self.proposal.folder.resolve(),
-            costs=costs,
+            costs=found.recorded_costs,
             findings=[{"step": step, **finding.model_dump()} for step, finding in found.findings],
             **({"planning": planning.model_dump()} if planning is not None else {}),
         )
-        if not ruling.allowed:
-            return {"refusal": {"message": ruling.message, "exit_code": _NOT_ALLOWED}}
-        if refusal := _refusal(found):
-            return {"refusal": refusal}
+        code, why = refusal(found, ruling)
+        if code:
+            return {"refusal": {"message": "; ".join(why), "exit_code": code}}
         if self.consent is not None and self.consent.plan == plan.id:
             try:
                 record_consent(self.record, plan, self.consent)
@@ -126,7 +123,7 @@ def next_step(plan: Plan, run: RunState) -> StepCall | None:
         known = run.steps.get(step.id)
         if known is None or known.finished is None:
             return step
-        if known.verdict is not None and known.verdict["decision"] == Decision.INCONCLUSIVE:
+        if step.effect is Effect.READS and known.is_undecided:
             return step
     return None
 
@@ -135,19 +132,9 @@ def _goes_on(plan: Plan, run: RunState) -> bool:
     return run.verdict in (None, Decision.GO) and next_step(plan, run) is not None
 
 
-def _refusal(found: Preflight) -> dict[str, Any] | None:
-    if found.stops:
-        return {"message": "; ".join(found.stops), "exit_code": _REFUSED_BY_PREFLIGHT}
-    if found.not_judged:
-        return {"message": "; ".join(found.not_judged), "exit_code": _NOT_ALLOWED}
-    if found.over_budget:
-        return {"message": "; ".join(found.over_budget), "exit_code": _OVER_BUDGET}
-    return None
-
-
-def _outcome(refusal: dict[str, Any] | None, plan: Plan, run: RunState) -> dict[str, Any]:
-    if refusal is not None:
-        return {"status": "refused", "verdict": None, **refusal}
+def _outcome(refused: dict[str, Any] | None, plan: Plan, run: RunState) -> dict[str, Any]:
+    if refused is not None:
+        return {"status": "refused", "verdict": None, **refused}
     if run.denial is not None:
         why = run.denial.detail.get("why")
         message = f"{run.denial.actor} denied the plan" + (f": {why}" if why else "")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..core.contract import Effect, explain
 from ..core.errors import AskError, did_you_mean
 from ..core.files import sha256_json
-from ..core.plan import Plan, StepCall
+from ..core.plan import Plan, StepCall, references
 from ..core.principal import Principal, Ruling
 from ..core.registry import Registry
 from ..core.workspace import Workspace
@@ -125,16 +125,16 @@ class Policy:
     ) -> Ruling:
         """Whether someone's consent to a plan counts; `proposer` is who proposed it."""
         for step in plan.steps:
-            endpoint = step.arguments.get("endpoint")
             if self.effect_of(step) is not Effect.SERVES or proposer is None:
                 continue
-            guarded = not isinstance(endpoint, str) or _any(endpoint, self.rules.protected_endpoints)
+            endpoint = _endpoint_of(step)
+            guarded = endpoint is None or _any(endpoint, self.rules.protected_endpoints)
             if self.rules.protected_endpoints and guarded and principal.name == proposer.name:
                 return Ruling(
                     False,
                     "protected_endpoints",
-                    f"{principal} proposed the plan, and endpoint '{endpoint}' is protected: somebody else "
-                    "must approve it.",
+                    f"{principal} proposed the plan, and endpoint {endpoint or 'not known yet'} is protected:"
+                    " somebody else must approve it.",
                 )
         return self._all_steps("approve", principal, plan, costs)
 
@@ -170,7 +170,7 @@ class Policy:
             if approval.plan != plan.id:
                 why = f"{needs}; approved was {approval.plan[:12]}."
                 continue
-            if self._has_lapsed(approval, at):
+            if self.has_lapsed(approval, at):
                 why = (
                     f"{needs}; that of {approval.principal} lapsed after "
                     f"{self.rules.approvals.expire_hours:g} hours."
@@ -183,7 +183,8 @@ class Policy:
             why, rule = f"{needs}; that of {approval.principal} does not count: {ruling.message}", ruling.rule
         return Ruling(False, rule, why)
 
-    def _has_lapsed(self, approval: Approval, at: datetime) -> bool:
+    def has_lapsed(self, approval: Approval, at: datetime) -> bool:
+        """Whether an approval no longer counts at a time for its age."""
         hours = self.rules.approvals.expire_hours
         return hours is not None and at - approval.time > timedelta(hours=hours)
 
@@ -242,16 +243,23 @@ class Policy:
             return False
         if match.effects and effect not in match.effects:
             return False
-        endpoint = step.arguments.get("endpoint")
-        if match.endpoints and (isinstance(endpoint, str) and not _any(endpoint, match.endpoints)):
-            return False
-        if match.endpoints and endpoint is None:
-            return False
-        if not match.over or costs is None:
-            return not match.over
-        cost = costs.get(step.id) or {}
+        if match.endpoints:
+            endpoint = _endpoint_of(step)
+            if "endpoint" not in step.arguments or (endpoint and not _any(endpoint, match.endpoints)):
+                return False
+        if not match.over:
+            return True
+        cost = (costs or {}).get(step.id) or {}
         taken = {name: cost.get(name) for name in match.over}
         return any(value is None or value > match.over[name] for name, value in taken.items())
+
+
+def _endpoint_of(step: StepCall) -> str | None:
+    """The endpoint a step names; None while an earlier step has yet to give it: then any may be meant."""
+    endpoint = step.arguments.get("endpoint")
+    if not isinstance(endpoint, str) or next(references(endpoint), None) is not None:
+        return None
+    return endpoint
 
 
 def _any(name: str, patterns: Iterable[str]) -> bool:

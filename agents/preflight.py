@@ -9,11 +9,12 @@ from pathlib import Path
 from ..core.artifacts import ArtifactRef, PendingArtifact, parse_ref
 from ..core.compile import stand_in
 from ..core.contract import Cost, Finding, Impact
-from ..core.errors import OpswrightError
+from ..core.errors import BudgetError, HeldError, OpswrightError
 from ..core.gate_order import unjudged_models
 from ..core.inputs import annotation_options
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, references
+from ..core.principal import Ruling
 from ..core.registry import Registry
 from ..core.workspace import Workspace
 from ..record.run_state import RunState
@@ -37,6 +38,11 @@ class Preflight:
     not_judged: tuple[str, ...] = ()
 
     @property
+    def recorded_costs(self) -> dict[str, dict[str, float | int | None]]:
+        """The costs as records and the policy have them."""
+        return {step: cost.model_dump() for step, cost in self.costs.items()}
+
+    @property
     def stops(self) -> list[str]:
         """The findings that refuse the plan, as sentences."""
         return [
@@ -44,6 +50,20 @@ class Preflight:
             for step, f in self.findings
             if f.level == "stop"
         ]
+
+
+def refusal(found: Preflight, ruling: Ruling) -> tuple[int, list[str]]:
+    """The exit code of a run that is refused before its first step, and why; 0 for one that may begin.
+
+    ruling: whether the policy lets whoever asks propose the plan.
+    """
+    if not ruling.allowed:
+        return HeldError.exit_code, [ruling.message]
+    if found.stops:
+        return 1, found.stops
+    if found.not_judged:
+        return HeldError.exit_code, list(found.not_judged)
+    return (BudgetError.exit_code, list(found.over_budget)) if found.over_budget else (0, [])
 
 
 def preflight(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 import zipfile
@@ -128,6 +129,17 @@ REF_TYPES: dict[str, type[ArtifactRef]] = {
     ref.kind: ref
     for ref in (DatasetRef, CheckpointRef, BundleRef, GuardrailRef, EvalReportRef, DriftReportRef)
 }
+
+
+def add_ref_type(ref_type: type[ArtifactRef]) -> None:
+    """Take in a kind of artifact that a package brings; AskError when the kind is taken or has no name."""
+    kind = ref_type.kind
+    if not re.fullmatch(r"[a-z][a-z-]*", kind) or REF_TYPES.get(kind, ref_type) is not ref_type:
+        raise AskError(
+            f"invalid artifact kind '{kind}' of {ref_type.__module__}: expected lower-case words and hyphens "
+            f"that no other kind has (there are: {', '.join(REF_TYPES)})."
+        )
+    REF_TYPES[kind] = ref_type
 
 
 def parse_ref(text: str) -> ArtifactRef:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .artifacts import ArtifactRef, add_ref_type
 from .contract import Skill
+from .entry_points import entry_points_of
 from .errors import AskError, BackendError, did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "opswright.skills"
+ARTIFACT_GROUP = "opswright.artifacts"
 
 
 class Registry:
@@ -64,24 +65,10 @@ def discover(group: Iterable[EntryPoint] | None = None) -> list[Skill[Any, Any]]
     return [load_skill(point.value) for point in (entry_points_of(GROUP) if group is None else group)]
 
 
-def entry_points_of(group: str) -> list[EntryPoint]:
-    """What installed packages bring for a group; nothing is imported."""
-    if not _any_package_brings(group):
-        return []
-    from importlib.metadata import entry_points
-
-    return list(entry_points(group=group))
-
-
-def _any_package_brings(group: str) -> bool:
-    """Whether any entry_points.txt on the path names the group.
-
-    A glance that takes milliseconds, so that `--help` need not wait 0.1 s for importlib.metadata to say no.
-    """
-    heading = f"[{group}]".encode()
-    return any(
-        heading in file.read_bytes()
-        for folder in dict.fromkeys(sys.path)
-        for pattern in ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt")
-        for file in Path(folder or ".").glob(pattern)
-    )
+def load_artifact_kinds(group: Iterable[EntryPoint] | None = None) -> None:
+    """Take in the kinds of artifact that installed packages bring; BackendError for what is none."""
+    for point in entry_points_of(ARTIFACT_GROUP) if group is None else group:
+        found = point.load()
+        if not (isinstance(found, type) and issubclass(found, ArtifactRef)):
+            raise BackendError(f"{point.value} is not an ArtifactRef. Mend or remove its entry point.")
+        add_ref_type(found)

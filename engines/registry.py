@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.entry_points import entry_points_of
 from ..core.errors import AskError, BackendError, did_you_mean
-from ..core.registry import entry_points_of
 from .base import Engine
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.registry import Registry, discover, load_skill
+from ..core.registry import Registry, discover, load_artifact_kinds, load_skill
 
 BUILTIN = {
     "curate": "opswright.skills.curate:curate",
@@ -24,4 +24,5 @@ BUILTIN = {
 
 def load_registry() -> Registry:
     """The built-in skills and those that installed packages bring."""
+    load_artifact_kinds()
     return Registry([*(load_skill(target) for target in BUILTIN.values()), *discover()])

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.errors import AskError, BudgetError, HeldError
+from ..core.errors import AskError
 from .session import Session
 
 if TYPE_CHECKING:
-    from ..agents.agent import Agent
-    from ..agents.preflight import Preflight
-    from ..core.plan import Plan
+    pass
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
@@ -50,7 +48,7 @@ def plan(
     Example: opswright plan plan.yaml -o plan.json
     """
     from ..agents.planner import Ask
-    from ..agents.preflight import impacts, preflight
+    from ..agents.preflight import impacts, preflight, refusal
     from ..core.files import write_atomically
     from .show import print_json, show_plan
 
@@ -62,35 +60,23 @@ def plan(
     findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
     if output is not None:
         write_atomically(output, compiled.document(proposal.folder))
-    code, why = _refusal(agent, compiled, found)
+    costs = found.recorded_costs
+    code, why = refusal(found, agent.policy.may_propose(agent.principal, compiled, costs))
     if json:
         document = {"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings}
         print_json({**document, "refused": why, "exit_code": code})
         raise typer.Exit(code)
-    costs = {step: cost.model_dump() for step, cost in found.costs.items()}
     show_plan(compiled, findings, costs, impacts(compiled, session.registry, session.workspace))
     print(compiled.id)
     written = f"Written to {output}. " if output is not None else ""
     if code:
         print(f"{written}This plan would be refused: {'; '.join(why)}", file=sys.stderr)
-    elif not (ruling := agent.policy.may_approve(agent.principal, compiled, agent.principal)).allowed:
+    elif not (ruling := agent.policy.may_approve(agent.principal, compiled, agent.principal, costs)).allowed:
         print(f"{written}Somebody else must approve it: {ruling.message}", file=sys.stderr)
     elif output is not None:
         approve = f"opswright apply {output} --approve {compiled.id[:12]}"
         print(f"{written}Carry it out: {approve}", file=sys.stderr)
     raise typer.Exit(code)
-
-
-def _refusal(agent: Agent, plan: Plan, found: Preflight) -> tuple[int, list[str]]:
-    """The exit code of a run refused before its first step, and why; 0 for one that would begin."""
-    ruling = agent.policy.may_propose(agent.principal, plan)
-    if not ruling.allowed:
-        return HeldError.exit_code, [ruling.message]
-    if found.stops:
-        return 1, found.stops
-    if found.not_judged:
-        return HeldError.exit_code, list(found.not_judged)
-    return (BudgetError.exit_code, list(found.over_budget)) if found.over_budget else (0, [])
 
 
 def apply(

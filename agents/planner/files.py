@@ -14,7 +14,7 @@ from ...core.errors import AskError
 from ...core.plan import Plan
 from ...core.plan_file import read_plan_file
 from ...core.registry import Registry
-from . import Ask, Proposal, Turn
+from .base import Ask, Proposal, Turn
 
 if TYPE_CHECKING:
     from ...core.workspace import Workspace

@@ -16,7 +16,7 @@ from ...core.errors import AskError, did_you_mean
 from ...core.inputs import annotation_options
 from ...core.plan_file import single_step
 from ...core.registry import Registry
-from . import Ask, Proposal, Turn
+from .base import Ask, Proposal, Turn
 from .values import named_values, path_values, takes_path
 
 if TYPE_CHECKING:

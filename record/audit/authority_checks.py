@@ -72,14 +72,13 @@ def _is_installed(at: Moment) -> bool:
     return known is None or at.plan is None or all(skill in known for _, skill, _ in at.plan.summary)
 
 
-def _authority(at: Moment, policies: Policies, digest: str) -> Generator[Note, None, Authority | None]:
-    """The policy of that digest; an unknown one is noted once."""
+def _authority(at: Moment, policies: Policies, digest: str) -> Generator[str, None, Authority | None]:
+    """The policy of that digest; that it is gone, altered or does not read is said once."""
     known = at.past.authorities
     if digest not in known:
         known[digest] = policies(digest)
         if known[digest] is None and digest:
-            message = f"policy {digest[:12]} is not kept: nothing was held against it"
-            yield Note(at.record.seq, message)
+            yield f"was done by policy {digest[:12]}, which is not kept in ledger/policies as it was"
     return known[digest]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from ...core.contract import Effect
 from ...core.gate import Decision
-from ...core.plan import GATE_SKILL
 from ..mirror.remembered import VIEW_SKILL
 from ..run_state import FINISHED
 from .moment import Moment, Note, fingerprint
@@ -134,7 +133,7 @@ def _may_judge_again(at: Moment) -> bool:
     finished = step.finished if step is not None else None
     verdict = finished.detail.get("result", {}).get("verdict", {}) if finished is not None else {}
     inconclusive = verdict.get("decision") == Decision.INCONCLUSIVE if verdict else False
-    return at.record.skill == GATE_SKILL and inconclusive
+    return at.record.effect == "reads" and inconclusive
 
 
 def _end_differs(at: Moment) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 Run as `python kill_sweep.py FOLDER POINTS`. Forks from one warm process, so that a point costs a run and not
 an import. An instant is the n-th Python call inside Opswright or the checkpointer, counted in all threads.
-In turn, a point is a plain kill, a kill after which the code is another version, and a power cut: what was
-not flushed is gone (see power_loss.py).
+In turn, a point is a plain kill, a kill after which the code is another version, a power cut (what was not
+flushed is gone, see power_loss.py), and a kill of a run with a job, which goes on without it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,36 @@ from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.runs import list_runs
+from opswright.compute import Job, open_compute, run_job
+from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger
 
-KINDS = ("kill", "other code", "power cut")
+KINDS = ("kill", "other code", "power cut", "job")
+
+
+class LabourRequest(Request):
+    pass
+
+
+class LabourResult(Result):
+    ok: bool
+
+
+@skill(effect=Effect.WRITES, summary="Have a job of this machine work a while.", reusable=False)
+def labour(request: LabourRequest, ctx: StepContext) -> LabourResult:
+    job = Job(
+        name="labour",
+        key=ctx.idempotency_key,
+        command=("bash", "-c", f"echo ran >> {Path.cwd()}/ran.txt; sleep 0.3; echo done > out.txt"),
+        folder=ctx.workdir,
+        log=ctx.workdir / "labour.log",
+        outputs=("out.txt",),
+    )
+    done = run_job(ctx, job, open_compute("local", ctx.settings))
+    return LabourResult(ok=(done.folder / "out.txt").exists())
 
 
 def beside(name: str, file: str) -> ModuleType:
@@ -47,7 +71,7 @@ power_loss = beside("power_loss", "power_loss.py")
 
 def make_agent(skills: ModuleType) -> Agent:
     settings = load_settings(home=Path("ws"), actor="ada", mlflow={"mirror": "off"})
-    return Agent(Workspace(settings), Registry(skills.SKILLS))
+    return Agent(Workspace(settings), Registry((*skills.SKILLS, labour)))
 
 
 class Killer:
@@ -100,10 +124,13 @@ def in_child(folder: Path, work: Any) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def prepare(folder: Path, skills: ModuleType) -> None:
+def prepare(folder: Path, skills: ModuleType, kind: str = "kill") -> None:
     folder.mkdir(parents=True)
     (folder / "lines.txt").write_text("one\ntwo\nthree\n")
-    (folder / "plan.yaml").write_text(skills.PLAN)
+    plan = (
+        skills.PLAN.replace("  live:", "  work: {skill: labour}\n  live:") if kind == "job" else skills.PLAN
+    )
+    (folder / "plan.yaml").write_text(plan)
 
 
 def finish(skills: ModuleType, kind: str = "kill") -> None:
@@ -121,13 +148,16 @@ def finish(skills: ModuleType, kind: str = "kill") -> None:
         outcome = one.start(ask, Consent(one.plan_for(ask).plan.id, "test"))
     state = {
         "status": outcome.status,
-        "results": {k: v for k, v in outcome.results.items() if k != "live"},
+        "results": {k: v for k, v in outcome.results.items() if k not in ("live", "work")},
+        "jobs": len(Path("ran.txt").read_text().splitlines()) if kind == "job" else 1,
         "board": len(Path("board.txt").read_text().splitlines()),
         "faults": [fault.message for fault in Ledger.of(one.workspace).verify()],
         "runs": len(list_runs(one)),
         "ends": [r.phase for r in Ledger.of(one.workspace).records() if r.step is None][-1],
         "done": sorted(
-            r.step for r in Ledger.of(one.workspace).records() if r.step and r.phase in ("done", "reused")
+            r.step
+            for r in Ledger.of(one.workspace).records()
+            if r.step and r.step != "work" and r.phase in ("done", "reused")
         ),
     }
     Path("state.json").write_text(json.dumps(state))
@@ -149,8 +179,8 @@ def main(root: Path, points: int) -> None:
     for index in range(points):
         at = 1 + index * (calls - 1) // points
         folder = root / f"killed-{at:06d}"
-        prepare(folder, skills)
         kind = KINDS[index % len(KINDS)]
+        prepare(folder, skills, kind)
         disk = power_loss.Disk(folder / "ws", folder / "durable")
 
         def killed(at: int = at, kind: str = kind, disk: Any = disk) -> None:

@@ -98,7 +98,7 @@ def test_consent_counts_for_its_plan_id_and_for_no_word(agent: Any, plan_file: P
 
 
 def test_an_operator_may_not_approve_what_serves_and_a_releaser_consents_for_themselves(
-    agent: Any, plan_file: Path
+    agent: Any, plan_file: Path, faults: Any
 ) -> None:
     ada, ria = acting(agent, ADA), acting(agent, RIA)
     proposal = ada.plan_for(Ask("plan_file", str(plan_file)))
@@ -108,10 +108,13 @@ def test_an_operator_may_not_approve_what_serves_and_a_releaser_consents_for_the
         ada.resume(waiting.run, Consent(proposal.plan.id, "test"))
     assert ria.resume(waiting.run).status == "waiting"  # resuming is not consenting
     assert ria.resume(waiting.run, Consent(proposal.plan.id, "test")).status == "done"
+    assert faults(ria) == []
     assert actors(ria, "approved") == [("ria", "releaser")]
 
 
-def test_an_approval_in_the_ledger_by_who_may_not_give_it_opens_nothing(agent: Any, plan_file: Path) -> None:
+def test_an_approval_in_the_ledger_by_who_may_not_give_it_opens_nothing(
+    agent: Any, plan_file: Path, faults: Any
+) -> None:
     ria = acting(agent, RIA)
     waiting = ria.start(Ask("plan_file", str(plan_file)))
     forged = Principal("made up", ("viewer",), "nobody asked")
@@ -124,10 +127,11 @@ def test_an_approval_in_the_ledger_by_who_may_not_give_it_opens_nothing(agent: A
     ended = ria.resume(waiting.run)
     assert ended.exit_code == 5 and "made up (viewer) does not count" in ended.message
     assert not Path("board.txt").exists()
+    assert any("made up" in fault for fault in faults(ria))
 
 
 def test_consent_that_is_taken_back_stops_the_next_step_that_changes_anything(
-    agent: Any, plan_file: Path
+    agent: Any, plan_file: Path, faults: Any
 ) -> None:
     plan_file.write_text(
         plan_file.read_text().replace(
@@ -144,6 +148,7 @@ def test_consent_that_is_taken_back_stops_the_next_step_that_changes_anything(
     held = ria.resume(failed.run)
     assert held.exit_code == 5 and "nobody has approved it" in held.message and not Path("board.txt").exists()
     assert ria.resume(failed.run, Consent(proposal.plan.id, "test")).status == "done"
+    assert faults(ria) == []
 
 
 def test_an_approval_lapses_when_the_policy_says_so(agent: Any, plan_file: Path, tmp_path: Path) -> None:
@@ -194,14 +199,14 @@ def serve(one: Agent, model: str, waiver: str = "") -> Any:
     return one.start(proposal, Consent(proposal.plan.id, "test"))
 
 
-def test_what_an_earlier_gate_judged_go_may_be_served(agent: Any, plan_file: Path) -> None:
+def test_what_an_earlier_gate_judged_go_may_be_served(agent: Any, plan_file: Path, faults: Any) -> None:
     ria = acting(agent, RIA)
-    assert serve(ria, trained(ria, plan_file, "GO")).status == "done"
+    assert serve(ria, trained(ria, plan_file, "GO")).status == "done" and faults(ria) == []
 
 
 @pytest.mark.parametrize("decision", ["NO_GO", "INCONCLUSIVE"])
 def test_what_no_gate_judged_go_is_not_served_without_a_waiver(
-    agent: Any, plan_file: Path, decision: str
+    agent: Any, plan_file: Path, decision: str, faults: Any
 ) -> None:
     ria = acting(agent, RIA)
     model = trained(ria, plan_file, decision)
@@ -211,6 +216,7 @@ def test_what_no_gate_judged_go_is_not_served_without_a_waiver(
     assert not Path("board.txt").exists()
     waived = serve(ria, model, "an emergency")
     assert waived.status == "done"
+    assert faults(ria) == []
     proposed = next(r for r in Ledger.of(ria.workspace).records() if r.detail.get("waivers"))
     assert proposed.detail["waivers"] == {"live": "an emergency"}
     assert any("gate waived: an emergency" in finding["message"] for finding in waived.findings)

@@ -213,12 +213,13 @@ FIVE = "goal: Pay\nbudget: {usd: 10}\nsteps:\n  n: {skill: count}\n" + "".join(
 )
 
 
-def test_five_steps_of_nine_dollars_do_not_pass_a_budget_of_ten(one: MakeAgent) -> None:
+def test_five_steps_of_nine_dollars_do_not_pass_a_budget_of_ten(one: MakeAgent, faults: Any) -> None:
     ended = run(one(), FIVE)
     assert ended.exit_code == 6 and "pay1" in ended.message and Path("paid").read_text() == "x"
     assert [r.detail["reserved"].get("usd") for r in records(one(), "reserved")] == [0, 9]
     assert ended.spent["usd"] == 9
     again = one().resume(ended.run)
+    assert faults(one()) == []
     assert again.exit_code == 6 and Path("paid").read_text() == "x"
 
 
@@ -227,7 +228,7 @@ def test_an_unknown_cost_is_asked_again_when_its_inputs_exist_and_then_refused(o
     assert ended.status == "refused" and ended.exit_code == 6 and "not known" in ended.message
 
 
-def test_time_of_failed_and_resumed_steps_counts_against_the_budget(one: MakeAgent) -> None:
+def test_time_of_failed_and_resumed_steps_counts_against_the_budget(one: MakeAgent, faults: Any) -> None:
     text = (
         "goal: Nap\nbudget: {minutes: 0.012}\nsteps:\n  a: {skill: nap, with: {seconds: 0.5, fails: true}}\n"
     )
@@ -238,34 +239,39 @@ def test_time_of_failed_and_resumed_steps_counts_against_the_budget(one: MakeAge
     Path("awake").touch()
     over = one().resume(failed.run)
     assert over.exit_code == 6 and "spent" in over.message
-    assert len(records(one(), "intent")) == 2
+    assert len(records(one(), "intent")) == 2 and faults(one()) == []
 
 
 @pytest.mark.parametrize("where", ["result", "metric"])
-def test_what_no_record_can_hold_fails_the_step_and_keeps_the_work(one: MakeAgent, where: str) -> None:
+def test_what_no_record_can_hold_fails_the_step_and_keeps_the_work(
+    one: MakeAgent, where: str, faults: Any
+) -> None:
     ended = run(one(), f"goal: x\nsteps:\n  a: {{skill: not-a-number, with: {{where: {where}}}}}\n")
     assert ended.exit_code == 1 and "no record can hold" in ended.message and "dataset:" in ended.message
     assert [r.phase for r in records(one(), "intent", "done", "failed") if r.step] == ["intent", "failed"]
+    assert faults(one()) == []
     assert len(one().workspace.artifacts.list("dataset")) == 1
 
 
 def test_a_step_killed_after_its_effect_is_done_once_although_the_code_changed(
-    one: MakeAgent, monkeypatch: pytest.MonkeyPatch
+    one: MakeAgent, faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "goal: Mark\nsteps:\n  live: {skill: mark}\n"
     killed(lambda: run(one(), text))
     monkeypatch.setattr(receipts, "code_version", lambda module: "another version")
     done = one().resume(records(one(), "proposed")[0].run or "")
     assert done.status == "done" and len(Path("board.txt").read_text().split()) == 1
+    assert faults(one()) == []
     keys = {r.detail["idempotency_key"] for r in records(one(), "intent")}
     assert keys == set(Path("board.txt").read_text().split())
     assert [r.detail.get("how", "") for r in records(one(), "settled")] == ["cut short", ""]
 
 
-def test_whoever_resumes_is_given_the_job_that_was_submitted(one: MakeAgent) -> None:
+def test_whoever_resumes_is_given_the_job_that_was_submitted(one: MakeAgent, faults: Any) -> None:
     killed(lambda: run(one(), "goal: Job\nsteps:\n  a: {skill: long-job}\n"))
     assert records(one(), "submitted")[0].detail["job"]["id"] == "17"
     done = one().resume(records(one(), "proposed")[0].run or "")
+    assert faults(one()) == []
     assert done.results["a"] == {"attached": True} and len(records(one(), "submitted")) == 1
 
 
@@ -282,7 +288,7 @@ def test_every_input_of_a_nested_request_is_digested(one: MakeAgent) -> None:
 
 
 def test_a_relative_input_keeps_the_folder_the_plan_was_made_in(
-    one: MakeAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: MakeAgent, faults: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("a.txt").write_text("1 2")
     agent = one()
@@ -290,6 +296,7 @@ def test_a_relative_input_keeps_the_folder_the_plan_was_made_in(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     done = agent.resume(waiting.run, Consent(waiting.plan.id, "test"))  # type: ignore[union-attr]
+    assert faults(agent) == []
     assert done.status == "done" and done.results["rows"]["rows"] == 2
 
 

@@ -56,12 +56,15 @@ def test_a_role_that_the_policy_does_not_know_does_nothing(agent: Any, plan_file
     assert list(Ledger.of(one.workspace).records()) == []
 
 
-def test_consent_to_another_plan_in_the_ledger_opens_nothing(agent: Any, plan_file: Path) -> None:
+def test_consent_to_another_plan_in_the_ledger_opens_nothing(
+    agent: Any, plan_file: Path, faults: Any
+) -> None:
     one = agent()
     waiting = waits(one, plan_file)
     Ledger.of(one.workspace).append(Phase.APPROVED, principal=RIA, run=waiting.run, plan="0" * 64)
     held = one.resume(waiting.run)
     assert held.exit_code == 5 and "approved was 000000000000" in held.message and held.results == {}
+    assert any("plan" in fault for fault in faults(one))
 
 
 def test_a_run_carries_out_the_plan_it_was_proposed_with(agent: Any, plan_file: Path) -> None:
@@ -82,7 +85,7 @@ def test_a_run_id_in_the_ledger_that_is_a_path_leads_nowhere(agent: Any, plan_fi
     Ledger.of(one.workspace).append(
         Phase.PROPOSED, principal=RIA, run=run, plan=waiting.plan.id, effect="reads", detail=detail
     )
-    with pytest.raises(AskError, match="no run"):
+    with pytest.raises(AskError, match="unknown run"):
         one.resume(run)
     assert not (one.workspace.root / "runs" / run).resolve().exists()
 
@@ -168,18 +171,18 @@ def slow(request: SlowRequest, ctx: StepContext) -> SlowResult:
     return SlowResult(ok=True)
 
 
-def test_a_step_that_takes_longer_than_the_plan_may_is_stopped(agent: Any) -> None:
+def test_a_step_that_takes_longer_than_the_plan_may_is_stopped(agent: Any, faults: Any) -> None:
     one = agent()
     one.registry = Registry([slow])
     Path("slow.yaml").write_text("goal: x\nbudget: {minutes: 0.005}\nsteps:\n  a: {skill: slow}\n")
     proposal = one.plan_for(Ask("plan_file", "slow.yaml"))
     ended = one.start(proposal, Consent(proposal.plan.id, "test"))
     assert ended.exit_code == 6 and "time budget ended" in ended.message
-    assert ended.spent["minutes"] < 0.2
+    assert ended.spent["minutes"] < 0.2 and faults(one) == []
 
 
 def test_a_finished_serving_step_is_not_done_again_when_a_later_one_failed(
-    agent: Any, plan_file: Path
+    agent: Any, plan_file: Path, faults: Any
 ) -> None:
     plan_file.write_text(
         plan_file.read_text()
@@ -192,6 +195,7 @@ def test_a_finished_serving_step_is_not_done_again_when_a_later_one_failed(
     one.resume(failed.run)
     Path("ok.txt").touch()
     assert one.resume(failed.run).status == "done"
+    assert faults(one) == []
     assert len(Path("board.txt").read_text().splitlines()) == 1
     assert [p for s, p in phases(one, failed.run) if s == "live" and p == "intent"] == ["intent"]
 
@@ -227,7 +231,9 @@ def test_a_receipt_of_another_result_is_held_against_the_record_it_names(agent: 
     assert first.status == "done"
 
 
-def test_a_gate_that_could_not_decide_is_asked_again(agent: Any, plan_file: Path, small: Any) -> None:
+def test_a_gate_that_could_not_decide_is_asked_again(
+    agent: Any, plan_file: Path, small: Any, faults: Any
+) -> None:
     one = agent()
     one.registry = Registry((*[s for s in one.registry if s.name != "judge"], small.unsure))
     text = plan_file.read_text().replace("skill: judge", "skill: unsure")
@@ -241,6 +247,7 @@ def test_a_gate_that_could_not_decide_is_asked_again(agent: Any, plan_file: Path
     assert (done.status, done.verdict, done.exit_code) == ("done", "GO", 0)
     assert len(Path("board.txt").read_text().splitlines()) == 1
     assert one.resume(ended.run).exit_code == 0
+    assert faults(one) == []
 
 
 def test_nothing_judged_is_not_go(agent: Any) -> None:

@@ -30,4 +30,4 @@ def test_a_run_killed_at_any_of_200_instants_ends_as_if_it_had_not_been(tmp_path
     for point in points:
         assert point["state"] is not None, (point, ended.stderr[-3000:])
         assert {**point["state"], "runs": 1} == whole, point
-        assert point["state"]["board"] == 1 and point["state"]["faults"] == []
+        assert point["state"]["board"] == point["state"]["jobs"] == 1 and point["state"]["faults"] == []

@@ -32,7 +32,12 @@ _HEADING = [
     "| promise | kept in | held by |",
     "| --- | --- | --- |",
 ]
-_FAILED = 1  # pytest's exit code for tests that ran and failed
+_NOT_RUN = (
+    2,
+    3,
+    4,
+    5,
+)  # pytest's exit codes when the tests themselves are at fault; a crash counts as noticed
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,13 @@ def survives(one: Break) -> tuple[bool, float, str]:
             check=False,
         )
     seconds = time.monotonic() - started
-    if ended.returncode not in (0, _FAILED):
+    if ended.returncode in _NOT_RUN:
         raise RuntimeError(f"{one.name}: pytest ended with {ended.returncode}:\n{ended.stdout[-2000:]}")
-    return ended.returncode == 0, seconds, ended.stdout.strip().splitlines()[-1]
+    return (
+        ended.returncode == 0,
+        seconds,
+        (ended.stdout.strip().splitlines() or [f"ended with {ended.returncode}"])[-1],
+    )
 
 
 def promises() -> str:

@@ -135,6 +135,7 @@ def test_a_reader_finds_every_action_of_a_run_in_the_browser(
         page.get_by_text("NO_GO · Retrain on", exact=False).first.wait_for(timeout=60_000)
         page.get_by_text("GO · Ship an", exact=False).last.click()
         page.get_by_text("Show more").first.click(timeout=60_000)
+        page.get_by_text("1 data · curate").first.wait_for(timeout=60_000)  # they are loaded afterwards
         shown = page.inner_text("body")
         assert f"GO · Ship an intent router · {RUN}" in shown
         assert "Approved by ines (releaser)" in shown

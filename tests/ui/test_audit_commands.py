@@ -117,8 +117,8 @@ def test_roles_are_held_against_the_policy_that_the_record_names(capsys: Capture
     ) and "mallory (role 'viewer') may not approve" in fault.message
 
     Path(f".opswright/ledger/policies/{proposed.detail['policy']}.json").unlink()
-    report = verified()
-    assert report.ok and "is not kept: nothing was held against it" in report.notes[0].message
+    faults = verified().faults
+    assert faults and "is not kept in ledger/policies as it was" in faults[0].message
 
 
 def test_a_skill_that_is_not_installed_any_more_is_noted() -> None:

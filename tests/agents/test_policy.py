@@ -1,0 +1,104 @@
+"""The policy by itself: rules, endpoints and costs that a plan leaves open count as the strictest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opswright.agents.policy import Policy, PolicyRules
+from opswright.core.contract import Effect
+from opswright.core.plan import Budget, Plan, StepCall
+from opswright.core.principal import Principal
+
+EFFECTS = {"train": Effect.WRITES, "deploy": Effect.SERVES, "look": Effect.READS}
+LEAD = Principal("lea", ("lead",), "test")
+MAKER = Principal("mo", ("maker",), "test")
+RULES: dict[str, Any] = {
+    "roles": {
+        "maker": {
+            "propose": ["reads", "writes", "serves"],
+            "approve": ["writes", "serves"],
+            "run": ["writes"],
+        },
+        "lead": {
+            "propose": ["serves", "writes"],
+            "approve": ["writes", "serves"],
+            "run": ["writes", "serves"],
+        },
+    },
+    "rules": [
+        {"name": "public", "match": {"endpoints": ["public-*"]}, "approve": ["lead"]},
+        {"name": "long", "match": {"skills": ["tr*"], "over": {"minutes": 60}}, "approve": ["lead"]},
+    ],
+    "protected_endpoints": ["public-*"],
+}
+
+
+def policy(**changes: Any) -> Policy:
+    return Policy(PolicyRules.model_validate({**RULES, **changes}), EFFECTS.get)
+
+
+def plan(skill: str, **arguments: Any) -> Plan:
+    step = StepCall(id="a", skill=skill, effect=Effect.READS, arguments=arguments)
+    return Plan(goal="x", budget=Budget(), gates={}, inputs={}, steps=(step,))
+
+
+def rule(
+    skill: str, who: Principal, costs: Any = None, proposer: Principal | None = None, **arguments: Any
+) -> str:
+    ruling = policy().may_approve(who, plan(skill, **arguments), proposer, costs)
+    return "allowed" if ruling.allowed else ruling.rule
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("inner", "allowed"),
+        ("public-chat", "public"),
+        ("${name.endpoint}", "public"),
+        (None, "public"),
+        (3, "public"),
+    ],
+)
+def test_an_endpoint_that_is_not_known_yet_counts_as_any(endpoint: Any, expected: str) -> None:
+    assert rule("deploy", MAKER, endpoint=endpoint) == expected
+
+
+def test_a_rule_about_endpoints_is_not_about_steps_without_one() -> None:
+    assert rule("train", MAKER, costs={"a": {"minutes": 5}}) == "allowed"
+
+
+@pytest.mark.parametrize("endpoint", ["public-chat", "${name.endpoint}", None])
+def test_who_proposed_may_not_approve_where_a_protected_endpoint_may_be_meant(endpoint: Any) -> None:
+    assert rule("deploy", LEAD, proposer=LEAD, endpoint=endpoint) == "protected_endpoints"
+    assert rule("deploy", LEAD, proposer=MAKER, endpoint=endpoint) == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"),
+    [
+        ({"a": {"minutes": 60}}, "allowed"),
+        ({"a": {"minutes": 61}}, "long"),
+        ({"a": {"minutes": None}}, "long"),
+        ({"a": {}}, "long"),
+        ({}, "long"),
+        (None, "long"),
+    ],
+)
+def test_a_cost_that_is_not_known_counts_as_over(costs: Any, expected: str) -> None:
+    assert rule("train", MAKER, costs=costs) == expected
+
+
+def test_a_skill_that_is_not_installed_counts_as_one_that_serves() -> None:
+    reader = Principal("ray", ("reader",), "test")
+    roles = {**RULES["roles"], "reader": {"propose": ["reads", "writes"]}}
+    asked = policy(roles=roles)
+    assert asked.may_propose(reader, plan("look")).allowed
+    assert not asked.may_propose(reader, plan("unknown")).allowed
+
+
+def test_several_roles_add_up_and_none_is_nothing() -> None:
+    both, none = Principal("x", ("maker", "lead"), "test"), Principal("x", (), "test")
+    assert policy().may_approve(both, plan("deploy", endpoint="public-chat"), MAKER).allowed
+    assert not policy().may_propose(none, plan("look")).allowed
