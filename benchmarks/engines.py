@@ -1,4 +1,4 @@
-"""What generating costs: 200 short prompts by checkpoint and bundle, then one by one by the in-process server.
+"""What generating costs: 200 short prompts by checkpoint and bundle, then one by one in the server here.
 
     python benchmarks/engines.py MODEL ENGINE
 
