@@ -74,6 +74,7 @@ def _with_full_references(text: PlanText, resolve: Callable[[str], ArtifactRef])
 
 def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere: bool = False) -> Plan:
     """The plan; `anywhere`: outside inputs need not lie where this process looks."""
+    text.check()
     for step in text.steps:
         check_step_id(text, step.id)
     skills = {step.id: _skill_of(text, step, registry) for step in text.steps}

@@ -17,10 +17,13 @@ from .contract import Effect, explain
 from .errors import AskError, IntegrityError
 from .files import canonical_json, sha256_json, sha256_path
 from .gate import GateSpec
+from .strict_yaml import MAX_DEPTH
+from .text import unseen_in
 
 FORMAT = 2
 GATE_SKILL = "gate"
 STEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,63}(\.gate)?$"  # the ending is that of the gate which judges a step
+_AROUND = 4  # levels of a compiled plan around what a plan file holds
 _REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([A-Za-z_]\w*)\}$")
 
 
@@ -104,6 +107,7 @@ class Plan(_Frozen):
                 "not a compiled plan (expected 'id' and 'plan'). "
                 "Make one with `opswright plan FILE -o plan.json`."
             )
+        _check_document(document)
         body = document["plan"]
         if isinstance(body, dict) and body.get("format") != FORMAT:
             raise AskError(
@@ -135,6 +139,21 @@ class Plan(_Frozen):
             if now != self.inputs[name]:
                 found.append(f"{path} changed {when} ({self.inputs[name][:12]} -> {now[:12]})")
         return found
+
+
+def _check_document(document: dict[str, Any]) -> None:
+    """AskError for a document whose folder is no path, or which nests deeper than any plan file does."""
+    folder = document.get("folder", ".")
+    if not isinstance(folder, str) or (unseen := unseen_in(folder)):
+        found = "not text" if not isinstance(folder, str) else f"holding {unseen}"
+        raise AskError(f"the compiled plan is damaged: 'folder' must be a path, found {found}.")
+    depth, level = 0, [document]
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH + _AROUND:
+            raise AskError(f"the compiled plan is nested deeper than {MAX_DEPTH} levels.")
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
 
 
 def references(
