@@ -170,7 +170,7 @@ class Policy:
             if approval.plan != plan.id:
                 why = f"{needs}; approved was {approval.plan[:12]}."
                 continue
-            if self._has_lapsed(approval, at):
+            if self.has_lapsed(approval, at):
                 why = (
                     f"{needs}; that of {approval.principal} lapsed after "
                     f"{self.rules.approvals.expire_hours:g} hours."
@@ -183,7 +183,8 @@ class Policy:
             why, rule = f"{needs}; that of {approval.principal} does not count: {ruling.message}", ruling.rule
         return Ruling(False, rule, why)
 
-    def _has_lapsed(self, approval: Approval, at: datetime) -> bool:
+    def has_lapsed(self, approval: Approval, at: datetime) -> bool:
+        """Whether an approval no longer counts at a time for its age."""
         hours = self.rules.approvals.expire_hours
         return hours is not None and at - approval.time > timedelta(hours=hours)
 

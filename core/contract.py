@@ -263,13 +263,13 @@ class Skill(Generic[RequestT, ResultT]):
     reusable: bool | Callable[[RequestT], bool] = True
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None
 
-    def __call__(self, ask: RequestT, ctx: StepContext) -> ResultT:
+    def __call__(self, request: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
-        return self.function(ask, ctx)
+        return self.function(request, ctx)
 
-    def may_reuse(self, ask: RequestT) -> bool:
+    def may_reuse(self, request: RequestT) -> bool:
         """Whether a receipt of the same call may stand for this one."""
-        return self.reusable(ask) if callable(self.reusable) else self.reusable
+        return self.reusable(request) if callable(self.reusable) else self.reusable
 
     def parse(self, arguments: dict[str, Any]) -> RequestT:
         """The request these arguments make; AskError names each wrong one and the nearest known name."""

@@ -22,6 +22,7 @@ from .text import unseen_in
 
 FORMAT = 2
 GATE_SKILL = "gate"
+STEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,63}(\.gate)?$"  # the ending is that of the gate which judges a step
 _AROUND = 4  # levels of a compiled plan around what a plan file holds
 _REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([A-Za-z_]\w*)\}$")
 
@@ -50,7 +51,7 @@ class StepCall(_Frozen):
     waive_gate: why the step may serve what no gate judged GO; None: it may not.
     """
 
-    id: str
+    id: str = Field(pattern=STEP_ID)
     skill: str
     effect: Effect
     arguments: dict[str, Any]
@@ -124,19 +125,19 @@ class Plan(_Frozen):
             )
         return plan
 
-    def changed_inputs(self, step: StepCall, folder: Path) -> list[str]:
+    def changed_inputs(
+        self, step: StepCall, folder: Path, when: str = "since the plan was made"
+    ) -> list[str]:
         """Sentences for those of a step's outside inputs that are no longer what the plan was made from.
 
-        folder: where relative inputs lie.
+        folder: where relative inputs lie. when: since when, in the sentence.
         """
         found = []
         for name in step.inputs:
             path = folder / name
             now = sha256_path(path) if path.exists() else "missing"
             if now != self.inputs[name]:
-                found.append(
-                    f"{path} changed since the plan was made ({self.inputs[name][:12]} -> {now[:12]})"
-                )
+                found.append(f"{path} changed {when} ({self.inputs[name][:12]} -> {now[:12]})")
         return found
 
 

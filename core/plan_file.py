@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from .text import one_line, says_something, unseen_in
 
 _TOP = ("goal", "budget", "gates", "steps")
 _STEP = ("skill", "with", "gate", "waive_gate", "after")
+_STEP_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,7 @@ def _plan_text(found: YamlText, name: str, base: Path | None) -> PlanText:
 
 def _step(text: PlanText, step_id: str, body: Any) -> StepText:
     where = f"steps.{step_id}"
-    if not step_id.replace("-", "").replace("_", "").isalnum() or not step_id[0].isalpha():
-        raise text.error(where, f"step id '{step_id}' must be letters, digits, '-' and '_', a letter first.")
+    check_step_id(text, step_id)
     step = _mapping(text, body, where, f"step '{step_id}'", _STEP)
     if not isinstance(step.get("skill"), str):
         raise text.error(where, f"step '{step_id}' needs a `skill`.")
@@ -154,6 +155,15 @@ def _step(text: PlanText, step_id: str, body: Any) -> StepText:
         after=tuple(after),
         waive_gate=_waiver(text, step_id, step),
     )
+
+
+def check_step_id(text: PlanText, step_id: str) -> None:
+    """AskError for an id that is not one: it names folders, so it holds nothing that leads elsewhere."""
+    if not _STEP_ID.fullmatch(step_id):
+        raise text.error(
+            f"steps.{step_id}",
+            f"invalid step id {step_id[:80]!r}: expected a letter, then up to 63 letters, digits, '-', '_'.",
+        )
 
 
 def _waiver(text: PlanText, step_id: str, step: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -61,9 +61,15 @@ class Ledger:
         """
         return self.append_all([Entry(phase, **fields)], principal)[0]
 
-    def append_all(self, entries: Sequence[Entry], principal: Principal) -> list[Record]:
-        """Add records with one write and one flush; a crash in between keeps a beginning of them."""
+    def append_all(
+        self, entries: Sequence[Entry], principal: Principal, guard: Callable[[], None] = lambda: None
+    ) -> list[Record]:
+        """Add records with one write and one flush; a crash in between keeps a beginning of them.
+
+        `guard` is called while nobody else can append; what it raises keeps the records out.
+        """
         with self._locked():
+            guard()
             self.keep("environments", environment_digest(), canonical_json(environment_facts()))
             segment, size, seq, prev = self._find_head()
             records, lines = list[Record](), list[bytes]()
