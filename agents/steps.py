@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import ArtifactRef
+from ..core.artifacts import artifacts_in
 from ..core.contract import Cost, Effect, Events, NullEvents, Result, Skill, StepContext
 from ..core.errors import BackendError, BudgetError, HeldError, IntegrityError, OpswrightError, from_os_error
 from ..core.files import canonical_json, sha256_json
@@ -24,7 +24,7 @@ from ..core.secrets import Redactor
 from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import budget
-from .judgement import judgement_on
+from .judgement import is_all_of, judgement_on
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
 
@@ -132,7 +132,16 @@ class StepRunner:
 
     def _check_judged(self, step: StepCall, request: Any) -> None:
         """HeldError for a step that would serve what no gate judged GO, unless the plan names a waiver."""
-        judgement = judgement_on(self.workspace, references_in(request), self.record.state)
+        known = any(
+            is_all_of(self.workspace, state()) for state in (lambda: self.record.state, self.record.refresh)
+        )
+        if not known:  # also not when what somebody did just now was taken in
+            raise IntegrityError(
+                f"step {step.id}: the ledger has other records of this run than its index tells of. "
+                f"Remove {self.workspace.root / 'index'}, which is made anew, and resume."
+            )
+        served = self.registry.get(step.skill).served(request, self.workspace)
+        judgement = judgement_on(self.workspace, served, self.record.state)
         if judgement.allowed:
             if judgement.message:
                 self.events.log(step.id, judgement.message)
@@ -311,21 +320,6 @@ def _redacted(error: BaseException, redactor: Redactor) -> BaseException:
     if texts != list(error.args):
         error.args = tuple(texts)
     return error
-
-
-def references_in(request: Any) -> list[ArtifactRef]:
-    """The artifact references among a request's fields."""
-    values = (getattr(request, name) for name in type(request).model_fields)
-    return [value for value in values if isinstance(value, ArtifactRef)]
-
-
-def artifacts_in(result: Result) -> dict[str, str]:
-    """The references among a result's fields, by field."""
-    return {
-        name: str(value)
-        for name in type(result).model_fields
-        if isinstance(value := getattr(result, name), ArtifactRef)
-    }
 
 
 def idempotency_key(run_id: str | None, step_id: str) -> str:
