@@ -132,10 +132,8 @@ class StepRunner:
 
     def _check_judged(self, step: StepCall, request: Any) -> None:
         """HeldError for a step that would serve what no gate judged GO, unless the plan names a waiver."""
-        known = any(
-            is_all_of(self.workspace, state()) for state in (lambda: self.record.state, self.record.refresh)
-        )
-        if not known:  # also not when what somebody did just now was taken in
+        whole = is_all_of(self.workspace, self.record.state)
+        if not whole and not is_all_of(self.workspace, self.record.refresh()):  # nobody acted just now
             raise IntegrityError(
                 f"step {step.id}: the ledger has other records of this run than its index tells of. "
                 f"Remove {self.workspace.root / 'index'}, which is made anew, and resume."
