@@ -1,25 +1,32 @@
 """Serving follows judgement: whether some gate judged GO what a step would serve.
 
-A verdict counts when its gate belongs to this run, or to an earlier one whose plan somebody approved: a gate
-that anyone typed for themselves, with whatever bars, opens no door. The newest verdict of each suite counts.
+Which verdicts count is said in `record.judging`, for the audit as well. What decides is read from the ledger
+itself and not through its index, which somebody could have left rows out of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from ..core.artifacts import ArtifactRef, ArtifactStore, BundleRef, CheckpointRef, EvalReportRef, parse_ref
-from ..core.contract import Effect
-from ..core.errors import AskError, OpswrightError
+from ..core.artifacts import ArtifactRef, ArtifactStore, BundleRef, CheckpointRef, parse_ref
+from ..core.errors import OpswrightError
 from ..core.gate import Decision
 from ..core.workspace import Workspace
-from ..record.index import LedgerIndex
-from ..record.ledger import Record
+from ..record.judging import (
+    REPORT,
+    GateOutcome,
+    kind_of,
+    made_by,
+    made_from,
+    models_behind,
+    models_judged,
+    outcome_of,
+    standing,
+)
+from ..record.ledger import Ledger
 from ..record.run_state import RunState
-
-_MODELS = (BundleRef, CheckpointRef)
+from ..record.scan import LedgerScan
 
 
 @dataclass(frozen=True)
@@ -31,18 +38,18 @@ class ServingJudgement:
 
 
 def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunState) -> ServingJudgement:
-    """Whether gates judged GO every model among the artifacts that a step of this run serves."""
+    """Whether gates judged GO every model among the artifacts that a step of this run serves.
+
+    AskError or IntegrityError when one of them is not in the store, or damaged.
+    """
     said = []
-    for ref in served:
-        if not isinstance(ref, _MODELS):
+    for ref in dict.fromkeys(served):
+        if not isinstance(ref, BundleRef | CheckpointRef):
             continue
-        subjects = models_behind(workspace.artifacts, ref)
-        newest: dict[str, tuple[Record, str]] = {}
-        for record, request, decision in _verdicts(workspace, run, subjects):
-            if subjects & _judged(workspace.artifacts, request):
-                newest[_suite(record, request)] = (record, decision)
-        against = [one for one in newest.values() if one[1] == Decision.NO_GO]
-        good = [one for one in newest.values() if one[1] == Decision.GO]
+        workspace.artifacts.open(ref)
+        found = standing(_Evidence.about(workspace, ref, run.run).outcomes(), run.run).values()
+        against = [one for one in found if one.decision == Decision.NO_GO]
+        good = [one for one in found if one.decision == Decision.GO]
         if against:
             return ServingJudgement(False, f"{_line(against[0])} said NO_GO of {ref.short}")
         if not good:
@@ -53,61 +60,75 @@ def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunSt
     return ServingJudgement(True, "; ".join(said))
 
 
-def models_behind(store: ArtifactStore, ref: ArtifactRef) -> set[str]:
-    """A bundle and the checkpoint it was built from, or the checkpoint; never what that was trained from."""
-    found, waiting = {str(ref)}, [ref]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, CheckpointRef):
-            continue
-        for parent in store.open(one).parents:
-            if isinstance(parent, _MODELS) and parent not in found:
-                found.add(str(parent))
-                waiting.append(parent)
-    return found
+def is_all_of(workspace: Workspace, run: RunState) -> bool:
+    """Whether the ledger has no other records of a run than its state was folded from."""
+    found = LedgerScan(Ledger.of(workspace)).runs([run.run]).get(run.run, RunState(run.run))
+    return [record.hash for record in found.records] == [record.hash for record in run.records]
 
 
-def _judged(store: ArtifactStore, request: Mapping[str, Any]) -> set[str]:
-    """The models that a gate's request is about: named in it, or measured in the report it names."""
-    found = set()
-    for value in request.values():
+@dataclass
+class _Evidence:
+    """The runs that have to do with a model, read from the ledger, and what their steps made from what."""
+
+    scan: LedgerScan
+    store: ArtifactStore
+    runs: dict[str, RunState] = field(default_factory=dict)
+    models: set[str] = field(default_factory=set)
+    _given: dict[str, set[str]] = field(default_factory=dict)
+    _asked: set[str] = field(default_factory=set)
+
+    @classmethod
+    def about(cls, workspace: Workspace, ref: ArtifactRef, run: str) -> _Evidence:
+        """All that the ledger has on a model: its making, its evaluations, its gates."""
+        found = cls(LedgerScan(Ledger.of(workspace)), workspace.artifacts)
+        found._read([run])
+        models = {str(ref)}
+        while models - found._asked:  # the bundle first, then what its makers built it from
+            found._read_naming(models)
+            models = models_behind(ref, found._made_from)
+        found.models = models
+        found._read_naming(
+            {made for made, given in found._given.items() if kind_of(made) == REPORT and given & models}
+        )
+        return found
+
+    def outcomes(self) -> list[GateOutcome]:
+        """What gates decided about the model."""
+        told = (
+            outcome_of(run, step, record)
+            for run in self.runs.values()
+            for step in run.steps.values()
+            for record in step.records
+        )
+        return sorted(
+            (one for one, request in filter(None, told) if self._is_judged_by(request)), key=lambda o: o.seq
+        )
+
+    def _is_judged_by(self, request: object) -> bool:
+        return not self.models.isdisjoint(models_judged(request, self._made_from))
+
+    def _read_naming(self, things: Iterable[str]) -> None:
+        """Take in the runs with a record that names one of these."""
+        new = set(things) - self._asked
+        self._asked |= new
+        self._read(record.run for record in self.scan.naming(new) if record.run is not None)
+
+    def _read(self, names: Iterable[str]) -> None:
+        for name, run in self.scan.runs(set(names) - self.runs.keys()).items():
+            self.runs[name] = run
+            for step in run.steps.values():
+                for record in step.records:
+                    for ref, given in made_by(step, record):
+                        self._given.setdefault(ref, set()).update(given)
+
+    def _made_from(self, ref: str) -> set[str]:
+        """What a recorded step made an artifact from, as far as the artifact itself does not deny it."""
+        given = self._given.get(ref, set())
         try:
-            ref = parse_ref(value) if isinstance(value, str) and ":" in value else None
-        except AskError:
-            continue
-        if isinstance(ref, _MODELS):
-            found.add(str(ref))
-        elif isinstance(ref, EvalReportRef):
-            try:
-                found |= {str(parent) for parent in store.open(ref).parents if isinstance(parent, _MODELS)}
-            except OpswrightError:  # a report that is gone or damaged proves nothing
-                continue
-    return found
+            return made_from(given, self.store.open(parse_ref(ref)).parents) if given else given
+        except OpswrightError:  # a report that is gone takes no verdict with it
+            return made_from(given, None)
 
 
-def _verdicts(
-    workspace: Workspace, run: RunState, subjects: Iterable[str]
-) -> Iterator[tuple[Record, Mapping[str, Any], str]]:
-    """Every verdict that may count of these models, oldest first: its record, the request, the decision."""
-    earlier = (
-        state
-        for state in LedgerIndex.of(workspace).runs_that_judged(subjects)
-        if state.run != run.run and state.approvals
-    )
-    found = [
-        (step.finished, step.request, str(verdict["decision"]))
-        for state in (*earlier, run)
-        for step in state.begun
-        if step.effect == Effect.READS and (verdict := step.verdict) is not None and step.finished is not None
-    ]
-    yield from sorted(found, key=lambda one: one[0].seq)
-
-
-def _suite(record: Record, request: Mapping[str, Any]) -> str:
-    spec = request.get("spec")
-    return str(spec.get("suite", "")) if isinstance(spec, Mapping) else str(record.skill)
-
-
-def _line(one: tuple[Record, str]) -> str:
-    record, _ = one
-    return f"{record.step} of run {record.run} (record {record.seq})"
+def _line(one: GateOutcome) -> str:
+    return f"{one.step} of run {one.run} (record {one.seq})"

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import ArtifactRef, parse_ref
+from ..core.artifacts import artifacts_in, parse_ref
 from ..core.contract import Cost, Effect, Events, NullEvents, Result, Skill, StepContext
 from ..core.errors import BackendError, BudgetError, HeldError, IntegrityError, OpswrightError, from_os_error
 from ..core.files import canonical_json, sha256_json
@@ -20,13 +20,13 @@ from ..core.inputs import outside_paths
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, bind, put, thaw
 from ..core.registry import Registry
-from ..core.secrets import Redactor
 from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import budget
-from .judgement import judgement_on
+from .judgement import is_all_of, judgement_on
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
+from .redaction import redacted
 
 _QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
 
@@ -141,7 +141,14 @@ class StepRunner:
 
     def _check_judged(self, step: StepCall, request: Any) -> None:
         """HeldError for a step that would serve what no gate judged GO, unless the plan names a waiver."""
-        judgement = judgement_on(self.workspace, references_in(request), self.record.state)
+        whole = is_all_of(self.workspace, self.record.state)
+        if not whole and not is_all_of(self.workspace, self.record.refresh()):  # nobody acted just now
+            raise IntegrityError(
+                f"step {step.id}: the ledger has other records of this run than its index tells of. "
+                f"Remove {self.workspace.root / 'index'}, which is made anew, and resume."
+            )
+        served = self.registry.get(step.skill).served(request, self.workspace)
+        judgement = judgement_on(self.workspace, served, self.record.state)
         if judgement.allowed:
             if judgement.message:
                 self.events.log(step.id, judgement.message)
@@ -241,7 +248,7 @@ class StepRunner:
             )
         except BaseException as error:
             self.events.ended(step.id, Phase.FAILED, attempt.seconds)
-            told = _redacted(error, context.redactor)
+            told = redacted(error, context.redactor)
             detail = {**error_detail(told), "seconds": round(attempt.seconds, 3)}
             self.record.ended_step(Phase.FAILED, plan, step, attempt.spent(), detail=detail)
             raise told from told.__cause__
@@ -337,76 +344,6 @@ def _is_json(value: Any) -> bool:
     except OpswrightError:
         return False
     return True
-
-
-def _redacted(error: BaseException, redactor: Redactor) -> BaseException:
-    """The error without secrets, whatever its class does to say what it says.
-
-    Once a secret was resolved no object that a skill made is let out: a member of the same family takes its
-    place, with its exit code, name, log and causes.
-    """
-    if not redactor.knows_secrets:
-        return error
-    text = redactor.text(_said_by(error))
-    if isinstance(error, OpswrightError):
-        family = next(one for one in type(error).__mro__ if one.__module__ == OpswrightError.__module__)
-        kept: dict[str, Any] = {"exit_code": error.exit_code}
-        if isinstance(error, BackendError):
-            kept["log"] = error.log and Path(redactor.text(str(error.log)))
-        clean = _made(family, redactor.text(error.family), text, kept)
-    elif type(error) in (KeyboardInterrupt, SystemExit, GeneratorExit):
-        clean = type(error)(*redactor.plain(error.args))
-    elif isinstance(error, Exception):
-        clean = BackendError(f"{redactor.text(type(error).__name__)}: {text}")
-    else:  # it was not meant to be caught
-        clean = _made(BaseException, redactor.text(type(error).__name__), text, {})
-    clean.__cause__ = _redacted_cause(error, redactor)
-    return clean
-
-
-def _redacted_cause(error: BaseException, redactor: Redactor) -> BaseException | None:
-    """What led to an error, as plain exceptions of the same names and redacted texts."""
-    chain: list[BaseException] = []
-    one = error.__cause__
-    while one is not None and one not in chain:
-        chain.append(one)
-        one = one.__cause__
-    cause: BaseException | None = None
-    for one in reversed(chain):
-        name, text = redactor.text(type(one).__name__), redactor.text(_said_by(one))
-        made = _made(Exception, name, text, {})
-        made.__cause__, cause = cause, made
-    return cause
-
-
-def _made(base: type[BaseException], name: str, text: str, kept: dict[str, Any]) -> BaseException:
-    """An exception of a class called `name` below `base` that says `text` and nothing else."""
-    kind = type(name, (base,), kept)
-    made: BaseException = kind.__new__(kind)
-    made.args = (text,)
-    return made
-
-
-def _said_by(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # its class cannot say it
-        return "an error that cannot be shown"
-
-
-def references_in(request: Any) -> list[ArtifactRef]:
-    """The artifact references among a request's fields."""
-    values = (getattr(request, name) for name in type(request).model_fields)
-    return [value for value in values if isinstance(value, ArtifactRef)]
-
-
-def artifacts_in(result: Result) -> dict[str, str]:
-    """The references among a result's fields, by field."""
-    return {
-        name: str(value)
-        for name in type(result).model_fields
-        if isinstance(value := getattr(result, name), ArtifactRef)
-    }
 
 
 def idempotency_key(run_id: str | None, step_id: str) -> str:

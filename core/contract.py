@@ -28,7 +28,7 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .artifacts import ArtifactStore
+from .artifacts import ArtifactRef, ArtifactStore, references_in
 from .errors import AskError, BackendError, BudgetError, HeldError, did_you_mean
 from .inputs import InputPath as InputPath  # where a skill's author looks for it
 from .inputs import check_request_type
@@ -262,6 +262,7 @@ class Skill(Generic[RequestT, ResultT]):
     estimate: Callable[[RequestT, Machine, Workspace], Cost] | None = None
     reusable: bool | Callable[[RequestT], bool] = True
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None
+    serves: Callable[[RequestT, Workspace], Sequence[ArtifactRef]] | None = None
 
     def __call__(self, request: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
@@ -270,6 +271,10 @@ class Skill(Generic[RequestT, ResultT]):
     def may_reuse(self, request: RequestT) -> bool:
         """Whether a receipt of the same call may stand for this one."""
         return self.reusable(request) if callable(self.reusable) else self.reusable
+
+    def served(self, ask: RequestT, workspace: Workspace) -> list[ArtifactRef]:
+        """The artifacts that users get by a call: those the skill says, else all that the request names."""
+        return references_in(ask) if self.serves is None else list(self.serves(ask, workspace))
 
     def parse(self, arguments: dict[str, Any]) -> RequestT:
         """The request these arguments make; AskError names each wrong one and the nearest known name."""
@@ -300,14 +305,16 @@ def skill(
     estimate: Callable[[Any, Machine, Workspace], Cost] | None = None,
     reusable: bool | Callable[[Any], bool] | None = None,
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None,
+    serves: Callable[[Any, Workspace], Sequence[ArtifactRef]] | None = None,
 ) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
     """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
 
     Its name is the function's with hyphens. `reusable` says whether a receipt of the same call may stand for
     a new one, always or for which requests; by default only for skills that make artifacts. `impact` says
     what a step would change for an endpoint's users; it gets the arguments as the plan holds them, where
-    `${step.field}` may stand for a value, and neither raises nor changes anything. TypeError when the
-    annotations do not fit.
+    `${step.field}` may stand for a value, and neither raises nor changes anything. `serves` says which
+    artifacts users get by a call, which gates must have judged GO; by default all that the request names,
+    however deep. TypeError when the annotations do not fit.
     """
 
     def declare(function: Callable[[RequestT, StepContext], ResultT]) -> Skill[RequestT, ResultT]:
@@ -332,6 +339,7 @@ def skill(
             estimate=None if estimate is None else _checked(name, estimate),
             reusable=effect is Effect.WRITES if reusable is None else reusable,
             impact=impact,
+            serves=serves,
         )
 
     return declare

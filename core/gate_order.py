@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .artifacts import REF_TYPES, ArtifactRef, BundleRef, CheckpointRef
+from .artifacts import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef, references_in
 from .contract import Effect, Skill
-from .inputs import annotation_options
+from .inputs import types_in
 from .plan import StepCall, references
 
 
@@ -59,28 +59,31 @@ class _Models:
         if "verdict" not in self._skill(gate).result.model_fields:
             return set()
         found = {model for model, _ in self._models_of(gate)}
-        for _, step, _ in references(gate.arguments.get("report")):
-            found |= {model for model, _ in self._models_of(self.steps[step])}
+        for _, step, field in references(gate.arguments):
+            if EvalReportRef in types_in(self.skills[step].result.model_fields[field].annotation):
+                found |= {model for model, _ in self._models_of(self.steps[step])}
         return found
 
     def served_by(self, step: StepCall) -> set[str]:
-        """The models that a step serves, and the checkpoints its bundles are built from."""
-        found = set()
-        for model, kind in self._models_of(step):
+        """The models that a step serves, and the checkpoints its bundles are built from.
+
+        None for a skill that says itself what it serves: that is known when the step runs.
+        """
+        found: set[str] = set()
+        for model, kinds in self._models_of(step) if self._skill(step).serves is None else ():
             found.add(model)
-            if kind is BundleRef:
+            if BundleRef in kinds:
                 for _, maker, _ in references(model):
-                    found |= {m for m, k in self._models_of(self.steps[maker]) if k is CheckpointRef}
+                    found |= {m for m, k in self._models_of(self.steps[maker]) if CheckpointRef in k}
         return found
 
-    def _models_of(self, step: StepCall) -> Iterator[tuple[str, type[ArtifactRef]]]:
-        """The checkpoints and bundles among a step's arguments, with their kind."""
-        for value in step.arguments.values():
-            kind: Any = None
-            for _, maker, field in references(value):
-                options = annotation_options(self.skills[maker].result.model_fields[field].annotation)
-                kind = next((one for one in options if one in (BundleRef, CheckpointRef)), None)
-            if isinstance(value, str) and value.partition(":")[0] in ("bundle", "checkpoint"):
-                kind = REF_TYPES[value.partition(":")[0]]
-            if kind is not None:
-                yield value, kind
+    def _models_of(self, step: StepCall) -> Iterator[tuple[str, set[type[ArtifactRef]]]]:
+        """The checkpoints and bundles among a step's arguments, however deep, with their kinds."""
+        for _, maker, field in references(step.arguments):
+            types = types_in(self.skills[maker].result.model_fields[field].annotation)
+            kinds: set[type[ArtifactRef]] = {one for one in (BundleRef, CheckpointRef) if one in types}
+            if kinds:
+                yield f"${{{maker}.{field}}}", kinds
+        for ref in references_in(step.arguments):
+            if isinstance(ref, BundleRef | CheckpointRef):
+                yield str(ref), {type(ref)}

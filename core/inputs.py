@@ -86,3 +86,17 @@ def annotation_options(annotation: Any) -> Iterator[Any]:
             yield from annotation_options(option)
     else:
         yield annotation
+
+
+def types_in(annotation: Any) -> set[type]:
+    """Every type that a value of an annotation may hold, however deep: in containers and in models."""
+    found: set[type] = set()
+    waiting = [annotation]
+    while waiting:
+        one = waiting.pop()
+        waiting += get_args(one)
+        if isinstance(one, type) and get_origin(one) is None and one not in found:
+            found.add(one)
+            if issubclass(one, BaseModel):
+                waiting += [field.annotation for field in one.model_fields.values()]
+    return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ..core.artifacts import ArtifactRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.gate import Verdict
 from ..core.machine import Machine
@@ -73,6 +74,14 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     return of_promote(arguments, workspace)
 
 
+def serves(ask: PromoteRequest, workspace: Workspace) -> list[ArtifactRef]:
+    """The canary's bundle, if there is a canary: it becomes what everybody gets."""
+    from ..serving.releases import read_state
+
+    canary = read_state(workspace, ask.endpoint).canary
+    return [] if canary is None else [canary.bundle]
+
+
 @skill(
     effect=Effect.SERVES,
     summary="Make the canary stable if its probes, errors and latency hold against stable; else withdraw it.",
@@ -80,6 +89,7 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     preflight=preflight,
     estimate=estimate,
     impact=impact,
+    serves=serves,
 )
 def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.

@@ -60,6 +60,7 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     preflight=preflight,
     estimate=estimate,
     impact=impact,
+    serves=lambda ask, workspace: (),  # taking a release back needs no gate
 )
 def rollback(request: RollbackRequest, ctx: StepContext) -> RollbackResult:
     """Withdraw the endpoint's canary; without one, bring the release before stable back.

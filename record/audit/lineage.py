@@ -8,14 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...core.gate import Decision
+from ..judging import (
+    REPORT,
+    GateOutcome,
+    is_model,
+    kind_of,
+    made_from,
+    models_behind,
+    models_judged,
+    standing,
+)
 
-_MODELS = ("bundle", "checkpoint")
-
-
-def is_model(ref: str) -> bool:
-    """Whether a reference is to something that can be served and judged."""
-    return ref.partition(":")[0] in _MODELS
+_JUDGED = ("bundle", REPORT)  # whose making says what a verdict is about
 
 
 @dataclass(frozen=True)
@@ -27,21 +31,6 @@ class Making:
     given: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class GateOutcome:
-    """A gate's decision: the record that holds it, the suite, what was decided, and in which run.
-
-    approved: whether somebody had approved the run's plan: a gate that anyone ran for themselves, with
-    whatever bars, opens no door to other runs.
-    """
-
-    seq: int
-    suite: str
-    decision: str
-    run: str
-    approved: bool
-
-
 @dataclass
 class Lineage:
     """What artifacts were made of, by their manifests (whose digest is their name), else by the ledger."""
@@ -49,6 +38,7 @@ class Lineage:
     artifacts: Path
     made: dict[str, Making] = field(default_factory=dict)
     judged: dict[str, list[GateOutcome]] = field(default_factory=dict)  # model -> its judgements, in order
+    _given: dict[str, set[str]] = field(default_factory=dict)  # to the steps that made a bundle or a report
     _parents: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
 
     def parents(self, ref: str) -> tuple[str, ...]:
@@ -60,18 +50,16 @@ class Lineage:
             return found
         return self.made[ref].given if ref in self.made else ()
 
-    def models_of_report(self, ref: str) -> set[str]:
-        """The checkpoints and bundles that a report is about: the nearest on each branch."""
-        return self._nearest(self.parents(ref), _MODELS)
+    def make(self, ref: str, making: Making) -> None:
+        """Take in that a step made an artifact, or took it over."""
+        self.made.setdefault(ref, making)
+        if kind_of(ref) in _JUDGED:
+            self._given.setdefault(ref, set()).update(making.given)
 
-    def models_of_bundle(self, ref: str) -> set[str]:
-        """A bundle, the bundles it was made from, and the checkpoint behind them; a checkpoint itself."""
-        found, waiting = {ref}, [ref] if ref.startswith("bundle:") else []
-        while waiting:
-            near = self._nearest(self.parents(waiting.pop()), _MODELS) - found
-            found |= near
-            waiting += [name for name in near if name.startswith("bundle:")]
-        return found
+    def made_from(self, ref: str) -> set[str]:
+        """What a recorded step made an artifact from; nothing for what no record made."""
+        given = self._given.get(ref, set())
+        return made_from(given, self.parents(ref)) if given else given
 
     def training_of(self, report: str) -> Making | None:
         """Who trained the model that a report is about, as the ledger says."""
@@ -80,39 +68,30 @@ class Lineage:
             checkpoints = sorted(name for name in waiting if name.startswith("checkpoint:"))
             if checkpoints:
                 return self.made.get(checkpoints[0])
-            waiting = {one for name in waiting for one in self._nearest(self.parents(name), _MODELS)}
+            waiting = {one for name in waiting for one in self._nearest(self.parents(name))}
         return None
 
-    def judge(self, request: Iterable[object], judgement: GateOutcome) -> None:
+    def judge(self, request: object, judgement: GateOutcome) -> None:
         """Take in what a gate decided about the models in its request, or behind the reports there."""
-        refs = [value for value in request if isinstance(value, str) and ":" in value]
-        reports = [ref for ref in refs if ref.startswith("eval-report:")]
-        models = {ref for ref in refs if is_model(ref)}
-        for model in models.union(*map(self.models_of_report, reports)):
+        for model in models_judged(request, self.made_from):
             self.judged.setdefault(model, []).append(judgement)
 
     def standing(self, served: str, run: str) -> Mapping[str, GateOutcome]:
         """The newest GO or NO_GO of each suite, for this run, about the model that is served."""
-        found: dict[str, GateOutcome] = {}
-        for model in self.models_of_bundle(served):
-            for judgement in self.judged.get(model, ()):
-                before = found.get(judgement.suite)
-                counts = judgement.approved or judgement.run == run
-                counts = counts and judgement.decision in (Decision.GO, Decision.NO_GO)
-                if counts and (before is None or before.seq < judgement.seq):
-                    found[judgement.suite] = judgement
-        return found
+        models = models_behind(served, self.made_from)
+        return standing((one for model in models for one in self.judged.get(model, ())), run)
 
-    def _nearest(self, refs: Iterable[str], kinds: tuple[str, ...]) -> set[str]:
+    def _nearest(self, refs: Iterable[str]) -> set[str]:
+        """The checkpoints and bundles behind these artifacts: the nearest on each branch."""
         found, seen, waiting = set[str](), set[str](), list(refs)
         while waiting:
             ref = waiting.pop()
             if ref in seen:
                 continue
             seen.add(ref)
-            if ref.partition(":")[0] in kinds:
+            if is_model(ref):
                 found.add(ref)
-            elif ref.partition(":")[0] != "dataset":  # a model that made training data is not the model
+            elif kind_of(ref) != "dataset":  # a model that made training data is not the model
                 waiting += self.parents(ref)
         return found
 

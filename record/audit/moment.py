@@ -10,14 +10,15 @@ from typing import NamedTuple
 from ...core.contract import Effect
 from ...core.gate import Decision
 from ...core.workspace import Workspace
+from ..judging import given_to, is_model, made_by, outcome_of
 from ..ledger import Record
 from ..mirror.remembered import VIEW_SKILL
 from ..run_state import FINISHED, RunState, StepState
 from .authority import Authority, Policies
-from .lineage import GateOutcome, Lineage, Making, is_model
+from .lineage import Lineage, Making
 from .phases import APPROVED, DONE, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
 from .plans import PlanStore, StoredPlan
-from .served import EndpointHistory
+from .served import PROMOTE, EndpointHistory
 
 _DIGEST_BYTES = 16
 _TAKEN = frozenset({RESERVED, SETTLED, INTENT, *FINISHED})
@@ -102,26 +103,19 @@ class History:
 
     def _take_finished(self, at: Moment, run: str) -> None:
         record, step = at.record, at.step
-        request = step.request if step is not None else {}
         intents = step.intents if step is not None else []
         begun = intents[-1].seq if intents and record.phase != REUSED else record.seq
-        if record.artifacts:
-            given = tuple(value for value in request.values() if isinstance(value, str) and ":" in value)
-            for ref in record.artifacts.values():
-                self.lineage.made.setdefault(ref, Making(begun, run, given))
+        for ref, given in made_by(step, record) if step is not None else ():
+            self.lineage.make(ref, Making(begun, run, tuple(sorted(given))))
         if record.phase == DONE:
             asked = intents[-1].request if intents else None
             self.calls[record.seq] = fingerprint(record, asked) + bytes.fromhex(record.hash)
         result = record.detail.get("result")
-        verdict = result.get("verdict") if result else None
-        if verdict is None:
+        if not result or result.get("verdict") is None:
             return
         self.decided.add(run)
-        if record.effect == Effect.READS:
-            suite = str(request.get("spec", {}).get("suite", record.skill))
-            decision = str(verdict.get("decision"))
-            judgement = GateOutcome(record.seq, suite, decision, run, bool(at.run.approvals))
-            self.lineage.judge(request.values(), judgement)
+        if step is not None and (told := outcome_of(at.run, step, record)) is not None:
+            self.lineage.judge(told[1], told[0])
 
     def _take_serving(self, at: Moment) -> None:
         request = at.step.request if at.step is not None else {}
@@ -178,9 +172,13 @@ class Moment:
         return "costs" in self.run.proposal
 
     def models(self) -> Iterator[str]:
-        """The bundles and checkpoints that the call was given."""
+        """The bundles and checkpoints that users get by the call: named in it, or the canary it promotes."""
         request = self.record.detail.get("request", {})
-        yield from (value for value in request.values() if isinstance(value, str) and is_model(value))
+        yield from sorted(filter(is_model, given_to(request)))
+        if self.record.skill == PROMOTE and self.record.phase in (INTENT, REUSED):
+            known = self.past.endpoints.get(str(request.get("endpoint")))
+            if known is not None and known.canary_bundle is not None:
+                yield known.canary_bundle
 
 
 def fingerprint(record: Record, asked: str | None) -> bytes:

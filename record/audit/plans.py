@@ -15,6 +15,7 @@ from ...core.contract import Effect, explain
 from ...core.errors import AskError
 from ...core.files import sha256_json
 from ...core.plan import GATE_SKILL, Plan, StepCall, references
+from ..judging import given_to, is_model
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -86,14 +87,13 @@ class StoredPlan:
         waiting = [step_id]
         while waiting:
             step = self.steps.get(waiting.pop())
-            for value in step.arguments.values() if step is not None else ():
-                if isinstance(value, str) and value.startswith(("bundle:", "checkpoint:")):
-                    found.add(value)
-                for _, maker, name in references(value):
-                    if name in ("bundle", "checkpoint"):
-                        found.add(f"{maker}.{name}")
-                    if name in ("bundle", "report"):
-                        waiting.append(maker)
+            arguments = step.arguments if step is not None else {}
+            found |= set(filter(is_model, given_to(arguments)))
+            for _, maker, name in references(arguments):
+                if name in ("bundle", "checkpoint"):
+                    found.add(f"{maker}.{name}")
+                if name in ("bundle", "report"):
+                    waiting.append(maker)
         return found
 
 

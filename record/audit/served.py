@@ -11,6 +11,7 @@ from typing import Any
 from ..ledger import Record
 from .phases import INTENT
 
+PROMOTE = "promote"  # the skill that names no bundle: it serves its endpoint's canary
 Parts = tuple[str | None, str | None]  # bundle and guardrails
 
 
@@ -24,6 +25,11 @@ class EndpointHistory:
     percent: int = 0
     seq: int = 0  # the last record that changed it
     unfinished: dict[tuple[str | None, str | None], Record] = field(default_factory=dict)
+
+    @property
+    def canary_bundle(self) -> str | None:
+        """What the canary is made of."""
+        return self.releases[self.canary][0] if self.canary in self.releases else None
 
     def take(self, record: Record, request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Take in a call that changes the endpoint: begun, or finished."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
+from ...core.artifacts import references_at
 from ..ledger import Phase, Record
 from ..run_state import RunState
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_REFERENCE = re.compile(r"[a-z][a-z0-9-]*:[0-9a-f]{64}")
 FIELDS = ("actor", "phase", "run", "step", "skill")
 _MADE = frozenset({Phase.DONE, Phase.ROLLED_BACK})
 
@@ -96,7 +95,7 @@ def links_of(record: Record, state: RunState | None) -> Iterator[tuple[str, Link
     """What a record is linked with; `state` is that of its run, with the record taken in."""
     phase = record.phase
     if phase == Phase.INTENT or phase == Phase.REUSED:
-        for text in references_in(record.detail.get("request")):
+        for text in _named_in(record.detail.get("request")):
             yield text, Link.USED
     if phase in _MADE or phase == Phase.REUSED:
         for text in record.artifacts.values():
@@ -106,7 +105,7 @@ def links_of(record: Record, state: RunState | None) -> Iterator[tuple[str, Link
     if step is None or phase not in _MADE:
         return
     if step.verdict is not None:
-        for text in references_in(step.request):
+        for text in _named_in(step.request):
             yield text, Link.JUDGED
     if record.effect == "serves" and isinstance(step.idempotency_key, str):
         yield step.idempotency_key, Link.CHANGED
@@ -117,22 +116,16 @@ def is_linked(record: Record, state: RunState | None, thing: str, link: Link) ->
     if link in (Link.MADE, Link.REUSED):
         return thing in record.artifacts.values()
     if link is Link.USED:
-        return thing in references_in(record.detail.get("request"))
+        return thing in _named_in(record.detail.get("request"))
     step = state.steps.get(record.step) if state is not None and record.step is not None else None
     if step is None:
         return False
-    return thing in references_in(step.request) if link is Link.JUDGED else thing == step.idempotency_key
+    return thing in _named_in(step.request) if link is Link.JUDGED else thing == step.idempotency_key
 
 
-def references_in(value: object) -> set[str]:
-    """The artifact references in a value of JSON, at any depth."""
-    if isinstance(value, str):
-        return {value} if len(value) > 64 and _REFERENCE.fullmatch(value) else set()
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        return {text for one in value for text in references_in(one)}
-    return set()
+def _named_in(value: object) -> set[str]:
+    """The artifacts that a recorded request names, at any depth."""
+    return {ref for _, ref in references_at(value)}
 
 
 def _number_of_hex(digits: str) -> int | None:

@@ -13,7 +13,7 @@ import pytest
 from opswright.agents import receipts
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
-from opswright.agents.judgement import judgement_on, models_behind
+from opswright.agents.judgement import judgement_on
 from opswright.agents.planner import Ask
 from opswright.core.artifacts import BundleRef, CheckpointRef
 from opswright.core.contract import Cost, Effect, Request, Result, StepContext, skill
@@ -22,6 +22,7 @@ from opswright.core.files import sha256_json
 from opswright.core.gate import Check, Decision, Verdict
 from opswright.core.principal import Principal
 from opswright.core.registry import Registry
+from opswright.record.judging import models_behind
 from opswright.record.ledger import Ledger, Phase
 from opswright.record.run_state import RunState
 
@@ -114,8 +115,9 @@ def test_a_bundle_is_judged_by_its_checkpoint_and_not_by_what_that_was_trained_f
     base = save(one, CheckpointRef, "base")
     tuned = save(one, CheckpointRef, "tuned", base)
     bundle = save(one, BundleRef, "bundle", tuned)
-    assert models_behind(one.workspace.artifacts, bundle) == {bundle, tuned}
-    assert models_behind(one.workspace.artifacts, tuned) == {tuned}
+    made = {bundle: {str(tuned)}, tuned: {str(base)}}
+    assert models_behind(bundle, lambda ref: made[ref]) == {bundle, tuned}
+    assert models_behind(tuned, lambda ref: made[ref]) == {tuned}
 
 
 class PickRequest(Request):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import opswright
-from opswright.core.artifacts import BundleRef, CheckpointRef
+from opswright.core.artifacts import BundleRef, CheckpointRef, EvalReportRef
 from opswright.core.contract import Effect
 from opswright.core.files import canonical_json, sha256_json, write_atomically
 from opswright.core.plan import Budget, Plan, StepCall, bind
@@ -559,6 +559,95 @@ def a_bundle_of_a_model_trained_on_from_a_judged_one(scene: Any, rewrite: Rewrit
     checkpoint = CheckpointRef(scene.save(CheckpointRef, {"model.safetensors": "other"}, {}, [judged]))
     bundle = scene.save(BundleRef, {"engine": "other"}, {}, [checkpoint])
     carry_out(scene, "serve", one_step("deploy", "serves", bundle=bundle, endpoint="support"))
+
+
+def again(scene: Any, run: str, *names: str, **more: Any) -> Plan:
+    """Another run of steps of the plan that was shipped, on the same model and report."""
+    steps = {step.id: step for step in scene.plan().steps}
+    results = scene.results[RUN]
+    bound = tuple(steps[n].model_copy(update={"arguments": bind(steps[n].arguments, results)}) for n in names)
+    plan: Plan = scene.plan().model_copy(update={"steps": bound, "goal": run})
+    return plan.model_copy(update=more)
+
+
+def serve_again(scene: Any, bundle: str = "") -> None:
+    bundle = bundle or scene.results[RUN]["engine"]["bundle"]
+    carry_out(scene, "serve", one_step("deploy", "serves", bundle=bundle, endpoint="support"))
+
+
+@attack("serving", ("live", "intent"), "which no gate judged before")
+def a_bundle_that_no_record_made(scene: Any, rewrite: Rewrite) -> None:
+    scene.ship(RUN)
+    judged = CheckpointRef(scene.results[RUN]["model"]["checkpoint"])
+    serve_again(scene, scene.save(BundleRef, {"engine": "other"}, {}, [judged]))
+
+
+@attack("serving", ("live", "intent"), "which no gate judged before")
+def a_report_that_no_record_made(scene: Any, rewrite: Rewrite) -> None:
+    carry_out(scene, RUN, of_steps(scene.plan(), "data", "model", "engine"))
+    model = CheckpointRef(scene.results[RUN]["model"]["checkpoint"])
+    forged = scene.save(EvalReportRef, {"report.json": "{}"}, {}, [model])
+    scene.results[RUN]["eval"] = {"report": forged}
+    scene.ship("judge", again(scene, "judge", "eval.gate"))
+    serve_again(scene)
+
+
+@attack("serving", ("live", "intent"), "which no gate judged before")
+def a_gate_that_is_approved_after_it_began(scene: Any, rewrite: Rewrite) -> None:
+    carry_out(scene, RUN, of_steps(scene.plan(), "data", "model", "eval", "engine", gates={}))
+    plan = scene.propose("judge", again(scene, "judge", "eval.gate"))
+    scene.begin("judge", plan, plan.steps[0])
+    scene.approve("judge", plan)
+    scene.finish("judge", plan, plan.steps[0])
+    serve_again(scene)
+
+
+@attack("serving", ("live", "intent"), "which no gate judged before", is_first=False)
+def a_gate_whose_approval_is_for_another_plan(scene: Any, rewrite: Rewrite) -> None:
+    carry_out(scene, RUN, of_steps(scene.plan(), "data", "model", "eval", "engine", gates={}))
+    plan = scene.propose("judge", again(scene, "judge", "eval.gate"))
+    scene.approve("judge", scene.plan("Another"))
+    scene.begin("judge", plan, plan.steps[0])
+    scene.finish("judge", plan, plan.steps[0])
+    serve_again(scene)
+
+
+@attack("serving", ("live", "intent"), "decided NO_GO on clinc150")
+def a_no_go_after_which_a_gate_could_not_decide(scene: Any, rewrite: Rewrite) -> None:
+    scene.ship(RUN)
+    for number, decision in enumerate(("NO_GO", "INCONCLUSIVE")):
+        scene.ship(f"judge-{number}", again(scene, f"judge-{number}", "eval", "eval.gate"), decision=decision)
+    serve_again(scene)
+
+
+@attack("serving", ("live", "intent"), "which no gate judged before")
+def a_bundle_deep_in_a_request(scene: Any, rewrite: Rewrite) -> None:
+    scene.ship(RUN)
+    other = scene.save(BundleRef, {"engine": "other"}, {})
+    given = {"bundle": scene.results[RUN]["engine"]["bundle"], "shares": [{"of": other, "percent": 5}]}
+    carry_out(scene, "serve", one_step("deploy", "serves", endpoint="support", **given))
+
+
+@attack("serving", ("promote", "intent"), "decided NO_GO on clinc150")
+def a_canary_that_is_promoted_although_a_gate_refused_it_since(scene: Any, rewrite: Rewrite) -> None:
+    scene.ship("first", scene.plan("First", 0.86))
+    scene.ship(RUN, route="canary")
+    scene.ship("judge", again(scene, "judge", "eval", "eval.gate"), decision="NO_GO")
+    scene.serve("later", "promote", f"r-{RUN}")
+
+
+@attack("serving", ("promote", "intent"), "which no gate judged before")
+def a_canary_under_a_waiver_that_is_promoted_without_one(scene: Any, rewrite: Rewrite) -> None:
+    scene.ship("first", scene.plan("First", 0.86))
+    plan = of_steps(scene.plan(), "data", "model", "engine", "live", gates={})
+    steps = (*plan.steps[:-1], plan.steps[-1].model_copy(update={"waive_gate": "a drill"}))
+    waived = plan.model_copy(update={"steps": steps})
+    scene.propose(RUN, waived, waivers=waived.waivers)
+    scene.approve(RUN, waived)
+    for step in waived.steps:
+        scene.begin(RUN, waived, step)
+        scene.finish(RUN, waived, step, route="canary")
+    scene.serve("later", "promote", f"r-{RUN}")
 
 
 # budgets

@@ -11,6 +11,7 @@ from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving.releases import EndpointState, new_release, write_state
 from opswright.skills.promote import PromoteRequest, promote
+from opswright.skills.rollback import RollbackRequest, rollback
 
 
 @pytest.fixture
@@ -32,6 +33,16 @@ def test_whether_there_is_a_canary_is_said(here: Workspace) -> None:
     canary = stable.model_copy(update={"id": "v2-abc", "number": 2})
     write_state(here, state.model_copy(update={"stable": stable, "canary": canary, "canary_percent": 10}))
     assert "canary v2-abc has 10 % of sessions" in message(here)
+
+
+def test_it_serves_the_canary_of_its_endpoint_and_a_rollback_nothing(here: Workspace) -> None:
+    asked, back = PromoteRequest(endpoint="support"), RollbackRequest(endpoint="support")
+    assert promote.served(asked, here) == []
+    state = EndpointState(endpoint="support")
+    stable = new_release(state, BundleRef.of("1" * 64), None, "onnx-int8")
+    canary = stable.model_copy(update={"id": "v2-abc", "number": 2, "bundle": BundleRef.of("2" * 64)})
+    write_state(here, state.model_copy(update={"stable": stable, "canary": canary, "canary_percent": 10}))
+    assert promote.served(asked, here) == [canary.bundle] and rollback.served(back, here) == []
 
 
 @pytest.mark.parametrize(
