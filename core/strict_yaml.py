@@ -122,7 +122,7 @@ class _Builder:
         where = f"{self.name}, line {node.start_mark.line + 1}"
         written = str(node.value)[:40]
         try:
-            value = yaml.constructor.SafeConstructor().construct_object(node)  # type: ignore[no-untyped-call]
+            value = yaml.constructor.SafeConstructor().construct_object(node)
         except Exception as error:  # each tag fails in its own way on what it cannot read
             tag = str(node.tag).rpartition(":")[2]
             raise AskError(f"{where}: '{written}' cannot be read as {tag}.") from error
