@@ -381,8 +381,8 @@ def _redacted_cause(error: BaseException, redactor: Redactor) -> BaseException |
 
 def _made(base: type[BaseException], name: str, text: str, kept: dict[str, Any]) -> BaseException:
     """An exception of a class called `name` below `base` that says `text` and nothing else."""
-    kind = type(name, (base,), kept)
-    made: BaseException = kind.__new__(kind)
+    kind: type[BaseException] = type(name, (base,), kept)
+    made = kind.__new__(kind)
     made.args = (text,)
     return made
 

@@ -147,7 +147,8 @@ def _check_document(document: dict[str, Any]) -> None:
     if not isinstance(folder, str) or (unseen := unseen_in(folder)):
         found = "not text" if not isinstance(folder, str) else f"holding {unseen}"
         raise AskError(f"the compiled plan is damaged: 'folder' must be a path, found {found}.")
-    depth, level = 0, [document]
+    depth = 0
+    level: list[Any] = [document]
     while level:
         depth += 1
         if depth > MAX_DEPTH + _AROUND:
