@@ -37,7 +37,7 @@ class SmallFleet:
         state = read_state(self.workspace, endpoint)
         return EndpointLife(state.serial, {release.id: None for release in state.releases})
 
-    def request(
+    def ask(
         self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
     ) -> ProbeReply:
         state = read_state(self.workspace, endpoint)
@@ -99,6 +99,8 @@ class LaunchRequest(Request):
 
 class LaunchResult(Result):
     release: str
+    route: str
+    canary_percent: int
 
 
 @skill(effect=Effect.SERVES, summary="Put a bundle behind an endpoint that has no server.")
@@ -109,7 +111,8 @@ def launch(request: LaunchRequest, ctx: StepContext) -> LaunchResult:
     """
     rollout = Rollout(ctx.workspace, request.endpoint, SmallFleet(ctx.workspace))
     done = rollout.deploy(request.bundle, None, request.canary_percent, key=ctx.idempotency_key)
-    return LaunchResult(release=done.release.id)
+    percent = done.state.canary_percent if done.route == "canary" else 100
+    return LaunchResult(release=done.release.id, route=done.route, canary_percent=percent)
 
 
 class VisitRequest(Request):
