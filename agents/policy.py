@@ -6,6 +6,7 @@ is none. It decides from the registry's effects, never from what a plan says of 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -269,7 +270,7 @@ def _any(name: str, patterns: Iterable[str]) -> bool:
 def policy_of(workspace: Workspace, registry: Registry) -> Policy:
     """The policy in force for a workspace; AskError for a file that is not one."""
     path = workspace.settings.policy or workspace.root.parent / "policy.yaml"
-    if workspace.settings.policy is None and not path.is_file():
+    if workspace.settings.policy is None and not os.path.lexists(path):
         return Policy(PolicyRules(), effects_of(registry))
     return Policy(read_rules(path), effects_of(registry), str(path))
 
