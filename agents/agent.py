@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.contract import Events, NullEvents
 from ..core.errors import AskError, HeldError, OpswrightError
-from ..core.gate import Decision
 from ..core.plan import Plan
 from ..core.principal import Principal
 from ..core.registry import Registry
@@ -67,6 +66,10 @@ class RunOutcome:
             "findings": self.findings,
             "spent": self.spent,
         }
+
+
+class RunIsHeldError(HeldError):
+    """Another process carries the run out."""
 
 
 @dataclass
@@ -130,7 +133,7 @@ class Agent:
         with self._held(run_id):
             record = self._record(run_id)
             state = record.state
-            if state.is_over and not _may_judge_again(state):
+            if state.is_over and not state.may_be_judged_again:
                 return self._outcome(state, is_held=False)
             if consent is not None:
                 record_consent(record, load_plan(self.workspace, state.plan or ""), consent)
@@ -145,16 +148,16 @@ class Agent:
         A run that waits and is refused ends. Raises AskError for an unknown run, HeldError when the answer is
         for another plan, was given before, comes too late or is not this principal's to give.
         """
-        state = self._known(run_id)
-        since = time.time()
-        if not consent.approved and state.status in ("waiting", "approved"):
-            with self._held(run_id):
-                record = self._record(run_id)
-                record_consent(record, load_plan(self.workspace, state.plan or ""), consent)
-                return self._carry_out(run_id, since)
+        before, since = self._known(run_id).status, time.time()
         record = self._record(run_id)
-        record_consent(record, load_plan(self.workspace, state.plan or ""), consent)
-        return self._outcome(record.state)
+        record_consent(record, load_plan(self.workspace, record.state.plan or ""), consent)
+        if not consent.approved and before in ("waiting", "approved"):
+            with (
+                suppress(RunIsHeldError),
+                self._held(run_id),
+            ):  # else whoever carries it out finds the refusal
+                return self._carry_out(run_id, since)
+        return self._outcome(record.refresh())
 
     def outcome(self, run_id: str) -> RunOutcome:
         """How a run stands, changing nothing."""
@@ -273,7 +276,7 @@ class Agent:
             with FileLock(folder / "lock", timeout=0.5):  # who only looks whether it is held has it for less
                 yield
         except Timeout as error:
-            raise HeldError(
+            raise RunIsHeldError(
                 f"run {run_id} is being carried out by another process; wait or stop that one."
             ) from error
 
@@ -283,12 +286,6 @@ class Agent:
             from ..record.mirror import start_background
 
             start_background(self.workspace, run_id)
-
-
-def _may_judge_again(state: RunState) -> bool:
-    """Whether a run ended only because its gate could not decide: what it lacked may be there now."""
-    end = state.end
-    return end is not None and end.detail.get("verdict") == Decision.INCONCLUSIVE
 
 
 def _config(run_id: str) -> RunnableConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from ..core.errors import HeldError
@@ -42,9 +43,11 @@ def record_consent(record: RunRecord, plan: Plan, consent: Consent) -> None:
             raise HeldError(ruling.message)
         if not consent.approved and not may_refuse(record.policy, record.principal, plan, state.proposer):
             raise HeldError(f"{record.principal} may not refuse or withdraw plans: {ruling.message}")
-        if state.is_over:
+        if state.is_over and not state.may_be_judged_again:
             raise HeldError(f"run {record.run_id} is over ({state.status}): it takes no answer any more.")
-        given = any(one.principal.name == record.principal.name for one in state.approvals)
+        now = datetime.now(UTC)
+        standing = [one for one in state.approvals if not record.policy.has_lapsed(one, now)]
+        given = any(one.principal.name == record.principal.name for one in standing)
         if consent.approved and given:
             raise HeldError(f"run {record.run_id} was approved by {record.principal.name} already.")
         if not consent.approved and state.denial is not None:

@@ -22,12 +22,12 @@ from ..core.files import sha256_json
 from ..core.plan import Plan, StepCall, references
 from ..core.principal import Principal, Ruling
 from ..core.registry import Registry
+from ..core.strict_yaml import read_yaml
 from ..core.workspace import Workspace
 from ..record.run_state import AMOUNTS, Approval
 
 Action = Literal["propose", "approve", "run"]
 Costs = Mapping[str, Mapping[str, float | None] | None]
-_MAX_BYTES = 1 << 20
 
 
 class _Frozen(BaseModel):
@@ -170,7 +170,7 @@ class Policy:
             if approval.plan != plan.id:
                 why = f"{needs}; approved was {approval.plan[:12]}."
                 continue
-            if self._has_lapsed(approval, at):
+            if self.has_lapsed(approval, at):
                 why = (
                     f"{needs}; that of {approval.principal} lapsed after "
                     f"{self.rules.approvals.expire_hours:g} hours."
@@ -183,7 +183,8 @@ class Policy:
             why, rule = f"{needs}; that of {approval.principal} does not count: {ruling.message}", ruling.rule
         return Ruling(False, rule, why)
 
-    def _has_lapsed(self, approval: Approval, at: datetime) -> bool:
+    def has_lapsed(self, approval: Approval, at: datetime) -> bool:
+        """Whether an approval no longer counts at a time for its age."""
         hours = self.rules.approvals.expire_hours
         return hours is not None and at - approval.time > timedelta(hours=hours)
 
@@ -284,19 +285,16 @@ def effects_of(registry: Registry) -> Callable[[str], Effect | None]:
 
 
 def read_rules(path: Path) -> PolicyRules:
-    """The rules of a policy file; AskError names what is wrong with it."""
-    import yaml
-
+    """The rules of a policy file; AskError names what is wrong with it, as with a file that says nothing."""
+    found = read_yaml(path, "policy").data
+    if not isinstance(found, dict) or not found:
+        known = ", ".join(PolicyRules.model_fields)
+        raise AskError(
+            f"{path} says nothing: a policy is a mapping with at least one of {known}. "
+            "Remove the file to have the built-in roles."
+        )
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise AskError(f"{path} is larger than a policy may be ({_MAX_BYTES} bytes).")
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AskError(f"cannot read the policy {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise AskError(f"{path}: not valid YAML: {error}") from error
-    try:
-        rules = PolicyRules.model_validate(found or {})
+        rules = PolicyRules.model_validate(found)
     except ValidationError as error:
         raise AskError(f"{path}: {'; '.join(explain(error, PolicyRules))}") from error
     _check_names(rules, path)

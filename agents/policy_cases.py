@@ -14,6 +14,7 @@ from ..core.contract import Effect, explain
 from ..core.errors import AskError
 from ..core.plan import Budget, Plan, StepCall
 from ..core.principal import Principal, Ruling
+from ..core.strict_yaml import read_yaml
 from ..record.run_state import Approval
 from .policy import Costs, Policy
 
@@ -73,14 +74,7 @@ class TriedCase:
 
 def read_cases(path: Path) -> Sequence[PolicyCase]:
     """The cases of a YAML file; AskError names what is wrong with it."""
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AskError(f"cannot read the cases in {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise AskError(f"{path}: not valid YAML: {error}") from error
+    found = read_yaml(path, "table of cases").data
     try:
         return _Table.model_validate(found or {}).cases
     except ValidationError as error:

@@ -17,7 +17,7 @@ from typing import Any
 from ..core.artifacts import parse_ref
 from ..core.contract import Skill
 from ..core.errors import OpswrightError
-from ..core.files import canonical_json, files_below, sha256_file, sha256_json, write_atomically
+from ..core.files import PRIVATE, canonical_json, files_below, sha256_file, sha256_json, write_atomically
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..record.environment import environment_facts
@@ -50,7 +50,9 @@ def write_receipt(workspace: Workspace, key: str, record: Record) -> None:
         "result": record.detail["result"],
         "artifacts": dict(record.artifacts),
     }
-    write_atomically(_path(workspace, key), canonical_json({**receipt, "digest": sha256_json(receipt)}))
+    write_atomically(
+        _path(workspace, key), canonical_json({**receipt, "digest": sha256_json(receipt)}), PRIVATE
+    )
 
 
 def find_receipt(workspace: Workspace, skill: str, key: str) -> Record | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..core.contract import Effect, JobHandle
 from ..core.errors import IntegrityError, OpswrightError
-from ..core.files import canonical_json, sha256_json, write_atomically
+from ..core.files import PRIVATE, canonical_json, sha256_json, write_atomically
 from ..core.plan import Plan, StepCall
 from ..core.principal import Principal
 from ..core.workspace import Workspace
@@ -31,6 +31,7 @@ class RunRecord:
         self.policy = policy
         self._ledger = Ledger.of(workspace)
         self._policy_is_kept = False
+        self._alive_at = _last_sign_of_life(workspace, run_id)  # before this process gives one
         self._seq = self._ledger.head()[0]
         self._end: tuple[str, int] | None = None  # of the ledger when it was last read to there
         self.state = LedgerIndex.of(workspace).run_state(run_id) or RunState(run_id)
@@ -60,7 +61,7 @@ class RunRecord:
             return
         stored = self.workspace.plans / f"{plan.id}.json"
         if not stored.exists():
-            write_atomically(stored, plan.document())
+            write_atomically(stored, plan.document(), PRIVATE)
         body = {
             "goal": plan.goal,
             "source": source,
@@ -79,9 +80,18 @@ class RunRecord:
         return self.append(Entry(phase, plan=plan.id, detail=self._ruled(detail)))[0]
 
     def begun(
-        self, plan: Plan, step: StepCall, request: Mapping[str, Any], key: str, reserved: Mapping[str, Any]
+        self,
+        plan: Plan,
+        step: StepCall,
+        request: Mapping[str, Any],
+        key: str,
+        reserved: Mapping[str, Any],
+        guard: Callable[[], None],
     ) -> str:
         """What is about to happen and what it may take; gives the idempotency key of the step.
+
+        `guard` is asked at the last moment, when nobody can record anything in between: consent that is taken
+        back before the intent stops the step.
 
         The first attempt's key counts for all, though code or environment changed since. What an attempt that
         a crash cut had taken is settled first.
@@ -96,7 +106,7 @@ class RunRecord:
         entries.append(Entry(Phase.RESERVED, **_call(plan, step), detail={"reserved": dict(reserved)}))
         detail = {"key": key, "idempotency_key": idempotency, "attempt": attempts + 1, "pid": os.getpid()}
         entries.append(Entry(Phase.INTENT, **_call(plan, step), request=request, detail=self._ruled(detail)))
-        self.append(*entries)
+        self.append(*entries, guard=guard)
         return idempotency
 
     def submitted(self, plan: Plan, step: StepCall, job: JobHandle) -> None:
@@ -131,9 +141,11 @@ class RunRecord:
         if phase is Phase.FAILED or end is None or end.phase != Phase.DONE:
             self.append(Entry(phase, plan=plan.id if plan else None, detail=detail))
 
-    def append(self, *entries: Entry) -> list[Record]:
+    def append(self, *entries: Entry, guard: Callable[[], None] = lambda: None) -> list[Record]:
         """Record, with one flush, and take it into the state."""
-        records = self._ledger.append_all([_of_run(entry, self.run_id) for entry in entries], self.principal)
+        records = self._ledger.append_all(
+            [_of_run(entry, self.run_id) for entry in entries], self.principal, guard
+        )
         if records[0].seq == self._seq + 1:
             for record in records:
                 self.state.apply(record)
@@ -162,13 +174,16 @@ class RunRecord:
         step = self.state.steps[step_id]
         taken = {name: step.reserved.get(name, 0.0) for name in AMOUNTS}
         began = datetime.fromisoformat(step.intents[-1].time)
-        try:
-            alive = datetime.fromtimestamp(sign_of_life(self.workspace, self.run_id).stat().st_mtime, UTC)
-        except OSError:
-            return taken
-        if alive >= began:
-            taken["minutes"] = (alive - began).total_seconds() / 60
+        if self._alive_at is not None and self._alive_at >= began:
+            taken["minutes"] = (self._alive_at - began).total_seconds() / 60
         return taken
+
+
+def _last_sign_of_life(workspace: Workspace, run_id: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(sign_of_life(workspace, run_id).stat().st_mtime, UTC)
+    except OSError:
+        return None
 
 
 def sign_of_life(workspace: Workspace, run_id: str) -> Path:

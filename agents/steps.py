@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import artifacts_in
+from ..core.artifacts import artifacts_in, parse_ref
 from ..core.contract import Cost, Effect, Events, NullEvents, Result, Skill, StepContext
 from ..core.errors import BackendError, BudgetError, HeldError, IntegrityError, OpswrightError, from_os_error
 from ..core.files import canonical_json, sha256_json
@@ -20,13 +20,13 @@ from ..core.inputs import outside_paths
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, bind, put, thaw
 from ..core.registry import Registry
-from ..core.secrets import Redactor
 from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import budget
 from .judgement import is_all_of, judgement_on
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
+from .redaction import redacted
 
 _QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
 
@@ -101,14 +101,23 @@ class StepRunner:
         arguments = bind(step.arguments, state.results)
         skill = self.registry.get(step.skill)
         self._check_may_run(plan, step)
-        if changed := plan.changed_inputs(step, self.record.folder):
-            raise IntegrityError(f"step {step.id}: {'; '.join(changed)}. Plan again and have that approved.")
+        self._check_inputs(plan, step)
         request = request_at(skill, arguments, self.record.folder)
         if step.effect is Effect.SERVES:
             self._check_judged(step, request)
         inputs = {path: plan.inputs[path] for path in step.inputs}
         key = receipt_key(skill, arguments, inputs, self.workspace)
         return _Attempt(plan, step, skill, arguments, request, key)
+
+    def _ask_again(self, attempt: _Attempt) -> None:
+        """The policy once more, with every record there is: consent may have been taken back since."""
+        self.record.refresh()
+        self._check_may_run(attempt.plan, attempt.step)
+
+    def _check_inputs(self, plan: Plan, step: StepCall, when: str = "since the plan was made") -> None:
+        """IntegrityError for an outside input that is no longer what the plan was made from."""
+        if changed := plan.changed_inputs(step, self.record.folder, when):
+            raise IntegrityError(f"step {step.id}: {'; '.join(changed)}. Plan again and have that approved.")
 
     def _check_may_run(self, plan: Plan, step: StepCall) -> None:
         """HeldError without right or consent, IntegrityError for a plan that says another effect."""
@@ -201,11 +210,24 @@ class StepRunner:
     def _carry_out(self, attempt: _Attempt) -> None:
         plan, step = attempt.plan, attempt.step
         attempt.began = time.monotonic()
-        idempotency = self.record.begun(plan, step, attempt.arguments, attempt.key, attempt.reserved)
+        try:
+            idempotency = self.record.begun(
+                plan,
+                step,
+                attempt.arguments,
+                attempt.key,
+                attempt.reserved,
+                partial(self._ask_again, attempt),
+            )
+        except HeldError as error:
+            self.events.ended(step.id, Phase.FAILED, attempt.seconds)
+            self.record.not_begun(Phase.DENIED, plan, step, detail=error_detail(error))
+            raise
         attempt.context = context = self._context(attempt, idempotency)
         try:
             context.check()
             result = _call(attempt.skill, attempt.request, context)
+            self._check_inputs(plan, step, "while the step ran")
             plain = _plain(attempt.skill, result, context)
             phase = effect_phase(step.effect, plain)
             detail = {
@@ -214,6 +236,7 @@ class StepRunner:
                 "key": attempt.key,
                 **({"compute": context.job.backend} if context.job is not None else {}),
             }
+            detail = context.redactor.plain(detail)
             record = self.record.ended_step(
                 phase,
                 plan,
@@ -225,17 +248,20 @@ class StepRunner:
             )
         except BaseException as error:
             self.events.ended(step.id, Phase.FAILED, attempt.seconds)
-            detail = {**error_detail(error), "seconds": round(attempt.seconds, 3)}
-            detail = context.redactor.plain(detail)
+            told = redacted(error, context.redactor)
+            detail = {**error_detail(told), "seconds": round(attempt.seconds, 3)}
             self.record.ended_step(Phase.FAILED, plan, step, attempt.spent(), detail=detail)
-            raise _redacted(error, context.redactor) from error.__cause__
+            raise told from told.__cause__
         if phase is Phase.DONE and attempt.skill.may_reuse(attempt.request):
             write_receipt(self.workspace, attempt.key, record)
         self.events.ended(step.id, phase, attempt.seconds)
 
     def _context(self, attempt: _Attempt, idempotency_key: str) -> StepContext:
         plan, step, state = attempt.plan, attempt.step, self.record.state
-        workdir = self.workspace.run_folder(self.record.run_id) / "steps" / step.id
+        steps = self.workspace.run_folder(self.record.run_id) / "steps"
+        workdir = steps / step.id
+        if not workdir.resolve().is_relative_to(steps.resolve()):
+            raise IntegrityError(f"step id {step.id!r} leads out of the run's folder. The plan was forged.")
         workdir.mkdir(parents=True, exist_ok=True)
         deadline = None
         if plan.budget.minutes is not None:
@@ -276,15 +302,23 @@ def _call(skill: Skill[Any, Any], request: Any, context: StepContext) -> Result:
         raise
     except OSError as error:
         raise from_os_error(error, f"{skill.name} ran") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a skill does not end the process
         raise BackendError(f"{skill.name} failed: {type(error).__name__}: {error}") from error
     if not isinstance(result, skill.result) or not isinstance(result, Result):
         raise BackendError(f"{skill.name} gave {type(result).__name__}, declared is {skill.result.__name__}")
-    return result
+    try:  # whatever way it was made
+        checked: Result = skill.result.model_validate(result.model_dump())
+    except ValueError as error:
+        raise BackendError(f"{skill.name} gave a result that is not what it declares: {error}") from error
+    return checked
 
 
 def _plain(skill: Skill[Any, Any], result: Result, context: StepContext) -> dict[str, Any]:
     """The result as plain JSON without secrets; BackendError for what no record can hold."""
+    store = context.artifacts
+    for name, text in artifacts_in(result).items():
+        if not (store.folder(parse_ref(text)) / "artifact.json").is_file():
+            raise BackendError(f"{skill.name} gave {name} {text[:24]}, which is not in the workspace.")
     try:
         plain: dict[str, Any] = context.redactor.plain(result.model_dump(mode="json"))
     except Exception as error:  # a value that pydantic cannot write as JSON
@@ -310,14 +344,6 @@ def _is_json(value: Any) -> bool:
     except OpswrightError:
         return False
     return True
-
-
-def _redacted(error: BaseException, redactor: Redactor) -> BaseException:
-    """The error with secrets taken out of what it says."""
-    texts = [redactor.plain(part) for part in error.args]
-    if texts != list(error.args):
-        error.args = tuple(texts)
-    return error
 
 
 def idempotency_key(run_id: str | None, step_id: str) -> str:

@@ -22,7 +22,7 @@ from .gate import GateSpec
 from .gate_order import served_before_judged
 from .inputs import annotation_options, outside_paths
 from .plan import GATE_SKILL, Budget, Plan, StepCall, put, references, thaw
-from .plan_file import PlanText, StepText
+from .plan_file import PlanText, StepText, check_step_id
 from .registry import Registry
 
 Digest = Callable[[str], str]
@@ -74,6 +74,9 @@ def _with_full_references(text: PlanText, resolve: Callable[[str], ArtifactRef])
 
 def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere: bool = False) -> Plan:
     """The plan; `anywhere`: outside inputs need not lie where this process looks."""
+    text.check()
+    for step in text.steps:
+        check_step_id(text, step.id)
     skills = {step.id: _skill_of(text, step, registry) for step in text.steps}
     calls: dict[str, StepCall] = {}
     inputs: dict[str, str] = {}
@@ -212,14 +215,14 @@ def _order(text: PlanText) -> list[str]:
                 raise text.error(
                     f"steps.{step.id}.after", f"there is no step '{other}'.{did_you_mean(other, needs)}"
                 )
-    ordered: list[str] = []
-    while len(ordered) < len(needs):
-        ready = next((i for i in needs if i not in ordered and needs[i] <= set(ordered)), None)
+    ordered: dict[str, None] = {}
+    waiting = list(needs)
+    while waiting:
+        ready = next((place for place, i in enumerate(waiting) if needs[i] <= ordered.keys()), None)
         if ready is None:
-            waiting = [i for i in needs if i not in ordered]
             raise text.error(f"steps.{waiting[0]}", f"these steps wait for each other: {', '.join(waiting)}.")
-        ordered.append(ready)
-    return ordered
+        ordered[waiting.pop(ready)] = None
+    return list(ordered)
 
 
 def _gate_spec(text: PlanText, name: str, value: Any) -> GateSpec:

@@ -6,6 +6,7 @@ The command line, the slash command, the JSON schema and the reference page are 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import threading
 import time
@@ -13,12 +14,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_type_hints,
+)
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .artifacts import ArtifactRef, ArtifactStore, references_in
-from .errors import AskError, BudgetError, HeldError, did_you_mean
+from .errors import AskError, BackendError, BudgetError, HeldError, did_you_mean
 from .inputs import InputPath as InputPath  # where a skill's author looks for it
 from .inputs import check_request_type
 from .secrets import Redactor, SecretName
@@ -49,7 +60,9 @@ class Effect(StrEnum):
 class Request(BaseModel):
     """What a skill is asked: frozen, unknown fields forbidden. It holds no secret, only a SecretName."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, defer_build=True, hide_input_in_errors=True
+    )
 
 
 class Result(BaseModel):
@@ -68,16 +81,19 @@ class Finding(BaseModel):
     fix: str = ""
 
 
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Cost(BaseModel):
-    """What a step is expected to take; None is unknown, and a budget refuses unknown."""
+    """What a step is expected to take, finite and not negative; None is unknown, which a budget refuses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    minutes: float | None = None
-    gpu_hours: float | None = None
-    disk_bytes: int | None = None
-    usd: float | None = None
-    tokens: float | None = 0
+    minutes: Amount | None = None
+    gpu_hours: Amount | None = None
+    disk_bytes: Annotated[int, Field(ge=0)] | None = None
+    usd: Amount | None = None
+    tokens: Amount | None = 0
 
     @property
     def amounts(self) -> dict[str, float | None]:
@@ -177,11 +193,12 @@ class StepContext:
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
         """Tell how far the step is, and stop here when it was cancelled or its time is over (HeldError)."""
-        self.events.progress(self.step_id, done, total, unit)
+        self.events.progress(self.step_id, done, total, self.redactor.text(unit))
         self.check()
 
     def metric(self, name: str, value: float, at: int | None = None) -> None:
         """Record a figure; the last value of each name goes to the ledger and MLflow."""
+        name = self.redactor.text(name)
         self.metrics[name] = float(value)
         self.events.metric(self.step_id, name, float(value), at)
 
@@ -193,14 +210,27 @@ class StepContext:
         """The secret of that name; from now on it is hidden in the step's log, result and errors."""
         return self.redactor.resolve(name)
 
-    def spend(self, *, gpu_hours: float = 0, usd: float = 0, tokens: float = 0) -> None:
-        """Tell what the step really took, besides time; it is settled against the plan's budget."""
-        for name, amount in (("gpu_hours", gpu_hours), ("usd", usd), ("tokens", tokens)):
+    def spend(
+        self, *, gpu_hours: float | None = None, usd: float | None = None, tokens: float | None = None
+    ) -> None:
+        """Tell what the step really took, besides time; it is settled against the plan's budget.
+
+        An amount that is never told counts as it was reserved. ValueError for a negative or non-finite one.
+        """
+        told = {"gpu_hours": gpu_hours, "usd": usd, "tokens": tokens}
+        given = {name: float(amount) for name, amount in told.items() if amount is not None}
+        for name, amount in given.items():
+            if not math.isfinite(amount) or amount < 0:
+                raise ValueError(f"invalid {name} spent, {amount}: expected a finite number, 0 or more")
+        for name, amount in given.items():
             self.spent[name] = self.spent.get(name, 0.0) + amount
 
     def submitted(self, job: JobHandle) -> None:
-        """Have a job recorded at once, before anything waits for it: whoever resumes attaches to it."""
-        self.on_submit(job)
+        """Have a job recorded at once, before anything waits for it: whoever resumes attaches to it.
+
+        What is recorded holds no secret: a handle that needs one to find its job cannot be resumed.
+        """
+        self.on_submit(JobHandle.model_validate(self.redactor.plain(job.model_dump(mode="json"))))
         self.job = job
 
     def check(self) -> None:
@@ -234,13 +264,13 @@ class Skill(Generic[RequestT, ResultT]):
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None
     serves: Callable[[RequestT, Workspace], Sequence[ArtifactRef]] | None = None
 
-    def __call__(self, ask: RequestT, ctx: StepContext) -> ResultT:
+    def __call__(self, request: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
-        return self.function(ask, ctx)
+        return self.function(request, ctx)
 
-    def may_reuse(self, ask: RequestT) -> bool:
+    def may_reuse(self, request: RequestT) -> bool:
         """Whether a receipt of the same call may stand for this one."""
-        return self.reusable(ask) if callable(self.reusable) else self.reusable
+        return self.reusable(request) if callable(self.reusable) else self.reusable
 
     def served(self, ask: RequestT, workspace: Workspace) -> list[ArtifactRef]:
         """The artifacts that users get by a call: those the skill says, else all that the request names."""
@@ -296,8 +326,9 @@ def skill(
         if not (isinstance(result, type) and issubclass(result, Result)):
             raise TypeError(f"{function.__name__}: the return annotation must be a Result")
         check_request_type(request)
+        name = function.__name__.replace("_", "-")
         return Skill(
-            name=function.__name__.replace("_", "-"),
+            name=name,
             summary=summary,
             effect=effect,
             function=function,
@@ -305,7 +336,7 @@ def skill(
             result=result,  # type: ignore[arg-type]
             phrases=tuple(phrases),
             preflight=preflight,
-            estimate=estimate,
+            estimate=None if estimate is None else _checked(name, estimate),
             reusable=effect is Effect.WRITES if reusable is None else reusable,
             impact=impact,
             serves=serves,
@@ -314,13 +345,32 @@ def skill(
     return declare
 
 
+Estimate = Callable[[Any, "Machine", "Workspace"], Cost]
+
+
+def _checked(name: str, estimate: Estimate) -> Estimate:
+    """The estimate, held to what a cost can be: one below zero would make room in a budget."""
+
+    def checked(ask: Any, machine: Machine, workspace: Workspace) -> Cost:
+        try:
+            return Cost.model_validate(estimate(ask, machine, workspace).model_dump())
+        except ValidationError as error:
+            found = "; ".join(explain(error, Cost))
+            raise BackendError(f"{name} estimated what no step can take: {found}.") from error
+
+    return checked
+
+
 def _is_name(part: int | str) -> bool:
     """Whether a part of a fault's place is a field, a key or an index, and not how its type was checked."""
     return isinstance(part, int) or not re.search(r"[\[(]|^constrained-|^function-", part)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Each fault of a pydantic error as one sentence: where, what was found, what would do."""
+    """Each fault of a pydantic error as one sentence: where, what was found, what would do.
+
+    What was found is left out where a secret's name belongs: it may be the secret itself.
+    """
     sentences = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"] if _is_name(part)) or "request"
@@ -332,6 +382,26 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
             )
         elif fault["type"] == "missing":
             sentences.append(f"argument '{where}' is required")
+        elif _may_hold_secret(model, fault["loc"]):
+            sentences.append(f"argument '{where}': {fault['msg']}")
         else:
             sentences.append(f"argument '{where}': {fault['msg']} (found {str(fault['input'])[:80]!r})")
     return sentences
+
+
+def _may_hold_secret(model: type[BaseModel], place: tuple[int | str, ...]) -> bool:
+    """Whether what stands at a place of a model's input is, or holds, what should be a secret's name."""
+    fields = model.model_fields.items()
+    concerned = [f.annotation for name, f in fields if place and place[0] in (name, f.alias)]
+    return any(map(_takes_secret, concerned or [field.annotation for _, field in fields]))
+
+
+def _takes_secret(annotation: Any, above: tuple[Any, ...] = ()) -> bool:
+    if annotation in above:  # a model that holds itself
+        return False
+    if isinstance(annotation, type) and issubclass(annotation, SecretName):
+        return True
+    inner = list(get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        inner += [field.annotation for field in annotation.model_fields.values()]
+    return any(_takes_secret(one, (*above, annotation)) for one in inner)

@@ -11,6 +11,7 @@ from typing import Any
 
 from .errors import AskError
 
+PRIVATE = 0o600  # mode of files that hold what was asked: plans, records, results
 _CHUNK_BYTES = 1 << 20
 
 
@@ -89,12 +90,20 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash at any instant, sees the old bytes or the new."""
+def make_private(path: Path) -> None:
+    """Make an empty file that only its owner may read, unless there is one: for those who open by name."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, PRIVATE))
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file so that a reader, or a crash at any instant, sees the old bytes or the new.
+
+    mode: who may read it, less what the umask takes away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

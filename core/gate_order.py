@@ -81,7 +81,8 @@ class _Models:
         """The checkpoints and bundles among a step's arguments, however deep, with their kinds."""
         for _, maker, field in references(step.arguments):
             types = types_in(self.skills[maker].result.model_fields[field].annotation)
-            if kinds := {one for one in (BundleRef, CheckpointRef) if one in types}:
+            kinds: set[type[ArtifactRef]] = {one for one in (BundleRef, CheckpointRef) if one in types}
+            if kinds:
                 yield f"${{{maker}.{field}}}", kinds
         for ref in references_in(step.arguments):
             if isinstance(ref, BundleRef | CheckpointRef):

@@ -17,9 +17,13 @@ from .contract import Effect, explain
 from .errors import AskError, IntegrityError
 from .files import canonical_json, sha256_json, sha256_path
 from .gate import GateSpec
+from .strict_yaml import MAX_DEPTH
+from .text import unseen_in
 
 FORMAT = 2
 GATE_SKILL = "gate"
+STEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,63}(\.gate)?$"  # the ending is that of the gate which judges a step
+_AROUND = 4  # levels of a compiled plan around what a plan file holds
 _REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([A-Za-z_]\w*)\}$")
 
 
@@ -47,7 +51,7 @@ class StepCall(_Frozen):
     waive_gate: why the step may serve what no gate judged GO; None: it may not.
     """
 
-    id: str
+    id: str = Field(pattern=STEP_ID)
     skill: str
     effect: Effect
     arguments: dict[str, Any]
@@ -103,6 +107,7 @@ class Plan(_Frozen):
                 "not a compiled plan (expected 'id' and 'plan'). "
                 "Make one with `opswright plan FILE -o plan.json`."
             )
+        _check_document(document)
         body = document["plan"]
         if isinstance(body, dict) and body.get("format") != FORMAT:
             raise AskError(
@@ -120,20 +125,36 @@ class Plan(_Frozen):
             )
         return plan
 
-    def changed_inputs(self, step: StepCall, folder: Path) -> list[str]:
+    def changed_inputs(
+        self, step: StepCall, folder: Path, when: str = "since the plan was made"
+    ) -> list[str]:
         """Sentences for those of a step's outside inputs that are no longer what the plan was made from.
 
-        folder: where relative inputs lie.
+        folder: where relative inputs lie. when: since when, in the sentence.
         """
         found = []
         for name in step.inputs:
             path = folder / name
             now = sha256_path(path) if path.exists() else "missing"
             if now != self.inputs[name]:
-                found.append(
-                    f"{path} changed since the plan was made ({self.inputs[name][:12]} -> {now[:12]})"
-                )
+                found.append(f"{path} changed {when} ({self.inputs[name][:12]} -> {now[:12]})")
         return found
+
+
+def _check_document(document: dict[str, Any]) -> None:
+    """AskError for a document whose folder is no path, or which nests deeper than any plan file does."""
+    folder = document.get("folder", ".")
+    if not isinstance(folder, str) or (unseen := unseen_in(folder)):
+        found = "not text" if not isinstance(folder, str) else f"holding {unseen}"
+        raise AskError(f"the compiled plan is damaged: 'folder' must be a path, found {found}.")
+    depth = 0
+    level: list[Any] = [document]
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH + _AROUND:
+            raise AskError(f"the compiled plan is nested deeper than {MAX_DEPTH} levels.")
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
 
 
 def references(

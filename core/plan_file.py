@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import AskError, did_you_mean
-
-if TYPE_CHECKING:
-    import yaml
+from .strict_yaml import YamlText, parse_yaml, read_yaml
+from .text import one_line, says_something, unseen_in
 
 _TOP = ("goal", "budget", "gates", "steps")
 _STEP = ("skill", "with", "gate", "waive_gate", "after")
-_MAX_DEPTH = 100
-_MAX_BYTES = 1 << 20
+_STEP_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,29 @@ class PlanText:
         line = self.lines.get(where)
         return AskError(f"{self.name}, line {line}: {message}" if line else f"{self.name}: {message}")
 
+    def check(self) -> None:
+        """AskError where a person who is asked to approve the plan would not see what it says."""
+        if not self.steps:
+            raise self.error("steps", "a plan needs at least one step under `steps`.")
+        if not says_something(self.goal):
+            raise self.error("goal", "a plan needs a `goal`: one sentence saying what it is for.")
+        self._refuse_unseen("goal", "the goal", self.goal)
+        for name in self.gates:
+            self._refuse_unseen(f"gates.{name}", "a gate's name", name)
+        for step in self.steps:
+            where = f"steps.{step.id}"
+            self._refuse_unseen(where, "a step's id", step.id)
+            if step.waive_gate is not None:
+                self._refuse_unseen(f"{where}.waive_gate", "the reason to waive the gate", step.waive_gate)
+                if not says_something(step.waive_gate):
+                    raise self.error(f"{where}.waive_gate", _no_reason(step.id))
+            if "\0" in _texts_in(step.arguments):
+                raise self.error(f"{where}.with", f"the arguments of step '{step.id}' hold a NUL character.")
+
+    def _refuse_unseen(self, where: str, what: str, text: str) -> None:
+        if found := unseen_in(text):
+            raise self.error(where, f"{what} holds {found}, which shows nothing or moves text: take it out.")
+
     def locate(self, where: str, path: Path) -> str:
         """An outside input as the plan records it: as given when it is there, else beside the plan file.
 
@@ -71,44 +92,30 @@ def single_step(
     skill: str, arguments: Mapping[str, Any], goal: str, waive_gate: str | None = None
 ) -> PlanText:
     """The plan text of one command."""
+    waiver = None if waive_gate is None else one_line(waive_gate)
     return PlanText(
         name=f"/{skill}",
-        goal=goal,
+        goal=one_line(goal),
         budget={},
         gates={},
-        steps=(StepText(id=skill, skill=skill, arguments=arguments, waive_gate=waive_gate),),
+        steps=(StepText(id=skill, skill=skill, arguments=arguments, waive_gate=waiver),),
     )
 
 
 def read_plan_file(path: Path) -> PlanText:
     """A plan file's text; AskError for what is missing, too large, no YAML or not in a plan's form."""
-    if not path.is_file():
-        raise AskError(f"no plan file at {path} (looked from {Path.cwd()}). Check the path.")
-    if path.stat().st_size > _MAX_BYTES:
-        raise AskError(f"{path} has {path.stat().st_size} bytes; a plan file holds at most {_MAX_BYTES}.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise AskError(f"{path} is not UTF-8 text: {error}. A plan is a YAML file.") from error
-    return parse_plan(text, path.name, path.resolve().parent)
+    return _plan_text(read_yaml(path, "plan file"), path.name, path.resolve().parent)
 
 
 def parse_plan(text: str, name: str, base: Path | None = None) -> PlanText:
     """The plan text of YAML; AskError names the line of what is wrong."""
-    import yaml
+    return _plan_text(parse_yaml(text, name), name, base)
 
-    _refuse_deep(text, name)
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise AskError(f"{name}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    builder = _Builder(name)
-    data = builder.build(node, "") if node is not None else None
-    lines = builder.lines
+
+def _plan_text(found: YamlText, name: str, base: Path | None) -> PlanText:
+    lines = found.lines
     bare = PlanText(name=name, goal="", budget={}, gates={}, steps=(), base=base, lines=lines)
-    top = _mapping(bare, data, "", "a plan", _TOP)
+    top = _mapping(bare, found.data, "", "a plan", _TOP)
     if not isinstance(top.get("goal"), str):
         raise bare.error("goal", "a plan needs a `goal`: one sentence saying what it is for.")
     steps = _mapping(bare, top.get("steps"), "steps", "steps", None)
@@ -116,7 +123,7 @@ def parse_plan(text: str, name: str, base: Path | None = None) -> PlanText:
         raise bare.error("steps", "a plan needs at least one step under `steps`.")
     return PlanText(
         name=name,
-        goal=top["goal"],
+        goal=one_line(top["goal"]),
         budget=_mapping(bare, top.get("budget") or {}, "budget", "budget", None),
         gates=_mapping(bare, top.get("gates") or {}, "gates", "gates", None),
         steps=tuple(_step(bare, step_id, body) for step_id, body in steps.items()),
@@ -125,28 +132,9 @@ def parse_plan(text: str, name: str, base: Path | None = None) -> PlanText:
     )
 
 
-def _refuse_deep(text: str, name: str) -> None:
-    """AskError for YAML nested deeper than any plan is, before anything is built from it."""
-    import yaml
-
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-                depth += 1
-                if depth > _MAX_DEPTH:
-                    line = event.start_mark.line + 1 if event.start_mark else 0
-                    raise AskError(f"{name}, line {line}: nested deeper than {_MAX_DEPTH} levels.")
-            elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-                depth -= 1
-    except yaml.YAMLError:
-        return  # said with its place when the text is built
-
-
 def _step(text: PlanText, step_id: str, body: Any) -> StepText:
     where = f"steps.{step_id}"
-    if not step_id.replace("-", "").replace("_", "").isalnum() or not step_id[0].isalpha():
-        raise text.error(where, f"step id '{step_id}' must be letters, digits, '-' and '_', a letter first.")
+    check_step_id(text, step_id)
     step = _mapping(text, body, where, f"step '{step_id}'", _STEP)
     if not isinstance(step.get("skill"), str):
         raise text.error(where, f"step '{step_id}' needs a `skill`.")
@@ -156,26 +144,39 @@ def _step(text: PlanText, step_id: str, body: Any) -> StepText:
             f"{where}.gate", f"`gate` of step '{step_id}' is the name of one of the plan's gates."
         )
     after = step.get("after") or []
+    after = [after] if isinstance(after, str) else after
+    if not isinstance(after, list) or not all(isinstance(other, str) for other in after):
+        raise text.error(f"{where}.after", f"`after` of step '{step_id}' is a step's id, or a list of ids.")
     return StepText(
         id=step_id,
         skill=step["skill"],
         arguments=_mapping(text, step.get("with") or {}, f"{where}.with", "with", None),
         gate=gate,
-        after=tuple([after] if isinstance(after, str) else after),
+        after=tuple(after),
         waive_gate=_waiver(text, step_id, step),
     )
+
+
+def check_step_id(text: PlanText, step_id: str) -> None:
+    """AskError for an id that is not one: it names folders, so it holds nothing that leads elsewhere."""
+    if not _STEP_ID.fullmatch(step_id):
+        raise text.error(
+            f"steps.{step_id}",
+            f"invalid step id {step_id[:80]!r}: expected a letter, then up to 63 letters, digits, '-', '_'.",
+        )
 
 
 def _waiver(text: PlanText, step_id: str, step: dict[str, Any]) -> str | None:
     if "waive_gate" not in step:
         return None
     reason = step["waive_gate"]
-    if not isinstance(reason, str) or not reason.strip():
-        raise text.error(
-            f"steps.{step_id}.waive_gate",
-            f"`waive_gate` of step '{step_id}' is the reason, in words, for serving what no gate judged.",
-        )
-    return reason.strip()
+    if not isinstance(reason, str):
+        raise text.error(f"steps.{step_id}.waive_gate", _no_reason(step_id))
+    return one_line(reason)
+
+
+def _no_reason(step_id: str) -> str:
+    return f"`waive_gate` of step '{step_id}' is the reason, in words, for serving what no gate judged."
 
 
 def _mapping(
@@ -192,44 +193,10 @@ def _mapping(
     return value
 
 
-class _Builder:
-    """Builds plain values from YAML nodes, noting each path's line; names are unique, nodes used once."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.lines: dict[str, int] = {}
-        self._seen: set[int] = set()
-
-    def build(self, node: yaml.Node, path: str) -> Any:
-        """The node's value."""
-        import yaml
-
-        line = node.start_mark.line + 1
-        if id(node) in self._seen:  # expanding aliases can grow a small file without bound
-            raise AskError(
-                f"{self.name}, line {line}: YAML anchors and aliases are not supported; write it out."
-            )
-        self._seen.add(id(node))
-        self.lines.setdefault(path, line)
-        if isinstance(node, yaml.MappingNode):
-            built: dict[str, Any] = {}
-            for key, value in node.value:
-                word = str(key.value)
-                if word in built:
-                    raise AskError(f"{self.name}, line {key.start_mark.line + 1}: '{word}' is given twice.")
-                at = f"{path}.{word}".strip(".")
-                self.lines[at] = key.start_mark.line + 1
-                built[word] = self.build(value, at)
-            return built
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(value, f"{path}.{index}") for index, value in enumerate(node.value)]
-        return self._scalar(node)
-
-    def _scalar(self, node: yaml.Node) -> Any:
-        import yaml
-
-        try:
-            value = yaml.safe_load(yaml.serialize(node))
-        except yaml.YAMLError as error:
-            raise AskError(f"{self.name}, line {node.start_mark.line + 1}: {error}") from error
-        return node.value if isinstance(value, datetime.date) else value  # a date in a plan is text
+def _texts_in(value: Any) -> str:
+    """All text of nested arguments, names too, run together."""
+    if isinstance(value, Mapping):
+        return "".join(f"{name}{_texts_in(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return "".join(map(_texts_in, value))
+    return value if isinstance(value, str) else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .artifacts import ArtifactStore
+from .files import make_private
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -30,12 +31,12 @@ class Workspace:
     @property
     def plans(self) -> Path:
         """Canonical plans, `<plan id>.json`."""
-        return self._folder("plans")
+        return self._private_folder("plans")
 
     @property
     def receipts(self) -> Path:
         """What finished steps gave, by receipt key."""
-        return self._folder("receipts")
+        return self._private_folder("receipts")
 
     @property
     def endpoints(self) -> Path:
@@ -50,11 +51,11 @@ class Workspace:
     @property
     def logs(self) -> Path:
         """Logs of workers and servers."""
-        return self._folder("logs")
+        return self._private_folder("logs")
 
     def run_folder(self, run_id: str) -> Path:
         """Where a run keeps its lock and the work folders of its steps."""
-        return self._folder("runs") / run_id
+        return self._private_folder("runs") / run_id
 
     def is_held(self, run_id: str) -> bool:
         """Whether some process is carrying the run out right now."""
@@ -73,8 +74,11 @@ class Workspace:
 
     @property
     def checkpoints(self) -> Path:
-        """The agent's checkpoint database."""
-        return self.root / "checkpoints.sqlite"
+        """The agent's checkpoint database, which only its owner may read."""
+        path = self.root / "checkpoints.sqlite"
+        if not path.exists():
+            make_private(path)
+        return path
 
     @contextmanager
     def lock(self, name: str, timeout_s: float = 60) -> Iterator[None]:
@@ -83,6 +87,12 @@ class Workspace:
 
         with FileLock(self._folder("locks") / f"{name}.lock", timeout=timeout_s):
             yield
+
+    def _private_folder(self, name: str) -> Path:
+        """A folder that is its owner's alone once it is made here: it holds what was asked."""
+        folder = self.root / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     def _folder(self, name: str) -> Path:
         folder = self.root / name

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from weakref import WeakKeyDictionary
 
 from ..core.errors import IntegrityError
-from ..core.files import canonical_json, sha256_json, sync_folder, write_atomically
+from ..core.files import PRIVATE, canonical_json, sha256_json, sync_folder, write_atomically
 from ..core.principal import Principal
 from .environment import environment_digest, environment_facts
 from .records import Entry, Fault, Phase, Record, damage, parse_line, wrong_in
@@ -42,7 +42,7 @@ class Ledger:
     def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
         self.folder = folder
         self.segment_bytes = segment_bytes
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._head: tuple[Path, int, int, str] | None = None  # segment, its size, last seq, last hash
         self._kept: set[tuple[str, str]] = set()
 
@@ -61,9 +61,15 @@ class Ledger:
         """
         return self.append_all([Entry(phase, **fields)], principal)[0]
 
-    def append_all(self, entries: Sequence[Entry], principal: Principal) -> list[Record]:
-        """Add records with one write and one flush; a crash in between keeps a beginning of them."""
+    def append_all(
+        self, entries: Sequence[Entry], principal: Principal, guard: Callable[[], None] = lambda: None
+    ) -> list[Record]:
+        """Add records with one write and one flush; a crash in between keeps a beginning of them.
+
+        `guard` is called while nobody else can append; what it raises keeps the records out.
+        """
         with self._locked():
+            guard()
             self.keep("environments", environment_digest(), canonical_json(environment_facts()))
             segment, size, seq, prev = self._find_head()
             records, lines = list[Record](), list[bytes]()
@@ -114,7 +120,7 @@ class Ledger:
         """Keep what records name by its SHA-256 beside the ledger, in `<kind>/<digest>.json`, once."""
         if (kind, digest) not in self._kept:
             if self.kept(kind, digest) is None:
-                write_atomically(self.folder / kind / f"{digest}.json", data)
+                write_atomically(self.folder / kind / f"{digest}.json", data, PRIVATE)
             self._kept.add((kind, digest))
 
     def kept(self, kind: str, digest: str) -> dict[str, Any] | None:
@@ -194,7 +200,7 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         import fcntl
 
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, PRIVATE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -273,14 +279,14 @@ def _set_torn_tail_aside(path: Path) -> None:
         file.seek(0)
         keep = file.read().rfind(b"\n") + 1
         file.seek(keep)
-        path.with_suffix(f".torn-{size}").write_bytes(file.read())
+        write_atomically(path.with_suffix(f".torn-{size}"), file.read(), PRIVATE)
         file.truncate(keep)
         os.fsync(file.fileno())
 
 
 def _append_lines(path: Path, size: int, line: bytes) -> None:
     """Add lines to a file of that size and flush it; a full disk leaves the file as it was."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
     try:
         view = memoryview(line)
         try:

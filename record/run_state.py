@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..core.contract import JobHandle
+from ..core.gate import Decision
 from ..core.principal import Principal
 from .ledger import Phase, Record
 
@@ -106,7 +107,15 @@ class StepState:
     def verdict(self) -> Mapping[str, Any] | None:
         """A gate's verdict: decision and rows."""
         verdict = self.result.get("verdict")
-        return verdict if isinstance(verdict, Mapping) else None
+        known = isinstance(verdict, Mapping) and verdict.get("decision") in set(Decision)
+        return verdict if known else None
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is a gate that could not decide; whatever does more than read is never asked again."""
+        verdict = self.verdict
+        reads = self.effect == "reads"
+        return reads and verdict is not None and verdict["decision"] == Decision.INCONCLUSIVE
 
     @property
     def error(self) -> Mapping[str, Any]:
@@ -210,6 +219,12 @@ class RunState:
         """Whether nothing can follow: it is done, was refused, or was denied before its first step."""
         end = self.end
         return end is not None and end.detail.get("status") in ("done", "denied", "refused")
+
+    @property
+    def may_be_judged_again(self) -> bool:
+        """Whether it ended only because its gate could not decide: what that lacked may be there now."""
+        begun = [step for step in self.begun if step.verdict is not None]
+        return self.is_over and bool(begun) and begun[-1].is_undecided
 
     @property
     def begun(self) -> list[StepState]:

@@ -78,13 +78,13 @@ class BuildEngineResult(Result):
     compute: str = Field("local", description="Compute backend that ran the build.")
 
 
-def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    found = where_it_runs(ask.compute, workspace.settings, _resources(workspace))
-    target = engine_target(ask.target)
+def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    found = where_it_runs(request.compute, workspace.settings, _resources(workspace))
+    target = engine_target(request.target)
     if finding := not_installed(target.builds_with, *target.build_extras):
         found.append(finding)
     try:
-        needed = 4 * workspace.artifacts.open(ask.model).size_bytes
+        needed = 4 * workspace.artifacts.open(request.model).size_bytes
     except PendingArtifact:
         needed = 0
     if needed / 1e9 > machine.disk_free_gb:
@@ -96,14 +96,14 @@ def _preflight(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) 
             )
         )
     if not any(finding.level == "stop" for finding in found):
-        found.append(Finding(level="ok", message=f"everything that {ask.target} needs is installed."))
+        found.append(Finding(level="ok", message=f"everything that {request.target} needs is installed."))
     return found
 
 
-def _estimate(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
+def _estimate(request: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes where the target knows them, as for a model of a few million weights on CPU."""
-    model = workspace.artifacts.open(ask.model)
-    seconds = engine_target(ask.target).build_s(model.size_bytes, ask.parity_items)
+    model = workspace.artifacts.open(request.model)
+    seconds = engine_target(request.target).build_s(model.size_bytes, request.parity_items)
     minutes = None if seconds is None else seconds / 60
     return Cost(minutes=minutes, gpu_hours=0, usd=0, disk_bytes=4 * model.size_bytes)
 
@@ -115,36 +115,36 @@ def _estimate(ask: BuildEngineRequest, machine: Machine, workspace: Workspace) -
     preflight=_preflight,
     estimate=_estimate,
 )
-def build_engine(ask: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult:
+def build_engine(request: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult:
     """Export and quantise a checkpoint, and refuse the engine when it answers differently.
 
     Example: `/build-engine model=checkpoint:3f2a target=onnx-int8`
     """
-    return build(ask, ctx, engine_target(ask.target).builder())
+    return build(request, ctx, engine_target(request.target).builder())
 
 
-def build(ask: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
+def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
     """The skill, with the builder that makes the engine."""
-    model = ctx.artifacts.open(ask.model)
-    texts = _parity_texts(ask, ctx)
-    ctx.log(f"building {ask.target} and trying it on {len(texts)} prompts")
+    model = ctx.artifacts.open(request.model)
+    texts = _parity_texts(request, ctx)
+    ctx.log(f"building {request.target} and trying it on {len(texts)} prompts")
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
-    backend = open_compute(ask.compute, ctx.settings)
+    backend = open_compute(request.compute, ctx.settings)
     built = builder.build(
         model.path,
         ctx.workdir / "build",
         texts,
-        max_new_tokens=ask.max_new_tokens,
+        max_new_tokens=request.max_new_tokens,
         threads=ctx.settings.train.threads,
         run=partial(run_as_job, ctx, backend, log),
     )
     agreed = sum(case.agrees for case in built.cases)
     ctx.metric("agreement", built.agreement)
     ctx.metric("engine_bytes", built.size_bytes)
-    if built.agreement < ask.min_agreement:
-        raise BackendError(_refusal(ask, built, agreed), log=log)
+    if built.agreement < request.min_agreement:
+        raise BackendError(_refusal(request, built, agreed), log=log)
     return BuildEngineResult(
-        bundle=_save(ask, ctx, built, agreed),
+        bundle=_save(request, ctx, built, agreed),
         agreement=built.agreement,
         agreed=agreed,
         n=len(built.cases),
@@ -173,32 +173,32 @@ def _resources(workspace: Workspace) -> Resources:
     return Resources(cpus=workspace.settings.train.threads)
 
 
-def _parity_texts(ask: BuildEngineRequest, ctx: StepContext) -> list[str]:
+def _parity_texts(request: BuildEngineRequest, ctx: StepContext) -> list[str]:
     """User messages that training did not see, spread evenly over where they come from."""
-    if ask.parity_data is not None:
-        rows = (ctx.artifacts.open(ask.parity_data).path / "validation.jsonl").read_text(encoding="utf-8")
+    if request.parity_data is not None:
+        rows = (ctx.artifacts.open(request.parity_data).path / "validation.jsonl").read_text(encoding="utf-8")
         chats = [json.loads(line)["messages"] for line in rows.split("\n") if line]
         texts = [next(m["content"] for m in chat if m["role"] == "user") for chat in chats]
-        where = ask.parity_data.short
+        where = request.parity_data.short
     else:
         from ..evals.suites import load_suite
 
-        texts = [item.text for item in load_suite(ask.parity_suite).items]
-        where = f"suite '{ask.parity_suite}'"
+        texts = [item.text for item in load_suite(request.parity_suite).items]
+        where = f"suite '{request.parity_suite}'"
     if not texts:
         raise AskError(f"{where} has no prompts for the parity check. Name another one.")
-    step = max(1.0, len(texts) / ask.parity_items)
-    return [texts[int(i * step)] for i in range(min(len(texts), ask.parity_items))]
+    step = max(1.0, len(texts) / request.parity_items)
+    return [texts[int(i * step)] for i in range(min(len(texts), request.parity_items))]
 
 
-def _refusal(ask: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
+def _refusal(request: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
     differing = "; ".join(
         f"{case.text!r}: checkpoint {case.checkpoint!r}, engine {case.engine!r}"
         for case in _differing(built)[:_SHOWN]
     )
     return (
-        f"the {ask.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
-        f"({built.agreement:.1%}; at least {ask.min_agreement:.1%} was asked), so it was not saved. "
+        f"the {request.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
+        f"({built.agreement:.1%}; at least {request.min_agreement:.1%} was asked), so it was not saved. "
         f"They differ on {differing}. Choose a target of higher precision or lower min_agreement."
     )
 
@@ -207,18 +207,18 @@ def _differing(built: BuildResult) -> list[ParityCase]:
     return [case for case in built.cases if not case.agrees]
 
 
-def _save(ask: BuildEngineRequest, ctx: StepContext, built: BuildResult, agreed: int) -> BundleRef:
+def _save(request: BuildEngineRequest, ctx: StepContext, built: BuildResult, agreed: int) -> BundleRef:
     """The bundle: the engine and a manifest that says what it was made of, by what, and how it compares."""
     parity = {
         "agree": agreed,
         "n": len(built.cases),
         "agreement": round(built.agreement, 6),
-        "min_agreement": ask.min_agreement,
-        "prompts": str(ask.parity_data) if ask.parity_data else ask.parity_suite,
+        "min_agreement": request.min_agreement,
+        "prompts": str(request.parity_data) if request.parity_data else request.parity_suite,
     }
     manifest = {
         "target": built.target,
-        "checkpoint": str(ask.model),
+        "checkpoint": str(request.model),
         "tools": dict(built.tools),
         "bytes": built.size_bytes,
         "parity": parity,
@@ -228,13 +228,13 @@ def _save(ask: BuildEngineRequest, ctx: StepContext, built: BuildResult, agreed:
         shutil.copytree(built.folder, stage / "engine")
         text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         (stage / "manifest.json").write_text(text, encoding="utf-8")
-        parents: list[ArtifactRef] = [ask.model]
+        parents: list[ArtifactRef] = [request.model]
         return ctx.artifacts.save(
             BundleRef,
             stage,
             facts={
                 "target": built.target,
-                "checkpoint": str(ask.model),
+                "checkpoint": str(request.model),
                 "parity": parity,
                 "bytes": built.size_bytes,
             },

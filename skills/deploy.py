@@ -56,23 +56,23 @@ class DeployResult(Result):
     changed: bool
 
 
-def preflight(ask: DeployRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def preflight(request: DeployRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     """What could stop it: a port that is taken, a bundle or rails that are damaged; and which server runs."""
     from ..serving.rollout_checks import endpoint_findings, engine_findings, platform_findings
 
-    findings = [*platform_findings(workspace), *engine_findings(workspace, ask.bundle)]
-    if ask.guardrails is None:
+    findings = [*platform_findings(workspace), *engine_findings(workspace, request.bundle)]
+    if request.guardrails is None:
         findings.append(
             Finding(
                 level="warn", message="no guardrails: everything passes.", fix="Make some with `guardrails`."
             )
         )
     else:
-        workspace.artifacts.open(ask.guardrails)
-    return [*findings, *endpoint_findings(workspace, ask.endpoint, ask.bundle, ask.guardrails)]
+        workspace.artifacts.open(request.guardrails)
+    return [*findings, *endpoint_findings(workspace, request.endpoint, request.bundle, request.guardrails)]
 
 
-def estimate(ask: DeployRequest, machine: Machine, workspace: Workspace) -> Cost:
+def estimate(request: DeployRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Seconds; the first deployment also installs Triton's server."""
     from ..serving.rollout_checks import install_bytes
 
@@ -97,7 +97,7 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     estimate=estimate,
     impact=impact,
 )
-def deploy(ask: DeployRequest, ctx: StepContext) -> DeployResult:
+def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
     """Load a bundle with its rails beside what serves, have it answer, then give it traffic.
 
     Nothing changes for users unless the new release loads, answers an inference and every probe, and is seen
@@ -107,11 +107,13 @@ def deploy(ask: DeployRequest, ctx: StepContext) -> DeployResult:
     """
     from ..serving.rollout import PROBES, Rollout
 
-    rollout = Rollout.of_step(ctx, ask.endpoint)
-    probes = ask.probes or PROBES
-    done = rollout.deploy(ask.bundle, ask.guardrails, ask.canary_percent, probes, key=ctx.idempotency_key)
+    rollout = Rollout.of_step(ctx, request.endpoint)
+    probes = request.probes or PROBES
+    done = rollout.deploy(
+        request.bundle, request.guardrails, request.canary_percent, probes, key=ctx.idempotency_key
+    )
     return DeployResult(
-        endpoint=ask.endpoint,
+        endpoint=request.endpoint,
         release=done.release.id,
         route=done.route,
         canary_percent=done.state.canary_percent if done.route == "canary" else 100,

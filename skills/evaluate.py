@@ -97,22 +97,22 @@ class EvaluateResult(Result):
     note: str = Field(description="What was not measured or was cut, and why; empty when nothing is.")
 
 
-def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     from ..evals.suites import load_suite
 
     found = []
-    if isinstance(ask.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
+    if isinstance(request.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
         found.append(finding)
-    if ask.api_key_env and not os.environ.get(ask.api_key_env):
-        found.append(Finding(level="stop", message=f"environment variable {ask.api_key_env} is not set."))
+    if request.api_key_env and not os.environ.get(request.api_key_env):
+        found.append(Finding(level="stop", message=f"environment variable {request.api_key_env} is not set."))
     try:
-        suite = load_suite(ask.suite)
-        suite.slices(ask.slices)
+        suite = load_suite(request.suite)
+        suite.slices(request.slices)
         found.append(Finding(level="ok", message=f"suite {suite.name} has {len(suite.items)} items."))
-        for ref in (ask.model, ask.train):
+        for ref in (request.model, request.train):
             if isinstance(ref, ArtifactRef):
                 workspace.artifacts.open(ref)
-        if finding := _missing(ask, workspace):
+        if finding := _missing(request, workspace):
             found.append(finding)
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
@@ -121,18 +121,18 @@ def _preflight(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> 
     return found
 
 
-def _estimate(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
+def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
     from ..evals.suites import load_suite
 
-    if not isinstance(ask.model, ArtifactRef):
+    if not isinstance(request.model, ArtifactRef):
         return Cost(gpu_hours=0, disk_bytes=4_000_000)
-    size = workspace.artifacts.open(ask.model).size_bytes
+    size = workspace.artifacts.open(request.model).size_bytes
     if size > _TINY_BYTES:
         return Cost(gpu_hours=None if machine.gpus else 0, usd=0, disk_bytes=4_000_000)
-    kind = type(ask.model)
-    items = min(len(load_suite(ask.suite).items), ask.limit or 1 << 60)
-    seconds = _START_S[kind] + items * _MS_PER_ITEM[kind] / 1000 + (_BASELINES_S if ask.baselines else 0)
+    kind = type(request.model)
+    items = min(len(load_suite(request.suite).items), request.limit or 1 << 60)
+    seconds = _START_S[kind] + items * _MS_PER_ITEM[kind] / 1000 + (_BASELINES_S if request.baselines else 0)
     return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=4_000_000)
 
 
@@ -142,9 +142,9 @@ def _estimate(ask: EvaluateRequest, machine: Machine, workspace: Workspace) -> C
     phrases=["evaluate {model} on {suite}", "test {model} on {suite}", "how good is {model}"],
     preflight=_preflight,
     estimate=_estimate,
-    reusable=lambda ask: isinstance(ask.model, ArtifactRef),  # what an endpoint answers may change
+    reusable=lambda request: isinstance(request.model, ArtifactRef),  # what an endpoint answers may change
 )
-def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
+def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     """Run a suite by greedy generation, score by exact match, and keep every item in an eval report.
 
     Baselines are fitted on the rows the model was trained on; items found among them are counted as leaked.
@@ -155,25 +155,25 @@ def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     from ..evals.runner import run_suite
     from ..evals.suites import load_suite
 
-    suite = load_suite(ask.suite)
-    slices = suite.slices(ask.slices)
-    train, note = _training_data(ask, ctx)  # before the model runs: a wrong reference shows at once
-    with closing(_engine(ask, ctx)) as engine:
+    suite = load_suite(request.suite)
+    slices = suite.slices(request.slices)
+    train, note = _training_data(request, ctx)  # before the model runs: a wrong reference shows at once
+    with closing(_engine(request, ctx)) as engine:
         measured = run_suite(
             suite,
             engine,
-            str(ask.model),
+            str(request.model),
             slices,
-            ask.limit,
+            request.limit,
             lambda done, of: ctx.progress(done, of, "items"),
-            ask.max_new_tokens,
+            request.max_new_tokens,
         )
-    note = _with_losses(note, measured, ask, ctx)
+    note = _with_losses(note, measured, request, ctx)
     measured = _with_leaks(measured, train, ctx)
-    answers = _baselines(ask, ctx, suite, measured, train) if ask.baselines and train else []
+    answers = _baselines(request, ctx, suite, measured, train) if request.baselines and train else []
     scored = {one.name: _scored(suite, measured, one, slices) for one in answers}
     facts = facts_of(measured, len(suite.items), scored)
-    report = _save(ask, ctx, measured, facts, answers, train)
+    report = _save(request, ctx, measured, facts, answers, train)
     ctx.metric("exact_match", facts["value"])
     for name, figures in facts["slices"].items():
         if figures["value"] is not None:
@@ -199,14 +199,14 @@ def evaluate(ask: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     )
 
 
-def _training_data(ask: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef | None, str]:
+def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef | None, str]:
     """The model's training dataset, and what is missing without it."""
     from ..evals.lineage import training_dataset
 
-    if ask.train is not None:
-        ctx.artifacts.open(ask.train)
-        return ask.train, ""
-    found = training_dataset(ctx.artifacts, ask.model) if isinstance(ask.model, ArtifactRef) else None
+    if request.train is not None:
+        ctx.artifacts.open(request.train)
+        return request.train, ""
+    found = training_dataset(ctx.artifacts, request.model) if isinstance(request.model, ArtifactRef) else None
     if found is not None:
         return found, ""
     note = (
@@ -217,23 +217,23 @@ def _training_data(ask: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef |
     return None, note
 
 
-def _engine(ask: EvaluateRequest, ctx: StepContext) -> Engine:
+def _engine(request: EvaluateRequest, ctx: StepContext) -> Engine:
     """What generates: loaded here, or reached over HTTP."""
     train = ctx.settings.train
-    if isinstance(ask.model, CheckpointRef):
+    if isinstance(request.model, CheckpointRef):
         from ..engines.checkpoint import CheckpointEngine
 
-        return CheckpointEngine(ctx.artifacts.open(ask.model).path, train.device, train.threads)
-    if isinstance(ask.model, BundleRef):
-        bundle = ctx.artifacts.open(ask.model)
+        return CheckpointEngine(ctx.artifacts.open(request.model).path, train.device, train.threads)
+    if isinstance(request.model, BundleRef):
+        bundle = ctx.artifacts.open(request.model)
         return _target(bundle).open(bundle.path / "engine", train.threads)
     from ..engines.endpoint import EndpointEngine
 
     return EndpointEngine(
-        ask.model,
-        model=ask.endpoint_model,
-        api_key=os.environ.get(ask.api_key_env) if ask.api_key_env else None,
-        concurrency=ask.concurrency,
+        request.model,
+        model=request.endpoint_model,
+        api_key=os.environ.get(request.api_key_env) if request.api_key_env else None,
+        concurrency=request.concurrency,
     )
 
 
@@ -250,21 +250,21 @@ def _target(bundle: Artifact) -> EngineTarget:
         ) from error
 
 
-def _missing(ask: EvaluateRequest, workspace: Workspace) -> Finding | None:
+def _missing(request: EvaluateRequest, workspace: Workspace) -> Finding | None:
     """What must be installed before a bundle can generate here."""
-    if not isinstance(ask.model, BundleRef):
+    if not isinstance(request.model, BundleRef):
         return None
-    target = _target(workspace.artifacts.open(ask.model))
+    target = _target(workspace.artifacts.open(request.model))
     return not_installed(target.runs_with, *target.run_extras)
 
 
-def _with_losses(note: str, measured: EvalResult, ask: EvaluateRequest, ctx: StepContext) -> str:
+def _with_losses(note: str, measured: EvalResult, request: EvaluateRequest, ctx: StepContext) -> str:
     """The note, and which answers were cut or never made: neither may pass in silence."""
     losses = []
     if measured.cut:
         losses.append(
-            f"{measured.cut} of {len(measured.items)} answers were cut at {ask.max_new_tokens} tokens or by "
-            "the model's context; raise max_new_tokens if right answers are longer"
+            f"{measured.cut} of {len(measured.items)} answers were cut at {request.max_new_tokens} tokens or "
+            "by the model's context; raise max_new_tokens if right answers are longer"
         )
     if measured.refused:
         losses.append(f"{measured.refused} items do not fit into the model and count as wrong")
@@ -287,7 +287,7 @@ def _with_leaks(measured: EvalResult, train: DatasetRef | None, ctx: StepContext
 
 
 def _baselines(
-    ask: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef
+    request: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef
 ) -> list[Baseline]:
     """The baselines' answers, from an earlier report when one has them for the same rows and items."""
     from ..data.dataset import training_rows
@@ -317,7 +317,7 @@ def _scored(
 
 
 def _save(
-    ask: EvaluateRequest,
+    request: EvaluateRequest,
     ctx: StepContext,
     measured: EvalResult,
     facts: dict[str, Any],
@@ -328,8 +328,8 @@ def _save(
     from ..evals.report import BASELINES, ITEMS, REPORT, details_of
     from ..evals.runner import to_lines
 
-    if isinstance(ask.model, ArtifactRef):
-        facts["size_bytes"] = ctx.artifacts.open(ask.model).size_bytes
+    if isinstance(request.model, ArtifactRef):
+        facts["size_bytes"] = ctx.artifacts.open(request.model).size_bytes
     if train is not None:
         facts["train_dataset"] = str(train)
     report = {**facts, **details_of(measured), "fit_s": {one.name: one.fit_s for one in answers}}
@@ -339,5 +339,5 @@ def _save(
         if answers:
             ids = [item.id for item in measured.items]
             (folder / BASELINES).write_text(json.dumps(to_document(answers, ids), sort_keys=True) + "\n")
-        parents = [ref for ref in (ask.model, train) if isinstance(ref, ArtifactRef)]
+        parents = [ref for ref in (request.model, train) if isinstance(ref, ArtifactRef)]
         return ctx.artifacts.save(EvalReportRef, folder, facts, parents)

@@ -34,25 +34,25 @@ class GateResult(Result):
     against: str | None = Field(description="Stable release it was compared with, if any.")
 
 
-def _preflight(ask: GateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     """What is wrong with the criteria, before anything is trained for them."""
     from ..evals.metrics import METRICS
     from ..evals.suites import load_suite
 
     found = []
     try:
-        suite = load_suite(ask.spec.suite)
-        if ask.spec.metric not in METRICS:
+        suite = load_suite(request.spec.suite)
+        if request.spec.metric not in METRICS:
             raise AskError(
-                f"unknown metric '{ask.spec.metric}' (a gate can judge: {', '.join(METRICS)})."
-                + did_you_mean(ask.spec.metric, METRICS)
+                f"unknown metric '{request.spec.metric}' (a gate can judge: {', '.join(METRICS)})."
+                + did_you_mean(request.spec.metric, METRICS)
             )
-        for name in ask.spec.slices:
+        for name in request.spec.slices:
             if name not in suite.slices():
                 message = f"slice '{name}' is not one of {suite.name}: the evaluation must name its domains."
                 hint = did_you_mean(name, suite.slices()).strip()
                 found.append(Finding(level="warn", message=message, fix=hint))
-        judged = workspace.artifacts.open(ask.report)
+        judged = workspace.artifacts.open(request.report)
         found.append(Finding(level="ok", message=f"the report measures {judged.facts['model']}."))
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
@@ -67,7 +67,7 @@ def _preflight(ask: GateRequest, machine: Machine, workspace: Workspace) -> Sequ
     phrases=["gate {report}", "judge {report}"],
     preflight=_preflight,
 )
-def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
+def gate(request: GateRequest, ctx: StepContext) -> GateResult:
     """Check bars, slices and, item by item, the endpoint's stable release; change nothing.
 
     Example: `/gate report=eval-report:3f2a91 spec='{"suite":"clinc150","min":0.85}'`
@@ -75,9 +75,9 @@ def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
     from ..evals.gate_eval import judge
     from ..evals.report import read_report
 
-    measured = read_report(ctx.artifacts.open(ask.report))
-    incumbent = _incumbent(ask.spec, measured, ctx)
-    verdict = judge(ask.spec, measured, incumbent)
+    measured = read_report(ctx.artifacts.open(request.report))
+    incumbent = _incumbent(request.spec, measured, ctx)
+    verdict = judge(request.spec, measured, incumbent)
     for row in verdict.rows:
         ctx.log(f"{row.decision}: {row.name}: {row.message}")
     return GateResult(verdict=verdict, model=measured.model, against=incumbent.release if incumbent else None)

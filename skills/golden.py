@@ -24,7 +24,7 @@ class GoldenResult(Result):
     items: int
 
 
-def _estimate(ask: GoldenRequest, machine: Machine, workspace: Workspace) -> Cost:
+def _estimate(request: GoldenRequest, machine: Machine, workspace: Workspace) -> Cost:
     return Cost(minutes=0.05, gpu_hours=0, usd=0, disk_bytes=2_000_000)
 
 
@@ -34,7 +34,7 @@ def _estimate(ask: GoldenRequest, machine: Machine, workspace: Workspace) -> Cos
     phrases=["golden set of {suite}", "keep {suite} out of training"],
     estimate=_estimate,
 )
-def golden(ask: GoldenRequest, ctx: StepContext) -> GoldenResult:
+def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
     """Save a suite's items as a dataset of the split `golden`, without training rows: nothing trains on it.
 
     Example: `/golden suite=clinc150`
@@ -44,9 +44,9 @@ def golden(ask: GoldenRequest, ctx: StepContext) -> GoldenResult:
     from ..data.dataset import write_dataset
     from ..evals.suites import load_suite
 
-    suite = load_suite(ask.suite)
-    suite.check_domains(ask.domains, "golden")
-    items = [item for item in suite.items if not ask.domains or item.domain in ask.domains]
+    suite = load_suite(request.suite)
+    suite.check_domains(request.domains, "golden")
+    items = [item for item in suite.items if not request.domains or item.domain in request.domains]
     rows = pl.DataFrame(
         {
             "text": [item.text for item in items],

@@ -94,7 +94,7 @@ class Nvml(Protocol):
     summary="Show this machine's GPUs: memory, load, temperature, power and processes.",
     phrases=["show the gpus", "is there a gpu", "how busy are the gpus"],
 )
-def gpus(ask: GpusRequest, ctx: StepContext) -> GpusResult:
+def gpus(request: GpusRequest, ctx: StepContext) -> GpusResult:
     """Read every GPU through NVML; a machine without one is a result, not an error.
 
     Example: `/gpus`

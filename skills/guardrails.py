@@ -71,7 +71,7 @@ class RailCase(BaseModel):
     source: str = ""
 
 
-def _preflight(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def _preflight(request: GuardrailsRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     if finding := not_installed(["nemoguardrails"], "guard"):
         return [finding]
     return [
@@ -79,7 +79,7 @@ def _preflight(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -
     ]
 
 
-def _estimate(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) -> Cost:
+def _estimate(request: GuardrailsRequest, machine: Machine, workspace: Workspace) -> Cost:
     return Cost(minutes=0.1, gpu_hours=0, disk_bytes=100_000, usd=0)
 
 
@@ -90,7 +90,7 @@ def _estimate(ask: GuardrailsRequest, machine: Machine, workspace: Workspace) ->
     preflight=_preflight,
     estimate=_estimate,
 )
-def guardrails(ask: GuardrailsRequest, ctx: StepContext) -> GuardrailsResult:
+def guardrails(request: GuardrailsRequest, ctx: StepContext) -> GuardrailsResult:
     """Run a guardrails config on its must-block and must-pass sets; only one that holds becomes an artifact.
 
     A text blocked because a rail failed, or by another rail than it names, does not count as blocked.
@@ -100,13 +100,13 @@ def guardrails(ask: GuardrailsRequest, ctx: StepContext) -> GuardrailsResult:
     """
     from ..serving.rails import SHIPPED, load_rails, read_config
 
-    source = ask.config or SHIPPED / "config"
+    source = request.config or SHIPPED / "config"
     read_config(source)
-    must_block = _items(ask.must_block or SHIPPED / "must_block.jsonl")
-    must_pass = _items(ask.must_pass or SHIPPED / "must_pass.jsonl")
+    must_block = _items(request.must_block or SHIPPED / "must_block.jsonl")
+    must_pass = _items(request.must_pass or SHIPPED / "must_pass.jsonl")
     with ctx.artifacts.staging() as stage:
         shutil.copytree(source, stage / "config")
-        _adjust(stage / "config", ask)
+        _adjust(stage / "config", request)
         started = time.perf_counter()
         rails = load_rails(stage / "config")
         load_seconds = time.perf_counter() - started
@@ -152,9 +152,9 @@ def _items(path: Path) -> tuple[RailCase, ...]:
     )
 
 
-def _adjust(folder: Path, ask: GuardrailsRequest) -> None:
+def _adjust(folder: Path, request: GuardrailsRequest) -> None:
     """Write the request's own length and topics into the copied config."""
-    if ask.max_characters is None and not ask.topics:
+    if request.max_characters is None and not request.topics:
         return
     import re
 
@@ -163,12 +163,12 @@ def _adjust(folder: Path, ask: GuardrailsRequest) -> None:
     sheet = next(path for path in folder.iterdir() if path.suffix in (".yml", ".yaml"))
     raw = yaml.safe_load(sheet.read_text())
     rails = raw.setdefault("custom_data", {}).setdefault("rails", {})
-    if ask.max_characters is not None:
-        rails.setdefault("length", {})["max_characters"] = ask.max_characters
+    if request.max_characters is not None:
+        rails.setdefault("length", {})["max_characters"] = request.max_characters
         rails["length"].pop("message", None)  # it names the config's own length
-    if ask.topics:
+    if request.topics:
         topics = rails.setdefault("topics", {}).setdefault("off_limits", {})
-        for phrase in ask.topics:
+        for phrase in request.topics:
             plain = " ".join(phrase.casefold().split())
             topics[plain] = {"patterns": [rf"(?<!\w){re.escape(plain)}(?!\w)"]}
         if "topics" not in rails.get("input", ["topics"]):

@@ -54,7 +54,7 @@ class LeaderboardResult(Result):
     summary="Show every measured model and its baselines, best first.",
     phrases=["leaderboard", "show the leaderboard", "which model is best", "compare the models"],
 )
-def leaderboard(ask: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:
+def leaderboard(request: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:
     """List the newest eval report of each model, with the last gate verdict on it, from this workspace.
 
     Example: `/leaderboard suite=clinc150 format=md`
@@ -63,6 +63,6 @@ def leaderboard(ask: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:
 
     from ..evals.leaderboard import board, render
 
-    lines = board(ctx.workspace, ask.suite)
+    lines = board(ctx.workspace, request.suite)
     rows = tuple(LeaderboardLine(**asdict(line)) for line in lines)
-    return LeaderboardResult(rows=rows, text=render(lines, ask.format))
+    return LeaderboardResult(rows=rows, text=render(lines, request.format))

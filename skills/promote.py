@@ -55,14 +55,14 @@ class PromoteResult(Result):
     verdict: Verdict
 
 
-def preflight(ask: PromoteRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def preflight(request: PromoteRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     """Whether there is a canary, as far as earlier steps of the plan do not make one."""
     from ..serving.rollout_checks import canary_findings, platform_findings
 
-    return [*platform_findings(workspace), *canary_findings(workspace, ask.endpoint)]
+    return [*platform_findings(workspace), *canary_findings(workspace, request.endpoint)]
 
 
-def estimate(ask: PromoteRequest, machine: Machine, workspace: Workspace) -> Cost:
+def estimate(request: PromoteRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Seconds."""
     return Cost(minutes=_MINUTES, gpu_hours=0, disk_bytes=0, usd=0)
 
@@ -91,7 +91,7 @@ def serves(ask: PromoteRequest, workspace: Workspace) -> list[ArtifactRef]:
     impact=impact,
     serves=serves,
 )
-def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
+def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.
 
     Both releases answer the same recent texts; the canary's own traffic is compared with stable's. What too
@@ -103,12 +103,16 @@ def promote(ask: PromoteRequest, ctx: StepContext) -> PromoteResult:
     from ..serving.gateway.traffic_log import read
     from ..serving.rollout import Rollout
 
-    recent = read(ctx.workspace, ask.endpoint, last=ask.replay) if ask.replay and not ask.probes else []
-    probes = ask.probes or tuple(row.text for row in recent if row.status == "ok")
-    bars = Bars(ask.max_error_share, ask.max_slower, ask.alpha, ask.min_requests)
-    done = Rollout.of_step(ctx, ask.endpoint).promote(probes, bars, key=ctx.idempotency_key)
+    recent = (
+        read(ctx.workspace, request.endpoint, last=request.replay)
+        if request.replay and not request.probes
+        else []
+    )
+    probes = request.probes or tuple(row.text for row in recent if row.status == "ok")
+    bars = Bars(request.max_error_share, request.max_slower, request.alpha, request.min_requests)
+    done = Rollout.of_step(ctx, request.endpoint).promote(probes, bars, key=ctx.idempotency_key)
     return PromoteResult(
-        endpoint=ask.endpoint,
+        endpoint=request.endpoint,
         release=done.stable,
         route="stable",
         promoted=done.now == "stable",

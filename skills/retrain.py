@@ -76,7 +76,7 @@ class RetrainResult(Result):
     message: str = Field(description="What to do next, in one sentence.")
 
 
-def _estimate(ask: RetrainRequest, machine: Machine, workspace: Workspace) -> Cost:
+def _estimate(request: RetrainRequest, machine: Machine, workspace: Workspace) -> Cost:
     return Cost(minutes=0.05, gpu_hours=0, disk_bytes=10_000, usd=0)
 
 
@@ -87,7 +87,7 @@ def _estimate(ask: RetrainRequest, machine: Machine, workspace: Workspace) -> Co
     estimate=_estimate,
     reusable=False,
 )
-def retrain(ask: RetrainRequest, ctx: StepContext) -> RetrainResult:
+def retrain(request: RetrainRequest, ctx: StepContext) -> RetrainResult:
     """Write a plan from a drift alarm: curate with replay, fine-tune, build, judge, guard, canary, promote.
 
     The plan is compiled before it is written, so it can be run unchanged. Raises AskError when the report
@@ -95,12 +95,14 @@ def retrain(ask: RetrainRequest, ctx: StepContext) -> RetrainResult:
 
     Example: `/retrain alarm=drift-report:1a2b3c new_data=new.csv domains=small_talk,meta`
     """
-    alarm = ctx.artifacts.open(ask.alarm)
-    endpoint = _endpoint(ask, alarm)
+    alarm = ctx.artifacts.open(request.alarm)
+    endpoint = _endpoint(request, alarm)
     stable = _stable(ctx.workspace, endpoint)
-    replay = ask.replay or DatasetRef(alarm.facts["reference"])
-    old = [d for d in ctx.artifacts.open(replay).facts.get("domains", ()) if d not in ask.domains]
-    plan = _Proposal(ask, alarm, endpoint, replay, ask.base or _base(ctx, endpoint, stable), old, stable)
+    replay = request.replay or DatasetRef(alarm.facts["reference"])
+    old = [d for d in ctx.artifacts.open(replay).facts.get("domains", ()) if d not in request.domains]
+    plan = _Proposal(
+        request, alarm, endpoint, replay, request.base or _base(ctx, endpoint, stable), old, stable
+    )
     text = plan.text()
     plan_id = _compiled_id(text)
     folder = ctx.workspace.plans / "proposals"
@@ -115,19 +117,19 @@ def retrain(ask: RetrainRequest, ctx: StepContext) -> RetrainResult:
     )
 
 
-def _endpoint(ask: RetrainRequest, alarm: Artifact) -> str:
+def _endpoint(request: RetrainRequest, alarm: Artifact) -> str:
     watched = str(alarm.facts["endpoint"])
-    if ask.endpoint is not None and ask.endpoint != watched:
+    if request.endpoint is not None and request.endpoint != watched:
         raise AskError(
-            f"the report {ask.alarm.short} is of endpoint '{watched}', not '{ask.endpoint}'. "
-            f"Leave `endpoint` out, or run drift on '{ask.endpoint}'."
+            f"the report {request.alarm.short} is of endpoint '{watched}', not '{request.endpoint}'. "
+            f"Leave `endpoint` out, or run drift on '{request.endpoint}'."
         )
-    if not alarm.facts["alarm"] and not ask.force:
+    if not alarm.facts["alarm"] and not request.force:
         smallest = min(test["p_corrected"] for test in alarm.facts["tests"].values())
         raise AskError(
-            f"{ask.alarm.short} shows no alarm on '{watched}' (smallest corrected p {smallest:.2g}, alarm at "
-            f"{alarm.facts['alpha']:g}), so there is nothing to retrain for. With `force=true` it proposes "
-            "a plan anyway."
+            f"{request.alarm.short} shows no alarm on '{watched}' (smallest corrected p {smallest:.2g}, "
+            f"alarm at {alarm.facts['alpha']:g}), so there is nothing to retrain for. With `force=true` it "
+            "proposes a plan anyway."
         )
     return watched
 
@@ -167,7 +169,7 @@ class _Proposal:
 
     def __init__(
         self,
-        ask: RetrainRequest,
+        request: RetrainRequest,
         alarm: Artifact,
         endpoint: str,
         replay: DatasetRef,
@@ -175,16 +177,22 @@ class _Proposal:
         old_domains: Sequence[str],
         stable: Any,
     ) -> None:
-        self.ask, self.alarm, self.endpoint, self.replay, self.base = ask, alarm, endpoint, replay, base
-        self.slices = {_OLD: list(old_domains), _NEW: list(ask.domains)}
+        self.request, self.alarm, self.endpoint, self.replay, self.base = (
+            request,
+            alarm,
+            endpoint,
+            replay,
+            base,
+        )
+        self.slices = {_OLD: list(old_domains), _NEW: list(request.domains)}
         self.slices = {name: domains for name, domains in self.slices.items() if domains}
         self.guardrails: GuardrailRef | None = stable.guardrails if stable else None
 
     def text(self) -> str:
         """The plan file."""
         top: dict[str, Any] = {"goal": f"Retrain {self.endpoint} after a drift alarm"}
-        if self.ask.budget_minutes is not None:
-            top["budget"] = {"minutes": self.ask.budget_minutes}
+        if self.request.budget_minutes is not None:
+            top["budget"] = {"minutes": self.request.budget_minutes}
         steps = "".join(
             textwrap.indent(_yaml({name: step}, message), "  ") for name, step, message in self._steps()
         )
@@ -219,35 +227,42 @@ class _Proposal:
     def _gate(self) -> dict[str, Any]:
         slices: dict[str, Any] = {}
         if _OLD in self.slices:
-            slices[_OLD] = {"max_drop": self.ask.max_drop}
+            slices[_OLD] = {"max_drop": self.request.max_drop}
         if _NEW in self.slices:
-            slices[_NEW] = {"min": self.ask.min_new}
-        gate: dict[str, Any] = {"suite": self.ask.suite, "metric": "exact_match", "against": "stable"}
+            slices[_NEW] = {"min": self.request.min_new}
+        gate: dict[str, Any] = {"suite": self.request.suite, "metric": "exact_match", "against": "stable"}
         gate |= {"endpoint": self.endpoint, "alpha": 0.05}
-        if self.ask.min_overall is not None:
-            gate["min"] = self.ask.min_overall
+        if self.request.min_overall is not None:
+            gate["min"] = self.request.min_overall
         return gate | ({"slices": slices} if slices else {})
 
     def _steps(self) -> list[tuple[str, dict[str, Any], str]]:
-        ask = self.ask
+        request = self.request
         rails: Any = self.guardrails or "${rails.guardrails}"
         steps = [
-            ("golden", _step("golden", suite=ask.suite), "What the gate asks must not be learnt."),
+            ("golden", _step("golden", suite=request.suite), "What the gate asks must not be learnt."),
             ("data", _step("curate", **self._curate()), self._says_of_data()),
             (
                 "model",
-                _step("finetune", data="${data.dataset}", base=self.base, method="sft", epochs=ask.epochs),
+                _step(
+                    "finetune", data="${data.dataset}", base=self.base, method="sft", epochs=request.epochs
+                ),
                 "Goes on from the checkpoint that is served.",
             ),
             (
                 "eval",
-                _step("evaluate", model="${model.checkpoint}", suite=ask.suite, slices=self.slices)
+                _step("evaluate", model="${model.checkpoint}", suite=request.suite, slices=self.slices)
                 | {"gate": "release"},
                 "NO_GO ends the plan here.",
             ),
             (
                 "engine",
-                _step("build-engine", model="${model.checkpoint}", target=ask.target, parity_suite=ask.suite),
+                _step(
+                    "build-engine",
+                    model="${model.checkpoint}",
+                    target=request.target,
+                    parity_suite=request.suite,
+                ),
                 "Must answer as the checkpoint that was judged.",
             ),
             ("rails", _step("guardrails"), "The endpoint has no rails yet."),
@@ -258,11 +273,11 @@ class _Proposal:
                     bundle="${engine.bundle}",
                     guardrails=rails,
                     endpoint=self.endpoint,
-                    canary_percent=ask.canary_percent,
+                    canary_percent=request.canary_percent,
                 ),
-                f"A canary: {ask.canary_percent} % of sessions meet it; the rails stay as they are."
+                f"A canary: {request.canary_percent} % of sessions meet it; the rails stay as they are."
                 if self.guardrails
-                else f"A canary: {ask.canary_percent} % of sessions meet it.",
+                else f"A canary: {request.canary_percent} % of sessions meet it.",
             ),
             (
                 "promote",
@@ -273,24 +288,24 @@ class _Proposal:
         return [step for step in steps if step[0] != "rails" or self.guardrails is None]
 
     def _curate(self) -> dict[str, Any]:
-        ask = self.ask
-        arguments: dict[str, Any] = {"source": Path(ask.new_data).resolve().as_posix()}
-        arguments |= {"layout": ask.layout.value, "golden": "${golden.dataset}"}
+        request = self.request
+        arguments: dict[str, Any] = {"source": Path(request.new_data).resolve().as_posix()}
+        arguments |= {"layout": request.layout.value, "golden": "${golden.dataset}"}
         for name in ("split", "domain_column"):
-            if (value := getattr(ask, name)) is not None:
+            if (value := getattr(request, name)) is not None:
                 arguments[name] = value
         for name, usual in (("text_column", "text"), ("label_column", "label")):
-            if (value := getattr(ask, name)) != usual:
+            if (value := getattr(request, name)) != usual:
                 arguments[name] = value
-        if ask.domains:
-            arguments["domains"] = list(ask.domains)
-        if ask.replay_ratio > 0:
-            arguments |= {"replay": self.replay, "replay_ratio": ask.replay_ratio}
+        if request.domains:
+            arguments["domains"] = list(request.domains)
+        if request.replay_ratio > 0:
+            arguments |= {"replay": self.replay, "replay_ratio": request.replay_ratio}
         return arguments
 
     def _says_of_data(self) -> str:
-        if self.ask.replay_ratio > 0:
-            return f"New data, and {self.ask.replay_ratio:g} earlier rows for each new one."
+        if self.request.replay_ratio > 0:
+            return f"New data, and {self.request.replay_ratio:g} earlier rows for each new one."
         return "New data alone: expect the model to forget what it knew; replay_ratio mixes earlier rows in."
 
 

@@ -34,14 +34,14 @@ class RollbackResult(Result):
     url: str
 
 
-def preflight(ask: RollbackRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def preflight(request: RollbackRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     """Whether there is something to go back to, as far as earlier steps of the plan do not change that."""
     from ..serving.rollout_checks import platform_findings, rollback_findings
 
-    return [*platform_findings(workspace), *rollback_findings(workspace, ask.endpoint)]
+    return [*platform_findings(workspace), *rollback_findings(workspace, request.endpoint)]
 
 
-def estimate(ask: RollbackRequest, machine: Machine, workspace: Workspace) -> Cost:
+def estimate(request: RollbackRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Seconds."""
     return Cost(minutes=_MINUTES, gpu_hours=0, disk_bytes=0, usd=0)
 
@@ -62,7 +62,7 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     impact=impact,
     serves=lambda ask, workspace: (),  # taking a release back needs no gate
 )
-def rollback(ask: RollbackRequest, ctx: StepContext) -> RollbackResult:
+def rollback(request: RollbackRequest, ctx: StepContext) -> RollbackResult:
     """Withdraw the endpoint's canary; without one, bring the release before stable back.
 
     That release is loaded and probed while the present one serves. Done means that answers under the
@@ -72,9 +72,9 @@ def rollback(ask: RollbackRequest, ctx: StepContext) -> RollbackResult:
     """
     from ..serving.rollout import Rollout
 
-    done = Rollout.of_step(ctx, ask.endpoint).rollback(key=ctx.idempotency_key)
+    done = Rollout.of_step(ctx, request.endpoint).rollback(key=ctx.idempotency_key)
     return RollbackResult(
-        endpoint=ask.endpoint,
+        endpoint=request.endpoint,
         release=done.release.id,
         route="stable",
         bundle=done.release.bundle,

@@ -13,6 +13,7 @@ import typer
 from .. import __version__
 from ..core.errors import AskError, OpswrightError, from_os_error
 from ..core.registry import Registry
+from ..core.text import escaped
 from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
@@ -152,7 +153,8 @@ def _usage(error: Any) -> str:
 
 
 def _say(error: BaseException, code: int, argv: list[str], words: str | None = None) -> int:
-    print(f"opswright: {words or error}", file=sys.stderr)
+    said = escaped(words or str(error), keep="\n\t")
+    print(f"opswright: {said}", file=sys.stderr)
     if "--json" in argv:
         print(error_document(error, code))
     return code

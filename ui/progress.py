@@ -7,10 +7,13 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ..core.text import escaped
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S = 10.0
+_KEPT = "\n\t"  # of a line of log; anything else that moves text is shown as its escape
 
 
 class PlainEvents:
@@ -33,14 +36,14 @@ class PlainEvents:
         now = time.monotonic()
         if now - self._last.get(step, 0) >= _PLAIN_EVERY_S or done == total:
             self._last[step] = now
-            print(f"{step}: {done:g}{f' of {total:g}' if total else ''} {unit}", file=sys.stderr)
+            print(f"{step}: {done:g}{f' of {total:g}' if total else ''} {escaped(unit)}", file=sys.stderr)
 
     def metric(self, step: str, name: str, value: float, at: int | None) -> None:
         """Figures are in the result and the record; lines would drown the log."""
 
     def log(self, step: str, line: str) -> None:
         """The line, with its step."""
-        print(f"{step}: {line}", file=sys.stderr)
+        print(f"{step}: {escaped(line, keep=_KEPT)}", file=sys.stderr)
 
     def begun(self, step: str, skill: str) -> None:
         """A line, so that a log shows what is going on."""
@@ -101,7 +104,9 @@ class TerminalEvents:
     def log(self, step: str, line: str) -> None:
         """The line, above the bars."""
         if self._progress is not None:
-            self._progress.console.print(f"[dim]{step}:[/] {_escape(line)}", highlight=False)
+            self._progress.console.print(
+                f"[dim]{step}:[/] {_escape(escaped(line, keep=_KEPT))}", highlight=False
+            )
 
     def begun(self, step: str, skill: str) -> None:
         """A new bar that only shows time until the step says how far it is."""

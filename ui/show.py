@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ..core.contract import Effect, Impact
 from ..core.gate import Decision, Verdict
 from ..core.plan import Plan
+from ..core.text import escaped, escaped_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from ..agents.agent import RunOutcome
 
@@ -24,7 +26,7 @@ _DECISION = {Decision.GO: "green", Decision.NO_GO: "red", Decision.INCONCLUSIVE:
 
 def print_json(document: Any) -> None:
     """Exactly one JSON document on stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    print(escaped_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
 
 
 def console(stderr: bool = False) -> Console:
@@ -44,10 +46,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(
-            *(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row)
-        )
+        made.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
     return made
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else escaped(str(value), keep="\n\t")
+
+
+def plain(value: Any, style: str = "", keep: str = "\n\t") -> Text:
+    """A value as text to print: never read as markup, with escapes for what shows nothing or moves text.
+
+    keep: characters that stay nevertheless; what follows a line break is indented, and so no line of ours.
+    """
+    from rich.text import Text
+
+    return Text(escaped(str(value), keep).replace("\n", "\n  "), style=style)
 
 
 def _box() -> Any:
@@ -66,7 +80,7 @@ def show_plan(
     from rich.text import Text
 
     out = console(stderr=True)
-    out.print(Text(f"Plan {plan.id[:12]}: {plan.goal}", style="bold"))
+    out.print(plain(f"Plan {plan.id[:12]}: {plan.goal}", "bold", keep=""))
     rows = []
     for step in plan.steps:
         minutes = (costs or {}).get(step.id, {}).get("minutes")
@@ -80,30 +94,28 @@ def show_plan(
         )
     out.print(table(["step", "skill", "effect", "expected"], rows))
     for name, gate in plan.gates.items():
-        out.print(Text(f"gate {name}: {gate_words(gate.model_dump())}"))
+        out.print(plain(f"gate {name}: {gate_words(gate.model_dump())}", keep=""))
     if impacts:
         cells = [[step, seen.endpoint, seen.before, seen.after] for step, seen in impacts]
         out.print(table(["step", "endpoint", "its users get before", "and after"], cells))
     for finding in findings:
         if finding["level"] != "ok":
-            out.print(
-                Text(
-                    f"{finding['level']}: {finding['step']}: {finding['message']} {finding['fix']}",
-                    style="" if finding["level"] == "note" else "yellow",
-                )
-            )
+            told = f"{finding['level']}: {finding['step']}: {finding['message']} {finding['fix']}"
+            out.print(plain(told, "" if finding["level"] == "note" else "yellow"))
 
 
 def gate_words(gate: Mapping[str, Any]) -> str:
     """A gate's bars as a sentence."""
-    parts = [f"{gate['metric']} on {gate['suite']}" + (f" at least {gate['min']:.1%}" if gate["min"] else "")]
+    bar = "" if gate["min"] is None else f" at least {gate['min']:.1%}"
+    parts = [f"{gate['metric']} on {gate['suite']}{bar}", f"at least {gate['min_items']:,} items"]
     for name, bar in gate["slices"].items():
         if bar["min"] is not None:
             parts.append(f"{name} at least {bar['min']:.1%}")
         if bar["max_drop"] is not None:
             parts.append(f"{name} at most {bar['max_drop']:.1%} below stable")
     if gate["against"]:
-        parts.append(f"not significantly worse than stable (alpha {gate['alpha']:g})")
+        where = f" of endpoint {gate['endpoint']}" if gate["endpoint"] else ""
+        parts.append(f"not significantly worse than stable{where} (alpha {gate['alpha']:g})")
     return ", ".join(parts)
 
 
@@ -132,20 +144,18 @@ def show_verdict(verdict: Verdict) -> None:
 
 def show_outcome(outcome: RunOutcome) -> None:
     """How a run ended, each step's result in a few words, the verdict in full."""
-    from rich.text import Text
-
     out = console()
     for step, result in outcome.results.items():
         if "verdict" in result:
             show_verdict(Verdict.model_validate(result["verdict"]))
             continue
         if isinstance(result.get("text"), str):  # what a skill laid out itself
-            print(result["text"])
+            print(escaped(result["text"], keep="\n\t"))
             continue
         words = ", ".join(f"{name} {short(value)}" for name, value in result.items() if is_brief(value))
-        out.print(Text(f"{step}: {words}"))
+        out.print(plain(f"{step}: {words}"))
     style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6) else "red"
-    out.print(Text(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style=style))
+    out.print(plain(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style))
 
 
 def is_brief(value: Any) -> bool:
@@ -178,18 +188,16 @@ def short(value: Any) -> str:
 
 def show_serving(status: Mapping[str, Any]) -> None:
     """What is served: the gateway, its server, and each endpoint's releases."""
-    from rich.text import Text
-
     out = console()
     gateway, endpoints = status["gateway"], status["endpoints"]
     if gateway is not None:
         server = status.get("server") or {}
         words = " ".join(str(server[key]) for key in ("kind", "version") if server.get(key))
-        out.print(Text(f"gateway {gateway['url']} (pid {gateway['pid']}){f' on {words}' if words else ''}"))
+        out.print(plain(f"gateway {gateway['url']} (pid {gateway['pid']}){f' on {words}' if words else ''}"))
     elif endpoints:
         out.print("Nothing is running. `opswright serve` starts what is deployed.")
     if status.get("fault"):
-        out.print(Text(str(status["fault"]), style="red"))
+        out.print(plain(status["fault"], "red"))
     if endpoints:
         rows = []
         for row in endpoints:

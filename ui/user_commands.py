@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import AskError
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 users_app = typer.Typer(help="Who may log in to the console, and in which role.", no_args_is_help=True)
@@ -18,23 +16,26 @@ users_app = typer.Typer(help="Who may log in to the console, and in which role."
 def add_command(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The name, as records will have it.")],
-    role: Annotated[str, typer.Option(help="viewer, operator or releaser.")] = "operator",
+    role: Annotated[
+        str, typer.Option(help="A role of the policy: viewer, operator, releaser, ...")
+    ] = "operator",
 ) -> None:
     """Add a user, or give one another role and password. The password is asked for, or read from stdin.
 
     Example: opswright users add ada --role operator
     """
-    from ..core.settings import Role
+    from ..agents.policy import policy_of
+    from ..core.principal import Principal
     from .console.auth.users import users_file
 
-    if role not in set(Role):
-        raise AskError(f"unknown role '{role}' (there are: {', '.join(Role)}).")
+    policy = policy_of(context.obj.workspace, context.obj.registry)
+    policy.check_roles(Principal(name, (role,), "users file"))
     file = users_file(context.obj.workspace.settings)
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    was_there = file.add(name, Role(role), password)
+    was_there = file.add(name, role, password)
     done = "has a new role and password" if was_there else "was added"
     print(f"{name} ({role}) {done} in {file.path}", file=sys.stderr)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_BATCH = 32  # the most sequences onnxruntime-genai takes in one generator
+_IDLE_BYTES = 64 << 20  # key and value caches of generators that wait to be used again
 _CANCEL_EVERY = 8  # tokens between two looks at whether the caller has gone
 
 
@@ -146,6 +147,85 @@ class _Sequence:
             self.told = upto
 
 
+class _Generators:
+    """Generators of one model, used again where that is safe: a new one costs 15 ms, a short answer one.
+
+    Greedy ones only, of batches whose key and value caches are small; the library's own rewinding empties
+    one. Any thread may ask.
+    """
+
+    def __init__(self, model: Any, config: dict[str, Any]) -> None:
+        self._model = model
+        decoder = config.get("decoder", {})
+        names = ("num_hidden_layers", "num_key_value_heads", "head_size")
+        sizes = [int(decoder.get(name, 0)) for name in names]
+        self._token_bytes = 8 * sizes[0] * sizes[1] * sizes[2]  # keys and values in float32
+        self._idle: list[tuple[tuple[int, int], Any]] = []  # (batch, length) and generator, oldest first
+        self._can_rewind: bool | None = None
+        self._guard = threading.Lock()
+
+    def lease(
+        self, tokens: Any, length: int, context: int, sampling: Sampling
+    ) -> tuple[Any, Callable[[], None]]:
+        """A generator that has read tokens (batch, prompt length), and what gives it back."""
+        batch = len(tokens)
+        shape = (batch, min(context, max(64, 1 << (length - 1).bit_length())))
+        if sampling.temperature > 0 or not self._is_small(shape) or not self._rewinds(tokens[:1], context):
+            return self._new(tokens, length, sampling), lambda: None
+        generator = self._take(shape)
+        if generator is None:
+            generator = self._new(tokens, shape[1], sampling)
+        else:
+            generator.rewind_to(0)
+            generator.append_tokens(tokens)
+        return generator, lambda: self._give_back(shape, generator)
+
+    def _new(self, tokens: Any, length: int, sampling: Sampling) -> Any:
+        import onnxruntime_genai as og
+
+        params = og.GeneratorParams(self._model)
+        params.set_search_options(max_length=length, batch_size=len(tokens), **sampling.options())
+        generator = og.Generator(self._model, params)
+        generator.append_tokens(tokens)
+        return generator
+
+    def _is_small(self, shape: tuple[int, int]) -> bool:
+        return 0 < self._token_bytes * shape[0] * shape[1] <= _IDLE_BYTES // 4
+
+    def _rewinds(self, tokens: Any, context: int) -> bool:
+        """Whether this kind of model says the same again after rewinding; tried once, on a first prompt."""
+        if self._can_rewind is None:
+            length = min(context, tokens.shape[1] + 4)
+            generator = self._new(tokens, length, Sampling())
+            try:
+                first = _some_tokens(generator, length)
+                generator.rewind_to(0)
+                generator.append_tokens(tokens)
+                self._can_rewind = _some_tokens(generator, length) == first
+            except Exception:  # the library's own errors have no common type
+                self._can_rewind = False
+        return self._can_rewind
+
+    def _take(self, shape: tuple[int, int]) -> Any:
+        with self._guard:
+            places = [place for place, (kind, _) in enumerate(self._idle) if kind == shape]
+            return self._idle.pop(places[-1])[1] if places else None
+
+    def _give_back(self, shape: tuple[int, int], generator: Any) -> None:
+        with self._guard:
+            self._idle.append((shape, generator))
+            while sum(b * n for (b, n), _ in self._idle) * self._token_bytes > _IDLE_BYTES:
+                self._idle.pop(0)
+
+
+def _some_tokens(generator: Any, length: int) -> list[int]:
+    """All tokens of a generator's first row after it made what fits into a length."""
+    while not generator.is_done() and len(generator.get_sequence(0)) < length:
+        generator.generate_next_token()
+    tokens: list[int] = generator.get_sequence(0).tolist()
+    return tokens
+
+
 class OrtModel:
     """An engine folder, loaded: its model, its tokenizer and how long a sequence may be."""
 
@@ -164,7 +244,9 @@ class OrtModel:
         self.model = og.Model(config)
         self.tokenizer = og.Tokenizer(self.model)
         self.ends = frozenset(self.tokenizer.eos_token_ids.tolist())
-        self.context = int(json.loads((folder / "genai_config.json").read_text())["model"]["context_length"])
+        settings = json.loads((folder / "genai_config.json").read_text())["model"]
+        self.context = int(settings["context_length"])
+        self.generators = _Generators(self.model, settings)
 
     def encode(self, job: GenerationJob) -> None:
         """Set a job's tokens; WrongPrompt when it cannot be generated from."""
@@ -195,20 +277,17 @@ class Group:
 
     def __init__(self, engine: OrtModel, jobs: list[GenerationJob]) -> None:
         import numpy
-        import onnxruntime_genai as og
 
         length = len(jobs[0].tokens)
         limit = engine.context - length
         self.rows = [_Sequence(job, engine.tokenizer, limit) for job in jobs]
         self._ends, self._tokenizer = engine.ends, engine.tokenizer
-        params = og.GeneratorParams(engine.model)
-        params.set_search_options(
-            max_length=length + max(row.limit for row in self.rows),
-            batch_size=len(jobs),
-            **jobs[0].sampling.options(),
+        self._generator, self._give_back = engine.generators.lease(
+            numpy.stack([job.tokens for job in jobs]),  # (batch, length)
+            length + max(row.limit for row in self.rows),
+            engine.context,
+            jobs[0].sampling,
         )
-        self._generator = og.Generator(engine.model, params)
-        self._generator.append_tokens(numpy.stack([job.tokens for job in jobs]))  # (batch, length)
 
     def step(self) -> bool:
         """Make one token for every row; whether any row is still going. A failure ends them all."""
@@ -219,7 +298,11 @@ class Group:
                 if row.live:
                     row.live = False
                     row.job.on_error(error)
-        return any(row.live for row in self.rows)
+            return False
+        if any(row.live for row in self.rows):
+            return True
+        self._give_back()
+        return False
 
     def _advance(self) -> None:
         self._generator.generate_next_token()

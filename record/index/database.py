@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...core.files import write_atomically
+from ...core.files import PRIVATE, make_private, write_atomically
 
 VERSION = 1
 _SCHEMA = """
@@ -122,14 +122,14 @@ class IndexDatabase:
         try:
             if self._is_private:
                 raise PermissionError(f"{self.folder} is only read")
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
                 if self._connection is not None and self._current() != self._name:
                     return
                 self._connection = None
                 name = f"{secrets.token_hex(4)}.sqlite"
                 self._begin(self.folder / name)
-                write_atomically(self.folder / "current", name.encode())
+                write_atomically(self.folder / "current", name.encode(), PRIVATE)
                 self._name = name
                 self._tidy(name)
         except (OSError, sqlite3.OperationalError):
@@ -152,6 +152,7 @@ class IndexDatabase:
             self._begin(folder / "own.sqlite")
 
     def _begin(self, path: Path) -> None:
+        make_private(path)
         connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
@@ -178,7 +179,7 @@ class IndexDatabase:
         import fcntl
 
         mode = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
-        descriptor = os.open(self.folder / "lock", mode, 0o644)
+        descriptor = os.open(self.folder / "lock", mode, PRIVATE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield

@@ -29,23 +29,23 @@ _SHOWN = 50
 _NAME_CHARS = 24
 
 
-def _preflight(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     from ...data.read import check_source
     from .gather import check_replay
 
     found = []
     try:
-        layout = check_source(ask.rows)
-        found.append(Finding(level="ok", message=f"{ask.source} is there, layout {layout}."))
-        check_replay(ask)
-        for ref in (ask.golden, ask.replay):
+        layout = check_source(request.rows)
+        found.append(Finding(level="ok", message=f"{request.source} is there, layout {layout}."))
+        check_replay(request)
+        for ref in (request.golden, request.replay):
             if ref is not None:
                 workspace.artifacts.open(ref)
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
         found.append(Finding(level="stop", message=str(error)))
-    if ask.golden is None:
+    if request.golden is None:
         found.append(
             Finding(
                 level="warn",
@@ -56,10 +56,10 @@ def _preflight(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Se
     return found
 
 
-def _estimate(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Cost:
+def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) -> Cost:
     from ...core.files import files_below
 
-    source = ask.source
+    source = request.source
     size = (
         sum(p.stat().st_size for p in files_below(source).values())
         if source.is_dir()
@@ -80,7 +80,7 @@ def _estimate(ask: CurateRequest, machine: Machine, workspace: Workspace) -> Cos
     preflight=_preflight,
     estimate=_estimate,
 )
-def curate(ask: CurateRequest, ctx: StepContext) -> CurateResult:
+def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     """Read a source, leave out what would spoil training, split by groups, and write chat-format JSONL.
 
     Texts and labels are written byte for byte as the source has them; labels are normalised only where two
@@ -96,24 +96,24 @@ def curate(ask: CurateRequest, ctx: StepContext) -> CurateResult:
     from . import gather
     from .clean import clean
 
-    gather.check_replay(ask)
-    gathered = read_source(ask.rows)
+    gather.check_replay(request)
+    gathered = read_source(request.rows)
     ctx.progress(1, _STAGES, "stages")
-    new = gather.of_domains(gathered, ask)
-    table = gather.with_replay(new, ask, ctx)
-    golden = gather.golden_texts(ask, ctx)
+    new = gather.of_domains(gathered, request)
+    table = gather.with_replay(new, request, ctx)
+    golden = gather.golden_texts(request, ctx)
     ctx.progress(2, _STAGES, "stages")
-    cleaned = clean(table, golden, ask)
+    cleaned = clean(table, golden, request)
     ctx.progress(3, _STAGES, "stages")
-    rows = _split(table, gather.trim_replay(table, cleaned.kept, ask.replay_ratio), cleaned, ask)
-    _check_labels(rows, ask, [*gathered.dropped, *cleaned.dropped])
+    rows = _split(table, gather.trim_replay(table, cleaned.kept, request.replay_ratio), cleaned, request)
+    _check_labels(rows, request, [*gathered.dropped, *cleaned.dropped])
     ctx.progress(4, _STAGES, "stages")
-    result = _save(ask, ctx, rows, gathered, cleaned, len(new))
+    result = _save(request, ctx, rows, gathered, cleaned, len(new))
     ctx.progress(5, _STAGES, "stages")
     return result
 
 
-def _split(table: pl.DataFrame, kept: list[int], cleaned: Cleaned, ask: CurateRequest) -> pl.DataFrame:
+def _split(table: pl.DataFrame, kept: list[int], cleaned: Cleaned, request: CurateRequest) -> pl.DataFrame:
     """The kept rows with split and group."""
     import polars as pl
 
@@ -123,11 +123,11 @@ def _split(table: pl.DataFrame, kept: list[int], cleaned: Cleaned, ask: CurateRe
     rows = table[kept]
     groups = find_groups(kept, cleaned.pairs.above(TIED_JACCARD), rows["tied"].to_list()).tolist()
     labels, fixed = rows["label"].to_list(), rows["side"].to_list()
-    sides = choose_sides(groups, labels, fixed, ask.validation_fraction, ask.seed)
+    sides = choose_sides(groups, labels, fixed, request.validation_fraction, request.seed)
     return rows.with_columns(pl.Series("split", sides), pl.Series("group", [f"g{g:06d}" for g in groups]))
 
 
-def _check_labels(rows: pl.DataFrame, ask: CurateRequest, dropped: list[Dropped]) -> None:
+def _check_labels(rows: pl.DataFrame, request: CurateRequest, dropped: list[Dropped]) -> None:
     """AskError unless there are two labels to tell apart."""
     labels = rows["label"].unique().to_list()
     if len(labels) >= 2:
@@ -135,15 +135,15 @@ def _check_labels(rows: pl.DataFrame, ask: CurateRequest, dropped: list[Dropped]
     reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(one.reason for one in dropped).items())
     left_out = f" Left out: {reasons}." if reasons else ""
     if not labels:
-        raise AskError(f"no row of {ask.source} is left to train on.{left_out}")
+        raise AskError(f"no row of {request.source} is left to train on.{left_out}")
     raise AskError(
-        f"all {len(rows)} rows of {ask.source} have one label ('{labels[0]}'): nothing to tell apart. "
+        f"all {len(rows)} rows of {request.source} have one label ('{labels[0]}'): nothing to tell apart. "
         f"Check label_column.{left_out}"
     )
 
 
 def _save(
-    ask: CurateRequest,
+    request: CurateRequest,
     ctx: StepContext,
     rows: pl.DataFrame,
     gathered: Gathered,
@@ -176,12 +176,12 @@ def _save(
         "conflicts": dict(list(conflicts.items())[:_SHOWN]),
         "rows_of_label": dict(sorted(Counter(rows["label"].to_list()).items())),
         "groups": rows["group"].n_unique(),
-        "settings": ask.model_dump(mode="json", exclude={"source"}),
+        "settings": request.model_dump(mode="json", exclude={"source"}),
     }
     with ctx.artifacts.staging() as folder:
         columns = rows.select("text", "label", "domain", "split", "group", "source")
-        write_dataset(folder, columns, dropped, report, ask.seed)
-        parents = [ref for ref in (ask.golden, ask.replay) if ref is not None]
+        write_dataset(folder, columns, dropped, report, request.seed)
+        parents = [ref for ref in (request.golden, request.replay) if ref is not None]
         facts = {**counts, "domains": domains, "sources": sources}
         dataset = ctx.artifacts.save(DatasetRef, folder, facts, parents)
     for name, value in {**counts, "dropped": len(dropped), "leaked": sum(leaked.values())}.items():

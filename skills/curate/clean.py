@@ -57,7 +57,7 @@ class _Rows:
         return f"{self.source[i]} row {self.row[i]}"
 
 
-def clean(table: pl.DataFrame, golden: Sequence[str], ask: CurateRequest) -> Cleaned:
+def clean(table: pl.DataFrame, golden: Sequence[str], request: CurateRequest) -> Cleaned:
     """Which rows of the table stay: of two that are alike, the earlier."""
     import numpy as np
 
@@ -68,13 +68,13 @@ def clean(table: pl.DataFrame, golden: Sequence[str], ask: CurateRequest) -> Cle
     _equal(rows, why)
     left = [i for i in range(len(rows.text)) if i not in why]  # from here on no two have the same words
     folded = {fingerprint(text): text for text in golden}
-    least = min(TIED_JACCARD, ask.golden_jaccard, ask.near_duplicate_jaccard)
+    least = min(TIED_JACCARD, request.golden_jaccard, request.near_duplicate_jaccard)
     pairs = similar_pairs([*folded, *(rows.words[i] for i in left)], least, always=len(folded))
     place = np.array([-1] * len(folded) + left, np.int64)
     across, beyond = pairs.across(len(folded)), pairs.beyond(len(folded))
-    _near_leaks(across.above(ask.golden_jaccard), list(folded.values()), place.tolist(), why)
+    _near_leaks(across.above(request.golden_jaccard), list(folded.values()), place.tolist(), why)
     among = Pairs(place[beyond.first], place[beyond.second], beyond.jaccard)
-    _alike(rows, among.above(ask.near_duplicate_jaccard), why)
+    _alike(rows, among.above(request.near_duplicate_jaccard), why)
     dropped = [
         Dropped(rows.source[i], rows.row[i], rows.text[i], rows.label[i], *why[i]) for i in sorted(why)
     ]

@@ -15,36 +15,38 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def check_replay(ask: CurateRequest) -> None:
+def check_replay(request: CurateRequest) -> None:
     """AskError when only one of replay and replay_ratio is given."""
-    if (ask.replay is None) != (ask.replay_ratio == 0):
+    if (request.replay is None) != (request.replay_ratio == 0):
         raise AskError(
             "replay and replay_ratio go together: give both (1 adds a row of replay for each new row)."
         )
 
 
-def of_domains(gathered: Gathered, ask: CurateRequest) -> pl.DataFrame:
+def of_domains(gathered: Gathered, request: CurateRequest) -> pl.DataFrame:
     """The new rows, of the domains asked for; AskError for a domain that the source does not have."""
     import polars as pl
 
     table = gathered.frame()
     known = table["domain"].drop_nulls().unique().sort().to_list()
-    for domain in ask.domains:
+    for domain in request.domains:
         if domain not in known:
             has = f"it has: {', '.join(known)}" if known else "its rows have none; name a domain_column"
-            raise AskError(f"domain '{domain}' is not in {ask.source} ({has}).{did_you_mean(domain, known)}")
-    return table.filter(pl.col("domain").is_in(ask.domains)) if ask.domains else table
+            raise AskError(
+                f"domain '{domain}' is not in {request.source} ({has}).{did_you_mean(domain, known)}"
+            )
+    return table.filter(pl.col("domain").is_in(request.domains)) if request.domains else table
 
 
-def with_replay(new: pl.DataFrame, ask: CurateRequest, ctx: StepContext) -> pl.DataFrame:
+def with_replay(new: pl.DataFrame, request: CurateRequest, ctx: StepContext) -> pl.DataFrame:
     """The new rows, then as many of the earlier dataset as may be wanted; `side` is null for new rows."""
     import polars as pl
 
     table = new.with_columns(pl.lit(None, pl.String).alias("side"))
-    if ask.replay is None:
+    if request.replay is None:
         return table
-    earlier = replay_order(ctx.artifacts.open(ask.replay), ask.seed)
-    wanted = round(ask.replay_ratio * len(new))
+    earlier = replay_order(ctx.artifacts.open(request.replay), request.seed)
+    wanted = round(request.replay_ratio * len(new))
     if wanted > len(earlier):
         ctx.log(f"replay has {len(earlier)} rows, {wanted} were asked for: all of them are taken")
     return pl.concat([table, earlier.head(wanted)])
@@ -82,11 +84,11 @@ def trim_replay(table: pl.DataFrame, kept: list[int], ratio: float) -> list[int]
     return new + [i for i in kept if sides[i] is not None][: round(ratio * len(new))]
 
 
-def golden_texts(ask: CurateRequest, ctx: StepContext) -> list[str]:
+def golden_texts(request: CurateRequest, ctx: StepContext) -> list[str]:
     """The texts that must not leak."""
-    if ask.golden is None:
+    if request.golden is None:
         return []
     import polars as pl
 
-    rows = pl.read_parquet(ctx.artifacts.open(ask.golden).path / "rows.parquet", columns=["text"])
+    rows = pl.read_parquet(ctx.artifacts.open(request.golden).path / "rows.parquet", columns=["text"])
     return list(rows["text"].to_list())

@@ -80,19 +80,19 @@ class TrafficLike(Protocol):
         """`ok`, `blocked` or `error`."""
 
 
-def _preflight(ask: DriftRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    if (workspace.endpoints / ask.endpoint).is_dir():
-        return [Finding(level="ok", message=f"endpoint {ask.endpoint} has a traffic log.")]
+def _preflight(request: DriftRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    if (workspace.endpoints / request.endpoint).is_dir():
+        return [Finding(level="ok", message=f"endpoint {request.endpoint} has a traffic log.")]
     return [
         Finding(
             level="warn",
-            message=f"endpoint {ask.endpoint} has no traffic yet.",
+            message=f"endpoint {request.endpoint} has no traffic yet.",
             fix=f"drift needs at least {LEAST_WINDOW} answered requests when it runs.",
         )
     ]
 
 
-def _estimate(ask: DriftRequest, machine: Machine, workspace: Workspace) -> Cost:
+def _estimate(request: DriftRequest, machine: Machine, workspace: Workspace) -> Cost:
     return Cost(minutes=0.2, gpu_hours=0, disk_bytes=1_000_000, usd=0)
 
 
@@ -104,7 +104,7 @@ def _estimate(ask: DriftRequest, machine: Machine, workspace: Workspace) -> Cost
     estimate=_estimate,
     reusable=False,
 )
-def drift(ask: DriftRequest, ctx: StepContext) -> DriftResult:
+def drift(request: DriftRequest, ctx: StepContext) -> DriftResult:
     """Test meaning, length, vocabulary and predicted labels of a window of traffic against training data.
 
     p-values are corrected together (Holm). An alarm is data, not an error. Measured on CLINC150 with windows
@@ -115,8 +115,10 @@ def drift(ask: DriftRequest, ctx: StepContext) -> DriftResult:
     """
     from ...serving.gateway.traffic_log import read
 
-    rows = answered(lambda last: read(ctx.workspace, ask.endpoint, last=last, after=ask.since), ask.window)
-    return judge(ask, rows, ctx)
+    rows = answered(
+        lambda last: read(ctx.workspace, request.endpoint, last=last, after=request.since), request.window
+    )
+    return judge(request, rows, ctx)
 
 
 class Reader(Protocol):
@@ -137,12 +139,12 @@ def answered(read: Reader, window: int) -> list[TrafficLike]:
         last *= 4
 
 
-def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> DriftResult:
+def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> DriftResult:
     """Test answered requests against the reference and keep the report as an artifact."""
     if len(rows) < LEAST_WINDOW:
-        since = f" since {ask.since}" if ask.since else ""
+        since = f" since {request.since}" if request.since else ""
         raise AskError(
-            f"endpoint '{ask.endpoint}' has answered {len(rows)} requests{since}; drift needs at least "
+            f"endpoint '{request.endpoint}' has answered {len(rows)} requests{since}; drift needs at least "
             f"{LEAST_WINDOW} to tell a change from chance. Wait for more traffic or take an earlier `since`."
         )
     from threadpoolctl import threadpool_limits
@@ -151,13 +153,13 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
     from .checks import Reference, Window, compare
     from .report import write
 
-    dataset = ctx.artifacts.open(ask.reference)
+    dataset = ctx.artifacts.open(request.reference)
     window = Window([row.text for row in rows], [row.output or "" for row in rows])
     with threadpool_limits(1):  # on a shared machine a second thread made this slower, not faster
         known = training_rows(dataset)
-        reference = Reference([t for t, _ in known], [label for _, label in known], ask.seed)
+        reference = Reference([t for t, _ in known], [label for _, label in known], request.seed)
         ctx.progress(1, 3, "stages")
-        found = compare(reference, window, ask.alpha, ask.seed)
+        found = compare(reference, window, request.alpha, request.seed)
         ctx.progress(2, 3, "stages")
         tests = {
             check.name: TestFigures(
@@ -166,14 +168,14 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
             for check in found.checks
         }
         about: dict[str, Any] = {
-            "endpoint": ask.endpoint,
-            "reference": ask.reference,
+            "endpoint": request.endpoint,
+            "reference": request.reference,
             "reference_rows": len(reference.texts),
             "n": len(rows),
             "first": rows[0].time,
             "last": rows[-1].time,
-            "alpha": ask.alpha,
-            "seed": ask.seed,
+            "alpha": request.alpha,
+            "seed": request.seed,
         }
         with ctx.artifacts.staging() as stage:
             write(stage, about, reference, window, found)
@@ -182,7 +184,7 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
                 "alarm": found.alarm,
                 "tests": {name: test.model_dump() for name, test in tests.items()},
             }
-            ref = ctx.artifacts.save(DriftReportRef, stage, facts, [ask.reference])
+            ref = ctx.artifacts.save(DriftReportRef, stage, facts, [request.reference])
     for name, test in tests.items():
         ctx.metric(f"p_{name}", test.p_corrected)
     ctx.progress(3, 3, "stages")
@@ -191,11 +193,11 @@ def judge(ask: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> D
     return DriftResult(
         report=ref,
         alarm=found.alarm,
-        endpoint=ask.endpoint,
+        endpoint=request.endpoint,
         n=len(rows),
         p_value=smallest,
         tests=tests,
         message=f"drift alarm by {', '.join(fired)} (p = {smallest:.2g}, {len(rows)} requests)"
         if fired
-        else f"no drift in {len(rows)} requests (smallest p = {smallest:.2g}, alarm at {ask.alpha:g})",
+        else f"no drift in {len(rows)} requests (smallest p = {smallest:.2g}, alarm at {request.alpha:g})",
     )

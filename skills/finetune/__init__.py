@@ -31,7 +31,7 @@ __all__ = ["FinetuneRequest", "FinetuneResult", "finetune", "train"]
     preflight=preflight,
     estimate=estimate,
 )
-def finetune(ask: FinetuneRequest, ctx: StepContext) -> FinetuneResult:
+def finetune(request: FinetuneRequest, ctx: StepContext) -> FinetuneResult:
     """Train a model and save it as a checkpoint, with the recipe that made it and its loss curve.
 
     Training is a job: it outlives the process that asked for it, which attaches to it when it is run again.
@@ -39,19 +39,21 @@ def finetune(ask: FinetuneRequest, ctx: StepContext) -> FinetuneResult:
 
     Example: `/finetune data=dataset:3f2a91 base=tiny epochs=3`
     """
-    return train(ask, ctx)
+    return train(request, ctx)
 
 
-def train(ask: FinetuneRequest, ctx: StepContext, command: Sequence[str] = launch.WORKER) -> FinetuneResult:
+def train(
+    request: FinetuneRequest, ctx: StepContext, command: Sequence[str] = launch.WORKER
+) -> FinetuneResult:
     """The skill, with the command that starts a worker in the work folder."""
-    data = ctx.artifacts.open(ask.data)
-    recipe = compile_recipe(ask, data_facts(data), base_facts(ask, ctx.workspace))
-    backend = open_compute(ask.compute, ctx.settings)
+    data = ctx.artifacts.open(request.data)
+    recipe = compile_recipe(request, data_facts(data), base_facts(request, ctx.workspace))
+    backend = open_compute(request.compute, ctx.settings)
     device = device_on(backend.name, ctx.workspace)
-    job = launch.worker_job(ctx, device, ask.gpus, ask.base == "tiny", command)
+    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command)
     try:
         done, seen = launch.run_worker(
-            ctx, job, backend, prepare=lambda: lay_out(ask, ctx, data, recipe, device)
+            ctx, job, backend, prepare=lambda: lay_out(request, ctx, data, recipe, device)
         )
     except launch.Diverged:
         if ctx.job is not None:
@@ -59,12 +61,12 @@ def train(ask: FinetuneRequest, ctx: StepContext, command: Sequence[str] = launc
         raise
     seconds = done.status.seconds or 0.0
     if device == "cuda":
-        ctx.spend(gpu_hours=ask.gpus * seconds / 3600)
+        ctx.spend(gpu_hours=request.gpus * seconds / 3600)
     curve = Curve.read(run_folder(done.handle) / CHECKPOINTS)
     result = done.folder / RESULT
     shutil.copy2(ctx.workdir / RECIPE, result / RECIPE)
     curve.write(result)
-    checkpoint, parameters = _save(ask, ctx, result, curve, device)
+    checkpoint, parameters = _save(request, ctx, result, curve, device)
     return FinetuneResult(
         checkpoint=checkpoint,
         steps=len(curve.training),
@@ -80,23 +82,23 @@ def train(ask: FinetuneRequest, ctx: StepContext, command: Sequence[str] = launc
 
 
 def _save(
-    ask: FinetuneRequest, ctx: StepContext, result: Path, curve: Curve, device: str
+    request: FinetuneRequest, ctx: StepContext, result: Path, curve: Curve, device: str
 ) -> tuple[CheckpointRef, int]:
     parameters = count_parameters(result)
     facts = {
-        "base": str(ask.base),
-        "method": ask.method,
+        "base": str(request.base),
+        "method": request.method,
         "parameters": parameters,
         "steps": len(curve.training),
-        "seed": ask.seed,
+        "seed": request.seed,
         "final_loss": curve.final_loss,
         "validation_loss": curve.validation_loss,
-        "dataset": str(ask.data),
+        "dataset": str(request.data),
         "device": device,
     }
-    parents: list[ArtifactRef] = [ask.data]
-    if isinstance(ask.base, CheckpointRef):
-        parents.append(ask.base)
+    parents: list[ArtifactRef] = [request.data]
+    if isinstance(request.base, CheckpointRef):
+        parents.append(request.base)
     return ctx.artifacts.save(CheckpointRef, result, facts, parents), parameters
 
 

@@ -25,44 +25,48 @@ _TINY_BYTES = 60_000_000
 _COPIES_ON_DISK = 9  # two checkpoints of weights and two moments, and the exported model
 
 
-def preflight(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     """What is missing where it runs, or wrong with the request."""
-    name = compute_name(ask, workspace)
+    name = compute_name(request, workspace)
     device = device_on(name, workspace, machine)
-    wanted = launch.resources(workspace.settings.train.threads, device, ask.gpus)
+    wanted = launch.resources(workspace.settings.train.threads, device, request.gpus)
     found = [*where_it_runs(name, workspace.settings, wanted), _installed(machine, device)]
-    found += _disk(ask, machine, workspace)
-    found += _hardware(ask, machine, workspace) if name == "local" else _elsewhere(ask, device, workspace)
+    found += _disk(request, machine, workspace)
+    found += (
+        _hardware(request, machine, workspace) if name == "local" else _elsewhere(request, device, workspace)
+    )
     try:
-        compile_recipe(ask, data_facts(workspace.artifacts.open(ask.data)), base_facts(ask, workspace))
+        compile_recipe(
+            request, data_facts(workspace.artifacts.open(request.data)), base_facts(request, workspace)
+        )
     except PendingArtifact as pending:
         found.append(Finding(level="ok", message=f"the recipe is checked when it runs: {pending}."))
     return found
 
 
-def estimate(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> Cost:
+def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by rows and a measured rate for the tiny model on CPU; unknown for other bases and on GPU.
 
     On Slurm what is unknown is bounded by the time limit, where one is set.
     """
-    facts = data_facts(workspace.artifacts.open(ask.data))
-    disk = _disk_bytes(ask, workspace)
-    name = compute_name(ask, workspace)
+    facts = data_facts(workspace.artifacts.open(request.data))
+    disk = _disk_bytes(request, workspace)
+    name = compute_name(request, workspace)
     device = device_on(name, workspace, machine)
-    if device == "cuda" or not _is_tiny(ask, workspace):
+    if device == "cuda" or not _is_tiny(request, workspace):
         limit = workspace.settings.compute.slurm.walltime_minutes if name == "slurm" else None
-        gpu_minutes = None if limit is None else limit * ask.gpus
+        gpu_minutes = None if limit is None else limit * request.gpus
         gpu_hours = 0.0 if device == "cpu" else None if gpu_minutes is None else gpu_minutes / 60
         return Cost(minutes=limit, gpu_hours=gpu_hours, usd=0, disk_bytes=disk)
     cores = machine.cpu_cores if name == "local" else workspace.settings.train.threads
     rate = _ROWS_PER_S[min(2, workspace.settings.train.threads, cores)]
-    rows = total_steps(ask, facts) * ask.batch_size
+    rows = total_steps(request, facts) * request.batch_size
     return Cost(minutes=(_STARTUP_S + rows / rate) / 60, gpu_hours=0, usd=0, disk_bytes=disk)
 
 
-def compute_name(ask: FinetuneRequest, workspace: Workspace) -> str:
+def compute_name(request: FinetuneRequest, workspace: Workspace) -> str:
     """The compute backend asked for, or else the setting's."""
-    return ask.compute or workspace.settings.compute.backend
+    return request.compute or workspace.settings.compute.backend
 
 
 def device_on(compute: str, workspace: Workspace, machine: Machine | None = None) -> str:
@@ -82,7 +86,7 @@ def _installed(machine: Machine, device: str) -> Finding:
     return Finding(level="ok", message="torch, transformers and nemo-automodel are installed.")
 
 
-def _hardware(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def _hardware(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     found = []
     train = workspace.settings.train
     if train.threads > machine.cpu_cores:
@@ -93,34 +97,34 @@ def _hardware(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> l
                 fix=f"Set OPSWRIGHT_TRAIN__THREADS={machine.cpu_cores}.",
             )
         )
-    if (train.device == "cuda" or ask.gpus > 1) and len(machine.gpus) < ask.gpus:
+    if (train.device == "cuda" or request.gpus > 1) and len(machine.gpus) < request.gpus:
         found.append(
             Finding(
                 level="stop",
-                message=f"training asks for {ask.gpus} GPU(s); this machine has {len(machine.gpus)}.",
+                message=f"training asks for {request.gpus} GPU(s); this machine has {len(machine.gpus)}.",
                 fix="Set OPSWRIGHT_TRAIN__DEVICE=auto and gpus=1, or run on a GPU machine.",
             )
         )
     return found
 
 
-def _elsewhere(ask: FinetuneRequest, device: str, workspace: Workspace) -> list[Finding]:
+def _elsewhere(request: FinetuneRequest, device: str, workspace: Workspace) -> list[Finding]:
     """What to know of a training that runs on another machine."""
     if device == "cuda" or workspace.settings.train.device == "cpu":
         return []
     return [
         Finding(
-            level="warn" if ask.gpus > 1 else "note",
+            level="warn" if request.gpus > 1 else "note",
             message="it trains on CPU: what another machine has is not known here.",
             fix="Set OPSWRIGHT_TRAIN__DEVICE=cuda to ask for GPUs.",
         )
     ]
 
 
-def _disk(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def _disk(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     found: list[Finding] = []
     try:
-        needed_gb = _disk_bytes(ask, workspace) / 1e9
+        needed_gb = _disk_bytes(request, workspace) / 1e9
     except PendingArtifact:
         return found
     if needed_gb > machine.disk_free_gb:
@@ -134,15 +138,15 @@ def _disk(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[
     return found
 
 
-def _is_tiny(ask: FinetuneRequest, workspace: Workspace) -> bool:
+def _is_tiny(request: FinetuneRequest, workspace: Workspace) -> bool:
     """Whether the base is the tiny one, or was trained from it."""
-    if isinstance(ask.base, CheckpointRef):
-        return int(workspace.artifacts.open(ask.base).facts["parameters"]) < _TINY_PARAMETERS
-    return ask.base == "tiny"
+    if isinstance(request.base, CheckpointRef):
+        return int(workspace.artifacts.open(request.base).facts["parameters"]) < _TINY_PARAMETERS
+    return request.base == "tiny"
 
 
-def _disk_bytes(ask: FinetuneRequest, workspace: Workspace) -> int:
-    folder = base_folder(ask, workspace)
+def _disk_bytes(request: FinetuneRequest, workspace: Workspace) -> int:
+    folder = base_folder(request, workspace)
     if folder is None:
         return _TINY_BYTES
     return _COPIES_ON_DISK * sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -24,28 +24,28 @@ def data_facts(data: Artifact) -> DataFacts:
     return DataFacts(train, validation)
 
 
-def base_folder(ask: FinetuneRequest, workspace: Workspace) -> Path | None:
+def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
     """Where the base lies; None for the tiny one, which is made from the data."""
-    if isinstance(ask.base, CheckpointRef):
-        return workspace.artifacts.open(ask.base).path
-    if isinstance(ask.base, Path):
-        if not ask.base.is_dir():
+    if isinstance(request.base, CheckpointRef):
+        return workspace.artifacts.open(request.base).path
+    if isinstance(request.base, Path):
+        if not request.base.is_dir():
             raise AskError(
-                f"base {ask.base} not found: expected 'tiny', a checkpoint or a local Hugging Face folder."
-                + did_you_mean(str(ask.base), ["tiny"])
+                f"base {request.base} not found: expected 'tiny', a checkpoint or a Hugging Face folder."
+                + did_you_mean(str(request.base), ["tiny"])
             )
-        return ask.base
+        return request.base
     return None
 
 
-def base_facts(ask: FinetuneRequest, workspace: Workspace) -> BaseFacts:
+def base_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts:
     """The facts of the base; AskError when it cannot be trained."""
-    folder = base_folder(ask, workspace)
+    folder = base_folder(request, workspace)
     return BaseFacts.of_folder(folder) if folder else BaseFacts()
 
 
 def lay_out(
-    ask: FinetuneRequest,
+    request: FinetuneRequest,
     ctx: StepContext,
     data: Artifact,
     recipe: Recipe,
@@ -59,9 +59,15 @@ def lay_out(
     from filelock import FileLock, Timeout
 
     folder = ctx.workdir
-    base = base_folder(ask, ctx.workspace)
-    what = {"recipe": recipe.digest, "data": str(ask.data), "base": sha256_path(base) if base else "tiny"}
-    job = Job(tiny=base is None, method=ask.method, positions=ask.max_tokens, device=device, gpus=ask.gpus)
+    base = base_folder(request, ctx.workspace)
+    what = {"recipe": recipe.digest, "data": str(request.data), "base": sha256_path(base) if base else "tiny"}
+    job = Job(
+        tiny=base is None,
+        method=request.method,
+        positions=request.max_tokens,
+        device=device,
+        gpus=request.gpus,
+    )
     try:
         with FileLock(folder / LOCK, timeout=wait_s):
             (folder / FINGERPRINT).write_text(sha256_json(what))

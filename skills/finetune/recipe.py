@@ -87,31 +87,31 @@ class Recipe:
         return _HEADER.format(version=AUTOMODEL) + yaml.safe_dump(self.values, sort_keys=False)
 
 
-def total_steps(ask: FinetuneRequest, data: DataFacts) -> int:
+def total_steps(request: FinetuneRequest, data: DataFacts) -> int:
     """Optimizer steps of a request: the last batch of an epoch may be short, none is dropped."""
-    steps = ask.epochs * math.ceil(data.train_rows / ask.batch_size)
-    return min(steps, ask.max_steps) if ask.max_steps else steps
+    steps = request.epochs * math.ceil(data.train_rows / request.batch_size)
+    return min(steps, request.max_steps) if request.max_steps else steps
 
 
-def compile_recipe(ask: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Recipe:
+def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Recipe:
     """The recipe of a request. Nothing of this machine enters it.
 
     Raises AskError when the data has no rows or the warm-up is longer than the training.
     """
     if data.train_rows < 1:
-        raise AskError(f"{ask.data.short} has no training rows.")
-    steps = total_steps(ask, data)
-    warmup = min(30, steps // 10) if ask.warmup_steps is None else ask.warmup_steps
+        raise AskError(f"{request.data.short} has no training rows.")
+    steps = total_steps(request, data)
+    warmup = min(30, steps // 10) if request.warmup_steps is None else request.warmup_steps
     if warmup >= steps:
         raise AskError(
             f"warmup_steps {warmup} must be below the {steps} training steps. Lower it or train longer."
         )
     values: dict[str, Any] = {
         "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
-        "seed": ask.seed,
-        "step_scheduler": _schedule(ask, data, steps),
+        "seed": request.seed,
+        "step_scheduler": _schedule(request, data, steps),
         "dist_env": {"backend": "nccl", "timeout_minutes": 5},  # with one process AutoModel takes gloo
-        "model": _model(ask, base),
+        "model": _model(request, base),
         "checkpoint": {
             "enabled": True,
             "checkpoint_dir": CHECKPOINTS,
@@ -121,7 +121,7 @@ def compile_recipe(ask: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Re
         },
         "distributed": {"strategy": "fsdp2", "dp_size": "none", "tp_size": 1, "cp_size": 1},
         "loss_fn": {"_target_": _loss(base)},
-        "dataset": {**_dataset(ask, "train"), "fill_to_multiple_of": ask.batch_size},
+        "dataset": {**_dataset(request, "train"), "fill_to_multiple_of": request.batch_size},
         "packed_sequence": {"packed_sequence_size": 0},
         "dataloader": {
             "_target_": "torchdata.stateful_dataloader.StatefulDataLoader",
@@ -130,64 +130,64 @@ def compile_recipe(ask: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Re
         },
         "optimizer": {
             "_target_": "torch.optim.AdamW",
-            "lr": ask.rate,
+            "lr": request.rate,
             "betas": [0.9, 0.98],
-            "weight_decay": ask.weight_decay,
+            "weight_decay": request.weight_decay,
             "fused": True,
         },
         "lr_scheduler": {
             "lr_decay_style": "linear",
             "lr_warmup_steps": warmup,
-            "min_lr": ask.rate / 100,
+            "min_lr": request.rate / 100,
         },
     }
-    return Recipe({**values, **_optional(ask, data, values["dataloader"])}, steps)
+    return Recipe({**values, **_optional(request, data, values["dataloader"])}, steps)
 
 
-def _optional(ask: FinetuneRequest, data: DataFacts, dataloader: dict[str, Any]) -> dict[str, Any]:
+def _optional(request: FinetuneRequest, data: DataFacts, dataloader: dict[str, Any]) -> dict[str, Any]:
     """The sections that only some requests have: validation rows, adapters."""
     values: dict[str, Any] = {}
     if data.validation_rows:
-        values["validation_dataset"] = _dataset(ask, "validation")
+        values["validation_dataset"] = _dataset(request, "validation")
         values["validation_dataloader"] = {
             "_target_": dataloader["_target_"],
             "collate_fn": dataloader["collate_fn"],
             "shuffle": False,
         }
-    if ask.method == "lora":
+    if request.method == "lora":
         values["peft"] = {
             "_target_": f"{_NEMO}.components._peft.lora.PeftConfig",
             "target_modules": "*_proj",
-            "dim": ask.lora_rank,
-            "alpha": ask.lora_alpha,
+            "dim": request.lora_rank,
+            "alpha": request.lora_alpha,
         }
     return values
 
 
-def _schedule(ask: FinetuneRequest, data: DataFacts, steps: int) -> dict[str, Any]:
-    per_epoch = math.ceil(data.train_rows / ask.batch_size)
+def _schedule(request: FinetuneRequest, data: DataFacts, steps: int) -> dict[str, Any]:
+    per_epoch = math.ceil(data.train_rows / request.batch_size)
     schedule = {
-        "global_batch_size": ask.batch_size,
-        "local_batch_size": ask.batch_size // ask.gpus,
-        "num_epochs": ask.epochs,
-        "ckpt_every_steps": ask.checkpoint_every_steps,
+        "global_batch_size": request.batch_size,
+        "local_batch_size": request.batch_size // request.gpus,
+        "num_epochs": request.epochs,
+        "ckpt_every_steps": request.checkpoint_every_steps,
         "save_checkpoint_every_epoch": False,
         "validate_on_checkpoint": False,
     }
-    if ask.max_steps:
+    if request.max_steps:
         schedule["max_steps"] = steps
     if data.validation_rows:  # so that the last validation falls on the last step
         schedule["val_every_steps"] = per_epoch if steps % per_epoch == 0 else steps
     return schedule
 
 
-def _model(ask: FinetuneRequest, base: BaseFacts) -> dict[str, Any]:
+def _model(request: FinetuneRequest, base: BaseFacts) -> dict[str, Any]:
     auto = f"{_NEMO}.NeMoAutoModelForCausalLM"
     if base.has_weights:
         where = {"_target_": f"{auto}.from_pretrained", "pretrained_model_name_or_path": "base"}
     else:
         where = {"_target_": f"{auto}.from_config", "config": "base"}
-    return {**where, "torch_dtype": ask.precision}
+    return {**where, "torch_dtype": request.precision}
 
 
 def _loss(base: BaseFacts) -> str:
@@ -196,9 +196,9 @@ def _loss(base: BaseFacts) -> str:
     return f"{_NEMO}.components.loss.masked_ce.MaskedCrossEntropy"
 
 
-def _dataset(ask: FinetuneRequest, split: str) -> dict[str, Any]:
+def _dataset(request: FinetuneRequest, split: str) -> dict[str, Any]:
     return {
         "_target_": f"{_PACKAGE}.tokenised_chat.TokenisedChat",
         "path_or_dataset_id": f"data/{split}.jsonl",
-        "max_tokens": ask.max_tokens,
+        "max_tokens": request.max_tokens,
     }

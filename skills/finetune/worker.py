@@ -35,12 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m opswright.skills.finetune.worker")
     parser.add_argument("job", type=Path)
     parser.add_argument("--rank", action="store_true", help="one process of several that torchrun started")
-    ask = parser.parse_args(arguments)
-    folder = ask.job.resolve().parent
+    request = parser.parse_args(arguments)
+    folder = request.job.resolve().parent
     os.chdir(folder)
     try:
-        job = Job.read(Path(ask.job.name))
-        return _train(job, folder) if ask.rank else _lead(job, ask.job.name, folder)
+        job = Job.read(Path(request.job.name))
+        return _train(job, folder) if request.rank else _lead(job, request.job.name, folder)
     except (Exception, SystemExit) as error:
         ours = error.__cause__ if isinstance(error, SystemExit) else error  # AutoModel exits on a bad dataset
         if isinstance(ours, OpswrightError):

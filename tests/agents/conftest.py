@@ -30,8 +30,8 @@ class CollectResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Collect the lines of a file.")
-def collect(ask: CollectRequest, ctx: StepContext) -> CollectResult:
-    lines = ask.source.read_text().splitlines()
+def collect(request: CollectRequest, ctx: StepContext) -> CollectResult:
+    lines = request.source.read_text().splitlines()
     with ctx.artifacts.staging() as folder:
         (folder / "train.jsonl").write_text("\n".join(lines))
         ref = ctx.artifacts.save(DatasetRef, folder, {"rows": len(lines)})
@@ -51,15 +51,15 @@ class TrainResult(Result):
 @skill(
     effect=Effect.WRITES,
     summary="Count the rows and call it a model.",
-    estimate=lambda ask, machine, workspace: Cost(minutes=ask.steps, gpu_hours=0, usd=0),
+    estimate=lambda request, machine, workspace: Cost(minutes=request.steps, gpu_hours=0, usd=0),
 )
-def train(ask: TrainRequest, ctx: StepContext) -> TrainResult:
-    data = ctx.artifacts.open(ask.data)
-    for done in range(ask.steps):
-        ctx.progress(done + 1, ask.steps, "steps")
+def train(request: TrainRequest, ctx: StepContext) -> TrainResult:
+    data = ctx.artifacts.open(request.data)
+    for done in range(request.steps):
+        ctx.progress(done + 1, request.steps, "steps")
     with ctx.artifacts.staging() as folder:
         (folder / "config.json").write_text(f'{{"rows": {data.facts["rows"]}}}')
-        ref = ctx.artifacts.save(CheckpointRef, folder, {"steps": ask.steps}, [ask.data])
+        ref = ctx.artifacts.save(CheckpointRef, folder, {"steps": request.steps}, [request.data])
     return TrainResult(checkpoint=ref)
 
 
@@ -73,8 +73,8 @@ class JudgeResult(Result):
 
 
 @skill(effect=Effect.READS, summary="Say what it was told to say.")
-def judge(ask: JudgeRequest, ctx: StepContext) -> JudgeResult:
-    return JudgeResult(verdict=Verdict.of([Check(name="told", decision=ask.decision)]))
+def judge(request: JudgeRequest, ctx: StepContext) -> JudgeResult:
+    return JudgeResult(verdict=Verdict.of([Check(name="told", decision=request.decision)]))
 
 
 class PublishRequest(Request):
@@ -86,10 +86,10 @@ class PublishResult(Result):
     line: str
 
 
-def _board_is_there(ask: PublishRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    if ask.board.parent.is_dir():
+def _board_is_there(request: PublishRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    if request.board.parent.is_dir():
         return [Finding(level="ok", message="the board's folder is there")]
-    return [Finding(level="stop", message=f"no folder {ask.board.parent}", fix="Make it.")]
+    return [Finding(level="stop", message=f"no folder {request.board.parent}", fix="Make it.")]
 
 
 @skill(
@@ -97,10 +97,10 @@ def _board_is_there(ask: PublishRequest, machine: Machine, workspace: Workspace)
     summary="Put a line on a board, once for each idempotency key.",
     preflight=_board_is_there,
 )
-def publish(ask: PublishRequest, ctx: StepContext) -> PublishResult:
-    board = ask.board
+def publish(request: PublishRequest, ctx: StepContext) -> PublishResult:
+    board = request.board
     lines = board.read_text().splitlines() if board.exists() else []
-    line = f"{ctx.idempotency_key} {ask.model.short}"
+    line = f"{ctx.idempotency_key} {request.model.short}"
     if line not in lines:
         with board.open("a") as file:
             file.write(line + "\n")
@@ -117,8 +117,8 @@ class BreakResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Fail until a file is there.", reusable=False)
-def fragile(ask: BreakRequest, ctx: StepContext) -> BreakResult:
-    if not ask.unless.exists():
+def fragile(request: BreakRequest, ctx: StepContext) -> BreakResult:
+    if not request.unless.exists():
         raise RuntimeError("the disk said no")
     return BreakResult(ok=True)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opswright.agents.policy import Policy, PolicyRules
+from opswright.agents.policy import Policy, PolicyRules, read_rules
+from opswright.agents.policy_cases import read_cases
 from opswright.core.contract import Effect
+from opswright.core.errors import AskError
 from opswright.core.plan import Budget, Plan, StepCall
 from opswright.core.principal import Principal
 
@@ -102,3 +105,39 @@ def test_several_roles_add_up_and_none_is_nothing() -> None:
     both, none = Principal("x", ("maker", "lead"), "test"), Principal("x", (), "test")
     assert policy().may_approve(both, plan("deploy", endpoint="public-chat"), MAKER).allowed
     assert not policy().may_propose(none, plan("look")).allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "says nothing: a policy is a mapping with at least one of roles, rules"),
+        ("# later\n", "says nothing"),
+        ("[]\n", "says nothing"),
+        ("{}\n", "says nothing"),
+        ("5\n", "says nothing"),
+        (
+            "protected_endpoints: ['*']\nprotected_endpoints: []\n",
+            "line 2: 'protected_endpoints' is given twice",
+        ),
+        ("roles:\n  lead: {run: []}\n  lead: {run: [serves]}\n", "line 3: 'lead' is given twice"),
+        ("approvals: {expire_hours: .inf}\n", "line 1: '.inf' is not a finite number"),
+        ("rules:\n  - {name: a, match: {over: {usd: .nan}}, approve: []}\n", "'.nan' is not a finite number"),
+        ("protected_endpoints: &a [x]\nrules: *a\n", "anchors and aliases"),
+        ("[" * 2000, "nested deeper"),
+    ],
+)
+def test_a_policy_that_could_be_read_in_two_ways_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "policy.yaml").write_text(text)
+    with pytest.raises(AskError) as caught:
+        read_rules(tmp_path / "policy.yaml")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("cases: []\ncases: []\n", "'cases' is given twice"), ("cases: [{cost: {usd: .inf}}]\n", "finite")],
+)
+def test_a_table_of_cases_is_read_as_strictly(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "cases.yaml").write_text(text)
+    with pytest.raises(AskError, match=message):
+        read_cases(tmp_path / "cases.yaml")

@@ -29,12 +29,12 @@ class ShoutResult(Result):
 
 
 @skill(effect=Effect.READS, summary="Shout a text.", phrases=["shout {text}"])
-def shout_out(ask: ShoutRequest, ctx: StepContext) -> ShoutResult:
+def shout_out(request: ShoutRequest, ctx: StepContext) -> ShoutResult:
     """Shout it.
 
     Example: `/shout-out text=hey times=2`
     """
-    return ShoutResult(text=ask.text.upper() * ask.times)
+    return ShoutResult(text=request.text.upper() * request.times)
 
 
 def test_name_types_and_example_come_from_the_declaration() -> None:
@@ -60,14 +60,14 @@ def test_a_wrong_request_is_explained(arguments: dict[str, object], message: str
 
 
 def test_a_request_cannot_be_changed_after_it_was_checked() -> None:
-    ask = shout_out.parse({"text": "a"})
+    request = shout_out.parse({"text": "a"})
     with pytest.raises(ValidationError, match="frozen"):
-        ask.text = "b"
+        request.text = "b"
 
 
 def test_a_declaration_without_request_or_result_is_refused() -> None:
     with pytest.raises(TypeError, match="annotated with a Request"):
-        skill(effect=Effect.READS, summary="x")(lambda ask, ctx: ShoutResult(text=""))
+        skill(effect=Effect.READS, summary="x")(lambda request, ctx: ShoutResult(text=""))
 
 
 def test_an_artifact_reference_keeps_its_kind() -> None:

@@ -30,7 +30,7 @@ class PrepareResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Prepare data.")
-def prepare(ask: PrepareRequest, ctx: StepContext) -> PrepareResult:
+def prepare(request: PrepareRequest, ctx: StepContext) -> PrepareResult:
     raise RuntimeError("never run here")
 
 
@@ -46,7 +46,7 @@ class LearnResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Learn.")
-def learn(ask: LearnRequest, ctx: StepContext) -> LearnResult:
+def learn(request: LearnRequest, ctx: StepContext) -> LearnResult:
     raise RuntimeError("never run here")
 
 
@@ -60,7 +60,7 @@ class MeasureResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Measure.")
-def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
+def measure(request: MeasureRequest, ctx: StepContext) -> MeasureResult:
     raise RuntimeError("never run here")
 
 
@@ -74,7 +74,7 @@ class GateResult(Result):
 
 
 @skill(effect=Effect.READS, summary="Judge.")
-def gate(ask: GateRequest, ctx: StepContext) -> GateResult:
+def gate(request: GateRequest, ctx: StepContext) -> GateResult:
     raise RuntimeError("never run here")
 
 
@@ -88,7 +88,7 @@ class ServeResult(Result):
 
 
 @skill(effect=Effect.SERVES, summary="Serve.")
-def serve(ask: ServeRequest, ctx: StepContext) -> ServeResult:
+def serve(request: ServeRequest, ctx: StepContext) -> ServeResult:
     raise RuntimeError("never run here")
 
 

@@ -64,7 +64,7 @@ def test_the_loop_ships_watches_refuses_retrains_and_promotes(demo: Played) -> N
     assert found["verdicts"] == {"v1": "GO", "v2_naive": "NO_GO", "v2": "GO"}
     v1, naive, v2 = (found["metrics"][name] for name in ("v1", "v2_naive", "v2"))
     assert v1["old"] >= 0.85 and v1["new"] < 0.05
-    assert naive["old"] < 0.5 < naive["new"]
+    assert naive["old"] < 0.5 and naive["new"] > v1["new"] + 0.3
     assert v2["mixed"] >= 0.82 and v2["mixed"] >= v1["mixed"] + 0.08
     assert not found["drift"]["quiet"]["alarm"] and found["drift"]["alarm"]["alarm"]
     assert found["serving"]["requests"] >= 600 and found["serving"]["failed"] == 0

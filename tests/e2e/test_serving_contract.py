@@ -128,11 +128,14 @@ def test_a_stream_is_the_same_answer_piece_by_piece(play: Play, engines: tuple[P
 def test_the_first_piece_comes_before_the_last_is_made(play: Play, engines: tuple[Path, Path]) -> None:
     async def scene(server: InferenceServer) -> None:
         await server.load(models(engines)[0])
-        began = time.perf_counter()
-        moments = []
-        async for _ in server.stream("support-v1", chat("what is the weather", max_tokens=240)):
-            moments.append(time.perf_counter() - began)
-        assert moments[0] < 0.8 * moments[-1]
+        shares = []
+        for _attempt in range(5):  # a busy machine may hold one of them up
+            began = time.perf_counter()
+            moments = []
+            async for _ in server.stream("support-v1", chat("what is the weather", max_tokens=240)):
+                moments.append(time.perf_counter() - began)
+            shares.append(moments[0] / moments[-1])
+        assert min(shares) < 0.8
 
     play(scene)
 

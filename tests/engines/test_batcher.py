@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import opswright
-from opswright.engines.ort_llm.batcher import GenerationJob, _Sequence, chat_fault
+from opswright.engines.ort_llm.batcher import GenerationJob, Sampling, _Generators, _Sequence, chat_fault
 
 PIECES = {1: "ab", 2: "cd", 3: "e", 4: None}  # 4: a byte that no character ends
 
@@ -106,3 +106,79 @@ def test_what_tritons_python_runs_imports_nothing_of_opswright() -> None:
                 assert node.level == 0, f"{path.name} imports relatively"
                 names = [node.module or ""]
             assert {name.split(".")[0] for name in names} <= known, path.name
+
+
+class Generator:
+    """Counts up from its last token; keeps one number too many after rewinding when it is forgetful."""
+
+    def __init__(self, is_forgetful: bool) -> None:
+        self.is_forgetful, self.tokens, self.rewound = is_forgetful, [0], 0
+
+    def append_tokens(self, tokens: Any) -> None:
+        self.tokens = [*self.tokens, *tokens[0].tolist()]
+
+    def rewind_to(self, length: int) -> None:
+        self.tokens = self.tokens[-1:] if self.is_forgetful else [0][:0]
+        self.rewound += 1
+
+    def generate_next_token(self) -> None:
+        self.tokens.append(len(self.tokens))
+
+    def is_done(self) -> bool:
+        return False
+
+    def get_sequence(self, row: int) -> Any:
+        import numpy
+
+        return numpy.array(self.tokens)
+
+
+class Shelf(_Generators):
+    """The generators that are kept, with ones of a test."""
+
+    def __init__(self, is_forgetful: bool = False, layers: int = 2) -> None:
+        config = {"num_hidden_layers": layers, "num_key_value_heads": 2, "head_size": 8}
+        super().__init__(None, {"decoder": config})
+        self.is_forgetful = is_forgetful
+        self.made: list[Generator] = []
+
+    def _new(self, tokens: Any, length: int, sampling: Sampling) -> Generator:
+        made = Generator(self.is_forgetful)
+        made.tokens = tokens[0].tolist()
+        self.made.append(made)
+        return made
+
+
+def ask_twice(shelf: Shelf, **sampling: float) -> tuple[Any, Any]:
+    """The generators of two batches of one shape, the second asked for when the first is given back."""
+    import numpy
+
+    tokens = numpy.array([[1, 2, 3]])
+    first, give_back = shelf.lease(tokens, 20, 256, Sampling(**sampling))  # type: ignore[arg-type]
+    give_back()
+    second, _ = shelf.lease(tokens, 24, 256, Sampling(**sampling))  # type: ignore[arg-type]
+    return first, second
+
+
+def test_a_generator_that_was_given_back_serves_the_next_batch_of_its_shape() -> None:
+    shelf = Shelf()
+    first, second = ask_twice(shelf)
+    assert first is second and second.rewound == 1 and second.tokens == [1, 2, 3]
+    third, _ = shelf.lease(second.get_sequence(0)[None, :], 24, 256, Sampling())  # the second is still out
+    assert third is not second
+
+
+def test_a_generator_is_used_once_where_its_seed_its_size_or_its_model_forbids_more() -> None:
+    for shelf, sampling in ((Shelf(), {"temperature": 1.0}), (Shelf(layers=10**7), {}), (Shelf(True), {})):
+        first, second = ask_twice(shelf, **sampling)
+        assert first is not second and second.rewound == 0
+
+
+def test_generators_that_wait_take_no_more_than_their_share_of_memory() -> None:
+    import numpy
+
+    shelf = Shelf(layers=400)
+    leases = [shelf.lease(numpy.ones((1, 3), int), 250, 256, Sampling()) for _ in range(9)]
+    for _, give_back in leases:
+        give_back()
+    assert len(leases) > len(shelf._idle) > 0

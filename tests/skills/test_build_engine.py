@@ -70,9 +70,9 @@ def prompts(workspace: Workspace) -> DatasetRef:
 def test_an_engine_that_answers_alike_becomes_a_bundle_with_its_manifest(
     model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext], workspace: Workspace
 ) -> None:
-    ask = BuildEngineRequest(model=model, parity_data=prompts)
+    request = BuildEngineRequest(model=model, parity_data=prompts)
     builder: EngineBuilder = FakeBuilder(wrong=2)
-    result = build(ask, context(), builder)
+    result = build(request, context(), builder)
     assert (result.agreed, result.n, result.agreement) == (198, 200, 0.99)
     bundle = workspace.artifacts.open(result.bundle)
     assert bundle.parents == (model,) and bundle.facts["target"] == "onnx-int8"
@@ -85,9 +85,9 @@ def test_an_engine_that_answers_alike_becomes_a_bundle_with_its_manifest(
 def test_an_engine_that_answers_differently_is_not_saved_and_the_prompts_are_named(
     model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext], workspace: Workspace
 ) -> None:
-    ask = BuildEngineRequest(model=model, parity_data=prompts)
+    request = BuildEngineRequest(model=model, parity_data=prompts)
     with pytest.raises(BackendError, match=r"196 of 200 .*98\.0%; at least 98\.5%.*'text 0': checkpoint"):
-        build(ask, context(), FakeBuilder(wrong=4))
+        build(request, context(), FakeBuilder(wrong=4))
     assert workspace.artifacts.list("bundle") == []
 
 
@@ -151,8 +151,8 @@ def test_a_compute_backend_there_is_none_of_stops_the_plan(
     model: CheckpointRef, workspace: Workspace
 ) -> None:
     assert build_engine.preflight
-    ask = BuildEngineRequest(model=model, compute="slrum")
-    stops = [f for f in build_engine.preflight(ask, LAPTOP, workspace) if f.level == "stop"]
+    request = BuildEngineRequest(model=model, compute="slrum")
+    stops = [f for f in build_engine.preflight(request, LAPTOP, workspace) if f.level == "stop"]
     assert [f.message for f in stops] == [
         "unknown compute backend 'slrum' (there are: local, slurm). Did you mean 'slurm'?"
     ]
@@ -161,10 +161,10 @@ def test_a_compute_backend_there_is_none_of_stops_the_plan(
 def test_preflight_is_content_and_minutes_are_known_for_a_small_model(
     model: CheckpointRef, workspace: Workspace
 ) -> None:
-    ask = BuildEngineRequest(model=model)
+    request = BuildEngineRequest(model=model)
     assert build_engine.preflight and build_engine.estimate
-    assert {f.level for f in build_engine.preflight(ask, LAPTOP, workspace)} == {"ok"}
-    pending = ask.model_copy(update={"model": CheckpointRef.pending()})
+    assert {f.level for f in build_engine.preflight(request, LAPTOP, workspace)} == {"ok"}
+    pending = request.model_copy(update={"model": CheckpointRef.pending()})
     assert {f.level for f in build_engine.preflight(pending, LAPTOP, workspace)} == {"ok"}
-    minutes = build_engine.estimate(ask, LAPTOP, workspace).minutes
+    minutes = build_engine.estimate(request, LAPTOP, workspace).minutes
     assert minutes is not None and minutes < 1

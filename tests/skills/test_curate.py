@@ -167,8 +167,8 @@ def test_rows_of_one_group_are_never_on_both_sides(tmp_path: Path, context: Any)
     rows = [(" ".join(words[3 * i : 3 * i + 3]), "ab"[i % 2], f"user{i // 8}") for i in range(200)]
     pl.DataFrame(rows, schema=["text", "label", "user"], orient="row").write_csv(tmp_path / "a.csv")
     ctx = context()
-    ask = CurateRequest(source=tmp_path / "a.csv", group_column="user", validation_fraction=0.2)
-    found = rows_of(ctx, curate(ask, ctx).dataset)
+    request = CurateRequest(source=tmp_path / "a.csv", group_column="user", validation_fraction=0.2)
+    found = rows_of(ctx, curate(request, ctx).dataset)
     sides = found.group_by("group").agg(pl.col("split").n_unique(), pl.len())
     assert sides["split"].max() == 1 and sides["len"].min() == 8
     assert 16 <= found.filter(pl.col("split") == "validation").height <= 40
@@ -207,8 +207,8 @@ def test_preflight_stops_a_plan_whose_source_is_missing(tmp_path: Path, workspac
     found = curate.preflight(CurateRequest(source=tmp_path / "gone.csv"), machine, workspace)
     assert [one.level for one in found] == ["stop", "warn"] and "no file or folder" in found[0].message
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
-    ask = CurateRequest(source=tmp_path / "a.csv", golden=DatasetRef.pending())
-    found = curate.preflight(ask, machine, workspace)
+    request = CurateRequest(source=tmp_path / "a.csv", golden=DatasetRef.pending())
+    found = curate.preflight(request, machine, workspace)
     assert [one.level for one in found] == ["ok", "ok"] and "earlier step" in found[1].message
-    minutes = curate.estimate(ask, machine, workspace).minutes
+    minutes = curate.estimate(request, machine, workspace).minutes
     assert minutes is not None and 0 < minutes < 1

@@ -29,9 +29,9 @@ def bundle(workspace: Workspace) -> BundleRef:
         return workspace.artifacts.save(BundleRef, stage, {"target": "onnx-int8"})
 
 
-def findings(workspace: Workspace, ask: DeployRequest) -> list[Finding]:
+def findings(workspace: Workspace, request: DeployRequest) -> list[Finding]:
     assert deploy.preflight is not None
-    return list(deploy.preflight(ask, Machine.here(workspace.root), workspace))
+    return list(deploy.preflight(request, Machine.here(workspace.root), workspace))
 
 
 def test_a_port_in_use_stops_the_plan_and_names_who_has_it(workspace: Workspace) -> None:
@@ -60,12 +60,12 @@ def test_the_in_process_engine_is_said_before_it_serves(workspace: Workspace) ->
 
 
 def test_the_first_deployment_says_that_triton_will_be_installed_and_counts_it(workspace: Workspace) -> None:
-    here, ask = serving(workspace), DeployRequest(bundle=bundle(workspace))
+    here, request = serving(workspace), DeployRequest(bundle=bundle(workspace))
     assert deploy.estimate is not None
     machine = Machine.here(workspace.root)
-    first = deploy.estimate(ask, machine, here)
-    without = deploy.estimate(ask, machine, serving(workspace, server="in-process"))
-    assert any("will be installed" in finding.message for finding in findings(here, ask))
+    first = deploy.estimate(request, machine, here)
+    without = deploy.estimate(request, machine, serving(workspace, server="in-process"))
+    assert any("will be installed" in finding.message for finding in findings(here, request))
     assert first.minutes is not None and without.minutes is not None and first.minutes > without.minutes
     assert (without.disk_bytes, first.gpu_hours, first.usd) == (0, 0, 0)
 

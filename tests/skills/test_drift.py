@@ -201,9 +201,9 @@ def test_the_report_holds_the_figures_the_texts_and_the_plots(
     context: Context, texts: dict[str, Labelled]
 ) -> None:
     ctx = context()
-    ask = DriftRequest(endpoint="support", reference=save_dataset(ctx, texts["train"]), window=200)
+    request = DriftRequest(endpoint="support", reference=save_dataset(ctx, texts["train"]), window=200)
     rows = [*texts["old"][:130], *[(t, "balance") for t, _ in texts["new"][:70]]]
-    result = judge(ask, traffic(rows), ctx)
+    result = judge(request, traffic(rows), ctx)
     assert result.alarm and "drift alarm by" in result.message
     artifact = ctx.artifacts.open(result.report)
     assert artifact.facts["alarm"] is True and artifact.facts["n"] == 200
@@ -216,13 +216,15 @@ def test_the_report_holds_the_figures_the_texts_and_the_plots(
     new = {text for text, _ in texts["new"]}
     assert sum(text in new for text in moved) >= 15  # of 20 shown; a third of the window is new
     assert ctx.metrics["p_embedding"] == result.tests["embedding"].p_corrected
-    assert judge(ask, traffic(rows), context("again")).report == result.report
+    assert judge(request, traffic(rows), context("again")).report == result.report
 
 
 def test_too_little_traffic_is_said_with_the_number_there_is(context: Context) -> None:
-    ask = DriftRequest(endpoint="support", reference=DatasetRef.of("0" * 64), since="2026-11-20T00:00:00Z")
+    request = DriftRequest(
+        endpoint="support", reference=DatasetRef.of("0" * 64), since="2026-11-20T00:00:00Z"
+    )
     with pytest.raises(AskError, match=r"answered 99 requests since 2026-11-20T00:00:00Z; .* least 100"):
-        judge(ask, traffic([("hello", "greeting")] * 99), context())
+        judge(request, traffic([("hello", "greeting")] * 99), context())
 
 
 def test_blocked_and_failed_requests_are_passed_over_for_older_ones() -> None:

@@ -207,9 +207,9 @@ def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path
     assert evaluate.preflight is not None and evaluate.estimate is not None
 
     def levels(**fields: Any) -> list[str]:
-        ask = EvaluateRequest.model_validate({"model": CheckpointRef.pending(), **fields})
+        request = EvaluateRequest.model_validate({"model": CheckpointRef.pending(), **fields})
         assert evaluate.preflight is not None
-        return [one.level for one in evaluate.preflight(ask, machine, workspace)]
+        return [one.level for one in evaluate.preflight(request, machine, workspace)]
 
     assert set(levels()) == {"ok"}
     assert "stop" in levels(suite="clinc")

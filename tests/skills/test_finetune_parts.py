@@ -113,9 +113,9 @@ def data(workspace: Workspace) -> DatasetRef:
         return workspace.artifacts.save(DatasetRef, folder, {"train_rows": 12_000, "validation_rows": 200})
 
 
-def stops(ask: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[str]:
+def stops(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[str]:
     assert finetune.preflight
-    found = finetune.preflight(ask, machine, workspace)
+    found = finetune.preflight(request, machine, workspace)
     return [f"{f.message} {f.fix}" for f in found if f.level == "stop"]
 
 
@@ -124,8 +124,8 @@ def test_preflight_finds_nothing_wrong_on_a_laptop(data: DatasetRef, workspace: 
 
 
 def test_preflight_names_missing_gpus_and_disk(data: DatasetRef, workspace: Workspace) -> None:
-    ask = FinetuneRequest(data=data, gpus=2)
-    assert "asks for 2 GPU(s); this machine has 0" in stops(ask, LAPTOP, workspace)[0]
+    request = FinetuneRequest(data=data, gpus=2)
+    assert "asks for 2 GPU(s); this machine has 0" in stops(request, LAPTOP, workspace)[0]
     full = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 0.01, ())
     assert "0.0 GB are free" in stops(FinetuneRequest(data=data), full, workspace)[0]
 
@@ -146,8 +146,8 @@ def test_a_mistyped_base_is_refused_with_the_one_that_was_meant(
 
 
 def test_a_plan_whose_data_is_still_to_be_made_is_checked_as_far_as_it_goes(workspace: Workspace) -> None:
-    ask = FinetuneRequest(data=DatasetRef.pending(), base=CheckpointRef.pending())
-    assert stops(ask, LAPTOP, workspace) == []
+    request = FinetuneRequest(data=DatasetRef.pending(), base=CheckpointRef.pending())
+    assert stops(request, LAPTOP, workspace) == []
 
 
 def test_a_dataset_that_holds_no_chats_is_refused(workspace: Workspace) -> None:
@@ -190,11 +190,11 @@ def test_on_slurm_the_plan_shows_where_it_runs_and_what_the_time_limit_bounds(
     with away.artifacts.staging() as folder:
         (folder / "train.jsonl").write_text("{}\n" * 3)
         data = away.artifacts.save(DatasetRef, folder, {"train_rows": 300, "validation_rows": 0})
-    ask = FinetuneRequest(data=data, gpus=4, batch_size=64, compute="slurm")
+    request = FinetuneRequest(data=data, gpus=4, batch_size=64, compute="slurm")
     assert finetune.preflight and finetune.estimate
-    found = finetune.preflight(ask, LAPTOP, away)  # this machine has no GPU, and need not have one
+    found = finetune.preflight(request, LAPTOP, away)  # this machine has no GPU, and need not have one
     assert not any("this machine has" in one.message for one in found)
-    cost = finetune.estimate(ask, LAPTOP, away)
+    cost = finetune.estimate(request, LAPTOP, away)
     assert (cost.minutes, cost.gpu_hours) == (90, 6)
-    here = finetune.preflight(ask.model_copy(update={"compute": None}), LAPTOP, away)
+    here = finetune.preflight(request.model_copy(update={"compute": None}), LAPTOP, away)
     assert any("it runs on this machine (compute: local)" in one.message for one in here)

@@ -29,8 +29,8 @@ LLAMA = BaseFacts("llama", has_weights=True)
 def compiled(
     rows: int = 1000, validation: int = 50, base: BaseFacts | None = None, **asked: object
 ) -> Recipe:
-    ask = FinetuneRequest.model_validate({"data": DATA, **asked})
-    return compile_recipe(ask, DataFacts(rows, validation), base or BaseFacts())
+    request = FinetuneRequest.model_validate({"data": DATA, **asked})
+    return compile_recipe(request, DataFacts(rows, validation), base or BaseFacts())
 
 
 def test_a_plan_shows_the_learning_rate_that_will_be_used(tmp_path: Path) -> None:
@@ -59,9 +59,9 @@ def test_a_batch_that_does_not_divide_over_the_gpus_is_refused() -> None:
 
 
 def test_the_last_short_batch_of_an_epoch_is_a_step_too() -> None:
-    ask = FinetuneRequest(data=DATA, epochs=3, batch_size=64)
-    assert total_steps(ask, DataFacts(11_998, 0)) == 564
-    assert total_steps(ask.model_copy(update={"max_steps": 10}), DataFacts(11_998, 0)) == 10
+    request = FinetuneRequest(data=DATA, epochs=3, batch_size=64)
+    assert total_steps(request, DataFacts(11_998, 0)) == 564
+    assert total_steps(request.model_copy(update={"max_steps": 10}), DataFacts(11_998, 0)) == 10
 
 
 @pytest.mark.parametrize(("asked", "last"), [({}, 48), ({"max_steps": 20}, 20)])
@@ -90,8 +90,8 @@ def test_a_dataset_without_training_rows_is_refused() -> None:
 
 
 def test_adapters_cover_every_projection_and_survive_the_yaml() -> None:
-    ask = FinetuneRequest(data=DATA, base=CHECKPOINT, method="lora", lora_rank=8, lora_alpha=24)
-    recipe = compile_recipe(ask, DataFacts(1000, 50), LLAMA)
+    request = FinetuneRequest(data=DATA, base=CHECKPOINT, method="lora", lora_rank=8, lora_alpha=24)
+    recipe = compile_recipe(request, DataFacts(1000, 50), LLAMA)
     peft = yaml.safe_load(recipe.yaml())["peft"]
     assert (peft["target_modules"], peft["dim"], peft["alpha"]) == ("*_proj", 8, 24)
 
@@ -116,12 +116,12 @@ def test_the_recipe_file_is_the_same_on_cpu_and_on_gpu(
     context: Callable[..., StepContext], workspace: Workspace
 ) -> None:
     ctx = context()
-    ask = FinetuneRequest(data=save_data(workspace))
+    request = FinetuneRequest(data=save_data(workspace))
     files = {}
     for device in ("cpu", "cuda"):
-        data = workspace.artifacts.open(ask.data)
-        recipe = compile_recipe(ask, DataFacts(2, 1), BaseFacts())
-        lay_out(ask, ctx, data, recipe, device)
+        data = workspace.artifacts.open(request.data)
+        recipe = compile_recipe(request, DataFacts(2, 1), BaseFacts())
+        lay_out(request, ctx, data, recipe, device)
         files[device] = (ctx.workdir / "recipe.yaml").read_bytes(), (ctx.workdir / "job.json").read_bytes()
     assert files["cpu"][0] == files["cuda"][0]
     assert files["cpu"][1] != files["cuda"][1]
@@ -131,18 +131,18 @@ def test_the_work_folder_keeps_checkpoints_of_the_same_training_only(
     context: Callable[..., StepContext], workspace: Workspace
 ) -> None:
     ctx = context()
-    ask = FinetuneRequest(data=save_data(workspace))
-    data = workspace.artifacts.open(ask.data)
+    request = FinetuneRequest(data=save_data(workspace))
+    data = workspace.artifacts.open(request.data)
 
-    def lay(ask: FinetuneRequest) -> bool:
-        lay_out(ask, ctx, data, compile_recipe(ask, DataFacts(2, 1), BaseFacts()), "cpu")
+    def lay(request: FinetuneRequest) -> bool:
+        lay_out(request, ctx, data, compile_recipe(request, DataFacts(2, 1), BaseFacts()), "cpu")
         go_on(Job.read(ctx.workdir / "job.json"), ctx.workdir)
         return (ctx.workdir / "checkpoints").exists()
 
-    lay(ask)
+    lay(request)
     (ctx.workdir / "checkpoints").mkdir()
-    assert lay(ask)
-    assert not lay(ask.model_copy(update={"seed": 7}))
+    assert lay(request)
+    assert not lay(request.model_copy(update={"seed": 7}))
     assert data.path.exists()  # the link to it was replaced, not what it points to
 
 
@@ -150,14 +150,14 @@ def test_two_workers_never_train_in_one_folder(
     context: Callable[..., StepContext], workspace: Workspace
 ) -> None:
     ctx = context()
-    ask = FinetuneRequest(data=save_data(workspace))
-    data = workspace.artifacts.open(ask.data)
-    recipe = compile_recipe(ask, DataFacts(2, 1), BaseFacts())
+    request = FinetuneRequest(data=save_data(workspace))
+    data = workspace.artifacts.open(request.data)
+    recipe = compile_recipe(request, DataFacts(2, 1), BaseFacts())
     with (
         FileLock(ctx.workdir / LOCK, timeout=1),
         pytest.raises(NeedsError, match="another worker is training"),
     ):
-        lay_out(ask, ctx, data, recipe, "cpu", wait_s=0.05)
+        lay_out(request, ctx, data, recipe, "cpu", wait_s=0.05)
 
 
 def test_a_folder_that_would_run_code_or_hold_pickles_is_no_base(tmp_path: Path) -> None:

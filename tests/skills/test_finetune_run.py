@@ -192,7 +192,7 @@ def test_the_same_training_gives_the_same_checkpoint_with_recipe_curve_and_facts
     with workspace.artifacts.staging() as folder:
         (folder / "train.jsonl").write_text("{}\n")
         data = workspace.artifacts.save(DatasetRef, folder, {"train_rows": 100, "validation_rows": 0})
-    ask = FinetuneRequest(data=data, batch_size=50, epochs=1)
+    request = FinetuneRequest(data=data, batch_size=50, epochs=1)
     header = json.dumps({"w": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}, "__metadata__": {}})
     body = f"""
         step(0); step(1, "0.25")
@@ -201,7 +201,7 @@ def test_the_same_training_gives_the_same_checkpoint_with_recipe_curve_and_facts
         Path("result/model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(48))
     """
     steps = (context(run="a"), context(run="b"))
-    results = [train(ask, ctx, script(ctx, body)) for ctx in steps]
+    results = [train(request, ctx, script(ctx, body)) for ctx in steps]
     assert results[0].checkpoint == results[1].checkpoint
     checkpoint = workspace.artifacts.open(results[0].checkpoint)
     assert checkpoint.facts["parameters"] == 12 and checkpoint.facts["steps"] == 2

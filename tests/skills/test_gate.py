@@ -47,27 +47,29 @@ def bundle(workspace: Workspace, tmp_path: Path) -> tuple[BundleRef, CheckpointR
     return workspace.artifacts.save(BundleRef, tmp_path / "x", {}, [checkpoint]), checkpoint
 
 
-def ask(report: EvalReportRef, **spec: Any) -> GateRequest:
+def request(report: EvalReportRef, **spec: Any) -> GateRequest:
     return GateRequest.model_validate({"report": report, "spec": {"suite": "clinc150", **spec}})
 
 
 def test_a_verdict_comes_with_the_row_behind_it(save: Any, context: Any) -> None:
     report = save(measured("checkpoint:x", 380))
-    good = gate(ask(report, min=0.8, slices={"old_domains": {"min": 0.9}}), context())
+    good = gate(request(report, min=0.8, slices={"old_domains": {"min": 0.9}}), context())
     assert good.verdict.decision is Decision.GO and good.against is None and len(good.verdict.rows) == 2
-    bad = gate(ask(report, min=0.97), context())
+    bad = gate(request(report, min=0.97), context())
     assert bad.verdict.decision is Decision.NO_GO and bad.verdict.rows[0].got == 0.95
 
 
 def test_an_endpoint_without_a_release_is_not_compared(save: Any, context: Any) -> None:
-    result = gate(ask(save(measured("checkpoint:x", 380)), against="stable", endpoint="support"), context())
+    result = gate(
+        request(save(measured("checkpoint:x", 380)), against="stable", endpoint="support"), context()
+    )
     assert result.verdict.decision is Decision.GO
     assert result.verdict.rows[0].message == "no stable release yet: not compared"
 
 
 def test_a_comparison_needs_an_endpoint(save: Any, context: Any) -> None:
     with pytest.raises(AskError, match="needs the gate's `endpoint`"):
-        gate(ask(save(measured("checkpoint:x", 380)), against="stable"), context())
+        gate(request(save(measured("checkpoint:x", 380)), against="stable"), context())
 
 
 def test_the_stable_report_is_of_its_bundle_or_the_checkpoint_behind_it(
@@ -104,7 +106,7 @@ def test_preflight_finds_a_metric_or_slice_that_is_not_there_before_training(wor
 
     def found(**spec: Any) -> list[Any]:
         assert gate.preflight is not None
-        return list(gate.preflight(ask(EvalReportRef.pending(), **spec), machine, workspace))
+        return list(gate.preflight(request(EvalReportRef.pending(), **spec), machine, workspace))
 
     assert [one.level for one in found(min=0.8, slices={"old_domains": {"min": 0.8}})] == ["ok"]
     assert [one.level for one in found(metric="exact_mach")] == ["stop"]

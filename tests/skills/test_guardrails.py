@@ -80,8 +80,8 @@ def test_blocked_because_a_rail_failed_does_not_count(context: Context, tmp_path
 
 def test_own_topics_and_length_become_part_of_the_config(context: Context) -> None:
     ctx = context()
-    ask = GuardrailsRequest(max_characters=2200, topics=("Competitor pricing",))
-    result = guardrails(ask, ctx)
+    request = GuardrailsRequest(max_characters=2200, topics=("Competitor pricing",))
+    result = guardrails(request, ctx)
     rails = load_rails(ctx.artifacts.open(result.guardrails).path / "config")
     decision = rails.check_input("tell me about  COMPETITOR pricing please")
     assert (decision.rail, decision.found) == ("topics", "competitor pricing")

@@ -56,3 +56,10 @@ def test_a_file_open_to_others_is_not_used(monkeypatch: pytest.MonkeyPatch, caps
 def test_the_console_is_not_opened_to_others_without_users(capsys: Captured) -> None:
     assert run(["chat", "--host", "0.0.0.0", "--port", "7998"], Registry([])) == 2
     assert "opswright users add NAME" in capsys.readouterr().err
+
+
+def test_a_user_may_have_a_role_of_the_policys_own(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    Path("policy.yaml").write_text("roles: {lead: {propose: [reads], run: [reads]}}\n")
+    assert users(monkeypatch, "add", "ada", "--role", "lead", typed=f"{PASSWORD}\n") == 0
+    assert users(monkeypatch, "add", "bob", "--role", "operator", typed=f"{PASSWORD}\n") == 2
+    assert "unknown role 'operator'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import HeldError
 from ...core.principal import Principal
 from ...core.registry import Registry
-from ...core.settings import Role, Settings
+from ...core.settings import Settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
 from .auth.users import Person
@@ -51,7 +51,7 @@ class Console:
     def person(self, request: Any) -> Person:
         """Who sent a request (of Gradio or Starlette); HeldError when login is asked for and nobody is."""
         if self.users is None:
-            return Person(self.settings.actor, Role(self.settings.role))
+            return Person(self.settings.actor, self.settings.role)
         cookies = getattr(request, "cookies", None) or {}
         name = getattr(request, "username", None) or self.logins.get(cookies.get(self.cookie, ""), "")
         if name not in self.users:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ...core.text import escaped
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -16,11 +18,21 @@ def environment() -> Environment:
 
     loader = PackageLoader(__package__, "templates")
     made = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_seen,
     )
     made.filters["percent"] = percent
     made.filters["when"] = when
     return made
+
+
+def _seen(value: Any) -> Any:
+    """A text with escapes for what turns its direction or shows nothing: a card reads as it is."""
+    return escaped(value, keep="\n\t") if type(value) is str else value
 
 
 def render(template: str, **values: Any) -> str:

@@ -27,7 +27,7 @@ class GatherResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Take some training rows of a few intents.")
-def gather(ask: GatherRequest, ctx: StepContext) -> GatherResult:
+def gather(request: GatherRequest, ctx: StepContext) -> GatherResult:
     """The first rows of each label of the part.
 
     Example: `/gather rows_a_label=5`
@@ -40,7 +40,7 @@ def gather(ask: GatherRequest, ctx: StepContext) -> GatherResult:
     taken: dict[str, int] = dict.fromkeys(labels, 0)
     rows = []
     for row in clinc150.read_rows(clinc150.FOLDER, "train"):
-        if row.label in labels and taken[row.label] < ask.rows_a_label:
+        if row.label in labels and taken[row.label] < request.rows_a_label:
             taken[row.label] += 1
             rows.append({"text": row.text, "label": row.label, "split": "train"})
     with ctx.artifacts.staging() as folder:
@@ -59,17 +59,17 @@ class FitResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Make a small model of some rows.")
-def fit(ask: FitRequest, ctx: StepContext) -> FitResult:
+def fit(request: FitRequest, ctx: StepContext) -> FitResult:
     """Keep the rows and how they are used: nothing larger is needed.
 
     Example: `/fit data=dataset:3f2a91 method=linear`
     """
     from opswright.data.dataset import training_rows
 
-    rows = training_rows(ctx.artifacts.open(ask.data))
+    rows = training_rows(ctx.artifacts.open(request.data))
     with ctx.artifacts.staging() as folder:
-        (folder / "model.json").write_text(json.dumps({"method": ask.method, "rows": rows}))
-        ref = ctx.artifacts.save(CheckpointRef, folder, {"method": ask.method}, [ask.data])
+        (folder / "model.json").write_text(json.dumps({"method": request.method, "rows": rows}))
+        ref = ctx.artifacts.save(CheckpointRef, folder, {"method": request.method}, [request.data])
     return FitResult(checkpoint=ref)
 
 
@@ -85,7 +85,7 @@ class MeasureResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Ask a small model a part of a suite.")
-def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
+def measure(request: MeasureRequest, ctx: StepContext) -> MeasureResult:
     """Write an eval report with its baselines, as `evaluate` does.
 
     Example: `/measure model=checkpoint:3f2a91 odd=lines.txt`
@@ -96,15 +96,15 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
     from opswright.evals.report import BASELINES, ITEMS, REPORT, details_of, facts_of
     from opswright.evals.runner import EvalResult, choose_items, run_suite, score, to_lines
 
-    suite = part(ask.odd.read_text().splitlines()[:2])
+    suite = part(request.odd.read_text().splitlines()[:2])
     slices = suite.slices()
-    opened = ctx.artifacts.open(ask.model)
+    opened = ctx.artifacts.open(request.model)
     model = opened.read_json("model.json")
     engine = _ENGINES[model["method"]](model["rows"])
     measured = run_suite(
-        suite, engine, str(ask.model), slices, None, lambda n, of: ctx.progress(n, of, "items")
+        suite, engine, str(request.model), slices, None, lambda n, of: ctx.progress(n, of, "items")
     )
-    train = training_dataset(ctx.artifacts, ask.model)
+    train = training_dataset(ctx.artifacts, request.model)
     assert train is not None
     items = choose_items(suite, None)
     rows = training_rows(ctx.artifacts.open(train))
@@ -125,7 +125,7 @@ def measure(ask: MeasureRequest, ctx: StepContext) -> MeasureResult:
         (folder / ITEMS).write_bytes(to_lines(measured.items))
         (folder / REPORT).write_text(json.dumps({**facts, **details_of(measured)}))
         (folder / BASELINES).write_text(json.dumps(to_document(baselines, [item.id for item in items])))
-        ref = ctx.artifacts.save(EvalReportRef, folder, facts, [ask.model, train])
+        ref = ctx.artifacts.save(EvalReportRef, folder, facts, [request.model, train])
     return MeasureResult(report=ref, exact_match=facts["value"])
 
 

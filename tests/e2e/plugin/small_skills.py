@@ -25,12 +25,12 @@ class CollectResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Collect the lines of a file.")
-def collect(ask: CollectRequest, ctx: StepContext) -> CollectResult:
+def collect(request: CollectRequest, ctx: StepContext) -> CollectResult:
     """Keep the lines as a dataset.
 
     Example: `/collect source=lines.txt`
     """
-    lines = ask.source.read_text().splitlines()
+    lines = request.source.read_text().splitlines()
     for line in lines:
         ctx.log(line)
     with ctx.artifacts.staging() as folder:
@@ -52,21 +52,21 @@ class PractiseResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Go through the rows and call it a model.", reusable=False)
-def practise(ask: PractiseRequest, ctx: StepContext) -> PractiseResult:
+def practise(request: PractiseRequest, ctx: StepContext) -> PractiseResult:
     """Take some time, with progress and a loss that falls.
 
     Example: `/practise data=dataset:3f2a91 seconds=5`
     """
-    data = ctx.artifacts.open(ask.data)
+    data = ctx.artifacts.open(request.data)
     loss = 0.0
-    for step in range(1, ask.steps + 1):
-        time.sleep(ask.seconds / ask.steps)
-        loss = 3 * math.exp(-step / ask.steps * 3) + 0.1
+    for step in range(1, request.steps + 1):
+        time.sleep(request.seconds / request.steps)
+        loss = 3 * math.exp(-step / request.steps * 3) + 0.1
         ctx.metric("loss", loss, step)
-        ctx.progress(step, ask.steps, "steps")
+        ctx.progress(step, request.steps, "steps")
     with ctx.artifacts.staging() as folder:
         (folder / "config.json").write_text(f'{{"rows": {data.facts["rows"]}}}')
-        ref = ctx.artifacts.save(CheckpointRef, folder, {"steps": ask.steps}, [ask.data])
+        ref = ctx.artifacts.save(CheckpointRef, folder, {"steps": request.steps}, [request.data])
     return PractiseResult(checkpoint=ref, loss=loss)
 
 
@@ -80,12 +80,12 @@ class AnnounceResult(Result):
 
 
 @skill(effect=Effect.SERVES, summary="Put a line on a board, as often as it is called.")
-def announce(ask: AnnounceRequest, ctx: StepContext) -> AnnounceResult:
+def announce(request: AnnounceRequest, ctx: StepContext) -> AnnounceResult:
     """Add a line even when it is there: a step that ran twice is seen.
 
     Example: `/announce model=checkpoint:3f2a91 board=board.txt`
     """
-    line = f"{ctx.run_id} {ask.model.short}"
-    with ask.board.open("a") as file:
+    line = f"{ctx.run_id} {request.model.short}"
+    with request.board.open("a") as file:
         file.write(line + "\n")
     return AnnounceResult(line=line)

@@ -55,7 +55,7 @@ class ExcerptResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Take the training rows of some domains.")
-def excerpt(ask: ExcerptRequest, ctx: StepContext) -> ExcerptResult:
+def excerpt(request: ExcerptRequest, ctx: StepContext) -> ExcerptResult:
     """All rows of each domain, as `curate` would lay them out.
 
     Example: `/excerpt domains=banking`
@@ -64,11 +64,11 @@ def excerpt(ask: ExcerptRequest, ctx: StepContext) -> ExcerptResult:
 
     from opswright.data.published import clinc150
 
-    rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "train") if row.domain in ask.domains]
+    rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "train") if row.domain in request.domains]
     table = pl.DataFrame({"text": [row.text for row in rows], "label": [row.label for row in rows]})
     with ctx.artifacts.staging() as folder:
         table.with_columns(split=pl.lit("train")).write_parquet(folder / "rows.parquet")
-        facts = {"rows": len(rows), "domains": list(ask.domains)}
+        facts = {"rows": len(rows), "domains": list(request.domains)}
         return ExcerptResult(dataset=ctx.artifacts.save(DatasetRef, folder, facts))
 
 
@@ -81,14 +81,14 @@ class PackResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Wrap a small model as if it were an engine.")
-def pack(ask: PackRequest, ctx: StepContext) -> PackResult:
+def pack(request: PackRequest, ctx: StepContext) -> PackResult:
     """Keep a reference to it.
 
     Example: `/pack model=checkpoint:3f2a91`
     """
     with ctx.artifacts.staging() as folder:
         (folder / "manifest.json").write_text("{}")
-        return PackResult(bundle=ctx.artifacts.save(BundleRef, folder, {"target": "small"}, [ask.model]))
+        return PackResult(bundle=ctx.artifacts.save(BundleRef, folder, {"target": "small"}, [request.model]))
 
 
 class LaunchRequest(Request):
@@ -99,17 +99,20 @@ class LaunchRequest(Request):
 
 class LaunchResult(Result):
     release: str
+    route: str
+    canary_percent: int
 
 
 @skill(effect=Effect.SERVES, summary="Put a bundle behind an endpoint that has no server.")
-def launch(ask: LaunchRequest, ctx: StepContext) -> LaunchResult:
+def launch(request: LaunchRequest, ctx: StepContext) -> LaunchResult:
     """Deploy it through the real rollout.
 
     Example: `/launch bundle=bundle:3f2a91 canary_percent=10`
     """
-    rollout = Rollout(ctx.workspace, ask.endpoint, SmallFleet(ctx.workspace))
-    done = rollout.deploy(ask.bundle, None, ask.canary_percent, key=ctx.idempotency_key)
-    return LaunchResult(release=done.release.id)
+    rollout = Rollout(ctx.workspace, request.endpoint, SmallFleet(ctx.workspace))
+    done = rollout.deploy(request.bundle, None, request.canary_percent, key=ctx.idempotency_key)
+    percent = done.state.canary_percent if done.route == "canary" else 100
+    return LaunchResult(release=done.release.id, route=done.route, canary_percent=percent)
 
 
 class VisitRequest(Request):
@@ -126,15 +129,15 @@ class VisitResult(Result):
 
 
 @skill(effect=Effect.WRITES, summary="Have visitors write to an endpoint.", reusable=False)
-def visit(ask: VisitRequest, ctx: StepContext) -> VisitResult:
+def visit(request: VisitRequest, ctx: StepContext) -> VisitResult:
     """Log each request as the gateway would: to the canary its share, some blocked, some failed.
 
     Example: `/visit domains=banking requests=200`
     """
-    rng = random.Random(ask.seed)
-    state = read_state(ctx.workspace, ask.endpoint)
-    log = TrafficLog(ctx.workspace.endpoints / ask.endpoint)
-    for number, (text, label) in enumerate(said(ask, rng)):
+    rng = random.Random(request.seed)
+    state = read_state(ctx.workspace, request.endpoint)
+    log = TrafficLog(ctx.workspace.endpoints / request.endpoint)
+    for number, (text, label) in enumerate(said(request, rng)):
         is_canary = state.canary is not None and rng.random() * 100 < state.canary_percent
         release = state.canary if is_canary else state.stable
         if release is None:
@@ -147,7 +150,7 @@ def visit(ask: VisitRequest, ctx: StepContext) -> VisitResult:
         log.append(
             TrafficRow(
                 time=now(),
-                id=f"{ask.seed}-{number}",
+                id=f"{request.seed}-{number}",
                 release=release.id,
                 route="canary" if is_canary else "stable",
                 text=text,
@@ -161,16 +164,16 @@ def visit(ask: VisitRequest, ctx: StepContext) -> VisitResult:
         )
         time.sleep(0.002)
     log.close()
-    return VisitResult(requests=ask.requests)
+    return VisitResult(requests=request.requests)
 
 
-def said(ask: VisitRequest, rng: random.Random) -> Iterator[tuple[str, str]]:
+def said(request: VisitRequest, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Texts with their answers: the odd ones last, so that they are the newest."""
     from opswright.data.published import clinc150
 
-    odd = ask.odd.read_text().splitlines() if ask.odd else []
-    rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "val") if row.domain in ask.domains]
+    odd = request.odd.read_text().splitlines() if request.odd else []
+    rows = [row for row in clinc150.read_rows(clinc150.FOLDER, "val") if row.domain in request.domains]
     rng.shuffle(rows)
-    texts = [(row.text, row.label) for row in rows[: ask.requests - len(odd)]]
+    texts = [(row.text, row.label) for row in rows[: request.requests - len(odd)]]
     for text, label in [*texts, *((line, "balance") for line in odd)]:
-        yield text, rng.choice(ask.labels) if ask.labels else label
+        yield text, rng.choice(request.labels) if request.labels else label

@@ -16,7 +16,7 @@ from typing import Any
 
 from ....core.errors import AskError, NeedsError, OpswrightError
 from ....core.files import write_atomically
-from ....core.settings import Role, Settings
+from ....core.settings import Settings
 
 # Scrypt at the strength OWASP's password storage cheat sheet lists for 32 MiB: about 0.2 s on one core.
 _N, _R, _P = 2**15, 8, 3
@@ -35,12 +35,15 @@ def scrypt(text: str, n: int, r: int, p: int, salt: str) -> str:
     ).hex()
 
 
+_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+
+
 @dataclass(frozen=True)
 class Person:
     """Who acts, as the ledger names them."""
 
     name: str
-    role: Role
+    role: str  # one of the policy's
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class UsersFile(Mapping[str, Person]):
         matches = kept.is_matched_by(password, self._hash_password)
         return user if matches else None
 
-    def add(self, name: str, role: Role, password: str) -> bool:
+    def add(self, name: str, role: str, password: str) -> bool:
         """Put a user into the file, which is made when there is none; True when the name was there before."""
         if not _NAME.fullmatch(name):
             raise AskError(f"invalid user name {name[:80]!r}: expected 1 to 64 letters, digits, . _ - @")
@@ -225,4 +228,11 @@ def _user(name: str, entry: Mapping[str, Any]) -> User:
     if hashed.n < 2**10 or 128 * hashed.n * hashed.r > _MOST_MEMORY_BYTES or not 1 <= hashed.p <= 16:
         raise ValueError(f"the scrypt parameters of {name} are out of range")
     bytes.fromhex(hashed.salt + hashed.hash)
-    return User(Person(name, Role(entry["role"])), hashed)
+    return User(Person(name, _role(entry["role"])), hashed)
+
+
+def _role(text: object) -> str:
+    """A role's name; whether the policy knows it is asked when somebody acts."""
+    if not isinstance(text, str) or not _ROLE.fullmatch(text):
+        raise ValueError(f"invalid role {text!r}: expected lower-case letters, digits, '-' or '_'")
+    return text

@@ -82,7 +82,7 @@ def entry(name: str = "ada", role: str = "viewer", n: int = 2**15, salt: str = "
     "text",
     [
         *("", "[]", '{"users": []}', '{"users": {"ada": {}}}'),
-        *(entry(role="king"), entry(n=2), entry(n=2**30), entry(salt="zz"), entry(name="<b>")),
+        *(entry(role="<b>king</b>"), entry(n=2), entry(n=2**30), entry(salt="zz"), entry(name="<b>")),
     ],
 )
 def test_what_is_no_users_file_is_said_and_lets_nobody_in(tmp_path: Path, text: str) -> None:

@@ -1,0 +1,69 @@
+"""What a terminal shows of a plan: everything an approver consents to, and nothing that moves the cursor."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from opswright.core.contract import Effect, Impact
+from opswright.core.gate import GateSpec, SliceBar
+from opswright.core.plan import Budget, Plan, StepCall
+from opswright.core.text import unseen_in
+from opswright.ui.console.markup import environment
+from opswright.ui.progress import PlainEvents
+from opswright.ui.show import gate_words, print_json, show_plan
+
+HOSTILE = "x\x1b[1A\x1b[2K\x9b8m\u202ey\x07"
+
+
+def hostile_plan() -> Plan:
+    step = StepCall(
+        id=f"live{HOSTILE}", skill="deploy", effect=Effect.SERVES, arguments={}, waive_gate=HOSTILE
+    )
+    gates = {HOSTILE: GateSpec(suite=HOSTILE)}
+    return Plan(goal=f"tidy\nup{HOSTILE}", budget=Budget(), gates=gates, inputs={}, steps=(step,))
+
+
+def test_the_card_of_a_plan_shows_escapes_and_obeys_none(capsys: pytest.CaptureFixture[str]) -> None:
+    finding = {"level": "warn", "step": HOSTILE, "message": f"gate waived: {HOSTILE}\nforged", "fix": HOSTILE}
+    impact = Impact(endpoint=HOSTILE, before=HOSTILE, after=HOSTILE)
+    show_plan(hostile_plan(), [finding], {}, [(HOSTILE, impact)])
+    shown = capsys.readouterr().err
+    assert not unseen_in(shown.replace("\n", "")) and "\\x1b[1A" in shown and "\\u202e" in shown
+    assert "tidy\\nup" in shown and "\nforged" not in shown and "\n  forged" in shown
+
+
+def test_a_json_document_is_the_same_document_without_what_moves_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_json({"goal": HOSTILE, "ü": "数"})
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"goal": HOSTILE, "ü": "数"} and "数" in shown
+    assert not unseen_in(shown.replace("\n", ""))
+
+
+def test_a_line_of_log_moves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    PlainEvents().log("a", HOSTILE)
+    assert not unseen_in(capsys.readouterr().err.replace("\n", ""))
+
+
+def test_the_consoles_pages_show_escapes_too() -> None:
+    page = environment().from_string("{{ goal }} {{ '<b>' }}").render(goal=HOSTILE)
+    assert not unseen_in(page) and "\\u202e" in page and "&lt;b&gt;" in page
+
+
+def test_every_bar_of_a_gate_is_said_even_the_lowest() -> None:
+    spec = GateSpec(
+        suite="A",
+        min=0.0,
+        min_items=1,
+        slices={"s": SliceBar(min=0.0, max_drop=0.0)},
+        against="stable",
+        endpoint="chat",
+    )
+    assert gate_words(spec.model_dump()) == (
+        "exact_match on A at least 0.0%, at least 1 items, s at least 0.0%, s at most 0.0% below stable, "
+        "not significantly worse than stable of endpoint chat (alpha 0.05)"
+    )
+    assert gate_words(GateSpec(suite="A").model_dump()) == "exact_match on A, at least 100 items"
