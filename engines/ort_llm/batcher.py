@@ -168,8 +168,7 @@ class _Generators:
         self, tokens: Any, length: int, context: int, sampling: Sampling
     ) -> tuple[Any, Callable[[], None]]:
         """A generator that has read tokens (batch, prompt length), and what gives it back."""
-        batch = len(tokens)
-        shape = (batch, min(context, max(64, 1 << (length - 1).bit_length())))
+        shape = (len(tokens), _roomy(length, context))
         if sampling.temperature > 0 or not self._is_small(shape) or not self._rewinds(tokens[:1], context):
             return self._new(tokens, length, sampling), lambda: None
         generator = self._take(shape)
@@ -196,12 +195,15 @@ class _Generators:
         """Whether this kind of model says the same again after rewinding; tried once, on a first prompt."""
         if self._can_rewind is None:
             length = min(context, tokens.shape[1] + 4)
-            generator = self._new(tokens, length, Sampling())
+            shape = (1, _roomy(length, context))
+            generator = self._new(tokens, shape[1], Sampling())
             try:
                 first = _some_tokens(generator, length)
                 generator.rewind_to(0)
                 generator.append_tokens(tokens)
                 self._can_rewind = _some_tokens(generator, length) == first
+                if self._can_rewind:
+                    self._give_back(shape, generator)
             except Exception:  # the library's own errors have no common type
                 self._can_rewind = False
         return self._can_rewind
@@ -216,6 +218,11 @@ class _Generators:
             self._idle.append((shape, generator))
             while sum(b * n for (b, n), _ in self._idle) * self._token_bytes > _IDLE_BYTES:
                 self._idle.pop(0)
+
+
+def _roomy(length: int, context: int) -> int:
+    """A length that many others share: the next power of two, at most the context."""
+    return min(context, max(64, 1 << (length - 1).bit_length()))
 
 
 def _some_tokens(generator: Any, length: int) -> list[int]:

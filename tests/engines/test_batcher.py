@@ -163,7 +163,8 @@ def ask_twice(shelf: Shelf, **sampling: float) -> tuple[Any, Any]:
 def test_a_generator_that_was_given_back_serves_the_next_batch_of_its_shape() -> None:
     shelf = Shelf()
     first, second = ask_twice(shelf)
-    assert first is second and second.rewound == 1 and second.tokens == [1, 2, 3]
+    assert first is second and second.tokens == [1, 2, 3]
+    assert second.rewound == 3 and len(shelf.made) == 1  # the trial of rewinding, then each batch
     third, _ = shelf.lease(second.get_sequence(0)[None, :], 24, 256, Sampling())  # the second is still out
     assert third is not second
 

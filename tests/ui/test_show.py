@@ -18,9 +18,7 @@ HOSTILE = "x\x1b[1A\x1b[2K\x9b8m\u202ey\x07"
 
 
 def hostile_plan() -> Plan:
-    step = StepCall(
-        id=f"live{HOSTILE}", skill="deploy", effect=Effect.SERVES, arguments={}, waive_gate=HOSTILE
-    )
+    step = StepCall(id="live", skill=HOSTILE, effect=Effect.SERVES, arguments={}, waive_gate=HOSTILE)
     gates = {HOSTILE: GateSpec(suite=HOSTILE)}
     return Plan(goal=f"tidy\nup{HOSTILE}", budget=Budget(), gates=gates, inputs={}, steps=(step,))
 
