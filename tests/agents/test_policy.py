@@ -141,3 +141,16 @@ def test_a_table_of_cases_is_read_as_strictly(tmp_path: Path, text: str, message
     (tmp_path / "cases.yaml").write_text(text)
     with pytest.raises(AskError, match=message):
         read_cases(tmp_path / "cases.yaml")
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link", "unreadable text"])
+def test_a_policy_file_that_cannot_be_read_opens_nothing(agent: Any, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "policy.yaml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "dangling link":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(b"\xff\xfe")
+    with pytest.raises(AskError):
+        _ = agent().policy
