@@ -119,13 +119,17 @@ def test_a_failed_step_is_recorded_and_resume_goes_on_from_it(agent: Any, plan_f
 
 
 def test_two_resumes_of_one_run_act_once(agent: Any, plan_file: Path) -> None:
-    waiting = agent().start(Ask("plan_file", str(plan_file)))
+    first = agent()
+    waiting = first.start(Ask("plan_file", str(plan_file)))
+    first.answer(waiting.run, Consent(waiting.plan.id, "click"))
     ended: list[object] = []
+    together = threading.Barrier(4)
 
     def resume() -> None:
         one = agent()
+        together.wait()
         try:
-            ended.append(one.resume(waiting.run, Consent(waiting.plan.id, "click")).status)
+            ended.append(one.resume(waiting.run).status)
         except HeldError:
             ended.append("held")
 
@@ -136,6 +140,8 @@ def test_two_resumes_of_one_run_act_once(agent: Any, plan_file: Path) -> None:
         thread.join()
     assert "done" in ended and set(ended) <= {"done", "held"}
     assert len(Path("board.txt").read_text().splitlines()) == 1
+    begun = [step for step, phase in phases(first.workspace) if phase == "intent"]
+    assert sorted(map(str, begun)) == ["data", "live", "model", "verdict"]
 
 
 def test_resuming_an_unknown_run_is_refused(agent: Any) -> None:
