@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.contract import Effect
 from ..core.errors import HeldError
 from ..core.gate import Decision
 from ..core.plan import Plan, StepCall
@@ -123,7 +122,7 @@ def next_step(plan: Plan, run: RunState) -> StepCall | None:
         known = run.steps.get(step.id)
         if known is None or known.finished is None:
             return step
-        if step.effect is Effect.READS and known.is_undecided:
+        if known.is_undecided:
             return step
     return None
 

@@ -19,6 +19,7 @@ from opswright.core.contract import Cost, Effect, InputPath, Request, Result, St
 from opswright.core.errors import AskError, HeldError, IntegrityError
 from opswright.core.files import canonical_json, sha256_json
 from opswright.core.gate import Check, Decision, Verdict
+from opswright.core.plan import Plan
 from opswright.core.principal import Principal
 from opswright.core.registry import Registry
 from opswright.record.ledger import Ledger
@@ -135,6 +136,14 @@ def test_a_step_id_that_leads_elsewhere_is_refused(one: Agent, tmp_path: Path, n
     with pytest.raises((AskError, IntegrityError)):
         one.start(Ask("compiled_plan", "evil.json"))
     assert set(tmp_path.parent.rglob("*")) - before <= {one.workspace.root / "ledger" / ".lock"}
+
+
+def test_a_stored_plan_whose_step_id_leads_elsewhere_is_not_read(one: Agent) -> None:
+    """As when somebody puts it beside a record that names it."""
+    plan = json.loads(one.plan_for(Ask("slash", "/look")).plan.document())["plan"]
+    plan["steps"][0]["id"] = "../../../../escape"
+    with pytest.raises(AskError, match="damaged"):
+        Plan.from_document({"id": sha256_json(plan), "plan": plan})
 
 
 def test_what_serves_is_not_done_again_because_it_could_not_be_told(one: Agent) -> None:
