@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core.contract import Effect, explain
+from ..core.contract import Effect
 from ..core.errors import AskError, did_you_mean
+from ..core.explain import explain
 from ..core.files import sha256_json
 from ..core.plan import Plan, StepCall, references
 from ..core.principal import Principal, Ruling

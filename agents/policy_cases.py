@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core.contract import Effect, explain
+from ..core.contract import Effect
 from ..core.errors import AskError
+from ..core.explain import explain
 from ..core.plan import Budget, Plan, StepCall
 from ..core.principal import Principal, Ruling
 from ..core.strict_yaml import read_yaml

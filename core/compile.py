@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from .artifacts import REF_TYPES, ArtifactRef, EvalReportRef
-from .contract import Effect, Skill, explain
+from .contract import Effect, Skill
 from .errors import AskError, did_you_mean
+from .explain import explain
 from .files import sha256_path
 from .gate import GateSpec
 from .gate_order import served_before_judged

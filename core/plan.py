@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .contract import Effect, explain
+from .contract import Effect
 from .errors import AskError, IntegrityError
+from .explain import explain
 from .files import canonical_json, sha256_json, sha256_path
 from .gate import GateSpec
 from .strict_yaml import MAX_DEPTH

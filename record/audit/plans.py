@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...core.contract import Effect, explain
+from ...core.contract import Effect
 from ...core.errors import AskError
+from ...core.explain import explain
 from ...core.files import sha256_json
 from ...core.plan import GATE_SKILL, Plan, StepCall, references
 from ..judging import given_to, is_model
