@@ -30,7 +30,7 @@ class RunRecord:
         self.principal = principal
         self.policy = policy
         self._ledger = Ledger.of(workspace)
-        self._policy_is_kept = False
+        self._kept_policy = ""
         self._alive_at = _last_sign_of_life(workspace, run_id)  # before this process gives one
         self._seq = self._ledger.head()[0]
         self._end: tuple[str, int] | None = None  # of the ledger when it was last read to there
@@ -131,9 +131,16 @@ class RunRecord:
             Entry(phase, **_call(plan, step), result=result, artifacts=artifacts, detail=detail),
         )[-1]
 
-    def not_begun(self, phase: Phase, plan: Plan, step: StepCall, **fields: Any) -> Record:
+    def not_begun(
+        self,
+        phase: Phase,
+        plan: Plan,
+        step: StepCall,
+        guard: Callable[[], None] = lambda: None,
+        **fields: Any,
+    ) -> Record:
         """How a step ended that was never begun: reused, refused, or wrong before its start."""
-        return self.append(Entry(phase, **_call(plan, step), **fields))[-1]
+        return self.append(Entry(phase, **_call(plan, step), **fields), guard=guard)[-1]
 
     def ended(self, plan: Plan | None, phase: Phase, detail: Mapping[str, Any]) -> None:
         """How the run ended: a failed run may be resumed and end once more, a done one is done."""
@@ -157,9 +164,9 @@ class RunRecord:
     def _ruled(self, detail: dict[str, Any]) -> dict[str, Any]:
         """The detail with the policy it was done under, whose text is kept beside the ledger."""
         digest = self.policy.digest
-        if not self._policy_is_kept:
+        if self._kept_policy != digest:
             self._ledger.keep("policies", digest, canonical_json(self.policy.document()))
-            self._policy_is_kept = True
+            self._kept_policy = digest
         return {**detail, "policy": digest}
 
     def _settled(self, plan: Plan, step: StepCall, spent: Mapping[str, float], how: str = "") -> Entry:

@@ -24,6 +24,7 @@ from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import budget
 from .judgement import is_all_of, judgement_on
+from .policy import policy_of
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
 from .redaction import redacted
@@ -77,21 +78,15 @@ class StepRunner:
         started = time.monotonic()
         try:
             attempt = self._prepared(plan, step)
-        except BaseException as error:
-            self.events.ended(step.id, Phase.FAILED, time.monotonic() - started)
-            phase = Phase.DENIED if isinstance(error, HeldError) else Phase.FAILED
-            if isinstance(error, BudgetError):
-                phase = Phase.FAILED
-            self.record.not_begun(phase, plan, step, detail=error_detail(error))
-            raise
-        if attempt.skill.may_reuse(attempt.request) and self._reuse(attempt):
-            self.events.ended(step.id, Phase.REUSED, attempt.seconds)
-            return
-        try:
+            if attempt.skill.may_reuse(attempt.request) and self._reuse(attempt):
+                self.events.ended(step.id, Phase.REUSED, attempt.seconds)
+                return
             self._reserve(attempt)
         except BaseException as error:
-            self.events.ended(step.id, Phase.FAILED, attempt.seconds)
-            self.record.not_begun(Phase.FAILED, plan, step, detail=error_detail(error))
+            self.events.ended(step.id, Phase.FAILED, time.monotonic() - started)
+            was_denied = isinstance(error, HeldError) and not isinstance(error, BudgetError)
+            phase = Phase.DENIED if was_denied else Phase.FAILED
+            self.record.not_begun(phase, plan, step, detail=error_detail(error))
             raise
         self._carry_out(attempt)
 
@@ -121,6 +116,7 @@ class StepRunner:
 
     def _check_may_run(self, plan: Plan, step: StepCall) -> None:
         """HeldError without right or consent, IntegrityError for a plan that says another effect."""
+        self.record.policy = policy_of(self.workspace, self.registry)  # as it is now, hours into a run too
         policy, state = self.record.policy, self.record.state
         if policy.effect_of(step) is not step.effect:
             raise IntegrityError(
@@ -178,6 +174,7 @@ class StepRunner:
                 "key": attempt.key,
                 "policy": self.record.policy.digest,
             },
+            guard=partial(self._ask_again, attempt),
         )
         self.events.log(step.id, f"reused: the same call is record {earlier.seq} of the ledger")
         return True

@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import OpswrightError
+from ..core.errors import AskError, OpswrightError
 from ..core.principal import Principal
 from ..core.settings import load_settings
 from ..core.workspace import Workspace
@@ -32,7 +32,7 @@ class Worker:
         self._log = workspace.logs / "worker.log"
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, "--home", str(workspace.root)],
+                [sys.executable, "-P", "-m", MODULE, "--home", str(workspace.root)],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=out,
@@ -76,19 +76,23 @@ def main(argv: list[str] | None = None) -> int:
     registry = load_registry()
     if not (line := sys.stdin.readline().strip()):
         return 0
-    job = json.loads(line)
+    try:
+        job = json.loads(line)
+        run, principal = str(job["run"]), Principal.from_fields(job["principal"])
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"{os.getpid()}: invalid task: {error!r}", file=sys.stderr, flush=True)
+        return AskError.exit_code
     cancelled = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        principal = Principal.from_fields(job["principal"])
         settings = load_settings(home=home, actor=principal.name)
         agent = Agent(Workspace(settings), registry, cancelled=cancelled, acting=principal)
-        outcome = agent.resume(job["run"], since=job.get("since"))
+        outcome = agent.resume(run, since=job.get("since"))
     except OpswrightError as error:
-        print(f"{os.getpid()} run {job['run']}: {error}", file=sys.stderr, flush=True)
+        print(f"{os.getpid()} run {run}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
-    print(f"{os.getpid()} run {job['run']}: {outcome.status} ({outcome.message})", flush=True)
+    print(f"{os.getpid()} run {run}: {outcome.status} ({outcome.message})", flush=True)
     return outcome.exit_code
 
 

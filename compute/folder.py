@@ -182,7 +182,11 @@ def _prefix(job: Job) -> str:
 
 def _attempts(job: Job, folder: Path) -> list[Path]:
     prefix = _prefix(job)
-    found = [path for path in folder.glob(f"{prefix}*") if path.name.removeprefix(prefix).isdigit()]
+    found = [
+        path
+        for path in folder.glob(f"{prefix}*")
+        if path.name.removeprefix(prefix).isdecimal() and not path.is_symlink()
+    ]
     return sorted(found, key=lambda path: int(path.name.removeprefix(prefix)))
 
 

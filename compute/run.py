@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..core.contract import JobHandle, StepContext
-from ..core.errors import BackendError, HeldError, OpswrightError
+from ..core.errors import BackendError, HeldError, IntegrityError, OpswrightError
 from .backends import open_compute
 from .folder import GRACE_S, JobFolder
 from .job import Compute, Job, JobState, JobStatus
@@ -104,6 +104,7 @@ def run_folder(handle: JobHandle) -> Path:
 def _attach(ctx: StepContext, job: Job, backend: Compute) -> tuple[JobHandle | None, Compute]:
     """The job that an earlier attempt submitted, with the backend that has it."""
     if ctx.job is not None:
+        _check_place(ctx, job, ctx.job)
         if ctx.job.backend != backend.name:  # the setting changed since
             backend = open_compute(ctx.job.backend, ctx.settings)
         handle = None if JobFolder.of(ctx.job).is_closed else ctx.job
@@ -114,6 +115,18 @@ def _attach(ctx: StepContext, job: Job, backend: Compute) -> tuple[JobHandle | N
     if handle is not None:
         ctx.log(f"attached to {_name(handle)}, which an earlier attempt submitted")
     return handle, backend
+
+
+def _check_place(ctx: StepContext, job: Job, handle: JobHandle) -> None:
+    """IntegrityError for a handle that leads anywhere but to an attempt of this very job."""
+    shared = ctx.settings.compute.slurm.shared_folder
+    places = [job.folder.resolve(), *([shared.resolve()] if shared is not None else [])]
+    state = JobFolder.of(handle).path
+    if state.is_symlink() or not any(state.resolve().is_relative_to(place) for place in places):
+        raise IntegrityError(
+            f"the recorded job {handle.id} lies in {state}, which is no folder of step {ctx.step_id}. The "
+            "record was forged: see `opswright audit verify`."
+        )
 
 
 def _follow(ctx: StepContext, handle: JobHandle, backend: Compute, watcher: Watcher) -> JobStatus:

@@ -85,13 +85,15 @@ class Workspace:
         """Hold a named lock of this workspace across processes; filelock.Timeout when another keeps it."""
         from filelock import FileLock
 
-        with FileLock(self._folder("locks") / f"{name}.lock", timeout=timeout_s):
+        with FileLock(self._private_folder("locks") / f"{name}.lock", timeout=timeout_s):
             yield
 
     def _private_folder(self, name: str) -> Path:
         """A folder that is its owner's alone once it is made here: it holds what was asked."""
         folder = self.root / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if name == "locks" and folder.stat().st_mode & 0o077:  # who may open a lock's file may hold it
+            folder.chmod(0o700)
         return folder
 
     def _folder(self, name: str) -> Path:

@@ -116,7 +116,14 @@ class GatewayClient:
     def _launch(self, choice: Choice) -> dict[str, Any]:
         settings = self.workspace.settings.serving
         processes.need_port(settings.gateway_port, "the gateway")
-        command = [sys.executable, "-m", "opswright.serving.gateway", "--home", str(self.workspace.root)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "opswright.serving.gateway",
+            "--home",
+            str(self.workspace.root),
+        ]
         process = processes.spawn(command, self._environment(), self._log)
         deadline = time.monotonic() + settings.start_timeout_s
         while time.monotonic() < deadline:

@@ -46,7 +46,7 @@ class OnnxBuilder:
             (folder / "build.json").write_text(json.dumps(job), encoding="utf-8")
 
         call = WorkerCall(
-            command=(sys.executable, "-m", "opswright.engines.builders.onnx_worker", "build.json"),
+            command=(sys.executable, "-P", "-m", "opswright.engines.builders.onnx_worker", "build.json"),
             folder=folder,
             inputs=("checkpoint", "build.json"),
             outputs=("engine", "report.json"),

@@ -9,7 +9,18 @@ from . import authority_checks as consent
 from . import run_checks as runs
 from . import workspace_checks as beside
 from .moment import Moment
-from .phases import APPROVED, DONE, FAILED, INTENT, PROPOSED, RESERVED, REUSED, ROLLED_BACK, SETTLED
+from .phases import (
+    APPROVED,
+    DONE,
+    FAILED,
+    INTENT,
+    PROPOSED,
+    RESERVED,
+    REUSED,
+    ROLLED_BACK,
+    SETTLED,
+    SUBMITTED,
+)
 from .report import FaultCollector
 from .workspace_checks import Evidence
 
@@ -89,7 +100,7 @@ CHECKS: tuple[Check, ...] = (
         "with one missing.",
         runs.order,
         "See what the step changed; if it was done twice, undo one (`opswright rollback` for an endpoint).",
-        frozenset({INTENT, REUSED, DONE, ROLLED_BACK}),
+        frozenset({INTENT, REUSED, DONE, ROLLED_BACK, SUBMITTED}),
     ),
     RecordCheck(
         "arguments",

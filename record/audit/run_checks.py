@@ -108,6 +108,10 @@ def order(at: Moment) -> Said:
         if record.phase == DONE:
             yield from _end_differs(at)
         return
+    if record.phase == SUBMITTED:
+        if step is None or not step.is_open:
+            yield f"submits a job of step {record.step}, which was not begun"
+        return
     finished = step.finished if step is not None else None
     again = finished is not None and not _may_judge_again(at)
     if record.phase in (INTENT, REUSED):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import AskError
+from ...core.errors import AskError, IntegrityError
 from ...core.files import canonical_json
 from ...core.workspace import Workspace
 from ..ledger import Ledger
@@ -66,7 +66,10 @@ def sign_head(workspace: Workspace, key_file: Path) -> bytes:
     key = _private_key(key_file)
     with workspace.lock("mirror"):
         own = workspace_id(workspace)
-    seq, digest = Ledger.of(workspace).head()
+    ledger = Ledger.of(workspace)
+    if faults := ledger.verify():
+        raise IntegrityError(f"not signed: {faults[0].message}. See `opswright audit verify`.")
+    seq, digest = ledger.head()
     statement = {
         "format": FORMAT,
         "workspace": own,

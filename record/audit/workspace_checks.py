@@ -251,7 +251,7 @@ def mlflow(evidence: Evidence, say: FaultCollector) -> Looked:
 def parse_anchor(text: str) -> tuple[int, str]:
     """A head as `opswright audit anchor` prints it; AskError for anything else."""
     seq, _, digest = text.strip().partition(":")
-    if not seq.isdigit() or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+    if not (seq.isascii() and seq.isdecimal()) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise AskError(
             f"invalid anchor '{text[:90]}': expected number:hash, as `opswright audit anchor` prints it."
         )

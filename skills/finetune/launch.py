@@ -16,7 +16,7 @@ from .curve import tokens_per_second
 from .recipe import CHECKPOINTS
 from .status import FINGERPRINT, JOB, RECIPE, RESULT, STATUS, Tail, failure
 
-WORKER = (sys.executable, "-m", "opswright.skills.finetune.worker", JOB)
+WORKER = (sys.executable, "-P", "-m", "opswright.skills.finetune.worker", JOB)
 
 
 class Diverged(BackendError):

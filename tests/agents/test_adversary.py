@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from opswright.agents import steps
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
+from opswright.agents.worker import Worker
 from opswright.core.artifacts import CheckpointRef, DatasetRef
 from opswright.core.contract import Cost, Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, HeldError, IntegrityError
@@ -22,7 +26,7 @@ from opswright.core.gate import Check, Decision, Verdict
 from opswright.core.plan import Plan
 from opswright.core.principal import Principal
 from opswright.core.registry import Registry
-from opswright.record.ledger import Ledger
+from opswright.record.ledger import Ledger, Phase
 
 BOB = Principal("bob", ("releaser",), "test")
 
@@ -262,3 +266,91 @@ def test_a_plan_of_many_steps_is_ordered_quickly(one: Agent) -> None:
     Path("plan.yaml").write_text(f"goal: x\nsteps:\n{steps}")
     plan = one.plan_for(Ask("plan_file", "plan.yaml")).plan
     assert [step.id for step in plan.steps[:2]] == ["n400", "n399"]
+
+
+def test_a_policy_that_changes_while_a_run_goes_on_counts_for_its_next_step(
+    agent: Any, plan_file: Path, tmp_path: Path, faults: Any
+) -> None:
+    made = agent()
+
+    class Tightens:
+        """Events that a listener answers by changing the policy after the first step."""
+
+        def ended(self, step: str, how: str, seconds: float) -> None:
+            if step == "data":
+                (tmp_path / "policy.yaml").write_text(
+                    "roles: {releaser: {propose: [reads, writes, serves], approve: [writes], run: [reads]}}"
+                )
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: None
+
+    made.events = Tightens()
+    proposal = made.plan_for(Ask("plan_file", str(plan_file)))
+    ended = made.start(proposal, Consent(proposal.plan.id, "test"))
+    assert ended.exit_code == 5 and list(ended.results) == ["data"] and not Path("board.txt").exists()
+    assert faults(agent()) == []
+
+
+def test_a_reused_result_needs_consent_that_still_stands(
+    agent: Any, plan_file: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    made = agent()
+    proposal = made.plan_for(Ask("plan_file", str(plan_file)))
+    made.start(proposal, Consent(proposal.plan.id, "test"))
+    waiting = made.start(proposal)
+    made.answer(waiting.run, Consent(proposal.plan.id, "test"))
+    bob = agent()
+    bob.acting = BOB
+    honest = steps.is_whole
+
+    def slow(workspace: Any, record: Any) -> Any:
+        bob.answer(waiting.run, Consent(proposal.plan.id, "test", approved=False, why="stop"))
+        return honest(workspace, record)
+
+    monkeypatch.setattr(steps, "is_whole", slow)
+    ended = made.resume(waiting.run)
+    assert ended.exit_code == 5 and ended.results == {} and faults(agent()) == []
+
+
+def test_a_planted_module_in_the_current_folder_is_not_run_by_a_worker(one: Agent) -> None:
+    Path("pydantic.py").write_text("open('PWNED', 'w')\nraise SystemExit\n")
+    worker = Worker(one.workspace)
+    worker.dismiss()
+    assert worker.exit_code == 0 and not Path("PWNED").exists()
+
+
+@pytest.mark.parametrize("task", ["{}", "[]", "5", '{"run": "x"}', '{"run": "x", "principal": {}}', "{"])
+def test_a_task_that_is_none_is_refused_in_one_line(one: Agent, task: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "opswright.agents.worker", "--home", str(one.workspace.root)],
+        input=task + "\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "invalid task" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_locks_are_for_their_owner_alone(one: Agent) -> None:
+    (one.workspace.root / "locks").mkdir(mode=0o755)
+    with one.workspace.lock("approvals-x"):
+        assert (one.workspace.root / "locks").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_job_that_no_begun_step_submitted_is_a_fault(one: Agent, faults: Any) -> None:
+    Path("plan.yaml").write_text("goal: x\nsteps:\n  a: {skill: slow-mark}\n")
+    waiting = one.start(Ask("plan_file", "plan.yaml"))
+    assert waiting.plan is not None
+    job = {"backend": "local", "id": "1", "token": "x", "facts": {"state": "/tmp/evil"}}
+    Ledger.of(one.workspace).append(
+        Phase.SUBMITTED,
+        principal=BOB,
+        run=waiting.run,
+        step="a",
+        skill="slow-mark",
+        effect="writes",
+        plan=waiting.plan.id,
+        detail={"job": job},
+    )
+    assert any("submits a job of step a, which was not begun" in fault for fault in faults(one))
