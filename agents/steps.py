@@ -47,6 +47,7 @@ class _Attempt:
     arguments: dict[str, Any]
     request: Any
     key: str
+    served: tuple[str, ...] = ()  # the models that were held against judgement
     reserved: dict[str, float] = field(default_factory=dict)
     context: StepContext | None = None
     began: float = field(default_factory=time.monotonic)
@@ -98,11 +99,12 @@ class StepRunner:
         self._check_may_run(plan, step)
         self._check_inputs(plan, step)
         request = request_at(skill, arguments, self.record.folder)
+        served: tuple[str, ...] = ()
         if step.effect is Effect.SERVES:
-            self._check_judged(step, request)
+            served = self._check_judged(step, request)
         inputs = {path: plan.inputs[path] for path in step.inputs}
         key = receipt_key(skill, arguments, inputs, self.workspace)
-        return _Attempt(plan, step, skill, arguments, request, key)
+        return _Attempt(plan, step, skill, arguments, request, key, served)
 
     def _ask_again(self, attempt: _Attempt) -> None:
         """The policy once more, with every record there is: consent may have been taken back since."""
@@ -135,8 +137,8 @@ class StepRunner:
         if not ruling.allowed:
             raise HeldError(ruling.message)
 
-    def _check_judged(self, step: StepCall, request: Any) -> None:
-        """HeldError for a step that would serve what no gate judged GO, unless the plan names a waiver."""
+    def _check_judged(self, step: StepCall, request: Any) -> tuple[str, ...]:
+        """What the step would serve; HeldError when no gate judged it GO and the plan names no waiver."""
         whole = is_all_of(self.workspace, self.record.state)
         if not whole and not is_all_of(self.workspace, self.record.refresh()):  # nobody acted just now
             raise IntegrityError(
@@ -152,6 +154,7 @@ class StepRunner:
             self.events.log(step.id, f"gate waived ({step.waive_gate}): {judgement.message}")
         else:
             raise HeldError(f"step {step.id} may not serve: {judgement.message}. {HOW_TO_SERVE}")
+        return tuple(map(str, served))
 
     def _reuse(self, attempt: _Attempt) -> bool:
         """Let the same call done before stand for this one, when all it made is still there and whole."""
@@ -275,6 +278,7 @@ class StepRunner:
             deadline=deadline,
             cancelled=self.cancelled,
             job=known.job if known is not None else None,
+            served=attempt.served if step.effect is Effect.SERVES else None,
             on_submit=partial(self.record.submitted, plan, step),
         )
 

@@ -177,6 +177,7 @@ class StepContext:
     metrics: dict[str, float] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     job: JobHandle | None = None  # what an earlier attempt of this step submitted and nobody has collected
+    served: tuple[str, ...] | None = None  # what the step may serve, as it was judged; None: nobody asked
     on_submit: Callable[[JobHandle], None] = field(default=lambda job: None)
     redactor: Redactor = field(default_factory=Redactor)
 

@@ -7,13 +7,13 @@ between any two leaves traffic where it was or where it should be, and the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..core.artifacts import BundleRef, GuardrailRef
 from ..core.contract import StepContext
-from ..core.errors import AskError, BackendError, OpswrightError
+from ..core.errors import AskError, BackendError, HeldError, OpswrightError
 from ..core.gate import Check, Decision, Verdict
 from ..core.workspace import Workspace
 from . import comparison
@@ -148,9 +148,16 @@ class Rollout:
             return self._switched(state, after, release, "canary" if percent else "stable", blocked=blocked)
 
     def promote(
-        self, probes: Sequence[str] = (), bars: comparison.Bars | None = None, key: str = ""
+        self,
+        probes: Sequence[str] = (),
+        bars: comparison.Bars | None = None,
+        key: str = "",
+        only: Collection[str] | None = None,
     ) -> Promotion:
-        """Judge the canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays what it is."""
+        """Judge the canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays what it is.
+
+        only: the bundles that may be promoted; HeldError for a canary that took their canary's place.
+        """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if (done := self._finished(state, key)) is not None:
@@ -160,8 +167,13 @@ class Rollout:
                     f"endpoint {self.endpoint} has no canary to promote. `deploy` with canary_percent below "
                     "100 makes one."
                 )
-            self.fleet.start()
             canary = state.canary
+            if only is not None and str(canary.bundle) not in only:
+                raise HeldError(
+                    f"endpoint {self.endpoint} has another canary by now, {canary.id}, than the one that was "
+                    "judged when this step was prepared. Look at it, then promote again."
+                )
+            self.fleet.start()
             self._wait_loaded(canary)
             verdict = self._judged(state, canary, probes or PROBES, bars or comparison.Bars())
             for row in verdict.rows:

@@ -110,7 +110,9 @@ def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     )
     probes = request.probes or tuple(row.text for row in recent if row.status == "ok")
     bars = Bars(request.max_error_share, request.max_slower, request.alpha, request.min_requests)
-    done = Rollout.of_step(ctx, request.endpoint).promote(probes, bars, key=ctx.idempotency_key)
+    done = Rollout.of_step(ctx, request.endpoint).promote(
+        probes, bars, key=ctx.idempotency_key, only=ctx.served
+    )
     return PromoteResult(
         endpoint=request.endpoint,
         release=done.stable,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from opswright.core.artifacts import BundleRef
-from opswright.core.errors import AskError, BackendError, IntegrityError, OpswrightError
+from opswright.core.errors import AskError, BackendError, HeldError, IntegrityError, OpswrightError
 from opswright.core.gate import Decision
 from opswright.core.workspace import Workspace
 from opswright.serving.comparison import Bars
@@ -122,6 +122,17 @@ def test_promoting_on_probes_alone_says_that_there_was_no_traffic(served: House)
     served.rollout().deploy(served.bundle("two"), None, 50)
     judged = served.rollout().promote()
     assert "no traffic of its own" in judged.verdict.rows[-1].message
+
+
+def test_a_canary_that_took_the_judged_ones_place_is_not_promoted(served: House) -> None:
+    two, three = served.bundle("two"), served.bundle("three")
+    served.rollout().deploy(two, None, 50)
+    served.rollout().rollback()
+    served.rollout().deploy(three, None, 50)
+    with pytest.raises(HeldError, match="another canary by now"):
+        served.rollout().promote(only=[str(two)])
+    assert "v1" in who(served)
+    assert served.rollout().promote(only=[str(three)]).now == "stable"
 
 
 def test_there_is_nothing_to_promote_without_a_canary(served: House) -> None:
