@@ -57,7 +57,7 @@ def record_consent(record: RunRecord, plan: Plan, consent: Consent) -> None:
 
 
 def may_refuse(policy: Policy, principal: Principal, plan: Plan, proposer: Principal | None) -> bool:
-    """Whether someone's refusal counts: whoever may approve, may run some of it, or proposed it."""
+    """Whether someone's refusal counts: who proposed the plan, or may approve any step of it."""
     if proposer is not None and principal.name == proposer.name:
         return True
     may_approve_some = any(
