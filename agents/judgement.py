@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..core.artifacts import ArtifactRef, ArtifactStore, BundleRef, CheckpointRef, parse_ref
+from ..core.artifacts import ArtifactRef, ArtifactStore, BundleRef, CheckpointRef, GuardrailRef, parse_ref
 from ..core.errors import OpswrightError
 from ..core.gate import Decision
 from ..core.workspace import Workspace
@@ -25,7 +25,7 @@ from ..record.judging import (
     standing,
 )
 from ..record.ledger import Ledger
-from ..record.run_state import RunState
+from ..record.run_state import FINISHED, RunState
 from ..record.scan import LedgerScan
 
 
@@ -44,6 +44,8 @@ def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunSt
     """
     said = []
     for ref in dict.fromkeys(served):
+        if isinstance(ref, GuardrailRef) and not _was_made(workspace, ref):
+            return ServingJudgement(False, f"no recorded step made {ref.short}")
         if not isinstance(ref, BundleRef | CheckpointRef):
             continue
         workspace.artifacts.open(ref)
@@ -58,6 +60,12 @@ def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunSt
             )
         said.append(f"{ref.short}: GO by {_line(good[-1])}")
     return ServingJudgement(True, "; ".join(said))
+
+
+def _was_made(workspace: Workspace, ref: ArtifactRef) -> bool:
+    """Whether a finished step of some run gave an artifact; rails answer users too."""
+    records = LedgerScan(Ledger.of(workspace)).naming([str(ref)])
+    return any(record.phase in FINISHED and str(ref) in record.artifacts.values() for record in records)
 
 
 def is_all_of(workspace: Workspace, run: RunState) -> bool:

@@ -24,6 +24,8 @@ class EndpointHistory:
     canary: str | None = None
     percent: int = 0
     seq: int = 0  # the last record that changed it
+    was_stable: set[str] = field(default_factory=set)  # what a rollback may bring back
+    taken_back_to: list[tuple[int, str]] = field(default_factory=list)  # by records, what never was stable
     unfinished: dict[tuple[str | None, str | None], Record] = field(default_factory=dict)
 
     @property
@@ -44,10 +46,14 @@ class EndpointHistory:
         if "canary_now" in result:
             self._promoted(release, result)
         elif result.get("rolled_back"):
+            if release not in self.was_stable:
+                self.taken_back_to.append((record.seq, release))
             self.releases.setdefault(release, (result.get("bundle"), None))
             self.stable, self.canary, self.percent = release, None, 0
         else:
             self._deployed(release, request, result)
+        if self.stable is not None and not result.get("rolled_back"):
+            self.was_stable.add(self.stable)
 
     def _deployed(self, release: str, request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         if isinstance(bundle := request.get("bundle"), str):
@@ -109,6 +115,7 @@ def compare_endpoint(name: str, path: Path, recorded: EndpointHistory) -> Iterat
         yield True, recorded.seq, f"desired.json of endpoint {name} does not read: {error!r}"
         return
     yield from _unmade(name, now, recorded)
+    yield from _never_stable(name, now, recorded)
     told = (_id(now.stable), _id(now.canary), now.percent)
     said = (recorded.stable, recorded.canary, recorded.percent)
     if told == said:
@@ -123,6 +130,16 @@ def compare_endpoint(name: str, path: Path, recorded: EndpointHistory) -> Iterat
         return
     message = f"endpoint {name} should serve {_state(*told)}, the records say {_state(*said)}"
     yield True, recorded.seq, message
+
+
+def _never_stable(name: str, now: EndpointFile, recorded: EndpointHistory) -> Iterator[tuple[bool, int, str]]:
+    """What a rollback brought back, or would, although the records never made it stable."""
+    for seq, release in recorded.taken_back_to:
+        yield True, seq, f"record {seq} took endpoint {name} back to {release}, which never was stable"
+    for kept in now.previous:
+        if kept["id"] not in recorded.was_stable and kept["id"] in recorded.releases:
+            message = f"endpoint {name} would roll back to {kept['id']}, which never was stable"
+            yield True, recorded.seq, message
 
 
 def _unmade(name: str, now: EndpointFile, recorded: EndpointHistory) -> Iterator[tuple[bool, int, str]]:
