@@ -255,4 +255,9 @@ def parse_anchor(text: str) -> tuple[int, str]:
         raise AskError(
             f"invalid anchor '{text[:90]}': expected number:hash, as `opswright audit anchor` prints it."
         )
+    if int(seq) == 0 and digest.strip("0"):
+        raise AskError(
+            f"invalid anchor '{text[:90]}': records are counted from 1, and the anchor of an empty ledger is "
+            "0 and a hash of zeros. Give an anchor as `opswright audit anchor` printed it."
+        )
     return int(seq), digest

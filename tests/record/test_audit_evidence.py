@@ -143,7 +143,9 @@ def test_an_anchored_head_shows_a_full_rewrite(workspace: Workspace, scene: Any,
     assert found[0] == 15 and "cut or rewritten" in found[1]
 
 
-@pytest.mark.parametrize("text", ["", "15", "15:abc", "x:" + "a" * 64, "-1:" + "a" * 64, "5:" + "G" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "15", "15:abc", "x:" + "a" * 64, "-1:" + "a" * 64, "5:" + "G" * 64, "0:" + "a" * 64]
+)
 def test_what_is_no_anchor_is_refused(workspace: Workspace, text: str) -> None:
     with pytest.raises(AskError, match="invalid anchor"):
         verify(workspace, anchors=(text,))
