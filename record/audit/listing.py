@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from ...core.errors import AskError, did_you_mean
 from ...core.files import canonical_json
@@ -35,25 +35,13 @@ _COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
-def list_records(
-    workspace: Workspace,
-    *,
-    run: str | None = None,
-    step: str | None = None,
-    actor: str | None = None,
-    skill: str | None = None,
-    phase: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-) -> Iterator[Record]:
-    """The records that meet every filter given, oldest first.
+def list_records(workspace: Workspace, **filters: str | None) -> Iterator[Record]:
+    """The records that meet every filter given (those of `Criteria.of`: run, step, actor, ...), oldest first.
 
     `since` and `until` are ISO 8601 dates or times, UTC unless they name a zone; `until` is not included.
     Raises AskError for an unknown phase or a time that does not parse.
     """
-    criteria = Criteria.of(
-        run=run, step=step, actor=actor, skill=skill, phase=phase, since=since, until=until
-    )
+    criteria = Criteria.of(**filters)
     if criteria.are_empty:
         return Ledger.of(workspace).records()
     return LedgerIndex.of(workspace).scan(criteria)
@@ -68,7 +56,10 @@ def get_record(workspace: Workspace, seq: int) -> Record:
 
 
 def export(
-    workspace: Workspace, to: Path | IO[str], format: Literal["jsonl", "csv"] = "jsonl", **filters: Any
+    workspace: Workspace,
+    to: Path | IO[str],
+    format: Literal["jsonl", "csv"] = "jsonl",
+    **filters: str | None,
 ) -> int:
     """Write the records that meet the filters of `list_records` to a file or stream; gives their number.
 

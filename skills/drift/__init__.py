@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -162,10 +162,7 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         found = compare(reference, window, request.alpha, request.seed)
         ctx.progress(2, 3, "stages")
         tests = {
-            check.name: TestFigures(
-                statistic=check.statistic, p=check.p, p_corrected=check.p_corrected, alarm=check.alarm
-            )
-            for check in found.checks
+            check.name: TestFigures.model_validate(check, from_attributes=True) for check in found.checks
         }
         about: dict[str, Any] = {
             "endpoint": request.endpoint,
@@ -188,16 +185,21 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
     for name, test in tests.items():
         ctx.metric(f"p_{name}", test.p_corrected)
     ctx.progress(3, 3, "stages")
-    fired = [name for name, test in tests.items() if test.alarm]
-    smallest = min(test.p_corrected for test in tests.values())
     return DriftResult(
         report=ref,
         alarm=found.alarm,
         endpoint=request.endpoint,
         n=len(rows),
-        p_value=smallest,
+        p_value=min(test.p_corrected for test in tests.values()),
         tests=tests,
-        message=f"drift alarm by {', '.join(fired)} (p = {smallest:.2g}, {len(rows)} requests)"
-        if fired
-        else f"no drift in {len(rows)} requests (smallest p = {smallest:.2g}, alarm at {request.alpha:g})",
+        message=_said(tests, len(rows), request.alpha),
     )
+
+
+def _said(tests: Mapping[str, TestFigures], n: int, alpha: float) -> str:
+    """The verdict in a line."""
+    fired = [name for name, test in tests.items() if test.alarm]
+    smallest = min(test.p_corrected for test in tests.values())
+    if fired:
+        return f"drift alarm by {', '.join(fired)} (p = {smallest:.2g}, {n} requests)"
+    return f"no drift in {n} requests (smallest p = {smallest:.2g}, alarm at {alpha:g})"
