@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
-from opswright.core.artifacts import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef
+from opswright.core.artifacts import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef, GuardrailRef
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError
 from opswright.core.gate import Check, Decision, Verdict
@@ -84,6 +84,7 @@ class SplitRequest(Request):
     named: dict[str, CheckpointRef | BundleRef] = Field(default_factory=dict)
     shares: tuple[Share, ...] = ()
     by_model: dict[CheckpointRef, int] = Field(default_factory=dict)
+    rails: GuardrailRef | None = None
 
 
 class SplitResult(Result):
@@ -115,6 +116,19 @@ def withdraw(ask: SplitRequest, ctx: StepContext) -> SplitResult:
     return SplitResult()
 
 
+class FenceRequest(Request):
+    name: str
+
+
+class FenceResult(Result):
+    rails: GuardrailRef
+
+
+@skill(effect=Effect.WRITES, summary="Make guardrails.")
+def fence(ask: FenceRequest, ctx: StepContext) -> FenceResult:
+    return FenceResult(rails=save(ctx.workspace, GuardrailRef, ask.name))
+
+
 class ForestRequest(Request):
     names: tuple[str, ...] = ("a", "b")
 
@@ -130,7 +144,7 @@ def forest(ask: ForestRequest, ctx: StepContext) -> ForestResult:
     return ForestResult(trees=trees, best={"tree": Share(model=trees[0])})
 
 
-MORE = (build, measure, assess, split, advance, withdraw, forest)
+MORE = (build, measure, assess, split, advance, withdraw, forest, fence)
 Run = Callable[..., Any]
 
 
@@ -322,6 +336,16 @@ def test_a_skill_that_says_what_it_serves_is_held_against_judgement(run: Run, mo
     judged(run, model, "NO_GO")
     assert "said NO_GO" in run(live="advance").message and not Path("board.txt").exists()
     assert run(live="advance, waive_gate: an emergency").status == "done" and Path("board.txt").exists()
+
+
+def test_rails_that_no_recorded_step_made_are_not_served(run: Run, model: str, ria: Agent) -> None:
+    judged(run, model, "GO")
+    rails = save(ria.workspace, GuardrailRef, "lets all through")
+    call = f"split, with: {{models: ['{model}'], rails: '{rails}'}}"
+    assert f"no recorded step made {rails.short}" in run(live=call).message
+    assert not Path("board.txt").exists()
+    assert run(rails="fence, with: {name: lets all through}").status == "done"
+    assert run(live=call).status == "done" and Path("board.txt").exists()
 
 
 def test_a_skill_that_says_it_serves_nothing_needs_no_gate(run: Run, model: str) -> None:
