@@ -7,11 +7,13 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -272,36 +274,16 @@ def _garbage_inside(path: Path) -> None:
     path.write_bytes(data)
 
 
-def _other_version(path: Path) -> None:
-    import sqlite3
-
+def _changed(statement: str, path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.execute(statement)
     connection.close()
 
 
-def _no_tables(path: Path) -> None:
-    import sqlite3
-
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE runs")
-    connection.close()
-
-
-def _lost_lines(path: Path) -> None:
-    import sqlite3
-
-    with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM lines WHERE number IN (5, 20)")
-    connection.close()
-
-
-def _moved_lines(path: Path) -> None:
-    import sqlite3
-
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE lines SET offset = offset + 7 WHERE number = 20")
-    connection.close()
+_other_version = partial(_changed, "PRAGMA user_version = 99")
+_no_tables = partial(_changed, "DROP TABLE runs")
+_lost_lines = partial(_changed, "DELETE FROM lines WHERE number IN (5, 20)")
+_moved_lines = partial(_changed, "UPDATE lines SET offset = offset + 7 WHERE number = 20")
 
 
 def _empty(path: Path) -> None:
@@ -384,31 +366,22 @@ def test_a_line_altered_in_place_is_read_again(ledger: Ledger) -> None:
 
 
 def test_records_are_never_those_the_index_says_but_those_of_the_ledger(ledger: Ledger) -> None:
-    import sqlite3
-
     first = LedgerIndex(ledger)
     assert holds_all(first, ledger)
     first.close()
-    connection = sqlite3.connect(database_of(ledger))
-    connection.execute("UPDATE lines SET run = (SELECT run FROM lines WHERE number = 20) WHERE number = 2")
-    connection.execute("UPDATE runs SET records = records + 1 WHERE run = 'two'")
-    connection.commit()
-    connection.close()
+    database = database_of(ledger)
+    _changed("UPDATE lines SET run = (SELECT run FROM lines WHERE number = 20) WHERE number = 2", database)
+    _changed("UPDATE runs SET records = records + 1 WHERE run = 'two'", database)
     assert LedgerIndex(ledger).run_state("two") == plain_state(ledger, "two")
 
 
 def test_what_a_record_is_linked_with_is_read_from_the_record(workspace: Workspace, scene: Any) -> None:
-    import sqlite3
-
     scene.ship("one")
     ledger, report = Ledger.of(workspace), scene.results["one"]["eval"]["report"]
     first = LedgerIndex(ledger)
     found = {link: first.linked([report], link) for link in Link}
     first.close()
-    connection = sqlite3.connect(database_of(ledger))
-    connection.execute("UPDATE links SET line = line - 1")
-    connection.commit()
-    connection.close()
+    _changed("UPDATE links SET line = line - 1", database_of(ledger))
     assert {link: LedgerIndex(ledger).linked([report], link) for link in Link} == found
 
 
