@@ -230,6 +230,9 @@ def _compare_view(
         )
         say.fault(0, message)
     found = evidence.hashes.get(view.seq)
+    if found is None and view.seq:  # the file may have moved on since the walk began, as the ledger has
+        record = Ledger.of(evidence.workspace).get(view.seq) if evidence.break_ is None else None
+        found = record.hash if record else None
     if view.seq and found != view.hash and evidence.break_ is None:
         has = f"hash {found[:16]}" if found else f"its end at record {evidence.head}"
         message = f"mirror.json says that MLflow was given record {view.seq} with hash {view.hash[:16]}, the "
