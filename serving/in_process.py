@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -116,25 +117,49 @@ async def _submitted(
     engine: StreamingEngine, chat: Chat, options: GenerationOptions, *, streaming: bool
 ) -> AsyncGenerator[str | GenerationResult]:
     """Pieces, then the result, of an engine that tells them from a thread of its own."""
-    loop = asyncio.get_running_loop()
-    inbox: asyncio.Queue[str | GenerationResult | Exception] = asyncio.Queue()
-    gone = False
-
-    def tell(piece: str | GenerationResult | Exception) -> None:
-        loop.call_soon_threadsafe(inbox.put_nowait, piece)
-
-    listener = GenerationListener(tell, tell, tell if streaming else None, lambda: gone)
+    inbox = _Inbox(asyncio.get_running_loop())
+    listener = GenerationListener(
+        inbox.put, inbox.put, inbox.put if streaming else None, lambda: inbox.is_abandoned
+    )
     engine.submit(chat, options, listener)
     try:
         while True:
-            piece = await inbox.get()
+            piece = await inbox.pieces.get()
             if isinstance(piece, Exception):
                 raise piece
             yield piece
             if isinstance(piece, GenerationResult):
                 return
     finally:
-        gone = True
+        inbox.is_abandoned = True
+
+
+class _Inbox:
+    """Pieces on their way from an engine's thread to the event loop.
+
+    A small engine's thread can keep the processor that the loop's thread was woken on, and make a whole
+    answer before its first piece is read. So `put` waits, briefly, once `_MAX_LAG` pieces are on their way;
+    it never waits for a reader, only for the loop.
+    """
+
+    _MAX_LAG = 8  # pieces
+    _PATIENCE_S = 0.05  # a loop that is held up longer holds no engine up
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.pieces: asyncio.Queue[str | GenerationResult | Exception] = asyncio.Queue()
+        self.is_abandoned = False
+        self._loop = loop
+        self._room = threading.Semaphore(self._MAX_LAG)
+
+    def put(self, piece: str | GenerationResult | Exception) -> None:
+        """Send a piece to the loop; called from the engine's thread."""
+        took_room = self._room.acquire(timeout=self._PATIENCE_S)
+        self._loop.call_soon_threadsafe(self._arrive, piece, took_room)
+
+    def _arrive(self, piece: str | GenerationResult | Exception, took_room: bool) -> None:
+        self.pieces.put_nowait(piece)
+        if took_room:
+            self._room.release()
 
 
 async def _generated(
