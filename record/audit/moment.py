@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ...core.contract import Effect
 from ...core.gate import Decision
 from ...core.workspace import Workspace
+from ..endpoint_history import EndpointHistory
 from ..judging import given_to, is_model, made_by, outcome_of
 from ..ledger import Record
 from ..mirror.remembered import VIEW_SKILL
@@ -18,7 +19,7 @@ from .authority import Authority, Policies
 from .lineage import Lineage, Making
 from .phases import APPROVED, DONE, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
 from .plans import PlanStore, StoredPlan
-from .served import PROMOTE, EndpointHistory
+from .served import PROMOTE
 
 _DIGEST_BYTES = 16
 _TAKEN = frozenset({RESERVED, SETTLED, INTENT, *FINISHED})

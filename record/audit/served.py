@@ -1,73 +1,16 @@
-"""What an endpoint serves according to the records, and the check of what it serves now against them."""
+"""The check of what an endpoint serves now against what its records say."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..ledger import Record
-from .phases import INTENT
+from ..endpoint_history import EndpointHistory, Parts
 
 PROMOTE = "promote"  # the skill that names no bundle: it serves its endpoint's canary
-Parts = tuple[str | None, str | None]  # bundle and guardrails
-
-
-@dataclass
-class EndpointHistory:
-    """What the records of deploy, promote and rollback make of one endpoint."""
-
-    releases: dict[str, Parts] = field(default_factory=dict)  # every release that a record made
-    stable: str | None = None
-    canary: str | None = None
-    percent: int = 0
-    seq: int = 0  # the last record that changed it
-    was_stable: set[str] = field(default_factory=set)  # what a rollback may bring back
-    taken_back_to: list[tuple[int, str]] = field(default_factory=list)  # by records, what never was stable
-    unfinished: dict[tuple[str | None, str | None], Record] = field(default_factory=dict)
-
-    @property
-    def canary_bundle(self) -> str | None:
-        """What the canary is made of."""
-        return self.releases[self.canary][0] if self.canary in self.releases else None
-
-    def take(self, record: Record, request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Take in a call that changes the endpoint: begun, or finished."""
-        if record.phase == INTENT:
-            self.unfinished[record.run, record.step] = record
-            return
-        self.unfinished.clear()  # who finished held the endpoint's lock, and went on from what was there
-        release = result.get("release")
-        if not isinstance(release, str):
-            return
-        self.seq = record.seq
-        if "canary_now" in result:
-            self._promoted(release, result)
-        elif result.get("rolled_back"):
-            if release not in self.was_stable:
-                self.taken_back_to.append((record.seq, release))
-            self.releases.setdefault(release, (result.get("bundle"), None))
-            self.stable, self.canary, self.percent = release, None, 0
-        else:
-            self._deployed(release, request, result)
-        if self.stable is not None and not result.get("rolled_back"):
-            self.was_stable.add(self.stable)
-
-    def _deployed(self, release: str, request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        if isinstance(bundle := request.get("bundle"), str):
-            self.releases.setdefault(release, (bundle, request.get("guardrails")))
-        if result.get("route") == "canary":
-            self.canary, self.percent = release, int(result.get("canary_percent", 0))
-        elif self.stable != release:
-            self.stable, self.canary, self.percent = release, None, 0
-
-    def _promoted(self, stable: str, result: Mapping[str, Any]) -> None:
-        if result["canary_now"] == "stable":
-            self.stable = stable
-        if result["canary_now"] != "canary":
-            self.canary, self.percent = None, 0
 
 
 @dataclass(frozen=True)

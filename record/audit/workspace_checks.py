@@ -14,13 +14,14 @@ from ...core.artifacts import ArtifactStore, parse_ref
 from ...core.errors import AskError, IntegrityError, OpswrightError
 from ...core.files import sha256_json
 from ...core.workspace import Workspace
+from ..endpoint_history import EndpointHistory
 from ..ledger import GENESIS, Fault, Ledger, Record
 from ..mirror.remembered import RememberedView, read_views, view_key
 from ..run_state import RunState
 from .moment import History
 from .phases import DONE
 from .report import FaultCollector
-from .served import EndpointHistory, compare_endpoint
+from .served import compare_endpoint
 from .signature import SignedHead
 
 Looked = int | str

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from opswright.record.audit.served import EndpointHistory, compare_endpoint
+from opswright.record.audit.served import compare_endpoint
+from opswright.record.endpoint_history import EndpointHistory
 
 
 def told(*calls: dict[str, Any]) -> EndpointHistory:
