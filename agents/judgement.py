@@ -13,6 +13,7 @@ from ..core.artifacts import ArtifactRef, ArtifactStore, BundleRef, CheckpointRe
 from ..core.errors import OpswrightError
 from ..core.gate import Decision
 from ..core.workspace import Workspace
+from ..record.endpoint_history import history_of
 from ..record.judging import (
     REPORT,
     GateOutcome,
@@ -60,6 +61,23 @@ def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunSt
             )
         said.append(f"{ref.short}: GO by {_line(good[-1])}")
     return ServingJudgement(True, "; ".join(said))
+
+
+def had_before(workspace: Workspace, endpoint: str, served: Iterable[ArtifactRef]) -> ServingJudgement:
+    """Whether everybody got these artifacts, together, from an endpoint before: no gate is asked again."""
+    refs = list(served)
+    wanted = {str(ref) for ref in refs}
+    history = history_of(LedgerScan(Ledger.of(workspace)), endpoint)
+    stable = [
+        {part for part in history.releases[one] if part}
+        for one in history.was_stable
+        if one in history.releases
+    ]
+    if not wanted or wanted in stable:
+        return ServingJudgement(True, "")
+    names = " with ".join(sorted(ref.short for ref in refs))
+    message = f"no record says that everybody got {names} from endpoint {endpoint} before"
+    return ServingJudgement(False, message)
 
 
 def _was_made(workspace: Workspace, ref: ArtifactRef) -> bool:

@@ -143,11 +143,12 @@ def _of_step(
     request = request_at(skill, stand_in(step.arguments, plan, registry), folder)
     found: list[Finding] = []
     try:
-        found = list(skill.preflight(request, machine, workspace)) if skill.preflight else []
+        for finding in skill.preflight(request, machine, workspace) if skill.preflight else ():
+            found.append(finding)  # one by one: those before an error count
     except PendingArtifact as error:
-        found = [Finding(level="ok", message=f"checked when it runs: {error}.")]
+        found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
-        found = [Finding(level="stop", message=str(error))]
+        found.append(Finding(level="stop", message=str(error)))
     if skill.estimate is not None and _takes_values_to_come(plan, step, registry):
         return found, None
     try:

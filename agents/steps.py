@@ -23,7 +23,7 @@ from ..core.registry import Registry
 from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import budget
-from .judgement import is_all_of, judgement_on
+from .judgement import had_before, is_all_of, judgement_on
 from .policy import policy_of
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
@@ -145,8 +145,12 @@ class StepRunner:
                 f"step {step.id}: the ledger has other records of this run than its index tells of. "
                 f"Remove {self.workspace.root / 'index'}, which is made anew, and resume."
             )
-        served = self.registry.get(step.skill).served(request, self.workspace)
-        judgement = judgement_on(self.workspace, served, self.record.state)
+        skill = self.registry.get(step.skill)
+        served = skill.served(request, self.workspace)
+        if skill.restores:
+            judgement = had_before(self.workspace, request.endpoint, served)
+        else:
+            judgement = judgement_on(self.workspace, served, self.record.state)
         if judgement.allowed:
             if judgement.message:
                 self.events.log(step.id, judgement.message)

@@ -9,7 +9,7 @@ import inspect
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -258,11 +258,12 @@ class Skill(Generic[RequestT, ResultT]):
     request: type[RequestT]
     result: type[ResultT]
     phrases: tuple[str, ...] = ()
-    preflight: Callable[[RequestT, Machine, Workspace], Sequence[Finding]] | None = None
+    preflight: Callable[[RequestT, Machine, Workspace], Iterable[Finding]] | None = None
     estimate: Callable[[RequestT, Machine, Workspace], Cost] | None = None
     reusable: bool | Callable[[RequestT], bool] = True
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None
     serves: Callable[[RequestT, Workspace], Sequence[ArtifactRef]] | None = None
+    restores: bool = False
 
     def __call__(self, request: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
@@ -301,20 +302,24 @@ def skill(
     effect: Effect,
     summary: str,
     phrases: Sequence[str] = (),
-    preflight: Callable[[Any, Machine, Workspace], Sequence[Finding]] | None = None,
+    preflight: Callable[[Any, Machine, Workspace], Iterable[Finding]] | None = None,
     estimate: Callable[[Any, Machine, Workspace], Cost] | None = None,
     reusable: bool | Callable[[Any], bool] | None = None,
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None,
     serves: Callable[[Any, Workspace], Sequence[ArtifactRef]] | None = None,
+    restores: bool = False,
 ) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
     """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
 
     Its name is the function's with hyphens. `reusable` says whether a receipt of the same call may stand for
-    a new one, always or for which requests; by default only for skills that make artifacts. `impact` says
+    a new one, always or for which requests; by default only for skills that make artifacts. What `preflight`
+    found before it met an artifact that is still to be made is kept. `impact` says
     what a step would change for an endpoint's users; it gets the arguments as the plan holds them, where
     `${step.field}` may stand for a value, and neither raises nor changes anything. `serves` says which
     artifacts users get by a call, which gates must have judged GO; by default all that the request names,
-    however deep. TypeError when the annotations do not fit.
+    however deep. One that `restores` brings back what everybody got from its request's `endpoint` before:
+    the record of that stands for a gate. TypeError when the annotations do not fit, or a skill restores
+    without an endpoint.
     """
 
     def declare(function: Callable[[RequestT, StepContext], ResultT]) -> Skill[RequestT, ResultT]:
@@ -326,6 +331,8 @@ def skill(
         if not (isinstance(result, type) and issubclass(result, Result)):
             raise TypeError(f"{function.__name__}: the return annotation must be a Result")
         check_request_type(request)
+        if restores and "endpoint" not in request.model_fields:
+            raise TypeError(f"{function.__name__} restores, so {request.__name__} needs a field `endpoint`")
         name = function.__name__.replace("_", "-")
         return Skill(
             name=name,
@@ -340,6 +347,7 @@ def skill(
             reusable=effect is Effect.WRITES if reusable is None else reusable,
             impact=impact,
             serves=serves,
+            restores=restores,
         )
 
     return declare

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.contract import Effect
 from .ledger import Phase, Record
+from .run_state import FINISHED
+from .scan import LedgerScan
 
 _INTENT = str(Phase.INTENT)
+_CALLS = FINISHED | {Phase.INTENT}
 Parts = tuple[str | None, str | None]  # bundle and guardrails
 
 
@@ -65,3 +69,20 @@ class EndpointHistory:
             self.stable = stable
         if result["canary_now"] != "canary":
             self.canary, self.percent = None, 0
+
+
+def history_of(scan: LedgerScan, endpoint: str) -> EndpointHistory:
+    """What the ledger says of an endpoint, read line by line; IntegrityError when such a line is damaged."""
+    found = EndpointHistory()
+    named = [record.run for record in scan.of_endpoint(endpoint) if record.run is not None]
+    calls = (
+        (record, step.request, record.detail.get("result", {}))
+        for run in scan.runs(named).values()
+        for step in run.steps.values()
+        for record in step.records
+        if record.effect == Effect.SERVES and record.phase in _CALLS
+    )
+    for record, request, result in sorted(calls, key=lambda call: call[0].seq):
+        if endpoint == (result.get("endpoint") or request.get("endpoint")):
+            found.take(record, request, result)
+    return found

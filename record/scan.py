@@ -19,6 +19,7 @@ from ..core.files import canonical_json
 from .ledger import Ledger, Record, parse_line
 from .run_state import RunState
 
+_ENDPOINT = re.compile(rb'"endpoint":"((?:[^"\\]|\\.)*)"')
 _RUN = re.compile(rb'"run":"((?:[^"\\]|\\.)*)"')
 
 
@@ -42,6 +43,10 @@ class LedgerScan:
             for record in self._records(pattern, wanted):
                 found.setdefault(record.seq, record)
         return list(found.values())
+
+    def of_endpoint(self, name: str) -> list[Record]:
+        """Every record that names an endpoint, oldest first; IntegrityError as of `naming`."""
+        return list(self._records(_ENDPOINT, {canonical_json(name)[1:-1]}))
 
     def runs(self, names: Iterable[str]) -> dict[str, RunState]:
         """Runs as all their records tell; what the ledger does not know is left out.

@@ -193,10 +193,13 @@ class Rollout:
         )
         return Promotion(canary, verdict, now, stable or "", self.fleet.start())
 
-    def rollback(self, probes: Sequence[str] = PROBES, key: str = "") -> Outcome:
+    def rollback(
+        self, probes: Sequence[str] = PROBES, key: str = "", only: Collection[str] | None = None
+    ) -> Outcome:
         """Withdraw the canary; without one, bring the release before stable back, examined like a new one.
 
-        AskError when there is nothing to go back to.
+        only: the bundles that may be brought back; HeldError for another one. AskError when there is nothing
+        to go back to.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
@@ -210,6 +213,11 @@ class Rollout:
                 serves = f"{state.stable.id}, and nothing before it" if state.stable else "nothing"
                 raise AskError(f"endpoint {self.endpoint} has nothing to go back to: it serves {serves}.")
             bad, target = state.stable, state.previous[0]
+            if only is not None and str(target.bundle) not in only:
+                raise HeldError(
+                    f"endpoint {self.endpoint} would go back to another release by now, {target.id}, than "
+                    "when this step was prepared. Look at it, then roll back again."
+                )
             state, blocked = self._examined(state, target, probes)
             update = {"stable": target, "previous": state.previous[1:], "candidate": None}
             after = state.model_copy(update=update).changed("rolled back", target, key, f"from {bad.id}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -56,20 +56,18 @@ class DeployResult(Result):
     changed: bool
 
 
-def preflight(request: DeployRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def preflight(request: DeployRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
     """What could stop it: a port that is taken, a bundle or rails that are damaged; and which server runs."""
     from ..serving.rollout_checks import endpoint_findings, engine_findings, platform_findings
 
-    findings = [*platform_findings(workspace), *engine_findings(workspace, request.bundle)]
+    yield from platform_findings(workspace)
     if request.guardrails is None:
-        findings.append(
-            Finding(
-                level="warn", message="no guardrails: everything passes.", fix="Make some with `guardrails`."
-            )
-        )
-    else:
+        message = "no guardrails: everything passes."
+        yield Finding(level="warn", message=message, fix="Make some with `guardrails`.")
+    yield from engine_findings(workspace, request.bundle)
+    if request.guardrails is not None:
         workspace.artifacts.open(request.guardrails)
-    return [*findings, *endpoint_findings(workspace, request.endpoint, request.bundle, request.guardrails)]
+    yield from endpoint_findings(workspace, request.endpoint, request.bundle, request.guardrails)
 
 
 def estimate(request: DeployRequest, machine: Machine, workspace: Workspace) -> Cost:

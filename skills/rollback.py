@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ..core.artifacts import BundleRef
+from ..core.artifacts import ArtifactRef, BundleRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace
@@ -53,6 +53,17 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     return of_rollback(arguments, workspace)
 
 
+def serves(ask: RollbackRequest, workspace: Workspace) -> list[ArtifactRef]:
+    """The release before stable, bundle and rails, if it is that one's turn: a canary is only withdrawn."""
+    from ..serving.releases import read_state
+
+    state = read_state(workspace, ask.endpoint)
+    if state.canary is not None or not state.previous:
+        return []
+    back = state.previous[0]
+    return [back.bundle, *([back.guardrails] if back.guardrails is not None else [])]
+
+
 @skill(
     effect=Effect.SERVES,
     summary="Withdraw the canary, or bring back the release before stable.",
@@ -60,7 +71,8 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     preflight=preflight,
     estimate=estimate,
     impact=impact,
-    serves=lambda ask, workspace: (),  # taking a release back needs no gate
+    serves=serves,
+    restores=True,
 )
 def rollback(request: RollbackRequest, ctx: StepContext) -> RollbackResult:
     """Withdraw the endpoint's canary; without one, bring the release before stable back.
@@ -72,7 +84,7 @@ def rollback(request: RollbackRequest, ctx: StepContext) -> RollbackResult:
     """
     from ..serving.rollout import Rollout
 
-    done = Rollout.of_step(ctx, request.endpoint).rollback(key=ctx.idempotency_key)
+    done = Rollout.of_step(ctx, request.endpoint).rollback(key=ctx.idempotency_key, only=ctx.served)
     return RollbackResult(
         endpoint=request.endpoint,
         release=done.release.id,

@@ -135,6 +135,15 @@ def test_a_canary_that_took_the_judged_ones_place_is_not_promoted(served: House)
     assert served.rollout().promote(only=[str(three)]).now == "stable"
 
 
+def test_a_release_that_took_the_place_of_the_one_before_is_not_brought_back(served: House) -> None:
+    before = served.bundle("one")
+    served.rollout().deploy(served.bundle("two"), None, 100)
+    with pytest.raises(HeldError, match="another release by now"):
+        served.rollout().rollback(only=[])
+    assert "v2" in who(served)
+    assert served.rollout().rollback(only=[str(before)]).release.bundle == before
+
+
 def test_there_is_nothing_to_promote_without_a_canary(served: House) -> None:
     with pytest.raises(AskError, match="has no canary"):
         served.rollout().promote()

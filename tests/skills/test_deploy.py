@@ -8,12 +8,16 @@ import socket
 
 import pytest
 
+from opswright.agents.agent import Agent
+from opswright.agents.planner import Ask
+from opswright.agents.preflight import preflight
 from opswright.core.artifacts import BundleRef, GuardrailRef, PendingArtifact
 from opswright.core.contract import Finding
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.machine import Machine
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
+from opswright.skills import load_registry
 from opswright.skills.deploy import DeployRequest, deploy
 
 
@@ -102,3 +106,19 @@ def test_the_request_is_a_json_schema_that_says_what_each_field_is() -> None:
     schema = deploy.schema()
     assert json.dumps(schema)
     assert all("description" in field for field in schema["properties"].values())
+
+
+def test_a_port_in_use_stops_a_plan_whose_bundle_is_still_to_be_made(workspace: Workspace) -> None:
+    """Not after an hour of training."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        here = serving(workspace, gateway_port=taken.getsockname()[1])
+        file = workspace.root / "plan.yaml"
+        file.write_text(
+            "goal: Ship\nsteps:\n"
+            f"  engine: {{skill: build-engine, with: {{model: 'checkpoint:{'0' * 64}'}}}}\n"
+            "  live: {skill: deploy, with: {bundle: '${engine.bundle}', endpoint: shop}, waive_gate: test}\n"
+        )
+        agent = Agent(here, load_registry())
+        proposal = agent.plan_for(Ask("plan_file", str(file)))
+        stops = preflight(proposal.plan, agent.registry, here, file.parent).stops
+    assert any(stop.startswith("live: port") and f"pid {os.getpid()}" in stop for stop in stops)
