@@ -25,10 +25,10 @@ def accuracy(train: list[tuple[str, str]]) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
-    items = [item for item in load_suite("clinc150").items if item.domain in OLD_DOMAINS]
+    items = [item for item in load_suite("clinc150").items if item.tags["domain"] in OLD_DOMAINS]
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LinearSVC(random_state=0))
     model.fit([text for text, _ in train], [label for _, label in train])
-    return float(model.score([item.text for item in items], [item.expected for item in items]))
+    return float(model.score([item.question for item in items], [item.answer for item in items]))
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     table = read_source(ask.rows).frame().with_columns(pl.lit(None, pl.String).alias("side"))
     read_s = time.perf_counter() - started
     table = table.filter(pl.col("domain").is_in(OLD_DOMAINS))
-    golden = [item.text for item in load_suite("clinc150").items]
+    golden = [item.question for item in load_suite("clinc150").items]
     rows = list(table.select("text", "label").iter_rows())
 
     def run(golden_jaccard: float, near: float) -> Cleaned:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .sample import Sample
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -21,6 +23,11 @@ class Row(NamedTuple):
     text: str
     label: str
     domain: str | None
+
+    def sample(self, id: str) -> Sample:
+        """The row as a sample: the text asked, the label the right answer."""
+        tags = {} if self.domain is None else {"domain": self.domain}
+        return Sample.of(id, self.text, self.label, tags=tags)
 
 
 class Reason(StrEnum):

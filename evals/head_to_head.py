@@ -172,8 +172,11 @@ def _rescored(measured: EvalResult, name: str, answers: Mapping[str, str]) -> Ev
     items = []
     for item in measured.items:
         got = answers[item.id]
-        right, known = exact_match(item.expected, got, measured.task), label_form(got) in labels
-        items.append(replace(item, got=got, ok=right, known=known, latency_ms=None, error=None))
+        scores = {
+            "exact_match": float(exact_match(item.expected, got, measured.task)),
+            "known_label": float(label_form(got) in labels),
+        }
+        items.append(replace(item, got=got, scores=scores, latency_ms=None, error=None))
     return replace(measured, model=name, items=tuple(items), leaked=None)
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
+from ..data.sample import Task
 from ..data.text import label_form
-
-Task = Literal["classify", "generate"]
-"""What a suite asks for: one of its labels, or free text."""
 
 METRICS = {
     "exact_match": "share of answers equal to the right label",

@@ -61,7 +61,7 @@ def facts_of(measured: EvalResult, of: int, baselines: Mapping[str, EvalResult])
 def details_of(measured: EvalResult) -> dict[str, Any]:
     """The figures that only the report's own page has."""
     expected, got = [item.expected for item in measured.items], [item.got for item in measured.items]
-    wrong = [(item.expected, item.got) for item in measured.items if not item.ok]
+    wrong = [(item.expected, item.got) for item in measured.items if not item.is_correct("exact_match")]
     return {
         "metrics": {name: figure(measured.items, name) for name in METRICS},
         "macro_f1": macro_f1(expected, got),

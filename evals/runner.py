@@ -9,30 +9,38 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
+from ..data.sample import Sample, Task
 from ..data.text import label_form
-from ..engines import Engine, GenerationOptions, GenerationResult, Progress, user_chat
-from .metrics import Task, exact_match
-from .suites import Sample, Suite
+from ..engines import Engine, GenerationOptions, GenerationResult, Progress
+from .metrics import exact_match
+from .suites import Suite
 
 
 @dataclass(frozen=True)
 class SampleResult:
-    """One item: what was expected, what came, and the slices it counts in."""
+    """One item: what was expected, what came, its scores by scorer, and the slices it counts in.
+
+    A scorer that could not score an answer has no entry in `scores`: it is missing, not zero.
+    """
 
     id: str
     text: str
     expected: str
     got: str | None
-    ok: bool
-    known: bool
+    scores: Mapping[str, float]
     slices: tuple[str, ...]
+    group: str | None = None  # items of one group are one observation
     latency_ms: float | None = None
     error: str | None = None
     finish: str = "stop"  # why the answer ended; `length`: it was cut
 
+    def score(self, metric: str) -> float | None:
+        """Its score by a metric, 0 to 1; None when it has none."""
+        return self.scores.get(metric)
+
     def is_correct(self, metric: str) -> bool:
-        """Whether the item counts for a metric of `evals.metrics.METRICS`."""
-        return self.ok if metric == "exact_match" else self.known
+        """Whether it has the full score of a metric."""
+        return self.scores.get(metric, 0.0) >= 1
 
     def line(self) -> dict[str, Any]:
         """The item as its line in items.jsonl."""
@@ -41,7 +49,10 @@ class SampleResult:
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> SampleResult:
         """The item of a line."""
-        return cls(**{**line, "slices": tuple(line["slices"])})
+        kept = {**line, "slices": tuple(line["slices"])}
+        if "ok" in kept:  # a report of version 0.1
+            kept["scores"] = {"exact_match": float(kept.pop("ok")), "known_label": float(kept.pop("known"))}
+        return cls(**kept)
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ def run_suite(
     """Ask an engine greedily every chosen item; BackendError when it gave no answer to any of them."""
     items = choose_items(suite, limit)
     options = GenerationOptions(max_tokens=max_new_tokens)
-    answers = engine.generate([user_chat(item.text) for item in items], options, progress)
+    answers = engine.generate([item.prompt for item in items], options, progress)
     if len(answers) != len(items):
         raise BackendError(f"the engine returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]
@@ -119,12 +130,17 @@ def score(
         got = None if answer.text is None else answer.text.strip()
         result = SampleResult(
             id=item.id,
-            text=item.text,
-            expected=item.expected,
+            text=item.question,
+            expected=item.answer or "",
             got=got,
-            ok=exact_match(item.expected, got, suite.task),
-            known=got is not None and label_form(got) in known,
-            slices=tuple(sorted(name for name, domains in slices.items() if item.domain in domains)),
+            scores={
+                "exact_match": float(exact_match(item.answer or "", got, suite.task)),
+                "known_label": float(got is not None and label_form(got) in known),
+            },
+            slices=tuple(
+                sorted(name for name, domains in slices.items() if item.tags.get("domain") in domains)
+            ),
+            group=item.group,
             latency_ms=None if answer.error else round(answer.latency_ms, 3),
             error=None if answer.finish_reason == "refused" else answer.error,
             finish=answer.finish_reason,

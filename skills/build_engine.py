@@ -183,7 +183,7 @@ def _parity_texts(request: BuildEngineRequest, ctx: StepContext) -> list[str]:
     else:
         from ..evals.suites import load_suite
 
-        texts = [item.text for item in load_suite(request.parity_suite).items]
+        texts = [item.question for item in load_suite(request.parity_suite).items]
         where = f"suite '{request.parity_suite}'"
     if not texts:
         raise AskError(f"{where} has no prompts for the parity check. Name another one.")

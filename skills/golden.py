@@ -46,12 +46,14 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
 
     suite = load_suite(request.suite)
     suite.check_domains(request.domains, "golden")
-    items = [item for item in suite.items if not request.domains or item.domain in request.domains]
+    items = [
+        item for item in suite.items if not request.domains or item.tags.get("domain") in request.domains
+    ]
     rows = pl.DataFrame(
         {
-            "text": [item.text for item in items],
-            "label": [item.expected for item in items],
-            "domain": [item.domain for item in items],
+            "text": [item.question for item in items],
+            "label": [item.answer for item in items],
+            "domain": [item.tags.get("domain") for item in items],
             "split": ["golden"] * len(items),
             "group": [item.id for item in items],
         },
@@ -61,8 +63,8 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
         "rows": len(items),
         "train_rows": 0,
         "validation_rows": 0,
-        "labels": len({item.expected for item in items}),
-        "domains": sorted({item.domain for item in items if item.domain is not None}),
+        "labels": len({item.answer for item in items}),
+        "domains": sorted({item.tags["domain"] for item in items if "domain" in item.tags}),
         "sources": [f"suite {suite.name}"],
         "golden": True,
         "suite_digest": suite.digest,

@@ -7,9 +7,9 @@ from functools import cache
 
 from ...core.errors import AskError, did_you_mean
 from . import banking77, clinc150
-from .base import Sample, Suite
+from .base import Suite
 
-__all__ = ["SUITES", "Sample", "Suite", "load_suite"]
+__all__ = ["SUITES", "Suite", "load_suite"]
 
 SUITES: dict[str, Callable[[], Suite]] = {"clinc150": clinc150.suite, "banking77": banking77.suite}
 

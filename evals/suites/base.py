@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
-from ..metrics import Task
-
-
-class Sample(NamedTuple):
-    """One question of a suite and the answer that is right."""
-
-    id: str
-    text: str
-    expected: str
-    domain: str | None
+from ...data.sample import Sample, Task
 
 
 @dataclass(frozen=True)
@@ -36,18 +26,18 @@ class Suite:
     @cached_property
     def digest(self) -> str:
         """64 hex digits over every item: reports with the same digest may be compared item by item."""
-        items = [list(item) for item in self.items]
+        items = [item.document() for item in self.items]
         return sha256_json({"suite": self.name, "task": self.task, "items": items})
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Every right answer once, as the source spells it, sorted."""
-        return tuple(sorted({item.expected for item in self.items}))
+        return tuple(sorted({item.answer for item in self.items if item.answer is not None}))
 
     @cached_property
     def domains(self) -> tuple[str, ...]:
         """The items' domains in the source's order; empty when it has none."""
-        return tuple(dict.fromkeys(item.domain for item in self.items if item.domain is not None))
+        return tuple(dict.fromkeys(item.tags["domain"] for item in self.items if "domain" in item.tags))
 
     def slices(self, extra: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, frozenset[str]]:
         """Slice name -> its domains: each domain, the suite's own groups, then `extra` (which wins).

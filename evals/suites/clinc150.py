@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...data.published.clinc150 import FOLDER, read_rows
-from .base import Sample, Suite
+from .base import Suite
 
 # The example's story: a router knows eight domains, and then its users start to chat.
 OLD_DOMAINS = (
@@ -22,5 +22,5 @@ NEW_DOMAINS = ("small_talk", "meta")
 def suite() -> Suite:
     """The test split, with the example's old and new domains as groups."""
     rows = read_rows(FOLDER, "test")
-    items = tuple(Sample(f"clinc150-test-{i:05d}", *row) for i, row in enumerate(rows))
+    items = tuple(row.sample(f"clinc150-test-{i:05d}") for i, row in enumerate(rows))
     return Suite("clinc150", items, {"old_domains": OLD_DOMAINS, "new_domains": NEW_DOMAINS})

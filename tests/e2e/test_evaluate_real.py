@@ -43,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(1)
     torch.set_num_threads(2)
-    pairs = [(item.text, item.expected) for item in choose_items(load_suite("clinc150"), ITEMS)]
+    pairs = [(item.question, item.answer) for item in choose_items(load_suite("clinc150"), ITEMS)]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -172,11 +172,11 @@ def test_curating_clinc150_keeps_the_linear_models_accuracy(context: Any, worksp
     kept_out = golden(GoldenRequest(), ctx)
     data = curate(CurateRequest(source=clinc150.FOLDER, domains=OLD_DOMAINS, golden=kept_out.dataset), ctx)
     assert data.leaked["near_duplicate"] > 0 and sum(data.dropped.values()) < 200 and data.rows > 11_800
-    items = [item for item in load_suite("clinc150").items if item.domain in OLD_DOMAINS]
+    items = [item for item in load_suite("clinc150").items if item.tags["domain"] in OLD_DOMAINS]
     rows = training_rows(ctx.artifacts.open(data.dataset))
-    found = run_baselines(rows, [item.text for item in items], lambda done, of: None)
+    found = run_baselines(rows, [item.question for item in items], lambda done, of: None)
     right = {
-        one.name: sum(a == item.expected for a, item in zip(one.answers, items, strict=True)) / len(items)
+        one.name: sum(a == item.answer for a, item in zip(one.answers, items, strict=True)) / len(items)
         for one in found
     }
     assert right["tfidf_svc"] >= 0.910 and right["tfidf_logreg"] >= 0.905 and right["majority"] < 0.01

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from opswright.data.rows import Row
 from opswright.engines import Chat, GenerationOptions, GenerationResult, Progress
 from opswright.evals.runner import EvalResult, SampleResult
-from opswright.evals.suites import Sample, Suite
+from opswright.evals.suites import Suite
 
 MeasuredFactory = Callable[..., EvalResult]
 
@@ -61,7 +62,7 @@ def suite() -> Suite:
         ("add milk to the list", "shopping list", "home"),
     ]
     return Suite(
-        "toy", tuple(Sample(f"toy-{i}", *row) for i, row in enumerate(rows)), {"money": ("banking",)}
+        "toy", tuple(Row(*row).sample(f"toy-{i}") for i, row in enumerate(rows)), {"money": ("banking",)}
     )
 
 
@@ -81,8 +82,7 @@ def measured() -> MeasuredFactory:
                 "text",
                 "right",
                 "right" if i < right else "wrong",
-                i < right,
-                True,
+                {"exact_match": float(i < right), "known_label": 1.0},
                 (name,),
             )
             for name, (right, n) in slices.items()

@@ -138,7 +138,7 @@ def test_items_that_failed_or_leaked_make_a_good_score_inconclusive(measured: An
 
     found = measured(old=(950, 1000))
     failed = replace(
-        found, items=(replace(found.items[0], ok=False, got=None, error="HTTP 500"), *found.items[1:])
+        found, items=(replace(found.items[0], scores={}, got=None, error="HTTP 500"), *found.items[1:])
     )
     verdict = judge(spec(min=0.8), failed, None)
     assert verdict.decision is INCONCLUSIVE and verdict.rows[0].name == "errors"
@@ -154,7 +154,7 @@ def test_two_runs_of_one_model_are_rarely_called_worse(measured: Any) -> None:
 
     def draw() -> EvalResult:
         items = tuple(
-            SampleResult(f"i{i:04d}", "t", "a", "a", random.random() < 0.85, True, ("old",))
+            SampleResult(f"i{i:04d}", "t", "a", "a", {"exact_match": float(random.random() < 0.85)}, ("old",))
             for i in range(200)
         )
         return EvalResult("checkpoint:a", "clinc150", "d" * 64, ("old",), items)

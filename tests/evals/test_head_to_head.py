@@ -27,7 +27,8 @@ def answered(
     """Items i0, i1, ... in the two domains by turns; the right answer is `yes`, None is a failure."""
     items = tuple(
         SampleResult(
-            name, f"text {name}", "yes", got, got == "yes", True, (domains[index % 2],),
+            name, f"text {name}", "yes", got, {"exact_match": float(got == "yes"), "known_label": 1.0},
+            (domains[index % 2],),
             error="refused" if got is None else None,
         )
         for index, (name, got) in enumerate(answers.items())
@@ -139,7 +140,7 @@ def test_a_baselines_answers_are_compared_as_the_reports_task_has_it(
     save_report(workspace, replace(answered(A, {"i0": "yes"}), task=task), "1", "YES")
     line = find_line(leaderboard_rows(workspace.artifacts), "majority")
     found = open_measured(workspace.artifacts, line)
-    assert (found.task, found.items[0].ok) == (task, right)
+    assert (found.task, found.items[0].is_correct("exact_match")) == (task, right)
 
 
 def test_a_baseline_is_compared_by_the_answers_its_report_keeps(workspace: Workspace, lines: Any) -> None:

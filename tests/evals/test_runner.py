@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import BackendError, IntegrityError
+from opswright.data.sample import Sample
 from opswright.evals.metrics import METRICS
 from opswright.evals.report import by_slice, details_of, facts_of, figure, latencies
 from opswright.evals.runner import EvalResult, choose_items, read_lines, run_suite, to_lines
-from opswright.evals.suites import Sample, Suite
+from opswright.evals.suites import Suite
 
 RIGHT = {
     "what is my balance": "Balance",
@@ -24,8 +25,8 @@ def run(suite: Suite, target: Any, limit: int | None = None) -> EvalResult:
 
 def test_every_item_is_asked_once_scored_and_put_into_its_slices(suite: Suite, parrot: Any) -> None:
     measured = run(suite, parrot(RIGHT))
-    assert [item.ok for item in measured.items] == [True, False, True, False]
-    assert [item.known for item in measured.items] == [True, True, True, False]
+    assert [item.is_correct("exact_match") for item in measured.items] == [True, False, True, False]
+    assert [item.is_correct("known_label") for item in measured.items] == [True, True, True, False]
     assert measured.items[0].slices == ("banking", "money")
     found = by_slice(measured)
     assert {name: one["value"] for name, one in found.items()} == {"banking": 0.5, "home": 0.5, "money": 0.5}
@@ -33,14 +34,14 @@ def test_every_item_is_asked_once_scored_and_put_into_its_slices(suite: Suite, p
 
 def test_a_model_that_learned_its_labels_with_spaces_is_judged_right(parrot: Any) -> None:
     items = (
-        Sample("a", "fly me to oslo", "book_flight", None),
-        Sample("b", "the rest", "what_is_left", None),
+        Sample.of("a", "fly me to oslo", "book_flight"),
+        Sample.of("b", "the rest", "what_is_left"),
     )
     said = {"fly me to oslo": "book flight", "the rest": "Book_flight"}
     measured = run(Suite("toy", items), parrot(said))
-    assert [(item.ok, item.known) for item in measured.items] == [(True, True), (False, True)]
+    assert [tuple(item.scores.values()) for item in measured.items] == [(1, 1), (0, 1)]
     free = run(Suite("toy", items, task="generate"), parrot(said))
-    assert [item.ok for item in free.items] == [False, False]
+    assert [item.is_correct("exact_match") for item in free.items] == [False, False]
     assert details_of(free)["confusions"][0]["got"] == "book flight"
 
 
@@ -54,9 +55,13 @@ def test_the_same_random_items_are_chosen_for_every_model(suite: Suite, parrot: 
 
 def test_an_item_without_an_answer_is_wrong_and_counted_as_an_error(suite: Suite, parrot: Any) -> None:
     silent = run(suite, parrot({**RIGHT, "play some jazz": None}))  # the prompt did not fit
-    assert (silent.errors, silent.refused) == (0, 1) and not silent.items[2].ok
+    assert (silent.errors, silent.refused) == (0, 1) and not silent.items[2].is_correct("exact_match")
     measured = run(suite, parrot({ask: said for ask, said in RIGHT.items() if ask != "play some jazz"}))
-    assert measured.errors == 1 and measured.items[2].error == "refused" and not measured.items[2].ok
+    assert (
+        measured.errors == 1
+        and measured.items[2].error == "refused"
+        and not measured.items[2].is_correct("exact_match")
+    )
     assert details_of(measured)["failures"] == ["refused"]
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from opswright.core.errors import AskError
 from opswright.data.published import clinc150
-from opswright.evals.suites import Sample, Suite, load_suite
+from opswright.evals.suites import Suite, load_suite
 
 
 def test_clinc150_has_its_4500_items_150_labels_and_10_domains() -> None:
@@ -27,12 +28,12 @@ def test_the_old_and_new_domains_are_all_ten_without_overlap() -> None:
     slices = suite.slices()
     assert slices["old_domains"] | slices["new_domains"] == set(suite.domains)
     assert not slices["old_domains"] & slices["new_domains"]
-    assert sum(item.domain in slices["old_domains"] for item in suite.items) == 3600
+    assert sum(item.tags["domain"] in slices["old_domains"] for item in suite.items) == 3600
 
 
 def test_the_digest_changes_with_a_single_item_and_not_with_the_run(suite: Suite) -> None:
-    same = Suite("toy", tuple(Sample(*item) for item in suite.items), {})
-    other = Suite("toy", (suite.items[0]._replace(expected="other"), *suite.items[1:]))
+    same = Suite("toy", tuple(replace(item) for item in suite.items), {})
+    other = Suite("toy", (replace(suite.items[0], targets=("other",)), *suite.items[1:]))
     assert suite.digest == same.digest != other.digest
     assert Suite("toy", suite.items, task="generate").digest != suite.digest
 

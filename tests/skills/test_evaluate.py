@@ -22,7 +22,9 @@ from opswright.evals.runner import choose_items
 from opswright.evals.suites import load_suite
 from opswright.skills.evaluate import EvaluateRequest, EvaluateResult, evaluate
 
-ANSWERS = {item.text: item.expected for item in load_suite("clinc150").items if item.domain != "banking"}
+ANSWERS = {
+    item.question: item.answer for item in load_suite("clinc150").items if item.tags["domain"] != "banking"
+}
 
 
 class Router(BaseHTTPRequestHandler):
@@ -92,7 +94,7 @@ def train(workspace: Workspace, tmp_path: Path) -> DatasetRef:
     (tmp_path / "data").mkdir()
     first = choose_items(load_suite("clinc150"), 60)[0]
     rows = [
-        (first.text, first.expected, "train"),
+        (first.question, first.answer, "train"),
         ("play jazz", "play music", "train"),
         ("x", "y", "validation"),
     ]
@@ -113,7 +115,7 @@ def test_a_report_holds_figures_slices_and_every_item(run: Any, workspace: Works
     assert artifact.facts["suite_digest"] == load_suite("clinc150").digest
     lines = [json.loads(line) for line in (artifact.path / "items.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == sorted(line["id"] for line in lines) and len(lines) == 60
-    assert set(lines[0]) >= {"id", "text", "expected", "got", "ok", "slices"}
+    assert set(lines[0]) >= {"id", "text", "expected", "got", "scores", "slices"}
     assert artifact.read_json("report.json")["confusions"][0]["got"] == "play music"
     assert len(read_report(artifact).items) == 60
 
@@ -134,7 +136,7 @@ def test_baselines_stand_beside_the_model_and_leaked_items_are_counted(
     result = run(train=str(train))
     assert set(result.baselines) == {"majority", "tfidf_logreg", "tfidf_svc"} and result.note == ""
     asked = choose_items(load_suite("clinc150"), 60)
-    assert result.baselines["majority"] == sum(item.expected == "play music" for item in asked) / 60
+    assert result.baselines["majority"] == sum(item.answer == "play music" for item in asked) / 60
     assert result.leaked == 1
     artifact = workspace.artifacts.open(result.report)
     assert artifact.facts["baselines"]["tfidf_svc"]["slices"]["old_domains"]["n"] > 30

@@ -22,7 +22,14 @@ from opswright.skills.gate import GateRequest, find_incumbent, gate
 
 def measured(model: str, right: int, n: int = 400, digest: str = "d" * 64) -> EvalResult:
     items = tuple(
-        SampleResult(f"i{i:04d}", "text", "a", "a" if i < right else "b", i < right, True, ("old_domains",))
+        SampleResult(
+            f"i{i:04d}",
+            "text",
+            "a",
+            "a" if i < right else "b",
+            {"exact_match": float(i < right)},
+            ("old_domains",),
+        )
         for i in range(n)
     )
     return EvalResult(model, "clinc150", digest, ("old_domains",), items)

@@ -15,7 +15,8 @@ from opswright.skills.leaderboard import LeaderboardRequest, leaderboard
 
 
 def save(workspace: Workspace, model: str, right: int) -> EvalReportRef:
-    items = tuple(SampleResult(f"i{i}", "t", "a", "a", i < right, True, ("old_domains",)) for i in range(10))
+    scores = [{"exact_match": float(i < right)} for i in range(10)]
+    items = tuple(SampleResult(f"i{i}", "t", "a", "a", scores[i], ("old_domains",)) for i in range(10))
     measured = EvalResult(model, "clinc150", "d" * 64, ("old_domains",), items)
     with workspace.artifacts.staging() as folder:
         (folder / "items.jsonl").write_text("{}\n")

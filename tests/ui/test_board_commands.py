@@ -32,7 +32,12 @@ def files(workspace: Workspace) -> list[Path]:
     for model, right in ((A, 30), (B, 60)):
         items = tuple(
             SampleResult(
-                f"i{n:03d}", f"text {n}", "yes", "yes" if n < right else "<b>no</b>", n < right, True, ()
+                f"i{n:03d}",
+                f"text {n}",
+                "yes",
+                "yes" if n < right else "<b>no</b>",
+                {"exact_match": float(n < right)},
+                (),
             )
             for n in range(100)
         )

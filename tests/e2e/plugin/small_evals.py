@@ -11,8 +11,9 @@ from pydantic import Field
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
+from opswright.data.sample import Sample
 from opswright.engines import Chat, GenerationOptions, GenerationResult, Progress
-from opswright.evals.suites import Sample, Suite
+from opswright.evals.suites import Suite
 
 _LABELS_A_DOMAIN, _ITEMS_A_LABEL = 2, 5
 
@@ -36,7 +37,7 @@ def gather(request: GatherRequest, ctx: StepContext) -> GatherResult:
 
     from opswright.data.published import clinc150
 
-    labels = {item.expected for item in part().items}
+    labels = {item.answer for item in part().items}
     taken: dict[str, int] = dict.fromkeys(labels, 0)
     rows = []
     for row in clinc150.read_rows(clinc150.FOLDER, "train"):
@@ -108,7 +109,7 @@ def measure(request: MeasureRequest, ctx: StepContext) -> MeasureResult:
     assert train is not None
     items = choose_items(suite, None)
     rows = training_rows(ctx.artifacts.open(train))
-    baselines = run_baselines(rows, [item.text for item in items], lambda n, of: None)
+    baselines = run_baselines(rows, [item.question for item in items], lambda n, of: None)
     scored = {
         one.name: EvalResult(
             one.name,
@@ -138,13 +139,16 @@ def part(odd: Sequence[str] = ()) -> Suite:
     taken: dict[str, int] = {}
     items = []
     for item in load_suite("clinc150").items:
-        known = labels.setdefault(item.domain, [])
-        if item.expected not in known and len(known) < _LABELS_A_DOMAIN:
-            known.append(item.expected)
-        if item.expected in known and taken.get(item.expected, 0) < _ITEMS_A_LABEL:
-            taken[item.expected] = taken.get(item.expected, 0) + 1
+        answer = str(item.answer)
+        known = labels.setdefault(item.tags["domain"], [])
+        if answer not in known and len(known) < _LABELS_A_DOMAIN:
+            known.append(answer)
+        if answer in known and taken.get(answer, 0) < _ITEMS_A_LABEL:
+            taken[answer] = taken.get(answer, 0) + 1
             items.append(item)
-    items += [Sample(f"odd-{n}", text, "<b>odd</b>", "small_talk") for n, text in enumerate(odd)]
+    items += [
+        Sample.of(f"odd-{n}", text, "<b>odd</b>", tags={"domain": "small_talk"}) for n, text in enumerate(odd)
+    ]
     groups = {"old_domains": OLD_DOMAINS, "new_domains": NEW_DOMAINS}
     return Suite("clinc150", tuple(items), groups)
 
