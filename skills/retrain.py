@@ -98,6 +98,11 @@ def retrain(request: RetrainRequest, ctx: StepContext) -> RetrainResult:
     alarm = ctx.artifacts.open(request.alarm)
     endpoint = _endpoint(request, alarm)
     stable = _stable(ctx.workspace, endpoint)
+    if request.replay is None and alarm.facts["reference"] is None:
+        raise AskError(
+            f"{request.alarm.short} compared earlier traffic, and what the model learned from is not known. "
+            "Name a dataset as `replay`."
+        )
     replay = request.replay or DatasetRef(alarm.facts["reference"])
     old = [d for d in ctx.artifacts.open(replay).facts.get("domains", ()) if d not in request.domains]
     plan = _Proposal(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +16,23 @@ Vectors = npt.NDArray[np.float32]
 
 DIMENSIONS = 128
 _POWER_ITERATIONS = 2  # 5, the library's default, takes twice the time and gave no more power
-_WORD = re.compile(r"\w+")
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Thai, Japanese, Chinese
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, lower case."""
-    return _WORD.findall(text.lower())
+    """The words of a text, lower case; single characters in scripts that put no space between words."""
+    return _word().findall(text.lower())
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """A word: letters and digits with their combining marks, which a plain word class leaves out."""
+    marks = "".join(
+        re.escape(chr(code))
+        for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)).startswith("M")
+    )
+    return re.compile(f"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\\w{marks}])+")
 
 
 class TextEmbedder:
@@ -25,12 +40,22 @@ class TextEmbedder:
 
     def __init__(self, texts: Sequence[str], dimensions: int = DIMENSIONS, seed: int = 0) -> None:
         from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self._tfidf = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+", sublinear_tf=True)
-        matrix = self._tfidf.fit_transform(texts)
+        matrix = self._fit(texts)
         dimensions = max(1, min(dimensions, min(matrix.shape) - 1))
         self._svd = TruncatedSVD(dimensions, n_iter=_POWER_ITERATIONS, random_state=seed).fit(matrix)
+
+    def _fit(self, texts: Sequence[str]) -> Any:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        try:
+            self._tfidf = TfidfVectorizer(
+                ngram_range=(1, 2), tokenizer=words, token_pattern=None, sublinear_tf=True
+            )
+            return self._tfidf.fit_transform(texts)
+        except ValueError:  # not one word in any of them: signs alone
+            self._tfidf = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
+            return self._tfidf.fit_transform([text or " " for text in texts])
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32 (n, d); a text without one known word is the zero vector."""
