@@ -21,6 +21,7 @@ PERMUTATIONS = 8000
 REFERENCE_WINDOWS = 10  # how many windows large the compared part of the reference is, where it has as much
 REFERENCE_SAMPLE = 3000
 LEAST_REFERENCE = 100
+EMBEDDED = 5000  # texts that the embedding is fitted on, at most
 # How many times as frequent as in the reference novel texts, or answers that are no label, may be. Who uses a
 # model did not write its training data: on four tasks other people asking the same things measured 1.2 to 1.8
 # (docs/decisions/041-drift.md). Earlier traffic is by the same people.
@@ -79,7 +80,7 @@ class Reference:
         # The embedding has seen neither side of the comparison: fitted on the sample too, it told seen from
         # unseen texts and fired on quiet traffic.
         others = [texts[i] for i in rng.permutation(len(texts)).tolist() if i not in chosen]
-        self.embedder = TextEmbedder(others, seed=seed)
+        self.embedder = TextEmbedder(others[:EMBEDDED], seed=seed)
         self.sample = [texts[i] for i in drawn]
         self.novelty = Novelty(others, self.sample)
         self.tolerance = tolerance

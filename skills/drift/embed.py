@@ -1,4 +1,4 @@
-"""Texts as vectors, with nothing to download: TF-IDF of words and word pairs, reduced by SVD."""
+"""Texts as vectors, with nothing to download: TF-IDF of pieces of words, reduced by SVD."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 Vectors = npt.NDArray[np.float32]
 
@@ -35,30 +38,26 @@ def _word() -> re.Pattern[str]:
     return re.compile(f"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\\w{marks}])+")
 
 
+def pieces() -> TfidfVectorizer:
+    """TF-IDF over character 3- to 5-grams within words: a typo or another ending is near, in any script."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, dtype=np.float32)
+
+
 class TextEmbedder:
     """An embedding fitted on the reference texts, so that a distance means something in their language."""
 
     def __init__(self, texts: Sequence[str], dimensions: int = DIMENSIONS, seed: int = 0) -> None:
         from sklearn.decomposition import TruncatedSVD
 
-        matrix = self._fit(texts)
+        self._tfidf = pieces()
+        matrix = self._tfidf.fit_transform(texts)
         dimensions = max(1, min(dimensions, min(matrix.shape) - 1))
         self._svd = TruncatedSVD(dimensions, n_iter=_POWER_ITERATIONS, random_state=seed).fit(matrix)
 
-    def _fit(self, texts: Sequence[str]) -> Any:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        try:
-            self._tfidf = TfidfVectorizer(
-                ngram_range=(1, 2), tokenizer=words, token_pattern=None, sublinear_tf=True
-            )
-            return self._tfidf.fit_transform(texts)
-        except ValueError:  # not one word in any of them: signs alone
-            self._tfidf = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
-            return self._tfidf.fit_transform([text or " " for text in texts])
-
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, float32 (n, d); a text without one known word is the zero vector."""
+        """Unit vectors, float32 (n, d); a text without one known piece is the zero vector."""
         vectors = self._svd.transform(self._tfidf.transform(texts))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         units: Vectors = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .embed import pieces
+
 NEIGHBOURS = 10
 USUAL_SHARE = 0.05  # of the reference's own texts, which are that unlike the others
 _MOST_BASE, _MOST_OWN = 5000, 1500
@@ -16,17 +18,12 @@ _AT_ONCE = 500
 class Novelty:
     """How near texts come to the reference: the mean cosine to their ten nearest texts in it.
 
-    Cosines are of TF-IDF over character 3- to 5-grams within words, so a typo or another ending is near, in
-    any script. A text is novel when it is farther than all but USUAL_SHARE of texts that the reference itself
-    holds apart for this: `own`, which `base` does not contain.
+    Cosines are of `pieces`. A text is novel when it is farther than all but USUAL_SHARE of texts that the
+    reference itself holds apart for this: `own`, which `base` does not contain.
     """
 
     def __init__(self, base: Sequence[str], own: Sequence[str]) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        self._tfidf = TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, dtype=np.float32
-        )
+        self._tfidf = pieces()
         self._base = self._tfidf.fit_transform(base[:_MOST_BASE]).T.tocsc()
         near = self.nearness(own[:_MOST_OWN])
         self.bound = float(np.quantile(near, USUAL_SHARE))
