@@ -22,6 +22,7 @@ from .precheck import run_check
 from .recipe import CHECKPOINTS, compile_recipe
 from .request import FinetuneRequest, FinetuneResult
 from .status import RECIPE, RESULT
+from .tuning import SMALL
 
 __all__ = ["FinetuneRequest", "FinetuneResult", "count_parameters", "finetune", "train"]
 
@@ -49,16 +50,17 @@ def train(
 ) -> FinetuneResult:
     """The skill, with the command that starts a worker in the work folder."""
     data = ctx.artifacts.open(request.data)
+    backend = open_compute(request.compute, ctx.settings)
     fetch_base(request, ctx)
     device = device_on(request, ctx.workspace)
     base = base_facts(request, ctx.workspace)
     recipe = compile_recipe(request, data_facts(data), base, device)
     if ctx.job is None:  # else it was checked before it was submitted
-        for line in run_check(what_to_check(request, recipe, data, ctx.workspace)):
+        at_once = backend.name == "local" and base.parameters < SMALL  # the worker then checks as soon
+        for line in run_check(what_to_check(request, recipe, data, ctx.workspace, rows=not at_once)):
             ctx.log(line)
         if request.base != "tiny":
             ctx.log(recipe.tuning.in_words())
-    backend = open_compute(request.compute, ctx.settings)
     job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command)
     try:
         done, seen = launch.run_worker(

@@ -81,8 +81,12 @@ def inherited(recipe: Mapping[str, Any], trains_adapters: bool) -> dict[str, Any
     }
     for name, (section, key, most) in places.items():
         value = _at(recipe, section, key)
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
+        least = 16 if name == "max_tokens" else 1
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             found[name] = value
+    kept = _at(recipe, "step_scheduler", "validate_on_checkpoint")
+    if isinstance(kept, bool):
+        found["keep"] = "best" if kept else "last"
     return found
 
 
