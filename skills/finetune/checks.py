@@ -67,13 +67,15 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
     return found
 
 
-def what_to_check(request: FinetuneRequest, recipe: Recipe, data: Artifact, workspace: Workspace) -> PreCheck:
-    """What is to be found out before a job is submitted.
+def what_to_check(
+    request: FinetuneRequest, recipe: Recipe, data: Artifact, workspace: Workspace, rows: bool = True
+) -> PreCheck:
+    """What is to be found out before a job is submitted; without `rows` only what the request overrides.
 
     The tiny base is ours and made by the worker, which checks it; overrides are checked for any base.
     """
     folder = base_folder(request, workspace)
-    if folder is None:
+    if folder is None or not rows:
         return PreCheck(recipe.yaml() if request.overrides else "")
     return PreCheck(
         recipe=recipe.yaml(),
