@@ -118,7 +118,8 @@ def _of_bar(
     if least is None or n < least:
         yield Finding(
             level=_stop(tier),
-            message=f"{label}: {n:,} items cannot show {bar:.1%}, even if all are right: that takes {least}.",
+            message=f"{label}: {n:,} items cannot show {100 * bar:.4g}%, even if all are right: that takes "
+            f"{'more than any number' if least is None else f'{least:,}'}.",
             fix=f"Ask for at most {_floor(alpha ** (1 / n)):.0%}, or for more items." if n else "Add items.",
         )
         return
@@ -149,7 +150,7 @@ def _of_margin(
     if least is None or n < least:
         fix = f"Allow {_points(1 - alpha ** (1 / n))}, or ask for more items." if n else "Add items."
         message = f"{label}: {n:,} items cannot show a drop of under {points}, even if nothing is lost"
-        yield Finding(level=_stop(tier), message=f"{message}: that takes {least}.", fix=fix)
+        yield Finding(level=_stop(tier), message=f"{message}: that takes {least:,}.", fix=fix)
         return
     usual, floor = stable.on(name), stable.trivial or 0.0 if name is None else 0.0
     if usual is not None and margin > (usual - floor) / 2:

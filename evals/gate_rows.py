@@ -31,7 +31,9 @@ class GateRow:
     vacuous: str = ""
     unit: Unit = "share"
     decision: Decision = Decision.INCONCLUSIVE  # where there is no test
-    n: int | None = None  # where there is no test
+    n: int | None = None  # these three where there is no test
+    got: float | None = None
+    bar: float | None = None
 
 
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
@@ -121,7 +123,8 @@ def trivial_row(spec: GateSpec, measured: EvalResult, trivial: EvalResult) -> Ga
         f"{-100 * fmean(drops.worst):+.1f} points on {drops.counted} (p {_p(p)})"
     )
     decision = Decision.GO if p <= spec.level else Decision.INCONCLUSIVE
-    return GateRow(f"better than {trivial.model}", Tier.CRITICAL, None, message, decision=decision)
+    name = f"better than {trivial.model}"
+    return GateRow(name, Tier.CRITICAL, None, message, unit="points", decision=decision, n=drops.n)
 
 
 def rise_p(drops: ShareOrMean) -> float:
@@ -203,6 +206,8 @@ def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
         return Check(
             name=row.name,
             decision=row.decision,
+            got=row.got,
+            bar=row.bar,
             n=row.n,
             tier=row.tier,
             unit=row.unit,
@@ -250,7 +255,7 @@ def _meaning(check: Check, test: BarTest, row: GateRow) -> str:
 
 def _more(test: BarTest) -> str:
     if test.needed is None:
-        return "too near to the bar to be settled by more items"
+        return "not by more items: it would take over 10 times as many"
     return f"about {test.needed:,} in all ({test.needed - test.n:,} more) would decide, if the figure holds"
 
 
