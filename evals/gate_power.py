@@ -163,7 +163,6 @@ def _of_margin(
         )
         return
     changing, why = _discordance(spec, usual)
-    smallest = smallest_margin(n, changing, alpha, _POWER)
     visible = smallest_visible_drop(n, margin, changing, alpha, rows, _POWER)
     chance = chance_to_pass(n, margin, changing, alpha)
     said = (
@@ -172,6 +171,7 @@ def _of_margin(
     said += f"a model as good as stable passes {points} {chance:.0%} of the time"
     said += "" if visible is None else f"; this set can see a drop of {_points(visible)} 4 times in 5"
     if chance < _POWER:
+        smallest = smallest_margin(n, changing, alpha, _POWER)
         wanted = "" if smallest is None else f"A margin of {_points(smallest)} would be passed 4 times in 5."
         yield Finding(level="warn", message=f"{said}.", fix=wanted)
     else:

@@ -42,6 +42,7 @@ class DropTest:
         self._weight = _binomial_pmf(self._c, n, q)
         self._lost = np.minimum((q + m) / (1 - q), 1.0)  # P(lost), given that it is not won
         self._columns = np.arange(last.max() + 1)
+        self._regions: dict[tuple[float, bool], NDArray[Any] | None] = {}
 
     def score(self, lost: Any, won: Any) -> Any:
         """Tango's z: large when the drop is above the margin."""
@@ -70,13 +71,12 @@ class DropTest:
         import numpy as np
         from scipy.special import bdtr, bdtrc
 
-        z = self.critical(alpha, below)
-        if isinf(z):
+        most = self._region(alpha, below)
+        if most is None:
             return 0.0
         discordance = max(discordance, abs(drop))
         q, lost = (discordance - drop) / 2, (discordance + drop) / 2
         c = np.arange(self.n + 1)
-        most = self._most_lost(z, c, below)
         share = min(lost / (1 - q), 1.0) if q < 1 else 0.0
         if below:
             tail = np.where(most >= 0, bdtr(np.maximum(most, 0), self.n - c, share), 0.0)
@@ -100,6 +100,16 @@ class DropTest:
     def lower_bound(n: int, lost: int, won: int, alpha: float) -> float:
         """The largest margin that these counts show the drop to be above, one-sided at alpha."""
         return -DropTest.upper_bound(n, won, lost, alpha)
+
+    def _region(self, alpha: float, below: bool) -> NDArray[Any] | None:
+        """Of the counts that decide, the border as `_most_lost` has it for each number won; None: none do."""
+        if (alpha, below) not in self._regions:
+            import numpy as np
+
+            z = self.critical(alpha, below)
+            border = None if isinf(z) else self._most_lost(z, np.arange(self.n + 1), below)
+            self._regions[alpha, below] = border
+        return self._regions[alpha, below]
 
     def _p(self, z: float, below: bool) -> float:
         """The largest chance of a score of at most z (below) or at least z, at the margin."""

@@ -163,7 +163,7 @@ def test_preflight_says_which_drop_the_suite_can_see(
     whole, banking, old = power_findings(spec, suite, sizes)
     assert whole.level == old.level == "note" and "this set can see a drop of 6.5 points" in whole.message
     assert banking.level == "warn" and "passes 2 points 36% of the time" in banking.message
-    assert banking.fix == "A margin of 3.75 points would be passed 4 times in 5."
+    assert banking.fix == "A margin of 4 points would be passed 4 times in 5."
 
 
 def test_preflight_stops_a_margin_that_a_model_without_answers_would_pass(workspace: Workspace) -> None:
