@@ -14,7 +14,7 @@ from ..core.errors import AskError, did_you_mean
 from .columns import LABELS, SHAPES, Columns, recognise, usual_text
 from .files import RawRow, read_csv, read_json, read_jsonl, read_parquet
 from .published import banking77, clinc150
-from .rows import Dropped, Gathered, Reason
+from .rows import Dropped, Reason
 from .sample import Sample, Task
 from .shapes import RowFault, to_sample, unused
 
@@ -199,17 +199,6 @@ def _files(source: Path, layout: Layout) -> list[Path]:
         if path.stat().st_size == 0:
             raise AskError(f"{path} is empty (0 bytes). Check how it was made.")
     return files
-
-
-def read_source(source: Source) -> Gathered:
-    """Every row of the source as text and label, in memory."""
-    reading, gathered = read_samples(source), Gathered()
-    for file, row, sample in reading.located():
-        domain, group = sample.tags.get(DOMAIN), sample.group
-        gathered.take(file, row, sample.question, sample.answer, domain, group)
-    gathered.dropped[:0] = reading.dropped
-    gathered.unused = reading.unused
-    return gathered
 
 
 class _Rows:
