@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .suite_source import SuiteSource
+
 
 class Decision(StrEnum):
     """What a gate decided."""
@@ -37,7 +39,7 @@ class SliceBar(_Frozen):
 class GateSpec(_Frozen):
     """The criteria of one gate."""
 
-    suite: str = Field(description="Suite that is judged.")
+    suite: SuiteSource = Field(description="Suite that is judged: its name, or its YAML file.")
     metric: str = Field("exact_match", description="Metric of the suite.")
     min: Share | None = Field(None, description="Least value over all items, 0 to 1.")
     slices: dict[str, SliceBar] = Field(default_factory=dict, description="Bars of single slices.")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Verdict
 from ..core.statistics import Paired
+from ..core.suite_source import suite_name
 from .head_to_head import common_items, count
-from .metrics import METRICS
 from .report import figure
 from .runner import EvalResult, SampleResult
 
@@ -42,19 +42,19 @@ def judge(spec: GateSpec, measured: EvalResult, incumbent: Incumbent | None) -> 
 
 def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     """AskError naming what a gate asks for and a report does not have."""
-    if spec.suite != measured.suite:
+    if suite_name(spec.suite) != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
-    if spec.metric not in METRICS:
+    if spec.metric not in measured.scorers:
         raise AskError(
-            f"unknown metric '{spec.metric}' (a gate can judge: {', '.join(METRICS)})."
-            + did_you_mean(spec.metric, METRICS)
+            f"unknown metric '{spec.metric}' (the report has: {', '.join(measured.scorers)})."
+            + did_you_mean(spec.metric, measured.scorers)
         )
     for name, bar in spec.slices.items():
         if name not in measured.slices:
             known = ", ".join(measured.slices) or "none"
             raise AskError(
                 f"slice '{name}' is not in the report (it has: {known})."
-                f"{did_you_mean(name, measured.slices)} `slices` of evaluate names groups of domains."
+                f"{did_you_mean(name, measured.slices)} `slices` of evaluate names more."
             )
         if bar.min is None and bar.max_drop is None:
             raise AskError(f"slice '{name}' of the gate needs `min` or `max_drop`.")
@@ -88,15 +88,16 @@ def _health(spec: GateSpec, measured: EvalResult) -> Iterator[Check]:
 
 def _bars(spec: GateSpec, measured: EvalResult) -> Iterator[Check]:
     if spec.min is not None:
-        yield _bar(spec, spec.metric, measured.items, spec.min)
+        yield _bar(spec, spec.metric, measured.items, spec.min, measured.scorers[spec.metric])
     for name, slice_bar in spec.slices.items():
         if slice_bar.min is not None:
-            yield _bar(spec, f"{spec.metric} on {name}", measured.within(name), slice_bar.min)
+            row = f"{spec.metric} on {name}"
+            yield _bar(spec, row, measured.within(name), slice_bar.min, measured.scorers[spec.metric])
 
 
-def _bar(spec: GateSpec, name: str, items: Sequence[SampleResult], bar: float) -> Check:
+def _bar(spec: GateSpec, name: str, items: Sequence[SampleResult], bar: float, is_binary: bool) -> Check:
     """One value against its least: below is NO_GO, an interval that reaches below is INCONCLUSIVE."""
-    found = figure(items, spec.metric)
+    found = figure(items, spec.metric, is_binary)
     value, low, high, n = found["value"], found["low"], found["high"], len(items)
     if n < spec.min_items:
         decision, message = Decision.INCONCLUSIVE, f"only {n} items, the gate wants {spec.min_items}"

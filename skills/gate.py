@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -36,20 +37,20 @@ class GateResult(Result):
 
 def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     """What is wrong with the criteria, before anything is trained for them."""
-    from ..evals.metrics import METRICS
     from ..evals.suites import load_suite
 
     found = []
     try:
         suite = load_suite(request.spec.suite)
-        if request.spec.metric not in METRICS:
+        metrics = [spec.metric for spec in suite.specs]
+        if request.spec.metric not in metrics:
             raise AskError(
-                f"unknown metric '{request.spec.metric}' (a gate can judge: {', '.join(METRICS)})."
-                + did_you_mean(request.spec.metric, METRICS)
+                f"unknown metric '{request.spec.metric}' (suite {suite.name} has: {', '.join(metrics)})."
+                + did_you_mean(request.spec.metric, metrics)
             )
         for name in request.spec.slices:
             if name not in suite.slices():
-                message = f"slice '{name}' is not one of {suite.name}: the evaluation must name its domains."
+                message = f"slice '{name}' is not one of {suite.name}: the evaluation must name it."
                 hint = did_you_mean(name, suite.slices()).strip()
                 found.append(Finding(level="warn", message=message, fix=hint))
         judged = workspace.artifacts.open(request.report)
@@ -94,10 +95,16 @@ def _incumbent(spec: GateSpec, measured: EvalResult, ctx: StepContext) -> Incumb
     release = stable_release(ctx.workspace, spec.endpoint)
     if release is None:
         return None
-    return find_incumbent(ctx.artifacts, release.bundle, release.id, measured)
+    return find_incumbent(ctx.artifacts, release.bundle, release.id, measured, spec.suite)
 
 
-def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measured: EvalResult) -> Incumbent:
+def find_incumbent(
+    store: ArtifactStore,
+    bundle: BundleRef,
+    release: str,
+    measured: EvalResult,
+    suite: str | Path | None = None,
+) -> Incumbent:
     """A release beside its newest report on the same items, of its bundle or of the checkpoint behind it.
 
     What the new model was measured as, bundle or checkpoint, goes first; then the report with most items.
@@ -113,6 +120,6 @@ def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measur
         facts = manifest["facts"]
         if facts["model"] in models and facts["suite_digest"] == measured.suite_digest:
             found.append((facts["model"] not in alike, -facts["n"], age, ref))
-    command = f"opswright evaluate model={bundle} suite={measured.suite}"
+    command = f"opswright evaluate model={bundle} suite={suite or measured.suite}"
     best = parse_ref(min(found)[3]) if found else None
     return Incumbent(release, read_report(store.open(best)) if best else None, command)

@@ -12,7 +12,7 @@ from ..core.contract import Effect, Request, Result, StepContext, skill
 class LeaderboardRequest(Request):
     """Which reports, and how they are shown."""
 
-    suite: str | None = Field(None, description="Only this suite; by default all.")
+    suite: str | None = Field(None, description="Only this suite, by its name; by default all.")
     format: Literal["table", "md", "json", "csv"] = Field("table", description="Format of `text`.")
 
 
@@ -40,6 +40,7 @@ class LeaderboardLine(Result):
     run: str | None = Field(description="Run that made the report, where the ledger knows it.")
     record: int | None = Field(description="The ledger's record of it.")
     goal: str | None = Field(description="Goal of that run's plan.")
+    named_slices: tuple[str, ...] = Field((), description="Slices that the suite, or the asker, gave a name.")
 
 
 class LeaderboardResult(Result):

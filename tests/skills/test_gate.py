@@ -115,7 +115,7 @@ def test_preflight_finds_a_metric_or_slice_that_is_not_there_before_training(wor
         assert gate.preflight is not None
         return list(gate.preflight(request(EvalReportRef.pending(), **spec), machine, workspace))
 
-    assert [one.level for one in found(min=0.8, slices={"old_domains": {"min": 0.8}})] == ["ok"]
+    assert [one.level for one in found(min=0.8, slices={"banking": {"min": 0.8}})] == ["ok"]
     assert [one.level for one in found(metric="exact_mach")] == ["stop"]
-    assert [one.level for one in found(slices={"old_domain": {"min": 0.8}})] == ["warn", "ok"]
-    assert found(slices={"old_domain": {"min": 0.8}})[0].fix == "Did you mean 'old_domains'?"
+    assert [one.level for one in found(slices={"bankin": {"min": 0.8}})] == ["warn", "ok"]
+    assert found(slices={"bankin": {"min": 0.8}})[0].fix == "Did you mean 'banking'?"
