@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION = "train", "validation"
 _SHOWN_CHARS = 200
+_DETAIL_CHARS = 1000
 
 
 class Row(NamedTuple):
@@ -40,6 +41,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     EMPTY_TEXT = "empty_text"
     EMPTY_LABEL = "empty_label"
+    DUPLICATE_ID = "duplicate_id"
     GOLDEN_VERBATIM = "golden_verbatim"
     GOLDEN_NORMALISED = "golden_normalised"
     GOLDEN_NEAR_DUPLICATE = "golden_near_duplicate"
@@ -59,6 +61,18 @@ class Dropped:
     label: str
     reason: Reason
     detail: str = ""
+
+    @classmethod
+    def of(
+        cls, source: str, row: int, text: object, label: object, reason: Reason, detail: str = ""
+    ) -> Dropped:
+        """A row of any values, of which no more is kept than a person needs to know it again."""
+        shown = [
+            value if isinstance(value, str) else "" if value is None else repr(value)
+            for value in (text, label)
+        ]
+        safe = [value[:_SHOWN_CHARS].encode(errors="backslashreplace").decode() for value in shown]
+        return cls(source, row, safe[0], safe[1], reason, detail[:_DETAIL_CHARS])
 
     def line(self) -> dict[str, Any]:
         """The row as its line in dropped.jsonl."""
