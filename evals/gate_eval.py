@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Tier, Verdict
+from ..core.suite_source import suite_name
 from .gate_rows import (
     GateRow,
     bar_row,
@@ -94,13 +95,12 @@ def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     """AskError naming what a gate asks for and a report does not have."""
     check_criteria(spec)
     check_items(measured)
-    if spec.suite != measured.suite:
+    if suite_name(spec.suite) != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
-    metrics = sorted({name for item in measured.items for name in item.scores})
-    if measured.items and spec.metric not in metrics:
+    if spec.metric not in measured.scorers:
         raise AskError(
-            f"unknown metric '{spec.metric}' (the report has: {', '.join(metrics) or 'none'})."
-            + did_you_mean(spec.metric, metrics)
+            f"unknown metric '{spec.metric}' (the report has: {', '.join(measured.scorers)})."
+            + did_you_mean(spec.metric, measured.scorers)
         )
     for name in spec.slices:
         if name not in measured.slices:
