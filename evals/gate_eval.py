@@ -93,15 +93,9 @@ def judge(
 def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     """AskError naming what a gate asks for and a report does not have."""
     check_criteria(spec)
-    check_items(measured)
     if spec.suite != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
-    metrics = sorted({name for item in measured.items for name in item.scores})
-    if measured.items and spec.metric not in metrics:
-        raise AskError(
-            f"unknown metric '{spec.metric}' (the report has: {', '.join(metrics) or 'none'})."
-            + did_you_mean(spec.metric, metrics)
-        )
+    check_items(measured, spec.metric)
     for name in spec.slices:
         if name not in measured.slices:
             known = ", ".join(measured.slices) or "none"
@@ -192,7 +186,7 @@ def _against(
         )
         yield from no_drop_rows(spec, message)
         return
-    check_items(stable)
+    check_items(stable, spec.metric)
     yield from drop_rows(spec, stable, measured, trivial)
 
 
