@@ -72,15 +72,21 @@ class SuiteBar(_Frozen):
 class LatencyBar(_Frozen):
     """How long an asker may wait."""
 
-    max_p95_ms: float = Field(gt=0, description="Largest 95th percentile of the answers' latency, in ms.")
+    max_p95_ms: float = Field(
+        gt=0, allow_inf_nan=False, description="Largest 95th percentile of the answers' latency, in ms."
+    )
     tier: Tier = _TIER
 
 
 class CostBar(_Frozen):
     """What answers may cost, at the price of the machine that gives them."""
 
-    max_usd_per_1000: float = Field(ge=0, description="Largest cost of 1,000 answers, in US dollars.")
-    usd_per_hour: float = Field(ge=0, description="Price of the machine, in US dollars an hour.")
+    max_usd_per_1000: float = Field(
+        ge=0, allow_inf_nan=False, description="Largest cost of 1,000 answers, in US dollars."
+    )
+    usd_per_hour: float = Field(
+        ge=0, allow_inf_nan=False, description="Price of the machine, in US dollars an hour."
+    )
     tier: Tier = _TIER
 
 

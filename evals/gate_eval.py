@@ -94,7 +94,6 @@ def judge(
 def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     """AskError naming what a gate asks for and a report does not have."""
     check_criteria(spec)
-    check_items(measured)
     if suite_name(spec.suite) != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
     if spec.metric not in measured.scorers:
@@ -102,6 +101,7 @@ def check_spec(spec: GateSpec, measured: EvalResult) -> None:
             f"unknown metric '{spec.metric}' (the report has: {', '.join(measured.scorers)})."
             + did_you_mean(spec.metric, measured.scorers)
         )
+    check_items(measured, spec.metric)
     for name in spec.slices:
         if name not in measured.slices:
             known = ", ".join(measured.slices) or "none"
@@ -192,7 +192,7 @@ def _against(
         )
         yield from no_drop_rows(spec, message)
         return
-    check_items(stable)
+    check_items(stable, spec.metric)
     yield from drop_rows(spec, stable, measured, trivial)
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
-from .gate_scores import ShareOrMean, common_pairs, drops_on, scores_on
+from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on
 from .runner import EvalResult, SampleResult
 
 _P95 = 0.95
@@ -148,6 +148,7 @@ def suite_rows(
             leaked = f"{report.leaked} of its items are in the model's training rows"
             yield GateRow(row, bar.tier, None, leaked)
         else:
+            check_items(report, bar.metric)
             yield bar_row(row, bar.tier, scores_on(report.items, bar.metric), bar.min, spec)
 
 
@@ -196,8 +197,8 @@ def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:
     """
     family = [row for row in rows if row.test is not None and row.tier is not Tier.ADVISORY]
     rejected = holm_rejections([row.test.p_nogo for row in family if row.test is not None], spec.level)
-    bad = {row.name for row, is_bad in zip(family, rejected, strict=True) if is_bad}
-    return [_check(row, row.name in bad, spec) for row in rows]
+    bad = {id(row) for row, is_bad in zip(family, rejected, strict=True) if is_bad}
+    return [_check(row, id(row) in bad, spec) for row in rows]
 
 
 def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean
 
-from ..core.errors import AskError
+from ..core.errors import AskError, did_you_mean
 from ..core.statistics import (
     BarTest,
     Paired,
@@ -43,8 +43,14 @@ def is_binary(metric: str, *measured: Iterable[SampleResult]) -> bool:
     return all(score_of(item, metric) in (None, 0.0, 1.0) for items in measured for item in items)
 
 
-def check_items(measured: EvalResult) -> None:
-    """AskError for an item that is there twice: it would count twice."""
+def check_items(measured: EvalResult, metric: str) -> None:
+    """AskError for a metric that the report does not have, and for an item that would count twice."""
+    metrics = sorted({name for item in measured.items for name in item.scores})
+    if measured.items and metric not in metrics:
+        raise AskError(
+            f"unknown metric '{metric}' (the report on {measured.suite} has: {', '.join(metrics) or 'none'})."
+            + did_you_mean(metric, metrics)
+        )
     twice = [name for name, n in Counter(item.id for item in measured.items).items() if n > 1]
     if twice:
         raise AskError(

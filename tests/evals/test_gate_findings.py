@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from opswright.core.errors import AskError
 from opswright.core.gate import Check, Decision, GateSpec, Verdict, decision_of
 from opswright.evals.gate_eval import GateEvidence, Incumbent, judge
 from opswright.evals.runner import EvalResult
@@ -155,6 +156,9 @@ def test_a_required_suite_is_judged_by_its_bar(measured: Any, right: int, decisi
     wanted = spec(min=0.5, suites={"safety": {"min": 0.9}})
     verdict = judge(wanted, measured(all=(900, 1000)), None, GateEvidence(suites={"safety": other}))
     assert verdict.decision is decision
+    typo = spec(min=0.5, suites={"safety": {"min": 0.9, "metric": "exact_mach"}})
+    with pytest.raises(AskError, match="Did you mean 'exact_match'"):
+        judge(typo, measured(all=(900, 1000)), None, GateEvidence(suites={"safety": other}))
     leaked = GateEvidence(suites={"safety": replace(other, leaked=2)})
     held = judge(wanted, measured(all=(900, 1000)), None, leaked)
     assert held.decision is INCONCLUSIVE and "2 of its items are in" in held.rows[1].message

@@ -11,10 +11,12 @@ import pytest
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.gate import Decision, GateSpec
+from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.evals.gate_evidence import collect, stable_figures, trivial_name
 from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
+from opswright.record.ledger import Ledger, Phase
 from opswright.skills.gate import GateRequest, gate
 
 SPEC = GateSpec(suite="tones", min=0.5)
@@ -184,3 +186,24 @@ def test_a_damaged_loss_file_or_missing_rows_leave_a_finding_out(
     found = result(str(bare), 100)
     known = collect(workspace, SPEC, save(found), found, None)
     assert known.losses is None and known.answers_trained is None
+
+
+def test_earlier_verdicts_on_the_suite_are_counted_by_model_and_by_size(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    """Another model was judged, this one was on fewer items; a report that nobody judged does not count."""
+    mine, other, third = (str(model([(name, "calm")])) for name in "abc")
+    judged = [save(result(mine, 40, n=50)), save(result(other, 150))]
+    save(result(third, 150))
+    who = {"principal": Principal("tester", ("releaser",), "test"), "step": "eval.gate", "skill": "gate"}
+    for number, report in enumerate(judged):
+        run = {**who, "run": f"run-{number}"}
+        Ledger.of(workspace).append(Phase.INTENT, **run, request={"report": report})
+        verdict = {"verdict": {"decision": "INCONCLUSIVE", "rows": []}}
+        Ledger.of(workspace).append(Phase.DONE, **run, result=verdict)
+    found = result(mine, 180)
+    known = collect(workspace, SPEC, save(found), found, None)
+    assert known.candidates == 2 and known.looks == (50,)
+    elsewhere = result(mine, 180, suite="tones")
+    moved = EvalResult(elsewhere.model, "tones", "e" * 64, (), elsewhere.items)
+    assert collect(workspace, SPEC, save(moved), moved, None).candidates == 1  # another version of the suite
