@@ -191,6 +191,9 @@ def test_a_template_cannot_reach_out_of_its_sandbox(tmp_path: Path) -> None:
         "{{ question.__class__.__mro__ }}",
         "{{ tags.update({'a': 'b'}) }}",
         "{% include '/etc/passwd' %}",
+        "{{ question * 1000000000 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     ):
         with pytest.raises(AskError):
             load_suite(write(tmp_path, ONE + f'prompt:\n  template: "{template}"\n'))
