@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import AskError, BackendError
+from opswright.evals.prompts import draw_examples
 from opswright.evals.runner import run_suite
 from opswright.evals.suites import load_suite, suite_names
+from opswright.evals.suites.samples import read_file
 
 TINY = Path(__file__).parent / "tiny"
 
@@ -94,6 +97,12 @@ def test_examples_are_drawn_from_training_and_never_from_what_is_asked() -> None
     assert [message["role"] for message in chat] == ["user", "assistant", "user"]
     assert chat[1]["content"] == "London"  # the other example asks what the suite asks
     assert load_suite(TINY / "answer.yaml").digest == suite.digest
+    pool = read_file(TINY / "shots.jsonl")
+    with pytest.raises(AskError, match="2 examples were asked for, 1 of 2 can be given"):
+        draw_examples(pool, 2, 0, suite.items)
+    tied = [replace(one, group="g") for one in pool]
+    with pytest.raises(AskError, match="0 of 2 can be given"):
+        draw_examples(tied, 1, 0, [replace(suite.items[0], group="g")])
 
 
 def test_two_sliced_tags_name_their_slices_apart(tmp_path: Path) -> None:
