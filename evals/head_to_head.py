@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
-from ..core.artifacts import ArtifactStore, parse_ref
+from ..core.artifacts import Artifact, ArtifactStore, parse_ref
 from ..core.errors import AskError, IntegrityError, did_you_mean
 from ..core.statistics import Paired, holm, paired
 from .leaderboard import FORMATS, LeaderboardRow, markdown_table, short, text_table
@@ -155,17 +155,25 @@ def open_measured(store: ArtifactStore, line: LeaderboardRow) -> EvalResult:
     measured = read_report(artifact)
     if line.kind != "baseline":
         return measured
-    if BASELINES not in artifact.files:
-        raise AskError(f"{short(line.report)} holds no answers of its baselines: it was made without them.")
-    document = artifact.read_json(BASELINES)
+    return baseline_items(artifact, measured, line.model)
+
+
+def baseline_items(report: Artifact, measured: EvalResult, name: str) -> EvalResult:
+    """What a baseline of a report answered, as if it were the model; measured: the report's items.
+
+    Raises AskError for a report made without baselines, IntegrityError when it has none of that name.
+    """
+    if BASELINES not in report.files:
+        raise AskError(f"{report.ref.short} holds no answers of its baselines: it was made without them.")
+    document = report.read_json(BASELINES)
     for one in document["baselines"]:
-        if one["name"] == line.model:
+        if one["name"] == name:
             if "scores" not in document:
-                raise AskError(f"{short(line.report)} is of an earlier version: evaluate its model again.")
-            scores = document["scores"][one["name"]]
+                raise AskError(f"{report.ref.short} is of an earlier version: evaluate its model again.")
+            scores = document["scores"][name]
             answered = dict(zip(document["ids"], zip(one["answers"], scores, strict=True), strict=True))
-            return _answered_by(measured, line.model, answered)
-    raise IntegrityError(f"{short(line.report)} names the baseline {line.model}, but holds no answers of it.")
+            return _answered_by(measured, name, answered)
+    raise IntegrityError(f"{report.ref.short} names the baseline {name}, but holds no answers of it.")
 
 
 def _answered_by(

@@ -27,6 +27,7 @@ class LeaderboardRow:
     """One line: a model (or a baseline) on one suite, `value` with its 95 % interval.
 
     `report` is where it was measured; `run` and `record` are what made the report, where the ledger knows.
+    `tier` and `ranks` are what the items show of its place on the suite, where `with_ranks` looked at them.
     """
 
     model: str
@@ -50,6 +51,8 @@ class LeaderboardRow:
     run: str | None
     record: int | None
     goal: str | None
+    tier: str | None = None
+    ranks: str | None = None
     named_slices: tuple[str, ...] = ()
 
     @property
@@ -224,6 +227,8 @@ _HEAD = (
     "value",
     "95% interval",
     "n",
+    "tier",
+    "rank",
     "slices",
     "p50 ms",
     "size",
@@ -241,6 +246,8 @@ def _cells(line: LeaderboardRow) -> tuple[str, ...]:
         f"{line.value:.1%}",
         f"{line.low:.1%} to {line.high:.1%}",
         str(line.n) + (f" ({line.errors} failed)" if line.errors else ""),
+        line.tier or "-",
+        line.ranks or "-",
         ", ".join(f"{name} {value:.1%}" for name, value in line.groups.items()) or "-",
         "-" if line.p50_ms is None else ms_words(line.p50_ms),
         "-" if line.size_bytes is None else size_words(line.size_bytes),

@@ -59,7 +59,9 @@ class RetrainRequest(Request):
     min_overall: Share | None = Field(None, description="Gate: least exact match over all items, 0 to 1.")
     min_new: Share = Field(0.7, description="Gate: least exact match on the new domains, 0 to 1.")
     max_drop: Share = Field(
-        0.05, description="Gate: largest drop on the old domains against the stable release, 0 to 1."
+        0.05,
+        description="Gate: largest drop against the stable release, over all items and on the old "
+        "domains, above 0 and below 1.",
     )
     canary_percent: Annotated[int, Field(ge=1, le=99)] = Field(
         10, description="Percent of sessions that meet the new model before it is promoted."
@@ -275,7 +277,7 @@ class _Proposal:
         if _NEW in self.slices:
             slices[_NEW] = {"min": self.request.min_new}
         gate: dict[str, Any] = {"suite": self.suite, "metric": self.metric, "against": "stable"}
-        gate |= {"endpoint": self.endpoint, "alpha": 0.05}
+        gate |= {"endpoint": self.endpoint, "alpha": 0.05, "max_drop": self.request.max_drop}
         if self.request.min_overall is not None:
             gate["min"] = self.request.min_overall
         return gate | ({"slices": slices} if slices else {})

@@ -113,7 +113,7 @@ def _verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
     for row in verdict.get("rows", ()):
         parts = [f"{name} {_number(row[key])}" for name, key in _ROW if row.get(key) is not None]
         if interval := row.get("interval"):
-            parts.append(f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
+            parts.append(f"interval {interval[0]:.3f} to {interval[1]:.3f}")
         message = _line(str(row["message"])) if row.get("message") else ", ".join(parts)
         lines.append(f"- {row.get('name')}: **{row.get('decision')}**, {message}")
     return lines

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.artifacts import parse_ref
 from ...core.errors import OpswrightError
 from ...core.files import write_atomically
+from ...core.gate import Verdict
 from ...record.ledger import Ledger
 from ..show import console, table
 from .plots import accuracy_svg, drift_svg, loss_svg
@@ -33,6 +34,7 @@ def write_report(workspace: Workspace, story: DemoStory) -> Path:
         title=_TITLE,
         lead=f"{len(story.steps)} steps, every one in the ledger and in MLflow.",
         story=story,
+        verdicts={name: Verdict.model_validate(one) for name, one in story.checks.items() if one},
         cards=_cards(story),
         accuracy=accuracy_svg(story.metrics, _shown_baselines(story)),
         baseline_line=baseline_line(story),
