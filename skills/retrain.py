@@ -100,11 +100,15 @@ def retrain(request: RetrainRequest, ctx: StepContext) -> RetrainResult:
     alarm = ctx.artifacts.open(request.alarm)
     endpoint = _endpoint(request, alarm)
     stable = _stable(ctx.workspace, endpoint)
+    if request.replay is None and alarm.facts["reference"] is None:
+        raise AskError(
+            f"{request.alarm.short} compared earlier traffic, and what the model learned from is not known. "
+            "Name a dataset as `replay`."
+        )
     replay = request.replay or DatasetRef(alarm.facts["reference"])
     old = [d for d in ctx.artifacts.open(replay).facts.get("domains", ()) if d not in request.domains]
-    plan = _Proposal(
-        request, alarm, endpoint, replay, request.base or _base(ctx, endpoint, stable), old, stable
-    )
+    base = request.base or _base(ctx, endpoint, stable)
+    plan = _Proposal(request, alarm, endpoint, replay, base, old, stable, _training(ctx, base))
     text = plan.text()
     plan_id = _compiled_id(text)
     folder = ctx.workspace.plans / "proposals"
@@ -157,6 +161,21 @@ def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
     return found
 
 
+def _training(ctx: StepContext, base: CheckpointRef) -> dict[str, Any]:
+    """How a checkpoint was trained, for the plan to show: method, and the settings of its own recipe.
+
+    What its recipe does not say, `finetune` decides by the base.
+    """
+    from .finetune.base import own_recipe
+    from .finetune.tuning import inherited
+
+    checkpoint = ctx.artifacts.open(base)
+    method = checkpoint.facts.get("method", "sft")
+    if method not in ("sft", "lora", "qlora"):
+        method = "sft"
+    return {"method": method, **inherited(own_recipe(checkpoint.path) or {}, method != "sft")}
+
+
 def _compiled_id(text: str) -> str:
     """The id of the plan's text; AskError, with its line, for what would not run."""
     from ..core.compile import compile_plan
@@ -178,6 +197,7 @@ class _Proposal:
         base: CheckpointRef,
         old_domains: Sequence[str],
         stable: Any,
+        training: Mapping[str, Any],
     ) -> None:
         self.request, self.alarm, self.endpoint, self.replay, self.base = (
             request,
@@ -186,6 +206,7 @@ class _Proposal:
             replay,
             base,
         )
+        self.training = training
         self.slices = {_OLD: list(old_domains), _NEW: list(request.domains)}
         self.slices = {name: domains for name, domains in self.slices.items() if domains}
         self.guardrails: GuardrailRef | None = stable.guardrails if stable else None
@@ -247,9 +268,9 @@ class _Proposal:
             (
                 "model",
                 _step(
-                    "finetune", data="${data.dataset}", base=self.base, method="sft", epochs=request.epochs
+                    "finetune", data="${data.dataset}", base=self.base, epochs=request.epochs, **self.training
                 ),
-                "Goes on from the checkpoint that is served.",
+                "Goes on from the checkpoint that is served, as that was trained.",
             ),
             (
                 "eval",

@@ -74,6 +74,46 @@ def test_the_plan_goes_from_data_to_promotion_and_compiles_to_the_id_it_names(
     assert plan["steps"]["live"]["with"]["canary_percent"] == 10
 
 
+def trained(ctx: StepContext, method: str, lr: float, start: str) -> CheckpointRef:
+    """A checkpoint with the recipe that made it."""
+    model = {"_target_": f"nemo_automodel.NeMoAutoModelForCausalLM.{start}"}
+    recipe: dict[str, Any] = {"model": model, "optimizer": {"lr": lr}, "dataset": {"max_tokens": 1024}}
+    recipe["step_scheduler"] = {"global_batch_size": 128, "validate_on_checkpoint": start != "from_config"}
+    if method != "sft":
+        recipe["peft"] = {"dim": 8}
+    with ctx.artifacts.staging() as stage:
+        (stage / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        return ctx.artifacts.save(CheckpointRef, stage, {"base": "x", "method": method})
+
+
+def test_the_model_is_trained_again_as_it_was_trained(context: Context, new_data: Path) -> None:
+    ctx = context()
+    of = {"data": "${data.dataset}", "epochs": 3, "batch_size": 128, "max_tokens": 1024}
+    for method, lr, start, more in (
+        ("sft", 2e-5, "from_pretrained", {"learning_rate": 2e-5, "keep": "best"}),
+        ("lora", 2e-4, "from_pretrained", {"learning_rate": 2e-4, "keep": "best"}),
+        (
+            "sft",
+            2e-3,
+            "from_config",
+            {"learning_rate": 1e-3, "keep": "last"},
+        ),  # half, after a start from nothing
+    ):
+        checkpoint = trained(ctx, method, lr, start)
+        _, plan = proposed(ctx, new_data, base=checkpoint)
+        assert plan["steps"]["model"]["with"] == {**of, "base": checkpoint, "method": method, **more}
+
+
+def test_a_recipe_that_is_no_recipe_leaves_the_settings_to_the_base(context: Context, new_data: Path) -> None:
+    ctx = context()
+    with ctx.artifacts.staging() as stage:
+        (stage / "recipe.yaml").write_text("optimizer: [1\n")
+        checkpoint = ctx.artifacts.save(CheckpointRef, stage, {"base": "x", "method": "../../x"})
+    _, plan = proposed(ctx, new_data, base=checkpoint)
+    assert set(plan["steps"]["model"]["with"]) == {"data", "epochs", "base", "method"}
+    assert plan["steps"]["model"]["with"]["method"] == "sft"
+
+
 def test_old_and_new_domains_are_judged_by_themselves_against_the_stable_release(
     context: Context, new_data: Path
 ) -> None:

@@ -139,7 +139,8 @@ def _p_values(workspace: Workspace, story: DemoStory) -> dict[str, dict[str, flo
 
 def _alpha(workspace: Workspace, story: DemoStory) -> float:
     for drift in story.drift.values():
-        return float(_drift_facts(workspace, drift).get("alpha", 0.01))
+        facts = _drift_facts(workspace, drift)
+        return float(facts.get("level", facts["alpha"]))
     return 0.01
 
 
