@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean
+from typing import NamedTuple
 
 from ..core.errors import AskError, did_you_mean
 from ..core.statistics import (
@@ -59,6 +60,15 @@ def check_items(measured: EvalResult, metric: str) -> None:
         )
 
 
+class PairedDifference(NamedTuple):
+    """Before minus now, its interval, and the two-sided p-value of no difference."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
 @dataclass(frozen=True)
 class ShareOrMean:
     """Scores of one row, a value for each item or group: at worst and at best, alike where all answered.
@@ -86,6 +96,14 @@ class ShareOrMean:
         if self.binary:
             return share_at_least(round(sum(self.worst)), round(sum(self.best)), self.n, bar, alpha)
         return mean_at_least(self.worst, self.best, bar, alpha)
+
+    def difference(self, confidence: float = 0.95) -> PairedDifference:
+        """The drops' mean with its two-sided interval, and the p-value of no difference."""
+        if self.binary:
+            both = _counts(self.worst)
+            return PairedDifference(both.drop, *both.drop_interval(confidence), both.p_value)
+        test = mean_drop_at_most(self.worst, self.worst, 0.0, (1 - confidence) / 2)
+        return PairedDifference(test.got, test.low, test.high, min(1.0, 2 * min(test.p_go, test.p_nogo)))
 
     def drop_at_most(self, margin: float, alpha: float) -> BarTest:
         """The drops against the largest they may be on average; a margin of 0 asks for a rise."""
