@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .suite_source import SuiteSource
+
 DEFAULT_MAX_DROP = 0.05
 """Of `against: stable` alone. On 300 items a model as good as stable keeps within it 4 times in 5."""
 
@@ -91,7 +93,7 @@ class CostBar(_Frozen):
 class GateSpec(_Frozen):
     """The criteria of one gate."""
 
-    suite: str = Field(description="Suite that is judged.")
+    suite: SuiteSource = Field(description="Suite that is judged: its name, or its YAML file.")
     metric: str = Field("exact_match", description="Metric of the suite.")
     min: Share | None = Field(None, description="Least value over all items, 0 to 1.")
     max_drop: Share | None = Field(

@@ -27,15 +27,18 @@ _ROWS_AT_ONCE = 10_000
 _TEXTS = ("text", "label", "domain", "split", "group", "source", "id", "messages", "tools", "tags")
 _LISTS = ("targets", "choices", "contexts", "rejected")
 _JSON = ("messages", "tools", "tags")
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def chat_line(sample: Sample) -> str:
     """A sample as one line of chat JSON, as a trainer takes it: the conversation, and the tools it has."""
-    line = json.dumps(
-        {"messages": learned(sample), **({"tools": sample.tools} if sample.tools else {})}, ensure_ascii=False
-    )
-    for end in _LINE_ENDS:  # some readers, AutoModel's among them, would cut the line there
-        line = line.replace(end, f"\\u{ord(end):04x}")
+    said: dict[str, Any] = {"messages": learned(sample)}
+    if sample.tools:
+        said["tools"] = sample.tools
+    line = _json(said)
+    if not line.isascii():
+        for end in _LINE_ENDS:  # some readers, AutoModel's among them, would cut the line there
+            line = line.replace(end, f"\\u{ord(end):04x}")
     return line
 
 
@@ -140,7 +143,8 @@ class _RowsFile:
     def _flush(self) -> None:
         import pyarrow as pa
 
-        self._writer.write_table(pa.Table.from_pylist(self._batch, schema=self._schema))
+        columns = {name: [row[name] for row in self._batch] for name in self._schema.names}
+        self._writer.write_table(pa.table(columns, schema=self._schema))
         self._batch = []
 
     def close(self) -> None:
@@ -162,10 +166,13 @@ def row_of(sample: Sample, split: str, group: str, source: str | None = None) ->
         "group": group,
         "source": source,
         "id": sample.id,
-        "messages": json.dumps(sample.messages, ensure_ascii=False),
-        "tools": json.dumps(sample.tools, ensure_ascii=False),
-        "tags": json.dumps(sample.tags, ensure_ascii=False),
-        **{name: list(getattr(sample, name)) for name in _LISTS},
+        "messages": _json(sample.messages),
+        "tools": _json(sample.tools) if sample.tools else "[]",
+        "tags": _json(sample.tags) if sample.tags else "{}",
+        "targets": sample.targets,
+        "choices": sample.choices,
+        "contexts": sample.contexts,
+        "rejected": sample.rejected,
     }
 
 

@@ -222,20 +222,21 @@ class _Rows:
         if self.layout in _PUBLISHED:
             yield from self._published()
             return
-        for path, raw in self.raw():
+        for file, raw in self.raw():
             try:
-                sample = self.sample(path, raw)
+                sample = self.sample(file, raw)
             except RowFault as fault:
-                self._leave(path, raw, fault)
+                self._leave(file, raw, fault)
             else:
                 self.taken += 1
-                yield Located(path.name, raw.number, sample)
+                yield Located(file, raw.number, sample)
 
-    def raw(self) -> Iterator[tuple[Path, RawRow]]:
-        """Every row of the files, as they have it."""
+    def raw(self) -> Iterator[tuple[str, RawRow]]:
+        """Every row of the files, as they have it, with the name of its file."""
         for path in _files(self.source.path, self.layout):
+            file = path.name
             for raw in _READERS[self.layout](path, self.source.max_line_bytes, self.source.split):
-                yield path, raw
+                yield file, raw
 
     def _published(self) -> Iterator[Located]:
         split = self.source.split or "train"
@@ -244,20 +245,21 @@ class _Rows:
             file = f"{self.layout}/{split}"
             yield Located(file, number, row.sample(f"{file}:{number}"))
 
-    def sample(self, path: Path, raw: RawRow) -> Sample:
+    def sample(self, file: str, raw: RawRow) -> Sample:
         """The sample of a row, its unused fields counted; RowFault when it is none."""
         if raw.fields is None:
             raise RowFault(raw.reason or Reason.WRONG_TYPE, raw.detail)
         shape = self.shapes.of(raw.fields)
         if shape is None:
             raise RowFault(Reason.MISSING_FIELD, _no_shape(raw.fields))
-        sample = to_sample(raw.fields, shape.columns, self._id(path, raw, shape.columns))
-        self.unused.update(unused(raw.fields, shape.used))
+        sample = to_sample(raw.fields, shape.columns, self._id(file, raw, shape.columns))
+        if left := unused(raw.fields, shape.used):
+            self.unused.update(left)
         return sample
 
-    def _id(self, path: Path, raw: RawRow, columns: Columns) -> str:
+    def _id(self, file: str, raw: RawRow, columns: Columns) -> str:
         if columns.id is None or raw.fields is None:
-            return f"{path.name}:{raw.number}"
+            return f"{file}:{raw.number}"
         given = raw.fields.get(columns.id)
         if given is None or isinstance(given, dict | list):
             raise RowFault(Reason.MISSING_FIELD, f"no '{columns.id}', which is the row's id")
@@ -266,13 +268,13 @@ class _Rows:
         self.ids.add(str(given))
         return str(given)
 
-    def _leave(self, path: Path, raw: RawRow, fault: RowFault) -> None:
+    def _leave(self, file: str, raw: RawRow, fault: RowFault) -> None:
         fields = raw.fields or {}
         shape = self.shapes.of(fields)
         columns = shape.columns if shape else Columns()
         asked = fields.get(columns.user or columns.messages or "", raw.shown or ("" if shape else fields))
         left = Dropped.of(
-            path.name, raw.number, asked, fields.get(columns.target or "", ""), fault.reason, fault.detail
+            file, raw.number, asked, fields.get(columns.target or "", ""), fault.reason, fault.detail
         )
         self.left += 1
         self.first = self.first or left
@@ -355,7 +357,7 @@ class _Look:
         tasks: Counter[Task] = Counter()
         samples: list[Sample] = []
         whole, chars = True, 0
-        for path, raw in rows.raw():
+        for file, raw in rows.raw():
             if len(samples) >= _LOOKED_AT or chars >= _LOOKED_AT_CHARS:
                 whole = False
                 break
@@ -367,7 +369,7 @@ class _Look:
                 tasks[shape.task] += 1
                 self.columns.update({n: part for n, part in shape.used.items() if n in raw.fields})
             try:
-                samples.append(rows.sample(path, raw))
+                samples.append(rows.sample(file, raw))
             except RowFault:
                 continue
             chars += len(samples[-1].question) + len(samples[-1].answer or "")

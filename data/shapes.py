@@ -266,27 +266,31 @@ def _name(fields: Mapping[str, Any], column: str | None) -> str | None:
 
 
 def _check(sample: Sample) -> None:
-    """RowFault for blank texts, and for half of a surrogate pair, which no file can hold."""
-    said = [one for one in sample.messages if one["role"] != ASSISTANT]
-    if not any(_says_something(one) for one in said):
+    """RowFault for blank texts, and for what no file can hold: half of a surrogate pair, NaN."""
+    if not any(_says_something(one) for one in sample.messages if one["role"] != ASSISTANT):
         raise RowFault(Reason.EMPTY_TEXT)
-    if any(not target.strip() for target in sample.targets):
-        raise RowFault(Reason.EMPTY_LABEL)
+    for target in sample.targets:
+        if not target.strip():
+            raise RowFault(Reason.EMPTY_LABEL)
     last = sample.messages[-1]
     if last["role"] == ASSISTANT and not last.get("tool_calls") and not _says_something(last):
         raise RowFault(Reason.EMPTY_LABEL)
+    texts = [*sample.targets, *sample.choices, *sample.contexts, *sample.rejected, *sample.tags.values()]
+    for one in sample.messages:
+        content = one.get("content")
+        plain = isinstance(content, str) and len(one) == 2
+        texts.append(str(content) if plain else _as_json(one))
+    if sample.tools:
+        texts.append(_as_json(sample.tools))
     try:
-        "".join((*sample.targets, *sample.contexts, *sample.choices, *sample.rejected)).encode()
-        "".join((*sample.tags.values(), sample.group or "")).encode()
-        for one in sample.messages:
-            content = one.get("content")
-            plain = isinstance(content, str) and len(one) == 2
-            (str(content) if plain else json.dumps(one, ensure_ascii=False, allow_nan=False)).encode()
-        if sample.tools:
-            json.dumps(sample.tools, ensure_ascii=False, allow_nan=False).encode()
+        "".join((*texts, sample.group or "")).encode()
     except UnicodeEncodeError:
-        detail = "half of a surrogate pair, which no file can hold"
-        raise RowFault(Reason.NOT_UTF8, detail) from None
+        raise RowFault(Reason.NOT_UTF8, "half of a surrogate pair, which no file can hold") from None
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RowFault(Reason.WRONG_TYPE, f"a message or tool is no JSON: {error}") from None
 

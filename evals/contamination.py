@@ -33,7 +33,7 @@ _WINDOW_CHARS = 2000
 _TEXTS_AT_ONCE = 2000
 
 
-class Match(StrEnum):
+class MatchKind(StrEnum):
     """How an item was found in a text, the surest first."""
 
     VERBATIM = "verbatim"
@@ -49,7 +49,7 @@ class Overlap(NamedTuple):
 
     text: int
     item: int
-    match: Match
+    match: MatchKind
     score: float
 
 
@@ -72,12 +72,12 @@ class OverlapFinder:
     def overlaps(self, texts: Sequence[str]) -> Iterator[Overlap]:
         """Every item that each text holds, text by text; the same pair once, found the surest way."""
         words = [fingerprint(text) for text in texts]
-        found: dict[tuple[int, int], tuple[Match, float]] = {}
+        found: dict[tuple[int, int], tuple[MatchKind, float]] = {}
         for number, (text, bare) in enumerate(zip(texts, words, strict=True)):
             for item in self._verbatim.get(text, ()):
-                found[number, item] = (Match.VERBATIM, 1.0)
+                found[number, item] = (MatchKind.VERBATIM, 1.0)
             for item in self._normalised.get(bare, ()):
-                found.setdefault((number, item), (Match.NORMALISED, 1.0))
+                found.setdefault((number, item), (MatchKind.NORMALISED, 1.0))
         if self._index is not None:
             for number, place, match, score in self._index.search(words):
                 found.setdefault((number, self._long[place]), (match, score))
@@ -86,7 +86,7 @@ class OverlapFinder:
     def surest(self, texts: Sequence[str]) -> list[Overlap | None]:
         """For each text the item it holds most surely; None where it holds none."""
         best: list[Overlap | None] = [None] * len(texts)
-        rank = {match: place for place, match in enumerate(Match)}
+        rank = {match: place for place, match in enumerate(MatchKind)}
         for one in self.overlaps(texts):
             known = best[one.text]
             if known is None or (rank[one.match], -one.score) < (rank[known.match], -known.score):
@@ -98,13 +98,13 @@ def count_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[str, int]:
     """How many asked texts occur in training, by the surest way in which each was found; each counts once."""
     found = find_overlap(train, asked)
     counts = Counter(str(match) for match in found.values())
-    return {str(match): counts[str(match)] for match in Match}
+    return {str(match): counts[str(match)] for match in MatchKind}
 
 
-def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, Match]:
+def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchKind]:
     """The asked texts that occur in training, by number, and the surest way in which each was found."""
-    finder, found = OverlapFinder(asked), dict[int, Match]()
-    rank = {match: place for place, match in enumerate(Match)}
+    finder, found = OverlapFinder(asked), dict[int, MatchKind]()
+    rank = {match: place for place, match in enumerate(MatchKind)}
     texts = iter(train)
     while batch := list(islice(texts, _TEXTS_AT_ONCE)):
         for one in finder.overlaps(batch):
@@ -162,7 +162,7 @@ class _ItemIndex:
         self._hashes, self._owners = flat[by_hash], owner[by_hash]
         self._longest = max(map(len, items))
 
-    def search(self, texts: Sequence[str]) -> Iterator[tuple[int, int, Match, float]]:
+    def search(self, texts: Sequence[str]) -> Iterator[tuple[int, int, MatchKind, float]]:
         """(text, item, how, score) of each item that a text holds."""
         numbers, parts = [], []
         for number, text in enumerate(texts):
@@ -176,7 +176,7 @@ class _ItemIndex:
                 whole = len(batch[place]) == len(text)
                 match = self._match(text, item, alike if whole else 0.0, shared)
                 if match is not None:
-                    score = alike if match is Match.NEAR_DUPLICATE else shared
+                    score = alike if match is MatchKind.NEAR_DUPLICATE else shared
                     yield numbers[at + place], item, match, score
             at += len(batch)
 
@@ -219,21 +219,21 @@ class _ItemIndex:
         pairs = pairs[often >= self._hits[pairs % len(self.items)]]
         return pairs // len(self.items), pairs % len(self.items)
 
-    def _match(self, text: str, item: int, alike: float, shared: float) -> Match | None:
+    def _match(self, text: str, item: int, alike: float, shared: float) -> MatchKind | None:
         """How a text holds an item that it shares much with; None when it does not."""
         from rapidfuzz.distance import OSA
 
         if alike >= self._jaccard:
-            return Match.NEAR_DUPLICATE
+            return MatchKind.NEAR_DUPLICATE
         words, telling = self.items[item], self._telling[item]
         if telling and shared >= _CONTAINED and self._holds(text, item):
-            return Match.CONTAINED
+            return MatchKind.CONTAINED
         typos = max(1, len(words) // _CHARS_A_TYPO // 2)
         near = abs(len(text) - len(words)) <= typos and _digits(text) == _digits(words)
         if near and OSA.distance(text, words, score_cutoff=typos) <= typos:
-            return Match.MISSPELT
+            return MatchKind.MISSPELT
         if telling and abs(len(text) - len(words)) <= len(words) // 4:
-            return Match.REORDERED if sorted(text.split()) == self._sorted[item] else None
+            return MatchKind.REORDERED if sorted(text.split()) == self._sorted[item] else None
         return None
 
     def _holds(self, text: str, item: int) -> bool:

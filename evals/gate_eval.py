@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Tier, Verdict
+from ..core.suite_source import suite_name
 from .gate_rows import (
     GateRow,
     bar_row,
@@ -93,8 +94,13 @@ def judge(
 def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     """AskError naming what a gate asks for and a report does not have."""
     check_criteria(spec)
-    if spec.suite != measured.suite:
+    if suite_name(spec.suite) != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
+    if spec.metric not in measured.scorers:
+        raise AskError(
+            f"unknown metric '{spec.metric}' (the report has: {', '.join(measured.scorers)})."
+            + did_you_mean(spec.metric, measured.scorers)
+        )
     check_items(measured, spec.metric)
     for name in spec.slices:
         if name not in measured.slices:

@@ -22,7 +22,7 @@ from ..core.statistics.power import (
     suggest_bar,
 )
 from ..data.sample import Sample
-from .suites import Suite
+from .suites import Suite, in_slice
 
 _POWER = 0.8
 _P95 = 0.95
@@ -85,8 +85,8 @@ def observations(items: Sequence[Sample]) -> int:
 
 def within(suite: Suite, name: str) -> list[Sample]:
     """A suite's items in one of its slices."""
-    domains = suite.slices()[name]
-    return [item for item in suite.items if item.tags.get("domain") in domains]
+    rule = suite.slices()[name]
+    return [item for item in suite.items if in_slice(item, rule)]
 
 
 def _bars(spec: GateSpec) -> Iterator[tuple[str | None, Tier, float]]:

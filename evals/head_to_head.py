@@ -12,10 +12,8 @@ from typing import Any
 from ..core.artifacts import Artifact, ArtifactStore, parse_ref
 from ..core.errors import AskError, IntegrityError, did_you_mean
 from ..core.statistics import holm
-from ..data.text import label_form
 from .gate_scores import drops_on, score_of
 from .leaderboard import FORMATS, LeaderboardRow, markdown_table, short, text_table
-from .metrics import exact_match
 from .report import BASELINES, read_report
 from .runner import EvalResult, SampleResult
 
@@ -110,8 +108,8 @@ def common_items(
     ]
 
 
-def compare(a: EvalResult, b: EvalResult, metric: str = "exact_match") -> HeadToHead:
-    """B against A, whole and by slice.
+def compare(a: EvalResult, b: EvalResult, metric: str | None = None) -> HeadToHead:
+    """B against A, whole and by slice, by the suite's first scorer or another.
 
     Raises AskError for reports of different suites, or versions of one, and for no item in common.
     """
@@ -122,6 +120,7 @@ def compare(a: EvalResult, b: EvalResult, metric: str = "exact_match") -> HeadTo
             f"the two were measured on different versions of suite {a.suite} ({a.suite_digest[:12]} and "
             f"{b.suite_digest[:12]}). Evaluate both on one."
         )
+    metric = metric or b.metric
     pairs = common_items(a, b)
     if not pairs:
         raise AskError(f"{short(a.model)} and {short(b.model)} have no answered items in common.")
@@ -186,21 +185,24 @@ def baseline_items(report: Artifact, measured: EvalResult, name: str) -> EvalRes
     document = report.read_json(BASELINES)
     for one in document["baselines"]:
         if one["name"] == name:
-            return _rescored(measured, name, dict(zip(document["ids"], one["answers"], strict=True)))
+            if "scores" not in document:
+                raise AskError(f"{report.ref.short} is of an earlier version: evaluate its model again.")
+            scores = document["scores"][name]
+            answered = dict(zip(document["ids"], zip(one["answers"], scores, strict=True), strict=True))
+            return _answered_by(measured, name, answered)
     raise IntegrityError(f"{report.ref.short} names the baseline {name}, but holds no answers of it.")
 
 
-def _rescored(measured: EvalResult, name: str, answers: Mapping[str, str]) -> EvalResult:
-    """The report's items with a baseline's answers, which are labels of training rows and need no target."""
-    labels = {label_form(item.expected) for item in measured.items}
+def _answered_by(
+    measured: EvalResult, name: str, answered: Mapping[str, tuple[str, Mapping[str, float]]]
+) -> EvalResult:
+    """The report's items with a baseline's answers and their scores."""
     items = []
     for item in measured.items:
-        got = answers[item.id]
-        scores = {
-            "exact_match": float(exact_match(item.expected, got, measured.task)),
-            "known_label": float(label_form(got) in labels),
-        }
-        items.append(replace(item, got=got, scores=scores, latency_ms=None, error=None))
+        got, scores = answered[item.id]
+        items.append(
+            replace(item, got=got, scores=scores, faults={}, latency_ms=None, error=None, finish="stop")
+        )
     return replace(measured, model=name, items=tuple(items), leaked=None)
 
 

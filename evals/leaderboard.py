@@ -13,11 +13,13 @@ from typing import Any
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ..core.errors import AskError
+from ..core.suite_source import suite_name
 from ..core.workspace import Workspace
 from ..record.index import LedgerIndex
 from .lineage import ReportLineage, report_lineage
 
 FORMATS = ("table", "md", "json", "csv")
+_FEW = 4  # slices that fit into a table
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class LeaderboardRow:
     goal: str | None
     tier: str | None = None
     ranks: str | None = None
+    named_slices: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -69,20 +72,28 @@ class LeaderboardRow:
 
     @property
     def groups(self) -> dict[str, float]:
-        """The slices that are groups of domains: single domains are too many for a table."""
-        return {name: value for name, value in self.slices.items() if name.endswith("_domains")}
+        """The slices that the suite, or the asker, gave a name; without any, all if they are few."""
+        if not self.named_slices and len(self.slices) <= _FEW:
+            return dict(self.slices)
+        return {name: self.slices[name] for name in self.named_slices if name in self.slices}
 
 
 COLUMNS = tuple(LeaderboardRow.__dataclass_fields__)
 
 
 def board(workspace: Workspace, suite: str | None = None) -> list[LeaderboardRow]:
-    """The leaderboard_rows of a workspace; AskError for a suite that does not exist."""
+    """The leaderboard_rows of a workspace; AskError for a suite that neither exists nor was measured.
+
+    suite: its name, or its file.
+    """
     from .suites import load_suite
 
+    found = list(workspace.artifacts.list("eval-report"))
     if suite is not None:
-        load_suite(suite)
-    reports = [str(ref) for ref, _ in workspace.artifacts.list("eval-report")]
+        suite = suite_name(suite)
+        if suite not in {manifest["facts"]["suite"] for _, manifest in found}:
+            load_suite(suite)
+    reports = [str(ref) for ref, _ in found]
     return leaderboard_rows(workspace.artifacts, suite, report_lineage(LedgerIndex.of(workspace), reports))
 
 
@@ -128,6 +139,7 @@ def _lines_of(
         "run": lineage.run,
         "record": lineage.record,
         "goal": lineage.goal,
+        "named_slices": tuple(facts.get("groups", ())),
     }
     yield LeaderboardRow(
         **common,
@@ -177,7 +189,8 @@ def render(lines: Sequence[LeaderboardRow], form: str = "table") -> str:
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for line in lines:
-            writer.writerow({**asdict(line), "slices": json.dumps(line.slices, sort_keys=True)})
+            kept = {**asdict(line), "named_slices": " ".join(line.named_slices)}
+            writer.writerow({**kept, "slices": json.dumps(line.slices, sort_keys=True)})
         return out.getvalue().removesuffix("\n")
     if form == "md":
         return markdown_table(_HEAD, [_cells(line) for line in lines])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ..core.artifacts import ArtifactStore, BundleRef, EvalReportRef, parse_ref
 from ..core.contract import Effect, Finding, Request, Result, StepContext, skill
-from ..core.errors import AskError
+from ..core.errors import AskError, did_you_mean
 from ..core.gate import GateSpec, Verdict
 from ..core.machine import Machine
+from ..core.suite_source import suite_name
 from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,9 +44,14 @@ def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> 
     from ..evals.suites import load_suite
 
     check_criteria(request.spec)
-    yield from power_findings(
-        request.spec, load_suite(request.spec.suite), _stable_figures(request.spec, workspace)
-    )
+    suite = load_suite(request.spec.suite)
+    metrics = [spec.metric for spec in suite.specs]
+    if request.spec.metric not in metrics:
+        raise AskError(
+            f"unknown metric '{request.spec.metric}' (suite {suite.name} has: {', '.join(metrics)})."
+            + did_you_mean(request.spec.metric, metrics)
+        )
+    yield from power_findings(request.spec, suite, _stable_figures(request.spec, workspace))
     for name in request.spec.suites:
         load_suite(name)
     judged = workspace.artifacts.open(request.report)
@@ -57,7 +64,9 @@ def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | Non
     from ..serving.rollout import stable_release
 
     release = stable_release(workspace, spec.endpoint) if spec.against and spec.endpoint else None
-    return None if release is None else stable_figures(workspace.artifacts, release.bundle, spec.suite)
+    if release is None:
+        return None
+    return stable_figures(workspace.artifacts, release.bundle, suite_name(spec.suite))
 
 
 @skill(
@@ -97,10 +106,16 @@ def _incumbent(spec: GateSpec, measured: EvalResult, ctx: StepContext) -> Incumb
     release = stable_release(ctx.workspace, spec.endpoint)
     if release is None:
         return None
-    return find_incumbent(ctx.artifacts, release.bundle, release.id, measured)
+    return find_incumbent(ctx.artifacts, release.bundle, release.id, measured, spec.suite)
 
 
-def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measured: EvalResult) -> Incumbent:
+def find_incumbent(
+    store: ArtifactStore,
+    bundle: BundleRef,
+    release: str,
+    measured: EvalResult,
+    suite: str | Path | None = None,
+) -> Incumbent:
     """A release beside its newest report on the same items, of its bundle or of the checkpoint behind it.
 
     What the new model was measured as, bundle or checkpoint, goes first; then the report with most items.
@@ -116,6 +131,6 @@ def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measur
         facts = manifest["facts"]
         if facts["model"] in models and facts["suite_digest"] == measured.suite_digest:
             found.append((facts["model"] not in alike, -facts["n"], age, ref))
-    command = f"opswright evaluate model={bundle} suite={measured.suite}"
+    command = f"opswright evaluate model={bundle} suite={suite or measured.suite}"
     best = parse_ref(min(found)[3]) if found else None
     return Incumbent(release, read_report(store.open(best)) if best else None, command)

@@ -12,7 +12,7 @@ from ..core.contract import Effect, Request, Result, StepContext, skill
 class LeaderboardRequest(Request):
     """Which reports, and how they are shown."""
 
-    suite: str | None = Field(None, description="Only this suite; by default all.")
+    suite: str | None = Field(None, description="Only this suite, by its name; by default all.")
     format: Literal["table", "md", "json", "csv"] = Field("table", description="Format of `text`.")
 
 
@@ -42,6 +42,7 @@ class LeaderboardLine(Result):
     goal: str | None = Field(description="Goal of that run's plan.")
     tier: str | None = Field(None, description="Models of one tier are not shown to differ; 1 is the best.")
     ranks: str | None = Field(None, description="The ranks it may have among the models on the suite.")
+    named_slices: tuple[str, ...] = Field((), description="Slices that the suite, or the asker, gave a name.")
 
 
 class LeaderboardResult(Result):

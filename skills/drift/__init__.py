@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...core.machine import Machine
     from ...core.workspace import Workspace
     from .checks import Comparison
-    from .evidence import Evidence
+    from .evidence import DriftEvidence
 
 __all__ = ["DriftRequest", "DriftResult", "TestFigures", "answered", "drift", "judge"]
 
@@ -182,7 +182,7 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
     )
 
 
-def _message(found: Comparison, together: Evidence, n: int, level: float, share: float | None) -> str:
+def _message(found: Comparison, together: DriftEvidence, n: int, level: float, share: float | None) -> str:
     """The outcome in words, with what could not have been seen."""
     fired = [check.name for check in found.checks if check.alarm]
     if fired:

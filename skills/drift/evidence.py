@@ -17,7 +17,7 @@ from ...core.artifacts import ArtifactStore
 
 
 @dataclass(frozen=True)
-class Evidence:
+class DriftEvidence:
     """The running product, from how many windows it is, and the bound at which it alarms."""
 
     value: float
@@ -30,7 +30,7 @@ class Evidence:
         return self.value >= self.bound
 
 
-def after_window(p: float, before: tuple[float, int], budget: float, checks_per_day: int) -> Evidence:
+def after_window(p: float, before: tuple[float, int], budget: float, checks_per_day: int) -> DriftEvidence:
     """The evidence after one more window.
 
     p: the window's, in (0, 1]. before: the running product and its windows, (1.0, 0) at first. budget: chance
@@ -39,7 +39,7 @@ def after_window(p: float, before: tuple[float, int], budget: float, checks_per_
     value, windows = before
     start_again = value <= 1
     grown = max(value, 1.0) * 0.5 / sqrt(p)
-    return Evidence(grown, 1 if start_again else windows + 1, checks_per_day / budget)
+    return DriftEvidence(grown, 1 if start_again else windows + 1, checks_per_day / budget)
 
 
 def carried(store: ArtifactStore, key: str, first: str) -> tuple[float, int]:

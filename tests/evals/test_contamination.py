@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from opswright.data.published import banking77, clinc150
-from opswright.evals.contamination import Match, OverlapFinder, count_overlap, find_overlap
+from opswright.evals.contamination import MatchKind, OverlapFinder, count_overlap, find_overlap
 
 Change = Callable[[random.Random, str], str]
 
@@ -70,18 +70,18 @@ def test_of_other_peoples_questions_less_than_one_in_a_thousand_is_called_a_leak
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("Is there a fee for paying by card abroad?", Match.VERBATIM),
-        ("is there a FEE, for paying by card abroad", Match.NORMALISED),
-        ("is there a fee for paying by card abroad at all", Match.NEAR_DUPLICATE),
-        ("so tell me, is there a fee for paying by card abroad? my sister says no", Match.CONTAINED),
-        ("is there a fee fro paying by card abroad", Match.MISSPELT),
-        ("for paying by card abroad is there a fee", Match.REORDERED),
+        ("Is there a fee for paying by card abroad?", MatchKind.VERBATIM),
+        ("is there a FEE, for paying by card abroad", MatchKind.NORMALISED),
+        ("is there a fee for paying by card abroad at all", MatchKind.NEAR_DUPLICATE),
+        ("so tell me, is there a fee for paying by card abroad? my sister says no", MatchKind.CONTAINED),
+        ("is there a fee fro paying by card abroad", MatchKind.MISSPELT),
+        ("for paying by card abroad is there a fee", MatchKind.REORDERED),
         ("is there a limit for paying by phone at home", None),
         ("is there a fee", None),
     ],
 )
-def test_how_an_item_was_found_is_said(text: str, match: Match | None) -> None:
-    jaccard = 0.75 if match is Match.NEAR_DUPLICATE else 1.0
+def test_how_an_item_was_found_is_said(text: str, match: MatchKind | None) -> None:
+    jaccard = 0.75 if match is MatchKind.NEAR_DUPLICATE else 1.0
     (found,) = OverlapFinder(["Is there a fee for paying by card abroad?"], jaccard).surest([text])
     assert (found.match if found else None) is match
 
@@ -94,21 +94,25 @@ def test_another_number_is_another_question_and_a_short_item_is_no_part_of_a_lon
 def test_an_item_is_found_in_a_script_without_spaces_and_in_a_long_document() -> None:
     item = "\u8bf7\u95ee\u4eca\u5929\u4ece\u5317\u4eac\u5230\u4e0a\u6d77\u7684\u706b\u8f66\u51e0\u70b9"
     (found,) = OverlapFinder([item]).surest([f"\u4f60\u597d{item}\u8c22\u8c22\u60a8\u4e86\u518d\u89c1"])
-    assert found is not None and found.match is Match.CONTAINED
+    assert found is not None and found.match is MatchKind.CONTAINED
     draw = random.Random(1)
     words = ["amber", "bison", "cedar", "delta", "ember", "fjord", "glade", "heron", "ivory", "jade"]
     long = " ".join(draw.choices(words, k=20_000))
     asked = "when does the museum in the old harbour open on sundays"
     finder = OverlapFinder([asked, "amber bison quartz delta lemon fjord"])
     (found,) = finder.surest([f"{long[:70_000]} {asked} {long[70_000:]}"])
-    assert found is not None and (found.item, found.match) == (0, Match.CONTAINED)
+    assert found is not None and (found.item, found.match) == (0, MatchKind.CONTAINED)
     assert finder.surest([long]) == [None]
 
 
 def test_each_item_is_counted_once_by_the_surest_way_it_was_found() -> None:
     train = ["pay my bill", "what time is it there", "What time is it there?", "unrelated words"]
     asked = ["pay my bill", "What time is it there", "new", "what time is it there"]
-    assert find_overlap(iter(train), asked) == {0: Match.VERBATIM, 1: Match.NORMALISED, 3: Match.VERBATIM}
+    assert find_overlap(iter(train), asked) == {
+        0: MatchKind.VERBATIM,
+        1: MatchKind.NORMALISED,
+        3: MatchKind.VERBATIM,
+    }
     assert {how: n for how, n in count_overlap(train, asked).items() if n} == {"verbatim": 2, "normalised": 1}
 
 

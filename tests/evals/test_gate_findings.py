@@ -69,7 +69,8 @@ def test_a_model_that_is_not_shown_better_than_the_trivial_baseline_is_not_go(me
 
 def test_a_trivial_baseline_without_scores_by_the_metric_is_not_compared(measured: Any) -> None:
     found = measured(all=(900, 1000))
-    graded = replace(found, items=tuple(replace(item, scores={"f1": 0.9}) for item in found.items))
+    items = tuple(replace(item, scores={"f1": 0.9}) for item in found.items)
+    graded = replace(found, items=items, scorers={"f1": False})
     verdict = judge(spec(min=0.5, metric="f1"), graded, None, GateEvidence(trivial=found))
     assert [row.name for row in verdict.rows] == ["f1"]
 

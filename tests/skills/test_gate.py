@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import opswright
 from opswright.core.artifacts import (
     BundleRef,
     CheckpointRef,
@@ -22,6 +23,8 @@ from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
 from opswright.evals.suites import load_suite
 from opswright.skills.gate import GateRequest, find_incumbent, gate
+
+SUPPORT = Path(opswright.__file__).parent / "examples/support_router/suites/support.yaml"
 
 
 def measured(model: str, right: int, n: int = 400, digest: str = "d" * 64) -> EvalResult:
@@ -127,7 +130,7 @@ def levels(found: list[Finding]) -> list[str]:
 
 
 def test_preflight_says_what_each_row_can_show_before_training(workspace: Workspace) -> None:
-    whole, old, *_ = findings(workspace, min=0.8, slices={"old_domains": {"min": 0.8}})
+    whole, old, *_ = findings(workspace, suite=SUPPORT, min=0.8, slices={"old_domains": {"min": 0.8}})
     assert whole.level == old.level == "note"
     assert whole.message.startswith("exact_match: 4,500 items, at least 14 needed.")
     assert "passed 4 times in 5 by a model that is truly at 81.8%" in old.message
@@ -145,8 +148,8 @@ def test_preflight_stops_a_bar_that_no_answers_could_show(workspace: Workspace) 
 
 
 def test_preflight_finds_a_slice_or_suite_that_is_not_there(workspace: Workspace) -> None:
-    warn, *_ = findings(workspace, slices={"old_domain": {"min": 0.8}})
-    assert warn.level == "warn" and warn.fix == "Did you mean 'old_domains'?"
+    warn, *_ = findings(workspace, slices={"bankin": {"min": 0.8}})
+    assert warn.level == "warn" and warn.fix == "Did you mean 'banking'?"
     missing = findings(workspace, min=0.5, suites={"clinc": {"min": 0.9}})
     assert missing[-1].level == "stop" and "unknown suite 'clinc'" in missing[-1].message
 
@@ -154,10 +157,10 @@ def test_preflight_finds_a_slice_or_suite_that_is_not_there(workspace: Workspace
 def test_preflight_says_which_drop_the_suite_can_see(
     save: Any, workspace: Workspace, bundle: tuple[BundleRef, CheckpointRef]
 ) -> None:
-    suite = load_suite("clinc150")
+    suite = load_suite(SUPPORT)
     sizes = StableFigures(whole=0.9, slices={"banking": 0.9, "old_domains": 0.9})
     spec = GateSpec.model_validate(
-        {"suite": "clinc150", "against": "stable", "endpoint": "chat"}
+        {"suite": SUPPORT, "against": "stable", "endpoint": "chat"}
         | {"slices": {"banking": {"max_drop": 0.02}, "old_domains": {"max_drop": 0.03}}}
     )
     whole, banking, old = power_findings(spec, suite, sizes)

@@ -71,7 +71,12 @@ def save(workspace: Workspace) -> Any:
         }
         with workspace.artifacts.staging() as folder:
             (folder / "items.jsonl").write_bytes(to_lines(found.items))
-            whole = {"version": 1, "ids": [item.id for item in found.items], "baselines": document}
+            scores = {
+                name: [{"exact_match": float(item.expected == answer)} for item in found.items]
+                for name, answer in (baselines or {}).items()
+            }
+            ids = [item.id for item in found.items]
+            whole = {"version": 2, "ids": ids, "baselines": document, "scores": scores}
             if baselines:
                 (folder / "baselines.json").write_text(json.dumps(whole))
             known = facts_of(found, len(found.items), {}) | {"baselines": values} | facts

@@ -88,7 +88,7 @@ def show_story(story: DemoStory) -> None:
 _NEXT = """\
 Try next:
   opswright chat                                 the console in a browser: chat, leaderboard, endpoints, ...
-  opswright leaderboard --suite clinc150         all models beside their baselines
+  opswright leaderboard --suite support           all models beside their baselines
   opswright status                               runs, and what is served
   opswright audit show 1                         one record of the ledger
   opswright mlflow                               the same in MLflow's pages
