@@ -46,11 +46,11 @@ def is_binary(metric: str, *measured: Iterable[SampleResult]) -> bool:
 
 def check_items(measured: EvalResult, metric: str) -> None:
     """AskError for a metric that the report does not have, and for an item that would count twice."""
-    metrics = sorted({name for item in measured.items for name in item.scores})
-    if measured.items and metric not in metrics:
+    if metric not in measured.scorers:
+        known = ", ".join(measured.scorers)
         raise AskError(
-            f"unknown metric '{metric}' (the report on {measured.suite} has: {', '.join(metrics) or 'none'})."
-            + did_you_mean(metric, metrics)
+            f"unknown metric '{metric}' (the report on {measured.suite} has: {known})."
+            + did_you_mean(metric, measured.scorers)
         )
     twice = [name for name, n in Counter(item.id for item in measured.items).items() if n > 1]
     if twice:

@@ -45,13 +45,14 @@ def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> 
 
     check_criteria(request.spec)
     suite = load_suite(request.spec.suite)
-    metrics = [spec.metric for spec in suite.specs]
-    if request.spec.metric not in metrics:
+    metrics = [scorer.metric for scorer in suite.specs]
+    spec = request.spec.model_copy(update={"metric": request.spec.metric or metrics[0]})
+    if spec.metric not in metrics:
         raise AskError(
-            f"unknown metric '{request.spec.metric}' (suite {suite.name} has: {', '.join(metrics)})."
-            + did_you_mean(request.spec.metric, metrics)
+            f"unknown metric '{spec.metric}' (suite {suite.name} has: {', '.join(metrics)})."
+            + did_you_mean(spec.metric, metrics)
         )
-    yield from power_findings(request.spec, suite, _stable_figures(request.spec, workspace))
+    yield from power_findings(spec, suite, _stable_figures(spec, workspace))
     for name in request.spec.suites:
         load_suite(name)
     judged = workspace.artifacts.open(request.report)
