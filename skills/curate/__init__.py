@@ -191,7 +191,7 @@ class Counts:
             "leaked": self.leaked,
             "conflicts": self.written.conflicts,
             "rows_of_label": dict(sorted(self.written.labels.items())),
-            "groups": len(set(self.chosen.groups.tolist())),
+            "groups": int(self.chosen.groups.max()) + 1,
             "settings": request.model_dump(mode="json", exclude={"source"}),
         }
 

@@ -19,9 +19,9 @@ from ...data.similar import Pairs, SimilarityIndex
 from ...evals.contamination import OverlapFinder
 from .clean import TIED_JACCARD, Verdicts, clean
 from .gather import GatheredRow
-from .keys import SIDES, RowKeys, answer_of, asked_of
+from .keys import RowKeys, answer_of, asked_of
 from .request import CurateRequest
-from .split import choose_sides, find_groups
+from .split import SIDES, choose_sides, find_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,10 +108,14 @@ class RowTable:
 
     def clean(self) -> tuple[Verdicts, Pairs]:
         """Which rows stay, and the similar ones among them."""
-        return clean(self.keys, self._similar.pairs, self._request.near_duplicate_jaccard, self._same_answer)
+        near = self._request.near_duplicate_jaccard
+        found = clean(self.keys, self._similar.pairs, near, self._same_answer)
+        self.keys.forget_texts()
+        self._files.close()
+        return found
 
     def _same_answer(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
-        same: NDArray[np.bool_] = self.keys.meant[first] == self.keys.meant[second]
+        same: NDArray[np.bool_] = self.keys.meant(first) == self.keys.meant(second)
         if self._answers is not None:
             at_once = self._memory // 200
             alike, _ = self._answers.similar(first, second, self._request.near_duplicate_jaccard, at_once)
@@ -129,8 +133,8 @@ class Chosen:
     """The rows of the dataset, ascending, with the group and the side of each."""
 
     rows: Ints
-    groups: Ints
-    sides: list[str]
+    groups: NDArray[np.int32]
+    sides: NDArray[np.int8]  # places in SIDES
 
 
 def choose(keys: RowKeys, verdicts: Verdicts, pairs: Pairs, request: CurateRequest) -> Chosen:
@@ -140,11 +144,10 @@ def choose(keys: RowKeys, verdicts: Verdicts, pairs: Pairs, request: CurateReque
     kept = np.flatnonzero(verdicts.kept)
     new = int((keys.side[kept] == 0).sum())
     kept = kept[: new + round(request.replay_ratio * new)]  # replayed rows come last
-    ties = [keys.tied[kept]] if keys.labelled else [keys.tied[kept], keys.prompt[kept]]
-    groups = find_groups(kept, pairs.above(TIED_JACCARD), *ties)
+    groups = find_groups(kept, pairs.above(TIED_JACCARD), *(one[kept] for one in keys.ties))
     rank = np.argsort(np.argsort(np.array(list(keys.labels)))) if keys.labels else np.zeros(1, np.int64)
-    fixed = [SIDES[side] for side in keys.side[kept].tolist()]
-    sides = choose_sides(groups, rank[keys.label[kept]], fixed, request.validation_fraction, request.seed)
+    labels = rank.astype(np.int32)[keys.label[kept]]
+    sides = choose_sides(groups, labels, keys.side[kept], request.validation_fraction, request.seed)
     return Chosen(kept, groups, sides)
 
 
@@ -179,7 +182,7 @@ def write_rows(
         if at in verdicts.conflicts and len(found.conflicts) < _SHOWN:
             found.conflicts[row.sample.question] = verdicts.conflicts[at]
         if place < len(chosen.rows) and chosen.rows[place] == at:
-            side = chosen.sides[place]
+            side = SIDES[chosen.sides[place]] or ""
             add(row.sample, side, f"g{chosen.groups[place]:06d}", row.file)
             place += 1
             found.sides[side] += 1
