@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...data.sample import ASSISTANT, Sample, Task, text_of
+from ...data.sample import ASSISTANT, Sample, Task, asked_of, text_of
 from ...data.text import fingerprint, label_form
 from .gather import GatheredRow
 from .split import SIDES
@@ -27,13 +27,6 @@ def answer_of(sample: Sample) -> str:
         return ""
     calls = last.get("tool_calls")
     return json.dumps(calls, sort_keys=True, ensure_ascii=False) if calls else text_of(last)
-
-
-def asked_of(sample: Sample) -> str:
-    """All that users say in a sample, a line for each message."""
-    if len(sample.messages) == 1:
-        return sample.question
-    return "\n".join(text_of(one) for one in sample.prompt if one["role"] == "user")
 
 
 class RowKeys:

@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ...data.rows import Dropped, Reason
-from ...data.sample import ASSISTANT, Sample
+from ...data.sample import ASSISTANT, Sample, asked_of
 from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
 from ...evals.contamination import OverlapFinder
 from .clean import TIED_JACCARD, Verdicts, clean
 from .gather import GatheredRow
-from .keys import RowKeys, answer_of, asked_of
+from .keys import RowKeys, answer_of
 from .request import CurateRequest
 from .split import SIDES, choose_sides, find_groups
 
