@@ -24,8 +24,9 @@ from typing import Any
 import opswright
 from opswright.core.artifacts import DatasetRef
 from opswright.skills.finetune import FinetuneRequest
+from opswright.skills.finetune.base import BaseFacts
 from opswright.skills.finetune.launch import environment
-from opswright.skills.finetune.recipe import BaseFacts, DataFacts, compile_recipe
+from opswright.skills.finetune.recipe import DataFacts, compile_recipe
 
 RAW = Path(opswright.__file__).parent / "examples" / "support_router" / "raw" / "clinc150" / "data_full.json"
 PLAIN_LOSS = "nemo_automodel.components.loss.masked_ce.MaskedCrossEntropy"

@@ -103,6 +103,12 @@ class CheckpointRef(ArtifactRef):
     kind = "checkpoint"
 
 
+class AdapterRef(ArtifactRef):
+    """Low-rank adapters in PEFT's form, and which base they belong to."""
+
+    kind = "adapter"
+
+
 class BundleRef(ArtifactRef):
     """A deployable engine: weights for one target, its config, the serving config, a manifest."""
 
@@ -129,7 +135,15 @@ class DriftReportRef(ArtifactRef):
 
 REF_TYPES: dict[str, type[ArtifactRef]] = {
     ref.kind: ref
-    for ref in (DatasetRef, CheckpointRef, BundleRef, GuardrailRef, EvalReportRef, DriftReportRef)
+    for ref in (
+        DatasetRef,
+        CheckpointRef,
+        AdapterRef,
+        BundleRef,
+        GuardrailRef,
+        EvalReportRef,
+        DriftReportRef,
+    )
 }
 
 

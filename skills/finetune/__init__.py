@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...compute import open_compute
 from ...compute.run import run_folder
-from ...core.artifacts import ArtifactRef, CheckpointRef
+from ...core.artifacts import AdapterRef, ArtifactRef, CheckpointRef
 from ...core.contract import Effect, StepContext, skill
 from . import launch
-from .checks import device_on, estimate, preflight
+from .base import count_parameters
+from .checks import device_on, estimate, preflight, what_to_check
 from .curve import Curve
-from .layout import base_facts, data_facts, lay_out, remove
+from .export import ADAPTER
+from .hub import HubModel
+from .layout import base_digest, base_facts, data_facts, fetch_base, lay_out, remove
+from .precheck import run_check
 from .recipe import CHECKPOINTS, compile_recipe
 from .request import FinetuneRequest, FinetuneResult
 from .status import RECIPE, RESULT
+from .tuning import SMALL
 
-__all__ = ["FinetuneRequest", "FinetuneResult", "finetune", "train"]
+__all__ = ["FinetuneRequest", "FinetuneResult", "count_parameters", "finetune", "train"]
 
 
 @skill(
@@ -47,9 +50,17 @@ def train(
 ) -> FinetuneResult:
     """The skill, with the command that starts a worker in the work folder."""
     data = ctx.artifacts.open(request.data)
-    recipe = compile_recipe(request, data_facts(data), base_facts(request, ctx.workspace))
     backend = open_compute(request.compute, ctx.settings)
-    device = device_on(backend.name, ctx.workspace)
+    fetch_base(request, ctx)
+    device = device_on(request, ctx.workspace)
+    base = base_facts(request, ctx.workspace)
+    recipe = compile_recipe(request, data_facts(data), base, device)
+    if ctx.job is None:  # else it was checked before it was submitted
+        at_once = backend.name == "local" and base.parameters < SMALL  # the worker then checks as soon
+        for line in run_check(what_to_check(request, recipe, data, ctx.workspace, rows=not at_once)):
+            ctx.log(line)
+        if request.base != "tiny":
+            ctx.log(recipe.tuning.in_words())
     job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command)
     try:
         done, seen = launch.run_worker(
@@ -66,14 +77,19 @@ def train(
     result = done.folder / RESULT
     shutil.copy2(ctx.workdir / RECIPE, result / RECIPE)
     curve.write(result)
-    checkpoint, parameters = _save(request, ctx, result, curve, device)
+    kept = seen.kept_step or len(curve.training)
+    saved = _save(request, ctx, result, curve, kept, device)
     return FinetuneResult(
-        checkpoint=checkpoint,
+        checkpoint=saved.checkpoint,
+        adapter=saved.adapter,
         steps=len(curve.training),
+        kept_step=kept,
+        stopped_early=len(curve.training) < recipe.steps,
         resumed_from=seen.resumed_from,
         final_loss=curve.final_loss,
-        validation_loss=curve.validation_loss,
-        parameters=parameters,
+        validation_loss=curve.validation_loss_at(kept),
+        learning_rate=recipe.tuning.learning_rate,
+        parameters=saved.parameters,
         tokens_per_second=seen.tokens_per_second,
         seconds=seconds,
         device=device,
@@ -81,9 +97,16 @@ def train(
     )
 
 
+@dataclass(frozen=True)
+class _Saved:
+    checkpoint: CheckpointRef
+    adapter: AdapterRef | None
+    parameters: int
+
+
 def _save(
-    request: FinetuneRequest, ctx: StepContext, result: Path, curve: Curve, device: str
-) -> tuple[CheckpointRef, int]:
+    request: FinetuneRequest, ctx: StepContext, result: Path, curve: Curve, kept: int, device: str
+) -> _Saved:
     parameters = count_parameters(result)
     facts = {
         "base": str(request.base),
@@ -92,21 +115,18 @@ def _save(
         "steps": len(curve.training),
         "seed": request.seed,
         "final_loss": curve.final_loss,
-        "validation_loss": curve.validation_loss,
+        "validation_loss": curve.validation_loss_at(kept),
         "dataset": str(request.data),
         "device": device,
     }
+    if kept != len(curve.training):
+        facts["kept_step"] = kept
+    if isinstance(request.base, HubModel | Path):  # a checkpoint's reference is its digest
+        facts["base_digest"] = base_digest(request, ctx.workspace)
     parents: list[ArtifactRef] = [request.data]
     if isinstance(request.base, CheckpointRef):
         parents.append(request.base)
-    return ctx.artifacts.save(CheckpointRef, result, facts, parents), parameters
-
-
-def count_parameters(folder: Path) -> int:
-    """Weights in a folder's safetensors files, read from their headers."""
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return total
+    adapter = None
+    if (result / ADAPTER).is_dir():
+        adapter = ctx.artifacts.save(AdapterRef, result / ADAPTER, facts, parents)
+    return _Saved(ctx.artifacts.save(CheckpointRef, result, facts, parents), adapter, parameters)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...compute import where_it_runs
-from ...core.artifacts import CheckpointRef, PendingArtifact
+from ...core.artifacts import Artifact, PendingArtifact
 from ...core.contract import Cost, Finding
-from ...core.install import not_installed
+from ...core.errors import NeedsError
+from ...core.install import missing_modules, not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from . import launch
+from .base import BaseFacts
 from .cpu_shim import check_version, installed_version
-from .layout import base_facts, base_folder, data_facts
-from .recipe import compile_recipe, total_steps
+from .declared_gpu import GpuModel, known_gpu
+from .hub import HubModel, downloaded, look_up
+from .layout import NotDownloaded, base_facts, base_folder, data_facts
+from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens
+from .precheck import PreCheck, run_check
+from .recipe import Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
+from .tuning import SMALL
 
 _MODULES = ("torch", "transformers", "nemo_automodel")
 # The tiny model on CPU, batch 64: seconds to start and to save, then rows a second by worker threads.
@@ -22,38 +29,80 @@ _STARTUP_S = 20.0
 _ROWS_PER_S = {1: 430.0, 2: 600.0}
 _TINY_PARAMETERS = 2_000_000
 _TINY_BYTES = 60_000_000
-_COPIES_ON_DISK = 9  # two checkpoints of weights and two moments, and the exported model
+_CPU_RUNTIME_GB = 1.0
 
 
 def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     """What is missing where it runs, or wrong with the request."""
     name = compute_name(request, workspace)
-    device = device_on(name, workspace, machine)
+    device = device_on(request, workspace, machine)
     wanted = launch.resources(workspace.settings.train.threads, device, request.gpus)
     found = [*where_it_runs(name, workspace.settings, wanted), _installed(machine, device)]
-    found += _disk(request, machine, workspace)
     found += (
-        _hardware(request, machine, workspace) if name == "local" else _elsewhere(request, device, workspace)
+        _hardware(request, device, machine, workspace)
+        if name == "local"
+        else _elsewhere(request, device, workspace)
     )
+    found += _method(request, device, name)
     try:
-        compile_recipe(
-            request, data_facts(workspace.artifacts.open(request.data)), base_facts(request, workspace)
-        )
+        data = workspace.artifacts.open(request.data)
+        facts = data_facts(data)
+        base = base_facts(request, workspace)
+        recipe = compile_recipe(request, facts, base, device)
+    except NotDownloaded as pending:
+        found += _download(request, machine, workspace, str(pending))
+        return found
+    except NeedsError as error:
+        return [*found, Finding(level="stop", message=str(error))]
     except PendingArtifact as pending:
         found.append(Finding(level="ok", message=f"the recipe is checked when it runs: {pending}."))
+        return found
+    found += _disk(request, base, recipe, machine, workspace)
+    found += _memory(request, base, recipe, device, name, machine)
+    if request.base != "tiny":
+        found.append(Finding(level="note", message=recipe.tuning.in_words()))
+    if not any(one.level == "stop" for one in found):
+        check = what_to_check(request, recipe, data, workspace).quick()
+        found += [Finding(level="note", message=line) for line in run_check(check)]
     return found
 
 
-def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> Cost:
-    """Minutes by rows and a measured rate for the tiny model on CPU; unknown for other bases and on GPU.
+def what_to_check(
+    request: FinetuneRequest, recipe: Recipe, data: Artifact, workspace: Workspace, rows: bool = True
+) -> PreCheck:
+    """What is to be found out before a job is submitted; without `rows` only what the request overrides.
 
-    On Slurm what is unknown is bounded by the time limit, where one is set.
+    The tiny base is ours and made by the worker, which checks it; overrides are checked for any base.
+    """
+    folder = base_folder(request, workspace)
+    if folder is None or not rows:
+        return PreCheck(recipe.yaml() if request.overrides else "")
+    return PreCheck(
+        recipe=recipe.yaml(),
+        data=str(data.path),
+        base=str(folder.resolve()),
+        max_tokens=recipe.tuning.max_tokens,
+        too_long=request.too_long,
+        last_turn_only=request.learn == "last",
+    )
+
+
+def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Minutes by rows and a measured rate for the tiny model on CPU, by arithmetic for a GPU that is known.
+
+    Unknown elsewhere; on Slurm what is unknown is bounded by the time limit, where one is set.
     """
     facts = data_facts(workspace.artifacts.open(request.data))
-    disk = _disk_bytes(request, workspace)
     name = compute_name(request, workspace)
-    device = device_on(name, workspace, machine)
-    if device == "cuda" or not _is_tiny(request, workspace):
+    device = device_on(request, workspace, machine)
+    base = base_facts(request, workspace)
+    recipe = compile_recipe(request, facts, base, device)
+    disk = disk_bytes(request, base, recipe.tuning) if base.has_weights else _TINY_BYTES
+    if device == "cuda" and base.parameters >= SMALL and (gpu := _gpu(request, name, machine)):
+        tokens = training_tokens(request, facts, recipe.tuning, recipe.steps)
+        wall = _STARTUP_S / 3600 + hours(request, base, gpu, tokens, recipe.tuning)
+        return Cost(minutes=wall * 60, gpu_hours=wall * request.gpus, usd=0, disk_bytes=disk)
+    if device == "cuda" or base.parameters >= _TINY_PARAMETERS:
         limit = workspace.settings.compute.slurm.walltime_minutes if name == "slurm" else None
         gpu_minutes = None if limit is None else limit * request.gpus
         gpu_hours = 0.0 if device == "cpu" else None if gpu_minutes is None else gpu_minutes / 60
@@ -69,13 +118,18 @@ def compute_name(request: FinetuneRequest, workspace: Workspace) -> str:
     return request.compute or workspace.settings.compute.backend
 
 
-def device_on(compute: str, workspace: Workspace, machine: Machine | None = None) -> str:
-    """`cpu` or `cuda`: the setting, and for `auto` what this machine has. Elsewhere `auto` is the CPU."""
+def device_on(request: FinetuneRequest, workspace: Workspace, machine: Machine | None = None) -> str:
+    """`cpu` or `cuda`: the setting, and for `auto` the GPUs declared, or those of this machine.
+
+    Elsewhere, where no GPU is declared, `auto` is the CPU.
+    """
     wanted = workspace.settings.train.device
     if wanted != "auto":
         return wanted
+    if request.gpu is not None:
+        return "cuda"
     here = machine or Machine.here(workspace.root)
-    return "cuda" if compute == "local" and here.gpus else "cpu"
+    return "cuda" if compute_name(request, workspace) == "local" and here.gpus else "cpu"
 
 
 def _installed(machine: Machine, device: str) -> Finding:
@@ -86,23 +140,23 @@ def _installed(machine: Machine, device: str) -> Finding:
     return Finding(level="ok", message="torch, transformers and nemo-automodel are installed.")
 
 
-def _hardware(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+def _hardware(request: FinetuneRequest, device: str, machine: Machine, workspace: Workspace) -> list[Finding]:
     found = []
-    train = workspace.settings.train
-    if train.threads > machine.cpu_cores:
+    threads = workspace.settings.train.threads
+    if threads > machine.cpu_cores:
         found.append(
             Finding(
                 level="warn",
-                message=f"{train.threads} training threads on {machine.cpu_cores} cores wait for each other.",
+                message=f"{threads} training threads on {machine.cpu_cores} cores wait for each other.",
                 fix=f"Set OPSWRIGHT_TRAIN__THREADS={machine.cpu_cores}.",
             )
         )
-    if (train.device == "cuda" or request.gpus > 1) and len(machine.gpus) < request.gpus:
+    if (device == "cuda" or request.gpus > 1) and len(machine.gpus) < request.gpus:
         found.append(
             Finding(
                 level="stop",
                 message=f"training asks for {request.gpus} GPU(s); this machine has {len(machine.gpus)}.",
-                fix="Set OPSWRIGHT_TRAIN__DEVICE=auto and gpus=1, or run on a GPU machine.",
+                fix="Leave gpu and gpus out and set OPSWRIGHT_TRAIN__DEVICE=auto, or run on a GPU machine.",
             )
         )
     return found
@@ -116,37 +170,93 @@ def _elsewhere(request: FinetuneRequest, device: str, workspace: Workspace) -> l
         Finding(
             level="warn" if request.gpus > 1 else "note",
             message="it trains on CPU: what another machine has is not known here.",
-            fix="Set OPSWRIGHT_TRAIN__DEVICE=cuda to ask for GPUs.",
+            fix="Declare its GPUs, as gpu=h100x2, or set OPSWRIGHT_TRAIN__DEVICE=cuda.",
         )
     ]
 
 
-def _disk(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    found: list[Finding] = []
-    try:
-        needed_gb = _disk_bytes(request, workspace) / 1e9
-    except PendingArtifact:
-        return found
-    if needed_gb > machine.disk_free_gb:
-        found.append(
-            Finding(
-                level="stop",
-                message=f"checkpoints need about {needed_gb:.1f} GB; {machine.disk_free_gb:.1f} GB are free.",
-                fix=f"Free space on the disk of {workspace.root}.",
-            )
-        )
+def _method(request: FinetuneRequest, device: str, name: str) -> list[Finding]:
+    """What the method and the ways to save memory need of the device."""
+    found = []
+    for asked, what, module in (
+        (request.method == "qlora", "method 'qlora'", "bitsandbytes"),
+        (request.packing, "packing", "flash_attn"),
+    ):
+        if asked and device == "cpu":
+            fix = "Take method 'lora'." if module == "bitsandbytes" else "Leave it out."
+            found.append(Finding(level="stop", message=f"{what} needs a GPU; it trains on CPU.", fix=fix))
+        elif asked and name == "local" and missing_modules([module]):
+            fix = f"Install: python -m pip install {module.replace('_', '-')}"
+            found.append(Finding(level="stop", message=f"{what} needs {module}.", fix=fix))
+        elif asked:
+            message = f"{what}: its recipe was compiled and checked, and never run by Opswright's own tests."
+            found.append(Finding(level="warn", message=message))
+    if request.gpu is not None and not request.gpu.model.has_bfloat16 and request.precision != "float32":
+        message = f"gpu '{request.gpu}' computes in no bfloat16."
+        found.append(Finding(level="stop", message=message, fix="Set precision=float32."))
     return found
 
 
-def _is_tiny(request: FinetuneRequest, workspace: Workspace) -> bool:
-    """Whether the base is the tiny one, or was trained from it."""
-    if isinstance(request.base, CheckpointRef):
-        return int(workspace.artifacts.open(request.base).facts["parameters"]) < _TINY_PARAMETERS
-    return request.base == "tiny"
+def _download(request: FinetuneRequest, machine: Machine, workspace: Workspace, why: str) -> list[Finding]:
+    """What is known of a base on its hub before it is here."""
+    if not isinstance(request.base, HubModel) or downloaded(request.base, workspace):
+        return []
+    size_gb = look_up(request.base).size_bytes / 1e9
+    found = [Finding(level="note", message=f"{why} ({size_gb:.2f} GB); recipe and labels are checked then.")]
+    if size_gb > machine.disk_free_gb:
+        message = f"{request.base} has {size_gb:.1f} GB; {machine.disk_free_gb:.1f} GB are free."
+        fix = f"Free space on the disk of {workspace.root}."
+        found.append(Finding(level="stop", message=message, fix=fix))
+    return found
 
 
-def _disk_bytes(request: FinetuneRequest, workspace: Workspace) -> int:
-    folder = base_folder(request, workspace)
-    if folder is None:
-        return _TINY_BYTES
-    return _COPIES_ON_DISK * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+def _disk(
+    request: FinetuneRequest, base: BaseFacts, recipe: Recipe, machine: Machine, workspace: Workspace
+) -> list[Finding]:
+    needed = disk_bytes(request, base, recipe.tuning) if base.has_weights else _TINY_BYTES
+    if needed / 1e9 <= machine.disk_free_gb:
+        return []
+    message = f"checkpoints need about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free."
+    return [Finding(level="stop", message=message, fix=f"Free space on the disk of {workspace.root}.")]
+
+
+def _memory(
+    request: FinetuneRequest, base: BaseFacts, recipe: Recipe, device: str, name: str, machine: Machine
+) -> list[Finding]:
+    """Whether a step fits the memory it will have, where that is known."""
+    needed = memory_gb(request, base, recipe.tuning)
+    if device == "cpu":
+        has, where = (machine.memory_gb, "this machine") if name == "local" else (0.0, "")
+        needed += _CPU_RUNTIME_GB
+    elif request.gpu is not None:
+        has, where = request.gpu.model.memory_gb * USABLE, f"each GPU of {request.gpu}"
+    elif name == "local" and machine.gpus:
+        has, where = min(gpu.memory_gb for gpu in machine.gpus) * USABLE, "each GPU here"
+    else:
+        return []
+    if not where or (not base.has_weights and device == "cpu"):
+        return []
+    message = f"a step needs about {needed:.1f} GB of {where}, which can give {has:.1f} GB (an estimate)."
+    if needed <= has:
+        return [Finding(level="ok", message=message)]
+    return [Finding(level="stop", message=message, fix=f"Try {_smaller(request, recipe)}.")]
+
+
+def _smaller(request: FinetuneRequest, recipe: Recipe) -> str:
+    ways = []
+    if recipe.tuning.micro_batch_size > 1:
+        ways.append("micro_batch_size=1")
+    if not request.activation_checkpointing:
+        ways.append("activation_checkpointing=true")
+    if request.method != "qlora":
+        ways.append("method=lora" if request.method == "sft" else "method=qlora")
+    return ", ".join([*ways, "fewer max_tokens, or more GPUs"])
+
+
+def _gpu(request: FinetuneRequest, name: str, machine: Machine) -> GpuModel | None:
+    """The kind of GPU it runs on: declared, or found here."""
+    if request.gpu is not None:
+        return request.gpu.model
+    if name == "local" and machine.gpus:
+        return known_gpu(machine.gpus[0].name, machine.gpus[0].memory_gb)
+    return None

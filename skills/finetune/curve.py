@@ -43,8 +43,13 @@ class Curve:
 
     @property
     def validation_loss(self) -> float | None:
-        """The validation loss after the last step; None without validation rows."""
+        """The validation loss after the last validation; None without validation rows."""
         return float(self.validation[-1]["val_loss"]) if self.validation else None
+
+    def validation_loss_at(self, step: int) -> float | None:
+        """The validation loss after a step (counted from 1); the last before it where it had none."""
+        upto = [record for record in self.validation if int(record["step"]) < step]
+        return float(upto[-1]["val_loss"]) if upto else None
 
     def write(self, folder: Path) -> None:
         """Put the curve in a folder: training.jsonl, validation.jsonl and the summary training.json.

@@ -87,6 +87,7 @@ class Follower:
     def __init__(self, ctx: StepContext) -> None:
         self.resumed_from = 0
         self.total_steps = 0
+        self.kept_step: int | None = None
         self.records: list[dict[str, Any]] = []
         self._ctx = ctx
         self._tails: tuple[Tail, Tail, Tail] | None = None
@@ -120,6 +121,7 @@ class Follower:
             losses.start(line["training_at"])
             validations.start(line["validation_at"])
             self._begun = True
+        self.kept_step = line.get("kept", self.kept_step)
         if "total" in line:
             self.resumed_from, self.total_steps = line["step"], line["total"]
             self._ctx.progress(self.resumed_from, self.total_steps, "steps")

@@ -6,14 +6,20 @@ import os
 import shutil
 from pathlib import Path
 
-from ...core.artifacts import Artifact, CheckpointRef
+from ...core.artifacts import Artifact, CheckpointRef, PendingArtifact
 from ...core.contract import StepContext
 from ...core.errors import AskError, NeedsError, did_you_mean
 from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
-from .recipe import BaseFacts, DataFacts, Recipe
+from .base import BaseFacts
+from .hub import HubModel, download, downloaded, look_up
+from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
 from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, Job
+
+
+class NotDownloaded(PendingArtifact):
+    """The base is on its hub, and what it is like is known once it is here."""
 
 
 def data_facts(data: Artifact) -> DataFacts:
@@ -21,11 +27,14 @@ def data_facts(data: Artifact) -> DataFacts:
     train, validation = (data.facts.get(name) for name in ("train_rows", "validation_rows"))
     if not isinstance(train, int) or not isinstance(validation, int) or "train.jsonl" not in data.files:
         raise AskError(f"{data.ref.short} has no chat rows to train on. Make a dataset with `curate`.")
-    return DataFacts(train, validation)
+    return DataFacts(train, validation, int(data.files["train.jsonl"]["bytes"]))
 
 
 def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
-    """Where the base lies; None for the tiny one, which is made from the data."""
+    """Where the base lies; None for the tiny one, which is made from the data.
+
+    Raises NotDownloaded for one that its hub has and this workspace has not.
+    """
     if isinstance(request.base, CheckpointRef):
         return workspace.artifacts.open(request.base).path
     if isinstance(request.base, Path):
@@ -35,13 +44,31 @@ def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
                 + did_you_mean(str(request.base), ["tiny"])
             )
         return request.base
+    if isinstance(request.base, HubModel):
+        if found := downloaded(request.base, workspace):
+            return found
+        look_up(request.base)
+        raise NotDownloaded(f"base '{request.base}' is downloaded when the step runs")
     return None
+
+
+def fetch_base(request: FinetuneRequest, ctx: StepContext) -> None:
+    """Download a base that lies on a hub; errors as of `hub.look_up`."""
+    if isinstance(request.base, HubModel) and downloaded(request.base, ctx.workspace) is None:
+        ctx.log(f"downloading {request.base}")
+        download(request.base, ctx.workspace)
 
 
 def base_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts:
     """The facts of the base; AskError when it cannot be trained."""
     folder = base_folder(request, workspace)
     return BaseFacts.of_folder(folder) if folder else BaseFacts()
+
+
+def base_digest(request: FinetuneRequest, workspace: Workspace) -> str:
+    """The digest of the base's files; `tiny` for the one that is made from the data."""
+    folder = base_folder(request, workspace)
+    return sha256_path(folder) if folder else "tiny"
 
 
 def lay_out(
@@ -60,13 +87,16 @@ def lay_out(
 
     folder = ctx.workdir
     base = base_folder(request, ctx.workspace)
-    what = {"recipe": recipe.digest, "data": str(request.data), "base": sha256_path(base) if base else "tiny"}
+    what = {"recipe": recipe.digest, "data": str(request.data), "base": base_digest(request, ctx.workspace)}
     job = Job(
         tiny=base is None,
         method=request.method,
-        positions=request.max_tokens,
+        positions=recipe.tuning.max_tokens,
         device=device,
         gpus=request.gpus,
+        keep_best=recipe.tuning.keep_best,
+        patience=request.patience,
+        last_turn_only=request.learn == "last",
     )
     try:
         with FileLock(folder / LOCK, timeout=wait_s):

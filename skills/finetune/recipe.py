@@ -6,15 +6,16 @@ The file is the one source of truth. Its paths are relative to the folder it run
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError
 from ...core.files import sha256_json
+from .base import BaseFacts
+from .overrides import merged
 from .request import FinetuneRequest
+from .tuning import Tuning, tune
 
 AUTOMODEL = "0.7.0"
 CHECKPOINTS = "checkpoints"
@@ -32,48 +33,20 @@ _HEADER = """\
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the recipe has to know of the data."""
+    """What the recipe and the estimate have to know of the data."""
 
     train_rows: int
     validation_rows: int
-
-
-@dataclass(frozen=True)
-class BaseFacts:
-    """What the recipe has to know of the base: its architecture's name, and whether it has weights yet."""
-
-    model_type: str = "llama"
-    has_weights: bool = False
-
-    @classmethod
-    def of_folder(cls, folder: Path) -> BaseFacts:
-        """The facts of a Hugging Face folder; AskError without a config or safetensors, or with code."""
-        config = folder / "config.json"
-        if not config.is_file():
-            raise AskError(f"{folder} is not a Hugging Face folder: config.json not found.")
-        try:
-            values = json.loads(config.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise AskError(f"{config} is not valid JSON: {error}") from error
-        if not isinstance(values, dict) or "model_type" not in values:
-            raise AskError(f"{config} has no model_type.")
-        if "auto_map" in values:
-            raise AskError(f"{config} asks to run its own code (auto_map), which is refused.")
-        if not any(folder.glob("*.safetensors")):
-            raise AskError(
-                f"{folder} has no *.safetensors weights. Convert it first: model.save_pretrained(folder)."
-            )
-        if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-            raise AskError(f"{folder} has no tokenizer (tokenizer.json). Save it beside the weights.")
-        return cls(model_type=str(values["model_type"]), has_weights=True)
+    train_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A compiled recipe and how many steps it takes."""
+    """A compiled recipe, how many steps it takes, and the settings that its base decided."""
 
     values: dict[str, Any]
     steps: int
+    tuning: Tuning
 
     @property
     def digest(self) -> str:
@@ -93,13 +66,21 @@ def total_steps(request: FinetuneRequest, data: DataFacts) -> int:
     return min(steps, request.max_steps) if request.max_steps else steps
 
 
-def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts) -> Recipe:
-    """The recipe of a request. Nothing of this machine enters it.
+def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, device: str = "cpu") -> Recipe:
+    """The recipe of a request. Of the machine nothing but `device` enters it, and that not for the small.
 
-    Raises AskError when the data has no rows or the warm-up is longer than the training.
+    Raises AskError when the data has no rows, the warm-up is longer than the training, a row may be longer
+    than the base reads, or weights are to be kept by a validation that the data has no rows for.
     """
     if data.train_rows < 1:
         raise AskError(f"{request.data.short} has no training rows.")
+    _check_validation(request, data)
+    tuning = tune(request, base, device, has_validation=data.validation_rows > 0)
+    if base.positions and base.has_weights and tuning.max_tokens > base.positions:
+        raise AskError(
+            f"max_tokens {tuning.max_tokens} is more than the base reads (max_position_embeddings "
+            f"{base.positions}). Set max_tokens={base.positions} or less."
+        )
     steps = total_steps(request, data)
     warmup = min(30, steps // 10) if request.warmup_steps is None else request.warmup_steps
     if warmup >= steps:
@@ -109,28 +90,28 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts) -
     values: dict[str, Any] = {
         "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
         "seed": request.seed,
-        "step_scheduler": _schedule(request, data, steps),
+        "step_scheduler": _schedule(request, data, steps, tuning),
         "dist_env": {"backend": "nccl", "timeout_minutes": 5},  # with one process AutoModel takes gloo
-        "model": _model(request, base),
+        "model": _model(base, tuning),
         "checkpoint": {
             "enabled": True,
             "checkpoint_dir": CHECKPOINTS,
             "model_save_format": "safetensors",
-            "save_consolidated": "final",
+            "save_consolidated": "every" if tuning.keep_best else "final",
             "max_recent_checkpoints": 2,
         },
-        "distributed": {"strategy": "fsdp2", "dp_size": "none", "tp_size": 1, "cp_size": 1},
+        "distributed": _distributed(request, tuning),
         "loss_fn": {"_target_": _loss(base)},
-        "dataset": {**_dataset(request, "train"), "fill_to_multiple_of": request.batch_size},
-        "packed_sequence": {"packed_sequence_size": 0},
+        "dataset": {**_dataset(request, "train", base, tuning), "fill_to_multiple_of": request.batch_size},
+        "packed_sequence": _packing(request, tuning),
         "dataloader": {
             "_target_": "torchdata.stateful_dataloader.StatefulDataLoader",
             "collate_fn": f"{_NEMO}.components.datasets.utils.default_collater",
-            "group_by_length": True,  # batches of rows of one length: a third less to compute
+            "group_by_length": not request.packing,  # batches of rows of one length: a third less to compute
         },
         "optimizer": {
             "_target_": "torch.optim.AdamW",
-            "lr": request.rate,
+            "lr": tuning.learning_rate,
             "betas": [0.9, 0.98],
             "weight_decay": request.weight_decay,
             "fused": True,
@@ -138,56 +119,101 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts) -
         "lr_scheduler": {
             "lr_decay_style": "linear",
             "lr_warmup_steps": warmup,
-            "min_lr": request.rate / 100,
+            "min_lr": tuning.learning_rate / 100,
         },
     }
-    return Recipe({**values, **_optional(request, data, values["dataloader"])}, steps)
-
-
-def _optional(request: FinetuneRequest, data: DataFacts, dataloader: dict[str, Any]) -> dict[str, Any]:
-    """The sections that only some requests have: validation rows, adapters."""
-    values: dict[str, Any] = {}
     if data.validation_rows:
-        values["validation_dataset"] = _dataset(request, "validation")
+        values["validation_dataset"] = _dataset(request, "validation", base, tuning)
         values["validation_dataloader"] = {
-            "_target_": dataloader["_target_"],
-            "collate_fn": dataloader["collate_fn"],
+            "_target_": values["dataloader"]["_target_"],
+            "collate_fn": values["dataloader"]["collate_fn"],
             "shuffle": False,
         }
-    if request.method == "lora":
-        values["peft"] = {
+    return Recipe(merged({**values, **_adapters(request)}, request.overrides), steps, tuning)
+
+
+def _check_validation(request: FinetuneRequest, data: DataFacts) -> None:
+    wants = [
+        name
+        for name, asked in (("keep=best", request.keep == "best"), ("patience", request.patience))
+        if asked
+    ]
+    if wants and not data.validation_rows:
+        raise AskError(
+            f"{' and '.join(wants)} needs validation rows, and {request.data.short} has none. Curate with a "
+            "validation_fraction above 0, or leave it out."
+        )
+
+
+def _adapters(request: FinetuneRequest) -> dict[str, Any]:
+    """The sections of a training that leaves the base's own weights as they are."""
+    if not request.trains_adapters:
+        return {}
+    targets = list(request.lora_targets)
+    values: dict[str, Any] = {
+        "peft": {
             "_target_": f"{_NEMO}.components._peft.lora.PeftConfig",
-            "target_modules": "*_proj",
+            "target_modules": targets[0] if len(targets) == 1 else targets,
             "dim": request.lora_rank,
             "alpha": request.lora_alpha,
+        }
+    }
+    if request.method == "qlora":
+        values["quantization"] = {
+            "load_in_4bit": True,
+            "load_in_8bit": False,
+            "bnb_4bit_compute_dtype": "bfloat16",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_quant_storage": "bfloat16",
         }
     return values
 
 
-def _schedule(request: FinetuneRequest, data: DataFacts, steps: int) -> dict[str, Any]:
+def _schedule(request: FinetuneRequest, data: DataFacts, steps: int, tuning: Tuning) -> dict[str, Any]:
     per_epoch = math.ceil(data.train_rows / request.batch_size)
     schedule = {
         "global_batch_size": request.batch_size,
-        "local_batch_size": request.batch_size // request.gpus,
+        "local_batch_size": tuning.micro_batch_size,
         "num_epochs": request.epochs,
         "ckpt_every_steps": request.checkpoint_every_steps,
-        "save_checkpoint_every_epoch": False,
-        "validate_on_checkpoint": False,
+        "save_checkpoint_every_epoch": tuning.keep_best,
+        "validate_on_checkpoint": tuning.keep_best,
     }
     if request.max_steps:
         schedule["max_steps"] = steps
-    if data.validation_rows:  # so that the last validation falls on the last step
+    if data.validation_rows and not tuning.keep_best:  # so that the last validation falls on the last step
         schedule["val_every_steps"] = per_epoch if steps % per_epoch == 0 else steps
+    if request.patience is not None and not tuning.keep_best:
+        schedule["val_every_steps"] = min(per_epoch, steps)
     return schedule
 
 
-def _model(request: FinetuneRequest, base: BaseFacts) -> dict[str, Any]:
+def _model(base: BaseFacts, tuning: Tuning) -> dict[str, Any]:
     auto = f"{_NEMO}.NeMoAutoModelForCausalLM"
     if base.has_weights:
         where = {"_target_": f"{auto}.from_pretrained", "pretrained_model_name_or_path": "base"}
     else:
         where = {"_target_": f"{auto}.from_config", "config": "base"}
-    return {**where, "torch_dtype": request.precision}
+    return {**where, "torch_dtype": "bfloat16" if tuning.precision == "bfloat16" else "float32"}
+
+
+def _distributed(request: FinetuneRequest, tuning: Tuning) -> dict[str, Any]:
+    """FSDP2, whose own policy on several GPUs computes in bfloat16; on one it does nothing of the kind."""
+    values: dict[str, Any] = {"strategy": "fsdp2", "dp_size": "none", "tp_size": 1, "cp_size": 1}
+    if request.activation_checkpointing:
+        values["activation_checkpointing"] = True
+    if tuning.precision == "mixed" and request.gpus == 1:
+        values["autocast_dtype"] = "bfloat16"
+    if tuning.precision == "float32" and request.gpus > 1:
+        values["mp_policy"] = {"param_dtype": "float32", "reduce_dtype": "float32"}
+    return values
+
+
+def _packing(request: FinetuneRequest, tuning: Tuning) -> dict[str, Any]:
+    if not request.packing:
+        return {"packed_sequence_size": 0}
+    return {"packed_sequence_size": tuning.max_tokens, "packing_strategy": "neat"}
 
 
 def _loss(base: BaseFacts) -> str:
@@ -196,9 +222,16 @@ def _loss(base: BaseFacts) -> str:
     return f"{_NEMO}.components.loss.masked_ce.MaskedCrossEntropy"
 
 
-def _dataset(request: FinetuneRequest, split: str) -> dict[str, Any]:
-    return {
+def _dataset(request: FinetuneRequest, split: str, base: BaseFacts, tuning: Tuning) -> dict[str, Any]:
+    values: dict[str, Any] = {
         "_target_": f"{_PACKAGE}.tokenised_chat.TokenisedChat",
         "path_or_dataset_id": f"data/{split}.jsonl",
-        "max_tokens": request.max_tokens,
+        "max_tokens": tuning.max_tokens,
     }
+    if not base.has_marks:
+        values["mask_generation_prompt"] = True
+    if request.learn == "last":
+        values["last_turn_only"] = True
+    if request.too_long != "drop":
+        values["too_long"] = request.too_long
+    return values

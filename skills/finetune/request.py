@@ -2,53 +2,111 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ...core.artifacts import CheckpointRef, DatasetRef
+from ...core.artifacts import AdapterRef, CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
+from .declared_gpu import DeclaredGpus
+from .hub import HubModel
+from .overrides import check_overrides
 
-_RATES = {"tiny": 2e-3, "checkpoint": 1e-3, "lora": 5e-3, "folder": 2e-5}
+# Written out when the request is made, so that a plan shows them: the base made from the data has no others.
+_TINY = {"learning_rate": 2e-3, "max_tokens": 256, "precision": "float32", "keep": "last"}
 
 
 class FinetuneRequest(Request):
-    """Which data teaches which base, by which method."""
+    """Which data teaches which base, by which method. What is empty, the base decides; pre-flight says it."""
 
     data: DatasetRef = Field(description="Chat-format rows to learn from.")
-    base: Literal["tiny"] | CheckpointRef | InputPath = Field(
+    base: Literal["tiny"] | CheckpointRef | HubModel | InputPath = Field(
         "tiny",
         description="Where training starts: 'tiny' (a Llama of about 1 M parameters made from the data), a "
-        "checkpoint, or a local Hugging Face folder with safetensors weights.",
+        "checkpoint, a local Hugging Face folder with safetensors weights, or hf:owner/name@commit.",
     )
-    method: Literal["sft", "lora"] = Field(
-        "sft", description="Train every weight, or low-rank adapters that are merged afterwards."
+    method: Literal["sft", "lora", "qlora"] = Field(
+        "sft",
+        description="Train every weight, or low-rank adapters that are merged afterwards; with qlora on a "
+        "base in 4 bits (GPU only).",
     )
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training rows.")
     learning_rate: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Peak learning rate; empty: 0.002 for 'tiny', 0.001 from a checkpoint (0.005 with lora), "
-        "0.00002 from a folder.",
+        description="Peak learning rate; empty: 0.002 for 'tiny'; else that of the base's own recipe (half, "
+        "where it was trained from scratch); else by method and size.",
     )
     batch_size: int = Field(64, ge=1, le=65_536, description="Rows a step, over all GPUs together.")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        description="Rows a GPU computes at once; a step adds up as many passes as it takes. Empty: all of "
+        "its share for models below 10 M parameters, else what fits 8,192 tokens.",
+    )
     warmup_steps: int | None = Field(
         None, ge=0, description="Steps to the peak rate; empty: a tenth of all steps, at most 30."
     )
     weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW weight decay.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps; empty: all epochs.")
-    max_tokens: int = Field(
-        256, ge=16, le=131_072, description="Longest row in tokens; a longer one is refused by its number."
+    max_tokens: int | None = Field(
+        None,
+        ge=16,
+        le=131_072,
+        description="Longest row in tokens; empty: 256 for 'tiny', else that of the base's own recipe, else "
+        "what the base reads, at most 2,048.",
     )
-    lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapters (method lora).")
-    lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (method lora).")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Type of weights and sums.")
+    too_long: Literal["drop", "refuse"] = Field(
+        "drop",
+        description="What is done with longer rows: left out where they are at most 5 % of all, or refused.",
+    )
+    learn: Literal["all", "last"] = Field(
+        "all", description="Which of the assistant's turns are learned; the others are read as context."
+    )
+    lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapters (lora, qlora).")
+    lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (lora, qlora).")
+    lora_targets: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*]{1,100}$")], ...] = Field(
+        ("*_proj",),
+        min_length=1,
+        description="Modules that get adapters, by name; * stands for any part of it.",
+    )
+    precision: Literal["float32", "mixed", "bfloat16"] | None = Field(
+        None,
+        description="float32; mixed: weights and moments in float32, sums in bfloat16; bfloat16: all. Empty: "
+        "float32 on CPU and below 10 M parameters, else mixed for sft and bfloat16 for adapters.",
+    )
+    packing: bool = Field(
+        False, description="Put several rows into one sequence of max_tokens (GPU with flash-attention)."
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Keep fewer activations and compute them again: less memory, a third more time."
+    )
+    keep: Literal["last", "best"] | None = Field(
+        None,
+        description="Which weights become the checkpoint: those after the last step, or those with the "
+        "lowest validation loss. Empty: last for 'tiny', else best where the data has validation rows.",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Stop early after this many validations without a lower loss; empty: never.",
+    )
     checkpoint_every_steps: int = Field(
         100, ge=1, description="Steps between intermediate checkpoints, from which a stopped run continues."
     )
+    overrides: dict[str, Any] = Field(
+        {},
+        description="More of the NeMo AutoModel recipe by dotted key, as {optimizer.eps: 1e-7}; what names "
+        "code or files is refused, and AutoModel checks the rest before anything starts.",
+    )
     gpus: int = Field(1, ge=1, le=8, description="GPUs of one machine to share a step; no meaning on CPU.")
+    gpu: DeclaredGpus | None = Field(
+        None,
+        description="GPUs it is meant for, as h100 or a100-80gbx4: memory and time are checked for them, "
+        "here or elsewhere. Empty: those of this machine.",
+    )
     compute: str | None = Field(
         None,
         min_length=1,
@@ -58,44 +116,62 @@ class FinetuneRequest(Request):
 
     @model_validator(mode="before")
     @classmethod
-    def _write_out_the_rate(cls, values: Any) -> Any:
-        """A plan shows the rate that will be used, so the default is decided when the request is made."""
-        if isinstance(values, dict) and values.get("learning_rate") is None:
-            base = values.get("base", "tiny")
-            if base == "tiny":
-                kind = "tiny"
-            elif not isinstance(base, Path) and str(base).startswith(f"{CheckpointRef.kind}:"):
-                kind = "lora" if values.get("method") == "lora" else "checkpoint"
-            else:
-                kind = "folder"
-            return {**values, "learning_rate": _RATES[kind]}
-        return values
+    def _write_out_what_tiny_takes(cls, values: Any) -> Any:
+        """A plan shows what will be used wherever that is known when the request is made."""
+        if not isinstance(values, dict):
+            return values
+        written = dict(values)
+        if written.get("base", "tiny") == "tiny":
+            written |= {name: value for name, value in _TINY.items() if written.get(name) is None}
+        declared = written.get("gpu")
+        if isinstance(declared, str) and "gpus" not in written:
+            written["gpus"] = DeclaredGpus.number_in(declared)
+        return written
+
+    @field_validator("overrides")
+    @classmethod
+    def _overrides_are_safe(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        return check_overrides(overrides)
 
     @model_validator(mode="after")
     def _fits_together(self) -> FinetuneRequest:
-        if self.method == "lora" and self.base == "tiny":
+        if self.method != "sft" and self.base == "tiny":
             raise ValueError(
-                "method 'lora' adapts weights that exist, and base 'tiny' has none yet. Use method 'sft', or "
-                "a checkpoint as base"
+                f"method '{self.method}' adapts weights that exist, and base 'tiny' has none yet. Use method "
+                "'sft', or a checkpoint as base"
             )
         if self.batch_size % self.gpus:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.gpus} gpus")
+        share = self.batch_size // self.gpus
+        if self.micro_batch_size is not None and share % self.micro_batch_size:
+            raise ValueError(
+                f"a GPU's share of a step is {share} rows (batch_size {self.batch_size} over {self.gpus} "
+                f"gpus), which micro_batch_size {self.micro_batch_size} does not divide"
+            )
+        if self.gpu is not None and self.gpu.number != self.gpus:
+            raise ValueError(f"gpu '{self.gpu}' is {self.gpu.number} GPU(s) and gpus is {self.gpus}")
+        if self.method == "qlora" and self.precision not in (None, "bfloat16"):
+            raise ValueError(f"method 'qlora' computes in bfloat16, and precision is '{self.precision}'")
         return self
 
     @property
-    def rate(self) -> float:
-        """The peak learning rate, written out."""
-        return self.learning_rate if self.learning_rate is not None else _RATES["folder"]
+    def trains_adapters(self) -> bool:
+        """Whether the base's own weights stay as they are."""
+        return self.method != "sft"
 
 
 class FinetuneResult(Result):
     """The trained checkpoint and what training it showed."""
 
     checkpoint: CheckpointRef = Field(description="The model as a Hugging Face folder.")
+    adapter: AdapterRef | None = Field(None, description="The adapters alone (lora, qlora), in PEFT's form.")
     steps: int = Field(description="Optimizer steps in all.")
+    kept_step: int = Field(0, description="The step whose weights the checkpoint has.")
+    stopped_early: bool = Field(False, description="Whether the validation loss ended it before its steps.")
     resumed_from: int = Field(0, description="The step it went on from; 0 when it started fresh.")
     final_loss: float = Field(description="Mean training loss of the last 20 steps.")
-    validation_loss: float | None = Field(None, description="Loss on the validation rows at the end.")
+    validation_loss: float | None = Field(None, description="Loss on the validation rows of what was kept.")
+    learning_rate: float = Field(0.0, description="Peak learning rate that was used.")
     parameters: int = Field(description="Weights of the model.")
     tokens_per_second: float = Field(
         description="Median over the steps of this call; 0 when none was left to do."

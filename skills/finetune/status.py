@@ -32,6 +32,9 @@ class Job:
     positions: int
     device: str  # cpu or cuda
     gpus: int
+    keep_best: bool = False
+    patience: int | None = None
+    last_turn_only: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Job:

@@ -8,7 +8,7 @@ from the last checkpoint.
 from __future__ import annotations
 
 import argparse
-import json
+import logging
 import os
 import shutil
 import subprocess
@@ -21,11 +21,13 @@ from typing import Any
 from ...core.errors import NeedsError, OpswrightError
 from ...core.files import write_atomically
 from .curve import drop_cut_line
+from .export import export
 from .layout import remove
 from .recipe import CHECKPOINTS
 from .status import FAILURE, FINGERPRINT, LOCK, LOCK_S, RECIPE, RESULT, STOPPED, Job, record_failure, tell
 
 _FLUSH_S = 0.5
+_PACKAGE = "opswright.skills.finetune"  # this module is __main__
 # Imported by the trainer's libraries where they are installed, used by no recipe of ours: 3 s of each start.
 _NOT_NEEDED = ("mlflow", "sklearn", "wandb")
 
@@ -57,11 +59,11 @@ def _lead(job: Job, name: str, folder: Path) -> int:
     try:
         with FileLock(folder / LOCK, timeout=LOCK_S):  # the system frees it when the holder dies
             go_on(job, folder)
-            _prepare(job, folder)
+            ends = _prepare(job, folder)
             code = _train_on_several(job, name) if job.gpus > 1 else _train(job, folder)
             if code == 0:
                 tell(folder, message="training is done, saving the model")
-                _export(job, folder)
+                export(job, folder, ends)
             return code
     except Timeout as error:
         raise NeedsError(
@@ -88,8 +90,10 @@ def go_on(job: Job, folder: Path) -> None:
     tell(folder, **at)
 
 
-def _prepare(job: Job, folder: Path) -> None:
+def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
+    """Make what is missing and check the labels; ids of the tokens that end an answer."""
     from .labels import check_labels
+    from .precheck import open_tokenizer
     from .tiny import make_tiny_base
 
     if job.tiny and not (folder / "base").is_dir():
@@ -97,18 +101,11 @@ def _prepare(job: Job, folder: Path) -> None:
         shutil.rmtree(folder / "base.new", ignore_errors=True)
         make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
         (folder / "base.new").rename(folder / "base")
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained("base", trust_remote_code=False)
-    found = check_labels(Path("data") / "train.jsonl", tokenizer)
-    rows = f"{found.rows} rows checked"
-    tell(folder, message=f"labels of {rows}: only the assistant's text and its end are learnt")
-    if found.altered:
-        tell(
-            folder,
-            message=f"{found.altered} of {rows} are altered by the base's own chat template or tokenizer: "
-            "white space around the answer is cut, or its Unicode is normalised",
-        )
+    tokenizer = open_tokenizer(Path("base"))
+    found = check_labels(Path("data") / "train.jsonl", tokenizer, last_turn_only=job.last_turn_only)
+    for line in found.in_words("train.jsonl"):
+        tell(folder, message=line)
+    return found.ends
 
 
 def _train(job: Job, folder: Path) -> int:
@@ -124,9 +121,11 @@ def _train(job: Job, folder: Path) -> int:
         )
     cpu_shim.install()
     from nemo_automodel.components.config.loader import load_yaml_config
-    from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction
 
-    recipe = TrainFinetuneRecipeForNextTokenPrediction(load_yaml_config(RECIPE))
+    from .watched import watched_recipe
+
+    logging.getLogger(_PACKAGE).addHandler(_Tell(folder))
+    recipe = watched_recipe(load_yaml_config(RECIPE), job.patience)
     recipe.setup()
     recipe.metric_logger_train = _live(recipe.metric_logger_train)
     recipe.metric_logger_valid = {name: _live(log) for name, log in recipe.metric_logger_valid.items()}
@@ -140,7 +139,8 @@ def _train(job: Job, folder: Path) -> int:
             step=steps.step,
             total=steps.max_steps,
         )
-    recipe.run_train_validation_loop()
+    if not recipe.has_stopped_early(folder / CHECKPOINTS):
+        recipe.run_train_validation_loop()
     return STOPPED if steps.sigterm_flag and steps.step < steps.max_steps else 0
 
 
@@ -168,52 +168,16 @@ def _train_on_several(job: Job, name: str) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def _export(job: Job, folder: Path) -> None:
-    """Put the trained model into `result/`: weights, config, tokenizer; the adapter beside a merged one."""
-    trained = folder / CHECKPOINTS / "LATEST" / "model"
-    fresh = folder / "result.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    if job.method == "lora":
-        _merge(trained, fresh)
-    else:
-        shutil.copytree(trained / "consolidated", fresh)
-        _name_the_only_shard(fresh)
-    if not (folder / "base" / "generation_config.json").exists():
-        _write_generation_config(fresh)
-    for path in (folder / "base").iterdir():  # what a trainer may not write: template, generation defaults
-        if path.suffix in (".json", ".jinja", ".model") and not (fresh / path.name).exists():
-            shutil.copy2(path, fresh / path.name)
-    shutil.rmtree(folder / RESULT, ignore_errors=True)
-    fresh.rename(folder / RESULT)
+class _Tell(logging.Handler):
+    """Tells a person what this package's code logs while it trains; of several processes, the first."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(logging.WARNING)
+        self.folder = folder
 
-def _write_generation_config(folder: Path) -> None:
-    """Greedy, and stop at the end token: what the model was trained for."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    tokens = {f"{name}_token_id": config.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    text = json.dumps({"do_sample": False, **{k: v for k, v in tokens.items() if v is not None}}, indent=1)
-    (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _name_the_only_shard(folder: Path) -> None:
-    """A model in one file is called model.safetensors and needs no index."""
-    shards = list(folder.glob("model-*.safetensors"))
-    if len(shards) == 1:
-        shards[0].rename(folder / "model.safetensors")
-        (folder / "model.safetensors.index.json").unlink(missing_ok=True)
-
-
-def _merge(trained: Path, result: Path) -> None:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.float32, trust_remote_code=False)
-    PeftModel.from_pretrained(base, trained).merge_and_unload().save_pretrained(result)
-    AutoTokenizer.from_pretrained("base", trust_remote_code=False).save_pretrained(result)
-    (result / "adapter").mkdir()
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
-        shutil.copy2(trained / name, result / "adapter" / name)
+    def emit(self, record: logging.LogRecord) -> None:
+        if os.environ.get("RANK", "0") == "0":
+            tell(self.folder, message=record.getMessage())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from opswright.core.errors import AskError
 from opswright.data.published import banking77, clinc150
 from opswright.data.read import Layout, Reading, Source, read_samples
 from opswright.data.rows import Reason
-from opswright.evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
+from opswright.ui.demo import example_domains
 
 
 class Read:
@@ -64,7 +64,10 @@ def test_prompt_and_completion_are_taken_unless_other_fields_are_named(tmp_path:
 def test_clinc150_is_known_by_its_files_and_has_domains() -> None:
     found = read(clinc150.FOLDER)
     assert len(found.text) == 15000 and set(found.source) == {"clinc150/train"} and found.dropped == []
-    assert {d for d in found.domain if d} == {*OLD_DOMAINS, *NEW_DOMAINS}
+    assert {d for d in found.domain if d} == {
+        *example_domains("old_domains"),
+        *example_domains("new_domains"),
+    }
     assert len(read(clinc150.FOLDER, split="val").text) == 3000
 
 

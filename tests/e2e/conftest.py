@@ -47,15 +47,25 @@ def triton_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(named) if named else tmp_path_factory.mktemp("triton")
 
 
+@pytest.fixture(scope="session")
+def tiny_bases() -> Any:
+    """The module that makes small bases in the usual chat formats."""
+    return _beside("tiny_bases")
+
+
 def _console_server() -> Any:
-    """The module beside this file; tests are no package."""
-    if "console_server" not in sys.modules:
-        spec = spec_from_file_location("console_server", Path(__file__).with_name("console_server.py"))
+    return _beside("console_server")
+
+
+def _beside(name: str) -> Any:
+    """A module beside this file; tests are no package."""
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         assert spec is not None and spec.loader is not None
         module = module_from_spec(spec)
-        sys.modules["console_server"] = module
+        sys.modules[name] = module
         spec.loader.exec_module(module)
-    return sys.modules["console_server"]
+    return sys.modules[name]
 
 
 @pytest.fixture(scope="session")

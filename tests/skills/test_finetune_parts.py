@@ -12,7 +12,8 @@ from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Gpu, Machine
 from opswright.core.settings import TrainSettings, load_settings
 from opswright.core.workspace import Workspace
-from opswright.skills.finetune import FinetuneRequest, count_parameters, finetune
+from opswright.skills.finetune import FinetuneRequest, finetune
+from opswright.skills.finetune.base import count_parameters
 from opswright.skills.finetune.curve import Curve, drop_cut_line
 from opswright.skills.finetune.labels import difference
 from opswright.skills.finetune.status import Tail
@@ -166,7 +167,8 @@ def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
     base.mkdir()
     for name, text in (("config.json", '{"model_type": "llama"}'), ("tokenizer.json", "{}")):
         (base / name).write_text(text)
-    (base / "model.safetensors").write_bytes(bytes(100))
+    header = json.dumps({"w": {"dtype": "F32", "shape": [3000, 1000], "data_offsets": [0, 0]}}).encode()
+    (base / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     estimate = finetune.estimate
     assert estimate
     tiny = estimate(FinetuneRequest(data=data), LAPTOP, workspace)

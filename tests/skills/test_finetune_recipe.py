@@ -16,8 +16,9 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, NeedsError
 from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, cpu_shim
+from opswright.skills.finetune.base import BaseFacts
 from opswright.skills.finetune.layout import lay_out
-from opswright.skills.finetune.recipe import BaseFacts, DataFacts, Recipe, compile_recipe, total_steps
+from opswright.skills.finetune.recipe import DataFacts, Recipe, compile_recipe, total_steps
 from opswright.skills.finetune.status import LOCK, Job
 from opswright.skills.finetune.worker import go_on
 
@@ -33,12 +34,17 @@ def compiled(
     return compile_recipe(request, DataFacts(rows, validation), base or BaseFacts())
 
 
-def test_a_plan_shows_the_learning_rate_that_will_be_used(tmp_path: Path) -> None:
-    assert FinetuneRequest(data=DATA).model_dump()["learning_rate"] == 2e-3
-    assert FinetuneRequest(data=DATA, base=CHECKPOINT).rate == 1e-3
-    assert FinetuneRequest(data=DATA, base=CHECKPOINT, method="lora").rate == 5e-3
-    assert FinetuneRequest(data=DATA, base=tmp_path).rate == 2e-5
-    assert FinetuneRequest(data=DATA, learning_rate=0.5).rate == 0.5
+def test_a_plan_shows_what_the_tiny_base_takes_and_leaves_to_other_bases_what_they_decide(
+    tmp_path: Path,
+) -> None:
+    tiny = FinetuneRequest(data=DATA).model_dump()
+    assert (tiny["learning_rate"], tiny["max_tokens"], tiny["precision"], tiny["keep"]) == (
+        2e-3, 256, "float32", "last",
+    )  # fmt: skip
+    for base in (CHECKPOINT, tmp_path, f"hf:owner/name@{'a' * 40}"):
+        asked = FinetuneRequest.model_validate({"data": DATA, "base": base})
+        assert (asked.learning_rate, asked.max_tokens, asked.precision) == (None, None, None)
+    assert FinetuneRequest(data=DATA, learning_rate=0.5).learning_rate == 0.5
 
 
 def test_a_checkpoint_reference_is_no_path_and_tiny_is_neither() -> None:

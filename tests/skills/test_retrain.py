@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef, DriftReportRef, GuardrailRef
+from opswright.core.artifacts import (
+    BundleRef,
+    CheckpointRef,
+    DatasetRef,
+    DriftReportRef,
+    EvalReportRef,
+    GuardrailRef,
+)
 from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
@@ -54,6 +61,7 @@ def new_data(tmp_path: Path) -> Path:
 
 def proposed(ctx: StepContext, new_data: Path, **more: Any) -> tuple[RetrainResult, dict[str, Any]]:
     arguments = {"alarm": alarm_on(ctx), "new_data": new_data, "domains": ("meta",), "base": base(ctx)}
+    arguments["suite"] = "clinc150"
     result = retrain(RetrainRequest(**(arguments | more)), ctx)
     return result, yaml.safe_load(Path(result.plan_file).read_text())
 
@@ -74,16 +82,56 @@ def test_the_plan_goes_from_data_to_promotion_and_compiles_to_the_id_it_names(
     assert plan["steps"]["live"]["with"]["canary_percent"] == 10
 
 
+def trained(ctx: StepContext, method: str, lr: float, start: str) -> CheckpointRef:
+    """A checkpoint with the recipe that made it."""
+    model = {"_target_": f"nemo_automodel.NeMoAutoModelForCausalLM.{start}"}
+    recipe: dict[str, Any] = {"model": model, "optimizer": {"lr": lr}, "dataset": {"max_tokens": 1024}}
+    recipe["step_scheduler"] = {"global_batch_size": 128, "validate_on_checkpoint": start != "from_config"}
+    if method != "sft":
+        recipe["peft"] = {"dim": 8}
+    with ctx.artifacts.staging() as stage:
+        (stage / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        return ctx.artifacts.save(CheckpointRef, stage, {"base": "x", "method": method})
+
+
+def test_the_model_is_trained_again_as_it_was_trained(context: Context, new_data: Path) -> None:
+    ctx = context()
+    of = {"data": "${data.dataset}", "epochs": 3, "batch_size": 128, "max_tokens": 1024}
+    for method, lr, start, more in (
+        ("sft", 2e-5, "from_pretrained", {"learning_rate": 2e-5, "keep": "best"}),
+        ("lora", 2e-4, "from_pretrained", {"learning_rate": 2e-4, "keep": "best"}),
+        (
+            "sft",
+            2e-3,
+            "from_config",
+            {"learning_rate": 1e-3, "keep": "last"},
+        ),  # half, after a start from nothing
+    ):
+        checkpoint = trained(ctx, method, lr, start)
+        _, plan = proposed(ctx, new_data, base=checkpoint)
+        assert plan["steps"]["model"]["with"] == {**of, "base": checkpoint, "method": method, **more}
+
+
+def test_a_recipe_that_is_no_recipe_leaves_the_settings_to_the_base(context: Context, new_data: Path) -> None:
+    ctx = context()
+    with ctx.artifacts.staging() as stage:
+        (stage / "recipe.yaml").write_text("optimizer: [1\n")
+        checkpoint = ctx.artifacts.save(CheckpointRef, stage, {"base": "x", "method": "../../x"})
+    _, plan = proposed(ctx, new_data, base=checkpoint)
+    assert set(plan["steps"]["model"]["with"]) == {"data", "epochs", "base", "method"}
+    assert plan["steps"]["model"]["with"]["method"] == "sft"
+
+
 def test_old_and_new_domains_are_judged_by_themselves_against_the_stable_release(
     context: Context, new_data: Path
 ) -> None:
     _, plan = proposed(context(), new_data)
     gate = plan["gates"]["release"]
     assert gate["against"] == "stable"
-    assert gate["slices"] == {"old_domains": {"max_drop": 0.05}, "new_domains": {"min": 0.7}}
+    assert gate["slices"] == {"known": {"max_drop": 0.05}, "new": {"min": 0.7}}
     assert plan["steps"]["eval"]["with"]["slices"] == {
-        "old_domains": ["banking", "travel"],
-        "new_domains": ["meta"],
+        "known": ["banking", "travel"],
+        "new": ["meta"],
     }
 
 
@@ -99,7 +147,7 @@ def test_the_earlier_data_is_what_the_alarm_was_measured_against_unless_another_
     )
     _, naive = proposed(ctx, new_data, replay_ratio=0)
     assert "replay" not in naive["steps"]["data"]["with"]
-    assert naive["steps"]["eval"]["with"]["slices"]["old_domains"] == ["banking", "travel"]
+    assert naive["steps"]["eval"]["with"]["slices"]["known"] == ["banking", "travel"]
 
 
 def test_the_file_says_why_in_figures_a_person_can_read(context: Context, new_data: Path) -> None:
@@ -169,3 +217,14 @@ def test_a_plan_that_would_not_compile_is_not_proposed(context: Context, new_dat
 def test_the_same_alarm_gives_the_same_plan(context: Context, new_data: Path) -> None:
     ctx = context()
     assert proposed(ctx, new_data)[0] == proposed(ctx, new_data)[0]
+
+
+def test_the_suite_is_the_one_the_base_was_measured_on_unless_another_is_named(
+    context: Context, new_data: Path
+) -> None:
+    ctx = context()
+    with pytest.raises(AskError, match="no report says by which suite"):
+        proposed(ctx, new_data, suite=None)
+    keep(ctx, EvalReportRef, {"model": str(base(ctx)), "suite": "banking77"})
+    _, plan = proposed(ctx, new_data, suite=None, domains=())
+    assert plan["steps"]["golden"]["with"]["suite"] == plan["gates"]["release"]["suite"] == "banking77"

@@ -1,0 +1,119 @@
+"""What a base is: the facts of a Hugging Face folder that a training and its estimate need."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import AskError
+from .chat_rows import folder_template, has_marks
+
+# Words that a model's dimensions have in config.json, the usual ones first.
+_HIDDEN = ("hidden_size", "n_embd", "d_model")
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+_MOST_HEADER_BYTES = 100_000_000  # as safetensors itself limits it
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """A base's architecture, sizes, weights, and the recipe that trained it, where it is one of ours.
+
+    parameters: weights in its files, 0 for the tiny base; positions: the tokens it reads, 0 when it does not
+    say; has_marks: whether its chat template marks what the assistant says.
+    """
+
+    model_type: str = "llama"
+    has_weights: bool = False
+    parameters: int = 0
+    weight_bytes: int = 0
+    hidden: int = 128
+    layers: int = 4
+    vocabulary: int = 2048
+    positions: int = 0
+    has_marks: bool = True
+    recipe: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> BaseFacts:
+        """The facts of a Hugging Face folder; AskError without a config or safetensors, or with code."""
+        config = folder / "config.json"
+        values = read_config(folder)
+        if "auto_map" in values:
+            raise AskError(f"{config} asks to run its own code (auto_map), which is refused.")
+        if not any(folder.glob("*.safetensors")):
+            raise AskError(
+                f"{folder} has no *.safetensors weights. Convert it first: model.save_pretrained(folder)."
+            )
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+            raise AskError(f"{folder} has no tokenizer (tokenizer.json). Save it beside the weights.")
+        return cls(
+            model_type=str(values["model_type"]),
+            has_weights=True,
+            parameters=count_parameters(folder),
+            weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+            hidden=_number(values, _HIDDEN),
+            layers=_number(values, _LAYERS),
+            vocabulary=_number(values, ("vocab_size",)),
+            positions=_number(values, _POSITIONS),
+            has_marks=has_marks(folder_template(folder)),
+            recipe=own_recipe(folder),
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A Hugging Face folder's config.json; AskError when it is missing, no JSON, or names no model type."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise AskError(f"{folder} is not a Hugging Face folder: config.json not found.")
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AskError(f"{config} is not valid JSON: {error}") from error
+    if not isinstance(values, dict) or "model_type" not in values:
+        raise AskError(f"{config} has no model_type.")
+    return values
+
+
+def own_recipe(folder: Path) -> dict[str, Any] | None:
+    """The recipe that a checkpoint folder says it was trained by; None without one that can be read."""
+    import yaml
+
+    try:
+        values = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def count_parameters(folder: Path) -> int:
+    """Weights in a folder's safetensors files, read from their headers; AskError for one that is damaged."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                if not 2 <= length <= min(_MOST_HEADER_BYTES, path.stat().st_size - 8):
+                    raise ValueError(f"its header would have {length:,} bytes")
+                header: dict[str, Any] = json.loads(file.read(length))
+            total += sum(
+                math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AskError(f"{path} is cut or no safetensors file: {error}. Get it again.") from error
+    return total
+
+
+def _number(values: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    """The first of these that a config has as a number above 0, also in the part for text; else 0."""
+    for part in (values, values.get("text_config")):
+        if isinstance(part, Mapping):
+            for name in names:
+                value = part.get(name)
+                if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                    return value
+    return 0

@@ -1,0 +1,149 @@
+"""What a request leaves to the base: rate, length, precision, rows at once, which weights are kept.
+
+A base that was trained by a recipe of ours goes on with that recipe's settings; another has them by method
+and size. Nothing measured on the model made from data is carried to a model that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from .base import BaseFacts
+    from .request import FinetuneRequest
+
+SMALL = 10_000_000  # parameters below which a training is no test of memory or of precision
+_TOKENS_AT_ONCE = 8_192
+_MOST_TOKENS = 2_048
+# Starting points, for AdamW: parameters below which it holds, rate of sft, rate of adapters. For the small:
+# measured on models of about 1 M. 2e-5 at 7 B: Touvron et al. 2023 (Llama 2), section 3.1; 1e-5 at 65 B:
+# Zhou et al. 2023 (LIMA), section 3; adapters 2e-4 below and 1e-4 from 33 B: Dettmers et al. 2023 (QLoRA),
+# table 9. Between the small and 1 B nothing was measured here: the steps are by eye.
+_RATES = (
+    (SMALL, 1e-3, 5e-3),
+    (500_000_000, 1e-4, 1e-3),
+    (30_000_000_000, 2e-5, 2e-4),
+    (math.inf, 1e-5, 1e-4),
+)
+Precision = Literal["float32", "mixed", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The settings that a training takes where its request is empty, and where its rate is from."""
+
+    learning_rate: float
+    rate_from: str
+    max_tokens: int
+    precision: Precision
+    micro_batch_size: int
+    keep_best: bool
+
+    def in_words(self) -> str:
+        """One line for a person."""
+        kept = "lowest validation loss" if self.keep_best else "last step"
+        return (
+            f"learning rate {self.learning_rate:g} ({self.rate_from}), {self.precision}, rows of at most "
+            f"{self.max_tokens:,} tokens, {self.micro_batch_size} at once, weights of the {kept} kept."
+        )
+
+
+def tune(request: FinetuneRequest, base: BaseFacts, device: str, has_validation: bool) -> Tuning:
+    """The settings of a request on a base; `device` is cpu or cuda."""
+    rate, origin = _rate(request, base)
+    max_tokens = request.max_tokens or _max_tokens(base)
+    keep = request.keep or ("best" if has_validation else "last")
+    return Tuning(
+        learning_rate=rate,
+        rate_from=origin,
+        max_tokens=max_tokens,
+        precision=request.precision or _precision(request, base, device),
+        micro_batch_size=request.micro_batch_size or _rows_at_once(request, base, max_tokens),
+        keep_best=keep == "best" and has_validation,
+    )
+
+
+def inherited(recipe: Mapping[str, Any], trains_adapters: bool) -> dict[str, Any]:
+    """The request's settings that a training by this recipe had, for one that goes on from its result.
+
+    The rate is halved where the recipe started from no weights, and left out where it trained by another
+    method. What is not as a recipe of ours has it is left out.
+    """
+    found: dict[str, Any] = {}
+    if (recipe.get("peft") is not None) == trains_adapters and (rate := recipe_rate(recipe)) is not None:
+        found["learning_rate"] = rate
+    places = {
+        "batch_size": ("step_scheduler", "global_batch_size", 65_536),
+        "max_tokens": ("dataset", "max_tokens", 131_072),
+    }
+    for name, (section, key, most) in places.items():
+        value = _at(recipe, section, key)
+        least = 16 if name == "max_tokens" else 1
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            found[name] = value
+    kept = _at(recipe, "step_scheduler", "validate_on_checkpoint")
+    if isinstance(kept, bool):
+        found["keep"] = "best" if kept else "last"
+    return found
+
+
+def recipe_rate(recipe: Mapping[str, Any]) -> float | None:
+    """The peak rate to go on with after a training by this recipe; None where it has none of use."""
+    rate = _at(recipe, "optimizer", "lr")
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
+        return None
+    return float(rate) / 2 if was_from_scratch(recipe) else float(rate)
+
+
+def was_from_scratch(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe starts from a config without weights."""
+    return str(_at(recipe, "model", "_target_")).endswith(".from_config")
+
+
+def _at(recipe: Mapping[str, Any], section: str, key: str) -> Any:
+    part = recipe.get(section)
+    return part.get(key) if isinstance(part, Mapping) else None
+
+
+def _rate(request: FinetuneRequest, base: BaseFacts) -> tuple[float, str]:
+    if request.learning_rate is not None:
+        return request.learning_rate, "as asked"
+    same_method = base.recipe is not None and (base.recipe.get("peft") is not None) == request.trains_adapters
+    if base.recipe is not None and same_method and (rate := recipe_rate(base.recipe)) is not None:
+        half = "half of that of" if was_from_scratch(base.recipe) else "that of"
+        return rate, f"{half} the base's own recipe"
+    rate = next(
+        adapters if request.trains_adapters else full
+        for below, full, adapters in _RATES
+        if base.parameters < below
+    )
+    return rate, f"for {request.method} of {base.parameters / 1e6:,.0f} M parameters"
+
+
+def _max_tokens(base: BaseFacts) -> int:
+    own = _at(base.recipe, "dataset", "max_tokens") if base.recipe is not None else None
+    if isinstance(own, int) and 16 <= own <= 131_072:
+        return own
+    return min(base.positions or _MOST_TOKENS, _MOST_TOKENS)
+
+
+def _precision(request: FinetuneRequest, base: BaseFacts, device: str) -> Precision:
+    if request.method == "qlora":
+        return "bfloat16"
+    if device == "cpu" or base.parameters < SMALL:
+        return "float32"
+    return "bfloat16" if request.trains_adapters else "mixed"
+
+
+def _rows_at_once(request: FinetuneRequest, base: BaseFacts, max_tokens: int) -> int:
+    """The most rows that divide a GPU's share and stay below the tokens it computes at once."""
+    share = request.batch_size // request.gpus
+    if base.parameters < SMALL:
+        return share
+    fitting = [
+        rows for rows in range(1, share + 1) if share % rows == 0 and rows * max_tokens <= _TOKENS_AT_ONCE
+    ]
+    return max(fitting, default=1)

@@ -1,0 +1,56 @@
+"""AutoModel's recipe with an eye on the validation loss: it ends when that no longer falls."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .curve import Curve
+
+_log = logging.getLogger(__name__)
+
+
+def is_over(losses: Sequence[float], patience: int | None) -> bool:
+    """Whether the last `patience` validations brought no loss below the lowest before them."""
+    if patience is None or len(losses) <= patience:
+        return False
+    before = [loss for loss in losses[:-patience] if math.isfinite(loss)]
+    return not any(loss < min(before, default=math.inf) for loss in losses[-patience:])
+
+
+def watched_recipe(config: Any, patience: int | None) -> Any:
+    """The recipe of a config; after `patience` validations without a lower loss its step is the last.
+
+    What was seen before a resume counts. The last step saves a checkpoint, as it would anyway.
+    """
+    from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction
+
+    class Watched(TrainFinetuneRecipeForNextTokenPrediction):  # type: ignore[misc]
+        losses: list[float]
+
+        def has_stopped_early(self, checkpoints: Path) -> bool:
+            """Take in what an earlier attempt validated; whether that ended the training."""
+            done = self.step_scheduler.step
+            seen = Curve.read(checkpoints).validation if patience is not None else ()
+            self.losses = [float(one["val_loss"]) for one in seen if int(one["step"]) < done]
+            return is_over(self.losses, patience)
+
+        def log_val_metrics(self, val_name: str, log_data: Any, metric_logger: Any = None) -> None:
+            super().log_val_metrics(val_name, log_data, metric_logger)
+            if patience is None or log_data is None or val_name != "default":
+                return
+            self.losses.append(float(log_data.metrics["val_loss"]))
+            steps = self.step_scheduler
+            if is_over(self.losses, patience) and steps.step + 1 < steps.max_steps:
+                _log.warning(
+                    "the validation loss did not fall in %d validations: step %d of %d is the last",
+                    patience,
+                    steps.step + 1,
+                    steps.max_steps,
+                )
+                steps.max_steps = steps.step + 1
+
+    return Watched(config)
