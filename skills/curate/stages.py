@@ -6,12 +6,14 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ...data.filters import make_filter
+from ...data.personal import mask
 from ...data.rows import Dropped, Reason
 from ...data.sample import ASSISTANT, Sample, asked_of
 from ...data.shingles import ShingleStore
@@ -40,11 +42,15 @@ class Tally:
     """The rows left out: how many for each reason. Each is given to `write` and not kept."""
 
     write: Callable[[Dropped], None]
+    hides_personal_data: bool = False  # what is shown of a row has it masked
     by_reason: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, dropped: Dropped) -> None:
         """Count a row and write it down."""
         self.by_reason[str(dropped.reason)] += 1
+        if self.hides_personal_data:
+            text, label, detail = map(mask, (dropped.text, dropped.label, dropped.detail))
+            dropped = replace(dropped, text=text, label=label, detail=detail)
         self.write(dropped)
 
     def row(self, row: GatheredRow, reason: Reason, detail: str) -> None:
@@ -62,6 +68,7 @@ class RowTable:
         self.keys = RowKeys(task)
         self.taken = array("B")  # for each row of the source, in order, whether it was taken in
         self._request, self._memory = request, memory
+        self._filters = [make_filter(asked) for asked in request.filters]
         self._leaks = OverlapFinder(golden, request.golden_jaccard) if golden else None
         self._similar = self._files.enter_context(SimilarityIndex(least, folder, memory // 2))
         self._answers = None if self.keys.labelled else self._files.enter_context(ShingleStore(folder))
@@ -99,12 +106,20 @@ class RowTable:
                 golden = self._leaks.items[leak.item]
                 shown = "" if leak.match == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
                 drop.row(row, Reason(f"golden_{leak.match}"), shown)
-            else:
+            elif not self._filtered(row, drop):
                 passed.append(True)
                 continue
             passed.append(False)
         self.taken.extend(passed)
         return passed
+
+    def _filtered(self, row: GatheredRow, drop: Tally) -> bool:
+        """Whether a filter leaves a row out; the first that does says why."""
+        for name, judge in self._filters:
+            if (why := judge(row.sample)) is not None:
+                drop.row(row, Reason(f"filter_{name}"), why)
+                return True
+        return False
 
     def clean(self) -> tuple[Verdicts, Pairs]:
         """Which rows stay, and the similar ones among them."""
