@@ -121,6 +121,8 @@ class FinetuneRequest(Request):
         if not isinstance(values, dict):
             return values
         written = dict(values)
+        if str(written.get("base", "")).startswith("hf:"):  # else it would pass for a folder's name
+            HubModel.checked(str(written["base"]))
         if written.get("base", "tiny") == "tiny":
             written |= {name: value for name, value in _TINY.items() if written.get(name) is None}
         declared = written.get("gpu")
