@@ -181,7 +181,7 @@ def _import(request: NemoArchiveRequest, ctx: StepContext, archive: Archive) -> 
     out = ctx.workdir / "imported"
     shutil.rmtree(out, ignore_errors=True)
     told = _run(
-        worker.Ask(
+        worker.ArchiveJob(
             "import",
             str(out),
             archive=str(archive.path.resolve()),
@@ -215,7 +215,7 @@ def _export(request: NemoArchiveRequest, ctx: StepContext) -> NemoArchiveResult:
     out = ctx.workdir / "exported"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    told = _run(worker.Ask("export", str(out / "model.nemo"), checkpoint=str(checkpoint.path)))
+    told = _run(worker.ArchiveJob("export", str(out / "model.nemo"), checkpoint=str(checkpoint.path)))
     shutil.copy2(Path(__file__).with_name("reader.py"), out / "reader.py")
     parents: list[ArtifactRef] = [request.checkpoint]
     return NemoArchiveResult(
@@ -229,7 +229,7 @@ def _refusal() -> str:
     return f"{_UNSAFE} is set: torch would run what a weights file says when it is loaded."
 
 
-def _run(ask: worker.Ask) -> dict[str, Any]:
+def _run(ask: worker.ArchiveJob) -> dict[str, Any]:
     """The worker's reply; the error it left, in its family."""
     if os.environ.get(_UNSAFE):
         raise NeedsError(f"{_refusal()} Unset it: nothing is imported or exported under it.")

@@ -1,6 +1,6 @@
 """Import and export with torch, in a process of its own: `python -m opswright.skills.nemo_archive.worker`.
 
-Reads an `Ask` as JSON from standard input and writes one JSON line: what it did, or an error.
+Reads an `ArchiveJob` as JSON from standard input and writes one JSON line: what it did, or an error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SPARE_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class Ask:
+class ArchiveJob:
     """One import (`archive` to the folder `out`) or export (`checkpoint` to the file `out`)."""
 
     action: str
@@ -44,7 +44,7 @@ class Ask:
 
 def main() -> int:
     """Do what standard input asks, and tell it on standard output."""
-    ask = Ask(**json.load(sys.stdin))
+    ask = ArchiveJob(**json.load(sys.stdin))
     with contextlib.redirect_stdout(sys.stderr):
         try:
             told: dict[str, Any] = read_in(ask) if ask.action == "import" else write_out(ask)
@@ -54,7 +54,7 @@ def main() -> int:
     return 0
 
 
-def read_in(ask: Ask) -> dict[str, Any]:
+def read_in(ask: ArchiveJob) -> dict[str, Any]:
     """Import an archive into a Hugging Face folder; AskError when any of it cannot be accounted for."""
     archive = inspect(Path(ask.archive))
     archive.check()
@@ -155,7 +155,7 @@ def _load(model: Any, tensors: Mapping[str, Any]) -> None:
         raise AskError(f"the archive's tensors are not its config's: missing or left over are {names}.")
 
 
-def _golden(ask: Ask, out: Path) -> dict[str, Any]:
+def _golden(ask: ArchiveJob, out: Path) -> dict[str, Any]:
     """How many golden answers the imported model gives; AskError when fewer than are asked for."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -219,7 +219,7 @@ def golden_rows(path: Path) -> list[tuple[Any, str]]:
     return rows
 
 
-def write_out(ask: Ask) -> dict[str, Any]:
+def write_out(ask: ArchiveJob) -> dict[str, Any]:
     """Export a Hugging Face folder to a `.nemo` file; the same model gives the same bytes."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -264,7 +264,7 @@ def _members(model: Any, files: Mapping[str, bytes]) -> tuple[dict[str, bytes], 
     return members, yaml.safe_dump(values, sort_keys=True).encode()
 
 
-def ask_json(ask: Ask) -> str:
+def ask_json(ask: ArchiveJob) -> str:
     """What standard input takes."""
     return json.dumps(asdict(ask))
 
