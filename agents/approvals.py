@@ -50,6 +50,12 @@ def record_consent(record: RunRecord, plan: Plan, consent: Consent) -> None:
         given = any(one.principal.name == record.principal.name for one in standing)
         if consent.approved and given:
             raise HeldError(f"run {record.run_id} was approved by {record.principal.name} already.")
+        if consent.approved and (by := state.overruled.get(record.principal.name)) is not None:
+            raise HeldError(
+                f"{by.principal.name} took back the approval that {record.principal.name} gave to run "
+                f"{record.run_id} (record {by.seq}). Somebody else has to approve it now; once "
+                f"{by.principal.name} does, {record.principal.name} may again."
+            )
         if not consent.approved and state.denial is not None:
             raise HeldError(f"run {record.run_id} was refused already.")
         phase = Phase.APPROVED if consent.approved else Phase.DENIED

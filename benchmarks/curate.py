@@ -14,9 +14,9 @@ import time
 from opswright.data.published import clinc150
 from opswright.data.read import read_source
 from opswright.evals.suites import load_suite
-from opswright.evals.suites.clinc150 import OLD_DOMAINS
 from opswright.skills.curate.clean import Cleaned, clean
 from opswright.skills.curate.request import CurateRequest
+from opswright.ui.demo import example_domains
 
 
 def accuracy(train: list[tuple[str, str]]) -> float:
@@ -25,7 +25,9 @@ def accuracy(train: list[tuple[str, str]]) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
-    items = [item for item in load_suite("clinc150").items if item.tags["domain"] in OLD_DOMAINS]
+    items = [
+        item for item in load_suite("clinc150").items if item.tags["domain"] in example_domains("old_domains")
+    ]
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LinearSVC(random_state=0))
     model.fit([text for text, _ in train], [label for _, label in train])
     return float(model.score([item.question for item in items], [item.answer for item in items]))
@@ -45,7 +47,7 @@ def main() -> None:
     started = time.perf_counter()
     table = read_source(ask.rows).frame().with_columns(pl.lit(None, pl.String).alias("side"))
     read_s = time.perf_counter() - started
-    table = table.filter(pl.col("domain").is_in(OLD_DOMAINS))
+    table = table.filter(pl.col("domain").is_in(example_domains("old_domains")))
     golden = [item.question for item in load_suite("clinc150").items]
     rows = list(table.select("text", "label").iter_rows())
 

@@ -18,13 +18,14 @@ from .artifacts import REF_TYPES, ArtifactRef, EvalReportRef
 from .contract import Effect, Skill
 from .errors import AskError, did_you_mean
 from .explain import explain
-from .files import sha256_path
 from .gate import GateSpec
 from .gate_order import served_before_judged
+from .input_digest import sha256_input
 from .inputs import annotation_options, outside_paths
 from .plan import GATE_SKILL, Budget, Plan, StepCall, put, references, thaw
 from .plan_file import PlanText, StepText, check_step_id
 from .registry import Registry
+from .suite_source import suite_name
 
 Digest = Callable[[str], str]
 _SHORT = re.compile(r"^[a-z-]+:[0-9a-f]{6,63}$")
@@ -53,7 +54,7 @@ def compile_plan(
 
 
 def _digest_of(shown: str) -> str:
-    return sha256_path(Path(shown))
+    return sha256_input(Path(shown))
 
 
 def _with_full_references(text: PlanText, resolve: Callable[[str], ArtifactRef]) -> PlanText:
@@ -84,7 +85,10 @@ def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere
     for step in text.steps:
         calls[step.id] = _compile_step(text, step, skills, inputs, digest, anywhere)
     ordered: list[StepCall] = []
-    gates = {name: _gate_spec(text, name, value) for name, value in text.gates.items()}
+    gates = {
+        name: _with_suite(_gate_spec(text, name, value), text, name, calls)
+        for name, value in text.gates.items()
+    }
     for step_id in _order(text):
         step = text.step(step_id)
         ordered.append(calls[step_id])
@@ -233,6 +237,15 @@ def _gate_spec(text: PlanText, name: str, value: Any) -> GateSpec:
         raise text.error(f"gates.{name}", f"gate '{name}': {'; '.join(explain(error, GateSpec))}") from error
 
 
+def _with_suite(spec: GateSpec, text: PlanText, name: str, calls: Mapping[str, StepCall]) -> GateSpec:
+    """The gate's criteria with the suite as the step that it judges has it: a file where it was found."""
+    for step in text.steps:
+        run = calls[step.id].arguments.get("suite")
+        if step.gate == name and isinstance(run, str) and suite_name(run) == suite_name(spec.suite):
+            return GateSpec.model_validate({**spec.model_dump(mode="json"), "suite": run})
+    return spec
+
+
 def _with_endpoint(text: PlanText, name: str, spec: GateSpec, calls: Mapping[str, StepCall]) -> GateSpec:
     if spec.against is None or spec.endpoint is not None:
         return spec
@@ -267,7 +280,7 @@ def _gate_call(
             where, f"step '{step.id}' ({judged.name}) gives no eval report, so no gate can judge it."
         )
     suite = calls[step.id].arguments.get("suite")
-    if suite != gates[name].suite:
+    if suite != str(gates[name].suite):
         raise text.error(
             where, f"gate '{name}' judges suite '{gates[name].suite}', step '{step.id}' runs '{suite}'."
         )
@@ -278,6 +291,7 @@ def _gate_call(
         skill=skill.name,
         effect=skill.effect,
         arguments={"report": f"${{{step.id}.report}}", "spec": spec.model_dump(mode="json")},
+        inputs=tuple(path for path in calls[step.id].inputs if path == suite),
     )
 
 

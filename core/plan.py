@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .contract import Effect
 from .errors import AskError, IntegrityError
 from .explain import explain
-from .files import canonical_json, sha256_json, sha256_path
+from .files import canonical_json, sha256_json
 from .gate import GateSpec
+from .input_digest import sha256_input
 from .strict_yaml import MAX_DEPTH
 from .text import unseen_in
 
@@ -136,10 +137,18 @@ class Plan(_Frozen):
         found = []
         for name in step.inputs:
             path = folder / name
-            now = sha256_path(path) if path.exists() else "missing"
+            now = _digest_now(path)
             if now != self.inputs[name]:
                 found.append(f"{path} changed {when} ({self.inputs[name][:12]} -> {now[:12]})")
         return found
+
+
+def _digest_now(path: Path) -> str:
+    """The digest of an outside input; `missing` when it, or a file it rests on, is not there."""
+    try:
+        return sha256_input(path)
+    except AskError:
+        return "missing"
 
 
 def _check_document(document: dict[str, Any]) -> None:

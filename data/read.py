@@ -1,21 +1,25 @@
-"""Reads sources of every layout: a fault of one row drops the row, a fault of all is an error."""
+"""Reads sources of every layout and shape: a fault of one row drops the row, a fault of all is an error."""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from ..core.errors import AskError, did_you_mean
+from .columns import LABELS, SHAPES, Columns, recognise, usual_text
+from .files import RawRow, read_csv, read_json, read_jsonl, read_parquet
 from .published import banking77, clinc150
-from .rows import Gathered, Reason
+from .rows import Dropped, Reason
+from .sample import Sample, Task
+from .shapes import RowFault, to_sample, unused
 
 TEXT_COLUMN, LABEL_COLUMN = "text", "label"
+DOMAIN = "domain"
 
 
 class Layout(StrEnum):
@@ -25,16 +29,19 @@ class Layout(StrEnum):
     CLINC150 = "clinc150"
     BANKING77 = "banking77"
     JSONL = "jsonl"
+    JSON = "json"
     CSV = "csv"
     PARQUET = "parquet"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled texts somewhere: where they lie, in which layout, and which fields hold what.
+    """Rows somewhere: where they lie, in which layout, which columns hold what, and for which task.
 
-    `split`: of a published data set, by default train. `max_line_bytes`: a longer line is left out (in CSV:
-    refused) without reading it whole.
+    `split`: of a published data set (by default train), or of a JSON object that holds several lists.
+    `text_column` and `label_column` other than the usual ones map the text and the right answer; `columns`
+    maps anything. What is not mapped is recognised by its usual name. `max_line_bytes`: a longer line is left
+    out (in CSV: refused) without reading it whole.
     """
 
     path: Path
@@ -45,34 +52,91 @@ class Source:
     domain_column: str | None = None
     group_column: str | None = None
     max_line_bytes: int = 1_000_000
+    columns: Columns | None = None
+    task: Task | None = None
+
+    @property
+    def mapping(self) -> Columns:
+        """The columns that are mapped, by `columns` or one by one."""
+        given = self.columns or Columns()
+        asked: dict[str, object] = {}
+        if self.text_column != TEXT_COLUMN:
+            asked["user"] = self.text_column
+        if self.label_column != LABEL_COLUMN:
+            asked["target"] = self.label_column
+        if self.group_column is not None:
+            asked["group"] = self.group_column
+        if self.domain_column is not None:
+            asked["tags"] = {**given.tags, DOMAIN: self.domain_column}
+        return given.model_copy(update=asked)
 
 
 _ENDINGS = {
     ".jsonl": Layout.JSONL,
     ".ndjson": Layout.JSONL,
+    ".json": Layout.JSON,
     ".csv": Layout.CSV,
     ".tsv": Layout.CSV,
     ".parquet": Layout.PARQUET,
 }
+_READERS: dict[Layout, Callable[[Path, int, str | None], Iterator[RawRow]]] = {
+    Layout.JSONL: read_jsonl,
+    Layout.JSON: read_json,
+    Layout.CSV: read_csv,
+    Layout.PARQUET: read_parquet,
+}
 _PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77}
-_PIECE_BYTES = 1 << 18
-_PROMPTED = ("prompt", "completion")
+_LOOKED_AT = 2000  # rows, and at most so many characters of them, from which shape and task are told
+_LOOKED_AT_CHARS = 8_000_000
+_FEW_ROWS = 20  # too few to tell labels from free answers by how often they recur
+_LABEL_CHARS = 80
 
 
-def read_source(source: Source) -> Gathered:
-    """Every row of the source; AskError when it is missing, empty, or not what it is said to be."""
-    layout = find_layout(source)
-    gathered = Gathered()
-    if layout in _PUBLISHED:
-        split = source.split or "train"
-        for number, row in enumerate(_PUBLISHED[layout].read_rows(source.path, split), 1):
-            gathered.take(f"{layout}/{split}", number, row.text, row.label, row.domain)
-    else:
-        for path in _files(source.path, layout):
-            _READERS[layout](path, source, gathered)
-    if not gathered.text:
-        raise AskError(f"{source.path} gives no usable row{_why(gathered)}")
-    return gathered
+class Located(NamedTuple):
+    """A sample, and where it stands: the name of its file, and its row there from 1."""
+
+    file: str
+    row: int
+    sample: Sample
+
+
+@dataclass
+class Reading:
+    """The samples of a source, one at a time; going through them again reads them again.
+
+    Task and columns are known at once, from the first rows. `dropped` and `unused` are complete after a pass:
+    the rows left out, in order, and the columns that are not taken with the number of rows that held
+    something there. Raises AskError at the end of a pass that gave no sample.
+    """
+
+    source: Source
+    layout: Layout
+    task: Task
+    columns: dict[str, str]  # column -> the part of a sample it is taken for
+    drop: Callable[[Dropped], None] | None = None  # gets each row left out; by default `dropped` keeps them
+    dropped: list[Dropped] = field(default_factory=list)
+    unused: Counter[str] = field(default_factory=Counter)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (one.sample for one in self.located())
+
+    def located(self) -> Iterator[Located]:
+        """Each sample with its place."""
+        self.dropped, self.unused = [], Counter()
+        reader = _Rows(self.source, self.layout, self.task, self.drop or self.dropped.append, self.unused)
+        yield from reader.samples()
+        if not reader.taken:
+            raise AskError(f"{self.source.path} gives no usable row{reader.why()}")
+
+
+def read_samples(source: Source, drop: Callable[[Dropped], None] | None = None) -> Reading:
+    """The samples of a source; AskError when it is missing, empty, or of no shape that is known.
+
+    drop: gets each row that is left out, so that not even they are held in memory.
+    """
+    layout = check_source(source)
+    looked = _Look(source, layout)
+    return Reading(source, layout, source.task or looked.task, looked.columns, drop)
 
 
 def check_source(source: Source) -> Layout:
@@ -94,19 +158,19 @@ def find_layout(source: Source) -> Layout:
         names = _PUBLISHED[layout].FILES
         if not path.is_dir() or not all((path / name).is_file() for name in names):
             raise AskError(f"layout {layout} is a folder with {', '.join(names)}; {path} is not.")
-    elif source.split is not None:
+    elif source.split is not None and layout is not Layout.JSON:
         raise AskError(
-            f"split '{source.split}': only {' and '.join(_PUBLISHED)} have splits; {path} is {layout}: "
-            "name the file of the split as the source."
+            f"split '{source.split}': only {' and '.join(_PUBLISHED)} have splits, and a JSON object of "
+            f"several lists; {path} is {layout}: name the file of the split as the source."
         )
     return layout
 
 
 def _guess(source: Path) -> Layout:
     if source.is_file():
-        if source.suffix in _ENDINGS:
-            return _ENDINGS[source.suffix]
-        raise AskError(f"cannot tell the layout of {source.name}. Give layout=jsonl, csv or parquet.")
+        if source.suffix.lower() in _ENDINGS:
+            return _ENDINGS[source.suffix.lower()]
+        raise AskError(f"cannot tell the layout of {source.name}. Give layout=jsonl, json, csv or parquet.")
     if found := _published_in(source):
         return found
     kinds = {_ENDINGS[path.suffix] for path in source.iterdir() if path.suffix in _ENDINGS}
@@ -137,184 +201,234 @@ def _files(source: Path, layout: Layout) -> list[Path]:
     return files
 
 
-def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
-    """Each line with its number from 1; None for a line of more than `most` bytes, skipped in pieces."""
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(most + 1):
-            number += 1
-            if len(line) <= most or line.endswith(b"\n"):
-                yield number, line
-                continue
-            yield number, None
-            while (piece := file.read(_PIECE_BYTES)) and b"\n" not in piece:
-                pass
-            file.seek(piece.find(b"\n") + 1 - len(piece) if piece else 0, os.SEEK_CUR)
+class _Rows:
+    """One pass over a source."""
 
+    def __init__(
+        self,
+        source: Source,
+        layout: Layout,
+        task: Task | None,
+        drop: Callable[[Dropped], None],
+        unused: Counter[str],
+    ) -> None:
+        self.source, self.layout, self.task, self.drop, self.unused = source, layout, task, drop, unused
+        self.taken = self.left = 0
+        self.first: Dropped | None = None
+        self.shapes = _Shapes(source.mapping)
+        self.ids: set[str] = set()
 
-def _read_jsonl(path: Path, source: Source, gathered: Gathered) -> None:
-    seen_keys: dict[str, None] = {}
-    for number, line in bounded_lines(path, source.max_line_bytes):
-        if line is None:
-            detail = f"more than {source.max_line_bytes} bytes in one line"
-            gathered.leave(path.name, number, Reason.LINE_TOO_LONG, detail)
-            continue
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            gathered.leave(path.name, number, Reason.NOT_UTF8, str(error.reason), repr(line[:200]))
-            continue
-        except (ValueError, RecursionError) as error:
-            gathered.leave(path.name, number, Reason.NOT_JSON, str(error), line.decode(errors="replace"))
-            continue
-        _take_object(path, number, value, source, gathered)
-        if isinstance(value, dict):
-            seen_keys.update(dict.fromkeys(value))
-    for column in _pair(source, seen_keys):
-        if not gathered.text and seen_keys and column not in seen_keys:
-            raise _no_column(path, column, list(seen_keys))
-
-
-def _pair(source: Source, names: Container[str]) -> tuple[str, str]:
-    """The fields of text and label: those asked for, or `prompt` and `completion` where only they are."""
-    asked = (source.text_column, source.label_column)
-    usual = (TEXT_COLUMN, LABEL_COLUMN)
-    if asked == usual and not any(name in names for name in asked) and all(n in names for n in _PROMPTED):
-        return _PROMPTED
-    return asked
-
-
-def _take_object(path: Path, number: int, value: Any, source: Source, gathered: Gathered) -> None:
-    """A row as {text, label, ...}, or as a chat of one user and one assistant message."""
-    if not isinstance(value, dict):
-        gathered.leave(path.name, number, Reason.WRONG_TYPE, f"{type(value).__name__}, not an object", value)
-        return
-    optional = [value.get(name) if name else None for name in (source.domain_column, source.group_column)]
-    columns = _pair(source, value)
-    taken = {*columns, source.domain_column, source.group_column}
-    if "messages" in value and source.text_column not in value:
-        turns = value["messages"]
-        pair = [(turn.get("role"), turn.get("content")) for turn in turns] if _is_chat(turns) else []
-        if [role for role, _ in pair] != ["user", "assistant"]:
-            detail = "messages must be one of user and one of assistant"
-            gathered.leave(path.name, number, Reason.WRONG_TYPE, detail, turns)
+    def samples(self) -> Iterator[Located]:
+        if self.layout in _PUBLISHED:
+            yield from self._published()
             return
-        took = gathered.take(path.name, number, pair[0][1], pair[1][1], *optional)
-        extra = [f"messages.{name}" for turn in turns for name in _held(turn, ("role", "content"))]
-        taken = {"messages", source.domain_column, source.group_column}
-    else:
-        for column in columns:
-            if column not in value:
-                gathered.leave(path.name, number, Reason.MISSING_FIELD, f"no '{column}'", value)
-                return
-        took = gathered.take(path.name, number, value[columns[0]], value[columns[1]], *optional)
-        extra = []
-    if took:
-        gathered.leave_fields([*_held(value, taken), *dict.fromkeys(extra)])
+        for file, raw in self.raw():
+            try:
+                sample = self.sample(file, raw)
+            except RowFault as fault:
+                self._leave(file, raw, fault)
+            else:
+                self.taken += 1
+                yield Located(file, raw.number, sample)
+
+    def raw(self) -> Iterator[tuple[str, RawRow]]:
+        """Every row of the files, as they have it, with the name of its file."""
+        for path in _files(self.source.path, self.layout):
+            file = path.name
+            for raw in _READERS[self.layout](path, self.source.max_line_bytes, self.source.split):
+                yield file, raw
+
+    def _published(self) -> Iterator[Located]:
+        split = self.source.split or "train"
+        for number, row in enumerate(_PUBLISHED[self.layout].read_rows(self.source.path, split), 1):
+            self.taken += 1
+            file = f"{self.layout}/{split}"
+            yield Located(file, number, row.sample(f"{file}:{number}"))
+
+    def sample(self, file: str, raw: RawRow) -> Sample:
+        """The sample of a row, its unused fields counted; RowFault when it is none."""
+        if raw.fields is None:
+            raise RowFault(raw.reason or Reason.WRONG_TYPE, raw.detail)
+        shape = self.shapes.of(raw.fields)
+        if shape is None:
+            raise RowFault(Reason.MISSING_FIELD, _no_shape(raw.fields))
+        sample = to_sample(raw.fields, shape.columns, self._id(file, raw, shape.columns))
+        if left := unused(raw.fields, shape.used):
+            self.unused.update(left)
+        return sample
+
+    def _id(self, file: str, raw: RawRow, columns: Columns) -> str:
+        if columns.id is None or raw.fields is None:
+            return f"{file}:{raw.number}"
+        given = raw.fields.get(columns.id)
+        if given is None or isinstance(given, dict | list):
+            raise RowFault(Reason.MISSING_FIELD, f"no '{columns.id}', which is the row's id")
+        if str(given) in self.ids:
+            raise RowFault(Reason.DUPLICATE_ID, f"an earlier row has the id {str(given)[:80]!r}")
+        self.ids.add(str(given))
+        return str(given)
+
+    def _leave(self, file: str, raw: RawRow, fault: RowFault) -> None:
+        fields = raw.fields or {}
+        shape = self.shapes.of(fields)
+        columns = shape.columns if shape else Columns()
+        asked = fields.get(columns.user or columns.messages or "", raw.shown or ("" if shape else fields))
+        left = Dropped.of(
+            file, raw.number, asked, fields.get(columns.target or "", ""), fault.reason, fault.detail
+        )
+        self.left += 1
+        self.first = self.first or left
+        self.drop(left)
+
+    def why(self) -> str:
+        if self.first is None:
+            return "."
+        why = f"{self.first.reason} {self.first.detail}".rstrip()
+        return f": all {self.left} were left out. The first, row {self.first.row}: {why}."
 
 
-def _held(value: Mapping[str, Any], taken: Container[str | None]) -> list[str]:
-    """The other fields of an object, as far as they hold anything."""
-    return [name for name, held in value.items() if name not in taken and held not in (None, "", [], {})]
+class _Shape(NamedTuple):
+    columns: Columns
+    task: Task
+    used: dict[str, str]
 
 
-def _is_chat(turns: Any) -> bool:
-    return isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns)
+class _Shapes:
+    """The shape of a row by the names of its columns; each set of names is recognised once."""
+
+    def __init__(self, mapping: Columns) -> None:
+        self.mapping, self.known = mapping, dict[tuple[str, ...], _Shape | None]()
+
+    def of(self, fields: Mapping[str, object]) -> _Shape | None:
+        names = tuple(fields)
+        if names not in self.known:
+            if len(self.known) > _LOOKED_AT:  # rows of ever new names must not fill the memory
+                self.known.clear()
+            self.known[names] = self._find(names)
+        return self.known[names]
+
+    def _find(self, names: tuple[str, ...]) -> _Shape | None:
+        known, task = recognise(names) or (Columns(), None)
+        asked = self.mapping
+        if asked.target and not asked.says_what_is_asked and not known.says_what_is_asked:
+            known = Columns(user=usual_text(names))
+        elif (
+            asked.user and asked.user != known.user
+        ):  # what is known of another text's answer is not known here
+            usual = LABEL_COLUMN if LABEL_COLUMN in names else known.target or LABEL_COLUMN
+            known, task = Columns(target=usual), None
+        columns = asked.over(known)
+        if not columns.says_what_is_asked:
+            return None
+        return _Shape(columns, _task_of(asked) or task or _usual_task(columns), columns.used())
 
 
-def _read_csv(path: Path, source: Source, gathered: Gathered) -> None:
-    reader = csv.reader(
-        _csv_lines(path, source.max_line_bytes), delimiter="\t" if path.suffix == ".tsv" else ","
-    )
-    csv.field_size_limit(source.max_line_bytes)
-    try:
-        header = next(reader, None)
-        if not header:
-            raise AskError(f"{path} has no header line. Its first line must name the columns.")
-        at = _positions(path, header, source)
-        for cells in reader:
-            if not cells:
+def _task_of(columns: Columns) -> Task | None:
+    """The task that only rows with such columns have."""
+    if columns.rejected:
+        return "prefer"
+    if columns.choices:
+        return "choose"
+    return "answer" if columns.contexts else None
+
+
+def _usual_task(columns: Columns) -> Task:
+    if columns.messages:
+        return "chat"
+    return "classify" if columns.target in LABELS else "generate"
+
+
+def _no_shape(fields: Mapping[str, object]) -> str:
+    return f"none of the shapes is known by the columns {', '.join(map(str, list(fields)[:30]))}"
+
+
+class _Look:
+    """What the first rows of a source say of its columns and its task."""
+
+    def __init__(self, source: Source, layout: Layout) -> None:
+        self.source = source
+        self.task: Task = "classify"
+        self.columns: dict[str, str] = {}
+        if layout in _PUBLISHED:
+            self.columns = {TEXT_COLUMN: "user", LABEL_COLUMN: "target"}
+            return
+        rows = _Rows(source, layout, source.task, lambda dropped: None, Counter())
+        names: dict[str, None] = {}
+        tasks: Counter[Task] = Counter()
+        samples: list[Sample] = []
+        whole, chars = True, 0
+        for file, raw in rows.raw():
+            if len(samples) >= _LOOKED_AT or chars >= _LOOKED_AT_CHARS:
+                whole = False
+                break
+            chars += 100
+            if raw.fields is None:
                 continue
-            if len(cells) != len(header):
-                detail = f"{len(cells)} cells under {len(header)} columns"
-                gathered.leave(path.name, reader.line_num, Reason.WRONG_TYPE, detail, ",".join(cells))
+            names.update(dict.fromkeys(raw.fields))
+            if shape := rows.shapes.of(raw.fields):
+                tasks[shape.task] += 1
+                self.columns.update({n: part for n, part in shape.used.items() if n in raw.fields})
+            try:
+                samples.append(rows.sample(file, raw))
+            except RowFault:
                 continue
-            if gathered.take(path.name, reader.line_num, *(None if i is None else cells[i] for i in at)):
-                gathered.leave_fields(header[i] for i, cell in enumerate(cells) if cell and i not in at)
-    except csv.Error as error:
-        raise AskError(
-            f"{path}, line {reader.line_num}: {error}. A quote that is never closed does this."
-        ) from error
+            chars += len(samples[-1].question) + len(samples[-1].answer or "")
+        if names:
+            self._check(names, whole or layout not in (Layout.JSONL, Layout.JSON), bool(samples), bool(tasks))
+        if tasks:
+            self.task = _refined(tasks.most_common(1)[0][0], samples, source)
 
-
-def _csv_lines(path: Path, most: int) -> Iterator[str]:
-    for number, line in bounded_lines(path, most):
-        if line is None:
+    def _check(self, names: Mapping[str, None], complete: bool, some: bool, shaped: bool) -> None:
+        """AskError for mapped columns that no row has, and for columns of no known shape."""
+        found, path = list(names), self.source.path
+        for column in self.source.mapping.used() if complete or not some else ():
+            if column not in names:
+                raise _no_column(path, column, found)
+        if not shaped:
             raise AskError(
-                f"{path}, line {number}: more than {most} bytes in one line, so rows cannot be told apart. "
-                "Mend the file, or raise max_line_bytes."
+                f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). Known: {SHAPES}. "
+                "Name them with columns={user: ..., target: ...}, or text_column and label_column."
             )
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise AskError(
-                f"{path}, line {number} is not UTF-8 ({error.reason}). Convert the file."
-            ) from error
-
-
-def _positions(path: Path, header: list[str], source: Source) -> list[int | None]:
-    """Where text, label, domain and group stand in a line."""
-    places: list[int | None] = []
-    for column in (*_pair(source, header), source.domain_column, source.group_column):
-        if column is not None and column not in header:
-            raise _no_column(path, column, header)
-        places.append(None if column is None else header.index(column))
-    return places
-
-
-def _read_parquet(path: Path, source: Source, gathered: Gathered) -> None:
-    import polars as pl
-
-    try:
-        schema = pl.read_parquet_schema(path)
-        wanted: Sequence[str | None] = (*_pair(source, schema), source.domain_column, source.group_column)
-        for column in wanted:
-            if column is not None and column not in schema:
-                raise _no_column(path, column, list(schema))
-        for column in wanted[:2]:
-            if schema[str(column)] not in (pl.String, pl.Categorical):
-                raise AskError(f"column '{column}' of {path} holds {schema[str(column)]}, not strings.")
-        frame = pl.read_parquet(path, columns=sorted({column for column in wanted if column is not None}))
-        others = pl.scan_parquet(path).select(pl.exclude(frame.columns).count()).collect()
-    except pl.exceptions.PolarsError as error:
-        raise AskError(f"cannot read {path} as Parquet ({error}). Check how it was made.") from error
-    for name in others.columns:
-        if others[name][0]:
-            gathered.unused[name] += int(others[name][0])
-    columns = [[None] * len(frame) if column is None else frame[column].to_list() for column in wanted]
-    for number, (text, label, domain, tied) in enumerate(zip(*columns, strict=True), 1):
-        if isinstance(text, str) and len(text) > source.max_line_bytes:
-            detail = f"more than {source.max_line_bytes} characters"
-            gathered.leave(path.name, number, Reason.LINE_TOO_LONG, detail, text, label)
-        else:
-            gathered.take(path.name, number, text, label, domain, tied)
+        if (
+            not some
+            and self.source.mapping.user
+            and not self.source.mapping.target
+            and LABEL_COLUMN not in names
+        ):
+            raise _no_column(path, LABEL_COLUMN, found)
 
 
 def _no_column(path: Path, column: str, found: list[str]) -> AskError:
     return AskError(
         f"{path} has no column '{column}' (it has: {', '.join(found[:30])}).{did_you_mean(column, found)} "
-        "Name it with text_column or label_column."
+        "Name it with columns, text_column or label_column."
     )
 
 
-def _why(gathered: Gathered) -> str:
-    if not gathered.dropped:
-        return "."
-    first = gathered.dropped[0]
-    why = f"{first.reason} {first.detail}".rstrip()
-    return f": all {len(gathered.dropped)} were left out. The first, row {first.row}: {why}."
+def _refined(task: Task, samples: list[Sample], source: Source) -> Task:
+    """The task, told from what is asked and answered where the names of columns do not tell it."""
+    if task not in ("classify", "generate", "chat") or not samples:
+        return task
+    if any(len(one.prompt) > 1 or one.tools for one in samples):
+        return task
+    answers = [one.answer for one in samples if one.answer is not None]
+    if answers and sum(map(_is_json, answers)) >= 0.9 * len(answers):
+        return "extract"
+    free: Task = "generate"
+    if len(answers) < _FEW_ROWS:
+        return free if task == "chat" else task
+    different, chars = len(set(answers)), sum(map(len, answers))
+    if task == "classify":
+        named = source.label_column != LABEL_COLUMN
+        return task if named or different <= len(answers) / 2 else free
+    short = chars <= _LABEL_CHARS / 2 * len(answers) and max(map(len, answers)) <= _LABEL_CHARS
+    return "classify" if short and different <= len(answers) / 5 else free
 
 
-_READERS = {Layout.JSONL: _read_jsonl, Layout.CSV: _read_csv, Layout.PARQUET: _read_parquet}
+def _is_json(answer: str) -> bool:
+    if answer.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        return isinstance(json.loads(answer), dict | list)
+    except (ValueError, RecursionError):
+        return False

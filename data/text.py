@@ -5,8 +5,24 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_APOSTROPHES = re.compile("['\u2019`]")
-_NOT_WORDS = re.compile(r"[\W_]+")
+_LETTER = r"[^\W\d_]"
+_MARKS = re.compile(r"[^\w\s]|_")
+_AT_EDGES = re.compile(
+    rf"""(?<={_LETTER})['\u2019`](?={_LETTER})     # what's
+    | (?<!\S)["'`\u201c\u2018\u00ab\u00bf\u00a1]+    # opens a word: quotes, but no bracket and no sign
+    | (?<=\d)[.,;:\u2026?]+(?!\S)              # ends a number: but 5! and 5' are other things than 5
+    | (?<!\d)[.,;:\u2026?!"'`\u201d\u2019\u00bb\u3002\u3001\u0964\u061f\u060c\u061b]+(?!\S)  # ends a word
+    """,
+    re.VERBOSE,
+)
+_JOINS = re.compile(rf"(?<={_LETTER})_(?={_LETTER})|(?<={_LETTER}{_LETTER})[-\u2010](?={_LETTER}{_LETTER})")
+_SUMS = re.compile(r"(?<=\d) ?([-+*/^=<>]) ?(?=\d)")  # 2 + 2 is 2+2
+_RAISED = "".join(  # NFKC would make 10\u00b2 the number 102, and 1\u00bd eleven halves
+    chr(c)
+    for c in range(0x3000)
+    if unicodedata.decomposition(chr(c)).startswith(("<super>", "<sub>", "<frac"))
+)
+_PLAIN = re.compile(f"[^{re.escape(_RAISED)}]+")
 
 
 def normalise(answer: str) -> str:
@@ -28,10 +44,18 @@ def label_form(label: str) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """The form in which two texts are the same sentence.
+    """The form in which two texts say the same, word for word.
 
-    Unicode NFKC, case-folded, apostrophes left out, everything else but letters and digits as one space; the
-    text itself, case-folded, when nothing is left (so that '?' and '!' stay apart).
+    Case, white space, quotes around words and the marks that end them do not count, nor do apostrophes within
+    a word; a hyphen or underscore between words is a space. All else stays: operators, digits, brackets,
+    signs of any script. Where nothing is left the text itself, case-folded (so that '?' and '!' stay apart).
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return _NOT_WORDS.sub(" ", _APOSTROPHES.sub("", folded)).strip() or folded.strip()
+    if not text.isascii():
+        text = _PLAIN.sub(_nfkc, text)
+    folded = text.casefold()
+    bare = _JOINS.sub(" ", _AT_EDGES.sub("", folded)) if _MARKS.search(folded) else folded
+    return _SUMS.sub(r"\1", " ".join(bare.split())) or folded.strip()
+
+
+def _nfkc(found: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", found[0])

@@ -9,12 +9,14 @@ from __future__ import annotations
 from .base import (
     PROMPT_REFUSED,
     Chat,
+    Continuation,
     Engine,
     GenerationListener,
     GenerationOptions,
     GenerationResult,
     Progress,
     PromptError,
+    ScoringEngine,
     StreamingEngine,
     user_chat,
 )
@@ -22,12 +24,14 @@ from .base import (
 __all__ = [
     "PROMPT_REFUSED",
     "Chat",
+    "Continuation",
     "Engine",
     "GenerationListener",
     "GenerationOptions",
     "GenerationResult",
     "Progress",
     "PromptError",
+    "ScoringEngine",
     "StreamingEngine",
     "user_chat",
 ]

@@ -91,6 +91,47 @@ class Engine(Protocol):
         """Free what it holds; a second time does nothing."""
 
 
+class Continuation(NamedTuple):
+    """How likely a text is after a prompt.
+
+    logprob: natural log of its probability, summed over its `tokens`; without the end token. is_greedy:
+    whether greedy generation would begin so. error: why it was not scored.
+    """
+
+    logprob: float
+    tokens: int
+    is_greedy: bool = False
+    latency_ms: float = 0.0
+    error: str | None = None
+
+    @classmethod
+    def failed(cls, why: object) -> Continuation:
+        """What could not be scored, and why."""
+        return cls(float("-inf"), 0, error=str(why))
+
+
+@runtime_checkable
+class ScoringEngine(Protocol):
+    """An engine that can also say how likely a text is."""
+
+    @property
+    def version(self) -> str:
+        """What scores and its version."""
+
+    def loglikelihood(
+        self,
+        chats: Sequence[Chat],
+        continuations: Sequence[Sequence[str]],
+        prefix: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[Continuation]]:
+        """How likely each of a chat's continuations is as what the assistant says next, in their order.
+
+        prefix: what stands between prompt and continuation; None: what the model's chat template puts there,
+        as in training. What goes wrong with one continuation is its result, not the others'.
+        """
+
+
 @dataclass(frozen=True)
 class GenerationListener:
     """Who hears of one generation, from a thread of the engine.

@@ -13,7 +13,16 @@ from typing import Any, Literal
 from ..core.errors import BackendError, NeedsError
 from ..core.install import install_hint
 from ..data.batches import by_length
-from .base import Chat, GenerationOptions, GenerationResult, Progress, no_chat_template, too_long
+from .base import (
+    Chat,
+    Continuation,
+    GenerationOptions,
+    GenerationResult,
+    Progress,
+    no_chat_template,
+    too_long,
+)
+from .likelihood import LikelihoodScorer
 from .ort_llm.batcher import chat_fault
 
 _BATCH = 256
@@ -87,19 +96,53 @@ class CheckpointEngine:
                 progress(done, len(chats))
         return results
 
+    def loglikelihood(
+        self,
+        chats: Sequence[Chat],
+        continuations: Sequence[Sequence[str]],
+        prefix: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[Continuation]]:
+        """How likely each continuation is; see ScoringEngine."""
+        results = [[Continuation.failed("not scored")] * len(some) for some in continuations]
+        taken: dict[int, str] = {}  # the prompts of the chats that are taken, by their number
+        for number, chat in enumerate(chats):
+            prompt = self._prompt(chat)
+            if isinstance(prompt, str):
+                taken[number] = prompt
+            else:
+                results[number] = [Continuation.failed(prompt.error)] * len(results[number])
+        scorer = LikelihoodScorer(self.model, self.tokenizer, self.context, self.device)
+        try:
+            some = [continuations[n] for n in taken]
+            found = scorer.score([chats[n] for n in taken], list(taken.values()), some, prefix, progress)
+        except RuntimeError as error:  # torch's own, as of memory
+            raise BackendError(f"the model failed while it scored: {error}") from error
+        for number, scored in zip(taken, found, strict=True):
+            results[number] = scored
+        return results
+
     def close(self) -> None:
         """Nothing is held but the model itself."""
 
-    def _encode(self, chat: Chat) -> list[int] | GenerationResult:
+    def _prompt(self, chat: Chat) -> str | GenerationResult:
+        """The chat as its template renders it, up to where the assistant begins."""
         if (fault := chat_fault(chat)) is not None:
             return GenerationResult.refused(fault)
         try:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in chat], add_generation_prompt=True, tokenize=False
+            return str(
+                self.tokenizer.apply_chat_template(
+                    [dict(message) for message in chat], add_generation_prompt=True, tokenize=False
+                )
             )
-            tokens: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         except Exception as error:  # a template raises what it likes
             return GenerationResult.refused(f"the chat template does not take these messages: {error}")
+
+    def _encode(self, chat: Chat) -> list[int] | GenerationResult:
+        text = self._prompt(chat)
+        if isinstance(text, GenerationResult):
+            return text
+        tokens: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if not tokens:
             return GenerationResult.refused("the prompt is empty")
         if len(tokens) >= self.context:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,9 @@ _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 class EndpointEngine:
     """`POST <url>/chat/completions`, at most `concurrency` requests at a time.
 
-    A request that fails is tried `tries` times in all, `pause_s` and its doubles apart; then it is that
-    chat's error. Raises BackendError when the endpoint cannot be reached at all.
+    A request that fails is tried `tries` times in all, `pause_s` and its doubles apart, or as long as the
+    endpoint's Retry-After says, a minute at most; then it is that chat's error. requests_per_minute: None is
+    no limit of ours. Raises BackendError when the endpoint cannot be reached at all.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class EndpointEngine:
         tries: int = 3,
         timeout_s: float = 30.0,
         pause_s: float = 0.5,
+        requests_per_minute: float | None = None,
     ) -> None:
         import httpx
 
         base = url.rstrip("/").removesuffix("/chat/completions")
         self.url = base if base.endswith("/v1") else f"{base}/v1"
         self.concurrency, self.tries, self.pause_s = concurrency, tries, pause_s
+        self._pace = _Pace(requests_per_minute)
         self.client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=timeout_s,
@@ -98,11 +103,12 @@ class EndpointEngine:
 
         if (fault := chat_fault(chat)) is not None:
             return GenerationResult.refused(fault)
-        started, problem = time.perf_counter(), ""
+        started, problem, wait_s = time.perf_counter(), "", 0.0
         for attempt in range(self.tries):
             if attempt:
-                time.sleep(self.pause_s * 2 ** (attempt - 1))
-            started = time.perf_counter()
+                time.sleep(max(wait_s, self.pause_s * 2 ** (attempt - 1)))
+            self._pace.wait()
+            started, wait_s = time.perf_counter(), 0.0
             try:
                 response = self.client.post(f"{self.url}/chat/completions", json=self._body(chat, options))
             except httpx.HTTPError as error:
@@ -114,6 +120,7 @@ class EndpointEngine:
             if (refusal := _refusal(response)) is not None:
                 return GenerationResult.refused(refusal)._replace(latency_ms=waited_ms)
             problem = f"HTTP {response.status_code}: {response.text[:200]}"
+            wait_s = _retry_after_s(response)
             if response.status_code not in _RETRIED:
                 break
         return GenerationResult(
@@ -138,12 +145,39 @@ class EndpointEngine:
             ) from error
 
 
+class _Pace:
+    """Lets threads through no faster than so many a minute, one after another."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._every_s = 60 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._guard = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when it is this thread's turn."""
+        if not self._every_s:
+            return
+        with self._guard:
+            turn = max(self._next, time.monotonic())
+            self._next = turn + self._every_s
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """The seconds that a reply asks to wait, at most a minute; 0 when it asks none, or names a date."""
+    try:
+        asked = float(response.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
+    return min(asked, 60.0) if asked > 0 else 0.0
+
+
 def _read_completion(response: httpx.Response, waited_ms: float) -> GenerationResult:
     """The result in a reply; usage and finish reason where it has them."""
     try:
         document: Any = response.json()
         choice = document["choices"][0]
-        text = choice["message"]["content"]
+        text = _text_of(choice["message"])
         usage = document.get("usage") or {}
         read, made = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -151,6 +185,13 @@ def _read_completion(response: httpx.Response, waited_ms: float) -> GenerationRe
         return GenerationResult(None, "error", latency_ms=waited_ms, error=problem)
     reason = str(choice.get("finish_reason") or "stop")
     return GenerationResult(None if text is None else str(text), reason, read, made, waited_ms)
+
+
+def _text_of(message: Mapping[str, Any]) -> object:
+    """What a message says: its text, or its tool calls as JSON where it makes some and says nothing."""
+    if not message["content"] and (calls := message.get("tool_calls")):
+        return json.dumps([call["function"] for call in calls], ensure_ascii=False)
+    return message["content"]
 
 
 def _refusal(response: httpx.Response) -> str | None:

@@ -1,15 +1,241 @@
-"""Contamination: suite items that a model has seen in training."""
+"""Contamination: suite items that a model has seen in training, word for word or changed a little."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..data.shingles import count_shared, hash_shingles, in_batches
 from ..data.text import fingerprint
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..data.shingles import Shingles
+
+JACCARD = 0.8
+_FEWEST_CHARS = 8  # a shorter item is found where a text is the same words, and not otherwise
+_TELLING_WORDS, _TELLING_CHARS = 4, 16  # a shorter item is no sign of a leak within a longer text
+_UNSPACED_CHARS = 10  # a word as long as this, in a script other than Latin, is several
+_CHARS_A_TYPO = 12
+_CONTAINED = 0.85  # of the shingles: those at the edges of the item may be others
+_NOT_DIGITS = re.compile(r"\D+")
+_LOST_SHINGLES = 13  # by a misspelt letter 5, by words that change places 4 at each cut
+_LEAST_SHARE = 0.75  # of a long item's shingles, in a text that holds it
+_INDEXED = 0.5  # hits wanted before a pair is counted out, as a share of those it needs
+_CHARS_AT_ONCE = 1 << 16
+_WINDOW_CHARS = 2000
+_TEXTS_AT_ONCE = 2000
+
+
+class MatchKind(StrEnum):
+    """How an item was found in a text, the surest first."""
+
+    VERBATIM = "verbatim"
+    NORMALISED = "normalised"  # case, white space, end marks
+    NEAR_DUPLICATE = "near_duplicate"  # by the Jaccard of 5-character shingles
+    CONTAINED = "contained"  # all its words, in their order, within a longer text
+    MISSPELT = "misspelt"  # but for one letter in two dozen, no digit
+    REORDERED = "reordered"  # the same words in another order
+
+
+class Overlap(NamedTuple):
+    """An item found in a text: their numbers, how, and how alike they are, 0 to 1."""
+
+    text: int
+    item: int
+    match: MatchKind
+    score: float
+
+
+class OverlapFinder:
+    """Finds in any number of texts those that hold one of some items.
+
+    items: what is asked in a suite. jaccard: from which a text is nearly an item. An item of fewer than 4
+    words or 16 characters is found only where a text as a whole is that item, give or take a letter.
+    """
+
+    def __init__(self, items: Sequence[str], jaccard: float = JACCARD) -> None:
+        self.items = list(items)
+        self._verbatim = _numbers_of(self.items)
+        self._words = [fingerprint(item) for item in self.items]
+        self._normalised = _numbers_of(self._words)
+        long = [n for n, words in enumerate(self._words) if len(words) >= _FEWEST_CHARS]
+        self._index = _ItemIndex([self._words[n] for n in long], jaccard) if long else None
+        self._long = long
+
+    def overlaps(self, texts: Sequence[str]) -> Iterator[Overlap]:
+        """Every item that each text holds, text by text; the same pair once, found the surest way."""
+        words = [fingerprint(text) for text in texts]
+        found: dict[tuple[int, int], tuple[MatchKind, float]] = {}
+        for number, (text, bare) in enumerate(zip(texts, words, strict=True)):
+            for item in self._verbatim.get(text, ()):
+                found[number, item] = (MatchKind.VERBATIM, 1.0)
+            for item in self._normalised.get(bare, ()):
+                found.setdefault((number, item), (MatchKind.NORMALISED, 1.0))
+        if self._index is not None:
+            for number, place, match, score in self._index.search(words):
+                found.setdefault((number, self._long[place]), (match, score))
+        return (Overlap(*pair, *how) for pair, how in sorted(found.items()))
+
+    def surest(self, texts: Sequence[str]) -> list[Overlap | None]:
+        """For each text the item it holds most surely; None where it holds none."""
+        best: list[Overlap | None] = [None] * len(texts)
+        rank = {match: place for place, match in enumerate(MatchKind)}
+        for one in self.overlaps(texts):
+            known = best[one.text]
+            if known is None or (rank[one.match], -one.score) < (rank[known.match], -known.score):
+                best[one.text] = one
+        return best
 
 
 def count_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[str, int]:
-    """How many asked texts occur in training: {verbatim, normalised} (the second without the first)."""
-    seen = set(train)
-    folded = {fingerprint(text) for text in seen}
-    verbatim = sum(text in seen for text in asked)
-    return {"verbatim": verbatim, "normalised": sum(fingerprint(text) in folded for text in asked) - verbatim}
+    """How many asked texts occur in training, by the surest way in which each was found; each counts once."""
+    found = find_overlap(train, asked)
+    counts = Counter(str(match) for match in found.values())
+    return {str(match): counts[str(match)] for match in MatchKind}
+
+
+def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchKind]:
+    """The asked texts that occur in training, by number, and the surest way in which each was found."""
+    finder, found = OverlapFinder(asked), dict[int, MatchKind]()
+    rank = {match: place for place, match in enumerate(MatchKind)}
+    texts = iter(train)
+    while batch := list(islice(texts, _TEXTS_AT_ONCE)):
+        for one in finder.overlaps(batch):
+            if one.item not in found or rank[one.match] < rank[found[one.item]]:
+                found[one.item] = one.match
+    return found
+
+
+def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        numbers[text].append(number)
+    return dict(numbers)
+
+
+def _digits(text: str) -> str:
+    """The digits of a text: another number is another question, not a slip."""
+    return _NOT_DIGITS.sub("", text)
+
+
+def _is_telling(words: str) -> bool:
+    """Whether a text says enough to be known again within another; scripts without spaces by their length."""
+    n = len(words.split())
+    if not words.isascii() and len(words) >= _UNSPACED_CHARS * n:  # a script without spaces
+        return True
+    return n >= _TELLING_WORDS and len(words) >= _TELLING_CHARS
+
+
+class _ItemIndex:
+    """Items by their shingles: a text that shares half of an item's is compared with it word by word.
+
+    Only the rarest shingles of an item are indexed, so many that a text which holds the item must hit some of
+    them (prefix filtering; Chaudhuri et al., ICDE 2006), so that common words cost little.
+    """
+
+    def __init__(self, items: Sequence[str], jaccard: float) -> None:
+        import numpy as np
+
+        self.items, self._jaccard = list(items), jaccard
+        self._padded = [f" {item} " for item in items]
+        self._sorted = [sorted(item.split()) for item in items]
+        self._telling = [_is_telling(item) for item in items]
+        self._shingles = hash_shingles(items)
+        flat, counts = self._shingles
+        share = min(_LEAST_SHARE, jaccard)
+        reordered = np.maximum((counts + 1) // 2, counts - _LOST_SHINGLES)
+        self._needed = np.maximum(1, np.minimum(reordered, (share * counts).astype(np.int64)))
+        _, place, often = np.unique(flat, return_inverse=True, return_counts=True)
+        owner = np.repeat(np.arange(len(items)), counts)
+        order = np.lexsort((flat, often[place], owner))
+        rank = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self._hits = np.maximum(1, (self._needed * _INDEXED).astype(np.int64))
+        rare = order[rank < (counts - self._needed + self._hits)[owner]]
+        by_hash = rare[np.argsort(flat[rare], kind="stable")]
+        self._hashes, self._owners = flat[by_hash], owner[by_hash]
+        self._longest = max(map(len, items))
+
+    def search(self, texts: Sequence[str]) -> Iterator[tuple[int, int, MatchKind, float]]:
+        """(text, item, how, score) of each item that a text holds."""
+        numbers, parts = [], []
+        for number, text in enumerate(texts):
+            for part in self._windows(text):
+                numbers.append(number)
+                parts.append(part)
+        at = 0
+        for batch in in_batches(parts, _CHARS_AT_ONCE):
+            for place, item, shared, alike in self._candidates(batch):
+                text = texts[numbers[at + place]]
+                whole = len(batch[place]) == len(text)
+                match = self._match(text, item, alike if whole else 0.0, shared)
+                if match is not None:
+                    score = alike if match is MatchKind.NEAR_DUPLICATE else shared
+                    yield numbers[at + place], item, match, score
+            at += len(batch)
+
+    def _windows(self, text: str) -> Iterator[str]:
+        """A text in overlapping parts, so that a long one does not hold half of any item by chance."""
+        width = max(_WINDOW_CHARS, 2 * self._longest)
+        if len(text) <= width:
+            yield text
+            return
+        for start in range(0, len(text) - self._longest, width - self._longest):
+            yield text[start : start + width]
+
+    def _candidates(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float, float]]:
+        """(text, item, share of the item's shingles in the text, Jaccard) where the share is large enough."""
+        import numpy as np
+
+        held = hash_shingles(texts)
+        first, second = self._hit(held)
+        if not first.size:
+            return
+        common, either = count_shared(held, self._shingles, first, second)
+        enough = common >= self._needed[second]
+        shared, alike = common / self._shingles[1][second], common / np.maximum(either, 1)
+        columns = (column[enough].tolist() for column in (first, second, shared, alike))
+        yield from zip(*columns, strict=True)
+
+    def _hit(self, held: Shingles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Texts, and items of which they have as many of the indexed shingles as they must."""
+        import numpy as np
+
+        flat, counts = held
+        low, high = np.searchsorted(self._hashes, flat, "left"), np.searchsorted(self._hashes, flat, "right")
+        hits = high - low
+        owner = np.repeat(np.arange(len(counts)), counts)
+        place = np.arange(hits.sum()) - np.repeat(np.cumsum(hits) - hits - low, hits)
+        pairs = np.sort(np.repeat(owner, hits) * len(self.items) + self._owners[place])
+        begins = np.flatnonzero(np.diff(pairs, prepend=-1))
+        often = np.diff(begins, append=len(pairs))
+        pairs = pairs[begins]
+        pairs = pairs[often >= self._hits[pairs % len(self.items)]]
+        return pairs // len(self.items), pairs % len(self.items)
+
+    def _match(self, text: str, item: int, alike: float, shared: float) -> MatchKind | None:
+        """How a text holds an item that it shares much with; None when it does not."""
+        from rapidfuzz.distance import OSA
+
+        if alike >= self._jaccard:
+            return MatchKind.NEAR_DUPLICATE
+        words, telling = self.items[item], self._telling[item]
+        if telling and shared >= _CONTAINED and self._holds(text, item):
+            return MatchKind.CONTAINED
+        typos = max(1, len(words) // _CHARS_A_TYPO // 2)
+        near = abs(len(text) - len(words)) <= typos and _digits(text) == _digits(words)
+        if near and OSA.distance(text, words, score_cutoff=typos) <= typos:
+            return MatchKind.MISSPELT
+        if telling and abs(len(text) - len(words)) <= len(words) // 4:
+            return MatchKind.REORDERED if sorted(text.split()) == self._sorted[item] else None
+        return None
+
+    def _holds(self, text: str, item: int) -> bool:
+        """Whether an item stands in a text, at the edges of words where the script has such."""
+        return self._padded[item] in f" {text} " or (not text.isascii() and self.items[item] in text)

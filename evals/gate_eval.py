@@ -1,22 +1,30 @@
 """A gate's judgement: measured items against the criteria a plan fixed before training.
 
-A row is GO only when the data show it: a value above its bar with an interval that reaches below it is not.
+GO needs every critical row shown to be good; NO_GO needs one row shown to be bad; whatever is shown neither
+way is INCONCLUSIVE, with the number of items that would tell. Both errors have at most the gate's alpha.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..core.errors import AskError, did_you_mean
-from ..core.gate import Check, Decision, GateSpec, Verdict
-from ..core.statistics import Paired
-from .head_to_head import common_items, count
-from .metrics import METRICS
-from .report import figure
-from .runner import EvalResult, SampleResult
-
-_NOT_COMPARED = "no stable release yet: not compared"
+from ..core.gate import Check, Decision, GateSpec, Tier, Verdict
+from ..core.suite_source import suite_name
+from .gate_rows import (
+    GateRow,
+    bar_row,
+    cost_row,
+    decided,
+    drop_rows,
+    latency_row,
+    no_drop_rows,
+    suite_rows,
+    trivial_row,
+)
+from .gate_scores import check_items, scores_on
+from .runner import EvalResult
 
 
 @dataclass(frozen=True)
@@ -28,108 +36,153 @@ class Incumbent:
     command: str
 
 
-def judge(spec: GateSpec, measured: EvalResult, incumbent: Incumbent | None) -> Verdict:
+@dataclass(frozen=True)
+class GateEvidence:
+    """What is known around a report; what is not known is left out, and then nothing is said of it.
+
+    leaked: ids of items in the training rows of the model or of stable; None: which ones is not known.
+    trivial: the trivial baseline's answers. better_baselines: other baselines above the model, by share.
+    suites: the model's reports on required suites. answers_trained: of the suite's different right answers,
+    how many occur in the training rows, and how many there are. losses: validation loss first and last.
+    candidates: models judged on this suite, this one included. looks: numbers of items this model was judged
+    on before.
+    """
+
+    leaked: frozenset[str] | None = None
+    trivial: EvalResult | None = None
+    better_baselines: Mapping[str, float] = field(default_factory=dict)
+    suites: Mapping[str, EvalResult | None] = field(default_factory=dict)
+    answers_trained: tuple[int, int] | None = None
+    losses: tuple[float, float] | None = None
+    candidates: int | None = None
+    looks: tuple[int, ...] = ()
+
+
+NO_EVIDENCE = GateEvidence()
+
+
+def judge(
+    spec: GateSpec,
+    measured: EvalResult,
+    incumbent: Incumbent | None,
+    evidence: GateEvidence = NO_EVIDENCE,
+) -> Verdict:
     """The verdict of a gate on one report. `incumbent` is None when the endpoint has no stable release.
 
-    Raises AskError for a suite, metric or slice that the report does not have, and for a `max_drop` without
-    `against`.
+    Raises AskError for a suite, metric or slice that the report does not have, and for criteria that no
+    figures could meet or fail.
     """
     check_spec(spec, measured)
-    return Verdict.of(
-        [*_health(spec, measured), *_bars(spec, measured), *_against(spec, measured, incumbent)]
-    )
+    findings = list(_findings(spec, measured, evidence))
+    if spec.leaked == "leave_out" and evidence.leaked:
+        measured = _without(measured, evidence.leaked)
+        if incumbent is not None and incumbent.report is not None:
+            incumbent = replace(incumbent, report=_without(incumbent.report, evidence.leaked))
+    rows = [
+        *_bars(spec, measured),
+        *_against(spec, measured, incumbent, evidence.trivial),
+        *suite_rows(spec, measured, evidence.suites),
+        *filter(None, (latency_row(spec, measured), cost_row(spec, measured))),
+    ]
+    if evidence.trivial is not None and (row := trivial_row(spec, measured, evidence.trivial)):
+        rows.append(row)
+    verdict = Verdict.of([*findings, *decided(rows, spec)])
+    notes = tuple(_notes(spec, measured, incumbent, evidence, verdict))
+    return verdict.model_copy(update={"notes": notes})
 
 
 def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     """AskError naming what a gate asks for and a report does not have."""
-    if spec.suite != measured.suite:
+    check_criteria(spec)
+    if suite_name(spec.suite) != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
-    if spec.metric not in METRICS:
+    if spec.metric not in measured.scorers:
         raise AskError(
-            f"unknown metric '{spec.metric}' (a gate can judge: {', '.join(METRICS)})."
-            + did_you_mean(spec.metric, METRICS)
+            f"unknown metric '{spec.metric}' (the report has: {', '.join(measured.scorers)})."
+            + did_you_mean(spec.metric, measured.scorers)
         )
-    for name, bar in spec.slices.items():
+    check_items(measured, spec.metric)
+    for name in spec.slices:
         if name not in measured.slices:
             known = ", ".join(measured.slices) or "none"
             raise AskError(
                 f"slice '{name}' is not in the report (it has: {known})."
-                f"{did_you_mean(name, measured.slices)} `slices` of evaluate names groups of domains."
+                f"{did_you_mean(name, measured.slices)} `slices` of evaluate names more."
             )
+
+
+def check_criteria(spec: GateSpec) -> None:
+    """AskError for criteria that contradict themselves, or that no figures could meet or fail."""
+    for name, bar in spec.slices.items():
         if bar.min is None and bar.max_drop is None:
             raise AskError(f"slice '{name}' of the gate needs `min` or `max_drop`.")
         if bar.max_drop is not None and spec.against is None:
             raise AskError(f"slice '{name}' has a `max_drop`, which needs `against: stable`.")
-    if spec.min is None and not spec.slices and spec.against is None:
+    if spec.max_drop is not None and spec.against is None:
+        raise AskError("the gate has a `max_drop`, which needs `against: stable`.")
+    for name, least in _least(spec):
+        if least >= 1:
+            raise AskError(
+                f"{name} of 1 can never be shown: 100 right answers of 100 show a share of "
+                f"{spec.level**0.01:.1%} only. Ask for less, such as 0.99 with 299 items or more."
+            )
+        if least <= 0:
+            raise AskError(f"{name} of 0 says nothing: every model has it. Leave it out or ask for more.")
+    for name, most in _margins(spec):
+        if most <= 0:
+            raise AskError(
+                f"{name} of 0 is met by a model as good as stable only by luck, at most {spec.level:.0%} of "
+                "the time. "
+                "Allow what you could live with, such as 0.03."
+            )
+        if most >= 1:
+            raise AskError(f"{name} of 1 says nothing: every model has it. Leave it out or ask for less.")
+    tiers = _tiers(spec)
+    if not tiers:
         raise AskError("the gate has no criteria. Add `min`, `slices` or `against`.")
-
-
-def _health(spec: GateSpec, measured: EvalResult) -> Iterator[Check]:
-    """Rows for what makes every other row doubtful; none when all is well."""
-    if measured.errors:
-        yield Check(
-            name="errors",
-            decision=Decision.INCONCLUSIVE,
-            got=measured.errors,
-            bar=0,
-            n=len(measured.items),
-            message=f"{measured.errors} of {len(measured.items)} items got no answer: the target failed",
-        )
-    if measured.leaked:
-        yield Check(
-            name="leaked items",
-            decision=Decision.INCONCLUSIVE,
-            got=measured.leaked,
-            bar=0,
-            n=len(measured.items),
-            message=f"{measured.leaked} items are in its training rows: curate with `golden`, train again",
+    if Tier.CRITICAL not in tiers:
+        raise AskError(
+            "no criterion of the gate is critical, so nothing could make it GO. Make one critical."
         )
 
 
-def _bars(spec: GateSpec, measured: EvalResult) -> Iterator[Check]:
+def _least(spec: GateSpec) -> Iterator[tuple[str, float]]:
     if spec.min is not None:
-        yield _bar(spec, spec.metric, measured.items, spec.min)
-    for name, slice_bar in spec.slices.items():
-        if slice_bar.min is not None:
-            yield _bar(spec, f"{spec.metric} on {name}", measured.within(name), slice_bar.min)
-
-
-def _bar(spec: GateSpec, name: str, items: Sequence[SampleResult], bar: float) -> Check:
-    """One value against its least: below is NO_GO, an interval that reaches below is INCONCLUSIVE."""
-    found = figure(items, spec.metric)
-    value, low, high, n = found["value"], found["low"], found["high"], len(items)
-    if n < spec.min_items:
-        decision, message = Decision.INCONCLUSIVE, f"only {n} items, the gate wants {spec.min_items}"
-    elif value < bar:
-        decision, message = Decision.NO_GO, f"{value:.1%} is below {bar:.1%}"
-    elif low < bar:
-        decision, message = (
-            Decision.INCONCLUSIVE,
-            f"{value:.1%} reaches {bar:.1%}, but its 95% interval begins at {low:.1%}: more items would tell",
-        )
-    else:
-        decision, message = Decision.GO, f"{value:.1%}, 95% interval {low:.1%} to {high:.1%}, bar {bar:.1%}"
-    return Check(
-        name=name,
-        decision=decision,
-        got=value,
-        bar=bar,
-        n=n,
-        interval=(low, high) if n else None,
-        message=message,
+        yield "`min`", spec.min
+    yield from (
+        (f"`min` of slice '{name}'", bar.min) for name, bar in spec.slices.items() if bar.min is not None
     )
+    yield from ((f"`min` of suite '{name}'", bar.min) for name, bar in spec.suites.items())
 
 
-def _against(spec: GateSpec, measured: EvalResult, incumbent: Incumbent | None) -> Iterator[Check]:
-    if spec.against is None:
-        return
-    names = {None: f"{spec.metric} against stable"} | {
-        name: f"drop on {name} against stable"
-        for name, bar in spec.slices.items()
-        if bar.max_drop is not None
-    }
-    if incumbent is None:
-        yield from (Check(name=row, decision=Decision.GO, message=_NOT_COMPARED) for row in names.values())
+def _margins(spec: GateSpec) -> Iterator[tuple[str, float]]:
+    if spec.max_drop is not None:
+        yield "`max_drop`", spec.max_drop
+    for name, bar in spec.slices.items():
+        if bar.max_drop is not None:
+            yield f"`max_drop` of slice '{name}'", bar.max_drop
+
+
+def _tiers(spec: GateSpec) -> set[Tier]:
+    """The tiers of all criteria."""
+    whole = {spec.tier} if spec.min is not None or spec.against is not None else set()
+    whole |= {bar.tier for bar in spec.slices.values()} | {bar.tier for bar in spec.suites.values()}
+    return whole | {bar.tier for bar in (spec.latency, spec.cost) if bar is not None}
+
+
+def _bars(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
+    if spec.min is not None:
+        yield bar_row(spec.metric, spec.tier, scores_on(measured.items, spec.metric), spec.min, spec)
+    for name, bar in spec.slices.items():
+        if bar.min is not None:
+            scores = scores_on(measured.within(name), spec.metric)
+            yield bar_row(f"{spec.metric} on {name}", bar.tier, scores, bar.min, spec)
+
+
+def _against(
+    spec: GateSpec, measured: EvalResult, incumbent: Incumbent | None, trivial: EvalResult | None
+) -> Iterator[GateRow]:
+    if spec.against is None or incumbent is None:
         return
     stable = incumbent.report
     if stable is None or stable.suite_digest != measured.suite_digest:
@@ -137,77 +190,84 @@ def _against(spec: GateSpec, measured: EvalResult, incumbent: Incumbent | None) 
             f"stable release {incumbent.release} has no report on this suite; make one with "
             f"`{incumbent.command}` and repeat the gate"
         )
-        yield from (
-            Check(name=row, decision=Decision.INCONCLUSIVE, message=message) for row in names.values()
-        )
+        yield from no_drop_rows(spec, message)
         return
-    for name, row in names.items():
-        both = count(common_items(stable, measured, name), spec.metric)
-        drop = spec.slices[name].max_drop if name is not None else None
-        yield _overall(spec, row, both) if drop is None else _drop(spec, row, both, drop)
+    check_items(stable, spec.metric)
+    yield from drop_rows(spec, stable, measured, trivial)
 
 
-def _overall(spec: GateSpec, row: str, both: Paired) -> Check:
-    """Exact McNemar: significantly worse is NO_GO."""
-    p = both.p_value
-    count = (
-        f"of {both.n} common items {both.lost} were right before and are wrong now, {both.won} the reverse"
-    )
-    if both.n < spec.min_items:
-        decision, message = (
-            Decision.INCONCLUSIVE,
-            f"only {both.n} common items, the gate wants {spec.min_items}",
+def _findings(spec: GateSpec, measured: EvalResult, evidence: GateEvidence) -> Iterator[Check]:
+    """What makes every other row doubtful, whatever it says; none when all is well."""
+
+    def finding(name: str, message: str, got: float | None = None) -> Check:
+        return Check(name=name, decision=Decision.INCONCLUSIVE, got=got, unit="count", message=message)
+
+    named = sum(item.id in (evidence.leaked or ()) for item in measured.items)
+    if measured.leaked and (spec.leaked == "hold" or named < measured.leaked):
+        why = (
+            "" if spec.leaked == "hold" else f"; of {measured.leaked - named} it is not known which they are"
         )
-    elif both.lost > both.won and p < spec.alpha:
-        decision, message = Decision.NO_GO, f"significantly worse: {count} (exact McNemar p={p:.2g})"
-    elif both.won > both.lost and p < spec.alpha:
-        decision, message = Decision.GO, f"significantly better: {count} (exact McNemar p={p:.2g})"
-    else:
-        decision, message = Decision.GO, f"not significantly worse: {count} (exact McNemar p={p:.2g})"
-    return Check(
-        name=row,
-        decision=decision,
-        got=-both.drop if both.n else None,
-        bar=0.0,
-        n=both.n,
-        interval=_flipped(both) if both.n else None,
-        p_value=p,
-        message=message,
-    )
-
-
-def _drop(spec: GateSpec, row: str, both: Paired, most: float) -> Check:
-    """A paired drop against the largest one allowed, with the 95% interval of the drop."""
-    low, high = both.drop_interval()
-    if both.n < spec.min_items:
-        decision, message = (
-            Decision.INCONCLUSIVE,
-            f"only {both.n} common items, the gate wants {spec.min_items}",
+        yield finding(
+            "leaked items",
+            f"{measured.leaked} of {len(measured.items)} items are in its training rows{why}: curate with "
+            "`golden` and train again, or let the gate have `leaked: leave_out`",
+            measured.leaked,
         )
-    elif both.drop > most:
-        decision, message = Decision.NO_GO, f"dropped by {both.drop:.1%}, at most {most:.1%} is allowed"
-    elif high > most:
-        decision, message = (
-            Decision.INCONCLUSIVE,
-            f"dropped by {both.drop:.1%}, but the 95% interval reaches {high:.1%}, allowed is {most:.1%}",
+    if evidence.answers_trained is not None and evidence.answers_trained[0] == 0:
+        yield finding(
+            "answers in training",
+            f"none of the suite's {evidence.answers_trained[1]} right answers occurs in the training rows: "
+            "this suite does not ask what the model learned",
+            0,
         )
-    else:
-        decision, message = (
-            Decision.GO,
-            f"dropped by {both.drop:.1%}, at most {high:.1%}, allowed is {most:.1%}",
+    if evidence.losses is not None and evidence.losses[1] > evidence.losses[0]:
+        first, last = evidence.losses
+        yield finding(
+            "validation loss",
+            f"it rose in training, from {first:.4g} to {last:.4g}: the model got worse at what it was "
+            "trained for. Lower learning_rate or epochs",
         )
-    return Check(
-        name=row,
-        decision=decision,
-        got=both.drop if both.n else None,
-        bar=most,
-        n=both.n,
-        interval=(low, high) if both.n else None,
-        p_value=both.p_value,
-        message=f"{message} ({both.lost} lost, {both.won} won)",
-    )
+    earlier = sorted(set(evidence.looks) - {len(measured.items)})
+    if len(earlier) + 1 > spec.looks:
+        sizes = ", ".join(f"{n:,}" for n in earlier)
+        yield finding(
+            "looks",
+            f"this model was judged before on {sizes} items, so this is look {len(earlier) + 1} where "
+            f"the gate has {spec.looks}: set `looks` to as many as you want before the first one",
+            len(earlier) + 1,
+        )
 
 
-def _flipped(both: Paired) -> tuple[float, float]:
-    low, high = both.drop_interval()
-    return -high, -low
+def _notes(
+    spec: GateSpec,
+    measured: EvalResult,
+    incumbent: Incumbent | None,
+    evidence: GateEvidence,
+    verdict: Verdict,
+) -> Iterator[str]:
+    """What a reader of the verdict should know, and what decides nothing."""
+    if spec.against is not None and incumbent is None:
+        yield "no stable release yet: nothing was compared"
+    if verdict.decision is Decision.INCONCLUSIVE and not any(
+        row.tier is Tier.CRITICAL for row in verdict.rows
+    ):
+        yield "nothing was shown: the gate has no bar, and there is no stable release or trivial baseline"
+    if spec.leaked == "leave_out" and evidence.leaked:
+        yield f"{len(evidence.leaked)} items that are in training rows were left out on both sides"
+    for name, share in evidence.better_baselines.items():
+        yield f"below the baseline {name} ({share:.1%}); this is said and not judged"
+    if evidence.candidates is not None and evidence.candidates > 1:
+        chance = min(1.0, evidence.candidates * spec.alpha)
+        yield (
+            f"{evidence.candidates} models were judged on this suite: the chance that some bad one among "
+            f"them was passed is up to {chance:.0%}"
+        )
+    if spec.looks > 1:
+        yield f"{spec.looks} looks are planned, so each has alpha {spec.level:.3g}"
+    if measured.errors:
+        yield f"{measured.errors} of {len(measured.items)} items got no answer: the target failed"
+
+
+def _without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:
+    """The report without some items."""
+    return replace(measured, items=tuple(item for item in measured.items if item.id not in leaked), leaked=0)

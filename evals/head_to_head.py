@@ -8,12 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
-from ..core.artifacts import ArtifactStore, parse_ref
+from ..core.artifacts import Artifact, ArtifactStore, parse_ref
 from ..core.errors import AskError, IntegrityError, did_you_mean
 from ..core.statistics import Paired, holm, paired
-from ..data.text import label_form
 from .leaderboard import FORMATS, LeaderboardRow, markdown_table, short, text_table
-from .metrics import exact_match
 from .report import BASELINES, figure, read_report
 from .runner import EvalResult, SampleResult
 
@@ -98,8 +96,8 @@ def count(pairs: Sequence[tuple[SampleResult, SampleResult]], metric: str = "exa
     return paired([a.is_correct(metric) for a, _ in pairs], [b.is_correct(metric) for _, b in pairs])
 
 
-def compare(a: EvalResult, b: EvalResult, metric: str = "exact_match") -> HeadToHead:
-    """B against A, whole and by slice.
+def compare(a: EvalResult, b: EvalResult, metric: str | None = None) -> HeadToHead:
+    """B against A, whole and by slice, by the suite's first scorer or another.
 
     Raises AskError for reports of different suites, or versions of one, and for no item in common.
     """
@@ -110,6 +108,7 @@ def compare(a: EvalResult, b: EvalResult, metric: str = "exact_match") -> HeadTo
             f"the two were measured on different versions of suite {a.suite} ({a.suite_digest[:12]} and "
             f"{b.suite_digest[:12]}). Evaluate both on one."
         )
+    metric = metric or b.metric
     pairs = common_items(a, b)
     if not pairs:
         raise AskError(f"{short(a.model)} and {short(b.model)} have no answered items in common.")
@@ -156,27 +155,37 @@ def open_measured(store: ArtifactStore, line: LeaderboardRow) -> EvalResult:
     measured = read_report(artifact)
     if line.kind != "baseline":
         return measured
-    if BASELINES not in artifact.files:
-        raise AskError(f"{short(line.report)} holds no answers of its baselines: it was made without them.")
-    document = artifact.read_json(BASELINES)
+    return baseline_items(artifact, measured, line.model)
+
+
+def baseline_items(report: Artifact, measured: EvalResult, name: str) -> EvalResult:
+    """What a baseline of a report answered, as if it were the model; measured: the report's items.
+
+    Raises AskError for a report made without baselines, IntegrityError when it has none of that name.
+    """
+    if BASELINES not in report.files:
+        raise AskError(f"{report.ref.short} holds no answers of its baselines: it was made without them.")
+    document = report.read_json(BASELINES)
     for one in document["baselines"]:
-        if one["name"] == line.model:
-            answers = dict(zip(document["ids"], one["answers"], strict=True))
-            return _rescored(measured, line.model, answers)
-    raise IntegrityError(f"{short(line.report)} names the baseline {line.model}, but holds no answers of it.")
+        if one["name"] == name:
+            if "scores" not in document:
+                raise AskError(f"{report.ref.short} is of an earlier version: evaluate its model again.")
+            scores = document["scores"][name]
+            answered = dict(zip(document["ids"], zip(one["answers"], scores, strict=True), strict=True))
+            return _answered_by(measured, name, answered)
+    raise IntegrityError(f"{report.ref.short} names the baseline {name}, but holds no answers of it.")
 
 
-def _rescored(measured: EvalResult, name: str, answers: Mapping[str, str]) -> EvalResult:
-    """The report's items with a baseline's answers, which are labels of training rows and need no target."""
-    labels = {label_form(item.expected) for item in measured.items}
+def _answered_by(
+    measured: EvalResult, name: str, answered: Mapping[str, tuple[str, Mapping[str, float]]]
+) -> EvalResult:
+    """The report's items with a baseline's answers and their scores."""
     items = []
     for item in measured.items:
-        got = answers[item.id]
-        scores = {
-            "exact_match": float(exact_match(item.expected, got, measured.task)),
-            "known_label": float(label_form(got) in labels),
-        }
-        items.append(replace(item, got=got, scores=scores, latency_ms=None, error=None))
+        got, scores = answered[item.id]
+        items.append(
+            replace(item, got=got, scores=scores, faults={}, latency_ms=None, error=None, finish="stop")
+        )
     return replace(measured, model=name, items=tuple(items), leaked=None)
 
 

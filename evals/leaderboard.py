@@ -13,11 +13,13 @@ from typing import Any
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, parse_ref
 from ..core.errors import AskError
+from ..core.suite_source import suite_name
 from ..core.workspace import Workspace
 from ..record.index import LedgerIndex
 from .lineage import ReportLineage, report_lineage
 
 FORMATS = ("table", "md", "json", "csv")
+_FEW = 4  # slices that fit into a table
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class LeaderboardRow:
     """One line: a model (or a baseline) on one suite, `value` with its 95 % interval.
 
     `report` is where it was measured; `run` and `record` are what made the report, where the ledger knows.
+    `tier` and `ranks` are what the items show of its place on the suite, where `with_ranks` looked at them.
     """
 
     model: str
@@ -48,6 +51,9 @@ class LeaderboardRow:
     run: str | None
     record: int | None
     goal: str | None
+    tier: str | None = None
+    ranks: str | None = None
+    named_slices: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -66,20 +72,28 @@ class LeaderboardRow:
 
     @property
     def groups(self) -> dict[str, float]:
-        """The slices that are groups of domains: single domains are too many for a table."""
-        return {name: value for name, value in self.slices.items() if name.endswith("_domains")}
+        """The slices that the suite, or the asker, gave a name; without any, all if they are few."""
+        if not self.named_slices and len(self.slices) <= _FEW:
+            return dict(self.slices)
+        return {name: self.slices[name] for name in self.named_slices if name in self.slices}
 
 
 COLUMNS = tuple(LeaderboardRow.__dataclass_fields__)
 
 
 def board(workspace: Workspace, suite: str | None = None) -> list[LeaderboardRow]:
-    """The leaderboard_rows of a workspace; AskError for a suite that does not exist."""
+    """The leaderboard_rows of a workspace; AskError for a suite that neither exists nor was measured.
+
+    suite: its name, or its file.
+    """
     from .suites import load_suite
 
+    found = list(workspace.artifacts.list("eval-report"))
     if suite is not None:
-        load_suite(suite)
-    reports = [str(ref) for ref, _ in workspace.artifacts.list("eval-report")]
+        suite = suite_name(suite)
+        if suite not in {manifest["facts"]["suite"] for _, manifest in found}:
+            load_suite(suite)
+    reports = [str(ref) for ref, _ in found]
     return leaderboard_rows(workspace.artifacts, suite, report_lineage(LedgerIndex.of(workspace), reports))
 
 
@@ -125,6 +139,7 @@ def _lines_of(
         "run": lineage.run,
         "record": lineage.record,
         "goal": lineage.goal,
+        "named_slices": tuple(facts.get("groups", ())),
     }
     yield LeaderboardRow(
         **common,
@@ -174,7 +189,8 @@ def render(lines: Sequence[LeaderboardRow], form: str = "table") -> str:
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for line in lines:
-            writer.writerow({**asdict(line), "slices": json.dumps(line.slices, sort_keys=True)})
+            kept = {**asdict(line), "named_slices": " ".join(line.named_slices)}
+            writer.writerow({**kept, "slices": json.dumps(line.slices, sort_keys=True)})
         return out.getvalue().removesuffix("\n")
     if form == "md":
         return markdown_table(_HEAD, [_cells(line) for line in lines])
@@ -211,6 +227,8 @@ _HEAD = (
     "value",
     "95% interval",
     "n",
+    "tier",
+    "rank",
     "slices",
     "p50 ms",
     "size",
@@ -228,6 +246,8 @@ def _cells(line: LeaderboardRow) -> tuple[str, ...]:
         f"{line.value:.1%}",
         f"{line.low:.1%} to {line.high:.1%}",
         str(line.n) + (f" ({line.errors} failed)" if line.errors else ""),
+        line.tier or "-",
+        line.ranks or "-",
         ", ".join(f"{name} {value:.1%}" for name, value in line.groups.items()) or "-",
         "-" if line.p50_ms is None else ms_words(line.p50_ms),
         "-" if line.size_bytes is None else size_words(line.size_bytes),

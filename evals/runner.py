@@ -5,22 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
 from ..data.sample import Sample, Task
-from ..data.text import label_form
 from ..engines import Engine, GenerationOptions, GenerationResult, Progress
-from .metrics import exact_match
-from .suites import Suite
+from .choosing import choose_by_likelihood
+from .scorers import Scorer, right_answers
+from .suites import SliceRule, Suite, in_slice
+
+_SHARES = {"exact_match": True, "known_label": True}  # the scorers of reports that name none
 
 
 @dataclass(frozen=True)
 class SampleResult:
     """One item: what was expected, what came, its scores by scorer, and the slices it counts in.
 
-    A scorer that could not score an answer has no entry in `scores`: it is missing, not zero.
+    An answer that a scorer could not score has no entry in `scores`: it is missing, not zero. When something
+    went wrong with it, `faults` says what, by scorer.
     """
 
     id: str
@@ -33,6 +36,7 @@ class SampleResult:
     latency_ms: float | None = None
     error: str | None = None
     finish: str = "stop"  # why the answer ended; `length`: it was cut
+    faults: Mapping[str, str] = field(default_factory=dict)
 
     def score(self, metric: str) -> float | None:
         """Its score by a metric, 0 to 1; None when it has none."""
@@ -44,7 +48,8 @@ class SampleResult:
 
     def line(self) -> dict[str, Any]:
         """The item as its line in items.jsonl."""
-        return {**asdict(self), "slices": dict.fromkeys(self.slices, True)}
+        line = {**asdict(self), "slices": dict.fromkeys(self.slices, True)}
+        return {name: value for name, value in line.items() if name != "faults" or value}
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> SampleResult:
@@ -57,7 +62,10 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One model on one suite: its items by id, and every slice, with or without items."""
+    """One model on one suite: its items by id, and every slice, with or without items.
+
+    scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by.
+    """
 
     model: str
     suite: str
@@ -66,6 +74,12 @@ class EvalResult:
     items: tuple[SampleResult, ...]
     leaked: int | None = None  # items that are also in the model's training rows; None when those are unknown
     task: Task = "classify"
+    scorers: Mapping[str, bool] = field(default_factory=lambda: dict(_SHARES))
+
+    @property
+    def metric(self) -> str:
+        """The scorer that the suite is judged by."""
+        return next(iter(self.scorers))
 
     def within(self, name: str | None) -> list[SampleResult]:
         """The items of one slice, or all."""
@@ -99,54 +113,77 @@ def run_suite(
     suite: Suite,
     engine: Engine,
     model: str,
-    slices: Mapping[str, frozenset[str]],
+    slices: Mapping[str, SliceRule],
     limit: int | None,
     progress: Progress,
-    max_new_tokens: int = 256,
+    max_new_tokens: int | None = None,
+    scorers: Sequence[Scorer] | None = None,
 ) -> EvalResult:
-    """Ask an engine greedily every chosen item; BackendError when it gave no answer to any of them."""
+    """Ask an engine every chosen item, by greedy generation or by likelihood as the suite says, and score.
+
+    scorers: the suite's own, made; None makes them, which trusts no file. Raises BackendError when no item
+    got an answer, or none a score.
+    """
+    scorers = suite.load_scorers() if scorers is None else scorers
     items = choose_items(suite, limit)
-    options = GenerationOptions(max_tokens=max_new_tokens)
-    answers = engine.generate([item.prompt for item in items], options, progress)
+    chats = [suite.prompt.chat(item) for item in items]
+    if suite.by_likelihood:
+        answers = choose_by_likelihood(suite, items, chats, engine, progress)
+    else:
+        options = GenerationOptions(max_tokens=max_new_tokens or suite.longest_answer)
+        answers = engine.generate(chats, options, progress)
     if len(answers) != len(items):
         raise BackendError(f"the engine returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]
     if items and len(failed) == len(items):
         raise BackendError(f"the engine answered none of {len(items)} prompts; the first error: {failed[0]}")
-    results = tuple(score(suite, items, answers, slices))
-    return EvalResult(model, suite.name, suite.digest, tuple(slices), results, task=suite.task)
+    results = tuple(score(scorers, items, answers, slices))
+    named = {one.name: one.is_binary for one in scorers}
+    measured = EvalResult(
+        model, suite.name, suite.digest, tuple(slices), results, task=suite.task, scorers=named
+    )
+    _check_scored(measured)
+    return measured
 
 
 def score(
-    suite: Suite,
+    scorers: Sequence[Scorer],
     items: Sequence[Sample],
     answers: Iterable[GenerationResult],
-    slices: Mapping[str, frozenset[str]],
+    slices: Mapping[str, SliceRule],
 ) -> list[SampleResult]:
     """Each item beside its answer, without the white space around it."""
-    known = {label_form(label) for label in suite.labels}
     results = []
     for item, answer in zip(items, answers, strict=True):
         got = None if answer.text is None else answer.text.strip()
+        found = {one.name: one.score(item, got) for one in scorers}
         result = SampleResult(
             id=item.id,
             text=item.question,
-            expected=item.answer or "",
+            expected=next(iter(right_answers(item)), ""),
             got=got,
-            scores={
-                "exact_match": float(exact_match(item.answer or "", got, suite.task)),
-                "known_label": float(got is not None and label_form(got) in known),
-            },
-            slices=tuple(
-                sorted(name for name, domains in slices.items() if item.tags.get("domain") in domains)
-            ),
+            scores={name: one.value for name, one in found.items() if one.value is not None},
+            slices=tuple(sorted(name for name, rule in slices.items() if in_slice(item, rule))),
             group=item.group,
             latency_ms=None if answer.error else round(answer.latency_ms, 3),
             error=None if answer.finish_reason == "refused" else answer.error,
             finish=answer.finish_reason,
+            faults={name: one.fault for name, one in found.items() if one.fault is not None},
         )
         results.append(result)
     return results
+
+
+def _check_scored(measured: EvalResult) -> None:
+    """BackendError when what the suite is judged by scored no item at all."""
+    metric = measured.metric
+    if measured.items and not any(metric in item.scores for item in measured.items):
+        faults = [item.faults[metric] for item in measured.items if metric in item.faults]
+        why = f"the first fault: {faults[0]}" if faults else "the samples lack what it needs"
+        raise BackendError(
+            f"scorer {metric}, which suite {measured.suite} is judged by, scored none of "
+            f"{len(measured.items)} answers; {why}"
+        )
 
 
 def to_lines(items: Iterable[SampleResult]) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from ..core.artifacts import references_at
@@ -128,12 +129,5 @@ def _begun(step: StepState, record: Record) -> Record:
 
 def _consent_stood(run: RunState, begun: Record) -> bool:
     """Whether somebody had approved the plan that a record acts on, and not taken it back, by then."""
-    stood = False
-    for record in run.records:
-        if record.seq >= begun.seq:
-            break
-        if record.step is None and record.phase == Phase.APPROVED:
-            stood = stood or record.plan == begun.plan == run.plan
-        elif record.step is None and record.phase == Phase.DENIED:
-            stood = False
-    return stood
+    before = RunState.of(run.run, takewhile(lambda record: record.seq < begun.seq, run.records))
+    return any(approval.plan == begun.plan == run.plan for approval in before.approvals)

@@ -134,6 +134,9 @@ class RunState:
     approvals: list[Approval] = field(default_factory=list)  # those that stand
     denial: Record | None = None  # the newest refusal or withdrawal, unless an approval came after it
     consent: Record | None = None  # the newest approval or denial
+    overruled: dict[str, Record] = field(
+        default_factory=dict
+    )  # by name, whose approval another one took back
     proposed: Record | None = None
     records: list[Record] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)  # settled so far, by amount
@@ -161,12 +164,27 @@ class RunState:
                 known = StepState(step["id"], number, step["skill"], step["effect"])
                 self.steps.setdefault(step["id"], known)
         elif phase == Phase.APPROVED:
-            self.consent, self.denial = record, None
-            self.approvals.append(_approval(record))
+            self._approve(record)
         elif phase == Phase.DENIED:
             self.consent = self.denial = record
+            for one in self.approvals:
+                if one.principal.name != record.principal.name:
+                    self.overruled[one.principal.name] = record
             self.approvals.clear()
         return self
+
+    def _approve(self, record: Record) -> None:
+        """Count an approval, unless somebody else took an earlier one of the same person back.
+
+        That one may let it count again, by approving; anyone else's approval counts as ever.
+        """
+        if record.principal.name in self.overruled:
+            return
+        self.consent, self.denial = record, None
+        self.approvals.append(_approval(record))
+        lifted = [who for who, by in self.overruled.items() if by.principal.name == record.principal.name]
+        for who in lifted:
+            del self.overruled[who]
 
     def _step(self, record: Record) -> StepState:
         name = record.step or ""

@@ -18,6 +18,7 @@ from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext,
 from ..core.errors import AskError, BackendError
 from ..core.install import not_installed
 from ..core.machine import Machine
+from ..core.suite_source import SuiteSource, suite_name
 from ..core.workspace import Workspace
 from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
 from ..engines.registry import DEFAULT_TARGET, engine_target
@@ -50,8 +51,9 @@ class BuildEngineRequest(Request):
     parity_data: DatasetRef | None = Field(
         None, description="Take the parity prompts from this dataset's validation rows, not from a suite."
     )
-    parity_suite: str = Field(
-        "clinc150", min_length=1, description="Suite that the parity prompts come from."
+    parity_suite: SuiteSource | None = Field(
+        None,
+        description="Suite that the parity prompts come from; empty: validation rows of its own dataset.",
     )
     parity_items: int = Field(1000, ge=1, le=1_000_000, description="Prompts of the parity check, at most.")
     min_agreement: float = Field(
@@ -175,20 +177,34 @@ def _resources(workspace: Workspace) -> Resources:
 
 def _parity_texts(request: BuildEngineRequest, ctx: StepContext) -> list[str]:
     """User messages that training did not see, spread evenly over where they come from."""
-    if request.parity_data is not None:
-        rows = (ctx.artifacts.open(request.parity_data).path / "validation.jsonl").read_text(encoding="utf-8")
-        chats = [json.loads(line)["messages"] for line in rows.split("\n") if line]
-        texts = [next(m["content"] for m in chat if m["role"] == "user") for chat in chats]
-        where = request.parity_data.short
-    else:
+    if request.parity_data is None and request.parity_suite is not None:
         from ..evals.suites import load_suite
 
         texts = [item.question for item in load_suite(request.parity_suite).items]
         where = f"suite '{request.parity_suite}'"
+    else:
+        data = request.parity_data or _own_data(request, ctx)
+        rows = (ctx.artifacts.open(data).path / "validation.jsonl").read_text(encoding="utf-8")
+        chats = [json.loads(line)["messages"] for line in rows.split("\n") if line]
+        texts = [next(m["content"] for m in chat if m["role"] == "user") for chat in chats]
+        where = data.short
     if not texts:
         raise AskError(f"{where} has no prompts for the parity check. Name another one.")
     step = max(1.0, len(texts) / request.parity_items)
     return [texts[int(i * step)] for i in range(min(len(texts), request.parity_items))]
+
+
+def _own_data(request: BuildEngineRequest, ctx: StepContext) -> DatasetRef:
+    """The dataset that the model was trained on."""
+    from ..evals.lineage import training_dataset
+
+    found = training_dataset(ctx.artifacts, request.model)
+    if found is None:
+        raise AskError(
+            f"{request.model.short} does not say what it was trained on, so there are no prompts for the "
+            "parity check. Name a `parity_suite`, or a dataset as `parity_data`."
+        )
+    return found
 
 
 def _refusal(request: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
@@ -203,6 +219,13 @@ def _refusal(request: BuildEngineRequest, built: BuildResult, agreed: int) -> st
     )
 
 
+def _prompts_named(request: BuildEngineRequest) -> str:
+    """Where the parity prompts came from, as the bundle says it."""
+    if request.parity_data is not None:
+        return str(request.parity_data)
+    return "the model's own data" if request.parity_suite is None else suite_name(request.parity_suite)
+
+
 def _differing(built: BuildResult) -> list[ParityCase]:
     return [case for case in built.cases if not case.agrees]
 
@@ -214,7 +237,7 @@ def _save(request: BuildEngineRequest, ctx: StepContext, built: BuildResult, agr
         "n": len(built.cases),
         "agreement": round(built.agreement, 6),
         "min_agreement": request.min_agreement,
-        "prompts": str(request.parity_data) if request.parity_data else request.parity_suite,
+        "prompts": _prompts_named(request),
     }
     manifest = {
         "target": built.target,

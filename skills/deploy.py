@@ -24,9 +24,7 @@ class DeployRequest(Request):
     guardrails: GuardrailRef | None = Field(
         None, description="Rails in front of it; without any, everything passes."
     )
-    endpoint: EndpointName = Field(
-        "support", description="Name of the service; the `model` of its users' requests."
-    )
+    endpoint: EndpointName = Field(description="Name of the service; the `model` of its users' requests.")
     canary_percent: int = Field(
         100,
         ge=1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -18,19 +18,21 @@ from ..core.artifacts import (
     EvalReportRef,
     PendingArtifact,
 )
-from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError, OpswrightError
 from ..core.install import not_installed
 from ..core.machine import Machine
+from ..core.suite_source import SuiteSource
 from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
     from ..core.artifacts import Artifact
     from ..engines import Engine
     from ..engines.registry import EngineTarget
-    from ..evals.baselines import Baseline
+    from ..evals.baselines import Baseline, BaselineRun
     from ..evals.runner import EvalResult
-    from ..evals.suites import Suite
+    from ..evals.scorers import Scorer
+    from ..evals.suites import SliceRule, Suite
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
 
@@ -39,6 +41,8 @@ _TINY_BYTES = 20_000_000
 _MS_PER_ITEM = {CheckpointRef: 3.0, BundleRef: 1.0}  # about 1 M parameters on two busy cores
 _START_S = {CheckpointRef: 12.0, BundleRef: 1.0}
 _BASELINES_S = 8.0
+_SHORT_TOKENS = 32  # answers for which those rates hold
+_PIECE = 1024  # prompts of a local model that are answered, and kept, at a time
 
 
 class EvaluateRequest(Request):
@@ -47,9 +51,13 @@ class EvaluateRequest(Request):
     model: CheckpointRef | BundleRef | Url = Field(
         description="Checkpoint, bundle, or the address of an OpenAI-compatible endpoint."
     )
-    suite: str = Field("clinc150", description="Suite to run.")
-    slices: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="More slices: a name and the domains it covers."
+    suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
+    slices: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = Field(
+        default_factory=dict,
+        description="More slices: a name and values by tag, or values alone of the suite's first sliced tag.",
+    )
+    trust: InputPath | None = Field(
+        None, description="Folder whose Python scorers may be run; without it, none is."
     )
     limit: int | None = Field(
         None, ge=1, description="Ask only this many items, the same random ones for every model."
@@ -58,7 +66,12 @@ class EvaluateRequest(Request):
     train: DatasetRef | None = Field(
         None, description="Training rows of the baselines; by default those the model was trained on."
     )
-    max_new_tokens: int = Field(24, ge=1, le=4096, description="Longest answer, in tokens.")
+    max_new_tokens: int | None = Field(
+        None, ge=1, le=4096, description="Longest answer, in tokens; by default as the suite says."
+    )
+    cache: bool = Field(
+        True, description="Use what the same model answered before; an endpoint's answers only in one run."
+    )
     endpoint_model: str | None = Field(
         None, description="Model name at the endpoint; by default the first it lists."
     )
@@ -66,10 +79,14 @@ class EvaluateRequest(Request):
         None, description="Name of the environment variable that holds the endpoint's key."
     )
     concurrency: int = Field(8, ge=1, le=256, description="Requests to an endpoint at a time.")
+    timeout_s: float = Field(30, gt=0, le=3600, description="Seconds an endpoint may take for one answer.")
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="Requests to an endpoint in a minute, at most; empty: no limit."
+    )
 
 
 class SliceFigure(Result):
-    """A share of n items with its 95 % interval; value is None without items."""
+    """The mean score of n items with its 95 % interval; value is None without scored items."""
 
     n: int
     value: float | None
@@ -86,11 +103,16 @@ class EvaluateResult(Result):
     errors: int = Field(description="Items that the engine failed to answer.")
     cut: int = Field(0, description="Answers that were cut at max_new_tokens.")
     refused: int = Field(0, description="Items the model cannot take, as those too long; counted as wrong.")
-    exact_match: float
+    metric: str = Field(description="What the suite is judged by: its first scorer.")
+    value: float = Field(description="Mean score by it, 0 to 1.")
     low: float
     high: float
+    metrics: dict[str, float | None] = Field(description="Mean score by each scorer; None: nothing scored.")
+    unscored: int = Field(0, description="Items that the first scorer could not score; they are in no mean.")
     slices: dict[str, SliceFigure]
-    baselines: dict[str, float] = Field(description="Exact match of each baseline on the same items.")
+    baselines: dict[str, float | None] = Field(description="Value of each baseline on the same items.")
+    trivial: str | None = Field(None, description="The best baseline that learned nothing.")
+    reused: int = Field(0, description="Answers that were known from before.")
     leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
     p50_ms: float | None
     p95_ms: float | None
@@ -108,7 +130,11 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
     try:
         suite = load_suite(request.suite)
         suite.slices(request.slices)
+        suite.load_scorers(request.trust)
         found.append(Finding(level="ok", message=f"suite {suite.name} has {len(suite.items)} items."))
+        if (few := min(len(suite.items), request.limit or 1 << 60)) < suite.min_items:
+            message = f"{few} items are asked; suite {suite.name} wants at least {suite.min_items}."
+            found.append(Finding(level="warn", message=message))
         for ref in (request.model, request.train):
             if isinstance(ref, ArtifactRef):
                 workspace.artifacts.open(ref)
@@ -128,10 +154,12 @@ def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) 
     if not isinstance(request.model, ArtifactRef):
         return Cost(gpu_hours=0, disk_bytes=4_000_000)
     size = workspace.artifacts.open(request.model).size_bytes
-    if size > _TINY_BYTES:
+    suite = load_suite(request.suite)
+    is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
+    if size > _TINY_BYTES or not is_short:
         return Cost(gpu_hours=None if machine.gpus else 0, usd=0, disk_bytes=4_000_000)
     kind = type(request.model)
-    items = min(len(load_suite(request.suite).items), request.limit or 1 << 60)
+    items = min(len(suite.items), request.limit or 1 << 60)
     seconds = _START_S[kind] + items * _MS_PER_ITEM[kind] / 1000 + (_BASELINES_S if request.baselines else 0)
     return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=4_000_000)
 
@@ -139,24 +167,26 @@ def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) 
 @skill(
     effect=Effect.WRITES,
     summary="Ask a model every item of a suite; scores, slices and intervals, beside baselines.",
-    phrases=["evaluate {model} on {suite}", "test {model} on {suite}", "how good is {model}"],
+    phrases=["evaluate {model} on {suite}", "test {model} on {suite}", "how good is {model} on {suite}"],
     preflight=_preflight,
     estimate=_estimate,
     reusable=lambda request: isinstance(request.model, ArtifactRef),  # what an endpoint answers may change
 )
 def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
-    """Run a suite by greedy generation, score by exact match, and keep every item in an eval report.
+    """Run a suite by greedy generation or by likelihood, score it, and keep every item in an eval report.
 
     Baselines are fitted on the rows the model was trained on; items found among them are counted as leaked.
 
     Example: `/evaluate model=checkpoint:3f2a91 suite=clinc150`
     """
+    from ..evals.answer_cache import CachedEngine
+    from ..evals.baselines import BaselineRun
     from ..evals.report import facts_of
     from ..evals.runner import run_suite
     from ..evals.suites import load_suite
 
     suite = load_suite(request.suite)
-    slices = suite.slices(request.slices)
+    slices, scorers = suite.slices(request.slices), suite.load_scorers(request.trust)
     train, note = _training_data(request, ctx)  # before the model runs: a wrong reference shows at once
     with closing(_engine(request, ctx)) as engine:
         measured = run_suite(
@@ -167,19 +197,15 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
             request.limit,
             lambda done, of: ctx.progress(done, of, "items"),
             request.max_new_tokens,
+            scorers,
         )
-    note = _with_losses(note, measured, request, ctx)
     measured = _with_leaks(measured, train, ctx)
-    answers = _baselines(request, ctx, suite, measured, train) if request.baselines and train else []
-    scored = {one.name: _scored(suite, measured, one, slices) for one in answers}
-    facts = facts_of(measured, len(suite.items), scored)
-    report = _save(request, ctx, measured, facts, answers, train)
-    ctx.metric("exact_match", facts["value"])
-    for name, figures in facts["slices"].items():
-        if figures["value"] is not None:
-            ctx.metric(f"exact_match.{name}", figures["value"])
-    for name, figures in facts["baselines"].items():
-        ctx.metric(f"baseline.{name}", figures["value"])
+    run = _baselines(request, ctx, suite, measured, train) if request.baselines else BaselineRun(())
+    scored = {one.name: _scored(suite, scorers, measured, one, slices) for one in run.baselines}
+    groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
+    facts = facts_of(measured, len(suite.items), scored, groups)
+    report = _save(request, ctx, measured, facts, run, scored, train)
+    _tell(facts, ctx)
     return EvaluateResult(
         report=report,
         suite=suite.name,
@@ -187,16 +213,35 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
         errors=measured.errors,
         cut=measured.cut,
         refused=measured.refused,
-        exact_match=facts["value"],
+        metric=measured.metric,
+        value=facts["value"],
         low=facts["low"],
         high=facts["high"],
+        metrics={name: figures["value"] for name, figures in facts["metrics"].items()},
+        unscored=facts["unscored"],
         slices={name: SliceFigure(**figures) for name, figures in facts["slices"].items()},
         baselines={name: figures["value"] for name, figures in facts["baselines"].items()},
+        trivial=facts["trivial"],
+        reused=engine.reused if isinstance(engine, CachedEngine) else 0,
         leaked=measured.leaked,
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
-        note=note,
+        note=_with_losses(note, measured, run, suite, request, ctx),
     )
+
+
+def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
+    """The report's figures as metrics of the step."""
+    metric = facts["metric"]
+    for name, figures in facts["metrics"].items():
+        if figures["value"] is not None:
+            ctx.metric(name, figures["value"])
+    for name, figures in facts["slices"].items():
+        if figures["value"] is not None:
+            ctx.metric(f"{metric}.{name}", figures["value"])
+    for name, figures in facts["baselines"].items():
+        if figures["value"] is not None:
+            ctx.metric(f"baseline.{name}", figures["value"])
 
 
 def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef | None, str]:
@@ -218,6 +263,22 @@ def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetR
 
 
 def _engine(request: EvaluateRequest, ctx: StepContext) -> Engine:
+    """What generates, behind the answers that are known from before."""
+    from functools import partial
+
+    from ..evals.answer_cache import AnswerCache, CachedEngine
+
+    opened = partial(_opened, request, ctx)
+    if not request.cache:
+        return opened()
+    local = isinstance(request.model, ArtifactRef)
+    if isinstance(request.model, ArtifactRef):
+        _check_runs(request.model, ctx)  # even if every answer is known
+    cache = AnswerCache(ctx.workspace.root / "cache" / "answers.sqlite")
+    return CachedEngine(opened, _identity(request, ctx), cache, _PIECE if local else 4 * request.concurrency)
+
+
+def _opened(request: EvaluateRequest, ctx: StepContext) -> Engine:
     """What generates: loaded here, or reached over HTTP."""
     train = ctx.settings.train
     if isinstance(request.model, CheckpointRef):
@@ -234,7 +295,35 @@ def _engine(request: EvaluateRequest, ctx: StepContext) -> Engine:
         model=request.endpoint_model,
         api_key=os.environ.get(request.api_key_env) if request.api_key_env else None,
         concurrency=request.concurrency,
+        timeout_s=request.timeout_s,
+        requests_per_minute=request.requests_per_minute,
     )
+
+
+def _check_runs(model: ArtifactRef, ctx: StepContext) -> None:
+    """AskError for a model that is not there, or whose engine is not installed."""
+    artifact = ctx.artifacts.open(model)
+    if isinstance(model, BundleRef):
+        _target(artifact)
+
+
+def _identity(request: EvaluateRequest, ctx: StepContext) -> dict[str, Any]:
+    """What answers depend on besides the prompt.
+
+    A model's digest with its libraries' versions; of an endpoint, whose model may change at any time, this
+    one step of this one run.
+    """
+    if not isinstance(request.model, ArtifactRef):
+        return {"url": request.model, "model": request.endpoint_model, "step": ctx.idempotency_key}
+    from importlib.metadata import PackageNotFoundError, version
+
+    from .. import __version__
+
+    found: dict[str, Any] = {"model": str(request.model), "opswright": __version__}
+    for name in ("torch", "transformers", "onnxruntime-genai", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found | {"device": ctx.settings.train.device}
 
 
 def _target(bundle: Artifact) -> EngineTarget:
@@ -258,16 +347,31 @@ def _missing(request: EvaluateRequest, workspace: Workspace) -> Finding | None:
     return not_installed(target.runs_with, *target.run_extras)
 
 
-def _with_losses(note: str, measured: EvalResult, request: EvaluateRequest, ctx: StepContext) -> str:
-    """The note, and which answers were cut or never made: neither may pass in silence."""
+def _with_losses(
+    note: str,
+    measured: EvalResult,
+    run: BaselineRun,
+    suite: Suite,
+    request: EvaluateRequest,
+    ctx: StepContext,
+) -> str:
+    """The note, and what was cut, never answered or never scored: nothing may pass in silence."""
     losses = []
     if measured.cut:
+        most = request.max_new_tokens or suite.longest_answer
         losses.append(
-            f"{measured.cut} of {len(measured.items)} answers were cut at {request.max_new_tokens} tokens or "
-            "by the model's context; raise max_new_tokens if right answers are longer"
+            f"{measured.cut} of {len(measured.items)} answers were cut at {most} tokens or by the model's "
+            "context; raise max_new_tokens if right answers are longer"
         )
     if measured.refused:
         losses.append(f"{measured.refused} items do not fit into the model and count as wrong")
+    for name in measured.scorers:
+        faults = [item.faults[name] for item in measured.items if name in item.faults]
+        if faults:
+            losses.append(
+                f"scorer {name} failed on {len(faults)} answers, which it does not count: {faults[0]}"
+            )
+    losses += [f"baseline {name} was left out: {why}" for name, why in run.skipped.items()]
     for line in losses:
         ctx.log(line)
     return "; ".join([*([note] if note else []), *losses])
@@ -287,22 +391,27 @@ def _with_leaks(measured: EvalResult, train: DatasetRef | None, ctx: StepContext
 
 
 def _baselines(
-    request: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef
-) -> list[Baseline]:
+    request: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef | None
+) -> BaselineRun:
     """The baselines' answers, from an earlier report when one has them for the same rows and items."""
     from ..data.dataset import training_rows
     from ..evals.baselines import kept_answers, run_baselines
 
-    earlier = kept_answers(ctx.artifacts, train, suite.digest, [item.id for item in measured.items])
-    if earlier is not None:
+    ids = [item.id for item in measured.items]
+    if train is not None and (earlier := kept_answers(ctx.artifacts, train, suite.digest, ids)) is not None:
         return earlier
-    rows = training_rows(ctx.artifacts.open(train))
-    prompts = [item.text for item in measured.items]
-    return run_baselines(rows, prompts, lambda done, of: ctx.progress(done, of, "baselines"))
+    rows = training_rows(ctx.artifacts.open(train)) if train is not None else None
+    by_id = {item.id: item for item in suite.items}
+    asked = [by_id[one] for one in ids]
+    return run_baselines(suite.task, rows, asked, lambda done, of: ctx.progress(done, of, "baselines"))
 
 
 def _scored(
-    suite: Suite, measured: EvalResult, baseline: Baseline, slices: Mapping[str, frozenset[str]]
+    suite: Suite,
+    scorers: Sequence[Scorer],
+    measured: EvalResult,
+    baseline: Baseline,
+    slices: Mapping[str, SliceRule],
 ) -> EvalResult:
     """A baseline's answers as if it were the model."""
     from dataclasses import replace
@@ -313,7 +422,7 @@ def _scored(
     by_id = {item.id: item for item in suite.items}
     items = [by_id[item.id] for item in measured.items]
     answers = [GenerationResult(text) for text in baseline.answers]
-    return replace(measured, model=baseline.name, items=tuple(score(suite, items, answers, slices)))
+    return replace(measured, model=baseline.name, items=tuple(score(scorers, items, answers, slices)))
 
 
 def _save(
@@ -321,7 +430,8 @@ def _save(
     ctx: StepContext,
     measured: EvalResult,
     facts: dict[str, Any],
-    answers: Sequence[Baseline],
+    run: BaselineRun,
+    scored: Mapping[str, EvalResult],
     train: DatasetRef | None,
 ) -> EvalReportRef:
     from ..evals.baselines import to_document
@@ -332,12 +442,15 @@ def _save(
         facts["size_bytes"] = ctx.artifacts.open(request.model).size_bytes
     if train is not None:
         facts["train_dataset"] = str(train)
-    report = {**facts, **details_of(measured), "fit_s": {one.name: one.fit_s for one in answers}}
+    fit_s = {one.name: one.fit_s for one in run.baselines}
+    report = {**facts, **details_of(measured), "fit_s": fit_s, "skipped_baselines": dict(run.skipped)}
     with ctx.artifacts.staging() as folder:
         (folder / ITEMS).write_bytes(to_lines(measured.items))
         (folder / REPORT).write_text(json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-        if answers:
+        if run.baselines:
             ids = [item.id for item in measured.items]
-            (folder / BASELINES).write_text(json.dumps(to_document(answers, ids), sort_keys=True) + "\n")
+            scores = {name: [dict(item.scores) for item in one.items] for name, one in scored.items()}
+            document = to_document(run, ids) | {"scores": scores}
+            (folder / BASELINES).write_text(json.dumps(document, sort_keys=True) + "\n")
         parents = [ref for ref in (request.model, train) if isinstance(ref, ArtifactRef)]
         return ctx.artifacts.save(EvalReportRef, folder, facts, parents)

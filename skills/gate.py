@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ..core.artifacts import ArtifactStore, BundleRef, EvalReportRef, PendingArtifact, parse_ref
+from ..core.artifacts import ArtifactStore, BundleRef, EvalReportRef, parse_ref
 from ..core.contract import Effect, Finding, Request, Result, StepContext, skill
-from ..core.errors import AskError, OpswrightError, did_you_mean
+from ..core.errors import AskError, did_you_mean
 from ..core.gate import GateSpec, Verdict
 from ..core.machine import Machine
+from ..core.suite_source import suite_name
 from ..core.workspace import Workspace
 
 if TYPE_CHECKING:
     from ..evals.gate_eval import Incumbent
+    from ..evals.gate_power import StableFigures
     from ..evals.runner import EvalResult
 
 
@@ -34,31 +37,36 @@ class GateResult(Result):
     against: str | None = Field(description="Stable release it was compared with, if any.")
 
 
-def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    """What is wrong with the criteria, before anything is trained for them."""
-    from ..evals.metrics import METRICS
+def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
+    """What is wrong with the criteria, and what they can show, before anything is trained for them."""
+    from ..evals.gate_eval import check_criteria
+    from ..evals.gate_power import power_findings
     from ..evals.suites import load_suite
 
-    found = []
-    try:
-        suite = load_suite(request.spec.suite)
-        if request.spec.metric not in METRICS:
-            raise AskError(
-                f"unknown metric '{request.spec.metric}' (a gate can judge: {', '.join(METRICS)})."
-                + did_you_mean(request.spec.metric, METRICS)
-            )
-        for name in request.spec.slices:
-            if name not in suite.slices():
-                message = f"slice '{name}' is not one of {suite.name}: the evaluation must name its domains."
-                hint = did_you_mean(name, suite.slices()).strip()
-                found.append(Finding(level="warn", message=message, fix=hint))
-        judged = workspace.artifacts.open(request.report)
-        found.append(Finding(level="ok", message=f"the report measures {judged.facts['model']}."))
-    except PendingArtifact as error:
-        found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
-    except OpswrightError as error:
-        found.append(Finding(level="stop", message=str(error)))
-    return found
+    check_criteria(request.spec)
+    suite = load_suite(request.spec.suite)
+    metrics = [spec.metric for spec in suite.specs]
+    if request.spec.metric not in metrics:
+        raise AskError(
+            f"unknown metric '{request.spec.metric}' (suite {suite.name} has: {', '.join(metrics)})."
+            + did_you_mean(request.spec.metric, metrics)
+        )
+    yield from power_findings(request.spec, suite, _stable_figures(request.spec, workspace))
+    for name in request.spec.suites:
+        load_suite(name)
+    judged = workspace.artifacts.open(request.report)
+    yield Finding(level="ok", message=f"the report measures {judged.facts['model']}.")
+
+
+def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | None:
+    """The stable release's figures on the suite; None when there is none."""
+    from ..evals.gate_evidence import stable_figures
+    from ..serving.rollout import stable_release
+
+    release = stable_release(workspace, spec.endpoint) if spec.against and spec.endpoint else None
+    if release is None:
+        return None
+    return stable_figures(workspace.artifacts, release.bundle, suite_name(spec.suite))
 
 
 @skill(
@@ -73,13 +81,17 @@ def gate(request: GateRequest, ctx: StepContext) -> GateResult:
     Example: `/gate report=eval-report:3f2a91 spec='{"suite":"clinc150","min":0.85}'`
     """
     from ..evals.gate_eval import judge
+    from ..evals.gate_evidence import collect
     from ..evals.report import read_report
 
     measured = read_report(ctx.artifacts.open(request.report))
     incumbent = _incumbent(request.spec, measured, ctx)
-    verdict = judge(request.spec, measured, incumbent)
+    evidence = collect(ctx.workspace, request.spec, request.report, measured, incumbent)
+    verdict = judge(request.spec, measured, incumbent, evidence)
     for row in verdict.rows:
         ctx.log(f"{row.decision}: {row.name}: {row.message}")
+    for note in verdict.notes:
+        ctx.log(f"note: {note}")
     return GateResult(verdict=verdict, model=measured.model, against=incumbent.release if incumbent else None)
 
 
@@ -94,10 +106,16 @@ def _incumbent(spec: GateSpec, measured: EvalResult, ctx: StepContext) -> Incumb
     release = stable_release(ctx.workspace, spec.endpoint)
     if release is None:
         return None
-    return find_incumbent(ctx.artifacts, release.bundle, release.id, measured)
+    return find_incumbent(ctx.artifacts, release.bundle, release.id, measured, spec.suite)
 
 
-def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measured: EvalResult) -> Incumbent:
+def find_incumbent(
+    store: ArtifactStore,
+    bundle: BundleRef,
+    release: str,
+    measured: EvalResult,
+    suite: str | Path | None = None,
+) -> Incumbent:
     """A release beside its newest report on the same items, of its bundle or of the checkpoint behind it.
 
     What the new model was measured as, bundle or checkpoint, goes first; then the report with most items.
@@ -113,6 +131,6 @@ def find_incumbent(store: ArtifactStore, bundle: BundleRef, release: str, measur
         facts = manifest["facts"]
         if facts["model"] in models and facts["suite_digest"] == measured.suite_digest:
             found.append((facts["model"] not in alike, -facts["n"], age, ref))
-    command = f"opswright evaluate model={bundle} suite={measured.suite}"
+    command = f"opswright evaluate model={bundle} suite={suite or measured.suite}"
     best = parse_ref(min(found)[3]) if found else None
     return Incumbent(release, read_report(store.open(best)) if best else None, command)

@@ -7,13 +7,14 @@ from pydantic import Field
 from ..core.artifacts import DatasetRef
 from ..core.contract import Cost, Effect, Request, Result, StepContext, skill
 from ..core.machine import Machine
+from ..core.suite_source import SuiteSource
 from ..core.workspace import Workspace
 
 
 class GoldenRequest(Request):
     """Which items."""
 
-    suite: str = Field("clinc150", description="Suite whose items are kept out of training.")
+    suite: SuiteSource = Field(description="Suite whose items are kept out of training.")
     domains: tuple[str, ...] = Field((), description="Only the items of these domains; empty takes all.")
 
 
@@ -45,7 +46,8 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
     from ..evals.suites import load_suite
 
     suite = load_suite(request.suite)
-    suite.check_domains(request.domains, "golden")
+    if request.domains:
+        suite.check_values("domain", request.domains, "golden")
     items = [
         item for item in suite.items if not request.domains or item.tags.get("domain") in request.domains
     ]
@@ -55,9 +57,9 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
             "label": [item.answer for item in items],
             "domain": [item.tags.get("domain") for item in items],
             "split": ["golden"] * len(items),
-            "group": [item.id for item in items],
+            "group": [item.group or item.id for item in items],
         },
-        schema_overrides={"domain": pl.String},
+        schema_overrides={"label": pl.String, "domain": pl.String},
     )
     facts = {
         "rows": len(items),

@@ -12,7 +12,7 @@ from ..core.contract import Effect, Request, Result, StepContext, skill
 class LeaderboardRequest(Request):
     """Which reports, and how they are shown."""
 
-    suite: str | None = Field(None, description="Only this suite; by default all.")
+    suite: str | None = Field(None, description="Only this suite, by its name; by default all.")
     format: Literal["table", "md", "json", "csv"] = Field("table", description="Format of `text`.")
 
 
@@ -40,6 +40,9 @@ class LeaderboardLine(Result):
     run: str | None = Field(description="Run that made the report, where the ledger knows it.")
     record: int | None = Field(description="The ledger's record of it.")
     goal: str | None = Field(description="Goal of that run's plan.")
+    tier: str | None = Field(None, description="Models of one tier are not shown to differ; 1 is the best.")
+    ranks: str | None = Field(None, description="The ranks it may have among the models on the suite.")
+    named_slices: tuple[str, ...] = Field((), description="Slices that the suite, or the asker, gave a name.")
 
 
 class LeaderboardResult(Result):
@@ -62,7 +65,8 @@ def leaderboard(request: LeaderboardRequest, ctx: StepContext) -> LeaderboardRes
     from dataclasses import asdict
 
     from ..evals.leaderboard import board, render
+    from ..evals.ranks import with_ranks
 
-    lines = board(ctx.workspace, request.suite)
+    lines = with_ranks(ctx.artifacts, board(ctx.workspace, request.suite))
     rows = tuple(LeaderboardLine(**asdict(line)) for line in lines)
     return LeaderboardResult(rows=rows, text=render(lines, request.format))

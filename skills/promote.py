@@ -20,7 +20,7 @@ _MINUTES = 0.3
 class PromoteRequest(Request):
     """Which canary, and what it must hold."""
 
-    endpoint: EndpointName = Field("support", description="Name of the service.")
+    endpoint: EndpointName = Field(description="Name of the service.")
     probes: ProbeTexts = Field(
         (), description="Texts that canary and stable are both asked; empty: the newest of the traffic."
     )

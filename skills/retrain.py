@@ -14,6 +14,7 @@ from ..core.contract import Cost, Effect, InputPath, Request, Result, StepContex
 from ..core.errors import AskError
 from ..core.files import sha256_json, write_atomically
 from ..core.gate import Share
+from ..core.suite_source import SuiteSource, resolved
 from ..data.read import Layout
 from ..serving.releases import EndpointName
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..core.machine import Machine
     from ..core.workspace import Workspace
 
-_OLD, _NEW = "old_domains", "new_domains"
+_OLD, _NEW = "known", "new"  # slices: what the model knew, and what it is to learn
 
 
 class RetrainRequest(Request):
@@ -50,13 +51,17 @@ class RetrainRequest(Request):
     endpoint: EndpointName | None = Field(
         None, description="Endpoint to release to; empty: the one of the alarm."
     )
-    suite: str = Field("clinc150", min_length=1, description="Suite that judges the new model.")
+    suite: SuiteSource | None = Field(
+        None, description="Suite that judges the new model; empty: the one its base was last measured on."
+    )
     epochs: int = Field(3, ge=1, le=100, description="Passes over the mixed data.")
     target: str = Field("onnx-int8", min_length=1, description="Engine to build, as build-engine names it.")
     min_overall: Share | None = Field(None, description="Gate: least exact match over all items, 0 to 1.")
     min_new: Share = Field(0.7, description="Gate: least exact match on the new domains, 0 to 1.")
     max_drop: Share = Field(
-        0.05, description="Gate: largest drop on the old domains against the stable release, 0 to 1."
+        0.05,
+        description="Gate: largest drop against the stable release, over all items and on the old "
+        "domains, above 0 and below 1.",
     )
     canary_percent: Annotated[int, Field(ge=1, le=99)] = Field(
         10, description="Percent of sessions that meet the new model before it is promoted."
@@ -98,10 +103,17 @@ def retrain(request: RetrainRequest, ctx: StepContext) -> RetrainResult:
     alarm = ctx.artifacts.open(request.alarm)
     endpoint = _endpoint(request, alarm)
     stable = _stable(ctx.workspace, endpoint)
+    if request.replay is None and alarm.facts["reference"] is None:
+        raise AskError(
+            f"{request.alarm.short} compared earlier traffic, and what the model learned from is not known. "
+            "Name a dataset as `replay`."
+        )
     replay = request.replay or DatasetRef(alarm.facts["reference"])
     old = [d for d in ctx.artifacts.open(replay).facts.get("domains", ()) if d not in request.domains]
     base = request.base or _base(ctx, endpoint, stable)
-    plan = _Proposal(request, alarm, endpoint, replay, base, old, stable, _training(ctx, base))
+    suite = request.suite or _suite(ctx, base, stable)
+    training = _training(ctx, base)
+    plan = _Proposal(request, alarm, endpoint, replay, base, old, stable, suite, training)
     text = plan.text()
     plan_id = _compiled_id(text)
     folder = ctx.workspace.plans / "proposals"
@@ -154,6 +166,20 @@ def _base(ctx: StepContext, endpoint: str, stable: Any) -> CheckpointRef:
     return found
 
 
+def _suite(ctx: StepContext, base: CheckpointRef, stable: Any) -> str:
+    """The suite that the base, or the bundle that is served, was measured on last, where it has a name."""
+    from ..evals.suites import suite_names
+
+    models = {str(base), str(stable.bundle) if stable else ""}
+    for _, manifest in ctx.artifacts.list("eval-report"):  # newest first
+        facts = manifest["facts"]
+        if facts["model"] in models and facts["suite"] in suite_names():
+            return str(facts["suite"])
+    raise AskError(
+        f"no report says by which suite {base.short} is judged. Name one as `suite`: its name, or its file."
+    )
+
+
 def _training(ctx: StepContext, base: CheckpointRef) -> dict[str, Any]:
     """How a checkpoint was trained, for the plan to show: method, and the settings of its own recipe.
 
@@ -190,8 +216,12 @@ class _Proposal:
         base: CheckpointRef,
         old_domains: Sequence[str],
         stable: Any,
+        suite: str | Path,
         training: Mapping[str, Any],
     ) -> None:
+        from ..evals.suites import load_suite
+
+        self.suite, self.metric = resolved(suite), load_suite(suite).specs[0].metric
         self.request, self.alarm, self.endpoint, self.replay, self.base = (
             request,
             alarm,
@@ -246,8 +276,8 @@ class _Proposal:
             slices[_OLD] = {"max_drop": self.request.max_drop}
         if _NEW in self.slices:
             slices[_NEW] = {"min": self.request.min_new}
-        gate: dict[str, Any] = {"suite": self.request.suite, "metric": "exact_match", "against": "stable"}
-        gate |= {"endpoint": self.endpoint, "alpha": 0.05}
+        gate: dict[str, Any] = {"suite": self.suite, "metric": self.metric, "against": "stable"}
+        gate |= {"endpoint": self.endpoint, "alpha": 0.05, "max_drop": self.request.max_drop}
         if self.request.min_overall is not None:
             gate["min"] = self.request.min_overall
         return gate | ({"slices": slices} if slices else {})
@@ -256,7 +286,7 @@ class _Proposal:
         request = self.request
         rails: Any = self.guardrails or "${rails.guardrails}"
         steps = [
-            ("golden", _step("golden", suite=request.suite), "What the gate asks must not be learnt."),
+            ("golden", _step("golden", suite=self.suite), "What the gate asks must not be learnt."),
             ("data", _step("curate", **self._curate()), self._says_of_data()),
             (
                 "model",
@@ -267,7 +297,7 @@ class _Proposal:
             ),
             (
                 "eval",
-                _step("evaluate", model="${model.checkpoint}", suite=request.suite, slices=self.slices)
+                _step("evaluate", model="${model.checkpoint}", suite=self.suite, slices=self.slices)
                 | {"gate": "release"},
                 "NO_GO ends the plan here.",
             ),
@@ -277,7 +307,7 @@ class _Proposal:
                     "build-engine",
                     model="${model.checkpoint}",
                     target=request.target,
-                    parity_suite=request.suite,
+                    parity_suite=self.suite,
                 ),
                 "Must answer as the checkpoint that was judged.",
             ),

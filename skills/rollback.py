@@ -19,7 +19,7 @@ _MINUTES = 0.3
 class RollbackRequest(Request):
     """Which endpoint."""
 
-    endpoint: EndpointName = Field("support", description="Name of the service.")
+    endpoint: EndpointName = Field(description="Name of the service.")
 
 
 class RollbackResult(Result):

@@ -55,9 +55,10 @@ def leaderboard(
     Example: opswright leaderboard --format html -o leaderboard.html
     """
     from ..evals.leaderboard import board, render
+    from ..evals.ranks import with_ranks
 
     session: Session = context.obj
-    lines = board(session.workspace, suite)
+    lines = with_ranks(session.workspace.artifacts, board(session.workspace, suite))
     if not lines:
         print(
             "the leaderboard is empty; `opswright evaluate model=REF suite=NAME` adds a model",

@@ -6,14 +6,13 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.artifacts import parse_ref
 from ..core.errors import BackendError, OpswrightError
-from ..evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
 from ..record.ledger import Ledger, Record
 from .demo_story import DemoStory
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from ..core.contract import Events
     from .session import Session
 
-ENDPOINT = "support"
+ENDPOINT = SUITE = "support"
 WINDOW = 300
 NEW_SHARE = 0.25
 BASELINES = {
@@ -38,6 +37,19 @@ _OUTCOMES = {"done", "failed", "reused", "rolled_back", "denied"}
 def example_folder() -> Path:
     """Where the example's plans and data lie."""
     return Path(__file__).resolve().parent.parent / "examples" / "support_router"
+
+
+def example_suite() -> Path:
+    """The suite that judges the example's models."""
+    return example_folder() / "suites" / f"{SUITE}.yaml"
+
+
+def example_domains(group: str) -> tuple[str, ...]:
+    """The domains of one of the groups that the example's suite names."""
+    from ..evals.suites import load_suite
+
+    values = load_suite(example_suite()).groups[group]
+    return tuple(values["domain"]) if isinstance(values, Mapping) else tuple(values)
 
 
 class Client:
@@ -177,7 +189,7 @@ class Demo:
         from .audit_check import audit_workspace
         from .reports.demo import write_report
 
-        rows = self.agent_call("/leaderboard suite=clinc150")["rows"]
+        rows = self.agent_call(f"/leaderboard suite={SUITE}")["rows"]
         self.story.leaderboard = rows
         self.say("bringing MLflow up to date")
         sync(self.session.workspace)
@@ -270,12 +282,12 @@ class Demo:
             "alarm": self.story.drift["alarm"]["report"],
             "new_data": str(example_folder() / "raw" / "clinc150"),
             "split": "train",
-            "domains": ",".join(NEW_DOMAINS),
+            "domains": ",".join(example_domains("new_domains")),
             "replay": results["data"]["dataset"],
             "replay_ratio": replay_ratio,
             "base": results["model"]["checkpoint"],
             "endpoint": ENDPOINT,
-            "suite": "clinc150",
+            "suite": str(example_suite()),
         }
         words = " ".join(f"{name}={json.dumps(str(value))}" for name, value in arguments.items())
         return Path(self.agent_call(f"/retrain {words}")["plan_file"])
@@ -327,8 +339,8 @@ def live_texts() -> dict[str, list[str]]:
     """Utterances of the validation split, which neither training nor the golden suite ever sees."""
     folder = example_folder() / "raw" / "clinc150"
     domains = json.loads((folder / "domains.json").read_text())
-    old = {intent for domain in OLD_DOMAINS for intent in domains[domain]}
-    new = {intent for domain in NEW_DOMAINS for intent in domains[domain]}
+    old = {intent for domain in example_domains("old_domains") for intent in domains[domain]}
+    new = {intent for domain in example_domains("new_domains") for intent in domains[domain]}
     rows = json.loads((folder / "data_full.json").read_text())["val"]
     return {
         "old": shuffled([text for text, intent in rows if intent in old]),

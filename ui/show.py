@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.contract import Effect, Impact
-from ..core.gate import Decision, Verdict
+from ..core.gate import Decision, GateSpec, Tier, Verdict
 from ..core.plan import Plan
 from ..core.text import escaped, escaped_json
 
@@ -106,17 +106,30 @@ def show_plan(
 
 def gate_words(gate: Mapping[str, Any]) -> str:
     """A gate's bars as a sentence."""
-    bar = "" if gate["min"] is None else f" at least {gate['min']:.1%}"
-    parts = [f"{gate['metric']} on {gate['suite']}{bar}", f"at least {gate['min_items']:,} items"]
-    for name, bar in gate["slices"].items():
-        if bar["min"] is not None:
-            parts.append(f"{name} at least {bar['min']:.1%}")
-        if bar["max_drop"] is not None:
-            parts.append(f"{name} at most {bar['max_drop']:.1%} below stable")
-    if gate["against"]:
-        where = f" of endpoint {gate['endpoint']}" if gate["endpoint"] else ""
-        parts.append(f"not significantly worse than stable{where} (alpha {gate['alpha']:g})")
-    return ", ".join(parts)
+    spec = GateSpec.model_validate(gate)
+    bar = "" if spec.min is None else f" at least {spec.min:.1%}"
+    parts = [f"{spec.metric} on {spec.suite}{bar}", f"at least {spec.min_items:,} items"]
+    for name, one in spec.slices.items():
+        if one.min is not None:
+            parts.append(f"{name} at least {one.min:.1%}{_tier_words(one.tier)}")
+        if one.max_drop is not None:
+            points = f"{100 * one.max_drop:.3g} points"
+            parts.append(f"{name} at most {points} below stable{_tier_words(one.tier)}")
+    if spec.against:
+        where = f" of endpoint {spec.endpoint}" if spec.endpoint else ""
+        parts.append(f"at most {100 * spec.margin:.3g} points below stable{where}")
+    for name, other in spec.suites.items():
+        parts.append(f"{other.metric} on {name} at least {other.min:.1%}{_tier_words(other.tier)}")
+    if spec.latency is not None:
+        parts.append(f"p95 at most {spec.latency.max_p95_ms:g} ms{_tier_words(spec.latency.tier)}")
+    if spec.cost is not None:
+        parts.append(f"at most ${spec.cost.max_usd_per_1000:g} for 1,000{_tier_words(spec.cost.tier)}")
+    looks = f", {spec.looks} looks" if spec.looks > 1 else ""
+    return f"{', '.join(parts)} (alpha {spec.alpha:g}{looks})"
+
+
+def _tier_words(tier: Tier) -> str:
+    return "" if tier is Tier.CRITICAL else f" ({tier})"
 
 
 def show_verdict(verdict: Verdict) -> None:
@@ -126,19 +139,20 @@ def show_verdict(verdict: Verdict) -> None:
     out = console()
     rows = []
     for row in verdict.rows:
-        interval = f"{row.interval[0]:.1%} - {row.interval[1]:.1%}" if row.interval else ""
         rows.append(
             [
                 row.name,
-                Text(str(row.decision), style=_DECISION[row.decision]),
-                "" if row.got is None else f"{row.got:.1%}",
-                "" if row.bar is None else f"{row.bar:.1%}",
-                interval,
+                Text(row.decision_in_words, style=_DECISION[row.decision]),
+                row.in_words(row.got),
+                row.in_words(row.bar),
+                row.interval_in_words,
                 "" if row.n is None else f"{row.n:,}",
                 row.message,
             ]
         )
-    out.print(table(["check", "decision", "got", "bar", "95 % interval", "n", "meaning"], rows))
+    out.print(table(["check", "decision", "got", "bar", "interval", "n", "meaning"], rows))
+    for note in verdict.notes:
+        out.print(plain(f"note: {note}"))
     out.print(Text(f"Verdict: {verdict.decision}", style=f"bold {_DECISION[verdict.decision]}"))
 
 

@@ -96,9 +96,9 @@ class SlashPlanner:
         if argument not in fields:
             return []
         annotation = fields[argument].annotation
-        if takes_path(list(annotation_options(annotation))):
-            return [f"{argument}={path}" for path in path_values(start)]
         values = value_choices(annotation, self.artifacts) or named_values(self.workspace, argument)
+        if takes_path(list(annotation_options(annotation))):
+            values = [*values, *(path for path in path_values(start) if path not in values)]
         return [f"{argument}={value}" for value in values if value.startswith(start)]
 
 

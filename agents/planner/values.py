@@ -15,9 +15,9 @@ _FILES = 200
 def named_values(workspace: Workspace, name: str) -> list[str]:
     """Values of arguments that name a thing which is no artifact: suites and endpoints."""
     if name == "suite" or name.endswith("_suite"):
-        from ...evals.suites import SUITES
+        from ...evals.suites import suite_files, suite_names
 
-        return sorted(SUITES)
+        return [*sorted(suite_names()), *(path.as_posix() for path in suite_files(Path()))]
     if name == "endpoint":
         from ...serving.releases import endpoint_names
 

@@ -7,6 +7,13 @@ from .base import Suite
 
 
 def suite() -> Suite:
-    """The test split; it has no domains, so no slices."""
+    """The test split, 3,080 queries of 77 intents; it has no domains, so no slices."""
     rows = read_rows(FOLDER, "test")
-    return Suite("banking77", tuple(row.sample(f"banking77-test-{i:05d}") for i, row in enumerate(rows)))
+    return Suite(
+        "banking77",
+        tuple(row.sample(f"banking77-test-{i:05d}") for i, row in enumerate(rows)),
+        min_items=100,
+        summary="77 intents of a bank's customers.",
+        licence="CC BY 4.0",
+        source="Casanueva et al., NLP4ConvAI 2020",
+    )

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ...core.contract import Effect
-from ...core.gate import Decision
+from ...core.gate import Decision, decision_of
 from ...core.plan import GATE_SKILL
 from ..run_state import AMOUNTS
 from .authority import Authority, Policies
@@ -131,13 +131,13 @@ def gates(at: Moment) -> Said:
         return
     verdict: Mapping[str, Any] = result["verdict"]
     decision = str(verdict.get("decision"))
-    decisions = {row.get("decision") for row in verdict.get("rows", ())}
-    worst = next((d for d in (Decision.NO_GO, Decision.INCONCLUSIVE, Decision.GO) if d in decisions), None)
-    if decision != (worst or Decision.INCONCLUSIVE):
-        yield f"decides {decision}, its rows lead to {worst or Decision.INCONCLUSIVE}"
+    request = at.step.request if at.step is not None else {}
+    spec = request.get("spec")
+    leads_to = decision_of(verdict.get("rows", ()), spec if isinstance(spec, Mapping) else None)
+    if decision != leads_to:
+        yield f"decides {decision}, its rows lead to {leads_to}"
     if record.skill != GATE_SKILL:
         return
-    request = at.step.request if at.step is not None else {}
     if at.plan is not None and request.get("spec") not in at.plan.body["gates"].values():
         yield "judges by criteria that are not among the plan's gates"
     trained = at.past.lineage.training_of(str(request.get("report")))

@@ -99,7 +99,7 @@ CHECKS: tuple[Check, ...] = (
         "Steps begin before they end, each is done once, none runs after a gate said no, and no run is done "
         "with one missing.",
         runs.order,
-        "See what the step changed; if it was done twice, undo one (`opswright rollback` for an endpoint).",
+        "See what the step changed; if it was done twice, undo one (`opswright rollback ENDPOINT`).",
         frozenset({INTENT, REUSED, DONE, ROLLED_BACK, SUBMITTED}),
     ),
     RecordCheck(
@@ -139,7 +139,7 @@ CHECKS: tuple[Check, ...] = (
         "A bundle is served only if a gate judged it, or the checkpoint behind it, GO before, with no later "
         "NO_GO on that suite; or by a waiver that the plan names.",
         consent.serving,
-        "Roll the endpoint back (`opswright rollback`), and have a gate judge the model first.",
+        "Roll the endpoint back (`opswright rollback ENDPOINT`), and have a gate judge the model first.",
         frozenset({PROPOSED, INTENT}),
     ),
     RecordCheck(

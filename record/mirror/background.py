@@ -152,7 +152,7 @@ class _Follower:
                 settled = False
                 continue
             free_for = now - self._free_since.setdefault(note.name, now)
-            goes_on = note.name in self.mirror.stories
+            goes_on = note.name in self.mirror.states
             settled = settled and not (goes_on and free_for < _GRACE_S)
         return settled
 

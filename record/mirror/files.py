@@ -30,12 +30,12 @@ _CURVES = ("training.jsonl", "validation.jsonl")
 _NO_FIGURE = {"step", "epoch"}
 
 
-def write_run_files(story: RunState, ledger: Ledger, folder: Path) -> None:
+def write_run_files(state: RunState, ledger: Ledger, folder: Path) -> None:
     """The run's own lines of the ledger, what was proposed, and on which versions it ran."""
-    lines = b"".join(canonical_json(asdict(record)) + b"\n" for record in story.records)
+    lines = b"".join(canonical_json(asdict(record)) + b"\n" for record in state.records)
     (folder / "ledger.jsonl").write_bytes(lines)
-    _write_json(folder / "proposal.json", story.proposal)
-    digests = dict.fromkeys(record.environment for record in story.records)
+    _write_json(folder / "proposal.json", state.proposal)
+    digests = dict.fromkeys(record.environment for record in state.records)
     _write_json(folder / "environment.json", {digest: ledger.environment(digest) for digest in digests})
 
 

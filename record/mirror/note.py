@@ -17,35 +17,35 @@ _SHORT = 12
 _MESSAGE_CHARACTERS = 1500
 
 
-def run_note(story: RunState, status: Status) -> str:
+def run_note(state: RunState, status: Status) -> str:
     """How a run ended, who asked and approved, what each step did, what the gates saw."""
-    asked = f"Asked by **{story.first.actor}** ({story.first.role}) at {_time(story.first.time)}"
-    if source := story.proposal.get("source"):
+    asked = f"Asked by **{state.first.actor}** ({state.first.role}) at {_time(state.first.time)}"
+    if source := state.proposal.get("source"):
         asked += f" with `{source}`"
-    lines = [_ending(story, status), "", f"{asked}. Plan `{(story.plan or '?')[:_SHORT]}`."]
-    if (consent := story.consent) is not None:
+    lines = [_ending(state, status), "", f"{asked}. Plan `{(state.plan or '?')[:_SHORT]}`."]
+    if (consent := state.consent) is not None:
         lines += ["", _consent(consent.phase, consent.actor, consent.role, consent.time, consent.detail)]
     lines += ["", "**What happened**", ""]
-    steps = sorted(story.steps.values(), key=lambda step: step.number)
+    steps = sorted(state.steps.values(), key=lambda step: step.number)
     lines += [f"{step.number}. {_step_line(step, status)}" for step in steps]
-    for step in story.begun:
+    for step in state.begun:
         if step.verdict:
             lines += ["", f"**What {step.id} saw**", "", *_verdict_lines(step.verdict)]
     lines += [
         "",
-        f"Written from the ledger, records {story.first.seq} to {story.last.seq} (`ledger.jsonl` among the "
-        f"artifacts; the last has hash `{story.last.hash[:16]}`). `opswright audit verify` compares the two.",
+        f"Written from the ledger, records {state.first.seq} to {state.last.seq} (`ledger.jsonl` among the "
+        f"artifacts; the last has hash `{state.last.hash[:16]}`). `opswright audit verify` compares the two.",
     ]
     return "\n".join(lines)
 
 
-def step_note(story: RunState, step: StepState, status: Status) -> str:
+def step_note(state: RunState, step: StepState, status: Status) -> str:
     """What a step was, how it ended, what it made, and its records."""
     lines = [
-        f"**{_capital(_outcome(step, status))}**. Step {step.number} of {len(story.steps)} of run "
-        f"{story.run}, skill {step.skill}: {_effect(step)}.",
+        f"**{_capital(_outcome(step, status))}**. Step {step.number} of {len(state.steps)} of run "
+        f"{state.run}, skill {step.skill}: {_effect(step)}.",
         "",
-        f"The run is to: {_line(story.goal)}",
+        f"The run is to: {_line(state.goal)}",
     ]
     if step.error:
         lines += ["", _line(str(step.error.get("message", "")))]
@@ -58,13 +58,13 @@ def step_note(story: RunState, step: StepState, status: Status) -> str:
     return "\n".join(lines)
 
 
-def _ending(story: RunState, status: Status) -> str:
-    end = story.end
+def _ending(state: RunState, status: Status) -> str:
+    end = state.end
     if end is None:
         return {
             Status.RUNNING: "**Running.**",
-            Status.SCHEDULED: f"**Waiting for approval**: `opswright resume {story.run}`.",
-        }.get(status, f"**Stopped** before its end: `opswright resume {story.run}` goes on.")
+            Status.SCHEDULED: f"**Waiting for approval**: `opswright resume {state.run}`.",
+        }.get(status, f"**Stopped** before its end: `opswright resume {state.run}` goes on.")
     message = end.detail.get("message") or end.detail.get("error", {}).get("message", "")
     word = end.detail.get("verdict") or str(end.detail.get("status", end.phase)).capitalize()
     return f"**{word}**" + (f": {_line(str(message))}" if message else "")
@@ -113,7 +113,7 @@ def _verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
     for row in verdict.get("rows", ()):
         parts = [f"{name} {_number(row[key])}" for name, key in _ROW if row.get(key) is not None]
         if interval := row.get("interval"):
-            parts.append(f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}")
+            parts.append(f"interval {interval[0]:.3f} to {interval[1]:.3f}")
         message = _line(str(row["message"])) if row.get("message") else ", ".join(parts)
         lines.append(f"- {row.get('name')}: **{row.get('decision')}**, {message}")
     return lines

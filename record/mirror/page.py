@@ -1,4 +1,4 @@
-"""Pages: what MLflow shows of a run and of a step, made from their stories and nothing else.
+"""Pages: what MLflow shows of a run and of a step, made from their states and nothing else.
 
 The audit makes the same pages anew and compares them with what MLflow holds.
 """
@@ -61,60 +61,60 @@ class Page:
     note: str
 
 
-def run_page(story: RunState, workspace: str, is_held: bool) -> Page:
+def run_page(state: RunState, workspace: str, is_held: bool) -> Page:
     """The page of a run."""
-    status = run_status(story, is_held)
-    end = story.end
+    status = run_status(state, is_held)
+    end = state.end
     tags = {
-        "run": story.run,
-        "goal": story.goal,
-        "plan": story.plan or "",
-        "actor": story.first.actor,
-        "role": story.first.role,
-        "state": _state(story, status),
-        "verdict": story.verdict or "",
-        "approved_by": story.consent.actor if story.consent is not None else "",
-        "environment": story.first.environment,
-        SEQ: str(story.last.seq),
-        HASH: story.last.hash,
+        "run": state.run,
+        "goal": state.goal,
+        "plan": state.plan or "",
+        "actor": state.first.actor,
+        "role": state.first.role,
+        "state": _state(state, status),
+        "verdict": state.verdict or "",
+        "approved_by": state.consent.actor if state.consent is not None else "",
+        "environment": state.first.environment,
+        SEQ: str(state.last.seq),
+        HASH: state.last.hash,
         WORKSPACE: workspace,
-        KEY: run_key(workspace, story.run),
-        "mlflow.user": story.first.actor,
-        "mlflow.source.name": f"opswright {story.proposal.get('source', '')}".strip(),
+        KEY: run_key(workspace, state.run),
+        "mlflow.user": state.first.actor,
+        "mlflow.source.name": f"opswright {state.proposal.get('source', '')}".strip(),
         "mlflow.source.type": "LOCAL",
     }
     if end is not None:
         tags[HEAD] = f"{end.seq}:{end.hash}"
     headline = [
         Figure(f"{step.id}.{_name(name)}", float(value), milliseconds(step.last))
-        for step in story.begun
+        for step in state.begun
         for name, value in _numbers(step.last.detail.get("metrics", {}))
     ]
     if end is not None and "seconds" in end.detail:
         headline.append(Figure("seconds", float(end.detail["seconds"]), milliseconds(end)))
     return Page(
         key=tags[KEY],
-        name=f"{story.verdict or _state(story, status)} · {_title(story.goal)} · {story.run}",
+        name=f"{state.verdict or _state(state, status)} · {_title(state.goal)} · {state.run}",
         status=status,
-        start_ms=milliseconds(story.first),
-        end_ms=None if status in (Status.RUNNING, Status.SCHEDULED) else milliseconds(story.last),
+        start_ms=milliseconds(state.first),
+        end_ms=None if status in (Status.RUNNING, Status.SCHEDULED) else milliseconds(state.last),
         params={
             name: value
-            for name, value in _params({"gates": story.proposal.get("gates", {})}).items()
+            for name, value in _params({"gates": state.proposal.get("gates", {})}).items()
             if value not in ("null", "{}")
         },
         figures=tuple(headline),
         tags={name: value for name, value in tags.items() if value},
-        note=run_note(story, status),
+        note=run_note(state, status),
     )
 
 
-def step_page(story: RunState, step: StepState, workspace: str, is_held: bool) -> Page:
+def step_page(state: RunState, step: StepState, workspace: str, is_held: bool) -> Page:
     """The page of a step."""
-    status = step_status(step, run_is_open=story.end is None and is_held)
+    status = step_status(step, run_is_open=state.end is None and is_held)
     last = step.last
     tags = {
-        "run": story.run,
+        "run": state.run,
         "step": step.id,
         "skill": step.skill,
         "effect": step.effect,
@@ -129,7 +129,7 @@ def step_page(story: RunState, step: StepState, workspace: str, is_held: bool) -
         SEQ: str(last.seq),
         HASH: last.hash,
         WORKSPACE: workspace,
-        KEY: step_key(workspace, story.run, step.id),
+        KEY: step_key(workspace, state.run, step.id),
         "mlflow.user": last.actor,
         "mlflow.source.name": f"opswright {step.skill}",
         "mlflow.source.type": "LOCAL",
@@ -144,7 +144,7 @@ def step_page(story: RunState, step: StepState, workspace: str, is_held: bool) -
         params=_params(step.request),
         figures=tuple(_figures(step)),
         tags={name: value for name, value in tags.items() if value},
-        note=step_note(story, step, status),
+        note=step_note(state, step, status),
     )
 
 
@@ -221,9 +221,9 @@ def _name_ending(step: StepState, status: Status) -> str:
     return " · stopped" if status is Status.KILLED else ""
 
 
-def _state(story: RunState, status: Status) -> str:
+def _state(state: RunState, status: Status) -> str:
     """The run's state in one word."""
-    end = story.end
+    end = state.end
     if end is not None:
         return str(end.detail.get("status", end.phase))
     return {Status.RUNNING: "running", Status.SCHEDULED: "waiting for approval"}.get(status, "stopped")

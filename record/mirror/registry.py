@@ -40,7 +40,7 @@ class ModelRegistry:
         self._versions: dict[tuple[str, str], str] = {}  # (model, artifact) -> version
         self._names: dict[str, str] = {}  # wanted model name -> this workspace's
 
-    def put_made(self, story: RunState, step: StepState, run_id: str) -> None:
+    def put_made(self, state: RunState, step: StepState, run_id: str) -> None:
         """The checkpoints and bundles that a step made or reused, as versions."""
         outcome = step.outcome
         if outcome is None:
@@ -48,30 +48,30 @@ class ModelRegistry:
         for text in outcome.artifacts.values():
             ref = _model_ref(text)
             if ref is not None:
-                self.version(self._model(self.endpoint_of(story), ref), ref, run_id, story.run)
+                self.version(self._model(self.endpoint_of(state), ref), ref, run_id, state.run)
 
-    def put_verdict(self, story: RunState) -> None:
+    def put_verdict(self, state: RunState) -> None:
         """What the run's last gate decided, on every version that the run made itself."""
-        if story.verdict is None:
+        if state.verdict is None:
             return
-        for step in story.begun:
+        for step in state.begun:
             for text in step.last.artifacts.values() if step.last.phase == Phase.DONE else ():
                 ref = _model_ref(text)
                 if ref is not None:
-                    model = self._model(self.endpoint_of(story), ref)
-                    version = self.version(model, ref, None, story.run)
-                    self.client.set_model_version_tag(model, version, "verdict", story.verdict)
+                    model = self._model(self.endpoint_of(state), ref)
+                    version = self.version(model, ref, None, state.run)
+                    self.client.set_model_version_tag(model, version, "verdict", state.verdict)
 
-    def put_serving(self, story: RunState, record: Record) -> None:
+    def put_serving(self, state: RunState, record: Record) -> None:
         """Move the aliases as a record of deploy, promote or rollback says."""
         result = record.detail.get("result", {})
         endpoint, release, route = (result.get(name) for name in ("endpoint", "release", "route"))
         if not isinstance(endpoint, str):
             return
-        bundle = story.steps[record.step or ""].request.get("bundle")
+        bundle = state.steps[record.step or ""].request.get("bundle")
         if isinstance(bundle, str) and (ref := _model_ref(bundle)) is not None:
             model = self._model(endpoint, ref)
-            version = self.version(model, ref, None, story.run)
+            version = self.version(model, ref, None, state.run)
             self.client.set_model_version_tag(model, version, f"release.{release}", record.time)
             self._alias(model, CANARY if route == CANARY else STABLE, version)
             if route != CANARY and self._aliases(model).get(CANARY) == version:
@@ -100,10 +100,10 @@ class ModelRegistry:
             self._versions[model, ref] = str(made.version)
         return self._versions[model, ref]
 
-    def endpoint_of(self, story: RunState) -> str:
+    def endpoint_of(self, state: RunState) -> str:
         """The endpoint that the run's plan serves."""
         try:
-            plan = json.loads((self.workspace.plans / f"{story.plan}.json").read_bytes())["plan"]
+            plan = json.loads((self.workspace.plans / f"{state.plan}.json").read_bytes())["plan"]
             names = [s["arguments"].get("endpoint") for s in plan["steps"] if s["effect"] == Effect.SERVES]
             names += [gate.get("endpoint") for gate in plan["gates"].values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

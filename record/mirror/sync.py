@@ -41,13 +41,13 @@ class MirrorReport:
 
 
 class Mirror:
-    """Writes one workspace's ledger to MLflow; keeps the stories of open runs between syncs."""
+    """Writes one workspace's ledger to MLflow; keeps the states of open runs between syncs."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.tracking = Tracking(workspace)
-        self.stories: dict[str, RunState] = {}
-        self._upto = 0  # the stories hold every record of their runs up to this one
+        self.states: dict[str, RunState] = {}
+        self._upto = 0  # the states hold every record of their runs up to this one
 
     def sync(self, *, everything: bool = False, wait_s: float = 120) -> MirrorReport:
         """Write what is new (or everything again), one process at a time.
@@ -73,7 +73,7 @@ class Mirror:
         if everything:
             seq = 0
         if seq != self._upto:
-            self.stories.clear()
+            self.states.clear()
             self._upto = seq
         registry = ModelRegistry(self.tracking)
         runs, steps, count = set[str](), 0, 0
@@ -81,9 +81,9 @@ class Mirror:
         records = Ledger.of(self.workspace).records(after=seq)
         while chunk := list(islice(records, _RECORDS_AT_ONCE)):
             fresh = self._take_in(chunk)
-            for story in fresh:
-                steps += self._put(story, {r.step for r in chunk if r.run == story.run}, registry)
-                runs.add(story.run)
+            for state in fresh:
+                steps += self._put(state, {r.step for r in chunk if r.run == state.run}, registry)
+                runs.add(state.run)
             self._put_serving(chunk, registry)
             seq, digest, count = chunk[-1].seq, chunk[-1].hash, count + len(chunk)
             if seq > given:  # while everything is written again, what MLflow was given stays the anchor
@@ -138,18 +138,18 @@ class Mirror:
         return now
 
     def _take_in(self, chunk: list[Record]) -> list[RunState]:
-        """Add a chunk of records to their stories, and give those stories in the order they were touched."""
+        """Add a chunk of records to their states, and give those states in the order they were touched."""
         touched = dict.fromkeys(record.run for record in chunk if record.run is not None)
         unknown = {
             run
             for run in touched
-            if run not in self.stories and next(r for r in chunk if r.run == run).phase != Phase.PROPOSED
+            if run not in self.states and next(r for r in chunk if r.run == run).phase != Phase.PROPOSED
         }
         self._read_up(unknown, before=chunk[0].seq)
         for record in chunk:
             if record.run is not None:
-                self.stories.setdefault(record.run, RunState(record.run)).apply(record)
-        return [self.stories[run] for run in touched]
+                self.states.setdefault(record.run, RunState(record.run)).apply(record)
+        return [self.states[run] for run in touched]
 
     def _read_up(self, runs: set[str], before: int) -> None:
         """Read the older records of runs that began before this sync."""
@@ -158,35 +158,35 @@ class Mirror:
                 record for record in LedgerIndex.of(self.workspace).records_of(run) if record.seq < before
             ]
             if older:
-                self.stories[run] = RunState.of(run, older)
+                self.states[run] = RunState.of(run, older)
 
     def _story(self, run: str) -> RunState:
-        if run not in self.stories:
+        if run not in self.states:
             self._read_up({run}, before=self._upto + 1)
-        return self.stories[run]
+        return self.states[run]
 
-    def _put(self, story: RunState, changed: set[str | None], registry: ModelRegistry) -> int:
+    def _put(self, state: RunState, changed: set[str | None], registry: ModelRegistry) -> int:
         """Write a run, and those of its steps that have new records or are shown with another status."""
         own_id = self.tracking.workspace_id
-        held = story.end is None and self.workspace.is_held(story.run)
-        known = self.tracking.pages_of_run(story.run)
-        page = run_page(story, own_id, held)
+        held = state.end is None and self.workspace.is_held(state.run)
+        known = self.tracking.pages_of_run(state.run)
+        page = run_page(state, own_id, held)
         run_id = self.tracking.put(page, known)
-        steps = [s for s in story.begun if s.id in changed or s.outcome is None]
+        steps = [s for s in state.begun if s.id in changed or s.outcome is None]
         for step in steps:
-            step_id = self.tracking.put(step_page(story, step, own_id, held), known, parent=run_id)
+            step_id = self.tracking.put(step_page(state, step, own_id, held), known, parent=run_id)
             self.tracking.put_figures(step_id, curve_figures(step, self.workspace.artifacts))
             with TemporaryDirectory(prefix="opswright-mirror-") as folder:
                 write_step_files(step, self.workspace.artifacts, Path(folder))
                 self.tracking.put_files(step_id, Path(folder))
             self._put_datasets(step, step_id)
-            registry.put_made(story, step, step_id)
+            registry.put_made(state, step, step_id)
         with TemporaryDirectory(prefix="opswright-mirror-") as folder:
-            write_run_files(story, Ledger.of(self.workspace), Path(folder))
+            write_run_files(state, Ledger.of(self.workspace), Path(folder))
             self.tracking.put_files(run_id, Path(folder))
         if page.status not in (Status.RUNNING, Status.SCHEDULED):
-            registry.put_verdict(story)
-            self.tracking.put_trace(*trace_of(story, page, own_id, self.tracking.experiment_id, run_id))
+            registry.put_verdict(state)
+            self.tracking.put_trace(*trace_of(state, page, own_id, self.tracking.experiment_id, run_id))
         return len(steps)
 
     def _put_datasets(self, step: StepState, step_id: str) -> None:
@@ -210,8 +210,8 @@ class Mirror:
         return {tags_of(run)["run"] for run in open_runs}
 
     def _forget_ended(self) -> None:
-        for run in [run for run, story in self.stories.items() if story.end is not None]:
-            del self.stories[run]
+        for run in [run for run, state in self.states.items() if state.end is not None]:
+            del self.states[run]
 
 
 def sync(workspace: Workspace, *, everything: bool = False, wait_s: float = 120) -> MirrorReport:

@@ -23,59 +23,59 @@ _TYPES = {"gate": "EVALUATOR"}
 
 
 def trace_of(
-    story: RunState, page: Page, workspace: str, experiment: str, run_id: str
+    state: RunState, page: Page, workspace: str, experiment: str, run_id: str
 ) -> tuple[TraceInfo, list[Span]]:
     """The trace of a run that came to an end, and its spans; `run_id` is its MLflow run."""
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
-    key = f"{experiment}/{run_key(workspace, story.run)}"
+    key = f"{experiment}/{run_key(workspace, state.run)}"
     trace_id = "tr-" + _digits(key, 32)
     failed = page.status in ("FAILED", "KILLED")
-    outcome = {"state": page.tags["state"], "verdict": story.verdict}
-    if story.end is not None:
-        outcome["message"] = story.end.detail.get("message") or story.end.detail.get("error", {}).get(
+    outcome = {"state": page.tags["state"], "verdict": state.verdict}
+    if state.end is not None:
+        outcome["message"] = state.end.detail.get("message") or state.end.detail.get("error", {}).get(
             "message"
         )
     info = TraceInfo(
         trace_id=trace_id,
         trace_location=TraceLocation.from_experiment_id(experiment),
         request_time=page.start_ms,
-        execution_duration=milliseconds(story.last) - page.start_ms,
+        execution_duration=milliseconds(state.last) - page.start_ms,
         state=TraceState.ERROR if failed else TraceState.OK,
-        request_preview=story.goal[:_PREVIEW],
+        request_preview=state.goal[:_PREVIEW],
         response_preview=", ".join(str(value) for value in outcome.values() if value)[:_PREVIEW],
         trace_metadata={
             "mlflow.sourceRun": run_id,
             "mlflow.trace_schema.version": "3",
-            "mlflow.trace.user": story.first.actor,
+            "mlflow.trace.user": state.first.actor,
         },
         tags={
             "mlflow.traceName": page.name,
             "mlflow.trace.spansLocation": "TRACKING_STORE",
-            "run": story.run,
-            "plan": story.plan or "",
+            "run": state.run,
+            "plan": state.plan or "",
         },
     )
     root = _span(
         trace_id,
         key,
         parent=None,
-        name=story.goal[:_PREVIEW],
+        name=state.goal[:_PREVIEW],
         kind="AGENT",
-        start=story.first,
-        end=story.last,
-        inputs={"goal": story.goal, "source": story.proposal.get("source"), "plan": story.plan},
+        start=state.first,
+        end=state.last,
+        inputs={"goal": state.goal, "source": state.proposal.get("source"), "plan": state.plan},
         outputs=outcome,
         error=outcome.get("message") or "failed" if failed else None,
     )
-    spans = [root, *_consent_span(trace_id, key, story)]
-    for step in story.begun:
-        spans += _step_spans(trace_id, key, story, step)
+    spans = [root, *_consent_span(trace_id, key, state)]
+    for step in state.begun:
+        spans += _step_spans(trace_id, key, state, step)
     return info, spans
 
 
-def _consent_span(trace_id: str, key: str, story: RunState) -> Iterator[Span]:
-    consent = story.consent
+def _consent_span(trace_id: str, key: str, state: RunState) -> Iterator[Span]:
+    consent = state.consent
     if consent is not None:
         yield _span(
             trace_id,
@@ -83,7 +83,7 @@ def _consent_span(trace_id: str, key: str, story: RunState) -> Iterator[Span]:
             parent=key,
             name=f"{consent.phase} by {consent.actor}",
             kind="TASK",
-            start=story.first,
+            start=state.first,
             end=consent,
             inputs={"plan": consent.plan},
             outputs={"by": consent.actor, "role": consent.role, **consent.detail},
@@ -91,12 +91,12 @@ def _consent_span(trace_id: str, key: str, story: RunState) -> Iterator[Span]:
         )
 
 
-def _step_spans(trace_id: str, key: str, story: RunState, step: StepState) -> Iterator[Span]:
+def _step_spans(trace_id: str, key: str, state: RunState, step: StepState) -> Iterator[Span]:
     """A span for each attempt; one that never ended lasts until the next record of the run."""
     for place, start in enumerate(step.records):
         follower = step.records[place + 1] if place + 1 < len(step.records) else None
         if start.phase == Phase.INTENT:
-            end = follower if follower is not None else story.last
+            end = follower if follower is not None else state.last
         elif place and step.records[place - 1].phase == Phase.INTENT:
             continue  # the end of the attempt before
         else:

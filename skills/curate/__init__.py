@@ -1,9 +1,10 @@
-"""The skill `curate`: raw labelled text in, a clean training set out, every row left out accounted for."""
+"""The skill `curate`: raw samples in, a clean training set out, every row left out accounted for."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...core.artifacts import DatasetRef, PendingArtifact
@@ -11,21 +12,18 @@ from ...core.contract import Cost, Effect, Finding, StepContext, skill
 from ...core.errors import AskError, OpswrightError
 from ...core.machine import Machine
 from ...core.workspace import Workspace
-from ...data.rows import Dropped
 from .request import LEAKS, CurateRequest, CurateResult
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from ...data.rows import Gathered
-    from .clean import Cleaned
+    from ...data.sample import Task
+    from .gather import RowSource
+    from .stages import Chosen, RowTable, Written
 
 __all__ = ["CurateRequest", "CurateResult", "curate"]
 
 _ROWS_PER_S = 7_000  # cleaning short texts on one busy core
 _BYTES_A_ROW = 50
 _STAGES = 5
-_SHOWN = 50
 _NAME_CHARS = 24
 
 
@@ -70,7 +68,7 @@ def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) ->
 
 @skill(
     effect=Effect.WRITES,
-    summary="Clean, deduplicate and split raw labelled text into a training set.",
+    summary="Clean, deduplicate and split raw text, chats or any samples into a training set.",
     phrases=[
         "clean {source}",
         "curate {source}",
@@ -83,120 +81,141 @@ def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) ->
 def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     """Read a source, leave out what would spoil training, split by groups, and write chat-format JSONL.
 
-    Texts and labels are written byte for byte as the source has them; labels are normalised only where two
-    are compared. Fields of the source that the dataset does not take are counted in `unused`.
+    Conversations, texts and labels are written byte for byte as the source has them; they are normalised only
+    where two are compared. Fields of the source that the dataset does not take are counted in `unused`. The
+    source is read twice and never held, so it may be larger than the memory.
 
-    Left out, each with its reason in dropped.jsonl: rows that cannot be read, rows of the golden set
-    (verbatim, normalised, near-duplicate), rows with the same words and different labels, duplicates and
-    near-duplicates.
+    Left out, each with its reason in dropped.jsonl: rows that cannot be read or have no answer, rows of the
+    golden set (verbatim, normalised, nearly, misspelt, reordered, within a longer text), duplicates and
+    near-duplicates. For the task `classify`, rows with the same words and different labels too; for others,
+    several answers to one prompt stay.
 
     Example: `/curate source=examples/support_router/raw/clinc150 near_duplicate_jaccard=0.85`
     """
-    from ...data.read import read_source
+    from ...data.dataset import DatasetWriter, write_report
     from . import gather
-    from .clean import clean
+    from .stages import RowTable, Tally, choose, write_rows
 
     gather.check_replay(request)
-    gathered = read_source(request.rows)
-    ctx.progress(1, _STAGES, "stages")
-    new = gather.of_domains(gathered, request)
-    table = gather.with_replay(new, request, ctx)
+    source = gather.RowSource(request, ctx)
     golden = gather.golden_texts(request, ctx)
-    ctx.progress(2, _STAGES, "stages")
-    cleaned = clean(table, golden, request)
-    ctx.progress(3, _STAGES, "stages")
-    rows = _split(table, gather.trim_replay(table, cleaned.kept, request.replay_ratio), cleaned, request)
-    _check_labels(rows, request, [*gathered.dropped, *cleaned.dropped])
-    ctx.progress(4, _STAGES, "stages")
-    result = _save(request, ctx, rows, gathered, cleaned, len(new))
+    with ctx.artifacts.staging() as folder:
+        with (
+            DatasetWriter(folder, request.seed) as writer,
+            RowTable(source.task, request, golden, folder) as table,
+        ):
+            drop = Tally(writer.drop)
+            table.take_in(source.rows(drop), drop, lambda: ctx.progress(1, _STAGES, "stages"))
+            unused = dict(sorted(source.reading.unused.items()))
+            verdicts, pairs = table.clean()
+            ctx.progress(2, _STAGES, "stages")
+            chosen = choose(table.keys, verdicts, pairs, request)
+            ctx.progress(3, _STAGES, "stages")
+            rows = source.rows(lambda dropped: None)
+            written = write_rows(rows, table, verdicts, chosen, writer.add, drop)
+            _check(written, source.task, request, drop.by_reason)
+        ctx.progress(4, _STAGES, "stages")
+        counts = Counts(source, table, chosen, written, drop.by_reason, unused, len(verdicts.conflicts))
+        write_report(folder, counts.report(request))
+        parents = [ref for ref in (request.golden, request.replay) if ref is not None]
+        dataset = ctx.artifacts.save(DatasetRef, folder, counts.facts, parents)
+    counts.log(ctx)
     ctx.progress(5, _STAGES, "stages")
-    return result
+    return counts.result(dataset)
 
 
-def _split(table: pl.DataFrame, kept: list[int], cleaned: Cleaned, request: CurateRequest) -> pl.DataFrame:
-    """The kept rows with split and group."""
-    import polars as pl
-
-    from .clean import TIED_JACCARD
-    from .split import choose_sides, find_groups
-
-    rows = table[kept]
-    groups = find_groups(kept, cleaned.pairs.above(TIED_JACCARD), rows["tied"].to_list()).tolist()
-    labels, fixed = rows["label"].to_list(), rows["side"].to_list()
-    sides = choose_sides(groups, labels, fixed, request.validation_fraction, request.seed)
-    return rows.with_columns(pl.Series("split", sides), pl.Series("group", [f"g{g:06d}" for g in groups]))
-
-
-def _check_labels(rows: pl.DataFrame, request: CurateRequest, dropped: list[Dropped]) -> None:
-    """AskError unless there are two labels to tell apart."""
-    labels = rows["label"].unique().to_list()
-    if len(labels) >= 2:
+def _check(written: Written, task: Task, request: CurateRequest, dropped: Counter[str]) -> None:
+    """AskError unless there is something to train on, and for labels two to tell apart."""
+    n = written.sides.total()
+    if n and (task != "classify" or len(written.labels) >= 2):
         return
-    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(one.reason for one in dropped).items())
+    reasons = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
     left_out = f" Left out: {reasons}." if reasons else ""
-    if not labels:
+    if not n:
         raise AskError(f"no row of {request.source} is left to train on.{left_out}")
     raise AskError(
-        f"all {len(rows)} rows of {request.source} have one label ('{labels[0]}'): nothing to tell apart. "
-        f"Check label_column.{left_out}"
+        f"all {n} rows of {request.source} have one label ('{next(iter(written.labels))[:80]}'): nothing to "
+        f"tell apart. Check label_column, or set the task if these are no labels.{left_out}"
     )
 
 
-def _save(
-    request: CurateRequest,
-    ctx: StepContext,
-    rows: pl.DataFrame,
-    gathered: Gathered,
-    cleaned: Cleaned,
-    selected: int,
-) -> CurateResult:
-    from ...data.dataset import write_dataset
+@dataclass(frozen=True)
+class Counts:
+    """What a dataset is made of, as its report, its facts, its metrics and the step's result tell it."""
 
-    dropped, conflicts = [*gathered.dropped, *cleaned.dropped], cleaned.conflicts
-    unused = dict(sorted(gathered.unused.items()))
-    by_reason = Counter(str(one.reason) for one in dropped)
-    leaked = {name: by_reason[reason] for reason, name in LEAKS.items()}
-    sides = Counter(rows["split"].to_list())
-    counts: dict[str, Any] = {
-        "rows": len(rows),
-        "train_rows": sides["train"],
-        "validation_rows": sides["validation"],
-        "labels": rows["label"].n_unique(),
-    }
-    replayed = int(rows["side"].is_not_null().sum())
-    sources = sorted(rows["source"].unique().to_list())
-    domains = sorted(rows["domain"].drop_nulls().unique().to_list())
-    report = {
-        **counts,
-        "replay_rows": replayed,
-        "selected_rows": selected,
-        "dropped": dict(sorted(by_reason.items())),
-        "unused": unused,
-        "leaked": leaked,
-        "conflicts": dict(list(conflicts.items())[:_SHOWN]),
-        "rows_of_label": dict(sorted(Counter(rows["label"].to_list()).items())),
-        "groups": rows["group"].n_unique(),
-        "settings": request.model_dump(mode="json", exclude={"source"}),
-    }
-    with ctx.artifacts.staging() as folder:
-        columns = rows.select("text", "label", "domain", "split", "group", "source")
-        write_dataset(folder, columns, dropped, report, request.seed)
-        parents = [ref for ref in (request.golden, request.replay) if ref is not None]
-        facts = {**counts, "domains": domains, "sources": sources}
-        dataset = ctx.artifacts.save(DatasetRef, folder, facts, parents)
-    for name, value in {**counts, "dropped": len(dropped), "leaked": sum(leaked.values())}.items():
-        ctx.metric(name, value)
-    return CurateResult(
-        dataset=dataset,
-        **counts,
-        replay_rows=replayed,
-        dropped=dict(sorted(by_reason.items())),
-        unused=unused,
-        leaked=leaked,
-        conflicts=len(conflicts),
-        rows_left_out=_few([f"{n} {why}" for why, n in _most_first(by_reason)]),
-        fields_left_out=_few([name for name, _ in _most_first(gathered.unused)]),
-    )
+    source: RowSource
+    table: RowTable
+    chosen: Chosen
+    written: Written
+    by_reason: Counter[str]
+    unused: dict[str, int]
+    conflicts: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counts that facts, report and result share."""
+        sides = self.written.sides
+        return {
+            "rows": sides.total(),
+            "train_rows": sides["train"],
+            "validation_rows": sides["validation"],
+            "labels": len(self.written.labels),
+        }
+
+    @property
+    def leaked(self) -> dict[str, int]:
+        """Rows of the golden set, by how they were found."""
+        return {name: self.by_reason[reason] for reason, name in LEAKS.items()}
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Rows left out, by reason."""
+        return dict(sorted(self.by_reason.items()))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the artifact says of itself."""
+        found = {"domains": sorted(self.written.domains), "sources": sorted(self.written.sources)}
+        return {**self.counts, **found, "task": self.source.task}
+
+    def report(self, request: CurateRequest) -> dict[str, Any]:
+        """The dataset's report.json."""
+        return {
+            **self.counts,
+            "task": self.source.task,
+            "columns": self.source.reading.columns,
+            "replay_rows": self.written.replayed,
+            "selected_rows": self.source.new,
+            "dropped": self.dropped,
+            "unused": self.unused,
+            "leaked": self.leaked,
+            "conflicts": self.written.conflicts,
+            "rows_of_label": dict(sorted(self.written.labels.items())),
+            "groups": len(set(self.chosen.groups.tolist())),
+            "settings": request.model_dump(mode="json", exclude={"source"}),
+        }
+
+    def log(self, ctx: StepContext) -> None:
+        """Record the counts as metrics."""
+        more = {"dropped": self.by_reason.total(), "leaked": sum(self.leaked.values())}
+        for name, value in {**self.counts, **more}.items():
+            ctx.metric(name, value)
+
+    def result(self, dataset: DatasetRef) -> CurateResult:
+        """What the step gives."""
+        return CurateResult(
+            dataset=dataset,
+            **self.counts,
+            task=self.source.task,
+            columns=self.source.reading.columns,
+            replay_rows=self.written.replayed,
+            dropped=self.dropped,
+            unused=self.unused,
+            leaked=self.leaked,
+            conflicts=self.conflicts,
+            rows_left_out=_few([f"{n} {why}" for why, n in _most_first(self.by_reason)]),
+            fields_left_out=_few([name for name, _ in _most_first(Counter(self.unused))]),
+        )
 
 
 def _most_first(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -1,145 +1,137 @@
-"""Leaves out what would spoil a dataset: golden rows, contradictions, duplicates. Says which, and why."""
+"""Leaves out what would spoil a dataset: contradictions and duplicates. Says which rows, and why."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...data.rows import Dropped, Reason
-from ...data.similar import Pairs, similar_pairs
-from ...data.text import fingerprint, label_form
-from .request import CurateRequest
+from ...data.rows import Reason
+from ...data.similar import Pairs
+from .keys import RowKeys
 
 if TYPE_CHECKING:
-    import polars as pl
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
 
 TIED_JACCARD = 0.7  # rows this similar stay on one side of the split
+_STAYS = -1
+_REASONS = tuple(Reason)
 
 
 @dataclass
-class Cleaned:
-    """What is kept, as indices into the table, the pairs of similar rows among all of it, and the rest."""
+class Verdicts:
+    """For each row whether it stays, and else why, because of which other row, and how alike they are."""
 
-    kept: list[int]
-    pairs: Pairs
-    dropped: list[Dropped]
-    conflicts: dict[str, list[str]] = field(default_factory=dict)  # text -> its labels
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The table's columns as lists."""
-
-    source: list[str]
-    row: list[int]
-    text: list[str]
-    label: list[str]
-    meant: list[str]  # the labels in the form that is compared
-    words: list[str]  # the texts' fingerprints
-    replayed: list[bool]
+    reason: NDArray[np.int8]
+    other: Ints
+    jaccard: NDArray[np.float32]
+    conflicts: dict[int, list[str]] = field(default_factory=dict)  # first row of the same words -> labels
 
     @classmethod
-    def of(cls, table: pl.DataFrame) -> _Rows:
-        text, label = table["text"].to_list(), table["label"].to_list()
-        return cls(
-            table["source"].to_list(),
-            table["row"].to_list(),
-            text,
-            label,
-            [label_form(one) for one in label],
-            [fingerprint(one) for one in text],
-            table["side"].is_not_null().to_list(),
-        )
+    def of(cls, n: int) -> Verdicts:
+        """All of `n` rows stay."""
+        import numpy as np
 
-    def name(self, i: int) -> str:
-        return f"{self.source[i]} row {self.row[i]}"
+        return cls(np.full(n, _STAYS, np.int8), np.full(n, -1, np.int64), np.zeros(n, np.float32))
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """The rows that stay."""
+        kept: NDArray[np.bool_] = self.reason == _STAYS
+        return kept
+
+    def leave(self, rows: Ints, reason: Reason, other: Ints) -> None:
+        """Rows that do not stay, because of others."""
+        self.reason[rows], self.other[rows] = _REASONS.index(reason), other
+
+    def why(self, row: int, keys: RowKeys) -> tuple[Reason, str]:
+        """The reason a row does not stay, in words."""
+        reason, other = _REASONS[self.reason[row]], int(self.other[row])
+        if reason is Reason.CONFLICTING_LABEL:
+            return reason, f"labels: {', '.join(self.conflicts[other])}"
+        if reason is Reason.NEAR_DUPLICATE:
+            return reason, f"Jaccard {self.jaccard[row]:.2f} to {keys.name(other)}"
+        return reason, f"of {keys.name(other)}"
 
 
-def clean(table: pl.DataFrame, golden: Sequence[str], request: CurateRequest) -> Cleaned:
-    """Which rows of the table stay: of two that are alike, the earlier."""
+def clean(
+    keys: RowKeys,
+    similar: Callable[[NDArray[np.bool_]], Pairs],
+    near: float,
+    same_answer: Callable[[Ints, Ints], NDArray[np.bool_]],
+) -> tuple[Verdicts, Pairs]:
+    """Which rows stay, of two that are alike the earlier; and the pairs of similar rows among the others.
+
+    similar: the pairs among the rows that it is given as marked. same_answer: of pairs that are similar,
+    whether they have the same answer.
+    """
+    verdicts = Verdicts.of(len(keys))
+    if keys.labelled:
+        _contradictions(keys, verdicts)
+    _equal(keys, verdicts)
+    pairs = similar(verdicts.kept)  # from here on no two have the same words
+    _alike(pairs.above(near), same_answer, verdicts)
+    return verdicts, pairs
+
+
+def _runs(hashes: NDArray[np.uint64]) -> tuple[Ints, Ints]:
+    """Rows ordered so that equal ones lie side by side, the earliest first; where each run begins."""
     import numpy as np
 
-    rows = _Rows.of(table)
-    why: dict[int, tuple[Reason, str]] = {}
-    _leaks(rows, golden, why)
-    conflicts = _contradictions(rows, why)
-    _equal(rows, why)
-    left = [i for i in range(len(rows.text)) if i not in why]  # from here on no two have the same words
-    folded = {fingerprint(text): text for text in golden}
-    least = min(TIED_JACCARD, request.golden_jaccard, request.near_duplicate_jaccard)
-    pairs = similar_pairs([*folded, *(rows.words[i] for i in left)], least, always=len(folded))
-    place = np.array([-1] * len(folded) + left, np.int64)
-    across, beyond = pairs.across(len(folded)), pairs.beyond(len(folded))
-    _near_leaks(across.above(request.golden_jaccard), list(folded.values()), place.tolist(), why)
-    among = Pairs(place[beyond.first], place[beyond.second], beyond.jaccard)
-    _alike(rows, among.above(request.near_duplicate_jaccard), why)
-    dropped = [
-        Dropped(rows.source[i], rows.row[i], rows.text[i], rows.label[i], *why[i]) for i in sorted(why)
-    ]
-    return Cleaned([i for i in left if i not in why], among, dropped, conflicts)
+    order = np.argsort(hashes, kind="stable")
+    same = hashes[order]
+    return order, np.flatnonzero(np.diff(same, prepend=same[:1] + np.uint64(1)))
 
 
-def _leaks(rows: _Rows, golden: Sequence[str], why: dict[int, tuple[Reason, str]]) -> None:
-    """Rows of the golden set: the same text, or the same words."""
-    verbatim = set(golden)
-    folded = {fingerprint(text): text for text in golden}
-    for i, (text, words) in enumerate(zip(rows.text, rows.words, strict=True)):
-        if text in verbatim:
-            why[i] = (Reason.GOLDEN_VERBATIM, "")
-        elif words in folded:
-            why[i] = (Reason.GOLDEN_NORMALISED, f"golden: {folded[words]}")
-
-
-def _near_leaks(
-    pairs: Pairs, golden: list[str], place: list[int], why: dict[int, tuple[Reason, str]]
-) -> None:
-    """Rows nearly the same as a golden one; the nearest is named."""
-    nearest: dict[int, tuple[float, int]] = {}
-    for which, text, jaccard in pairs.each():
-        nearest[place[text]] = max(nearest.get(place[text], (0.0, 0)), (jaccard, which))
-    for i, (jaccard, which) in nearest.items():
-        why[i] = (Reason.GOLDEN_NEAR_DUPLICATE, f"Jaccard {jaccard:.2f} to golden: {golden[which]}")
-
-
-def _contradictions(rows: _Rows, why: dict[int, tuple[Reason, str]]) -> dict[str, list[str]]:
+def _contradictions(keys: RowKeys, verdicts: Verdicts) -> None:
     """Rows with the same words and different labels: nobody can say which is right, so none stays.
 
     New rows that agree among themselves win over replayed ones: they are the later word.
     """
-    same: defaultdict[str, list[int]] = defaultdict(list)
-    for i, words in enumerate(rows.words):
-        if i not in why:
-            same[words].append(i)
-    conflicts: dict[str, list[str]] = {}
-    for members in same.values():
-        if len({rows.meant[i] for i in members}) < 2:
-            continue
-        labels = sorted({rows.label[i] for i in members})
-        conflicts[rows.text[members[0]]] = labels
-        new = {rows.meant[i] for i in members if not rows.replayed[i]}
-        for i in members:
-            if len(new) != 1 or rows.meant[i] not in new:
-                why[i] = (Reason.CONFLICTING_LABEL, f"labels: {', '.join(labels)}")
-    return conflicts
+    import numpy as np
+
+    order, begins = _runs(keys.words)
+    if not len(order):
+        return
+    meant = keys.meant[order]
+    differ = np.minimum.reduceat(meant, begins) != np.maximum.reduceat(meant, begins)
+    ends = np.append(begins[1:], len(order))
+    spelling = list(keys.labels)
+    for begin, end in zip(begins[differ].tolist(), ends[differ].tolist(), strict=True):
+        rows = order[begin:end]
+        verdicts.conflicts[int(rows[0])] = sorted({spelling[label] for label in keys.label[rows]})
+        new = np.unique(keys.meant[rows][keys.side[rows] == 0])
+        wrong = rows[keys.meant[rows] != new[0]] if len(new) == 1 else rows
+        verdicts.leave(wrong, Reason.CONFLICTING_LABEL, np.full(len(wrong), rows[0], np.int64))
 
 
-def _equal(rows: _Rows, why: dict[int, tuple[Reason, str]]) -> None:
-    """Rows with the same words and label as an earlier one."""
-    first: dict[str, int] = {}
-    for i, words in enumerate(rows.words):
-        if i in why:
-            continue
-        earlier = first.setdefault(words, i)
-        if earlier != i:
-            same = rows.text[earlier] == rows.text[i]
-            reason = Reason.EXACT_DUPLICATE if same else Reason.NORMALISED_DUPLICATE
-            why[i] = (reason, f"of {rows.name(earlier)}")
+def _equal(keys: RowKeys, verdicts: Verdicts) -> None:
+    """Rows with the same words and answer as an earlier one."""
+    import numpy as np
+
+    left = np.flatnonzero(verdicts.kept)
+    order, begins = _runs(keys.words[left])
+    rows = left[order]
+    first = np.repeat(rows[begins], np.diff(begins, append=len(rows)))
+    later = rows != first
+    rows, first = rows[later], first[later]
+    exact = keys.exact[rows] == keys.exact[first]
+    verdicts.leave(rows[exact], Reason.EXACT_DUPLICATE, first[exact])
+    verdicts.leave(rows[~exact], Reason.NORMALISED_DUPLICATE, first[~exact])
 
 
-def _alike(rows: _Rows, pairs: Pairs, why: dict[int, tuple[Reason, str]]) -> None:
-    """Rows nearly the same as an earlier one that stays, with its label. Another label is another meaning."""
-    for i, j, jaccard in pairs.each():
-        if i not in why and j not in why and rows.meant[i] == rows.meant[j]:
-            why[j] = (Reason.NEAR_DUPLICATE, f"Jaccard {jaccard:.2f} to {rows.name(i)}: {rows.text[i]}")
+def _alike(pairs: Pairs, same_answer: Callable[[Ints, Ints], NDArray[np.bool_]], verdicts: Verdicts) -> None:
+    """Rows nearly the same as an earlier one that stays, with its answer. Another answer is another row."""
+    import numpy as np
+
+    same = same_answer(pairs.first, pairs.second)
+    order = np.lexsort((pairs.second[same], pairs.first[same]))
+    columns = (part[same][order].tolist() for part in (pairs.first, pairs.second, pairs.jaccard))
+    code = _REASONS.index(Reason.NEAR_DUPLICATE)
+    for first, second, jaccard in zip(*columns, strict=True):
+        if verdicts.reason[first] == _STAYS and verdicts.reason[second] == _STAYS:
+            verdicts.reason[second], verdicts.other[second] = code, first
+            verdicts.jaccard[second] = jaccard

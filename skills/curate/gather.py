@@ -1,18 +1,115 @@
-"""Gathers what goes into a dataset into one table: the new rows, then those replayed from an earlier one."""
+"""Gathers what goes into a dataset: the new rows, then those replayed from an earlier one, one at a time."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...core.artifacts import Artifact
 from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
-from ...data.rows import Gathered
+from ...core.files import files_below
+from ...data.dataset import ROWS, dataset_samples
+from ...data.read import DOMAIN, read_samples
+from ...data.rows import Dropped
+from ...data.sample import Sample
 from .request import CurateRequest
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+class GatheredRow(NamedTuple):
+    """A sample, the file and row it stands in, and the side of the split that a replayed one was on."""
+
+    file: str
+    row: int
+    sample: Sample
+    side: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How reports call the row."""
+        return f"{self.file} row {self.row}"
+
+
+class RowSource:
+    """The rows of a request, in order; each pass reads them again, so that none is held.
+
+    All passes must see the same: AskError when a file of the source changed meanwhile.
+    """
+
+    def __init__(self, request: CurateRequest, ctx: StepContext) -> None:
+        self._request, self._ctx = request, ctx
+        self._left: Callable[[Dropped], None] = lambda dropped: None
+        self.reading = read_samples(request.rows, lambda dropped: self._left(dropped))
+        self.task = self.reading.task
+        self._stamps = _stamps(request.source)
+        self.new = 0  # new rows, of the domains asked for, in the last pass
+
+    def rows(self, drop: Callable[[Dropped], None]) -> Iterator[GatheredRow]:
+        """Every row; those that cannot be read are given to `drop`."""
+        self._left = drop
+        self.new, domains, known = 0, set(self._request.domains), set[str]()
+        for file, row, sample in self.reading.located():
+            if domains:
+                domain = sample.tags.get(DOMAIN)
+                known |= {domain} if domain is not None else set()
+                if domain not in domains:
+                    continue
+            self.new += 1
+            yield GatheredRow(file, row, sample)
+        if domains:
+            self._check_domains(known)
+        if _stamps(self._request.source) != self._stamps:
+            raise AskError(
+                f"{self._request.source} changed while it was read. Curate it when nothing writes to it."
+            )
+        if self._request.replay is not None:
+            yield from self._replayed()
+
+    def _check_domains(self, known: set[str]) -> None:
+        """AskError for a domain that the source does not have."""
+        for domain in self._request.domains:
+            if domain not in known:
+                names, source = sorted(known), self._request.source
+                has = f"it has: {', '.join(names)}" if names else "its rows have none; name a domain_column"
+                raise AskError(f"domain '{domain}' is not in {source} ({has}).{did_you_mean(domain, names)}")
+
+    def _replayed(self) -> Iterator[GatheredRow]:
+        """As many rows of the earlier dataset as may be wanted."""
+        assert self._request.replay is not None
+        dataset = self._ctx.artifacts.open(self._request.replay)
+        order = replay_order(dataset, self._request.seed)
+        wanted = round(self._request.replay_ratio * self.new)
+        if wanted > len(order):
+            self._ctx.log(f"replay has {len(order)} rows, {wanted} were asked for: all of them are taken")
+        chosen = order.head(wanted)
+        place = {row: at for at, row in enumerate(chosen["row"].to_list())}
+        samples: list[Sample | None] = [None] * len(place)
+        for row, sample in enumerate(dataset_samples(dataset), 1):
+            if row in place:
+                samples[place[row]] = sample
+        name = f"replay {dataset.ref.short}"
+        for row, side, held in zip(chosen["row"], chosen["split"], samples, strict=True):
+            if held is not None:
+                yield GatheredRow(name, row, _without_group(held), side)
+
+
+def _stamps(source: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file of a source."""
+    files = files_below(source) if source.is_dir() else {source.name: source}
+    found = ((name, path.stat()) for name, path in sorted(files.items()))
+    return [(name, one.st_size, one.st_mtime_ns) for name, one in found]
+
+
+def _without_group(sample: Sample) -> Sample:
+    """A replayed sample: the group an earlier dataset gave it says nothing of this one's."""
+    from dataclasses import replace
+
+    return replace(sample, group=None)
 
 
 def check_replay(request: CurateRequest) -> None:
@@ -23,65 +120,21 @@ def check_replay(request: CurateRequest) -> None:
         )
 
 
-def of_domains(gathered: Gathered, request: CurateRequest) -> pl.DataFrame:
-    """The new rows, of the domains asked for; AskError for a domain that the source does not have."""
-    import polars as pl
-
-    table = gathered.frame()
-    known = table["domain"].drop_nulls().unique().sort().to_list()
-    for domain in request.domains:
-        if domain not in known:
-            has = f"it has: {', '.join(known)}" if known else "its rows have none; name a domain_column"
-            raise AskError(
-                f"domain '{domain}' is not in {request.source} ({has}).{did_you_mean(domain, known)}"
-            )
-    return table.filter(pl.col("domain").is_in(request.domains)) if request.domains else table
-
-
-def with_replay(new: pl.DataFrame, request: CurateRequest, ctx: StepContext) -> pl.DataFrame:
-    """The new rows, then as many of the earlier dataset as may be wanted; `side` is null for new rows."""
-    import polars as pl
-
-    table = new.with_columns(pl.lit(None, pl.String).alias("side"))
-    if request.replay is None:
-        return table
-    earlier = replay_order(ctx.artifacts.open(request.replay), request.seed)
-    wanted = round(request.replay_ratio * len(new))
-    if wanted > len(earlier):
-        ctx.log(f"replay has {len(earlier)} rows, {wanted} were asked for: all of them are taken")
-    return pl.concat([table, earlier.head(wanted)])
-
-
 def replay_order(dataset: Artifact, seed: int) -> pl.DataFrame:
     """A dataset's rows, labels taking turns, so that any beginning of it holds every label alike.
 
-    Columns as `Gathered.frame`, and `side`: the side of the split that each row was on.
+    Columns: row (from 1) and split.
     """
     import polars as pl
 
-    rows = pl.read_parquet(dataset.path / "rows.parquet").with_row_index("row", offset=1)
+    rows = pl.read_parquet(dataset.path / ROWS, columns=["label", "split"]).with_row_index("row", offset=1)
     rows = rows.filter(pl.col("split").is_in(["train", "validation"]))
     if rows.is_empty():
         raise AskError(f"{dataset.ref.short} has no training rows to replay. Give a curated dataset.")
     keys = [hashlib.sha256(f"{seed}:{row}".encode()).hexdigest() for row in rows["row"].to_list()]
     rows = rows.with_columns(pl.Series("key", keys)).sort("key")
     rows = rows.with_columns(pl.int_range(pl.len()).over("label").alias("turn")).sort("turn", "key")
-    return rows.select(
-        pl.lit(f"replay {dataset.ref.short}").alias("source"),
-        pl.col("row").cast(pl.Int64),
-        "text",
-        "label",
-        "domain",
-        pl.lit(None, pl.String).alias("tied"),
-        pl.col("split").alias("side"),
-    )
-
-
-def trim_replay(table: pl.DataFrame, kept: list[int], ratio: float) -> list[int]:
-    """The kept rows with no more replayed ones than `ratio` for each new one."""
-    sides = table["side"].to_list()
-    new = [i for i in kept if sides[i] is None]
-    return new + [i for i in kept if sides[i] is not None][: round(ratio * len(new))]
+    return rows.select("row", "split")
 
 
 def golden_texts(request: CurateRequest, ctx: StepContext) -> list[str]:
@@ -90,5 +143,5 @@ def golden_texts(request: CurateRequest, ctx: StepContext) -> list[str]:
         return []
     import polars as pl
 
-    rows = pl.read_parquet(ctx.artifacts.open(request.golden).path / "rows.parquet", columns=["text"])
+    rows = pl.read_parquet(ctx.artifacts.open(request.golden).path / ROWS, columns=["text"])
     return list(rows["text"].to_list())

@@ -8,23 +8,21 @@ from pydantic import Field
 
 from ...core.artifacts import DatasetRef
 from ...core.contract import InputPath, Request, Result
+from ...data.columns import Columns
 from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout, Source
 from ...data.rows import Reason
+from ...data.sample import Task
 
 Share = Annotated[float, Field(ge=0.5, le=1.0)]
 
 
-LEAKS = {
-    Reason.GOLDEN_VERBATIM: "verbatim",
-    Reason.GOLDEN_NORMALISED: "normalised",
-    Reason.GOLDEN_NEAR_DUPLICATE: "near_duplicate",
-}
+LEAKS = {reason: reason.removeprefix("golden_") for reason in Reason if reason.startswith("golden_")}
 
 
 class CurateRequest(Request):
-    """Raw labelled text, and how strictly it is cleaned."""
+    """Raw samples, and how strictly they are cleaned."""
 
-    source: InputPath = Field(description="File, or folder, with labelled texts.")
+    source: InputPath = Field(description="File, or folder, with rows of any usual shape.")
     layout: Layout = Field(Layout.AUTO, description="Layout of the source; auto looks at names and endings.")
     split: str | None = Field(
         None, description="The source's own split to read (clinc150: train, val, test); by default train."
@@ -35,6 +33,11 @@ class CurateRequest(Request):
     group_column: str | None = Field(
         None, description="Column or JSON key; rows that share its value stay on one side of the split."
     )
+    columns: Columns | None = Field(
+        None,
+        description="Which column holds what, where it is not recognised by its name.",
+    )
+    task: Task | None = Field(None, description="What the rows are for; by default recognised from them.")
     domains: tuple[str, ...] = Field((), description="Keep only rows of these domains; empty keeps all.")
     golden: DatasetRef | None = Field(None, description="Rows that must not leak into the dataset.")
     golden_jaccard: Share = Field(
@@ -51,6 +54,11 @@ class CurateRequest(Request):
     max_line_bytes: int = Field(
         1_000_000, ge=100, description="A longer line is dropped (in CSV: refused) without reading it whole."
     )
+    memory_mb: int = Field(
+        512,
+        ge=16,
+        description="MB that comparing may hold at once, beside 60 bytes a row; the rest is on disk.",
+    )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
 
     @property
@@ -65,6 +73,8 @@ class CurateRequest(Request):
             self.domain_column,
             self.group_column,
             self.max_line_bytes,
+            self.columns,
+            self.task,
         )
 
 
@@ -75,7 +85,9 @@ class CurateResult(Result):
     rows: int = Field(description="Rows in the dataset, of both splits.")
     train_rows: int
     validation_rows: int
-    labels: int
+    labels: int = Field(description="Different labels; 0 where answers are free.")
+    task: Task = Field(description="What the rows are for: it decides how they were cleaned and split.")
+    columns: dict[str, str] = Field(description="Columns that were taken, and what for.")
     replay_rows: int = Field(description="Rows that came from `replay`.")
     dropped: dict[str, int] = Field(description="Rows left out, by reason.")
     leaked: dict[str, int] = Field(description="Of these, rows of the golden set, by how they were found.")

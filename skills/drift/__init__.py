@@ -1,63 +1,22 @@
-"""The `drift` skill: a window of an endpoint's traffic against the data its model learned from."""
+"""The `drift` skill: a window of an endpoint's traffic against its training data, or earlier traffic."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from ...core.artifacts import DatasetRef, DriftReportRef
-from ...core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ...core.artifacts import DriftReportRef
+from ...core.contract import Cost, Effect, Finding, StepContext, skill
 from ...core.errors import AskError
-from ...serving.releases import EndpointName
+from .request import LEAST_WINDOW, DriftRequest, DriftResult, TestFigures
 
 if TYPE_CHECKING:
     from ...core.machine import Machine
     from ...core.workspace import Workspace
+    from .checks import Comparison
+    from .evidence import DriftEvidence
 
-LEAST_WINDOW = 100
-
-
-class DriftRequest(Request):
-    """Which endpoint, against which data."""
-
-    endpoint: EndpointName = Field("support", description="Endpoint whose traffic is looked at.")
-    reference: DatasetRef = Field(description="Dataset the served model was trained on.")
-    window: Annotated[int, Field(ge=LEAST_WINDOW, le=2000)] = Field(
-        300, description="Latest answered requests that are compared, in requests."
-    )
-    since: str | None = Field(
-        None, description="Only requests after this time, ISO 8601; empty: however old they are."
-    )
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = Field(
-        0.01, description="Chance of a false alarm by all tests together, on traffic like the reference."
-    )
-    seed: int = Field(1111, ge=0, description="Seed of the reference sample and the permutations.")
-
-
-class TestFigures(BaseModel):
-    """One test of a drift report."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    __test__ = False  # no test class of pytest
-
-    statistic: float
-    p: float
-    p_corrected: float
-    alarm: bool
-
-
-class DriftResult(Result):
-    """Whether the traffic has moved, by which tests."""
-
-    report: DriftReportRef
-    alarm: bool
-    endpoint: str
-    n: int = Field(description="Requests compared.")
-    p_value: float = Field(description="Smallest p-value after correction.")
-    tests: dict[str, TestFigures]
-    message: str = Field(description="The outcome in one sentence.")
+__all__ = ["DriftRequest", "DriftResult", "TestFigures", "answered", "drift", "judge"]
 
 
 class TrafficLike(Protocol):
@@ -98,20 +57,23 @@ def _estimate(request: DriftRequest, machine: Machine, workspace: Workspace) -> 
 
 @skill(
     effect=Effect.WRITES,
-    summary="Compare an endpoint's latest traffic with its model's training data, and raise an alarm.",
+    summary="Compare an endpoint's latest traffic with its training data or earlier traffic; raise an alarm.",
     phrases=["is there drift on {endpoint}", "check {endpoint} for drift against {reference}"],
     preflight=_preflight,
     estimate=_estimate,
     reusable=False,
 )
 def drift(request: DriftRequest, ctx: StepContext) -> DriftResult:
-    """Test meaning, length, vocabulary and predicted labels of a window of traffic against training data.
+    """Test what users write and what the model answers against a reference, and raise an alarm on a change.
 
-    p-values are corrected together (Holm). An alarm is data, not an error. Measured on CLINC150 with windows
-    of 300: a quarter of new traffic is seen nearly always, a tenth seldom (docs/decisions/041-drift.md).
-    Raises AskError when fewer than 100 requests were answered.
+    Meaning, novelty and answers decide (Holm); words and length are shown beside them. Half of `alpha` is
+    for this window alone, half for all windows since the last alarm together, in which a change too small
+    for one adds up. An alarm is data, no error; without one the result says what could have been seen. The
+    reference is what the model learned from, another dataset, or earlier traffic: the fair one where users
+    never asked what the training set holds, and the sharpest. Raises AskError when fewer than 100 requests
+    were answered.
 
-    Example: `/drift endpoint=support reference=dataset:1a2b3c window=300`
+    Example: `/drift endpoint=shop window=300`
     """
     from ...serving.gateway.traffic_log import read
 
@@ -149,57 +111,90 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         )
     from threadpoolctl import threadpool_limits
 
-    from ...data.dataset import training_rows
-    from .checks import Reference, Window, compare
+    from .checks import OTHER_PEOPLE, SAME_PEOPLE, Reference, Window, compare
+    from .evidence import after_window, carried
+    from .power import visible_share
     from .report import write
+    from .sources import find_source
 
-    dataset = ctx.artifacts.open(request.reference)
+    source = find_source(request, ctx)
+    if source.note:
+        ctx.log(source.note)
     window = Window([row.text for row in rows], [row.output or "" for row in rows])
+    level = request.alpha / 2 / request.checks_per_day
     with threadpool_limits(1):  # on a shared machine a second thread made this slower, not faster
-        known = training_rows(dataset)
-        reference = Reference([t for t, _ in known], [label for _, label in known], request.seed)
-        ctx.progress(1, 3, "stages")
-        found = compare(reference, window, request.alpha, request.seed)
-        ctx.progress(2, 3, "stages")
+        people = SAME_PEOPLE if source.is_traffic else OTHER_PEOPLE
+        reference = Reference(source.texts, request.seed, source.labels, source.answers, people)
+        ctx.progress(1, 4, "stages")
+        found = compare(reference, window, level, request.seed)
+        ctx.progress(2, 4, "stages")
+        share = visible_share(
+            reference.vectors, len(rows), found.meaning, level / found.deciding, request.seed
+        )
+        ctx.progress(3, 4, "stages")
+        key = f"{request.endpoint} {source.key}"
+        before = carried(ctx.artifacts, key, rows[0].time)
+        together = after_window(found.p, before, request.alpha / 2, request.checks_per_day)
+        alarm = found.alarm or together.alarm
         tests = {
             check.name: TestFigures.model_validate(check, from_attributes=True) for check in found.checks
         }
         about: dict[str, Any] = {
             "endpoint": request.endpoint,
-            "reference": request.reference,
+            "reference": source.dataset,
+            "compared_with": source.in_words,
             "reference_rows": len(reference.texts),
             "n": len(rows),
             "first": rows[0].time,
             "last": rows[-1].time,
             "alpha": request.alpha,
+            "level": level,
             "seed": request.seed,
+            "evidence": together.value,
+            "evidence_bound": together.bound,
+            "evidence_windows": together.windows,
+            "evidence_key": key,
+            "visible_share": share,
+            "note": source.note,
+            "alarm": alarm,
         }
         with ctx.artifacts.staging() as stage:
             write(stage, about, reference, window, found)
-            facts = {
-                **about,
-                "alarm": found.alarm,
-                "tests": {name: test.model_dump() for name, test in tests.items()},
-            }
-            ref = ctx.artifacts.save(DriftReportRef, stage, facts, [request.reference])
+            facts = {**about, "tests": {name: test.model_dump() for name, test in tests.items()}}
+            ref = ctx.artifacts.save(DriftReportRef, stage, facts, source.parents)
     for name, test in tests.items():
         ctx.metric(f"p_{name}", test.p_corrected)
-    ctx.progress(3, 3, "stages")
+    ctx.metric("evidence", together.value)
+    ctx.progress(4, 4, "stages")
     return DriftResult(
         report=ref,
-        alarm=found.alarm,
+        alarm=alarm,
         endpoint=request.endpoint,
+        compared_with=source.in_words,
         n=len(rows),
-        p_value=min(test.p_corrected for test in tests.values()),
+        p_value=found.p,
         tests=tests,
-        message=_said(tests, len(rows), request.alpha),
+        evidence=together.value,
+        evidence_bound=together.bound,
+        visible_share=share,
+        message=_message(found, together, len(rows), level, share),
+        note=source.note,
     )
 
 
-def _said(tests: Mapping[str, TestFigures], n: int, alpha: float) -> str:
-    """The verdict in a line."""
-    fired = [name for name, test in tests.items() if test.alarm]
-    smallest = min(test.p_corrected for test in tests.values())
+def _message(found: Comparison, together: DriftEvidence, n: int, level: float, share: float | None) -> str:
+    """The outcome in words, with what could not have been seen."""
+    fired = [check.name for check in found.checks if check.alarm]
     if fired:
-        return f"drift alarm by {', '.join(fired)} (p = {smallest:.2g}, {n} requests)"
-    return f"no drift in {n} requests (smallest p = {smallest:.2g}, alarm at {alpha:g})"
+        return f"drift alarm by {', '.join(fired)} (p = {found.p:.2g}, {n} requests)"
+    if together.alarm:
+        return (
+            f"drift alarm by {together.windows} windows together (evidence {together.value:.3g}, alarm at "
+            f"{together.bound:g}); this one alone: p = {found.p:.2g}, {n} requests"
+        )
+    seen = (
+        f"a topic as new as its own are to each other shows from {share:.0%} of the texts on"
+        if share is not None
+        else "a topic as new as its own are to each other would not show even in half of the texts"
+    )
+    return f"no alarm in {n} requests (smallest p = {found.p:.2g}, alarm at {level:.2g}); {seen}"

@@ -11,6 +11,9 @@ from ...core.errors import AskError
 from .embed import Vectors
 
 LEAST = 20
+_FREQUENCIES = 128
+_PAIRS = 4000
+_AT_ONCE = 500
 _ROUNDING = 1e-7  # of float32 sums; a discrepancy that matters is 1e-3 or more
 
 
@@ -18,44 +21,71 @@ _ROUNDING = 1e-7  # of float32 sums; a discrepancy that matters is 1e-3 or more
 class Mmd:
     """The squared discrepancy (>= 0), its p-value, and how much each live vector speaks for a difference.
 
-    `witness`: float (m,); above zero where live vectors are denser than reference ones.
+    `witness`: float (m,); above zero where live vectors are denser than reference ones. `null`: float
+    (permutations,), sorted: what chance gives. `features`: maps vectors to those that were compared.
     """
 
     statistic: float
     p: float
     witness: npt.NDArray[np.float32]
+    null: npt.NDArray[np.float32]
+    features: FourierFeatures
+
+
+class FourierFeatures:
+    """Random Fourier features of a Gaussian kernel whose width is the median distance of different points.
+
+    Source: Rahimi and Recht, NIPS 2007.
+    """
+
+    def __init__(self, points: Vectors, rng: np.random.Generator) -> None:
+        first, second = rng.integers(0, len(points), (2, _PAIRS))
+        apart = np.linalg.norm(points[first] - points[second], axis=1)
+        width = float(np.median(apart[apart > 0])) if np.any(apart > 0) else 1.0
+        spread = rng.normal(0, 1 / width, (points.shape[1], _FREQUENCIES))
+        self._frequencies = spread.astype(np.float32)
+
+    def __call__(self, points: Vectors) -> Vectors:
+        """Features whose inner product is about the kernel, float32 (n, 256)."""
+        angles: Vectors = points @ self._frequencies
+        waves = np.hstack([np.cos(angles), np.sin(angles)])
+        scaled: Vectors = (waves / np.sqrt(_FREQUENCIES)).astype(np.float32)
+        return scaled
 
 
 def mmd(reference: Vectors, live: Vectors, permutations: int, rng: np.random.Generator) -> Mmd:
     """Maximum mean discrepancy of two samples with a Gaussian kernel, and its permutation p-value.
 
-    reference: float (n, d); live: float (m, d); same embedding, no NaN. Bandwidth: median of the pairwise
-    distances. p is in [1/(permutations+1), 1]; all permutations are one matrix product. Raises AskError when
-    n or m < 20.
-    Source: Gretton et al., JMLR 13 (2012) 723-773, sections 2.3 and 8.
+    reference: float (n, d); live: float (m, d); same embedding, no NaN. p is in [1/(permutations+1), 1] and
+    exact: the features, drawn from the pooled points, are the same for every split. Raises AskError when n or
+    m < 20. Source: Gretton et al., JMLR 13 (2012) 723-773, sections 2.3 and 8.
     """
     n, m = len(reference), len(live)
     if min(n, m) < LEAST:
         raise AskError(f"a two-sample test needs {LEAST} texts on each side; there are {n} and {m}.")
-    kernel = _gaussian(np.vstack([reference, live]))
-    weights = np.full((n + m, permutations + 1), 1 / n, dtype=np.float32)  # a column: one split in two
-    weights[n:, 0] = -1 / m
-    for column in range(1, permutations + 1):
-        weights[rng.choice(n + m, m, replace=False), column] = -1 / m
-    statistics = np.einsum("ij,ij->j", weights, kernel @ weights)
-    observed = float(statistics[0])
-    reached = int(np.count_nonzero(statistics[1:] >= observed - _ROUNDING))
-    among_live = (kernel[n:, n:].sum(axis=1) - 1) / (m - 1)
-    witness = among_live - kernel[n:, :n].mean(axis=1)
-    return Mmd(max(observed, 0.0), (1 + reached) / (permutations + 1), witness)
+    pooled = np.vstack([reference, live])
+    features = FourierFeatures(pooled, rng)
+    mapped = features(pooled)
+    apart = mapped[n:].mean(axis=0) - mapped[:n].mean(axis=0)
+    observed = float(apart @ apart)
+    null = _permuted(mapped, m, permutations, rng)
+    reached = int(np.count_nonzero(null >= observed - _ROUNDING))
+    return Mmd(observed, (1 + reached) / (permutations + 1), mapped[n:] @ apart, np.sort(null), features)
 
 
-def _gaussian(points: Vectors) -> Vectors:
-    """exp(-d^2 / (2 s^2)) of all pairs, float32 (n+m, n+m); s: the median distance of different points."""
-    norms = np.einsum("ij,ij->i", points, points)
-    squared = np.maximum(norms[:, None] + norms[None, :] - 2 * points @ points.T, 0)
-    upper = squared[np.triu_indices(len(points), k=1)]
-    median = float(np.median(upper[upper > 0])) if np.any(upper > 0) else 1.0
-    kernel: Vectors = np.exp(squared / np.float32(-2 * median))
-    np.fill_diagonal(kernel, 1)
-    return kernel
+def _permuted(
+    mapped: Vectors, m: int, permutations: int, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """The squared discrepancy of so many random splits of all points into m and the rest."""
+    size = len(mapped)
+    whole = mapped.sum(axis=0)
+    found = np.empty(permutations, np.float32)
+    for begin in range(0, permutations, _AT_ONCE):
+        count = min(_AT_ONCE, permutations - begin)
+        chosen = rng.random((count, size), dtype=np.float32).argpartition(m, axis=1)[:, :m]
+        member = np.zeros((count, size), np.float32)  # a row: one split
+        np.put_along_axis(member, chosen, 1, axis=1)
+        sums = member @ mapped
+        apart = sums / m - (whole - sums) / (size - m)
+        found[begin : begin + count] = np.einsum("ij,ij->i", apart, apart)
+    return found

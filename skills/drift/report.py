@@ -24,7 +24,7 @@ _SMALLEST_P = 1e-6
 
 def examples(reference: Reference, window: Window, found: Comparison) -> dict[str, Any]:
     """The live texts that speak most for a difference, with the nearest reference text, and unknown words."""
-    order = np.argsort(-found.witness, kind="stable")
+    order = np.argsort(-found.meaning.witness, kind="stable")
     seen: set[str] = set()
     texts: list[dict[str, Any]] = []
     for i in order:
@@ -38,7 +38,7 @@ def examples(reference: Reference, window: Window, found: Comparison) -> dict[st
             {
                 "text": text,
                 "output": window.outputs[i],
-                "witness": round(float(found.witness[i]), 5),
+                "witness": round(float(found.meaning.witness[i]), 5),
                 "nearest": reference.sample[nearest],
                 "cosine": round(float(nearness[nearest]), 4),
             }
@@ -58,14 +58,15 @@ def write(
             "p": check.p,
             "p_corrected": check.p_corrected,
             "alarm": check.alarm,
+            "decides": check.decides,
             "message": check.message,
             "detail": check.detail,
         }
         for check in found.checks
     ]
-    (folder / "report.json").write_bytes(canonical_json({**about, "alarm": found.alarm, "tests": tests}))
+    (folder / "report.json").write_bytes(canonical_json({**about, "tests": tests}))
     (folder / "examples.json").write_bytes(canonical_json(examples(reference, window, found)))
-    _save(folder / "tests.png", _p_values, found, about["alpha"])
+    _save(folder / "tests.png", _p_values, found, about["level"])
     _save(folder / "embedding.png", _projection, reference, found)
     _save(folder / "length.png", _lengths, reference, window)
     _save(folder / "labels.png", _labels, found)
@@ -84,7 +85,7 @@ def _save(path: Path, draw: Any, *what: Any) -> None:
 
 
 def _p_values(axes: Axes, found: Comparison, alpha: float) -> None:
-    names = [check.name for check in found.checks]
+    names = [check.name if check.decides else f"{check.name} (shown only)" for check in found.checks]
     heights = [-np.log10(max(check.p_corrected, _SMALLEST_P)) for check in found.checks]
     colours = [_ALARM if check.alarm else _GREY for check in found.checks]
     bars = axes.barh(names, heights, color=colours, height=0.6)
@@ -95,7 +96,7 @@ def _p_values(axes: Axes, found: Comparison, alpha: float) -> None:
     axes.text(-np.log10(alpha), -0.62, f" alarm: corrected p <= {alpha:g}", va="center")
     axes.set_xlabel("-log10 of the corrected p-value (longer: rarer by chance)")
     fired = [check.name for check in found.checks if check.alarm]
-    axes.set_title(f"Drift alarm: {', '.join(fired)}" if fired else "No drift", loc="left")
+    axes.set_title(f"Drift alarm: {', '.join(fired)}" if fired else "No alarm by one test", loc="left")
 
 
 def _projection(axes: Axes, reference: Reference, found: Comparison) -> None:
@@ -137,12 +138,14 @@ def _labels(axes: Axes, found: Comparison) -> None:
     shift = next((check for check in found.checks if check.name == "labels"), None)
     axes.set_title("Labels that moved most", loc="left")
     if shift is None:
-        axes.text(0.5, 0.5, "too few answers are labels of the reference", ha="center", va="center")
+        axes.text(0.5, 0.5, "no labels of held-out answers to compare with", ha="center", va="center")
         axes.set_axis_off()
         return
     moved: Sequence[dict[str, Any]] = shift.detail["moved"]
     places = np.arange(len(moved))
-    axes.barh(places - 0.2, [row["expected"] for row in moved], 0.4, color=_GREY, label="as in training")
+    axes.barh(
+        places - 0.2, [row["expected"] for row in moved], 0.4, color=_GREY, label="as on held-out texts"
+    )
     axes.barh(places + 0.2, [row["live"] for row in moved], 0.4, color=_LIVE, label="live")
     axes.set_yticks(places, [row["label"] for row in moved], fontsize=8)
     axes.invert_yaxis()

@@ -151,6 +151,32 @@ def test_consent_that_is_taken_back_stops_the_next_step_that_changes_anything(
     assert faults(ria) == []
 
 
+def test_an_approval_that_somebody_else_took_back_is_not_given_again_by_the_same_person(
+    agent: Any, plan_file: Path, faults: Any
+) -> None:
+    plan_file.write_text(
+        plan_file.read_text().replace(
+            "  live:",
+            '  risky: {skill: fragile, with: {model: "${model.checkpoint}", unless: ok.txt}}\n  live:',
+        )
+    )
+    ria, kim = acting(agent, RIA), acting(agent, Principal("kim", ("releaser",), "test"))
+    proposal = ria.plan_for(Ask("plan_file", str(plan_file)))
+    yes, no = Consent(proposal.plan.id, "test"), Consent(proposal.plan.id, "test", approved=False)
+    failed = ria.start(proposal, yes)
+    kim.answer(failed.run, no)
+    Path("ok.txt").touch()
+    with pytest.raises(HeldError, match="kim took back the approval that ria gave"):
+        ria.answer(failed.run, yes)
+    forged = Ledger.of(ria.workspace)
+    forged.append(Phase.APPROVED, principal=RIA, run=failed.run, plan=proposal.plan.id)
+    assert ria.resume(failed.run).exit_code == 5 and not Path("board.txt").exists()
+    kim.answer(failed.run, yes)
+    assert ria.resume(failed.run).status == "done"
+    (fault,) = faults(ria)
+    assert "names no policy" in fault  # of the forged record alone
+
+
 def test_an_approval_lapses_when_the_policy_says_so(agent: Any, plan_file: Path, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("approvals: {expire_hours: 0.0000001}\n")
     ria = acting(agent, RIA)

@@ -49,9 +49,10 @@ def test_a_step_after_another_on_the_same_endpoint_starts_from_what_that_one_lea
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = plan(
-        f"  live: {{skill: deploy, with: {{bundle: 'bundle:{'1' * 64}', canary_percent: 10}}}}\n"
+        "  live: {skill: deploy, with: "
+        f"{{bundle: 'bundle:{'1' * 64}', canary_percent: 10, endpoint: support}}}}\n"
         "  hush: {skill: silent}\n"
-        "  all: {skill: promote, after: [live]}\n"
+        "  all: {skill: promote, with: {endpoint: support}, after: [live]}\n"
     )
     seen = impacts(made, REGISTRY, workspace)
     assert [step for step, _ in seen] == ["live", "all"]

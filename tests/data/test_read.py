@@ -11,13 +11,27 @@ import pytest
 
 from opswright.core.errors import AskError
 from opswright.data.published import banking77, clinc150
-from opswright.data.read import Layout, Source, read_source
-from opswright.data.rows import Gathered, Reason
-from opswright.evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
+from opswright.data.read import Layout, Reading, Source, read_samples
+from opswright.data.rows import Reason
+from opswright.ui.demo import example_domains
 
 
-def read(path: Path, **fields: Any) -> Gathered:
-    return read_source(Source(path, **fields))
+class Read:
+    """A reading gone through once, as columns."""
+
+    def __init__(self, reading: Reading) -> None:
+        rows = list(reading.located())
+        self.dropped, self.unused, self.task = reading.dropped, reading.unused, reading.task
+        self.samples = [one.sample for one in rows]
+        self.text = [one.question for one in self.samples]
+        self.label = [one.answer for one in self.samples]
+        self.domain = [one.tags.get("domain") for one in self.samples]
+        self.row = [one.row for one in rows]
+        self.source = [one.file for one in rows]
+
+
+def read(path: Path, **fields: Any) -> Read:
+    return Read(read_samples(Source(path, **fields)))
 
 
 def jsonl(path: Path, *rows: Any) -> Path:
@@ -25,8 +39,8 @@ def jsonl(path: Path, *rows: Any) -> Path:
     return path
 
 
-def reasons(gathered: Gathered) -> list[tuple[int, str]]:
-    return [(one.row, str(one.reason)) for one in gathered.dropped]
+def reasons(found: Read) -> list[tuple[int, str]]:
+    return [(one.row, str(one.reason)) for one in found.dropped]
 
 
 GOOD = {"text": " move 5 dollars ", "label": "transfer_money"}
@@ -50,7 +64,10 @@ def test_prompt_and_completion_are_taken_unless_other_fields_are_named(tmp_path:
 def test_clinc150_is_known_by_its_files_and_has_domains() -> None:
     found = read(clinc150.FOLDER)
     assert len(found.text) == 15000 and set(found.source) == {"clinc150/train"} and found.dropped == []
-    assert {d for d in found.domain if d} == {*OLD_DOMAINS, *NEW_DOMAINS}
+    assert {d for d in found.domain if d} == {
+        *example_domains("old_domains"),
+        *example_domains("new_domains"),
+    }
     assert len(read(clinc150.FOLDER, split="val").text) == 3000
 
 
@@ -63,14 +80,6 @@ def test_banking77_is_known_by_its_files() -> None:
 def test_the_folder_above_both_is_ambiguous_and_its_folders_are_named() -> None:
     with pytest.raises(AskError, match=r"Name one of its folders: banking77, clinc150"):
         read(clinc150.FOLDER.parent)
-
-
-def test_chat_lines_are_read_as_they_are_written(tmp_path: Path) -> None:
-    good = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "greeting"}]}
-    longer = {"messages": [*good["messages"], *good["messages"]]}
-    found = read(jsonl(tmp_path / "a.jsonl", good, longer, {"messages": "hi"}, {"messages": [1]}))
-    assert (found.text, found.label) == (["hi"], ["greeting"])
-    assert reasons(found) == [(2, "wrong_type"), (3, "wrong_type"), (4, "wrong_type")]
 
 
 def test_csv_tsv_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
@@ -126,15 +135,19 @@ def test_a_file_of_blank_lines_has_no_usable_row(tmp_path: Path) -> None:
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path, name: str) -> None:
     import polars as pl
 
-    frame = pl.DataFrame({"text": ["hi"], "intent": ["greeting"], "labels": ["x"]})
+    frame = pl.DataFrame({"words": ["hi"], "meaning": ["greeting"], "labels": ["x"]})
     if name.endswith("csv"):
         frame.write_csv(tmp_path / name)
     elif name.endswith("jsonl"):
         frame.write_ndjson(tmp_path / name)
     else:
         frame.write_parquet(tmp_path / name)
-    with pytest.raises(AskError, match=r"no column 'label' .*text, intent, labels.*Did you mean 'labels'"):
+    with pytest.raises(AskError, match=r"cannot tell what the columns .* are \(words, meaning, labels\)"):
         read(tmp_path / name)
+    with pytest.raises(AskError, match=r"no column 'word' .*words, meaning, labels.*Did you mean 'words'"):
+        read(tmp_path / name, text_column="word", label_column="meaning")
+    with pytest.raises(AskError, match=r"no column 'area'"):
+        read(tmp_path / name, text_column="words", label_column="meaning", domain_column="area")
 
 
 def test_bad_rows_are_left_out_one_by_one_with_their_reason(tmp_path: Path) -> None:
@@ -153,7 +166,7 @@ def test_bad_rows_are_left_out_one_by_one_with_their_reason(tmp_path: Path) -> N
     found = read(path)
     assert found.text == [GOOD["text"]]
     assert [reason for _, reason in reasons(found)] == [
-        "wrong_type", "wrong_type", "empty_text", "empty_label", "missing_field", "wrong_type", "not_json",
+        "wrong_type", "empty_label", "empty_text", "empty_label", "missing_field", "wrong_type", "not_json",
         "not_utf8",
     ]  # fmt: skip
     assert found.dropped[0].detail == "text is int, not a string" and found.dropped[0].text == "7"
@@ -175,7 +188,7 @@ def test_parquet_with_a_column_of_another_type_is_refused(tmp_path: Path) -> Non
     import polars as pl
 
     pl.DataFrame({"text": ["hi"], "label": [3]}).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(AskError, match=r"column 'label' .* holds Int64, not strings"):
+    with pytest.raises(AskError, match=r"all 1 were left out.*label is int, not a string"):
         read(tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_text("no parquet")
     with pytest.raises(AskError, match=r"cannot read .* as Parquet"):

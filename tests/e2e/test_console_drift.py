@@ -78,7 +78,7 @@ def test_a_quiet_report_is_told_calmly_and_is_found_by_its_address(
     url = start_console(small_workspace).url
     open_page(page, f"{url}/drift?report={quiet.ref[:25]}")
     text = page.locator("#drift-page").inner_text()
-    assert "no drift" in text and "Nothing needs to be done" in text and quiet.ref in text
+    assert "no alarm" in text and "Nothing needs to be done" in text and quiet.ref in text
     assert page.get_by_text("Propose a retraining").count() == 0
     page.locator("#report input").click()
     page.get_by_role("option").filter(has_text=alarm.ref.digest[:12]).click()

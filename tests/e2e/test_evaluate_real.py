@@ -19,10 +19,10 @@ from opswright.evals.baselines import run_baselines
 from opswright.evals.report import read_report
 from opswright.evals.runner import choose_items
 from opswright.evals.suites import load_suite
-from opswright.evals.suites.clinc150 import OLD_DOMAINS
 from opswright.skills.curate import CurateRequest, curate
 from opswright.skills.evaluate import EvaluateRequest, evaluate
 from opswright.skills.golden import GoldenRequest, golden
+from opswright.ui.demo import example_domains
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -112,8 +112,8 @@ def slow_answer(folder: Path, prompt: str) -> str:
 def test_a_checkpoint_is_measured_and_its_learning_by_heart_is_noticed(
     model: Path, checkpoint: CheckpointRef, context: Any, workspace: Workspace
 ) -> None:
-    result = evaluate(EvaluateRequest(model=checkpoint, limit=ITEMS), context())
-    assert result.exact_match >= 0.9 and result.errors == 0
+    result = evaluate(EvaluateRequest(model=checkpoint, suite="clinc150", limit=ITEMS), context())
+    assert result.value >= 0.9 and result.errors == 0
     assert result.leaked == ITEMS  # so the score is memory, and a gate will not take it
     assert result.baselines["tfidf_svc"] >= 0.9
     items = read_report(workspace.artifacts.open(result.report)).items
@@ -139,7 +139,8 @@ def test_an_engine_answers_as_its_checkpoint_and_finds_the_same_training_rows(
     )
     bundle = workspace.artifacts.save(BundleRef, tmp_path / "b", {"target": "onnx-fp32"}, [checkpoint])
     as_engine, as_checkpoint = (
-        evaluate(EvaluateRequest(model=one, limit=ITEMS), context()) for one in (bundle, checkpoint)
+        evaluate(EvaluateRequest(model=one, suite="clinc150", limit=ITEMS), context())
+        for one in (bundle, checkpoint)
     )
     engine_items, items = (
         read_report(workspace.artifacts.open(one.report)).items for one in (as_engine, as_checkpoint)
@@ -163,16 +164,23 @@ def test_weights_that_are_no_numbers_are_refused(
     broken.save_pretrained(tmp_path / "broken")
     ref = workspace.artifacts.save(CheckpointRef, tmp_path / "broken", {})
     with pytest.raises(BackendError, match=r"model\.norm\.weight .* NaN"):
-        evaluate(EvaluateRequest(model=ref, limit=4), context())
+        evaluate(EvaluateRequest(model=ref, suite="clinc150", limit=4), context())
 
 
 def test_curating_clinc150_keeps_the_linear_models_accuracy(context: Any, workspace: Workspace) -> None:
     """Without curating the linear SVM gets 91.4 % on the old domains; with it, nearly that (decision 010)."""
     ctx = context()
-    kept_out = golden(GoldenRequest(), ctx)
-    data = curate(CurateRequest(source=clinc150.FOLDER, domains=OLD_DOMAINS, golden=kept_out.dataset), ctx)
+    kept_out = golden(GoldenRequest(suite="clinc150"), ctx)
+    data = curate(
+        CurateRequest(
+            source=clinc150.FOLDER, domains=example_domains("old_domains"), golden=kept_out.dataset
+        ),
+        ctx,
+    )
     assert data.leaked["near_duplicate"] > 0 and sum(data.dropped.values()) < 200 and data.rows > 11_800
-    items = [item for item in load_suite("clinc150").items if item.tags["domain"] in OLD_DOMAINS]
+    items = [
+        item for item in load_suite("clinc150").items if item.tags["domain"] in example_domains("old_domains")
+    ]
     rows = training_rows(ctx.artifacts.open(data.dataset))
     found = run_baselines(rows, [item.question for item in items], lambda done, of: None)
     right = {

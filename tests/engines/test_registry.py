@@ -160,7 +160,7 @@ def test_its_bundle_is_evaluated_and_what_was_cut_is_said(
     bundle: BundleRef, workspace: Workspace, context: Callable[..., StepContext]
 ) -> None:
     assert evaluate.preflight is not None
-    ask = EvaluateRequest(model=bundle, limit=20, max_new_tokens=2)
+    ask = EvaluateRequest(model=bundle, suite="clinc150", limit=20, max_new_tokens=2)
     assert {one.level for one in evaluate.preflight(ask, LAPTOP, workspace)} == {"ok"}
     result = evaluate(ask, context("eval"))
     report = read_report(workspace.artifacts.open(result.report))
@@ -220,4 +220,4 @@ def test_a_bundle_whose_engine_is_gone_is_named_by_its_target(
     kept: Sequence[str] = [path for path in sys.path if not path.endswith("site")]
     monkeypatch.setattr(sys, "path", list(kept))
     with pytest.raises(AskError, match="unknown engine target 'echo'"):
-        evaluate(EvaluateRequest(model=bundle), context())
+        evaluate(EvaluateRequest(model=bundle, suite="clinc150"), context())

@@ -62,7 +62,10 @@ def suite() -> Suite:
         ("add milk to the list", "shopping list", "home"),
     ]
     return Suite(
-        "toy", tuple(Row(*row).sample(f"toy-{i}") for i, row in enumerate(rows)), {"money": ("banking",)}
+        "toy",
+        tuple(Row(*row).sample(f"toy-{i}") for i, row in enumerate(rows)),
+        {"money": ("banking",)},
+        slice_tags=("domain",),
     )
 
 

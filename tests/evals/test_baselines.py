@@ -7,13 +7,24 @@ import pytest
 from opswright.core.artifacts import DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
-from opswright.evals.baselines import Baseline, kept_answers, run_baselines, to_document
+from opswright.data.sample import Sample
+from opswright.evals.baselines import Baseline, BaselineRun, kept_answers, to_document
+from opswright.evals.baselines import run_baselines as run_for
 from opswright.evals.report import BASELINES
 
 TRAIN = [
     *[(f"play some {x} music", "play music") for x in ("jazz", "rock", "folk", "loud")],
     *[(f"what is my {x} balance", "balance") for x in ("savings", "card")],
 ]
+
+
+KEPT = BaselineRun((Baseline("majority", ("x", "y"), 0.1),), {"tfidf_svc": "one label"})
+
+
+def run_baselines(train: Any, prompts: Any, progress: Any) -> Any:
+    """Those of a classification, asked some texts."""
+    asked = [Sample.of(str(i), text) for i, text in enumerate(prompts)]
+    return run_for("classify", train, asked, progress).baselines
 
 
 def quietly(done: int, of: int) -> None:
@@ -56,13 +67,13 @@ def test_with_one_label_only_the_majority_can_be_given() -> None:
 def test_answers_are_kept_for_the_same_rows_and_items_and_for_no_others(workspace: Workspace) -> None:
     store, train = workspace.artifacts, DatasetRef.of("a" * 64)
     with store.staging() as folder:
-        document: dict[str, Any] = to_document([Baseline("majority", ("x", "y"), 0.1)], ["i1", "i2"])
+        document: dict[str, Any] = to_document(KEPT, ["i1", "i2"])
         import json
 
         (folder / BASELINES).write_text(json.dumps(document))
         facts = {"train_dataset": str(train), "suite_digest": "s"}
         ref = store.save(EvalReportRef, folder, facts)
-    assert kept_answers(store, train, "s", ["i1", "i2"]) == [Baseline("majority", ("x", "y"), 0.1)]
+    assert kept_answers(store, train, "s", ["i1", "i2"]) == KEPT
     assert kept_answers(store, train, "s", ["i1"]) is None
     assert kept_answers(store, train, "other", ["i1", "i2"]) is None
     assert kept_answers(store, DatasetRef.of("b" * 64), "s", ["i1", "i2"]) is None

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef, parse_ref
 from opswright.core.errors import AskError
 from opswright.core.statistics import mcnemar_exact
 from opswright.core.workspace import Workspace
-from opswright.evals.baselines import Baseline, to_document
+from opswright.evals.baselines import Baseline, BaselineRun, to_document
 from opswright.evals.head_to_head import compare, find_line, open_measured, render, sentence
 from opswright.evals.leaderboard import LeaderboardRow, leaderboard_rows
-from opswright.evals.metrics import Task
 from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
 
@@ -121,7 +120,9 @@ def save_report(workspace: Workspace, measured: EvalResult, train: str, answer: 
     facts = facts_of(measured, len(items), {"majority": scored})
     with workspace.artifacts.staging() as folder:
         (folder / "items.jsonl").write_bytes(to_lines(measured.items))
-        (folder / "baselines.json").write_text(json.dumps(to_document([baseline], items)))
+        document = to_document(BaselineRun((baseline,)), items)
+        document["scores"] = {"majority": [dict(item.scores) for item in scored.items]}
+        (folder / "baselines.json").write_text(json.dumps(document))
         workspace.artifacts.save(EvalReportRef, folder, {**facts, "train_dataset": DatasetRef.of(train * 64)})
 
 
@@ -133,14 +134,20 @@ def lines(workspace: Workspace) -> list[LeaderboardRow]:
     return leaderboard_rows(workspace.artifacts)
 
 
-@pytest.mark.parametrize(("task", "right"), [("classify", True), ("generate", False)])
-def test_a_baselines_answers_are_compared_as_the_reports_task_has_it(
-    workspace: Workspace, task: Task, right: bool
+def test_a_baseline_of_a_report_that_kept_no_scores_is_to_be_measured_again(
+    workspace: Workspace, lines: Any
 ) -> None:
-    save_report(workspace, replace(answered(A, {"i0": "yes"}), task=task), "1", "YES")
-    line = find_line(leaderboard_rows(workspace.artifacts), "majority")
-    found = open_measured(workspace.artifacts, line)
-    assert (found.task, found.items[0].is_correct("exact_match")) == (task, right)
+    line = next(one for one in lines if one.kind == "baseline")
+    artifact = workspace.artifacts.open(parse_ref(line.report))
+    with workspace.artifacts.staging() as folder:
+        for name in artifact.files:
+            (folder / name).write_bytes((artifact.path / name).read_bytes())
+        document = json.loads((folder / "baselines.json").read_text())
+        del document["scores"]
+        (folder / "baselines.json").write_text(json.dumps(document))
+        old = workspace.artifacts.save(EvalReportRef, folder, dict(artifact.facts))
+    with pytest.raises(AskError, match="of an earlier version: evaluate its model again"):
+        open_measured(workspace.artifacts, replace(line, report=str(old)))
 
 
 def test_a_baseline_is_compared_by_the_answers_its_report_keeps(workspace: Workspace, lines: Any) -> None:

@@ -15,6 +15,7 @@ from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
 from opswright.evals.leaderboard import FORMATS, leaderboard_rows, render
 from opswright.evals.lineage import ReportLineage
+from opswright.evals.ranks import with_ranks
 from opswright.evals.report import facts_of
 from opswright.evals.runner import to_lines
 
@@ -101,7 +102,7 @@ def test_every_format_holds_every_line(workspace: Workspace, save: Any) -> None:
     assert [row["value"] for row in json.loads(render(lines, "json"))] == [0.9, 0.8]
     assert [row["model"] for row in csv.DictReader(io.StringIO(render(lines, "csv")))] == ["tfidf_svc", A]
     table = render(lines, "md").splitlines()
-    assert len(table) == 4 and {line.count("|") for line in table} == {13}
+    assert len(table) == 4 and {line.count("|") for line in table} == {15}
     assert "90.0%" in table[2] and "checkpoint:aaaaaaaaaaaa" in table[3]
     assert len(render(lines).splitlines()) == 3
     with pytest.raises(AskError, match="unknown format 'xml'"):
@@ -114,3 +115,20 @@ def test_a_name_with_markup_is_shown_as_it_is(workspace: Workspace, save: Any) -
     row = render(lines, "md").splitlines()[2]
     assert row.startswith("| bot \\<b\\>\\|\\[x\\](http://a) ?\\[31m |")
     assert "\x1b" not in render(lines) and len(render(lines).splitlines()) == 2
+
+
+def test_lines_of_one_suite_are_ranked_by_what_their_items_show(workspace: Workspace, save: Any) -> None:
+    save(A, 95)
+    save(B, 93)
+    save(str(CheckpointRef.of("c" * 64)), 20)
+    lines = with_ranks(workspace.artifacts, leaderboard_rows(workspace.artifacts))
+    assert [(line.tier, line.ranks) for line in lines] == [("1", "1-2"), ("1", "1-2"), ("2", "3")]
+    assert " tier " in render(lines) and " 1-2 " in render(lines)
+
+
+def test_a_line_whose_items_cannot_be_read_has_no_rank(workspace: Workspace, save: Any) -> None:
+    save(A, 95, baseline=40)  # the baseline's answers were not kept
+    damaged = save(B, 20)
+    (workspace.artifacts.folder(damaged) / "files" / "items.jsonl").write_text("{}\n")
+    lines = with_ranks(workspace.artifacts, leaderboard_rows(workspace.artifacts))
+    assert [(line.model, line.ranks) for line in lines] == [(A, "1"), ("tfidf_svc", None), (B, None)]

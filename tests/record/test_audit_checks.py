@@ -516,6 +516,13 @@ def a_verdict_against_its_rows(scene: Any, rewrite: Rewrite) -> None:
     rewrite(scene.workspace, changing("eval.gate", "done", *path, to="NO_GO"))
 
 
+@attack("gates", ("eval.gate", "done"), "decides GO, its rows lead to NO_GO")
+def a_bad_row_that_calls_itself_advisory(scene: Any, rewrite: Rewrite) -> None:
+    scene.ship(RUN)
+    rows = [{"decision": "GO"}, {"decision": "NO_GO", "tier": "advisory"}]
+    rewrite(scene.workspace, changing("eval.gate", "done", "detail", "result", "verdict", "rows", to=rows))
+
+
 @attack("gates", ("eval.gate", "done"), "criteria that are not among the plan's gates")
 def a_bar_that_was_lowered(scene: Any, rewrite: Rewrite) -> None:
     plan = scene.plan()

@@ -22,21 +22,21 @@ from opswright.record.run_state import RunState
 RUN = "20261120-180101-a1b2c3"
 
 
-def story_of(workspace: Workspace, run: str = RUN) -> RunState:
-    story = RunState(run)
+def state_of(workspace: Workspace, run: str = RUN) -> RunState:
+    state = RunState(run)
     for record in Ledger.of(workspace).records():
         if record.run == run:
-            story.apply(record)
-    return story
+            state.apply(record)
+    return state
 
 
 def page(workspace: Workspace, run: str = RUN, held: bool = False) -> Page:
-    return run_page(story_of(workspace, run), "w", held)
+    return run_page(state_of(workspace, run), "w", held)
 
 
 def step(workspace: Workspace, name: str, held: bool = False) -> Page:
-    story = story_of(workspace)
-    return step_page(story, story.steps[name], "w", held)
+    state = state_of(workspace)
+    return step_page(state, state.steps[name], "w", held)
 
 
 def test_a_run_is_named_by_its_verdict_goal_and_id(workspace: Workspace, scene: Any) -> None:
@@ -223,13 +223,13 @@ def test_reports_and_manifests_are_shown_and_weights_are_not(
     workspace: Workspace, scene: Any, tmp_path: Path
 ) -> None:
     scene.ship(RUN)
-    story = story_of(workspace)
+    state = state_of(workspace)
     shown = tmp_path / "shown"
     for name in ("model", "eval", "run"):
         (shown / name).mkdir(parents=True)
-    write_step_files(story.steps["model"], workspace.artifacts, shown / "model")
-    write_step_files(story.steps["eval"], workspace.artifacts, shown / "eval")
-    write_run_files(story, Ledger.of(workspace), shown / "run")
+    write_step_files(state.steps["model"], workspace.artifacts, shown / "model")
+    write_step_files(state.steps["eval"], workspace.artifacts, shown / "eval")
+    write_run_files(state, Ledger.of(workspace), shown / "run")
     found = {path.relative_to(shown).as_posix() for path in shown.rglob("*.*") if path.is_file()}
     assert found >= {"model/checkpoint/recipe.yaml", "model/checkpoint/artifact.json", "model/request.json"}
     assert found >= {"eval/report/report.json", "eval/report/items.jsonl", "eval/outcome.json"}
@@ -242,16 +242,16 @@ def test_reports_and_manifests_are_shown_and_weights_are_not(
 
 def test_an_altered_report_is_not_shown(workspace: Workspace, scene: Any, tmp_path: Path) -> None:
     scene.ship(RUN)
-    story = story_of(workspace)
-    ref = CheckpointRef(story.steps["model"].last.artifacts["checkpoint"])
+    state = state_of(workspace)
+    ref = CheckpointRef(state.steps["model"].last.artifacts["checkpoint"])
     (workspace.artifacts.folder(ref) / "files" / "recipe.yaml").write_text("seed: 9999\n")
-    write_step_files(story.steps["model"], workspace.artifacts, tmp_path)
+    write_step_files(state.steps["model"], workspace.artifacts, tmp_path)
     assert not (tmp_path / "checkpoint" / "recipe.yaml").exists()
 
 
 def test_a_loss_curve_becomes_figures_by_training_step(workspace: Workspace, scene: Any) -> None:
     scene.ship(RUN)
-    model = story_of(workspace).steps["model"]
+    model = state_of(workspace).steps["model"]
     curve = list(curve_figures(model, workspace.artifacts))
     loss = [(f.step, f.value) for f in curve if f.name == "training.loss"]
     assert loss == [(n, 5.0 / (n + 1)) for n in range(20)]
@@ -266,7 +266,7 @@ def test_an_artifact_that_is_gone_leaves_the_rest_of_the_page(
 
     scene.ship(RUN)
     shutil.rmtree(workspace.artifacts.root)
-    model = story_of(workspace).steps["model"]
+    model = state_of(workspace).steps["model"]
     write_step_files(model, workspace.artifacts, tmp_path)
     assert json.loads((tmp_path / "outcome.json").read_text())["result"]["final_loss"] == 0.25
     assert list(curve_figures(model, workspace.artifacts)) == []

@@ -103,10 +103,23 @@ def test_without_a_dataset_the_prompts_are_the_suites(
     model: CheckpointRef, context: Callable[..., StepContext]
 ) -> None:
     builder = FakeBuilder()
-    build(BuildEngineRequest(model=model, parity_items=7), context(), builder)
+    build(BuildEngineRequest(model=model, parity_suite="clinc150", parity_items=7), context(), builder)
     assert len(set(builder.asked)) == 7
     with pytest.raises(AskError, match="unknown suite 'clinc'"):
         build(BuildEngineRequest(model=model, parity_suite="clinc"), context(), builder)
+
+
+def test_without_either_the_prompts_are_of_the_data_the_model_was_trained_on(
+    prompts: DatasetRef, model: CheckpointRef, context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    with workspace.artifacts.staging() as folder:
+        (folder / "weights").write_text("w")
+        trained = workspace.artifacts.save(CheckpointRef, folder, {}, [prompts])
+    builder = FakeBuilder()
+    build(BuildEngineRequest(model=trained, parity_items=2), context(), builder)
+    assert builder.asked == ["text 0", "text 100"]
+    with pytest.raises(AskError, match="does not say what it was trained on"):
+        build(BuildEngineRequest(model=model), context(), builder)
 
 
 def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(

@@ -114,7 +114,7 @@ def test_a_row_of_the_golden_set_never_reaches_training(context: Any, tmp_path: 
     ]
     pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
     result = curate(CurateRequest(source=path, golden=kept_out.dataset), ctx)
-    assert result.leaked == {"verbatim": 1, "normalised": 2, "near_duplicate": 0}
+    assert {how: n for how, n in result.leaked.items() if n} == {"verbatim": 1, "normalised": 2}
     assert set(rows_of(ctx, result.dataset)["text"].to_list()) == {"play some jazz", "turn the lights off"}
     assert kept_out.dataset in ctx.artifacts.open(result.dataset).parents
 

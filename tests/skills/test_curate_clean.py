@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from opswright.data.rows import Dropped
+from opswright.data.sample import Sample, Task
 from opswright.data.similar import rows_of_a_band, similar_pairs
-from opswright.skills.curate.clean import Cleaned, clean
+from opswright.skills.curate.gather import GatheredRow
 from opswright.skills.curate.request import CurateRequest
+from opswright.skills.curate.stages import RowTable, Tally
 
 WORDS = ["card", "bank", "money", "send", "lost", "find", "open", "close", "check", "pin", "bill", "pay"]
 WORDS += ["flight", "hotel", "book", "song", "music", "light"]
 
 
-def run(
-    rows: list[tuple[str, str]], golden: tuple[str, ...] = (), replayed: int = 0, **fields: Any
-) -> Cleaned:
-    """Clean (text, label) rows, the last `replayed` of them from an earlier dataset."""
-    import polars as pl
+@dataclass
+class Cleaned:
+    """What cleaning made of some rows: the numbers of those that stay, from 0, and the others."""
 
-    n = len(rows)
-    table = pl.DataFrame(
-        {
-            "source": ["s"] * n,
-            "row": list(range(1, n + 1)),
-            "text": [text for text, _ in rows],
-            "label": [label for _, label in rows],
-            "side": [None] * (n - replayed) + ["train"] * replayed,
-        },
-        schema_overrides={"side": pl.String},
-    )
-    return clean(table, golden, CurateRequest(source="x", **fields))
+    kept: list[int]
+    dropped: list[Dropped]
+    conflicts: dict[str, list[str]]
+
+
+def run(
+    rows: Sequence[tuple[str, str]],
+    golden: tuple[str, ...] = (),
+    replayed: int = 0,
+    task: Task = "classify",
+    **fields: Any,
+) -> Cleaned:
+    """Clean (text, answer) rows, the last `replayed` of them from an earlier dataset."""
+    new = len(rows) - replayed
+    gathered = [
+        GatheredRow("s", n, Sample.of(str(n), *row), None if n <= new else "train")
+        for n, row in enumerate(rows, 1)
+    ]
+    dropped: list[Dropped] = []
+    tally = Tally(dropped.append)
+    with (
+        TemporaryDirectory() as folder,
+        RowTable(task, CurateRequest(source=Path("x"), **fields), golden, Path(folder)) as table,
+    ):
+        table.take_in(iter(gathered), tally, lambda: None)
+        verdicts, _ = table.clean()
+        taken = [row for row, is_taken in zip(gathered, table.taken, strict=True) if is_taken]
+        for at, row in enumerate(taken):
+            if not verdicts.kept[at]:
+                tally.row(row, *verdicts.why(at, table.keys))
+    kept = [row.row - 1 for row, stays in zip(taken, verdicts.kept, strict=True) if stays]
+    conflicts = {taken[at].sample.question: labels for at, labels in verdicts.conflicts.items()}
+    return Cleaned(kept, dropped, conflicts)
 
 
 def why(cleaned: Cleaned) -> dict[int, str]:
@@ -138,12 +165,10 @@ def test_texts_shorter_than_a_shingle_are_compared_whole() -> None:
 
 def test_a_crowd_of_alike_texts_is_not_compared_all_with_all_but_with_every_golden_one() -> None:
     crowd = [f"please tell me when order number {i:04d} from the shop will arrive" for i in range(1000)]
-    golden = (crowd[7] + " then", "please tell me when order number 2002 from the shop will arrive")
-    pairs = similar_pairs([*golden, *crowd], 0.6, always=2)
-    assert len(pairs.first) < 1000 * 400 < 1000 * 999 / 2
-    assert set(pairs.first.tolist()) >= {0, 1} and (pairs.first == 1).sum() == 1000
+    assert len(similar_pairs(crowd, 0.6).first) < 1000 * 400 < 1000 * 999 / 2
+    golden = ("please tell me when order number 2002 from the shop will arrive",)
     cleaned = run([*((text, "order") for text in crowd), ("play jazz", "music")], golden, golden_jaccard=0.7)
-    assert [one for one in cleaned.dropped if one.row <= 1000] and cleaned.kept == [1000]
+    assert set(why(cleaned).values()) == {"golden_near_duplicate"} and cleaned.kept == [1000]
 
 
 def test_thousands_of_equal_rows_cost_nothing() -> None:
@@ -155,3 +180,56 @@ def test_thousands_of_equal_rows_cost_nothing() -> None:
 def test_the_bands_propose_999_of_1000_pairs_at_the_threshold(least: float) -> None:
     rows = rows_of_a_band(least)
     assert 1 - (1 - least**rows) ** (128 // rows) >= 0.999
+
+
+def test_several_answers_to_one_prompt_stay_where_answers_are_free() -> None:
+    rows = [
+        ("name a colour", "red"),
+        ("name a colour", "blue"),
+        ("Name a colour!", "Red."),
+        ("name a colour", "red"),
+    ]
+    assert why(run(rows, task="generate")) == {3: "normalised_duplicate", 4: "exact_duplicate"}
+    assert why(run(rows)) == dict.fromkeys((1, 2, 3, 4), "conflicting_label")
+
+
+def test_a_long_prompt_with_another_answer_is_no_duplicate_and_with_nearly_the_same_it_is() -> None:
+    prompt = "given the long report of last year on the state of all roads, say which of them is worst"
+    answer = "the old bridge over the river in the east of the town, which has been closed since the spring"
+    rows = [(prompt, answer), (prompt, "no bridge at all"), (prompt + "!", answer + " of it")]
+    assert why(run(rows, task="generate")) == {3: "near_duplicate"}
+
+
+def test_sums_with_other_operators_are_no_duplicates() -> None:
+    rows = [("what is 7 + 3", "10"), ("what is 7 - 3", "4"), ("what is 7 * 3", "21")]
+    assert why(run(rows, task="generate")) == why(run(rows)) == {}
+
+
+def test_a_golden_question_is_found_misspelt_reordered_and_within_a_longer_text() -> None:
+    golden = ("which platform does the night train to the coast leave from",)
+    rows = [
+        ("which platform does the night trian to the coast leave from", "misspelt"),
+        ("leave from which platform does the night train to the coast", "reordered"),
+        (
+            "my aunt asks: which platform does the night train to the coast leave from? she is late",
+            "x",
+        ),
+        ("which platform does the day train leave from", "y"),
+    ]
+    found = run(rows, golden, golden_jaccard=1.0)
+    assert why(found) == {1: "golden_misspelt", 2: "golden_reordered", 3: "golden_contained"}
+    assert found.kept == [3] and golden[0] in found.dropped[0].detail
+
+
+def test_two_processes_hash_a_text_alike(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    program = "from opswright.data.shingles import hash_shingles; print(hash_shingles(['a text', 'ab'])[0])"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, stdout=-1
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1

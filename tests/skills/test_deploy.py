@@ -41,7 +41,9 @@ def findings(workspace: Workspace, request: DeployRequest) -> list[Finding]:
 def test_a_port_in_use_stops_the_plan_and_names_who_has_it(workspace: Workspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = findings(serving(workspace, gateway_port=port), DeployRequest(bundle=bundle(workspace)))
+        found = findings(
+            serving(workspace, gateway_port=port), DeployRequest(bundle=bundle(workspace), endpoint="shop")
+        )
     (stop,) = [finding for finding in found if finding.level == "stop"]
     assert f"port {port}" in stop.message and f"pid {os.getpid()}" in stop.message
 
@@ -50,21 +52,23 @@ def test_a_damaged_bundle_is_found_before_the_plan_runs(workspace: Workspace) ->
     ref = bundle(workspace)
     (workspace.artifacts.folder(ref) / "files" / "engine" / "model.onnx").write_text("other")
     with pytest.raises(IntegrityError, match=r"model\.onnx"):
-        findings(serving(workspace), DeployRequest(bundle=ref))
+        findings(serving(workspace), DeployRequest(bundle=ref, endpoint="shop"))
 
 
 def test_a_bundle_that_an_earlier_step_makes_is_left_for_then(workspace: Workspace) -> None:
     with pytest.raises(PendingArtifact):
-        findings(serving(workspace), DeployRequest(bundle=BundleRef.pending()))
+        findings(serving(workspace), DeployRequest(bundle=BundleRef.pending(), endpoint="shop"))
 
 
 def test_the_in_process_engine_is_said_before_it_serves(workspace: Workspace) -> None:
-    found = findings(serving(workspace, server="in-process"), DeployRequest(bundle=bundle(workspace)))
+    found = findings(
+        serving(workspace, server="in-process"), DeployRequest(bundle=bundle(workspace), endpoint="shop")
+    )
     assert any("not by Triton" in finding.message and finding.level == "warn" for finding in found)
 
 
 def test_the_first_deployment_says_that_triton_will_be_installed_and_counts_it(workspace: Workspace) -> None:
-    here, request = serving(workspace), DeployRequest(bundle=bundle(workspace))
+    here, request = serving(workspace), DeployRequest(bundle=bundle(workspace), endpoint="shop")
     assert deploy.estimate is not None
     machine = Machine.here(workspace.root)
     first = deploy.estimate(request, machine, here)
@@ -75,12 +79,12 @@ def test_the_first_deployment_says_that_triton_will_be_installed_and_counts_it(w
 
 
 def test_serving_without_rails_is_said(workspace: Workspace) -> None:
-    found = findings(serving(workspace), DeployRequest(bundle=bundle(workspace)))
+    found = findings(serving(workspace), DeployRequest(bundle=bundle(workspace), endpoint="shop"))
     assert any("no guardrails" in finding.message for finding in found)
     with pytest.raises(AskError, match=r"guardrails:1+ not found"):
         findings(
             serving(workspace),
-            DeployRequest(bundle=bundle(workspace), guardrails=GuardrailRef.of("1" * 64)),
+            DeployRequest(bundle=bundle(workspace), endpoint="shop", guardrails=GuardrailRef.of("1" * 64)),
         )
 
 

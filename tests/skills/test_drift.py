@@ -17,8 +17,16 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.skills.drift import DriftRequest, answered, drift, judge
-from opswright.skills.drift.checks import Comparison, DriftTest, Reference, Window, compare
-from opswright.skills.drift.embed import TextEmbedder
+from opswright.skills.drift.checks import (
+    OTHER_PEOPLE,
+    SAME_PEOPLE,
+    Comparison,
+    DriftTest,
+    Reference,
+    Window,
+    compare,
+)
+from opswright.skills.drift.embed import TextEmbedder, words
 from opswright.skills.drift.mmd import mmd
 
 Context = Callable[..., StepContext]
@@ -48,12 +56,20 @@ def texts() -> dict[str, Labelled]:
         np.random.default_rng(5).shuffle(rows)
         return rows[::every]
 
-    return {"train": some("train", OLD, 3), "old": some("val", OLD, 3), "new": some("val", NEW, 3)}
+    old = some("val", OLD, 1)
+    return {
+        "train": some("train", OLD, 3),
+        "old": old[::3],
+        "held_out": [*old[1::3], *old[2::3]],
+        "new": some("val", NEW, 3),
+    }
 
 
 @pytest.fixture(scope="module")
 def reference(texts: dict[str, Labelled]) -> Reference:
-    return Reference([t for t, _ in texts["train"]], [label for _, label in texts["train"]], seed=7)
+    labels = [label for _, label in texts["train"]]
+    said = [label for _, label in texts["held_out"]]
+    return Reference([t for t, _ in texts["train"]], 7, labels, said)
 
 
 def window(rows: Labelled) -> Window:
@@ -92,7 +108,12 @@ def test_traffic_like_the_training_data_raises_no_alarm(
 ) -> None:
     found = compare(reference, window(texts["old"]), alpha=0.01, seed=1)
     assert not found.alarm
-    assert [check.name for check in found.checks] == ["embedding", "length", "vocabulary", "labels"]
+    assert [check.name for check in found.checks if check.decides] == [
+        "embedding",
+        "novelty",
+        "labels",
+        "not_labels",
+    ]
 
 
 def test_traffic_from_unknown_domains_raises_the_alarm(
@@ -111,48 +132,110 @@ def test_a_model_that_answers_one_label_is_seen_by_the_labels_alone(
     assert by_name(found, "labels").detail["moved"][0]["label"] == "balance"
 
 
-def test_longer_texts_of_the_same_words_are_seen_by_the_length(
+def test_longer_texts_of_the_same_words_are_shown_and_raise_no_alarm(
     reference: Reference, texts: dict[str, Labelled]
 ) -> None:
     rows = [(f"{text} {text}", label) for text, label in texts["old"]]
-    assert "length" in fired(compare(reference, window(rows), alpha=0.01, seed=1))
+    found = compare(reference, window(rows), alpha=0.01, seed=1)
+    length = by_name(found, "length")
+    assert length.p < 1e-6 and not length.alarm and not length.decides
+    assert found.p == min(check.p_corrected for check in found.checks if check.decides) > 0.05
 
 
-def test_words_the_training_data_does_not_hold_are_seen_by_the_vocabulary(
+def with_strange(rows: Labelled, every: int) -> Labelled:
+    return [(f"zorblax{i} quuxified" if i % every == 0 else t, label) for i, (t, label) in enumerate(rows)]
+
+
+def test_texts_unlike_any_in_the_training_data_are_seen_as_novel(
     reference: Reference, texts: dict[str, Labelled]
 ) -> None:
-    rows = [(f"{text} zorblax{i}" if i % 2 else text, label) for i, (text, label) in enumerate(texts["old"])]
-    found = compare(reference, window(rows), alpha=0.01, seed=1)
-    assert "vocabulary" in fired(found)
-    assert by_name(found, "vocabulary").detail["live_share"] > 0.5
+    rows = [
+        (f"zorblax{i} quuxified" if i % 5 == 0 else t, label) for i, (t, label) in enumerate(texts["old"])
+    ]
+    found = found_of(reference, rows)
+    assert "novelty" in fired(found)
+    assert by_name(found, "novelty").detail["live_share"] >= 0.2
+    assert by_name(found, "vocabulary").detail["live_share"] >= 0.2
+    assert not by_name(found, "vocabulary").decides
+
+
+def test_earlier_traffic_of_the_same_people_allows_no_more_novel_texts_than_usual(
+    texts: dict[str, Labelled],
+) -> None:
+    asked = [t for t, _ in [*texts["train"], *texts["held_out"]]]
+    rows = [
+        (f"zorblax{i} quuxified" if i % 12 == 0 else t, label) for i, (t, label) in enumerate(texts["old"])
+    ]
+    other, same = (
+        by_name(found_of(Reference(asked, 7, tolerance=people), rows), "novelty")
+        for people in (OTHER_PEOPLE, SAME_PEOPLE)
+    )
+    assert same.statistic == other.statistic and same.p < other.p / 5
 
 
 def test_a_model_that_spells_its_labels_otherwise_is_no_change(
     reference: Reference, texts: dict[str, Labelled]
 ) -> None:
     spaced = [(text, label.replace("_", " ").upper()) for text, label in texts["old"]]
-    ours, theirs = (
-        by_name(compare(reference, window(rows), alpha=0.01, seed=1), "labels")
-        for rows in (texts["old"], spaced)
-    )
-    assert theirs == ours and theirs.detail["not_a_label"] == 0
-    assert any("_" in row["label"] for row in theirs.detail["moved"])
+    for name in ("labels", "not_labels"):
+        ours, theirs = (
+            by_name(compare(reference, window(rows), alpha=0.01, seed=1), name)
+            for rows in (texts["old"], spaced)
+        )
+        assert theirs == ours
+    assert any("_" in row["label"] for row in by_name(found_of(reference, spaced), "labels").detail["moved"])
 
 
-def test_answers_that_are_no_label_are_counted_and_not_taken_for_a_shift(
+def found_of(reference: Reference, rows: Labelled) -> Comparison:
+    return compare(reference, window(rows), alpha=0.01, seed=1)
+
+
+def test_a_few_answers_that_are_no_label_are_no_alarm_and_garbage_is(
     reference: Reference, texts: dict[str, Labelled]
 ) -> None:
-    rows = [(t, "gibberish" if i < 5 else label) for i, (t, label) in enumerate(texts["old"])]
-    labels = by_name(compare(reference, window(rows), alpha=0.01, seed=1), "labels")
-    assert not labels.alarm
-    assert labels.detail["not_a_label"] == 5
-    none = compare(reference, window([(t, "gibberish") for t, _ in rows]), alpha=0.01, seed=1)
-    assert [check.name for check in none.checks] == ["embedding", "length", "vocabulary"]
+    some = [(t, "gibberish" if i < 5 else label) for i, (t, label) in enumerate(texts["old"])]
+    few = found_of(reference, some)
+    assert not few.alarm
+    garbage = found_of(reference, [(t, "gibberish") for t, _ in some])
+    assert fired(garbage) == {"not_labels"}
+    assert by_name(garbage, "not_labels").detail["live_share"] == 1
+
+
+def test_a_model_that_is_often_wrong_is_no_drift_while_it_is_as_wrong_as_ever(
+    texts: dict[str, Labelled],
+) -> None:
+    def poor(rows: Labelled) -> Labelled:
+        return [(t, "balance" if len(t) % 2 else label) for t, label in rows]
+
+    train, held_out = texts["train"], poor(texts["held_out"])
+    reference = Reference(
+        [t for t, _ in train], 7, [label for _, label in train], [said for _, said in held_out]
+    )
+    assert not found_of(reference, poor(texts["old"])).alarm
+
+
+def test_answers_in_free_text_are_compared_with_those_to_held_out_texts(texts: dict[str, Labelled]) -> None:
+    def polite(rows: Labelled) -> Labelled:
+        return [(t, f"you asked me about {t}, here is what i found") for t, _ in rows]
+
+    held_out = [said for _, said in polite(texts["held_out"])]
+    reference = Reference([t for t, _ in texts["train"]], 7, None, held_out)
+    assert [c.name for c in found_of(reference, polite(texts["old"])).checks if c.decides] == [
+        "embedding", "novelty", "answers",
+    ]  # fmt: skip
+    assert not found_of(reference, polite(texts["old"])).alarm
+    assert fired(found_of(reference, [(t, "the the the the") for t, _ in texts["old"]])) == {"answers"}
+
+
+def test_words_are_found_in_scripts_with_marks_and_without_spaces() -> None:
+    assert words("हिन्दी में Don't") == ["हिन्दी", "में", "don", "t"]
+    assert words("你好 ok") == ["你", "好", "ok"]
+    assert TextEmbedder(["!?", "?!", "!!"] * 4)(["!?"]).any()
 
 
 def test_a_text_of_the_reference_counts_as_unknown_when_only_it_holds_a_word() -> None:
     corpus = ["pay the bill"] * 60 + ["pay the rent"] * 59 + ["pay the ransom"]
-    reference = Reference(corpus, ["pay"] * 120, seed=1)
+    reference = Reference(corpus, seed=1)
     assert reference.unknown_texts == 1
     assert reference.unknown("pay the toll") == ["toll"]
 
@@ -166,10 +249,10 @@ def test_mmd_is_the_textbook_formula() -> None:
     k = np.exp(-(distances**2) / (2 * scale**2))
     expected = k[:25, :25].mean() + k[25:, 25:].mean() - 2 * k[:25, 25:].mean()
     got = mmd(x, y, 200, rng)
-    assert got.statistic == pytest.approx(expected, rel=1e-4)
+    assert got.statistic == pytest.approx(expected, rel=0.05)  # random features of the same kernel
     assert 1 / 201 <= got.p <= 1
-    off_diagonal = (k[25:, 25:].sum(axis=1) - 1) / 29
-    assert np.allclose(got.witness, off_diagonal - k[25:, :25].mean(axis=1), atol=1e-5)
+    towards = k[25:, 25:].mean(axis=1) - k[25:, :25].mean(axis=1)
+    assert np.corrcoef(got.witness, towards)[0, 1] > 0.95
 
 
 def test_mmd_keeps_its_level_and_finds_a_shift() -> None:
@@ -208,7 +291,9 @@ def test_the_report_holds_the_figures_the_texts_and_the_plots(
     artifact = ctx.artifacts.open(result.report)
     assert artifact.facts["alarm"] is True and artifact.facts["n"] == 200
     assert artifact.facts["reference_rows"] == len(texts["train"])  # the validation rows are left out
-    assert set(artifact.facts["tests"]["embedding"]) == {"statistic", "p", "p_corrected", "alarm"}
+    assert set(artifact.facts["tests"]["embedding"]) == {
+        "statistic", "p", "p_corrected", "alarm", "decides",
+    }  # fmt: skip
     assert {"report.json", "examples.json", "tests.png", "embedding.png", "length.png", "labels.png"} == set(
         artifact.files
     )

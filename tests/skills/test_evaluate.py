@@ -21,10 +21,10 @@ from opswright.evals.report import read_report
 from opswright.evals.runner import choose_items
 from opswright.evals.suites import load_suite
 from opswright.skills.evaluate import EvaluateRequest, EvaluateResult, evaluate
+from opswright.ui.demo import example_suite
 
-ANSWERS = {
-    item.question: item.answer for item in load_suite("clinc150").items if item.tags["domain"] != "banking"
-}
+SUITE = example_suite()
+ANSWERS = {item.question: item.answer for item in load_suite(SUITE).items if item.tags["domain"] != "banking"}
 
 
 class Router(BaseHTTPRequestHandler):
@@ -83,7 +83,9 @@ def run(router: Any, context: Any) -> Any:
         ctx = context()
         ctx.events = events or ctx.events
         url = f"http://127.0.0.1:{router.server_address[1]}"
-        return evaluate(EvaluateRequest.model_validate({"model": url, "limit": 60, **fields}), ctx)
+        return evaluate(
+            EvaluateRequest.model_validate({"model": url, "suite": str(SUITE), "limit": 60, **fields}), ctx
+        )
 
     return one
 
@@ -92,7 +94,7 @@ def run(router: Any, context: Any) -> Any:
 def train(workspace: Workspace, tmp_path: Path) -> DatasetRef:
     """Training rows of two labels, one of them an item of the suite."""
     (tmp_path / "data").mkdir()
-    first = choose_items(load_suite("clinc150"), 60)[0]
+    first = choose_items(load_suite(SUITE), 60)[0]
     rows = [
         (first.question, first.answer, "train"),
         ("play jazz", "play music", "train"),
@@ -109,10 +111,10 @@ def test_a_report_holds_figures_slices_and_every_item(run: Any, workspace: Works
     banking = result.slices["banking"]
     assert result.n == 60 and result.errors == 0 and banking.n > 0
     assert banking.value == 0.0 and result.slices["new_domains"].value == 1.0
-    assert result.exact_match == pytest.approx(1 - banking.n / 60)
-    assert result.low < result.exact_match < result.high and result.p50_ms > 0
+    assert result.value == pytest.approx(1 - banking.n / 60)
+    assert result.low < result.value < result.high and result.p50_ms > 0
     artifact = workspace.artifacts.open(result.report)
-    assert artifact.facts["suite_digest"] == load_suite("clinc150").digest
+    assert artifact.facts["suite_digest"] == load_suite(SUITE).digest
     lines = [json.loads(line) for line in (artifact.path / "items.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == sorted(line["id"] for line in lines) and len(lines) == 60
     assert set(lines[0]) >= {"id", "text", "expected", "got", "scores", "slices"}
@@ -135,7 +137,7 @@ def test_baselines_stand_beside_the_model_and_leaked_items_are_counted(
 ) -> None:
     result = run(train=str(train))
     assert set(result.baselines) == {"majority", "tfidf_logreg", "tfidf_svc"} and result.note == ""
-    asked = choose_items(load_suite("clinc150"), 60)
+    asked = choose_items(load_suite(SUITE), 60)
     assert result.baselines["majority"] == sum(item.answer == "play music" for item in asked) / 60
     assert result.leaked == 1
     artifact = workspace.artifacts.open(result.report)
@@ -161,8 +163,9 @@ def test_items_the_endpoint_fails_on_are_errors_in_the_report(run: Any, router: 
     result = run()
     assert 0 < result.errors < 60
     router.fails_on = ""
+    assert run().reused == 60 - result.errors  # what it answered in this step is not asked again
     with pytest.raises(BackendError, match="answered none of 60 prompts"):
-        run()
+        run(cache=False)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_a_request_that_names_what_is_not_there_is_refused(
 )
 def test_only_a_checkpoint_a_bundle_or_an_address_can_be_evaluated(model: str) -> None:
     with pytest.raises(AskError, match="argument 'model"):
-        evaluate.parse({"model": model})
+        evaluate.parse({"model": model, "suite": "clinc150"})
 
 
 def test_a_bundle_of_another_engine_is_sent_to_its_endpoint(
@@ -196,12 +199,12 @@ def test_a_bundle_of_another_engine_is_sent_to_its_endpoint(
     (tmp_path / "b" / "manifest.json").write_text("{}")
     bundle = workspace.artifacts.save(BundleRef, tmp_path / "b", {"target": "trtllm"})
     with pytest.raises(AskError, match=r"unknown engine target 'trtllm'.*evaluate the endpoint's address"):
-        evaluate(EvaluateRequest(model=bundle), context())
+        evaluate(EvaluateRequest(model=bundle, suite="clinc150"), context())
 
 
 def test_only_what_cannot_change_may_stand_for_a_new_evaluation() -> None:
-    assert evaluate.may_reuse(EvaluateRequest(model=CheckpointRef.of("a" * 64)))
-    assert not evaluate.may_reuse(EvaluateRequest(model="http://127.0.0.1:8700"))
+    assert evaluate.may_reuse(EvaluateRequest(model=CheckpointRef.of("a" * 64), suite="clinc150"))
+    assert not evaluate.may_reuse(EvaluateRequest(model="http://127.0.0.1:8700", suite="clinc150"))
 
 
 def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path: Path) -> None:
@@ -209,7 +212,9 @@ def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path
     assert evaluate.preflight is not None and evaluate.estimate is not None
 
     def levels(**fields: Any) -> list[str]:
-        request = EvaluateRequest.model_validate({"model": CheckpointRef.pending(), **fields})
+        request = EvaluateRequest.model_validate(
+            {"model": CheckpointRef.pending(), "suite": "clinc150", **fields}
+        )
         assert evaluate.preflight is not None
         return [one.level for one in evaluate.preflight(request, machine, workspace)]
 
@@ -218,4 +223,7 @@ def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path
     assert "stop" in levels(slices={"x": ("bankin",)})
     assert "stop" in levels(model=str(CheckpointRef.of("a" * 64)))
     assert "stop" in levels(model="http://127.0.0.1:1", api_key_env="NO_SUCH_VARIABLE")
-    assert evaluate.estimate(EvaluateRequest(model="http://x"), machine, workspace).minutes is None
+    assert (
+        evaluate.estimate(EvaluateRequest(model="http://x", suite="clinc150"), machine, workspace).minutes
+        is None
+    )

@@ -5,19 +5,26 @@ from typing import Any
 
 import pytest
 
+import opswright
 from opswright.core.artifacts import (
     BundleRef,
     CheckpointRef,
     DatasetRef,
     EvalReportRef,
 )
-from opswright.core.errors import AskError
-from opswright.core.gate import Decision
+from opswright.core.contract import Finding
+from opswright.core.errors import AskError, OpswrightError
+from opswright.core.gate import Decision, GateSpec
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
+from opswright.data.sample import Sample
+from opswright.evals.gate_power import StableFigures, observations, power_findings
 from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
+from opswright.evals.suites import load_suite
 from opswright.skills.gate import GateRequest, find_incumbent, gate
+
+SUPPORT = Path(opswright.__file__).parent / "examples/support_router/suites/support.yaml"
 
 
 def measured(model: str, right: int, n: int = 400, digest: str = "d" * 64) -> EvalResult:
@@ -70,8 +77,8 @@ def test_an_endpoint_without_a_release_is_not_compared(save: Any, context: Any) 
     result = gate(
         request(save(measured("checkpoint:x", 380)), against="stable", endpoint="support"), context()
     )
-    assert result.verdict.decision is Decision.GO
-    assert result.verdict.rows[0].message == "no stable release yet: not compared"
+    assert result.verdict.decision is Decision.INCONCLUSIVE and result.verdict.rows == ()
+    assert result.verdict.notes[0] == "no stable release yet: nothing was compared"
 
 
 def test_a_comparison_needs_an_endpoint(save: Any, context: Any) -> None:
@@ -107,15 +114,73 @@ def test_of_two_reports_the_one_with_more_items_is_compared_with(
     assert found.report is not None and len(found.report.items) == 400
 
 
-def test_preflight_finds_a_metric_or_slice_that_is_not_there_before_training(workspace: Workspace) -> None:
+def findings(workspace: Workspace, **spec: Any) -> list[Finding]:
     assert gate.preflight is not None
     machine = Machine.here(workspace.root)
+    found: list[Finding] = []
+    try:
+        found.extend(gate.preflight(request(EvalReportRef.pending(), **spec), machine, workspace))
+    except OpswrightError as error:
+        found.append(Finding(level="stop", message=str(error)))
+    return found
 
-    def found(**spec: Any) -> list[Any]:
-        assert gate.preflight is not None
-        return list(gate.preflight(request(EvalReportRef.pending(), **spec), machine, workspace))
 
-    assert [one.level for one in found(min=0.8, slices={"old_domains": {"min": 0.8}})] == ["ok"]
-    assert [one.level for one in found(metric="exact_mach")] == ["stop"]
-    assert [one.level for one in found(slices={"old_domain": {"min": 0.8}})] == ["warn", "ok"]
-    assert found(slices={"old_domain": {"min": 0.8}})[0].fix == "Did you mean 'old_domains'?"
+def levels(found: list[Finding]) -> list[str]:
+    return [one.level for one in found]
+
+
+def test_preflight_says_what_each_row_can_show_before_training(workspace: Workspace) -> None:
+    whole, old, *_ = findings(workspace, suite=SUPPORT, min=0.8, slices={"old_domains": {"min": 0.8}})
+    assert whole.level == old.level == "note"
+    assert whole.message.startswith("exact_match: 4,500 items, at least 14 needed.")
+    assert "passed 4 times in 5 by a model that is truly at 81.8%" in old.message
+    assert "is refused 4 times in 5" in old.message
+
+
+def test_preflight_stops_a_bar_that_no_answers_could_show(workspace: Workspace) -> None:
+    stop, *_ = findings(workspace, min=0.9999)
+    assert stop.level == "stop" and "even if all are right: that takes 29,956" in stop.message
+    assert "at most 99%" in stop.fix
+    warn, *_ = findings(workspace, slices={"banking": {"min": 0.999, "tier": "supporting"}}, min=0.5)[1:]
+    assert warn.level == "warn"
+    for impossible in ({"min": 1.0}, {"against": "stable", "endpoint": "chat", "max_drop": 0.0}):
+        assert levels(findings(workspace, **impossible)) == ["stop"]
+
+
+def test_preflight_finds_a_slice_or_suite_that_is_not_there(workspace: Workspace) -> None:
+    warn, *_ = findings(workspace, slices={"bankin": {"min": 0.8}})
+    assert warn.level == "warn" and warn.fix == "Did you mean 'banking'?"
+    missing = findings(workspace, min=0.5, suites={"clinc": {"min": 0.9}})
+    assert missing[-1].level == "stop" and "unknown suite 'clinc'" in missing[-1].message
+
+
+def test_preflight_says_which_drop_the_suite_can_see(
+    save: Any, workspace: Workspace, bundle: tuple[BundleRef, CheckpointRef]
+) -> None:
+    suite = load_suite(SUPPORT)
+    sizes = StableFigures(whole=0.9, slices={"banking": 0.9, "old_domains": 0.9})
+    spec = GateSpec.model_validate(
+        {"suite": SUPPORT, "against": "stable", "endpoint": "chat"}
+        | {"slices": {"banking": {"max_drop": 0.02}, "old_domains": {"max_drop": 0.03}}}
+    )
+    whole, banking, old = power_findings(spec, suite, sizes)
+    assert whole.level == old.level == "note" and "this set can see a drop of 6.5 points" in whole.message
+    assert banking.level == "warn" and "passes 2 points 36% of the time" in banking.message
+    assert banking.fix == "A margin of 4 points would be passed 4 times in 5."
+
+
+def test_preflight_stops_a_margin_that_a_model_without_answers_would_pass(workspace: Workspace) -> None:
+    suite = load_suite("clinc150")
+    spec = GateSpec.model_validate({"suite": "clinc150", "against": "stable", "endpoint": "chat"})
+    (stop,) = power_findings(spec, suite, StableFigures(whole=0.08))
+    assert stop.level == "stop" and "more than half of its lead over no right answer" in stop.message
+    (stop,) = power_findings(spec, suite, StableFigures(whole=0.75, trivial=0.7))
+    assert stop.level == "stop" and "over the trivial baseline" in stop.message
+    (ok,) = power_findings(spec, suite, None)
+    assert ok.level == "ok" and "nothing will be compared" in ok.message
+
+
+def test_groups_of_items_count_once_when_power_is_planned() -> None:
+    items = [Sample(id=f"i{n}", messages=(), group=f"talk-{n // 10}") for n in range(100)]
+    assert observations(items) == 10
+    assert observations([*items, Sample(id="alone", messages=())]) == 11

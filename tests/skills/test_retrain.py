@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef, DriftReportRef, GuardrailRef
+from opswright.core.artifacts import (
+    BundleRef,
+    CheckpointRef,
+    DatasetRef,
+    DriftReportRef,
+    EvalReportRef,
+    GuardrailRef,
+)
 from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
@@ -54,6 +61,7 @@ def new_data(tmp_path: Path) -> Path:
 
 def proposed(ctx: StepContext, new_data: Path, **more: Any) -> tuple[RetrainResult, dict[str, Any]]:
     arguments = {"alarm": alarm_on(ctx), "new_data": new_data, "domains": ("meta",), "base": base(ctx)}
+    arguments["suite"] = "clinc150"
     result = retrain(RetrainRequest(**(arguments | more)), ctx)
     return result, yaml.safe_load(Path(result.plan_file).read_text())
 
@@ -120,10 +128,10 @@ def test_old_and_new_domains_are_judged_by_themselves_against_the_stable_release
     _, plan = proposed(context(), new_data)
     gate = plan["gates"]["release"]
     assert gate["against"] == "stable"
-    assert gate["slices"] == {"old_domains": {"max_drop": 0.05}, "new_domains": {"min": 0.7}}
+    assert gate["slices"] == {"known": {"max_drop": 0.05}, "new": {"min": 0.7}}
     assert plan["steps"]["eval"]["with"]["slices"] == {
-        "old_domains": ["banking", "travel"],
-        "new_domains": ["meta"],
+        "known": ["banking", "travel"],
+        "new": ["meta"],
     }
 
 
@@ -139,7 +147,7 @@ def test_the_earlier_data_is_what_the_alarm_was_measured_against_unless_another_
     )
     _, naive = proposed(ctx, new_data, replay_ratio=0)
     assert "replay" not in naive["steps"]["data"]["with"]
-    assert naive["steps"]["eval"]["with"]["slices"]["old_domains"] == ["banking", "travel"]
+    assert naive["steps"]["eval"]["with"]["slices"]["known"] == ["banking", "travel"]
 
 
 def test_the_file_says_why_in_figures_a_person_can_read(context: Context, new_data: Path) -> None:
@@ -209,3 +217,14 @@ def test_a_plan_that_would_not_compile_is_not_proposed(context: Context, new_dat
 def test_the_same_alarm_gives_the_same_plan(context: Context, new_data: Path) -> None:
     ctx = context()
     assert proposed(ctx, new_data)[0] == proposed(ctx, new_data)[0]
+
+
+def test_the_suite_is_the_one_the_base_was_measured_on_unless_another_is_named(
+    context: Context, new_data: Path
+) -> None:
+    ctx = context()
+    with pytest.raises(AskError, match="no report says by which suite"):
+        proposed(ctx, new_data, suite=None)
+    keep(ctx, EvalReportRef, {"model": str(base(ctx)), "suite": "banking77"})
+    _, plan = proposed(ctx, new_data, suite=None, domains=())
+    assert plan["steps"]["golden"]["with"]["suite"] == plan["gates"]["release"]["suite"] == "banking77"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.artifacts import parse_ref
 from ...core.errors import OpswrightError
 from ...core.files import write_atomically
+from ...core.gate import Verdict
 from ...record.ledger import Ledger
 from ..show import console, table
 from .plots import accuracy_svg, drift_svg, loss_svg
@@ -33,6 +34,7 @@ def write_report(workspace: Workspace, story: DemoStory) -> Path:
         title=_TITLE,
         lead=f"{len(story.steps)} steps, every one in the ledger and in MLflow.",
         story=story,
+        verdicts={name: Verdict.model_validate(one) for name, one in story.checks.items() if one},
         cards=_cards(story),
         accuracy=accuracy_svg(story.metrics, _shown_baselines(story)),
         baseline_line=baseline_line(story),
@@ -86,7 +88,7 @@ def show_story(story: DemoStory) -> None:
 _NEXT = """\
 Try next:
   opswright chat                                 the console in a browser: chat, leaderboard, endpoints, ...
-  opswright leaderboard --suite clinc150         all models beside their baselines
+  opswright leaderboard --suite support           all models beside their baselines
   opswright status                               runs, and what is served
   opswright audit show 1                         one record of the ledger
   opswright mlflow                               the same in MLflow's pages
@@ -137,7 +139,8 @@ def _p_values(workspace: Workspace, story: DemoStory) -> dict[str, dict[str, flo
 
 def _alpha(workspace: Workspace, story: DemoStory) -> float:
     for drift in story.drift.values():
-        return float(_drift_facts(workspace, drift).get("alpha", 0.01))
+        facts = _drift_facts(workspace, drift)
+        return float(facts.get("level", facts["alpha"]))
     return 0.01
 
 

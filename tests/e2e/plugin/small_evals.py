@@ -109,23 +109,27 @@ def measure(request: MeasureRequest, ctx: StepContext) -> MeasureResult:
     assert train is not None
     items = choose_items(suite, None)
     rows = training_rows(ctx.artifacts.open(train))
-    baselines = run_baselines(rows, [item.question for item in items], lambda n, of: None)
+    run = run_baselines(suite.task, rows, items, lambda n, of: None)
     scored = {
         one.name: EvalResult(
             one.name,
             suite.name,
             suite.digest,
             tuple(slices),
-            tuple(score(suite, items, [GenerationResult(text) for text in one.answers], slices)),
+            tuple(
+                score(suite.load_scorers(), items, [GenerationResult(text) for text in one.answers], slices)
+            ),
         )
-        for one in baselines
+        for one in run.baselines
     }
-    facts = facts_of(measured, len(items), scored)
+    facts = facts_of(measured, len(items), scored, tuple(suite.groups))
     facts |= {"size_bytes": opened.size_bytes, "train_dataset": str(train)}
     with ctx.artifacts.staging() as folder:
         (folder / ITEMS).write_bytes(to_lines(measured.items))
         (folder / REPORT).write_text(json.dumps({**facts, **details_of(measured)}))
-        (folder / BASELINES).write_text(json.dumps(to_document(baselines, [item.id for item in items])))
+        scores = {name: [dict(item.scores) for item in one.items] for name, one in scored.items()}
+        document = to_document(run, [item.id for item in items]) | {"scores": scores}
+        (folder / BASELINES).write_text(json.dumps(document))
         ref = ctx.artifacts.save(EvalReportRef, folder, facts, [request.model, train])
     return MeasureResult(report=ref, exact_match=facts["value"])
 
@@ -133,7 +137,7 @@ def measure(request: MeasureRequest, ctx: StepContext) -> MeasureResult:
 def part(odd: Sequence[str] = ()) -> Suite:
     """Five items of two intents of each domain of CLINC150, and odd texts with an odd right answer."""
     from opswright.evals.suites import load_suite
-    from opswright.evals.suites.clinc150 import NEW_DOMAINS, OLD_DOMAINS
+    from opswright.ui.demo import example_domains
 
     labels: dict[str | None, list[str]] = {}
     taken: dict[str, int] = {}
@@ -149,8 +153,8 @@ def part(odd: Sequence[str] = ()) -> Suite:
     items += [
         Sample.of(f"odd-{n}", text, "<b>odd</b>", tags={"domain": "small_talk"}) for n, text in enumerate(odd)
     ]
-    groups = {"old_domains": OLD_DOMAINS, "new_domains": NEW_DOMAINS}
-    return Suite("clinc150", tuple(items), groups)
+    groups = {name: {"domain": example_domains(name)} for name in ("old_domains", "new_domains")}
+    return Suite("clinc150", tuple(items), groups, slice_tags=("domain",))
 
 
 class Keyword:

@@ -70,10 +70,10 @@ def verdict(found: Verdict) -> list[Block]:
     rows = [
         [
             row.name,
-            cell(str(row.decision), DECISION_TONE[row.decision]),
-            "" if row.got is None else f"{row.got:.1%}",
-            "" if row.bar is None else f"{row.bar:.1%}",
-            f"{row.interval[0]:.1%} to {row.interval[1]:.1%}" if row.interval else "",
+            cell(row.decision_in_words, DECISION_TONE[row.decision]),
+            row.in_words(row.got),
+            row.in_words(row.bar),
+            row.interval_in_words,
             "" if row.n is None else f"{row.n:,}",
             row.message,
         ]
@@ -81,7 +81,8 @@ def verdict(found: Verdict) -> list[Block]:
     ]
     return [
         text(f"Verdict: {found.decision}", DECISION_TONE[found.decision]),
-        table(["check", "decision", "got", "bar", "95 % interval", "n", "meaning"], rows),
+        table(["check", "decision", "got", "bar", "interval", "n", "meaning"], rows),
+        *(text(f"note: {note}", "soft") for note in found.notes),
     ]
 
 

@@ -23,8 +23,14 @@ _IN_WORDS = {
     "embedding": "meaning",
     "length": "length",
     "vocabulary": "vocabulary",
+    "novelty": "novel texts",
     "labels": "predicted labels",
+    "not_labels": "answers that are no label",
+    "answers": "answers",
 }
+
+
+_OLDER = {"compared_with": "", "level": None, "evidence_bound": None, "note": ""}  # reports of version 0.1
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def choices(workspace: Workspace) -> list[tuple[str, str]]:
         facts = manifest["facts"]
         fired = [name for name, test in facts.get("tests", {}).items() if test.get("alarm")]
         outcome = (
-            f"alarm by {', '.join(_IN_WORDS.get(name, name) for name in fired)}" if fired else "no drift"
+            f"alarm by {', '.join(_IN_WORDS.get(name, name) for name in fired)}" if fired else "no alarm"
         )
         last = str(facts.get("last", ""))[:19].replace("T", " ")
         found.append((f"{last}  {facts.get('endpoint', '')}: {outcome}  ({ref.digest[:12]})", str(ref)))
@@ -80,17 +86,17 @@ def view(workspace: Workspace, ref: str) -> dict[str, Any]:
     artifact = workspace.artifacts.open(workspace.artifacts.resolve(ref))
     if artifact.ref.kind != KIND:
         raise AskError(f"{artifact.ref.short} is not a drift report.")
-    report, examples = artifact.read_json("report.json"), artifact.read_json("examples.json")
+    report, examples = {**_OLDER, **artifact.read_json("report.json")}, artifact.read_json("examples.json")
     moved: Sequence[Mapping[str, Any]] = next(
         (test["detail"].get("moved", ()) for test in report["tests"] if test["name"] == "labels"), ()
     )
     return {
         "ref": artifact.ref,
-        "reference": DatasetRef(report["reference"]),
+        "reference": DatasetRef(report["reference"]) if report["reference"] else None,
         "report": report,
         "in_words": _IN_WORDS,
         "p_text": p_text,
-        "scale": scale(report["tests"], report["alpha"]),
+        "scale": scale(report["tests"], report["level"] or report["alpha"]),
         "pairs": pairs(moved),
         "examples": examples,
         "images": {name: image(artifact.path / name) for name in ("embedding.png", "length.png")},

@@ -1,0 +1,263 @@
+"""Files of rows, read one row at a time: JSONL, JSON, CSV, TSV, Parquet. A fault of one row is that row's."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import AskError, did_you_mean
+from .rows import Reason
+
+_PIECE_BYTES = 1 << 18
+_WHOLE_JSON_BYTES = 64 << 20  # an object that holds its rows in a list is read whole, up to this
+_PARQUET_ROWS = 1000
+_SEPARATORS = ",;\t|"
+_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as its file has it: the number there, from 1, and its fields, or why it cannot be read."""
+
+    number: int
+    fields: Mapping[str, Any] | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    shown: Any = ""
+
+
+def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
+    """Each line with its number from 1; None for a line of more than `most` bytes, skipped in pieces."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(most + 1):
+            number += 1
+            if len(line) <= most or line.endswith(b"\n"):
+                yield number, line
+                continue
+            yield number, None
+            while (piece := file.read(_PIECE_BYTES)) and b"\n" not in piece:
+                pass
+            file.seek(piece.find(b"\n") + 1 - len(piece) if piece else 0, os.SEEK_CUR)
+
+
+def read_jsonl(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
+    """A row for each line that is not blank."""
+    for number, line in bounded_lines(path, most_bytes):
+        if line is None:
+            yield RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} bytes in one line")
+        elif line.strip():
+            yield _parsed(number, line)
+
+
+def _parsed(number: int, line: bytes) -> RawRow:
+    try:
+        value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        return RawRow(number, None, Reason.NOT_UTF8, str(error.reason), repr(line[:200]))
+    except (ValueError, RecursionError) as error:
+        return RawRow(number, None, Reason.NOT_JSON, str(error), line[:200].decode(errors="replace"))
+    return _row(number, value)
+
+
+def _row(number: int, value: Any) -> RawRow:
+    if isinstance(value, dict):
+        return RawRow(number, value)
+    return RawRow(number, None, Reason.WRONG_TYPE, f"{type(value).__name__}, not an object", value)
+
+
+def read_json(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
+    """The objects of a file that is one JSON array, or of the one list that a JSON object holds.
+
+    part: the name of the list, where the object holds several. An array is read piece by piece; an object
+    must fit into 64 MiB.
+    """
+    with path.open("rb") as file:
+        head = file.read(_PIECE_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
+    if not head.startswith(b"["):
+        yield from _read_json_object(path, part)
+        return
+    for number, (value, chars) in enumerate(_array_items(path, most_bytes), 1):
+        if chars > most_bytes:
+            yield RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} characters in one row")
+        else:
+            yield _row(number, value)
+
+
+def _array_items(path: Path, most: int) -> Iterator[tuple[Any, int]]:
+    """The items of a JSON array and their characters, an item and a piece of the file at a time."""
+    decoder, item = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder()
+    with path.open("rb") as file:
+        text, number, ended = "", 0, False
+
+        def more() -> bool:
+            nonlocal text, ended
+            piece = file.read(_PIECE_BYTES)
+            try:
+                text, ended = text + decoder.decode(piece, final=not piece), not piece
+            except UnicodeDecodeError as error:
+                raise AskError(f"{path} is not UTF-8 after row {number} ({error.reason}).") from error
+            return not ended
+
+        def skip(wanted: str) -> str:
+            """Past white space, to one of the wanted characters, which is taken."""
+            nonlocal text
+            while not (text := text.lstrip()) and more():
+                pass
+            if text[:1] not in wanted or not text:
+                found = f"'{text[:20]}'" if text else "the end"
+                raise AskError(f"{path} is not JSON: after row {number} expected {wanted}, found {found}.")
+            mark, text = text[0], text[1:]
+            return mark
+
+        skip("[")
+        while not (text := text.lstrip()) and more():
+            pass
+        mark = skip("]") if text.startswith("]") else ","
+        while mark == ",":
+            text = text.lstrip()
+            value, end = None, 0
+            while not end:
+                try:
+                    value, end = item.raw_decode(text)
+                except (ValueError, RecursionError) as error:
+                    if len(text) > most or not more():
+                        why = f"more than {most} bytes in one row, or {error}"
+                        raise AskError(f"{path} is not JSON after row {number}: {why}.") from error
+                    text = text.lstrip()
+            text, number = text[end:], number + 1
+            yield value, end
+            mark = skip(",]")
+        while (text := text.lstrip()) == "" and more():
+            pass
+        if text:
+            raise AskError(
+                f"{path} goes on after its JSON array. If each line is an object, give layout=jsonl."
+            )
+
+
+def _read_json_object(path: Path, part: str | None) -> Iterator[RawRow]:
+    """The rows of {"name": [{...}, ...]}, of several such lists the one that is asked for."""
+    if path.stat().st_size > _WHOLE_JSON_BYTES:
+        raise AskError(f"{path} is one JSON object of more than 64 MiB. Write its rows as JSONL.")
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise AskError(
+            f"{path} is not JSON ({error}). If each line is an object, give layout=jsonl or name it .jsonl."
+        ) from error
+    held = value if isinstance(value, dict) else {}
+    lists = {name: rows for name, rows in held.items() if isinstance(rows, list) and rows}
+    lists = {name: rows for name, rows in lists.items() if all(isinstance(row, dict) for row in rows)}
+    if part is not None and part not in lists:
+        raise AskError(
+            f"split '{part}' is not in {path} (it has: {', '.join(lists)}).{did_you_mean(part, lists)}"
+        )
+    if part is None and len(lists) != 1:
+        what = f"the lists {', '.join(lists)}: name one as split" if lists else "no list of objects"
+        raise AskError(f"{path} is one JSON object with {what}. Rows are read from a list of objects.")
+    for number, row in enumerate(lists[part] if part else next(iter(lists.values())), 1):
+        yield RawRow(number, row)
+
+
+def read_csv(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
+    """A row for each record under the header; an empty cell is None."""
+    lines = _csv_lines(path, most_bytes)
+    csv.field_size_limit(most_bytes)
+    number = 0
+    try:
+        first = next(lines, "")
+        separator = "\t" if path.suffix == ".tsv" else _separator(first)
+        reader = csv.reader(_again(first, lines), delimiter=separator)
+        header = next(reader, None)
+        if not header or not any(name.strip() for name in header):
+            raise AskError(f"{path} has no header line. Its first line must name the columns.")
+        twice = {name for name in header if name and header.count(name) > 1}
+        if twice:
+            raise AskError(f"{path} has two columns '{min(twice)}'. Give each a name of its own.")
+        for cells in reader:
+            number = reader.line_num
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                detail = f"{len(cells)} cells under {len(header)} columns"
+                yield RawRow(number, None, Reason.WRONG_TYPE, detail, separator.join(cells))
+                continue
+            yield RawRow(number, {n: c or None for n, c in zip(header, cells, strict=True) if n})
+    except csv.Error as error:
+        raise AskError(
+            f"{path}, line {number + 1} or later: {error}. A quote that is never closed does this."
+        ) from error
+
+
+def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _separator(header: str) -> str:
+    """The first usual separator that the header line holds outside quotes."""
+    outside = "".join(header.split('"')[::2])
+    return next((one for one in _SEPARATORS if one in outside), ",")
+
+
+def _csv_lines(path: Path, most: int) -> Iterator[str]:
+    for number, line in bounded_lines(path, most):
+        if line is None:
+            raise AskError(
+                f"{path}, line {number}: more than {most} bytes in one line, so rows cannot be told apart. "
+                "Mend the file, or raise max_line_bytes."
+            )
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise AskError(
+                f"{path}, line {number} is not UTF-8 ({error.reason}). Convert the file."
+            ) from error
+
+
+def read_parquet(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
+    """A row for each row, read a thousand at a time; class labels kept as numbers get their names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = _class_names(file.schema_arrow.metadata or {})
+            number = 0
+            for batch in file.iter_batches(_PARQUET_ROWS):
+                for fields in batch.to_pylist():
+                    number += 1
+                    for column, of_class in names.items():
+                        value = fields.get(column)
+                        if isinstance(value, int) and 0 <= value < len(of_class):
+                            fields[column] = of_class[value]
+                    yield _bounded(number, fields, most_bytes)
+    except (pa.ArrowException, OSError) as error:
+        raise AskError(f"cannot read {path} as Parquet ({error}). Check how it was made.") from error
+
+
+def _bounded(number: int, fields: Mapping[str, Any], most_bytes: int) -> RawRow:
+    for value in fields.values():
+        if isinstance(value, str) and len(value) > most_bytes:
+            return RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} characters", value)
+    return RawRow(number, fields)
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of class labels, as the `datasets` library writes them into a Parquet file's metadata."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            column: [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

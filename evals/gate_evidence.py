@@ -1,0 +1,163 @@
+"""What a gate looks at besides the report: the store, the training rows, and earlier verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
+from ..core.errors import OpswrightError
+from ..core.gate import GateSpec
+from ..core.workspace import Workspace
+from ..data.dataset import training_rows
+from ..data.text import fingerprint, label_form
+from ..record.index import LedgerIndex
+from .gate_eval import GateEvidence, Incumbent
+from .gate_power import StableFigures
+from .head_to_head import baseline_items
+from .lineage import ancestors, checkpoint_of, report_lineage
+from .report import BASELINES, read_report
+from .runner import EvalResult
+
+_TRIVIAL = ("majority", "constant", "copy")  # in a report that does not say which baseline is trivial
+_LOSSES = "validation.jsonl"
+
+
+def collect(
+    workspace: Workspace,
+    spec: GateSpec,
+    report: ArtifactRef,
+    measured: EvalResult,
+    incumbent: Incumbent | None,
+) -> GateEvidence:
+    """Everything that is known around a report."""
+    store = workspace.artifacts
+    facts = store.open(report).facts
+    trivial = trivial_name(facts)
+    earlier = _judged_before(workspace, report, measured)
+    return GateEvidence(
+        leaked=_leaked(store, measured, incumbent) if spec.leaked == "leave_out" else None,
+        trivial=_trivial(store, report, measured, trivial),
+        better_baselines=_better(facts, trivial, measured),
+        suites={name: newest_report(store, measured.model, name) for name in spec.suites},
+        answers_trained=_answers_trained(store, measured),
+        losses=_losses(store, measured.model),
+        candidates=len({model for model, _ in earlier} | {measured.model}),
+        looks=tuple(n for model, n in earlier if model == measured.model),
+    )
+
+
+def trivial_name(facts: Mapping[str, Any]) -> str | None:
+    """The baseline of a report's facts that any model must beat; None when it has none."""
+    baselines = facts.get("baselines") or {}
+    said = [name for name, figures in baselines.items() if figures.get("trivial")]
+    named = [facts["trivial"]] if facts.get("trivial") in baselines else []
+    return next(iter([*named, *said, *(name for name in _TRIVIAL if name in baselines)]), None)
+
+
+def newest_report(store: ArtifactStore, model: str, suite: str) -> EvalResult | None:
+    """A model's newest report on a suite; None without one."""
+    for ref, manifest in store.list("eval-report"):
+        if manifest["facts"]["model"] == model and manifest["facts"]["suite"] == suite:
+            return read_report(store.open(ref))
+    return None
+
+
+def stable_figures(store: ArtifactStore, bundle: ArtifactRef, suite: str) -> StableFigures:
+    """What reports say of a release on a suite, whichever of its forms was measured; the newest counts."""
+    models = {str(bundle), str(checkpoint_of(store, bundle))}
+    for _, manifest in store.list("eval-report"):
+        facts = manifest["facts"]
+        if facts["model"] in models and facts["suite"] == suite:
+            trivial = trivial_name(facts)
+            return StableFigures(
+                whole=facts["value"],
+                slices={name: figures["value"] for name, figures in facts["slices"].items()},
+                trivial=None if trivial is None else facts["baselines"][trivial]["value"],
+            )
+    return StableFigures()
+
+
+def _trivial(
+    store: ArtifactStore, report: ArtifactRef, measured: EvalResult, name: str | None
+) -> EvalResult | None:
+    artifact = store.open(report)
+    if name is None or BASELINES not in artifact.files:
+        return None
+    return baseline_items(artifact, measured, name)
+
+
+def _better(facts: Mapping[str, Any], trivial: str | None, measured: EvalResult) -> dict[str, float]:
+    """The other baselines above the model by the report's own metric."""
+    own = facts.get("value")
+    return {
+        name: float(figures["value"])
+        for name, figures in (facts.get("baselines") or {}).items()
+        if name != trivial and own is not None and figures.get("value") is not None and figures["value"] > own
+    }
+
+
+def _leaked(store: ArtifactStore, measured: EvalResult, incumbent: Incumbent | None) -> frozenset[str] | None:
+    """Items that are in the training rows of the model, or of stable; None when the rows are not known."""
+    sides = [
+        measured,
+        *([incumbent.report] if incumbent is not None and incumbent.report is not None else []),
+    ]
+    found: set[str] = set()
+    for side in sides:
+        rows = _rows_behind(store, side.model)
+        if rows is None and side is measured:
+            return None
+        seen = {fingerprint(text) for text, _ in rows or ()}
+        found |= {item.id for item in side.items if fingerprint(item.text) in seen}
+    return frozenset(found)
+
+
+def _answers_trained(store: ArtifactStore, measured: EvalResult) -> tuple[int, int] | None:
+    """Of a suite's different labels, how many are in the training rows; None where answers are no labels."""
+    rows = _rows_behind(store, measured.model) if measured.task == "classify" else None
+    if rows is None:
+        return None
+    wanted = {label_form(item.expected) for item in measured.items}
+    return len(wanted & {label_form(label) for _, label in rows}), len(wanted)
+
+
+def _rows_behind(store: ArtifactStore, model: str) -> list[tuple[str, str]] | None:
+    """All rows a model was trained on, in this training or one before it; None when none is known."""
+    try:
+        checkpoints = _checkpoints(store, model)
+        parents = [parent for one in checkpoints for parent in store.open(one).parents]
+        datasets = dict.fromkeys(one for one in parents if isinstance(one, DatasetRef))
+        rows = [row for one in datasets for row in training_rows(store.open(one))]
+    except (OpswrightError, OSError):
+        return None
+    return rows or None
+
+
+def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef]:
+    """The checkpoint a model is or was built from, then those it was trained from; AskError for a URL."""
+    ref = parse_ref(model)
+    return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, CheckpointRef)]
+
+
+def _losses(store: ArtifactStore, model: str) -> tuple[float, float] | None:
+    """First and last validation loss of the training behind a model; None when it has fewer than two."""
+    try:
+        trained = store.open(_checkpoints(store, model)[0])
+        lines = (trained.path / _LOSSES).read_text(encoding="utf-8").splitlines()
+        losses = [float(json.loads(line)["val_loss"]) for line in lines]
+    except (OpswrightError, OSError, LookupError, ValueError, TypeError):
+        return None
+    return (losses[0], losses[-1]) if len(losses) > 1 else None
+
+
+def _judged_before(workspace: Workspace, report: ArtifactRef, measured: EvalResult) -> list[tuple[str, int]]:
+    """The models that gates judged on this suite, with the number of items, but for this report."""
+    on_suite = {
+        str(ref): (str(manifest["facts"]["model"]), int(manifest["facts"]["n"]))
+        for ref, manifest in workspace.artifacts.list("eval-report")
+        if manifest["facts"]["suite_digest"] == measured.suite_digest and ref != report
+    }
+    lineage = report_lineage(LedgerIndex.of(workspace), list(on_suite))
+    return [on_suite[ref] for ref, found in lineage.items() if found.verdict is not None]

@@ -1,0 +1,292 @@
+"""The rows of a verdict that are tests: bars, drops, other suites, latency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from statistics import fmean
+
+from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, Tier, Unit
+from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
+from ..core.statistics.power import fewest_right
+from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on
+from .runner import EvalResult, SampleResult
+
+_P95 = 0.95
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One criterion: its test, or why there is none; `note` is what a reader of the figures must know.
+
+    vacuous: why a GO of it would say nothing.
+    """
+
+    name: str
+    tier: Tier
+    test: BarTest | None
+    failure: str = ""
+    note: str = ""
+    vacuous: str = ""
+    unit: Unit = "share"
+    decision: Decision = Decision.INCONCLUSIVE  # where there is no test
+    n: int | None = None  # these three where there is no test
+    got: float | None = None
+    bar: float | None = None
+
+
+def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
+    """Scores against the least they must be."""
+    if few := _too_few(scores.n, spec):
+        return GateRow(name, tier, None, few, n=scores.n)
+    return GateRow(name, tier, scores.at_least(bar, spec.level), note=_counted(scores))
+
+
+def no_drop_rows(spec: GateSpec, failure: str) -> Iterator[GateRow]:
+    """The comparisons with stable when there is nothing to compare with, and why."""
+    yield GateRow(_drop_name(spec), spec.tier, None, failure, unit="points")
+    for name, bar in spec.slices.items():
+        if bar.max_drop is not None:
+            yield GateRow(_drop_name(spec, name), bar.tier, None, failure, unit="points")
+
+
+def _drop_name(spec: GateSpec, within: str | None = None) -> str:
+    return f"drop of {spec.metric}" + (f" on {within}" if within is not None else "")
+
+
+def drop_rows(
+    spec: GateSpec, before: EvalResult, now: EvalResult, trivial: EvalResult | None
+) -> Iterator[GateRow]:
+    """The comparisons with stable: over all items, and for each slice with a `max_drop`."""
+    why = f"the default margin of {100 * DEFAULT_MAX_DROP:g} points" if spec.max_drop is None else ""
+    yield _drop_row(spec.tier, spec, (before, now, trivial), None, spec.margin, why)
+    for name, bar in spec.slices.items():
+        if bar.max_drop is not None:
+            yield _drop_row(bar.tier, spec, (before, now, None), name, bar.max_drop, "")
+
+
+def _drop_row(
+    tier: Tier,
+    spec: GateSpec,
+    sides: tuple[EvalResult, EvalResult, EvalResult | None],
+    within: str | None,
+    margin: float,
+    why: str,
+) -> GateRow:
+    before, now, trivial = sides
+    name = _drop_name(spec, within)
+    pairs = common_pairs(before, now, within)
+    drops = drops_on(pairs, spec.metric)
+    if few := _too_few(drops.n, spec):
+        return GateRow(name, tier, None, f"{few} that both models were asked", unit="points", n=drops.n)
+    test = drops.drop_at_most(margin, spec.level)
+    notes = [why, _counted(drops), *([_changed(drops)] if drops.binary else [])]
+    vacuous = ""
+    if rise_p(drops) > spec.level:  # a rise needs no margin
+        usual = fmean(scores_on([item for item, _ in pairs], spec.metric).worst)
+        vacuous = _says_little(usual, trivial, pairs, spec.metric, margin)
+    return GateRow(name, tier, test, note="; ".join(filter(None, notes)), vacuous=vacuous, unit="points")
+
+
+def _says_little(
+    usual: float,
+    trivial: EvalResult | None,
+    pairs: Sequence[tuple[SampleResult, SampleResult]],
+    metric: str,
+    margin: float,
+) -> str:
+    """Why staying within a margin of stable would show nothing: it has little to lose; empty when it has."""
+    floor, floor_name = 0.0, "no right answer at all"
+    if trivial is not None:
+        asked = {now.id for _, now in pairs}
+        floor = fmean(scores_on([item for item in trivial.items if item.id in asked], metric).worst)
+        floor_name = f"the trivial baseline {trivial.model} ({floor:.1%})"
+    if margin <= (usual - floor) / 2 + 1e-12:
+        return ""
+    most = 100 * (usual - floor) / 2
+    return (
+        f"stable itself has {usual:.1%} here, so a margin of {100 * margin:.3g} points is more than half of "
+        f"its lead over {floor_name}: staying within it shows nothing. Set a `min`"
+        + (f", or a `max_drop` of at most {most:.3g} points" if most >= 0.5 else "")
+    )
+
+
+def trivial_row(spec: GateSpec, measured: EvalResult, trivial: EvalResult) -> GateRow | None:
+    """Whether the model is better than the trivial baseline, needed for GO; None when that has no scores."""
+    pairs = common_pairs(trivial, measured, None)
+    if not any(trivial_item.score(spec.metric) is not None for trivial_item, _ in pairs):
+        return None
+    p = rise_p(drops := drops_on(pairs, spec.metric))
+    message = (
+        f"{'' if p <= spec.level else 'not '}shown to be better than the trivial baseline {trivial.model}: "
+        f"{-100 * fmean(drops.worst):+.1f} points on {drops.counted} (p {_p(p)})"
+    )
+    decision = Decision.GO if p <= spec.level else Decision.INCONCLUSIVE
+    name = f"better than {trivial.model}"
+    return GateRow(name, Tier.CRITICAL, None, message, unit="points", decision=decision, n=drops.n)
+
+
+def rise_p(drops: ShareOrMean) -> float:
+    """One-sided p-value against "no better than before": exact McNemar, else the t-test of drops."""
+    if drops.binary:
+        return mcnemar_one_sided(sum(drop > 0 for drop in drops.worst), sum(drop < 0 for drop in drops.worst))
+    return drops.drop_at_most(0.0, 0.05).p_go
+
+
+def suite_rows(
+    spec: GateSpec, measured: EvalResult, found: Mapping[str, EvalResult | None]
+) -> Iterator[GateRow]:
+    """The bars on other suites; a suite without a report of the model is NO_GO."""
+    for name, bar in spec.suites.items():
+        report, row = found.get(name), f"{bar.metric} on suite {name}"
+        if report is None or not report.items:
+            fix = f"`opswright evaluate model={measured.model} suite={name}`"
+            missing = f"required, and {measured.model} has no report on it: {fix}"
+            yield GateRow(row, bar.tier, None, missing, decision=Decision.NO_GO)
+        elif report.leaked and spec.leaked == "hold":
+            leaked = f"{report.leaked} of its items are in the model's training rows"
+            yield GateRow(row, bar.tier, None, leaked)
+        else:
+            check_items(report, bar.metric)
+            yield bar_row(row, bar.tier, scores_on(report.items, bar.metric), bar.min, spec)
+
+
+def latency_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
+    """The 95th percentile against its bar: an exact test of the share of answers that are in time."""
+    if spec.latency is None:
+        return None
+    name, tier, most = "p95 latency", spec.latency.tier, spec.latency.max_p95_ms
+    waited = sorted(item.latency_ms for item in measured.items if item.latency_ms is not None)
+    n = len(measured.items)
+    if not waited or (few := _too_few(n, spec)):
+        return GateRow(name, tier, None, few if waited else "the report holds no latencies", unit="ms")
+    in_time = sum(ms <= most for ms in waited)
+    share = share_at_least(in_time, in_time + n - len(waited), n, _P95, spec.level)
+    low, high = _p95_bounds(waited, spec.level)
+    got = waited[min(len(waited) - 1, int(_P95 * len(waited)))]
+    test = BarTest(got, most, n, share.p_go, share.p_nogo, low, high, share.needed)
+    note = f"{in_time:,} of {n:,} answers within {most:g} ms, as they were waited for in this evaluation"
+    return GateRow(name, tier, test, note=note, unit="ms")
+
+
+def cost_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
+    """What 1,000 such answers cost, one after another, at the machine's price; measured, not inferred."""
+    if spec.cost is None:
+        return None
+    waited = [item.latency_ms for item in measured.items if item.latency_ms is not None]
+    if not waited:
+        return GateRow(
+            "cost of 1,000 answers", spec.cost.tier, None, "the report holds no latencies", unit="usd"
+        )
+    usd = sum(waited) / len(waited) / 3600 * spec.cost.usd_per_hour  # ms of one is s of 1,000
+    within = usd <= spec.cost.max_usd_per_1000
+    message = (
+        f"${usd:.4g} where at most ${spec.cost.max_usd_per_1000:.4g} is allowed, one answer after another at "
+        f"${spec.cost.usd_per_hour:g} an hour"
+    )
+    decision = Decision.GO if within else Decision.NO_GO
+    return GateRow("cost of 1,000 answers", spec.cost.tier, None, message, decision=decision, unit="usd")
+
+
+def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:
+    """The rows with their decisions: GO each at alpha, NO_GO by Holm over all that can decide.
+
+    A bad release has a bad row, whose own test would have to err for a GO: no correction is needed there
+    (Berger, Technometrics 24 (1982) 295-300). Advisory rows are outside: they are decided each at alpha.
+    """
+    family = [row for row in rows if row.test is not None and row.tier is not Tier.ADVISORY]
+    rejected = holm_rejections([row.test.p_nogo for row in family if row.test is not None], spec.level)
+    bad = {id(row) for row, is_bad in zip(family, rejected, strict=True) if is_bad}
+    return [_check(row, id(row) in bad, spec) for row in rows]
+
+
+def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
+    test = row.test
+    if test is None:
+        return Check(
+            name=row.name,
+            decision=row.decision,
+            got=row.got,
+            bar=row.bar,
+            n=row.n,
+            tier=row.tier,
+            unit=row.unit,
+            message=row.failure,
+        )
+    if row.tier is Tier.ADVISORY:
+        is_bad = test.p_nogo <= spec.level
+    decision = Decision.NO_GO if is_bad else Decision.INCONCLUSIVE
+    if not is_bad and test.p_go <= spec.level:
+        decision = Decision.GO
+    vacuous = row.vacuous if decision is Decision.GO else ""
+    if vacuous:
+        decision = Decision.INCONCLUSIVE
+    check = Check(
+        name=row.name,
+        decision=decision,
+        got=test.got,
+        bar=test.bar,
+        n=test.n,
+        interval=(test.low, test.high) if isfinite(test.high) else None,
+        level=1 - 2 * spec.level,
+        p_go=test.p_go,
+        p_nogo=test.p_nogo,
+        unit=row.unit,
+        tier=row.tier,
+    )
+    return check.model_copy(update={"message": vacuous or _meaning(check, test, row)})
+
+
+def _meaning(check: Check, test: BarTest, row: GateRow) -> str:
+    bar = check.in_words(test.bar)
+    wanted, wrong = (
+        (f"{bar} or more", f"below {bar}") if row.unit == "share" else (f"under {bar}", f"over {bar}")
+    )
+    match check.decision:
+        case Decision.GO:
+            said = f"shown to be {wanted} (p {_p(test.p_go)})"
+        case Decision.NO_GO:
+            said = f"shown to be {wrong} (p {_p(test.p_nogo)})"
+        case Decision.INCONCLUSIVE:
+            p = f"p {_p(test.p_go)} and {_p(test.p_nogo)}"
+            said = f"neither {wanted} nor {wrong} is shown ({p}); {_more(test)}"
+    return f"{said}; {row.note}" if row.note else said
+
+
+def _more(test: BarTest) -> str:
+    if test.needed is None:
+        return "not by more items: it would take over 10 times as many"
+    return f"about {test.needed:,} in all ({test.needed - test.n:,} more) would decide, if the figure holds"
+
+
+def _too_few(n: int, spec: GateSpec) -> str:
+    least = max(spec.min_items, 1)
+    return "" if n >= least else f"only {n} items or groups of items, where the gate wants {least}"
+
+
+def _counted(scores: ShareOrMean) -> str:
+    unanswered = sum(worst != best for worst, best in zip(scores.worst, scores.best, strict=True))
+    said = [] if scores.n == scores.items else [scores.counted]
+    if unanswered:
+        said.append(f"{unanswered} without an answer count as wrong for GO and as right for NO_GO")
+    return "; ".join(said)
+
+
+def _changed(drops: ShareOrMean) -> str:
+    lost, won = sum(drop > 0 for drop in drops.worst), sum(drop < 0 for drop in drops.worst)
+    return f"of {drops.n:,} common items {lost:,} were right before and are wrong now, {won:,} the reverse"
+
+
+def _p95_bounds(waited: Sequence[float], alpha: float) -> tuple[float, float]:
+    """One-sided bounds of the 95th percentile: order statistics, by the binomial test."""
+    n = len(waited)
+    upper = fewest_right(n, _P95, alpha)
+    high = waited[upper - 1] if upper is not None else float("inf")
+    slow = fewest_right(n, 1 - _P95, alpha)  # as many slower ones show that more than 5 % are
+    low = waited[n - slow] if slow is not None else 0.0
+    return low, high
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"{value:.2g}"

@@ -1,0 +1,84 @@
+"""Where a suite's samples come from: written in it, a file beside it, or another suite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import AskError
+from ...data.sample import Sample
+
+_FIELDS = frozenset(
+    ("id", "messages", "targets", "choices", "contexts", "tools", "tags", "group", "text", "target")
+)
+
+
+def read_file(path: Path, columns: Mapping[str, Any] | None = None) -> list[Sample]:
+    """The samples of a JSONL file of Sample documents; AskError names the line of what is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AskError(f"cannot read the samples in {path}: {error}.") from error
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                found.append(written(json.loads(line), f"{path.stem}-{number:05d}"))
+            except (ValueError, AskError) as error:
+                raise AskError(f"{path}, line {number}: {error}") from error
+    return found
+
+
+def written(document: Any, id: str) -> Sample:
+    """The sample of a document: Sample's own fields, or in short `text` for what the user says and `target`.
+
+    id: the sample's, where the document has none. AskError for anything else.
+    """
+    if not isinstance(document, Mapping) or not all(isinstance(name, str) for name in document):
+        raise AskError(f"a sample is a mapping, found {type(document).__name__}.")
+    if unknown := sorted(set(document) - _FIELDS):
+        raise AskError(f"a sample has no field '{unknown[0]}' (it has: {', '.join(sorted(_FIELDS))}).")
+    if ("messages" in document) == ("text" in document):
+        raise AskError("a sample has `messages`, or `text` for what the user says: one of them.")
+    if "target" in document and "targets" in document:
+        raise AskError("a sample has `target` or `targets`, not both.")
+    targets = document.get("targets", [document["target"]] if "target" in document else [])
+    if "text" in document:
+        messages: tuple[Any, ...] = ({"role": "user", "content": _text(document["text"], "text")},)
+    else:
+        messages = _messages(document["messages"])
+    group = document.get("group")
+    return Sample(
+        id=_text(document.get("id", id), "id"),
+        messages=messages,
+        targets=_texts(targets, "targets"),
+        choices=_texts(document.get("choices", []), "choices"),
+        contexts=_texts(document.get("contexts", []), "contexts"),
+        tools=tuple(document.get("tools", [])),
+        tags={name: _text(value, f"tag {name}") for name, value in dict(document.get("tags", {})).items()},
+        group=None if group is None else _text(group, "group"),
+    )
+
+
+def _messages(value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise AskError("`messages` is a list of messages with role and content.")
+    for message in value:
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise AskError("`messages` is a list of messages with role and content.")
+    return tuple(value)
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise AskError(f"`{name}` is a list of texts.")
+    return tuple(_text(one, name) for one in value)
+
+
+def _text(value: Any, name: str) -> str:
+    """A text; a number that YAML or JSON took for one is refused, since 1.0 would become another text."""
+    if not isinstance(value, str):
+        raise AskError(f"`{name}` holds {value!r}, which is not text: put it in quotes.")
+    return value

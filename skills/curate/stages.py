@@ -1,0 +1,194 @@
+"""The stages of curating: take rows in, clean them, split them, write them. No stage holds a row's text."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ...data.rows import Dropped, Reason
+from ...data.sample import ASSISTANT, Sample
+from ...data.shingles import ShingleStore
+from ...data.similar import Pairs, SimilarityIndex
+from ...evals.contamination import OverlapFinder
+from .clean import TIED_JACCARD, Verdicts, clean
+from .gather import GatheredRow
+from .keys import SIDES, RowKeys, answer_of, asked_of
+from .request import CurateRequest
+from .split import choose_sides, find_groups
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ...data.sample import Task
+
+    Ints = NDArray[np.int64]
+
+_ROWS_AT_ONCE = 2000
+_SHOWN = 50
+
+
+@dataclass
+class Tally:
+    """The rows left out: how many for each reason. Each is given to `write` and not kept."""
+
+    write: Callable[[Dropped], None]
+    by_reason: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, dropped: Dropped) -> None:
+        """Count a row and write it down."""
+        self.by_reason[str(dropped.reason)] += 1
+        self.write(dropped)
+
+    def row(self, row: GatheredRow, reason: Reason, detail: str) -> None:
+        """A sample that is left out."""
+        self(Dropped.of(row.file, row.row, row.sample.question, answer_of(row.sample), reason, detail))
+
+
+class RowTable:
+    """What is known of the rows taken in: keys in memory, shingles on disk. A context manager."""
+
+    def __init__(self, task: Task, request: CurateRequest, golden: Sequence[str], folder: Path) -> None:
+        self._files = ExitStack()
+        memory = request.memory_mb << 20
+        least = min(TIED_JACCARD, request.near_duplicate_jaccard)
+        self.keys = RowKeys(task)
+        self.taken = array("B")  # for each row of the source, in order, whether it was taken in
+        self._request, self._memory = request, memory
+        self._leaks = OverlapFinder(golden, request.golden_jaccard) if golden else None
+        self._similar = self._files.enter_context(SimilarityIndex(least, folder, memory // 2))
+        self._answers = None if self.keys.labelled else self._files.enter_context(ShingleStore(folder))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()
+
+    def take_in(self, rows: Iterator[GatheredRow], drop: Tally, seen: Callable[[], None]) -> None:
+        """Take in rows but those of the golden set and those nothing can be learned from."""
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            kept = [row for row, reason in zip(batch, self._judged(batch, drop), strict=True) if reason]
+            self._similar.add(self.keys.add(kept))
+            if self._answers is not None:
+                for _ in self._answers.add([answer_of(row.sample) for row in kept]):
+                    pass
+            seen()
+
+    def _judged(self, batch: Sequence[GatheredRow], drop: Tally) -> list[bool]:
+        """Which rows are taken in; the others are left out with their reason."""
+        leaks = (
+            self._leaks.surest([asked_of(row.sample) for row in batch])
+            if self._leaks
+            else [None] * len(batch)
+        )
+        passed = []
+        for row, leak in zip(batch, leaks, strict=True):
+            if not _teaches(row.sample):
+                drop.row(row, Reason.EMPTY_LABEL, "no answer to learn")
+            elif leak is not None and self._leaks is not None:
+                golden = self._leaks.items[leak.item]
+                shown = "" if leak.match == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
+                drop.row(row, Reason(f"golden_{leak.match}"), shown)
+            else:
+                passed.append(True)
+                continue
+            passed.append(False)
+        self.taken.extend(passed)
+        return passed
+
+    def clean(self) -> tuple[Verdicts, Pairs]:
+        """Which rows stay, and the similar ones among them."""
+        return clean(self.keys, self._similar.pairs, self._request.near_duplicate_jaccard, self._same_answer)
+
+    def _same_answer(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
+        same: NDArray[np.bool_] = self.keys.meant[first] == self.keys.meant[second]
+        if self._answers is not None:
+            at_once = self._memory // 200
+            alike, _ = self._answers.similar(first, second, self._request.near_duplicate_jaccard, at_once)
+            same |= alike
+        return same
+
+
+def _teaches(sample: Sample) -> bool:
+    """Whether a sample ends with something to learn."""
+    return bool(sample.targets) or sample.messages[-1]["role"] == ASSISTANT
+
+
+@dataclass
+class Chosen:
+    """The rows of the dataset, ascending, with the group and the side of each."""
+
+    rows: Ints
+    groups: Ints
+    sides: list[str]
+
+
+def choose(keys: RowKeys, verdicts: Verdicts, pairs: Pairs, request: CurateRequest) -> Chosen:
+    """The rows that stay, no more replayed ones than asked for, split by groups."""
+    import numpy as np
+
+    kept = np.flatnonzero(verdicts.kept)
+    new = int((keys.side[kept] == 0).sum())
+    kept = kept[: new + round(request.replay_ratio * new)]  # replayed rows come last
+    ties = [keys.tied[kept]] if keys.labelled else [keys.tied[kept], keys.prompt[kept]]
+    groups = find_groups(kept, pairs.above(TIED_JACCARD), *ties)
+    rank = np.argsort(np.argsort(np.array(list(keys.labels)))) if keys.labels else np.zeros(1, np.int64)
+    fixed = [SIDES[side] for side in keys.side[kept].tolist()]
+    sides = choose_sides(groups, rank[keys.label[kept]], fixed, request.validation_fraction, request.seed)
+    return Chosen(kept, groups, sides)
+
+
+@dataclass
+class Written:
+    """What went into the dataset."""
+
+    sides: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    domains: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+    conflicts: dict[str, list[str]] = field(default_factory=dict)  # some texts that had several labels
+    replayed: int = 0
+
+
+def write_rows(
+    rows: Iterator[GatheredRow],
+    table: RowTable,
+    verdicts: Verdicts,
+    chosen: Chosen,
+    add: Callable[[Sample, str, str, str], None],
+    drop: Tally,
+) -> Written:
+    """Go through all rows again: those that were chosen are added, those that do not stay dropped."""
+    found, keys = Written(), table.keys
+    labelled = keys.labelled
+    at, place = -1, 0
+    for row, taken in zip(rows, table.taken, strict=True):
+        if not taken:
+            continue
+        at += 1
+        if at in verdicts.conflicts and len(found.conflicts) < _SHOWN:
+            found.conflicts[row.sample.question] = verdicts.conflicts[at]
+        if place < len(chosen.rows) and chosen.rows[place] == at:
+            side = chosen.sides[place]
+            add(row.sample, side, f"g{chosen.groups[place]:06d}", row.file)
+            place += 1
+            found.sides[side] += 1
+            found.replayed += row.side is not None
+            found.sources.add(row.file)
+            if labelled:
+                found.labels[answer_of(row.sample)] += 1
+            if "domain" in row.sample.tags:
+                found.domains.add(row.sample.tags["domain"])
+        elif not verdicts.kept[at]:
+            drop.row(row, *verdicts.why(at, keys))
+    return found

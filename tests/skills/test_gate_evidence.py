@@ -1,0 +1,209 @@
+"""What a gate finds in the workspace: baselines, training rows, losses, other suites, earlier verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.gate import Decision, GateSpec
+from opswright.core.principal import Principal
+from opswright.core.workspace import Workspace
+from opswright.evals.gate_evidence import collect, stable_figures, trivial_name
+from opswright.evals.report import facts_of
+from opswright.evals.runner import EvalResult, SampleResult, to_lines
+from opswright.record.ledger import Ledger, Phase
+from opswright.skills.gate import GateRequest, gate
+
+SPEC = GateSpec(suite="tones", min=0.5)
+
+
+def result(model: str, right: int, n: int = 200, suite: str = "tones") -> EvalResult:
+    """Of n texts, of which every fourth is angry and the others calm, the first are answered right."""
+    items = []
+    for i in range(n):
+        label = "angry" if i % 4 == 0 else "calm"
+        got = label if i < right else "?"
+        scores = {"exact_match": float(i < right), "known_label": float(i < right)}
+        items.append(SampleResult(f"t{i:04d}", f"text {i}", label, got, scores, ()))
+    return EvalResult(model, suite, "d" * 64, (), tuple(items))
+
+
+@pytest.fixture
+def model(workspace: Workspace, tmp_path: Path) -> Any:
+    """A checkpoint trained on rows, with the validation losses of its training."""
+    import polars as pl
+
+    def make(rows: list[tuple[str, str]], losses: tuple[float, ...] = (), base: Any = None) -> CheckpointRef:
+        data = tmp_path / f"data-{len(list(tmp_path.iterdir()))}"
+        data.mkdir()
+        columns = {
+            "text": [t for t, _ in rows],
+            "label": [a for _, a in rows],
+            "split": ["train"] * len(rows),
+        }
+        pl.DataFrame(columns).write_parquet(data / "rows.parquet")
+        dataset = workspace.artifacts.save(DatasetRef, data, {})
+        folder = tmp_path / f"model-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        lines = (json.dumps({"step": i, "val_loss": loss}) + "\n" for i, loss in enumerate(losses))
+        (folder / "validation.jsonl").write_text("".join(lines))
+        return workspace.artifacts.save(CheckpointRef, folder, {}, [dataset, *([base] if base else [])])
+
+    return make
+
+
+@pytest.fixture
+def save(workspace: Workspace) -> Any:
+    def one(found: EvalResult, baselines: Mapping[str, str] | None = None, **facts: Any) -> EvalReportRef:
+        """A report; each baseline always gives one answer."""
+        document = [
+            {"name": name, "answers": [answer] * len(found.items), "fit_s": 0.0}
+            for name, answer in (baselines or {}).items()
+        ]
+        values = {
+            name: {"value": sum(item.expected == answer for item in found.items) / len(found.items)}
+            for name, answer in (baselines or {}).items()
+        }
+        with workspace.artifacts.staging() as folder:
+            (folder / "items.jsonl").write_bytes(to_lines(found.items))
+            whole = {"version": 1, "ids": [item.id for item in found.items], "baselines": document}
+            if baselines:
+                (folder / "baselines.json").write_text(json.dumps(whole))
+            known = facts_of(found, len(found.items), {}) | {"baselines": values} | facts
+            return workspace.artifacts.save(EvalReportRef, folder, known)
+
+    return one
+
+
+def test_a_model_that_answers_as_the_majority_does_is_not_go(save: Any, context: Any, model: Any) -> None:
+    trained = model([("a", "calm"), ("b", "angry")])
+    items = result(str(trained), 0)
+    calm = [
+        SampleResult(i.id, i.text, i.expected, "calm", {"exact_match": float(i.expected == "calm")}, ())
+        for i in items.items
+    ]
+    constant = EvalResult(items.model, items.suite, items.suite_digest, (), tuple(calm))
+    baselines = {"tfidf_svc": "angry", "majority": "calm"}
+    report = save(constant, baselines)
+    found = gate(GateRequest(report=report, spec=SPEC), context())
+    assert found.verdict.decision is Decision.INCONCLUSIVE
+    assert [row.name for row in found.verdict.rows] == ["exact_match", "better than majority"]
+    good = gate(GateRequest(report=save(result(str(trained), 190), baselines), spec=SPEC), context())
+    assert good.verdict.decision is Decision.GO
+
+
+def test_the_trivial_baseline_is_the_one_that_the_report_names() -> None:
+    figures = {"majority": {"value": 0.3}, "nearest": {"value": 0.6, "trivial": True}, "copy": {"value": 0.1}}
+    assert trivial_name({"baselines": figures}) == "nearest"
+    assert trivial_name({"baselines": figures, "trivial": "copy"}) == "copy"
+    del figures["nearest"]
+    assert trivial_name({"baselines": figures}) == "majority"
+    assert trivial_name({"baselines": {"tfidf_svc": {"value": 0.9}}}) is None and trivial_name({}) is None
+
+
+def test_a_better_baseline_is_noted_unless_it_is_the_trivial_one(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    found = result(str(model([("a", "calm")])), 20)
+    report = save(found, {"majority": "calm", "tfidf_svc": "calm", "weak": "?"})
+    known = collect(workspace, SPEC, report, found, None)
+    assert known.better_baselines == {"tfidf_svc": 0.75}
+
+
+def test_items_in_any_training_behind_a_model_are_left_out_when_the_gate_says_so(
+    save: Any, workspace: Workspace, model: Any, context: Any
+) -> None:
+    base = model([("Text 3!", "calm"), ("other", "calm")])
+    tuned = model([("text 5", "angry")], base=base)
+    found = result(str(tuned), 190)
+    spec = GateSpec(suite="tones", min=0.5, leaked="leave_out")
+    report = save(found, leaked=1)
+    known = collect(workspace, spec, report, found, None)
+    assert known.leaked == {"t0003", "t0005"}
+    verdict = gate(GateRequest(report=report, spec=spec), context()).verdict
+    assert verdict.decision is Decision.GO and verdict.rows[0].n == 198
+    assert collect(workspace, SPEC, report, found, None).leaked is None  # not asked for
+    far = result("http://127.0.0.1:9/v1", 190)
+    assert collect(workspace, spec, save(far), far, None).leaked is None  # an endpoint: not known
+
+
+def test_answers_that_no_training_row_has_are_counted_for_labels_alone(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    from dataclasses import replace
+
+    found = result(str(model([("a", "joyful"), ("b", "Angry")])), 100)
+    assert collect(workspace, SPEC, save(found), found, None).answers_trained == (1, 2)
+    free = replace(found, task="generate")
+    assert collect(workspace, SPEC, save(found), free, None).answers_trained is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "known"), [((2.0, 1.0, 1.5), (2.0, 1.5)), ((1.0, 3.0), (1.0, 3.0)), ((1.0,), None), ((), None)]
+)
+def test_losses_are_the_first_and_last_of_the_training_behind_a_model(
+    save: Any, workspace: Workspace, model: Any, losses: tuple[float, ...], known: Any
+) -> None:
+    found = result(str(model([("a", "calm")], losses)), 100)
+    assert collect(workspace, SPEC, save(found), found, None).losses == known
+
+
+def test_a_required_suite_is_found_by_the_models_newest_report(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    trained = str(model([("a", "calm")]))
+    found = result(trained, 100)
+    spec = GateSpec.model_validate({"suite": "tones", "min": 0.5, "suites": {"safety": {"min": 0.9}}})
+    report = save(found)
+    assert collect(workspace, spec, report, found, None).suites == {"safety": None}
+    save(result("checkpoint:" + "0" * 64, 200, suite="safety"))
+    assert collect(workspace, spec, report, found, None).suites == {"safety": None}  # another model's
+    save(result(trained, 150, suite="safety"))
+    other = collect(workspace, spec, report, found, None).suites["safety"]
+    assert other is not None and other.model == trained
+
+
+def test_what_stable_can_lose_is_read_from_its_reports(save: Any, workspace: Workspace, model: Any) -> None:
+    trained = model([("a", "calm")])
+    save(result(str(trained), 180), {"majority": "calm"})
+    figures = stable_figures(workspace.artifacts, trained, "tones")
+    assert figures.on(None) == 0.9 and figures.trivial == 0.75
+    assert stable_figures(workspace.artifacts, trained, "other").on(None) is None
+
+
+def test_a_damaged_loss_file_or_missing_rows_leave_a_finding_out(
+    save: Any, workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / "validation.jsonl").write_text('{"val_loss": "high"}\nnot json\n')
+    bare = workspace.artifacts.save(CheckpointRef, folder, {}, [DatasetRef.of("a" * 64)])
+    found = result(str(bare), 100)
+    known = collect(workspace, SPEC, save(found), found, None)
+    assert known.losses is None and known.answers_trained is None
+
+
+def test_earlier_verdicts_on_the_suite_are_counted_by_model_and_by_size(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    """Another model was judged, this one was on fewer items; a report that nobody judged does not count."""
+    mine, other, third = (str(model([(name, "calm")])) for name in "abc")
+    judged = [save(result(mine, 40, n=50)), save(result(other, 150))]
+    save(result(third, 150))
+    who = {"principal": Principal("tester", ("releaser",), "test"), "step": "eval.gate", "skill": "gate"}
+    for number, report in enumerate(judged):
+        run = {**who, "run": f"run-{number}"}
+        Ledger.of(workspace).append(Phase.INTENT, **run, request={"report": report})
+        verdict = {"verdict": {"decision": "INCONCLUSIVE", "rows": []}}
+        Ledger.of(workspace).append(Phase.DONE, **run, result=verdict)
+    found = result(mine, 180)
+    known = collect(workspace, SPEC, save(found), found, None)
+    assert known.candidates == 2 and known.looks == (50,)
+    elsewhere = result(mine, 180, suite="tones")
+    moved = EvalResult(elsewhere.model, "tones", "e" * 64, (), elsewhere.items)
+    assert collect(workspace, SPEC, save(moved), moved, None).candidates == 1  # another version of the suite
