@@ -84,7 +84,7 @@ def train(
         adapter=saved.adapter,
         steps=len(curve.training),
         kept_step=kept,
-        stopped_early=len(curve.training) < recipe.steps,
+        stopped_early=len(curve.training) < (seen.total_steps or recipe.steps),
         resumed_from=seen.resumed_from,
         final_loss=curve.final_loss,
         validation_loss=curve.validation_loss_at(kept),

@@ -47,7 +47,9 @@ class FinetuneRequest(Request):
         "its share for models below 10 M parameters, else what fits 8,192 tokens.",
     )
     warmup_steps: int | None = Field(
-        None, ge=0, description="Steps to the peak rate; empty: a tenth of all steps, at most 30."
+        None,
+        ge=0,
+        description="Steps to the peak rate; empty: a tenth of all, at most 30; none with packing.",
     )
     weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW weight decay.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps; empty: all epochs.")
@@ -78,7 +80,8 @@ class FinetuneRequest(Request):
         "float32 on CPU and below 10 M parameters, else mixed for sft and bfloat16 for adapters.",
     )
     packing: bool = Field(
-        False, description="Put several rows into one sequence of max_tokens (GPU with flash-attention)."
+        False,
+        description="Put several rows into one sequence of max_tokens; batch_size then counts sequences.",
     )
     activation_checkpointing: bool = Field(
         False, description="Keep fewer activations and compute them again: less memory, a third more time."
