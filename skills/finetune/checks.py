@@ -46,7 +46,7 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
     found += _method(request, device, name)
     try:
         data = workspace.artifacts.open(request.data)
-        facts = data_facts(data)
+        facts = data_facts(data, request.train_share)
         base = base_facts(request, workspace)
         recipe = compile_recipe(request, facts, base, device)
     except NotDownloaded as pending:
@@ -92,7 +92,7 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
 
     Unknown elsewhere; on Slurm what is unknown is bounded by the time limit, where one is set.
     """
-    facts = data_facts(workspace.artifacts.open(request.data))
+    facts = data_facts(workspace.artifacts.open(request.data), request.train_share)
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
     base = base_facts(request, workspace)

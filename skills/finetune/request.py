@@ -52,6 +52,13 @@ class FinetuneRequest(Request):
         description="Steps to the peak rate; empty: a tenth of all, at most 30; none with packing.",
     )
     weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW weight decay.")
+    train_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training rows to learn from. The rows of a smaller share are among those "
+        "of a larger one of the same seed, so steps with growing shares are a learning curve.",
+    )
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps; empty: all epochs.")
     max_tokens: int | None = Field(
         None,

@@ -187,6 +187,13 @@ def test_packed_rows_take_fewer_steps_and_are_validated_at_the_end(
     assert result.validation_loss is not None
 
 
+def test_a_share_of_the_rows_is_what_is_learned_from(shared: Workspace, data: DatasetRef) -> None:
+    result, _, workdir = run(shared, "share", data=data, base="tiny", epochs=1, train_share=0.25)
+    assert result.steps == 1
+    assert len((workdir / "data" / "train.jsonl").read_text().splitlines()) == 16
+    assert shared.artifacts.open(result.checkpoint).facts["train_rows"] == 16
+
+
 def test_few_long_rows_are_left_out_and_the_training_goes_on(shared: Workspace) -> None:
     rows = [json.dumps(row(a, b)) + "\n" for a in range(8) for b in range(8)]
     long = json.dumps(row(0, 0)).replace("one plus", "one " * 200 + "plus") + "\n"

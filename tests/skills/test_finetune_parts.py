@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from opswright.skills.finetune.base import count_parameters
 from opswright.skills.finetune.curve import Curve, drop_cut_line
 from opswright.skills.finetune.export import stop_at
 from opswright.skills.finetune.labels import difference, said
+from opswright.skills.finetune.layout import write_share
 from opswright.skills.finetune.status import Tail
 from opswright.skills.finetune.tiny import word_splitter
 from opswright.skills.finetune.tokenised_chat import check_lengths
@@ -144,6 +146,20 @@ def test_long_rows_are_left_out_up_to_one_in_twenty_and_refused_beyond() -> None
         check_lengths("x.jsonl", {4: 90, 7: 300, 9: 65}, 40, 64, "drop")
     with pytest.raises(AskError, match="too_long is 'refuse'"):
         check_lengths("x.jsonl", {4: 90}, 1000, 64, "refuse")
+
+
+def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger_one(tmp_path: Path) -> None:
+    source = tmp_path / "train.jsonl"
+    source.write_bytes(b"".join(b'{"n": %d}\n' % (n % 90) for n in range(100)))  # some twice
+    shares = {}
+    for share in (0.001, 0.1, 0.5, 0.9):
+        count = write_share(source, tmp_path / "out", share, seed=7)
+        shares[share] = (tmp_path / "out").read_bytes().splitlines()
+        assert len(shares[share]) == count == max(1, round(100 * share))
+    for smaller, larger in ((0.001, 0.1), (0.1, 0.5), (0.5, 0.9)):
+        assert not Counter(shares[smaller]) - Counter(shares[larger])
+    write_share(source, tmp_path / "out", 0.5, seed=8)
+    assert (tmp_path / "out").read_bytes().splitlines() != shares[0.5]
 
 
 @pytest.mark.parametrize(
