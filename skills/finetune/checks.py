@@ -46,7 +46,7 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
     found += _method(request, device, name)
     try:
         data = workspace.artifacts.open(request.data)
-        facts = data_facts(data)
+        facts = data_facts(data, request.train_share)
         base = base_facts(request, workspace)
         recipe = compile_recipe(request, facts, base, device)
     except NotDownloaded as pending:
@@ -92,7 +92,7 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
 
     Unknown elsewhere; on Slurm what is unknown is bounded by the time limit, where one is set.
     """
-    facts = data_facts(workspace.artifacts.open(request.data))
+    facts = data_facts(workspace.artifacts.open(request.data), request.train_share)
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
     base = base_facts(request, workspace)
@@ -176,20 +176,19 @@ def _elsewhere(request: FinetuneRequest, device: str, workspace: Workspace) -> l
 
 
 def _method(request: FinetuneRequest, device: str, name: str) -> list[Finding]:
-    """What the method and the ways to save memory need of the device."""
+    """What the method and the precision need of the device."""
     found = []
-    for asked, what, module in (
-        (request.method == "qlora", "method 'qlora'", "bitsandbytes"),
-        (request.packing, "packing", "flash_attn"),
-    ):
-        if asked and device == "cpu":
-            fix = "Take method 'lora'." if module == "bitsandbytes" else "Leave it out."
-            found.append(Finding(level="stop", message=f"{what} needs a GPU; it trains on CPU.", fix=fix))
-        elif asked and name == "local" and missing_modules([module]):
-            fix = f"Install: python -m pip install {module.replace('_', '-')}"
-            found.append(Finding(level="stop", message=f"{what} needs {module}.", fix=fix))
-        elif asked:
-            message = f"{what}: its recipe was compiled and checked, and never run by Opswright's own tests."
+    if request.method == "qlora":
+        if device == "cpu":
+            message = "method 'qlora' needs a GPU; it trains on CPU."
+            found.append(Finding(level="stop", message=message, fix="Take method 'lora'."))
+        elif name == "local" and missing_modules(["bitsandbytes"]):
+            fix = "Install: python -m pip install bitsandbytes"
+            found.append(Finding(level="stop", message="method 'qlora' needs bitsandbytes.", fix=fix))
+        else:
+            message = (
+                "method 'qlora': its recipe was compiled and checked, and not run by Opswright's own tests."
+            )
             found.append(Finding(level="warn", message=message))
     if request.gpu is not None and not request.gpu.model.has_bfloat16 and request.precision != "float32":
         message = f"gpu '{request.gpu}' computes in no bfloat16."
