@@ -95,7 +95,8 @@ def compile_template(text: str) -> Template:
                 f"the template names '{unknown[0]}', which no sample has (there are: {', '.join(FIELDS)})."
                 + did_you_mean(unknown[0], FIELDS)
             )
-        return environment.from_string(text)
+        made: Template = environment.from_string(text)
+        return made
     except TemplateError as error:
         raise AskError(f"the template is not valid Jinja: {error}.") from error
 
@@ -106,7 +107,8 @@ def _sandbox() -> Any:
     There is no `range` and no arithmetic that multiplies, so a template cannot run or grow without end.
     """
     from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Sandbox(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset(("*", "**", "%"))

@@ -115,9 +115,10 @@ def ship_plan(facts: ProjectFacts) -> str:
             },
         },
     }
+    source = Path(facts.profile.source).name
     head = [
-        f"# Learns {Path(facts.profile.source).name} ({facts.profile.rows:,} rows, {facts.task}) from nothing, is",
-        "# judged on rows it never saw, and answers behind guardrails. Run: opswright run plans/ship.yaml",
+        f"# Learns {source} ({facts.profile.rows:,} rows, {facts.task}) from nothing,",
+        "# is judged on rows it never saw, and answers behind guardrails. Run: opswright run plans/ship.yaml",
         "# A real base instead of the tiny one: base: hf:owner/name@COMMIT, or a folder with its weights.",
         f"# The bar: {facts.bar_says}",
     ]
@@ -161,8 +162,8 @@ def suite_text(facts: ProjectFacts, golden: int, digest: str, tags: list[str]) -
     if tags:
         suite["slices"] = {"by": tags}
     head = [
-        f"# {golden:,} samples, SHA-256 {digest[:16]}. The first scorer decides; name others with `scorers:`",
-        "# (`opswright suites --help`). Do not train on them: curate keeps them out.",
+        f"# {golden:,} samples, SHA-256 {digest[:16]}. The first scorer decides; `scorers:` names others.",
+        "# Do not train on them: curate keeps them out.",
     ]
     return _text(head, suite)
 
