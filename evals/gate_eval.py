@@ -262,6 +262,8 @@ def _notes(
         yield f"{spec.looks} looks are planned, so each has alpha {spec.level:.3g}"
     if measured.errors:
         yield f"{measured.errors} of {len(measured.items)} items got no answer: the target failed"
+    if measured.leaked is None:
+        yield "leaked items were not looked for: the model's training rows are not known"
 
 
 def _without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:

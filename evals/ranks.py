@@ -14,7 +14,7 @@ from .gate_scores import score_of
 from .head_to_head import open_measured
 from .leaderboard import LeaderboardRow
 from .runner import SampleResult
-from .tiers import rank
+from .tiers import RankedModel, rank
 
 
 def with_ranks(store: ArtifactStore, lines: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
@@ -26,9 +26,8 @@ def with_ranks(store: ArtifactStore, lines: Sequence[LeaderboardRow]) -> list[Le
     for line in lines:
         if scores := _scores(store, line):
             boards[line.suite_digest, line.metric][line.id] = scores
-    found = {
-        one.name: (one.tier_in_words, one.ranks_in_words) for board in boards.values() for one in rank(board)
-    }
+    ranked = (one for board in boards.values() for one in _ranked(store, board))
+    found = {one.name: (one.tier_in_words, one.ranks_in_words) for one in ranked}
     empty = (None, None)
     return [
         replace(line, tier=tier, ranks=ranks) for line in lines for tier, ranks in [found.get(line.id, empty)]
@@ -46,6 +45,17 @@ def _scores(store: ArtifactStore, line: LeaderboardRow) -> Mapping[str, float]:
     return kept[line.id]
 
 
+def _ranked(store: ArtifactStore, board: Mapping[str, Mapping[str, float]]) -> list[RankedModel]:
+    """The ranks of a board, kept for as long as it has the same lines: a page asks again at every click."""
+    kept = _RANKED.setdefault(store, {})
+    key = tuple(sorted(board))
+    if key not in kept:
+        while len(kept) >= _BOARDS:
+            del kept[next(iter(kept))]
+        kept[key] = rank(board)
+    return kept[key]
+
+
 def _by_observation(items: Sequence[SampleResult], metric: str) -> dict[str, float]:
     """Mean score of each group, and the score of each item of none; one without an answer counts as 0."""
     found: dict[str, list[float]] = defaultdict(list)
@@ -57,3 +67,6 @@ def _by_observation(items: Sequence[SampleResult], metric: str) -> dict[str, flo
 
 _KEPT: WeakKeyDictionary[ArtifactStore, dict[str, Mapping[str, float]]] = WeakKeyDictionary()
 """By line, for as long as a store is in use: reports never change."""
+
+_BOARDS = 32
+_RANKED: WeakKeyDictionary[ArtifactStore, dict[tuple[str, ...], list[RankedModel]]] = WeakKeyDictionary()
