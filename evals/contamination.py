@@ -53,7 +53,7 @@ class Overlap(NamedTuple):
 
     text: int
     item: int
-    match: MatchKind
+    kind: MatchKind
     score: float
 
 
@@ -93,7 +93,7 @@ class OverlapFinder:
         rank = {match: place for place, match in enumerate(MatchKind)}
         for one in self.overlaps(texts):
             known = best[one.text]
-            if known is None or (rank[one.match], -one.score) < (rank[known.match], -known.score):
+            if known is None or (rank[one.kind], -one.score) < (rank[known.kind], -known.score):
                 best[one.text] = one
         return best
 
@@ -112,8 +112,8 @@ def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchK
     texts = iter(train)
     while batch := list(islice(texts, _TEXTS_AT_ONCE)):
         for one in finder.overlaps(batch):
-            if one.item not in found or rank[one.match] < rank[found[one.item]]:
-                found[one.item] = one.match
+            if one.item not in found or rank[one.kind] < rank[found[one.item]]:
+                found[one.item] = one.kind
     return found
 
 

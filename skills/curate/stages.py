@@ -104,8 +104,8 @@ class RowTable:
                 drop.row(row, Reason.EMPTY_LABEL, "no answer to learn")
             elif leak is not None and self._leaks is not None:
                 golden = self._leaks.items[leak.item]
-                shown = "" if leak.match == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
-                drop.row(row, Reason(f"golden_{leak.match}"), shown)
+                shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
+                drop.row(row, Reason(f"golden_{leak.kind}"), shown)
             elif not self._filtered(row, drop):
                 passed.append(True)
                 continue
