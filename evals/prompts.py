@@ -15,7 +15,7 @@ from ..data.text import fingerprint
 from ..engines import Chat
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 FIELDS = ("question", "choices", "contexts", "tools", "tags")
 """What a template may name. `choices` and `contexts` are lists of texts, `tools` of JSON, `tags` by name."""
@@ -101,7 +101,7 @@ def compile_template(text: str) -> Template:
         raise AskError(f"the template is not valid Jinja: {error}.") from error
 
 
-def _sandbox() -> Any:
+def _sandbox() -> Environment:
     """Jinja that reaches nothing but the sample, and makes nothing much larger than it.
 
     There is no `range` and no arithmetic that multiplies, so a template cannot run or grow without end.

@@ -88,14 +88,26 @@ def show_suite(suite: Named, json: Json = False) -> None:
 def new_suite(
     name: Annotated[str, typer.Argument(help="Name of the suite, and of its file in suites/.")],
     samples: Annotated[Path, typer.Argument(help="File of samples, of any shape that datasets may have.")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="What a column is: user=COLUMN, target=COLUMN, group=COLUMN, ...")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="What is asked. [default: as the samples look]")] = None,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Leave out the rows that cannot be taken.")
+    ] = False,
 ) -> None:
     """Write suites/NAME.yaml for a file of samples, with the task and slices that its columns show.
 
     Example: opswright suites new tone golden.jsonl
     """
+    from ..core.errors import AskError
     from ..evals.suites.draft import draft_suite
 
-    path = draft_suite(name, samples, Path("suites"))
+    pairs = [word.partition("=") for word in column or ()]
+    if wrong := next((part for part, equals, value in pairs if not equals or not value), None):
+        raise AskError(f"--column {wrong}: expected PART=COLUMN, as user=question.")
+    columns = {part: value for part, _, value in pairs} or None
+    path = draft_suite(name, samples, Path("suites"), columns, task, leave_out)
     typer.echo(f"{path} was written: read it, then `opswright suites validate {path}`")
 
 

@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError
 from ...core.files import write_atomically
 from ...data.read import Source, read_samples
+from ...data.sample import Sample
 from ..prompts import tag_values
 from ..scorers import DEFAULT_SCORERS, right_answers
 from . import load_suite
 from .base import Suite
-from .samples import read_file
+from .samples import as_columns, read_file
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
 _MOST_VALUES = 20  # of a tag that makes slices
 
 
-def draft_suite(name: str, samples: Path, folder: Path) -> Path:
-    """Write folder/NAME.yaml for a file of samples; AskError when there is one, or it would not load."""
+def draft_suite(
+    name: str,
+    samples: Path,
+    folder: Path,
+    columns: Mapping[str, str] | None = None,
+    task: str | None = None,
+    leave_out: bool = False,
+) -> Path:
+    """Write folder/NAME.yaml for a file of samples; AskError when there is one, or it would not load.
+
+    columns, leave_out: see `read_file`. task: what is asked; None: what the samples look like.
+    """
     if not _NAME.match(name):
         raise AskError(f"'{name}' is no name for a suite: use letters, digits, - and _.")
     path = folder / f"{name}.yaml"
     if path.exists():
         raise AskError(f"{path} is there already. Choose another name, or remove it.")
-    items = read_file(samples)
-    task = "generate" if any(len(right_answers(item)) > 1 for item in items) else _task(samples)
+    items = read_file(samples, columns, leave_out=leave_out)
+    task = task or _task(samples, items, columns)
     if task not in DEFAULT_SCORERS:
-        raise AskError(f"{samples} is data of the task '{task}', for which there are no suites yet.")
+        known = ", ".join(DEFAULT_SCORERS)
+        raise AskError(
+            f"{samples} is data of the task '{task}'; a suite's may be: {known}. Name one by --task."
+        )
     sliced = [tag for tag, values in tag_values(items).items() if 1 < len(values) <= _MOST_VALUES]
-    write_atomically(path, _text(name, samples, folder, task, sliced, len(items)).encode())
+    where = os.path.relpath(samples.resolve(), folder.resolve()).replace(os.sep, "/")
+    source: dict[str, Any] = {"file": where}
+    source |= {"columns": dict(columns)} if columns else {}
+    source |= {"leave_out": True} if leave_out else {}
+    write_atomically(path, _text(name, source, task, sliced, len(items)).encode())
     try:
         load_suite(path)
     except AskError:
@@ -41,16 +60,17 @@ def draft_suite(name: str, samples: Path, folder: Path) -> Path:
     return path
 
 
-def _task(samples: Path) -> str:
-    return str(read_samples(Source(samples)).task)
+def _task(samples: Path, items: Sequence[Sample], columns: Mapping[str, str] | None) -> str:
+    if any(len(right_answers(item)) > 1 for item in items):
+        return "generate"
+    return str(read_samples(Source(samples, columns=as_columns(columns))).task)
 
 
-def _text(name: str, samples: Path, folder: Path, task: str, sliced: list[str], n: int) -> str:
+def _text(name: str, source: Mapping[str, Any], task: str, sliced: list[str], n: int) -> str:
     """The file: what decides, and beside it what may be added."""
     import yaml
 
-    where = os.path.relpath(samples.resolve(), folder.resolve()).replace(os.sep, "/")
-    body: dict[str, Any] = {"task": task, "samples": {"file": where}}
+    body: dict[str, Any] = {"task": task, "samples": dict(source)}
     body["scorers"] = list(DEFAULT_SCORERS[task])  # type: ignore[index]  # checked by the caller
     body["slices"] = {"by": sliced} if sliced else {}
     body["min_items"] = min(n, 100)

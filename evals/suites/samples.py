@@ -22,29 +22,34 @@ _FIELDS = frozenset(
 
 
 def read_file(
-    path: Path, columns: Mapping[str, Any] | None = None, tags: Collection[str] = (), task: Task | None = None
+    path: Path,
+    columns: Mapping[str, Any] | None = None,
+    tags: Collection[str] = (),
+    task: Task | None = None,
+    leave_out: bool = False,
 ) -> list[Sample]:
     """The samples of a file of any shape that datasets may have, or of JSON lines of Sample's own fields.
 
-    columns: which column is what, where its name does not tell. tags: columns that are tags by that name. No
-    row may be left out of an evaluation: AskError names the first that cannot be taken, and why.
+    columns: which column is what, where its name does not tell. tags: columns that are tags by that name.
+    leave_out: whether rows that cannot be taken are left out; without it AskError names the first, and why.
     """
     if columns is None and path.suffix == ".jsonl" and _holds_documents(path):
         return list(_documents(path))
-    mapped = _columns(columns, tags)
+    mapped = as_columns(columns, tags)
     reading = read_samples(Source(path, columns=mapped, task=task))
     samples = list(reading)
-    if reading.dropped:
+    if reading.dropped and not leave_out:
         first = reading.dropped[0]
         why = f"{first.reason}{f': {first.detail}' if first.detail else ''}"
         raise AskError(
             f"{path}, row {first.row}: {why} ({len(reading.dropped)} of "
-            f"{len(samples) + len(reading.dropped)} rows cannot be taken; a suite leaves none out)."
+            f"{len(samples) + len(reading.dropped)} rows cannot be taken). Mend the file, or leave such rows "
+            "out by `leave_out: true` beside it."
         )
     return samples
 
 
-def _columns(columns: Mapping[str, Any] | None, tags: Collection[str]) -> Columns | None:
+def as_columns(columns: Mapping[str, Any] | None, tags: Collection[str] = ()) -> Columns | None:
     """The mapping that is asked for, with the tags that the suite names; None without any."""
     if columns is None and not tags:
         return None

@@ -32,6 +32,7 @@ class SamplesPart(_Part):
 
     file: str | None = Field(None, description="File of samples, relative to the suite's.")
     columns: dict[str, Any] | None = Field(None, description="Which column of the file is what.")
+    leave_out: bool = Field(False, description="Leave out the rows that cannot be taken.")
     suite: str | None = Field(None, description="Suite whose samples are taken.")
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="Only these values, by tag.")
 
@@ -201,7 +202,9 @@ def _from_elsewhere(reader: _Reader, part: SamplesPart, whole: SuitePart) -> lis
         file = reader.path.parent / str(part.file)
         named = {tag for values in whole.slices.groups.values() for tag in values}
         tags = sorted({*whole.slices.by, *part.where, *named})
-        items = reader.at("samples.file", read_file, file, part.columns, tags, _task_read(whole))
+        items = reader.at(
+            "samples.file", read_file, file, part.columns, tags, _task_read(whole), part.leave_out
+        )
         source = Suite(reader.path.stem, tuple(items))
     for tag, values in part.where.items():
         reader.at(f"samples.where.{tag}", source.check_values, tag, values, "where")

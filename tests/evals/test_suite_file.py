@@ -193,6 +193,7 @@ def test_no_row_of_a_file_is_left_out_in_silence(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,label\na,x\n,y\n")
     with pytest.raises(AskError, match=r"rows.csv, row 3: empty_text.*1 of 2 rows cannot be taken"):
         load_suite(write(tmp_path, "samples: {file: rows.csv}\n"))
+    assert len(load_suite(write(tmp_path, "samples: {file: rows.csv, leave_out: true}\n")).items) == 1
 
 
 def test_a_template_cannot_reach_out_of_its_sandbox(tmp_path: Path) -> None:

@@ -40,6 +40,23 @@ def test_a_file_of_samples_becomes_a_suite_that_is_listed_shown_and_valid(
     assert code == 2 and "is there already" in said and Path("suites/sky.yaml").read_bytes() == before
 
 
+def test_columns_of_any_name_and_rows_that_cannot_be_taken_are_said_by_the_asker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "odd.csv"
+    rows.write_text("was,ist\ngut,ja\nschlecht,nein\nleer,\n")
+    assert "cannot tell what the columns" in out(capsys, "new", "odd", str(rows))[1]
+    named = ("new", "odd", str(rows), "--column", "user=was", "--column", "target=ist")
+    assert "row 4: empty_label" in out(capsys, *named)[1].replace("\n", " ")
+    assert out(capsys, *named, "--leave-out", "--task", "generate")[0] == 0
+    code, said = out(capsys, "validate", "suites/odd.yaml")
+    assert code == 0 and "token_f1             right answers score 1.000 on 2" in said
+    assert "expected PART=COLUMN" in out(capsys, "new", "x", str(rows), "--column", "was")[1]
+    assert (
+        "Name one by --task" in out(capsys, *("new", "x", *named[2:]), "--leave-out", "--task", "prefer")[1]
+    )
+
+
 def test_every_shipped_suite_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     code, said = out(capsys, "list", "--json")
     listed: list[dict[str, Any]] = json.loads(said)
