@@ -9,6 +9,10 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.artifacts import ArtifactStore, DatasetRef
+from ..data.dataset import dataset_samples
+from ..data.rows import TRAIN
+from ..data.sample import asked_of
 from ..data.shingles import count_shared, hash_shingles, in_batches
 from ..data.text import fingerprint
 
@@ -111,6 +115,16 @@ def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchK
             if one.item not in found or rank[one.match] < rank[found[one.item]]:
                 found[one.item] = one.match
     return found
+
+
+def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iterator[str]:
+    """What users say in each training row of some datasets, a few rows in memory at a time.
+
+    For the leaks of a model give `lineage.training_datasets`: a clean last stage hides no earlier one.
+    """
+    for ref in datasets:
+        for sample in dataset_samples(store.open(ref), TRAIN):
+            yield asked_of(sample)
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:

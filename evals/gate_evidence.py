@@ -11,8 +11,9 @@ from ..core.errors import OpswrightError
 from ..core.gate import GateSpec
 from ..core.workspace import Workspace
 from ..data.dataset import training_rows
-from ..data.text import fingerprint, label_form
+from ..data.text import label_form
 from ..record.index import LedgerIndex
+from .contamination import find_overlap
 from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
 from .head_to_head import baseline_items
@@ -109,8 +110,8 @@ def _leaked(store: ArtifactStore, measured: EvalResult, incumbent: Incumbent | N
         rows = _rows_behind(store, side.model)
         if rows is None and side is measured:
             return None
-        seen = {fingerprint(text) for text, _ in rows or ()}
-        found |= {item.id for item in side.items if fingerprint(item.text) in seen}
+        overlap = find_overlap((text for text, _ in rows or ()), [item.text for item in side.items])
+        found |= {side.items[place].id for place in overlap}
     return frozenset(found)
 
 

@@ -139,7 +139,9 @@ def suite_rows(
 ) -> Iterator[GateRow]:
     """The bars on other suites; a suite without a report of the model is NO_GO."""
     for name, bar in spec.suites.items():
-        report, row = found.get(name), f"{bar.metric} on suite {name}"
+        report = found.get(name)
+        metric = bar.metric or (report.metric if report is not None else "score")
+        row = f"{metric} on suite {name}"
         if report is None or not report.items:
             fix = f"`opswright evaluate model={measured.model} suite={name}`"
             missing = f"required, and {measured.model} has no report on it: {fix}"
@@ -148,8 +150,8 @@ def suite_rows(
             leaked = f"{report.leaked} of its items are in the model's training rows"
             yield GateRow(row, bar.tier, None, leaked)
         else:
-            check_items(report, bar.metric)
-            yield bar_row(row, bar.tier, scores_on(report.items, bar.metric), bar.min, spec)
+            check_items(report, metric)
+            yield bar_row(row, bar.tier, scores_on(report.items, metric), bar.min, spec)
 
 
 def latency_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:

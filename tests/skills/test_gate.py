@@ -151,7 +151,7 @@ def test_preflight_finds_a_slice_or_suite_that_is_not_there(workspace: Workspace
     warn, *_ = findings(workspace, slices={"bankin": {"min": 0.8}})
     assert warn.level == "warn" and warn.fix == "Did you mean 'banking'?"
     missing = findings(workspace, min=0.5, suites={"clinc": {"min": 0.9}})
-    assert missing[-1].level == "stop" and "unknown suite 'clinc'" in missing[-1].message
+    assert any(one.level == "warn" and "unknown suite 'clinc'" in one.message for one in missing)
 
 
 def test_preflight_says_which_drop_the_suite_can_see(
