@@ -38,7 +38,8 @@ def watched_recipe(config: Any, patience: int | None) -> Any:
                 import torch
 
                 for model in self.model_parts:
-                    model.forward = torch.autocast(self.dist_env.device.type, dtype=dtype)(model.forward)
+                    device = next(model.parameters()).device.type
+                    model.forward = torch.autocast(device, dtype=dtype)(model.forward)
 
         def has_stopped_early(self, checkpoints: Path) -> bool:
             """Take in what an earlier attempt validated; whether that ended the training."""

@@ -80,10 +80,10 @@ class NemoArchiveResult(Result):
     imports: tuple[str, ...] = Field((), description="Names that loading its pickles would import.")
     unsafe: tuple[str, ...] = Field((), description="Those of them, and members, that are refused.")
     tensors: int = Field(0, description="Tensors that were imported or exported.")
-    golden: str = Field("", description="Golden answers that the import gave, of how many.")
+    golden: str | None = Field(None, description="Golden answers that the import gave, of how many.")
     checkpoint: CheckpointRef | None = Field(None, description="The imported model.")
     exported: NemoArchiveRef | None = Field(None, description="The exported archive, with a reader for it.")
-    note: str = Field("", description="What was not tried.")
+    note: str | None = Field(None, description="What was not tried.")
 
 
 def _preflight(request: NemoArchiveRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -137,7 +137,10 @@ def nemo_archive(request: NemoArchiveRequest, ctx: StepContext) -> NemoArchiveRe
     assert request.archive is not None
     archive = inspect(request.archive)
     if request.action == "inspect":
-        return _described(archive)
+        described = _described(archive)
+        for name in described.unsafe:
+            ctx.log(f"refused in an import: {name}")
+        return described
     _checked(request, archive)
     return _import(request, ctx, archive)
 
@@ -190,8 +193,8 @@ def _import(request: NemoArchiveRequest, ctx: StepContext, archive: Archive) -> 
             min_golden=request.min_golden,
         )
     )
-    golden = f"{told['golden']['right']} of {told['golden']['of']}" if told["golden"] else ""
-    note = _UNTRIED if archive.target in TARGETS else ""
+    golden = f"{told['golden']['right']} of {told['golden']['of']}" if told["golden"] else None
+    note = _UNTRIED if archive.target in TARGETS else None
     facts = {
         "base": f"nemo:{archive.path.name}",
         "base_digest": sha256_file(archive.path),
@@ -199,7 +202,9 @@ def _import(request: NemoArchiveRequest, ctx: StepContext, archive: Archive) -> 
         "parameters": _parameters(out),
         "golden": golden,
     }
-    ctx.log(f"{told['keys']} keys of the archive, all placed as {told['tensors']} tensors. {note}".strip())
+    ctx.log(
+        f"{told['keys']} keys of the archive, all placed as {told['tensors']} tensors. {note or ''}".strip()
+    )
     return NemoArchiveResult(
         target=archive.target,
         tensors=told["tensors"],

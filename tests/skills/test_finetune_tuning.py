@@ -295,6 +295,14 @@ def test_a_declared_gpu_is_judged_on_a_laptop_that_has_none(
     )
 
 
+def test_a_base_is_judged_although_the_data_is_still_to_be_made(workspace: Workspace, tmp_path: Path) -> None:
+    ask = FinetuneRequest(data=DatasetRef.pending(), base=big_base(tmp_path / "base"), gpu="h100")
+    lines = found(ask, workspace)
+    assert any(line.startswith("stop: a step needs about") for line in lines)
+    assert any(line.startswith("note: learning rate 2e-05") for line in lines)
+    assert any("the recipe is checked when it runs" in line for line in lines)
+
+
 def test_the_time_on_a_declared_gpu_is_estimated_and_elsewhere_unknown(
     data: DatasetRef, workspace: Workspace, tmp_path: Path
 ) -> None:
