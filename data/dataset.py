@@ -64,7 +64,7 @@ def asked_with(sample: Sample) -> str:
 class DatasetWriter:
     """Writes a dataset row by row: train.jsonl, validation.jsonl, rows.parquet, dropped.jsonl.
 
-    In memory are some thousand rows and 16 bytes a line. A context manager: the files are complete when it
+    In memory are some thousand rows and 12 bytes a line. A context manager: the files are complete when it
     ends. The chat lines are shuffled: from rows that lie label by label, a trainer that groups rows by length
     makes batches of one label, and learns little.
     """
@@ -113,7 +113,7 @@ class _ShuffledLines:
 
     def write(self, path: Path, seed: int) -> None:
         self._file.flush()
-        order = array("q", range(len(self._ends) - 1))
+        order = array("I", range(len(self._ends) - 1))
         random.Random(seed).shuffle(order)
         number = self._file.fileno()
         with path.open("wb") as file:

@@ -89,3 +89,10 @@ def text_of(message: Message) -> str:
         return content
     parts = content if isinstance(content, list | tuple) else ()
     return "\n".join(str(part["text"]) for part in parts if isinstance(part, Mapping) and "text" in part)
+
+
+def asked_of(sample: Sample) -> str:
+    """All that users say in a sample, a line for each message."""
+    if len(sample.messages) == 1:
+        return sample.question
+    return "\n".join(text_of(one) for one in sample.prompt if one["role"] == "user")

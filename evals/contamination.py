@@ -9,6 +9,10 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.artifacts import ArtifactStore, DatasetRef
+from ..data.dataset import dataset_samples
+from ..data.rows import TRAIN
+from ..data.sample import asked_of
 from ..data.shingles import count_shared, hash_shingles, in_batches
 from ..data.text import fingerprint
 
@@ -49,7 +53,7 @@ class Overlap(NamedTuple):
 
     text: int
     item: int
-    match: MatchKind
+    kind: MatchKind
     score: float
 
 
@@ -89,7 +93,7 @@ class OverlapFinder:
         rank = {match: place for place, match in enumerate(MatchKind)}
         for one in self.overlaps(texts):
             known = best[one.text]
-            if known is None or (rank[one.match], -one.score) < (rank[known.match], -known.score):
+            if known is None or (rank[one.kind], -one.score) < (rank[known.kind], -known.score):
                 best[one.text] = one
         return best
 
@@ -108,9 +112,19 @@ def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchK
     texts = iter(train)
     while batch := list(islice(texts, _TEXTS_AT_ONCE)):
         for one in finder.overlaps(batch):
-            if one.item not in found or rank[one.match] < rank[found[one.item]]:
-                found[one.item] = one.match
+            if one.item not in found or rank[one.kind] < rank[found[one.item]]:
+                found[one.item] = one.kind
     return found
+
+
+def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iterator[str]:
+    """What users say in each training row of some datasets, a few rows in memory at a time.
+
+    For the leaks of a model give `lineage.training_datasets`: a clean last stage hides no earlier one.
+    """
+    for ref in datasets:
+        for sample in dataset_samples(store.open(ref), TRAIN):
+            yield asked_of(sample)
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:

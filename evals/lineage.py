@@ -32,6 +32,30 @@ def training_dataset(store: ArtifactStore, model: ArtifactRef) -> DatasetRef | N
     return next((ref for ref in ancestors(store, model) if isinstance(ref, DatasetRef)), None)
 
 
+def training_datasets(store: ArtifactStore, model: ArtifactRef) -> list[DatasetRef]:
+    """Every dataset that a checkpoint, or that of a bundle, was trained on, the latest first.
+
+    A model that was trained on in stages has seen the rows of each, so all checkpoints it was made of count.
+    What a dataset was itself made of does not: a golden set was kept out, and what was replayed is in it.
+    """
+    found: dict[DatasetRef, None] = {}
+    seen: set[ArtifactRef] = set()
+    front: list[ArtifactRef] = [model]
+    while front:
+        beyond: list[ArtifactRef] = []
+        for one in front:
+            try:
+                parents = store.open(one).parents
+            except AskError:
+                continue
+            if isinstance(one, CheckpointRef):
+                found.update(dict.fromkeys(ref for ref in parents if isinstance(ref, DatasetRef)))
+            beyond += [ref for ref in parents if not isinstance(ref, DatasetRef) and ref not in seen]
+            seen.update(beyond)
+        front = beyond
+    return list(found)
+
+
 def checkpoint_of(store: ArtifactStore, bundle: ArtifactRef) -> CheckpointRef | None:
     """The checkpoint a bundle was built from; None when unknown."""
     return next((ref for ref in ancestors(store, bundle) if isinstance(ref, CheckpointRef)), None)

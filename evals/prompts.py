@@ -95,7 +95,8 @@ def compile_template(text: str) -> Template:
                 f"the template names '{unknown[0]}', which no sample has (there are: {', '.join(FIELDS)})."
                 + did_you_mean(unknown[0], FIELDS)
             )
-        return environment.from_string(text)
+        made: Template = environment.from_string(text)
+        return made
     except TemplateError as error:
         raise AskError(f"the template is not valid Jinja: {error}.") from error
 

@@ -201,7 +201,7 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
             request.max_new_tokens,
             scorers,
         )
-    measured = _with_leaks(measured, train, ctx)
+    measured = _with_leaks(measured, request, train, ctx)
     run = _baselines(request, ctx, suite, measured, train) if request.baselines else BaselineRun(())
     scored = {one.name: _scored(suite, scorers, measured, one, slices) for one in run.baselines}
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
@@ -379,15 +379,20 @@ def _with_losses(
     return "; ".join([*([note] if note else []), *losses])
 
 
-def _with_leaks(measured: EvalResult, train: DatasetRef | None, ctx: StepContext) -> EvalResult:
+def _with_leaks(
+    measured: EvalResult, request: EvaluateRequest, train: DatasetRef | None, ctx: StepContext
+) -> EvalResult:
+    """The result with how many items the model has seen in training, in whichever stage of it."""
     from dataclasses import replace
 
-    from ..data.dataset import training_rows
-    from ..evals.contamination import count_overlap
+    from ..evals.contamination import count_overlap, training_texts
+    from ..evals.lineage import training_datasets
 
-    if train is None:
+    stages = training_datasets(ctx.artifacts, request.model) if isinstance(request.model, ArtifactRef) else []
+    datasets = list(dict.fromkeys([*([] if train is None else [train]), *stages]))
+    if not datasets:
         return measured
-    texts = [text for text, _ in training_rows(ctx.artifacts.open(train))]
+    texts = training_texts(ctx.artifacts, datasets)
     found = count_overlap(texts, [item.text for item in measured.items])
     return replace(measured, leaked=sum(found.values()))
 

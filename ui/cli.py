@@ -17,6 +17,7 @@ from ..core.text import escaped
 from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
+from .init_command import init
 from .machine_commands import add_machine_commands
 from .policy_commands import policy_app
 from .run_commands import add_run_commands
@@ -72,6 +73,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     ) -> None:
         context.obj = Session(registry, home, actor, role)
 
+    app.command()(init)
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
     app.add_typer(approvals_app, name="approvals")

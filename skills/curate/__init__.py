@@ -104,7 +104,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
             DatasetWriter(folder, request.seed) as writer,
             RowTable(source.task, request, golden, folder) as table,
         ):
-            drop = Tally(writer.drop)
+            drop = Tally(writer.drop, request.hides_personal_data)
             table.take_in(source.rows(drop), drop, lambda: ctx.progress(1, _STAGES, "stages"))
             unused = dict(sorted(source.reading.unused.items()))
             verdicts, pairs = table.clean()
@@ -186,12 +186,13 @@ class Counts:
             "columns": self.source.reading.columns,
             "replay_rows": self.written.replayed,
             "selected_rows": self.source.new,
+            "masked_rows": self.source.masked,
             "dropped": self.dropped,
             "unused": self.unused,
             "leaked": self.leaked,
             "conflicts": self.written.conflicts,
             "rows_of_label": dict(sorted(self.written.labels.items())),
-            "groups": len(set(self.chosen.groups.tolist())),
+            "groups": int(self.chosen.groups.max()) + 1,
             "settings": request.model_dump(mode="json", exclude={"source"}),
         }
 
@@ -212,6 +213,7 @@ class Counts:
             dropped=self.dropped,
             unused=self.unused,
             leaked=self.leaked,
+            masked_rows=self.source.masked,
             conflicts=self.conflicts,
             rows_left_out=_few([f"{n} {why}" for why, n in _most_first(self.by_reason)]),
             fields_left_out=_few([name for name, _ in _most_first(Counter(self.unused))]),

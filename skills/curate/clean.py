@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TIED_JACCARD = 0.7  # rows this similar stay on one side of the split
 _STAYS = -1
+_ROWS_AT_ONCE = 2_000_000  # of which what is made on the way takes some 60 bytes each
 _REASONS = tuple(Reason)
 
 
@@ -26,8 +27,8 @@ class Verdicts:
     """For each row whether it stays, and else why, because of which other row, and how alike they are."""
 
     reason: NDArray[np.int8]
-    other: Ints
-    jaccard: NDArray[np.float32]
+    other: NDArray[np.int32]
+    jaccard: NDArray[np.float16]
     conflicts: dict[int, list[str]] = field(default_factory=dict)  # first row of the same words -> labels
 
     @classmethod
@@ -35,7 +36,7 @@ class Verdicts:
         """All of `n` rows stay."""
         import numpy as np
 
-        return cls(np.full(n, _STAYS, np.int8), np.full(n, -1, np.int64), np.zeros(n, np.float32))
+        return cls(np.full(n, _STAYS, np.int8), np.full(n, -1, np.int32), np.zeros(n, np.float16))
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -77,13 +78,22 @@ def clean(
     return verdicts, pairs
 
 
-def _runs(hashes: NDArray[np.uint64]) -> tuple[Ints, Ints]:
-    """Rows ordered so that equal ones lie side by side, the earliest first; where each run begins."""
+def _runs(keys: RowKeys, among: NDArray[np.bool_]) -> Iterator[tuple[Ints, Ints]]:
+    """Rows in an order in which those with the same words lie side by side, and where each run begins.
+
+    The earliest of a run comes first. So many rows at a time that it takes little memory.
+    """
     import numpy as np
 
-    order = np.argsort(hashes, kind="stable")
-    same = hashes[order]
-    return order, np.flatnonzero(np.diff(same, prepend=same[:1] + np.uint64(1)))
+    words = keys.words
+    parts = np.uint64(1 + len(words) // _ROWS_AT_ONCE)
+    for part in range(int(parts)):
+        mine = among if parts == 1 else among & (words % parts == part)
+        rows = np.flatnonzero(mine)
+        rows = rows[np.argsort(words[rows], kind="stable")]
+        same = words[rows]
+        if len(rows):
+            yield rows, np.flatnonzero(np.diff(same, prepend=same[:1] + np.uint64(1)))
 
 
 def _contradictions(keys: RowKeys, verdicts: Verdicts) -> None:
@@ -93,34 +103,30 @@ def _contradictions(keys: RowKeys, verdicts: Verdicts) -> None:
     """
     import numpy as np
 
-    order, begins = _runs(keys.words)
-    if not len(order):
-        return
-    meant = keys.meant[order]
-    differ = np.minimum.reduceat(meant, begins) != np.maximum.reduceat(meant, begins)
-    ends = np.append(begins[1:], len(order))
     spelling = list(keys.labels)
-    for begin, end in zip(begins[differ].tolist(), ends[differ].tolist(), strict=True):
-        rows = order[begin:end]
-        verdicts.conflicts[int(rows[0])] = sorted({spelling[label] for label in keys.label[rows]})
-        new = np.unique(keys.meant[rows][keys.side[rows] == 0])
-        wrong = rows[keys.meant[rows] != new[0]] if len(new) == 1 else rows
-        verdicts.leave(wrong, Reason.CONFLICTING_LABEL, np.full(len(wrong), rows[0], np.int64))
+    for rows, begins in _runs(keys, verdicts.kept):
+        meant = keys.meant(rows)
+        differ = np.minimum.reduceat(meant, begins) != np.maximum.reduceat(meant, begins)
+        ends = np.append(begins[1:], len(rows))
+        for begin, end in zip(begins[differ].tolist(), ends[differ].tolist(), strict=True):
+            same, labels = rows[begin:end], meant[begin:end]
+            verdicts.conflicts[int(same[0])] = sorted({spelling[label] for label in keys.label[same]})
+            new = np.unique(labels[keys.side[same] == 0])
+            wrong = same[labels != new[0]] if len(new) == 1 else same
+            verdicts.leave(wrong, Reason.CONFLICTING_LABEL, np.full(len(wrong), same[0], np.int64))
 
 
 def _equal(keys: RowKeys, verdicts: Verdicts) -> None:
     """Rows with the same words and answer as an earlier one."""
     import numpy as np
 
-    left = np.flatnonzero(verdicts.kept)
-    order, begins = _runs(keys.words[left])
-    rows = left[order]
-    first = np.repeat(rows[begins], np.diff(begins, append=len(rows)))
-    later = rows != first
-    rows, first = rows[later], first[later]
-    exact = keys.exact[rows] == keys.exact[first]
-    verdicts.leave(rows[exact], Reason.EXACT_DUPLICATE, first[exact])
-    verdicts.leave(rows[~exact], Reason.NORMALISED_DUPLICATE, first[~exact])
+    for rows, begins in _runs(keys, verdicts.kept):
+        first = np.repeat(rows[begins], np.diff(begins, append=len(rows)))
+        later = rows != first
+        rows, first = rows[later], first[later]
+        exact = keys.exact[rows] == keys.exact[first]
+        verdicts.leave(rows[exact], Reason.EXACT_DUPLICATE, first[exact])
+        verdicts.leave(rows[~exact], Reason.NORMALISED_DUPLICATE, first[~exact])
 
 
 def _alike(pairs: Pairs, same_answer: Callable[[Ints, Ints], NDArray[np.bool_]], verdicts: Verdicts) -> None:

@@ -12,9 +12,10 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
 from ...core.files import files_below
 from ...data.dataset import ROWS, dataset_samples
+from ...data.personal import mask_sample
 from ...data.read import DOMAIN, read_samples
 from ...data.rows import Dropped
-from ...data.sample import Sample
+from ...data.sample import Sample, asked_of
 from .request import CurateRequest
 
 if TYPE_CHECKING:
@@ -47,11 +48,12 @@ class RowSource:
         self.reading = read_samples(request.rows, lambda dropped: self._left(dropped))
         self.task = self.reading.task
         self._stamps = _stamps(request.source)
+        self.masked = 0  # new rows in which something was masked, in the last pass
         self.new = 0  # new rows, of the domains asked for, in the last pass
 
     def rows(self, drop: Callable[[Dropped], None]) -> Iterator[GatheredRow]:
         """Every row; those that cannot be read are given to `drop`."""
-        self._left = drop
+        self._left, self.masked = drop, 0
         self.new, domains, known = 0, set(self._request.domains), set[str]()
         for file, row, sample in self.reading.located():
             if domains:
@@ -60,6 +62,10 @@ class RowSource:
                 if domain not in domains:
                     continue
             self.new += 1
+            if self._request.personal_data == "mask":
+                masked = mask_sample(sample)
+                self.masked += masked != sample
+                sample = masked
             yield GatheredRow(file, row, sample)
         if domains:
             self._check_domains(known)
@@ -141,7 +147,4 @@ def golden_texts(request: CurateRequest, ctx: StepContext) -> list[str]:
     """The texts that must not leak."""
     if request.golden is None:
         return []
-    import polars as pl
-
-    rows = pl.read_parquet(ctx.artifacts.open(request.golden).path / ROWS, columns=["text"])
-    return list(rows["text"].to_list())
+    return [asked_of(sample) for sample in dataset_samples(ctx.artifacts.open(request.golden))]

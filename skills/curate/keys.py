@@ -6,17 +6,16 @@ import hashlib
 import json
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ...data.sample import ASSISTANT, Sample, Task, text_of
+from ...data.sample import ASSISTANT, Sample, Task, asked_of, text_of
 from ...data.text import fingerprint, label_form
 from .gather import GatheredRow
+from .split import SIDES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-SIDES = (None, "train", "validation")
 
 
 def answer_of(sample: Sample) -> str:
@@ -30,15 +29,8 @@ def answer_of(sample: Sample) -> str:
     return json.dumps(calls, sort_keys=True, ensure_ascii=False) if calls else text_of(last)
 
 
-def asked_of(sample: Sample) -> str:
-    """All that users say in a sample, a line for each message."""
-    if len(sample.messages) == 1:
-        return sample.question
-    return "\n".join(text_of(one) for one in sample.prompt if one["role"] == "user")
-
-
 class RowKeys:
-    """Of every row, in order: what it is compared by.
+    """Of every row, in order: what it is compared by, in some 26 bytes.
 
     For `classify` rows are alike by what is asked, and labels by the form in which they are compared. For any
     other task a row is what is asked together with its answer, so that several answers to one prompt stay.
@@ -47,9 +39,10 @@ class RowKeys:
     def __init__(self, task: Task) -> None:
         self.labelled = task == "classify"
         self.labels: dict[str, int] = {}  # each spelling and its number
-        self.files: dict[str, int] = {}
-        self._exact, self._words, self._meant, self._prompt = array("Q"), array("Q"), array("Q"), array("Q")
-        self._tied, self._label, self._file, self._row = array("Q"), array("i"), array("i"), array("q")
+        self._files: dict[str, int] = {}
+        self._names: list[str] = []
+        self._exact, self._words, self._answer, self._prompt = array("I"), array("Q"), array("Q"), array("Q")
+        self._tied, self._label, self._file, self._row = array("Q"), array("i"), array("i"), array("I")
         self._side = array("b")
 
     def __len__(self) -> int:
@@ -61,77 +54,87 @@ class RowKeys:
 
     def _add(self, row: GatheredRow) -> str:
         sample, answer = row.sample, answer_of(row.sample)
-        prompt = "\x1e".join(text_of(one) for one in sample.prompt)
+        said = sample.prompt
+        prompt = text_of(said[0]) if len(said) == 1 else "\x1e".join(map(text_of, said))
         words = fingerprint(prompt)
         if self.labelled:
-            meant, form = label_form(answer), words
-            self._exact.append(_hash(prompt))
+            form = words
+            self._exact.append(_hash(prompt) & 0xFFFFFFFF)
             self._words.append(_hash(words))
             self._label.append(self.labels.setdefault(answer, len(self.labels)))
         else:
             about = "\x1e".join((*sample.contexts, *sample.choices))
             meant = fingerprint(answer)
             form = f"{fingerprint(asked_of(sample))} {meant}"
-            self._exact.append(_hash(f"{prompt}\x1f{about}\x1f{answer}"))
+            self._exact.append(_hash(f"{prompt}\x1f{about}\x1f{answer}") & 0xFFFFFFFF)
             self._words.append(_hash(f"{words}\x1f{about}\x1f{meant}"))
             self._prompt.append(_hash(words))
-        self._meant.append(_hash(meant))
-        self._tied.append(_hash(row.sample.group) if row.sample.group is not None else 0)
-        self._file.append(self.files.setdefault(row.file, len(self.files)))
+            self._answer.append(_hash(meant))
+        if sample.group is not None:
+            self._tied.extend([0] * (len(self._row) - len(self._tied)))  # those before have no group
+            self._tied.append(_hash(sample.group))
+        if row.file not in self._files:
+            self._files[row.file] = len(self._names)
+            self._names.append(row.file)
+        self._file.append(self._files[row.file])
         self._row.append(row.row)
         self._side.append(SIDES.index(row.side))
         return form
 
     def name(self, at: int) -> str:
         """How reports call a row."""
-        return f"{list(self.files)[self._file[at]]} row {self._row[at]}"
+        return f"{self._names[self._file[at]]} row {self._row[at]}"
+
+    def forget_texts(self) -> None:
+        """Give back what only cleaning needs."""
+        self._exact, self._words, self._answer = array("I"), array("Q"), array("Q")
 
     @property
-    def exact(self) -> NDArray[np.uint64]:
+    def exact(self) -> NDArray[np.uint32]:
         """Hash of a row's texts as they are."""
-        return _numbers(self._exact)
+        return _numbers(self._exact, "uint32")
 
     @property
     def words(self) -> NDArray[np.uint64]:
         """Hash of what makes a row the same as another."""
-        return _numbers(self._words)
+        return _numbers(self._words, "uint64")
+
+    def meant(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """For some rows, what two have in common whose answers are the same but for their spelling."""
+        import numpy as np
+
+        if not self.labelled:
+            return _numbers(self._answer, "uint64")[rows]
+        forms: dict[str, int] = {}
+        same = [forms.setdefault(label_form(label), len(forms)) for label in self.labels]
+        found: NDArray[np.uint64] = np.array(same, np.uint64)[self.label[rows]]
+        return found
 
     @property
-    def meant(self) -> NDArray[np.uint64]:
-        """Hash of the answer in the form in which two are the same."""
-        return _numbers(self._meant)
-
-    @property
-    def prompt(self) -> NDArray[np.uint64]:
-        """Hash of what is asked in the form in which two are the same."""
-        return self.words if self.labelled else _numbers(self._prompt)
-
-    @property
-    def tied(self) -> NDArray[np.uint64]:
-        """Hash of a row's group; 0 for none."""
-        return _numbers(self._tied)
+    def ties(self) -> list[NDArray[np.uint64]]:
+        """What rows of one side of a split have in common, 0 for nothing: their group, or what is asked."""
+        groups = self._tied
+        if groups:
+            groups.extend([0] * (len(self) - len(groups)))
+        return [_numbers(one, "uint64") for one in (groups, self._prompt) if one]
 
     @property
     def label(self) -> NDArray[np.int32]:
         """Number of a row's label, as its source spells it; all 0 where answers are free."""
         import numpy as np
 
-        if not self.labelled:
-            return np.zeros(len(self), np.int32)
-        return np.frombuffer(self._label, np.int32) if len(self) else np.empty(0, np.int32)
+        return _numbers(self._label, "int32") if self.labelled else np.zeros(len(self), np.int32)
 
     @property
     def side(self) -> NDArray[np.int8]:
         """0 for a new row; for a replayed one 1 where it was trained on, 2 where it was held out."""
-        import numpy as np
-
-        return np.frombuffer(self._side, np.int8) if len(self) else np.empty(0, np.int8)
+        return _numbers(self._side, "int8")
 
 
-def _numbers(held: array[int]) -> NDArray[np.uint64]:
+def _numbers(held: array[int], kind: str) -> NDArray[Any]:
     import numpy as np
 
-    return np.frombuffer(held, np.uint64) if len(held) else np.empty(0, np.uint64)
+    return np.frombuffer(held, kind) if len(held) else np.empty(0, kind)
 
 
 def _hash(text: str) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...core.artifacts import DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...data.columns import Columns
+from ...data.filters import make_filter
 from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout, Source
 from ...data.rows import Reason
 from ...data.sample import Task
@@ -54,12 +55,33 @@ class CurateRequest(Request):
     max_line_bytes: int = Field(
         1_000_000, ge=100, description="A longer line is dropped (in CSV: refused) without reading it whole."
     )
+    filters: tuple[str, ...] = Field(
+        (),
+        description="Filters in order, each `name` or `name:limit=value,...`: length, encoding, repetition, "
+        "prose, web_page, personal_data, consent.",
+    )
+    personal_data: Literal["keep", "mask"] = Field(
+        "keep",
+        description="mask: a mail address, card number or the like becomes <email>, <card>.",
+    )
     memory_mb: int = Field(
         512,
         ge=16,
         description="MB that comparing may hold at once, beside 60 bytes a row; the rest is on disk.",
     )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
+
+    @model_validator(mode="after")
+    def _filters_are_known(self) -> Self:
+        for asked in self.filters:
+            make_filter(asked)
+        return self
+
+    @property
+    def hides_personal_data(self) -> bool:
+        """Whether personal data is masked or dropped, so that no report may show it either."""
+        dropped = any(asked.partition(":")[0].strip() == "personal_data" for asked in self.filters)
+        return dropped or self.personal_data == "mask"
 
     @property
     def rows(self) -> Source:
@@ -94,6 +116,7 @@ class CurateResult(Result):
     unused: dict[str, int] = Field(
         description="Fields of the source that the dataset does not have, and how many rows held one."
     )
+    masked_rows: int = Field(0, description="Rows in which personal data was masked.")
     conflicts: int = Field(description="Texts that came with more than one label.")
     rows_left_out: str = Field(
         description="The most frequent of `dropped` in a line; empty when there are none."

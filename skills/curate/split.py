@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...data.rows import TRAIN, VALIDATION
@@ -17,7 +16,11 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 
-def find_groups(kept: Ints, pairs: Pairs, *tied: NDArray[np.uint64]) -> Ints:
+SIDES = (None, TRAIN, VALIDATION)
+_TRAINED, _HELD_OUT = 1, 2
+
+
+def find_groups(kept: Ints, pairs: Pairs, *tied: NDArray[np.uint64]) -> NDArray[np.int32]:
     """A group number for each kept row: joined by similarity or by a shared value of one of `tied`.
 
     kept: ascending indices that `pairs` speaks of. tied: each one value for each kept row; 0 ties nothing.
@@ -36,7 +39,7 @@ def find_groups(kept: Ints, pairs: Pairs, *tied: NDArray[np.uint64]) -> Ints:
     first, second = np.concatenate(edges, axis=1)
     graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
     _, numbers = connected_components(graph, directed=False)
-    groups: Ints = numbers.astype(np.int64)
+    groups: NDArray[np.int32] = numbers.astype(np.int32)
     return groups
 
 
@@ -52,42 +55,51 @@ def _place(kept: Ints, rows: Ints) -> Ints:
 
 
 def choose_sides(
-    groups: Sequence[int] | Ints,
-    labels: Sequence[int] | Ints,
-    fixed: Sequence[str | None],
+    groups: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    fixed: NDArray[np.int8],
     fraction: float,
     seed: int,
-) -> list[str]:
+) -> NDArray[np.int8]:
     """A side for each row: about `fraction` of each label's free rows go to validation, whole groups only.
 
-    `fixed` holds the side of rows that have one already; their group follows them, training first. Each label
-    keeps a training row. The same input and seed give the same sides.
+    groups: numbers from 0. fixed: the side that a row has already, as its place in SIDES, or 0; its group
+    follows it, training first. Each label keeps a training row. The same input and seed give the same sides,
+    also as places in SIDES.
     """
     import numpy as np
 
-    groups, labels = np.asarray(groups, np.int64), np.asarray(labels)
-    # of each group: 0 free, 1 training, 2 validation
-    held = np.zeros(int(groups.max(initial=-1)) + 1, np.int8)
-    for side, number in ((VALIDATION, 2), (TRAIN, 1)):
-        held[groups[[at for at, one in enumerate(fixed) if one == side]]] = number
-    order = np.argsort(groups, kind="stable")
-    begins = np.flatnonzero(np.diff(groups[order], prepend=-1))
-    ends = np.append(begins[1:], len(order))
-    free = np.flatnonzero(held[groups[order[begins]]] == 0)
-    left = Counter(labels[held[groups] != 2].tolist())
-    quota = _quotas(Counter(labels[held[groups] == 0].tolist()), fraction)
-    wanted = sum(quota.values())
-    for run in free[np.argsort(_shuffled(order[begins[free]], seed), kind="stable")].tolist():
+    held = np.zeros(int(groups.max(initial=-1)) + 1, np.int8)  # the side of each group
+    for side in (_HELD_OUT, _TRAINED):
+        held[groups[fixed == side]] = side
+    left = _counted(labels[held[groups] != _HELD_OUT])
+    quota = _quotas(_counted(labels[held[groups] == 0]), fraction)
+    order = np.argsort(groups, kind="stable").astype(np.int32)
+    begins = np.searchsorted(groups[order], np.arange(len(held) + 1)).astype(np.int32)
+    free = np.flatnonzero(held == 0).astype(np.int32)
+    wanted = quota.total()
+    for group in free[np.argsort(_shuffled(order[begins[free]], seed), kind="stable")]:
         if wanted <= 0:
             break
-        rows = order[begins[run] : ends[run]]
-        counts = Counter(labels[rows].tolist())
+        rows = order[begins[group] : begins[group + 1]]
+        counts = _counted(labels[rows])
         if all(quota[label] >= n and left[label] > n for label, n in counts.items()):
-            held[groups[rows[0]]] = 2
+            held[group] = _HELD_OUT
             quota.subtract(counts)
             left.subtract(counts)
             wanted -= len(rows)
-    return [VALIDATION if number == 2 else TRAIN for number in held[groups].tolist()]
+    held[held == 0] = _TRAINED
+    return held[groups]
+
+
+def _counted(labels: NDArray[np.int32]) -> Counter[int]:
+    """How many rows each label has."""
+    import numpy as np
+
+    if len(labels) == 1:
+        return Counter({int(labels[0]): 1})
+    found, counts = np.unique(labels, return_counts=True)
+    return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
 
 def _quotas(counts: Counter[int], fraction: float) -> Counter[int]:
@@ -100,9 +112,9 @@ def _quotas(counts: Counter[int], fraction: float) -> Counter[int]:
     return quota
 
 
-def _shuffled(rows: Ints, seed: int) -> NDArray[np.uint64]:
+def _shuffled(rows: NDArray[np.int32], seed: int) -> NDArray[np.uint64]:
     """A number for each row by which they are shuffled."""
     import numpy as np
 
-    digests = (hashlib.sha256(f"{seed}:{row}".encode()).digest()[:8] for row in rows.tolist())
+    digests = (hashlib.sha256(f"{seed}:{row}".encode()).digest()[:8] for row in rows)
     return np.fromiter((int.from_bytes(one, "big") for one in digests), np.uint64, len(rows))

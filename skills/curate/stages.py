@@ -6,22 +6,24 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ...data.filters import make_filter
+from ...data.personal import mask
 from ...data.rows import Dropped, Reason
-from ...data.sample import ASSISTANT, Sample
+from ...data.sample import ASSISTANT, Sample, asked_of
 from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
 from ...evals.contamination import OverlapFinder
 from .clean import TIED_JACCARD, Verdicts, clean
 from .gather import GatheredRow
-from .keys import SIDES, RowKeys, answer_of, asked_of
+from .keys import RowKeys, answer_of
 from .request import CurateRequest
-from .split import choose_sides, find_groups
+from .split import SIDES, choose_sides, find_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,11 +42,15 @@ class Tally:
     """The rows left out: how many for each reason. Each is given to `write` and not kept."""
 
     write: Callable[[Dropped], None]
+    hides_personal_data: bool = False  # what is shown of a row has it masked
     by_reason: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, dropped: Dropped) -> None:
         """Count a row and write it down."""
         self.by_reason[str(dropped.reason)] += 1
+        if self.hides_personal_data:
+            text, label, detail = map(mask, (dropped.text, dropped.label, dropped.detail))
+            dropped = replace(dropped, text=text, label=label, detail=detail)
         self.write(dropped)
 
     def row(self, row: GatheredRow, reason: Reason, detail: str) -> None:
@@ -62,6 +68,7 @@ class RowTable:
         self.keys = RowKeys(task)
         self.taken = array("B")  # for each row of the source, in order, whether it was taken in
         self._request, self._memory = request, memory
+        self._filters = [make_filter(asked) for asked in request.filters]
         self._leaks = OverlapFinder(golden, request.golden_jaccard) if golden else None
         self._similar = self._files.enter_context(SimilarityIndex(least, folder, memory // 2))
         self._answers = None if self.keys.labelled else self._files.enter_context(ShingleStore(folder))
@@ -97,21 +104,33 @@ class RowTable:
                 drop.row(row, Reason.EMPTY_LABEL, "no answer to learn")
             elif leak is not None and self._leaks is not None:
                 golden = self._leaks.items[leak.item]
-                shown = "" if leak.match == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
-                drop.row(row, Reason(f"golden_{leak.match}"), shown)
-            else:
+                shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
+                drop.row(row, Reason(f"golden_{leak.kind}"), shown)
+            elif not self._filtered(row, drop):
                 passed.append(True)
                 continue
             passed.append(False)
         self.taken.extend(passed)
         return passed
 
+    def _filtered(self, row: GatheredRow, drop: Tally) -> bool:
+        """Whether a filter leaves a row out; the first that does says why."""
+        for name, judge in self._filters:
+            if (why := judge(row.sample)) is not None:
+                drop.row(row, Reason(f"filter_{name}"), why)
+                return True
+        return False
+
     def clean(self) -> tuple[Verdicts, Pairs]:
         """Which rows stay, and the similar ones among them."""
-        return clean(self.keys, self._similar.pairs, self._request.near_duplicate_jaccard, self._same_answer)
+        near = self._request.near_duplicate_jaccard
+        found = clean(self.keys, self._similar.pairs, near, self._same_answer)
+        self.keys.forget_texts()
+        self._files.close()
+        return found
 
     def _same_answer(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
-        same: NDArray[np.bool_] = self.keys.meant[first] == self.keys.meant[second]
+        same: NDArray[np.bool_] = self.keys.meant(first) == self.keys.meant(second)
         if self._answers is not None:
             at_once = self._memory // 200
             alike, _ = self._answers.similar(first, second, self._request.near_duplicate_jaccard, at_once)
@@ -129,8 +148,8 @@ class Chosen:
     """The rows of the dataset, ascending, with the group and the side of each."""
 
     rows: Ints
-    groups: Ints
-    sides: list[str]
+    groups: NDArray[np.int32]
+    sides: NDArray[np.int8]  # places in SIDES
 
 
 def choose(keys: RowKeys, verdicts: Verdicts, pairs: Pairs, request: CurateRequest) -> Chosen:
@@ -140,11 +159,10 @@ def choose(keys: RowKeys, verdicts: Verdicts, pairs: Pairs, request: CurateReque
     kept = np.flatnonzero(verdicts.kept)
     new = int((keys.side[kept] == 0).sum())
     kept = kept[: new + round(request.replay_ratio * new)]  # replayed rows come last
-    ties = [keys.tied[kept]] if keys.labelled else [keys.tied[kept], keys.prompt[kept]]
-    groups = find_groups(kept, pairs.above(TIED_JACCARD), *ties)
+    groups = find_groups(kept, pairs.above(TIED_JACCARD), *(one[kept] for one in keys.ties))
     rank = np.argsort(np.argsort(np.array(list(keys.labels)))) if keys.labels else np.zeros(1, np.int64)
-    fixed = [SIDES[side] for side in keys.side[kept].tolist()]
-    sides = choose_sides(groups, rank[keys.label[kept]], fixed, request.validation_fraction, request.seed)
+    labels = rank.astype(np.int32)[keys.label[kept]]
+    sides = choose_sides(groups, labels, keys.side[kept], request.validation_fraction, request.seed)
     return Chosen(kept, groups, sides)
 
 
@@ -179,7 +197,7 @@ def write_rows(
         if at in verdicts.conflicts and len(found.conflicts) < _SHOWN:
             found.conflicts[row.sample.question] = verdicts.conflicts[at]
         if place < len(chosen.rows) and chosen.rows[place] == at:
-            side = chosen.sides[place]
+            side = SIDES[chosen.sides[place]] or ""
             add(row.sample, side, f"g{chosen.groups[place]:06d}", row.file)
             place += 1
             found.sides[side] += 1

@@ -83,7 +83,7 @@ def test_of_other_peoples_questions_less_than_one_in_a_thousand_is_called_a_leak
 def test_how_an_item_was_found_is_said(text: str, match: MatchKind | None) -> None:
     jaccard = 0.75 if match is MatchKind.NEAR_DUPLICATE else 1.0
     (found,) = OverlapFinder(["Is there a fee for paying by card abroad?"], jaccard).surest([text])
-    assert (found.match if found else None) is match
+    assert (found.kind if found else None) is match
 
 
 def test_another_number_is_another_question_and_a_short_item_is_no_part_of_a_longer_one() -> None:
@@ -94,14 +94,14 @@ def test_another_number_is_another_question_and_a_short_item_is_no_part_of_a_lon
 def test_an_item_is_found_in_a_script_without_spaces_and_in_a_long_document() -> None:
     item = "\u8bf7\u95ee\u4eca\u5929\u4ece\u5317\u4eac\u5230\u4e0a\u6d77\u7684\u706b\u8f66\u51e0\u70b9"
     (found,) = OverlapFinder([item]).surest([f"\u4f60\u597d{item}\u8c22\u8c22\u60a8\u4e86\u518d\u89c1"])
-    assert found is not None and found.match is MatchKind.CONTAINED
+    assert found is not None and found.kind is MatchKind.CONTAINED
     draw = random.Random(1)
     words = ["amber", "bison", "cedar", "delta", "ember", "fjord", "glade", "heron", "ivory", "jade"]
     long = " ".join(draw.choices(words, k=20_000))
     asked = "when does the museum in the old harbour open on sundays"
     finder = OverlapFinder([asked, "amber bison quartz delta lemon fjord"])
     (found,) = finder.surest([f"{long[:70_000]} {asked} {long[70_000:]}"])
-    assert found is not None and (found.item, found.match) == (0, MatchKind.CONTAINED)
+    assert found is not None and (found.item, found.kind) == (0, MatchKind.CONTAINED)
     assert finder.surest([long]) == [None]
 
 

@@ -6,8 +6,16 @@ from typing import Any
 from opswright.core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, RefT
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
-from opswright.data.dataset import training_rows
-from opswright.evals.lineage import ReportLineage, checkpoint_of, report_lineage, training_dataset
+from opswright.data.dataset import training_rows, write_samples
+from opswright.data.sample import Sample
+from opswright.evals.contamination import count_overlap, training_texts
+from opswright.evals.lineage import (
+    ReportLineage,
+    checkpoint_of,
+    report_lineage,
+    training_dataset,
+    training_datasets,
+)
 from opswright.record.index import LedgerIndex
 from opswright.record.ledger import Ledger, Phase
 
@@ -36,6 +44,37 @@ def test_a_model_of_unknown_origin_has_no_training_set(workspace: Workspace) -> 
     bundle = save(workspace, BundleRef, "engine", lost)
     assert training_dataset(workspace.artifacts, bundle) is None
     assert checkpoint_of(workspace.artifacts, bundle) == lost
+
+
+def test_a_model_trained_in_stages_has_seen_every_stage_but_not_what_its_datasets_were_made_of(
+    workspace: Workspace,
+) -> None:
+    golden, earlier = save(workspace, DatasetRef, "golden"), save(workspace, DatasetRef, "earlier")
+    first = save(workspace, DatasetRef, "first", golden, earlier)
+    v1 = save(workspace, CheckpointRef, "v1", first)
+    second = save(workspace, DatasetRef, "second", golden)
+    v2 = save(workspace, CheckpointRef, "v2", v1, second)
+    probe = save(workspace, DatasetRef, "what the engine was compared on")
+    bundle = save(workspace, BundleRef, "engine", v2, probe)
+    store = workspace.artifacts
+    assert training_datasets(store, bundle) == training_datasets(store, v2) == [second, first]
+    assert training_datasets(store, golden) == []
+
+
+def test_a_clean_second_stage_does_not_hide_the_leaks_of_the_first(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    def dataset(name: str, *texts: str) -> DatasetRef:
+        samples = [Sample.of(f"{name}{n}", text, "x") for n, text in enumerate(texts)]
+        (tmp_path / name).mkdir()
+        write_samples(tmp_path / name, samples, "train", {})
+        return workspace.artifacts.save(DatasetRef, tmp_path / name, {"name": name})
+
+    leaky = dataset("leaky", "which train leaves first", "play some jazz")
+    v1 = save(workspace, CheckpointRef, "v1", leaky)
+    v2 = save(workspace, CheckpointRef, "v2", v1, dataset("clean", "roll a dice"))
+    seen = training_texts(workspace.artifacts, training_datasets(workspace.artifacts, v2))
+    assert sum(count_overlap(seen, ["Which train leaves first?", "is it warm"]).values()) == 1
 
 
 def test_only_the_training_side_is_what_a_model_was_trained_on(workspace: Workspace, tmp_path: Path) -> None:

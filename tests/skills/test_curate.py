@@ -212,3 +212,39 @@ def test_preflight_stops_a_plan_whose_source_is_missing(tmp_path: Path, workspac
     assert [one.level for one in found] == ["ok", "ok"] and "earlier step" in found[1].message
     minutes = curate.estimate(request, machine, workspace).minutes
     assert minutes is not None and 0 < minutes < 1
+
+
+def test_filters_run_in_the_order_asked_for_and_each_row_left_out_says_which_and_why(
+    source: Path, context: Any
+) -> None:
+    add(source, {"text": "hi", "label": "balance"}, {"text": "caf\u00c3\u00a9", "label": "balance"})
+    ctx = context()
+    result = curate(CurateRequest(source=source, filters=("encoding", "length:min_chars=20")), ctx)
+    assert result.dropped == {"filter_encoding": 1, "filter_length": 1}
+    dropped = lines_of(ctx, result.dataset, "dropped.jsonl")
+    assert [one["row"] for one in dropped] == [121, 122] and "fewer than 20" in dropped[0]["detail"]
+    other = curate(CurateRequest(source=source, filters=("length:min_chars=20", "encoding")), context("two"))
+    assert other.dropped == {"filter_length": 2}
+    with pytest.raises(AskError, match="Did you mean 'encoding'"):
+        CurateRequest(source=source, filters=("encodin",))
+
+
+def test_personal_data_is_masked_or_dropped_on_request_alone_and_then_shown_nowhere(
+    source: Path, context: Any
+) -> None:
+    secret = "ann.lee@example.org"
+    add(
+        source,
+        {"text": f"send my balance to {secret} please", "label": "balance"},
+        {"text": secret, "label": 3},
+    )
+    for number, (fields, seen) in enumerate(
+        (({}, True), ({"personal_data": "mask"}, False), ({"filters": ("personal_data",)}, False))
+    ):
+        ctx = context(f"step-{number}")
+        result = curate(CurateRequest.model_validate({"source": source, **fields}), ctx)
+        folder = ctx.artifacts.open(result.dataset).path
+        texts = "".join(path.read_text() for path in folder.glob("*.json*"))
+        assert (secret in texts) is seen
+        assert (secret in "".join(rows_of(ctx, result.dataset)["text"])) is seen
+        assert result.masked_rows == (1 if "personal_data" in fields else 0)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opswright.data.similar import Pairs, similar_pairs
-from opswright.skills.curate.split import choose_sides, find_groups
+from opswright.skills.curate.split import SIDES, choose_sides, find_groups
 
 NOTHING = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
@@ -31,6 +32,18 @@ def test_a_row_that_was_left_out_ties_no_groups_together() -> None:
     assert len(set(find_groups(np.array([0, 2]), pairs).tolist())) == 2
 
 
+TRAINED, HELD_OUT = SIDES.index("train"), SIDES.index("validation")
+
+
+def sides_of(
+    groups: Sequence[int], labels: Sequence[int], fixed: Sequence[int], fraction: float, seed: int
+) -> list[int]:
+    sides = choose_sides(
+        np.array(groups, np.int32), np.array(labels, np.int32), np.array(fixed, np.int8), fraction, seed
+    )
+    return list(sides.tolist())
+
+
 rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=1, max_size=60)
 
 
@@ -40,31 +53,32 @@ def test_no_group_is_on_both_sides_and_each_label_keeps_a_training_row(
     rows: list[tuple[int, int]], fraction: float, seed: int
 ) -> None:
     groups, labels = [g for g, _ in rows], [label for _, label in rows]
-    free = [None] * len(rows)
-    sides = choose_sides(groups, labels, free, fraction, seed)
+    free = [0] * len(rows)
+    sides = sides_of(groups, labels, free, fraction, seed)
     assert all(len({s for g, s in zip(groups, sides, strict=True) if g == one}) == 1 for one in set(groups))
-    assert {label for label, s in zip(labels, sides, strict=True) if s == "train"} == set(labels)
-    assert Counter(sides)["validation"] <= round(fraction * len(rows)) + 1
-    assert sides == choose_sides(groups, labels, free, fraction, seed)
+    assert {label for label, s in zip(labels, sides, strict=True) if s == TRAINED} == set(labels)
+    assert Counter(sides)[HELD_OUT] <= round(fraction * len(rows)) + 1
+    assert sides == sides_of(groups, labels, free, fraction, seed)
 
 
 def test_the_share_is_met_label_by_label_when_rows_are_alone() -> None:
     labels = [label for label in range(4) for _ in range(100)]
-    sides = choose_sides(np.arange(400), labels, [None] * 400, 0.1, seed=1)
-    held = Counter(label for label, side in zip(labels, sides, strict=True) if side == "validation")
+    sides = sides_of(range(400), labels, [0] * 400, 0.1, seed=1)
+    held = Counter(label for label, side in zip(labels, sides, strict=True) if side == HELD_OUT)
     assert held == dict.fromkeys(range(4), 10)
-    assert sides != choose_sides(np.arange(400), labels, [None] * 400, 0.1, seed=2)
+    assert sides != sides_of(range(400), labels, [0] * 400, 0.1, seed=2)
 
 
 def test_rare_labels_share_what_their_few_rows_are_worth() -> None:
     labels = [i // 10 for i in range(200)]  # 20 labels of 10: 2 % is a fifth of a row each
-    assert Counter(choose_sides(np.arange(200), labels, [None] * 200, 0.02, seed=1))["validation"] == 4
+    assert Counter(sides_of(range(200), labels, [0] * 200, 0.02, seed=1))[HELD_OUT] == 4
 
 
 def test_a_label_with_one_row_keeps_it_for_training() -> None:
-    assert choose_sides([0, 1], [0, 1], [None, None], 0.5, seed=1) == ["train", "train"]
+    assert sides_of([0, 1], [0, 1], [0, 0], 0.5, seed=1) == [TRAINED, TRAINED]
 
 
 def test_a_replayed_row_stays_on_its_side_and_takes_its_group_along() -> None:
-    sides = choose_sides([0, 0, 1, 1, 2], [0] * 5, ["validation", None, "train", "validation", None], 0.5, 1)
-    assert sides == ["validation", "validation", "train", "train", "train"]
+    fixed = [HELD_OUT, 0, TRAINED, HELD_OUT, 0]
+    sides = sides_of([0, 0, 1, 1, 2], [0] * 5, fixed, 0.5, 1)
+    assert sides == [HELD_OUT, HELD_OUT, TRAINED, TRAINED, TRAINED]
