@@ -57,7 +57,7 @@ class CurateRequest(Request):
     )
     filters: tuple[str, ...] = Field(
         (),
-        description="Filters in order, each `name` or `name:limit=value,...`: length, encoding, repetition, "
+        description="Filters in order, each `name` or `name:limit=value:...`: length, encoding, repetition, "
         "prose, web_page, personal_data, consent.",
     )
     personal_data: Literal["keep", "mask"] = Field(
