@@ -109,6 +109,12 @@ class AdapterRef(ArtifactRef):
     kind = "adapter"
 
 
+class NemoArchiveRef(ArtifactRef):
+    """A model as a `.nemo` file, with a reader for it."""
+
+    kind = "nemo-archive"
+
+
 class BundleRef(ArtifactRef):
     """A deployable engine: weights for one target, its config, the serving config, a manifest."""
 
@@ -139,6 +145,7 @@ REF_TYPES: dict[str, type[ArtifactRef]] = {
         DatasetRef,
         CheckpointRef,
         AdapterRef,
+        NemoArchiveRef,
         BundleRef,
         GuardrailRef,
         EvalReportRef,

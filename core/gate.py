@@ -65,7 +65,7 @@ class SuiteBar(_Frozen):
     """What the same model must reach on another suite, by its newest report there."""
 
     min: Share = Field(description="Least value of the metric, 0 to 1.")
-    metric: str = Field("exact_match", description="Metric of that suite.")
+    metric: str = Field("", description="Scorer of that suite; empty: its first.")
     tier: Tier = _TIER
 
 
@@ -94,7 +94,7 @@ class GateSpec(_Frozen):
     """The criteria of one gate."""
 
     suite: SuiteSource = Field(description="Suite that is judged: its name, or its YAML file.")
-    metric: str = Field("exact_match", description="Metric of the suite.")
+    metric: str = Field("", description="Scorer of the suite; empty: its first.")
     min: Share | None = Field(None, description="Least value over all items, 0 to 1.")
     max_drop: Share | None = Field(
         None,

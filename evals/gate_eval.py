@@ -72,6 +72,7 @@ def judge(
     Raises AskError for a suite, metric or slice that the report does not have, and for criteria that no
     figures could meet or fail.
     """
+    spec = spec.model_copy(update={"metric": spec.metric or measured.metric})
     check_spec(spec, measured)
     findings = list(_findings(spec, measured, evidence))
     if spec.leaked == "leave_out" and evidence.leaked:
@@ -96,11 +97,6 @@ def check_spec(spec: GateSpec, measured: EvalResult) -> None:
     check_criteria(spec)
     if suite_name(spec.suite) != measured.suite:
         raise AskError(f"the gate judges suite '{spec.suite}', the report is of '{measured.suite}'.")
-    if spec.metric not in measured.scorers:
-        raise AskError(
-            f"unknown metric '{spec.metric}' (the report has: {', '.join(measured.scorers)})."
-            + did_you_mean(spec.metric, measured.scorers)
-        )
     check_items(measured, spec.metric)
     for name in spec.slices:
         if name not in measured.slices:
@@ -266,6 +262,8 @@ def _notes(
         yield f"{spec.looks} looks are planned, so each has alpha {spec.level:.3g}"
     if measured.errors:
         yield f"{measured.errors} of {len(measured.items)} items got no answer: the target failed"
+    if measured.leaked is None:
+        yield "leaked items were not looked for: the model's training rows are not known"
 
 
 def _without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:

@@ -11,8 +11,9 @@ from ..core.errors import OpswrightError
 from ..core.gate import GateSpec
 from ..core.workspace import Workspace
 from ..data.dataset import training_rows
-from ..data.text import fingerprint, label_form
+from ..data.text import label_form
 from ..record.index import LedgerIndex
+from .contamination import find_overlap, training_texts
 from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
 from .head_to_head import baseline_items
@@ -106,11 +107,11 @@ def _leaked(store: ArtifactStore, measured: EvalResult, incumbent: Incumbent | N
     ]
     found: set[str] = set()
     for side in sides:
-        rows = _rows_behind(store, side.model)
-        if rows is None and side is measured:
+        datasets = _datasets_behind(store, side.model)
+        if not datasets and side is measured:
             return None
-        seen = {fingerprint(text) for text, _ in rows or ()}
-        found |= {item.id for item in side.items if fingerprint(item.text) in seen}
+        overlap = find_overlap(training_texts(store, datasets), [item.text for item in side.items])
+        found |= {side.items[place].id for place in overlap}
     return frozenset(found)
 
 
@@ -125,14 +126,19 @@ def _answers_trained(store: ArtifactStore, measured: EvalResult) -> tuple[int, i
 
 def _rows_behind(store: ArtifactStore, model: str) -> list[tuple[str, str]] | None:
     """All rows a model was trained on, in this training or one before it; None when none is known."""
+    return [row for one in _datasets_behind(store, model) for row in training_rows(store.open(one))] or None
+
+
+def _datasets_behind(store: ArtifactStore, model: str) -> list[DatasetRef]:
+    """The datasets of every training behind a model; none when one of them cannot be read."""
     try:
-        checkpoints = _checkpoints(store, model)
-        parents = [parent for one in checkpoints for parent in store.open(one).parents]
-        datasets = dict.fromkeys(one for one in parents if isinstance(one, DatasetRef))
-        rows = [row for one in datasets for row in training_rows(store.open(one))]
+        parents = [parent for one in _checkpoints(store, model) for parent in store.open(one).parents]
+        datasets = list(dict.fromkeys(one for one in parents if isinstance(one, DatasetRef)))
+        for one in datasets:
+            store.open(one)
     except (OpswrightError, OSError):
-        return None
-    return rows or None
+        return []
+    return datasets
 
 
 def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef]:

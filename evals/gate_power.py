@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.contract import Finding
 from ..core.errors import did_you_mean
@@ -28,6 +28,16 @@ _POWER = 0.8
 _P95 = 0.95
 
 
+class Size(NamedTuple):
+    """How many observations there are: items, or groups of them."""
+
+    n: int
+    items: int
+
+    def __str__(self) -> str:
+        return f"{self.n:,} items" if self.n == self.items else f"{self.n:,} groups of {self.items:,} items"
+
+
 @dataclass(frozen=True)
 class StableFigures:
     """What is known of the stable release on the suite, as shares; None: not known.
@@ -49,8 +59,8 @@ def power_findings(spec: GateSpec, suite: Suite, stable: StableFigures | None) -
 
     stable: None when the endpoint has no stable release, so that nothing will be compared.
     """
-    sizes = {None: observations(suite.items)} | {
-        name: observations(within(suite, name)) for name in spec.slices if name in suite.slices()
+    sizes = {None: size_of(suite.items)} | {
+        name: size_of(within(suite, name)) for name in spec.slices if name in suite.slices()
     }
     rows = _rows(spec, compared=stable is not None)
     for unknown in spec.slices:
@@ -64,9 +74,10 @@ def power_findings(spec: GateSpec, suite: Suite, stable: StableFigures | None) -
     for name, tier, bar in _bars(spec):
         if name in sizes:
             usual = None if stable is None else stable.on(name)
-            yield from _of_bar(_label(spec, name), tier, sizes[name], bar, spec.level, rows, usual)
+            yield from _of_bar(_label(spec, name), tier, sizes[name], bar, spec, rows, usual)
     if spec.latency is not None:
-        yield from _of_bar("p95 latency", spec.latency.tier, sizes[None], _P95, spec.level, rows, None)
+        answers = Size(len(suite.items), len(suite.items))
+        yield from _of_bar("p95 latency", spec.latency.tier, answers, _P95, spec, rows, None)
     if spec.against is not None and stable is None:
         yield Finding(level="ok", message="there is no stable release yet, so nothing will be compared.")
     for name, tier, margin in _margins(spec) if stable is not None else ():
@@ -78,9 +89,10 @@ def _label(spec: GateSpec, name: str | None) -> str:
     return spec.metric + (f" on {name}" if name else "")
 
 
-def observations(items: Sequence[Sample]) -> int:
-    """How many independent observations items are: those of one group are one."""
-    return len({item.group if item.group is not None else ("item", item.id) for item in items})
+def size_of(items: Sequence[Sample]) -> Size:
+    """How many observations items are: those of one group are one."""
+    groups = {item.group if item.group is not None else ("item", item.id) for item in items}
+    return Size(len(groups), len(items))
 
 
 def within(suite: Suite, name: str) -> list[Sample]:
@@ -112,19 +124,23 @@ def _rows(spec: GateSpec, compared: bool) -> int:
 
 
 def _of_bar(
-    label: str, tier: Tier, n: int, bar: float, alpha: float, rows: int, stable: float | None
+    label: str, tier: Tier, size: Size, bar: float, spec: GateSpec, rows: int, stable: float | None
 ) -> Iterator[Finding]:
+    n, alpha = size.n, spec.level
+    if few := _too_few(label, tier, size, spec):
+        yield few
+        return
     least = least_items_for_bar(bar, alpha)
     if least is None or n < least:
         yield Finding(
             level=_stop(tier),
-            message=f"{label}: {n:,} items cannot show {100 * bar:.4g}%, even if all are right: that takes "
+            message=f"{label}: {size} cannot show {100 * bar:.4g}%, even if all are right: that takes "
             f"{'more than any number' if least is None else f'{least:,}'}.",
-            fix=f"Ask for at most {_floor(alpha ** (1 / n)):.0%}, or for more items." if n else "Add items.",
+            fix=f"Ask for at most {_floor(alpha ** (1 / n)):.0%}, or for more items.",
         )
         return
     passes, fails = passing_share(n, bar, alpha, _POWER), failing_share(n, bar, alpha, rows, _POWER)
-    said = f"{label}: {n:,} items, at least {least:,} needed. A bar of {bar:.1%} is passed 4 times in 5 by a "
+    said = f"{label}: {size}, at least {least:,} needed. A bar of {bar:.1%} is passed 4 times in 5 by a "
     said += "model that is always right" if passes is None else f"model that is truly at {passes:.1%}"
     said += "" if fails is None else f"; one at {fails:.1%} is refused 4 times in 5"
     if stable is not None and passes is not None and stable < passes:
@@ -137,7 +153,7 @@ def _of_bar(
 
 def _of_margin(
     tier: Tier,
-    n: int,
+    size: Size,
     margin: float,
     spec: GateSpec,
     rows: int,
@@ -145,29 +161,30 @@ def _of_margin(
     name: str | None,
 ) -> Iterator[Finding]:
     label = f"drop of {_label(spec, name)}"
-    points, alpha = f"{100 * margin:.3g} points", spec.level
+    points, alpha, n = f"{100 * margin:.3g} points", spec.level, size.n
+    if few := _too_few(label, tier, size, spec):
+        yield few
+        return
     least = least_items_for_margin(margin, alpha)
     if least is None or n < least:
-        fix = f"Allow {_points(1 - alpha ** (1 / n))}, or ask for more items." if n else "Add items."
-        message = f"{label}: {n:,} items cannot show a drop of under {points}, even if nothing is lost"
+        fix = f"Allow {_points(1 - alpha ** (1 / n))}, or ask for more items."
+        message = f"{label}: {size} cannot show a drop of under {points}, even if nothing is lost"
         yield Finding(level=_stop(tier), message=f"{message}: that takes {least:,}.", fix=fix)
         return
-    usual, floor = stable.on(name), stable.trivial or 0.0 if name is None else 0.0
+    usual = stable.on(name)
+    floor = (stable.trivial or 0.0) if name is None else 0.0
     if usual is not None and margin > (usual - floor) / 2:
         lead = "the trivial baseline" if floor else "no right answer at all"
-        yield Finding(
-            level=_stop(tier),
-            message=f"{label}: stable is at {usual:.1%}, so a margin of {points} is more than half of its "
-            f"lead over {lead}: staying within it shows nothing.",
-            fix="Set a `min` there, or a smaller `max_drop`.",
+        message = (
+            f"{label}: stable is at {usual:.1%}, so a margin of {points} is more than half of its lead over "
         )
+        fix = "Set a `min` there, or a smaller `max_drop`."
+        yield Finding(level="warn", message=f"{message}{lead}: only a rise will be GO.", fix=fix)
         return
     changing, why = _discordance(spec, usual)
     visible = smallest_visible_drop(n, margin, changing, alpha, rows, _POWER)
     chance = chance_to_pass(n, margin, changing, alpha)
-    said = (
-        f"{label}: {n:,} items, at least {least:,} needed. Where {changing:.0%} of answers change ({why}), "
-    )
+    said = f"{label}: {size}, at least {least:,} needed. Where {changing:.0%} of answers change ({why}), "
     said += f"a model as good as stable passes {points} {chance:.0%} of the time"
     said += "" if visible is None else f"; this set can see a drop of {_points(visible)} 4 times in 5"
     if chance < _POWER:
@@ -176,6 +193,14 @@ def _of_margin(
         yield Finding(level="warn", message=f"{said}.", fix=wanted)
     else:
         yield Finding(level="note", message=f"{said}.")
+
+
+def _too_few(label: str, tier: Tier, size: Size, spec: GateSpec) -> Finding | None:
+    """The finding for a row that will have fewer observations than the gate wants."""
+    if size.n >= max(spec.min_items, 1):
+        return None
+    message = f"{label}: the suite has {size}, the gate wants {spec.min_items} (`min_items`)."
+    return Finding(level=_stop(tier), message=message, fix="Add items, or judge another slice.")
 
 
 def _discordance(spec: GateSpec, stable: float | None) -> tuple[float, str]:

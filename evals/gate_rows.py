@@ -139,7 +139,9 @@ def suite_rows(
 ) -> Iterator[GateRow]:
     """The bars on other suites; a suite without a report of the model is NO_GO."""
     for name, bar in spec.suites.items():
-        report, row = found.get(name), f"{bar.metric} on suite {name}"
+        report = found.get(name)
+        metric = bar.metric or (report.metric if report is not None else "score")
+        row = f"{metric} on suite {name}"
         if report is None or not report.items:
             fix = f"`opswright evaluate model={measured.model} suite={name}`"
             missing = f"required, and {measured.model} has no report on it: {fix}"
@@ -148,8 +150,8 @@ def suite_rows(
             leaked = f"{report.leaked} of its items are in the model's training rows"
             yield GateRow(row, bar.tier, None, leaked)
         else:
-            check_items(report, bar.metric)
-            yield bar_row(row, bar.tier, scores_on(report.items, bar.metric), bar.min, spec)
+            check_items(report, metric)
+            yield bar_row(row, bar.tier, scores_on(report.items, metric), bar.min, spec)
 
 
 def latency_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
@@ -174,19 +176,14 @@ def cost_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
     """What 1,000 such answers cost, one after another, at the machine's price; measured, not inferred."""
     if spec.cost is None:
         return None
+    name, tier, most = "cost of 1,000 answers", spec.cost.tier, spec.cost.max_usd_per_1000
     waited = [item.latency_ms for item in measured.items if item.latency_ms is not None]
     if not waited:
-        return GateRow(
-            "cost of 1,000 answers", spec.cost.tier, None, "the report holds no latencies", unit="usd"
-        )
-    usd = sum(waited) / len(waited) / 3600 * spec.cost.usd_per_hour  # ms of one is s of 1,000
-    within = usd <= spec.cost.max_usd_per_1000
-    message = (
-        f"${usd:.4g} where at most ${spec.cost.max_usd_per_1000:.4g} is allowed, one answer after another at "
-        f"${spec.cost.usd_per_hour:g} an hour"
-    )
-    decision = Decision.GO if within else Decision.NO_GO
-    return GateRow("cost of 1,000 answers", spec.cost.tier, None, message, decision=decision, unit="usd")
+        return GateRow(name, tier, None, "the report holds no latencies", unit="usd", bar=most)
+    usd = fmean(waited) / 3600 * spec.cost.usd_per_hour  # ms of one are s of 1,000
+    decision = Decision.GO if usd <= most else Decision.NO_GO
+    message = f"one answer after another on a machine of ${spec.cost.usd_per_hour:g} an hour; not inferred"
+    return GateRow(name, tier, None, message, unit="usd", decision=decision, n=len(waited), got=usd, bar=most)
 
 
 def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:
@@ -240,17 +237,15 @@ def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
 
 def _meaning(check: Check, test: BarTest, row: GateRow) -> str:
     bar = check.in_words(test.bar)
-    wanted, wrong = (
-        (f"{bar} or more", f"below {bar}") if row.unit == "share" else (f"under {bar}", f"over {bar}")
-    )
+    good, bad = ("at least", "below") if row.unit == "share" else ("under", "over")
     match check.decision:
         case Decision.GO:
-            said = f"shown to be {wanted} (p {_p(test.p_go)})"
+            said = f"shown to be {good} {bar} (p {_p(test.p_go)})"
         case Decision.NO_GO:
-            said = f"shown to be {wrong} (p {_p(test.p_nogo)})"
+            said = f"shown to be {bad} {bar} (p {_p(test.p_nogo)})"
         case Decision.INCONCLUSIVE:
             p = f"p {_p(test.p_go)} and {_p(test.p_nogo)}"
-            said = f"neither {wanted} nor {wrong} is shown ({p}); {_more(test)}"
+            said = f"shown to be neither {good} nor {bad} {bar} ({p}); {_more(test)}"
     return f"{said}; {row.note}" if row.note else said
 
 

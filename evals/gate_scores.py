@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean
+from typing import NamedTuple
 
 from ..core.errors import AskError, did_you_mean
 from ..core.statistics import (
@@ -45,11 +46,11 @@ def is_binary(metric: str, *measured: Iterable[SampleResult]) -> bool:
 
 def check_items(measured: EvalResult, metric: str) -> None:
     """AskError for a metric that the report does not have, and for an item that would count twice."""
-    metrics = sorted({name for item in measured.items for name in item.scores})
-    if measured.items and metric not in metrics:
+    if metric not in measured.scorers:
+        known = ", ".join(measured.scorers)
         raise AskError(
-            f"unknown metric '{metric}' (the report on {measured.suite} has: {', '.join(metrics) or 'none'})."
-            + did_you_mean(metric, metrics)
+            f"unknown metric '{metric}' (the report on {measured.suite} has: {known})."
+            + did_you_mean(metric, measured.scorers)
         )
     twice = [name for name, n in Counter(item.id for item in measured.items).items() if n > 1]
     if twice:
@@ -57,6 +58,15 @@ def check_items(measured: EvalResult, metric: str) -> None:
             f"the report of {measured.model} on {measured.suite} holds {len(twice)} items more than once "
             f"(first: '{twice[0]}'). Evaluate again."
         )
+
+
+class PairedDifference(NamedTuple):
+    """Before minus now, its interval, and the two-sided p-value of no difference."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,14 @@ class ShareOrMean:
         if self.binary:
             return share_at_least(round(sum(self.worst)), round(sum(self.best)), self.n, bar, alpha)
         return mean_at_least(self.worst, self.best, bar, alpha)
+
+    def difference(self, confidence: float = 0.95) -> PairedDifference:
+        """The drops' mean with its two-sided interval, and the p-value of no difference."""
+        if self.binary:
+            both = _counts(self.worst)
+            return PairedDifference(both.drop, *both.drop_interval(confidence), both.p_value)
+        test = mean_drop_at_most(self.worst, self.worst, 0.0, (1 - confidence) / 2)
+        return PairedDifference(test.got, test.low, test.high, min(1.0, 2 * min(test.p_go, test.p_nogo)))
 
     def drop_at_most(self, margin: float, alpha: float) -> BarTest:
         """The drops against the largest they may be on average; a margin of 0 asks for a rise."""

@@ -6,16 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
+from statistics import fmean
 from typing import Any
 
 from ..core.artifacts import Artifact, ArtifactStore, parse_ref
 from ..core.errors import AskError, IntegrityError, did_you_mean
-from ..core.statistics import Paired, holm, paired
+from ..core.statistics import holm
+from .gate_scores import drops_on, score_of
 from .leaderboard import FORMATS, LeaderboardRow, markdown_table, short, text_table
-from .report import BASELINES, figure, read_report
+from .report import BASELINES, read_report
 from .runner import EvalResult, SampleResult
 
 TEST = "two-sided exact McNemar test: wins and losses are equally likely"
+GRADED_TEST = "two-sided t-test of the differences, with one made-up worst item"
 ITEM_FORMATS = tuple(name for name in FORMATS if name != "csv")
 
 
@@ -28,21 +31,34 @@ class AnswerPair:
     expected: str
     answer_a: str | None
     answer_b: str | None
-    right_a: bool
-    right_b: bool
+    score_a: float
+    score_b: float
     slices: tuple[str, ...]
 
     @property
+    def right_a(self) -> bool:
+        """Whether A has the full score."""
+        return self.score_a >= 1
+
+    @property
+    def right_b(self) -> bool:
+        """Whether B has the full score."""
+        return self.score_b >= 1
+
+    @property
     def outcome(self) -> str:
-        """`won` when only B is right, `lost` when only A is, else `both right` or `both wrong`."""
-        if self.right_a is self.right_b:
+        """`won` when B has the higher score, `lost` when A has, else `both right` or `both wrong`."""
+        if self.score_a == self.score_b:
             return "both right" if self.right_a else "both wrong"
-        return "won" if self.right_b else "lost"
+        return "won" if self.score_b > self.score_a else "lost"
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """All common items, or those of one slice; `difference` is B minus A with its 95 % interval."""
+    """All common items, or those of one slice; `difference` is B minus A with its 95 % interval.
+
+    n: observations; items of one group are one.
+    """
 
     name: str
     n: int
@@ -68,6 +84,7 @@ class HeadToHead:
     suite: str
     metric: str
     left_out: int
+    test: str
     whole: ComparisonRow
     slices: tuple[ComparisonRow, ...]
     items: tuple[AnswerPair, ...]
@@ -75,7 +92,7 @@ class HeadToHead:
     def document(self) -> dict[str, Any]:
         """The comparison as JSON holds it; of the items, those that only one of the two got right."""
         items = [{**asdict(item), "outcome": item.outcome} for item in self.items if item.outcome in DECISIVE]
-        return {**asdict(self), "test": TEST, "items": items}
+        return {**asdict(self), "items": items}
 
 
 DECISIVE = ("won", "lost")
@@ -89,11 +106,6 @@ def common_items(
     return [
         (answered[item.id], item) for item in b.within(within) if item.error is None and item.id in answered
     ]
-
-
-def count(pairs: Sequence[tuple[SampleResult, SampleResult]], metric: str = "exact_match") -> Paired:
-    """Items that only the first got right, and only the second."""
-    return paired([a.is_correct(metric) for a, _ in pairs], [b.is_correct(metric) for _, b in pairs])
 
 
 def compare(a: EvalResult, b: EvalResult, metric: str | None = None) -> HeadToHead:
@@ -121,32 +133,37 @@ def compare(a: EvalResult, b: EvalResult, metric: str | None = None) -> HeadToHe
         suite=a.suite,
         metric=metric,
         left_out=len(asked) - len(pairs),
+        test=TEST if drops_on(pairs, metric).binary else GRADED_TEST,
         whole=_row("all", pairs, metric),
         slices=tuple(replace(row, p_value=p) for row, p in zip(slices, corrected, strict=True)),
         items=tuple(
-            AnswerPair(
-                b.id, b.text, b.expected, a.got, b.got, a.is_correct(metric), b.is_correct(metric), b.slices
-            )
+            AnswerPair(b.id, b.text, b.expected, a.got, b.got, _score(a, metric), _score(b, metric), b.slices)
             for a, b in pairs
         ),
     )
 
 
 def _row(name: str, pairs: Sequence[tuple[SampleResult, SampleResult]], metric: str) -> ComparisonRow:
-    both = count(pairs, metric)
-    low, high = both.drop_interval()
+    drops = drops_on(pairs, metric)
+    found = drops.difference()
+    scores = [(_score(a, metric), _score(b, metric)) for a, b in pairs]
     return ComparisonRow(
         name=name,
-        n=both.n,
-        value_a=figure([a for a, _ in pairs], metric)["value"],
-        value_b=figure([b for _, b in pairs], metric)["value"],
-        won=both.won,
-        lost=both.lost,
-        difference=-both.drop,
-        low=-high,
-        high=-low,
-        p_value=both.p_value,
+        n=drops.n,
+        value_a=fmean(a for a, _ in scores),
+        value_b=fmean(b for _, b in scores),
+        won=sum(b > a for a, b in scores),
+        lost=sum(a > b for a, b in scores),
+        difference=-found.mean,
+        low=-found.high,
+        high=-found.low,
+        p_value=found.p_value,
     )
+
+
+def _score(item: SampleResult, metric: str) -> float:
+    """An item's score, 0 when it has none."""
+    return score_of(item, metric) or 0.0
 
 
 def open_measured(store: ArtifactStore, line: LeaderboardRow) -> EvalResult:
@@ -277,7 +294,7 @@ def sentence(found: HeadToHead) -> str:
     return (
         f"{verdict}: on {row.n} common items of {found.suite} B won {row.won} and lost {row.lost}, "
         f"{points(row.difference)} points ({points(row.low)} to {points(row.high)}), "
-        f"p {p_words(row.p_value, sign=True)} ({TEST}).{left}"
+        f"p {p_words(row.p_value, sign=True)} ({found.test}).{left}"
     )
 
 

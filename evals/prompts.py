@@ -15,7 +15,7 @@ from ..data.text import fingerprint
 from ..engines import Chat
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 FIELDS = ("question", "choices", "contexts", "tools", "tags")
 """What a template may name. `choices` and `contexts` are lists of texts, `tools` of JSON, `tags` by name."""
@@ -85,23 +85,43 @@ class Prompt:
 
 def compile_template(text: str) -> Template:
     """A template; AskError for one that is not Jinja, or names what no sample has."""
-    from jinja2 import StrictUndefined, TemplateError, meta
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2 import TemplateError, meta
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
-    )
-    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment = _sandbox()
     try:
-        unknown = sorted(meta.find_undeclared_variables(environment.parse(text)) - {*FIELDS, "range"})
+        unknown = sorted(meta.find_undeclared_variables(environment.parse(text)) - set(FIELDS))
         if unknown:
             raise AskError(
                 f"the template names '{unknown[0]}', which no sample has (there are: {', '.join(FIELDS)})."
                 + did_you_mean(unknown[0], FIELDS)
             )
-        return environment.from_string(text)
+        made: Template = environment.from_string(text)
+        return made
     except TemplateError as error:
         raise AskError(f"the template is not valid Jinja: {error}.") from error
+
+
+def _sandbox() -> Environment:
+    """Jinja that reaches nothing but the sample, and makes nothing much larger than it.
+
+    There is no `range` and no arithmetic that multiplies, so a template cannot run or grow without end.
+    """
+    from jinja2 import StrictUndefined
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset(("*", "**", "%"))
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            raise SecurityError(f"'{operator}' is not allowed in a template")
+
+    environment = Sandbox(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment.globals.clear()
+    for name in ("format", "center", "indent"):
+        environment.filters.pop(name)
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return environment
 
 
 def as_text_message(message: Message) -> dict[str, str]:

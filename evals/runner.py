@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
-from ..data.sample import Sample, Task
+from ..data.sample import Sample, Task, asked_of
 from ..engines import Engine, GenerationOptions, GenerationResult, Progress
 from .choosing import choose_by_likelihood
 from .scorers import Scorer, right_answers
@@ -159,7 +159,7 @@ def score(
         found = {one.name: one.score(item, got) for one in scorers}
         result = SampleResult(
             id=item.id,
-            text=item.question,
+            text=asked_of(item),
             expected=next(iter(right_answers(item)), ""),
             got=got,
             scores={name: one.value for name, one in found.items() if one.value is not None},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from statistics import fmean
+from typing import NamedTuple
 
 from ..core.statistics import holm_rejections, mcnemar_exact, mean_drop_at_most
 
@@ -68,7 +69,9 @@ def rank(scores: Mapping[str, Scores], alpha: float = 0.05) -> list[RankedModel]
 def _shown_better(order: Sequence[str], scores: Mapping[str, Scores], alpha: float) -> set[tuple[str, str]]:
     """The pairs (better, worse) that are shown to differ."""
     pairs = list(combinations(order, 2))
-    compared = [_compare(scores[a], scores[b]) for a, b in pairs]
+    places = {item: place for place, item in enumerate(dict.fromkeys(chain(*scores.values())))}
+    masks = {name: _Mask.of(scores[name], places) for name in order}
+    compared = [_compare(scores[a], scores[b], masks[a], masks[b]) for a, b in pairs]
     rejected = holm_rejections([p for p, _ in compared], alpha)
     return {
         (a, b) if difference > 0 else (b, a)
@@ -77,15 +80,30 @@ def _shown_better(order: Sequence[str], scores: Mapping[str, Scores], alpha: flo
     }
 
 
-def _compare(a: Scores, b: Scores) -> tuple[float, float]:
+class _Mask(NamedTuple):
+    """Items as bits of whole numbers, so that thousands of pairs of models are compared at once."""
+
+    asked: int
+    right: int
+    is_binary: bool
+
+    @classmethod
+    def of(cls, scores: Scores, places: Mapping[str, int]) -> _Mask:
+        asked = sum(1 << places[item] for item in scores)
+        right = sum(1 << places[item] for item, score in scores.items() if score >= 1)
+        return cls(asked, right, all(score in (0.0, 1.0) for score in scores.values()))
+
+
+def _compare(a: Scores, b: Scores, of_a: _Mask, of_b: _Mask) -> tuple[float, float]:
     """Two-sided p-value of no difference, and a minus b, on common items; (1, 0) without any."""
-    both = [(a[item], b[item]) for item in a.keys() & b.keys()]
-    if not both:
+    if not (common := of_a.asked & of_b.asked):
         return 1.0, 0.0
-    difference = fmean(x - y for x, y in both)
-    if all(score in (0.0, 1.0) for pair in both for score in pair):
-        return mcnemar_exact(sum(x > y for x, y in both), sum(x < y for x, y in both)), difference
-    drops = [x - y for x, y in both]
+    if of_a.is_binary and of_b.is_binary:
+        won = (of_a.right & ~of_b.right & common).bit_count()
+        lost = (of_b.right & ~of_a.right & common).bit_count()
+        return mcnemar_exact(lost, won), (won - lost) / common.bit_count()
+    drops = [a[item] - b[item] for item in a.keys() & b.keys()]
+    difference = fmean(drops)
     test = mean_drop_at_most(drops, drops, 0.0, 0.05)
     return min(1.0, 2 * min(test.p_go, test.p_nogo)), difference
 

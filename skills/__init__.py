@@ -8,6 +8,7 @@ BUILTIN = {
     "curate": "opswright.skills.curate:curate",
     "golden": "opswright.skills.golden:golden",
     "finetune": "opswright.skills.finetune:finetune",
+    "nemo-archive": "opswright.skills.nemo_archive:nemo_archive",
     "evaluate": "opswright.skills.evaluate:evaluate",
     "gate": "opswright.skills.gate:gate",
     "build-engine": "opswright.skills.build_engine:build_engine",

@@ -45,17 +45,30 @@ def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> 
 
     check_criteria(request.spec)
     suite = load_suite(request.spec.suite)
-    metrics = [spec.metric for spec in suite.specs]
-    if request.spec.metric not in metrics:
+    metrics = [scorer.metric for scorer in suite.specs]
+    spec = request.spec.model_copy(update={"metric": request.spec.metric or metrics[0]})
+    if spec.metric not in metrics:
         raise AskError(
-            f"unknown metric '{request.spec.metric}' (suite {suite.name} has: {', '.join(metrics)})."
-            + did_you_mean(request.spec.metric, metrics)
+            f"unknown metric '{spec.metric}' (suite {suite.name} has: {', '.join(metrics)})."
+            + did_you_mean(spec.metric, metrics)
         )
-    yield from power_findings(request.spec, suite, _stable_figures(request.spec, workspace))
-    for name in request.spec.suites:
-        load_suite(name)
+    yield from power_findings(spec, suite, _stable_figures(spec, workspace))
+    yield from _required_suites(spec, workspace)
     judged = workspace.artifacts.open(request.report)
     yield Finding(level="ok", message=f"the report measures {judged.facts['model']}.")
+
+
+def _required_suites(spec: GateSpec, workspace: Workspace) -> Iterator[Finding]:
+    """Required suites that nobody knows: neither by name, nor by a report."""
+    from ..evals.suites import load_suite
+
+    measured = {manifest["facts"]["suite"] for _, manifest in workspace.artifacts.list("eval-report")}
+    for name in spec.suites.keys() - measured:
+        try:
+            load_suite(name)
+        except AskError as error:
+            fix = "Unless a step evaluates a suite file of that name first, the gate will say NO_GO."
+            yield Finding(level="warn", message=str(error), fix=fix)
 
 
 def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | None:

@@ -40,9 +40,7 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
 
     Example: `/golden suite=clinc150`
     """
-    import polars as pl
-
-    from ..data.dataset import write_dataset
+    from ..data.dataset import write_samples
     from ..evals.suites import load_suite
 
     suite = load_suite(request.suite)
@@ -51,16 +49,6 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
     items = [
         item for item in suite.items if not request.domains or item.tags.get("domain") in request.domains
     ]
-    rows = pl.DataFrame(
-        {
-            "text": [item.question for item in items],
-            "label": [item.answer for item in items],
-            "domain": [item.tags.get("domain") for item in items],
-            "split": ["golden"] * len(items),
-            "group": [item.group or item.id for item in items],
-        },
-        schema_overrides={"label": pl.String, "domain": pl.String},
-    )
     facts = {
         "rows": len(items),
         "train_rows": 0,
@@ -72,7 +60,7 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
         "suite_digest": suite.digest,
     }
     with ctx.artifacts.staging() as folder:
-        write_dataset(folder, rows, [], facts, seed=0)
+        write_samples(folder, items, "golden", facts)
         dataset = ctx.artifacts.save(DatasetRef, folder, facts)
     ctx.metric("items", len(items))
     return GoldenResult(dataset=dataset, items=len(items))

@@ -17,12 +17,14 @@ from ..core.text import escaped
 from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
+from .init_command import init
 from .machine_commands import add_machine_commands
 from .policy_commands import policy_app
 from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
 from .session import Session, error_document
 from .skill_commands import listed_command, make_command
+from .suite_commands import suites_app
 from .user_commands import users_app
 
 _INTERRUPTED = 130
@@ -71,11 +73,13 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     ) -> None:
         context.obj = Session(registry, home, actor, role)
 
+    app.command()(init)
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
     app.add_typer(approvals_app, name="approvals")
     app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
+    app.add_typer(suites_app, name="suites")
     add_machine_commands(app)
     add_board_commands(app)
     add_serving_commands(app)

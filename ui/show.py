@@ -108,7 +108,7 @@ def gate_words(gate: Mapping[str, Any]) -> str:
     """A gate's bars as a sentence."""
     spec = GateSpec.model_validate(gate)
     bar = "" if spec.min is None else f" at least {spec.min:.1%}"
-    parts = [f"{spec.metric} on {spec.suite}{bar}", f"at least {spec.min_items:,} items"]
+    parts = [f"{spec.metric or 'score'} on {spec.suite}{bar}", f"at least {spec.min_items:,} items"]
     for name, one in spec.slices.items():
         if one.min is not None:
             parts.append(f"{name} at least {one.min:.1%}{_tier_words(one.tier)}")
@@ -119,7 +119,7 @@ def gate_words(gate: Mapping[str, Any]) -> str:
         where = f" of endpoint {spec.endpoint}" if spec.endpoint else ""
         parts.append(f"at most {100 * spec.margin:.3g} points below stable{where}")
     for name, other in spec.suites.items():
-        parts.append(f"{other.metric} on {name} at least {other.min:.1%}{_tier_words(other.tier)}")
+        parts.append(f"{other.metric or 'score'} on {name} at least {other.min:.1%}{_tier_words(other.tier)}")
     if spec.latency is not None:
         parts.append(f"p95 at most {spec.latency.max_p95_ms:g} ms{_tier_words(spec.latency.tier)}")
     if spec.cost is not None:

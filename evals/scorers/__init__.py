@@ -9,6 +9,7 @@ from __future__ import annotations
 from .base import Score, Scorer, ScoringContext, right_answers, scorer
 from .registry import (
     BUILT_IN,
+    DEFAULT_SCORERS,
     ScorerSpec,
     check_scorer_name,
     default_specs,
@@ -18,6 +19,7 @@ from .registry import (
 
 __all__ = [
     "BUILT_IN",
+    "DEFAULT_SCORERS",
     "Score",
     "Scorer",
     "ScorerSpec",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -60,9 +59,9 @@ class Scorer:
             number = float(value)  # type: ignore[arg-type]  # what it cannot take is the fault
         except (TypeError, ValueError):
             return Score(None, f"gave {type(value).__name__}, expected a number from 0 to 1")
-        if isinstance(value, str | bytes) or math.isnan(number):
+        if isinstance(value, str | bytes):
             return Score(None, f"gave {value!r}, expected a number from 0 to 1"[:200])
-        if not 0 <= number <= 1:
+        if not 0 <= number <= 1:  # nor is NaN
             return Score(None, f"gave {number:g}, expected a number from 0 to 1")
         if self.is_binary and number not in (0, 1):
             return Score(None, f"gave {number:g}, but is declared binary (0 or 1)")

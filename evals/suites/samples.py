@@ -3,32 +3,84 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import AskError
-from ...data.sample import Sample
+from pydantic import ValidationError
 
+from ...core.errors import AskError
+from ...core.explain import explain
+from ...data.columns import Columns
+from ...data.read import Source, read_samples
+from ...data.sample import Sample, Task
+
+_LONGEST_LINE = 1 << 20
 _FIELDS = frozenset(
     ("id", "messages", "targets", "choices", "contexts", "tools", "tags", "group", "text", "target")
 )
 
 
-def read_file(path: Path, columns: Mapping[str, Any] | None = None) -> list[Sample]:
-    """The samples of a JSONL file of Sample documents; AskError names the line of what is wrong."""
+def read_file(
+    path: Path,
+    columns: Mapping[str, Any] | None = None,
+    tags: Collection[str] = (),
+    task: Task | None = None,
+    leave_out: bool = False,
+) -> list[Sample]:
+    """The samples of a file of any shape that datasets may have, or of JSON lines of Sample's own fields.
+
+    columns: which column is what, where its name does not tell. tags: columns that are tags by that name.
+    leave_out: whether rows that cannot be taken are left out; without it AskError names the first, and why.
+    """
+    if columns is None and path.suffix == ".jsonl" and _holds_documents(path):
+        return list(_documents(path))
+    mapped = as_columns(columns, tags)
+    reading = read_samples(Source(path, columns=mapped, task=task))
+    samples = list(reading)
+    if reading.dropped and not leave_out:
+        first = reading.dropped[0]
+        why = f"{first.reason}{f': {first.detail}' if first.detail else ''}"
+        raise AskError(
+            f"{path}, row {first.row}: {why} ({len(reading.dropped)} of "
+            f"{len(samples) + len(reading.dropped)} rows cannot be taken). Mend the file, or leave such rows "
+            "out by `leave_out: true` beside it."
+        )
+    return samples
+
+
+def as_columns(columns: Mapping[str, Any] | None, tags: Collection[str] = ()) -> Columns | None:
+    """The mapping that is asked for, with the tags that the suite names; None without any."""
+    if columns is None and not tags:
+        return None
+    try:
+        mapped = Columns.model_validate(dict(columns or {}))
+    except ValidationError as error:
+        raise AskError(f"columns: {'; '.join(explain(error, Columns))}") from error
+    return mapped.model_copy(update={"tags": {**{tag: tag for tag in tags}, **mapped.tags}})
+
+
+def _holds_documents(path: Path) -> bool:
+    """Whether the first line is a sample as we write one, which no data set's rows look like."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = json.loads(file.readline(_LONGEST_LINE))
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and ("targets" in first or {"text", "target"} <= set(first))
+
+
+def _documents(path: Path) -> Iterator[Sample]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise AskError(f"cannot read the samples in {path}: {error}.") from error
-    found = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                found.append(written(json.loads(line), f"{path.stem}-{number:05d}"))
+                yield written(json.loads(line), f"{path.stem}-{number:05d}")
             except (ValueError, AskError) as error:
                 raise AskError(f"{path}, line {number}: {error}") from error
-    return found
 
 
 def written(document: Any, id: str) -> Sample:

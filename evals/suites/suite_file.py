@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...core.errors import AskError, did_you_mean
 from ...core.strict_yaml import YamlText, read_yaml
-from ...data.sample import Sample
+from ...data.sample import Sample, Task
 from ..prompts import Prompt, compile_template, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
 from .base import ChooseBy, Suite, in_slice
@@ -32,6 +32,7 @@ class SamplesPart(_Part):
 
     file: str | None = Field(None, description="File of samples, relative to the suite's.")
     columns: dict[str, Any] | None = Field(None, description="Which column of the file is what.")
+    leave_out: bool = Field(False, description="Leave out the rows that cannot be taken.")
     suite: str | None = Field(None, description="Suite whose samples are taken.")
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="Only these values, by tag.")
 
@@ -177,7 +178,7 @@ def _samples(reader: _Reader, part: SuitePart) -> tuple[Sample, ...]:
             for number, one in enumerate(part.samples)
         ]
     else:
-        items = _from_elsewhere(reader, part.samples)
+        items = _from_elsewhere(reader, part.samples, part)
     if not items:
         raise reader.error("samples", "the suite has no samples.")
     seen: dict[str, int] = {}
@@ -190,7 +191,7 @@ def _samples(reader: _Reader, part: SuitePart) -> tuple[Sample, ...]:
     return tuple(items)
 
 
-def _from_elsewhere(reader: _Reader, part: SamplesPart) -> list[Sample]:
+def _from_elsewhere(reader: _Reader, part: SamplesPart, whole: SuitePart) -> list[Sample]:
     if (part.file is None) == (part.suite is None):
         raise reader.error(
             "samples", "samples are a list, or of a `file`, or of another `suite`: one of these."
@@ -199,12 +200,21 @@ def _from_elsewhere(reader: _Reader, part: SamplesPart) -> list[Sample]:
         source: Suite = reader.at("samples.suite", reader.load_named, part.suite)
     else:
         file = reader.path.parent / str(part.file)
-        items = reader.at("samples.file", read_file, file, part.columns)
+        named = {tag for values in whole.slices.groups.values() for tag in values}
+        tags = sorted({*whole.slices.by, *part.where, *named})
+        items = reader.at(
+            "samples.file", read_file, file, part.columns, tags, _task_read(whole), part.leave_out
+        )
         source = Suite(reader.path.stem, tuple(items))
     for tag, values in part.where.items():
         reader.at(f"samples.where.{tag}", source.check_values, tag, values, "where")
     rule = {tag: frozenset(values) for tag, values in part.where.items()}
     return [item for item in source.items if in_slice(item, rule)]
+
+
+def _task_read(part: SuitePart) -> Task | None:
+    """The task as which a file is read: a choice has choices, all else its text and target."""
+    return "choose" if part.task == "choose" else None
 
 
 def _prompt(reader: _Reader, part: SuitePart, items: tuple[Sample, ...]) -> Prompt:

@@ -15,7 +15,7 @@ from ...data.dataset import ROWS, dataset_samples
 from ...data.personal import mask_sample
 from ...data.read import DOMAIN, read_samples
 from ...data.rows import Dropped
-from ...data.sample import Sample
+from ...data.sample import Sample, asked_of
 from .request import CurateRequest
 
 if TYPE_CHECKING:
@@ -147,7 +147,4 @@ def golden_texts(request: CurateRequest, ctx: StepContext) -> list[str]:
     """The texts that must not leak."""
     if request.golden is None:
         return []
-    import polars as pl
-
-    rows = pl.read_parquet(ctx.artifacts.open(request.golden).path / ROWS, columns=["text"])
-    return list(rows["text"].to_list())
+    return [asked_of(sample) for sample in dataset_samples(ctx.artifacts.open(request.golden))]

@@ -54,7 +54,7 @@ def train(
     fetch_base(request, ctx)
     device = device_on(request, ctx.workspace)
     base = base_facts(request, ctx.workspace)
-    recipe = compile_recipe(request, data_facts(data), base, device)
+    recipe = compile_recipe(request, data_facts(data, request.train_share), base, device)
     if ctx.job is None:  # else it was checked before it was submitted
         at_once = backend.name == "local" and base.parameters < SMALL  # the worker then checks as soon
         for line in run_check(what_to_check(request, recipe, data, ctx.workspace, rows=not at_once)):
@@ -84,7 +84,7 @@ def train(
         adapter=saved.adapter,
         steps=len(curve.training),
         kept_step=kept,
-        stopped_early=len(curve.training) < recipe.steps,
+        stopped_early=len(curve.training) < (seen.total_steps or recipe.steps),
         resumed_from=seen.resumed_from,
         final_loss=curve.final_loss,
         validation_loss=curve.validation_loss_at(kept),
@@ -119,6 +119,9 @@ def _save(
         "dataset": str(request.data),
         "device": device,
     }
+    if request.train_share != 1:
+        rows = data_facts(ctx.artifacts.open(request.data), request.train_share).train_rows
+        facts |= {"train_share": request.train_share, "train_rows": rows}
     if kept != len(curve.training):
         facts["kept_step"] = kept
     if isinstance(request.base, HubModel | Path):  # a checkpoint's reference is its digest

@@ -21,7 +21,7 @@ from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens
 from .precheck import PreCheck, run_check
 from .recipe import Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
-from .tuning import SMALL
+from .tuning import SMALL, Tuning, tune
 
 _MODULES = ("torch", "transformers", "nemo_automodel")
 # The tiny model on CPU, batch 64: seconds to start and to save, then rows a second by worker threads.
@@ -45,26 +45,32 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
     )
     found += _method(request, device, name)
     try:
-        data = workspace.artifacts.open(request.data)
-        facts = data_facts(data)
         base = base_facts(request, workspace)
-        recipe = compile_recipe(request, facts, base, device)
     except NotDownloaded as pending:
-        found += _download(request, machine, workspace, str(pending))
-        return found
-    except NeedsError as error:
+        return [*found, *_download(request, machine, workspace, str(pending))]
+    except NeedsError as error:  # a hub that cannot be reached
         return [*found, Finding(level="stop", message=str(error))]
     except PendingArtifact as pending:
-        found.append(Finding(level="ok", message=f"the recipe is checked when it runs: {pending}."))
-        return found
-    found += _disk(request, base, recipe, machine, workspace)
-    found += _memory(request, base, recipe, device, name, machine)
+        return [*found, _checked_later(pending)]
+    tuning = tune(request, base, device, has_validation=True)
+    found += _disk(request, base, tuning, machine, workspace)
+    found += _memory(request, base, tuning, device, name, machine)
     if request.base != "tiny":
-        found.append(Finding(level="note", message=recipe.tuning.in_words()))
+        found.append(Finding(level="note", message=tuning.in_words()))
+    try:
+        data = workspace.artifacts.open(request.data)
+        facts = data_facts(data, request.train_share)
+        recipe = compile_recipe(request, facts, base, device)
+    except PendingArtifact as pending:
+        return [*found, _checked_later(pending)]
     if not any(one.level == "stop" for one in found):
         check = what_to_check(request, recipe, data, workspace).quick()
         found += [Finding(level="note", message=line) for line in run_check(check)]
     return found
+
+
+def _checked_later(pending: PendingArtifact) -> Finding:
+    return Finding(level="ok", message=f"the recipe is checked when it runs: {pending}.")
 
 
 def what_to_check(
@@ -92,7 +98,7 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
 
     Unknown elsewhere; on Slurm what is unknown is bounded by the time limit, where one is set.
     """
-    facts = data_facts(workspace.artifacts.open(request.data))
+    facts = data_facts(workspace.artifacts.open(request.data), request.train_share)
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
     base = base_facts(request, workspace)
@@ -176,20 +182,19 @@ def _elsewhere(request: FinetuneRequest, device: str, workspace: Workspace) -> l
 
 
 def _method(request: FinetuneRequest, device: str, name: str) -> list[Finding]:
-    """What the method and the ways to save memory need of the device."""
+    """What the method and the precision need of the device."""
     found = []
-    for asked, what, module in (
-        (request.method == "qlora", "method 'qlora'", "bitsandbytes"),
-        (request.packing, "packing", "flash_attn"),
-    ):
-        if asked and device == "cpu":
-            fix = "Take method 'lora'." if module == "bitsandbytes" else "Leave it out."
-            found.append(Finding(level="stop", message=f"{what} needs a GPU; it trains on CPU.", fix=fix))
-        elif asked and name == "local" and missing_modules([module]):
-            fix = f"Install: python -m pip install {module.replace('_', '-')}"
-            found.append(Finding(level="stop", message=f"{what} needs {module}.", fix=fix))
-        elif asked:
-            message = f"{what}: its recipe was compiled and checked, and never run by Opswright's own tests."
+    if request.method == "qlora":
+        if device == "cpu":
+            message = "method 'qlora' needs a GPU; it trains on CPU."
+            found.append(Finding(level="stop", message=message, fix="Take method 'lora'."))
+        elif name == "local" and missing_modules(["bitsandbytes"]):
+            fix = "Install: python -m pip install bitsandbytes"
+            found.append(Finding(level="stop", message="method 'qlora' needs bitsandbytes.", fix=fix))
+        else:
+            message = (
+                "method 'qlora': its recipe was compiled and checked, and not run by Opswright's own tests."
+            )
             found.append(Finding(level="warn", message=message))
     if request.gpu is not None and not request.gpu.model.has_bfloat16 and request.precision != "float32":
         message = f"gpu '{request.gpu}' computes in no bfloat16."
@@ -211,9 +216,9 @@ def _download(request: FinetuneRequest, machine: Machine, workspace: Workspace, 
 
 
 def _disk(
-    request: FinetuneRequest, base: BaseFacts, recipe: Recipe, machine: Machine, workspace: Workspace
+    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, machine: Machine, workspace: Workspace
 ) -> list[Finding]:
-    needed = disk_bytes(request, base, recipe.tuning) if base.has_weights else _TINY_BYTES
+    needed = disk_bytes(request, base, tuning) if base.has_weights else _TINY_BYTES
     if needed / 1e9 <= machine.disk_free_gb:
         return []
     message = f"checkpoints need about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free."
@@ -221,10 +226,10 @@ def _disk(
 
 
 def _memory(
-    request: FinetuneRequest, base: BaseFacts, recipe: Recipe, device: str, name: str, machine: Machine
+    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, device: str, name: str, machine: Machine
 ) -> list[Finding]:
     """Whether a step fits the memory it will have, where that is known."""
-    needed = memory_gb(request, base, recipe.tuning)
+    needed = memory_gb(request, base, tuning)
     if device == "cpu":
         has, where = (machine.memory_gb, "this machine") if name == "local" else (0.0, "")
         needed += _CPU_RUNTIME_GB
@@ -239,12 +244,12 @@ def _memory(
     message = f"a step needs about {needed:.1f} GB of {where}, which can give {has:.1f} GB (an estimate)."
     if needed <= has:
         return [Finding(level="ok", message=message)]
-    return [Finding(level="stop", message=message, fix=f"Try {_smaller(request, recipe)}.")]
+    return [Finding(level="stop", message=message, fix=f"Try {_smaller(request, tuning)}.")]
 
 
-def _smaller(request: FinetuneRequest, recipe: Recipe) -> str:
+def _smaller(request: FinetuneRequest, tuning: Tuning) -> str:
     ways = []
-    if recipe.tuning.micro_batch_size > 1:
+    if tuning.micro_batch_size > 1:
         ways.append("micro_batch_size=1")
     if not request.activation_checkpointing:
         ways.append("activation_checkpointing=true")

@@ -53,14 +53,15 @@ class HubModel(str):
         return found
 
     @classmethod
-    def _check(cls, value: str) -> HubModel:
+    def checked(cls, value: str) -> HubModel:
+        """The model of a text; ValueError for one that names none."""
         cls._match(value)
         return cls(value)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(
-            cls._check, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
+            cls.checked, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ...core.artifacts import Artifact, CheckpointRef, PendingArtifact
 from ...core.contract import StepContext
@@ -22,12 +24,31 @@ class NotDownloaded(PendingArtifact):
     """The base is on its hub, and what it is like is known once it is here."""
 
 
-def data_facts(data: Artifact) -> DataFacts:
-    """The facts of a dataset; AskError when it holds no chat rows."""
+def data_facts(data: Artifact, share: float = 1.0) -> DataFacts:
+    """The facts of a dataset, or of a share of its training rows; AskError when it holds no chat rows."""
     train, validation = (data.facts.get(name) for name in ("train_rows", "validation_rows"))
     if not isinstance(train, int) or not isinstance(validation, int) or "train.jsonl" not in data.files:
         raise AskError(f"{data.ref.short} has no chat rows to train on. Make a dataset with `curate`.")
-    return DataFacts(train, validation, int(data.files["train.jsonl"]["bytes"]))
+    size = int(data.files["train.jsonl"]["bytes"])
+    return DataFacts(share_of(train, share), validation, int(size * share))
+
+
+def share_of(rows: int, share: float) -> int:
+    """Rows of a share: at least one of any."""
+    return max(1, round(rows * share)) if rows else 0
+
+
+def write_share(source: Path, target: Path, share: float, seed: int) -> int:
+    """Write a share of a file's lines in their order; how many.
+
+    Which they are depends on the seed and the lines alone, and those of a smaller share are among them.
+    """
+    lines = [line for line in source.read_bytes().split(b"\n") if line.strip()]
+    salt = str(seed).encode()
+    ranked = sorted(range(len(lines)), key=lambda n: (hashlib.sha256(salt + lines[n]).digest(), n))
+    chosen = sorted(ranked[: share_of(len(lines), share)])
+    target.write_bytes(b"".join(lines[number] + b"\n" for number in chosen))
+    return len(chosen)
 
 
 def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
@@ -87,7 +108,13 @@ def lay_out(
 
     folder = ctx.workdir
     base = base_folder(request, ctx.workspace)
-    what = {"recipe": recipe.digest, "data": str(request.data), "base": base_digest(request, ctx.workspace)}
+    what: dict[str, Any] = {
+        "recipe": recipe.digest,
+        "data": str(request.data),
+        "base": base_digest(request, ctx.workspace),
+    }
+    if request.train_share != 1:
+        what["share"] = request.train_share
     job = Job(
         tiny=base is None,
         method=request.method,
@@ -103,13 +130,25 @@ def lay_out(
             (folder / FINGERPRINT).write_text(sha256_json(what))
             (folder / STATUS).write_bytes(b"")
             (folder / FAILURE).unlink(missing_ok=True)
-            _link(folder / "data", data.path)
+            _lay_data(folder / "data", data.path, request)
             if base:
                 _link(folder / "base", base.resolve())
             (folder / RECIPE).write_text(recipe.yaml(), encoding="utf-8")
             job.write(folder / JOB)
     except Timeout as error:
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
+
+
+def _lay_data(folder: Path, data: Path, request: FinetuneRequest) -> None:
+    """The data as the recipe finds it: a link to it, or a folder with a share of its training rows."""
+    if request.train_share == 1:
+        _link(folder, data)
+        return
+    remove(folder)
+    folder.mkdir()
+    write_share(data / "train.jsonl", folder / "train.jsonl", request.train_share, request.seed)
+    if (data / "validation.jsonl").is_file():
+        shutil.copy2(data / "validation.jsonl", folder / "validation.jsonl")
 
 
 def remove(path: Path) -> None:

@@ -61,7 +61,10 @@ class Recipe:
 
 
 def total_steps(request: FinetuneRequest, data: DataFacts) -> int:
-    """Optimizer steps of a request: the last batch of an epoch may be short, none is dropped."""
+    """Optimizer steps of a request: the last batch of an epoch may be short, none is dropped.
+
+    With packing it is the most there can be: a sequence then holds several rows.
+    """
     steps = request.epochs * math.ceil(data.train_rows / request.batch_size)
     return min(steps, request.max_steps) if request.max_steps else steps
 
@@ -82,7 +85,9 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
             f"{base.positions}). Set max_tokens={base.positions} or less."
         )
     steps = total_steps(request, data)
-    warmup = min(30, steps // 10) if request.warmup_steps is None else request.warmup_steps
+    warmup = request.warmup_steps
+    if warmup is None:
+        warmup = 0 if request.packing else min(30, steps // 10)
     if warmup >= steps:
         raise AskError(
             f"warmup_steps {warmup} must be below the {steps} training steps. Lower it or train longer."
@@ -182,6 +187,11 @@ def _schedule(request: FinetuneRequest, data: DataFacts, steps: int, tuning: Tun
     }
     if request.max_steps:
         schedule["max_steps"] = steps
+    if (
+        request.packing
+    ):  # how many steps there are is known when the rows are packed; the last is a checkpoint
+        schedule["validate_on_checkpoint"] = data.validation_rows > 0
+        return schedule
     if data.validation_rows and not tuning.keep_best:  # so that the last validation falls on the last step
         schedule["val_every_steps"] = per_epoch if steps % per_epoch == 0 else steps
     if request.patience is not None and not tuning.keep_best:

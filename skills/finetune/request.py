@@ -47,9 +47,18 @@ class FinetuneRequest(Request):
         "its share for models below 10 M parameters, else what fits 8,192 tokens.",
     )
     warmup_steps: int | None = Field(
-        None, ge=0, description="Steps to the peak rate; empty: a tenth of all steps, at most 30."
+        None,
+        ge=0,
+        description="Steps to the peak rate; empty: a tenth of all, at most 30; none with packing.",
     )
     weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW weight decay.")
+    train_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training rows to learn from. The rows of a smaller share are among those "
+        "of a larger one of the same seed, so steps with growing shares are a learning curve.",
+    )
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps; empty: all epochs.")
     max_tokens: int | None = Field(
         None,
@@ -78,7 +87,8 @@ class FinetuneRequest(Request):
         "float32 on CPU and below 10 M parameters, else mixed for sft and bfloat16 for adapters.",
     )
     packing: bool = Field(
-        False, description="Put several rows into one sequence of max_tokens (GPU with flash-attention)."
+        False,
+        description="Put several rows into one sequence of max_tokens; batch_size then counts sequences.",
     )
     activation_checkpointing: bool = Field(
         False, description="Keep fewer activations and compute them again: less memory, a third more time."
@@ -121,6 +131,8 @@ class FinetuneRequest(Request):
         if not isinstance(values, dict):
             return values
         written = dict(values)
+        if str(written.get("base", "")).startswith("hf:"):  # else it would pass for a folder's name
+            HubModel.checked(str(written["base"]))
         if written.get("base", "tiny") == "tiny":
             written |= {name: value for name, value in _TINY.items() if written.get(name) is None}
         declared = written.get("gpu")

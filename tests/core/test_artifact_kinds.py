@@ -18,10 +18,10 @@ from opswright.core.registry import Registry, load_artifact_kinds
 from opswright.core.workspace import Workspace
 
 
-class AdapterRef(ArtifactRef):
-    """A small set of weights beside a checkpoint."""
+class LexiconRef(ArtifactRef):
+    """Words beside a dataset."""
 
-    kind: ClassVar[str] = "adapter"
+    kind: ClassVar[str] = "lexicon"
 
 
 class OtherDatasetRef(ArtifactRef):
@@ -31,16 +31,16 @@ class OtherDatasetRef(ArtifactRef):
 
 
 class ApplyRequest(Request):
-    adapter: AdapterRef
+    lexicon: LexiconRef
 
 
 class ApplyResult(Result):
-    adapter: AdapterRef
+    lexicon: LexiconRef
 
 
-@skill(effect=Effect.WRITES, summary="Apply an adapter.")
+@skill(effect=Effect.WRITES, summary="Apply an lexicon.")
 def apply(request: ApplyRequest, ctx: StepContext) -> ApplyResult:
-    return ApplyResult(adapter=request.adapter)
+    return ApplyResult(lexicon=request.lexicon)
 
 
 @pytest.fixture(autouse=True)
@@ -61,23 +61,23 @@ def brought(value: object) -> EntryPoint:
 
 def test_a_brought_kind_is_kept_resolved_and_type_checked_like_the_others(workspace: Workspace) -> None:
     with pytest.raises(AskError, match="kind of"):
-        parse_ref("adapter:" + "0" * 64)
-    load_artifact_kinds([brought(AdapterRef)])
+        parse_ref("lexicon:" + "0" * 64)
+    load_artifact_kinds([brought(LexiconRef)])
     store = workspace.artifacts
     with store.staging() as folder:
-        (folder / "adapter.json").write_text(json.dumps({"rank": 8}))
-        ref = store.save(AdapterRef, folder, {"rank": 8})
-    assert isinstance(store.open(ref).ref, AdapterRef) and store.resolve(f"adapter:{ref.digest[:8]}") == ref
-    text = f"goal: x\nsteps:\n  a: {{skill: apply, with: {{adapter: 'adapter:{ref.digest[:8]}'}}}}\n"
+        (folder / "lexicon.json").write_text(json.dumps({"rank": 8}))
+        ref = store.save(LexiconRef, folder, {"rank": 8})
+    assert isinstance(store.open(ref).ref, LexiconRef) and store.resolve(f"lexicon:{ref.digest[:8]}") == ref
+    text = f"goal: x\nsteps:\n  a: {{skill: apply, with: {{lexicon: 'lexicon:{ref.digest[:8]}'}}}}\n"
     plan = compile_plan(parse_plan(text, "plan"), Registry([apply]), store.resolve)
-    assert plan.steps[0].arguments["adapter"] == ref
-    wrong = text.replace("adapter:", "dataset:").replace("{dataset:", "{adapter:")
+    assert plan.steps[0].arguments["lexicon"] == ref
+    wrong = text.replace("lexicon:", "dataset:").replace("{dataset:", "{lexicon:")
     with pytest.raises(AskError):
         compile_plan(parse_plan(wrong, "plan"), Registry([apply]), lambda name: DatasetRef.of("0" * 64))
 
 
 @pytest.mark.parametrize(
-    ("value", "error"), [(OtherDatasetRef, AskError), (str, BackendError), ("adapter", BackendError)]
+    ("value", "error"), [(OtherDatasetRef, AskError), (str, BackendError), ("lexicon", BackendError)]
 )
 def test_a_kind_that_is_taken_or_none_is_refused(value: object, error: type[Exception]) -> None:
     with pytest.raises(error):

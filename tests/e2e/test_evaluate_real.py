@@ -89,7 +89,11 @@ def checkpoint(model: Path, workspace: Workspace, tmp_path: Path) -> CheckpointR
     """The model in the store, with the rows it was trained on."""
     (tmp_path / "rows").mkdir()
     items = choose_items(load_suite("clinc150"), ITEMS)
-    rows = {"text": [i.text for i in items], "label": [i.expected for i in items], "split": ["train"] * ITEMS}
+    rows = {
+        "text": [i.question for i in items],
+        "label": [i.answer for i in items],
+        "split": ["train"] * ITEMS,
+    }
     pl.DataFrame(rows).write_parquet(tmp_path / "rows" / "rows.parquet")
     data = workspace.artifacts.save(DatasetRef, tmp_path / "rows", {"train_rows": ITEMS})
     return workspace.artifacts.save(CheckpointRef, model, {"dataset": str(data)}, [data])
@@ -182,7 +186,7 @@ def test_curating_clinc150_keeps_the_linear_models_accuracy(context: Any, worksp
         item for item in load_suite("clinc150").items if item.tags["domain"] in example_domains("old_domains")
     ]
     rows = training_rows(ctx.artifacts.open(data.dataset))
-    found = run_baselines(rows, [item.question for item in items], lambda done, of: None)
+    found = run_baselines("classify", rows, items, lambda done, of: None).baselines
     right = {
         one.name: sum(a == item.answer for a, item in zip(one.answers, items, strict=True)) / len(items)
         for one in found

@@ -12,6 +12,7 @@ import pytest
 
 from opswright.core.artifacts import DatasetRef
 from opswright.core.contract import NullEvents, StepContext
+from opswright.core.errors import HeldError
 from opswright.core.files import sha256_file
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
@@ -92,6 +93,9 @@ def test_a_step_in_passes_is_the_step_at_once_and_its_recipe_decides_when_it_is_
     assert losses(shared, parts) == pytest.approx(losses(shared, whole), rel=1e-3)
     assert any("labels of 64 rows of train.jsonl checked" in line for line in said)
     assert any(line.startswith("learning rate 0.003 (as asked), float32") for line in said)
+    mixed, _, _ = run(shared, "mixed", **ask, precision="mixed")
+    gaps = [abs(a - b) for a, b in zip(losses(shared, mixed), losses(shared, whole), strict=True)]
+    assert 0 < max(gaps) < 0.05  # sums in bfloat16
     facts = shared.artifacts.open(whole.checkpoint).facts
     assert len(facts["base_digest"]) == 64 and whole.kept_step == 6 and not whole.stopped_early
     again, said, _ = run(shared, "again", data=data, base=whole.checkpoint, max_steps=2, learning_rate=None)
@@ -134,6 +138,30 @@ def test_the_weights_with_the_lowest_validation_loss_are_kept_and_it_ends_early(
     assert shared.artifacts.open(result.checkpoint).facts["kept_step"] == best
 
 
+def test_stopped_and_taken_up_again_it_ends_early_where_it_would_have(
+    shared: Workspace, data: DatasetRef, base: Path
+) -> None:
+    ask: dict[str, Any] = {"data": data, "base": base, "epochs": 30, "patience": 3, "learning_rate": 1e-2}
+    ask["checkpoint_every_steps"] = 3
+    whole, _, _ = run(shared, "whole-early", **ask)
+    workdir = shared.run_folder("run") / "cut-early"
+    workdir.mkdir(parents=True)
+    ctx = StepContext(shared, "run", "cut-early", "key-cut-early", workdir)
+
+    class StopAtStep6(NullEvents):
+        def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
+            if done >= 6:
+                ctx.cancelled.set()
+
+    ctx.events = StopAtStep6()
+    request = FinetuneRequest.model_validate({"batch_size": 16, **ask})
+    with pytest.raises(HeldError):
+        finetune(request, ctx)
+    again = finetune(request, StepContext(shared, "run", "cut-early", "key-cut-early", workdir))
+    assert again.resumed_from >= 6 and again.stopped_early
+    assert again.checkpoint == whole.checkpoint  # the same bytes as without the stop
+
+
 def test_adapters_are_an_artifact_of_their_own_and_the_merged_model_gives_their_logits(
     shared: Workspace, data: DatasetRef, base: Path
 ) -> None:
@@ -148,6 +176,22 @@ def test_adapters_are_an_artifact_of_their_own_and_the_merged_model_gives_their_
     assert any(line.startswith("adapters merged: logits differ by at most") for line in said)
     merged = shared.artifacts.open(result.checkpoint)
     assert merged.files["model.safetensors"]["sha256"] != sha256_file(base / "model.safetensors")
+
+
+def test_packed_rows_take_fewer_steps_and_are_validated_at_the_end(
+    shared: Workspace, data: DatasetRef, base: Path
+) -> None:
+    ask = {"data": data, "base": base, "packing": True, "max_tokens": 128, "batch_size": 4, "epochs": 2}
+    result, _, _ = run(shared, "packed", **ask)
+    assert 0 < result.steps < 32 and not result.stopped_early  # 64 rows of about 40 tokens
+    assert result.validation_loss is not None
+
+
+def test_a_share_of_the_rows_is_what_is_learned_from(shared: Workspace, data: DatasetRef) -> None:
+    result, _, workdir = run(shared, "share", data=data, base="tiny", epochs=1, train_share=0.25)
+    assert result.steps == 1
+    assert len((workdir / "data" / "train.jsonl").read_text().splitlines()) == 16
+    assert shared.artifacts.open(result.checkpoint).facts["train_rows"] == 16
 
 
 def test_few_long_rows_are_left_out_and_the_training_goes_on(shared: Workspace) -> None:

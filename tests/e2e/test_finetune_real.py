@@ -292,7 +292,7 @@ def test_a_row_longer_than_the_model_reads_is_refused_by_its_number(shared: Work
     with shared.artifacts.staging() as folder:
         (folder / "train.jsonl").write_text("".join(rows))
         ref = shared.artifacts.save(DatasetRef, folder, {"train_rows": 4, "validation_rows": 0})
-    with pytest.raises(AskError, match=r"row 4 has \d+ tokens, more than max_tokens 32"):
+    with pytest.raises(AskError, match=r"more than max_tokens 32 tokens \(row 4 has \d+"):
         finetune(FinetuneRequest(data=ref, max_tokens=32, batch_size=2), step(shared, "long"))
 
 

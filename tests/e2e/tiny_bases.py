@@ -46,7 +46,15 @@ _SPECIAL = [
 _ENDS = {"<|eot_id|>": "<|eot_id|>", "eos_token": "</s>"}
 
 
-def make_base(folder: Path, template: str, texts: list[str], layers: int = 2, hidden: int = 64) -> Path:
+def make_base(
+    folder: Path,
+    template: str,
+    texts: list[str],
+    layers: int = 2,
+    hidden: int = 64,
+    groups: int = 2,
+    tied: bool = False,
+) -> Path:
     """A Llama with random weights and a chat template."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -75,7 +83,8 @@ def make_base(folder: Path, template: str, texts: list[str], layers: int = 2, hi
         intermediate_size=2 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=4,
-        num_key_value_heads=2,
+        num_key_value_heads=groups,
+        tie_word_embeddings=tied,
         max_position_embeddings=512,
         bos_token_id=fast.bos_token_id,
         eos_token_id=fast.eos_token_id,

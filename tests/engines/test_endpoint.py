@@ -26,6 +26,7 @@ class Server(ThreadingHTTPServer):
         self.reply: Any = None
         self.failure: Any = {"error": "told to fail"}
         self.guard = threading.Lock()
+        self.retry_after: str | None = None
 
     @property
     def url(self) -> str:
@@ -54,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
+        if status == 429 and self.server.retry_after is not None:
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(data)
 
@@ -170,3 +173,40 @@ def test_a_prompt_that_the_endpoint_calls_too_long_is_refused_not_failed(
     server.failures, server.failure = [400], {"error": {"message": "no", "code": "bad_request"}}
     (failed,) = ask(engines(server.url), ["x"])
     assert failed.finish_reason == "error" and "HTTP 400" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"), [("0.2", 0.2), ("-5", 0.0), ("soon", 0.0), ("nan", 0.0), (None, 0.0)]
+)
+def test_a_limit_of_the_endpoint_is_waited_for_as_it_asks(
+    server: Server, asked: str | None, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("opswright.engines.endpoint.time.sleep", pauses.append)
+    server.failures, server.retry_after = [429], asked
+    engine = EndpointEngine(server.url, pause_s=0.01)
+    assert engine.generate([user_chat("hi")], GenerationOptions())[0].text == " HI "
+    assert pauses == [max(0.01, waited)]
+    engine.close()
+
+
+def test_an_endpoint_is_asked_no_faster_than_the_asker_says(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("opswright.engines.endpoint.time.monotonic", lambda: clock[0])
+    pauses: list[float] = []
+    monkeypatch.setattr("opswright.engines.endpoint.time.sleep", pauses.append)
+    engine = EndpointEngine(server.url, concurrency=1, requests_per_minute=120)
+    engine.generate([user_chat(str(i)) for i in range(4)], GenerationOptions())
+    assert sorted(pauses) == pytest.approx([0.0, 0.5, 1.0, 1.5])
+    engine.close()
+
+
+def test_tool_calls_without_a_text_are_the_answer(server: Server) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "book", "arguments": '{"city": "Oslo"}'}}
+    server.reply = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [call]}}]}
+    engine = EndpointEngine(server.url)
+    answer = engine.generate([user_chat("hi")], GenerationOptions())[0]
+    assert json.loads(str(answer.text)) == [{"name": "book", "arguments": '{"city": "Oslo"}'}]
+    engine.close()

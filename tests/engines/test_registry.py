@@ -161,7 +161,7 @@ def test_its_bundle_is_evaluated_and_what_was_cut_is_said(
 ) -> None:
     assert evaluate.preflight is not None
     ask = EvaluateRequest(model=bundle, suite="clinc150", limit=20, max_new_tokens=2)
-    assert {one.level for one in evaluate.preflight(ask, LAPTOP, workspace)} == {"ok"}
+    assert {one.level for one in evaluate.preflight(ask, LAPTOP, workspace)} <= {"ok", "warn"}
     result = evaluate(ask, context("eval"))
     report = read_report(workspace.artifacts.open(result.report))
     assert result.cut == result.n == 20 and {item.got for item in report.items} == {"play music"}

@@ -10,7 +10,7 @@ from opswright.core.workspace import Workspace
 from opswright.data.sample import Sample
 from opswright.evals.baselines import Baseline, BaselineRun, kept_answers, to_document
 from opswright.evals.baselines import run_baselines as run_for
-from opswright.evals.report import BASELINES
+from opswright.evals.report import BASELINES, best_trivial
 
 TRAIN = [
     *[(f"play some {x} music", "play music") for x in ("jazz", "rock", "folk", "loud")],
@@ -79,3 +79,42 @@ def test_answers_are_kept_for_the_same_rows_and_items_and_for_no_others(workspac
     assert kept_answers(store, DatasetRef.of("b" * 64), "s", ["i1", "i2"]) is None
     (store.folder(ref) / "files" / BASELINES).write_text("{}")  # damaged since
     assert kept_answers(store, train, "s", ["i1", "i2"]) is None
+
+
+FREE = [("make it short: at this point in time", "now"), ("make it short: in order to", "to")]
+
+
+def test_free_answers_have_a_constant_one_the_question_itself_and_the_nearest() -> None:
+    asked = [Sample.of("1", "make it short: at this moment in time", "now"), Sample.of("2", "zzz", "x")]
+    found = run_for("generate", FREE, asked, quietly)
+    answers = {one.name: one.answers for one in found.baselines}
+    assert answers["constant"] == ("now", "now") and answers["copy"][1] == "zzz"
+    assert answers["nearest"][0] == "now" and len(answers["nearest"]) == 2
+    assert {one.name for one in found.baselines if one.is_trivial} == {"constant", "copy"}
+
+
+def test_what_makes_no_sense_is_left_out_in_words() -> None:
+    many = [(f"text number {i}", f"answer {i}") for i in range(2500)]
+    found = run_for("classify", many, [Sample.of("1", "text number 7", "answer 7")], quietly)
+    assert [one.name for one in found.baselines] == ["majority"]
+    assert "2,500 labels over 2,500 rows" in found.skipped["tfidf_svc"]
+    unknown = run_for("answer", None, [Sample.of("1", "q", "a")], quietly)
+    assert [one.name for one in unknown.baselines] == ["copy"]
+    assert unknown.skipped["nearest"] == "the training rows are not known"
+    wordless = run_for("extract", [("?", "{}"), ("!", "[]")], [Sample.of("1", "?", "{}")], quietly)
+    assert wordless.skipped == {"nearest": "the training texts have no words"}
+
+
+def test_a_choice_has_baselines_that_need_no_training() -> None:
+    asked = [Sample.of("1", "q", "ccc", choices=("a", "ccc", "bb"))]
+    found = run_for("choose", None, asked, quietly)
+    assert {one.name: one.answers for one in found.baselines} == {
+        "first_choice": ("a",),
+        "longest_choice": ("ccc",),
+    }
+    assert all(one.is_trivial for one in found.baselines) and found.skipped == {}
+
+
+def test_the_trivial_baseline_of_a_report_is_the_best_of_those_that_learned_nothing() -> None:
+    assert best_trivial({"constant": 0.1, "copy": 0.3, "nearest": 0.9}) == "copy"
+    assert best_trivial({"nearest": 0.9, "constant": None}) is None

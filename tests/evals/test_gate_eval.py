@@ -97,7 +97,9 @@ def test_without_a_stable_release_nothing_is_compared_and_that_is_said(measured:
     compared = {"against": "stable", "slices": {"old": {"max_drop": 0.03}}}
     verdict = judge(spec(min=0.8, **compared), measured(old=(900, 1000)), None)
     assert verdict.decision is GO and [row.name for row in verdict.rows] == ["exact_match"]
-    assert verdict.notes == ("no stable release yet: nothing was compared",)
+    assert verdict.notes[0] == "no stable release yet: nothing was compared"
+    assert verdict.notes[1].startswith("leaked items were not looked for")
+    assert not judge(spec(min=0.8), measured(old=(900, 1000), leaked=0), None).notes
     verdict = judge(spec(**compared), measured(old=(900, 1000)), None)
     assert verdict.decision is INCONCLUSIVE and "nothing was shown" in verdict.notes[1]
 

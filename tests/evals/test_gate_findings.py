@@ -197,4 +197,14 @@ def test_cost_is_what_the_machine_costs_for_as_long_as_answers_take(
     """1,000 answers of 100 ms are 100 s: at $36 an hour $1."""
     gate = spec(min=0.5, cost={"max_usd_per_1000": 1.0, "usd_per_hour": price})
     row = named(judge(gate, waited(measured(all=(900, 1000)), 0), None), "cost of 1,000 answers")
-    assert row.decision is decision and f"${price / 36:.4g} where" in row.message
+    assert row.decision is decision and row.got == pytest.approx(price / 36) and row.bar == 1.0
+    assert row.in_words(row.bar) == "$1"
+
+
+def test_a_gate_without_a_metric_judges_by_the_suites_first_scorer(measured: Any) -> None:
+    found = measured(all=(900, 1000))
+    graded = tuple(replace(item, scores={"f1": 0.9, "exact_match": 0.0}) for item in found.items)
+    by_f1 = replace(found, items=graded, scorers={"f1": False, "exact_match": True})
+    verdict = judge(spec(min=0.8), by_f1, None)
+    assert verdict.decision is GO and verdict.rows[0].name == "f1"
+    assert judge(spec(min=0.8, metric="exact_match"), by_f1, None).decision is NO_GO

@@ -171,3 +171,29 @@ def test_a_line_is_found_by_name_and_an_unclear_one_is_asked_about(lines: Any) -
         find_line(lines, "check")
     with pytest.raises(AskError, match="it is empty; `opswright evaluate model=REF suite=NAME` fills it"):
         find_line([], "anything")
+
+
+def test_graded_scores_are_compared_by_how_far_they_differ() -> None:
+    """B is a little worse nearly everywhere: no item is right or wrong, and the mean says it all."""
+    a, b = answered(A, series(60, 0)), answered(B, series(60, 0))
+    graded = [
+        replace(m, items=tuple(replace(i, scores={"f1": base + n % 7 / 100}) for n, i in enumerate(m.items)))
+        for m, base in ((a, 0.8), (b, 0.6))
+    ]
+    found = compare(*graded, metric="f1")
+    assert found.whole.difference == pytest.approx(-0.2) and found.whole.high < 0
+    assert (found.whole.won, found.whole.lost) == (0, 60) and "t-test" in sentence(found)
+    assert sentence(found).startswith("B is worse") and "McNemar" not in json.dumps(found.document())
+    assert found.items[0].outcome == "lost" and not found.items[0].right_a
+
+
+def test_items_of_one_group_count_once_in_a_comparison() -> None:
+    a, b = answered(A, series(0, 40)), answered(B, series(10, 30))
+    alone = compare(a, b).whole
+    grouped = [
+        replace(m, items=tuple(replace(i, group=f"talk {n // 10}") for n, i in enumerate(m.items)))
+        for m in (a, b)
+    ]
+    together = compare(*grouped).whole
+    assert alone.n == 40 and alone.p_value < 0.01
+    assert together.n == 4 and together.p_value > 0.05

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,21 @@ def test_a_name_with_markup_is_shown_as_it_is(workspace: Workspace, save: Any) -
     row = render(lines, "md").splitlines()[2]
     assert row.startswith("| bot \\<b\\>\\|\\[x\\](http://a) ?\\[31m |")
     assert "\x1b" not in render(lines) and len(render(lines).splitlines()) == 2
+
+
+def test_the_slices_that_a_suite_names_are_shown_whatever_they_are_called(
+    workspace: Workspace, measured: Any
+) -> None:
+    found = measured(**{name: (9, 10) for name in ("en", "de", "fr", "es", "vip")})
+    facts = facts_of(found, 50, {}, ("vip",))
+    with workspace.artifacts.staging() as folder:
+        (folder / "items.jsonl").write_bytes(b"")
+        workspace.artifacts.save(EvalReportRef, folder, facts)
+    line = leaderboard_rows(workspace.artifacts)[0]
+    assert line.groups == {"vip": 0.9} and "vip 90.0%" in render([line]) and "fr" not in render([line])
+    assert leaderboard_rows(workspace.artifacts)[0].named_slices == ("vip",)
+    few = replace(line, named_slices=(), slices={"en": 0.5, "de": 0.6})
+    assert few.groups == {"en": 0.5, "de": 0.6}
 
 
 def test_lines_of_one_suite_are_ranked_by_what_their_items_show(workspace: Workspace, save: Any) -> None:

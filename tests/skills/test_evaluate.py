@@ -227,3 +227,50 @@ def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path
         evaluate.estimate(EvaluateRequest(model="http://x", suite="clinc150"), machine, workspace).minutes
         is None
     )
+
+
+@pytest.fixture
+def own_suite(tmp_path: Path) -> Path:
+    """A suite of another task: five free questions, one of which the router answers."""
+    text = next(iter(ANSWERS))
+    rows = [{"text": f"what is {i}?", "target": "play music now", "tags": {"kind": "a"}} for i in range(4)]
+    rows.append({"text": text, "target": str(ANSWERS[text]), "tags": {"kind": "b"}})
+    (tmp_path / "own.yaml").write_text(
+        json.dumps({"task": "generate", "samples": rows, "slices": {"by": ["kind"]}, "scorers": SCORERS})
+    )
+    return tmp_path / "own.yaml"
+
+
+SCORERS = ["token_f1", "exact_match", {"name": "numeric"}]
+
+
+def test_a_suite_of_ones_own_is_judged_by_its_own_scorer(
+    run: Any, own_suite: Path, workspace: Workspace
+) -> None:
+    result = run(suite=str(own_suite))
+    assert (result.suite, result.metric, result.n) == ("own", "token_f1", 5)
+    assert result.value == pytest.approx((4 * 0.8 + 1) / 5) and result.low < result.value < result.high
+    assert result.metrics["exact_match"] == 0.2 and result.metrics["numeric"] is None
+    assert "scorer numeric failed on 5 answers" in result.note
+    assert set(result.slices) == {"a", "b"} and result.slices["b"].value == 1
+    assert result.trivial == "copy" and set(result.baselines) == {"copy"}
+    facts = workspace.artifacts.open(result.report).facts
+    assert facts["metrics"]["token_f1"]["binary"] is False and facts["metrics"]["numeric"]["faults"] == 5
+    measured = read_report(workspace.artifacts.open(result.report))
+    assert measured.metric == "token_f1" and next(iter(measured.scorers.values())) is False
+    assert measured.items[0].faults == {"numeric": "ValueError: the right answer holds no number"}
+
+
+def test_a_scorer_that_scores_nothing_fails_the_evaluation_instead_of_passing_it(
+    run: Any, own_suite: Path
+) -> None:
+    own_suite.write_text(own_suite.read_text().replace('"token_f1", "exact_match", ', ""))
+    with pytest.raises(BackendError, match=r"scored none of 5 answers; the first fault: .*holds no number"):
+        run(suite=str(own_suite))
+
+
+def test_slices_by_several_tags_may_be_named_by_the_asker(run: Any, own_suite: Path) -> None:
+    result = run(suite=str(own_suite), slices={"first": {"kind": ("a", "b")}, "second": ("b",)})
+    assert (result.slices["first"].n, result.slices["second"].n) == (5, 1)
+    with pytest.raises(AskError, match=r"no item of suite own has the tag 'knid'.*Did you mean 'kind'"):
+        run(suite=str(own_suite), slices={"x": {"knid": ("a",)}})

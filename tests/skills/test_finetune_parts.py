@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +18,13 @@ from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, finetune
 from opswright.skills.finetune.base import count_parameters
 from opswright.skills.finetune.curve import Curve, drop_cut_line
-from opswright.skills.finetune.labels import difference
+from opswright.skills.finetune.export import stop_at
+from opswright.skills.finetune.labels import difference, said
+from opswright.skills.finetune.layout import write_share
 from opswright.skills.finetune.status import Tail
 from opswright.skills.finetune.tiny import word_splitter
+from opswright.skills.finetune.tokenised_chat import check_lengths
+from opswright.skills.finetune.watched import is_over
 
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
 GPU_BOX = Machine("linux", "x86_64", "3.11.7", 16, 128.0, 900.0, (Gpu("H200", 141.0),))
@@ -91,6 +98,97 @@ def test_white_space_of_the_answer_itself_is_left_to_the_template() -> None:
     for run in (" \tx_1 \r\n</s>", " x_1</s>"):  # kept by one template, cut by another
         assert difference(["\tx_1 \r\n"], [run], ends) == ""
     assert "the assistant says" in difference(["x_1"], [" x 1</s>"], ends)
+
+
+CALL = {"name": "find", "arguments": '{"city": "Paris", "days": [1, 2]}'}
+
+
+@pytest.mark.parametrize(
+    ("turn", "taught", "message"),
+    [
+        ((CALL,), '{"name": "find", "arguments": {"city": "Paris", "days": [1, 2]}}</s>', ""),
+        ((CALL,), "find(city=Paris, days=1, 2)</s>", ""),  # not JSON, and whole
+        (("Looking.", CALL), 'Looking. find {"days": [1, 2], "city": "Paris"}</s>', ""),
+        (
+            (CALL,),
+            '{"name": "find", "arguments": "{\\"city\\": \\"Paris\\", \\"days\\": [1, 2]}"}</s>',
+            "within a JSON",
+        ),
+        ((CALL,), '{"name": "find", "arguments": {"city": "Rome", "days": [1, 2]}}</s>', "'Paris'"),
+        ((CALL,), "</s>", "the assistant calls 'find'"),
+        (("Looking.", CALL), 'find {"city": "Paris", "days": [1, 2]}</s>', "the assistant says 'Looking.'"),
+        ((CALL,), 'find {"city": "Paris", "days": [1, 2]}', "no end token"),
+    ],
+)
+def test_a_tool_call_that_would_be_taught_must_be_whole(
+    turn: tuple[Any, ...], taught: str, message: str
+) -> None:
+    found = difference([turn], [taught], ["</s>"])
+    assert message in found and bool(message) == bool(found)
+
+
+def test_what_the_assistant_says_is_read_turn_by_turn_with_its_calls() -> None:
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": CALL}]},
+        {"role": "tool", "content": "y"},
+        {"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": ""},
+    ]
+    assert said(messages) == [(CALL,), ("a b",), ("",)]
+    assert said(messages[:4], last_turn_only=True) == [("a b",)]
+
+
+def test_long_rows_are_left_out_up_to_one_in_twenty_and_refused_beyond() -> None:
+    told = check_lengths("x.jsonl", {4: 90, 7: 300}, 40, 64, "drop")
+    assert "2 of 40 rows have more than max_tokens 64 tokens (row 5 has 90, the longest 300)" in told
+    with pytest.raises(AskError, match=r"3 of 40 rows.*at most 5% are left out\. Set max_tokens=300"):
+        check_lengths("x.jsonl", {4: 90, 7: 300, 9: 65}, 40, 64, "drop")
+    with pytest.raises(AskError, match="too_long is 'refuse'"):
+        check_lengths("x.jsonl", {4: 90}, 1000, 64, "refuse")
+
+
+def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger_one(tmp_path: Path) -> None:
+    source = tmp_path / "train.jsonl"
+    source.write_bytes(b"".join(b'{"n": %d}\n' % (n % 90) for n in range(100)))  # some twice
+    shares = {}
+    for share in (0.001, 0.1, 0.5, 0.9):
+        count = write_share(source, tmp_path / "out", share, seed=7)
+        shares[share] = (tmp_path / "out").read_bytes().splitlines()
+        assert len(shares[share]) == count == max(1, round(100 * share))
+    for smaller, larger in ((0.001, 0.1), (0.1, 0.5), (0.5, 0.9)):
+        assert not Counter(shares[smaller]) - Counter(shares[larger])
+    write_share(source, tmp_path / "out", 0.5, seed=8)
+    assert (tmp_path / "out").read_bytes().splitlines() != shares[0.5]
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "over"),
+    [
+        ([3, 2, 1], 1, False),
+        ([3, 2, 2], 1, True),  # no lower is not lower
+        ([3, 1, 2, 2], 3, False),
+        ([3, 1, 2, 2, 2], 3, True),
+        ([3, 1, 2, 0.9, 2], 3, False),
+        ([1], 1, False),
+        ([], 2, False),
+        ([math.nan, math.nan, math.nan], 2, True),
+        ([1, math.nan, 0.5], 2, False),
+        ([3, 3, 3, 3], None, False),
+    ],
+)
+def test_a_training_is_over_when_its_patience_brought_nothing_lower(
+    losses: list[float], patience: int | None, over: bool
+) -> None:
+    assert is_over(losses, patience) is over
+
+
+def test_generation_stops_at_the_end_that_was_taught_and_where_it_stopped_before(tmp_path: Path) -> None:
+    path = tmp_path / "generation_config.json"
+    for before, after in (({"eos_token_id": 2}, [5, 2]), ({"eos_token_id": [2, 5]}, [2, 5]), ({}, 5)):
+        path.write_text(json.dumps(before))
+        stop_at(path, (5,))
+        assert json.loads(path.read_text())["eos_token_id"] == after
 
 
 def test_an_underscore_begins_a_word_as_a_space_does_so_that_labels_are_no_longer() -> None:

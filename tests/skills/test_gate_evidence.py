@@ -71,7 +71,12 @@ def save(workspace: Workspace) -> Any:
         }
         with workspace.artifacts.staging() as folder:
             (folder / "items.jsonl").write_bytes(to_lines(found.items))
-            whole = {"version": 1, "ids": [item.id for item in found.items], "baselines": document}
+            scores = {
+                name: [{"exact_match": float(item.expected == answer)} for item in found.items]
+                for name, answer in (baselines or {}).items()
+            }
+            ids = [item.id for item in found.items]
+            whole = {"version": 2, "ids": ids, "baselines": document, "scores": scores}
             if baselines:
                 (folder / "baselines.json").write_text(json.dumps(whole))
             known = facts_of(found, len(found.items), {}) | {"baselines": values} | facts
@@ -118,7 +123,7 @@ def test_a_better_baseline_is_noted_unless_it_is_the_trivial_one(
 def test_items_in_any_training_behind_a_model_are_left_out_when_the_gate_says_so(
     save: Any, workspace: Workspace, model: Any, context: Any
 ) -> None:
-    base = model([("Text 3!", "calm"), ("other", "calm")])
+    base = model([("TEXT  3", "calm"), ("other", "calm")])
     tuned = model([("text 5", "angry")], base=base)
     found = result(str(tuned), 190)
     spec = GateSpec(suite="tones", min=0.5, leaked="leave_out")

@@ -61,19 +61,17 @@ def test_every_bar_of_a_gate_is_said_even_the_lowest() -> None:
         endpoint="chat",
     )
     assert gate_words(spec.model_dump()) == (
-        "exact_match on A at least 0.0%, at least 1 items, s at least 0.0%, s at most 0 points below "
+        "score on A at least 0.0%, at least 1 items, s at least 0.0%, s at most 0 points below "
         "stable, at most 5 points below stable of endpoint chat (alpha 0.05)"
     )
-    assert gate_words(GateSpec(suite="A").model_dump()) == (
-        "exact_match on A, at least 20 items (alpha 0.05)"
-    )
+    assert gate_words(GateSpec(suite="A").model_dump()) == ("score on A, at least 20 items (alpha 0.05)")
     more = GateSpec.model_validate(
         {"suite": "A", "looks": 2, "slices": {"s": {"min": 0.5, "tier": "supporting"}}}
         | {"suites": {"B": {"min": 0.9}}, "latency": {"max_p95_ms": 300, "tier": "advisory"}}
         | {"cost": {"max_usd_per_1000": 0.5, "usd_per_hour": 2}}
     )
     assert gate_words(more.model_dump()) == (
-        "exact_match on A, at least 20 items, s at least 50.0% (supporting), "
-        "exact_match on B at least 90.0%, p95 at most 300 ms (advisory), "
+        "score on A, at least 20 items, s at least 50.0% (supporting), "
+        "score on B at least 90.0%, p95 at most 300 ms (advisory), "
         "at most $0.5 for 1,000 (alpha 0.05, 2 looks)"
     )

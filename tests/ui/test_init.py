@@ -1,0 +1,229 @@
+"""`opswright init`: from a file to a project that compiles, for any task, and nothing written over."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opswright.core.contract import StepContext
+from opswright.data.dataset import training_rows
+from opswright.data.read import Source, read_samples
+from opswright.data.sample import Sample
+from opswright.skills.curate import CurateRequest, curate
+from opswright.skills.golden import GoldenRequest, golden
+from opswright.skills.guardrails import GuardrailsRequest, guardrails
+from opswright.ui.cli import run
+from opswright.ui.project.golden import GoldenChoice, golden_size
+
+Captured = pytest.CaptureFixture[str]
+TOPICS = {"bills": "pay bill {n} for {w}", "trips": "fly to city {n} with {w}", "meals": "cook {w} {n} times"}
+WORDS = ("ada", "bo", "cy", "dee", "ed")
+FILES = ("data/golden.jsonl", "suites/rows.yaml", "plans/ship.yaml", "plans/retrain.yaml")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPSWRIGHT_MLFLOW__MIRROR", "off")
+    return tmp_path
+
+
+def labelled(n: int = 240) -> list[dict[str, Any]]:
+    draw = random.Random(1)
+    rows = []
+    for i in range(n):
+        label = draw.choice(list(TOPICS))
+        text = TOPICS[label].format(n=i, w=draw.choice(WORDS))
+        rows.append({"utterance": text, "intent": label, "shop": draw.choice(("north", "south")), "seen": i})
+    return rows
+
+
+def chats(n: int = 200) -> list[dict[str, Any]]:
+    return [
+        {
+            "messages": [
+                {"role": "system", "content": "Remember."},
+                {"role": "user", "content": f"i am number {i}"},
+                {"role": "assistant", "content": "hello"},
+                {"role": "user", "content": "who am i?"},
+                {"role": "assistant", "content": f"number {i}"},
+            ]
+        }
+        for i in range(n)
+    ]
+
+
+def calls(n: int = 200) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"set a timer for {i} minutes", "completion": json.dumps({"tool": "timer", "minutes": i})}
+        for i in range(n)
+    ]
+
+
+def choices(n: int = 200) -> list[dict[str, Any]]:
+    return [
+        {"question": f"which is {i}?", "choices": [str(i), str(i + 1), "none"], "answer": 0} for i in range(n)
+    ]
+
+
+def answers(n: int = 200) -> list[dict[str, Any]]:
+    return [
+        {
+            "question": f"what opens door {i}?",
+            "contexts": [f"door {i} opens with key {i}"],
+            "answer": f"key {i}",
+        }
+        for i in range(n)
+    ]
+
+
+def write(rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
+    path = Path(name)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def started(*words: str) -> int:
+    return run(["init", *words, "--yes"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "task"),
+    [(labelled, "classify"), (chats, "chat"), (calls, "extract"), (choices, "choose"), (answers, "answer")],
+)
+def test_data_of_any_task_become_a_project_whose_plans_compile(
+    rows: Callable[[], list[dict[str, Any]]], task: str, capsys: Captured
+) -> None:
+    write(rows())
+    assert started("rows.jsonl", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["profile"]["task"] == task and made["golden"] >= 20
+    assert all(Path(name).is_file() for name in FILES)
+    for plan in ("ship", "retrain"):
+        assert run(["plan", f"plans/{plan}.yaml", "--json"]) == 0, plan
+        found = json.loads(capsys.readouterr().out)
+        assert [step["skill"] for step in found["plan"]["steps"]][:4] == [
+            "golden",
+            "curate",
+            "finetune",
+            "evaluate",
+        ]
+
+
+def test_what_each_column_is_taken_for_and_what_is_not_used_is_said(capsys: Captured) -> None:
+    write(labelled())
+    assert started("rows.jsonl", "--column", "tags=shop") == 0
+    said = capsys.readouterr().out
+    for words in ("utterance", "user", "intent", "target", "tag shop", "240 rows hold something there"):
+        assert words in said
+    assert "can see a drop of" in said and "next: opswright run plans/ship.yaml" in said
+    assert (
+        "by: [shop]" in Path("suites/rows.yaml").read_text()
+        or "- shop" in Path("suites/rows.yaml").read_text()
+    )
+
+
+def test_nothing_is_written_over(capsys: Captured) -> None:
+    write(labelled())
+    Path("plans").mkdir()
+    Path("plans/ship.yaml").write_text("mine")
+    assert started("rows.jsonl") == 2
+    assert "plans/ship.yaml is there already" in capsys.readouterr().err
+    assert Path("plans/ship.yaml").read_text() == "mine"
+    assert sorted(path.name for path in Path().iterdir()) == ["plans", "rows.jsonl"]
+
+
+def test_golden_rows_are_whole_groups_and_the_same_each_time() -> None:
+    samples = [Sample.of(str(i), f"text {i}", "x", group=f"g{i // 5}") for i in range(500)]
+    chosen = []
+    for order in (samples, samples[::-1]):
+        choice = GoldenChoice(len(samples), {}, seed=1)
+        for sample in order:
+            choice.look(sample)
+        chosen.append({sample.id for sample in choice.samples})
+    assert chosen[0] == chosen[1]
+    assert 50 < len(chosen[0]) < 170
+    kept = [sum(str(i) in chosen[0] for i in range(first, first + 5)) for first in range(0, 500, 5)]
+    assert set(kept) == {0, 5}
+
+
+def test_a_question_written_twice_lies_on_one_side_with_all_its_answers() -> None:
+    choice = GoldenChoice(3, {}, seed=0)
+    choice._share = 1.0
+    for target in ("a", "b", "a"):
+        choice.look(Sample.of("1", "How are you?" if target == "b" else "how are you", target))
+    (only,) = choice.samples
+    assert set(only.targets) == {"a", "b"}
+    assert golden_size(30) == 10 and golden_size(10**6) == 1000
+
+
+def test_held_out_rows_are_no_training_rows(capsys: Captured, context: Callable[..., StepContext]) -> None:
+    write(labelled())
+    assert started("rows.jsonl") == 0
+    ctx = context()
+    held_out = golden(GoldenRequest(suite=Path("suites/rows.yaml")), ctx)
+    made = curate(CurateRequest(source=Path("rows.jsonl"), golden=held_out.dataset), ctx)
+    asked = {one.question for one in read_samples(Source(Path("data/golden.jsonl")))}
+    train = {text for text, _ in training_rows(ctx.artifacts.open(made.dataset))}
+    assert len(asked) == held_out.items and train and not asked & train
+
+
+def test_a_second_file_with_test_in_its_name_is_the_golden_set(capsys: Captured) -> None:
+    rows = labelled(300)
+    write(rows[:240])
+    write([*rows[240:], rows[0]], "rows_test.jsonl")
+    assert started("rows.jsonl", "rows_test.jsonl", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["golden"], made["leaked"]) == (61, 1)
+    assert started("rows.jsonl", "other.jsonl") == 2
+    assert "2 files of rows to learn from and 0 held out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "message"),
+    [
+        ([{"prompt": "q", "chosen": "a", "rejected": "b"}] * 100, (), "training on them is not built"),
+        (labelled(30), (), "30 usable rows; 60 are needed"),
+        ([{"utterance": f"t{i}", "intent": "one"} for i in range(100)], (), "'one'"),
+        (labelled(), ("--column", "user=utterence"), "utterence"),
+        (labelled(), ("--column", "usr=utterance"), "usr is no part of a row"),
+        (labelled(), ("--column", "utterance"), "expected PART=COLUMN"),
+        (labelled(), ("--task", "clasify"), "Did you mean 'classify'"),
+    ],
+)
+def test_what_cannot_become_a_project_is_said_and_nothing_is_left(
+    rows: list[dict[str, Any]], words: tuple[str, ...], message: str, capsys: Captured
+) -> None:
+    write(rows)
+    assert started("rows.jsonl", *words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["rows.jsonl"]
+
+
+def test_a_file_that_is_not_there_is_said(capsys: Captured) -> None:
+    assert started("nothing.csv") == 2
+    assert "nothing.csv" in capsys.readouterr().err
+
+
+def test_rails_let_the_data_pass_and_say_what_they_leave_out(
+    capsys: Captured, context: Callable[..., StepContext]
+) -> None:
+    rows = labelled()
+    for row in rows[::3]:
+        row["utterance"] += f", mail me at {row['seen']}@example.org"
+    write(rows)
+    assert started("rows.jsonl", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["profile"]["personal"] == {"email": 80}
+    assert any("questions of the data hold: email" in why for why in made["rails_left_out"])
+    home = Path("guardrails")
+    request = GuardrailsRequest(
+        config=home / "config", must_block=home / "must_block.jsonl", must_pass=home / "must_pass.jsonl"
+    )
+    done = guardrails(request, context())
+    assert done.passed == made["golden"] and done.blocked > 20

@@ -1,0 +1,71 @@
+"""A golden set held out of a source: whole groups, every label, and no question twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ...core.files import write_atomically
+from ...data.profile import split_key
+from ...data.sample import Sample
+
+SHARE, LEAST, MOST = 0.2, 100, 1000
+
+
+def golden_size(rows: int) -> int:
+    """How many of so many rows are held out: a fifth, at least 100 and at most 1,000, never over a third."""
+    return max(1, min(max(round(SHARE * rows), LEAST), MOST, rows // 3))
+
+
+class GoldenChoice:
+    """Chooses samples for a golden set in one pass, by the digest of what must stay together.
+
+    Whether a group is chosen depends on it and the seed alone, so rows that are added later change nothing
+    for those that were there, and each label gives about its share.
+    """
+
+    def __init__(self, rows: int, labels: Mapping[str, int], seed: int) -> None:
+        self._share = golden_size(rows) / max(rows, 1)
+        self._labels, self._seed = labels, seed
+        self._chosen: dict[str, Sample] = {}
+        self.rows = 0
+
+    def look(self, sample: Sample) -> bool:
+        """Keep a sample if its group is chosen, and say so; of one question, all right answers."""
+        key = split_key(sample)
+        drawn = hashlib.sha256(f"{self._seed} {key}".encode()).digest()
+        if int.from_bytes(drawn[:8]) >= self._share * 2**64:
+            return False
+        self.rows += 1
+        place = f"{key} {sample.question}" if sample.group is not None else key
+        known = self._chosen.get(place)
+        if known is None:
+            self._chosen[place] = sample
+        elif sample.targets and sample.targets[0] not in known.targets:
+            self._chosen[place] = replace(known, targets=(*known.targets, *sample.targets))
+        return True
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The golden samples that have a right answer; of `classify`, one label each."""
+        found = [sample for sample in self._chosen.values() if sample.answer is not None]
+        return [replace(one, targets=one.targets[:1]) for one in found] if self._labels else found
+
+
+def write_golden(path: Path, samples: Iterable[Sample]) -> str:
+    """Write samples as JSON lines, each with an id of its own; gives the file's SHA-256."""
+    seen: Counter[str] = Counter()
+    lines = []
+    for sample in samples:
+        seen[sample.id] += 1
+        name = sample.id if seen[sample.id] == 1 else f"{sample.id}-{seen[sample.id]}"
+        document = {**replace(sample, id=name).document()}
+        document.pop("rejected", None)
+        lines.append(json.dumps(document, ensure_ascii=False) + "\n")
+    data = "".join(lines).encode()
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,182 @@
+"""The plans and the suite of a project, as text that a person reads and changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...data.profile import CHARS_A_TOKEN, Profile
+from ...data.sample import Task
+
+_STEPS_WANTED = 500
+_BATCH = 64
+_MOST_EPOCHS, _LEAST_EPOCHS = 30, 3
+_EXACT_TASKS = ("classify", "choose")
+_BUDGET_MINUTES = 60
+
+
+@dataclass(frozen=True)
+class ProjectFacts:
+    """What the plans of a project are made from.
+
+    source: the training rows, as the plan names them; columns: their mapping; metric and bar: the gate's;
+    answer_tokens: about the longest answer.
+    """
+
+    name: str
+    task: Task
+    source: str
+    columns: Mapping[str, Any]
+    profile: Profile
+    metric: str
+    bar: float | None
+    bar_says: str
+    answer_tokens: int
+    held_out: str | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Passes that come to about as many steps as a small model needs."""
+        wanted = _STEPS_WANTED * _BATCH / max(self.profile.rows, 1)
+        return min(max(round(wanted), _LEAST_EPOCHS), _MOST_EPOCHS)
+
+    @property
+    def row_tokens(self) -> int:
+        """About the tokens that all but the longest rows have, a power of two."""
+        longest = (self.profile.asked.p95 + self.profile.answered.p95) / (CHARS_A_TOKEN - 1) + 32
+        size = 64
+        while size < min(longest, 2048):
+            size *= 2
+        return max(size, 256)
+
+
+def ship_plan(facts: ProjectFacts) -> str:
+    """plans/ship.yaml: curate, train, judge, build, guard, deploy."""
+    exact = facts.task in _EXACT_TASKS
+    gate: dict[str, Any] = {"suite": f"../suites/{facts.name}.yaml", "metric": facts.metric}
+    if facts.bar is not None:
+        gate["min"] = facts.bar
+    steps = {
+        "golden": {"skill": "golden", "with": {"suite": gate["suite"]}},
+        "data": {
+            "skill": "curate",
+            "with": {
+                "source": facts.source,
+                "task": facts.task,
+                "columns": dict(facts.columns),
+                "golden": "${golden.dataset}",
+                "validation_fraction": 0.05,
+            },
+        },
+        "model": {
+            "skill": "finetune",
+            "with": {
+                "data": "${data.dataset}",
+                "base": "tiny",
+                "epochs": facts.epochs,
+                "max_tokens": facts.row_tokens,
+            },
+        },
+        "eval": {
+            "skill": "evaluate",
+            "with": {
+                "model": "${model.checkpoint}",
+                "suite": gate["suite"],
+                "max_new_tokens": facts.answer_tokens,
+            },
+            "gate": "release",
+        },
+        "engine": {
+            "skill": "build-engine",
+            "with": {
+                "model": "${model.checkpoint}",
+                "target": "onnx-int8" if exact else "onnx-fp32",
+                "parity_suite": gate["suite"],
+                "max_new_tokens": facts.answer_tokens,
+            },
+        },
+        "rails": {
+            "skill": "guardrails",
+            "with": {
+                "config": "../guardrails/config",
+                "must_block": "../guardrails/must_block.jsonl",
+                "must_pass": "../guardrails/must_pass.jsonl",
+            },
+        },
+        "live": {
+            "skill": "deploy",
+            "with": {
+                "bundle": "${engine.bundle}",
+                "guardrails": "${rails.guardrails}",
+                "endpoint": facts.name,
+            },
+        },
+    }
+    source = Path(facts.profile.source).name
+    head = [
+        f"# Learns {source} ({facts.profile.rows:,} rows, {facts.task}) from nothing,",
+        "# is judged on rows it never saw, and answers behind guardrails. Run: opswright run plans/ship.yaml",
+        "# A real base instead of the tiny one: base: hf:owner/name@COMMIT, or a folder with its weights.",
+        f"# The bar: {facts.bar_says}",
+    ]
+    return _text(
+        head,
+        {
+            "goal": f"Ship {facts.name}",
+            "budget": {"minutes": _BUDGET_MINUTES} if exact else {"usd": 0},
+            "gates": {"release": gate},
+            "steps": steps,
+        },
+    )
+
+
+def retrain_plan(facts: ProjectFacts) -> str:
+    """plans/retrain.yaml: the same loop again, held against what is served, as a canary first."""
+    import yaml
+
+    plan = yaml.safe_load(ship_plan(facts))
+    plan["goal"] = f"Retrain {facts.name} and release it if it is no worse than what is served"
+    plan["gates"]["release"] |= {"against": "stable", "endpoint": facts.name, "max_drop": 0.05}
+    plan["steps"]["live"]["with"]["canary_percent"] = 10
+    plan["steps"]["promote"] = {"skill": "promote", "with": {"endpoint": facts.name}, "after": ["live"]}
+    head = [
+        "# Trains again on the source as it is now and judges against what is served; then a tenth of the",
+        "# sessions meet it, and everybody once its probes hold. Run: opswright run plans/retrain.yaml",
+        "# After a drift alarm the skill `retrain` proposes a plan that mixes new rows with earlier ones.",
+    ]
+    return _text(head, plan)
+
+
+def suite_text(facts: ProjectFacts, golden: int, digest: str, tags: list[str]) -> str:
+    """suites/NAME.yaml: the golden set, how it is scored, and its slices."""
+    suite: dict[str, Any] = {
+        "summary": f"Rows of {Path(facts.profile.source).name} that no model of this project is trained on.",
+        "task": facts.task,
+        "samples": {"file": "../data/golden.jsonl"},
+        "max_new_tokens": facts.answer_tokens,
+        "min_items": min(golden, 20),
+    }
+    if tags:
+        suite["slices"] = {"by": tags}
+    head = [
+        f"# {golden:,} samples, SHA-256 {digest[:16]}. The first scorer decides; `scorers:` names others.",
+        "# Do not train on them: curate keeps them out.",
+    ]
+    return _text(head, suite)
+
+
+def relative(path: Path, to: Path) -> str:
+    """A path as a plan in folder `to` names it: relative inside the project, whole outside."""
+    folder, whole = to.resolve(), path.resolve()
+    inside = whole.is_relative_to(folder.parent)
+    return Path(os.path.relpath(whole, folder)).as_posix() if inside else whole.as_posix()
+
+
+def _text(head: list[str], value: Mapping[str, Any]) -> str:
+    import yaml
+
+    body = yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=110)
+    return "\n".join([*head, body])

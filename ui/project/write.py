@@ -1,0 +1,288 @@
+"""From data to a project: profile, golden set, baselines, bar, rails, suite and plans."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...core.errors import AskError
+from ...data.columns import Columns
+from ...data.profile import CHARS_A_TOKEN, Profile, profile, split_key
+from ...data.read import Source, read_samples
+from ...data.sample import Sample, Task
+from .golden import MOST, GoldenChoice, write_golden
+from .plans import ProjectFacts, relative, retrain_plan, ship_plan, suite_text
+from .rails import DomainRails, domain_rails, personal_data
+
+if TYPE_CHECKING:
+    from ...evals.suites import Suite
+
+FILES = ("data/golden.jsonl", "suites/{name}.yaml", "plans/ship.yaml", "plans/retrain.yaml", "guardrails")
+_HELD_OUT = re.compile(r"(?:^|[^a-z])(?:test|golden|eval|holdout|held[-_ ]?out)(?:[^a-z]|$)", re.IGNORECASE)
+_BASELINE_ROWS = 20_000
+_LEAST_ROWS = 60
+_LEAST_GOLDEN = 20
+_REACH = 0.75  # of the way from the trivial baseline to the best one: what a first model should show
+_LEAD = 0.25  # above the trivial baseline, where no other fits the task
+
+
+@dataclass(frozen=True)
+class Project:
+    """What `init` found and is about to write.
+
+    golden: samples held out. baselines: each one's score by the gate's metric. visible_drop: the smallest
+    drop that a gate against a stable release sees four times in five. leaked: golden rows that are in the
+    training file as well, where that is a file of its own.
+    """
+
+    name: str
+    profile: Profile
+    golden: int
+    digest: str
+    metric: str
+    baselines: Mapping[str, float]
+    skipped: Mapping[str, str]
+    bar: float | None
+    bar_says: str
+    visible_drop: float | None
+    rails_left_out: tuple[str, ...]
+    leaked: int | None
+    files: tuple[str, ...]
+
+
+def sources(data: Sequence[Path], columns: Columns | None, task: Task | None) -> tuple[Source, Source | None]:
+    """The training rows and, where a second file is named as one, the held-out rows; AskError otherwise."""
+    held_out = [path for path in data if _HELD_OUT.search(path.stem)] if len(data) > 1 else []
+    train = [path for path in data if path not in held_out]
+    if len(train) != 1 or len(held_out) > 1:
+        raise AskError(
+            f"{len(train)} files of rows to learn from and {len(held_out)} held out: init takes one of each "
+            "at most. Put files of one kind into a folder and name that; a held-out file has `test`, "
+            "`golden`, `eval` or `holdout` in its name."
+        )
+    made = [Source(path, columns=columns, task=task) for path in (*train, *held_out)]
+    return made[0], made[1] if len(made) > 1 else None
+
+
+def project_name(path: Path) -> str:
+    """A name for suite and endpoint, from a file's or folder's."""
+    plain = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-")
+    return plain[:40] or "project"
+
+
+def make_project(
+    train: Source, held_out: Source | None, folder: Path, name: str, seed: int, say: Callable[[str], None]
+) -> Project:
+    """Look, choose, measure, and write the project into a folder, all of it or nothing.
+
+    AskError when a file is there already, or the data are too few or for a task that is not trained.
+    """
+    targets = [folder / file.format(name=name) for file in FILES]
+    if there := [path for path in targets if path.exists()]:
+        raise AskError(
+            f"{', '.join(path.relative_to(folder).as_posix() for path in there)} is there already, and init "
+            "writes over nothing. Use another folder, or --name."
+        )
+    say("looking at every row")
+    found = profile(train, personal_data)
+    _check(found)
+    golden, rows, leaked = _golden(train, held_out, found, seed)
+    if len(golden) < _LEAST_GOLDEN:
+        raise AskError(
+            f"{found.source} gives {len(golden)} different rows to judge a model by; {_LEAST_GOLDEN} are "
+            "needed at least. Add rows, or name a second file with `test` in its name."
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".opswright-init-") as scratch:
+        staged = Path(scratch)
+        digest = write_golden(staged / "data" / "golden.jsonl", golden)
+        longest = max(len(sample.answer or "") for sample in golden)
+        facts = ProjectFacts(
+            name=name,
+            task=found.task,
+            source=relative(train.path, folder / "plans"),
+            columns=mapping(found),
+            profile=found,
+            metric="",
+            bar=None,
+            bar_says="",
+            answer_tokens=_answer_tokens(longest, found.task),
+        )
+        tags = [tag for tag, values in found.tags.items() if 1 < values <= 20]
+        (staged / "suites").mkdir()
+        suite_path = staged / "suites" / f"{name}.yaml"
+        suite_path.write_text(suite_text(facts, len(golden), digest, tags), encoding="utf-8")
+        say("fitting baselines")
+        suite, measured = _baselines(suite_path, found.task, rows)
+        bar, bar_says = _bar(suite, measured.scores, len(golden))
+        facts = _with_bar(facts, measured.metric, bar, bar_says)
+        say("choosing rails that leave the data alone")
+        rails = domain_rails(golden, max(found.asked.longest, found.answered.longest))
+        _write(staged, facts, rails)
+        for path in targets:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(staged / path.relative_to(folder), path)
+    return Project(
+        name=name,
+        profile=found,
+        golden=len(golden),
+        digest=digest,
+        metric=measured.metric,
+        baselines=measured.scores,
+        skipped=measured.skipped,
+        bar=bar,
+        bar_says=bar_says,
+        visible_drop=_visible_drop(len(golden)),
+        rails_left_out=rails.left_out,
+        leaked=leaked,
+        files=tuple(path.relative_to(folder).as_posix() for path in targets),
+    )
+
+
+def mapping(found: Profile) -> dict[str, Any]:
+    """The columns of a profile as a plan writes them: part -> column, or columns."""
+    parts: dict[str, Any] = {}
+    for column, part in found.columns.items():
+        if part.startswith("tag "):
+            parts.setdefault("tags", {})[part.removeprefix("tag ")] = column
+        elif part in parts:
+            parts[part] = [*([parts[part]] if isinstance(parts[part], str) else parts[part]), column]
+        else:
+            parts[part] = column
+    return parts
+
+
+def _check(found: Profile) -> None:
+    if found.task == "prefer":
+        raise AskError(
+            f"{found.source} holds preferences (chosen and rejected answers), and training on them is not "
+            "built: no recipe of NeMo AutoModel does it. To learn the chosen answers, say --task generate."
+        )
+    if found.rows < _LEAST_ROWS:
+        raise AskError(
+            f"{found.source} has {found.rows} usable rows; {_LEAST_ROWS} are needed to hold some out and "
+            "learn from the others."
+        )
+    if found.task == "classify" and len(found.labels) < 2:
+        raise AskError(
+            f"every row of {found.source} has the label '{found.labels[0][0]}': nothing can be told apart."
+        )
+
+
+def _golden(
+    train: Source, held_out: Source | None, found: Profile, seed: int
+) -> tuple[list[Sample], list[tuple[str, str]], int | None]:
+    """The held-out samples, some rows for baselines, and how many golden rows the training file has too."""
+    labels = dict(found.labels)
+    if held_out is not None:
+        golden = _few(read_samples(held_out), seed)
+        keys = {split_key(sample) for sample in golden}
+        rows: list[tuple[str, str]] = []
+        leaked = set()
+        for sample in read_samples(train):
+            if (key := split_key(sample)) in keys:
+                leaked.add(key)
+            elif len(rows) < _BASELINE_ROWS and sample.answer is not None:
+                rows.append((sample.question, sample.answer))
+        return golden, rows, len(leaked)
+    choice = GoldenChoice(found.rows, labels, seed)
+    left: list[tuple[str, str]] = []
+    for sample in read_samples(train):
+        if not choice.look(sample) and sample.answer is not None:
+            left.append((sample.question, sample.answer))
+    return choice.samples, _thinned(left, seed), None
+
+
+def _few(samples: Any, seed: int) -> list[Sample]:
+    """At most MOST samples that have an answer, the same ones each time."""
+    kept = [sample for sample in samples if sample.answer is not None]
+    return sorted(kept, key=lambda one: _drawn(split_key(one), seed))[:MOST]
+
+
+def _thinned(rows: list[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
+    return sorted(rows, key=lambda row: _drawn(row[0], seed))[:_BASELINE_ROWS]
+
+
+def _drawn(text: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed} {text}".encode()).digest()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    metric: str
+    scores: dict[str, float]
+    skipped: Mapping[str, str]
+
+
+def _baselines(path: Path, task: Task, rows: list[tuple[str, str]]) -> tuple[Suite, _Measured]:
+    """The suite as it will be read, and what each baseline that fits the task scores on it."""
+    from ...engines import GenerationResult
+    from ...evals.baselines import run_baselines
+    from ...evals.report import figure
+    from ...evals.runner import score
+    from ...evals.suites import load_suite
+
+    suite = load_suite(path)
+    scorers = suite.load_scorers()
+    first = scorers[0]
+    run = run_baselines(task, rows, suite.items, lambda done, of: None)
+    scores = {}
+    for one in run.baselines:
+        items = score(scorers, suite.items, [GenerationResult(text) for text in one.answers], {})
+        value = figure(items, first.name, first.is_binary)["value"]
+        if value is not None:
+            scores[one.name] = value
+    return suite, _Measured(first.name, scores, run.skipped)
+
+
+def _bar(suite: Suite, scores: Mapping[str, float], n: int) -> tuple[float | None, str]:
+    """The gate's bar, and where it comes from in words."""
+    from ...core.statistics.power import suggest_bar
+    from ...evals.report import TRIVIAL_BASELINES
+
+    trivial = max((value for name, value in scores.items() if name in TRIVIAL_BASELINES), default=0.0)
+    others = {name: value for name, value in scores.items() if name not in TRIVIAL_BASELINES}
+    best = max(others, key=lambda name: others[name], default=None)
+    if best is not None and others[best] > trivial:
+        aim = trivial + _REACH * (others[best] - trivial)
+        why = f"three quarters of the way from trivial ({trivial:.1%}) to {best} ({others[best]:.1%})"
+    else:
+        aim = min(trivial + _LEAD, (1 + trivial) / 2)
+        why = f"{aim - trivial:.0%} above the trivial baseline ({trivial:.1%}), since no other fits this task"
+    bar = suggest_bar(n, aim)
+    if bar is None:
+        return None, f"none: {n:,} samples cannot show any; add samples"
+    return bar, f"a model that is truly at {aim:.1%} passes {bar:.0%} four times in five; {aim:.1%} is {why}"
+
+
+def _with_bar(facts: ProjectFacts, metric: str, bar: float | None, says: str) -> ProjectFacts:
+    from dataclasses import replace
+
+    return replace(facts, metric=metric, bar=bar, bar_says=says)
+
+
+def _visible_drop(n: int) -> float | None:
+    from ...core.statistics.power import smallest_margin, smallest_visible_drop
+
+    margin = smallest_margin(n)
+    return None if margin is None else smallest_visible_drop(n, margin)
+
+
+def _answer_tokens(longest: int, task: Task) -> int:
+    """Room for the longest answer: a token has at least one character in any tokenizer worth the name."""
+    if task in ("classify", "choose"):
+        return min(max(16, 2 * -(-longest // CHARS_A_TOKEN) + 8), 256)
+    return min(max(32, longest // 2 + 16), 1024)
+
+
+def _write(staged: Path, facts: ProjectFacts, rails: DomainRails) -> None:
+    (staged / "plans").mkdir()
+    (staged / "plans" / "ship.yaml").write_text(ship_plan(facts), encoding="utf-8")
+    (staged / "plans" / "retrain.yaml").write_text(retrain_plan(facts), encoding="utf-8")
+    (staged / "guardrails").mkdir()
+    rails.write(staged / "guardrails")
