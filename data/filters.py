@@ -219,7 +219,7 @@ FILTERS: dict[str, FilterSpec] = {
 
 
 def make_filter(asked: str) -> tuple[str, Filter]:
-    """The name and the filter of `name` or `name:limit=value,limit=value`; AskError for an unknown one."""
+    """The name and the filter of `name` or `name:limit=value:limit=value`; AskError for an unknown one."""
     name, _, given = asked.partition(":")
     name = name.strip()
     if name not in FILTERS:
@@ -228,7 +228,7 @@ def make_filter(asked: str) -> tuple[str, Filter]:
         )
     spec = FILTERS[name]
     limits = dict(spec.limits)
-    for part in filter(None, (one.strip() for one in given.split(","))):
+    for part in filter(None, (one.strip() for one in given.split(":"))):
         limit, _, value = (one.strip() for one in part.partition("="))
         if limit not in limits:
             known = ", ".join(limits) or "none"

@@ -92,6 +92,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
 
     Example: `/curate source=examples/support_router/raw/clinc150 near_duplicate_jaccard=0.85`
     """
+    from ...data.card import make_card, write_card
     from ...data.dataset import DatasetWriter, write_report
     from . import gather
     from .stages import RowTable, Tally, choose, write_rows
@@ -116,8 +117,10 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
             _check(written, source.task, request, drop.by_reason)
         ctx.progress(4, _STAGES, "stages")
         counts = Counts(source, table, chosen, written, drop.by_reason, unused, len(verdicts.conflicts))
-        write_report(folder, counts.report(request))
         parents = [ref for ref in (request.golden, request.replay) if ref is not None]
+        report = counts.report(request)
+        write_report(folder, report)
+        write_card(folder, make_card(report, written.profile, drop.examples, parents))
         dataset = ctx.artifacts.save(DatasetRef, folder, counts.facts, parents)
     counts.log(ctx)
     ctx.progress(5, _STAGES, "stages")

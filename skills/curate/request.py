@@ -57,7 +57,7 @@ class CurateRequest(Request):
     )
     filters: tuple[str, ...] = Field(
         (),
-        description="Filters in order, each `name` or `name:limit=value,...`: length, encoding, repetition, "
+        description="Filters in order, each `name` or `name:limit=value:...`: length, encoding, repetition, "
         "prose, web_page, personal_data, consent.",
     )
     personal_data: Literal["keep", "mask"] = Field(
@@ -67,7 +67,7 @@ class CurateRequest(Request):
     memory_mb: int = Field(
         512,
         ge=16,
-        description="MB that comparing may hold at once, beside 60 bytes a row; the rest is on disk.",
+        description="MB that comparing may hold at once, beside 100 bytes a row; the rest is on disk.",
     )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ...data.card import DroppedExamples, Profile
 from ...data.filters import make_filter
 from ...data.personal import mask
 from ...data.rows import Dropped, Reason
@@ -43,6 +44,7 @@ class Tally:
 
     write: Callable[[Dropped], None]
     hides_personal_data: bool = False  # what is shown of a row has it masked
+    examples: DroppedExamples = field(default_factory=DroppedExamples)
     by_reason: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, dropped: Dropped) -> None:
@@ -51,6 +53,7 @@ class Tally:
         if self.hides_personal_data:
             text, label, detail = map(mask, (dropped.text, dropped.label, dropped.detail))
             dropped = replace(dropped, text=text, label=label, detail=detail)
+        self.examples.add(dropped)
         self.write(dropped)
 
     def row(self, row: GatheredRow, reason: Reason, detail: str) -> None:
@@ -176,6 +179,7 @@ class Written:
     sources: set[str] = field(default_factory=set)
     conflicts: dict[str, list[str]] = field(default_factory=dict)  # some texts that had several labels
     replayed: int = 0
+    profile: Profile = field(default_factory=Profile)
 
 
 def write_rows(
@@ -203,8 +207,10 @@ def write_rows(
             found.sides[side] += 1
             found.replayed += row.side is not None
             found.sources.add(row.file)
+            answer = answer_of(row.sample)
+            found.profile.add(row.sample, answer)
             if labelled:
-                found.labels[answer_of(row.sample)] += 1
+                found.labels[answer] += 1
             if "domain" in row.sample.tags:
                 found.domains.add(row.sample.tags["domain"])
         elif not verdicts.kept[at]:
