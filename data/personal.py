@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from .check_digits import iban_checks, luhn
 from .sample import Sample
 
 
@@ -23,18 +24,9 @@ class PersonalData(NamedTuple):
     end: int
 
 
-def _is_luhn(number: str) -> bool:
-    """Whether a card's digits pass the Luhn check (ISO/IEC 7812-1)."""
-    digits = [int(char) for char in number if char.isdigit()]
-    doubled = [d if at % 2 else d * 2 - 9 * (d > 4) for at, d in enumerate(reversed(digits), 1)]
-    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and sum(doubled) % 10 == 0
-
-
-def _is_iban(number: str) -> bool:
-    """Whether an account number passes the check of ISO 13616."""
-    packed = number.replace(" ", "").upper()
-    moved = packed[4:] + packed[:4]
-    return 15 <= len(packed) <= 34 and int("".join(str(int(char, 36)) for char in moved)) % 97 == 1
+def _is_card(number: str) -> bool:
+    """Whether a number is as long as a card's (ISO/IEC 7812-1), and its check digit fits."""
+    return 13 <= sum(char.isdigit() for char in number) <= 19 and luhn(number)
 
 
 def _is_address(number: str) -> bool:
@@ -59,8 +51,8 @@ _PHONE_ABROAD = re.compile(r"(?<![\w+])\+\d(?:[ .-]?\(?\d\)?){7,14}(?!\w)")
 _PHONE_AT_HOME = re.compile(r"(?<![\w.-])(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}(?![\w-])")
 _FOUND: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("email", _EMAIL, lambda found: True),
-    ("iban", _IBAN, _is_iban),
-    ("card", _CARD, _is_luhn),
+    ("iban", _IBAN, iban_checks),
+    ("card", _CARD, _is_card),
     ("ip_address", _IP, _is_address),
     ("us_ssn", _SSN, lambda found: True),
     ("phone", _PHONE_ABROAD, _is_phone),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..core.errors import AskError
+from ..data.check_digits import iban_checks, luhn
 
 Direction = Literal["input", "output"]
 RailName = Literal["length", "injection", "topics", "pii"]
@@ -203,20 +204,3 @@ def has_pii(kind: PiiKind, plain: str) -> bool:
     """Whether a plain text (see plain_form) holds personal data of that kind; check digits must fit."""
     check = {"card": luhn, "iban": iban_checks}.get(kind)
     return any(check is None or check(match.group()) for match in _PII[kind].finditer(plain))
-
-
-def luhn(number: str) -> bool:
-    """Whether the digits of a text satisfy the Luhn formula (ISO/IEC 7812-1, annex B)."""
-    digits = [int(c) for c in number if c.isdigit()]
-    return _luhn_sum(reversed(digits)) % 10 == 0 and len(set(digits)) > 1
-
-
-def _luhn_sum(from_the_right: Iterable[int]) -> int:
-    return sum(d if i % 2 == 0 else (2 * d - 9 if d > 4 else 2 * d) for i, d in enumerate(from_the_right))
-
-
-def iban_checks(number: str) -> bool:
-    """Whether a text is an IBAN whose check digits fit (ISO 13616: the rearranged number modulo 97 is 1)."""
-    compact = number.replace(" ", "")
-    moved = compact[4:] + compact[:4]
-    return 15 <= len(compact) <= 34 and int("".join(str(int(c, 36)) for c in moved)) % 97 == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opswright.serving.rail_patterns import RailSet, has_pii, iban_checks, latin_form, luhn, plain_form
+from opswright.data.check_digits import iban_checks, luhn
+from opswright.serving.rail_patterns import RailSet, has_pii, latin_form, plain_form
 
 
 @pytest.mark.parametrize(
