@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ...data.card import DroppedExamples, Profile
+from ...data.card import DroppedExamples, RowCounts
 from ...data.filters import make_filter
 from ...data.personal import mask
 from ...data.rows import Dropped, Reason
@@ -179,7 +179,7 @@ class Written:
     sources: set[str] = field(default_factory=set)
     conflicts: dict[str, list[str]] = field(default_factory=dict)  # some texts that had several labels
     replayed: int = 0
-    profile: Profile = field(default_factory=Profile)
+    profile: RowCounts = field(default_factory=RowCounts)
 
 
 def write_rows(
