@@ -130,7 +130,9 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
     try:
         suite = load_suite(request.suite)
         suite.slices(request.slices)
-        suite.load_scorers(request.trust)
+        for file in suite.check_scorers(request.trust):  # nobody has agreed to run it yet
+            message = f"Python code scores the answers: {file}."
+            found.append(Finding(level="warn", message=message, fix="Read it before you approve the plan."))
         found.append(Finding(level="ok", message=f"suite {suite.name} has {len(suite.items)} items."))
         if (few := min(len(suite.items), request.limit or 1 << 60)) < suite.min_items:
             message = f"{few} items are asked; suite {suite.name} wants at least {suite.min_items}."

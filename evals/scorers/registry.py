@@ -165,12 +165,7 @@ def _from_file(spec: ScorerSpec, file: Path, trust: Path | None) -> Scorer:
     It is compiled from what was read and hashed, and leaves no bytecode beside it.
     """
     _without_parameters(spec)
-    here = file.resolve()
-    if trust is None or not here.is_relative_to(trust.resolve()):
-        raise HeldError(
-            f"scorer '{spec.name}' is Python code in {file}, and it runs only when its folder is trusted. "
-            f"Read it, then name the folder: `trust={file.parent}`."
-        )
+    here = check_trusted(spec.name, file, trust)
     try:
         source = here.read_bytes()
     except OSError as error:
@@ -190,6 +185,17 @@ def _from_file(spec: ScorerSpec, file: Path, trust: Path | None) -> Scorer:
         )
     made = _declared(space[spec.name], spec.name, str(file))
     return replace(made, digest=hashlib.sha256(source).hexdigest())
+
+
+def check_trusted(name: str, file: Path, trust: Path | None) -> Path:
+    """Where a scorer's file lies, links followed; HeldError unless that is below the folder trusted."""
+    here = file.resolve()
+    if trust is None or not here.is_relative_to(trust.resolve()):
+        raise HeldError(
+            f"scorer '{name}' is Python code in {file}, and it runs only when its folder is trusted. "
+            f"Read it, then name the folder: `trust={file.parent}`."
+        )
+    return here
 
 
 def _without_parameters(spec: ScorerSpec) -> None:

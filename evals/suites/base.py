@@ -12,7 +12,15 @@ from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
 from ...data.sample import Sample, Task
 from ..prompts import Prompt, tag_values
-from ..scorers import Scorer, ScorerSpec, ScoringContext, default_specs, load_scorer, right_answers
+from ..scorers import (
+    Scorer,
+    ScorerSpec,
+    ScoringContext,
+    check_trusted,
+    default_specs,
+    load_scorer,
+    right_answers,
+)
 
 SliceValues = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """A slice as it is written: values by tag, all of which must fit; or values of the suite's first tag."""
@@ -94,6 +102,18 @@ class Suite:
         """Its scorers, made; see `load_scorer` for `trust` and errors."""
         context = ScoringContext(self.task, self.labels if self.task == "classify" else ())
         return tuple(load_scorer(spec, context, trust) for spec in self.specs)
+
+    def check_scorers(self, trust: Path | None = None) -> tuple[Path, ...]:
+        """What `load_scorers` would refuse, without running any file; the files that it would run."""
+        context = ScoringContext(self.task, self.labels if self.task == "classify" else ())
+        files = []
+        for spec in self.specs:
+            if spec.file is None:
+                load_scorer(spec, context)
+            else:
+                check_trusted(spec.name, spec.file, trust)
+                files.append(spec.file)
+        return tuple(dict.fromkeys(files))
 
     def slices(self, extra: Mapping[str, SliceValues] | None = None) -> dict[str, SliceRule]:
         """Slice name -> its rule: values of the sliced tags, the suite's groups, then `extra` (which wins).

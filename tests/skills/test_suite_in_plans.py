@@ -111,12 +111,30 @@ def test_code_runs_only_where_the_plan_names_its_folder_and_that_enters_the_id(
 
     refused = levels()
     assert refused[-1][0] == "stop" and "runs only when its folder is trusted" in refused[-1][1]
-    assert [level for level, _ in levels(trust=str(project / "suites"))] == ["ok"]
+    trusted = levels(trust=str(project / "suites"))
+    assert [level for level, _ in trusted] == ["warn", "ok"] and "own.py" in trusted[0][1]
     trusting = PLAN.replace("suite: suites/tone.yaml}, gate", "suite: suites/tone.yaml, trust: suites}, gate")
     first = plan(project, text=trusting)
     assert any(name.endswith("/suites") for name in first.inputs)
     (project / "suites" / "own.py").write_text("changed = 1\n")
     assert plan(project, text=trusting).id != first.id
+
+
+def test_looking_at_a_plan_runs_no_code_of_the_project(project: Path, workspace: Workspace) -> None:
+    touched = project / "touched"
+    (project / "suites" / "own.py").write_text(f"open({str(touched)!r}, 'w').close()\n")
+    suite = project / "suites" / "tone.yaml"
+    suite.write_text("samples: {file: ../data/golden.csv}\nscorers: [{name: warmth, file: own.py}]\n")
+    fields = {"model": "http://127.0.0.1:1", "suite": str(suite), "trust": str(project / "suites")}
+    request, machine = EvaluateRequest.model_validate(fields), Machine.here(project)
+    assert evaluate.preflight is not None and evaluate.estimate is not None
+    assert list(evaluate.preflight(request, machine, workspace))
+    evaluate.estimate(request, machine, workspace)
+    plan(
+        project,
+        text=PLAN.replace("suite: suites/tone.yaml}, gate", "suite: suites/tone.yaml, trust: suites}, gate"),
+    )
+    assert not touched.exists()
 
 
 def test_no_skill_has_a_suite_that_nobody_named() -> None:
