@@ -15,7 +15,7 @@ from .run_commands import Json
 
 if TYPE_CHECKING:
     from ..data.columns import Columns
-    from ..data.profile import Profile
+    from ..data.profile import SourceProfile
     from ..data.sample import Task
     from .project.write import Project
 
@@ -65,9 +65,8 @@ def init(
     out = console(stderr=json)
     if not (yes or json) and sys.stdin.isatty():
         from ..data.profile import profile
-        from .project.rails import personal_data
 
-        show_profile(out, profile(train, personal_data))
+        show_profile(out, profile(train))
         if not typer.confirm("Write a project for this task and these columns?", default=True, err=True):
             raise AskError("nothing was written. Say --task and --column, and try again.")
     made = make_project(train, held_out, Path.cwd(), name or project_name(train.path), seed, _tell)
@@ -115,7 +114,7 @@ def _columns(given: list[str]) -> Columns | None:
         raise AskError(f"--column: {wrong} is no part of a row (there are: {known}).") from error
 
 
-def show_profile(out: Any, found: Profile) -> None:
+def show_profile(out: Any, found: SourceProfile) -> None:
     """What a source holds, before anything is made of it."""
     from .show import table
 
@@ -155,7 +154,7 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
 
 
-def _needs(found: Profile) -> list[tuple[str, str]]:
+def _needs(found: SourceProfile) -> list[tuple[str, str]]:
     """About the memory each size of base takes to train every weight: weights, gradients, two moments."""
     rows = []
     for name, parameters, size in _BASES:

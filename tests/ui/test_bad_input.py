@@ -35,7 +35,7 @@ def rows(label: str = "a", count: int = 60) -> str:
     [
         ("missing.jsonl", None, [], "no file or folder 'missing.jsonl'"),
         ("empty.jsonl", "", [], "empty"),
-        ("wrong.csv", "utterance,label\nhello there,greet\n", [], "text"),
+        ("wrong.csv", "words,kind\nhello there,greet\n", [], "text"),
         ("one.jsonl", rows(label="b"), [], "b"),
         ("odd.xyz", "what is this", [], "odd.xyz"),
     ],

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.profile import CHARS_A_TOKEN, Profile
+from ...data.profile import CHARS_A_TOKEN, SourceProfile
 from ...data.sample import Task
 
-_STEPS_WANTED = 500
+_STEPS_WANTED, _STEPS_FOR_TEXT = 500, 1500  # to learn labels, and to learn to write
 _BATCH = 64
-_MOST_EPOCHS, _LEAST_EPOCHS = 30, 3
+_MOST_EPOCHS, _LEAST_EPOCHS = 40, 3
 _EXACT_TASKS = ("classify", "choose")
 _BUDGET_MINUTES = 60
 
@@ -30,7 +30,7 @@ class ProjectFacts:
     task: Task
     source: str
     columns: Mapping[str, Any]
-    profile: Profile
+    profile: SourceProfile
     metric: str
     bar: float | None
     bar_says: str
@@ -40,7 +40,8 @@ class ProjectFacts:
     @property
     def epochs(self) -> int:
         """Passes that come to about as many steps as a small model needs."""
-        wanted = _STEPS_WANTED * _BATCH / max(self.profile.rows, 1)
+        steps = _STEPS_WANTED if self.task in _EXACT_TASKS else _STEPS_FOR_TEXT
+        wanted = steps * _BATCH / max(self.profile.rows, 1)
         return min(max(round(wanted), _LEAST_EPOCHS), _MOST_EPOCHS)
 
     @property

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError
 from ...data.columns import Columns
-from ...data.profile import CHARS_A_TOKEN, Profile, profile, split_key
+from ...data.profile import CHARS_A_TOKEN, SourceProfile, profile, split_key
 from ...data.read import Source, read_samples
 from ...data.sample import Sample, Task
 from .golden import MOST, GoldenChoice, write_golden
 from .plans import ProjectFacts, relative, retrain_plan, ship_plan, suite_text
-from .rails import DomainRails, domain_rails, personal_data
+from .rails import DomainRails, domain_rails
 
 if TYPE_CHECKING:
     from ...evals.suites import Suite
@@ -29,7 +29,7 @@ _BASELINE_ROWS = 20_000
 _LEAST_ROWS = 60
 _LEAST_GOLDEN = 20
 _REACH = 0.75  # of the way from the trivial baseline to the best one: what a first model should show
-_LEAD = 0.25  # above the trivial baseline, where no other fits the task
+_LEAD = 0.25  # of the way from the trivial baseline to all right: the least a first model should show
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Project:
     """
 
     name: str
-    profile: Profile
+    profile: SourceProfile
     golden: int
     digest: str
     metric: str
@@ -90,7 +90,7 @@ def make_project(
             "writes over nothing. Use another folder, or --name."
         )
     say("looking at every row")
-    found = profile(train, personal_data)
+    found = profile(train)
     _check(found)
     golden, rows, leaked = _golden(train, held_out, found, seed)
     if len(golden) < _LEAST_GOLDEN:
@@ -144,7 +144,7 @@ def make_project(
     )
 
 
-def mapping(found: Profile) -> dict[str, Any]:
+def mapping(found: SourceProfile) -> dict[str, Any]:
     """The columns of a profile as a plan writes them: part -> column, or columns."""
     parts: dict[str, Any] = {}
     for column, part in found.columns.items():
@@ -157,7 +157,7 @@ def mapping(found: Profile) -> dict[str, Any]:
     return parts
 
 
-def _check(found: Profile) -> None:
+def _check(found: SourceProfile) -> None:
     if found.task == "prefer":
         raise AskError(
             f"{found.source} holds preferences (chosen and rejected answers), and training on them is not "
@@ -175,7 +175,7 @@ def _check(found: Profile) -> None:
 
 
 def _golden(
-    train: Source, held_out: Source | None, found: Profile, seed: int
+    train: Source, held_out: Source | None, found: SourceProfile, seed: int
 ) -> tuple[list[Sample], list[tuple[str, str]], int | None]:
     """The held-out samples, some rows for baselines, and how many golden rows the training file has too."""
     labels = dict(found.labels)
@@ -248,12 +248,11 @@ def _bar(suite: Suite, scores: Mapping[str, float], n: int) -> tuple[float | Non
     trivial = max((value for name, value in scores.items() if name in TRIVIAL_BASELINES), default=0.0)
     others = {name: value for name, value in scores.items() if name not in TRIVIAL_BASELINES}
     best = max(others, key=lambda name: others[name], default=None)
-    if best is not None and others[best] > trivial:
+    aim = trivial + _LEAD * (1 - trivial)
+    why = f"a quarter of the way from the trivial baseline ({trivial:.1%}) to all right"
+    if best is not None and trivial + _REACH * (others[best] - trivial) > aim:
         aim = trivial + _REACH * (others[best] - trivial)
         why = f"three quarters of the way from trivial ({trivial:.1%}) to {best} ({others[best]:.1%})"
-    else:
-        aim = min(trivial + _LEAD, (1 + trivial) / 2)
-        why = f"{aim - trivial:.0%} above the trivial baseline ({trivial:.1%}), since no other fits this task"
     bar = suggest_bar(n, aim)
     if bar is None:
         return None, f"none: {n:,} samples cannot show any; add samples"
