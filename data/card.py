@@ -22,7 +22,7 @@ _NAMES = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL"
 
 
 @dataclass
-class Profile:
+class RowCounts:
     """What is counted of the rows of a dataset as they are written; no row is kept."""
 
     asked_chars: Counter[int] = field(default_factory=Counter)
@@ -102,7 +102,7 @@ class DroppedExamples:
 
 
 def make_card(
-    report: Mapping[str, Any], profile: Profile, examples: DroppedExamples, made_of: Iterable[str]
+    report: Mapping[str, Any], profile: RowCounts, examples: DroppedExamples, made_of: Iterable[str]
 ) -> dict[str, Any]:
     """The card of a dataset, from its report and from what was counted while it was written."""
     labels = most_first(report["rows_of_label"])

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 FILES = {TRAIN: "train.jsonl", VALIDATION: "validation.jsonl"}
 ROWS, DROPPED, REPORT = "rows.parquet", "dropped.jsonl", "report.json"
 _LINE_ENDS = "\x85\u2028\u2029"
-_ROWS_AT_ONCE = 10_000
+_ROWS_AT_ONCE, _CHARS_AT_ONCE = 10_000, 16_000_000
+_ROWS_READ_AT_ONCE = 1000
 _TEXTS = ("text", "label", "domain", "split", "group", "source", "id", "messages", "tools", "tags")
 _LISTS = ("targets", "choices", "contexts", "rejected")
 _JSON = ("messages", "tools", "tags")
@@ -133,11 +134,13 @@ class _RowsFile:
             *((name, pa.list_(pa.string())) for name in _LISTS),
         ]
         self._schema, self._batch = pa.schema(fields), list[dict[str, Any]]()
+        self._chars = 0
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
 
     def add(self, row: dict[str, Any]) -> None:
         self._batch.append(row)
-        if len(self._batch) >= _ROWS_AT_ONCE:
+        self._chars += len(row["messages"])
+        if len(self._batch) >= _ROWS_AT_ONCE or self._chars >= _CHARS_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
@@ -145,7 +148,7 @@ class _RowsFile:
 
         columns = {name: [row[name] for row in self._batch] for name in self._schema.names}
         self._writer.write_table(pa.table(columns, schema=self._schema))
-        self._batch = []
+        self._batch, self._chars = [], 0
 
     def close(self) -> None:
         self._flush()
@@ -238,7 +241,7 @@ def dataset_rows(dataset: Artifact, *splits: str) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(dataset.path / ROWS) as file:
         plain = "messages" not in file.schema_arrow.names
         number = 0
-        for batch in file.iter_batches(_ROWS_AT_ONCE):
+        for batch in file.iter_batches(_ROWS_READ_AT_ONCE):
             for row in batch.to_pylist():
                 number += 1
                 if not splits or row["split"] in splits:

@@ -7,16 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ...data.card import DroppedExamples, Profile
+from ...data.card import DroppedExamples, RowCounts
 from ...data.filters import make_filter
 from ...data.personal import mask
 from ...data.rows import Dropped, Reason
-from ...data.sample import ASSISTANT, Sample, asked_of
+from ...data.sample import ASSISTANT, Sample, asked_of, text_of
 from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
 from ...evals.contamination import OverlapFinder
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-_ROWS_AT_ONCE = 2000
+_ROWS_AT_ONCE, _CHARS_AT_ONCE = 2000, 4_000_000
 _SHOWN = 50
 
 
@@ -86,7 +85,7 @@ class RowTable:
 
     def take_in(self, rows: Iterator[GatheredRow], drop: Tally, seen: Callable[[], None]) -> None:
         """Take in rows but those of the golden set and those nothing can be learned from."""
-        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+        for batch in row_batches(rows):
             kept = [row for row, reason in zip(batch, self._judged(batch, drop), strict=True) if reason]
             self._similar.add(self.keys.add(kept))
             if self._answers is not None:
@@ -141,6 +140,20 @@ class RowTable:
         return same
 
 
+def row_batches(rows: Iterator[GatheredRow]) -> Iterator[list[GatheredRow]]:
+    """Rows some at a time, fewer of long ones."""
+    batch: list[GatheredRow] = []
+    chars = 0
+    for row in rows:
+        batch.append(row)
+        chars += sum(len(text_of(one)) for one in row.sample.conversation)
+        if len(batch) >= _ROWS_AT_ONCE or chars >= _CHARS_AT_ONCE:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
+
+
 def _teaches(sample: Sample) -> bool:
     """Whether a sample ends with something to learn."""
     return bool(sample.targets) or sample.messages[-1]["role"] == ASSISTANT
@@ -179,7 +192,7 @@ class Written:
     sources: set[str] = field(default_factory=set)
     conflicts: dict[str, list[str]] = field(default_factory=dict)  # some texts that had several labels
     replayed: int = 0
-    profile: Profile = field(default_factory=Profile)
+    profile: RowCounts = field(default_factory=RowCounts)
 
 
 def write_rows(

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from opswright.data.card import Profile, quantiles, render_card, script_of
+from opswright.data.card import RowCounts, quantiles, render_card, script_of
 from opswright.data.sample import Sample
 from opswright.skills.curate import CurateRequest, curate
 
@@ -48,7 +48,7 @@ def test_a_dataset_has_a_card_that_says_what_was_kept_and_left_out(tmp_path: Pat
 def test_an_empty_profile_still_makes_a_page() -> None:
     names = ("columns", "unused", "dropped", "leaked", "licences", "scripts")
     counts = ("rows", "train_rows", "validation_rows", "groups", "masked_rows", "replay_rows")
-    profile = Profile()
+    profile = RowCounts()
     profile.add(Sample.of("1", "hi", "yes", tags={"licence": "CC0"}), "yes")
     labels = {"different": 0, "rows_of_label": {}, "rarest": 0}
     card = {

@@ -17,7 +17,7 @@ from opswright.data.sample import Sample, Task
 from opswright.data.similar import rows_of_a_band, similar_pairs
 from opswright.skills.curate.gather import GatheredRow
 from opswright.skills.curate.request import CurateRequest
-from opswright.skills.curate.stages import RowTable, Tally
+from opswright.skills.curate.stages import RowTable, Tally, row_batches
 
 WORDS = ["card", "bank", "money", "send", "lost", "find", "open", "close", "check", "pin", "bill", "pay"]
 WORDS += ["flight", "hotel", "book", "song", "music", "light"]
@@ -233,3 +233,10 @@ def test_two_processes_hash_a_text_alike(tmp_path: Path) -> None:
         for seed in ("1", "2")
     }
     assert len(said) == 1
+
+
+def test_long_rows_are_taken_in_a_few_at_a_time() -> None:
+    long = (GatheredRow("s", n, Sample.of(str(n), "word " * 200_000, "x")) for n in range(9))
+    assert [len(batch) for batch in row_batches(long)] == [4, 4, 1]
+    short = (GatheredRow("s", n, Sample.of(str(n), "word", "x")) for n in range(2001))
+    assert [len(batch) for batch in row_batches(short)] == [2000, 1]
