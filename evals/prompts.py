@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import AskError, did_you_mean
+from ..data.dataset import asked_with
 from ..data.sample import ASSISTANT, Message, Sample, text_of
 from ..data.text import fingerprint
 from ..engines import Chat
@@ -26,7 +27,8 @@ class Prompt:
     """What stands around a sample's own messages.
 
     system: a system message before all else. template: Jinja for the text of the last user message, with
-    FIELDS; None: the message as it is. examples: answered samples, put before as turns of their own.
+    FIELDS; None: as models learn it, contexts before and choices after the message. examples: answered
+    samples, put before as turns of their own.
     answer_prefix: what stands between the prompt and a choice whose likelihood is asked; None: what the
     model's own chat template puts there.
     """
@@ -51,7 +53,7 @@ class Prompt:
             chat.append({"role": ASSISTANT, "content": example.answer or ""})
         last = next((i for i in reversed(range(len(own))) if own[i]["role"] == "user"), None)
         for number, message in enumerate(own):
-            if number == last and self.template is not None:
+            if number == last and (self.template is not None or sample.contexts or sample.choices):
                 chat.append({"role": "user", "content": self._asked(sample)})
             else:
                 chat.append(as_text_message(message))
@@ -59,7 +61,7 @@ class Prompt:
 
     def _asked(self, sample: Sample) -> str:
         if self._compiled is None:
-            return sample.question
+            return asked_with(sample)
         from jinja2 import TemplateError
 
         try:

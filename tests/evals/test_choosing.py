@@ -96,6 +96,8 @@ def test_an_engine_that_only_generates_is_told_what_to_do(parrot: Any) -> None:
     suite = load_suite(TINY / "choose.yaml")
     with pytest.raises(AskError, match="`choose_by: generation`"):
         run(suite, parrot({}))
-    said = {"What boils at 100 degrees?": "B", "What is a metal?": "tin"}
+    said = dict(
+        zip((suite.prompt.chat(item)[-1]["content"] for item in suite.items), ("B", "tin"), strict=True)
+    )
     measured = run(replace(suite, choose_by="generation"), parrot(said))
     assert [item.scores["choice"] for item in measured.items] == [1, 1]
