@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from ..core.artifacts import (
+from ...core.artifacts import (
     ArtifactRef,
     BundleRef,
     CheckpointRef,
@@ -18,21 +18,21 @@ from ..core.artifacts import (
     EvalReportRef,
     PendingArtifact,
 )
-from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
-from ..core.errors import AskError, OpswrightError
-from ..core.install import not_installed
-from ..core.machine import Machine
-from ..core.suite_source import SuiteSource
-from ..core.workspace import Workspace
+from ...core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
+from ...core.errors import AskError, OpswrightError
+from ...core.install import not_installed
+from ...core.machine import Machine
+from ...core.suite_source import SuiteSource
+from ...core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ..core.artifacts import Artifact
-    from ..engines import Engine
-    from ..engines.registry import EngineTarget
-    from ..evals.baselines import Baseline, BaselineRun
-    from ..evals.runner import EvalResult
-    from ..evals.scorers import Scorer
-    from ..evals.suites import SliceRule, Suite
+    from ...core.artifacts import Artifact
+    from ...engines import Engine
+    from ...engines.registry import EngineTarget
+    from ...evals.baselines import Baseline, BaselineRun
+    from ...evals.runner import EvalResult
+    from ...evals.scorers import Scorer
+    from ...evals.suites import SliceRule, Suite
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
 
@@ -120,7 +120,7 @@ class EvaluateResult(Result):
 
 
 def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    from ..evals.suites import load_suite
+    from ...evals.suites import load_suite
 
     found = []
     if isinstance(request.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
@@ -151,7 +151,7 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
-    from ..evals.suites import load_suite
+    from ...evals.suites import load_suite
 
     if not isinstance(request.model, ArtifactRef):
         return Cost(gpu_hours=0, disk_bytes=4_000_000)
@@ -181,11 +181,11 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
 
     Example: `/evaluate model=checkpoint:3f2a91 suite=clinc150`
     """
-    from ..evals.answer_cache import CachedEngine
-    from ..evals.baselines import BaselineRun
-    from ..evals.report import facts_of
-    from ..evals.runner import run_suite
-    from ..evals.suites import load_suite
+    from ...evals.answer_cache import CachedEngine
+    from ...evals.baselines import BaselineRun
+    from ...evals.report import facts_of
+    from ...evals.runner import run_suite
+    from ...evals.suites import load_suite
 
     suite = load_suite(request.suite)
     slices, scorers = suite.slices(request.slices), suite.load_scorers(request.trust)
@@ -248,7 +248,7 @@ def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
 
 def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef | None, str]:
     """The model's training dataset, and what is missing without it."""
-    from ..evals.lineage import training_dataset
+    from ...evals.lineage import training_dataset
 
     if request.train is not None:
         ctx.artifacts.open(request.train)
@@ -268,7 +268,7 @@ def _engine(request: EvaluateRequest, ctx: StepContext) -> Engine:
     """What generates, behind the answers that are known from before."""
     from functools import partial
 
-    from ..evals.answer_cache import AnswerCache, CachedEngine
+    from ...evals.answer_cache import AnswerCache, CachedEngine
 
     opened = partial(_opened, request, ctx)
     if not request.cache:
@@ -284,13 +284,13 @@ def _opened(request: EvaluateRequest, ctx: StepContext) -> Engine:
     """What generates: loaded here, or reached over HTTP."""
     train = ctx.settings.train
     if isinstance(request.model, CheckpointRef):
-        from ..engines.checkpoint import CheckpointEngine
+        from ...engines.checkpoint import CheckpointEngine
 
         return CheckpointEngine(ctx.artifacts.open(request.model).path, train.device, train.threads)
     if isinstance(request.model, BundleRef):
         bundle = ctx.artifacts.open(request.model)
         return _target(bundle).open(bundle.path / "engine", train.threads)
-    from ..engines.endpoint import EndpointEngine
+    from ...engines.endpoint import EndpointEngine
 
     return EndpointEngine(
         request.model,
@@ -319,7 +319,7 @@ def _identity(request: EvaluateRequest, ctx: StepContext) -> dict[str, Any]:
         return {"url": request.model, "model": request.endpoint_model, "step": ctx.idempotency_key}
     from importlib.metadata import PackageNotFoundError, version
 
-    from .. import __version__
+    from ... import __version__
 
     found: dict[str, Any] = {"model": str(request.model), "opswright": __version__}
     for name in ("torch", "transformers", "onnxruntime-genai", "onnxruntime"):
@@ -330,7 +330,7 @@ def _identity(request: EvaluateRequest, ctx: StepContext) -> dict[str, Any]:
 
 def _target(bundle: Artifact) -> EngineTarget:
     """What kind of engine a bundle holds; AskError, with its name, when that is not installed."""
-    from ..engines.registry import engine_target
+    from ...engines.registry import engine_target
 
     try:
         return engine_target(str(bundle.facts.get("target", "")))
@@ -385,8 +385,8 @@ def _with_leaks(
     """The result with how many items the model has seen in training, in whichever stage of it."""
     from dataclasses import replace
 
-    from ..evals.contamination import count_overlap, training_texts
-    from ..evals.lineage import training_datasets
+    from ...evals.contamination import count_overlap, training_texts
+    from ...evals.lineage import training_datasets
 
     stages = training_datasets(ctx.artifacts, request.model) if isinstance(request.model, ArtifactRef) else []
     datasets = list(dict.fromkeys([*([] if train is None else [train]), *stages]))
@@ -401,8 +401,8 @@ def _baselines(
     request: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef | None
 ) -> BaselineRun:
     """The baselines' answers, from an earlier report when one has them for the same rows and items."""
-    from ..data.dataset import training_rows
-    from ..evals.baselines import kept_answers, run_baselines
+    from ...data.dataset import training_rows
+    from ...evals.baselines import kept_answers, run_baselines
 
     ids = [item.id for item in measured.items]
     if train is not None and (earlier := kept_answers(ctx.artifacts, train, suite.digest, ids)) is not None:
@@ -423,8 +423,8 @@ def _scored(
     """A baseline's answers as if it were the model."""
     from dataclasses import replace
 
-    from ..engines import GenerationResult
-    from ..evals.runner import score
+    from ...engines import GenerationResult
+    from ...evals.runner import score
 
     by_id = {item.id: item for item in suite.items}
     items = [by_id[item.id] for item in measured.items]
@@ -441,9 +441,9 @@ def _save(
     scored: Mapping[str, EvalResult],
     train: DatasetRef | None,
 ) -> EvalReportRef:
-    from ..evals.baselines import to_document
-    from ..evals.report import BASELINES, ITEMS, REPORT, details_of
-    from ..evals.runner import to_lines
+    from ...evals.baselines import to_document
+    from ...evals.report import BASELINES, ITEMS, REPORT, details_of
+    from ...evals.runner import to_lines
 
     if isinstance(request.model, ArtifactRef):
         facts["size_bytes"] = ctx.artifacts.open(request.model).size_bytes
