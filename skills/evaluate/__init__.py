@@ -24,6 +24,8 @@ from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.suite_source import SuiteSource
 from ...core.workspace import Workspace
+from .engine import missing_for, open_engine
+from .request import EvaluateRequest, EvaluateResult, SliceFigure
 
 if TYPE_CHECKING:
     from ...core.artifacts import Artifact
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from ...evals.scorers import Scorer
     from ...evals.suites import SliceRule, Suite
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
+__all__ = ["EvaluateRequest", "EvaluateResult", "SliceFigure", "evaluate"]
 
 _CHECKPOINT_MODULES = ("torch", "transformers")
 _TINY_BYTES = 20_000_000
@@ -42,81 +44,6 @@ _MS_PER_ITEM = {CheckpointRef: 3.0, BundleRef: 1.0}  # about 1 M parameters on t
 _START_S = {CheckpointRef: 12.0, BundleRef: 1.0}
 _BASELINES_S = 8.0
 _SHORT_TOKENS = 32  # answers for which those rates hold
-_PIECE = 1024  # prompts of a local model that are answered, and kept, at a time
-
-
-class EvaluateRequest(Request):
-    """A model, and what it is asked."""
-
-    model: CheckpointRef | BundleRef | Url = Field(
-        description="Checkpoint, bundle, or the address of an OpenAI-compatible endpoint."
-    )
-    suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
-    slices: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = Field(
-        default_factory=dict,
-        description="More slices: a name and values by tag, or values alone of the suite's first sliced tag.",
-    )
-    trust: InputPath | None = Field(
-        None, description="Folder whose Python scorers may be run; without it, none is."
-    )
-    limit: int | None = Field(
-        None, ge=1, description="Ask only this many items, the same random ones for every model."
-    )
-    baselines: bool = Field(True, description="Also fit and ask the baselines, on the model's training rows.")
-    train: DatasetRef | None = Field(
-        None, description="Training rows of the baselines; by default those the model was trained on."
-    )
-    max_new_tokens: int | None = Field(
-        None, ge=1, le=4096, description="Longest answer, in tokens; by default as the suite says."
-    )
-    cache: bool = Field(
-        True, description="Use what the same model answered before; an endpoint's answers only in one run."
-    )
-    endpoint_model: str | None = Field(
-        None, description="Model name at the endpoint; by default the first it lists."
-    )
-    api_key_env: str | None = Field(
-        None, description="Name of the environment variable that holds the endpoint's key."
-    )
-    concurrency: int = Field(8, ge=1, le=256, description="Requests to an endpoint at a time.")
-    timeout_s: float = Field(30, gt=0, le=3600, description="Seconds an endpoint may take for one answer.")
-    requests_per_minute: float | None = Field(
-        None, gt=0, description="Requests to an endpoint in a minute, at most; empty: no limit."
-    )
-
-
-class SliceFigure(Result):
-    """The mean score of n items with its 95 % interval; value is None without scored items."""
-
-    n: int
-    value: float | None
-    low: float
-    high: float
-
-
-class EvaluateResult(Result):
-    """The report and its main figures."""
-
-    report: EvalReportRef
-    suite: str
-    n: int
-    errors: int = Field(description="Items that the engine failed to answer.")
-    cut: int = Field(0, description="Answers that were cut at max_new_tokens.")
-    refused: int = Field(0, description="Items the model cannot take, as those too long; counted as wrong.")
-    metric: str = Field(description="What the suite is judged by: its first scorer.")
-    value: float = Field(description="Mean score by it, 0 to 1.")
-    low: float
-    high: float
-    metrics: dict[str, float | None] = Field(description="Mean score by each scorer; None: nothing scored.")
-    unscored: int = Field(0, description="Items that the first scorer could not score; they are in no mean.")
-    slices: dict[str, SliceFigure]
-    baselines: dict[str, float | None] = Field(description="Value of each baseline on the same items.")
-    trivial: str | None = Field(None, description="The best baseline that learned nothing.")
-    reused: int = Field(0, description="Answers that were known from before.")
-    leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
-    p50_ms: float | None
-    p95_ms: float | None
-    note: str = Field(description="What was not measured or was cut, and why; empty when nothing is.")
 
 
 def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -140,7 +67,7 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
         for ref in (request.model, request.train):
             if isinstance(ref, ArtifactRef):
                 workspace.artifacts.open(ref)
-        if finding := _missing(request, workspace):
+        if finding := missing_for(request, workspace):
             found.append(finding)
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
@@ -190,7 +117,7 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     suite = load_suite(request.suite)
     slices, scorers = suite.slices(request.slices), suite.load_scorers(request.trust)
     train, note = _training_data(request, ctx)  # before the model runs: a wrong reference shows at once
-    with closing(_engine(request, ctx)) as engine:
+    with closing(open_engine(request, ctx)) as engine:
         measured = run_suite(
             suite,
             engine,
@@ -262,91 +189,6 @@ def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetR
     )
     ctx.log(note)
     return None, note
-
-
-def _engine(request: EvaluateRequest, ctx: StepContext) -> Engine:
-    """What generates, behind the answers that are known from before."""
-    from functools import partial
-
-    from ...evals.answer_cache import AnswerCache, CachedEngine
-
-    opened = partial(_opened, request, ctx)
-    if not request.cache:
-        return opened()
-    local = isinstance(request.model, ArtifactRef)
-    if isinstance(request.model, ArtifactRef):
-        _check_runs(request.model, ctx)  # even if every answer is known
-    cache = AnswerCache(ctx.workspace.root / "cache" / "answers.sqlite")
-    return CachedEngine(opened, _identity(request, ctx), cache, _PIECE if local else 4 * request.concurrency)
-
-
-def _opened(request: EvaluateRequest, ctx: StepContext) -> Engine:
-    """What generates: loaded here, or reached over HTTP."""
-    train = ctx.settings.train
-    if isinstance(request.model, CheckpointRef):
-        from ...engines.checkpoint import CheckpointEngine
-
-        return CheckpointEngine(ctx.artifacts.open(request.model).path, train.device, train.threads)
-    if isinstance(request.model, BundleRef):
-        bundle = ctx.artifacts.open(request.model)
-        return _target(bundle).open(bundle.path / "engine", train.threads)
-    from ...engines.endpoint import EndpointEngine
-
-    return EndpointEngine(
-        request.model,
-        model=request.endpoint_model,
-        api_key=os.environ.get(request.api_key_env) if request.api_key_env else None,
-        concurrency=request.concurrency,
-        timeout_s=request.timeout_s,
-        requests_per_minute=request.requests_per_minute,
-    )
-
-
-def _check_runs(model: ArtifactRef, ctx: StepContext) -> None:
-    """AskError for a model that is not there, or whose engine is not installed."""
-    artifact = ctx.artifacts.open(model)
-    if isinstance(model, BundleRef):
-        _target(artifact)
-
-
-def _identity(request: EvaluateRequest, ctx: StepContext) -> dict[str, Any]:
-    """What answers depend on besides the prompt.
-
-    A model's digest with its libraries' versions; of an endpoint, whose model may change at any time, this
-    one step of this one run.
-    """
-    if not isinstance(request.model, ArtifactRef):
-        return {"url": request.model, "model": request.endpoint_model, "step": ctx.idempotency_key}
-    from importlib.metadata import PackageNotFoundError, version
-
-    from ... import __version__
-
-    found: dict[str, Any] = {"model": str(request.model), "opswright": __version__}
-    for name in ("torch", "transformers", "onnxruntime-genai", "onnxruntime"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found | {"device": ctx.settings.train.device}
-
-
-def _target(bundle: Artifact) -> EngineTarget:
-    """What kind of engine a bundle holds; AskError, with its name, when that is not installed."""
-    from ...engines.registry import engine_target
-
-    try:
-        return engine_target(str(bundle.facts.get("target", "")))
-    except AskError as error:
-        raise AskError(
-            f"{bundle.ref.short} cannot run here: {error} Install the package that brings it, or deploy the "
-            "bundle where there is one and evaluate the endpoint's address."
-        ) from error
-
-
-def _missing(request: EvaluateRequest, workspace: Workspace) -> Finding | None:
-    """What must be installed before a bundle can generate here."""
-    if not isinstance(request.model, BundleRef):
-        return None
-    target = _target(workspace.artifacts.open(request.model))
-    return not_installed(target.runs_with, *target.run_extras)
 
 
 def _with_losses(

@@ -1,0 +1,87 @@
+"""What the skill `evaluate` is asked, and what it gives."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ...core.artifacts import BundleRef, CheckpointRef, DatasetRef, EvalReportRef
+from ...core.contract import InputPath, Request, Result
+from ...core.suite_source import SuiteSource
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
+
+
+class EvaluateRequest(Request):
+    """A model, and what it is asked."""
+
+    model: CheckpointRef | BundleRef | Url = Field(
+        description="Checkpoint, bundle, or the address of an OpenAI-compatible endpoint."
+    )
+    suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
+    slices: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = Field(
+        default_factory=dict,
+        description="More slices: a name and values by tag, or values alone of the suite's first sliced tag.",
+    )
+    trust: InputPath | None = Field(
+        None, description="Folder whose Python scorers may be run; without it, none is."
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Ask only this many items, the same random ones for every model."
+    )
+    baselines: bool = Field(True, description="Also fit and ask the baselines, on the model's training rows.")
+    train: DatasetRef | None = Field(
+        None, description="Training rows of the baselines; by default those the model was trained on."
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, le=4096, description="Longest answer, in tokens; by default as the suite says."
+    )
+    cache: bool = Field(
+        True, description="Use what the same model answered before; an endpoint's answers only in one run."
+    )
+    endpoint_model: str | None = Field(
+        None, description="Model name at the endpoint; by default the first it lists."
+    )
+    api_key_env: str | None = Field(
+        None, description="Name of the environment variable that holds the endpoint's key."
+    )
+    concurrency: int = Field(8, ge=1, le=256, description="Requests to an endpoint at a time.")
+    timeout_s: float = Field(30, gt=0, le=3600, description="Seconds an endpoint may take for one answer.")
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="Requests to an endpoint in a minute, at most; empty: no limit."
+    )
+
+
+class SliceFigure(Result):
+    """The mean score of n items with its 95 % interval; value is None without scored items."""
+
+    n: int
+    value: float | None
+    low: float
+    high: float
+
+
+class EvaluateResult(Result):
+    """The report and its main figures."""
+
+    report: EvalReportRef
+    suite: str
+    n: int
+    errors: int = Field(description="Items that the engine failed to answer.")
+    cut: int = Field(0, description="Answers that were cut at max_new_tokens.")
+    refused: int = Field(0, description="Items the model cannot take, as those too long; counted as wrong.")
+    metric: str = Field(description="What the suite is judged by: its first scorer.")
+    value: float = Field(description="Mean score by it, 0 to 1.")
+    low: float
+    high: float
+    metrics: dict[str, float | None] = Field(description="Mean score by each scorer; None: nothing scored.")
+    unscored: int = Field(0, description="Items that the first scorer could not score; they are in no mean.")
+    slices: dict[str, SliceFigure]
+    baselines: dict[str, float | None] = Field(description="Value of each baseline on the same items.")
+    trivial: str | None = Field(None, description="The best baseline that learned nothing.")
+    reused: int = Field(0, description="Answers that were known from before.")
+    leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
+    p50_ms: float | None
+    p95_ms: float | None
+    note: str = Field(description="What was not measured or was cut, and why; empty when nothing is.")
