@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 from ...core.artifacts import (
     ArtifactRef,
@@ -18,19 +16,15 @@ from ...core.artifacts import (
     EvalReportRef,
     PendingArtifact,
 )
-from ...core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
-from ...core.errors import AskError, OpswrightError
+from ...core.contract import Cost, Effect, Finding, StepContext, skill
+from ...core.errors import OpswrightError
 from ...core.install import not_installed
 from ...core.machine import Machine
-from ...core.suite_source import SuiteSource
 from ...core.workspace import Workspace
 from .engine import missing_for, open_engine
 from .request import EvaluateRequest, EvaluateResult, SliceFigure
 
 if TYPE_CHECKING:
-    from ...core.artifacts import Artifact
-    from ...engines import Engine
-    from ...engines.registry import EngineTarget
     from ...evals.baselines import Baseline, BaselineRun
     from ...evals.runner import EvalResult
     from ...evals.scorers import Scorer
