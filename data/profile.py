@@ -44,7 +44,7 @@ class SourceProfile:
     asked and answered: lengths of what a model is given, and of right answers. same: rows whose question and
     answer are those of an earlier row; questions: different questions. labels: of `classify`, by falling
     number. scripts: share of the first rows by the script of their letters. personal: rows with personal data
-    by kind, found by pattern. tags: number of values by tag.
+    by kind, found by pattern. tags: number of values by tag. passages: different sets of contexts.
     """
 
     source: str
@@ -63,6 +63,7 @@ class SourceProfile:
     personal: Mapping[str, int] = field(default_factory=dict)
     tags: Mapping[str, int] = field(default_factory=dict)
     grouped: int = 0
+    passages: int = 0
 
 
 def profile(
@@ -76,6 +77,7 @@ def profile(
     dropped: Counter[str] = Counter()
     reading: Reading = read_samples(source, lambda row: dropped.update([str(row.reason)]))
     asked, answered, pairs, questions = array("l"), array("l"), array("Q"), array("Q")
+    passages: set[int] = set()
     labels: Counter[str] = Counter()
     scripts: Counter[str] = Counter()
     personal: Counter[str] = Counter()
@@ -97,6 +99,8 @@ def profile(
             scripts.update([script_of(text)])
         personal.update({one.kind for one in find_personal_data(f"{text}\n{answer or ''}")})
         grouped += sample.group is not None
+        if sample.contexts:
+            passages.add(_number("\n".join(sample.contexts)))
         for name, value in sample.tags.items():
             known = tags.setdefault(name, set())
             if len(known) <= _MOST_TAGS:
@@ -119,6 +123,7 @@ def profile(
         personal=dict(personal.most_common()),
         tags={name: len(values) for name, values in tags.items()},
         grouped=grouped,
+        passages=len(passages),
     )
 
 
@@ -127,9 +132,16 @@ def prompt_text(sample: Sample) -> str:
     return "\n".join([*(text_of(one) for one in sample.prompt), *sample.contexts, *sample.choices])
 
 
-def split_key(sample: Sample) -> str:
-    """What must stay together when samples are split: the group, else the question however it is written."""
-    return f"group {sample.group}" if sample.group is not None else f"text {fingerprint(prompt_text(sample))}"
+def split_key(sample: Sample, by_passage: bool = False) -> str:
+    """What must stay together when samples are split: the group, else the question however it is written.
+
+    by_passage: questions about the same passages stay together too.
+    """
+    if sample.group is not None:
+        return f"group {sample.group}"
+    if by_passage and sample.contexts:
+        return "passages " + fingerprint("\n".join(sample.contexts))
+    return f"text {fingerprint(prompt_text(sample))}"
 
 
 def _number(text: str) -> int:

@@ -92,7 +92,9 @@ def text_of(message: Message) -> str:
 
 
 def asked_of(sample: Sample) -> str:
-    """All that users say in a sample, a line for each message."""
-    if len(sample.messages) == 1:
+    """All that users say in a sample, a line for each message, with the passages and choices it is about."""
+    about = bool(sample.contexts or sample.choices)
+    if len(sample.messages) == 1 and not about:
         return sample.question
-    return "\n".join(text_of(one) for one in sample.prompt if one["role"] == "user")
+    said = [text_of(one) for one in sample.prompt if one["role"] == "user"]
+    return "\n".join([*sample.contexts, *said, *sample.choices])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from opswright.core.contract import StepContext
-from opswright.data.dataset import training_rows
+from opswright.data.dataset import dataset_samples, training_rows
 from opswright.data.read import Source, read_samples
 from opswright.data.sample import Sample
 from opswright.skills.curate import CurateRequest, curate
@@ -171,6 +171,29 @@ def test_held_out_rows_are_no_training_rows(capsys: Captured, context: Callable[
     asked = {one.question for one in read_samples(Source(Path("data/golden.jsonl")))}
     train = {text for text, _ in training_rows(ctx.artifacts.open(made.dataset))}
     assert len(asked) == held_out.items and train and not asked & train
+
+
+def test_the_same_question_about_other_passages_is_no_leak_and_passages_stay_together(
+    capsys: Captured, context: Callable[..., StepContext]
+) -> None:
+    rows = [
+        {
+            "question": asked,
+            "contexts": [f"door {i * 7919} is {i * 31} feet, kept by {i * 104729}"],
+            "answer": str(i),
+        }
+        for i in range(120)
+        for asked in ("how wide is it?", "who keeps it?")
+    ]
+    write(rows)
+    assert started("rows.jsonl") == 0
+    ctx = context()
+    held_out = golden(GoldenRequest(suite=Path("suites/rows.yaml")), ctx)
+    made = curate(CurateRequest(source=Path("rows.jsonl"), golden=held_out.dataset), ctx)
+    kept_out = {one.contexts for one in dataset_samples(ctx.artifacts.open(held_out.dataset))}
+    trained = {one.contexts for one in dataset_samples(ctx.artifacts.open(made.dataset))}
+    assert held_out.items == 2 * len(kept_out) and not kept_out & trained
+    assert made.rows > 0.9 * (240 - held_out.items)
 
 
 def test_a_second_file_with_test_in_its_name_is_the_golden_set(capsys: Captured) -> None:

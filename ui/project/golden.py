@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.files import write_atomically
-from ...data.profile import split_key
+from ...data.profile import prompt_text, split_key
 from ...data.sample import Sample
 
 SHARE, LEAST, MOST = 0.2, 100, 1000
@@ -28,20 +28,20 @@ class GoldenChoice:
     for those that were there, and each label gives about its share.
     """
 
-    def __init__(self, rows: int, labels: Mapping[str, int], seed: int) -> None:
+    def __init__(self, rows: int, labels: Mapping[str, int], seed: int, by_passage: bool = False) -> None:
         self._share = golden_size(rows) / max(rows, 1)
-        self._labels, self._seed = labels, seed
+        self._labels, self._seed, self._by_passage = labels, seed, by_passage
         self._chosen: dict[str, Sample] = {}
         self.rows = 0
 
     def look(self, sample: Sample) -> bool:
         """Keep a sample if its group is chosen, and say so; of one question, all right answers."""
-        key = split_key(sample)
+        key = split_key(sample, self._by_passage)
         drawn = hashlib.sha256(f"{self._seed} {key}".encode()).digest()
         if int.from_bytes(drawn[:8]) >= self._share * 2**64:
             return False
         self.rows += 1
-        place = f"{key} {sample.question}" if sample.group is not None else key
+        place = key if key.startswith("text ") else f"{key} {prompt_text(sample)}"
         known = self._chosen.get(place)
         if known is None:
             self._chosen[place] = sample

@@ -28,6 +28,7 @@ _HELD_OUT = re.compile(r"(?:^|[^a-z])(?:test|golden|eval|holdout|held[-_ ]?out)(
 _BASELINE_ROWS = 20_000
 _LEAST_ROWS = 60
 _LEAST_GOLDEN = 20
+_LEAST_PASSAGES = 50  # fewer cannot be split: then questions about one passage lie on both sides
 _REACH = 0.75  # of the way from the trivial baseline to the best one: what a first model should show
 _LEAD = 0.25  # of the way from the trivial baseline to all right: the least a first model should show
 
@@ -190,7 +191,7 @@ def _golden(
             elif len(rows) < _BASELINE_ROWS and sample.answer is not None:
                 rows.append((sample.question, sample.answer))
         return golden, rows, len(leaked)
-    choice = GoldenChoice(found.rows, labels, seed)
+    choice = GoldenChoice(found.rows, labels, seed, by_passage=found.passages >= _LEAST_PASSAGES)
     left: list[tuple[str, str]] = []
     for sample in read_samples(train):
         if not choice.look(sample) and sample.answer is not None:
