@@ -198,8 +198,8 @@ class Rollout:
     ) -> Outcome:
         """Withdraw the canary; without one, bring the release before stable back, examined like a new one.
 
-        only: the bundles that may be brought back; HeldError for another one. AskError when there is nothing
-        to go back to.
+        only: the bundles and rails that may be brought back; HeldError for another one. AskError when there is
+        nothing to go back to.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
@@ -213,7 +213,8 @@ class Rollout:
                 serves = f"{state.stable.id}, and nothing before it" if state.stable else "nothing"
                 raise AskError(f"endpoint {self.endpoint} has nothing to go back to: it serves {serves}.")
             bad, target = state.stable, state.previous[0]
-            if only is not None and str(target.bundle) not in only:
+            parts = {str(part) for part in (target.bundle, target.guardrails) if part is not None}
+            if only is not None and not parts <= set(only):
                 raise HeldError(
                     f"endpoint {self.endpoint} would go back to another release by now, {target.id}, than "
                     "when this step was prepared. Look at it, then roll back again."

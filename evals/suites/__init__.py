@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...core.entry_points import entry_points_of
 from ...core.errors import AskError, BackendError, did_you_mean
-from ...core.suite_source import is_suite_file
+from ...core.suite_source import YAML_ENDINGS, is_suite_file
 from . import banking77, clinc150, snips
 from .base import SliceRule, SliceValues, Suite, in_slice
 from .suite_file import read_suite
@@ -37,6 +37,8 @@ def load_suite(source: str | Path, group: Iterable[EntryPoint] | None = None) ->
     Raises AskError for an unknown name with the nearest one, and for a faulty file with the line.
     """
     if is_suite_file(source):
+        if Path(source).suffix not in YAML_ENDINGS:  # of another file a plan's id does not hold what it names
+            raise AskError(f"{source} is no suite file: its name must end with {' or '.join(YAML_ENDINGS)}.")
         return read_suite(Path(source), load_suite)
     name = str(source)
     if name in SHIPPED:

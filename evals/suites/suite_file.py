@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...core.errors import AskError, did_you_mean
 from ...core.strict_yaml import YamlText, read_yaml
+from ...core.suite_source import is_suite_file
 from ...data.sample import Sample, Task
 from ..prompts import Prompt, compile_template, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
@@ -197,6 +198,12 @@ def _from_elsewhere(reader: _Reader, part: SamplesPart, whole: SuitePart) -> lis
             "samples", "samples are a list, or of a `file`, or of another `suite`: one of these."
         )
     if part.suite is not None:
+        if is_suite_file(part.suite):  # what that file names would not be part of a plan's id
+            raise reader.error(
+                "samples.suite",
+                f"'{part.suite}' is a file: `suite` takes the name of a shipped or installed suite. Name a "
+                "file of samples by `file`.",
+            )
         source: Suite = reader.at("samples.suite", reader.load_named, part.suite)
     else:
         file = reader.path.parent / str(part.file)

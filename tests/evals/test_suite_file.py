@@ -232,3 +232,22 @@ def test_snips_is_700_tool_calls_of_seven_tools_that_fit_their_schemas() -> None
     scorers = suite.load_scorers()
     for item in suite.items[::50]:
         assert [one.score(item, item.targets[0]).value for one in scorers] == [1, 1, 1, 1, 1]
+
+
+def test_a_suite_takes_samples_of_a_named_suite_and_of_no_file_that_a_plan_would_not_hold(
+    tmp_path: Path,
+) -> None:
+    base = write(
+        tmp_path, "task: classify\nsamples: [{text: a, target: b}, {text: c, target: d}]\n", "base.yaml"
+    )
+    for named in (str(base), "./base.yaml", "base.yml"):
+        outer = write(tmp_path, f"task: classify\nsamples: {{suite: {named}}}\n")
+        with pytest.raises(AskError, match=r"line 2: '.*' is a file: `suite` takes the name"):
+            load_suite(outer)
+
+
+@pytest.mark.parametrize("name", ["mine.conf", "mine.YAML", "mine"])
+def test_a_suites_file_ends_as_plans_know_it(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, "task: classify\nsamples: [{text: a, target: b}, {text: c, target: d}]\n", name)
+    with pytest.raises(AskError, match="its name must end with .yaml or .yml"):
+        load_suite(path)
