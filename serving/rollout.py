@@ -198,7 +198,7 @@ class Rollout:
     ) -> Outcome:
         """Withdraw the canary; without one, bring the release before stable back, examined like a new one.
 
-        only: the bundles and rails that may be brought back; HeldError for another one. AskError when there is
+        only: the bundles and rails that may be brought back; HeldError for others. AskError when there is
         nothing to go back to.
         """
         with changing(self.workspace, self.endpoint):

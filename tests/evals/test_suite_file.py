@@ -17,6 +17,7 @@ from opswright.evals.suites import load_suite, suite_names
 from opswright.evals.suites.samples import read_file
 
 TINY = Path(__file__).parent / "tiny"
+TWO = "task: classify\nsamples: [{text: a, target: b}, {text: c, target: d}]\n"
 
 
 def quietly(done: int, of: int) -> None:
@@ -248,6 +249,6 @@ def test_a_suite_takes_samples_of_a_named_suite_and_of_no_file_that_a_plan_would
 
 @pytest.mark.parametrize("name", ["mine.conf", "mine.YAML", "mine"])
 def test_a_suites_file_ends_as_plans_know_it(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path, "task: classify\nsamples: [{text: a, target: b}, {text: c, target: d}]\n", name)
-    with pytest.raises(AskError, match="its name must end with .yaml or .yml"):
+    path = write(tmp_path, TWO, name)
+    with pytest.raises(AskError, match=r"its name must end with .yaml or .yml"):
         load_suite(path)
