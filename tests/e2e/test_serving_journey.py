@@ -62,7 +62,9 @@ class Scene:
         return StepContext(self.workspace, "run", str(self.steps), key, workdir)
 
     def deploy(self, which: int, percent: int = 100, guardrails: GuardrailRef | None = None) -> DeployResult:
-        ask = DeployRequest(bundle=self.bundles[which], guardrails=guardrails, canary_percent=percent)
+        ask = DeployRequest(
+            bundle=self.bundles[which], guardrails=guardrails, endpoint="support", canary_percent=percent
+        )
         return deploy(ask, self.context())
 
     @property
