@@ -46,6 +46,7 @@ class Reason(StrEnum):
     GOLDEN_CONTAINED = "golden_contained"
     GOLDEN_MISSPELT = "golden_misspelt"
     GOLDEN_REORDERED = "golden_reordered"
+    GOLDEN_GROUP = "golden_group"
     FILTER_LENGTH = "filter_length"
     FILTER_ENCODING = "filter_encoding"
     FILTER_REPETITION = "filter_repetition"

@@ -136,7 +136,7 @@ def _items(path: Path) -> tuple[RailCase, ...]:
     if not path.is_file():
         raise AskError(f"file {path} not found. Expected JSONL: one object with a `text` per line.")
     items = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -69,7 +69,8 @@ def init(
         show_profile(out, profile(train))
         if not typer.confirm("Write a project for this task and these columns?", default=True, err=True):
             raise AskError("nothing was written. Say --task and --column, and try again.")
-    made = make_project(train, held_out, Path.cwd(), name or project_name(train.path), seed, _tell)
+    called = project_name(train.path) if name is None else name
+    made = make_project(train, held_out, Path.cwd(), called, seed, _tell)
     if json:
         print_json(asdict(made))
         return
@@ -170,7 +171,8 @@ def show_project(out: Any, made: Project) -> None:
 
     out.print(f"held out: {made.golden:,} samples (SHA-256 {made.digest[:16]}), judged by {made.metric}")
     if made.leaked:
-        out.print(f"{made.leaked:,} of them are in the training file too; curate leaves those rows out")
+        rows = f"{made.leaked:,} rows of the training file"
+        out.print(f"{rows} are held out too, or of a group that is; curate leaves them out")
     scores = [(name, f"{value:.1%}") for name, value in made.baselines.items()]
     skipped = [(name, f"not run: {why}") for name, why in made.skipped.items()]
     out.print(table(("baseline", made.metric), [*scores, *skipped]))

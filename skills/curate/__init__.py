@@ -86,9 +86,9 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     source is read twice and never held, so it may be larger than the memory.
 
     Left out, each with its reason in dropped.jsonl: rows that cannot be read or have no answer, rows of the
-    golden set (verbatim, normalised, nearly, misspelt, reordered, within a longer text), duplicates and
-    near-duplicates. For the task `classify`, rows with the same words and different labels too; for others,
-    several answers to one prompt stay.
+    golden set (verbatim, normalised, nearly, misspelt, reordered, within a longer text, of a golden group),
+    duplicates and near-duplicates. For the task `classify`, rows with the same words and different labels
+    too; for others, several answers to one prompt stay.
 
     Example: `/curate source=examples/support_router/raw/clinc150 near_duplicate_jaccard=0.85`
     """
@@ -99,7 +99,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
 
     gather.check_replay(request)
     source = gather.RowSource(request, ctx)
-    golden = gather.golden_texts(request, ctx)
+    golden = gather.golden_rows(request, ctx)
     with ctx.artifacts.staging() as folder:
         with (
             DatasetWriter(folder, request.seed) as writer,

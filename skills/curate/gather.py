@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -143,8 +143,20 @@ def replay_order(dataset: Artifact, seed: int) -> pl.DataFrame:
     return rows.select("row", "split")
 
 
-def golden_texts(request: CurateRequest, ctx: StepContext) -> list[str]:
-    """The texts that must not leak."""
+class GoldenRows(NamedTuple):
+    """What must not leak: what is asked, and the groups of those that have one."""
+
+    texts: Sequence[str] = ()
+    groups: Set[str] = frozenset()
+
+
+def golden_rows(request: CurateRequest, ctx: StepContext) -> GoldenRows:
+    """The texts and groups of the golden set; a dataset gives its rows without a group their id as one."""
     if request.golden is None:
-        return []
-    return [asked_of(sample) for sample in dataset_samples(ctx.artifacts.open(request.golden))]
+        return GoldenRows()
+    texts, groups = [], set()
+    for sample in dataset_samples(ctx.artifacts.open(request.golden)):
+        texts.append(asked_of(sample))
+        if sample.group is not None and sample.group != sample.id:
+            groups.add(sample.group)
+    return GoldenRows(texts, groups)

@@ -20,7 +20,7 @@ from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
 from ...evals.contamination import OverlapFinder
 from .clean import TIED_JACCARD, Verdicts, clean
-from .gather import GatheredRow
+from .gather import GatheredRow, GoldenRows
 from .keys import RowKeys, answer_of
 from .request import CurateRequest
 from .split import SIDES, choose_sides, find_groups
@@ -63,7 +63,7 @@ class Tally:
 class RowTable:
     """What is known of the rows taken in: keys in memory, shingles on disk. A context manager."""
 
-    def __init__(self, task: Task, request: CurateRequest, golden: Sequence[str], folder: Path) -> None:
+    def __init__(self, task: Task, request: CurateRequest, golden: GoldenRows, folder: Path) -> None:
         self._files = ExitStack()
         memory = request.memory_mb << 20
         least = min(TIED_JACCARD, request.near_duplicate_jaccard)
@@ -71,7 +71,8 @@ class RowTable:
         self.taken = array("B")  # for each row of the source, in order, whether it was taken in
         self._request, self._memory = request, memory
         self._filters = [make_filter(asked) for asked in request.filters]
-        self._leaks = OverlapFinder(golden, request.golden_jaccard) if golden else None
+        self._leaks = OverlapFinder(golden.texts, request.golden_jaccard) if golden.texts else None
+        self._golden_groups = golden.groups
         self._similar = self._files.enter_context(SimilarityIndex(least, folder, memory // 2))
         self._answers = None if self.keys.labelled else self._files.enter_context(ShingleStore(folder))
 
@@ -108,6 +109,8 @@ class RowTable:
                 golden = self._leaks.items[leak.item]
                 shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
                 drop.row(row, Reason(f"golden_{leak.kind}"), shown)
+            elif row.sample.group in self._golden_groups:
+                drop.row(row, Reason.GOLDEN_GROUP, f"group {row.sample.group}")
             elif not self._filtered(row, drop):
                 passed.append(True)
                 continue

@@ -15,7 +15,7 @@ import pytest
 from opswright.data.rows import Dropped
 from opswright.data.sample import Sample, Task
 from opswright.data.similar import rows_of_a_band, similar_pairs
-from opswright.skills.curate.gather import GatheredRow
+from opswright.skills.curate.gather import GatheredRow, GoldenRows
 from opswright.skills.curate.request import CurateRequest
 from opswright.skills.curate.stages import RowTable, Tally, row_batches
 
@@ -49,7 +49,7 @@ def run(
     tally = Tally(dropped.append)
     with (
         TemporaryDirectory() as folder,
-        RowTable(task, CurateRequest(source=Path("x"), **fields), golden, Path(folder)) as table,
+        RowTable(task, CurateRequest(source=Path("x"), **fields), GoldenRows(golden), Path(folder)) as table,
     ):
         table.take_in(iter(gathered), tally, lambda: None)
         verdicts, _ = table.clean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,19 @@ from typing import Any
 import pytest
 
 from opswright.core.contract import StepContext
+from opswright.core.errors import AskError
+from opswright.data.columns import Columns
 from opswright.data.dataset import dataset_samples, training_rows
 from opswright.data.read import Source, read_samples
 from opswright.data.sample import Sample
+from opswright.serving.releases import ENDPOINT_PATTERN
 from opswright.skills.curate import CurateRequest, curate
 from opswright.skills.golden import GoldenRequest, golden
 from opswright.skills.guardrails import GuardrailsRequest, guardrails
 from opswright.ui.cli import run
 from opswright.ui.project.golden import GoldenChoice, golden_size
+from opswright.ui.project.place import move_all, scratch_folder
+from opswright.ui.project.write import project_name
 
 Captured = pytest.CaptureFixture[str]
 TOPICS = {"bills": "pay bill {n} for {w}", "trips": "fly to city {n} with {w}", "meals": "cook {w} {n} times"}
@@ -250,3 +256,164 @@ def test_rails_let_the_data_pass_and_say_what_they_leave_out(
     )
     done = guardrails(request, context())
     assert done.passed == made["golden"] and done.blocked > 20
+
+
+@pytest.mark.parametrize("name", ["../precious", "suites/x", "x: y", "a'b", "Uppercase", "", "n" * 41, "a\n"])
+def test_a_name_that_no_endpoint_can_have_writes_nothing(name: str, capsys: Captured, folder: Path) -> None:
+    write(labelled())
+    (folder / "precious.yaml").write_text("mine")
+    assert started("rows.jsonl", f"--name={name}") == 2
+    assert "--name" in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ["precious.yaml", "rows.jsonl"]
+
+
+def test_the_name_of_a_file_is_always_one_that_an_endpoint_can_have() -> None:
+    for stem in ("support tickets", "x" * 39 + "-tail", "数据", "-a-"):
+        assert re.fullmatch(ENDPOINT_PATTERN, project_name(Path(f"{stem}.csv")))
+
+
+@pytest.mark.parametrize("blocked", ["data", "suites", "plans"])
+def test_a_file_where_a_folder_must_be_is_said_and_nothing_is_left(blocked: str, capsys: Captured) -> None:
+    write(labelled())
+    Path(blocked).write_text("a file")
+    assert started("rows.jsonl") == 2
+    assert f"{blocked} is no folder" in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == sorted([blocked, "rows.jsonl"])
+
+
+def test_a_link_to_nothing_is_not_written_over(capsys: Captured) -> None:
+    write(labelled())
+    Path("data").mkdir()
+    Path("data/golden.jsonl").symlink_to("nowhere.jsonl")
+    assert started("rows.jsonl") == 2
+    assert "data/golden.jsonl is there already" in capsys.readouterr().err
+    assert Path("data/golden.jsonl").is_symlink() and not Path("suites").exists()
+
+
+@pytest.mark.parametrize("late", ["b/two.txt", "rails"])
+def test_what_appears_while_init_works_is_kept_and_what_was_moved_is_undone(late: str, folder: Path) -> None:
+    staged = folder / "staged"
+    for name in ("a/one.txt", "b/two.txt", "rails/config.yml"):
+        (staged / name).parent.mkdir(parents=True)
+        (staged / name).write_text("new")
+    Path(late).parent.mkdir(exist_ok=True)
+    Path(late).write_text("mine")
+    with pytest.raises(AskError, match=f"{late} is there already"):
+        move_all(staged, folder, ["a/one.txt", "b/two.txt", "rails"])
+    assert Path(late).read_text() == "mine" and not Path("a").exists()
+    assert [path for path in Path().rglob("*") if path.is_file() and "staged" not in path.parts] == [
+        Path(late)
+    ]
+
+
+def test_what_a_killed_init_left_is_removed_and_two_do_not_work_in_one_folder(folder: Path) -> None:
+    (folder / ".opswright-init-killed" / "data").mkdir(parents=True)
+    with scratch_folder(folder) as scratch:
+        assert [path.name for path in folder.iterdir()] == [scratch.name]
+        with pytest.raises(AskError, match="another init"), scratch_folder(folder):
+            pass
+        assert scratch.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def visits(n: int = 60) -> list[dict[str, Any]]:
+    """Three rows of each visit, which share nothing else; one of them is answered by a tool call."""
+    call = {"type": "function", "id": "1", "function": {"name": "look_up", "arguments": "{}"}}
+    rows = []
+    for i in range(3 * n):
+        asked = {"role": "user", "content": " ".join(random.Random(i).choices("abcdefghijklmnopqrst", k=20))}
+        said = {"content": f"reply {i}"} if i % 3 else {"content": None, "tool_calls": [call]}
+        rows.append({"messages": [asked, {"role": "assistant", **said}], "visit": f"v{i // 3}"})
+    return rows
+
+
+def test_nothing_of_a_golden_group_is_trained_on(
+    capsys: Captured, context: Callable[..., StepContext]
+) -> None:
+    write(visits())
+    assert started("rows.jsonl", "--column", "group=visit") == 0
+    ctx = context()
+    held_out = golden(GoldenRequest(suite=Path("suites/rows.yaml")), ctx)
+    columns = Columns(group="visit")
+    made = curate(CurateRequest(source=Path("rows.jsonl"), columns=columns, golden=held_out.dataset), ctx)
+    kept_out = {json.loads(line)["group"] for line in Path("data/golden.jsonl").read_text().splitlines()}
+    of_text = {one["messages"][0]["content"]: one["visit"] for one in visits()}
+    trained = [of_text[one.question] for one in dataset_samples(ctx.artifacts.open(made.dataset))]
+    assert kept_out and not kept_out & set(trained)
+    assert len(trained) == 180 - 3 * len(kept_out) and made.leaked["group"] == len(kept_out)
+
+
+def test_a_row_without_a_group_is_left_out_for_its_text_alone(context: Callable[..., StepContext]) -> None:
+    Path("golden.yaml").write_text("summary: s\ntask: classify\nsamples: {file: golden.jsonl}\n")
+    write([{"id": "g1", "text": "what is my balance", "label": "a"}], "golden.jsonl")
+    rows = [{"text": f"pay bill {i * 7919}", "label": "ab"[i % 2], "group": f"g{i % 3}"} for i in range(40)]
+    write(rows)
+    ctx = context()
+    held_out = golden(GoldenRequest(suite=Path("golden.yaml")), ctx)
+    made = curate(CurateRequest(source=Path("rows.jsonl"), golden=held_out.dataset), ctx)
+    assert sum(made.leaked.values()) == 0
+
+
+def test_leaked_rows_are_counted_row_by_row(capsys: Captured) -> None:
+    rows = [{**row, "group": f"g{number // 5}"} for number, row in enumerate(labelled(360))]
+    write(rows[:300])
+    write([*rows[300:], rows[0]], "rows_test.jsonl")
+    assert started("rows.jsonl", "rows_test.jsonl", "--column", "group=group", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["leaked"] == 5
+
+
+def test_rows_that_come_twice_in_a_held_out_file_count_once(capsys: Captured) -> None:
+    rows = labelled(300)
+    write(rows[:240])
+    write(rows[240:250] * 6, "rows_test.jsonl")
+    assert started("rows.jsonl", "rows_test.jsonl") == 2
+    assert "10 different rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["data", "."])
+def test_a_source_that_would_hold_the_golden_set_is_refused(source: str, capsys: Captured) -> None:
+    Path("data").mkdir()
+    write(labelled(), f"{source}/rows.jsonl")
+    before = sorted(Path().rglob("*"))
+    assert started(source, "--name=shop") == 2
+    assert "data/golden.jsonl would lie in the source" in capsys.readouterr().err
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_column_that_reads_as_a_reference_is_refused_before_anything_is_written(capsys: Captured) -> None:
+    write([{"${x.y}": row["utterance"], "intent": row["intent"]} for row in labelled()])
+    assert started("rows.jsonl", "--column", "user=${x.y}", "--column", "target=intent") == 2
+    error = capsys.readouterr().err
+    assert "${x.y}" in error and "Rename" in error
+    assert [path.name for path in Path().iterdir()] == ["rows.jsonl"]
+
+
+def test_a_file_name_with_a_line_end_makes_plans_that_compile(capsys: Captured) -> None:
+    name = "rows\nsteps: {}.jsonl"
+    write(labelled(), name)
+    assert started(name, "--name=shop") == 0
+    assert "# Learns 'rows\\nsteps: {}.jsonl' (240 rows" in Path("plans/ship.yaml").read_text()
+    assert run(["plan", "plans/ship.yaml"]) == 0
+
+
+def test_rows_with_unusual_line_ends_pass_the_rails(
+    capsys: Captured, context: Callable[..., StepContext]
+) -> None:
+    rows = labelled()
+    for row in rows:
+        row["utterance"] = row["utterance"].replace(" ", "\u2028", 1).replace(" ", "\x85", 1)
+    Path("rows.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    assert started("rows.jsonl", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    home = Path("guardrails")
+    request = GuardrailsRequest(
+        config=home / "config", must_block=home / "must_block.jsonl", must_pass=home / "must_pass.jsonl"
+    )
+    assert guardrails(request, context()).passed == made["golden"]
+
+
+def test_rows_that_others_cannot_read_stay_so(capsys: Captured) -> None:
+    write(labelled()).chmod(0o600)
+    assert started("rows.jsonl") == 0
+    for name in ("data/golden.jsonl", "guardrails/must_pass.jsonl", "guardrails/must_block.jsonl"):
+        assert Path(name).stat().st_mode & 0o777 == 0o600, name

@@ -35,12 +35,14 @@ class GoldenChoice:
         self.rows = 0
 
     def look(self, sample: Sample) -> bool:
-        """Keep a sample if its group is chosen, and say so; of one question, all right answers."""
+        """Whether a sample's group is chosen; if so it is kept: of one question, all right answers."""
         key = split_key(sample, self._by_passage)
         drawn = hashlib.sha256(f"{self._seed} {key}".encode()).digest()
         if int.from_bytes(drawn[:8]) >= self._share * 2**64:
             return False
         self.rows += 1
+        if sample.answer is None:  # as one that is answered by a tool call
+            return True
         place = key if key.startswith("text ") else f"{key} {prompt_text(sample)}"
         known = self._chosen.get(place)
         if known is None:
@@ -51,21 +53,25 @@ class GoldenChoice:
 
     @property
     def samples(self) -> list[Sample]:
-        """The golden samples that have a right answer; of `classify`, one label each."""
-        found = [sample for sample in self._chosen.values() if sample.answer is not None]
+        """The golden samples; of `classify`, one label each."""
+        found = list(self._chosen.values())
         return [replace(one, targets=one.targets[:1]) for one in found] if self._labels else found
 
 
-def write_golden(path: Path, samples: Iterable[Sample]) -> str:
-    """Write samples as JSON lines, each with an id of its own; gives the file's SHA-256."""
+def write_golden(path: Path, samples: Iterable[Sample], mode: int) -> str:
+    """Write samples as JSON lines, each with an id of its own; gives the file's SHA-256.
+
+    A conversation's last answer is written as its target: a suite knows samples with targets, and their ids
+    and groups, for what they are. mode: who may read the file.
+    """
     seen: Counter[str] = Counter()
     lines = []
     for sample in samples:
         seen[sample.id] += 1
         name = sample.id if seen[sample.id] == 1 else f"{sample.id}-{seen[sample.id]}"
-        document = {**replace(sample, id=name).document()}
-        document.pop("rejected", None)
+        right = sample.targets or ((sample.answer,) if sample.answer is not None else ())
+        document = replace(sample, id=name, messages=sample.prompt, targets=right, rejected=()).document()
         lines.append(json.dumps(document, ensure_ascii=False) + "\n")
     data = "".join(lines).encode()
-    write_atomically(path, data)
+    write_atomically(path, data, mode)
     return hashlib.sha256(data).hexdigest()

@@ -116,7 +116,7 @@ def ship_plan(facts: ProjectFacts) -> str:
             },
         },
     }
-    source = Path(facts.profile.source).name
+    source = _shown(Path(facts.profile.source).name)
     head = [
         f"# Learns {source} ({facts.profile.rows:,} rows, {facts.task}) from nothing,",
         "# is judged on rows it never saw, and answers behind guardrails. Run: opswright run plans/ship.yaml",
@@ -174,6 +174,11 @@ def relative(path: Path, to: Path) -> str:
     folder, whole = to.resolve(), path.resolve()
     inside = whole.is_relative_to(folder.parent)
     return Path(os.path.relpath(whole, folder)).as_posix() if inside else whole.as_posix()
+
+
+def _shown(name: str) -> str:
+    """A file's name on one line of a comment."""
+    return name if name.isprintable() else repr(name)
 
 
 def _text(head: list[str], value: Mapping[str, Any]) -> str:

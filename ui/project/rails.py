@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.files import write_atomically
 from ...data.profile import prompt_text
 from ...data.sample import Sample
 from ...serving.rail_patterns import PiiKind, has_pii, plain_form
@@ -44,8 +45,8 @@ class DomainRails:
     must_block: tuple[dict[str, Any], ...]
     left_out: tuple[str, ...]
 
-    def write(self, folder: Path) -> None:
-        """Write config/, must_pass.jsonl and must_block.jsonl."""
+    def write(self, folder: Path, mode: int) -> None:
+        """Write config/, must_pass.jsonl and must_block.jsonl; mode: who may read the latter two."""
         import yaml
 
         (folder / "config").mkdir(parents=True)
@@ -55,7 +56,7 @@ class DomainRails:
         passing = ({"text": text, "direction": "input"} for text in self.must_pass)
         for name, rows in (("must_pass", passing), ("must_block", iter(self.must_block))):
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+            write_atomically(folder / f"{name}.jsonl", lines.encode(), mode)
 
 
 def personal_data(text: str) -> Iterator[str]:

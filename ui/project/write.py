@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError
+from ...core.files import files_below
 from ...data.columns import Columns
-from ...data.profile import CHARS_A_TOKEN, SourceProfile, profile, split_key
+from ...data.profile import CHARS_A_TOKEN, SourceProfile, profile, prompt_text, split_key
 from ...data.read import Source, read_samples
 from ...data.sample import Sample, Task
+from ...data.text import fingerprint
+from ...serving.releases import ENDPOINT_PATTERN
 from .golden import MOST, GoldenChoice, write_golden
+from .place import check_free, move_all, scratch_folder
 from .plans import ProjectFacts, relative, retrain_plan, ship_plan, suite_text
 from .rails import DomainRails, domain_rails
 
@@ -38,8 +40,8 @@ class Project:
     """What `init` found and is about to write.
 
     golden: samples held out. baselines: each one's score by the gate's metric. visible_drop: the smallest
-    drop that a gate against a stable release sees four times in five. leaked: golden rows that are in the
-    training file as well, where that is a file of its own.
+    drop that a gate against a stable release sees four times in five. leaked: rows of the training file that
+    are golden too or of a golden group, where the golden rows have a file of their own.
     """
 
     name: str
@@ -74,7 +76,7 @@ def sources(data: Sequence[Path], columns: Columns | None, task: Task | None) ->
 def project_name(path: Path) -> str:
     """A name for suite and endpoint, from a file's or folder's."""
     plain = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-")
-    return plain[:40] or "project"
+    return plain[:40].strip("-") or "project"
 
 
 def make_project(
@@ -82,14 +84,14 @@ def make_project(
 ) -> Project:
     """Look, choose, measure, and write the project into a folder, all of it or nothing.
 
-    AskError when a file is there already, or the data are too few or for a task that is not trained.
+    AskError when a file is there already, the data are too few or for a task that is not trained, or the name
+    is none that an endpoint can have.
     """
-    targets = [folder / file.format(name=name) for file in FILES]
-    if there := [path for path in targets if path.exists()]:
-        raise AskError(
-            f"{', '.join(path.relative_to(folder).as_posix() for path in there)} is there already, and init "
-            "writes over nothing. Use another folder, or --name."
-        )
+    _check_name(name)
+    files = [file.format(name=name) for file in FILES]
+    check_free(folder, files)
+    data = [source.path for source in (train, held_out) if source is not None]
+    _check_outside(data, folder, files)
     say("looking at every row")
     found = profile(train)
     _check(found)
@@ -99,9 +101,9 @@ def make_project(
             f"{found.source} gives {len(golden)} different rows to judge a model by; {_LEAST_GOLDEN} are "
             "needed at least. Add rows, or name a second file with `test` in its name."
         )
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".opswright-init-") as scratch:
-        staged = Path(scratch)
-        digest = write_golden(staged / "data" / "golden.jsonl", golden)
+    mode = _rights(data)
+    with scratch_folder(folder) as staged:
+        digest = write_golden(staged / "data" / "golden.jsonl", golden, mode)
         longest = max(len(sample.answer or "") for sample in golden)
         facts = ProjectFacts(
             name=name,
@@ -124,10 +126,9 @@ def make_project(
         facts = _with_bar(facts, measured.metric, bar, bar_says)
         say("choosing rails that leave the data alone")
         rails = domain_rails(golden, max(found.asked.longest, found.answered.longest))
-        _write(staged, facts, rails)
-        for path in targets:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(staged / path.relative_to(folder), path)
+        _write(staged, facts, rails, mode)
+        _compile(staged / "plans", found)
+        move_all(staged, folder, files)
     return Project(
         name=name,
         profile=found,
@@ -141,7 +142,7 @@ def make_project(
         visible_drop=_visible_drop(len(golden)),
         rails_left_out=rails.left_out,
         leaked=leaked,
-        files=tuple(path.relative_to(folder).as_posix() for path in targets),
+        files=tuple(files),
     )
 
 
@@ -156,6 +157,34 @@ def mapping(found: SourceProfile) -> dict[str, Any]:
         else:
             parts[part] = column
     return parts
+
+
+def _check_name(name: str) -> None:
+    if re.fullmatch(ENDPOINT_PATTERN, name) is None or name.endswith("\n"):
+        raise AskError(
+            f"--name {name!r} is no name for an endpoint: expected 1 to 40 of a-z, 0-9 and hyphens, with no "
+            "hyphen at an end, as --name support-router."
+        )
+
+
+def _check_outside(data: Iterable[Path], folder: Path, files: Iterable[str]) -> None:
+    """AskError when a file to be written would become part of the source it is made from."""
+    for path in (path for path in data if path.is_dir()):
+        for file in files:
+            if (folder / file).resolve().is_relative_to(path.resolve()):
+                raise AskError(
+                    f"{file} would lie in the source {path} and be read as rows to learn from. Run init in "
+                    "another folder, or keep the source in a folder of its own."
+                )
+
+
+def _rights(data: Iterable[Path]) -> int:
+    """The mode of files that hold rows of the data: who may not read all of it may not read them."""
+    mode = 0o666
+    for path in data:
+        for file in files_below(path).values() if path.is_dir() else (path,):
+            mode &= file.stat().st_mode
+    return mode | 0o600
 
 
 def _check(found: SourceProfile) -> None:
@@ -178,19 +207,20 @@ def _check(found: SourceProfile) -> None:
 def _golden(
     train: Source, held_out: Source | None, found: SourceProfile, seed: int
 ) -> tuple[list[Sample], list[tuple[str, str]], int | None]:
-    """The held-out samples, some rows for baselines, and how many golden rows the training file has too."""
+    """The held-out samples, some rows for baselines, and how many training rows are golden too."""
     labels = dict(found.labels)
     if held_out is not None:
         golden = _few(read_samples(held_out), seed)
-        keys = {split_key(sample) for sample in golden}
+        groups = {sample.group for sample in golden} - {None}
+        texts = {fingerprint(prompt_text(sample)) for sample in golden}
         rows: list[tuple[str, str]] = []
-        leaked = set()
+        leaked = 0
         for sample in read_samples(train):
-            if (key := split_key(sample)) in keys:
-                leaked.add(key)
+            if sample.group in groups or fingerprint(prompt_text(sample)) in texts:
+                leaked += 1
             elif len(rows) < _BASELINE_ROWS and sample.answer is not None:
                 rows.append((sample.question, sample.answer))
-        return golden, rows, len(leaked)
+        return golden, rows, leaked
     choice = GoldenChoice(found.rows, labels, seed, by_passage=found.passages >= _LEAST_PASSAGES)
     left: list[tuple[str, str]] = []
     for sample in read_samples(train):
@@ -200,9 +230,12 @@ def _golden(
 
 
 def _few(samples: Any, seed: int) -> list[Sample]:
-    """At most MOST samples that have an answer, the same ones each time."""
-    kept = [sample for sample in samples if sample.answer is not None]
-    return sorted(kept, key=lambda one: _drawn(split_key(one), seed))[:MOST]
+    """At most MOST different samples that have an answer, the same ones each time."""
+    kept: dict[tuple[str, str], Sample] = {}
+    for sample in samples:
+        if sample.answer is not None:
+            kept.setdefault((fingerprint(prompt_text(sample)), sample.answer), sample)
+    return sorted(kept.values(), key=lambda one: _drawn(split_key(one), seed))[:MOST]
 
 
 def _thinned(rows: list[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
@@ -280,9 +313,26 @@ def _answer_tokens(longest: int, task: Task) -> int:
     return min(max(32, longest // 2 + 16), 1024)
 
 
-def _write(staged: Path, facts: ProjectFacts, rails: DomainRails) -> None:
+def _write(staged: Path, facts: ProjectFacts, rails: DomainRails, mode: int) -> None:
     (staged / "plans").mkdir()
     (staged / "plans" / "ship.yaml").write_text(ship_plan(facts), encoding="utf-8")
     (staged / "plans" / "retrain.yaml").write_text(retrain_plan(facts), encoding="utf-8")
     (staged / "guardrails").mkdir()
-    rails.write(staged / "guardrails")
+    rails.write(staged / "guardrails", mode)
+
+
+def _compile(plans: Path, found: SourceProfile) -> None:
+    """AskError when a plan could not be run, as where a name of the data reads as a reference."""
+    from ...core.compile import compile_text
+    from ...core.plan_file import parse_plan
+    from ...skills import load_registry
+
+    for path in sorted(plans.iterdir()):
+        text = parse_plan(path.read_text(encoding="utf-8"), path.name)
+        try:
+            compile_text(text, load_registry(), lambda shown: "0" * 64, anywhere=True)
+        except AskError as error:
+            raise AskError(
+                f"no plan can be made of {found.source}: {error} Rename the file or the columns that the "
+                f"plan would name ({', '.join(map(repr, found.columns))}). Nothing was written."
+            ) from error
