@@ -25,7 +25,7 @@ _IN_WORDS = {
     "vocabulary": "vocabulary",
     "novelty": "novel texts",
     "labels": "predicted labels",
-    "not_labels": "answers that are no label",
+    "not_labels": "not a label",
     "answers": "answers",
 }
 
