@@ -6,7 +6,7 @@ way is INCONCLUSIVE, with the number of items that would tell. Both errors have 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core.errors import AskError, did_you_mean
@@ -14,6 +14,7 @@ from ..core.gate import Check, Decision, GateSpec, Tier, Verdict
 from ..core.suite_source import suite_name
 from .gate_rows import (
     GateRow,
+    RequiredReport,
     bar_row,
     cost_row,
     decided,
@@ -23,7 +24,7 @@ from .gate_rows import (
     suite_rows,
     trivial_row,
 )
-from .gate_scores import check_items, scores_on
+from .gate_scores import check_items, scores_on, without
 from .runner import EvalResult
 
 
@@ -42,8 +43,9 @@ class GateEvidence:
 
     leaked: ids of items in the training rows of the model or of stable; None: which ones is not known.
     trivial: the trivial baseline's answers. better_baselines: other baselines above the model, by share.
-    suites: the model's reports on required suites. answers_trained: of the suite's different right answers,
-    how many occur in the training rows, and how many there are. losses: validation loss first and last.
+    suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
+    different right answers, how many occur in the training rows, and how many there are. losses: validation
+    loss first and last.
     candidates: models judged on this suite, this one included. looks: numbers of items this model was judged
     on before.
     """
@@ -51,7 +53,7 @@ class GateEvidence:
     leaked: frozenset[str] | None = None
     trivial: EvalResult | None = None
     better_baselines: Mapping[str, float] = field(default_factory=dict)
-    suites: Mapping[str, EvalResult | None] = field(default_factory=dict)
+    suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
     losses: tuple[float, float] | None = None
     candidates: int | None = None
@@ -76,9 +78,9 @@ def judge(
     check_spec(spec, measured)
     findings = list(_findings(spec, measured, evidence))
     if spec.leaked == "leave_out" and evidence.leaked:
-        measured = _without(measured, evidence.leaked)
+        measured = without(measured, evidence.leaked)
         if incumbent is not None and incumbent.report is not None:
-            incumbent = replace(incumbent, report=_without(incumbent.report, evidence.leaked))
+            incumbent = replace(incumbent, report=without(incumbent.report, evidence.leaked))
     rows = [
         *_bars(spec, measured),
         *_against(spec, measured, incumbent, evidence.trivial),
@@ -264,8 +266,3 @@ def _notes(
         yield f"{measured.errors} of {len(measured.items)} items got no answer: the target failed"
     if measured.leaked is None:
         yield "leaked items were not looked for: the model's training rows are not known"
-
-
-def _without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:
-    """The report without some items."""
-    return replace(measured, items=tuple(item for item in measured.items if item.id not in leaked), leaked=0)

@@ -16,10 +16,12 @@ from ..record.index import LedgerIndex
 from .contamination import find_overlap, training_texts
 from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
+from .gate_rows import RequiredReport
 from .head_to_head import baseline_items
 from .lineage import ancestors, checkpoint_of, report_lineage
 from .report import BASELINES, read_report
 from .runner import EvalResult
+from .suites import load_suite
 
 _TRIVIAL = ("majority", "constant", "copy")  # in a report that does not say which baseline is trivial
 _LOSSES = "validation.jsonl"
@@ -41,7 +43,10 @@ def collect(
         leaked=_leaked(store, measured, incumbent) if spec.leaked == "leave_out" else None,
         trivial=_trivial(store, report, measured, trivial),
         better_baselines=_better(facts, trivial, measured),
-        suites={name: newest_report(store, measured.model, name) for name in spec.suites},
+        suites={
+            name: required_reports(store, measured.model, name, spec.leaked == "leave_out")
+            for name in spec.suites
+        },
         answers_trained=_answers_trained(store, measured),
         losses=_losses(store, measured.model),
         candidates=len({model for model, _ in earlier} | {measured.model}),
@@ -57,12 +62,37 @@ def trivial_name(facts: Mapping[str, Any]) -> str | None:
     return next(iter([*named, *said, *(name for name in _TRIVIAL if name in baselines)]), None)
 
 
-def newest_report(store: ArtifactStore, model: str, suite: str) -> EvalResult | None:
-    """A model's newest report on a suite; None without one."""
-    for ref, manifest in store.list("eval-report"):
-        if manifest["facts"]["model"] == model and manifest["facts"]["suite"] == suite:
-            return read_report(store.open(ref))
-    return None
+def required_reports(
+    store: ArtifactStore, model: str, suite: str, leave_out: bool = False
+) -> tuple[RequiredReport, ...]:
+    """A model's newest report on each suite of a name; where the name is one that is known, on that suite.
+
+    A report on all items goes before one on some of them.
+    """
+    found: dict[str, list[tuple[bool, int, ArtifactRef, int]]] = {}
+    for age, (ref, manifest) in enumerate(store.list("eval-report")):
+        facts = manifest["facts"]
+        if facts["model"] == model and facts["suite"] == suite:
+            of = int(facts.get("of", 0))
+            asked = len(read_report(store.open(ref)).items)
+            found.setdefault(str(facts["suite_digest"]), []).append((asked < of, age, ref, of))
+    meant = _digest_of(suite) if found else None
+    reports = []
+    for digest, of_digest in found.items():
+        if meant in (None, digest):
+            _, _, ref, of = min(of_digest)
+            measured = read_report(store.open(ref))
+            leaked = _leaked(store, measured, None) if leave_out else None
+            reports.append(RequiredReport(measured, of, leaked))
+    return tuple(reports)
+
+
+def _digest_of(suite: str) -> str | None:
+    """The digest of a suite that has its name from Opswright or a package; None where none has it."""
+    try:
+        return load_suite(suite).digest
+    except (OpswrightError, OSError):
+        return None
 
 
 def stable_figures(store: ArtifactStore, bundle: ArtifactRef, suite: str) -> StableFigures:

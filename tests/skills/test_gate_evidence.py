@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +15,15 @@ from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.gate import Decision, GateSpec
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
-from opswright.evals.gate_evidence import collect, stable_figures, trivial_name
+from opswright.evals.gate_evidence import (
+    collect,
+    required_reports,
+    stable_figures,
+    trivial_name,
+)
 from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
+from opswright.evals.suites import SHIPPED
 from opswright.record.ledger import Ledger, Phase
 from opswright.skills.gate import GateRequest, gate
 
@@ -140,8 +148,6 @@ def test_items_in_any_training_behind_a_model_are_left_out_when_the_gate_says_so
 def test_answers_that_no_training_row_has_are_counted_for_labels_alone(
     save: Any, workspace: Workspace, model: Any
 ) -> None:
-    from dataclasses import replace
-
     found = result(str(model([("a", "joyful"), ("b", "Angry")])), 100)
     assert collect(workspace, SPEC, save(found), found, None).answers_trained == (1, 2)
     free = replace(found, task="generate")
@@ -165,12 +171,50 @@ def test_a_required_suite_is_found_by_the_models_newest_report(
     found = result(trained, 100)
     spec = GateSpec.model_validate({"suite": "tones", "min": 0.5, "suites": {"safety": {"min": 0.9}}})
     report = save(found)
-    assert collect(workspace, spec, report, found, None).suites == {"safety": None}
+    assert collect(workspace, spec, report, found, None).suites == {"safety": ()}
     save(result("checkpoint:" + "0" * 64, 200, suite="safety"))
-    assert collect(workspace, spec, report, found, None).suites == {"safety": None}  # another model's
+    assert collect(workspace, spec, report, found, None).suites == {"safety": ()}  # another model's
     save(result(trained, 150, suite="safety"))
-    other = collect(workspace, spec, report, found, None).suites["safety"]
-    assert other is not None and other.model == trained
+    (other,) = collect(workspace, spec, report, found, None).suites["safety"]
+    assert other.measured.model == trained and other.of == 200
+
+
+def test_a_required_suite_is_not_another_of_its_name_nor_a_part_of_it(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    trained = str(model([("a", "calm")]))
+    found, real = result(trained, 100), result(trained, 150, suite="safety")
+    spec = GateSpec.model_validate({"suite": "tones", "min": 0.5, "suites": {"safety": {"min": 0.9}}})
+    report = save(found)
+    save(real)
+    save(replace(real, items=real.items[:20]), of=200)
+    (whole,) = collect(workspace, spec, report, found, None).suites["safety"]
+    assert len(whole.measured.items) == 200
+    save(replace(real, suite_digest="e" * 64))
+    assert len(collect(workspace, spec, report, found, None).suites["safety"]) == 2
+
+
+def test_of_suites_with_one_name_the_shipped_one_is_meant(
+    save: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = "a" * 64
+    monkeypatch.setitem(SHIPPED, "toy", lambda: SimpleNamespace(digest=shipped))
+    real, decoy = (replace(result("m", 9, suite="toy"), suite_digest=d) for d in (shipped, "e" * 64))
+    save(decoy)
+    assert required_reports(workspace.artifacts, "m", "toy") == ()
+    save(real)
+    (only,) = required_reports(workspace.artifacts, "m", "toy")
+    assert only.measured.suite_digest == shipped
+
+
+def test_leaked_items_of_a_required_suite_are_known_by_the_training_rows(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    trained = str(model([("text 3", "calm")]))
+    save(result(trained, 150, suite="safety"), leaked=1)
+    (held,) = required_reports(workspace.artifacts, trained, "safety")
+    (left,) = required_reports(workspace.artifacts, trained, "safety", leave_out=True)
+    assert held.leaked is None and left.leaked == {"t0003"}
 
 
 def test_what_stable_can_lose_is_read_from_its_reports(save: Any, workspace: Workspace, model: Any) -> None:
