@@ -42,7 +42,9 @@ class GateEvidence:
     """What is known around a report; what is not known is left out, and then nothing is said of it.
 
     leaked: ids of items in the training rows of the model or of stable; None: which ones is not known.
-    trivial: the trivial baseline's answers. better_baselines: other baselines above the model, by share.
+    trivial: the trivial baseline's answers; trivial_stands_in: they are the suite's own most frequent answer,
+    in the place of a report's; trivial_unknown: why there are none, where a model must beat some.
+    better_baselines: other baselines above the model, by share.
     suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
     different right answers, how many occur in the training rows, and how many there are. losses: validation
     loss first and last.
@@ -52,6 +54,8 @@ class GateEvidence:
 
     leaked: frozenset[str] | None = None
     trivial: EvalResult | None = None
+    trivial_stands_in: bool = False
+    trivial_unknown: str = ""
     better_baselines: Mapping[str, float] = field(default_factory=dict)
     suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
@@ -88,7 +92,8 @@ def judge(
         *filter(None, (latency_row(spec, measured), cost_row(spec, measured))),
     ]
     if evidence.trivial is not None and (row := trivial_row(spec, measured, evidence.trivial)):
-        rows.append(row)
+        beaten = evidence.trivial_stands_in and row.decision is Decision.GO
+        rows += [] if beaten else [row]  # what stands in takes no bar's place
     verdict = Verdict.of([*findings, *decided(rows, spec)])
     notes = tuple(_notes(spec, measured, incumbent, evidence, verdict))
     return verdict.model_copy(update={"notes": notes})
@@ -225,6 +230,8 @@ def _findings(spec: GateSpec, measured: EvalResult, evidence: GateEvidence) -> I
             f"it rose in training, from {first:.4g} to {last:.4g}: the model got worse at what it was "
             "trained for. Lower learning_rate or epochs",
         )
+    if evidence.trivial_unknown:
+        yield finding("trivial baseline", evidence.trivial_unknown)
     earlier = sorted(set(evidence.looks) - {len(measured.items)})
     if len(earlier) + 1 > spec.looks:
         sizes = ", ".join(f"{n:,}" for n in earlier)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
@@ -18,12 +20,14 @@ from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
 from .gate_rows import RequiredReport
 from .head_to_head import baseline_items
-from .lineage import ancestors, checkpoint_of, report_lineage
+from .lineage import ancestors, checkpoint_of, report_lineage, training_dataset
 from .report import BASELINES, read_report
 from .runner import EvalResult
 from .suites import load_suite
 
 _TRIVIAL = ("majority", "constant", "copy")  # in a report that does not say which baseline is trivial
+_EXACT = "exact_match"
+_MOST_FREQUENT = "most_frequent_answer"
 _LOSSES = "validation.jsonl"
 
 
@@ -38,10 +42,13 @@ def collect(
     store = workspace.artifacts
     facts = store.open(report).facts
     trivial = trivial_name(facts)
+    answered, untold = _trivial(store, report, measured, trivial, spec.metric or measured.metric)
     earlier = _judged_before(workspace, report, measured)
     return GateEvidence(
         leaked=_leaked(store, measured, incumbent) if spec.leaked == "leave_out" else None,
-        trivial=_trivial(store, report, measured, trivial),
+        trivial=answered,
+        trivial_stands_in=answered is not None and answered.model == _MOST_FREQUENT,
+        trivial_unknown=untold,
         better_baselines=_better(facts, trivial, measured),
         suites={
             name: required_reports(store, measured.model, name, spec.leaked == "leave_out")
@@ -111,12 +118,55 @@ def stable_figures(store: ArtifactStore, bundle: ArtifactRef, suite: str) -> Sta
 
 
 def _trivial(
-    store: ArtifactStore, report: ArtifactRef, measured: EvalResult, name: str | None
-) -> EvalResult | None:
+    store: ArtifactStore, report: ArtifactRef, measured: EvalResult, name: str | None, metric: str
+) -> tuple[EvalResult | None, str]:
+    """The answers that any model must beat, or why there are none.
+
+    A baseline that was left out, or fitted on rows that are not the model's, is not the asker's to choose:
+    then the suite's own most frequent right answer takes its place.
+    """
     artifact = store.open(report)
-    if name is None or BASELINES not in artifact.files:
+    kept = name is not None and BASELINES in artifact.files
+    rows, own = artifact.facts.get("train_dataset"), _last_dataset(store, measured.model)
+    if name is not None and kept and rows in (None, own):
+        return baseline_items(artifact, measured, name), ""
+    if metric == _EXACT:
+        return most_frequent_answer(measured), ""
+    if name is not None and kept and own is None:
+        return baseline_items(artifact, measured, name), ""
+    fix = "evaluate again with `baselines: true`, and with `train` " + (
+        "naming the rows it was trained on" if own is None else "left out"
+    )
+    return None, f"no trivial baseline on the model's training rows says what {metric} is worth: {fix}"
+
+
+def most_frequent_answer(measured: EvalResult) -> EvalResult:
+    """The suite's most frequent right answer, given to every item: what a model that learned nothing says."""
+    form = label_form if measured.task == "classify" else str.strip
+    met = Counter(form(item.expected) for item in measured.items)
+    answer = min(met, key=lambda one: (-met[one], one), default="")
+    items = (
+        replace(
+            item,
+            got=answer,
+            scores={_EXACT: float(form(item.expected) == answer)},
+            faults={},
+            latency_ms=None,
+            error=None,
+            finish="stop",
+        )
+        for item in measured.items
+    )
+    return replace(measured, model=_MOST_FREQUENT, items=tuple(items), leaked=None)
+
+
+def _last_dataset(store: ArtifactStore, model: str) -> str | None:
+    """The dataset a model was last trained on; None where it is not known."""
+    try:
+        found = training_dataset(store, parse_ref(model))
+    except (OpswrightError, OSError):
         return None
-    return baseline_items(artifact, measured, name)
+    return None if found is None else str(found)
 
 
 def _better(facts: Mapping[str, Any], trivial: str | None, measured: EvalResult) -> dict[str, float]:

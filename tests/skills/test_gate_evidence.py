@@ -110,6 +110,42 @@ def test_a_model_that_answers_as_the_majority_does_is_not_go(save: Any, context:
     assert good.verdict.decision is Decision.GO
 
 
+@pytest.mark.parametrize("how", ["left out", "of other rows"])
+def test_a_trivial_baseline_that_was_avoided_is_the_suites_most_frequent_answer(
+    save: Any, context: Any, model: Any, how: str
+) -> None:
+    trained, others = str(model([("a", "calm"), ("b", "angry")])), str(DatasetRef.of("f" * 64))
+    found = result(trained, 0)
+    calm = tuple(
+        replace(item, got="calm", scores={"exact_match": float(item.expected == "calm"), "known_label": 1.0})
+        for item in found.items
+    )
+
+    def judged(one: EvalResult, **fields: Any) -> Any:
+        baselines, facts = ({}, {}) if how == "left out" else ({"majority": "?"}, {"train_dataset": others})
+        spec = GateSpec.model_validate({"suite": "tones", "min": 0.5, **fields})
+        return gate(GateRequest(report=save(one, baselines, **facts), spec=spec), context()).verdict
+
+    constant = judged(replace(found, items=calm))
+    assert constant.decision is Decision.INCONCLUSIVE
+    assert constant.rows[-1].name == "better than most_frequent_answer"
+    assert judged(result(trained, 190)).decision is Decision.GO
+    unknown = judged(replace(found, items=calm), metric="known_label")
+    assert unknown.decision is Decision.INCONCLUSIVE
+    assert "`train` left out" in unknown.rows[0].message
+
+
+def test_a_baseline_on_the_rows_the_model_was_trained_on_is_kept(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    trained = model([("a", "calm")])
+    (own,) = workspace.artifacts.open(trained).parents
+    found = result(str(trained), 190)
+    report = save(found, {"majority": "angry"}, train_dataset=str(own))
+    known = collect(workspace, SPEC, report, found, None)
+    assert known.trivial is not None and known.trivial.model == "majority"
+
+
 def test_the_trivial_baseline_is_the_one_that_the_report_names() -> None:
     figures = {"majority": {"value": 0.3}, "nearest": {"value": 0.6, "trivial": True}, "copy": {"value": 0.1}}
     assert trivial_name({"baselines": figures}) == "nearest"
