@@ -49,7 +49,7 @@ class GateEvidence:
     different right answers, how many occur in the training rows, and how many there are. losses: validation
     loss first and last.
     candidates: models judged on this suite, this one included. looks: numbers of items this model was judged
-    on before.
+    on before; looks_at_others: of other versions of the suite, as before it grew.
     """
 
     leaked: frozenset[str] | None = None
@@ -62,6 +62,7 @@ class GateEvidence:
     losses: tuple[float, float] | None = None
     candidates: int | None = None
     looks: tuple[int, ...] = ()
+    looks_at_others: tuple[int, ...] = ()
 
 
 NO_EVIDENCE = GateEvidence()
@@ -232,7 +233,7 @@ def _findings(spec: GateSpec, measured: EvalResult, evidence: GateEvidence) -> I
         )
     if evidence.trivial_unknown:
         yield finding("trivial baseline", evidence.trivial_unknown)
-    earlier = sorted(set(evidence.looks) - {len(measured.items)})
+    earlier = sorted([*(set(evidence.looks) - {len(measured.items)}), *evidence.looks_at_others])
     if len(earlier) + 1 > spec.looks:
         sizes = ", ".join(f"{n:,}" for n in earlier)
         yield finding(

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
 from ..core.errors import OpswrightError
@@ -44,6 +44,8 @@ def collect(
     trivial = trivial_name(facts)
     answered, untold = _trivial(store, report, measured, trivial, spec.metric or measured.metric)
     earlier = _judged_before(workspace, report, measured)
+    same = [one for one in earlier if one.digest == measured.suite_digest]
+    mine = [one for one in earlier if one.model == measured.model]
     return GateEvidence(
         leaked=_leaked(store, measured, incumbent) if spec.leaked == "leave_out" else None,
         trivial=answered,
@@ -56,8 +58,9 @@ def collect(
         },
         answers_trained=_answers_trained(store, measured),
         losses=_losses(store, measured.model),
-        candidates=len({model for model, _ in earlier} | {measured.model}),
-        looks=tuple(n for model, n in earlier if model == measured.model),
+        candidates=len({one.model for one in same} | {measured.model}),
+        looks=tuple(one.n for one in same if one.model == measured.model),
+        looks_at_others=tuple(n for _, n in sorted({(o.digest, o.n) for o in mine if o not in same})),
     )
 
 
@@ -238,12 +241,20 @@ def _losses(store: ArtifactStore, model: str) -> tuple[float, float] | None:
     return (losses[0], losses[-1]) if len(losses) > 1 else None
 
 
-def _judged_before(workspace: Workspace, report: ArtifactRef, measured: EvalResult) -> list[tuple[str, int]]:
-    """The models that gates judged on this suite, with the number of items, but for this report."""
+class _Judged(NamedTuple):
+    """A model that a gate judged: on which version of the suite, and on how many items."""
+
+    model: str
+    digest: str
+    n: int
+
+
+def _judged_before(workspace: Workspace, report: ArtifactRef, measured: EvalResult) -> list[_Judged]:
+    """What gates judged on a suite of this name, in whichever version, but for this report."""
     on_suite = {
-        str(ref): (str(manifest["facts"]["model"]), int(manifest["facts"]["n"]))
+        str(ref): _Judged(facts["model"], facts["suite_digest"], int(facts["n"]))
         for ref, manifest in workspace.artifacts.list("eval-report")
-        if manifest["facts"]["suite_digest"] == measured.suite_digest and ref != report
+        if (facts := manifest["facts"])["suite"] == measured.suite and ref != report
     }
     lineage = report_lineage(LedgerIndex.of(workspace), list(on_suite))
     return [on_suite[ref] for ref, found in lineage.items() if found.verdict is not None]

@@ -98,6 +98,8 @@ def test_more_looks_than_were_planned_are_not_go(measured: Any) -> None:
     assert (
         judge(spec(min=0.5), found, None, GateEvidence(looks=(1000,))).decision is GO
     )  # the same items again
+    grown = judge(spec(min=0.5), found, None, GateEvidence(looks=(1000,), looks_at_others=(1000,)))
+    assert grown.decision is INCONCLUSIVE and "this is look 2" in grown.rows[0].message
 
 
 def test_better_baselines_and_earlier_candidates_are_said_and_not_judged(measured: Any) -> None:

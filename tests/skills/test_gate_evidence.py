@@ -288,7 +288,8 @@ def test_earlier_verdicts_on_the_suite_are_counted_by_model_and_by_size(
         Ledger.of(workspace).append(Phase.DONE, **run, result=verdict)
     found = result(mine, 180)
     known = collect(workspace, SPEC, save(found), found, None)
-    assert known.candidates == 2 and known.looks == (50,)
+    assert known.candidates == 2 and known.looks == (50,) and known.looks_at_others == ()
     elsewhere = result(mine, 180, suite="tones")
     moved = EvalResult(elsewhere.model, "tones", "e" * 64, (), elsewhere.items)
-    assert collect(workspace, SPEC, save(moved), moved, None).candidates == 1  # another version of the suite
+    version = collect(workspace, SPEC, save(moved), moved, None)  # another version of the suite
+    assert version.candidates == 1 and version.looks == () and version.looks_at_others == (50,)
