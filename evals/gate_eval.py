@@ -6,7 +6,7 @@ way is INCONCLUSIVE, with the number of items that would tell. Both errors have 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core.errors import AskError, did_you_mean
@@ -14,6 +14,7 @@ from ..core.gate import Check, Decision, GateSpec, Tier, Verdict
 from ..core.suite_source import suite_name
 from .gate_rows import (
     GateRow,
+    RequiredReport,
     bar_row,
     cost_row,
     decided,
@@ -23,7 +24,7 @@ from .gate_rows import (
     suite_rows,
     trivial_row,
 )
-from .gate_scores import check_items, scores_on
+from .gate_scores import check_items, scores_on, without
 from .runner import EvalResult
 
 
@@ -41,21 +42,27 @@ class GateEvidence:
     """What is known around a report; what is not known is left out, and then nothing is said of it.
 
     leaked: ids of items in the training rows of the model or of stable; None: which ones is not known.
-    trivial: the trivial baseline's answers. better_baselines: other baselines above the model, by share.
-    suites: the model's reports on required suites. answers_trained: of the suite's different right answers,
-    how many occur in the training rows, and how many there are. losses: validation loss first and last.
+    trivial: the trivial baseline's answers; trivial_stands_in: they are the suite's own most frequent answer,
+    in the place of a report's; trivial_unknown: why there are none, where a model must beat some.
+    better_baselines: other baselines above the model, by share.
+    suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
+    different right answers, how many occur in the training rows, and how many there are. losses: validation
+    loss first and last.
     candidates: models judged on this suite, this one included. looks: numbers of items this model was judged
-    on before.
+    on before; looks_at_others: of other versions of the suite, as before it grew.
     """
 
     leaked: frozenset[str] | None = None
     trivial: EvalResult | None = None
+    trivial_stands_in: bool = False
+    trivial_unknown: str = ""
     better_baselines: Mapping[str, float] = field(default_factory=dict)
-    suites: Mapping[str, EvalResult | None] = field(default_factory=dict)
+    suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
     losses: tuple[float, float] | None = None
     candidates: int | None = None
     looks: tuple[int, ...] = ()
+    looks_at_others: tuple[int, ...] = ()
 
 
 NO_EVIDENCE = GateEvidence()
@@ -76,9 +83,9 @@ def judge(
     check_spec(spec, measured)
     findings = list(_findings(spec, measured, evidence))
     if spec.leaked == "leave_out" and evidence.leaked:
-        measured = _without(measured, evidence.leaked)
+        measured = without(measured, evidence.leaked)
         if incumbent is not None and incumbent.report is not None:
-            incumbent = replace(incumbent, report=_without(incumbent.report, evidence.leaked))
+            incumbent = replace(incumbent, report=without(incumbent.report, evidence.leaked))
     rows = [
         *_bars(spec, measured),
         *_against(spec, measured, incumbent, evidence.trivial),
@@ -86,7 +93,8 @@ def judge(
         *filter(None, (latency_row(spec, measured), cost_row(spec, measured))),
     ]
     if evidence.trivial is not None and (row := trivial_row(spec, measured, evidence.trivial)):
-        rows.append(row)
+        beaten = evidence.trivial_stands_in and row.decision is Decision.GO
+        rows += [] if beaten else [row]  # what stands in takes no bar's place
     verdict = Verdict.of([*findings, *decided(rows, spec)])
     notes = tuple(_notes(spec, measured, incumbent, evidence, verdict))
     return verdict.model_copy(update={"notes": notes})
@@ -223,7 +231,9 @@ def _findings(spec: GateSpec, measured: EvalResult, evidence: GateEvidence) -> I
             f"it rose in training, from {first:.4g} to {last:.4g}: the model got worse at what it was "
             "trained for. Lower learning_rate or epochs",
         )
-    earlier = sorted(set(evidence.looks) - {len(measured.items)})
+    if evidence.trivial_unknown:
+        yield finding("trivial baseline", evidence.trivial_unknown)
+    earlier = sorted([*(set(evidence.looks) - {len(measured.items)}), *evidence.looks_at_others])
     if len(earlier) + 1 > spec.looks:
         sizes = ", ".join(f"{n:,}" for n in earlier)
         yield finding(
@@ -264,8 +274,3 @@ def _notes(
         yield f"{measured.errors} of {len(measured.items)} items got no answer: the target failed"
     if measured.leaked is None:
         yield "leaked items were not looked for: the model's training rows are not known"
-
-
-def _without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:
-    """The report without some items."""
-    return replace(measured, items=tuple(item for item in measured.items if item.id not in leaked), leaked=0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
 from ..core.errors import OpswrightError
@@ -16,12 +18,16 @@ from ..record.index import LedgerIndex
 from .contamination import find_overlap, training_texts
 from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
+from .gate_rows import RequiredReport
 from .head_to_head import baseline_items
-from .lineage import ancestors, checkpoint_of, report_lineage
+from .lineage import ancestors, checkpoint_of, report_lineage, training_dataset
 from .report import BASELINES, read_report
 from .runner import EvalResult
+from .suites import load_suite
 
 _TRIVIAL = ("majority", "constant", "copy")  # in a report that does not say which baseline is trivial
+_EXACT = "exact_match"
+_MOST_FREQUENT = "most_frequent_answer"
 _LOSSES = "validation.jsonl"
 
 
@@ -36,16 +42,25 @@ def collect(
     store = workspace.artifacts
     facts = store.open(report).facts
     trivial = trivial_name(facts)
+    answered, untold = _trivial(store, report, measured, trivial, spec.metric or measured.metric)
     earlier = _judged_before(workspace, report, measured)
+    same = [one for one in earlier if one.digest == measured.suite_digest]
+    mine = [one for one in earlier if one.model == measured.model]
     return GateEvidence(
         leaked=_leaked(store, measured, incumbent) if spec.leaked == "leave_out" else None,
-        trivial=_trivial(store, report, measured, trivial),
+        trivial=answered,
+        trivial_stands_in=answered is not None and answered.model == _MOST_FREQUENT,
+        trivial_unknown=untold,
         better_baselines=_better(facts, trivial, measured),
-        suites={name: newest_report(store, measured.model, name) for name in spec.suites},
+        suites={
+            name: required_reports(store, measured.model, name, spec.leaked == "leave_out")
+            for name in spec.suites
+        },
         answers_trained=_answers_trained(store, measured),
         losses=_losses(store, measured.model),
-        candidates=len({model for model, _ in earlier} | {measured.model}),
-        looks=tuple(n for model, n in earlier if model == measured.model),
+        candidates=len({one.model for one in same} | {measured.model}),
+        looks=tuple(one.n for one in same if one.model == measured.model),
+        looks_at_others=tuple(n for _, n in sorted({(o.digest, o.n) for o in mine if o not in same})),
     )
 
 
@@ -57,12 +72,37 @@ def trivial_name(facts: Mapping[str, Any]) -> str | None:
     return next(iter([*named, *said, *(name for name in _TRIVIAL if name in baselines)]), None)
 
 
-def newest_report(store: ArtifactStore, model: str, suite: str) -> EvalResult | None:
-    """A model's newest report on a suite; None without one."""
-    for ref, manifest in store.list("eval-report"):
-        if manifest["facts"]["model"] == model and manifest["facts"]["suite"] == suite:
-            return read_report(store.open(ref))
-    return None
+def required_reports(
+    store: ArtifactStore, model: str, suite: str, leave_out: bool = False
+) -> tuple[RequiredReport, ...]:
+    """A model's newest report on each suite of a name; where the name is one that is known, on that suite.
+
+    A report on all items goes before one on some of them.
+    """
+    found: dict[str, list[tuple[bool, int, ArtifactRef, int]]] = {}
+    for age, (ref, manifest) in enumerate(store.list("eval-report")):
+        facts = manifest["facts"]
+        if facts["model"] == model and facts["suite"] == suite:
+            of = int(facts.get("of", 0))
+            asked = len(read_report(store.open(ref)).items)
+            found.setdefault(str(facts["suite_digest"]), []).append((asked < of, age, ref, of))
+    meant = _digest_of(suite) if found else None
+    reports = []
+    for digest, of_digest in found.items():
+        if meant in (None, digest):
+            _, _, ref, of = min(of_digest)
+            measured = read_report(store.open(ref))
+            leaked = _leaked(store, measured, None) if leave_out else None
+            reports.append(RequiredReport(measured, of, leaked))
+    return tuple(reports)
+
+
+def _digest_of(suite: str) -> str | None:
+    """The digest of a suite that has its name from Opswright or a package; None where none has it."""
+    try:
+        return load_suite(suite).digest
+    except (OpswrightError, OSError):
+        return None
 
 
 def stable_figures(store: ArtifactStore, bundle: ArtifactRef, suite: str) -> StableFigures:
@@ -81,12 +121,55 @@ def stable_figures(store: ArtifactStore, bundle: ArtifactRef, suite: str) -> Sta
 
 
 def _trivial(
-    store: ArtifactStore, report: ArtifactRef, measured: EvalResult, name: str | None
-) -> EvalResult | None:
+    store: ArtifactStore, report: ArtifactRef, measured: EvalResult, name: str | None, metric: str
+) -> tuple[EvalResult | None, str]:
+    """The answers that any model must beat, or why there are none.
+
+    A baseline that was left out, or fitted on rows that are not the model's, is not the asker's to choose:
+    then the suite's own most frequent right answer takes its place.
+    """
     artifact = store.open(report)
-    if name is None or BASELINES not in artifact.files:
+    kept = name is not None and BASELINES in artifact.files
+    rows, own = artifact.facts.get("train_dataset"), _last_dataset(store, measured.model)
+    if name is not None and kept and rows in (None, own):
+        return baseline_items(artifact, measured, name), ""
+    if metric == _EXACT:
+        return most_frequent_answer(measured), ""
+    if name is not None and kept and own is None:
+        return baseline_items(artifact, measured, name), ""
+    fix = "evaluate again with `baselines: true`, and with `train` " + (
+        "naming the rows it was trained on" if own is None else "left out"
+    )
+    return None, f"no trivial baseline on the model's training rows says what {metric} is worth: {fix}"
+
+
+def most_frequent_answer(measured: EvalResult) -> EvalResult:
+    """The suite's most frequent right answer, given to every item: what a model that learned nothing says."""
+    form = label_form if measured.task == "classify" else str.strip
+    met = Counter(form(item.expected) for item in measured.items)
+    answer = min(met, key=lambda one: (-met[one], one), default="")
+    items = (
+        replace(
+            item,
+            got=answer,
+            scores={_EXACT: float(form(item.expected) == answer)},
+            faults={},
+            latency_ms=None,
+            error=None,
+            finish="stop",
+        )
+        for item in measured.items
+    )
+    return replace(measured, model=_MOST_FREQUENT, items=tuple(items), leaked=None)
+
+
+def _last_dataset(store: ArtifactStore, model: str) -> str | None:
+    """The dataset a model was last trained on; None where it is not known."""
+    try:
+        found = training_dataset(store, parse_ref(model))
+    except (OpswrightError, OSError):
         return None
-    return baseline_items(artifact, measured, name)
+    return None if found is None else str(found)
 
 
 def _better(facts: Mapping[str, Any], trivial: str | None, measured: EvalResult) -> dict[str, float]:
@@ -158,12 +241,20 @@ def _losses(store: ArtifactStore, model: str) -> tuple[float, float] | None:
     return (losses[0], losses[-1]) if len(losses) > 1 else None
 
 
-def _judged_before(workspace: Workspace, report: ArtifactRef, measured: EvalResult) -> list[tuple[str, int]]:
-    """The models that gates judged on this suite, with the number of items, but for this report."""
+class _Judged(NamedTuple):
+    """A model that a gate judged: on which version of the suite, and on how many items."""
+
+    model: str
+    digest: str
+    n: int
+
+
+def _judged_before(workspace: Workspace, report: ArtifactRef, measured: EvalResult) -> list[_Judged]:
+    """What gates judged on a suite of this name, in whichever version, but for this report."""
     on_suite = {
-        str(ref): (str(manifest["facts"]["model"]), int(manifest["facts"]["n"]))
+        str(ref): _Judged(facts["model"], facts["suite_digest"], int(facts["n"]))
         for ref, manifest in workspace.artifacts.list("eval-report")
-        if manifest["facts"]["suite_digest"] == measured.suite_digest and ref != report
+        if (facts := manifest["facts"])["suite"] == measured.suite and ref != report
     }
     lineage = report_lineage(LedgerIndex.of(workspace), list(on_suite))
     return [on_suite[ref] for ref, found in lineage.items() if found.verdict is not None]

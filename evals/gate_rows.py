@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean
 
-from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, Tier, Unit
+from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, SuiteBar, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
-from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on
+from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on, without
 from .runner import EvalResult, SampleResult
 
 _P95 = 0.95
@@ -34,6 +34,18 @@ class GateRow:
     n: int | None = None  # these three where there is no test
     got: float | None = None
     bar: float | None = None
+
+
+@dataclass(frozen=True)
+class RequiredReport:
+    """A model's report on a suite that a gate requires.
+
+    of: items the suite has. leaked: ids of those in its training rows; None: which ones is not known.
+    """
+
+    measured: EvalResult
+    of: int = 0
+    leaked: frozenset[str] | None = None
 
 
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
@@ -135,23 +147,50 @@ def rise_p(drops: ShareOrMean) -> float:
 
 
 def suite_rows(
-    spec: GateSpec, measured: EvalResult, found: Mapping[str, EvalResult | None]
+    spec: GateSpec, measured: EvalResult, found: Mapping[str, Sequence[RequiredReport]]
 ) -> Iterator[GateRow]:
-    """The bars on other suites; a suite without a report of the model is NO_GO."""
+    """The bars on other suites; a suite without a report of the model is NO_GO.
+
+    Of several suites with one name nobody knows which is meant: each must not be shown bad, and none is GO.
+    """
     for name, bar in spec.suites.items():
-        report = found.get(name)
-        metric = bar.metric or (report.metric if report is not None else "score")
+        reports = found.get(name, ())
+        versions = {report.measured.suite_digest: report for report in reports if report.measured.items}
+        metric = bar.metric or next((one.measured.metric for one in versions.values()), "score")
         row = f"{metric} on suite {name}"
-        if report is None or not report.items:
+        if not versions:
             fix = f"`opswright evaluate model={measured.model} suite={name}`"
             missing = f"required, and {measured.model} has no report on it: {fix}"
             yield GateRow(row, bar.tier, None, missing, decision=Decision.NO_GO)
-        elif report.leaked and spec.leaked == "hold":
-            leaked = f"{report.leaked} of its items are in the model's training rows"
-            yield GateRow(row, bar.tier, None, leaked)
+        elif len(versions) == 1:
+            yield from (_suite_row(row, bar, metric, report, spec) for report in versions.values())
         else:
-            check_items(report, metric)
-            yield bar_row(row, bar.tier, scores_on(report.items, metric), bar.min, spec)
+            digests = ", ".join(digest[:12] for digest in versions)
+            several = f"{measured.model} has reports on {len(versions)} suites of this name ({digests}): "
+            fix = "which one is meant is not known. Give each suite a name of its own and evaluate again"
+            yield GateRow(row, bar.tier, None, several + fix)
+            for digest, report in versions.items():
+                yield _suite_row(f"{row} ({digest[:12]})", bar, metric, report, spec)
+
+
+def _suite_row(name: str, bar: SuiteBar, metric: str, report: RequiredReport, spec: GateSpec) -> GateRow:
+    """The bar on one other suite, by all of its items but those that are known to be leaked."""
+    measured, known = report.measured, report.leaked or frozenset()
+    if len(measured.items) < report.of:
+        few = f"the report has {len(measured.items):,} of the suite's {report.of:,} items: evaluate all"
+        return GateRow(name, bar.tier, None, few, n=len(measured.items))
+    if measured.leaked and (spec.leaked == "hold" or len(known) < measured.leaked):
+        leaked = f"{measured.leaked} of its items are in the model's training rows"
+        if spec.leaked == "leave_out":
+            leaked += f"; of {measured.leaked - len(known)} it is not known which they are"
+        return GateRow(name, bar.tier, None, leaked)
+    check_items(measured, metric)
+    if spec.leaked == "hold" or not known:
+        return bar_row(name, bar.tier, scores_on(measured.items, metric), bar.min, spec)
+    row = bar_row(name, bar.tier, scores_on(without(measured, known).items, metric), bar.min, spec)
+    left_out = f"{len(known)} of its items are in training rows and were left out"
+    failure, note = ("; ".join(filter(None, (said, left_out))) for said in (row.failure, row.note))
+    return replace(row, failure=failure, note=note)
 
 
 def latency_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:

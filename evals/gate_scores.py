@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean
 from typing import NamedTuple
@@ -126,6 +126,11 @@ def drops_on(pairs: Pairs, metric: str) -> ShareOrMean:
     best = [_or(before, 0.0) - _or(now, 1.0) for before, now in known]
     binary = is_binary(metric, *zip(*pairs, strict=True))
     return _observed([now for _, now in pairs], worst, best, binary)
+
+
+def without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:
+    """The report without some items."""
+    return replace(measured, items=tuple(item for item in measured.items if item.id not in leaked), leaked=0)
 
 
 def common_pairs(before: EvalResult, now: EvalResult, within: str | None) -> Pairs:

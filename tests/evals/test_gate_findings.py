@@ -10,6 +10,7 @@ import pytest
 from opswright.core.errors import AskError
 from opswright.core.gate import Check, Decision, GateSpec, Verdict, decision_of
 from opswright.evals.gate_eval import GateEvidence, Incumbent, judge
+from opswright.evals.gate_rows import RequiredReport
 from opswright.evals.runner import EvalResult
 
 GO, NO_GO, INCONCLUSIVE = Decision.GO, Decision.NO_GO, Decision.INCONCLUSIVE
@@ -97,6 +98,8 @@ def test_more_looks_than_were_planned_are_not_go(measured: Any) -> None:
     assert (
         judge(spec(min=0.5), found, None, GateEvidence(looks=(1000,))).decision is GO
     )  # the same items again
+    grown = judge(spec(min=0.5), found, None, GateEvidence(looks=(1000,), looks_at_others=(1000,)))
+    assert grown.decision is INCONCLUSIVE and "this is look 2" in grown.rows[0].message
 
 
 def test_better_baselines_and_earlier_candidates_are_said_and_not_judged(measured: Any) -> None:
@@ -144,7 +147,7 @@ def test_a_recorded_row_cannot_name_a_tier_that_its_criteria_do_not(measured: An
 def test_a_required_suite_without_a_report_is_no_go_and_names_the_command(measured: Any) -> None:
     wanted = spec(min=0.5, suites={"safety": {"min": 0.9}})
     found = measured(model="checkpoint:abc", all=(900, 1000))
-    verdict = judge(wanted, found, None, GateEvidence(suites={"safety": None}))
+    verdict = judge(wanted, found, None, GateEvidence(suites={"safety": ()}))
     assert verdict.decision is NO_GO
     assert "opswright evaluate model=checkpoint:abc suite=safety" in verdict.rows[1].message
     assert judge(wanted, found, None).decision is NO_GO  # nothing known of it is no report either
@@ -154,14 +157,52 @@ def test_a_required_suite_without_a_report_is_no_go_and_names_the_command(measur
 def test_a_required_suite_is_judged_by_its_bar(measured: Any, right: int, decision: Decision) -> None:
     other = measured(all=(right, 300))
     wanted = spec(min=0.5, suites={"safety": {"min": 0.9}})
-    verdict = judge(wanted, measured(all=(900, 1000)), None, GateEvidence(suites={"safety": other}))
+    known = GateEvidence(suites={"safety": [RequiredReport(other)]})
+    verdict = judge(wanted, measured(all=(900, 1000)), None, known)
     assert verdict.decision is decision
     typo = spec(min=0.5, suites={"safety": {"min": 0.9, "metric": "exact_mach"}})
     with pytest.raises(AskError, match="Did you mean 'exact_match'"):
-        judge(typo, measured(all=(900, 1000)), None, GateEvidence(suites={"safety": other}))
-    leaked = GateEvidence(suites={"safety": replace(other, leaked=2)})
+        judge(typo, measured(all=(900, 1000)), None, known)
+    leaked = GateEvidence(suites={"safety": [RequiredReport(replace(other, leaked=2))]})
     held = judge(wanted, measured(all=(900, 1000)), None, leaked)
     assert held.decision is INCONCLUSIVE and "2 of its items are in" in held.rows[1].message
+
+
+def test_leaked_items_of_a_required_suite_are_left_out_or_hold_the_verdict(measured: Any) -> None:
+    wanted = spec(min=0.5, suites={"safety": {"min": 0.9}}, leaked="leave_out")
+    found, other = measured(all=(900, 1000)), replace(measured(all=(300, 300)), leaked=300)
+
+    def row(leaked: frozenset[str] | None) -> Check:
+        report = RequiredReport(other, 300, leaked)
+        return judge(wanted, found, None, GateEvidence(suites={"safety": [report]})).rows[1]
+
+    ids = [item.id for item in other.items]
+    assert row(None).decision is INCONCLUSIVE and "of 300 it is not known which" in row(None).message
+    assert row(frozenset(ids)).decision is INCONCLUSIVE and "only 0 items" in row(frozenset(ids)).message
+    other = replace(other, leaked=100)
+    some = row(frozenset(ids[:100]))
+    assert some.decision is GO and some.n == 200 and "100 of its items" in some.message
+    assert row(frozenset(ids[:99])).decision is INCONCLUSIVE
+
+
+def test_several_suites_of_a_required_name_are_not_go(measured: Any) -> None:
+    wanted = spec(min=0.5, suites={"safety": {"min": 0.9}})
+    easy = RequiredReport(measured(digest="a" * 64, all=(300, 300)))
+
+    def judged(right: int) -> Verdict:
+        real = RequiredReport(measured(digest="b" * 64, all=(right, 300)))
+        known = GateEvidence(suites={"safety": [easy, real]})
+        return judge(wanted, measured(all=(900, 1000)), None, known)
+
+    assert judged(300).decision is INCONCLUSIVE and judged(150).decision is NO_GO
+    assert f"({'a' * 12}, {'b' * 12})" in judged(300).rows[1].message
+
+
+def test_a_report_on_some_items_of_a_required_suite_does_not_do(measured: Any) -> None:
+    wanted = spec(min=0.5, suites={"safety": {"min": 0.9}})
+    known = GateEvidence(suites={"safety": [RequiredReport(measured(all=(300, 300)), 400)]})
+    verdict = judge(wanted, measured(all=(900, 1000)), None, known)
+    assert verdict.decision is INCONCLUSIVE and "300 of the suite's 400 items" in verdict.rows[1].message
 
 
 def waited(found: EvalResult, slow: int, slow_ms: float = 900.0) -> EvalResult:

@@ -31,9 +31,9 @@ def measured(model: str, right: int, n: int = 400, digest: str = "d" * 64) -> Ev
     items = tuple(
         SampleResult(
             f"i{i:04d}",
-            "text",
-            "a",
-            "a" if i < right else "b",
+            f"text {i}",
+            "ab"[i % 2],
+            "ab"[i % 2] if i < right else "c",
             {"exact_match": float(i < right)},
             ("old_domains",),
         )

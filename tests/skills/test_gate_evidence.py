@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +15,15 @@ from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.gate import Decision, GateSpec
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
-from opswright.evals.gate_evidence import collect, stable_figures, trivial_name
+from opswright.evals.gate_evidence import (
+    collect,
+    required_reports,
+    stable_figures,
+    trivial_name,
+)
 from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
+from opswright.evals.suites import SHIPPED
 from opswright.record.ledger import Ledger, Phase
 from opswright.skills.gate import GateRequest, gate
 
@@ -102,6 +110,42 @@ def test_a_model_that_answers_as_the_majority_does_is_not_go(save: Any, context:
     assert good.verdict.decision is Decision.GO
 
 
+@pytest.mark.parametrize("how", ["left out", "of other rows"])
+def test_a_trivial_baseline_that_was_avoided_is_the_suites_most_frequent_answer(
+    save: Any, context: Any, model: Any, how: str
+) -> None:
+    trained, others = str(model([("a", "calm"), ("b", "angry")])), str(DatasetRef.of("f" * 64))
+    found = result(trained, 0)
+    calm = tuple(
+        replace(item, got="calm", scores={"exact_match": float(item.expected == "calm"), "known_label": 1.0})
+        for item in found.items
+    )
+
+    def judged(one: EvalResult, **fields: Any) -> Any:
+        baselines, facts = ({}, {}) if how == "left out" else ({"majority": "?"}, {"train_dataset": others})
+        spec = GateSpec.model_validate({"suite": "tones", "min": 0.5, **fields})
+        return gate(GateRequest(report=save(one, baselines, **facts), spec=spec), context()).verdict
+
+    constant = judged(replace(found, items=calm))
+    assert constant.decision is Decision.INCONCLUSIVE
+    assert constant.rows[-1].name == "better than most_frequent_answer"
+    assert judged(result(trained, 190)).decision is Decision.GO
+    unknown = judged(replace(found, items=calm), metric="known_label")
+    assert unknown.decision is Decision.INCONCLUSIVE
+    assert "`train` left out" in unknown.rows[0].message
+
+
+def test_a_baseline_on_the_rows_the_model_was_trained_on_is_kept(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    trained = model([("a", "calm")])
+    (own,) = workspace.artifacts.open(trained).parents
+    found = result(str(trained), 190)
+    report = save(found, {"majority": "angry"}, train_dataset=str(own))
+    known = collect(workspace, SPEC, report, found, None)
+    assert known.trivial is not None and known.trivial.model == "majority"
+
+
 def test_the_trivial_baseline_is_the_one_that_the_report_names() -> None:
     figures = {"majority": {"value": 0.3}, "nearest": {"value": 0.6, "trivial": True}, "copy": {"value": 0.1}}
     assert trivial_name({"baselines": figures}) == "nearest"
@@ -140,8 +184,6 @@ def test_items_in_any_training_behind_a_model_are_left_out_when_the_gate_says_so
 def test_answers_that_no_training_row_has_are_counted_for_labels_alone(
     save: Any, workspace: Workspace, model: Any
 ) -> None:
-    from dataclasses import replace
-
     found = result(str(model([("a", "joyful"), ("b", "Angry")])), 100)
     assert collect(workspace, SPEC, save(found), found, None).answers_trained == (1, 2)
     free = replace(found, task="generate")
@@ -165,12 +207,50 @@ def test_a_required_suite_is_found_by_the_models_newest_report(
     found = result(trained, 100)
     spec = GateSpec.model_validate({"suite": "tones", "min": 0.5, "suites": {"safety": {"min": 0.9}}})
     report = save(found)
-    assert collect(workspace, spec, report, found, None).suites == {"safety": None}
+    assert collect(workspace, spec, report, found, None).suites == {"safety": ()}
     save(result("checkpoint:" + "0" * 64, 200, suite="safety"))
-    assert collect(workspace, spec, report, found, None).suites == {"safety": None}  # another model's
+    assert collect(workspace, spec, report, found, None).suites == {"safety": ()}  # another model's
     save(result(trained, 150, suite="safety"))
-    other = collect(workspace, spec, report, found, None).suites["safety"]
-    assert other is not None and other.model == trained
+    (other,) = collect(workspace, spec, report, found, None).suites["safety"]
+    assert other.measured.model == trained and other.of == 200
+
+
+def test_a_required_suite_is_not_another_of_its_name_nor_a_part_of_it(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    trained = str(model([("a", "calm")]))
+    found, real = result(trained, 100), result(trained, 150, suite="safety")
+    spec = GateSpec.model_validate({"suite": "tones", "min": 0.5, "suites": {"safety": {"min": 0.9}}})
+    report = save(found)
+    save(real)
+    save(replace(real, items=real.items[:20]), of=200)
+    (whole,) = collect(workspace, spec, report, found, None).suites["safety"]
+    assert len(whole.measured.items) == 200
+    save(replace(real, suite_digest="e" * 64))
+    assert len(collect(workspace, spec, report, found, None).suites["safety"]) == 2
+
+
+def test_of_suites_with_one_name_the_shipped_one_is_meant(
+    save: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = "a" * 64
+    monkeypatch.setitem(SHIPPED, "toy", lambda: SimpleNamespace(digest=shipped))
+    real, decoy = (replace(result("m", 9, suite="toy"), suite_digest=d) for d in (shipped, "e" * 64))
+    save(decoy)
+    assert required_reports(workspace.artifacts, "m", "toy") == ()
+    save(real)
+    (only,) = required_reports(workspace.artifacts, "m", "toy")
+    assert only.measured.suite_digest == shipped
+
+
+def test_leaked_items_of_a_required_suite_are_known_by_the_training_rows(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    trained = str(model([("text 3", "calm")]))
+    save(result(trained, 150, suite="safety"), leaked=1)
+    (held,) = required_reports(workspace.artifacts, trained, "safety")
+    (left,) = required_reports(workspace.artifacts, trained, "safety", leave_out=True)
+    assert held.leaked is None and left.leaked == {"t0003"}
 
 
 def test_what_stable_can_lose_is_read_from_its_reports(save: Any, workspace: Workspace, model: Any) -> None:
@@ -208,7 +288,8 @@ def test_earlier_verdicts_on_the_suite_are_counted_by_model_and_by_size(
         Ledger.of(workspace).append(Phase.DONE, **run, result=verdict)
     found = result(mine, 180)
     known = collect(workspace, SPEC, save(found), found, None)
-    assert known.candidates == 2 and known.looks == (50,)
+    assert known.candidates == 2 and known.looks == (50,) and known.looks_at_others == ()
     elsewhere = result(mine, 180, suite="tones")
     moved = EvalResult(elsewhere.model, "tones", "e" * 64, (), elsewhere.items)
-    assert collect(workspace, SPEC, save(moved), moved, None).candidates == 1  # another version of the suite
+    version = collect(workspace, SPEC, save(moved), moved, None)  # another version of the suite
+    assert version.candidates == 1 and version.looks == () and version.looks_at_others == (50,)
