@@ -60,9 +60,9 @@ def _parsed(number: int, line: bytes) -> RawRow:
     try:
         value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
-        return RawRow(number, None, Reason.NOT_UTF8, str(error.reason), repr(line[:200]))
+        return RawRow(number, None, Reason.NOT_UTF8, str(error.reason), repr(line))
     except (ValueError, RecursionError) as error:
-        return RawRow(number, None, Reason.NOT_JSON, str(error), line[:200].decode(errors="replace"))
+        return RawRow(number, None, Reason.NOT_JSON, str(error), line.decode(errors="replace"))
     return _row(number, value)
 
 

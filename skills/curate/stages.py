@@ -52,8 +52,9 @@ class Tally:
         if self.hides_personal_data:
             text, label, detail = map(mask, (dropped.text, dropped.label, dropped.detail))
             dropped = replace(dropped, text=text, label=label, detail=detail)
-        self.examples.add(dropped)
-        self.write(dropped)
+        shown = dropped.cut()  # after masking: what is cut through has no form any more
+        self.examples.add(shown)
+        self.write(shown)
 
     def row(self, row: GatheredRow, reason: Reason, detail: str) -> None:
         """A sample that is left out."""
@@ -106,7 +107,7 @@ class RowTable:
                 drop.row(row, Reason.EMPTY_LABEL, "no answer to learn")
             elif leak is not None and self._leaks is not None:
                 golden = self._leaks.items[leak.item]
-                shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
+                shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden}"
                 drop.row(row, Reason(f"golden_{leak.kind}"), shown)
             elif not self._filtered(row, drop):
                 passed.append(True)

@@ -248,3 +248,28 @@ def test_personal_data_is_masked_or_dropped_on_request_alone_and_then_shown_nowh
         assert (secret in texts) is seen
         assert (secret in "".join(rows_of(ctx, result.dataset)["text"])) is seen
         assert result.masked_rows == (1 if "personal_data" in fields else 0)
+
+
+def test_personal_data_in_ids_and_tags_and_where_shown_texts_are_cut_is_masked(
+    source: Path, context: Any
+) -> None:
+    card, secret = "4111111111111111", "ann.lee@example.org"
+    rows = [{**json.loads(line), "id": f"n{at}"} for at, line in enumerate(source.read_text().splitlines())]
+    source.write_text("")
+    add(
+        source,
+        *rows,
+        {"text": "please tell me what I owe", "label": "balance", "id": secret, "who": f"by {secret}"},
+        {"text": "a wholly different thing", "label": "balance", "id": f"bo.{secret}", "who": "nobody"},
+        {"text": f"{'q' * 187} {card} is mine", "label": "", "id": "1", "who": "x"},
+    )
+    with source.open("a") as file:
+        file.write('{"text": "' + "q" * 177 + f" {card}\n")
+    ctx = context("masked")
+    asked = {"source": source, "personal_data": "mask", "columns": {"id": "id", "tags": {"who": "who"}}}
+    folder = ctx.artifacts.open(curate(CurateRequest.model_validate(asked), ctx).dataset).path
+    texts = "".join(path.read_text() for path in folder.glob("*.json*"))
+    written = pl.read_parquet(folder / "rows.parquet")
+    texts += written.write_json()
+    assert secret not in texts and card[:8] not in texts
+    assert len(set(written["id"])) == len(written) == 122
