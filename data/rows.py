@@ -40,6 +40,7 @@ class Reason(StrEnum):
     EMPTY_TEXT = "empty_text"
     EMPTY_LABEL = "empty_label"
     DUPLICATE_ID = "duplicate_id"
+    DUPLICATE_FIELD = "duplicate_field"
     GOLDEN_VERBATIM = "golden_verbatim"
     GOLDEN_NORMALISED = "golden_normalised"
     GOLDEN_NEAR_DUPLICATE = "golden_near_duplicate"
