@@ -31,6 +31,7 @@ class RawRow:
     reason: Reason | None = None
     detail: str = ""
     shown: Any = ""
+    lines: int = 1  # of its file, that are lost with a row that cannot be read
 
 
 class _Decoder:
@@ -213,13 +214,16 @@ def read_csv(path: Path, most_bytes: int, part: str | None = None) -> Iterator[R
         twice = {name for name in header if name and header.count(name) > 1}
         if twice:
             raise AskError(f"{path} has two columns '{min(twice)}'. Give each a name of its own.")
+        number = reader.line_num
         for cells in reader:
-            number = reader.line_num
+            before, number = number, reader.line_num
             if not cells:
                 continue
             if len(cells) != len(header):
-                detail = f"{len(cells)} cells under {len(header)} columns"
-                yield RawRow(number, None, Reason.WRONG_TYPE, detail, separator.join(cells))
+                detail, taken = f"{len(cells)} cells under {len(header)} columns", number - before
+                if taken > 1:
+                    detail += f"; a quote in line {before + 1} takes in the {taken - 1} lines after it"
+                yield RawRow(number, None, Reason.WRONG_TYPE, detail, separator.join(cells), taken)
                 continue
             yield RawRow(number, {n: c or None for n, c in zip(header, cells, strict=True) if n})
     except csv.Error as error:

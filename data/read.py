@@ -277,7 +277,13 @@ class _Rows:
         columns = shape.columns if shape else Columns()
         asked = fields.get(columns.user or columns.messages or "", raw.shown or ("" if shape else fields))
         left = Dropped.of(
-            file, raw.number, asked, fields.get(columns.target or "", ""), fault.reason, fault.detail
+            file,
+            raw.number,
+            asked,
+            fields.get(columns.target or "", ""),
+            fault.reason,
+            fault.detail,
+            raw.lines,
         )
         self.left += 1
         self.first = self.first or left.cut()

@@ -70,10 +70,18 @@ class Dropped:
     label: str
     reason: Reason
     detail: str = ""
+    lines: int = 1  # of the source, that the row takes in
 
     @classmethod
     def of(
-        cls, source: str, row: int, text: object, label: object, reason: Reason, detail: str = ""
+        cls,
+        source: str,
+        row: int,
+        text: object,
+        label: object,
+        reason: Reason,
+        detail: str = "",
+        lines: int = 1,
     ) -> Dropped:
         """A row of any values, as they are: what is hidden of them is hidden first, then `cut`."""
         shown = [
@@ -81,7 +89,7 @@ class Dropped:
             for value in (text, label)
         ]
         safe = [value.encode(errors="backslashreplace").decode() for value in shown]
-        return cls(source, row, safe[0], safe[1], reason, detail)
+        return cls(source, row, safe[0], safe[1], reason, detail, lines)
 
     def cut(self) -> Dropped:
         """The row with no more of its texts than a person needs to know it again."""

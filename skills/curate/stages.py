@@ -45,10 +45,12 @@ class Tally:
     hides_personal_data: bool = False  # what is shown of a row has it masked
     examples: DroppedExamples = field(default_factory=DroppedExamples)
     by_reason: Counter[str] = field(default_factory=Counter)
+    lines: Counter[str] = field(default_factory=Counter)  # of the source, that those rows take in
 
     def __call__(self, dropped: Dropped) -> None:
         """Count a row and write it down."""
         self.by_reason[str(dropped.reason)] += 1
+        self.lines[str(dropped.reason)] += dropped.lines
         if self.hides_personal_data:
             text, label, detail = map(mask, (dropped.text, dropped.label, dropped.detail))
             dropped = replace(dropped, text=text, label=label, detail=detail)

@@ -273,3 +273,14 @@ def test_personal_data_in_ids_and_tags_and_where_shown_texts_are_cut_is_masked(
     texts += written.write_json()
     assert secret not in texts and card[:8] not in texts
     assert len(set(written["id"])) == len(written) == 122
+
+
+def test_a_row_that_takes_in_others_says_how_many_lines_are_lost(tmp_path: Path, context: Any) -> None:
+    rows = [f"{draw} number {at},{draw}" for at in range(30) for draw in ("pay", "play")]
+    source = tmp_path / "a.csv"
+    source.write_text("\n".join(["text,label", *rows, '"open,pay', *rows[:40], ""]))
+    ctx = context()
+    result = curate(CurateRequest(source=source, near_duplicate_jaccard=1), ctx)
+    assert "1 wrong_type (41 lines)" in result.rows_left_out
+    (left,) = lines_of(ctx, result.dataset, "dropped.jsonl")
+    assert left["lines"] == 41 and "a quote in line 62 takes in the 40 lines after it" in left["detail"]
