@@ -6,6 +6,7 @@ import codecs
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,32 @@ class RawRow:
     reason: Reason | None = None
     detail: str = ""
     shown: Any = ""
+    lines: int = 1  # of its file, that are lost with a row that cannot be read
+
+
+class _Decoder:
+    """JSON whose objects name each field once; `twice` is the first name that the last text had twice."""
+
+    def __init__(self) -> None:
+        self.twice: str | None = None
+        self._json = json.JSONDecoder(object_pairs_hook=self._object)
+
+    def decode(self, text: str) -> Any:
+        """What a whole text says."""
+        self.twice = None
+        return self._json.decode(text)
+
+    def raw_decode(self, text: str) -> tuple[Any, int]:
+        """What a text says at its beginning, and where that ends."""
+        self.twice = None
+        return self._json.raw_decode(text)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs) and self.twice is None:
+            names = Counter(name for name, _ in pairs)
+            self.twice = next(name for name, times in names.items() if times > 1)
+        return fields
 
 
 def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
@@ -57,16 +84,19 @@ def read_jsonl(path: Path, most_bytes: int, part: str | None = None) -> Iterator
 
 
 def _parsed(number: int, line: bytes) -> RawRow:
+    json_of = _Decoder()
     try:
-        value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        value = json_of.decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
-        return RawRow(number, None, Reason.NOT_UTF8, str(error.reason), repr(line[:200]))
+        return RawRow(number, None, Reason.NOT_UTF8, str(error.reason), repr(line))
     except (ValueError, RecursionError) as error:
-        return RawRow(number, None, Reason.NOT_JSON, str(error), line[:200].decode(errors="replace"))
-    return _row(number, value)
+        return RawRow(number, None, Reason.NOT_JSON, str(error), line.decode(errors="replace"))
+    return _row(number, value, json_of.twice)
 
 
-def _row(number: int, value: Any) -> RawRow:
+def _row(number: int, value: Any, twice: str | None) -> RawRow:
+    if twice is not None:
+        return RawRow(number, None, Reason.DUPLICATE_FIELD, f"'{twice}' is given twice", value)
     if isinstance(value, dict):
         return RawRow(number, value)
     return RawRow(number, None, Reason.WRONG_TYPE, f"{type(value).__name__}, not an object", value)
@@ -83,16 +113,16 @@ def read_json(path: Path, most_bytes: int, part: str | None = None) -> Iterator[
     if not head.startswith(b"["):
         yield from _read_json_object(path, part)
         return
-    for number, (value, chars) in enumerate(_array_items(path, most_bytes), 1):
+    for number, (value, chars, twice) in enumerate(_array_items(path, most_bytes), 1):
         if chars > most_bytes:
             yield RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} characters in one row")
         else:
-            yield _row(number, value)
+            yield _row(number, value, twice)
 
 
-def _array_items(path: Path, most: int) -> Iterator[tuple[Any, int]]:
-    """The items of a JSON array and their characters, an item and a piece of the file at a time."""
-    decoder, item = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder()
+def _array_items(path: Path, most: int) -> Iterator[tuple[Any, int, str | None]]:
+    """Items of a JSON array, their characters and a name given twice, a piece of the file at a time."""
+    decoder, item = codecs.getincrementaldecoder("utf-8-sig")(), _Decoder()
     with path.open("rb") as file:
         text, number, ended = "", 0, False
 
@@ -132,7 +162,7 @@ def _array_items(path: Path, most: int) -> Iterator[tuple[Any, int]]:
                         raise AskError(f"{path} is not JSON after row {number}: {why}.") from error
                     text = text.lstrip()
             text, number = text[end:], number + 1
-            yield value, end
+            yield value, end, item.twice
             mark = skip(",]")
         while (text := text.lstrip()) == "" and more():
             pass
@@ -146,12 +176,15 @@ def _read_json_object(path: Path, part: str | None) -> Iterator[RawRow]:
     """The rows of {"name": [{...}, ...]}, of several such lists the one that is asked for."""
     if path.stat().st_size > _WHOLE_JSON_BYTES:
         raise AskError(f"{path} is one JSON object of more than 64 MiB. Write its rows as JSONL.")
+    json_of = _Decoder()
     try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+        value = json_of.decode(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise AskError(
             f"{path} is not JSON ({error}). If each line is an object, give layout=jsonl or name it .jsonl."
         ) from error
+    if json_of.twice is not None:
+        raise AskError(f"{path} gives '{json_of.twice}' twice in one object. Give it once.")
     held = value if isinstance(value, dict) else {}
     lists = {name: rows for name, rows in held.items() if isinstance(rows, list) and rows}
     lists = {name: rows for name, rows in lists.items() if all(isinstance(row, dict) for row in rows)}
@@ -181,13 +214,16 @@ def read_csv(path: Path, most_bytes: int, part: str | None = None) -> Iterator[R
         twice = {name for name in header if name and header.count(name) > 1}
         if twice:
             raise AskError(f"{path} has two columns '{min(twice)}'. Give each a name of its own.")
+        number = reader.line_num
         for cells in reader:
-            number = reader.line_num
+            before, number = number, reader.line_num
             if not cells:
                 continue
             if len(cells) != len(header):
-                detail = f"{len(cells)} cells under {len(header)} columns"
-                yield RawRow(number, None, Reason.WRONG_TYPE, detail, separator.join(cells))
+                detail, taken = f"{len(cells)} cells under {len(header)} columns", number - before
+                if taken > 1:
+                    detail += f"; a quote in line {before + 1} takes in the {taken - 1} lines after it"
+                yield RawRow(number, None, Reason.WRONG_TYPE, detail, separator.join(cells), taken)
                 continue
             yield RawRow(number, {n: c or None for n, c in zip(header, cells, strict=True) if n})
     except csv.Error as error:

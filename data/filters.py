@@ -191,7 +191,7 @@ def consent(
         for name in ("consent", "licence", "license"):
             value = sample.tags.get(name)
             if value is not None and value.strip().lower() in _REFUSED:
-                return f"{name} is '{value[:40]}'"
+                return f"{name} is '{value}'"
         return None
 
     return judge

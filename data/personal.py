@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
+from unicodedata import category, is_normalized, normalize
 
 from .check_digits import iban_checks, luhn
 from .sample import Sample
@@ -63,9 +64,17 @@ _FOUND: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
 def find_personal_data(text: str) -> list[PersonalData]:
     """E-mail and IP addresses, IBANs, card, US social security and phone numbers; none overlap.
 
-    Phone numbers are those with a country code, and those of North America. In order of their place. What
-    may be two things is the first of these that fits.
+    Characters wide or unseen (zero width) hide nothing. Phone numbers are those with a country code, and
+    those of North America. In order of their place. What may be two things is the first of these that fits.
     """
+    folded, places = _folded(text)
+    if places is not None:
+        inside = ((one.kind, places[one.start], places[one.end - 1] + 1) for one in _find(folded))
+        return [PersonalData(*one) for one in inside]
+    return _find(text)
+
+
+def _find(text: str) -> list[PersonalData]:
     found: list[PersonalData] = []
     for kind, pattern, holds in _FOUND:
         for match in pattern.finditer(text):
@@ -74,6 +83,22 @@ def find_personal_data(text: str) -> list[PersonalData]:
             if free and holds(match[0]):
                 found.append(PersonalData(kind, start, end))
     return sorted(found, key=lambda one: one.start)
+
+
+def _folded(text: str) -> tuple[str, list[int] | None]:
+    """The text with wide and styled characters plain, and without those that nobody sees; where each stood.
+
+    None in place of the places where nothing changes.
+    """
+    if text.isascii() or (is_normalized("NFKC", text) and not any(category(one) == "Cf" for one in text)):
+        return text, None
+    chars = [
+        (plain, at)
+        for at, char in enumerate(text)
+        if category(char) != "Cf"
+        for plain in normalize("NFKC", char)
+    ]
+    return "".join(plain for plain, _ in chars), [at for _, at in chars]
 
 
 def mask(text: str) -> str:
@@ -91,9 +116,11 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def mask_sample(sample: Sample) -> Sample:
-    """The sample with personal data masked in all that is said, answered or quoted; tool calls too."""
+    """The sample with personal data masked in all that is said, answered or quoted; tool calls, tags, id."""
     return replace(
         sample,
+        id=mask(sample.id),
+        tags={name: mask(value) for name, value in sample.tags.items()},
         messages=tuple(_masked(one) for one in sample.messages),
         targets=tuple(map(mask, sample.targets)),
         contexts=tuple(map(mask, sample.contexts)),

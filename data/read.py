@@ -123,10 +123,13 @@ class Reading:
     def located(self) -> Iterator[Located]:
         """Each sample with its place."""
         self.dropped, self.unused = [], Counter()
-        reader = _Rows(self.source, self.layout, self.task, self.drop or self.dropped.append, self.unused)
+        reader = _Rows(self.source, self.layout, self.task, self.drop or self._keep, self.unused)
         yield from reader.samples()
         if not reader.taken:
             raise AskError(f"{self.source.path} gives no usable row{reader.why()}")
+
+    def _keep(self, dropped: Dropped) -> None:
+        self.dropped.append(dropped.cut())
 
 
 def read_samples(source: Source, drop: Callable[[Dropped], None] | None = None) -> Reading:
@@ -264,7 +267,7 @@ class _Rows:
         if given is None or isinstance(given, dict | list):
             raise RowFault(Reason.MISSING_FIELD, f"no '{columns.id}', which is the row's id")
         if str(given) in self.ids:
-            raise RowFault(Reason.DUPLICATE_ID, f"an earlier row has the id {str(given)[:80]!r}")
+            raise RowFault(Reason.DUPLICATE_ID, f"an earlier row has the id {str(given)!r}")
         self.ids.add(str(given))
         return str(given)
 
@@ -274,10 +277,16 @@ class _Rows:
         columns = shape.columns if shape else Columns()
         asked = fields.get(columns.user or columns.messages or "", raw.shown or ("" if shape else fields))
         left = Dropped.of(
-            file, raw.number, asked, fields.get(columns.target or "", ""), fault.reason, fault.detail
+            file,
+            raw.number,
+            asked,
+            fields.get(columns.target or "", ""),
+            fault.reason,
+            fault.detail,
+            raw.lines,
         )
         self.left += 1
-        self.first = self.first or left
+        self.first = self.first or left.cut()
         self.drop(left)
 
     def why(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +40,7 @@ class Reason(StrEnum):
     EMPTY_TEXT = "empty_text"
     EMPTY_LABEL = "empty_label"
     DUPLICATE_ID = "duplicate_id"
+    DUPLICATE_FIELD = "duplicate_field"
     GOLDEN_VERBATIM = "golden_verbatim"
     GOLDEN_NORMALISED = "golden_normalised"
     GOLDEN_NEAR_DUPLICATE = "golden_near_duplicate"
@@ -70,18 +71,31 @@ class Dropped:
     label: str
     reason: Reason
     detail: str = ""
+    lines: int = 1  # of the source, that the row takes in
 
     @classmethod
     def of(
-        cls, source: str, row: int, text: object, label: object, reason: Reason, detail: str = ""
+        cls,
+        source: str,
+        row: int,
+        text: object,
+        label: object,
+        reason: Reason,
+        detail: str = "",
+        lines: int = 1,
     ) -> Dropped:
-        """A row of any values, of which no more is kept than a person needs to know it again."""
+        """A row of any values, as they are: what is hidden of them is hidden first, then `cut`."""
         shown = [
             value if isinstance(value, str) else "" if value is None else repr(value)
             for value in (text, label)
         ]
-        safe = [value[:_SHOWN_CHARS].encode(errors="backslashreplace").decode() for value in shown]
-        return cls(source, row, safe[0], safe[1], reason, detail[:_DETAIL_CHARS])
+        safe = [value.encode(errors="backslashreplace").decode() for value in shown]
+        return cls(source, row, safe[0], safe[1], reason, detail, lines)
+
+    def cut(self) -> Dropped:
+        """The row with no more of its texts than a person needs to know it again."""
+        text, label, detail = self.text[:_SHOWN_CHARS], self.label[:_SHOWN_CHARS], self.detail[:_DETAIL_CHARS]
+        return replace(self, text=text, label=label, detail=detail)
 
     def line(self) -> dict[str, Any]:
         """The row as its line in dropped.jsonl."""

@@ -217,7 +217,7 @@ def _choice(given: Any, choices: tuple[str, ...], fields: Mapping[str, Any], col
         return choices[int(key)]
     if given in (None, ""):
         raise RowFault(Reason.EMPTY_LABEL, f"{columns.target} is empty")
-    raise RowFault(Reason.WRONG_TYPE, f"{columns.target} {key[:40]!r} is none of {len(choices)} choices")
+    raise RowFault(Reason.WRONG_TYPE, f"{columns.target} {key!r} is none of {len(choices)} choices")
 
 
 def _preference(

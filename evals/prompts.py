@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import AskError, did_you_mean
+from ..core.errors import AskError
 from ..data.dataset import asked_with
 from ..data.sample import ASSISTANT, Message, Sample, text_of
 from ..data.text import fingerprint
 from ..engines import Chat
+from .templates import compile_template, render_template
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template
-
-FIELDS = ("question", "choices", "contexts", "tools", "tags")
-"""What a template may name. `choices` and `contexts` are lists of texts, `tools` of JSON, `tags` by name."""
+    from jinja2 import Template
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,8 @@ class Prompt:
     """What stands around a sample's own messages.
 
     system: a system message before all else. template: Jinja for the text of the last user message, with
-    FIELDS; None: as models learn it, contexts before and choices after the message. examples: answered
-    samples, put before as turns of their own.
+    `templates.FIELDS`; None: as models learn it, contexts before and choices after the message. examples:
+    answered samples, put before as turns of their own.
     answer_prefix: what stands between the prompt and a choice whose likelihood is asked; None: what the
     model's own chat template puts there.
     """
@@ -62,17 +60,16 @@ class Prompt:
     def _asked(self, sample: Sample) -> str:
         if self._compiled is None:
             return asked_with(sample)
-        from jinja2 import TemplateError
-
+        fields = {
+            "question": sample.question,
+            "choices": list(sample.choices),
+            "contexts": list(sample.contexts),
+            "tools": [dict(tool) for tool in sample.tools],
+            "tags": dict(sample.tags),
+        }
         try:
-            return self._compiled.render(
-                question=sample.question,
-                choices=list(sample.choices),
-                contexts=list(sample.contexts),
-                tools=[dict(tool) for tool in sample.tools],
-                tags=dict(sample.tags),
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            return render_template(self._compiled, fields)
+        except AskError as error:
             raise AskError(f"the template does not render sample '{sample.id}': {error}.") from error
 
     @cached_property
@@ -83,47 +80,6 @@ class Prompt:
         """What a suite's digest is over."""
         found = {"system": self.system, "template": self.template, "answer_prefix": self.answer_prefix}
         return {**found, "examples": [one.document() for one in self.examples]}
-
-
-def compile_template(text: str) -> Template:
-    """A template; AskError for one that is not Jinja, or names what no sample has."""
-    from jinja2 import TemplateError, meta
-
-    environment = _sandbox()
-    try:
-        unknown = sorted(meta.find_undeclared_variables(environment.parse(text)) - set(FIELDS))
-        if unknown:
-            raise AskError(
-                f"the template names '{unknown[0]}', which no sample has (there are: {', '.join(FIELDS)})."
-                + did_you_mean(unknown[0], FIELDS)
-            )
-        made: Template = environment.from_string(text)
-        return made
-    except TemplateError as error:
-        raise AskError(f"the template is not valid Jinja: {error}.") from error
-
-
-def _sandbox() -> Environment:
-    """Jinja that reaches nothing but the sample, and makes nothing much larger than it.
-
-    There is no `range` and no arithmetic that multiplies, so a template cannot run or grow without end.
-    """
-    from jinja2 import StrictUndefined
-    from jinja2.exceptions import SecurityError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Sandbox(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset(("*", "**", "%"))
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            raise SecurityError(f"'{operator}' is not allowed in a template")
-
-    environment = Sandbox(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    environment.globals.clear()
-    for name in ("format", "center", "indent"):
-        environment.filters.pop(name)
-    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
-    return environment
 
 
 def as_text_message(message: Message) -> dict[str, str]:

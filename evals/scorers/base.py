@@ -48,7 +48,7 @@ class Scorer:
             return Score(0.0)
         try:
             value = self.function(sample, answer)
-        except Exception as error:  # a scorer is anybody's code
+        except (Exception, SystemExit) as error:  # a scorer is anybody's code
             return Score(None, f"{type(error).__name__}: {error}"[:200])
         if value is None:
             return Score(None)

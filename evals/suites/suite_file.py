@@ -13,8 +13,9 @@ from ...core.errors import AskError, did_you_mean
 from ...core.strict_yaml import YamlText, read_yaml
 from ...core.suite_source import is_suite_file
 from ...data.sample import Sample, Task
-from ..prompts import Prompt, compile_template, draw_examples
+from ..prompts import Prompt, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
+from ..templates import compile_template
 from .base import ChooseBy, Suite, in_slice
 from .samples import read_file, written
 

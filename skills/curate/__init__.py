@@ -17,7 +17,7 @@ from .request import LEAKS, CurateRequest, CurateResult
 if TYPE_CHECKING:
     from ...data.sample import Task
     from .gather import RowSource
-    from .stages import Chosen, RowTable, Written
+    from .stages import Chosen, RowTable, Tally, Written
 
 __all__ = ["CurateRequest", "CurateResult", "curate"]
 
@@ -116,7 +116,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
             written = write_rows(rows, table, verdicts, chosen, writer.add, drop)
             _check(written, source.task, request, drop.by_reason)
         ctx.progress(4, _STAGES, "stages")
-        counts = Counts(source, table, chosen, written, drop.by_reason, unused, len(verdicts.conflicts))
+        counts = Counts(source, table, chosen, written, drop, unused, len(verdicts.conflicts))
         parents = [ref for ref in (request.golden, request.replay) if ref is not None]
         report = counts.report(request)
         write_report(folder, report)
@@ -150,7 +150,7 @@ class Counts:
     table: RowTable
     chosen: Chosen
     written: Written
-    by_reason: Counter[str]
+    left_out: Tally
     unused: dict[str, int]
     conflicts: int
 
@@ -168,12 +168,12 @@ class Counts:
     @property
     def leaked(self) -> dict[str, int]:
         """Rows of the golden set, by how they were found."""
-        return {name: self.by_reason[reason] for reason, name in LEAKS.items()}
+        return {name: self.left_out.by_reason[reason] for reason, name in LEAKS.items()}
 
     @property
     def dropped(self) -> dict[str, int]:
         """Rows left out, by reason."""
-        return dict(sorted(self.by_reason.items()))
+        return dict(sorted(self.left_out.by_reason.items()))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -199,9 +199,13 @@ class Counts:
             "settings": request.model_dump(mode="json", exclude={"source"}),
         }
 
+    def _told(self, reason: str, rows: int) -> str:
+        lines = self.left_out.lines[reason]
+        return f"{rows} {reason}" + (f" ({lines} lines)" if lines > rows else "")
+
     def log(self, ctx: StepContext) -> None:
         """Record the counts as metrics."""
-        more = {"dropped": self.by_reason.total(), "leaked": sum(self.leaked.values())}
+        more = {"dropped": self.left_out.by_reason.total(), "leaked": sum(self.leaked.values())}
         for name, value in {**self.counts, **more}.items():
             ctx.metric(name, value)
 
@@ -218,7 +222,7 @@ class Counts:
             leaked=self.leaked,
             masked_rows=self.source.masked,
             conflicts=self.conflicts,
-            rows_left_out=_few([f"{n} {why}" for why, n in _most_first(self.by_reason)]),
+            rows_left_out=_few([self._told(why, n) for why, n in _most_first(self.left_out.by_reason)]),
             fields_left_out=_few([name for name, _ in _most_first(Counter(self.unused))]),
         )
 

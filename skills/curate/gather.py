@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Sequence, Set
+=======
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+>>>>>>> fixc
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,6 +69,8 @@ class RowSource:
             self.new += 1
             if self._request.personal_data == "mask":
                 masked = mask_sample(sample)
+                if masked.id != sample.id:  # masked ids would all be the same
+                    masked = replace(masked, id=f"{file}:{row}")
                 self.masked += masked != sample
                 sample = masked
             yield GatheredRow(file, row, sample)

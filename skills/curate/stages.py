@@ -45,15 +45,18 @@ class Tally:
     hides_personal_data: bool = False  # what is shown of a row has it masked
     examples: DroppedExamples = field(default_factory=DroppedExamples)
     by_reason: Counter[str] = field(default_factory=Counter)
+    lines: Counter[str] = field(default_factory=Counter)  # of the source, that those rows take in
 
     def __call__(self, dropped: Dropped) -> None:
         """Count a row and write it down."""
         self.by_reason[str(dropped.reason)] += 1
+        self.lines[str(dropped.reason)] += dropped.lines
         if self.hides_personal_data:
             text, label, detail = map(mask, (dropped.text, dropped.label, dropped.detail))
             dropped = replace(dropped, text=text, label=label, detail=detail)
-        self.examples.add(dropped)
-        self.write(dropped)
+        shown = dropped.cut()  # after masking: what is cut through has no form any more
+        self.examples.add(shown)
+        self.write(shown)
 
     def row(self, row: GatheredRow, reason: Reason, detail: str) -> None:
         """A sample that is left out."""
@@ -107,7 +110,7 @@ class RowTable:
                 drop.row(row, Reason.EMPTY_LABEL, "no answer to learn")
             elif leak is not None and self._leaks is not None:
                 golden = self._leaks.items[leak.item]
-                shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden[:200]}"
+                shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden}"
                 drop.row(row, Reason(f"golden_{leak.kind}"), shown)
             elif row.sample.group in self._golden_groups:
                 drop.row(row, Reason.GOLDEN_GROUP, f"group {row.sample.group}")

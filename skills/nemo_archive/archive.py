@@ -5,6 +5,7 @@ What would run when the weights are loaded is read from the pickle's opcodes.
 
 from __future__ import annotations
 
+import io
 import pickletools
 import tarfile
 import zipfile
@@ -15,11 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ...core.errors import AskError
+from ...core.strict_yaml import MAX_BYTES, parse_yaml
 
 CONFIG, WEIGHTS = "model_config.yaml", "model_weights.ckpt"
 _MOST_MEMBERS = 10_000
-_MOST_CONFIG_BYTES = 10_000_000
 _MOST_PICKLE_BYTES = 200_000_000
+_LEGACY_TORCH = 0x1950A86A20F9469CFC6C  # what torch's form before its zip begins with, as a pickle of its own
 # What a pickle of tensors imports: their storages, how they are put together, an ordered dict.
 _TENSORS = {
     ("collections", "OrderedDict"),
@@ -142,14 +144,12 @@ def _plain_name(name: str) -> str | None:
 
 
 def _read_config(path: Path, file: IO[bytes], size: int) -> Mapping[str, Any]:
-    import yaml
-
-    if size > _MOST_CONFIG_BYTES:
-        raise AskError(f"{path}: {CONFIG} has {size:,} bytes, more than a config can have.")
+    if size > MAX_BYTES:
+        raise AskError(f"{path}: {CONFIG} has {size:,} bytes; a config holds at most {MAX_BYTES:,}.")
     try:
-        values = yaml.safe_load(file.read().decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise AskError(f"{path}: {CONFIG} is no YAML: {str(error)[:300]}") from error
+        values = parse_yaml(file.read().decode("utf-8"), f"{path}: {CONFIG}").data
+    except UnicodeDecodeError as error:
+        raise AskError(f"{path}: {CONFIG} is no UTF-8 text: {error}.") from error
     if not isinstance(values, dict):
         raise AskError(f"{path}: {CONFIG} holds no mapping.")
     return values
@@ -163,7 +163,7 @@ def _pickle(name: str, file: IO[bytes]) -> Pickle | None:
         return _zipped(name, file)
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in (".ckpt", ".pt", ".pth", ".bin", ".pkl") or (start[:1] == b"\x80" and 2 <= start[1] <= 5):
-        return Pickle(name, *_imports(file.read(_MOST_PICKLE_BYTES)))
+        return Pickle(name, *_imports(file.read(_MOST_PICKLE_BYTES + 1)))
     return None
 
 
@@ -175,7 +175,7 @@ def _zipped(name: str, file: IO[bytes]) -> Pickle | None:
             for inner in zipped.infolist():
                 if inner.filename.endswith(".pkl"):
                     with zipped.open(inner) as data:
-                        found = _imports(data.read(_MOST_PICKLE_BYTES))
+                        found = _imports(data.read(_MOST_PICKLE_BYTES + 1))
                     imports |= set(found[0])
                     unsafe |= set(found[1])
                 elif inner.filename.rpartition("/")[0].endswith("code"):
@@ -186,17 +186,35 @@ def _zipped(name: str, file: IO[bytes]) -> Pickle | None:
 
 
 def _imports(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names that a pickle imports, and those of them that tensors do not need.
+    """The names that pickles, one after another, import, and those of them that tensors do not need.
+
+    Bytes that are no pickle are unsafe, and so are files as torch wrote them before its zip: several pickles,
+    then bare numbers.
+    """
+    found: set[tuple[str, str]] = set()
+    unsafe: set[str] = set()
+    if len(data) > _MOST_PICKLE_BYTES:
+        unsafe.add(f"more than {_MOST_PICKLE_BYTES:,} bytes of pickle")
+    file = io.BytesIO(data)
+    while _scan(file, found, unsafe) and file.tell() < len(data):
+        pass
+    names = {f"{module}.{name}" for module, name in found}
+    unsafe |= {f"{module}.{name}" for module, name in found if not _is_of_tensors(module, name)}
+    return tuple(sorted(names)), tuple(sorted(unsafe))
+
+
+def _scan(file: IO[bytes], found: set[tuple[str, str]], unsafe: set[str]) -> bool:
+    """Note what the next pickle imports, and stop behind it; False where the bytes are no pickle.
 
     STACK_GLOBAL takes its name from the stack: it is believed where the two opcodes before it, besides those
     that only remember, put texts there; else the name could be another one, and it is unsafe.
     """
-    found: set[tuple[str, str]] = set()
-    unsafe: set[str] = set()
     pushed: list[str | None] = []  # by each opcode but those that remember
     memo: dict[int, str | None] = {}
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for opcode, argument, _ in pickletools.genops(file):
+            if argument == _LEGACY_TORCH:
+                unsafe.add("a file as torch wrote it before its zip")
             if opcode.name == "MEMOIZE":
                 memo[len(memo)] = pushed[-1] if pushed else None
                 continue
@@ -222,9 +240,8 @@ def _imports(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 pushed.append(None)
     except Exception as error:  # genops raises what the bytes make it
         unsafe.add(f"bytes that are no pickle ({type(error).__name__})")
-    names = {f"{module}.{name}" for module, name in found}
-    unsafe |= {f"{module}.{name}" for module, name in found if not _is_of_tensors(module, name)}
-    return tuple(sorted(names)), tuple(sorted(unsafe))
+        return False
+    return True
 
 
 def _is_of_tensors(module: str, name: str) -> bool:

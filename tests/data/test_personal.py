@@ -18,6 +18,9 @@ from opswright.data.sample import Sample
         ("card 4111 1111 1111 1111, thanks", "card <card>, thanks"),
         ("pay to DE89 3704 0044 0532 0130 00", "pay to <iban>"),
         ("ssn 123-45-6789", "ssn <us_ssn>"),
+        ("mail ann\uff20example.org now", "mail <email> now"),
+        ("mail ann\u200b@exam\u00adple.org, \ud55c", "mail <email>, \ud55c"),
+        ("card \uff14111\u200d111111111111", "card <card>"),
         ("host 192.168.0.17 is down", "host <ip_address> is down"),
     ],
 )
@@ -30,7 +33,8 @@ def test_what_has_a_form_is_found_and_masked(text: str, masked: str) -> None:
     [
         "on 2024-05-17 at 10:30:00", "born 17.05.2024", "version 1.2.3.4.5", "card 4111 1111 1111 1112",
         "DE00 3704 0044 0532 0130 00", "order 12345678", "pi is 3.14159265358979", "999.999.999.999 no",
-        "1000 2000 items", "a@b", "@handle", "what is 7 + 3", "0000 0000 0000 0000", "10-20-30 split", "",
+        "1000 2000 items", "a@b", "@handle", "what is 7 + 3", "one \uff20 two\u200b",
+        "0000 0000 0000 0000", "10-20-30 split", "",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_it_is_left(text: str) -> None:
@@ -67,7 +71,9 @@ def test_masking_reaches_tool_calls_and_answers_and_leaves_the_rest_as_it_is() -
     function = {"name": "mail", "arguments": '{"to": "ann@example.org"}'}
     call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": function}]}
     messages = ({"role": "user", "content": " mail her_now "}, call)
-    sample = Sample("1", messages, contexts=("ann@example.org",))
+    tags = {"by": "bo@example.org", "lang": "en"}
+    sample = Sample("ann@example.org/1", messages, contexts=("ann@example.org",), tags=tags)
     masked = mask_sample(sample)
     assert masked.messages[0] == sample.messages[0] and masked.contexts == ("<email>",)
+    assert masked.id == "<email>/1" and masked.tags == {"by": "<email>", "lang": "en"}
     assert masked.messages[1]["tool_calls"][0]["function"]["arguments"] == '{"to": "<email>"}'

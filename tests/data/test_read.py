@@ -218,6 +218,19 @@ def test_a_gigabyte_line_in_a_csv_is_refused_by_its_number(tmp_path: Path) -> No
         read(tmp_path / "a.csv")
 
 
+def test_a_row_that_gives_a_field_twice_is_left_out(tmp_path: Path) -> None:
+    twice = '{"text": "a", "label": "x", "label": "y"}'
+    deep = '{"text": "a", "label": "x", "meta": [{"k": 1, "k": 2}]}'
+    found = read(jsonl(tmp_path / "a.jsonl", GOOD, twice, deep))
+    assert reasons(found) == [(2, "duplicate_field"), (3, "duplicate_field")] and len(found.text) == 1
+    assert found.dropped[0].detail == "'label' is given twice" and "'text': 'a'" in found.dropped[0].text
+    (tmp_path / "a.json").write_text(f"[{twice}, {json.dumps(GOOD)}]")
+    assert reasons(read(tmp_path / "a.json")) == [(1, "duplicate_field")]
+    (tmp_path / "b.json").write_text(f'{{"rows": [{twice}]}}')
+    with pytest.raises(AskError, match="'label' twice in one object"):
+        read(tmp_path / "b.json")
+
+
 def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text,label\n"hi,greeting\n' + "more,rows\n" * 50)
     with pytest.raises(AskError, match="never closed"):

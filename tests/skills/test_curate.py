@@ -248,3 +248,39 @@ def test_personal_data_is_masked_or_dropped_on_request_alone_and_then_shown_nowh
         assert (secret in texts) is seen
         assert (secret in "".join(rows_of(ctx, result.dataset)["text"])) is seen
         assert result.masked_rows == (1 if "personal_data" in fields else 0)
+
+
+def test_personal_data_in_ids_and_tags_and_where_shown_texts_are_cut_is_masked(
+    source: Path, context: Any
+) -> None:
+    card, secret = "4111111111111111", "ann.lee@example.org"
+    rows = [{**json.loads(line), "id": f"n{at}"} for at, line in enumerate(source.read_text().splitlines())]
+    source.write_text("")
+    add(
+        source,
+        *rows,
+        {"text": "please tell me what I owe", "label": "balance", "id": secret, "who": f"by {secret}"},
+        {"text": "a wholly different thing", "label": "balance", "id": f"bo.{secret}", "who": "nobody"},
+        {"text": f"{'q' * 187} {card} is mine", "label": "", "id": "1", "who": "x"},
+    )
+    with source.open("a") as file:
+        file.write('{"text": "' + "q" * 177 + f" {card}\n")
+    ctx = context("masked")
+    asked = {"source": source, "personal_data": "mask", "columns": {"id": "id", "tags": {"who": "who"}}}
+    folder = ctx.artifacts.open(curate(CurateRequest.model_validate(asked), ctx).dataset).path
+    texts = "".join(path.read_text() for path in folder.glob("*.json*"))
+    written = pl.read_parquet(folder / "rows.parquet")
+    texts += written.write_json()
+    assert secret not in texts and card[:8] not in texts
+    assert len(set(written["id"])) == len(written) == 122
+
+
+def test_a_row_that_takes_in_others_says_how_many_lines_are_lost(tmp_path: Path, context: Any) -> None:
+    rows = [f"{draw} number {at},{draw}" for at in range(30) for draw in ("pay", "play")]
+    source = tmp_path / "a.csv"
+    source.write_text("\n".join(["text,label", *rows, '"open,pay', *rows[:40], ""]))
+    ctx = context()
+    result = curate(CurateRequest(source=source, near_duplicate_jaccard=1), ctx)
+    assert "1 wrong_type (41 lines)" in result.rows_left_out
+    (left,) = lines_of(ctx, result.dataset, "dropped.jsonl")
+    assert left["lines"] == 41 and "a quote in line 62 takes in the 40 lines after it" in left["detail"]

@@ -71,6 +71,12 @@ def test_an_archive_is_described_without_loading_it(
     assert result.members["x_tokenizer.model"] == 3 and result.unsafe == () and result.checkpoint is None
 
 
+def legacy(weights: Any) -> bytes:
+    """Weights as torch saved them before its zip: a number, a version, the system, the weights, numbers."""
+    parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, weights, [])
+    return b"".join(pickle.dumps(part, 2) for part in parts)
+
+
 def stacked(module: str, name: str) -> bytes:
     """A pickle that shows harmless names, takes them off the stack again and imports another."""
 
@@ -91,6 +97,10 @@ def stacked(module: str, name: str) -> bytes:
         (zipped(b"\x80\x04not a pickle"), "bytes that are no pickle"),
         (b"PK\x03\x04 and then nothing", "a damaged zip"),
         (zipped(b"\x80\x02\x82\x01."), "an extension code"),
+        (legacy(Evil()), "system"),
+        (legacy({}), "before its zip"),
+        (pickle.dumps({}, 2) + pickle.dumps(Evil(), 2), "system"),
+        (zipped(pickle.dumps({}, 2) + pickle.dumps(Evil(), 4)), "system"),
     ],
 )
 def test_weights_that_would_run_something_are_named_and_never_imported(
@@ -149,7 +159,10 @@ def test_a_cut_archive_and_a_config_that_is_none_are_refused(tmp_path: Path) -> 
     (tmp_path / "cut.nemo").write_bytes(whole.read_bytes()[:2000])
     with pytest.raises(AskError, match="cut or no"):
         inspect(tmp_path / "cut.nemo")
-    for config in (b"a: [1", b"- 1\n", b"!!python/object/apply:os.system [ls]", b"\xff\xfe"):
+    bomb = b"a: &a [x, x]\nb: &b [*a, *a]\n"
+    deep, long = b"a: " + b"[" * 200 + b"]" * 200, b"a: " + b"x" * (1 << 20)
+    bad = (b"a: [1", b"- 1\n", b"!!python/object/apply:os.system [ls]", b"\xff\xfe", bomb, deep, long)
+    for config in bad:
         with pytest.raises(AskError, match=r"model_config\.yaml"):
             inspect(tar(tmp_path / "b.nemo", {"model_config.yaml": config}))
 

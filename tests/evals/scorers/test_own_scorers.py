@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,14 @@ def test_a_scorer_that_raises_faults_this_one_answer_alone() -> None:
 
     assert fragile.score(SAMPLE, "0").fault == "ZeroDivisionError: division by zero"
     assert fragile.score(SAMPLE, "2") == Score(1.0)
+
+
+def test_a_scorer_that_exits_ends_nothing_but_this_answer() -> None:
+    def leaves(sample: Sample, answer: str) -> float:
+        sys.exit(0)
+
+    score = Scorer("leaves", leaves, True).score(Sample.of("1", "q", "a"), "a")
+    assert score.value is None and "SystemExit" in (score.fault or "")
 
 
 def test_no_answer_at_all_is_as_wrong_as_a_wrong_one() -> None:
