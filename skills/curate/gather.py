@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Sequence, Set
-=======
-from collections.abc import Callable, Iterator
 from dataclasses import replace
->>>>>>> fixc
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
