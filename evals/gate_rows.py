@@ -51,7 +51,8 @@ class RequiredReport:
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
     """Scores against the least they must be."""
     if few := _too_few(scores.n, spec):
-        return GateRow(name, tier, None, few, n=scores.n)
+        failure = "; ".join(filter(None, (few, _counted(scores))))
+        return GateRow(name, tier, None, failure, n=scores.n)
     return GateRow(name, tier, scores.at_least(bar, spec.level), note=_counted(scores))
 
 

@@ -1,7 +1,8 @@
 """The scores a gate judges: what was measured, and what it would be at worst and at best.
 
 An item without an answer or a score counts as 0 at worst and as 1 at best: then neither GO nor NO_GO can rest
-on what was not measured. Items of one group (turns of a talk, paraphrases) are one observation, their mean.
+on what was not measured. Items of one group (turns of a talk, paraphrases) are one observation, their mean;
+so are items without a group that ask the same.
 """
 
 from __future__ import annotations
@@ -74,12 +75,14 @@ class ShareOrMean:
     """Scores of one row, a value for each item or group: at worst and at best, alike where all answered.
 
     items: how many items are behind them; binary: whether each value is 0 or 1 (a drop: -1, 0 or 1).
+    repeated: items that ask what an earlier one asked.
     """
 
     worst: tuple[float, ...]
     best: tuple[float, ...]
     items: int
     binary: bool
+    repeated: int = 0
 
     @property
     def n(self) -> int:
@@ -89,7 +92,10 @@ class ShareOrMean:
     @property
     def counted(self) -> str:
         """How many observations, in words."""
-        return f"{self.n:,} items" if self.n == self.items else f"{self.n:,} groups of {self.items:,} items"
+        if self.n == self.items:
+            return f"{self.n:,} items"
+        said = f"{self.n:,} groups of {self.items:,} items"
+        return said + (f" ({self.repeated:,} ask the same as another)" if self.repeated else "")
 
     def at_least(self, bar: float, alpha: float) -> BarTest:
         """The scores against the least they must be on average."""
@@ -142,16 +148,20 @@ def common_pairs(before: EvalResult, now: EvalResult, within: str | None) -> Pai
 def _observed(
     items: Sequence[SampleResult], worst: Sequence[float], best: Sequence[float], binary: bool
 ) -> ShareOrMean:
-    groups: dict[object, list[int]] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
     for place, item in enumerate(items):
-        groups.setdefault(("item", place) if item.group is None else item.group, []).append(place)
+        key = ("asked", " ".join(item.text.split())) if item.group is None else ("group", item.group)
+        groups.setdefault(key, []).append(place)
     if len(groups) == len(items):
         return ShareOrMean(tuple(worst), tuple(best), len(items), binary)
     worst_means, best_means = (
         tuple(fmean(values[place] for place in places) for places in groups.values())
         for values in (worst, best)
     )
-    return ShareOrMean(worst_means, best_means, len(items), binary=False)
+    repeated = sum(len(places) - 1 for (kind, _), places in groups.items() if kind == "asked")
+    alone = all(item.group is None for item in items)  # then a mean is mostly of the same answers
+    binary = binary and alone and {*worst_means, *best_means} <= {-1.0, 0.0, 1.0}
+    return ShareOrMean(worst_means, best_means, len(items), binary, repeated)
 
 
 def _counts(drops: Sequence[float]) -> Paired:

@@ -82,7 +82,7 @@ def measured() -> MeasuredFactory:
         items = [
             SampleResult(
                 f"{name}-{i:05d}",
-                "text",
+                f"{name} {i}",
                 "right",
                 "right" if i < right else "wrong",
                 {"exact_match": float(i < right), "known_label": 1.0},

@@ -205,6 +205,25 @@ def test_a_report_on_some_items_of_a_required_suite_does_not_do(measured: Any) -
     assert verdict.decision is INCONCLUSIVE and "300 of the suite's 400 items" in verdict.rows[1].message
 
 
+@pytest.mark.parametrize("text", ["{}", "{}\n", " {} "])
+def test_one_question_asked_many_times_is_one_observation(measured: Any, text: str) -> None:
+    found = measured(all=(80, 80))
+    same = [replace(item, text=text.format("one") if i % 2 else "one") for i, item in enumerate(found.items)]
+    row = judge(spec(min=0.5), replace(found, items=tuple(same)), None).rows[0]
+    assert row.decision is INCONCLUSIVE and row.n == 1
+    assert "1 groups of 80 items (79 ask the same as another)" in row.message
+    some = (*found.items[:60], *same[60:])
+    row = judge(spec(min=0.5), replace(found, items=some), None).rows[0]
+    assert row.decision is GO and row.n == 61 and "19 ask the same" in row.message
+
+
+def test_the_exact_test_stays_where_the_same_question_has_the_same_score(measured: Any) -> None:
+    found = measured(all=(40, 60))
+    twice = replace(found, items=(*found.items, *(replace(i, id=f"{i.id}-again") for i in found.items)))
+    once, again = (judge(spec(min=0.5), one, None).rows[0] for one in (found, twice))
+    assert (again.n, again.p_go, again.interval) == (once.n, once.p_go, once.interval)
+
+
 def waited(found: EvalResult, slow: int, slow_ms: float = 900.0) -> EvalResult:
     """The result with some answers slow, the others at 100 ms."""
     items = (replace(item, latency_ms=slow_ms if i < slow else 100.0) for i, item in enumerate(found.items))

@@ -26,7 +26,7 @@ def console(workspace: Workspace) -> Any:
     """The console of a workspace with two models, 3 and 6 of 10 right, on items with odd texts."""
     for model, right in ((A, 3), (B, 6)):
         items = tuple(
-            SampleResult(f"i{n}", ODD, "yes", got, {"exact_match": float(got == "yes")}, ("home",))
+            SampleResult(f"i{n}", f"{ODD} {n}", "yes", got, {"exact_match": float(got == "yes")}, ("home",))
             for n, got in enumerate(["yes"] * right + [ODD] * (10 - right))
         )
         measured = EvalResult(model, "clinc150", "d" * 64, ("home",), items)
