@@ -191,6 +191,11 @@ def _sandbox() -> Environment:
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             raise SecurityError(f"'{operator}' is not allowed in a template")
 
+        def call(__self, __context: Any, __obj: Any, *args: Any, **named: Any) -> Any:
+            value = super().call(__context, __obj, *args, **named)
+            __context.parent[_BUDGET].spend(len(value) if isinstance(value, str) else 1)
+            return value
+
     environment = Sandbox(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     environment.globals.clear()
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)

@@ -67,13 +67,17 @@ def test_a_template_says_what_suites_need(template: str, text: str | None) -> No
         "{% set choices = question %}{% for a in choices %}{% endfor %}",
         "{{ question|wordwrap(1) }}",
         "{{ question.join(question) }}",
+        "{% for a in tools[0].n %}{% for b in tools[0].n %}{% if question.upper() == 'x' %}{% endif %}"
+        "{% endfor %}{% endfor %}",
         "{% filter upper %}x{% endfilter %}",
         "{% for a in choices %}" + "{{ question ~ question }}" * 5000 + "{% endfor %}",
         "(" * 10 + "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     ],
 )  # fmt: skip
 def test_a_template_that_could_run_or_grow_without_end_is_refused(template: str) -> None:
-    long = Sample.of("1", "why " * 500, "x", contexts=ONE.contexts, choices=ONE.choices, tools=ONE.tools)
+    long = Sample.of(
+        "1", "why " * 500, "x", contexts=ONE.contexts, choices=ONE.choices, tools=({"n": [0] * 60},)
+    )
     with pytest.raises(AskError, match="the template"):
         asked(template, long)
 
