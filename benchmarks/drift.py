@@ -105,30 +105,37 @@ def main() -> None:
         references = [Reference(texts, seed, labels, held_said.tolist()) for seed in range(4)]
     print(f"reference of {len(texts)} texts: {(time.perf_counter() - started) / 4:.1f} s to fit")
     rng = np.random.default_rng(1)
+    quiet, changed = (old_texts, old_said), (new_texts, new_said)
     for share in (0.0, 0.10, 0.25, 0.50):
-        fired: Counter[str] = Counter()
-        raw: Counter[str] = Counter()
-        p_values = []
-        started = time.perf_counter()
-        for seed in range(ask.windows):
-            count = round(ask.size * share)
-            a = rng.choice(len(old_texts), ask.size - count, replace=False)
-            b = rng.choice(len(new_texts), count, replace=False)
-            window = Window(
-                [*(old_texts[i] for i in a), *(new_texts[i] for i in b)],
-                [*(old_said[i] for i in a), *(new_said[i] for i in b)],
-            )
-            found = compare(references[seed % 4], window, ask.alpha / 2, seed)
-            fired["alarm"] += found.alarm
-            p_values.append(found.p)
-            fired.update(check.name for check in found.checks if check.alarm)
-            raw.update(check.name for check in found.checks if check.p <= ask.alpha / 2)
-        each_ms = (time.perf_counter() - started) / ask.windows * 1000
-        print(
-            f"{share:4.0%} new: alarm in {fired.pop('alarm', 0):3d} of {ask.windows} windows of {ask.size}"
-            f" | corrected {dict(sorted(fired.items()))} | alone {dict(sorted(raw.items()))}"
-            f" | {each_ms:.0f} ms a window | together: {together(p_values, ask.alpha / 2, rng)}"
+        report(share, ask, references, quiet, changed, rng)
+
+
+def report(share, ask, references, quiet, changed, rng):  # type: ignore[no-untyped-def]
+    """Windows with a share of changed traffic: print how many alarm, by which tests, alone and together."""
+    (old_texts, old_said), (new_texts, new_said) = quiet, changed
+    fired: Counter[str] = Counter()
+    raw: Counter[str] = Counter()
+    p_values = []
+    started = time.perf_counter()
+    for seed in range(ask.windows):
+        count = round(ask.size * share)
+        a = rng.choice(len(old_texts), ask.size - count, replace=False)
+        b = rng.choice(len(new_texts), count, replace=False)
+        window = Window(
+            [*(old_texts[i] for i in a), *(new_texts[i] for i in b)],
+            [*(old_said[i] for i in a), *(new_said[i] for i in b)],
         )
+        found = compare(references[seed % 4], window, ask.alpha / 2, seed)
+        fired["alarm"] += found.alarm
+        p_values.append(found.p)
+        fired.update(check.name for check in found.checks if check.alarm)
+        raw.update(check.name for check in found.checks if check.p <= ask.alpha / 2)
+    each_ms = (time.perf_counter() - started) / ask.windows * 1000
+    print(
+        f"{share:4.0%} new: alarm in {fired.pop('alarm', 0):3d} of {ask.windows} windows of {ask.size}"
+        f" | corrected {dict(sorted(fired.items()))} | alone {dict(sorted(raw.items()))}"
+        f" | {each_ms:.0f} ms a window | together: {together(p_values, ask.alpha / 2, rng)}"
+    )
 
 
 if __name__ == "__main__":

@@ -215,7 +215,6 @@ class CheckpointEngine:
 def _load_torch() -> Any:
     # A spinning thread pool is up to 40 times slower when another process wants its core.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for name in ("torchao", "torch.utils._pytree"):  # warnings about GPU kernels, at import
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
@@ -10,21 +11,36 @@ from ..core.errors import AskError
 from ..record.index import LedgerIndex, Link
 
 
+def _with_parents(
+    store: ArtifactStore, ref: ArtifactRef, follow: Callable[[ArtifactRef], bool] = lambda parent: True
+) -> Iterator[tuple[ArtifactRef, Sequence[ArtifactRef]]]:
+    """An artifact and what it goes back to by the parents to follow, nearest first, each with its parents.
+
+    What is missing from the store ends its branch.
+    """
+    seen: set[ArtifactRef] = {ref}
+    waiting = deque([ref])
+    while waiting:
+        one = waiting.popleft()
+        try:
+            parents = store.open(one).parents
+        except AskError:
+            continue
+        yield one, parents
+        for parent in parents:
+            if parent not in seen and follow(parent):
+                seen.add(parent)
+                waiting.append(parent)
+
+
 def ancestors(store: ArtifactStore, ref: ArtifactRef) -> Iterator[ArtifactRef]:
     """What a thing was made of, nearest first; parents missing from the store end their branch."""
-    seen: set[str] = {ref}
-    front: list[ArtifactRef] = [ref]
-    while front:
-        beyond: list[ArtifactRef] = []
-        for one in front:
-            try:
-                parents = store.open(one).parents
-            except AskError:
-                continue
-            beyond += [parent for parent in parents if parent not in seen]
-            seen.update(parents)
-        yield from beyond
-        front = beyond
+    seen: set[ArtifactRef] = {ref}
+    for _, parents in _with_parents(store, ref):
+        for parent in parents:
+            if parent not in seen:
+                seen.add(parent)
+                yield parent
 
 
 def training_dataset(store: ArtifactStore, model: ArtifactRef) -> DatasetRef | None:
@@ -39,20 +55,9 @@ def training_datasets(store: ArtifactStore, model: ArtifactRef) -> list[DatasetR
     What a dataset was itself made of does not: a golden set was kept out, and what was replayed is in it.
     """
     found: dict[DatasetRef, None] = {}
-    seen: set[ArtifactRef] = set()
-    front: list[ArtifactRef] = [model]
-    while front:
-        beyond: list[ArtifactRef] = []
-        for one in front:
-            try:
-                parents = store.open(one).parents
-            except AskError:
-                continue
-            if isinstance(one, CheckpointRef):
-                found.update(dict.fromkeys(ref for ref in parents if isinstance(ref, DatasetRef)))
-            beyond += [ref for ref in parents if not isinstance(ref, DatasetRef) and ref not in seen]
-            seen.update(beyond)
-        front = beyond
+    for one, parents in _with_parents(store, model, lambda parent: not isinstance(parent, DatasetRef)):
+        if isinstance(one, CheckpointRef):
+            found.update(dict.fromkeys(ref for ref in parents if isinstance(ref, DatasetRef)))
     return list(found)
 
 

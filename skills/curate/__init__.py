@@ -90,7 +90,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     duplicates and near-duplicates. For the task `classify`, rows with the same words and different labels
     too; for others, several answers to one prompt stay.
 
-    Example: `/curate source=examples/support_router/raw/clinc150 near_duplicate_jaccard=0.85`
+    Example: `/curate source=tickets.csv near_duplicate_jaccard=0.85`
     """
     from ...data.card import make_card, write_card
     from ...data.dataset import DatasetWriter, write_report

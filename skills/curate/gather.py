@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...core.artifacts import Artifact
+from ...core.artifacts import Artifact, DatasetRef
 from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
 from ...core.files import files_below
@@ -76,8 +76,8 @@ class RowSource:
             raise AskError(
                 f"{self._request.source} changed while it was read. Curate it when nothing writes to it."
             )
-        if self._request.replay is not None:
-            yield from self._replayed()
+        if (replay := self._request.replay) is not None:
+            yield from self._replayed(replay)
 
     def _check_domains(self, known: set[str]) -> None:
         """AskError for a domain that the source does not have."""
@@ -87,10 +87,9 @@ class RowSource:
                 has = f"it has: {', '.join(names)}" if names else "its rows have none; name a domain_column"
                 raise AskError(f"domain '{domain}' is not in {source} ({has}).{did_you_mean(domain, names)}")
 
-    def _replayed(self) -> Iterator[GatheredRow]:
+    def _replayed(self, replay: DatasetRef) -> Iterator[GatheredRow]:
         """As many rows of the earlier dataset as may be wanted."""
-        assert self._request.replay is not None
-        dataset = self._ctx.artifacts.open(self._request.replay)
+        dataset = self._ctx.artifacts.open(replay)
         order = replay_order(dataset, self._request.seed)
         wanted = round(self._request.replay_ratio * self.new)
         if wanted > len(order):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ...core.workspace import Workspace
     from .checks import Comparison
     from .evidence import DriftEvidence
+    from .sources import ReferenceSource
 
 __all__ = ["DriftRequest", "DriftResult", "TestFigures", "answered", "drift", "judge"]
 
@@ -139,23 +140,12 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         tests = {
             check.name: TestFigures.model_validate(check, from_attributes=True) for check in found.checks
         }
-        about: dict[str, Any] = {
-            "endpoint": request.endpoint,
-            "reference": source.dataset,
-            "compared_with": source.in_words,
-            "reference_rows": len(reference.texts),
-            "n": len(rows),
-            "first": rows[0].time,
-            "last": rows[-1].time,
-            "alpha": request.alpha,
+        about = {
+            **_about(request, source, rows),
             "level": level,
-            "seed": request.seed,
-            "evidence": together.value,
-            "evidence_bound": together.bound,
-            "evidence_windows": together.windows,
+            **together.facts,
             "evidence_key": key,
             "visible_share": share,
-            "note": source.note,
             "alarm": alarm,
         }
         with ctx.artifacts.staging() as stage:
@@ -180,6 +170,22 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         message=_message(found, together, len(rows), level, share),
         note=source.note,
     )
+
+
+def _about(request: DriftRequest, source: ReferenceSource, rows: Sequence[TrafficLike]) -> dict[str, Any]:
+    """What was compared with what, as the report says it."""
+    return {
+        "endpoint": request.endpoint,
+        "reference": source.dataset,
+        "compared_with": source.in_words,
+        "reference_rows": len(source.texts),
+        "n": len(rows),
+        "first": rows[0].time,
+        "last": rows[-1].time,
+        "alpha": request.alpha,
+        "seed": request.seed,
+        "note": source.note,
+    }
 
 
 def _message(found: Comparison, together: DriftEvidence, n: int, level: float, share: float | None) -> str:

@@ -29,6 +29,15 @@ class DriftEvidence:
         """Whether what the windows show together is too much for chance."""
         return self.value >= self.bound
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """What a report keeps of it, for the windows to come."""
+        return {
+            "evidence": self.value,
+            "evidence_bound": self.bound,
+            "evidence_windows": self.windows,
+        }
+
 
 def after_window(p: float, before: tuple[float, int], budget: float, checks_per_day: int) -> DriftEvidence:
     """The evidence after one more window.

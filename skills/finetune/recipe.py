@@ -114,6 +114,21 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
             "collate_fn": f"{_NEMO}.components.datasets.utils.default_collater",
             "group_by_length": not request.packing,  # batches of rows of one length: a third less to compute
         },
+        **_optimizer(request, tuning, warmup),
+    }
+    if data.validation_rows:
+        values["validation_dataset"] = _dataset(request, "validation", base, tuning)
+        values["validation_dataloader"] = {
+            "_target_": values["dataloader"]["_target_"],
+            "collate_fn": values["dataloader"]["collate_fn"],
+            "shuffle": False,
+        }
+    return Recipe(merged({**values, **_adapters(request)}, request.overrides), steps, tuning)
+
+
+def _optimizer(request: FinetuneRequest, tuning: Tuning, warmup: int) -> dict[str, Any]:
+    """AdamW, and a rate that rises through the warm-up and falls to a hundredth in a straight line."""
+    return {
         "optimizer": {
             "_target_": "torch.optim.AdamW",
             "lr": tuning.learning_rate,
@@ -127,14 +142,6 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
             "min_lr": tuning.learning_rate / 100,
         },
     }
-    if data.validation_rows:
-        values["validation_dataset"] = _dataset(request, "validation", base, tuning)
-        values["validation_dataloader"] = {
-            "_target_": values["dataloader"]["_target_"],
-            "collate_fn": values["dataloader"]["collate_fn"],
-            "shuffle": False,
-        }
-    return Recipe(merged({**values, **_adapters(request)}, request.overrides), steps, tuning)
 
 
 def _check_validation(request: FinetuneRequest, data: DataFacts) -> None:

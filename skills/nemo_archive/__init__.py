@@ -100,13 +100,13 @@ def _preflight(request: NemoArchiveRequest, machine: Machine, workspace: Workspa
 
 def _estimate(request: NemoArchiveRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Disk by the size of what is read; minutes by a slow disk."""
-    if request.action == "inspect" or (request.archive is None and request.checkpoint is None):
+    if request.action == "inspect":
         return Cost(minutes=0.05, gpu_hours=0, usd=0, disk_bytes=0)
+    size = 0
     try:
         if request.archive is not None:
             size = sum(inspect(request.archive).sizes.values())
-        else:
-            assert request.checkpoint is not None
+        elif request.checkpoint is not None:
             size = workspace.artifacts.open(request.checkpoint).size_bytes
     except PendingArtifact:
         return Cost(minutes=None, gpu_hours=0, usd=0)
@@ -132,9 +132,10 @@ def nemo_archive(request: NemoArchiveRequest, ctx: StepContext) -> NemoArchiveRe
 
     Example: `/nemo-archive action=inspect archive=model.nemo`
     """
-    if request.action == "export":
-        return _export(request, ctx)
-    assert request.archive is not None
+    if request.checkpoint is not None:
+        return _export(request.checkpoint, ctx)
+    if request.archive is None:  # the request is held to one of the two when it is made
+        raise AskError(f"action '{request.action}' needs archive.")
     archive = inspect(request.archive)
     if request.action == "inspect":
         described = _described(archive)
@@ -214,15 +215,14 @@ def _import(request: NemoArchiveRequest, ctx: StepContext, archive: Archive) -> 
     )
 
 
-def _export(request: NemoArchiveRequest, ctx: StepContext) -> NemoArchiveResult:
-    assert request.checkpoint is not None
-    checkpoint = ctx.artifacts.open(request.checkpoint)
+def _export(source: CheckpointRef, ctx: StepContext) -> NemoArchiveResult:
+    checkpoint = ctx.artifacts.open(source)
     out = ctx.workdir / "exported"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     told = _run(worker.ArchiveJob("export", str(out / "model.nemo"), checkpoint=str(checkpoint.path)))
     shutil.copy2(Path(__file__).with_name("reader.py"), out / "reader.py")
-    parents: list[ArtifactRef] = [request.checkpoint]
+    parents: list[ArtifactRef] = [source]
     return NemoArchiveResult(
         target=worker.EXPORT_TARGET,
         tensors=told["tensors"],

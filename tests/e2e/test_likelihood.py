@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,12 @@ def test_what_cannot_be_scored_says_why(engine: CheckpointEngine) -> None:
     assert "this engine takes" in str(found[1][0].error) and "NUL" in str(found[2][0].error)
     found = engine.loglikelihood([CHATS[0]], [["pin", "", "lost " * 70]], prefix=" ")
     assert found[0][0].error is None and "this engine takes" in str(found[0][2].error)
+
+
+def test_loading_a_checkpoint_leaves_the_process_online(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later step of the same process may have to download a base."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    CheckpointEngine(save(tmp_path), "cpu", 1)
+    assert "HF_HUB_OFFLINE" not in os.environ

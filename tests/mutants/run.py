@@ -32,12 +32,8 @@ _HEADING = [
     "| promise | kept in | held by |",
     "| --- | --- | --- |",
 ]
-_NOT_RUN = (
-    2,
-    3,
-    4,
-    5,
-)  # pytest's exit codes when the tests themselves are at fault; a crash counts as noticed
+# pytest's exit codes when the tests themselves are at fault; a crash counts as noticed.
+_NOT_RUN = (2, 3, 4, 5)
 
 
 @dataclass(frozen=True)

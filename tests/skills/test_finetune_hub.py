@@ -121,12 +121,13 @@ def hub() -> Iterator[ThreadingHTTPServer]:
 
 
 def ask(action: str, home: Path, model: str, endpoint: str, **env: str) -> dict[str, Any]:
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
     settings = {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(home / "hf"), **env}
     done = subprocess.run(
         [sys.executable, "-c", ASK, action, str(home / "workspace"), model],
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "", **settings},
+        env={**inherited, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "", **settings},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

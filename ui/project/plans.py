@@ -56,12 +56,33 @@ class ProjectFacts:
 
 def ship_plan(facts: ProjectFacts) -> str:
     """plans/ship.yaml: curate, train, judge, build, guard, deploy."""
-    exact = facts.task in _EXACT_TASKS
-    gate: dict[str, Any] = {"suite": f"../suites/{facts.name}.yaml", "metric": facts.metric}
+    suite = f"../suites/{facts.name}.yaml"
+    gate: dict[str, Any] = {"suite": suite, "metric": facts.metric}
     if facts.bar is not None:
         gate["min"] = facts.bar
-    steps = {
-        "golden": {"skill": "golden", "with": {"suite": gate["suite"]}},
+    exact = facts.task in _EXACT_TASKS
+    source = _shown(Path(facts.profile.source).name)
+    head = [
+        f"# Learns {source} ({facts.profile.rows:,} rows, {facts.task}) from nothing,",
+        "# is judged on rows it never saw, and answers behind guardrails. Run: opswright run plans/ship.yaml",
+        "# A real base instead of the tiny one: base: hf:owner/name@COMMIT, or a folder with its weights.",
+        f"# The bar: {facts.bar_says}",
+    ]
+    return _text(
+        head,
+        {
+            "goal": f"Ship {facts.name}",
+            "budget": {"minutes": _BUDGET_MINUTES} if exact else {"usd": 0},
+            "gates": {"release": gate},
+            "steps": _steps(facts, suite, "onnx-int8" if exact else "onnx-fp32"),
+        },
+    )
+
+
+def _steps(facts: ProjectFacts, suite: str, target: str) -> dict[str, Any]:
+    """The steps of a plan that ships; suite: its file as the plan names it; target: the engine."""
+    return {
+        "golden": {"skill": "golden", "with": {"suite": suite}},
         "data": {
             "skill": "curate",
             "with": {
@@ -85,7 +106,7 @@ def ship_plan(facts: ProjectFacts) -> str:
             "skill": "evaluate",
             "with": {
                 "model": "${model.checkpoint}",
-                "suite": gate["suite"],
+                "suite": suite,
                 "max_new_tokens": facts.answer_tokens,
             },
             "gate": "release",
@@ -94,8 +115,8 @@ def ship_plan(facts: ProjectFacts) -> str:
             "skill": "build-engine",
             "with": {
                 "model": "${model.checkpoint}",
-                "target": "onnx-int8" if exact else "onnx-fp32",
-                "parity_suite": gate["suite"],
+                "target": target,
+                "parity_suite": suite,
                 "max_new_tokens": facts.answer_tokens,
             },
         },
@@ -116,22 +137,6 @@ def ship_plan(facts: ProjectFacts) -> str:
             },
         },
     }
-    source = _shown(Path(facts.profile.source).name)
-    head = [
-        f"# Learns {source} ({facts.profile.rows:,} rows, {facts.task}) from nothing,",
-        "# is judged on rows it never saw, and answers behind guardrails. Run: opswright run plans/ship.yaml",
-        "# A real base instead of the tiny one: base: hf:owner/name@COMMIT, or a folder with its weights.",
-        f"# The bar: {facts.bar_says}",
-    ]
-    return _text(
-        head,
-        {
-            "goal": f"Ship {facts.name}",
-            "budget": {"minutes": _BUDGET_MINUTES} if exact else {"usd": 0},
-            "gates": {"release": gate},
-            "steps": steps,
-        },
-    )
 
 
 def retrain_plan(facts: ProjectFacts) -> str:

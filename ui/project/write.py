@@ -96,26 +96,11 @@ def make_project(
     found = profile(train)
     _check(found)
     golden, rows, leaked = _golden(train, held_out, found, seed)
-    if len(golden) < _LEAST_GOLDEN:
-        raise AskError(
-            f"{found.source} gives {len(golden)} different rows to judge a model by; {_LEAST_GOLDEN} are "
-            "needed at least. Add rows, or name a second file with `test` in its name."
-        )
+    _check_golden(golden, found)
     mode = _rights(data)
     with scratch_folder(folder) as staged:
         digest = write_golden(staged / "data" / "golden.jsonl", golden, mode)
-        longest = max(len(sample.answer or "") for sample in golden)
-        facts = ProjectFacts(
-            name=name,
-            task=found.task,
-            source=relative(train.path, folder / "plans"),
-            columns=mapping(found),
-            profile=found,
-            metric="",
-            bar=None,
-            bar_says="",
-            answer_tokens=_answer_tokens(longest, found.task),
-        )
+        facts = _facts(name, relative(train.path, folder / "plans"), found, golden)
         tags = [tag for tag, values in found.tags.items() if 1 < values <= 20]
         (staged / "suites").mkdir()
         suite_path = staged / "suites" / f"{name}.yaml"
@@ -143,6 +128,30 @@ def make_project(
         rails_left_out=rails.left_out,
         leaked=leaked,
         files=tuple(files),
+    )
+
+
+def _check_golden(golden: Sequence[Sample], found: SourceProfile) -> None:
+    if len(golden) < _LEAST_GOLDEN:
+        raise AskError(
+            f"{found.source} gives {len(golden)} different rows to judge a model by; {_LEAST_GOLDEN} are "
+            "needed at least. Add rows, or name a second file with `test` in its name."
+        )
+
+
+def _facts(name: str, source: str, found: SourceProfile, golden: Sequence[Sample]) -> ProjectFacts:
+    """What the plans are made from, but for the gate's bar, which takes the suite and its baselines."""
+    longest = max(len(sample.answer or "") for sample in golden)
+    return ProjectFacts(
+        name=name,
+        task=found.task,
+        source=source,
+        columns=mapping(found),
+        profile=found,
+        metric="",
+        bar=None,
+        bar_says="",
+        answer_tokens=_answer_tokens(longest, found.task),
     )
 
 
