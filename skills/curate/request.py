@@ -26,7 +26,8 @@ class CurateRequest(Request):
     source: InputPath = Field(description="File, or folder, with rows of any usual shape.")
     layout: Layout = Field(Layout.AUTO, description="Layout of the source; auto looks at names and endings.")
     split: str | None = Field(
-        None, description="The source's own split to read, where it is a published data set with splits; by default train."
+        None,
+        description="The source's own split to read, where it is a published data set with splits; by default train.",
     )
     text_column: str = Field(TEXT_COLUMN, min_length=1, description="Column or JSON key of the text.")
     label_column: str = Field(LABEL_COLUMN, min_length=1, description="Column or JSON key of the label.")
