@@ -27,7 +27,7 @@ class CurateRequest(Request):
     layout: Layout = Field(Layout.AUTO, description="Layout of the source; auto looks at names and endings.")
     split: str | None = Field(
         None,
-        description="The source's own split to read, where it is a published data set with splits; by default train.",
+        description="Which of its own splits to read, where a published data set has some; by default train.",
     )
     text_column: str = Field(TEXT_COLUMN, min_length=1, description="Column or JSON key of the text.")
     label_column: str = Field(LABEL_COLUMN, min_length=1, description="Column or JSON key of the label.")
