@@ -6,10 +6,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.artifacts import ArtifactStore, DatasetRef
+from ..data.batches import in_runs
 from ..data.dataset import dataset_samples
 from ..data.rows import TRAIN
 from ..data.sample import asked_of
@@ -60,17 +60,19 @@ class Overlap(NamedTuple):
 class OverlapFinder:
     """Finds in any number of texts those that hold one of some items.
 
-    items: what is asked in a suite. jaccard: from which a text is nearly an item. An item of fewer than 4
-    words or 16 characters is found only where a text as a whole is that item, give or take a letter.
+    items: what is asked in a suite. jaccard: from which a text is nearly an item; None finds only items that
+    are a whole text, verbatim or normalised. An item of fewer than 4 words or 16 characters is found only
+    where a text as a whole is that item, give or take a letter.
     """
 
-    def __init__(self, items: Sequence[str], jaccard: float = JACCARD) -> None:
+    def __init__(self, items: Sequence[str], jaccard: float | None = JACCARD) -> None:
         self.items = list(items)
         self._verbatim = _numbers_of(self.items)
         self._words = [fingerprint(item) for item in self.items]
         self._normalised = _numbers_of(self._words)
         long = [n for n, words in enumerate(self._words) if len(words) >= _FEWEST_CHARS]
-        self._index = _ItemIndex([self._words[n] for n in long], jaccard) if long else None
+        nearly = bool(long) and jaccard is not None
+        self._index = _ItemIndex([self._words[n] for n in long], jaccard or JACCARD) if nearly else None
         self._long = long
 
     def overlaps(self, texts: Sequence[str]) -> Iterator[Overlap]:
@@ -109,8 +111,7 @@ def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchK
     """The asked texts that occur in training, by number, and the surest way in which each was found."""
     finder, found = OverlapFinder(asked), dict[int, MatchKind]()
     rank = {match: place for place, match in enumerate(MatchKind)}
-    texts = iter(train)
-    while batch := list(islice(texts, _TEXTS_AT_ONCE)):
+    for batch in in_runs(train, _TEXTS_AT_ONCE):
         for one in finder.overlaps(batch):
             if one.item not in found or rank[one.kind] < rank[found[one.item]]:
                 found[one.item] = one.kind

@@ -77,6 +77,7 @@ def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) ->
     ],
     preflight=_preflight,
     estimate=_estimate,
+    reusable=lambda request: request.own_answers == "keep",  # else it depends on traffic, which no plan holds
 )
 def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     """Read a source, leave out what would spoil training, split by groups, and write chat-format JSONL.
@@ -100,10 +101,11 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     gather.check_replay(request)
     source = gather.RowSource(request, ctx)
     golden = gather.golden_rows(request, ctx)
+    own = gather.own_answers(request, ctx)
     with ctx.artifacts.staging() as folder:
         with (
             DatasetWriter(folder, request.seed) as writer,
-            RowTable(source.task, request, golden, folder) as table,
+            RowTable(source.task, request, golden, folder, own) as table,
         ):
             drop = Tally(writer.drop, request.hides_personal_data)
             table.take_in(source.rows(drop), drop, lambda: ctx.progress(1, _STAGES, "stages"))
@@ -206,6 +208,7 @@ class Counts:
     def log(self, ctx: StepContext) -> None:
         """Record the counts as metrics."""
         more = {"dropped": self.left_out.by_reason.total(), "leaked": sum(self.leaked.values())}
+        more["own_answers"] = self.table.own_answers
         for name, value in {**self.counts, **more}.items():
             ctx.metric(name, value)
 
@@ -221,6 +224,7 @@ class Counts:
             unused=self.unused,
             leaked=self.leaked,
             masked_rows=self.source.masked,
+            own_answers=self.table.own_answers,
             conflicts=self.conflicts,
             rows_left_out=_few([self._told(why, n) for why, n in _most_first(self.left_out.by_reason)]),
             fields_left_out=_few([name for name, _ in _most_first(Counter(self.unused))]),

@@ -13,10 +13,11 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
 from ...core.files import files_below
 from ...data.dataset import ROWS, dataset_samples
-from ...data.personal import mask_sample
+from ...data.personal import mask, mask_sample
 from ...data.read import DOMAIN, read_samples
 from ...data.rows import Dropped
 from ...data.sample import Sample, asked_of
+from .own_answers import OwnAnswers
 from .request import CurateRequest
 
 if TYPE_CHECKING:
@@ -162,3 +163,9 @@ def golden_rows(request: CurateRequest, ctx: StepContext) -> GoldenRows:
         if sample.group is not None and sample.group != sample.id:
             groups.add(sample.group)
     return GoldenRows(texts, groups)
+
+
+def own_answers(request: CurateRequest, ctx: StepContext) -> OwnAnswers:
+    """What the workspace's endpoints answered, to be found in the rows as they are gathered."""
+    form = mask if request.personal_data == "mask" else str
+    return OwnAnswers(ctx, (request.memory_mb << 20) // 4, request.own_answers == "drop", form)

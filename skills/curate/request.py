@@ -65,6 +65,12 @@ class CurateRequest(Request):
         "keep",
         description="mask: a mail address, card number or the like becomes <email>, <card>.",
     )
+    own_answers: Literal["keep", "drop"] = Field(
+        "keep",
+        description="drop: leave out rows whose answer an endpoint of this workspace wrote, by the row's id "
+        "or tags, or nearly as its traffic log has it. keep: they are counted where the log has them word "
+        "for word.",
+    )
     memory_mb: int = Field(
         512,
         ge=16,
@@ -118,6 +124,9 @@ class CurateResult(Result):
         description="Fields of the source that the dataset does not have, and how many rows held one."
     )
     masked_rows: int = Field(0, description="Rows in which personal data was masked.")
+    own_answers: int = Field(
+        0, description="Rows whose answer an endpoint of this workspace wrote; in the dataset unless dropped."
+    )
     conflicts: int = Field(description="Texts that came with more than one label.")
     rows_left_out: str = Field(
         description="The most frequent of `dropped` in a line; empty when there are none."
