@@ -28,14 +28,20 @@ _NAME_CHARS = 24
 
 
 def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    from ...core.install import not_installed
+    from ...data.filters import make_filter, modules_of
     from ...data.read import check_source
     from .gather import check_replay
 
     found = []
+    if missing := not_installed(modules_of(request.filters), "languages"):
+        found.append(missing)
     try:
         layout = check_source(request.rows)
         found.append(Finding(level="ok", message=f"{request.source} is there, layout {layout}."))
         check_replay(request)
+        for asked in request.filters:
+            make_filter(asked, request.toxic_words)
         for ref in (request.golden, request.replay):
             if ref is not None:
                 workspace.artifacts.open(ref)

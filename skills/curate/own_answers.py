@@ -1,8 +1,8 @@
-"""Finds rows whose answer one of the workspace's own endpoints wrote: learning them again teaches its errors.
+"""Finds rows whose answer one of the workspace's own endpoints wrote: learned again, errors grow.
 
-A row is known by provenance (the id of a logged request, or the release that answered, among its id and tags),
+A row is known by provenance (the id of a logged request, or the release that answered, as its id or a tag),
 or by an answer like one in the traffic log. What is no evidence: an answer of few words, one that many
-questions got, one that a caller had repeated, and one that the model has itself learned from its training set.
+questions got, one that a caller had repeated, and one that the model has learned from its training set.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class LoggedAnswer(NamedTuple):
 class OwnAnswers:
     """What the endpoints of a workspace answered, and which samples have it from them.
 
-    nearly: an answer also counts where it is nearly a logged one (Jaccard of 5-character shingles from 0.8) or
-    holds one; else only where the two are the same but for case, white space and end marks. form: what was
-    done to the samples' texts. memory_bytes: about what may be held, so that the newest requests are read.
+    nearly: an answer also counts where it is nearly a logged one (Jaccard of 5-character shingles from 0.8),
+    or holds one; else only where the two are the same but for case, white space and end marks. form: what was
+    done to the samples' texts. memory_bytes: about what may be held; it limits how many requests are read.
     """
 
     def __init__(
@@ -71,14 +71,18 @@ class OwnAnswers:
             share = 1 + most // len(folders)
             rows = read(ctx.workspace, endpoint, last=share)
             if len(rows) == share:
-                ctx.log(f"own answers: the newest {share:,} requests of {endpoint} are looked at, no older ones")
+                ctx.log(
+                    f"own answers: the newest {share:,} requests of {endpoint} are looked at, no older ones"
+                )
             for row in rows:
                 self._know(row, endpoint)
                 text = form(row.output or "")
                 if row.status == "ok" and _tells(text) and not _is_repeated(row):
                     questions[text].add(fingerprint(row.text))
                     where[text] = f"endpoint {endpoint}, request {row.id}"
-        self._answers = [LoggedAnswer(text, where[text]) for text in where if len(questions[text]) < _QUESTIONS]
+        self._answers = [
+            LoggedAnswer(text, where[text]) for text in where if len(questions[text]) < _QUESTIONS
+        ]
 
     def _know(self, row: TrafficRow, endpoint: str) -> None:
         self._ids[f"{_COMPLETION}{row.id}"] = f"endpoint {endpoint}"
@@ -142,7 +146,9 @@ def _training_answers(ctx: StepContext) -> Iterator[str]:
         try:
             dataset = ctx.artifacts.open(ref)
         except AskError:
-            ctx.log(f"own answers: {ref.short} is gone, so what endpoints learned from it may be taken for theirs")
+            ctx.log(
+                f"own answers: {ref.short} is gone, so what endpoints learned from it may be taken for theirs"
+            )
             continue
         for sample in dataset_samples(dataset):
             yield from _answers_in(sample)

@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from ...core.artifacts import DatasetRef
 from ...core.contract import InputPath, Request, Result
+from ...core.errors import AskError
 from ...data.columns import Columns
-from ...data.filters import make_filter
+from ...data.filters import FILTERS, filters_needing_words, make_filter
 from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout, Source
 from ...data.rows import Reason
 from ...data.sample import Task
@@ -58,8 +59,10 @@ class CurateRequest(Request):
     )
     filters: tuple[str, ...] = Field(
         (),
-        description="Filters in order, each `name` or `name:limit=value:...`: length, encoding, repetition, "
-        "prose, web_page, personal_data, consent.",
+        description=f"Filters in order, each `name` or `name:limit=value:...`: {', '.join(FILTERS)}.",
+    )
+    toxic_words: InputPath | None = Field(
+        None, description="Words of the filter toxicity, one a line; by default the shipped English list."
     )
     personal_data: Literal["keep", "mask"] = Field(
         "keep",
@@ -82,6 +85,8 @@ class CurateRequest(Request):
     def _filters_are_known(self) -> Self:
         for asked in self.filters:
             make_filter(asked)
+        if self.toxic_words is not None and not filters_needing_words(self.filters):
+            raise AskError("toxic_words is given, but no filter looks for them. Add toxicity to filters.")
         return self
 
     @property

@@ -81,7 +81,7 @@ class RowTable:
         self.keys = RowKeys(task)
         self.taken = array("B")  # for each row of the source, in order, whether it was taken in
         self._request, self._memory = request, memory
-        self._filters = [make_filter(asked) for asked in request.filters]
+        self._filters = [make_filter(asked, request.toxic_words) for asked in request.filters]
         self._leaks = OverlapFinder(golden.texts, request.golden_jaccard) if golden.texts else None
         self._golden_groups = golden.groups
         self._own = own

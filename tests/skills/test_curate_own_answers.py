@@ -44,7 +44,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def people(n: int = 10) -> list[dict[str, Any]]:
-    return [{"question": f"When does my {word} come?", "answer": BY_PEOPLE.format(word)} for word in WORDS[:n]]
+    return [
+        {"question": f"When does my {word} come?", "answer": BY_PEOPLE.format(word)} for word in WORDS[:n]
+    ]
 
 
 def run(source: Path, ctx: StepContext, **more: Any) -> CurateResult:
@@ -69,16 +71,28 @@ def test_rows_that_an_endpoint_wrote_are_left_out_with_their_reason(tmp_path: Pa
     result = run(write(tmp_path / "rows.jsonl", people() + ours), ctx)
     assert result.dropped["own_answer"] == result.own_answers == 4 and result.rows == 10
     found = why(ctx, result)
-    assert [one.partition(" (")[0] for one in found] == ["verbatim", "normalised", "near duplicate", "contained"]
+    assert [one.partition(" (")[0] for one in found] == [
+        "verbatim",
+        "normalised",
+        "near duplicate",
+        "contained",
+    ]
     assert all("the answer of endpoint shop, request r0" in one for one in found)
 
 
 def test_an_earlier_turn_of_a_chat_counts(tmp_path: Path, context: Any) -> None:
     ctx = context()
     log(ctx.workspace, ("May I send the kettle back?", WRITTEN.format("kettle")))
-    turns = [("user", "Hello"), ("assistant", WRITTEN.format("kettle")), ("user", "Oh"), ("assistant", "Yes.")]
+    turns = [
+        ("user", "Hello"),
+        ("assistant", WRITTEN.format("kettle")),
+        ("user", "Oh"),
+        ("assistant", "Yes."),
+    ]
     chat = {"messages": [{"role": role, "content": text} for role, text in turns]}
-    other = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello to you."}]}
+    other = {
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello to you."}]
+    }
     source = write(tmp_path / "chats.jsonl", [chat, other])
     assert curate(CurateRequest(source=source, own_answers="drop"), ctx).dropped == {"own_answer": 1}
 
@@ -137,7 +151,12 @@ def test_an_answer_that_the_model_learned_from_people_stays(tmp_path: Path, cont
     release = new_release(state, bundle, None, "onnx")
     write_state(ctx.workspace, state.model_copy(update={"stable": release}).changed("deployed", release, "k"))
     recalled = BY_PEOPLE.format("kettle")
-    log(ctx.workspace, ("q", recalled), ("p", recalled.replace("every", "each")), ("o", WRITTEN.format("lamp")))
+    log(
+        ctx.workspace,
+        ("q", recalled),
+        ("p", recalled.replace("every", "each")),
+        ("o", WRITTEN.format("lamp")),
+    )
     rows = [*people(), {"question": "Can it go back?", "answer": WRITTEN.format("lamp")}]
     result = run(write(source, rows), ctx)
     assert result.dropped == {"own_answer": 1} and result.rows == 10
