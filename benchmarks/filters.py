@@ -1,9 +1,9 @@
 """What the filters language and toxicity find, and what they leave out wrongly: a minute on one core.
 
 Languages: the translations of a program (gettext catalogues, `locale/LANGUAGE/LC_MESSAGES/*.mo`, say those of
-Django), as single strings and as texts of six, each where its own language is wanted and where another is; and
-the English questions of two test sets. Toxicity: comments with a column `is_toxic` (Toxic or Not Toxic), by the
-shipped list.
+Django), as single strings and as texts of six, each where its language is wanted and where others are; and
+the English questions of two test sets. Toxicity: comments with a column `is_toxic` (Toxic or Not Toxic), by
+the shipped list.
 
     python benchmarks/filters.py --catalogues SITE_PACKAGES/django --comments toxicity_en.csv
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +13,7 @@ from ...core.errors import AskError
 from ...data.columns import Columns
 from ...data.filters import FILTERS, filters_needing_words, make_filter
 from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout, Source
+from ...data.remote import RemoteSource
 from ...data.rows import Reason
 from ...data.sample import Task
 
@@ -24,7 +26,14 @@ LEAKS = {reason: reason.removeprefix("golden_") for reason in Reason if reason.s
 class CurateRequest(Request):
     """Raw samples, and how strictly they are cleaned."""
 
-    source: InputPath = Field(description="File, or folder, with rows of any usual shape.")
+    source: InputPath | RemoteSource = Field(
+        description="File, or folder, with rows of any usual shape; or where they lie elsewhere: "
+        "hf:datasets/owner/name@commit, s3://..., gs://..., az://..., https://...",
+    )
+    source_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None,
+        description="SHA-256 of what lies elsewhere, so that the plan's id covers it, as a commit does.",
+    )
     layout: Layout = Field(Layout.AUTO, description="Layout of the source; auto looks at names and endings.")
     split: str | None = Field(
         None,
@@ -81,6 +90,16 @@ class CurateRequest(Request):
     )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _an_address_is_no_path(cls, values: Any) -> Any:
+        if isinstance(values, dict) and RemoteSource.is_one(source := values.get("source")):
+            try:
+                return {**values, "source": RemoteSource.checked(source)}
+            except ValueError as error:  # explained as it is: what else is said of a field repeats its value
+                raise AskError(f"curate: {error}.") from None
+        return values
+
     @model_validator(mode="after")
     def _filters_are_known(self) -> Self:
         for asked in self.filters:
@@ -96,12 +115,17 @@ class CurateRequest(Request):
         return dropped or self.personal_data == "mask"
 
     @property
-    def rows(self) -> Source:
-        """Where the new rows lie, as a reader takes it."""
+    def is_repeatable(self) -> bool:
+        """Whether the request alone decides what comes out: neither traffic nor what an address holds now."""
+        pinned = isinstance(self.source, Path) or self.source.is_pinned or self.source_sha256 is not None
+        return pinned and self.own_answers == "keep"
+
+    def rows(self, path: Path) -> Source:
+        """The new rows as a reader takes them; path: where the source lies on this machine."""
         return Source(
-            self.source,
+            path,
             self.layout,
-            self.split,
+            self.split if isinstance(self.source, Path) else None,
             self.text_column,
             self.label_column,
             self.domain_column,
@@ -129,6 +153,7 @@ class CurateResult(Result):
         description="Fields of the source that the dataset does not have, and how many rows held one."
     )
     masked_rows: int = Field(0, description="Rows in which personal data was masked.")
+    source_sha256: str = Field("", description="SHA-256 of a source that was fetched; empty for a file here.")
     own_answers: int = Field(
         0, description="Rows whose answer an endpoint of this workspace wrote; in the dataset unless dropped."
     )
