@@ -71,11 +71,11 @@ def run_dedup(path: Path) -> int:
     from opswright.data.similar import similar_pairs
     from opswright.data.text import fingerprint
 
-    samples = list(read_samples(Source(path)))
+    rows = [(sample.question, sample.answer) for sample in read_samples(Source(path))]
     first: dict[str, int] = {}
-    for at, sample in enumerate(samples):
-        first.setdefault(fingerprint(sample.question), at)
-    kept, labels = list(first.values()), [one.answer for one in samples]
+    for at, (text, _) in enumerate(rows):
+        first.setdefault(fingerprint(text), at)
+    kept, labels = list(first.values()), [label for _, label in rows]
     pairs = similar_pairs(list(first), JACCARD)
     gone = np.zeros(len(kept), bool)
     for i, j, _ in pairs.each():
@@ -84,8 +84,8 @@ def run_dedup(path: Path) -> int:
     with tempfile.TemporaryFile("w") as file:
         for at, is_gone in zip(kept, gone.tolist(), strict=True):
             if not is_gone:
-                file.write(json.dumps({"text": samples[at].question, "label": samples[at].answer}) + "\n")
-    return len(samples) - len(kept) + int(gone.sum())
+                file.write(json.dumps({"text": rows[at][0], "label": rows[at][1]}) + "\n")
+    return len(rows) - len(kept) + int(gone.sum())
 
 
 DAFT = """

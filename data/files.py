@@ -76,15 +76,15 @@ def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
 
 def read_jsonl(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
     """A row for each line that is not blank."""
+    json_of = _Decoder()
     for number, line in bounded_lines(path, most_bytes):
         if line is None:
             yield RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} bytes in one line")
         elif line.strip():
-            yield _parsed(number, line)
+            yield _parsed(number, line, json_of)
 
 
-def _parsed(number: int, line: bytes) -> RawRow:
-    json_of = _Decoder()
+def _parsed(number: int, line: bytes, json_of: _Decoder) -> RawRow:
     try:
         value = json_of.decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
