@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 JACCARD = 0.8
 _FEWEST_CHARS = 8  # a shorter item is found where a text is the same words, and not otherwise
 _TELLING_WORDS, _TELLING_CHARS = 4, 16  # a shorter item is no sign of a leak within a longer text
+_CLAUSE_WORDS = 6  # an item of no more is found within a text only at the edge of a clause
+_CLAUSE_EDGE = re.compile(r"[.,:;!?\u2026]+(?=\s|$)|[\n\"\u201c\u201d()]|\s[-\u2013\u2014]\s")
 _UNSPACED_CHARS = 10  # a word as long as this, in a script other than Latin, is several
 _CHARS_A_TYPO = 12
 _CONTAINED = 0.85  # of the shingles: those at the edges of the item may be others
@@ -86,7 +88,9 @@ class OverlapFinder:
                 found.setdefault((number, item), (MatchKind.NORMALISED, 1.0))
         if self._index is not None:
             for number, place, match, score in self._index.search(words):
-                found.setdefault((number, self._long[place]), (match, score))
+                item = self._long[place]
+                if match is not MatchKind.CONTAINED or _holds_clause(texts[number], self._words[item]):
+                    found.setdefault((number, item), (match, score))
         return (Overlap(*pair, *how) for pair, how in sorted(found.items()))
 
     def surest(self, texts: Sequence[str]) -> list[Overlap | None]:
@@ -126,6 +130,25 @@ def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iter
     for ref in datasets:
         for sample in dataset_samples(store.open(ref), TRAIN):
             yield asked_of(sample)
+
+
+def _holds_clause(text: str, item: str) -> bool:
+    """Whether a short item is asked in a text, and is not merely how another question begins or goes on.
+
+    It is where it ends as a clause does, or follows a mark: "what is the exchange rate" is not what "what is
+    the exchange rate of the peso" asks. A longer item, and one without spaces between words, needs no edge.
+    """
+    wanted = item.split()
+    size = len(wanted)
+    if not _TELLING_WORDS <= size <= _CLAUSE_WORDS:
+        return True
+    words: list[str] = []
+    edges = set[int]()
+    for clause in _CLAUSE_EDGE.split(text):
+        words += fingerprint(clause).split()
+        edges.add(len(words))
+    starts = (at for at in range(len(words) - size + 1) if words[at : at + size] == wanted)
+    return any(start in edges or start + size in edges for start in starts)
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:
