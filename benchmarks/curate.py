@@ -177,6 +177,7 @@ def _changes() -> dict[str, Callable[[random.Random, str], str]]:
         "one typo": misspelt,
         "politeness around it": lambda draw, text: f"hi there, {text}, thanks",
         "politeness without a mark": lambda draw, text: f"hi there {text.rstrip('.?!')} thanks",
+        "in a sentence without one": lambda draw, text: f"she asked {text.rstrip('.?!')} since he knew",
         "reordered": reordered,
         "within a longer text": lambda draw, text: f"my brother rang and asked: {text} Then we talked on.",
     }

@@ -26,6 +26,23 @@ JACCARD = 0.8
 _FEWEST_CHARS = 8  # a shorter item is found where a text is the same words, and not otherwise
 _TELLING_WORDS, _TELLING_CHARS = 4, 16  # a shorter item is no sign of a leak within a longer text
 _CLAUSE_WORDS = 6  # an item of no more is found within a text only at the edge of a clause
+_POLITE = frozenset(
+    (
+        "hi",
+        "hello",
+        "hey",
+        "there",
+        "dear",
+        "sir",
+        "madam",
+        "please",
+        "kindly",
+        "ok",
+        "okay",
+        "thanks",
+        "thank",
+    )
+)
 _CLAUSE_EDGE = re.compile(r"[.,:;!?\u2026]+(?=\s|$)|[\n\"\u201c\u201d()]|\s[-\u2013\u2014]\s")
 _UNSPACED_CHARS = 10  # a word as long as this, in a script other than Latin, is several
 _CHARS_A_TYPO = 12
@@ -135,8 +152,9 @@ def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iter
 def _holds_clause(text: str, item: str) -> bool:
     """Whether a short item is asked in a text, and is not merely how another question begins or goes on.
 
-    It is where it ends as a clause does, or follows a mark: "what is the exchange rate" is not what "what is
-    the exchange rate of the peso" asks. A longer item, and one without spaces between words, needs no edge.
+    It is where it ends as a clause does, or follows a mark, or has a polite word beside it: "what is the
+    exchange rate" is not what "what is the exchange rate of the peso" asks. A longer item, and one without
+    spaces between words, needs no edge.
     """
     wanted = item.split()
     size = len(wanted)
@@ -147,6 +165,9 @@ def _holds_clause(text: str, item: str) -> bool:
     for clause in _CLAUSE_EDGE.split(text):
         words += fingerprint(clause).split()
         edges.add(len(words))
+    for at, word in enumerate(words):
+        if word in _POLITE:
+            edges |= {at, at + 1}
     starts = (at for at in range(len(words) - size + 1) if words[at : at + size] == wanted)
     return any(start in edges or start + size in edges for start in starts)
 

@@ -74,7 +74,8 @@ def test_a_short_item_is_no_leak_where_another_question_only_begins_with_it() ->
     finder = OverlapFinder(["what is the exchange rate", "what is the exchange rate of the peso today"])
     texts = ["What is the exchange rate in pounds?", "Tell me: what is the exchange rate of gold"]
     texts += ["Hello, what is the exchange rate", "so what is the exchange rate of the peso today or now"]
-    assert [one and one.item for one in finder.surest(texts)] == [None, 0, 0, 1]
+    texts += ["now what is the exchange rate please tell me"]
+    assert [one and one.item for one in finder.surest(texts)] == [None, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(
