@@ -44,7 +44,8 @@ class GateEvidence:
     leaked: ids of items in the training rows of the model or of stable; None: which ones is not known.
     trivial: the trivial baseline's answers; trivial_stands_in: they are the suite's own most frequent answer,
     in the place of a report's; trivial_unknown: why there are none, where a model must beat some.
-    better_baselines: other baselines above the model, by share.
+    better_baselines: other baselines above the model, by share. shortcuts: rules that know one thing which the
+    model is not shown to be better than, by share.
     suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
     different right answers, how many occur in the training rows, and how many there are. losses: validation
     loss first and last.
@@ -57,6 +58,7 @@ class GateEvidence:
     trivial_stands_in: bool = False
     trivial_unknown: str = ""
     better_baselines: Mapping[str, float] = field(default_factory=dict)
+    shortcuts: Mapping[str, float] = field(default_factory=dict)
     suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
     losses: tuple[float, float] | None = None
@@ -262,6 +264,8 @@ def _notes(
         yield f"{len(evidence.leaked)} items that are in training rows were left out on both sides"
     for name, share in evidence.better_baselines.items():
         yield f"below the baseline {name} ({share:.1%}); this is said and not judged"
+    for name, share in evidence.shortcuts.items():
+        yield f"not shown to be better than the shortcut {name} ({share:.1%}); this is said and not judged"
     if evidence.candidates is not None and evidence.candidates > 1:
         chance = min(1.0, evidence.candidates * spec.alpha)
         yield (

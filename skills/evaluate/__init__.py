@@ -21,14 +21,15 @@ from ...core.errors import OpswrightError
 from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
+from .beside import Beside
 from .engine import missing_for, open_engine
 from .request import EvaluateRequest, EvaluateResult, SliceFigure
 
 if TYPE_CHECKING:
-    from ...evals.baselines import Baseline, BaselineRun
+    from ...evals.baselines import BaselineRun
     from ...evals.runner import EvalResult
-    from ...evals.scorers import Scorer
-    from ...evals.suites import SliceRule, Suite
+    from ...evals.shortcuts import Shortcut
+    from ...evals.suites import Suite
 
 __all__ = ["EvaluateRequest", "EvaluateResult", "SliceFigure", "evaluate"]
 
@@ -106,6 +107,7 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     from ...evals.baselines import BaselineRun
     from ...evals.report import facts_of
     from ...evals.runner import run_suite
+    from ...evals.shortcuts import to_facts
     from ...evals.suites import load_suite
 
     suite = load_suite(request.suite)
@@ -123,10 +125,12 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
             scorers,
         )
     measured = _with_leaks(measured, request, train, ctx)
-    run = _baselines(request, ctx, suite, measured, train) if request.baselines else BaselineRun(())
-    scored = {one.name: _scored(suite, scorers, measured, one, slices) for one in run.baselines}
+    beside = Beside(ctx, suite, scorers, slices, train)
+    run = beside.baselines(measured) if request.baselines else BaselineRun(())
+    scored = {one.name: beside.scored(one, measured) for one in run.baselines}
+    shortcuts = beside.shortcuts(measured) if request.baselines else []
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
-    facts = facts_of(measured, len(suite.items), scored, groups)
+    facts = facts_of(measured, len(suite.items), scored, groups) | {"shortcuts": to_facts(shortcuts)}
     report = _save(request, ctx, measured, facts, run, scored, train)
     _tell(facts, ctx)
     return EvaluateResult(
@@ -145,11 +149,12 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
         slices={name: SliceFigure(**figures) for name, figures in facts["slices"].items()},
         baselines={name: figures["value"] for name, figures in facts["baselines"].items()},
         trivial=facts["trivial"],
+        shortcuts={one.name: one.value for one in shortcuts},
         reused=engine.reused if isinstance(engine, CachedEngine) else 0,
         leaked=measured.leaked,
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
-        note=_with_losses(note, measured, run, suite, request, ctx),
+        note=_with_losses(note, measured, run, shortcuts, suite, request, ctx),
     )
 
 
@@ -162,9 +167,10 @@ def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
     for name, figures in facts["slices"].items():
         if figures["value"] is not None:
             ctx.metric(f"{metric}.{name}", figures["value"])
-    for name, figures in facts["baselines"].items():
-        if figures["value"] is not None:
-            ctx.metric(f"baseline.{name}", figures["value"])
+    for kind in ("baseline", "shortcut"):
+        for name, figures in facts[f"{kind}s"].items():
+            if figures["value"] is not None:
+                ctx.metric(f"{kind}.{name}", figures["value"])
 
 
 def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef | None, str]:
@@ -189,11 +195,12 @@ def _with_losses(
     note: str,
     measured: EvalResult,
     run: BaselineRun,
+    shortcuts: Sequence[Shortcut],
     suite: Suite,
     request: EvaluateRequest,
     ctx: StepContext,
 ) -> str:
-    """The note, and what was cut, never answered or never scored: nothing may pass in silence."""
+    """The note, and what was cut, never answered, never scored or no better than a shortcut."""
     losses = []
     if measured.cut:
         most = request.max_new_tokens or suite.longest_answer
@@ -210,6 +217,7 @@ def _with_losses(
                 f"scorer {name} failed on {len(faults)} answers, which it does not count: {faults[0]}"
             )
     losses += [f"baseline {name} was left out: {why}" for name, why in run.skipped.items()]
+    losses += [one.message for one in shortcuts if one.message]
     for line in losses:
         ctx.log(line)
     return "; ".join([*([note] if note else []), *losses])
@@ -231,41 +239,6 @@ def _with_leaks(
     texts = training_texts(ctx.artifacts, datasets)
     found = count_overlap(texts, [item.text for item in measured.items])
     return replace(measured, leaked=sum(found.values()))
-
-
-def _baselines(
-    request: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef | None
-) -> BaselineRun:
-    """The baselines' answers, from an earlier report when one has them for the same rows and items."""
-    from ...data.dataset import training_rows
-    from ...evals.baselines import kept_answers, run_baselines
-
-    ids = [item.id for item in measured.items]
-    if train is not None and (earlier := kept_answers(ctx.artifacts, train, suite.digest, ids)) is not None:
-        return earlier
-    rows = training_rows(ctx.artifacts.open(train)) if train is not None else None
-    by_id = {item.id: item for item in suite.items}
-    asked = [by_id[one] for one in ids]
-    return run_baselines(suite.task, rows, asked, lambda done, of: ctx.progress(done, of, "baselines"))
-
-
-def _scored(
-    suite: Suite,
-    scorers: Sequence[Scorer],
-    measured: EvalResult,
-    baseline: Baseline,
-    slices: Mapping[str, SliceRule],
-) -> EvalResult:
-    """A baseline's answers as if it were the model."""
-    from dataclasses import replace
-
-    from ...engines import GenerationResult
-    from ...evals.runner import score
-
-    by_id = {item.id: item for item in suite.items}
-    items = [by_id[item.id] for item in measured.items]
-    answers = [GenerationResult(text) for text in baseline.answers]
-    return replace(measured, model=baseline.name, items=tuple(score(scorers, items, answers, slices)))
 
 
 def _save(

@@ -80,6 +80,9 @@ class EvaluateResult(Result):
     slices: dict[str, SliceFigure]
     baselines: dict[str, float | None] = Field(description="Value of each baseline on the same items.")
     trivial: str | None = Field(None, description="The best baseline that learned nothing.")
+    shortcuts: dict[str, float] = Field(
+        default_factory=dict, description="Value of rules that know one thing, as a text's length."
+    )
     reused: int = Field(0, description="Answers that were known from before.")
     leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
     p50_ms: float | None
