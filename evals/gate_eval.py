@@ -44,8 +44,8 @@ class GateEvidence:
     leaked: ids of items in the training rows of the model or of stable; None: which ones is not known.
     trivial: the trivial baseline's answers; trivial_stands_in: they are the suite's own most frequent answer,
     in the place of a report's; trivial_unknown: why there are none, where a model must beat some.
-    better_baselines: other baselines above the model, by share. shortcuts: rules that know one thing which the
-    model is not shown to be better than, by share.
+    better_baselines: other baselines above the model, by share. shortcuts: rules that know one thing, which
+    the model is not shown to be better than, by share.
     suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
     different right answers, how many occur in the training rows, and how many there are. losses: validation
     loss first and last.
