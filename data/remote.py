@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import GetCoreSchemaHandler
@@ -45,7 +45,7 @@ class RemoteSource(str):
     """Where rows lie: `s3://bucket/rows.jsonl`, `https://...`, `hf:datasets/owner/name@commit/data/*.csv`."""
 
     @classmethod
-    def is_one(cls, text: object) -> bool:
+    def is_one(cls, text: object) -> TypeGuard[str]:
         """Whether a text is meant as an address, not as a path."""
         return isinstance(text, str) and ("://" in text or text.startswith("hf:"))
 

@@ -12,8 +12,9 @@ from ...core.contract import InputPath, Request, Result
 from ...core.errors import AskError
 from ...data.columns import Columns
 from ...data.filters import FILTERS, filters_needing_words, make_filter
-from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout, Source
+from ...data.read import TEXT_COLUMN, Layout, Source
 from ...data.remote import RemoteSource
+from ...data.row_shapes import LABEL_COLUMN
 from ...data.rows import Reason
 from ...data.sample import Task
 
