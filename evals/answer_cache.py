@@ -73,6 +73,20 @@ class AnswerCache:
         return database
 
 
+class NoAnswers(AnswerCache):
+    """A cache that keeps nothing."""
+
+    def __init__(self) -> None:
+        """Open no file."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
 class CachedEngine:
     """An engine that asks another only what it does not know, and opens it only then.
 

@@ -12,7 +12,8 @@ from ..core.errors import BackendError, IntegrityError
 from ..data.sample import Sample, Task, asked_of
 from ..engines import Engine, GenerationOptions, GenerationResult, Progress
 from .choosing import choose_by_likelihood
-from .scorers import Scorer, right_answers
+from .judges.summary import judge_summaries
+from .scorers import Score, Scorer, right_answers
 from .suites import SliceRule, Suite, in_slice
 
 _SHARES = {"exact_match": True, "known_label": True}  # the scorers of reports that name none
@@ -23,7 +24,7 @@ class SampleResult:
     """One item: what was expected, what came, its scores by scorer, and the slices it counts in.
 
     An answer that a scorer could not score has no entry in `scores`: it is missing, not zero. When something
-    went wrong with it, `faults` says what, by scorer.
+    went wrong with it, `faults` says what, by scorer. details: what else a scorer says, as a judge's reason.
     """
 
     id: str
@@ -37,6 +38,7 @@ class SampleResult:
     error: str | None = None
     finish: str = "stop"  # why the answer ended; `length`: it was cut
     faults: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def score(self, metric: str) -> float | None:
         """Its score by a metric, 0 to 1; None when it has none."""
@@ -49,7 +51,7 @@ class SampleResult:
     def line(self) -> dict[str, Any]:
         """The item as its line in items.jsonl."""
         line = {**asdict(self), "slices": dict.fromkeys(self.slices, True)}
-        return {name: value for name, value in line.items() if name != "faults" or value}
+        return {name: value for name, value in line.items() if name not in ("faults", "details") or value}
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> SampleResult:
@@ -64,7 +66,8 @@ class SampleResult:
 class EvalResult:
     """One model on one suite: its items by id, and every slice, with or without items.
 
-    scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by.
+    scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by. judges:
+    of each that asks a judge, what it is and how it did.
     """
 
     model: str
@@ -75,6 +78,7 @@ class EvalResult:
     leaked: int | None = None  # items that are also in the model's training rows; None when those are unknown
     task: Task = "classify"
     scorers: Mapping[str, bool] = field(default_factory=lambda: dict(_SHARES))
+    judges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -138,9 +142,15 @@ def run_suite(
     if items and len(failed) == len(items):
         raise BackendError(f"the engine answered none of {len(items)} prompts; the first error: {failed[0]}")
     results = tuple(score(scorers, items, answers, slices))
-    named = {one.name: one.is_binary for one in scorers}
     measured = EvalResult(
-        model, suite.name, suite.digest, tuple(slices), results, task=suite.task, scorers=named
+        model,
+        suite.name,
+        suite.digest,
+        tuple(slices),
+        results,
+        task=suite.task,
+        scorers={one.name: one.is_binary for one in scorers},
+        judges=_of_judges(scorers, items, results),
     )
     _check_scored(measured)
     return measured
@@ -153,25 +163,42 @@ def score(
     slices: Mapping[str, SliceRule],
 ) -> list[SampleResult]:
     """Each item beside its answer, without the white space around it."""
+    given = list(zip(items, answers, strict=True))
+    pairs = [(item, None if answer.text is None else answer.text.strip()) for item, answer in given]
+    found = {one.name: one.score_all(pairs) for one in scorers}
     results = []
-    for item, answer in zip(items, answers, strict=True):
-        got = None if answer.text is None else answer.text.strip()
-        found = {one.name: one.score(item, got) for one in scorers}
+    for number, (item, answer) in enumerate(given):
+        own = {name: scores[number] for name, scores in found.items()}
         result = SampleResult(
             id=item.id,
             text=asked_of(item),
             expected=next(iter(right_answers(item)), ""),
-            got=got,
-            scores={name: one.value for name, one in found.items() if one.value is not None},
+            got=pairs[number][1],
+            scores={name: one.value for name, one in own.items() if one.value is not None},
             slices=tuple(sorted(name for name, rule in slices.items() if in_slice(item, rule))),
             group=item.group,
             latency_ms=None if answer.error else round(answer.latency_ms, 3),
             error=None if answer.finish_reason == "refused" else answer.error,
             finish=answer.finish_reason,
-            faults={name: one.fault for name, one in found.items() if one.fault is not None},
+            faults={name: one.fault for name, one in own.items() if one.fault is not None},
+            details={name: one.detail for name, one in own.items() if one.detail is not None},
         )
         results.append(result)
     return results
+
+
+def _of_judges(
+    scorers: Sequence[Scorer], items: Sequence[Sample], results: Sequence[SampleResult]
+) -> dict[str, dict[str, Any]]:
+    """What there is to say of the judges among the scorers."""
+    scores = {
+        one.name: [
+            Score(item.scores.get(one.name), item.faults.get(one.name), item.details.get(one.name))
+            for item in results
+        ]
+        for one in scorers
+    }
+    return judge_summaries(scorers, items, scores)
 
 
 def _check_scored(measured: EvalResult) -> None:

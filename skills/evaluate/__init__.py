@@ -17,17 +17,17 @@ from ...core.artifacts import (
     PendingArtifact,
 )
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
-from ...core.errors import OpswrightError
+from ...core.errors import AskError, OpswrightError
 from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .engine import missing_for, open_engine
-from .request import EvaluateRequest, EvaluateResult, SliceFigure
+from .request import EvaluateRequest, EvaluateResult, JudgeFigures, SliceFigure
 
 if TYPE_CHECKING:
     from ...evals.baselines import Baseline, BaselineRun
     from ...evals.runner import EvalResult
-    from ...evals.scorers import Scorer
+    from ...evals.scorers import Scorer, ServerAccess
     from ...evals.suites import SliceRule, Suite
 
 __all__ = ["EvaluateRequest", "EvaluateResult", "SliceFigure", "evaluate"]
@@ -41,16 +41,15 @@ _SHORT_TOKENS = 32  # answers for which those rates hold
 
 
 def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    from ...evals.suites import load_suite
-
     found = []
     if isinstance(request.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
         found.append(finding)
     if request.api_key_env and not os.environ.get(request.api_key_env):
         found.append(Finding(level="stop", message=f"environment variable {request.api_key_env} is not set."))
     try:
-        suite = load_suite(request.suite)
+        suite = _suite(request)
         suite.slices(request.slices)
+        found += _judge_findings(suite)
         for file in suite.check_scorers(request.trust):  # nobody has agreed to run it yet
             message = f"Python code scores the answers: {file}."
             found.append(Finding(level="warn", message=message, fix="Read it before you approve the plan."))
@@ -72,12 +71,11 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
-    from ...evals.suites import load_suite
-
-    if not isinstance(request.model, ArtifactRef):
-        return Cost(gpu_hours=0, disk_bytes=4_000_000)
+    suite = _suite(request)
+    if not isinstance(request.model, ArtifactRef) or suite.asks_judge:
+        tokens = None if suite.asks_judge else 0
+        return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
     size = workspace.artifacts.open(request.model).size_bytes
-    suite = load_suite(request.suite)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
     if size > _TINY_BYTES or not is_short:
         return Cost(gpu_hours=None if machine.gpus else 0, usd=0, disk_bytes=4_000_000)
@@ -106,10 +104,9 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     from ...evals.baselines import BaselineRun
     from ...evals.report import facts_of
     from ...evals.runner import run_suite
-    from ...evals.suites import load_suite
 
-    suite = load_suite(request.suite)
-    slices, scorers = suite.slices(request.slices), suite.load_scorers(request.trust)
+    suite = _suite(request)
+    slices, scorers = suite.slices(request.slices), suite.load_scorers(request.trust, _access(request, ctx))
     train, note = _training_data(request, ctx)  # before the model runs: a wrong reference shows at once
     with closing(open_engine(request, ctx)) as engine:
         measured = run_suite(
@@ -147,10 +144,53 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
         trivial=facts["trivial"],
         reused=engine.reused if isinstance(engine, CachedEngine) else 0,
         leaked=measured.leaked,
+        judges={name: _judge_figures(one) for name, one in measured.judges.items()},
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
         note=_with_losses(note, measured, run, suite, request, ctx),
     )
+
+
+def _suite(request: EvaluateRequest) -> Suite:
+    """The suite that is asked, judged by whom the request names."""
+    from dataclasses import replace
+
+    from ...evals.suites import load_suite
+
+    suite = load_suite(request.suite)
+    if request.judge is None:
+        return suite
+    if not suite.asks_judge:
+        raise AskError(f"suite {suite.name} has no scorer that asks a judge. Leave `judge` out.")
+    return replace(suite, judge=request.judge)
+
+
+def _access(request: EvaluateRequest, ctx: StepContext) -> ServerAccess:
+    """What scorers that ask a server are given."""
+    from ...evals.scorers import ServerAccess
+
+    cache = ctx.workspace.root / "cache" / "judgements.sqlite" if request.cache else None
+    return ServerAccess(cache, ctx.secret, lambda done, of: ctx.progress(done, of, "judgements"))
+
+
+def _judge_findings(suite: Suite) -> list[Finding]:
+    """Who is sent what, before anybody agrees to it; a stop when the judge's key is not there."""
+    if suite.judge is None or not suite.asks_judge:
+        return []
+    judge = suite.judge
+    if judge.key is not None:
+        try:
+            judge.key.resolve()
+        except OpswrightError as error:
+            return [Finding(level="stop", message=f"the judge's key: {error}")]
+    key = f" with the key {judge.key}" if judge.key else ""
+    message = f"questions and answers are sent to the judge {judge.model} at {judge.url}{key}."
+    return [Finding(level="warn", message=message, fix="Check the address before you approve the plan.")]
+
+
+def _judge_figures(judge: Mapping[str, Any]) -> JudgeFigures:
+    named = {name: value for name, value in judge.items() if name in JudgeFigures.model_fields}
+    return JudgeFigures(**named, disagreed=judge.get("swaps", {}).get("share"))
 
 
 def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
@@ -209,6 +249,12 @@ def _with_losses(
             losses.append(
                 f"scorer {name} failed on {len(faults)} answers, which it does not count: {faults[0]}"
             )
+    losses += [
+        f"{judge['model']} changed its mind on {judge['swaps']['share']:.0%} of pairs when they were swapped "
+        "(position bias); those count as ties"
+        for judge in measured.judges.values()
+        if judge.get("swaps", {}).get("disagreed")
+    ]
     losses += [f"baseline {name} was left out: {why}" for name, why in run.skipped.items()]
     for line in losses:
         ctx.log(line)
