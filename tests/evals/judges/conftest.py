@@ -17,7 +17,7 @@ Say = Callable[[dict[str, Any]], str]
 
 
 class ScriptedJudge(ThreadingHTTPServer):
-    """An OpenAI-compatible endpoint. say: what it replies to a request. misbehave: how, request by request."""
+    """An OpenAI-compatible endpoint. say: its reply to a request. misbehave: how, request by request."""
 
     daemon_threads = True
 
