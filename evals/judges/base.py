@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any, TypeVar
 
 from ...core.errors import AskError
 from ...data.sample import Sample
-from ..scorers.base import Score, ScoringContext
+from ...engines import Chat
+from ..scorers.base import Score, ScoringContext, ServerAccess
+from .client import JudgeClient, JudgeConnection, Judgement
 from .prompt import JudgePrompt
 from .settings import JudgeSettings
+
+T = TypeVar("T")
 
 
 class Judge(ABC):
@@ -20,12 +26,19 @@ class Judge(ABC):
     scale: what people and judge may give, from worst to best.
     """
 
-    def __init__(self, settings: JudgeSettings, prompt: JudgePrompt, scale: Sequence[float]) -> None:
-        self.settings, self.prompt, self.scale = settings, prompt, tuple(scale)
+    def __init__(
+        self, settings: JudgeSettings, prompt: JudgePrompt, scale: Sequence[float], access: ServerAccess
+    ) -> None:
+        self.settings, self.prompt, self.scale, self.access = settings, prompt, tuple(scale), access
 
     @abstractmethod
     def score_all(self, pairs: Sequence[tuple[Sample, str]]) -> list[Score]:
         """A score of each answer; the detail has the judge's `reason`, and its `tokens`."""
+
+    def ask(self, chats: Sequence[Chat], read: Callable[[Mapping[str, Any]], T]) -> list[Judgement[T]]:
+        """What the model says to each chat; see JudgeClient."""
+        with closing(JudgeConnection(self.settings, self.access)) as connection:
+            return JudgeClient(connection, read, self.prompt.digest).ask(chats, self.access.progress)
 
     def share(self, given: float) -> float:
         """A score on the scale as one from 0 to 1."""

@@ -6,9 +6,9 @@ score, each with the reason; it never gives one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ...engines import Chat, Engine, GenerationOptions, GenerationResult, Progress
 from ..answer_cache import AnswerCache, CachedEngine, NoAnswers
@@ -16,9 +16,12 @@ from ..scorers.base import ServerAccess
 from ..scorers.structured import NotJson, read_json
 from .settings import JudgeSettings
 
+if TYPE_CHECKING:
+    from ...engines.endpoint import EndpointEngine
+
 T = TypeVar("T")
 
-_ASKED_AT_A_TIME = 4  # requests of each connection between two looks at whether the judge answers at all
+_ROUNDS = 4  # requests of each connection before a judge that failed on all of them is given up
 _SHOWN_CHARS = 120
 
 
@@ -33,6 +36,68 @@ class Judgement(Generic[T]):
         self.verdict, self.failure, self.tokens = verdict, failure, tokens
 
 
+class JudgeConnection:
+    """A judge while it is asked: opened when it is first needed, and asked nothing more once it is down.
+
+    It is down, or refuses us, when so many requests in a row failed (`pieces`).
+    """
+
+    def __init__(self, settings: JudgeSettings, access: ServerAccess) -> None:
+        self.settings, self.access = settings, access
+        self._engine: EndpointEngine | None = None
+        self._guard = threading.Lock()
+        self._failed, self._first_failure = 0, ""
+
+    @property
+    def version(self) -> str:
+        """The judge's address and name."""
+        return f"{self.settings.url} {self.settings.model}"
+
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
+        """One result for each chat, in their order; see Engine."""
+        if self._failed >= self.pieces:
+            why = f"not asked: {self._failed} requests in a row failed: {self._first_failure}"
+            return [GenerationResult(None, "error", error=why)] * len(chats)
+        results = self._opened().generate(chats, options, progress)
+        with self._guard:
+            for result in results:
+                if result.error is None:
+                    self._failed, self._first_failure = 0, ""
+                else:
+                    self._failed, self._first_failure = self._failed + 1, self._first_failure or result.error
+        return results
+
+    @property
+    def pieces(self) -> int:
+        """Requests between two looks at whether the judge answers at all."""
+        return _ROUNDS * self.settings.concurrency
+
+    def close(self) -> None:
+        """Close the connections that were opened."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _opened(self) -> EndpointEngine:
+        from ...engines.endpoint import EndpointEngine
+
+        settings = self.settings
+        with self._guard:
+            if self._engine is None:
+                self._engine = EndpointEngine(
+                    settings.url,
+                    model=settings.model,
+                    api_key=None if settings.key is None else self.access.secret(settings.key),
+                    concurrency=settings.concurrency,
+                    tries=settings.retries + 1,
+                    timeout_s=settings.timeout_s,
+                    requests_per_minute=settings.requests_per_minute,
+                    extra={"response_format": {"type": "json_object"}} if settings.json_mode else None,
+                )
+            return self._engine
+
+
 class JudgeClient(Generic[T]):
     """A judge with one prompt and one form of verdict.
 
@@ -42,40 +107,23 @@ class JudgeClient(Generic[T]):
     """
 
     def __init__(
-        self,
-        settings: JudgeSettings,
-        read: Callable[[Mapping[str, Any]], T],
-        prompt_digest: str,
-        access: ServerAccess,
+        self, connection: JudgeConnection, read: Callable[[Mapping[str, Any]], T], prompt_digest: str
     ) -> None:
-        self._settings, self._read, self._access = settings, read, access
-        self._identity = {"judge": settings.document(), "prompt": prompt_digest}
-
-    def ask(self, chats: Sequence[Chat]) -> list[Judgement[T]]:
-        """A judgement of each chat, in their order."""
-        settings = self._settings
-        cache = NoAnswers() if self._access.cache is None else AnswerCache(self._access.cache)
-        pieces = _ASKED_AT_A_TIME * settings.concurrency
-        with closing(CachedEngine(self._open, self._identity, cache, pieces)) as engine:
-            options = GenerationOptions(max_tokens=settings.max_tokens)
-            results = engine.generate(chats, options, self._access.progress)
-        return [self._judgement(result) for result in results]
-
-    def _open(self) -> Engine:
-        from ...engines.endpoint import EndpointEngine
-
-        settings = self._settings
-        endpoint = EndpointEngine(
-            settings.url,
-            model=settings.model,
-            api_key=None if settings.key is None else self._access.secret(settings.key),
-            concurrency=settings.concurrency,
-            tries=settings.retries + 1,
-            timeout_s=settings.timeout_s,
-            requests_per_minute=settings.requests_per_minute,
-            extra={"response_format": {"type": "json_object"}} if settings.json_mode else None,
+        self._connection, self._read = connection, read
+        identity = {"judge": connection.settings.document(), "prompt": prompt_digest}
+        kept = connection.access.cache
+        cache = NoAnswers() if kept is None else AnswerCache(kept)
+        self._engine = CachedEngine(
+            lambda: _StrictEngine(connection, self._fault, connection.settings.retries),
+            identity,
+            cache,
+            connection.pieces,
         )
-        return _StrictEngine(endpoint, self._fault, settings.retries)
+
+    def ask(self, chats: Sequence[Chat], progress: Progress | None = None) -> list[Judgement[T]]:
+        """A judgement of each chat, in their order."""
+        options = GenerationOptions(max_tokens=self._connection.settings.max_tokens)
+        return [self._judgement(result) for result in self._engine.generate(chats, options, progress)]
 
     def _judgement(self, result: GenerationResult) -> Judgement[T]:
         tokens = result.tokens_in + result.tokens_out
@@ -106,14 +154,10 @@ def _object(text: str) -> Mapping[str, Any]:
 
 
 class _StrictEngine:
-    """An engine whose replies are errors unless they can be read; those are asked for again.
-
-    Once every one of a piece's requests failed the judge is asked nothing more: it is down, or refuses us.
-    """
+    """An engine whose replies are errors unless they can be read; those are asked for again."""
 
     def __init__(self, engine: Engine, fault: Callable[[str], str | None], retries: int) -> None:
         self._engine, self._fault, self._retries = engine, fault, retries
-        self._down = ""
 
     @property
     def version(self) -> str:
@@ -124,14 +168,7 @@ class _StrictEngine:
         self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
     ) -> list[GenerationResult]:
         """One result for each chat, in their order; see Engine."""
-        if self._down:
-            why = f"not asked: the judge answered none of the requests before; the first: {self._down}"
-            return [GenerationResult(None, "error", error=why)] * len(chats)
-        results = self._engine.generate(chats, options, progress)
-        failed = [result.error for result in results if result.error is not None]
-        if len(failed) == len(results) > 0:
-            self._down = str(failed[0])
-        results = [self._checked(result) for result in results]
+        results = [self._checked(one) for one in self._engine.generate(chats, options, progress)]
         for _ in range(self._retries):
             again = [n for n, result in enumerate(results) if result.finish_reason == "unreadable"]
             if not again:
@@ -142,8 +179,7 @@ class _StrictEngine:
         return results
 
     def close(self) -> None:
-        """Close the engine."""
-        self._engine.close()
+        """Nothing: the connection is its owner's."""
 
     def _checked(self, result: GenerationResult) -> GenerationResult:
         if result.error is not None:

@@ -13,7 +13,7 @@ from ...core.errors import AskError
 from ...data.sample import Sample
 from ..scorers.base import Score, ScoringContext, ServerAccess, right_answers
 from .base import Judge, needed_judge
-from .client import JudgeClient, Judgement, Unreadable
+from .client import Judgement, Unreadable
 from .prompt import JudgePrompt, load_prompt, parts_of
 from .rubric import BesideSuite, check_keys
 from .settings import JudgeSettings
@@ -51,8 +51,7 @@ class _PairwiseJudge(Judge):
         access: ServerAccess,
         others: Mapping[str, str] | None,
     ) -> None:
-        super().__init__(settings, prompt, sorted(_SCORES.values()))
-        self._client = JudgeClient(settings, _read, prompt.digest, access)
+        super().__init__(settings, prompt, sorted(_SCORES.values()), access)
         self._others = others
 
     def score_all(self, pairs: Sequence[tuple[Sample, str]]) -> list[Score]:
@@ -68,7 +67,7 @@ class _PairwiseJudge(Judge):
             about = parts_of(sample, ())
             for first, second in ((answer, other), (other, answer)):
                 chats.append(self.prompt.chat({**about, "first": first, "second": second}))
-        said = self._client.ask(chats)
+        said = self.ask(chats, _read)
         for number, shown_first, shown_second in zip(compared, said[::2], said[1::2], strict=True):
             scores[number] = _score(shown_first, shown_second)
         return [scores[number] for number in range(len(pairs))]

@@ -12,7 +12,7 @@ from ...core.errors import AskError
 from ...data.sample import Sample
 from ..scorers.base import Score, ScoringContext, ServerAccess, right_answers
 from .base import Judge, needed_judge
-from .client import JudgeClient, Unreadable
+from .client import Unreadable
 from .prompt import JudgePrompt, load_prompt, parts_of
 from .settings import JudgeSettings
 
@@ -47,13 +47,12 @@ class _RubricJudge(Judge):
         self,
         settings: JudgeSettings,
         prompt: JudgePrompt,
-        scale: range,
+        steps: range,
         access: ServerAccess,
         reference: bool,
     ) -> None:
-        super().__init__(settings, prompt, scale)
-        self._client = JudgeClient(settings, self._read, prompt.digest, access)
-        self._steps, self._reference = scale, reference
+        super().__init__(settings, prompt, steps, access)
+        self._steps, self._reference = steps, reference
 
     def score_all(self, pairs: Sequence[tuple[Sample, str]]) -> list[Score]:
         chats = []
@@ -61,7 +60,7 @@ class _RubricJudge(Judge):
             right = right_answers(sample) if self._reference else ()
             chats.append(self.prompt.chat({**parts_of(sample, right), "answer": answer}))
         scores = []
-        for said in self._client.ask(chats):
+        for said in self.ask(chats, self._read):
             if said.verdict is None:
                 scores.append(Score(None, said.failure, {"tokens": said.tokens}))
                 continue

@@ -151,10 +151,14 @@ class ServerAccess:
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """What a suite tells its scorers when they are made: task, right answers (each once), judge."""
+    """What a suite tells its scorers when they are made: task, right answers (each once), judge.
+
+    samples: all of the suite's, for what is fitted on them.
+    """
 
     task: Task = "classify"
     answers: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
     judge: JudgeSettings | None = None
     access: ServerAccess = field(default_factory=ServerAccess)
 

@@ -15,7 +15,7 @@ from ...core.errors import AskError, BackendError, HeldError, OpswrightError, di
 from ...data.sample import Task
 from ..judges.pairwise import pairwise_judge
 from ..judges.rubric import rubric_judge
-from . import structured, text
+from . import ragas_metrics, structured, text
 from .base import BatchFunction, Need, ScoreFunction, Scorer, ScoringContext
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class BuiltInScorer:
         return list(inspect.signature(self.make).parameters)[1:]
 
 
+def _judged(make: Callable[..., BatchFunction], needs: Need | None = None) -> BuiltInScorer:
+    return BuiltInScorer(make, False, needs, asks_judge=True)
+
+
 BUILT_IN: Mapping[str, BuiltInScorer] = {
     "exact_match": BuiltInScorer(text.exact_match, True),
     "known_label": BuiltInScorer(text.known_label, True, None),
@@ -62,8 +66,19 @@ BUILT_IN: Mapping[str, BuiltInScorer] = {
     "json_exact": BuiltInScorer(structured.json_exact, True),
     "json_field_f1": BuiltInScorer(structured.json_field_f1, False),
     "tool_name": BuiltInScorer(structured.tool_name, True),
-    "rubric_judge": BuiltInScorer(rubric_judge, False, None, asks_judge=True),
-    "pairwise_judge": BuiltInScorer(pairwise_judge, False, None, asks_judge=True),
+    "ragas_string_similarity": BuiltInScorer(ragas_metrics.ragas_string_similarity, False),
+    "ragas_quoted_spans": BuiltInScorer(ragas_metrics.ragas_quoted_spans, False, "contexts"),
+    "ragas_context_match_precision": BuiltInScorer(
+        ragas_metrics.ragas_context_match_precision, False, "contexts"
+    ),
+    "ragas_context_match_recall": BuiltInScorer(ragas_metrics.ragas_context_match_recall, False, "contexts"),
+    "ragas_faithfulness": _judged(ragas_metrics.ragas_faithfulness, "contexts"),
+    "ragas_answer_relevancy": _judged(ragas_metrics.ragas_answer_relevancy),
+    "ragas_context_precision": _judged(ragas_metrics.ragas_context_precision, "contexts"),
+    "ragas_context_recall": _judged(ragas_metrics.ragas_context_recall, "contexts"),
+    "ragas_factual_correctness": _judged(ragas_metrics.ragas_factual_correctness, "target"),
+    "rubric_judge": _judged(rubric_judge),
+    "pairwise_judge": _judged(pairwise_judge),
 }
 
 DEFAULT_SCORERS: Mapping[Task, tuple[str, ...]] = {

@@ -118,7 +118,7 @@ class Suite:
 
     def _context(self, access: ServerAccess) -> ScoringContext:
         answers = self.labels if self.task == "classify" else ()
-        return ScoringContext(self.task, answers, self.judge, access)
+        return ScoringContext(self.task, answers, self.items, self.judge, access)
 
     def check_scorers(self, trust: Path | None = None) -> tuple[Path, ...]:
         """What `load_scorers` would refuse, without running any file; the files that it would run."""

@@ -15,6 +15,7 @@ import opswright
 from opswright.core.artifacts import DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
+from opswright.data.embed import TextEmbedder, words
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.skills.drift import DriftRequest, answered, drift, judge
 from opswright.skills.drift.checks import (
@@ -26,7 +27,6 @@ from opswright.skills.drift.checks import (
     Window,
     compare,
 )
-from opswright.skills.drift.embed import TextEmbedder, words
 from opswright.skills.drift.mmd import mmd
 
 Context = Callable[..., StepContext]
