@@ -14,6 +14,7 @@ from ..engines import Engine, GenerationOptions, GenerationResult, Progress
 from .choosing import choose_by_likelihood
 from .judges.summary import judge_summaries
 from .scorers import Score, Scorer, right_answers
+from .scorers.guard import BLOCKED
 from .suites import SliceRule, Suite, in_slice
 
 _SHARES = {"exact_match": True, "known_label": True}  # the scorers of reports that name none
@@ -141,6 +142,8 @@ def run_suite(
     failed = [answer.error for answer in answers if answer.error is not None]
     if items and len(failed) == len(items):
         raise BackendError(f"the engine answered none of {len(items)} prompts; the first error: {failed[0]}")
+    if any(spec.name == "guard_decision" for spec in suite.specs):
+        answers = [_as_decision(answer) for answer in answers]
     results = tuple(score(scorers, items, answers, slices))
     measured = EvalResult(
         model,
@@ -154,6 +157,13 @@ def run_suite(
     )
     _check_scored(measured)
     return measured
+
+
+def _as_decision(answer: GenerationResult) -> GenerationResult:
+    """An answer that says so when it is what an endpoint's rails say instead of the model's."""
+    if answer.finish_reason != "content_filter":
+        return answer
+    return answer._replace(text=f"{BLOCKED} {answer.text or ''}".strip(), error=None)
 
 
 def score(

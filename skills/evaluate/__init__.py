@@ -14,6 +14,7 @@ from ...core.artifacts import (
     CheckpointRef,
     DatasetRef,
     EvalReportRef,
+    GuardrailRef,
     PendingArtifact,
 )
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
@@ -22,6 +23,7 @@ from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .engine import missing_for, open_engine
+from .guard_engine import check_decides
 from .request import EvaluateRequest, EvaluateResult, JudgeFigures, SliceFigure
 
 if TYPE_CHECKING:
@@ -34,8 +36,12 @@ __all__ = ["EvaluateRequest", "EvaluateResult", "SliceFigure", "evaluate"]
 
 _CHECKPOINT_MODULES = ("torch", "transformers")
 _TINY_BYTES = 20_000_000
-_MS_PER_ITEM = {CheckpointRef: 3.0, BundleRef: 1.0}  # about 1 M parameters on two busy cores
-_START_S = {CheckpointRef: 12.0, BundleRef: 1.0}
+_MS_PER_ITEM = {
+    CheckpointRef: 3.0,
+    BundleRef: 1.0,
+    GuardrailRef: 1.0,
+}  # about 1 M parameters on two busy cores
+_START_S = {CheckpointRef: 12.0, BundleRef: 1.0, GuardrailRef: 3.0}
 _BASELINES_S = 8.0
 _SHORT_TOKENS = 32  # answers for which those rates hold
 
@@ -44,6 +50,8 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
     found = []
     if isinstance(request.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
         found.append(finding)
+    if isinstance(request.model, GuardrailRef) and (finding := not_installed(["nemoguardrails"], "guard")):
+        return [finding]
     if request.api_key_env and not os.environ.get(request.api_key_env):
         found.append(Finding(level="stop", message=f"environment variable {request.api_key_env} is not set."))
     try:
@@ -120,7 +128,8 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
             scorers,
         )
     measured = _with_leaks(measured, request, train, ctx)
-    run = _baselines(request, ctx, suite, measured, train) if request.baselines else BaselineRun(())
+    fits = request.baselines and not isinstance(request.model, GuardrailRef)
+    run = _baselines(request, ctx, suite, measured, train) if fits else BaselineRun(())
     scored = {one.name: _scored(suite, scorers, measured, one, slices) for one in run.baselines}
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
     facts = facts_of(measured, len(suite.items), scored, groups)
@@ -158,6 +167,8 @@ def _suite(request: EvaluateRequest) -> Suite:
     from ...evals.suites import load_suite
 
     suite = load_suite(request.suite)
+    if isinstance(request.model, GuardrailRef):
+        check_decides(suite.name, [spec.name for spec in suite.specs])
     if request.judge is None:
         return suite
     if not suite.asks_judge:
@@ -211,6 +222,8 @@ def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetR
     """The model's training dataset, and what is missing without it."""
     from ...evals.lineage import training_dataset
 
+    if isinstance(request.model, GuardrailRef):  # rails are written, not trained
+        return None, ""
     if request.train is not None:
         ctx.artifacts.open(request.train)
         return request.train, ""
