@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import NeedsError
 from ...core.install import install_hint
-from ...core.settings import NO_TELEMETRY
 from ...data.sample import Sample, asked_of
 from ...engines import user_chat
 from ..judges.base import Judge, needed_judge
@@ -321,6 +320,8 @@ def _run(made: Any) -> float:
 @cache
 def _ragas() -> Any:
     """Ragas' metrics; NeedsError without the package."""
+    from ...core.settings import NO_TELEMETRY
+
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
     try:

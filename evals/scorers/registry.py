@@ -15,7 +15,7 @@ from ...core.errors import AskError, BackendError, HeldError, OpswrightError, di
 from ...data.sample import Task
 from ..judges.pairwise import pairwise_judge
 from ..judges.rubric import rubric_judge
-from . import guard, ragas_metrics, structured, text
+from . import constraints, guard, ragas_metrics, semantic, structured, text
 from .base import BatchFunction, Need, ScoreFunction, Scorer, ScoringContext
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ BUILT_IN: Mapping[str, BuiltInScorer] = {
     "json_exact": BuiltInScorer(structured.json_exact, True),
     "json_field_f1": BuiltInScorer(structured.json_field_f1, False),
     "tool_name": BuiltInScorer(structured.tool_name, True),
+    "embedding_similarity": BuiltInScorer(semantic.embedding_similarity, False),
+    "constraints": BuiltInScorer(constraints.constraints, True, None),
+    "constraints_share": BuiltInScorer(constraints.constraints_share, False, None),
     "guard_decision": BuiltInScorer(guard.guard_decision, True),
     "ragas_string_similarity": BuiltInScorer(ragas_metrics.ragas_string_similarity, False),
     "ragas_quoted_spans": BuiltInScorer(ragas_metrics.ragas_quoted_spans, False, "contexts"),

@@ -23,7 +23,6 @@ from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .engine import missing_for, open_engine
-from .guard_engine import check_decides
 from .request import EvaluateRequest, EvaluateResult, JudgeFigures, SliceFigure
 
 if TYPE_CHECKING:
@@ -168,6 +167,8 @@ def _suite(request: EvaluateRequest) -> Suite:
 
     suite = load_suite(request.suite)
     if isinstance(request.model, GuardrailRef):
+        from .guard_engine import check_decides
+
         check_decides(suite.name, [spec.name for spec in suite.specs])
     if request.judge is None:
         return suite
