@@ -48,9 +48,10 @@ def _opened(request: EvaluateRequest, ctx: StepContext) -> Engine:
         bundle = ctx.artifacts.open(request.model)
         return _target(bundle).open(bundle.path / "engine", train.threads)
     if isinstance(request.model, GuardrailRef):
+        from ...serving.rails import load_rails
         from .guard_engine import GuardEngine
 
-        return GuardEngine(ctx.artifacts.open(request.model).path / "config")
+        return GuardEngine(load_rails(ctx.artifacts.open(request.model).path / "config"))
     from ...engines.endpoint import EndpointEngine
 
     return EndpointEngine(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import AskError
@@ -12,7 +11,7 @@ from ...engines import Chat, GenerationOptions, GenerationResult, Progress
 from ...evals.scorers.guard import BLOCKED, PASSED
 
 if TYPE_CHECKING:
-    from ...serving.rails import RailDecision
+    from ...serving.rails import RailDecision, Rails
 
 _CHECKED = ("user", "system", "developer")  # as the gateway does
 
@@ -20,10 +19,8 @@ _CHECKED = ("user", "system", "developer")  # as the gateway does
 class GuardEngine:
     """The input rails of one config; `[blocked] RAIL: FOUND` or `[passed]` for each chat."""
 
-    def __init__(self, folder: Path) -> None:
-        from ...serving.rails import load_rails
-
-        self._rails = load_rails(folder)
+    def __init__(self, rails: Rails) -> None:
+        self._rails = rails
 
     @property
     def version(self) -> str:

@@ -14,7 +14,7 @@ from opswright.core.errors import AskError
 from opswright.core.gate import GateSpec, SliceBar
 from opswright.core.workspace import Workspace
 from opswright.data.sample import Sample
-from opswright.engines import GenerationResult
+from opswright.engines import GenerationOptions, GenerationResult, user_chat
 from opswright.evals.gate_eval import judge
 from opswright.evals.report import read_report
 from opswright.evals.runner import run_suite
@@ -22,7 +22,9 @@ from opswright.evals.scorers import ScorerSpec, ScoringContext, load_scorer
 from opswright.evals.scorers.guard import is_blocked
 from opswright.evals.suites import Suite, guards, load_suite
 from opswright.serving.rails import SHIPPED as SHIPPED_RAILS
+from opswright.serving.rails import RailDecision
 from opswright.skills.evaluate import EvaluateRequest, evaluate
+from opswright.skills.evaluate.guard_engine import GuardEngine
 
 SIDES = {
     "xstest": (200, 250),
@@ -125,6 +127,16 @@ def test_a_guardrails_config_is_measured_and_a_gate_holds_both_rates(
     assert verdict.decision == "NO_GO"
     assert [d for name, d in rows.items() if "must_pass" in name] == ["GO"]
     assert [d for name, d in rows.items() if "must_block" in name] == ["NO_GO"]
+
+
+def test_a_rail_that_fails_is_an_error_and_not_a_block() -> None:
+    class Failing:
+        def check_input(self, text: str) -> RailDecision:
+            return RailDecision(False, "error", error="the pattern took too long")
+
+    engine = GuardEngine(Failing())  # type: ignore[arg-type]  # all that is asked of rails
+    (result,) = engine.generate([user_chat("a bomb")], GenerationOptions())
+    assert result.text is None and result.error == "the pattern took too long"
 
 
 def test_a_guardrails_config_is_not_asked_for_answers(
