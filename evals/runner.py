@@ -16,6 +16,7 @@ from .judges.summary import judge_summaries
 from .scorers import Score, Scorer, right_answers
 from .scorers.guard import BLOCKED
 from .suites import SliceRule, Suite, in_slice
+from .turns import ask_own_turns, place_of
 
 _SHARES = {"exact_match": True, "known_label": True}  # the scorers of reports that name none
 
@@ -109,9 +110,16 @@ class EvalResult:
 def choose_items(suite: Suite, limit: int | None) -> list[Sample]:
     """The suite's items by id, or the same random `limit` of them on every run and for every model."""
     items = list(suite.items)
-    if limit is not None and limit < len(items):
-        items = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:limit]
+    if suite.turns == "own":  # of a chat that is cut its first turns are asked
+        items = sorted(items, key=lambda item: (_drawn(place_of(item)[0]), place_of(item)[1]))[:limit]
+    elif limit is not None and limit < len(items):
+        items = sorted(items, key=lambda item: _drawn(item.id))[:limit]
     return sorted(items, key=lambda item: item.id)
+
+
+def _drawn(name: str) -> bytes:
+    """What orders items at random, the same on every run."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 def run_suite(
@@ -136,7 +144,10 @@ def run_suite(
         answers = choose_by_likelihood(suite, items, chats, engine, progress)
     else:
         options = GenerationOptions(max_tokens=max_new_tokens or suite.longest_answer)
-        answers = engine.generate(chats, options, progress)
+        if suite.turns == "own":
+            answers = ask_own_turns(engine, items, chats, options, progress)
+        else:
+            answers = engine.generate(chats, options, progress)
     if len(answers) != len(items):
         raise BackendError(f"the engine returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]

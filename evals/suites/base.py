@@ -23,6 +23,7 @@ from ..scorers import (
     load_scorer,
     right_answers,
 )
+from ..turns import Turns
 
 SliceValues = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """A slice as it is written: values by tag, all of which must fit; or values of the suite's first tag."""
@@ -43,7 +44,7 @@ class Suite:
     groups: named slices. slice_tags: every value of these tags is a slice of its own. scorers: the first is
     what the suite is judged by; none: those of the task. min_items: fewer are worth no judgement. choose_by:
     for the task `choose` alone. max_new_tokens: longest answer; None: by the task. judge: whom its judged
-    scorers ask.
+    scorers ask. turns: with `own`, an item's earlier turns of the assistant are the model's own answers.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Suite:
     source: str = ""
     file: Path | None = None
     judge: JudgeSettings | None = None
+    turns: Turns = "last"
 
     @cached_property
     def digest(self) -> str:
@@ -73,6 +75,8 @@ class Suite:
             document["scorers"] = [spec.document() for spec in self.scorers]
         if self.task == "choose":
             document["choose_by"] = self.choose_by
+        if self.turns != "last":
+            document["turns"] = self.turns
         if self.judge is not None and self.asks_judge:
             document["judge"] = self.judge.document()
         return sha256_json(document)

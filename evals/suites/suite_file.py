@@ -18,6 +18,7 @@ from ..judges.settings import JudgeSettings
 from ..prompts import Prompt, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
 from ..templates import compile_template
+from ..turns import Turns, each_turn
 from .base import ChooseBy, Suite, in_slice
 from .samples import read_file, written
 
@@ -83,6 +84,7 @@ class SuitePart(_Part):
     min_items: Annotated[int, Field(ge=1)] = 1
     choose_by: ChooseBy = "characters"
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    turns: Turns = Field("last", description="Which of a chat's turns are asked, and after which.")
     judge: JudgeSettings | None = Field(None, description="Whom scorers ask that need a judge.")
 
 
@@ -121,6 +123,10 @@ def read_suite(path: Path, load_named: LoadNamed) -> Suite:
             "name", f"the suite is called '{part.name}', its file '{path.stem}'. Give both one name."
         )
     items = _samples(reader, part)
+    if part.turns != "last":
+        items = each_turn(items)
+        if not items:
+            raise reader.error("turns", "no sample has a turn of the assistant to ask for.")
     specs = tuple(_spec(reader, number, one) for number, one in enumerate(part.scorers))
     twice = [spec.metric for spec in specs if sum(spec.metric == one.metric for one in specs) > 1]
     if twice:
@@ -141,6 +147,7 @@ def read_suite(path: Path, load_named: LoadNamed) -> Suite:
         source=part.source,
         file=path,
         judge=part.judge,
+        turns=part.turns,
     )
     _check(reader, suite)
     return suite
