@@ -70,6 +70,7 @@ class EvalResult:
 
     scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by. judges:
     of each that asks a judge, what it is and how it did.
+    variants: the items again as some alteration changed them; they count nowhere else.
     """
 
     model: str
@@ -81,6 +82,7 @@ class EvalResult:
     task: Task = "classify"
     scorers: Mapping[str, bool] = field(default_factory=lambda: dict(_SHARES))
     judges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: Mapping[str, tuple[SampleResult, ...]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -164,7 +166,6 @@ def run_suite(
         results,
         task=suite.task,
         scorers={one.name: one.is_binary for one in scorers},
-        judges=_of_judges(scorers, items, results),
     )
     _check_scored(measured)
     return measured
@@ -208,10 +209,10 @@ def score(
     return results
 
 
-def _of_judges(
+def judges_of(
     scorers: Sequence[Scorer], items: Sequence[Sample], results: Sequence[SampleResult]
 ) -> dict[str, dict[str, Any]]:
-    """What there is to say of the judges among the scorers."""
+    """What there is to say of the judges among the scorers; their gold answers are asked here."""
     scores = {
         one.name: [
             Score(item.scores.get(one.name), item.faults.get(one.name), item.details.get(one.name))
