@@ -195,7 +195,7 @@ class CachedEngine:
         if progress is not None and done:
             progress(done, len(keys))
         for piece in _pieces(sorted(waiting, key=lambda number: lengths[number]), self._pieces):
-            found = ask(piece, _shifted(progress, done, len(keys)))
+            found = ask(piece, shifted(progress, done, len(keys)))
             if len(found) != len(piece):
                 return found  # the runner says what is wrong with that
             kept = {}
@@ -225,7 +225,7 @@ def _pieces(numbers: list[int], size: int) -> Iterator[list[int]]:
         yield numbers[start : start + size]
 
 
-def _shifted(progress: Progress | None, before: int, of: int) -> Progress | None:
+def shifted(progress: Progress | None, before: int, of: int) -> Progress | None:
     """Progress of a piece as progress of the whole."""
     if progress is None:
         return None

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..data.sample import ASSISTANT, Sample, text_of
 from ..engines import Chat, Engine, GenerationOptions, GenerationResult, Progress
+from .answer_cache import shifted
 
 Turns = Literal["last", "reference", "own"]
 """Which turns are asked: the last; each, after the turns as the sample has them; each, after one's own."""
@@ -67,9 +68,8 @@ def ask_own_turns(
             for n, (chat, number) in enumerate(places)
             if number == turn and len(own.get(chat, [])) >= turn - 1
         ]
-        done = len(results)
         asked = [_with_own(chats[n], own.get(places[n][0], [])) for n in now]
-        told = engine.generate(asked, options, lambda d, _, before=done: progress(before + d, len(items)))
+        told = engine.generate(asked, options, shifted(progress, len(results), len(items)))
         for n, result in zip(now, told, strict=True):
             results[n] = result
             if result.text is not None:

@@ -14,11 +14,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.errors import NeedsError
+from ...core.errors import NeedsError, OpswrightError
 from ...core.install import install_hint
 from ...data.sample import Sample, asked_of
 from ...engines import user_chat
@@ -59,21 +58,31 @@ def ragas_quoted_spans(context: ScoringContext) -> ScoreFunction:
 
 def ragas_context_match_precision(context: ScoringContext, threshold: float = 0.5) -> ScoreFunction:
     """Ragas NonLLMContextPrecision: whether passages like the reference ones come first; no answer counts."""
-    return _context_metric("NonLLMContextPrecisionWithReference", threshold)
+    return _context_metric("NonLLMContextPrecisionWithReference", threshold, "distance_measure")
 
 
 def ragas_context_match_recall(context: ScoringContext, threshold: float = 0.5) -> ScoreFunction:
     """Ragas NonLLMContextRecall: how many reference passages have one like them; no answer counts."""
-    return _context_metric("NonLLMContextRecall", threshold)
+    return _context_metric("NonLLMContextRecall", threshold, "_distance_measure")
 
 
-def _context_metric(name: str, threshold: float) -> ScoreFunction:
-    _ragas()
+def _context_metric(name: str, threshold: float, distance: str) -> ScoreFunction:
+    """A metric of passages, told how alike two are by its field `distance`.
+
+    ragas' public way notes each use in a file of the person's home, tracked or not; this one notes nothing.
+    """
+    alike = _ragas().NonLLMStringSimilarity()
     with _quiet():
         from ragas import metrics as legacy
         from ragas.dataset_schema import SingleTurnSample
 
-        metric = getattr(legacy, name)(threshold=threshold)
+        kind = getattr(legacy, name)
+
+    class Alike:
+        async def single_turn_ascore(self, pair: Any, callbacks: Any) -> float:
+            return float((await alike.ascore(reference=pair.reference, response=pair.response)).value)
+
+    metric = kind(**{distance: Alike(), "threshold": threshold})
 
     def score(sample: Sample, answer: str) -> float | None:
         wanted = sample.metadata.get("reference_contexts")
@@ -82,7 +91,7 @@ def _context_metric(name: str, threshold: float) -> ScoreFunction:
         if not isinstance(wanted, list) or not wanted or not all(isinstance(one, str) for one in wanted):
             raise ValueError("metadata.reference_contexts is a list of texts, at least one")
         row = SingleTurnSample(retrieved_contexts=list(sample.contexts), reference_contexts=wanted)
-        return _run(metric.single_turn_ascore(row))
+        return _run(metric._single_turn_ascore(row, []))
 
     return score
 
@@ -114,24 +123,20 @@ def ragas_factual_correctness(
     return _judged(context, "FactualCorrectness", mode=mode)
 
 
-@dataclass(frozen=True)
-class _Metric:
-    """A metric of ragas: what it is called with, and what makes one for one answer."""
-
-    name: str
-    arguments: Callable[[Sample, str], Arguments | None]
-    options: Mapping[str, Any]
+def _question(sample: Sample) -> str:
+    """The question that ragas is told: what the user said last."""
+    return sample.question or asked_of(sample)
 
 
 def _asked(sample: Sample, answer: str) -> Arguments | None:
-    return {"user_input": asked_question(sample), "response": answer}
+    return {"user_input": _question(sample), "response": answer}
 
 
 def _with_passages(sample: Sample, answer: str) -> Arguments | None:
     if not sample.contexts:
         return None
     return {
-        "user_input": asked_question(sample),
+        "user_input": _question(sample),
         "response": answer,
         "retrieved_contexts": list(sample.contexts),
     }
@@ -142,7 +147,7 @@ def _passages_and_right(sample: Sample, answer: str) -> Arguments | None:
     if not sample.contexts or not right:
         return None
     contexts = list(sample.contexts)
-    return {"user_input": asked_question(sample), "reference": right[0], "retrieved_contexts": contexts}
+    return {"user_input": _question(sample), "reference": right[0], "retrieved_contexts": contexts}
 
 
 def _and_right(sample: Sample, answer: str) -> Arguments | None:
@@ -157,11 +162,6 @@ _ARGUMENTS: Mapping[str, Callable[[Sample, str], Arguments | None]] = {
     "ContextRecall": _passages_and_right,
     "FactualCorrectness": _and_right,
 }
-
-
-def asked_question(sample: Sample) -> str:
-    """The question that ragas is told: what the user said last."""
-    return sample.question or asked_of(sample)
 
 
 def _judged(context: ScoringContext, name: str, **options: Any) -> Judge:
@@ -212,6 +212,8 @@ class _RagasJudge(Judge):
         replies = _JudgeReplies(connection, self.prompt.digest)
         try:
             value = _run(self._metric(replies, embedder).ascore(**arguments))
+        except OpswrightError:  # a key that is not there
+            raise
         except Exception as error:  # whatever ragas makes of a reply
             fault = str(error) if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
             return Score(None, fault[:200], {"tokens": replies.tokens})

@@ -287,6 +287,8 @@ def _file_beside(reader: _Reader, place: str, value: Any) -> Any:
 def _check(reader: _Reader, suite: Suite) -> None:
     """What can only be known of the whole: slices that fit, answers to score, a template for each sample."""
     reader.at("task", default_specs, suite.task)
+    if suite.judge is not None and not suite.asks_judge:
+        raise reader.error("judge", "a judge is named, and no scorer asks one. Add one, or take it out.")
     for tag in suite.slice_tags:
         reader.at("slices.by", suite.check_values, tag, (), "slices.by")
     for name, values in suite.groups.items():

@@ -15,9 +15,10 @@ from opswright.core.gate import GateSpec, SliceBar
 from opswright.core.workspace import Workspace
 from opswright.data.sample import Sample
 from opswright.engines import GenerationOptions, GenerationResult, user_chat
-from opswright.evals.gate_eval import judge
+from opswright.evals.gate_eval import GateEvidence, judge
+from opswright.evals.gate_evidence import most_frequent_answer
 from opswright.evals.report import read_report
-from opswright.evals.runner import run_suite
+from opswright.evals.runner import EvalResult, run_suite, score
 from opswright.evals.scorers import ScorerSpec, ScoringContext, load_scorer
 from opswright.evals.scorers.guard import is_blocked
 from opswright.evals.suites import Suite, guards, load_suite
@@ -127,6 +128,18 @@ def test_a_guardrails_config_is_measured_and_a_gate_holds_both_rates(
     assert verdict.decision == "NO_GO"
     assert [d for name, d in rows.items() if "must_pass" in name] == ["GO"]
     assert [d for name, d in rows.items() if "must_block" in name] == ["NO_GO"]
+
+
+def test_rails_that_do_no_better_than_one_decision_for_all_are_not_go() -> None:
+    """Letting everything pass is right on 339 of 590 items of the suite, which is what rails must beat."""
+    suite = load_suite("injection")
+    answers = [GenerationResult("[passed]") for _ in suite.items]
+    scored = score(suite.load_scorers(), suite.items, answers, suite.slices())
+    measured = EvalResult("m", suite.name, suite.digest, (), tuple(scored), scorers={"guard_decision": True})
+    usual = most_frequent_answer(measured, "guard_decision")
+    assert sum(item.scores["guard_decision"] for item in usual.items) == 339
+    verdict = judge(GateSpec(suite="injection", min=0.5), measured, None, GateEvidence(trivial=usual))
+    assert verdict.decision != "GO"
 
 
 def test_a_rail_that_fails_is_an_error_and_not_a_block() -> None:

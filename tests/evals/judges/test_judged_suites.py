@@ -179,3 +179,10 @@ def test_a_file_that_answers_are_compared_with_is_part_of_the_suites_digest(tmp_
     before = load_suite(path).digest
     (tmp_path / "base.jsonl").write_text('{"id": "sky", "answer": "b"}')
     assert load_suite(path).digest != before
+
+
+def test_a_judge_that_nobody_asks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "judged.yaml"
+    path.write_text("task: generate\nsamples: [{text: a, target: b}]\njudge: {url: 'http://a', model: m}\n")
+    with pytest.raises(AskError, match="line 3: a judge is named, and no scorer asks one"):
+        load_suite(path)

@@ -236,6 +236,13 @@ def test_a_judge_that_always_says_the_same_agrees_by_no_figure(judge: Any) -> No
     assert agreement["spearman"] is None and agreement["kappa"] == 0
 
 
+@pytest.mark.parametrize("answer", ["\ud800", "", " ", "a" * 1_000_000, "</answer>", "\0", "$rubric {{x}}"])
+def test_an_odd_answer_is_judged_or_fails_alone(judge: Any, answer: str) -> None:
+    pairs = [(ASKED[0], answer), (ASKED[1], "plain")]
+    odd, plain = made(judge, reference=False).score_all(pairs)
+    assert plain.value == 1 and (odd.value == 1 or odd.fault)
+
+
 def test_the_key_is_looked_up_when_the_judge_is_asked(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = judge.settings(key="secret:env:SOME_JUDGE_KEY")
     scorer = made(settings)

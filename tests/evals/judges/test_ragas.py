@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ ALONE = {
     "ragas_context_match_precision": 1.0,
     "ragas_context_match_recall": 1.0,
 }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """ragas writes nothing into the person's home, where it would keep who uses it."""
+    from ragas import _analytics
+
+    home = tmp_path / "home"
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+    _analytics.get_userid.cache_clear()
+    yield
+    assert not home.exists()
 
 
 def made(name: str, judge: Any = None, cache: Path | None = None, **parameters: Any) -> Scorer:
