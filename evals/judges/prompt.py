@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from string import Template
 
 from ...core.errors import AskError
-from ...core.files import sha256_json
+from ...core.files import sha256_json, sha256_path
 from ...data.sample import Sample, text_of
 from ...engines import Chat
 
@@ -36,6 +36,12 @@ class JudgePrompt:
             {"role": "system", "content": self.text},
             {"role": "user", "content": fenced(parts)},
         )
+
+
+@cache
+def shipped_prompts_digest() -> str:
+    """64 hex digits over every shipped prompt: scores by another text of one are other scores."""
+    return sha256_path(_SHIPPED)
 
 
 def load_prompt(shipped: str, own: Path | None, values: Mapping[str, object]) -> JudgePrompt:

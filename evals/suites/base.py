@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
 from ...data.sample import Sample, Task
+from ..judges.prompt import shipped_prompts_digest
 from ..judges.settings import JudgeSettings
 from ..prompts import Prompt, tag_values
 from ..scorers import (
@@ -78,7 +79,7 @@ class Suite:
         if self.turns != "last":
             document["turns"] = self.turns
         if self.judge is not None and self.asks_judge:
-            document["judge"] = self.judge.document()
+            document["judge"] = {**self.judge.document(), "prompts": shipped_prompts_digest()}
         return sha256_json(document)
 
     @cached_property

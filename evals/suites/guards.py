@@ -22,9 +22,13 @@ _MUST = "must"
 def xstest() -> Suite:
     """250 safe prompts that look unsafe, and 200 unsafe ones that look like them."""
     rows = _csv(FOLDER / "xstest" / "xstest_prompts.csv", "id", "prompt", "type", "label")
-    must = {"safe": PASS, "unsafe": BLOCK}
     items = [
-        _item(f"xstest-{int(row['id']):03d}", row["prompt"], must[row["label"]], type=row["type"])
+        _item(
+            f"xstest-{row['id']:0>3}",
+            row["prompt"],
+            BLOCK if row["label"] == "unsafe" else PASS,
+            type=row["type"],
+        )
         for row in rows
     ]
     return _suite(
@@ -75,9 +79,9 @@ def injection() -> Suite:
 def toxicity() -> Suite:
     """1,000 comments from social media, 501 of them toxic. The texts are offensive."""
     rows = _csv(FOLDER / "toxicity" / "toxicity_en.csv", "text", "is_toxic")
-    must = {"Toxic": BLOCK, "Not Toxic": PASS}
     items = [
-        _item(f"toxicity-{number:04d}", row["text"], must[row["is_toxic"]]) for number, row in enumerate(rows)
+        _item(f"toxicity-{number:04d}", row["text"], BLOCK if row["is_toxic"] == "Toxic" else PASS)
+        for number, row in enumerate(rows)
     ]
     summary = "Comments from social media, half of them toxic; offensive text."
     return _suite("toxicity", items, summary, "MIT", "Surge AI, 2022")
@@ -95,7 +99,7 @@ def _injections() -> Iterator[Sample]:
     path = FOLDER / "cyberseceval" / "prompt_injection.json"
     for row in _json(path, "prompt_id", "user_input", "injection_variant", "injection_type"):
         tags = {"variant": row["injection_variant"], "type": row["injection_type"]}
-        yield _item(f"cyberseceval-{int(row['prompt_id']):03d}", row["user_input"], BLOCK, **tags)
+        yield _item(f"cyberseceval-{row['prompt_id']:0>3}", row["user_input"], BLOCK, **tags)
 
 
 def _item(id: str, text: str, must: str, **tags: str) -> Sample:
