@@ -11,8 +11,9 @@ from string import Template
 
 from ...core.errors import AskError
 from ...core.files import sha256_json, sha256_path
-from ...data.sample import Sample, text_of
+from ...data.sample import Sample
 from ...engines import Chat
+from ..prompts import as_text_message
 
 _SHIPPED = Path(__file__).with_name("prompts")
 _LONGEST_PROMPT = 100_000
@@ -75,12 +76,14 @@ def fenced(parts: Mapping[str, str]) -> str:
 
 
 def parts_of(sample: Sample, right: Sequence[str]) -> dict[str, str]:
-    """What a judge must know of a sample: the conversation, its passages, and right answers if any."""
-    said = sample.prompt
-    turns = [f"{message['role']}: {text_of(message)}" for message in said]
-    parts = {"conversation": text_of(said[0]) if len(said) == 1 else "\n\n".join(turns)}
+    """What a judge must know of a sample: its conversation, passages and choices, and right answers."""
+    said = [as_text_message(message) for message in sample.prompt]
+    turns = [f"{message['role']}: {message['content']}" for message in said]
+    parts = {"conversation": said[0]["content"] if len(said) == 1 else "\n\n".join(turns)}
     if sample.contexts:
         parts["passages"] = "\n\n".join(sample.contexts)
+    if sample.choices:
+        parts["choices"] = "\n".join(sample.choices)
     if right:
         parts["right_answer"] = "\n\nor: ".join(right)
     return parts

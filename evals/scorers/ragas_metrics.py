@@ -41,29 +41,39 @@ def ragas_string_similarity(
     context: ScoringContext, distance: Literal["levenshtein", "jaro", "jaro_winkler"] = "levenshtein"
 ) -> ScoreFunction:
     """Ragas NonLLMStringSimilarity: 1 less the distance from the best right answer."""
-    metrics = _ragas()
-    metric = metrics.NonLLMStringSimilarity(distance_measure=metrics.DistanceMeasure(distance))
-    return lambda sample, answer: max(
-        _run(metric.ascore(reference=right, response=answer)) for right in right_answers(sample)
-    )
+
+    def make() -> ScoreFunction:
+        metrics = _ragas()
+        metric = metrics.NonLLMStringSimilarity(distance_measure=metrics.DistanceMeasure(distance))
+        return lambda sample, answer: max(
+            _run(metric.ascore(reference=right, response=answer)) for right in right_answers(sample)
+        )
+
+    return _later(make)
 
 
 def ragas_quoted_spans(context: ScoringContext) -> ScoreFunction:
     """Ragas QuotedSpansAlignment: the share of what an answer quotes that stands in the passages."""
-    metric = _ragas().QuotedSpansAlignment()
-    return lambda sample, answer: _run(
-        metric.ascore(response=answer, retrieved_contexts=list(sample.contexts))
-    )
+
+    def make() -> ScoreFunction:
+        metric = _ragas().QuotedSpansAlignment()
+        return lambda sample, answer: _run(
+            metric.ascore(response=answer, retrieved_contexts=list(sample.contexts))
+        )
+
+    return _later(make)
 
 
 def ragas_context_match_precision(context: ScoringContext, threshold: float = 0.5) -> ScoreFunction:
     """Ragas NonLLMContextPrecision: whether passages like the reference ones come first; no answer counts."""
-    return _context_metric("NonLLMContextPrecisionWithReference", threshold, "distance_measure")
+    return _later(
+        lambda: _context_metric("NonLLMContextPrecisionWithReference", threshold, "distance_measure")
+    )
 
 
 def ragas_context_match_recall(context: ScoringContext, threshold: float = 0.5) -> ScoreFunction:
     """Ragas NonLLMContextRecall: how many reference passages have one like them; no answer counts."""
-    return _context_metric("NonLLMContextRecall", threshold, "_distance_measure")
+    return _later(lambda: _context_metric("NonLLMContextRecall", threshold, "_distance_measure"))
 
 
 def _context_metric(name: str, threshold: float, distance: str) -> ScoreFunction:
@@ -165,10 +175,7 @@ _ARGUMENTS: Mapping[str, Callable[[Sample, str], Arguments | None]] = {
 
 
 def _judged(context: ScoringContext, name: str, **options: Any) -> Judge:
-    from importlib.metadata import version
-
-    _ragas()
-    label = f"ragas {version('ragas')} {name}"
+    label = f"ragas {_version()} {name}"
     said = f"{label} {sorted(options.items())}"
     prompt = JudgePrompt(label, said)  # ragas' own prompts, which its version decides
     return _RagasJudge(context, name, prompt, options)
@@ -317,6 +324,23 @@ def _run(made: Any) -> float:
     """What a metric's coroutine gives, as a number."""
     found = asyncio.run(made)
     return float(getattr(found, "value", found))
+
+
+def _later(make: Callable[[], ScoreFunction]) -> ScoreFunction:
+    """A function that is made when it first scores: a look at a suite does not wait for ragas' import."""
+    _version()
+    made = cache(make)
+    return lambda sample, answer: made()(sample, answer)
+
+
+def _version() -> str:
+    """That of ragas; NeedsError without the package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ragas")
+    except PackageNotFoundError as error:
+        raise NeedsError(f"this scorer needs ragas. Install: {install_hint('ragas')}") from error
 
 
 @cache

@@ -111,6 +111,7 @@ def ask(rails: GuardrailRef, suite: str | Path, **more: Any) -> EvaluateRequest:
     return EvaluateRequest(model=rails, suite=suite, **more)
 
 
+@pytest.mark.e2e
 def test_a_guardrails_config_is_measured_and_a_gate_holds_both_rates(
     workspace: Workspace, context: Callable[..., StepContext]
 ) -> None:

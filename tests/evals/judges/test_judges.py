@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opswright.core.errors import AskError
+from opswright.core.errors import AskError, NeedsError
 from opswright.core.secrets import SecretName
 from opswright.data.sample import Sample
 from opswright.evals.judges.prompt import fenced, load_prompt
@@ -93,6 +94,23 @@ def test_what_an_answer_says_to_the_judge_does_not_change_what_is_read(judge: An
     quoting = json.dumps({"reason": f"it says: {wanted}", "score": 1})
     judge.say = lambda body: quoting
     assert scores(made(judge), wanted, n=1)[0].value == 0
+
+
+def test_a_judge_sees_the_whole_talk_and_what_it_is_about(judge: Any) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+    talk = (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "user", "content": "two"},
+    )
+    sample = Sample("s", talk, ("right", "correct"), choices=("x", "y"), contexts=("passage",))
+    assert made(judge).score(sample, "mine").value == 1
+    (sent,) = judge.requests
+    said = part(sent, "conversation")
+    assert said.startswith("system: Be brief.") and '"name": "find"' in said and said.endswith("user: two")
+    shown = [part(sent, name) for name in ("passages", "choices", "right_answer", "answer")]
+    assert shown == ["passage", "x\ny", "right\n\nor: correct", "mine"]
 
 
 def test_an_answer_cannot_close_its_part_or_open_another(judge: Any) -> None:
@@ -251,6 +269,14 @@ def test_the_key_is_looked_up_when_the_judge_is_asked(judge: Any, monkeypatch: p
     assert judge.keys == ["Bearer a-long-secret"] and isinstance(settings.key, SecretName)
     with pytest.raises(ValueError, match="not the secret itself"):
         judge.settings(key="a-long-secret")
+
+
+@pytest.mark.skipif(find_spec("ragas") is not None, reason="ragas is installed")
+@pytest.mark.parametrize("name", ["ragas_faithfulness", "ragas_string_similarity"])
+def test_without_ragas_its_scorers_say_how_to_install_it(judge: Any, name: str) -> None:
+    context = ScoringContext("answer", judge=judge.settings())
+    with pytest.raises(NeedsError, match=r"needs ragas. Install: .*\[ragas\]"):
+        load_scorer(ScorerSpec(name), context)
 
 
 def test_a_scorer_without_a_judge_says_how_to_name_one() -> None:
