@@ -31,6 +31,11 @@ class JudgedSuite:
     value: float | None
     arguments: Mapping[str, Any]
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the suite can still be read: by its name, or where its file lay."""
+        return not is_suite_file(self.source) or Path(self.source).is_file()
+
     def load(self) -> Suite:
         """The suite as it is now; AskError, with where it was looked for, when it cannot be read."""
         try:
