@@ -12,9 +12,11 @@ from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, Step
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.releases import EndpointName, ProbeTexts
+from .suite_probes import suite_probes
 
 _TRITON_INSTALL_MINUTES = 1.0
 _MINUTES = 0.3
+_PROBES = 3
 
 
 class DeployRequest(Request):
@@ -32,7 +34,9 @@ class DeployRequest(Request):
         description="Percent of sessions that get it; below 100 it is a canary beside the stable release.",
     )
     probes: ProbeTexts = Field(
-        (), description="Texts it must answer before it gets traffic; empty: three common ones."
+        (),
+        description="Texts it must answer before it gets traffic; empty: three items of the suite that it "
+        "was judged on, else common ones.",
     )
 
 
@@ -104,7 +108,7 @@ def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
     from ..serving.rollout import PROBES, Rollout
 
     rollout = Rollout.of_step(ctx, request.endpoint)
-    probes = request.probes or PROBES
+    probes = request.probes or suite_probes(ctx, request.bundle, _PROBES) or PROBES
     done = rollout.deploy(
         request.bundle, request.guardrails, request.canary_percent, probes, key=ctx.idempotency_key
     )
