@@ -41,11 +41,13 @@ class RequiredReport:
     """A model's report on a suite that a gate requires.
 
     of: items the suite has. leaked: ids of those in its training rows; None: which ones is not known.
+    is_meant: whether it is known that this is the suite; by a name alone, that only files have, it is not.
     """
 
     measured: EvalResult
     of: int = 0
     leaked: frozenset[str] | None = None
+    is_meant: bool = True
 
 
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
@@ -152,24 +154,22 @@ def suite_rows(
 ) -> Iterator[GateRow]:
     """The bars on other suites; a suite without a report of the model is NO_GO.
 
-    Of several suites with one name nobody knows which is meant: each must not be shown bad, and none is GO.
+    Where nobody knows which suite of a name is meant, each must not be shown bad, and none is GO.
     """
     for name, bar in spec.suites.items():
-        reports = found.get(name, ())
-        versions = {report.measured.suite_digest: report for report in reports if report.measured.items}
+        versions = {one.measured.suite_digest: one for one in found.get(name, ()) if one.measured.items}
         metric = bar.metric or next((one.measured.metric for one in versions.values()), "score")
         row = f"{metric} on suite {name}"
         if not versions:
-            fix = f"`opswright evaluate model={measured.model} suite={name}`"
+            fix = f"`opswright evaluate model={measured.model} suite={bar.suite or name}`"
             missing = f"required, and {measured.model} has no report on it: {fix}"
             yield GateRow(row, bar.tier, None, missing, decision=Decision.NO_GO)
-        elif len(versions) == 1:
+        elif len(versions) == 1 and all(report.is_meant for report in versions.values()):
             yield from (_suite_row(row, bar, metric, report, spec) for report in versions.values())
         else:
-            digests = ", ".join(digest[:12] for digest in versions)
-            several = f"{measured.model} has reports on {len(versions)} suites of this name ({digests}): "
-            fix = "which one is meant is not known. Give each suite a name of its own and evaluate again"
-            yield GateRow(row, bar.tier, None, several + fix)
+            several = f"{measured.model} has reports on {len(versions)} suites of this name"
+            fix = "nothing says which file is meant. Name it in the gate: `suite: FILE` beside its `min`"
+            yield GateRow(row, bar.tier, None, f"{several} ({', '.join(d[:12] for d in versions)}): {fix}")
             for digest, report in versions.items():
                 yield _suite_row(f"{row} ({digest[:12]})", bar, metric, report, spec)
 

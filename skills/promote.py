@@ -31,7 +31,7 @@ class PromoteRequest(Request):
     replay: int = Field(
         50, ge=0, le=200, description="Texts of recent traffic to ask both, when no probes are given."
     )
-    suite_items: int = Field(
+    scored_probes: int = Field(
         50, ge=0, le=200, description="Items of stable's suite to ask both, when no probes are given."
     )
     max_score_drop: float = Field(
@@ -142,5 +142,5 @@ def _probes(request: PromoteRequest, ctx: StepContext) -> tuple[str | Probe, ...
 
     rows = read(ctx.workspace, request.endpoint, last=request.replay) if request.replay else []
     stable = stable_release(ctx.workspace, request.endpoint)
-    items = () if stable is None else suite_probes(ctx, stable.bundle, request.suite_items)
+    items = () if stable is None else suite_probes(ctx, stable.bundle, request.scored_probes)
     return (*(row.text for row in rows if row.status == "ok"), *items)
