@@ -17,7 +17,7 @@ from ..core.workspace import Workspace
 from ..data.dataset import training_rows
 from ..data.text import label_form
 from ..record.index import LedgerIndex
-from .contamination import find_overlap, training_texts
+from .contamination import find_leaks
 from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
 from .gate_rows import RequiredReport
@@ -215,8 +215,8 @@ def _leaked(store: ArtifactStore, measured: EvalResult, incumbent: Incumbent | N
         datasets = _datasets_behind(store, side.model)
         if not datasets and side is measured:
             return None
-        overlap = find_overlap(training_texts(store, datasets), [item.text for item in side.items])
-        found |= {side.items[place].id for place in overlap}
+        leaks = find_leaks(store, datasets, [(item.text, item.group) for item in side.items])
+        found |= {side.items[place].id for place in leaks}
     return frozenset(found)
 
 

@@ -41,6 +41,7 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
     Example: `/golden suite=clinc150`
     """
     from ..data.dataset import write_samples
+    from ..data.rows import GOLDEN
     from ..evals.suites import load_suite
 
     suite = load_suite(request.suite)
@@ -60,7 +61,7 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
         "suite_digest": suite.digest,
     }
     with ctx.artifacts.staging() as folder:
-        write_samples(folder, items, "golden", facts)
+        write_samples(folder, items, GOLDEN, facts)
         dataset = ctx.artifacts.save(DatasetRef, folder, facts)
     ctx.metric("items", len(items))
     return GoldenResult(dataset=dataset, items=len(items))

@@ -163,7 +163,7 @@ def _choice(request: RetrainRequest, source: Source) -> GoldenChoice:
 
 def _unseen(samples: Sequence[Sample], served: Served, ctx: StepContext) -> list[Sample]:
     """Of samples those that neither the suite asks nor a training behind the base has seen."""
-    from ...evals.contamination import find_overlap, training_texts
+    from ...evals.contamination import find_leaks
     from ...evals.lineage import training_datasets
 
     known = [*served.suite.items, *served.suite.prompt.examples]
@@ -171,7 +171,7 @@ def _unseen(samples: Sequence[Sample], served: Served, ctx: StepContext) -> list
     groups: Collection[str | None] = {one.group for one in known} - {None}
     fresh = [one for one in samples if fingerprint(prompt_text(one)) not in texts and one.group not in groups]
     datasets = dict.fromkeys([*training_datasets(ctx.artifacts, served.base), served.replay])
-    seen = find_overlap(training_texts(ctx.artifacts, datasets), [asked_of(one) for one in fresh])
+    seen = find_leaks(ctx.artifacts, list(datasets), [(asked_of(one), one.group) for one in fresh])
     return [one for place, one in enumerate(fresh) if place not in seen]
 
 

@@ -1,4 +1,4 @@
-"""The loop on data that are no labels: shipped, watched, retrained from the alarm, promoted. Requests to JSON."""
+"""The loop on requests that are answered in JSON: shipped, watched, retrained from the alarm, promoted."""
 
 from __future__ import annotations
 
