@@ -1,4 +1,4 @@
-"""Rows of one group are one thing: what is asked of a group that was learned from is leaked, in other words too."""
+"""Rows of one group are one thing: a question of a group that was learned from is leaked in any words."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import StepContext
+from opswright.core.gate import GateSpec
 from opswright.data.dataset import dataset_rows, dataset_samples, write_samples
 from opswright.data.sample import Sample
 from opswright.evals.contamination import find_leaks
 from opswright.evals.gate_evidence import collect
 from opswright.evals.lineage import training_datasets
+from opswright.evals.report import facts_of
+from opswright.evals.runner import EvalResult, SampleResult, to_lines
 from opswright.skills.curate import CurateRequest, CurateResult, curate
 
 Context = Callable[..., StepContext]
@@ -51,11 +54,7 @@ def test_only_rows_that_were_trained_on_tell(context: Context, tmp_path: Path) -
     ctx = context()
     data = cured(ctx, rows(tmp_path / "a.jsonl", lambda i: f"user {i}"), validation_fraction=0.4).dataset
     held = {one.group for one in dataset_samples(ctx.artifacts.open(data), "validation")}
-    assert (
-        held
-        and find_leaks(ctx.artifacts, [data], [("x y z", group) for group in sorted(filter(None, held))])
-        == set()
-    )
+    assert held and find_leaks(ctx.artifacts, [data], [("x y z", group) for group in held]) == set()
 
 
 def test_a_golden_row_whose_group_is_its_own_id_keeps_its_group_out(context: Context, tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_a_golden_row_whose_group_is_its_own_id_keeps_its_group_out(context: Con
     assert "golden_group" not in found.dropped
 
 
-def test_groups_that_are_personal_data_are_not_written_and_still_tell(
+def test_groups_of_personal_data_are_not_written_and_still_tell(
     context: Context, tmp_path: Path
 ) -> None:
     ctx = context()
@@ -88,9 +87,9 @@ def test_a_replayed_row_of_a_golden_group_is_left_out(context: Context, tmp_path
     earlier = cured(ctx, rows(tmp_path / "a.jsonl", lambda i: f"user {i % 5}"), validation_fraction=0).dataset
     ref = golden(ctx, Sample.of("g", "what nobody asked", "x", group="user 3"))
     new = tmp_path / "new.jsonl"
-    new.write_text(
-        "".join(json.dumps({"text": f"new {t} matter", "label": t, "who": f"n{t}"}) + "\n" for t in TOPICS)
-    )
+    lines = ({"text": f"new {topic} matter", "label": topic, "who": f"n{topic}"} for topic in TOPICS)
+    new.write_text("".join(json.dumps(line) + "
+" for line in lines))
     found = cured(ctx, new, golden=ref, replay=earlier, replay_ratio=4.0)
     assert found.dropped["golden_group"] == 8
     kept = dataset_samples(ctx.artifacts.open(found.dataset))
@@ -98,10 +97,6 @@ def test_a_replayed_row_of_a_golden_group_is_left_out(context: Context, tmp_path
 
 
 def test_the_report_a_gate_judges_counts_them(context: Context, tmp_path: Path) -> None:
-    from opswright.core.gate import GateSpec
-    from opswright.evals.report import facts_of
-    from opswright.evals.runner import EvalResult, SampleResult, to_lines
-
     ctx = context()
     data = cured(ctx, rows(tmp_path / "a.jsonl", lambda i: f"user {i % 5}"), validation_fraction=0).dataset
     with ctx.artifacts.staging() as folder:
@@ -115,8 +110,6 @@ def test_the_report_a_gate_judges_counts_them(context: Context, tmp_path: Path) 
     measured = EvalResult(str(model), "tones", "d" * 64, (), items)
     with ctx.artifacts.staging() as folder:
         (folder / "items.jsonl").write_bytes(to_lines(items))
-        from opswright.core.artifacts import EvalReportRef
-
         report = ctx.artifacts.save(EvalReportRef, folder, facts_of(measured, 30, {}))
     spec = GateSpec(suite="tones", min=0.5, leaked="leave_out")
     assert collect(ctx.workspace, spec, report, measured, None).leaked == {f"i{n}" for n in range(5)}
