@@ -67,9 +67,7 @@ def test_a_golden_row_whose_group_is_its_own_id_keeps_its_group_out(context: Con
     assert "golden_group" not in found.dropped
 
 
-def test_groups_of_personal_data_are_not_written_and_still_tell(
-    context: Context, tmp_path: Path
-) -> None:
+def test_groups_of_personal_data_are_not_written_and_still_tell(context: Context, tmp_path: Path) -> None:
     ctx = context()
     path = rows(tmp_path / "a.jsonl", lambda i: f"user{i % 5}@example.org")
     found = cured(ctx, path, personal_data="mask", validation_fraction=0)
@@ -88,8 +86,7 @@ def test_a_replayed_row_of_a_golden_group_is_left_out(context: Context, tmp_path
     ref = golden(ctx, Sample.of("g", "what nobody asked", "x", group="user 3"))
     new = tmp_path / "new.jsonl"
     lines = ({"text": f"new {topic} matter", "label": topic, "who": f"n{topic}"} for topic in TOPICS)
-    new.write_text("".join(json.dumps(line) + "
-" for line in lines))
+    new.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = cured(ctx, new, golden=ref, replay=earlier, replay_ratio=4.0)
     assert found.dropped["golden_group"] == 8
     kept = dataset_samples(ctx.artifacts.open(found.dataset))
