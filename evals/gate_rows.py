@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean
@@ -22,6 +22,7 @@ from .gate_scores import (
 from .runner import EvalResult, SampleResult
 
 _P95 = 0.95
+_UNEVEN = 0.02  # points between the mean over groups and over items, below which sizes do not matter
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,21 @@ def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSp
     if few := _too_few(scores.n, spec):
         failure = "; ".join(filter(None, (few, _counted(scores))))
         return GateRow(name, tier, None, failure, n=scores.n)
-    return GateRow(name, tier, scores.at_least(bar, spec.level), note=_counted(scores))
+    test = scores.at_least(bar, spec.level)
+    hidden = _hidden_in_groups(scores, test, "%", lambda whole: whole < bar)
+    return GateRow(name, tier, test, note=_counted(scores), vacuous=hidden)
+
+
+def _hidden_in_groups(scores: ShareOrMean, test: BarTest, unit: str, misses: Callable[[float], bool]) -> str:
+    """Why a bar that groups meet says little: by items it is missed, as when what fails is in few groups."""
+    whole = scores.per_item
+    if whole is None or not misses(whole) or abs(test.got - whole) < _UNEVEN:
+        return ""
+    return (
+        f"{100 * test.got:.1f} {unit} with every group counted alike, {100 * whole:.1f} with every item: "
+        "what fails is in few large groups. Group by what is one observation (a talk, a question in other "
+        "words), or ask for less"
+    )
 
 
 def no_drop_rows(spec: GateSpec, failure: str) -> Iterator[GateRow]:
@@ -105,8 +120,8 @@ def _drop_row(
         return GateRow(name, tier, None, f"{few} that both models were asked", unit="points", n=drops.n)
     test = drops.drop_at_most(margin, spec.level)
     notes = [why, _counted(drops), *([_changed(drops)] if drops.binary else [])]
-    vacuous = ""
-    if rise_p(drops) > spec.level:  # a rise needs no margin
+    vacuous = _hidden_in_groups(drops, test, "points", lambda whole: whole >= margin)
+    if not vacuous and rise_p(drops) > spec.level:  # a rise needs no margin
         usual = fmean(scores_on([item for item, _ in pairs], spec.metric).worst)
         vacuous = _says_little(usual, trivial, pairs, spec.metric, margin)
     return GateRow(name, tier, test, note="; ".join(filter(None, notes)), vacuous=vacuous, unit="points")
