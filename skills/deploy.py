@@ -103,7 +103,7 @@ def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
     Nothing changes for users unless the new release loads, answers an inference and every probe, and is seen
     to answer under the endpoint's name. An endpoint's first release is stable whatever the percentage.
 
-    Example: /deploy bundle=bundle:1f2e3d endpoint=support canary_percent=10
+    Example: /deploy bundle=bundle:1f2e3d endpoint=shop canary_percent=10
     """
     from ..serving.rollout import PROBES, Rollout
 

@@ -99,7 +99,7 @@ def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | Non
 def gate(request: GateRequest, ctx: StepContext) -> GateResult:
     """Check bars, slices and, item by item, the endpoint's stable release; change nothing.
 
-    Example: `/gate report=eval-report:3f2a91 spec='{"suite":"clinc150","min":0.85}'`
+    Example: `/gate report=eval-report:3f2a91 spec='{"suite":"suites/shop.yaml","min":0.85}'`
     """
     from ..evals.gate_eval import judge
     from ..evals.gate_evidence import collect

@@ -38,7 +38,7 @@ def _estimate(request: GoldenRequest, machine: Machine, workspace: Workspace) ->
 def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
     """Save a suite's items as a dataset of the split `golden`, without training rows: nothing trains on it.
 
-    Example: `/golden suite=clinc150`
+    Example: `/golden suite=suites/shop.yaml`
     """
     from ..data.dataset import write_samples
     from ..data.rows import GOLDEN

@@ -108,7 +108,7 @@ def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     their answers are scored; the canary's own traffic is compared with stable's. What too little traffic
     cannot show is in the verdict. The release before stays at hand for `rollback`.
 
-    Example: /promote endpoint=support min_requests=200
+    Example: /promote endpoint=shop min_requests=200
     """
     from ..serving.comparison import Bars
     from ..serving.rollout import Rollout

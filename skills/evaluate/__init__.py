@@ -102,7 +102,7 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
 
     Baselines are fitted on the rows the model was trained on; items found among them are counted as leaked.
 
-    Example: `/evaluate model=checkpoint:3f2a91 suite=clinc150`
+    Example: `/evaluate model=checkpoint:3f2a91 suite=suites/shop.yaml`
     """
     from ...evals.baselines import BaselineRun
     from ...evals.report import facts_of
