@@ -40,15 +40,12 @@ def suite_probes(ctx: StepContext, bundle: BundleRef, most: int) -> tuple[Probe,
         ctx.log(f"no probes of the endpoint's own suite: {error}")
         return ()
     longest = int(judged.arguments.get("max_new_tokens") or suite.longest_answer)
-    items = prompts.items or [None] * len(prompts.chats)
+    if prompts.scorer is None:
+        return tuple(Probe(tuple(chat), longest) for chat in prompts.chats)
     return tuple(
-        Probe(tuple(chat), longest, _score_of(prompts.scorer, item))
-        for chat, item in zip(prompts.chats, items, strict=True)
+        Probe(tuple(chat), longest, partial(_value, prompts.scorer, item))
+        for chat, item in zip(prompts.chats, prompts.items, strict=True)
     )
-
-
-def _score_of(scorer: Scorer | None, item: Sample | None) -> partial[float | None] | None:
-    return None if scorer is None or item is None else partial(_value, scorer, item)
 
 
 def _value(scorer: Scorer, item: Sample, answer: str) -> float | None:

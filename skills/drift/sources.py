@@ -106,8 +106,10 @@ def _from_dataset(
     texts = (train if len(train) else held_out)["text"].to_list()
     answers, note = _answers_to(held_out["text"].to_list(), request, ctx, bundle)
     labels = _labels(ctx, dataset)
-    if answers is not None and len(answers) < (least := least_answers(labels)):
-        answers, note = None, f"answers were not compared: {len(answers)} held-out ones, {least} are needed"
+    least = least_answers(labels)
+    if answers is not None and len(answers) < least:
+        note = f"answers were not compared: {len(answers)} held-out ones, {least} are needed"
+        answers = None
     kind = "training" if len(train) else "held-out"
     return ReferenceSource(
         str(dataset),

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 WHO = [
     "anna",
@@ -88,7 +88,7 @@ class Project:
             text=True,
             env={**os.environ, **settings},
             cwd=self.folder,
-            timeout=600,
+            timeout=1700,
             check=False,
         )
 
