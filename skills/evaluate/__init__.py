@@ -108,7 +108,7 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
 
     Baselines are fitted on the rows the model was trained on; items found among them are counted as leaked.
 
-    Example: `/evaluate model=checkpoint:3f2a91 suite=clinc150`
+    Example: `/evaluate model=checkpoint:3f2a91 suite=suites/shop.yaml`
     """
     from ...evals.baselines import BaselineRun
     from ...evals.report import facts_of
@@ -290,16 +290,15 @@ def _with_leaks(
     """The result with how many items the model has seen in training, in whichever stage of it."""
     from dataclasses import replace
 
-    from ...evals.contamination import count_overlap, training_texts
+    from ...evals.contamination import find_leaks
     from ...evals.lineage import training_datasets
 
     stages = training_datasets(ctx.artifacts, request.model) if isinstance(request.model, ArtifactRef) else []
     datasets = list(dict.fromkeys([*([] if train is None else [train]), *stages]))
     if not datasets:
         return measured
-    texts = training_texts(ctx.artifacts, datasets)
-    found = count_overlap(texts, [item.text for item in measured.items])
-    return replace(measured, leaked=sum(found.values()))
+    found = find_leaks(ctx.artifacts, datasets, [(item.text, item.group) for item in measured.items])
+    return replace(measured, leaked=len(found))
 
 
 def _save(
