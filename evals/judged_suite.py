@@ -74,7 +74,9 @@ def _of_report(workspace: Workspace, ref: str, facts: Mapping[str, Any]) -> Judg
     report = parse_ref(ref)
     if not isinstance(report, EvalReportRef):
         return None
-    arguments = {name: request[name] for name in ("trust", "max_new_tokens") if request.get(name) is not None}
+    arguments = {
+        name: request[name] for name in ("trust", "max_new_tokens", "judge") if request.get(name) is not None
+    }
     return JudgedSuite(source, str(facts.get("suite_digest", "")), report, facts.get("value"), arguments)
 
 

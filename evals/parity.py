@@ -70,6 +70,8 @@ def suite_prompts(suite: Suite, where: str, most: int, trust: Path | None = None
     chats = [suite.prompt.chat(item) for item in items]
     if suite.by_likelihood:
         return ParityPrompts(where, chats, unscored="the suite chooses by likelihood")
+    if suite.specs[0].asks_judge:
+        return ParityPrompts(where, chats, unscored="the suite is judged by asking a judge")
     try:
         return ParityPrompts(where, chats, items, suite.load_scorers(trust)[0])
     except HeldError as error:
