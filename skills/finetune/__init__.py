@@ -54,7 +54,7 @@ def train(
     fetch_base(request, ctx)
     device = device_on(request, ctx.workspace)
     base = base_facts(request, ctx.workspace)
-    recipe = compile_recipe(request, data_facts(data, request.train_share), base, device)
+    recipe = compile_recipe(request, data_facts(data, request), base, device)
     if ctx.job is None:  # else it was checked before it was submitted
         at_once = backend.name == "local" and base.parameters < SMALL  # the worker then checks as soon
         for line in run_check(what_to_check(request, recipe, data, ctx.workspace, rows=not at_once)):
@@ -120,7 +120,7 @@ def _save(
         "device": device,
     }
     if request.train_share != 1:
-        rows = data_facts(ctx.artifacts.open(request.data), request.train_share).train_rows
+        rows = data_facts(ctx.artifacts.open(request.data), request).train_rows
         facts |= {"train_share": request.train_share, "train_rows": rows}
     if kept != len(curve.training):
         facts["kept_step"] = kept

@@ -59,7 +59,7 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         found.append(Finding(level="note", message=tuning.in_words()))
     try:
         data = workspace.artifacts.open(request.data)
-        facts = data_facts(data, request.train_share)
+        facts = data_facts(data, request)
         recipe = compile_recipe(request, facts, base, device)
     except PendingArtifact as pending:
         return [*found, _checked_later(pending)]
@@ -98,7 +98,7 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
 
     Unknown elsewhere; on Slurm what is unknown is bounded by the time limit, where one is set.
     """
-    facts = data_facts(workspace.artifacts.open(request.data), request.train_share)
+    facts = data_facts(workspace.artifacts.open(request.data), request)
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
     base = base_facts(request, workspace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ from .base import BaseFacts
 from .hub import HubModel, download, downloaded, look_up
 from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
+from .shares import shared_lines
 from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, Job
 
 
@@ -24,31 +24,15 @@ class NotDownloaded(PendingArtifact):
     """The base is on its hub, and what it is like is known once it is here."""
 
 
-def data_facts(data: Artifact, share: float = 1.0) -> DataFacts:
-    """The facts of a dataset, or of a share of its training rows; AskError when it holds no chat rows."""
+def data_facts(data: Artifact, request: FinetuneRequest) -> DataFacts:
+    """The facts of the rows a request learns from; AskError when a dataset holds no chat rows."""
     train, validation = (data.facts.get(name) for name in ("train_rows", "validation_rows"))
     if not isinstance(train, int) or not isinstance(validation, int) or "train.jsonl" not in data.files:
         raise AskError(f"{data.ref.short} has no chat rows to train on. Make a dataset with `curate`.")
-    size = int(data.files["train.jsonl"]["bytes"])
-    return DataFacts(share_of(train, share), validation, int(size * share))
-
-
-def share_of(rows: int, share: float) -> int:
-    """Rows of a share: at least one of any."""
-    return max(1, round(rows * share)) if rows else 0
-
-
-def write_share(source: Path, target: Path, share: float, seed: int) -> int:
-    """Write a share of a file's lines in their order; how many.
-
-    Which they are depends on the seed and the lines alone, and those of a smaller share are among them.
-    """
-    lines = [line for line in source.read_bytes().split(b"\n") if line.strip()]
-    salt = str(seed).encode()
-    ranked = sorted(range(len(lines)), key=lambda n: (hashlib.sha256(salt + lines[n]).digest(), n))
-    chosen = sorted(ranked[: share_of(len(lines), share)])
-    target.write_bytes(b"".join(lines[number] + b"\n" for number in chosen))
-    return len(chosen)
+    if request.train_share == 1:
+        return DataFacts(train, validation, int(data.files["train.jsonl"]["bytes"]))
+    lines = shared_lines(data, request.train_share, request.seed)
+    return DataFacts(len(lines), validation, sum(len(line) + 1 for line in lines))
 
 
 def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
@@ -130,7 +114,7 @@ def lay_out(
             (folder / FINGERPRINT).write_text(sha256_json(what))
             (folder / STATUS).write_bytes(b"")
             (folder / FAILURE).unlink(missing_ok=True)
-            _lay_data(folder / "data", data.path, request)
+            _lay_data(folder / "data", data, request)
             if base:
                 _link(folder / "base", base.resolve())
             (folder / RECIPE).write_text(recipe.yaml(), encoding="utf-8")
@@ -139,16 +123,17 @@ def lay_out(
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
 
 
-def _lay_data(folder: Path, data: Path, request: FinetuneRequest) -> None:
+def _lay_data(folder: Path, data: Artifact, request: FinetuneRequest) -> None:
     """The data as the recipe finds it: a link to it, or a folder with a share of its training rows."""
     if request.train_share == 1:
-        _link(folder, data)
+        _link(folder, data.path)
         return
     remove(folder)
     folder.mkdir()
-    write_share(data / "train.jsonl", folder / "train.jsonl", request.train_share, request.seed)
-    if (data / "validation.jsonl").is_file():
-        shutil.copy2(data / "validation.jsonl", folder / "validation.jsonl")
+    lines = shared_lines(data, request.train_share, request.seed)
+    (folder / "train.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    if (data.path / "validation.jsonl").is_file():
+        shutil.copy2(data.path / "validation.jsonl", folder / "validation.jsonl")
 
 
 def remove(path: Path) -> None:

@@ -56,8 +56,8 @@ class FinetuneRequest(Request):
         1.0,
         gt=0,
         le=1,
-        description="Share of the training rows to learn from. The rows of a smaller share are among those "
-        "of a larger one of the same seed, so steps with growing shares are a learning curve.",
+        description="Share of the training rows to learn from, in whole groups. The rows of a smaller share "
+        "are among those of a larger one of the same seed; `learning-curve` trains on several.",
     )
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps; empty: all epochs.")
     max_tokens: int | None = Field(
