@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from ...core.artifacts import (
+    AdapterRef,
     ArtifactRef,
     BundleRef,
     CheckpointRef,
@@ -21,7 +22,7 @@ from ...core.errors import OpswrightError
 from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
-from .engine import missing_for, open_engine
+from .engine import missing_for, open_engine, size_of
 from .request import EvaluateRequest, EvaluateResult, SliceFigure
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluateRequest", "EvaluateResult", "SliceFigure", "evaluate"]
 
-_CHECKPOINT_MODULES = ("torch", "transformers")
+_MODULES = {CheckpointRef: ("torch", "transformers"), AdapterRef: ("torch", "transformers", "peft")}
 _TINY_BYTES = 20_000_000
-_MS_PER_ITEM = {CheckpointRef: 3.0, BundleRef: 1.0}  # about 1 M parameters on two busy cores
-_START_S = {CheckpointRef: 12.0, BundleRef: 1.0}
+_MS_PER_ITEM = {CheckpointRef: 3.0, AdapterRef: 4.0, BundleRef: 1.0}  # about 1 M parameters on two busy cores
+_START_S = {CheckpointRef: 12.0, AdapterRef: 15.0, BundleRef: 1.0}
 _BASELINES_S = 8.0
 _SHORT_TOKENS = 32  # answers for which those rates hold
 
@@ -44,7 +45,7 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
     from ...evals.suites import load_suite
 
     found = []
-    if isinstance(request.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
+    if finding := not_installed(_MODULES.get(type(request.model), ()), "train"):
         found.append(finding)
     if request.api_key_env and not os.environ.get(request.api_key_env):
         found.append(Finding(level="stop", message=f"environment variable {request.api_key_env} is not set."))
@@ -76,7 +77,7 @@ def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) 
 
     if not isinstance(request.model, ArtifactRef):
         return Cost(gpu_hours=0, disk_bytes=4_000_000)
-    size = workspace.artifacts.open(request.model).size_bytes
+    size = size_of(request.model, workspace)
     suite = load_suite(request.suite)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
     if size > _TINY_BYTES or not is_short:
@@ -282,7 +283,7 @@ def _save(
     from ...evals.runner import to_lines
 
     if isinstance(request.model, ArtifactRef):
-        facts["size_bytes"] = ctx.artifacts.open(request.model).size_bytes
+        facts["size_bytes"] = size_of(request.model, ctx.workspace)
     if train is not None:
         facts["train_dataset"] = str(train)
     fit_s = {one.name: one.fit_s for one in run.baselines}

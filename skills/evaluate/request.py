@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ...core.artifacts import BundleRef, CheckpointRef, DatasetRef, EvalReportRef
+from ...core.artifacts import AdapterRef, BundleRef, CheckpointRef, DatasetRef, EvalReportRef
 from ...core.contract import InputPath, Request, Result
 from ...core.suite_source import SuiteSource
 
@@ -16,8 +16,9 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a 
 class EvaluateRequest(Request):
     """A model, and what it is asked."""
 
-    model: CheckpointRef | BundleRef | Url = Field(
-        description="Checkpoint, bundle, or the address of an OpenAI-compatible endpoint."
+    model: CheckpointRef | AdapterRef | BundleRef | Url = Field(
+        description="Checkpoint, adapters (on their base, unmerged), bundle, or the address of an "
+        "OpenAI-compatible endpoint."
     )
     suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
     slices: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = Field(

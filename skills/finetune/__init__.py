@@ -11,16 +11,19 @@ from ...compute import open_compute
 from ...compute.run import run_folder
 from ...core.artifacts import AdapterRef, ArtifactRef, CheckpointRef
 from ...core.contract import Effect, StepContext, skill
+from ...core.files import canonical_json
+from ...evals.selection import SELECTION, selection_document
 from . import launch
 from .base import count_parameters
-from .checks import device_on, estimate, preflight, what_to_check
-from .curve import Curve
+from .checks import chooser_of, device_on, estimate, preflight, what_to_check
+from .curve import VALIDATION, Curve
 from .export import ADAPTER
 from .hub import HubModel
 from .layout import base_digest, base_facts, data_facts, fetch_base, lay_out, remove
 from .precheck import run_check
 from .recipe import CHECKPOINTS, compile_recipe
 from .request import FinetuneRequest, FinetuneResult
+from .selecting import read_scores
 from .status import RECIPE, RESULT
 from .tuning import SMALL
 
@@ -52,6 +55,7 @@ def train(
     data = ctx.artifacts.open(request.data)
     backend = open_compute(request.compute, ctx.settings)
     fetch_base(request, ctx)
+    chooser = chooser_of(request, ctx.workspace)
     device = device_on(request, ctx.workspace)
     base = base_facts(request, ctx.workspace)
     recipe = compile_recipe(request, data_facts(data, request), base, device)
@@ -61,7 +65,7 @@ def train(
             ctx.log(line)
         if request.base != "tiny":
             ctx.log(recipe.tuning.in_words())
-    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command)
+    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command, chooser is not None)
     try:
         done, seen = launch.run_worker(
             ctx, job, backend, prepare=lambda: lay_out(request, ctx, data, recipe, device)
@@ -78,12 +82,16 @@ def train(
     shutil.copy2(ctx.workdir / RECIPE, result / RECIPE)
     curve.write(result)
     kept = seen.kept_step or len(curve.training)
+    scores = read_scores(run_folder(done.handle) / CHECKPOINTS) if chooser else []
+    if chooser:
+        (result / SELECTION).write_bytes(canonical_json(selection_document(chooser, scores)))
     saved = _save(request, ctx, result, curve, kept, device)
     return FinetuneResult(
         checkpoint=saved.checkpoint,
         adapter=saved.adapter,
         steps=len(curve.training),
         kept_step=kept,
+        kept_score=dict(scores).get(kept),
         stopped_early=len(curve.training) < (seen.total_steps or recipe.steps),
         resumed_from=seen.resumed_from,
         final_loss=curve.final_loss,
@@ -131,5 +139,8 @@ def _save(
         parents.append(request.base)
     adapter = None
     if (result / ADAPTER).is_dir():
+        for name in (RECIPE, VALIDATION, SELECTION, "generation_config.json"):  # they may be used unmerged
+            if (result / name).is_file():
+                shutil.copy2(result / name, result / ADAPTER / name)
         adapter = ctx.artifacts.save(AdapterRef, result / ADAPTER, facts, parents)
     return _Saved(ctx.artifacts.save(CheckpointRef, result, facts, parents), adapter, parameters)

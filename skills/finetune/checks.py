@@ -11,6 +11,9 @@ from ...core.errors import NeedsError
 from ...core.install import missing_modules, not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
+from ...evals.selection import check_may_choose
+from ...evals.suites import Suite, load_suite
+from ...evals.suites.portable import suite_document
 from . import launch
 from .base import BaseFacts
 from .cpu_shim import check_version, installed_version
@@ -27,6 +30,7 @@ _MODULES = ("torch", "transformers", "nemo_automodel")
 # The tiny model on CPU, batch 64: seconds to start and to save, then rows a second by worker threads.
 _STARTUP_S = 20.0
 _ROWS_PER_S = {1: 430.0, 2: 600.0}
+_OPEN_S, _ITEM_S = 2.0, 0.003  # to load a checkpoint, and for each item of a suite
 _TINY_PARAMETERS = 2_000_000
 _TINY_BYTES = 60_000_000
 _CPU_RUNTIME_GB = 1.0
@@ -52,6 +56,8 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         return [*found, Finding(level="stop", message=str(error))]
     except PendingArtifact as pending:
         return [*found, _checked_later(pending)]
+    if request.keep_by is not None:
+        found.append(_chooser(request, workspace))
     tuning = tune(request, base, device, has_validation=True)
     found += _disk(request, base, tuning, machine, workspace)
     found += _memory(request, base, tuning, device, name, machine)
@@ -67,6 +73,30 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         check = what_to_check(request, recipe, data, workspace).quick()
         found += [Finding(level="note", message=line) for line in run_check(check)]
     return found
+
+
+def chooser_of(request: FinetuneRequest, workspace: Workspace) -> Suite | None:
+    """The suite that decides which weights are kept; None without one.
+
+    Raises AskError for one the worker cannot run, and for one that asks what the data's golden set holds out.
+    """
+    if request.keep_by is None:
+        return None
+    suite = load_suite(request.keep_by)
+    suite_document(suite)
+    check_may_choose(workspace.artifacts, request.data, suite)
+    return suite
+
+
+def _chooser(request: FinetuneRequest, workspace: Workspace) -> Finding:
+    try:
+        suite = chooser_of(request, workspace)
+    except PendingArtifact as pending:
+        return _checked_later(pending)
+    n = 0 if suite is None else len(suite.items)
+    return Finding(
+        level="note", message=f"each checkpoint is asked the {n} items of suite {request.keep_by}."
+    )
 
 
 def _checked_later(pending: PendingArtifact) -> Finding:
@@ -116,7 +146,16 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
     cores = machine.cpu_cores if name == "local" else workspace.settings.train.threads
     rate = _ROWS_PER_S[min(2, workspace.settings.train.threads, cores)]
     rows = total_steps(request, facts) * request.batch_size
-    return Cost(minutes=(_STARTUP_S + rows / rate) / 60, gpu_hours=0, usd=0, disk_bytes=disk)
+    seconds = _STARTUP_S + rows / rate + _choosing_s(request, recipe)
+    return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=disk)
+
+
+def _choosing_s(request: FinetuneRequest, recipe: Recipe) -> float:
+    """Seconds in which the tiny model's checkpoints are asked a suite; 0 without one."""
+    if request.keep_by is None:
+        return 0.0
+    asked = request.epochs + recipe.steps / request.checkpoint_every_steps
+    return asked * (_OPEN_S + len(load_suite(request.keep_by).items) * _ITEM_S)
 
 
 def compute_name(request: FinetuneRequest, workspace: Workspace) -> str:

@@ -14,7 +14,7 @@ from ...core.contract import StepContext
 from ...core.errors import BackendError
 from .curve import tokens_per_second
 from .recipe import CHECKPOINTS
-from .status import FINGERPRINT, JOB, RECIPE, RESULT, STATUS, Tail, failure
+from .status import FINGERPRINT, JOB, RECIPE, RESULT, STATUS, SUITE, Tail, failure
 
 WORKER = (sys.executable, "-P", "-m", "opswright.skills.finetune.worker", JOB)
 
@@ -46,7 +46,12 @@ def resources(threads: int, device: str, gpus: int) -> Resources:
 
 
 def worker_job(
-    ctx: StepContext, device: str, gpus: int = 1, tiny: bool = True, command: Sequence[str] = WORKER
+    ctx: StepContext,
+    device: str,
+    gpus: int = 1,
+    tiny: bool = True,
+    command: Sequence[str] = WORKER,
+    by_suite: bool = False,
 ) -> Job:
     """The job that trains in the step's work folder, as it is laid out."""
     threads = ctx.settings.train.threads
@@ -56,7 +61,11 @@ def worker_job(
         command=tuple(command),
         folder=ctx.workdir,
         log=ctx.workspace.logs / f"finetune-{ctx.run_id}-{ctx.step_id}.log",
-        inputs=(JOB, RECIPE, STATUS, FINGERPRINT, "data", *(() if tiny else ("base",))),
+        inputs=(
+            *(JOB, RECIPE, STATUS, FINGERPRINT, "data"),
+            *(() if tiny else ("base",)),
+            *((SUITE,) if by_suite else ()),
+        ),
         outputs=(RESULT,),
         resources=resources(threads, device, gpus),
         environment=environment(threads, device),

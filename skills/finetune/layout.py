@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,12 +13,14 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, NeedsError, did_you_mean
 from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
+from ...evals.suites import load_suite
+from ...evals.suites.portable import suite_document
 from .base import BaseFacts
 from .hub import HubModel, download, downloaded, look_up
 from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
 from .shares import shared_lines
-from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, Job
+from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, SUITE, Job
 
 
 class NotDownloaded(PendingArtifact):
@@ -99,6 +102,9 @@ def lay_out(
     }
     if request.train_share != 1:
         what["share"] = request.train_share
+    chooser = suite_document(load_suite(request.keep_by)) if request.keep_by is not None else None
+    if chooser is not None:
+        what["keep_by"] = chooser["digest"]
     job = Job(
         tiny=base is None,
         method=request.method,
@@ -108,6 +114,7 @@ def lay_out(
         keep_best=recipe.tuning.keep_best,
         patience=request.patience,
         last_turn_only=request.learn == "last",
+        kept_by_suite=chooser is not None,
     )
     try:
         with FileLock(folder / LOCK, timeout=wait_s):
@@ -118,6 +125,9 @@ def lay_out(
             if base:
                 _link(folder / "base", base.resolve())
             (folder / RECIPE).write_text(recipe.yaml(), encoding="utf-8")
+            (folder / SUITE).unlink(missing_ok=True)
+            if chooser is not None:
+                (folder / SUITE).write_text(json.dumps(chooser), encoding="utf-8")
             job.write(folder / JOB)
     except Timeout as error:
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error

@@ -148,7 +148,7 @@ def _check_validation(request: FinetuneRequest, data: DataFacts) -> None:
     wants = [
         name
         for name, asked in (("keep=best", request.keep == "best"), ("patience", request.patience))
-        if asked
+        if asked and request.keep_by is None
     ]
     if wants and not data.validation_rows:
         raise AskError(
@@ -190,7 +190,7 @@ def _schedule(request: FinetuneRequest, data: DataFacts, steps: int, tuning: Tun
         "num_epochs": request.epochs,
         "ckpt_every_steps": request.checkpoint_every_steps,
         "save_checkpoint_every_epoch": tuning.keep_best,
-        "validate_on_checkpoint": tuning.keep_best,
+        "validate_on_checkpoint": tuning.keep_best and data.validation_rows > 0,
     }
     if request.max_steps:
         schedule["max_steps"] = steps

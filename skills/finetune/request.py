@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ...core.artifacts import AdapterRef, CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
+from ...core.suite_source import SuiteSource
 from .declared_gpu import DeclaredGpus
 from .hub import HubModel
 from .overrides import check_overrides
@@ -98,10 +99,16 @@ class FinetuneRequest(Request):
         description="Which weights become the checkpoint: those after the last step, or those with the "
         "lowest validation loss. Empty: last for 'tiny', else best where the data has validation rows.",
     )
+    keep_by: SuiteSource | None = Field(
+        None,
+        description="Suite whose score decides which weights are kept, in place of the validation loss: its "
+        "name, or its YAML file. Not one that a gate judges by.",
+    )
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop early after this many validations without a lower loss; empty: never.",
+        description="Stop early after this many validations without a lower loss, or with `keep_by` a higher "
+        "score; empty: never.",
     )
     checkpoint_every_steps: int = Field(
         100, ge=1, description="Steps between intermediate checkpoints, from which a stopped run continues."
@@ -131,6 +138,8 @@ class FinetuneRequest(Request):
         if not isinstance(values, dict):
             return values
         written = dict(values)
+        if written.get("keep_by") is not None and written.get("keep") is None:
+            written["keep"] = "best"
         if str(written.get("base", "")).startswith("hf:"):  # else it would pass for a folder's name
             HubModel.checked(str(written["base"]))
         if written.get("base", "tiny") == "tiny":
@@ -151,6 +160,13 @@ class FinetuneRequest(Request):
             raise ValueError(
                 f"method '{self.method}' adapts weights that exist, and base 'tiny' has none yet. Use method "
                 "'sft', or a checkpoint as base"
+            )
+        if self.keep_by is not None and self.keep == "last":
+            raise ValueError("keep_by chooses among the checkpoints, and keep is 'last'. Leave keep out")
+        if self.keep_by is not None and self.gpus > 1:
+            raise ValueError(
+                f"keep_by asks each checkpoint in one process, and gpus is {self.gpus}: the others would "
+                "wait longer than they may. Use one GPU, or leave keep_by out"
             )
         if self.batch_size % self.gpus:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.gpus} gpus")
@@ -179,7 +195,8 @@ class FinetuneResult(Result):
     adapter: AdapterRef | None = Field(None, description="The adapters alone (lora, qlora), in PEFT's form.")
     steps: int = Field(description="Optimizer steps in all.")
     kept_step: int = Field(0, description="The step whose weights the checkpoint has.")
-    stopped_early: bool = Field(False, description="Whether the validation loss ended it before its steps.")
+    kept_score: float | None = Field(None, description="Score of the kept weights by `keep_by`, 0 to 1.")
+    stopped_early: bool = Field(False, description="Whether loss or score ended it before its steps.")
     resumed_from: int = Field(0, description="The step it went on from; 0 when it started fresh.")
     final_loss: float = Field(description="Mean training loss of the last 20 steps.")
     validation_loss: float | None = Field(None, description="Loss on the validation rows of what was kept.")

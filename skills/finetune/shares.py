@@ -1,4 +1,4 @@
-"""A share of a dataset's training rows: whole groups, by seed; those of a smaller share are in a larger one."""
+"""A share of a dataset's training rows: whole groups, drawn by seed; a smaller share is part of a larger."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def _groups(data: Artifact) -> dict[bytes, str]:
     return {chat_line(sample).encode(): sample.group or "" for sample in dataset_samples(data, TRAIN)}
 
 
-def choose_share(
-    lines: Sequence[bytes], groups: Mapping[bytes, str], share: float, seed: int
-) -> list[bytes]:
+def choose_share(lines: Sequence[bytes], groups: Mapping[bytes, str], share: float, seed: int) -> list[bytes]:
     """The lines of a share, in their order: the first groups of an order that seed and lines alone decide."""
     members: dict[str | int, list[int]] = {}
     for number, line in enumerate(lines):
