@@ -19,11 +19,12 @@ from .base import BaseFacts
 from .cpu_shim import check_version, installed_version
 from .declared_gpu import GpuModel, known_gpu
 from .hub import HubModel, downloaded, look_up
-from .layout import NotDownloaded, base_facts, base_folder, data_facts
+from .layout import NotDownloaded, base_facts, base_folder, data_facts, teacher_facts, teacher_folder
 from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens
 from .precheck import PreCheck, run_check
 from .recipe import Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
+from .teacher import check_reads_alike
 from .tuning import SMALL, Tuning, tune
 
 _MODULES = ("torch", "transformers", "nemo_automodel")
@@ -59,8 +60,13 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
     if request.keep_by is not None:
         found.append(_chooser(request, workspace))
     tuning = tune(request, base, device, has_validation=True)
+    try:
+        teacher = check_teacher(request, base, tuning, workspace)
+    except PendingArtifact as pending:
+        return [*found, _checked_later(pending)]
     found += _disk(request, base, tuning, machine, workspace)
-    found += _memory(request, base, tuning, device, name, machine)
+    needed = memory_gb(request, base, tuning, teacher)
+    found += _memory(request, base, tuning, needed, device, name, machine)
     if request.base != "tiny":
         found.append(Finding(level="note", message=tuning.in_words()))
     try:
@@ -73,6 +79,16 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         check = what_to_check(request, recipe, data, workspace).quick()
         found += [Finding(level="note", message=line) for line in run_check(check)]
     return found
+
+
+def check_teacher(
+    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, workspace: Workspace
+) -> BaseFacts | None:
+    """The teacher's facts, None without one; AskError when it cannot teach this base."""
+    teacher = teacher_facts(request, workspace)
+    if teacher is not None:
+        check_reads_alike(base, teacher, tuning.max_tokens)
+    return teacher
 
 
 def chooser_of(request: FinetuneRequest, workspace: Workspace) -> Suite | None:
@@ -117,6 +133,7 @@ def what_to_check(
         recipe=recipe.yaml(),
         data=str(data.path),
         base=str(folder.resolve()),
+        teacher=str(teacher.resolve()) if (teacher := teacher_folder(request, workspace)) else None,
         max_tokens=recipe.tuning.max_tokens,
         too_long=request.too_long,
         last_turn_only=request.learn == "last",
@@ -265,10 +282,15 @@ def _disk(
 
 
 def _memory(
-    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, device: str, name: str, machine: Machine
+    request: FinetuneRequest,
+    base: BaseFacts,
+    tuning: Tuning,
+    needed: float,
+    device: str,
+    name: str,
+    machine: Machine,
 ) -> list[Finding]:
-    """Whether a step fits the memory it will have, where that is known."""
-    needed = memory_gb(request, base, tuning)
+    """Whether a step that needs so many GB fits the memory it will have, where that is known."""
     if device == "cpu":
         has, where = (machine.memory_gb, "this machine") if name == "local" else (0.0, "")
         needed += _CPU_RUNTIME_GB

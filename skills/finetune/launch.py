@@ -14,7 +14,7 @@ from ...core.contract import StepContext
 from ...core.errors import BackendError
 from .curve import tokens_per_second
 from .recipe import CHECKPOINTS
-from .status import FINGERPRINT, JOB, RECIPE, RESULT, STATUS, SUITE, Tail, failure
+from .status import FINGERPRINT, JOB, RECIPE, RESULT, STATUS, Tail, failure
 
 WORKER = (sys.executable, "-P", "-m", "opswright.skills.finetune.worker", JOB)
 
@@ -51,9 +51,9 @@ def worker_job(
     gpus: int = 1,
     tiny: bool = True,
     command: Sequence[str] = WORKER,
-    by_suite: bool = False,
+    more: Sequence[str] = (),
 ) -> Job:
-    """The job that trains in the step's work folder, as it is laid out."""
+    """The job that trains in the step's work folder, as it is laid out; more: further inputs there."""
     threads = ctx.settings.train.threads
     return Job(
         name="finetune",
@@ -64,7 +64,7 @@ def worker_job(
         inputs=(
             *(JOB, RECIPE, STATUS, FINGERPRINT, "data"),
             *(() if tiny else ("base",)),
-            *((SUITE,) if by_suite else ()),
+            *more,
         ),
         outputs=(RESULT,),
         resources=resources(threads, device, gpus),

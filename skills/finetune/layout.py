@@ -21,6 +21,9 @@ from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
 from .shares import shared_lines
 from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, SUITE, Job
+from .teacher import TEACHER
+
+_TINY = "'tiny', "
 
 
 class NotDownloaded(PendingArtifact):
@@ -43,34 +46,49 @@ def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
 
     Raises NotDownloaded for one that its hub has and this workspace has not.
     """
-    if isinstance(request.base, CheckpointRef):
-        return workspace.artifacts.open(request.base).path
-    if isinstance(request.base, Path):
-        if not request.base.is_dir():
-            raise AskError(
-                f"base {request.base} not found: expected 'tiny', a checkpoint or a Hugging Face folder."
-                + did_you_mean(str(request.base), ["tiny"])
-            )
-        return request.base
-    if isinstance(request.base, HubModel):
-        if found := downloaded(request.base, workspace):
+    return None if request.base == "tiny" else _folder_of(request.base, "base", workspace)
+
+
+def teacher_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
+    """Where the teacher lies; None without one. Raises as `base_folder` does."""
+    return None if request.teacher is None else _folder_of(request.teacher, "teacher", workspace)
+
+
+def _folder_of(model: str | Path, role: str, workspace: Workspace) -> Path:
+    if isinstance(model, CheckpointRef):
+        return workspace.artifacts.open(model).path
+    if isinstance(model, HubModel):
+        if found := downloaded(model, workspace):
             return found
-        look_up(request.base)
-        raise NotDownloaded(f"base '{request.base}' is downloaded when the step runs")
-    return None
+        look_up(model)
+        raise NotDownloaded(f"{role} '{model}' is downloaded when the step runs")
+    folder = Path(model)
+    if not folder.is_dir():
+        raise AskError(
+            f"{role} {folder} not found: expected {_TINY if role == 'base' else ''}a checkpoint or a Hugging "
+            f"Face folder.{did_you_mean(str(folder), ['tiny']) if role == 'base' else ''}"
+        )
+    return folder
 
 
 def fetch_base(request: FinetuneRequest, ctx: StepContext) -> None:
-    """Download a base that lies on a hub; errors as of `hub.look_up`."""
-    if isinstance(request.base, HubModel) and downloaded(request.base, ctx.workspace) is None:
-        ctx.log(f"downloading {request.base}")
-        download(request.base, ctx.workspace)
+    """Download base and teacher where they lie on a hub; errors as of `hub.look_up`."""
+    for model in (request.base, request.teacher):
+        if isinstance(model, HubModel) and downloaded(model, ctx.workspace) is None:
+            ctx.log(f"downloading {model}")
+            download(model, ctx.workspace)
 
 
 def base_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts:
     """The facts of the base; AskError when it cannot be trained."""
     folder = base_folder(request, workspace)
     return BaseFacts.of_folder(folder) if folder else BaseFacts()
+
+
+def teacher_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts | None:
+    """The facts of the teacher; None without one, AskError when it cannot be loaded."""
+    folder = teacher_folder(request, workspace)
+    return BaseFacts.of_folder(folder) if folder else None
 
 
 def base_digest(request: FinetuneRequest, workspace: Workspace) -> str:
@@ -102,6 +120,9 @@ def lay_out(
     }
     if request.train_share != 1:
         what["share"] = request.train_share
+    teacher = teacher_folder(request, ctx.workspace)
+    if teacher is not None:
+        what["teacher"] = sha256_path(teacher)
     chooser = suite_document(load_suite(request.keep_by)) if request.keep_by is not None else None
     if chooser is not None:
         what["keep_by"] = chooser["digest"]
@@ -115,6 +136,7 @@ def lay_out(
         patience=request.patience,
         last_turn_only=request.learn == "last",
         kept_by_suite=chooser is not None,
+        has_teacher=teacher is not None,
     )
     try:
         with FileLock(folder / LOCK, timeout=wait_s):
@@ -124,6 +146,8 @@ def lay_out(
             _lay_data(folder / "data", data, request)
             if base:
                 _link(folder / "base", base.resolve())
+            if teacher:
+                _link(folder / TEACHER, teacher.resolve())
             (folder / RECIPE).write_text(recipe.yaml(), encoding="utf-8")
             (folder / SUITE).unlink(missing_ok=True)
             if chooser is not None:

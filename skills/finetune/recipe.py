@@ -15,6 +15,7 @@ from ...core.files import sha256_json
 from .base import BaseFacts
 from .overrides import merged
 from .request import FinetuneRequest
+from .teacher import teacher_sections
 from .tuning import Tuning, tune
 
 AUTOMODEL = "0.7.0"
@@ -123,7 +124,8 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
             "collate_fn": values["dataloader"]["collate_fn"],
             "shuffle": False,
         }
-    return Recipe(merged({**values, **_adapters(request)}, request.overrides), steps, tuning)
+    values |= {**_adapters(request), **teacher_sections(request, tuning)}
+    return Recipe(merged(values, request.overrides), steps, tuning)
 
 
 def _optimizer(request: FinetuneRequest, tuning: Tuning, warmup: int) -> dict[str, Any]:

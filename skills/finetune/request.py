@@ -75,6 +75,17 @@ class FinetuneRequest(Request):
     learn: Literal["all", "last"] = Field(
         "all", description="Which of the assistant's turns are learned; the others are read as context."
     )
+    teacher: CheckpointRef | HubModel | InputPath | None = Field(
+        None,
+        description="Model to distil from: the base learns what it would say, beside the rows' answers. It "
+        "must have the base's tokenizer.",
+    )
+    teacher_share: float = Field(
+        0.5, gt=0, le=1, description="Weight of the teacher in the loss; the rest is the rows' own answers."
+    )
+    teacher_temperature: float = Field(
+        1.0, gt=0, le=100, description="Above 1 the teacher's less likely tokens count for more."
+    )
     lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapters (lora, qlora).")
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (lora, qlora).")
     lora_targets: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*]{1,100}$")], ...] = Field(
@@ -161,6 +172,8 @@ class FinetuneRequest(Request):
                 f"method '{self.method}' adapts weights that exist, and base 'tiny' has none yet. Use method "
                 "'sft', or a checkpoint as base"
             )
+        if self.teacher is not None and (why := self._cannot_be_taught()):
+            raise ValueError(f"a teacher needs another training: {why}")
         if self.keep_by is not None and self.keep == "last":
             raise ValueError("keep_by chooses among the checkpoints, and keep is 'last'. Leave keep out")
         if self.keep_by is not None and self.gpus > 1:
@@ -181,6 +194,19 @@ class FinetuneRequest(Request):
         if self.method == "qlora" and self.precision not in (None, "bfloat16"):
             raise ValueError(f"method 'qlora' computes in bfloat16, and precision is '{self.precision}'")
         return self
+
+    def _cannot_be_taught(self) -> str:
+        """Why this training takes no teacher; empty when it does."""
+        if self.base == "tiny":
+            return (
+                "base 'tiny' makes a tokenizer of its own, which is not the teacher's. Give a small model of "
+                "the teacher's family as base"
+            )
+        if self.packing:
+            return "packed rows were never tried with one. Leave packing out"
+        if self.method == "qlora":
+            return "a base in 4 bits was never tried with one. Take method 'sft' or 'lora'"
+        return ""
 
     @property
     def trains_adapters(self) -> bool:

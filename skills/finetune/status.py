@@ -37,6 +37,7 @@ class Job:
     patience: int | None = None
     last_turn_only: bool = False
     kept_by_suite: bool = False
+    has_teacher: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Job:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .curve import Curve
+from .teacher import RECIPE_NAME
 
 if TYPE_CHECKING:
     from .selecting import SuiteJudge
@@ -24,15 +25,23 @@ def is_over(losses: Sequence[float], patience: int | None) -> bool:
     return not any(loss < min(before, default=math.inf) for loss in losses[-patience:])
 
 
+def _recipe_class(config: Any) -> Any:
+    """The class of AutoModel that a config names as its recipe."""
+    if config.get("recipe") == RECIPE_NAME:
+        from nemo_automodel.recipes.llm.kd import KnowledgeDistillationRecipeForNextTokenPrediction as Found
+    else:
+        from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction as Found
+    return Found
+
+
 def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None = None) -> Any:
     """The recipe of a config; after `patience` validations without a lower loss its step is the last.
 
     With a judge, each saved checkpoint is asked its suite, and patience counts scores that are not higher.
     What was seen before a resume counts. The last step saves a checkpoint, as it would anyway.
     """
-    from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction
 
-    class Watched(TrainFinetuneRecipeForNextTokenPrediction):  # type: ignore[misc]
+    class Watched(_recipe_class(config)):  # type: ignore[misc]
         losses: list[float]  # or scores, negative: lower is better
 
         def setup(self) -> None:

@@ -94,6 +94,7 @@ def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
     """Make what is missing and check the labels; ids of the tokens that end an answer."""
     from .labels import check_labels
     from .precheck import open_tokenizer
+    from .teacher import TEACHER, check_same_tokens
     from .tiny import make_tiny_base
 
     if job.tiny and not (folder / "base").is_dir():
@@ -101,6 +102,8 @@ def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
         shutil.rmtree(folder / "base.new", ignore_errors=True)
         make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
         (folder / "base.new").rename(folder / "base")
+    if job.has_teacher:
+        check_same_tokens(Path("base"), Path(TEACHER))
     tokenizer = open_tokenizer(Path("base"))
     found = check_labels(Path("data") / "train.jsonl", tokenizer, last_turn_only=job.last_turn_only)
     for line in found.in_words("train.jsonl"):
