@@ -35,6 +35,11 @@ def data_facts(data: Artifact, request: FinetuneRequest) -> DataFacts:
     train, validation = (data.facts.get(name) for name in ("train_rows", "validation_rows"))
     if not isinstance(train, int) or not isinstance(validation, int) or "train.jsonl" not in data.files:
         raise AskError(f"{data.ref.short} has no chat rows to train on. Make a dataset with `curate`.")
+    if data.facts.get("task") == "prefer":
+        raise AskError(
+            f"{data.ref.short} holds preferences, and NeMo AutoModel 0.7.0 has no preference training (DPO "
+            "and the like), so there is none. To learn the chosen answers, curate again with task=generate."
+        )
     if request.train_share == 1:
         return DataFacts(train, validation, int(data.files["train.jsonl"]["bytes"]))
     lines = shared_lines(data, request.train_share, request.seed)
@@ -63,6 +68,11 @@ def _folder_of(model: str | Path, role: str, workspace: Workspace) -> Path:
         look_up(model)
         raise NotDownloaded(f"{role} '{model}' is downloaded when the step runs")
     folder = Path(model)
+    if folder.is_file() and folder.suffix == ".nemo":
+        raise AskError(
+            f"{role} {folder} is a NeMo archive: import it once, where its known answers are checked, and "
+            f"name the checkpoint: `opswright nemo-archive --action import --archive {folder}`."
+        )
     if not folder.is_dir():
         raise AskError(
             f"{role} {folder} not found: expected {_TINY if role == 'base' else ''}a checkpoint or a Hugging "

@@ -69,6 +69,8 @@ def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None =
         def save_checkpoint(
             self, epoch: int, step: int, train_loss: float, *others: Any, **named: Any
         ) -> None:
+            for log in (self.metric_logger_train, *self.metric_logger_valid.values()):
+                log.flush()  # what a resume from here has no step to write again
             super().save_checkpoint(epoch, step, train_loss, *others, **named)
             if judge is None or self.step_scheduler.sigterm_flag:  # one to go on from, not one to choose
                 return
