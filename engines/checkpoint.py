@@ -255,7 +255,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
             f"the adapters in {folder} are not for this base: {len(missing)} of their tensors and the base's "
             f"places for them do not match, as {min(missing)}."
         )
-    inner = adapted.get_base_model()  # with the adapters in its layers
+    inner: Any = adapted.get_base_model()  # with the adapters in its layers
     if (folder / _GENERATION).is_file():
         from transformers import GenerationConfig
 

@@ -161,9 +161,9 @@ def _rows(check: PreCheck) -> list[str]:
     from .labels import check_labels
     from .teacher import check_same_tokens
 
-    if check.teacher is not None:
-        check_same_tokens(Path(check.base), Path(check.teacher))
     tokenizer = open_tokenizer(Path(check.base))
+    if check.teacher is not None:
+        check_same_tokens(tokenizer.get_vocab(), open_tokenizer(Path(check.teacher)).get_vocab())
     found = []
     for name in ("train", "validation"):
         path = Path(check.data) / f"{name}.jsonl"

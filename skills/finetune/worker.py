@@ -102,9 +102,9 @@ def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
         shutil.rmtree(folder / "base.new", ignore_errors=True)
         make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
         (folder / "base.new").rename(folder / "base")
-    if job.has_teacher:
-        check_same_tokens(Path("base"), Path(TEACHER))
     tokenizer = open_tokenizer(Path("base"))
+    if job.has_teacher:
+        check_same_tokens(tokenizer.get_vocab(), open_tokenizer(Path(TEACHER)).get_vocab())
     found = check_labels(Path("data") / "train.jsonl", tokenizer, last_turn_only=job.last_turn_only)
     for line in found.in_words("train.jsonl"):
         tell(folder, message=line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -149,7 +150,7 @@ def plan_of(request: LearningCurveRequest) -> dict[str, Any]:
     """The plan file's content, in plain JSON types."""
     suite = resolved(request.suite)
     asked = request.model_dump(mode="json")
-    base = request.base.resolve().as_posix() if hasattr(request.base, "resolve") else asked["base"]
+    base = request.base.resolve().as_posix() if isinstance(request.base, Path) else asked["base"]
     steps: dict[str, Any] = {}
     reports = []
     for share in request.shares:

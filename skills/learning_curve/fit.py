@@ -64,7 +64,7 @@ def _estimate(request: FitCurveRequest, machine: Machine, workspace: Workspace) 
 def fit_curve(request: FitCurveRequest, ctx: StepContext) -> FitCurveResult:
     """Fit a saturating power law through the scores; forecast twice the rows, or say that it cannot be told.
 
-    Example: `/fit-curve reports='["eval-report:3f2a91","eval-report:9bc012"]'`
+    Example: `/fit-curve reports=eval-report:3f2a91,eval-report:9bc012`
     """
     from ...evals.learning_curve import learning_curve
     from .page import render_page, save_plot

@@ -94,17 +94,11 @@ def test_a_teacher_that_reads_or_says_something_else_is_refused() -> None:
         check_reads_alike(student, BaseFacts(vocabulary=101, positions=512), 256)
 
 
-def test_a_teacher_with_as_many_other_tokens_is_refused(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    for name, words in (("base", ["a", "b", "c"]), ("same", ["a", "b", "c"]), ("other", ["a", "c", "b"])):
-        vocabulary = {word: number for number, word in enumerate(words)}
-        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / name)  # type: ignore[no-untyped-call]
-    check_same_tokens(tmp_path / "base", tmp_path / "same")
+def test_a_teacher_with_as_many_other_tokens_is_refused() -> None:
+    own = {"a": 0, "b": 1, "c": 2}
+    check_same_tokens(own, dict(own))
     with pytest.raises(AskError, match="2 tokens differ, as 'b'"):
-        check_same_tokens(tmp_path / "base", tmp_path / "other")
+        check_same_tokens(own, {"a": 0, "c": 1, "b": 2})
 
 
 def test_a_tokenizer_that_asks_for_code_is_refused(tmp_path: Path) -> None:
