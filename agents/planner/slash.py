@@ -13,7 +13,7 @@ from ...core.artifacts import REF_TYPES, ArtifactStore
 from ...core.compile import compile_plan
 from ...core.contract import Effect, Skill
 from ...core.errors import AskError, did_you_mean
-from ...core.inputs import annotation_options
+from ...core.inputs import annotation_options, types_in
 from ...core.plan_file import single_step
 from ...core.registry import Registry
 from .base import Ask, Proposal, Turn

@@ -13,11 +13,16 @@ from .base import Suite
 
 
 def suite_document(suite: Suite) -> dict[str, Any]:
-    """What asks and scores of a suite; AskError for one that a project's own Python file scores."""
+    """What asks and scores of a suite; AskError for one scored by a project's own file or by a judge."""
     if files := [spec.name for spec in suite.specs if spec.file is not None]:
         raise AskError(
             f"suite {suite.name} is scored by the project's own file ({', '.join(files)}), which is not run "
             "there. Take a suite whose scorers are built in or installed."
+        )
+    if suite.asks_judge:
+        raise AskError(
+            f"suite {suite.name} asks a judge, which costs and may answer otherwise each time, so its scores do "
+            "not choose weights. Take a suite without judged scorers."
         )
     return {
         "name": suite.name,
