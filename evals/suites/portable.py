@@ -21,8 +21,8 @@ def suite_document(suite: Suite) -> dict[str, Any]:
         )
     if suite.asks_judge:
         raise AskError(
-            f"suite {suite.name} asks a judge, which costs and may answer otherwise each time, so its scores do "
-            "not choose weights. Take a suite without judged scorers."
+            f"suite {suite.name} asks a judge, which costs and may answer otherwise each time, so its scores "
+            "do not choose weights. Take a suite without judged scorers."
         )
     return {
         "name": suite.name,
