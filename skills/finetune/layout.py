@@ -23,8 +23,6 @@ from .shares import shared_lines
 from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, SUITE, Job
 from .teacher import TEACHER
 
-_TINY = "'tiny', "
-
 
 class NotDownloaded(PendingArtifact):
     """The base is on its hub, and what it is like is known once it is here."""
@@ -74,10 +72,9 @@ def _folder_of(model: str | Path, role: str, workspace: Workspace) -> Path:
             f"name the checkpoint: `opswright nemo-archive --action import --archive {folder}`."
         )
     if not folder.is_dir():
-        raise AskError(
-            f"{role} {folder} not found: expected {_TINY if role == 'base' else ''}a checkpoint or a Hugging "
-            f"Face folder.{did_you_mean(str(folder), ['tiny']) if role == 'base' else ''}"
-        )
+        known = ["tiny"] if role == "base" else []
+        expected = ", ".join([*map(repr, known), "a checkpoint or a Hugging Face folder"])
+        raise AskError(f"{role} {folder} not found: expected {expected}.{did_you_mean(str(folder), known)}")
     return folder
 
 
