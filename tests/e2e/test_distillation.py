@@ -19,7 +19,7 @@ from opswright.data.dataset import DatasetWriter
 from opswright.data.sample import Sample
 from opswright.engines.base import user_chat
 from opswright.engines.checkpoint import CheckpointEngine
-from opswright.evals.contamination import count_overlap, training_texts
+from opswright.evals.contamination import find_overlap, training_texts
 from opswright.evals.lineage import training_datasets
 from opswright.skills.finetune import FinetuneRequest, FinetuneResult, finetune
 
@@ -111,8 +111,8 @@ def test_what_the_teacher_saw_counts_as_seen_by_the_student(
         datasets = training_datasets(shared.artifacts, ref)
         assert datasets == [data, taught[0]]
         asked = [question for question, _ in ROWS[40:]]  # only the teacher saw these
-        found = count_overlap(training_texts(shared.artifacts, datasets), asked)
-        assert found["verbatim"] == len(asked)
+        found = find_overlap(training_texts(shared.artifacts, datasets), asked)
+        assert set(map(str, found.values())) == {"verbatim"} and len(found) == len(asked)
 
 
 def test_a_teacher_of_another_tokenizer_or_length_is_refused_before_it_teaches(
