@@ -45,6 +45,10 @@ class BaseFacts:
         values = read_config(folder)
         if "auto_map" in values:
             raise AskError(f"{config} asks to run its own code (auto_map), which is refused.")
+        if _asks_for_code(folder / "tokenizer_config.json"):
+            raise AskError(
+                f"{folder / 'tokenizer_config.json'} asks to run its own code (auto_map), which is refused."
+            )
         if not any(folder.glob("*.safetensors")):
             raise AskError(
                 f"{folder} has no *.safetensors weights. Convert it first: model.save_pretrained(folder)."
@@ -63,6 +67,15 @@ class BaseFacts:
             has_marks=has_marks(folder_template(folder)),
             recipe=own_recipe(folder),
         )
+
+
+def _asks_for_code(path: Path) -> bool:
+    """Whether a JSON file names code of its own; AutoModel would run a teacher's."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return isinstance(values, dict) and "auto_map" in values
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ LOCK = ".lock"
 FAILURE = "failure.json"
 FINGERPRINT = "fingerprint"
 RESULT = "result"
+SUITE = "suite.json"  # the suite that chooses the weights, where one does
 LOCK_S = 60.0  # for a worker that was told to end to be gone
 STOPPED = 75  # the worker's exit code after a stop that saved a checkpoint (EX_TEMPFAIL)
 _FAMILIES: dict[str, type[OpswrightError]] = {"AskError": AskError, "NeedsError": NeedsError}
@@ -35,6 +36,8 @@ class Job:
     keep_best: bool = False
     patience: int | None = None
     last_turn_only: bool = False
+    kept_by_suite: bool = False
+    has_teacher: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Job:
