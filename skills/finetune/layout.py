@@ -18,6 +18,7 @@ from .hub import HubModel, download, downloaded, look_up
 from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
 from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, Job
+from .tiny_shape import TinyShape
 
 
 class NotDownloaded(PendingArtifact):
@@ -83,13 +84,13 @@ def fetch_base(request: FinetuneRequest, ctx: StepContext) -> None:
 def base_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts:
     """The facts of the base; AskError when it cannot be trained."""
     folder = base_folder(request, workspace)
-    return BaseFacts.of_folder(folder) if folder else BaseFacts()
+    return BaseFacts.of_folder(folder) if folder else BaseFacts.of_tiny(request.tiny or TinyShape())
 
 
 def base_digest(request: FinetuneRequest, workspace: Workspace) -> str:
-    """The digest of the base's files; `tiny` for the one that is made from the data."""
+    """The digest of the base's files; for the one that is made from the data, `tiny` and its shape."""
     folder = base_folder(request, workspace)
-    return sha256_path(folder) if folder else "tiny"
+    return sha256_path(folder) if folder else f"tiny {request.tiny}"
 
 
 def lay_out(
@@ -116,7 +117,7 @@ def lay_out(
     if request.train_share != 1:
         what["share"] = request.train_share
     job = Job(
-        tiny=base is None,
+        tiny=request.tiny,
         method=request.method,
         positions=recipe.tuning.max_tokens,
         device=device,

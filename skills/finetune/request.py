@@ -11,9 +11,16 @@ from ...core.contract import InputPath, Request, Result
 from .declared_gpu import DeclaredGpus
 from .hub import HubModel
 from .overrides import check_overrides
+from .tiny_shape import TinyShape
 
 # Written out when the request is made, so that a plan shows them: the base made from the data has no others.
-_TINY = {"learning_rate": 2e-3, "max_tokens": 256, "precision": "float32", "keep": "last"}
+_TINY = {
+    "learning_rate": 2e-3,
+    "max_tokens": 256,
+    "precision": "float32",
+    "keep": "last",
+    "tiny": TinyShape(),
+}
 
 
 class FinetuneRequest(Request):
@@ -24,6 +31,10 @@ class FinetuneRequest(Request):
         "tiny",
         description="Where training starts: 'tiny' (a Llama of about 1 M parameters made from the data), a "
         "checkpoint, a local Hugging Face folder with safetensors weights, or hf:owner/name@commit.",
+    )
+    tiny: TinyShape | None = Field(
+        None,
+        description="How large the base 'tiny' is made; empty: 4 layers of width 128 and 2,048 tokens.",
     )
     method: Literal["sft", "lora", "qlora"] = Field(
         "sft",
@@ -152,6 +163,8 @@ class FinetuneRequest(Request):
                 f"method '{self.method}' adapts weights that exist, and base 'tiny' has none yet. Use method "
                 "'sft', or a checkpoint as base"
             )
+        if self.tiny is not None and self.base != "tiny":
+            raise ValueError(f"tiny is the size of base 'tiny', and base is '{self.base}'. Leave it out")
         if self.batch_size % self.gpus:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.gpus} gpus")
         share = self.batch_size // self.gpus

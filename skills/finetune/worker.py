@@ -96,10 +96,10 @@ def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
     from .precheck import open_tokenizer
     from .tiny import make_tiny_base
 
-    if job.tiny and not (folder / "base").is_dir():
+    if job.tiny is not None and not (folder / "base").is_dir():
         tell(folder, message="making the tiny base and its tokenizer")
         shutil.rmtree(folder / "base.new", ignore_errors=True)
-        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
+        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions, job.tiny)
         (folder / "base.new").rename(folder / "base")
     tokenizer = open_tokenizer(Path("base"))
     found = check_labels(Path("data") / "train.jsonl", tokenizer, last_turn_only=job.last_turn_only)

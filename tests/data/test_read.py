@@ -244,7 +244,7 @@ def test_a_csv_that_is_not_utf8_is_refused_by_line(tmp_path: Path) -> None:
 
 
 def test_a_split_is_only_for_sources_that_have_them(tmp_path: Path) -> None:
-    with pytest.raises(AskError, match="only clinc150 and banking77 have splits"):
+    with pytest.raises(AskError, match="only clinc150, banking77, snips have splits"):
         read(jsonl(tmp_path / "a.jsonl", GOOD), split="train")
 
 
