@@ -124,6 +124,9 @@ def gate_words(gate: Mapping[str, Any]) -> str:
         parts.append(f"p95 at most {spec.latency.max_p95_ms:g} ms{_tier_words(spec.latency.tier)}")
     if spec.cost is not None:
         parts.append(f"at most ${spec.cost.max_usd_per_1000:g} for 1,000{_tier_words(spec.cost.tier)}")
+    if spec.robustness is not None:
+        points = f"{100 * spec.robustness.max_drop:.3g} points"
+        parts.append(f"at most {points} lower on altered items{_tier_words(spec.robustness.tier)}")
     looks = f", {spec.looks} looks" if spec.looks > 1 else ""
     return f"{', '.join(parts)} (alpha {spec.alpha:g}{looks})"
 
