@@ -398,7 +398,8 @@ class _Look:
         if not shaped:
             raise AskError(
                 f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). Known: {SHAPES}. "
-                "Name them with columns={user: ..., target: ...}, or text_column and label_column."
+                "Name them with columns={user: ..., target: ...}, or text_column and label_column; for "
+                "`opswright init` with --column user=... --column target=..."
             )
         if (
             not some

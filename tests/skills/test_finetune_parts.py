@@ -23,6 +23,7 @@ from opswright.skills.finetune.labels import difference, said
 from opswright.skills.finetune.layout import write_share
 from opswright.skills.finetune.status import Tail
 from opswright.skills.finetune.tiny import word_splitter
+from opswright.skills.finetune.tiny_shape import TinyShape
 from opswright.skills.finetune.tokenised_chat import check_lengths
 from opswright.skills.finetune.watched import is_over
 
@@ -271,6 +272,15 @@ def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
     assert estimate
     tiny = estimate(FinetuneRequest(data=data), LAPTOP, workspace)
     assert tiny.minutes and 0.5 < tiny.minutes < 3 and tiny.gpu_hours == 0
+    large = FinetuneRequest(data=data, tiny=TinyShape(layers=16, width=256))
+    assert large.tiny and large.tiny.parameters > 10 * TinyShape().parameters
+    slower = estimate(large, LAPTOP, workspace)
+    assert slower.minutes and slower.minutes > 8 * tiny.minutes and slower.disk_bytes > tiny.disk_bytes
+    with workspace.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text(" " * 12_000 * 540)  # four times as long as labelled texts are
+        long = workspace.artifacts.save(DatasetRef, folder, {"train_rows": 12_000, "validation_rows": 200})
+    longer = estimate(FinetuneRequest(data=long), LAPTOP, workspace)
+    assert longer.minutes and longer.minutes > 3 * tiny.minutes
     assert estimate(FinetuneRequest(data=data, base=base), LAPTOP, workspace).minutes is None
     assert estimate(FinetuneRequest(data=data), GPU_BOX, workspace).gpu_hours is None
 
