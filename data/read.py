@@ -399,7 +399,7 @@ class _Look:
             raise AskError(
                 f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). Known: {SHAPES}. "
                 "Name them with columns={user: ..., target: ...}, or text_column and label_column; for "
-                "`opswright init` with --column user=... --column target=..."
+                "init --column user=... --column target=..."
             )
         if (
             not some

@@ -248,7 +248,7 @@ def _memory(
         has, where = min(gpu.memory_gb for gpu in machine.gpus) * USABLE, "each GPU here"
     else:
         return []
-    if not where or (not base.has_weights and device == "cpu"):
+    if not where or (not base.has_weights and base.parameters < SMALL and device == "cpu"):
         return []
     message = f"a step needs about {needed:.1f} GB of {where}, which can give {has:.1f} GB (an estimate)."
     if needed <= has:

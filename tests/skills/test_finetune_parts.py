@@ -230,6 +230,14 @@ def test_preflight_names_missing_gpus_and_disk(data: DatasetRef, workspace: Work
     assert "0.0 GB are free" in stops(FinetuneRequest(data=data), full, workspace)[0]
 
 
+def test_preflight_stops_a_base_made_from_data_that_is_too_large_for_the_memory(
+    data: DatasetRef, workspace: Workspace
+) -> None:
+    giant = FinetuneRequest(data=data, tiny=TinyShape(layers=24, width=1024))
+    assert "a step needs about" in stops(giant, LAPTOP, workspace)[0]
+    assert stops(FinetuneRequest(data=data, tiny=TinyShape(layers=8, width=256)), LAPTOP, workspace) == []
+
+
 def test_preflight_warns_of_more_threads_than_cores(data: DatasetRef, tmp_path: Path) -> None:
     busy = Workspace(load_settings(home=tmp_path / "workspace", train=TrainSettings(threads=8)))
     assert finetune.preflight
