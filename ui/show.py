@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ..agents.agent import RunOutcome
+    from ..core.registry import Registry
 
 _PIPE_WIDTH = 140
 _MOST_REASONS = 20
@@ -102,6 +103,18 @@ def show_plan(
         if finding["level"] != "ok":
             told = f"{finding['level']}: {finding['step']}: {finding['message']} {finding['fix']}"
             out.print(plain(told, "" if finding["level"] == "note" else "yellow"))
+
+
+def show_settings(plan: Plan, registry: Registry) -> None:
+    """Every argument of every step, and which of them stand at a default that nobody chose."""
+    rows = []
+    for step in plan.steps:
+        defaults = registry.get(step.skill).defaults
+        for name, value in step.arguments.items():
+            by_default = name in defaults and defaults[name] == value
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            rows.append([step.id, name, shown, "default" if by_default else "the plan"])
+    console(stderr=True).print(table(["step", "setting", "value", "from"], rows))
 
 
 def gate_words(gate: Mapping[str, Any]) -> str:
