@@ -66,6 +66,11 @@ class SuiteBar(_Frozen):
 
     min: Share = Field(description="Least value of the metric, 0 to 1.")
     metric: str = Field("", description="Scorer of that suite; empty: its first.")
+    suite: SuiteSource | None = Field(
+        None,
+        description="The suite that is meant, where its name does not say: its YAML file. Empty: the file "
+        "that a step of the plan evaluates under that name.",
+    )
     tier: Tier = _TIER
 
 

@@ -11,7 +11,7 @@ from .sample import Sample
 if TYPE_CHECKING:
     pass
 
-TRAIN, VALIDATION = "train", "validation"
+TRAIN, VALIDATION, GOLDEN = "train", "validation", "golden"
 _SHOWN_CHARS = 200
 _DETAIL_CHARS = 1000
 

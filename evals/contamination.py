@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.artifacts import ArtifactStore, DatasetRef
 from ..data.dataset import dataset_samples
+from ..data.personal import masked_group
 from ..data.rows import TRAIN
 from ..data.sample import asked_of
 from ..data.shingles import count_shared, hash_shingles, in_batches
@@ -98,13 +99,6 @@ class OverlapFinder:
         return best
 
 
-def count_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[str, int]:
-    """How many asked texts occur in training, by the surest way in which each was found; each counts once."""
-    found = find_overlap(train, asked)
-    counts = Counter(str(match) for match in found.values())
-    return {str(match): counts[str(match)] for match in MatchKind}
-
-
 def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchKind]:
     """The asked texts that occur in training, by number, and the surest way in which each was found."""
     finder, found = OverlapFinder(asked), dict[int, MatchKind]()
@@ -125,6 +119,22 @@ def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iter
     for ref in datasets:
         for sample in dataset_samples(store.open(ref), TRAIN):
             yield asked_of(sample)
+
+
+def find_leaks(
+    store: ArtifactStore, datasets: Sequence[DatasetRef], asked: Sequence[tuple[str, str | None]]
+) -> set[int]:
+    """Of what is asked, with the group of each, the numbers that training rows hold: by text or by group."""
+    found = set(find_overlap(training_texts(store, datasets), [text for text, _ in asked]))
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, (_, group) in enumerate(asked):
+        for name in () if group is None else {group, masked_group(group)}:
+            places[name].append(place)
+    for ref in datasets if places else ():
+        for sample in dataset_samples(store.open(ref), TRAIN):
+            if sample.group is not None:
+                found.update(places.get(sample.group, ()))
+    return found
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:

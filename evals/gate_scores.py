@@ -75,7 +75,8 @@ class ShareOrMean:
     """Scores of one row, a value for each item or group: at worst and at best, alike where all answered.
 
     items: how many items are behind them; binary: whether each value is 0 or 1 (a drop: -1, 0 or 1).
-    repeated: items that ask what an earlier one asked.
+    repeated: items that ask what an earlier one asked. per_item: the mean at worst with every item counted
+    alike, where items are in groups.
     """
 
     worst: tuple[float, ...]
@@ -83,6 +84,7 @@ class ShareOrMean:
     items: int
     binary: bool
     repeated: int = 0
+    per_item: float | None = None
 
     @property
     def n(self) -> int:
@@ -172,7 +174,7 @@ def _observed(
     repeated = sum(len(places) - 1 for (kind, _), places in groups.items() if kind == "asked")
     alone = all(item.group is None for item in items)  # then a mean is mostly of the same answers
     binary = binary and alone and {*worst_means, *best_means} <= {-1.0, 0.0, 1.0}
-    return ShareOrMean(worst_means, best_means, len(items), binary, repeated)
+    return ShareOrMean(worst_means, best_means, len(items), binary, repeated, fmean(worst))
 
 
 def _counts(drops: Sequence[float]) -> Paired:

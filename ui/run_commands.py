@@ -144,13 +144,13 @@ def agent_command(
 ) -> None:
     """Ask the agent, as in the chat.
 
-    Example: opswright agent "/leaderboard suite=clinc150"
+    Example: opswright agent "/leaderboard suite=shop"
     """
     session: Session = context.obj
     if not text.strip().startswith("/"):
         raise AskError(
             f"not a slash command: {text.strip()[:60]!r}. Expected one like "
-            "`/leaderboard suite=clinc150`; `opswright skills` lists them."
+            "`/leaderboard suite=shop`; `opswright skills` lists them."
         )
     session.slash(text, as_json=json, yes=yes, how="agent")
 

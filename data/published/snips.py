@@ -27,7 +27,7 @@ SPLITS = tuple(_FILE_OF)
 FILES = tuple(name.format(tool) for name in _FILE_OF.values() for tool in TOOLS)
 
 
-class Call(NamedTuple):
+class CallRow(NamedTuple):
     """What a user said, and the tool call that it asks for: the text of each slot, by its name."""
 
     text: str
@@ -40,19 +40,19 @@ class Call(NamedTuple):
         return Sample.of(id, self.text, call, tags={"tool": self.tool})
 
 
-def read_rows(folder: Path, split: str) -> list[Call]:
+def read_rows(folder: Path, split: str) -> list[CallRow]:
     """The rows of one split, tool by tool; AskError for a missing or damaged file."""
     check_split(split, SPLITS, folder)
     return [call for tool in TOOLS for call in _read_calls(folder / _FILE_OF[split].format(tool), tool)]
 
 
-def _read_calls(path: Path, tool: str) -> Iterator[Call]:
+def _read_calls(path: Path, tool: str) -> Iterator[CallRow]:
     try:
         document = json.loads(_decoded(path.read_bytes()))
         for row in document[tool]:
             parts = row["data"]
             text = "".join(as_text(part["text"]) for part in parts).strip()
-            yield Call(text, tool, _arguments(parts))
+            yield CallRow(text, tool, _arguments(parts))
     except FileNotFoundError:
         raise AskError(f"no {path.name} in {path.parent}: the SNIPS layout needs it.") from None
     except (ValueError, LookupError, TypeError) as error:

@@ -35,7 +35,7 @@ def suite() -> Suite:
     )
 
 
-def _schema(tool: str, calls: Sequence[snips.Call]) -> Mapping[str, Any]:
+def _schema(tool: str, calls: Sequence[snips.CallRow]) -> Mapping[str, Any]:
     """The tool as OpenAI's API declares one: its slots are texts, none is required."""
     slots = sorted({slot for call in calls for slot in call.arguments})
     properties = {slot: {"type": "string"} for slot in slots}

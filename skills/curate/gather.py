@@ -13,7 +13,7 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
 from ...core.files import files_below
 from ...data.dataset import ROWS, dataset_samples
-from ...data.personal import mask_sample
+from ...data.personal import mask_sample, masked_group
 from ...data.read import DOMAIN, read_samples
 from ...data.rows import Dropped
 from ...data.sample import Sample, asked_of
@@ -103,7 +103,7 @@ class RowSource:
         name = f"replay {dataset.ref.short}"
         for row, side, held in zip(chosen["row"], chosen["split"], samples, strict=True):
             if held is not None:
-                yield GatheredRow(name, row, _without_group(held), side)
+                yield GatheredRow(name, row, held, side)
 
 
 def _stamps(source: Path) -> list[tuple[str, int, int]]:
@@ -111,13 +111,6 @@ def _stamps(source: Path) -> list[tuple[str, int, int]]:
     files = files_below(source) if source.is_dir() else {source.name: source}
     found = ((name, path.stat()) for name, path in sorted(files.items()))
     return [(name, one.st_size, one.st_mtime_ns) for name, one in found]
-
-
-def _without_group(sample: Sample) -> Sample:
-    """A replayed sample: the group an earlier dataset gave it says nothing of this one's."""
-    from dataclasses import replace
-
-    return replace(sample, group=None)
 
 
 def check_replay(request: CurateRequest) -> None:
@@ -153,12 +146,12 @@ class GoldenRows(NamedTuple):
 
 
 def golden_rows(request: CurateRequest, ctx: StepContext) -> GoldenRows:
-    """The texts and groups of the golden set; a dataset gives its rows without a group their id as one."""
+    """The texts and groups of the golden set, as they are and as they would be masked."""
     if request.golden is None:
         return GoldenRows()
     texts, groups = [], set()
     for sample in dataset_samples(ctx.artifacts.open(request.golden)):
         texts.append(asked_of(sample))
-        if sample.group is not None and sample.group != sample.id:
-            groups.add(sample.group)
+        if sample.group is not None:
+            groups |= {sample.group, masked_group(sample.group)}
     return GoldenRows(texts, groups)
