@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
@@ -14,3 +18,10 @@ def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
         same = numbers[length]
         for start in range(0, len(same), most):
             yield same[start : start + most]
+
+
+def in_runs(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """The items in order, at most `most` at a time."""
+    rest = iter(items)
+    while run := list(islice(rest, most)):
+        yield run

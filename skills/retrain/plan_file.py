@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.artifacts import DatasetRef
-from ...data.read import LABEL_COLUMN, TEXT_COLUMN
+from ...data.read import TEXT_COLUMN
+from ...data.row_shapes import LABEL_COLUMN
 from ...engines.registry import DEFAULT_TARGET
 from .judging import Judging
 from .request import RetrainRequest

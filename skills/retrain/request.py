@@ -11,7 +11,8 @@ from ...core.contract import InputPath, Request, Result
 from ...core.gate import Share
 from ...core.suite_source import SuiteSource
 from ...data.columns import Columns
-from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout
+from ...data.read import TEXT_COLUMN, Layout
+from ...data.row_shapes import LABEL_COLUMN
 from ...data.sample import Task
 from ...serving.releases import EndpointName
 

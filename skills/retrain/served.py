@@ -12,7 +12,8 @@ from ...core.errors import AskError
 from ...core.suite_source import resolved
 from ...data.columns import Columns
 from ...data.dataset import REPORT
-from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Source, read_samples
+from ...data.read import TEXT_COLUMN, Source, read_samples
+from ...data.row_shapes import LABEL_COLUMN
 from .request import RetrainRequest
 
 if TYPE_CHECKING:

@@ -61,11 +61,22 @@ def test_a_planted_item_is_found(change: Change, least: float) -> None:
     assert len(asked) > 1500 and recall >= least
 
 
-def test_of_other_peoples_questions_less_than_one_in_a_thousand_is_called_a_leak() -> None:
-    asked = [row.text for row in clinc150.read_rows(clinc150.FOLDER, "test")]
-    texts = [row.text for row in banking77.read_rows(banking77.FOLDER, "train")]
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_other_peoples_questions_less_than_one_in_a_thousand_is_called_a_leak(swapped: bool) -> None:
+    sets = [(clinc150, clinc150.FOLDER), (banking77, banking77.FOLDER)]
+    (mine, folder), (theirs, other) = reversed(sets) if swapped else sets
+    asked = [row.text for row in mine.read_rows(folder, "test")]
+    texts = [row.text for row in theirs.read_rows(other, "train")]
     found = [one for one in OverlapFinder(asked).surest(texts) if one is not None]
-    assert len(found) < len(texts) / 1000
+    assert len(texts) >= 10_000 and len(found) < len(texts) / 1000
+
+
+def test_a_short_item_is_no_leak_where_another_question_only_begins_with_it() -> None:
+    finder = OverlapFinder(["what is the exchange rate", "what is the exchange rate of the peso today"])
+    texts = ["What is the exchange rate in pounds?", "Tell me: what is the exchange rate of gold"]
+    texts += ["Hello, what is the exchange rate", "so what is the exchange rate of the peso today or now"]
+    texts += ["now what is the exchange rate please tell me"]
+    assert [one and one.item for one in finder.surest(texts)] == [None, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(
