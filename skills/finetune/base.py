@@ -11,6 +11,7 @@ from typing import Any
 
 from ...core.errors import AskError
 from .chat_rows import folder_template, has_marks
+from .tiny_shape import TinyShape
 
 # Words that a model's dimensions have in config.json, the usual ones first.
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
@@ -23,8 +24,8 @@ _MOST_HEADER_BYTES = 100_000_000  # as safetensors itself limits it
 class BaseFacts:
     """A base's architecture, sizes, weights, and the recipe that trained it, where it is one of ours.
 
-    parameters: weights in its files, 0 for the tiny base; positions: the tokens it reads, 0 when it does not
-    say; has_marks: whether its chat template marks what the assistant says.
+    parameters: weights in its files, or that the tiny base will have; positions: the tokens it reads, 0 when
+    it does not say; has_marks: whether its chat template marks what the assistant says.
     """
 
     model_type: str = "llama"
@@ -37,6 +38,13 @@ class BaseFacts:
     positions: int = 0
     has_marks: bool = True
     recipe: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_tiny(cls, shape: TinyShape) -> BaseFacts:
+        """The facts of the base that will be made from the data."""
+        return cls(
+            parameters=shape.parameters, hidden=shape.width, layers=shape.layers, vocabulary=shape.vocabulary
+        )
 
     @classmethod
     def of_folder(cls, folder: Path) -> BaseFacts:

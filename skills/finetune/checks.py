@@ -22,15 +22,17 @@ from .hub import HubModel, downloaded, look_up
 from .layout import NotDownloaded, base_facts, base_folder, data_facts, teacher_facts, teacher_folder
 from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens
 from .precheck import PreCheck, run_check
-from .recipe import Recipe, compile_recipe, total_steps
+from .recipe import DataFacts, Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
 from .teacher import check_reads_alike
 from .tuning import SMALL, Tuning, tune
 
 _MODULES = ("torch", "transformers", "nemo_automodel")
-# The tiny model on CPU, batch 64: seconds to start and to save, then rows a second by worker threads.
+# The tiny model of 1.1 M parameters on CPU, batch 64: seconds to start and to save, then rows a second by
+# worker threads, of rows that have so many bytes of JSON.
 _STARTUP_S = 20.0
 _ROWS_PER_S = {1: 430.0, 2: 600.0}
+_ROW_BYTES = 135
 _OPEN_S, _ITEM_S = 2.0, 0.003  # to load a checkpoint, and for each item of a suite
 _TINY_PARAMETERS = 2_000_000
 _TINY_BYTES = 60_000_000
@@ -150,19 +152,21 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
     device = device_on(request, workspace, machine)
     base = base_facts(request, workspace)
     recipe = compile_recipe(request, facts, base, device)
-    disk = disk_bytes(request, base, recipe.tuning) if base.has_weights else _TINY_BYTES
+    disk = max(disk_bytes(request, base, recipe.tuning), _TINY_BYTES)
     if device == "cuda" and base.parameters >= SMALL and (gpu := _gpu(request, name, machine)):
         tokens = training_tokens(request, facts, recipe.tuning, recipe.steps)
         wall = _STARTUP_S / 3600 + hours(request, base, gpu, tokens, recipe.tuning)
         return Cost(minutes=wall * 60, gpu_hours=wall * request.gpus, usd=0, disk_bytes=disk)
-    if device == "cuda" or base.parameters >= _TINY_PARAMETERS:
+    if device == "cuda" or (base.has_weights and base.parameters >= _TINY_PARAMETERS):
         limit = workspace.settings.compute.slurm.walltime_minutes if name == "slurm" else None
         gpu_minutes = None if limit is None else limit * request.gpus
         gpu_hours = 0.0 if device == "cpu" else None if gpu_minutes is None else gpu_minutes / 60
         return Cost(minutes=limit, gpu_hours=gpu_hours, usd=0, disk_bytes=disk)
     cores = machine.cpu_cores if name == "local" else workspace.settings.train.threads
     rate = _ROWS_PER_S[min(2, workspace.settings.train.threads, cores)]
-    rows = total_steps(request, facts) * request.batch_size
+    rows = total_steps(request, facts) * request.batch_size * _length(facts)
+    if request.tiny is not None:
+        rows *= request.tiny.work
     seconds = _STARTUP_S + rows / rate + _choosing_s(request, recipe)
     return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=disk)
 
@@ -173,6 +177,11 @@ def _choosing_s(request: FinetuneRequest, recipe: Recipe) -> float:
         return 0.0
     asked = request.epochs + recipe.steps / request.checkpoint_every_steps
     return asked * (_OPEN_S + len(load_suite(request.keep_by).items) * _ITEM_S)
+
+
+def _length(data: DataFacts) -> float:
+    """The rows' length as a multiple of those that the rate was measured on."""
+    return max(1.0, data.train_bytes / data.train_rows / _ROW_BYTES)
 
 
 def compute_name(request: FinetuneRequest, workspace: Workspace) -> str:
@@ -274,7 +283,7 @@ def _download(request: FinetuneRequest, machine: Machine, workspace: Workspace, 
 def _disk(
     request: FinetuneRequest, base: BaseFacts, tuning: Tuning, machine: Machine, workspace: Workspace
 ) -> list[Finding]:
-    needed = disk_bytes(request, base, tuning) if base.has_weights else _TINY_BYTES
+    needed = max(disk_bytes(request, base, tuning), _TINY_BYTES)
     if needed / 1e9 <= machine.disk_free_gb:
         return []
     message = f"checkpoints need about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free."
@@ -300,7 +309,7 @@ def _memory(
         has, where = min(gpu.memory_gb for gpu in machine.gpus) * USABLE, "each GPU here"
     else:
         return []
-    if not where or (not base.has_weights and device == "cpu"):
+    if not where or (not base.has_weights and base.parameters < SMALL and device == "cpu"):
         return []
     message = f"a step needs about {needed:.1f} GB of {where}, which can give {has:.1f} GB (an estimate)."
     if needed <= has:

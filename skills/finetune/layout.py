@@ -22,6 +22,7 @@ from .request import FinetuneRequest
 from .shares import shared_lines
 from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, SUITE, Job
 from .teacher import TEACHER
+from .tiny_shape import TinyShape
 
 
 class NotDownloaded(PendingArtifact):
@@ -89,7 +90,7 @@ def fetch_base(request: FinetuneRequest, ctx: StepContext) -> None:
 def base_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts:
     """The facts of the base; AskError when it cannot be trained."""
     folder = base_folder(request, workspace)
-    return BaseFacts.of_folder(folder) if folder else BaseFacts()
+    return BaseFacts.of_folder(folder) if folder else BaseFacts.of_tiny(request.tiny or TinyShape())
 
 
 def teacher_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts | None:
@@ -99,9 +100,9 @@ def teacher_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts |
 
 
 def base_digest(request: FinetuneRequest, workspace: Workspace) -> str:
-    """The digest of the base's files; `tiny` for the one that is made from the data."""
+    """The digest of the base's files; for the one that is made from the data, `tiny` and its shape."""
     folder = base_folder(request, workspace)
-    return sha256_path(folder) if folder else "tiny"
+    return sha256_path(folder) if folder else f"tiny {request.tiny}"
 
 
 def lay_out(
@@ -134,7 +135,7 @@ def lay_out(
     if chooser is not None:
         what["keep_by"] = chooser["digest"]
     job = Job(
-        tiny=base is None,
+        tiny=request.tiny,
         method=request.method,
         positions=recipe.tuning.max_tokens,
         device=device,

@@ -12,9 +12,16 @@ from ...core.suite_source import SuiteSource
 from .declared_gpu import DeclaredGpus
 from .hub import HubModel
 from .overrides import check_overrides
+from .tiny_shape import TinyShape
 
 # Written out when the request is made, so that a plan shows them: the base made from the data has no others.
-_TINY = {"learning_rate": 2e-3, "max_tokens": 256, "precision": "float32", "keep": "last"}
+_TINY = {
+    "learning_rate": 2e-3,
+    "max_tokens": 256,
+    "precision": "float32",
+    "keep": "last",
+    "tiny": TinyShape(),
+}
 
 
 class FinetuneRequest(Request):
@@ -25,6 +32,10 @@ class FinetuneRequest(Request):
         "tiny",
         description="Where training starts: 'tiny' (a Llama of about 1 M parameters made from the data), a "
         "checkpoint, a local Hugging Face folder with safetensors weights, or hf:owner/name@commit.",
+    )
+    tiny: TinyShape | None = Field(
+        None,
+        description="How large the base 'tiny' is made; empty: 4 layers of width 128 and 2,048 tokens.",
     )
     method: Literal["sft", "lora", "qlora"] = Field(
         "sft",
@@ -181,6 +192,8 @@ class FinetuneRequest(Request):
                 f"keep_by asks each checkpoint in one process, and gpus is {self.gpus}: the others would "
                 "wait longer than they may. Use one GPU, or leave keep_by out"
             )
+        if self.tiny is not None and self.base != "tiny":
+            raise ValueError(f"tiny is the size of base 'tiny', and base is '{self.base}'. Leave it out")
         if self.batch_size % self.gpus:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.gpus} gpus")
         share = self.batch_size // self.gpus

@@ -97,10 +97,10 @@ def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
     from .teacher import TEACHER, check_same_tokens
     from .tiny import make_tiny_base
 
-    if job.tiny and not (folder / "base").is_dir():
+    if job.tiny is not None and not (folder / "base").is_dir():
         tell(folder, message="making the tiny base and its tokenizer")
         shutil.rmtree(folder / "base.new", ignore_errors=True)
-        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
+        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions, job.tiny)
         (folder / "base.new").rename(folder / "base")
     tokenizer = open_tokenizer(Path("base"))
     if job.has_teacher:

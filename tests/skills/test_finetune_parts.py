@@ -25,6 +25,7 @@ from opswright.skills.finetune.labels import difference, said
 from opswright.skills.finetune.shares import choose_share, rows_of_share
 from opswright.skills.finetune.status import Tail
 from opswright.skills.finetune.tiny import word_splitter
+from opswright.skills.finetune.tiny_shape import TinyShape
 from opswright.skills.finetune.tokenised_chat import check_lengths
 from opswright.skills.finetune.watched import is_over
 
@@ -243,6 +244,14 @@ def test_preflight_names_missing_gpus_and_disk(data: DatasetRef, workspace: Work
     assert "0.0 GB are free" in stops(FinetuneRequest(data=data), full, workspace)[0]
 
 
+def test_preflight_stops_a_base_made_from_data_that_is_too_large_for_the_memory(
+    data: DatasetRef, workspace: Workspace
+) -> None:
+    giant = FinetuneRequest(data=data, tiny=TinyShape(layers=24, width=1024))
+    assert "a step needs about" in stops(giant, LAPTOP, workspace)[0]
+    assert stops(FinetuneRequest(data=data, tiny=TinyShape(layers=8, width=256)), LAPTOP, workspace) == []
+
+
 def test_preflight_warns_of_more_threads_than_cores(data: DatasetRef, tmp_path: Path) -> None:
     busy = Workspace(load_settings(home=tmp_path / "workspace", train=TrainSettings(threads=8)))
     assert finetune.preflight
@@ -285,6 +294,15 @@ def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
     assert estimate
     tiny = estimate(FinetuneRequest(data=data), LAPTOP, workspace)
     assert tiny.minutes and 0.5 < tiny.minutes < 3 and tiny.gpu_hours == 0
+    large = FinetuneRequest(data=data, tiny=TinyShape(layers=16, width=256))
+    assert large.tiny and large.tiny.parameters > 10 * TinyShape().parameters
+    slower = estimate(large, LAPTOP, workspace)
+    assert slower.minutes and slower.minutes > 8 * tiny.minutes and slower.disk_bytes > tiny.disk_bytes
+    with workspace.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text(" " * 12_000 * 540)  # four times as long as labelled texts are
+        long = workspace.artifacts.save(DatasetRef, folder, {"train_rows": 12_000, "validation_rows": 200})
+    longer = estimate(FinetuneRequest(data=long), LAPTOP, workspace)
+    assert longer.minutes and longer.minutes > 3 * tiny.minutes
     assert estimate(FinetuneRequest(data=data, base=base), LAPTOP, workspace).minutes is None
     assert estimate(FinetuneRequest(data=data), GPU_BOX, workspace).gpu_hours is None
 
