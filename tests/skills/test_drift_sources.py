@@ -79,13 +79,18 @@ def ctx(context: Context, monkeypatch: pytest.MonkeyPatch) -> StepContext:
     return made
 
 
-def save(ctx: StepContext, train: list[tuple[str, str]], held_out: list[tuple[str, str]]) -> DatasetRef:
+def save(
+    ctx: StepContext,
+    train: list[tuple[str, str]],
+    held_out: list[tuple[str, str]],
+    task: str = "classify",
+) -> DatasetRef:
     rows = [(*row, "train") for row in train] + [(*row, "validation") for row in held_out]
     with ctx.artifacts.staging() as stage:
         pl.DataFrame(rows, schema=["text", "label", "split"], orient="row").write_parquet(
             stage / "rows.parquet"
         )
-        return ctx.artifacts.save(DatasetRef, stage, {"rows": len(rows), "task": "classify"})
+        return ctx.artifacts.save(DatasetRef, stage, {"rows": len(rows), "task": task})
 
 
 def traffic(ctx: StepContext, rows: list[tuple[str, str]], day: int) -> None:
@@ -104,6 +109,7 @@ def fired(found: DriftResult) -> set[str]:
     return {name for name, test in found.tests.items() if test.alarm}
 
 
+@pytest.mark.e2e
 def test_the_reference_is_by_default_what_the_stable_model_learned_from(ctx: StepContext) -> None:
     traffic(ctx, asks(300, 3, **EVEN), 1)
     found = check(ctx)
@@ -113,6 +119,7 @@ def test_the_reference_is_by_default_what_the_stable_model_learned_from(ctx: Ste
     assert f"shows from {found.visible_share:.0%} of the texts on" in found.message
 
 
+@pytest.mark.e2e
 def test_users_who_ask_other_shares_than_the_training_set_are_no_drift_from_their_own_traffic(
     ctx: StepContext,
 ) -> None:
@@ -137,6 +144,17 @@ def test_a_served_model_that_answers_garbage_is_seen(ctx: StepContext) -> None:
     assert fired(check(ctx)) == {"not_labels"}
 
 
+@pytest.mark.parametrize("held_out", [25, 45])
+def test_few_held_out_answers_in_free_text_are_not_compared_and_that_is_said(
+    ctx: StepContext, held_out: int
+) -> None:
+    data = save(ctx, asks(1200, 1, **EVEN), asks(300, 2, **EVEN), task="generate")
+    traffic(ctx, asks(200, 3, **EVEN), 1)
+    found = check(ctx, reference=data, held_out=held_out)
+    assert ("answers" in found.tests) is (held_out == 45)
+    assert ("25 held-out ones, 40 are needed" in found.note) is (held_out == 25)
+
+
 def test_what_could_not_be_compared_is_said(ctx: StepContext) -> None:
     traffic(ctx, asks(200, 3, **EVEN), 1)
     found = check(ctx, held_out=0)
@@ -151,6 +169,7 @@ def test_an_endpoint_of_unknown_making_asks_for_a_reference(ctx: StepContext) ->
         check(ctx)
 
 
+@pytest.mark.e2e
 def test_small_changes_add_up_over_windows_and_the_same_requests_count_once(ctx: StepContext) -> None:
     mixed = {"billing": 0.46, "travel": 0.27, "kitchen": 0.27}
     grown = []
