@@ -26,12 +26,18 @@ def extend_suite(suite: Suite, rows: Sequence[Sample], folder: Path) -> Suite:
     """Write a suite of the same name into a folder: its items, tagged `origin: earlier`, and rows as `new`.
 
     It asks and scores as the suite does, and each origin is a slice. What an earlier extension called new is
-    earlier now. Raises AskError where `origin` is a tag of the suite's own, and where it would not load.
+    earlier now. Raises AskError where `origin` is a tag of the suite's own, for a suite that asks for several
+    turns, and where it would not load.
     """
     if others := set(suite.tags.get(ORIGIN, ())) - {NEW, EARLIER}:
         raise AskError(
             f"items of suite {suite.name} have a tag '{ORIGIN}' of their own ('{min(others)}'), by which a "
             "retraining tells new items from earlier ones. Rename it in the suite's samples."
+        )
+    if suite.turns != "last":
+        raise AskError(
+            f"suite {suite.name} asks for several turns of a conversation, which no held-out rows join. Name "
+            "a suite that asks what is new by `suite` and `new_items`."
         )
     folder.mkdir(parents=True, exist_ok=True)
     items = [*(_tagged(item, EARLIER) for item in suite.items), *(_tagged(row, NEW) for row in rows)]
@@ -71,6 +77,7 @@ def _parts(suite: Suite) -> Iterator[tuple[str, Any]]:
     groups = {name: _values(suite, values) for name, values in suite.groups.items()}
     groups |= {EARLIER_SLICE: {ORIGIN: [EARLIER]}, NEW_SLICE: {ORIGIN: [NEW]}}
     yield "slices", {"by": list(suite.slice_tags), "groups": groups}
+    yield "judge", None if suite.judge is None else suite.judge.model_dump(mode="json", exclude_defaults=True)
     yield "min_items", suite.min_items
     yield "choose_by", suite.choose_by if suite.task == "choose" else None
     yield "max_new_tokens", suite.max_new_tokens
@@ -88,7 +95,9 @@ def _prompt(suite: Suite) -> dict[str, Any]:
 
 
 def _scorer(spec: ScorerSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": spec.name, **spec.parameters}
+    found: dict[str, Any] = {"name": spec.name}
+    for name, value in spec.parameters.items():
+        found[name] = {"file": value.resolve().as_posix()} if isinstance(value, Path) else value
     if spec.label:
         found["label"] = spec.label
     if spec.take is not None:
