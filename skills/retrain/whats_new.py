@@ -9,8 +9,8 @@ from itertools import islice
 from typing import Any
 
 from ...core.artifacts import Artifact
+from ...data.embed import words
 from ...data.read import Source, read_samples
-from ..drift.embed import words
 
 _REPORT, _EXAMPLES = "report.json", "examples.json"
 _ROWS_LOOKED_AT = 20_000

@@ -70,7 +70,8 @@ def test_a_new_item_with_an_old_id_keeps_both(path: Path, tmp_path: Path) -> Non
 def test_a_suite_of_several_turns_is_refused(tmp_path: Path) -> None:
     turns = tmp_path / "turns.yaml"
     turns.write_text(
-        "task: chat\nturns: reference\nsamples:\n  - id: t\n    messages:\n      - {role: user, content: hi}\n"
+        "task: chat\nturns: reference\nsamples:\n  - id: t\n    messages:\n"
+        "      - {role: user, content: hi}\n"
         "      - {role: assistant, content: hello}\n      - {role: user, content: bye}\n"
         "      - {role: assistant, content: so long}\n"
     )
