@@ -78,6 +78,7 @@ def _parts(suite: Suite) -> Iterator[tuple[str, Any]]:
     groups = {name: _values(suite, values) for name, values in suite.groups.items()}
     groups |= {EARLIER_SLICE: {ORIGIN: [EARLIER]}, NEW_SLICE: {ORIGIN: [NEW]}}
     yield "slices", {"by": list(suite.slice_tags), "groups": groups}
+    yield "judge", None if suite.judge is None else suite.judge.model_dump(mode="json", exclude_defaults=True)
     yield "min_items", suite.min_items
     yield "choose_by", suite.choose_by if suite.task == "choose" else None
     yield "max_new_tokens", suite.max_new_tokens
