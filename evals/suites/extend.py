@@ -27,13 +27,13 @@ def extend_suite(suite: Suite, rows: Sequence[Sample], folder: Path) -> Suite:
     """Write a suite of the same name into a folder: its items, tagged `origin: earlier`, and rows as `new`.
 
     It asks and scores as the suite does, and each origin is a slice. What an earlier extension called new is
-    earlier now. Raises AskError where `origin` is a tag of the suite's own, where its chats are asked after
-    the model's own turns, and where it would not load.
+    earlier now. Raises AskError where `origin` is a tag of the suite's own, for a suite that asks for several
+    turns, and where it would not load.
     """
-    if suite.turns == "own":
+    if suite.turns != "last":
         raise AskError(
-            f"suite {suite.name} asks chats turn by turn after the model's own answers, and single rows do "
-            "not fit into it. Name a suite with `turns: last` or `turns: reference`."
+            f"suite {suite.name} asks for several turns of a conversation, which no held-out rows join. Name "
+            "a suite that asks what is new by `suite` and `new_items`."
         )
     if others := set(suite.tags.get(ORIGIN, ())) - {NEW, EARLIER}:
         raise AskError(
