@@ -29,8 +29,8 @@ _MOST_TAGS = 50
 class Lengths:
     """How long texts are, in characters or tokens: the median, the 95th percentile, and the longest.
 
-    bins: (greatest length, texts) of each part of the range, of one width up to the 95th percentile; the last
-    holds all that are longer.
+    bins: (greatest length, texts) of each part of the range, of one width from the shortest to the 95th
+    percentile; the last holds all that are longer.
     """
 
     p50: int = 0
@@ -51,8 +51,8 @@ class Lengths:
 
 def _bins(ordered: list[int], p95: int) -> tuple[tuple[int, int], ...]:
     """How many of ordered lengths lie in each part of their range."""
-    width = max(1, -(-p95 // _BINS))
-    ends = [*range(width, p95 + width, width)] if p95 else [0]
+    width = max(1, -(-(p95 - ordered[0] + 1) // _BINS))
+    ends = list(range(ordered[0] + width - 1, p95 + width, width))
     below = [bisect_right(ordered, end) for end in ends]
     found = [(end, n - before) for end, n, before in zip(ends, below, [0, *below], strict=False)]
     longer = len(ordered) - below[-1]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import AskError
+from .project import SEED
 from .run_commands import Json
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def init(
     task: TaskName = None,
     columns: ColumnWords = None,
     name: Name = None,
-    seed: Seed = 1111,
+    seed: Seed = SEED,
     yes: AskNothing = False,
     json: Json = False,
 ) -> None:

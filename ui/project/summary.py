@@ -54,7 +54,8 @@ def leak_words(leaks: Mapping[str, int]) -> str:
     if not leaks:
         return "none found"
     named = {kind.replace("_", " "): n for kind, n in leaks.items()}
-    return f"{sum(leaks.values()):,} rows: {counts(named)}; curate leaves them out"
+    n = sum(leaks.values())
+    return f"{n:,} {'row' if n == 1 else 'rows'}: {counts(named)}; curate leaves them out"
 
 
 def project_lines(made: Project) -> list[str]:
