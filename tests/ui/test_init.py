@@ -449,5 +449,5 @@ def test_tokens_are_told_by_bytes_and_long_rows_by_a_rule(capsys: Captured) -> N
     assert found["asked"]["p50"] < 60 and found["asked_tokens"]["p50"] > 0.4 * found["asked"]["p50"]
     assert found["rows_over"] == {"256": 40, "512": 40, "1024": 40, "2048": 40, "4096": 40}
     assert sum(n for _, n in found["asked"]["bins"]) == 140
-    assert "about 40 of 140 are longer. curate leaves out what is over" in made["length_rule"]
+    assert "about 40 of 140 are longer, so curate leaves out what is over" in made["length_rule"]
     assert "length:max_chars=" in Path("plans/ship.yaml").read_text()

@@ -67,10 +67,10 @@ class ProjectFacts:
         """How long rows may be, how many are longer, and what becomes of those."""
         size = self.row_tokens
         over = self.profile.rows_over[size]
-        said = f"up to {size:,} tokens (max_tokens); about {over:,} of {self.profile.rows:,} are longer"
+        said = f"max_tokens is {size:,}; about {over:,} of {self.profile.rows:,} are longer"
         if self.most_chars is not None:
-            return f"{said}. curate leaves out what is over {self.most_chars:,} characters (filters)"
-        return f"{said}; the training leaves out what is, up to 5 % of all" if over else f"{said}"
+            return f"{said}, so curate leaves out what is over {self.most_chars:,} characters (filters)"
+        return f"{said} and are left out of the training" if over else said
 
     @property
     def _few_rows(self) -> float:

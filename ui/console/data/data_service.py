@@ -28,6 +28,7 @@ from ..markup import render
 from .plots import histogram, label_bars
 
 TAG, UNUSED = "tags", "unused"
+_MOST_COLUMNS = 200  # that a page shows
 _UNKNOWN = "The columns have none of the usual names. Say what each holds, at least two of them."
 _PARTS = {
     "user": "what is asked",
@@ -168,11 +169,11 @@ def _profile_html(
 def _column_choices(
     columns: Mapping[str, str], found: SourceProfile | None, wish: Wish
 ) -> list[dict[str, str | int]]:
-    """Each column with its first value and the part it is taken for."""
+    """The columns with their first values and the parts they are taken for; those that are taken first."""
     taken = dict(wish.columns or ()) if found is None else dict(found.columns)
     unused = {} if found is None else found.unused
     rows: list[dict[str, str | int]] = []
-    for name in dict.fromkeys([*columns, *taken, *unused]):
+    for name in list(dict.fromkeys([*taken, *columns, *unused]))[:_MOST_COLUMNS]:
         part = taken.get(name, UNUSED)
         part = TAG if part.startswith("tag ") else part
         rows.append(
