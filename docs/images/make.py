@@ -121,7 +121,7 @@ def data_page(browser: Browser, url: str) -> None:
     raw = ROOT / "examples" / "support_router" / "raw" / "banking77"
     page.locator("#data-page input[type=file]").set_input_files([raw / "train.csv", raw / "test.csv"])
     page.wait_for_selector("#facts", timeout=60_000)
-    page.fill("input[data-name]", "bank-desk")
+    page.set_viewport_size({"width": WIDTH, "height": 1560})
     page.wait_for_timeout(500)
     keep(page, "console-data")
     page.close()

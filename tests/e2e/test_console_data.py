@@ -48,7 +48,7 @@ def upload(page: Page, *files: Path) -> None:
 def take(page: Page, **parts: str) -> None:
     """Say what columns are taken for, and look again."""
     for column, part in parts.items():
-        page.locator(f"select[data-column={column}]").select_option(part)
+        page.get_by_label(f"{column} is taken for").select_option(part)
     page.click("[data-act=again]")
     page.wait_for_selector("[data-act=again]:disabled")
     page.wait_for_function("!document.querySelector('#data-page .busy').textContent")
@@ -62,7 +62,7 @@ def test_a_csv_becomes_a_profile_that_is_corrected_a_project_and_a_run(
     folder.mkdir()
     open_page(page, start_console(folder, OPSWRIGHT_SERVING__GATEWAY_PORT="0").url)
     upload(page, source)
-    assert page.locator("select[data-column=complaint]").input_value() == "unused"
+    assert page.get_by_label("complaint is taken for").input_value() == "unused"
     take(page, complaint="user", fix="target", label="tags")
     shown = page.locator("#data-page .found").inner_text()
     assert "240 rows, task generate" in shown and "a base of 8 B parameters" in shown

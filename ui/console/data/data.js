@@ -53,7 +53,7 @@ function showFiles() {
   });
 }
 
-const chosen = () => [...element.querySelectorAll("select[data-column]")].map((one) => [one.dataset.column, one.value]);
+const chosen = () => [...element.querySelectorAll("select[data-column]")].map((one) => [JSON.parse(one.dataset.column), one.value]); // JSON: what shows nothing counts
 const task = () => ($("select[data-task]") ? $("select[data-task]").value : null);
 const isCorrected = () => JSON.stringify([task(), chosen()]) !== shown;
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 460, 150
 LEFT, RIGHT, TOP, BOTTOM = 8, 452, 18, 126
 _GAP = 2
-_LABELS = 20
+_MOST, _LEAST = 14, 6  # labels drawn, where there are more than both
 _ROW = 18
 _LABEL_LEFT, _LABEL_RIGHT = 178, 400
 
@@ -56,8 +56,9 @@ def histogram(bins: Sequence[tuple[int, int]]) -> Bars:
 
 
 def label_bars(labels: Sequence[tuple[str, int]]) -> Bars:
-    """Lying bars of the labels with most rows, (label, rows) by falling number."""
-    shown, most = labels[:_LABELS], max((n for _, n in labels), default=0) or 1
+    """Lying bars of (label, rows) by falling number: of many labels those with most and with fewest rows."""
+    most = max((n for _, n in labels), default=0) or 1
+    shown = labels if len(labels) <= _MOST + _LEAST else [*labels[:_MOST], *labels[-_LEAST:]]
     bars = tuple(
         Bar(
             _LABEL_LEFT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def test_markup_in_cells_labels_and_column_names_is_shown_as_text(
     html = data.look(ada, wish(brought(data, tmp_path)))["html"]
     assert "<b onclick" not in html and html.count("&lt;b onclick=x&gt;") >= 5
     assert 'data-act="write"' in html
+
+
+def test_a_column_whose_name_turns_text_around_is_shown_escaped_and_can_be_mapped(
+    data: DataService, ada: Person, tmp_path: Path
+) -> None:
+    name = "\u202etxet'\""
+    (tmp_path / "blob").write_text(
+        "".join(json.dumps({name: f"row {i}", "b": f"say {i % 2}"}) + "\n" for i in range(90))
+    )
+    file = str(data.keep(tmp_path / "blob", "odd.jsonl", tmp_path)["file"])
+    html = data.look(ada, wish(file))["html"]
+    (sent,) = [one for one in re.findall(r"data-column='([^']*)'", html) if one != '"b"']
+    assert name not in html and json.loads(sent) == name
+    assert (
+        "90 rows" in data.look(ada, wish(file, columns=[[json.loads(sent), "user"], ["b", "target"]]))["html"]
+    )
 
 
 def test_a_viewer_looks_and_writes_nothing(data: DataService, tmp_path: Path) -> None:
@@ -134,4 +151,4 @@ def test_the_bars_hold_every_text_and_the_labels_that_have_none_are_counted() ->
     assert max(bar.height for bar in bars) > 100 and all(bar.height >= 0 for bar in bars)
     assert Lengths.of(array("l", [7, 7])).bins == ((7, 2),)
     shown = label_bars([(str(i), 50 - i) for i in range(30)])
-    assert (len(shown.bars), shown.left_out) == (20, 10)
+    assert (len(shown.bars), shown.left_out, shown.bars[-1].name) == (20, 10, "29")
