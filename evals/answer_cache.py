@@ -176,7 +176,8 @@ class CachedEngine:
                 results[number] = read(known[key]) if key in known else None
             if results[number] is None:
                 waiting.append(number)
-        done = self.reused = len(keys) - len(waiting)
+        done = len(keys) - len(waiting)
+        self.reused += done
         if progress is not None and done:
             progress(done, len(keys))
         for piece in _pieces(sorted(waiting, key=lambda number: lengths[number]), self._pieces):

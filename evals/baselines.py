@@ -67,14 +67,23 @@ def run_baselines(
     """
     if train is not None and not train:
         raise AskError("baselines need training rows; the dataset has none.")
-    makers = _MAKERS.get(task, {})
+    return answers_of(_MAKERS.get(task, {}), train, asked, progress)
+
+
+def answers_of(
+    makers: Mapping[str, Maker],
+    train: Rows | None,
+    asked: Sequence[Sample],
+    progress: Callable[[int, int], None],
+) -> BaselineRun:
+    """What each maker answers; one that raises Skipped is left out, and why is kept."""
     found: list[Baseline] = []
     skipped: dict[str, str] = {}
     for done, (name, make) in enumerate(makers.items(), 1):
         started = time.perf_counter()
         try:
             answers = make(train, asked)
-        except _Skipped as error:
+        except Skipped as error:
             skipped[name] = str(error)
         else:
             fit_s = 0.0 if name in TRIVIAL_BASELINES else round(time.perf_counter() - started, 3)
@@ -83,22 +92,23 @@ def run_baselines(
     return BaselineRun(tuple(found), skipped)
 
 
-class _Skipped(Exception):
+class Skipped(Exception):
     """Why a baseline makes no sense here."""
 
 
-def _needed(train: Rows | None) -> Rows:
+def needed(train: Rows | None) -> Rows:
+    """The rows; Skipped where they are not known."""
     if train is None:
-        raise _Skipped("the training rows are not known")
+        raise Skipped("the training rows are not known")
     return train
 
 
 def _majority(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
-    return [_most_frequent(label for _, label in _one_spelling(_needed(train)))] * len(asked)
+    return [_most_frequent(label for _, label in one_spelling(needed(train)))] * len(asked)
 
 
 def _constant(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
-    return [_most_frequent(answer for _, answer in _needed(train))] * len(asked)
+    return [_most_frequent(answer for _, answer in needed(train))] * len(asked)
 
 
 def _most_frequent(answers: Iterable[str]) -> str:
@@ -132,14 +142,14 @@ def _svc(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
 
 
 def _linear(classifier: Any, train: Rows | None, asked: Sequence[Sample]) -> list[str]:
-    rows = _one_spelling(_needed(train))
+    rows = one_spelling(needed(train))
     labels = [label for _, label in rows]
     kinds = len(set(labels))
     if kinds < 2:
-        raise _Skipped("the training rows have one label")
+        raise Skipped("the training rows have one label")
     if kinds * len(rows) > _MOST_LINEAR:
-        raise _Skipped(f"{kinds:,} labels over {len(rows):,} rows: too many for a linear model in seconds")
-    texts, prompts = _vectors([text for text, _ in rows], asked)
+        raise Skipped(f"{kinds:,} labels over {len(rows):,} rows: too many for a linear model in seconds")
+    texts, prompts = vectors([text for text, _ in rows], asked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # stopped early on purpose; few rows for many labels
         classifier.fit(texts, labels)
@@ -148,10 +158,10 @@ def _linear(classifier: Any, train: Rows | None, asked: Sequence[Sample]) -> lis
 
 def _nearest(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
     """Bounded: of more training rows than are searched, every k-th is."""
-    rows = _needed(train)
+    rows = needed(train)
     step = -(-len(rows) // _MOST_NEAREST)
     rows = rows[::step]
-    texts, prompts = _vectors([text for text, _ in rows], asked)
+    texts, prompts = vectors([text for text, _ in rows], asked)
     answers: list[str] = []
     for start in range(0, prompts.shape[0], _CHUNK):
         alike = prompts[start : start + _CHUNK] @ texts.T  # (asked, rows), sparse
@@ -159,7 +169,7 @@ def _nearest(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
     return answers
 
 
-def _vectors(texts: Sequence[str], asked: Sequence[Sample]) -> tuple[Any, Any]:
+def vectors(texts: Sequence[str], asked: Sequence[Sample]) -> tuple[Any, Any]:
     """TF-IDF of words and word pairs, of training texts and of what is asked."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -167,10 +177,10 @@ def _vectors(texts: Sequence[str], asked: Sequence[Sample]) -> tuple[Any, Any]:
     try:
         return vectorizer.fit_transform(texts), vectorizer.transform([item.question for item in asked])
     except ValueError as error:  # no word of two letters in any text: nothing to fit on
-        raise _Skipped("the training texts have no words") from error
+        raise Skipped("the training texts have no words") from error
 
 
-def _one_spelling(train: Rows) -> list[tuple[str, str]]:
+def one_spelling(train: Rows) -> list[tuple[str, str]]:
     """The rows, each label in the spelling that is the most frequent of its form."""
     spelled: dict[str, Counter[str]] = {}
     for _, label in train:
@@ -179,9 +189,9 @@ def _one_spelling(train: Rows) -> list[tuple[str, str]]:
     return [(text, usual[label_form(label)]) for text, label in train]
 
 
-_Maker = Callable[[Rows | None, Sequence[Sample]], Sequence[str]]
-_FREE: dict[str, _Maker] = {"constant": _constant, "copy": _copy, "nearest": _nearest}
-_MAKERS: Mapping[Task, Mapping[str, _Maker]] = {
+Maker = Callable[[Rows | None, Sequence[Sample]], Sequence[str]]
+_FREE: dict[str, Maker] = {"constant": _constant, "copy": _copy, "nearest": _nearest}
+_MAKERS: Mapping[Task, Mapping[str, Maker]] = {
     "classify": {"majority": _majority, "tfidf_logreg": _logreg, "tfidf_svc": _svc},
     "generate": _FREE,
     "chat": _FREE,

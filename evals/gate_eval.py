@@ -21,6 +21,7 @@ from .gate_rows import (
     drop_rows,
     latency_row,
     no_drop_rows,
+    robustness_rows,
     suite_rows,
     trivial_row,
 )
@@ -44,7 +45,8 @@ class GateEvidence:
     leaked: ids of items in the training rows of the model or of stable; None: which ones is not known.
     trivial: the trivial baseline's answers; trivial_stands_in: they are the suite's own most frequent answer,
     in the place of a report's; trivial_unknown: why there are none, where a model must beat some.
-    better_baselines: other baselines above the model, by share.
+    better_baselines: other baselines above the model, by share. shortcuts: rules that know one thing, which
+    the model is not shown to be better than, by share.
     suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
     different right answers, how many occur in the training rows, and how many there are. losses: validation
     loss first and last.
@@ -57,6 +59,7 @@ class GateEvidence:
     trivial_stands_in: bool = False
     trivial_unknown: str = ""
     better_baselines: Mapping[str, float] = field(default_factory=dict)
+    shortcuts: Mapping[str, float] = field(default_factory=dict)
     suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
     losses: tuple[float, float] | None = None
@@ -91,6 +94,7 @@ def judge(
         *_against(spec, measured, incumbent, evidence.trivial),
         *suite_rows(spec, measured, evidence.suites),
         *filter(None, (latency_row(spec, measured), cost_row(spec, measured))),
+        *robustness_rows(spec, measured),
     ]
     if evidence.trivial is not None and (row := trivial_row(spec, measured, evidence.trivial)):
         beaten = evidence.trivial_stands_in and row.decision is Decision.GO
@@ -165,13 +169,15 @@ def _margins(spec: GateSpec) -> Iterator[tuple[str, float]]:
     for name, bar in spec.slices.items():
         if bar.max_drop is not None:
             yield f"`max_drop` of slice '{name}'", bar.max_drop
+    if spec.robustness is not None:
+        yield "`max_drop` of `robustness`", spec.robustness.max_drop
 
 
 def _tiers(spec: GateSpec) -> set[Tier]:
     """The tiers of all criteria."""
     whole = {spec.tier} if spec.min is not None or spec.against is not None else set()
     whole |= {bar.tier for bar in spec.slices.values()} | {bar.tier for bar in spec.suites.values()}
-    return whole | {bar.tier for bar in (spec.latency, spec.cost) if bar is not None}
+    return whole | {bar.tier for bar in (spec.latency, spec.cost, spec.robustness) if bar is not None}
 
 
 def _bars(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
@@ -262,6 +268,8 @@ def _notes(
         yield f"{len(evidence.leaked)} items that are in training rows were left out on both sides"
     for name, share in evidence.better_baselines.items():
         yield f"below the baseline {name} ({share:.1%}); this is said and not judged"
+    for name, share in evidence.shortcuts.items():
+        yield f"not shown to be better than the shortcut {name} ({share:.1%}); this is said and not judged"
     if evidence.candidates is not None and evidence.candidates > 1:
         chance = min(1.0, evidence.candidates * spec.alpha)
         yield (

@@ -52,6 +52,11 @@ def collect(
         trivial_stands_in=answered is not None and answered.model == _MOST_FREQUENT,
         trivial_unknown=untold,
         better_baselines=_better(facts, trivial, measured),
+        shortcuts={
+            name: float(figures["value"])
+            for name, figures in (facts.get("shortcuts") or {}).items()
+            if not figures["beaten"]
+        },
         suites={
             name: required_reports(store, measured.model, name, spec.leaked == "leave_out")
             for name in spec.suites

@@ -10,7 +10,15 @@ from statistics import fmean
 from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, SuiteBar, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
-from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on, without
+from .gate_scores import (
+    ShareOrMean,
+    check_items,
+    common_pairs,
+    drops_on,
+    scores_on,
+    variant_pairs,
+    without,
+)
 from .runner import EvalResult, SampleResult
 
 _P95 = 0.95
@@ -108,8 +116,9 @@ def _says_little(
     pairs: Sequence[tuple[SampleResult, SampleResult]],
     metric: str,
     margin: float,
+    whose: str = "stable itself",
 ) -> str:
-    """Why staying within a margin of stable would show nothing: it has little to lose; empty when it has."""
+    """Why staying within a margin would show nothing: there is little to lose; empty when there is more."""
     floor, floor_name = 0.0, "no right answer at all"
     if trivial is not None:
         asked = {now.id for _, now in pairs}
@@ -119,7 +128,7 @@ def _says_little(
         return ""
     most = 100 * (usual - floor) / 2
     return (
-        f"stable itself has {usual:.1%} here, so a margin of {100 * margin:.3g} points is more than half of "
+        f"{whose} has {usual:.1%} here, so a margin of {100 * margin:.3g} points is more than half of "
         f"its lead over {floor_name}: staying within it shows nothing. Set a `min`"
         + (f", or a `max_drop` of at most {most:.3g} points" if most >= 0.5 else "")
     )
@@ -224,6 +233,27 @@ def cost_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
     decision = Decision.GO if usd <= most else Decision.NO_GO
     message = f"one answer after another on a machine of ${spec.cost.usd_per_hour:g} an hour; not inferred"
     return GateRow(name, tier, None, message, unit="usd", decision=decision, n=len(waited), got=usd, bar=most)
+
+
+def robustness_rows(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
+    """The drop under each alteration that was measured, against the same items as they are."""
+    if spec.robustness is None:
+        return
+    tier, margin = spec.robustness.tier, spec.robustness.max_drop
+    if not measured.variants:
+        failure = "the report has no altered items: evaluate with `robustness`"
+        yield GateRow(f"drop of {spec.metric} on altered items", tier, None, failure, unit="points")
+    for alteration in measured.variants:
+        name = f"drop of {spec.metric} with {alteration}"
+        pairs = variant_pairs(measured, alteration)
+        drops = drops_on(pairs, spec.metric)
+        if few := _too_few(drops.n, spec):
+            yield GateRow(name, tier, None, f"{few} that it changes", unit="points", n=drops.n)
+        else:
+            test = drops.drop_at_most(margin, spec.level)
+            usual = fmean(scores_on([plain for plain, _ in pairs], spec.metric).worst)
+            vacuous = _says_little(usual, None, pairs, spec.metric, margin, "the model itself")
+            yield GateRow(name, tier, test, note=_counted(drops), vacuous=vacuous, unit="points")
 
 
 def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:

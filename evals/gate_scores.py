@@ -135,8 +135,19 @@ def drops_on(pairs: Pairs, metric: str) -> ShareOrMean:
 
 
 def without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:
-    """The report without some items."""
-    return replace(measured, items=tuple(item for item in measured.items if item.id not in leaked), leaked=0)
+    """The report without some items, as they are and altered."""
+
+    def kept(items: Sequence[SampleResult]) -> tuple[SampleResult, ...]:
+        return tuple(item for item in items if item.id not in leaked)
+
+    variants = {name: kept(items) for name, items in measured.variants.items()}
+    return replace(measured, items=kept(measured.items), variants=variants, leaked=0)
+
+
+def variant_pairs(measured: EvalResult, alteration: str) -> Pairs:
+    """Each item as it is, and as an alteration changed it."""
+    plain = {item.id: item for item in measured.items}
+    return [(plain[item.id], item) for item in measured.variants.get(alteration, ()) if item.id in plain]
 
 
 def common_pairs(before: EvalResult, now: EvalResult, within: str | None) -> Pairs:

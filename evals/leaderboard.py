@@ -19,6 +19,7 @@ from ..record.index import LedgerIndex
 from .lineage import ReportLineage, report_lineage
 
 FORMATS = ("table", "md", "json", "csv")
+_LISTS = ("named_slices", "fronts")  # columns with words
 _FEW = 4  # slices that fit into a table
 
 
@@ -27,7 +28,8 @@ class LeaderboardRow:
     """One line: a model (or a baseline) on one suite, `value` with its 95 % interval.
 
     `report` is where it was measured; `run` and `record` are what made the report, where the ledger knows.
-    `tier` and `ranks` are what the items show of its place on the suite, where `with_ranks` looked at them.
+    `tier` and `ranks` are what the items show of its place on the suite, where `with_ranks` looked at them;
+    `fronts` the prices (latency, size) at which no model is as good, where `with_fronts` did.
     """
 
     model: str
@@ -54,6 +56,7 @@ class LeaderboardRow:
     tier: str | None = None
     ranks: str | None = None
     named_slices: tuple[str, ...] = ()
+    fronts: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -189,7 +192,7 @@ def render(lines: Sequence[LeaderboardRow], form: str = "table") -> str:
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for line in lines:
-            kept = {**asdict(line), "named_slices": " ".join(line.named_slices)}
+            kept = {**asdict(line), **{name: " ".join(getattr(line, name)) for name in _LISTS}}
             writer.writerow({**kept, "slices": json.dumps(line.slices, sort_keys=True)})
         return out.getvalue().removesuffix("\n")
     if form == "md":
@@ -232,6 +235,7 @@ _HEAD = (
     "slices",
     "p50 ms",
     "size",
+    "front",
     "data",
     "date",
     "verdict",
@@ -251,6 +255,7 @@ def _cells(line: LeaderboardRow) -> tuple[str, ...]:
         ", ".join(f"{name} {value:.1%}" for name, value in line.groups.items()) or "-",
         "-" if line.p50_ms is None else ms_words(line.p50_ms),
         "-" if line.size_bytes is None else size_words(line.size_bytes),
+        ", ".join(line.fronts) or "-",
         "-" if line.train_dataset is None else short(line.train_dataset),
         line.date[:10],
         line.verdict or "-",

@@ -12,6 +12,7 @@ from .intervals import mean_interval
 from .runner import EvalResult, SampleResult, read_lines
 
 ITEMS, REPORT, BASELINES = "items.jsonl", "report.json", "baselines.json"
+VARIANTS = "variants.json"
 
 TRIVIAL_BASELINES = frozenset(("majority", "constant", "copy", "first_choice", "longest_choice"))
 """What a model that learned nothing would do."""
@@ -183,6 +184,9 @@ def read_report(artifact: Artifact) -> EvalResult:
     if "scorers" in facts:  # not in reports of version 0.1; canonical JSON keeps no order
         metric = str(facts["metric"])
         known["scorers"] = {metric: facts["scorers"][metric], **facts["scorers"]}
+    if VARIANTS in artifact.files:
+        lines = artifact.read_json(VARIANTS)
+        known["variants"] = {name: tuple(map(SampleResult.from_line, some)) for name, some in lines.items()}
     return EvalResult(
         model=str(facts["model"]),
         suite=str(facts["suite"]),

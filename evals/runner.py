@@ -65,6 +65,7 @@ class EvalResult:
     """One model on one suite: its items by id, and every slice, with or without items.
 
     scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by.
+    variants: the items again as some alteration changed them; they count nowhere else.
     """
 
     model: str
@@ -75,6 +76,7 @@ class EvalResult:
     leaked: int | None = None  # items that are also in the model's training rows; None when those are unknown
     task: Task = "classify"
     scorers: Mapping[str, bool] = field(default_factory=lambda: dict(_SHARES))
+    variants: Mapping[str, tuple[SampleResult, ...]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:

@@ -43,6 +43,9 @@ class LeaderboardLine(Result):
     tier: str | None = Field(None, description="Models of one tier are not shown to differ; 1 is the best.")
     ranks: str | None = Field(None, description="The ranks it may have among the models on the suite.")
     named_slices: tuple[str, ...] = Field((), description="Slices that the suite, or the asker, gave a name.")
+    fronts: tuple[str, ...] = Field(
+        (), description="Prices, of latency and size, at which no model of the suite is better."
+    )
 
 
 class LeaderboardResult(Result):
@@ -64,9 +67,9 @@ def leaderboard(request: LeaderboardRequest, ctx: StepContext) -> LeaderboardRes
     """
     from dataclasses import asdict
 
-    from ..evals.leaderboard import board, render
-    from ..evals.ranks import with_ranks
+    from ..evals.leaderboard import render
+    from ..evals.standings import standings
 
-    lines = with_ranks(ctx.artifacts, board(ctx.workspace, request.suite))
+    lines = standings(ctx.workspace, request.suite)
     rows = tuple(LeaderboardLine(**asdict(line)) for line in lines)
     return LeaderboardResult(rows=rows, text=render(lines, request.format))

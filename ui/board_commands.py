@@ -54,11 +54,11 @@ def leaderboard(
 
     Example: opswright leaderboard --format html -o leaderboard.html
     """
-    from ..evals.leaderboard import board, render
-    from ..evals.ranks import with_ranks
+    from ..evals.leaderboard import render
+    from ..evals.standings import standings
 
     session: Session = context.obj
-    lines = with_ranks(session.workspace.artifacts, board(session.workspace, suite))
+    lines = standings(session.workspace, suite)
     if not lines:
         print(
             "the leaderboard is empty; `opswright evaluate model=REF suite=NAME` adds a model",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +80,11 @@ class Suite:
     def tags(self) -> Mapping[str, tuple[str, ...]]:
         """Each tag of the items with its values, in the source's order."""
         return tag_values(self.items)
+
+    def items_by_id(self, ids: Iterable[str]) -> list[Sample]:
+        """The items of some ids, in their order; KeyError for an id that no item has."""
+        known = {item.id: item for item in self.items}
+        return [known[one] for one in ids]
 
     @property
     def specs(self) -> tuple[ScorerSpec, ...]:

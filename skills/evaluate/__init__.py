@@ -21,16 +21,18 @@ from ...core.errors import OpswrightError
 from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
+from .beside import Beside
 from .engine import missing_for, open_engine
-from .request import EvaluateRequest, EvaluateResult, SliceFigure
+from .request import EvaluateRequest, EvaluateResult, Robustness, SliceFigure
 
 if TYPE_CHECKING:
-    from ...evals.baselines import Baseline, BaselineRun
+    from ...evals.baselines import BaselineRun
     from ...evals.runner import EvalResult
     from ...evals.scorers import Scorer
+    from ...evals.shortcuts import Shortcut
     from ...evals.suites import SliceRule, Suite
 
-__all__ = ["EvaluateRequest", "EvaluateResult", "SliceFigure", "evaluate"]
+__all__ = ["EvaluateRequest", "EvaluateResult", "Robustness", "SliceFigure", "evaluate"]
 
 _CHECKPOINT_MODULES = ("torch", "transformers")
 _TINY_BYTES = 20_000_000
@@ -102,36 +104,60 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
 
     Example: `/evaluate model=checkpoint:3f2a91 suite=clinc150`
     """
-    from ...evals.answer_cache import CachedEngine
     from ...evals.baselines import BaselineRun
     from ...evals.report import facts_of
-    from ...evals.runner import run_suite
+    from ...evals.robustness import robustness_facts
+    from ...evals.shortcuts import to_facts
     from ...evals.suites import load_suite
 
     suite = load_suite(request.suite)
     slices, scorers = suite.slices(request.slices), suite.load_scorers(request.trust)
     train, note = _training_data(request, ctx)  # before the model runs: a wrong reference shows at once
-    with closing(open_engine(request, ctx)) as engine:
-        measured = run_suite(
-            suite,
-            engine,
-            str(request.model),
-            slices,
-            request.limit,
-            lambda done, of: ctx.progress(done, of, "items"),
-            request.max_new_tokens,
-            scorers,
-        )
+    measured, reused = _measured(request, ctx, suite, scorers, slices)
     measured = _with_leaks(measured, request, train, ctx)
-    run = _baselines(request, ctx, suite, measured, train) if request.baselines else BaselineRun(())
-    scored = {one.name: _scored(suite, scorers, measured, one, slices) for one in run.baselines}
+    beside = Beside(ctx, suite, scorers, slices, train)
+    run = beside.baselines(measured) if request.baselines else BaselineRun(())
+    scored = {one.name: beside.scored(one, measured) for one in run.baselines}
+    shortcuts = beside.shortcuts(measured) if request.baselines else []
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
     facts = facts_of(measured, len(suite.items), scored, groups)
+    facts |= {"shortcuts": to_facts(shortcuts), "robustness": robustness_facts(measured)}
     report = _save(request, ctx, measured, facts, run, scored, train)
     _tell(facts, ctx)
+    note = _with_losses(note, measured, run, shortcuts, suite, request, ctx)
+    return _result(report, measured, facts, reused, note)
+
+
+def _measured(
+    request: EvaluateRequest,
+    ctx: StepContext,
+    suite: Suite,
+    scorers: Sequence[Scorer],
+    slices: Mapping[str, SliceRule],
+) -> tuple[EvalResult, int]:
+    """What the model answered to the items, as they are and altered; and how many answers were known."""
+    from dataclasses import replace
+
+    from ...evals.answer_cache import CachedEngine
+    from ...evals.robustness import run_altered
+    from ...evals.runner import run_suite
+
+    def progress(done: int, of: int) -> None:
+        ctx.progress(done, of, "items")
+
+    model, most = str(request.model), request.max_new_tokens
+    with closing(open_engine(request, ctx)) as engine:
+        plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
+        variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers)
+    return replace(plain, variants=variants), engine.reused if isinstance(engine, CachedEngine) else 0
+
+
+def _result(
+    report: EvalReportRef, measured: EvalResult, facts: Mapping[str, Any], reused: int, note: str
+) -> EvaluateResult:
     return EvaluateResult(
         report=report,
-        suite=suite.name,
+        suite=measured.suite,
         n=facts["n"],
         errors=measured.errors,
         cut=measured.cut,
@@ -145,11 +171,13 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
         slices={name: SliceFigure(**figures) for name, figures in facts["slices"].items()},
         baselines={name: figures["value"] for name, figures in facts["baselines"].items()},
         trivial=facts["trivial"],
-        reused=engine.reused if isinstance(engine, CachedEngine) else 0,
+        shortcuts={name: figures["value"] for name, figures in facts["shortcuts"].items()},
+        robustness={name: Robustness(**figures) for name, figures in facts["robustness"].items()},
+        reused=reused,
         leaked=measured.leaked,
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
-        note=_with_losses(note, measured, run, suite, request, ctx),
+        note=note,
     )
 
 
@@ -162,9 +190,11 @@ def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
     for name, figures in facts["slices"].items():
         if figures["value"] is not None:
             ctx.metric(f"{metric}.{name}", figures["value"])
-    for name, figures in facts["baselines"].items():
-        if figures["value"] is not None:
-            ctx.metric(f"baseline.{name}", figures["value"])
+    others = {"baseline": facts["baselines"], "shortcut": facts["shortcuts"], "with": facts["robustness"]}
+    for kind, found in others.items():
+        for name, figures in found.items():
+            if figures["value"] is not None:
+                ctx.metric(f"{kind}.{name}", figures["value"])
 
 
 def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetRef | None, str]:
@@ -189,11 +219,14 @@ def _with_losses(
     note: str,
     measured: EvalResult,
     run: BaselineRun,
+    shortcuts: Sequence[Shortcut],
     suite: Suite,
     request: EvaluateRequest,
     ctx: StepContext,
 ) -> str:
-    """The note, and what was cut, never answered or never scored: nothing may pass in silence."""
+    """The note, and what was cut, never answered, never scored or is no better than a shortcut."""
+    from ...evals.robustness import fallen
+
     losses = []
     if measured.cut:
         most = request.max_new_tokens or suite.longest_answer
@@ -210,6 +243,8 @@ def _with_losses(
                 f"scorer {name} failed on {len(faults)} answers, which it does not count: {faults[0]}"
             )
     losses += [f"baseline {name} was left out: {why}" for name, why in run.skipped.items()]
+    losses += [one.message for one in shortcuts if one.message]
+    losses += fallen(measured)
     for line in losses:
         ctx.log(line)
     return "; ".join([*([note] if note else []), *losses])
@@ -233,41 +268,6 @@ def _with_leaks(
     return replace(measured, leaked=sum(found.values()))
 
 
-def _baselines(
-    request: EvaluateRequest, ctx: StepContext, suite: Suite, measured: EvalResult, train: DatasetRef | None
-) -> BaselineRun:
-    """The baselines' answers, from an earlier report when one has them for the same rows and items."""
-    from ...data.dataset import training_rows
-    from ...evals.baselines import kept_answers, run_baselines
-
-    ids = [item.id for item in measured.items]
-    if train is not None and (earlier := kept_answers(ctx.artifacts, train, suite.digest, ids)) is not None:
-        return earlier
-    rows = training_rows(ctx.artifacts.open(train)) if train is not None else None
-    by_id = {item.id: item for item in suite.items}
-    asked = [by_id[one] for one in ids]
-    return run_baselines(suite.task, rows, asked, lambda done, of: ctx.progress(done, of, "baselines"))
-
-
-def _scored(
-    suite: Suite,
-    scorers: Sequence[Scorer],
-    measured: EvalResult,
-    baseline: Baseline,
-    slices: Mapping[str, SliceRule],
-) -> EvalResult:
-    """A baseline's answers as if it were the model."""
-    from dataclasses import replace
-
-    from ...engines import GenerationResult
-    from ...evals.runner import score
-
-    by_id = {item.id: item for item in suite.items}
-    items = [by_id[item.id] for item in measured.items]
-    answers = [GenerationResult(text) for text in baseline.answers]
-    return replace(measured, model=baseline.name, items=tuple(score(scorers, items, answers, slices)))
-
-
 def _save(
     request: EvaluateRequest,
     ctx: StepContext,
@@ -278,7 +278,7 @@ def _save(
     train: DatasetRef | None,
 ) -> EvalReportRef:
     from ...evals.baselines import to_document
-    from ...evals.report import BASELINES, ITEMS, REPORT, details_of
+    from ...evals.report import BASELINES, ITEMS, REPORT, VARIANTS, details_of
     from ...evals.runner import to_lines
 
     if isinstance(request.model, ArtifactRef):
@@ -290,6 +290,9 @@ def _save(
     with ctx.artifacts.staging() as folder:
         (folder / ITEMS).write_bytes(to_lines(measured.items))
         (folder / REPORT).write_text(json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        if measured.variants:
+            altered = {name: [item.line() for item in items] for name, items in measured.variants.items()}
+            (folder / VARIANTS).write_text(json.dumps(altered, ensure_ascii=False) + "\n", encoding="utf-8")
         if run.baselines:
             ids = [item.id for item in measured.items]
             scores = {name: [dict(item.scores) for item in one.items] for name, one in scored.items()}

@@ -9,6 +9,7 @@ from pydantic import Field
 from ...core.artifacts import BundleRef, CheckpointRef, DatasetRef, EvalReportRef
 from ...core.contract import InputPath, Request, Result
 from ...core.suite_source import SuiteSource
+from ...data.alterations import Alteration
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
 
@@ -31,6 +32,10 @@ class EvaluateRequest(Request):
         None, ge=1, description="Ask only this many items, the same random ones for every model."
     )
     baselines: bool = Field(True, description="Also fit and ask the baselines, on the model's training rows.")
+    robustness: tuple[Alteration, ...] = Field(
+        (),
+        description="Ask the items again: in capitals (case), with typos, behind a stray sentence (prefix).",
+    )
     train: DatasetRef | None = Field(
         None, description="Training rows of the baselines; by default those the model was trained on."
     )
@@ -51,6 +56,19 @@ class EvaluateRequest(Request):
     requests_per_minute: float | None = Field(
         None, gt=0, description="Requests to an endpoint in a minute, at most; empty: no limit."
     )
+
+
+class Robustness(Result):
+    """The mean score of the n items that an alteration changes, and how far it fell; with 95 % intervals."""
+
+    n: int
+    value: float | None
+    low: float
+    high: float
+    drop: float
+    drop_low: float
+    drop_high: float
+    p_value: float
 
 
 class SliceFigure(Result):
@@ -80,6 +98,12 @@ class EvaluateResult(Result):
     slices: dict[str, SliceFigure]
     baselines: dict[str, float | None] = Field(description="Value of each baseline on the same items.")
     trivial: str | None = Field(None, description="The best baseline that learned nothing.")
+    shortcuts: dict[str, float] = Field(
+        default_factory=dict, description="Value of rules that know one thing, as a text's length."
+    )
+    robustness: dict[str, Robustness] = Field(
+        default_factory=dict, description="Of each alteration that was asked for."
+    )
     reused: int = Field(0, description="Answers that were known from before.")
     leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
     p50_ms: float | None

@@ -103,11 +103,12 @@ def test_more_looks_than_were_planned_are_not_go(measured: Any) -> None:
 
 
 def test_better_baselines_and_earlier_candidates_are_said_and_not_judged(measured: Any) -> None:
-    known = GateEvidence(better_baselines={"tfidf_svc": 0.93}, candidates=4)
+    known = GateEvidence(better_baselines={"tfidf_svc": 0.93}, shortcuts={"length": 0.91}, candidates=4)
     verdict = judge(spec(min=0.5), measured(all=(900, 1000)), None, known)
     assert verdict.decision is GO
     assert "below the baseline tfidf_svc (93.0%); this is said and not judged" in verdict.notes[0]
-    assert "4 models were judged on this suite" in verdict.notes[1] and "up to 20%" in verdict.notes[1]
+    assert "not shown to be better than the shortcut length (91.0%)" in verdict.notes[1]
+    assert "4 models were judged on this suite" in verdict.notes[2] and "up to 20%" in verdict.notes[2]
 
 
 @pytest.mark.parametrize(

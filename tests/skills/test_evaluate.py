@@ -28,7 +28,10 @@ ANSWERS = {item.question: item.answer for item in load_suite(SUITE).items if ite
 
 
 class Router(BaseHTTPRequestHandler):
-    """Knows every domain but banking, fails on texts that hold the server's `fails_on`."""
+    """Knows every domain but banking, fails on texts that hold the server's `fails_on`.
+
+    With `knows` of the server empty it answers all alike.
+    """
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # one packet a reply
@@ -41,7 +44,7 @@ class Router(BaseHTTPRequestHandler):
         if getattr(self.server, "fails_on", "\0") in text:
             self.say(400, {"error": "told to fail"})
         else:
-            content = ANSWERS.get(text, "play music")
+            content = getattr(self.server, "knows", ANSWERS).get(text, "play music")
             self.say(200, {"choices": [{"message": {"role": "assistant", "content": content}}]})
 
     def say(self, status: int, document: Any) -> None:
@@ -143,6 +146,24 @@ def test_baselines_stand_beside_the_model_and_leaked_items_are_counted(
     artifact = workspace.artifacts.open(result.report)
     assert artifact.facts["baselines"]["tfidf_svc"]["slices"]["old_domains"]["n"] > 30
     assert train in artifact.parents and artifact.facts["train_dataset"] == train
+    assert set(result.shortcuts) == set(artifact.facts["shortcuts"]) == {"length", "keyword", "shuffled"}
+
+
+def test_altered_items_are_asked_on_request_and_kept_in_the_report(run: Any, workspace: Workspace) -> None:
+    result = run(robustness=["case", "prefix"])  # the router knows no text but those of the suite
+    assert {name: one.n for name, one in result.robustness.items()} == {"case": 60, "prefix": 60}
+    assert result.robustness["case"].drop > 0.5 and "asked in capitals, its exact_match falls" in result.note
+    measured = read_report(workspace.artifacts.open(result.report))
+    assert [len(measured.variants[name]) for name in ("case", "prefix")] == [60, 60]
+    assert len(measured.items) == result.n == 60
+
+
+def test_a_model_that_a_shortcut_equals_is_told_so(run: Any, train: DatasetRef, router: Any) -> None:
+    router.knows = {}
+    result = run(train=str(train))
+    assert (
+        "the model is not shown to be better than a shortcut, keyword (one word for each label" in result.note
+    )
 
 
 def test_baselines_of_the_same_rows_are_not_fitted_again(

@@ -159,9 +159,10 @@ def test_a_better_baseline_is_noted_unless_it_is_the_trivial_one(
     save: Any, workspace: Workspace, model: Any
 ) -> None:
     found = result(str(model([("a", "calm")])), 20)
-    report = save(found, {"majority": "calm", "tfidf_svc": "calm", "weak": "?"})
+    beaten = {name: {"value": 0.2, "beaten": name == "length"} for name in ("length", "keyword")}
+    report = save(found, {"majority": "calm", "tfidf_svc": "calm", "weak": "?"}, shortcuts=beaten)
     known = collect(workspace, SPEC, report, found, None)
-    assert known.better_baselines == {"tfidf_svc": 0.75}
+    assert known.better_baselines == {"tfidf_svc": 0.75} and known.shortcuts == {"keyword": 0.2}
 
 
 def test_items_in_any_training_behind_a_model_are_left_out_when_the_gate_says_so(

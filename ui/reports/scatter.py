@@ -1,13 +1,15 @@
-"""The plot of quality against latency: where every mark and name goes, for a template to draw."""
+"""The plots of quality against a price: where every mark and name goes, for a template to draw."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise, zip_longest
 from typing import Any
 
-from ...evals.leaderboard import LeaderboardRow, ms_words
+from ...evals.leaderboard import LeaderboardRow, ms_words, size_words
+from ...evals.standings import PRICES
 from .axis import AxisTick
 
 WIDTH, HEIGHT = 720, 340
@@ -30,18 +32,24 @@ class ModelMark:
     label_y: float
     anchor: str
     message: str
+    on_front: bool
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """The plot of one suite; `unplaced` are the lines that have no latency."""
+    """The plot of one suite against one price; `unplaced` are the lines whose price is not known.
+
+    front: the staircase below which a model is beaten, as the points of a polyline; empty below two models.
+    """
 
     suite: str
     metric: str
+    price: str
     marks: tuple[ModelMark, ...]
     x_ticks: tuple[AxisTick, ...]
     y_ticks: tuple[AxisTick, ...]
     unplaced: tuple[str, ...]
+    front: str = ""
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP
@@ -56,27 +64,28 @@ class Scatter:
 
 
 def scatters(lines: Sequence[LeaderboardRow]) -> list[Scatter]:
-    """A plot for each suite, in the order of the lines."""
-    suites = dict.fromkeys((line.suite, line.metric) for line in lines)
-    return [
-        scatter(suite, metric, [line for line in lines if (line.suite, line.metric) == (suite, metric)])
-        for suite, metric in suites
-    ]
+    """A plot for each version of a suite and each price that a model of it has, in the order of the lines."""
+    boards: dict[tuple[str, str], list[LeaderboardRow]] = {}
+    for line in lines:
+        boards.setdefault((line.suite_digest, line.metric), []).append(line)
+    plots = [[scatter(board, price) for price in PRICES] for board in boards.values()]
+    return [plot for of_board in plots for at, plot in enumerate(of_board) if plot.marks or at == 0]
 
 
-def scatter(suite: str, metric: str, lines: Sequence[LeaderboardRow]) -> Scatter:
-    """Median latency, logarithmic, against the value with its 95 % interval."""
-    placed = [(line, line.p50_ms) for line in lines if line.p50_ms is not None and line.p50_ms > 0]
-    unplaced = dict.fromkeys(line.name for line in lines if not line.p50_ms)
-    empty = Scatter(suite, metric, (), (), (), tuple(unplaced))
+def scatter(lines: Sequence[LeaderboardRow], price: str = "latency") -> Scatter:
+    """The price of each line, logarithmic, against the value with its 95 % interval; all of one suite."""
+    placed = [(line, paid) for line in lines if (paid := PRICES[price](line)) is not None]
+    unplaced = dict.fromkeys(line.name for line in lines if PRICES[price](line) is None)
+    empty = Scatter(lines[0].suite, lines[0].metric, price, (), (), (), tuple(unplaced))
     if not placed:
         return empty
-    x_ticks = _log_ticks([ms for _, ms in placed])
+    say = _WORDS[price]
+    x_ticks = _log_ticks([paid for _, paid in placed])
     y_ticks = _share_ticks(min(line.low for line, _ in placed), max(line.high for line, _ in placed))
 
-    def x_of(ms: float) -> float:
+    def x_of(paid: float) -> float:
         low, high = math.log(x_ticks[0]), math.log(x_ticks[-1])
-        return empty.left + (math.log(ms) - low) / (high - low) * (empty.right - empty.left)
+        return empty.left + (math.log(paid) - low) / (high - low) * (empty.right - empty.left)
 
     def y_of(share: float) -> float:
         low, high = y_ticks[0], y_ticks[-1]
@@ -86,22 +95,43 @@ def scatter(suite: str, metric: str, lines: Sequence[LeaderboardRow]) -> Scatter
         ModelMark(
             name=line.name,
             kind=line.kind,
-            x=_round(x_of(ms)),
+            x=_round(x_of(paid)),
             y=_round(y_of(line.value)),
             y_low=_round(y_of(line.low)),
             y_high=_round(y_of(line.high)),
-            **_label(x_of(ms), line.name, empty.right),
+            **_label(x_of(paid), line.name, empty.right),
             label_y=_round(y_of(line.value)),
-            message=f"{line.name}: {line.value:.1%} ({line.low:.1%}-{line.high:.1%}), p50 {ms_words(ms)} ms",
+            message=f"{line.name}: {line.value:.1%} ({line.low:.1%}-{line.high:.1%}), {say(paid)}",
+            on_front=price in line.fronts,
         )
-        for line, ms in placed
+        for line, paid in placed
     ]
     return replace(
         empty,
         marks=tuple(_spread(marks, empty.top + _LABEL_HEIGHT / 2, empty.bottom - _LABEL_HEIGHT / 2)),
-        x_ticks=tuple(AxisTick(_round(x_of(ms)), f"{ms:g}") for ms in x_ticks),
+        x_ticks=tuple(AxisTick(_round(x_of(tick)), _TICKS[price](tick)) for tick in x_ticks),
         y_ticks=tuple(AxisTick(_round(y_of(share)), f"{share:.0%}") for share in y_ticks),
+        front=_staircase([mark for mark in marks if mark.on_front]),
     )
+
+
+_WORDS: Mapping[str, Callable[[float], str]] = {
+    "latency": lambda ms: f"p50 {ms_words(ms)} ms",
+    "size": lambda size: size_words(int(size)),
+}
+_TICKS: Mapping[str, Callable[[float], str]] = {
+    "latency": lambda ms: f"{ms:g}",
+    "size": lambda size: f"{size / 1e6:g}",
+}
+
+
+def _staircase(marks: Sequence[ModelMark]) -> str:
+    """Up at each mark, level to the next."""
+    ordered = sorted(marks, key=lambda mark: mark.x)
+    corners = [(after.x, before.y) for before, after in pairwise(ordered)]
+    steps = zip_longest(((mark.x, mark.y) for mark in ordered), corners)
+    points = [point for step in steps for point in step if point is not None]
+    return " ".join(f"{x:g},{y:g}" for x, y in points) if len(ordered) > 1 else ""
 
 
 def _round(value: float) -> float:

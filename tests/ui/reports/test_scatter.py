@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from opswright.evals.leaderboard import LeaderboardRow
+from opswright.evals.standings import with_fronts
 from opswright.ui.reports.scatter import scatter, scatters
 
 
@@ -21,7 +22,7 @@ def standing(model: str, value: float, p50_ms: float | None, **more: Any) -> Lea
 
 
 def test_a_better_model_is_higher_and_a_slower_one_further_right() -> None:
-    plot = scatter("clinc150", "exact_match", [standing("good", 0.9, 200), standing("quick", 0.7, 10)])
+    plot = scatter([standing("good", 0.9, 200), standing("quick", 0.7, 10)])
     good, quick = plot.marks
     assert (good.name, quick.name) == ("good", "quick")
     assert good.y < quick.y and good.x > quick.x
@@ -31,27 +32,45 @@ def test_a_better_model_is_higher_and_a_slower_one_further_right() -> None:
 
 
 def test_equal_steps_of_the_axis_are_equal_factors_of_latency() -> None:
-    marks = scatter("s", "m", [standing(str(ms), 0.5, ms) for ms in (10, 100, 1000)]).marks
+    marks = scatter([standing(str(ms), 0.5, ms) for ms in (10, 100, 1000)]).marks
     first, second, third = sorted(mark.x for mark in marks)
     assert second - first == pytest.approx(third - second, abs=0.2)
 
 
 def test_what_has_no_latency_is_named_and_not_placed() -> None:
     lines = [standing("model", 0.9, 20), standing("tfidf_svc", 0.8, None), standing("tfidf_svc", 0.7, None)]
-    plot = scatter("clinc150", "exact_match", lines)
+    plot = scatter(lines)
     assert [mark.name for mark in plot.marks] == ["model"] and plot.unplaced == ("tfidf_svc",)
-    assert scatter("clinc150", "exact_match", lines[1:]).marks == ()
+    assert scatter(lines[1:]).marks == ()
 
 
 def test_names_never_lie_on_each_other_or_outside() -> None:
-    plot = scatter("s", "m", [standing(f"checkpoint:{n:012d}", 0.5, 100) for n in range(12)])
+    plot = scatter([standing(f"checkpoint:{n:012d}", 0.5, 100) for n in range(12)])
     heights = [mark.label_y for mark in plot.marks]
     assert all(below - above >= 14.9 for above, below in pairwise(heights))
     assert plot.top <= heights[0] and heights[-1] <= plot.bottom
-    edge = max(scatter("s", "m", [standing("x" * 40, 0.5, ms) for ms in (1, 99)]).marks, key=lambda m: m.x)
+    edge = max(scatter([standing("x" * 40, 0.5, ms) for ms in (1, 99)]).marks, key=lambda m: m.x)
     assert edge.anchor == "end" and edge.label_x < edge.x
 
 
 def test_every_suite_has_a_plot_of_its_own() -> None:
-    lines = [standing("a", 0.5, 5), standing("a", 0.5, 5, suite="banking77")]
+    lines = [standing("a", 0.5, 5), standing("a", 0.5, 5, suite="banking77", suite_digest="e" * 64)]
     assert [(plot.suite, len(plot.marks)) for plot in scatters(lines)] == [("clinc150", 1), ("banking77", 1)]
+
+
+def test_a_plot_for_each_price_draws_the_front_through_the_models_that_none_beats() -> None:
+    lines = [
+        standing("quick", 0.7, 10, size_bytes=2_000_000, report="eval-report:" + "a" * 64),
+        standing("good", 0.9, 200, size_bytes=1_000_000, report="eval-report:" + "b" * 64),
+        standing("beaten", 0.8, 300, size_bytes=4_000_000, report="eval-report:" + "c" * 64),
+    ]
+    latency, size = scatters(with_fronts(lines))
+    assert {mark.name: mark.on_front for mark in latency.marks} == {
+        "quick": True,
+        "good": True,
+        "beaten": False,
+    }
+    quick, good = (next(mark for mark in latency.marks if mark.name == name) for name in ("quick", "good"))
+    assert latency.front == f"{quick.x:g},{quick.y:g} {good.x:g},{quick.y:g} {good.x:g},{good.y:g}"
+    assert [mark.name for mark in size.marks if mark.on_front] == ["good"] and size.front == ""
+    assert (size.price, size.x_ticks[0].text) == ("size", "0.5") and "1.0 MB" in size.marks[0].message

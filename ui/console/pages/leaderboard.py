@@ -12,7 +12,7 @@ from gradio.context import Context
 from ....core.errors import OpswrightError
 from ....evals.head_to_head import AnswerPair, HeadToHead, compare, open_measured, p_words, points, sentence
 from ....evals.leaderboard import LeaderboardRow, board, render
-from ....evals.ranks import with_ranks
+from ....evals.standings import standings
 from ...reports.leaderboard import page, table_values
 from ...reports.scatter import scatters
 from .. import markup
@@ -111,7 +111,7 @@ def _downloads(console: Console, filters: Sequence[Any]) -> None:
 
     def maker(form: str, media_type: str) -> Callable[[str, str, str], dict[str, str]]:
         def make(suite: str, kind: str, text: str) -> dict[str, str]:
-            lines = with_ranks(console.workspace.artifacts, board(console.workspace))
+            lines = standings(console.workspace)
             return file_of(narrowed(lines, suite, kind, text), form, media_type)
 
         return make
@@ -156,7 +156,7 @@ def _comparison(console: Console, picked: gr.State) -> tuple[list[Any], Callable
 def read_lines(console: Console) -> tuple[list[LeaderboardRow], str]:
     """The leaderboard, and what is wrong when it cannot be read."""
     try:
-        return with_ranks(console.workspace.artifacts, board(console.workspace)), ""
+        return standings(console.workspace), ""
     except OpswrightError as error:
         return [], str(error)
 
