@@ -67,10 +67,12 @@ class ProjectFacts:
         """How long rows may be, how many are longer, and what becomes of those."""
         size = self.row_tokens
         over = self.profile.rows_over[size]
+        if not over:
+            return f"max_tokens is {size:,}; no row is longer, by an estimate"
         said = f"max_tokens is {size:,}; about {over:,} of {self.profile.rows:,} are longer"
         if self.most_chars is not None:
             return f"{said}, so curate leaves out what is over {self.most_chars:,} characters (filters)"
-        return f"{said} and are left out of the training" if over else said
+        return f"{said} and are left out of the training"
 
     @property
     def _few_rows(self) -> float:
