@@ -404,8 +404,8 @@ class _Look:
         if not shaped:
             raise AskError(
                 f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). Known: {SHAPES}. "
-                "Name them with columns={user: ..., target: ...}, or text_column and label_column; with "
-                "`opswright init`, as --column user=... --column target=..."
+                "Name them with columns={user: ..., target: ...}, or text_column and label_column; for "
+                "init, as --column user=... --column target=..."
             )
         if (
             not some

@@ -26,8 +26,8 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Bars:
-    """Bars with the size of their picture; left_out: values that have none."""
+class BarPlot:
+    """BarPlot with the size of their picture; left_out: values that have none."""
 
     bars: tuple[Bar, ...]
     width: int
@@ -35,7 +35,7 @@ class Bars:
     left_out: int = 0
 
 
-def histogram(bins: Sequence[tuple[int, int]]) -> Bars:
+def histogram(bins: Sequence[tuple[int, int]]) -> BarPlot:
     """Upright bars of (greatest length, texts), as `Lengths.bins` has them."""
     most = max((n for _, n in bins), default=0) or 1
     step = (RIGHT - LEFT) / max(len(bins), 1)
@@ -52,10 +52,10 @@ def histogram(bins: Sequence[tuple[int, int]]) -> Bars:
                 f"up to {end:,}: {n:,} texts",
             )
         )
-    return Bars(tuple(bars), WIDTH, HEIGHT)
+    return BarPlot(tuple(bars), WIDTH, HEIGHT)
 
 
-def label_bars(labels: Sequence[tuple[str, int]]) -> Bars:
+def label_bars(labels: Sequence[tuple[str, int]]) -> BarPlot:
     """Lying bars of (label, rows) by falling number: of many labels those with most and with fewest rows."""
     most = max((n for _, n in labels), default=0) or 1
     shown = labels if len(labels) <= _MOST + _LEAST else [*labels[:_MOST], *labels[-_LEAST:]]
@@ -70,4 +70,4 @@ def label_bars(labels: Sequence[tuple[str, int]]) -> Bars:
         )
         for place, (label, n) in enumerate(shown)
     )
-    return Bars(bars, WIDTH, len(bars) * _ROW + 4, len(labels) - len(shown))
+    return BarPlot(bars, WIDTH, len(bars) * _ROW + 4, len(labels) - len(shown))
