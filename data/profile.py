@@ -15,10 +15,10 @@ from .read import Reading, Source, read_samples
 from .sample import Sample, Task, text_of
 from .text import fingerprint
 
-CHARS_A_TOKEN = 4  # about, for the tokenizers of common models and languages in Latin letters
+BYTES_A_TOKEN = 4
+"""About, of UTF-8, for the tokenizers of common models; other scripts take more bytes a character."""
 ROW_TOKENS = (256, 512, 1024, 2048, 4096)
 """The lengths of rows, in tokens, that a profile counts the longer ones of."""
-_BYTES_A_TOKEN = 4  # of UTF-8: other scripts take more bytes a character, and more tokens
 _LEAST_BYTES_A_TOKEN, _TEMPLATE_TOKENS = 3, 32  # so that few rows turn out longer than was said
 _BINS = 12
 _SCRIPTS_LOOKED_AT = 2000
@@ -123,13 +123,14 @@ class _Counts:
         if len(self._asked) < _SCRIPTS_LOOKED_AT:
             self._scripts.update([script_of(text)])
         self._asked.append(len(text))
-        self._asked_bytes.append(len(text.encode(errors="replace")))
+        size, answer_size = (len(part.encode(errors="replace")) for part in (text, answer or ""))
+        self._asked_bytes.append(size)
+        self._count_tokens(size + answer_size)
         self._questions.append(_number(fingerprint(text)))
         if answer is None:
             self._unanswered += not sample.conversation[-1].get("tool_calls")
         else:
-            self._add_answer(text, answer)
-        self._count_tokens(len(f"{text}{answer or ''}".encode(errors="replace")))
+            self._add_answer(text, answer, answer_size)
         self._personal.update({one.kind for one in find_personal_data(f"{text}\n{answer or ''}")})
         self._grouped += sample.group is not None
         if sample.contexts:
@@ -139,9 +140,9 @@ class _Counts:
             if len(known) <= _MOST_TAGS:
                 known.add(value)
 
-    def _add_answer(self, text: str, answer: str) -> None:
+    def _add_answer(self, text: str, answer: str, size: int) -> None:
         self._answered.append(len(answer))
-        self._answered_bytes.append(len(answer.encode(errors="replace")))
+        self._answered_bytes.append(size)
         self._pairs.append(_number(f"{fingerprint(text)}\0{answer}"))
         if self._task == "classify":
             self._labels[answer] += 1
@@ -179,7 +180,7 @@ class _Counts:
 
 def _tokens(sizes: array[int]) -> array[int]:
     """About the tokens of texts of so many bytes."""
-    return array("l", (-(-size // _BYTES_A_TOKEN) for size in sizes))
+    return array("l", (-(-size // BYTES_A_TOKEN) for size in sizes))
 
 
 def prompt_text(sample: Sample) -> str:

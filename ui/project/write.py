@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import AskError
-from ...data.profile import CHARS_A_TOKEN, SourceProfile, profile, prompt_text, split_key
+from ...data.profile import BYTES_A_TOKEN, SourceProfile, profile, prompt_text, split_key
 from ...data.read import Source, read_samples
 from ...data.sample import Sample, Task
 from ...data.text import fingerprint
@@ -124,7 +124,7 @@ def _facts(
     name: str, train: Source, source: str, found: SourceProfile, golden: Sequence[Sample]
 ) -> ProjectFacts:
     """What the plans are made from, but for the gate's bar, which takes the suite and its baselines."""
-    longest = max(len(sample.answer or "") for sample in golden)
+    longest = max(len((sample.answer or "").encode(errors="replace")) for sample in golden)
     return ProjectFacts(
         name=name,
         task=found.task,
@@ -257,9 +257,9 @@ def _visible_drop(n: int) -> float | None:
 
 
 def _answer_tokens(longest: int, task: Task) -> int:
-    """Room for the longest answer: a token has at least one character in any tokenizer worth the name."""
+    """Room for the longest answer, of so many bytes: two for a token are few, for nearly any tokenizer."""
     if task in ("classify", "choose"):
-        return min(max(16, 2 * -(-longest // CHARS_A_TOKEN) + 8), 256)
+        return min(max(16, 2 * -(-longest // BYTES_A_TOKEN) + 8), 256)
     return min(max(32, longest // 2 + 16), 1024)
 
 

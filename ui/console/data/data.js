@@ -84,7 +84,6 @@ function mark() {
   const corrected = isCorrected();
   element.querySelectorAll("[data-act=again]").forEach((one) => { one.disabled = !corrected; });
   element.querySelectorAll("[data-act=write]").forEach((one) => { one.disabled = corrected; });
-  element.querySelectorAll(".first-look-again").forEach((one) => { one.hidden = !corrected; });
 }
 
 async function take(given) {

@@ -113,6 +113,20 @@ def test_a_name_that_is_taken_writes_nothing_and_a_failed_project_leaves_nothing
     assert not (tmp_path / "few").exists() and list((tmp_path / "inbox").iterdir()) == []
 
 
+def test_a_project_is_written_and_proposed_also_where_a_killed_one_left_something(
+    data: DataService, console: Console, ada: Person, tmp_path: Path
+) -> None:
+    (tmp_path / "again" / ".opswright-init-killed" / "data").mkdir(parents=True)
+    file = brought(data, tmp_path, n=150)
+    conversation = data.write(ada, wish(file), "again")["conversation"]
+    made = sorted(path.name for path in (tmp_path / "again").iterdir())
+    assert made == ["data", "guardrails", "plans", "suites"]
+    kept = (console.workspace.root / "conversations" / f"{conversation}.jsonl").read_text()
+    assert "made the project again of rows.jsonl" in kept and "/plan again/plans/ship.yaml" in kept
+    with pytest.raises(AskError, match="is there already"):
+        data.write(ada, wish(file), "again")
+
+
 def test_several_files_are_one_source_and_kinds_are_not_mixed(
     data: DataService, console: Console, ada: Person, tmp_path: Path
 ) -> None:
