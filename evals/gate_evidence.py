@@ -27,6 +27,7 @@ from .suites import load_suite
 
 _TRIVIAL = ("majority", "constant", "copy")  # in a report that does not say which baseline is trivial
 _EXACT = "exact_match"
+_OF_LABELS = (_EXACT, "guard_decision")
 _MOST_FREQUENT = "most_frequent_answer"
 _LOSSES = "validation.jsonl"
 
@@ -138,8 +139,8 @@ def _trivial(
     rows, own = artifact.facts.get("train_dataset"), _last_dataset(store, measured.model)
     if name is not None and kept and rows in (None, own):
         return baseline_items(artifact, measured, name), ""
-    if metric == _EXACT:
-        return most_frequent_answer(measured), ""
+    if metric in _OF_LABELS:
+        return most_frequent_answer(measured, metric), ""
     if name is not None and kept and own is None:
         return baseline_items(artifact, measured, name), ""
     fix = "evaluate again with `baselines: true`, and with `train` " + (
@@ -148,8 +149,11 @@ def _trivial(
     return None, f"no trivial baseline on the model's training rows says what {metric} is worth: {fix}"
 
 
-def most_frequent_answer(measured: EvalResult) -> EvalResult:
-    """The suite's most frequent right answer, given to every item: what a model that learned nothing says."""
+def most_frequent_answer(measured: EvalResult, metric: str = _EXACT) -> EvalResult:
+    """The suite's most frequent right answer, given to every item: what a model that learned nothing says.
+
+    metric: one of those for which an answer is right when it is the expected one.
+    """
     form = label_form if measured.task == "classify" else str.strip
     met = Counter(form(item.expected) for item in measured.items)
     answer = min(met, key=lambda one: (-met[one], one), default="")
@@ -157,7 +161,7 @@ def most_frequent_answer(measured: EvalResult) -> EvalResult:
         replace(
             item,
             got=answer,
-            scores={_EXACT: float(form(item.expected) == answer)},
+            scores={metric: float(form(item.expected) == answer)},
             faults={},
             latency_ms=None,
             error=None,

@@ -111,6 +111,7 @@ def facts_of(
         "baselines": beside,
         "trivial": best_trivial({name: one["value"] for name, one in beside.items()}),
         "latency_ms": latencies(measured.items),
+        **({"judges": measured.judges} if measured.judges else {}),
     }
 
 
@@ -195,5 +196,6 @@ def read_report(artifact: Artifact) -> EvalResult:
         items=read_lines((artifact.path / ITEMS).read_bytes()),
         leaked=facts.get("leaked"),
         task=facts.get("task", "classify"),
+        judges=facts.get("judges", {}),
         **known,
     )

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ...core.errors import AskError
 from ...core.statistics import holm
+from ...data.embed import TextEmbedder, Vectors, words
 from ...data.text import label_form
-from .embed import TextEmbedder, Vectors, words
 from .mmd import LEAST, Mmd, mmd
 from .novelty import Novelty
 
