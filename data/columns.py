@@ -32,6 +32,7 @@ class Columns(BaseModel):
     id: str | None = Field(None, description="Id of a row; of two rows with one id the second is dropped.")
     group: str | None = Field(None, description="Rows that share its value stay on one side of a split.")
     tags: dict[str, str] = Field({}, description="Name of a tag: column of its values.")
+    unused: tuple[str, ...] = Field((), description="Columns taken for nothing, whatever their names.")
 
     @model_validator(mode="before")
     @classmethod
@@ -58,7 +59,7 @@ class Columns(BaseModel):
         for part, value in self:
             if part == "tags":
                 found.update({column: f"tag {name}" for name, column in self.tags.items()})
-            elif value:
+            elif value and part != "unused":
                 names = (value,) if isinstance(value, str) else value
                 found.update(dict.fromkeys(names, part))
         return found

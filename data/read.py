@@ -149,6 +149,15 @@ def check_source(source: Source) -> Layout:
     return layout
 
 
+def raw_rows(source: Source, layout: Layout) -> Iterator[tuple[str, RawRow]]:
+    """Every row of a source's files, as they have it, with its file's name; none of a published layout."""
+    if layout in _PUBLISHED:
+        return
+    for path in _files(source.path, layout):
+        for raw in _READERS[layout](path, source.max_line_bytes, source.split):
+            yield path.name, raw
+
+
 def find_layout(source: Source) -> Layout:
     """The layout to read; AskError when there is nothing there or it cannot be told."""
     path = source.path
@@ -235,10 +244,7 @@ class _Rows:
 
     def raw(self) -> Iterator[tuple[str, RawRow]]:
         """Every row of the files, as they have it, with the name of its file."""
-        for path in _files(self.source.path, self.layout):
-            file = path.name
-            for raw in _READERS[self.layout](path, self.source.max_line_bytes, self.source.split):
-                yield file, raw
+        return raw_rows(self.source, self.layout)
 
     def _published(self) -> Iterator[Located]:
         split = self.source.split or "train"
@@ -335,14 +341,15 @@ class _Look:
     def _check(self, names: Mapping[str, None], complete: bool, some: bool, shaped: bool) -> None:
         """AskError for mapped columns that no row has, and for columns of no known shape."""
         found, path = list(names), self.source.path
-        for column in self.source.mapping.used() if complete or not some else ():
+        mapping = self.source.mapping
+        for column in (*mapping.used(), *mapping.unused) if complete or not some else ():
             if column not in names:
                 raise _no_column(path, column, found)
         if not shaped:
             raise AskError(
                 f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). Known: {SHAPES}. "
                 "Name them with columns={user: ..., target: ...}, or text_column and label_column; for "
-                "init --column user=... --column target=..."
+                "init, as --column user=... --column target=..."
             )
         if (
             not some

@@ -39,8 +39,9 @@ class RowShapes:
         return self.known[names]
 
     def _find(self, names: tuple[str, ...]) -> RowShape | None:
-        known, task = recognise(names) or (Columns(), None)
         asked = self.mapping
+        names = tuple(name for name in names if name not in asked.unused)
+        known, task = recognise(names) or (Columns(), None)
         if asked.target and not asked.says_what_is_asked and not known.says_what_is_asked:
             known = Columns(user=usual_text(names))
         elif (

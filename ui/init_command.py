@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import AskError, did_you_mean
+from ..core.errors import AskError
+from .project import SEED
 from .run_commands import Json
 
 if TYPE_CHECKING:
-    from ..data.columns import Columns
     from ..data.profile import SourceProfile
+    from ..data.read import Source
     from ..data.sample import Task
     from .project.write import Project
 
-_SHOWN = 12
-_BASES = (
-    ("1 M", 1.1e6, 4),
-    ("1 B", 1e9, 2),
-    ("8 B", 8e9, 2),
-)  # name, parameters, bytes a weight is trained in
 _EXAMPLE = "opswright run plans/ship.yaml"
+_QUESTION = "Write a project of this? yes, no, or a correction, as task=generate target=reply unused=notes"
+_WHICH_COLUMNS = "What are they? As user=COLUMN target=COLUMN; or no"
 
 
 Data = Annotated[list[Path], typer.Argument(help="A file or folder of rows; maybe one held-out file.")]
@@ -46,7 +44,7 @@ def init(
     task: TaskName = None,
     columns: ColumnWords = None,
     name: Name = None,
-    seed: Seed = 1111,
+    seed: Seed = SEED,
     yes: AskNothing = False,
     json: Json = False,
 ) -> None:
@@ -57,130 +55,127 @@ def init(
 
     Example: opswright init tickets.csv
     """
-    from .project.write import make_project, project_name, sources
+    from .project.sources import by_name, known_task, project_name
+    from .project.write import make_project
     from .show import console, print_json
 
-    chosen = _task(task)
-    train, held_out = sources(data, _columns(columns or []), chosen)
+    wish = _Wish(known_task(task), tuple(columns or ()))
+    files = by_name(data)
+    train, held_out = wish.sources(*files)
     out = console(stderr=json)
     if not (yes or json) and sys.stdin.isatty():
-        from ..data.profile import profile
-
-        show_profile(out, profile(train))
-        if not typer.confirm("Write a project for this task and these columns?", default=True, err=True):
-            raise AskError("nothing was written. Say --task and --column, and try again.")
+        train, held_out = _agreed(out, files, wish, seed)
     called = project_name(train.path) if name is None else name
     made = make_project(train, held_out, Path.cwd(), called, seed, _tell)
     if json:
         print_json(asdict(made))
         return
-    show_profile(out, made.profile)
+    show_profile(out, made.profile, made.leaks)
     show_project(out, made)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What a person says of the data: its task, and words of its columns such as `user=utterance`."""
+
+    task: Task | None
+    columns: tuple[str, ...]
+
+    def corrected(self, words: Sequence[str]) -> _Wish:
+        """With more words, `task=NAME` among them; a part that is named again is mapped anew."""
+        from .project.sources import SEVERAL, known_task
+
+        task, columns = self.task, dict.fromkeys(self.columns)
+        for word in words:
+            part, _, value = word.partition("=")
+            if part == "task":
+                task = known_task(value)
+            else:
+                kept = [one for one in columns if part in SEVERAL or one.partition("=")[0] != part]
+                columns = dict.fromkeys([*kept, word])
+        return _Wish(task, tuple(columns))
+
+    def sources(self, train: Sequence[Path], held_out: Sequence[Path]) -> tuple[Source, Source | None]:
+        """The sources of files, read as is wished."""
+        from .project.sources import columns_of_words, sources
+
+        return sources(train, held_out, columns_of_words(self.columns), self.task)
+
+
+def _agreed(
+    out: Any, files: tuple[list[Path], list[Path]], wish: _Wish, seed: int
+) -> tuple[Source, Source | None]:
+    """Show what was found and take corrections until a person agrees; AskError when they say no."""
+    from .show import plain
+
+    found = _first_look(out, files, wish, seed)
+    while True:
+        asked, usual = (_QUESTION, "yes") if found else (_WHICH_COLUMNS, None)
+        said = typer.prompt(asked, default=usual, err=True).strip()
+        if found is not None and said.lower() in ("y", "yes"):
+            return found
+        if said.lower() in ("n", "no"):
+            raise AskError("nothing was written. Say --task and --column, and try again.")
+        try:
+            corrected = wish.corrected(shlex.split(said))
+            found = _looked_at(out, files, corrected, seed)
+            wish = corrected
+        except (AskError, ValueError) as error:
+            out.print(plain(error, "red"))
+
+
+def _first_look(
+    out: Any, files: tuple[list[Path], list[Path]], wish: _Wish, seed: int
+) -> tuple[Source, Source | None] | None:
+    """The sources, once their profile was shown; None where nobody can tell the columns: then those are."""
+    from ..data.peek import first_values
+    from .show import plain, table
+
+    try:
+        return _looked_at(out, files, wish, seed)
+    except AskError as error:
+        columns = first_values(wish.sources(*files)[0])
+        out.print(plain(error, "red"))
+        out.print(table(("column", "first value"), list(columns.items())))
+        return None
+
+
+def _looked_at(
+    out: Any, files: tuple[list[Path], list[Path]], wish: _Wish, seed: int
+) -> tuple[Source, Source | None]:
+    """The sources, once their profile was shown."""
+    from ..data.profile import profile
+    from .project.leaks import count_leaks
+    from .project.write import held_out_samples
+
+    train, held_out = wish.sources(*files)
+    leaks = None if held_out is None else count_leaks(train, held_out_samples(held_out, seed))
+    show_profile(out, profile(train), leaks)
+    return train, held_out
 
 
 def _tell(text: str) -> None:
     print(f"init: {text}", file=sys.stderr)
 
 
-def _task(text: str | None) -> Task | None:
-    from ..data.sample import Task
-
-    known = get_args(Task)
-    if text is not None and text not in known:
-        raise AskError(f"unknown task '{text}' (there are: {', '.join(known)}).{did_you_mean(text, known)}")
-    return text  # type: ignore[return-value]
-
-
-def _columns(given: list[str]) -> Columns | None:
-    """The mapping of `part=column` words; `tags` and `choices` may come several times."""
-    from pydantic import ValidationError
-
-    from ..data.columns import Columns
-
-    parts: dict[str, Any] = {}
-    for word in given:
-        part, equals, column = word.partition("=")
-        if not equals or not column:
-            raise AskError(f"--column {word}: expected PART=COLUMN, as --column user=utterance.")
-        if part == "tags":
-            parts.setdefault("tags", {})[column] = column
-        elif part == "choices" and part in parts:
-            parts[part] = (*([parts[part]] if isinstance(parts[part], str) else parts[part]), column)
-        else:
-            parts[part] = column
-    try:
-        return Columns.model_validate(parts) if parts else None
-    except ValidationError as error:
-        wrong, known = error.errors()[0]["loc"][0], ", ".join(Columns.model_fields)
-        raise AskError(f"--column: {wrong} is no part of a row (there are: {known}).") from error
-
-
-def show_profile(out: Any, found: SourceProfile) -> None:
+def show_profile(out: Any, found: SourceProfile, leaks: Mapping[str, int] | None) -> None:
     """What a source holds, before anything is made of it."""
-    from .show import table
+    from .project.summary import column_rows, heading, profile_rows
+    from .show import plain, table
 
-    out.print(f"{found.source}: {found.rows:,} rows, task {found.task}")
-    taken = [(column, part) for column, part in found.columns.items()]
-    missed = [(column, f"not used ({n:,} rows hold something there)") for column, n in found.unused.items()]
-    if taken or missed:
-        out.print(table(("column", "taken for"), [*taken, *missed]))
-    rows = [
-        ("question, characters", _lengths(found.asked)),
-        ("answer, characters", _lengths(found.answered)),
-        ("different questions", f"{found.questions:,}"),
-        ("the same question and answer again", f"{found.same:,}"),
-    ]
-    if found.unanswered:
-        rows.append(("without an answer", f"{found.unanswered:,}"))
-    if found.dropped:
-        rows.append(("left out", _counts(found.dropped)))
-    if found.labels:
-        most, least = found.labels[0], found.labels[-1]
-        said = f"most '{most[0]}' ({most[1]:,}), least '{least[0]}' ({least[1]:,})"
-        rows.append(("labels", f"{len(found.labels):,}; {said}"))
-    if found.grouped:
-        rows.append(("in groups", f"{found.grouped:,} rows; groups are kept together"))
-    rows.append(("scripts", ", ".join(f"{name} {share:.0%}" for name, share in found.scripts.items())))
-    rows.append(("personal data, by pattern", _counts(found.personal) if found.personal else "none found"))
-    rows += _needs(found)
-    out.print(table(("what", "found"), rows))
-
-
-def _lengths(found: Any) -> str:
-    return f"half up to {found.p50:,}, 95 % up to {found.p95:,}, longest {found.longest:,}"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    shown = [f"{name} {n:,}" for name, n in list(counts.items())[:_SHOWN]]
-    return ", ".join(shown) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
-
-
-def _needs(found: SourceProfile) -> list[tuple[str, str]]:
-    """About the memory each size of base takes to train every weight: weights, gradients, two moments."""
-    rows = []
-    for name, parameters, size in _BASES:
-        whole, adapters = parameters * (size + 4 + 8) / 1e9, parameters * 2 / 1e9
-        said = f"about {whole:,.2g} GB to train every weight, {adapters:,.2g} GB and a little for adapters"
-        rows.append((f"a base of {name} parameters", said))
-    return rows
+    out.print(plain(heading(found), keep=""))
+    if columns := column_rows(found):
+        out.print(table(("column", "taken for"), columns))
+    out.print(table(("what", "found"), profile_rows(found, leaks)))
 
 
 def show_project(out: Any, made: Project) -> None:
     """What was written, and what the golden set can show."""
-    from .show import table
+    from .project.summary import baseline_rows, project_lines
+    from .show import plain, table
 
-    out.print(f"held out: {made.golden:,} samples (SHA-256 {made.digest[:16]}), judged by {made.metric}")
-    if made.leaked:
-        rows = f"{made.leaked:,} rows of the training file"
-        out.print(f"{rows} are held out too, or of a group that is; curate leaves them out")
-    scores = [(name, f"{value:.1%}") for name, value in made.baselines.items()]
-    skipped = [(name, f"not run: {why}") for name, why in made.skipped.items()]
-    out.print(table(("baseline", made.metric), [*scores, *skipped]))
-    out.print(f"bar: {made.bar_says}")
-    if made.visible_drop is not None:
-        points = f"{100 * made.visible_drop:.3g} points"
-        out.print(f"against a model that is served, this set can see a drop of {points}")
-    for why in made.rails_left_out:
-        out.print(f"rails leave out: {why}")
+    out.print(table(("baseline", made.metric), baseline_rows(made)))
+    for line in project_lines(made):
+        out.print(plain(line))
     out.print("written: " + ", ".join(made.files))
     out.print(f"next: {_EXAMPLE}")

@@ -113,6 +113,20 @@ def chat(browser: Browser, url: str) -> None:
     page.close()
 
 
+def data_page(browser: Browser, url: str) -> None:
+    """Two files brought to the page "Data", and what is found in them."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": 1180}, device_scale_factor=1.5)
+    page.goto(f"{url}/data")
+    page.wait_for_selector("#data-page [data-ready], #data-page[data-ready]", state="attached")
+    raw = ROOT / "examples" / "support_router" / "raw" / "banking77"
+    page.locator("#data-page input[type=file]").set_input_files([raw / "train.csv", raw / "test.csv"])
+    page.wait_for_selector("#facts", timeout=60_000)
+    page.set_viewport_size({"width": WIDTH, "height": 1560})
+    page.wait_for_timeout(500)
+    keep(page, "console-data")
+    page.close()
+
+
 def other_pages(browser: Browser, url: str) -> None:
     """Leaderboard, comparison, endpoints, drift, ledger."""
     page = browser.new_page(viewport={"width": WIDTH, "height": 1120}, device_scale_factor=1.5)
@@ -153,6 +167,7 @@ def main(workspace: Path) -> None:
         keep(page, "demo-report")
         with console(workspace, folder) as url:
             other_pages(browser, url)
+            data_page(browser, url)
             chat(browser, url)
         browser.close()
 

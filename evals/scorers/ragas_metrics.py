@@ -289,7 +289,7 @@ def _llm(replies: _JudgeReplies) -> Any:
     """The judge as ragas wants one."""
     from ragas.llms.base import InstructorBaseRagasLLM
 
-    class OurJudge(InstructorBaseRagasLLM):  # type: ignore[misc]  # the package has no types
+    class OurJudge(InstructorBaseRagasLLM):
         def generate(self, prompt: str, response_model: type[BaseModel]) -> BaseModel:
             return replies.reply(prompt, response_model)
 
@@ -310,7 +310,7 @@ def _embeddings(embedder: TextEmbedder) -> Any:
     """The embedder as ragas wants one."""
     from ragas.embeddings.base import BaseRagasEmbedding
 
-    class Offline(BaseRagasEmbedding):  # type: ignore[misc]  # the package has no types
+    class Offline(BaseRagasEmbedding):
         def embed_text(self, text: str, **ignored: Any) -> list[float]:
             return [float(one) for one in embedder([text])[0]]
 

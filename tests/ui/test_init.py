@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
@@ -24,7 +25,7 @@ from opswright.skills.golden import GoldenRequest, golden
 from opswright.skills.guardrails import GuardrailsRequest, guardrails
 from opswright.ui.cli import run
 from opswright.ui.project.place import move_all, scratch_folder
-from opswright.ui.project.write import project_name
+from opswright.ui.project.sources import project_name
 
 Captured = pytest.CaptureFixture[str]
 TOPICS = {"bills": "pay bill {n} for {w}", "trips": "fly to city {n} with {w}", "meals": "cook {w} {n} times"}
@@ -208,7 +209,7 @@ def test_a_second_file_with_test_in_its_name_is_the_golden_set(capsys: Captured)
     write([*rows[240:], rows[0]], "rows_test.jsonl")
     assert started("rows.jsonl", "rows_test.jsonl", "--json") == 0
     made = json.loads(capsys.readouterr().out)
-    assert (made["golden"], made["leaked"]) == (61, 1)
+    assert made["golden"] == 61 and made["leaks"]["verbatim"] == 1
     assert started("rows.jsonl", "other.jsonl") == 2
     assert "2 files of rows to learn from and 0 held out" in capsys.readouterr().err
 
@@ -220,6 +221,7 @@ def test_a_second_file_with_test_in_its_name_is_the_golden_set(capsys: Captured)
         (labelled(30), (), "30 usable rows; 60 are needed"),
         ([{"utterance": f"t{i}", "intent": "one"} for i in range(100)], (), "'one'"),
         (labelled(), ("--column", "user=utterence"), "utterence"),
+        (labelled(), ("--column", "unused=lable"), "no column 'lable'"),
         (labelled(), ("--column", "usr=utterance"), "usr is no part of a row"),
         (labelled(), ("--column", "utterance"), "expected PART=COLUMN"),
         (labelled(), ("--task", "clasify"), "Did you mean 'classify'"),
@@ -359,7 +361,7 @@ def test_leaked_rows_are_counted_row_by_row(capsys: Captured) -> None:
     write(rows[:300])
     write([*rows[300:], rows[0]], "rows_test.jsonl")
     assert started("rows.jsonl", "rows_test.jsonl", "--column", "group=group", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["leaked"] == 5
+    assert json.loads(capsys.readouterr().out)["leaks"] == {"verbatim": 1, "of a held-out group": 4}
 
 
 def test_rows_that_come_twice_in_a_held_out_file_count_once(capsys: Captured) -> None:
@@ -417,3 +419,35 @@ def test_rows_that_others_cannot_read_stay_so(capsys: Captured) -> None:
     assert started("rows.jsonl") == 0
     for name in ("data/golden.jsonl", "guardrails/must_pass.jsonl", "guardrails/must_block.jsonl"):
         assert Path(name).stat().st_mode & 0o777 == 0o600, name
+
+
+def test_rows_that_are_nearly_held_out_are_counted_by_how_they_were_found(capsys: Captured) -> None:
+    rows = labelled(300)
+    long = {"utterance": "please tell me where the parcel of my daughter is right now", "intent": "trips"}
+    write([*rows[:240], {**long, "utterance": f"Good morning, {long['utterance']} , thank you so much"}])
+    write([*rows[240:], long], "rows_test.jsonl")
+    assert started("rows.jsonl", "rows_test.jsonl", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["leaks"]["contained"] == 1
+
+
+def test_a_column_can_be_taken_for_nothing_and_the_plan_says_so(capsys: Captured) -> None:
+    write([{**row, "label": row["seen"]} for row in labelled()])
+    assert started("rows.jsonl", "--column", "unused=label", "--json") == 0
+    made = json.loads(capsys.readouterr().out)["profile"]
+    assert made["columns"] == {"utterance": "user", "intent": "target"} and made["unused"]["label"] == 240
+    plan = yaml.safe_load(Path("plans/ship.yaml").read_text())
+    assert plan["steps"]["data"]["with"]["columns"]["unused"] == ["label"]
+
+
+def test_tokens_are_told_by_bytes_and_long_rows_by_a_rule(capsys: Captured) -> None:
+    rows = [{"prompt": f"{i} नमस्ते दुनिया " * 3, "completion": f"answer {i}"} for i in range(100)]
+    rows += [{"prompt": f"{i} " + "word " * 3000, "completion": "long"} for i in range(40)]
+    write(rows)
+    assert started("rows.jsonl", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    found = made["profile"]
+    assert found["asked"]["p50"] < 60 and found["asked_tokens"]["p50"] > 0.4 * found["asked"]["p50"]
+    assert found["rows_over"] == {"256": 40, "512": 40, "1024": 40, "2048": 40, "4096": 40}
+    assert sum(n for _, n in found["asked"]["bins"]) == 140
+    assert "about 40 of 140 are longer, so curate leaves out what is over" in made["length_rule"]
+    assert "length:max_chars=" in Path("plans/ship.yaml").read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,22 +30,28 @@ def build(console: Console) -> Blocks:
     gr: Any = import_gradio()
     from .auth import user_bar
     from .chat import page as chat
+    from .chat.chat_service import ChatService
+    from .data import page as data
     from .pages import drift, endpoints, leaderboard, ledger
 
+    chat_service = ChatService(console)
+    console.at_end.append(chat_service.close)
     with gr.Blocks(title="Opswright", analytics_enabled=False, fill_width=True) as app:
         gr.Navbar(main_page_name="Chat")
         user_bar.build(console, app)
-        chat.build(console)
-    for name, page in (
-        ("Leaderboard", leaderboard),
-        ("Endpoints", endpoints),
-        ("Drift", drift),
-        ("Ledger", ledger),
-    ):
+        chat.build(console, chat_service)
+    pages: dict[str, Callable[[], None]] = {
+        "Data": lambda: data.build(console, chat_service),
+        "Leaderboard": lambda: leaderboard.build(console),
+        "Endpoints": lambda: endpoints.build(console),
+        "Drift": lambda: drift.build(console),
+        "Ledger": lambda: ledger.build(console),
+    }
+    for name, build_page in pages.items():
         with app.route(name, f"/{name.lower()}"):
             gr.Navbar(main_page_name="Chat")
             user_bar.build(console, app)
-            page.build(console)
+            build_page()
     return app  # type: ignore[no-any-return]
 
 

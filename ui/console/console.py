@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ...core.contract import Effect
 from ...core.errors import HeldError
 from ...core.principal import Principal
 from ...core.registry import Registry
@@ -68,6 +69,17 @@ class Console:
 
         workspace = Workspace(self.settings_of(person))
         return Agent(workspace, self.registry, acting=self.principal(person), **options)
+
+    def may_change(self, person: Person) -> bool:
+        """Whether a person may run anything that does more than read."""
+        agent = self.agent(person)
+        grants = [agent.policy.rules.roles[role] for role in agent.principal.roles]
+        return any(set(grant.run) - {Effect.READS} for grant in grants)
+
+    def check_may_change(self, person: Person, what: str) -> None:
+        """HeldError for who may run nothing that changes anything."""
+        if not self.may_change(person):
+            raise HeldError(f"role '{person.role}' may not {what}.")
 
     def principal(self, person: Person) -> Principal:
         """A person as records and the policy name them: by their login, or as whoever runs the console."""

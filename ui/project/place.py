@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...core.errors import AskError
+from .sources import check_name
 
 _SCRATCH = ".opswright-init-"
 
@@ -25,6 +26,29 @@ def check_free(folder: Path, files: Sequence[str]) -> None:
                 f"{parent.relative_to(folder)} is no folder, and init writes into one of that name. "
                 "Rename it, or use another folder."
             )
+
+
+@contextmanager
+def new_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder of its own for a project; gone again when what is done in it fails.
+
+    AskError for a name no endpoint can have, or of something that is there, unless it is what a killed init
+    left of itself.
+    """
+    check_name(name)
+    folder = parent / name
+    left = folder.is_dir() and not folder.is_symlink()
+    if os.path.lexists(folder) and not (
+        left and all(one.name.startswith(_SCRATCH) for one in folder.iterdir())
+    ):
+        raise AskError(f"{name} is there already, and nothing is written over. Choose another name.")
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # not empty: another init works in it
+            folder.rmdir()
+        raise
 
 
 @contextmanager

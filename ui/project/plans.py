@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.profile import CHARS_A_TOKEN, SourceProfile
+from ...data.profile import ROW_TOKENS, SourceProfile
 from ...data.sample import Task
 
 _STEPS_WANTED, _STEPS_FOR_TEXT = 500, 1500  # to learn labels, and to learn to write
@@ -16,6 +16,8 @@ _BATCH = 64
 _MOST_EPOCHS, _LEAST_EPOCHS = 40, 3
 _EXACT_TASKS = ("classify", "choose")
 _BUDGET_MINUTES = 60
+_LONGER_ROWS = 0.02  # may be longer than max_tokens: the training leaves out at most 5 %
+_SAFE_SHARE = 0.75  # of the longest row: characters say only about how many tokens they make
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,35 @@ class ProjectFacts:
 
     @property
     def row_tokens(self) -> int:
-        """About the tokens that all but the longest rows have, a power of two."""
-        longest = (self.profile.asked.p95 + self.profile.answered.p95) / (CHARS_A_TOKEN - 1) + 32
-        size = 64
-        while size < min(longest, 2048):
-            size *= 2
-        return max(size, 256)
+        """The least of some lengths, in tokens, that all but a few rows keep to, by an estimate."""
+        over = self.profile.rows_over
+        return next((size for size in ROW_TOKENS if over[size] <= self._few_rows), ROW_TOKENS[-1])
+
+    @property
+    def most_chars(self) -> int | None:
+        """Characters that a row may have, where too many rows are longer than the longest that is trained."""
+        profile = self.profile
+        if profile.rows_over[self.row_tokens] <= self._few_rows:
+            return None
+        chars = max(profile.asked.p95 + profile.answered.p95, 1)
+        tokens = max(profile.asked_tokens.p95 + profile.answered_tokens.p95, 1)
+        return int(_SAFE_SHARE * self.row_tokens * chars / tokens)
+
+    @property
+    def length_rule(self) -> str:
+        """How long rows may be, how many are longer, and what becomes of those."""
+        size = self.row_tokens
+        over = self.profile.rows_over[size]
+        if not over:
+            return f"max_tokens is {size:,}; no row is longer, by an estimate"
+        said = f"max_tokens is {size:,}; about {over:,} of {self.profile.rows:,} are longer"
+        if self.most_chars is not None:
+            return f"{said}, so curate leaves out what is over {self.most_chars:,} characters (filters)"
+        return f"{said} and are left out of the training"
+
+    @property
+    def _few_rows(self) -> float:
+        return _LONGER_ROWS * self.profile.rows
 
 
 def ship_plan(facts: ProjectFacts) -> str:
@@ -67,6 +92,7 @@ def ship_plan(facts: ProjectFacts) -> str:
         "# is judged on rows it never saw, and answers behind guardrails. Run: opswright run plans/ship.yaml",
         "# A real base instead of the tiny one: base: hf:owner/name@COMMIT, or a folder with its weights.",
         f"# The bar: {facts.bar_says}",
+        f"# Rows: {facts.length_rule}.",
     ]
     return _text(
         head,
@@ -81,18 +107,18 @@ def ship_plan(facts: ProjectFacts) -> str:
 
 def _steps(facts: ProjectFacts, suite: str, target: str) -> dict[str, Any]:
     """The steps of a plan that ships; suite: its file as the plan names it; target: the engine."""
+    curated = {
+        "source": facts.source,
+        "task": facts.task,
+        "columns": dict(facts.columns),
+        "golden": "${golden.dataset}",
+        "validation_fraction": 0.05,
+    }
+    if facts.most_chars is not None:
+        curated["filters"] = [f"length:max_chars={facts.most_chars}"]
     return {
         "golden": {"skill": "golden", "with": {"suite": suite}},
-        "data": {
-            "skill": "curate",
-            "with": {
-                "source": facts.source,
-                "task": facts.task,
-                "columns": dict(facts.columns),
-                "golden": "${golden.dataset}",
-                "validation_fraction": 0.05,
-            },
-        },
+        "data": {"skill": "curate", "with": curated},
         "model": {
             "skill": "finetune",
             "with": {

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.errors import AskError
-from ...core.files import files_below
-from ...data.columns import Columns
 from ...data.golden import LEAST_PASSAGES, MOST, GoldenChoice, write_golden
-from ...data.profile import CHARS_A_TOKEN, SourceProfile, profile, prompt_text, split_key
+from ...data.profile import BYTES_A_TOKEN, SourceProfile, profile, prompt_text, split_key
 from ...data.read import Source, read_samples
 from ...data.sample import Sample, Task
 from ...data.text import fingerprint
-from ...serving.releases import ENDPOINT_PATTERN
+from .leaks import judged_rows
 from .place import check_free, move_all, scratch_folder
 from .plans import ProjectFacts, relative, retrain_plan, ship_plan, suite_text
 from .rails import DomainRails, domain_rails
+from .sources import check_name, check_outside, mapping, rights
 
 if TYPE_CHECKING:
     from ...evals.suites import Suite
 
 FILES = ("data/golden.jsonl", "suites/{name}.yaml", "plans/ship.yaml", "plans/retrain.yaml", "guardrails")
-_HELD_OUT = re.compile(r"(?:^|[^a-z])(?:test|golden|eval|holdout|held[-_ ]?out)(?:[^a-z]|$)", re.IGNORECASE)
 _BASELINE_ROWS = 20_000
 _LEAST_ROWS = 60
 _LEAST_GOLDEN = 20
@@ -39,8 +37,9 @@ class Project:
     """What `init` found and is about to write.
 
     golden: samples held out. baselines: each one's score by the gate's metric. visible_drop: the smallest
-    drop that a gate against a stable release sees four times in five. leaked: rows of the training file that
-    are golden too or of a golden group, where the golden rows have a file of their own.
+    drop that a gate against a stable release sees four times in five. leaks: rows of the training file that
+    are golden too, or nearly, or of a golden group, by how they were found, where the golden rows have a file
+    of their own. length_rule: how long rows may be, and what becomes of longer ones.
     """
 
     name: str
@@ -54,28 +53,9 @@ class Project:
     bar_says: str
     visible_drop: float | None
     rails_left_out: tuple[str, ...]
-    leaked: int | None
+    leaks: Mapping[str, int] | None
+    length_rule: str
     files: tuple[str, ...]
-
-
-def sources(data: Sequence[Path], columns: Columns | None, task: Task | None) -> tuple[Source, Source | None]:
-    """The training rows and, where a second file is named as one, the held-out rows; AskError otherwise."""
-    held_out = [path for path in data if _HELD_OUT.search(path.stem)] if len(data) > 1 else []
-    train = [path for path in data if path not in held_out]
-    if len(train) != 1 or len(held_out) > 1:
-        raise AskError(
-            f"{len(train)} files of rows to learn from and {len(held_out)} held out: init takes one of each "
-            "at most. Put files of one kind into a folder and name that; a held-out file has `test`, "
-            "`golden`, `eval` or `holdout` in its name."
-        )
-    made = [Source(path, columns=columns, task=task) for path in (*train, *held_out)]
-    return made[0], made[1] if len(made) > 1 else None
-
-
-def project_name(path: Path) -> str:
-    """A name for suite and endpoint, from a file's or folder's."""
-    plain = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-")
-    return plain[:40].strip("-") or "project"
 
 
 def make_project(
@@ -86,20 +66,20 @@ def make_project(
     AskError when a file is there already, the data are too few or for a task that is not trained, or the name
     is none that an endpoint can have.
     """
-    _check_name(name)
+    check_name(name)
     files = [file.format(name=name) for file in FILES]
     check_free(folder, files)
     data = [source.path for source in (train, held_out) if source is not None]
-    _check_outside(data, folder, files)
+    check_outside(data, folder, files)
     say("looking at every row")
     found = profile(train)
-    _check(found)
-    golden, rows, leaked = _golden(train, held_out, found, seed)
+    check_profile(found)
+    golden, rows, leaks = _golden(train, held_out, found, seed)
     _check_golden(golden, found)
-    mode = _rights(data)
+    mode = rights(data)
     with scratch_folder(folder) as staged:
         digest = write_golden(staged / "data" / "golden.jsonl", golden, mode)
-        facts = _facts(name, relative(train.path, folder / "plans"), found, golden)
+        facts = _facts(name, train, relative(train.path, folder / "plans"), found, golden)
         tags = [tag for tag, values in found.tags.items() if 1 < values <= 20]
         (staged / "suites").mkdir()
         suite_path = staged / "suites" / f"{name}.yaml"
@@ -125,7 +105,8 @@ def make_project(
         bar_says=bar_says,
         visible_drop=_visible_drop(len(golden)),
         rails_left_out=rails.left_out,
-        leaked=leaked,
+        leaks=leaks,
+        length_rule=facts.length_rule,
         files=tuple(files),
     )
 
@@ -138,14 +119,16 @@ def _check_golden(golden: Sequence[Sample], found: SourceProfile) -> None:
         )
 
 
-def _facts(name: str, source: str, found: SourceProfile, golden: Sequence[Sample]) -> ProjectFacts:
+def _facts(
+    name: str, train: Source, source: str, found: SourceProfile, golden: Sequence[Sample]
+) -> ProjectFacts:
     """What the plans are made from, but for the gate's bar, which takes the suite and its baselines."""
-    longest = max(len(sample.answer or "") for sample in golden)
+    longest = max(len((sample.answer or "").encode(errors="replace")) for sample in golden)
     return ProjectFacts(
         name=name,
         task=found.task,
         source=source,
-        columns=mapping(found),
+        columns=mapping(found.columns, train.mapping.unused),
         profile=found,
         metric="",
         bar=None,
@@ -154,48 +137,8 @@ def _facts(name: str, source: str, found: SourceProfile, golden: Sequence[Sample
     )
 
 
-def mapping(found: SourceProfile) -> dict[str, Any]:
-    """The columns of a profile as a plan writes them: part -> column, or columns."""
-    parts: dict[str, Any] = {}
-    for column, part in found.columns.items():
-        if part.startswith("tag "):
-            parts.setdefault("tags", {})[part.removeprefix("tag ")] = column
-        elif part in parts:
-            parts[part] = [*([parts[part]] if isinstance(parts[part], str) else parts[part]), column]
-        else:
-            parts[part] = column
-    return parts
-
-
-def _check_name(name: str) -> None:
-    if re.fullmatch(ENDPOINT_PATTERN, name) is None or name.endswith("\n"):
-        raise AskError(
-            f"--name {name!r} is no name for an endpoint: expected 1 to 40 of a-z, 0-9 and hyphens, with no "
-            "hyphen at an end, as --name support-router."
-        )
-
-
-def _check_outside(data: Iterable[Path], folder: Path, files: Iterable[str]) -> None:
-    """AskError when a file to be written would become part of the source it is made from."""
-    for path in (path for path in data if path.is_dir()):
-        for file in files:
-            if (folder / file).resolve().is_relative_to(path.resolve()):
-                raise AskError(
-                    f"{file} would lie in the source {path} and be read as rows to learn from. Run init in "
-                    "another folder, or keep the source in a folder of its own."
-                )
-
-
-def _rights(data: Iterable[Path]) -> int:
-    """The mode of files that hold rows of the data: who may not read all of it may not read them."""
-    mode = 0o666
-    for path in data:
-        for file in files_below(path).values() if path.is_dir() else (path,):
-            mode &= file.stat().st_mode
-    return mode | 0o600
-
-
-def _check(found: SourceProfile) -> None:
+def check_profile(found: SourceProfile) -> None:
+    """AskError for data that no project is made of: too few, of one label, or of a task not trained."""
     if found.task == "prefer":
         raise AskError(
             f"{found.source} holds preferences (chosen and rejected answers), and training on them is not "
@@ -214,21 +157,19 @@ def _check(found: SourceProfile) -> None:
 
 def _golden(
     train: Source, held_out: Source | None, found: SourceProfile, seed: int
-) -> tuple[list[Sample], list[tuple[str, str]], int | None]:
-    """The held-out samples, some rows for baselines, and how many training rows are golden too."""
-    labels = dict(found.labels)
+) -> tuple[list[Sample], list[tuple[str, str]], Mapping[str, int] | None]:
+    """The held-out samples, some rows for baselines, and the training rows that are golden too."""
     if held_out is not None:
-        golden = _few(read_samples(held_out), seed)
-        groups = {sample.group for sample in golden} - {None}
-        texts = {fingerprint(prompt_text(sample)) for sample in golden}
+        golden = held_out_samples(held_out, seed)
         rows: list[tuple[str, str]] = []
-        leaked = 0
-        for sample in read_samples(train):
-            if sample.group in groups or fingerprint(prompt_text(sample)) in texts:
-                leaked += 1
+        leaks: Counter[str] = Counter()
+        for sample, how in judged_rows(train, golden):
+            if how is not None:
+                leaks[how] += 1
             elif len(rows) < _BASELINE_ROWS and sample.answer is not None:
                 rows.append((sample.question, sample.answer))
-        return golden, rows, leaked
+        return golden, rows, dict(leaks.most_common())
+    labels = dict(found.labels)
     choice = GoldenChoice(found.rows, labels, seed, by_passage=found.passages >= LEAST_PASSAGES)
     left: list[tuple[str, str]] = []
     for sample in read_samples(train):
@@ -237,10 +178,10 @@ def _golden(
     return choice.samples, _thinned(left, seed), None
 
 
-def _few(samples: Any, seed: int) -> list[Sample]:
-    """At most MOST different samples that have an answer, the same ones each time."""
+def held_out_samples(source: Source, seed: int) -> list[Sample]:
+    """At most MOST different samples of a held-out file that have an answer, the same ones each time."""
     kept: dict[tuple[str, str], Sample] = {}
-    for sample in samples:
+    for sample in read_samples(source):
         if sample.answer is not None:
             kept.setdefault((fingerprint(prompt_text(sample)), sample.answer), sample)
     return sorted(kept.values(), key=lambda one: _drawn(split_key(one), seed))[:MOST]
@@ -315,9 +256,9 @@ def _visible_drop(n: int) -> float | None:
 
 
 def _answer_tokens(longest: int, task: Task) -> int:
-    """Room for the longest answer: a token has at least one character in any tokenizer worth the name."""
+    """Room for the longest answer, of so many bytes: two for a token are few, for nearly any tokenizer."""
     if task in ("classify", "choose"):
-        return min(max(16, 2 * -(-longest // CHARS_A_TOKEN) + 8), 256)
+        return min(max(16, 2 * -(-longest // BYTES_A_TOKEN) + 8), 256)
     return min(max(32, longest // 2 + 16), 1024)
 
 

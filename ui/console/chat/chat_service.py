@@ -96,6 +96,14 @@ class ChatService:
         wait_for([work], timeout=_AT_ONCE_S)
         return {**self.look(name, cursor, live), "pending": None if work.done() else message["id"]}
 
+    def introduce(self, person: Person, what: str, found: list[blocks.Block], command: str) -> str:
+        """A new conversation that begins with what a person did elsewhere, and a command in their name."""
+        name = self._conversations.new()
+        self._conversations.append(name, "said", by=person.name, text=what)
+        self._conversations.append(name, "answer", blocks=found)
+        self.send(person, name, command, 0, {})
+        return name
+
     def assist(self, line: str) -> dict[str, Any]:
         """Completion of a line, and its fault."""
         return self._completion.assist(line[:_LONGEST])

@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from ....core.errors import AskError, OpswrightError
-from ..auth.users import Person
+from ....core.errors import AskError
 from ..console import Console
+from ..replies import Answer, reply
 from ..uploads import KINDS
 from .chat_service import ChatService
 
@@ -20,13 +20,9 @@ _FOLDER = Path(__file__).parent
 _WARM_AFTER_S = 0.3  # once the first page is shown, what the first command needs is loaded
 _WARM_ANYWAY_S = 3.0  # or when nobody has come yet
 
-Answer = dict[str, Any]
 
-
-def build(console: Console) -> None:
+def build(console: Console, service: ChatService) -> None:
     """Lay the page out. Its script asks the functions below; each gets one JSON object and gives one."""
-    service = ChatService(console)
-    console.at_end.append(service.close)
     warm = _Once(service.run_service.warm)
     warm.within(_WARM_ANYWAY_S)
     gr.HTML(
@@ -41,36 +37,36 @@ def build(console: Console) -> None:
 def _server_functions(console: Console, service: ChatService, warm: _Once) -> list[Callable[..., Answer]]:
     def open_conversation(asked: Answer, request: gr.Request) -> Answer:
         warm.within(_WARM_AFTER_S)
-        return _reply(console, request, lambda who: service.open(who, asked.get("conversation")))
+        return reply(console, request, lambda who: service.open(who, asked.get("conversation")))
 
     def new_conversation(asked: Answer, request: gr.Request) -> Answer:
-        return _reply(console, request, lambda who: {"conversation": service.new()})
+        return reply(console, request, lambda who: {"conversation": service.new()})
 
     def look(asked: Answer, request: gr.Request) -> Answer:
-        return _reply(console, request, lambda who: service.look(*_where(asked)))
+        return reply(console, request, lambda who: service.look(*_where(asked)))
 
     def send(asked: Answer, request: gr.Request) -> Answer:
         name, cursor, live = _where(asked)
-        return _reply(console, request, lambda who: service.send(who, name, str(asked["text"]), cursor, live))
+        return reply(console, request, lambda who: service.send(who, name, str(asked["text"]), cursor, live))
 
     def assist(asked: Answer, request: gr.Request) -> Answer:
-        return _reply(console, request, lambda who: service.assist(str(asked["text"])))
+        return reply(console, request, lambda who: service.assist(str(asked["text"])))
 
     def decide(asked: Answer, request: gr.Request) -> Answer:
         run, plan, approved = str(asked["run"]), str(asked["plan"]), asked["approved"] is True
-        return _reply(console, request, lambda who: service.decide(who, run, plan, approved))
+        return reply(console, request, lambda who: service.decide(who, run, plan, approved))
 
     def stop_run(asked: Answer, request: gr.Request) -> Answer:
-        return _reply(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
+        return reply(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
 
     def resume_run(asked: Answer, request: gr.Request) -> Answer:
-        return _reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
+        return reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
 
     def keep(asked: Answer, request: gr.Request) -> Answer:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         received, name = Path(str(asked["path"])), str(asked["name"])
         where = str(asked["conversation"])
-        return _reply(console, request, lambda who: service.keep(who, where, received, name, folder))
+        return reply(console, request, lambda who: service.keep(who, where, received, name, folder))
 
     return [open_conversation, new_conversation, look, send, assist, decide, stop_run, resume_run, keep]
 
@@ -91,19 +87,6 @@ class _Once:
     def _do(self) -> None:
         if self._begun.acquire(blocking=False):
             self._what()
-
-
-def _reply(console: Console, request: Any, what: Callable[[Person], Answer | None]) -> Answer:
-    """What was done for the person who asks, or the fault in words."""
-    try:
-        return what(console.person(request)) or {}
-    except OpswrightError as error:
-        return {"fault": str(error), "family": error.family}
-    except (KeyError, TypeError, ValueError) as error:
-        return {
-            "fault": f"the page sent an invalid request ({error}). Reload it.",
-            "family": "",
-        }
 
 
 def _where(asked: Answer) -> tuple[str, int, dict[str, Any]]:

@@ -11,7 +11,6 @@ from ....agents.planner import Ask
 from ....agents.runs import RunRow, count_runs, run_row, run_rows
 from ....agents.stopping import request_stop
 from ....agents.worker import Worker
-from ....core.contract import Effect
 from ....core.errors import HeldError
 from ..auth.users import Person
 from ..console import Console
@@ -65,7 +64,7 @@ class RunService:
 
     def resume(self, person: Person, run: str) -> None:
         """Have a worker continue a run that stopped or failed."""
-        self._may_act(person, "resume a run")
+        self._console.check_may_change(person, "resume a run")
         outcome = self._console.agent(person).outcome(run)
         if outcome.status in ("done", "denied", "refused"):
             raise HeldError(f"run {run} has ended ({outcome.status}); there is nothing to resume.")
@@ -77,7 +76,7 @@ class RunService:
 
     def stop(self, person: Person, run: str) -> None:
         """Ask whoever carries the run out to stop it."""
-        self._may_act(person, "stop a run")
+        self._console.check_may_change(person, "stop a run")
         by = f"{person.name} ({person.role})"
         request_stop(self._console.workspace, run, by, is_starting=self.is_starting(run))
 
@@ -113,10 +112,3 @@ class RunService:
             worker.give(job)
         self._workers = {name: one for name, one in self._workers.items() if one.is_running} | {run: worker}
         self._spare = Worker(self._console.workspace)
-
-    def _may_act(self, person: Person, what: str) -> None:
-        """HeldError for who may run nothing that changes anything."""
-        agent = self._console.agent(person)
-        grants = [agent.policy.rules.roles[role] for role in agent.principal.roles]
-        if not any(set(grant.run) - {Effect.READS} for grant in grants):
-            raise HeldError(f"role '{person.role}' may not {what}.")
