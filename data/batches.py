@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 
 
 def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
@@ -14,3 +14,15 @@ def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
         same = numbers[length]
         for start in range(0, len(same), most):
             yield same[start : start + most]
+
+
+def fitting(lengths: Iterable[int], waste: float) -> int:
+    """How many of some lengths, longest first, stand side by side with that share of padding at most."""
+    first = padding = tokens = count = 0
+    for length in lengths:
+        first = first or length
+        padding, tokens = padding + first - length, tokens + length
+        if padding > waste * tokens:
+            break
+        count += 1
+    return count

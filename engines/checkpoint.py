@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,17 +23,30 @@ from .base import (
     no_chat_template,
     too_long,
 )
+from .greedy import Decoded, GreedyDecoder
 from .likelihood import LikelihoodScorer
 from .ort_llm.batcher import chat_fault
+from .prompt_rows import PromptReader, can_pad
+from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
 
-_BATCH = 256
+# what a generation config may say that leaves greedy texts as they are
+_HARMLESS = frozenset(
+    (
+        *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
+        *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p"),
+        *("max_length", "max_new_tokens", "use_cache", "transformers_version", "_from_model_config"),
+        *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+        *("return_dict_in_generate", "epsilon_cutoff", "eta_cutoff"),
+    )
+)
 
 
 class CheckpointEngine:
     """A local folder of safetensors with its tokenizer and chat template.
 
-    device: auto, cpu or cuda. precision: the weights' own, or float32. Raises NeedsError without torch and
-    transformers, BackendError when the folder does not load or holds NaN or infinite weights.
+    device: auto, cpu or cuda. precision: the weights' own, or float32. most_rows: prompts answered at
+    a time, at most. Raises NeedsError without torch and transformers, BackendError when the folder does not
+    load or holds NaN or infinite weights.
     """
 
     def __init__(
@@ -41,6 +55,7 @@ class CheckpointEngine:
         device: str = "auto",
         threads: int = 2,
         precision: Literal["auto", "float32"] = "auto",
+        most_rows: int = 128,
     ) -> None:
         torch = _load_torch()
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -65,6 +80,20 @@ class CheckpointEngine:
         if ends is None:
             ends = self.tokenizer.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+        self._most_rows = most_rows
+
+    @cached_property
+    def _takes_padding(self) -> bool:
+        return can_pad(self.model, self.device)
+
+    @cached_property
+    def _is_plainly_greedy(self) -> bool:
+        """Whether greedy is the likeliest token and nothing else, and prompts may stand side by side."""
+        from transformers import GenerationMixin
+
+        if not _HARMLESS.issuperset(self.model.generation_config.to_diff_dict()):
+            return False  # such as a penalty for repeating
+        return type(self.model).generate is GenerationMixin.generate and self._takes_padding
 
     @property
     def version(self) -> str:
@@ -77,21 +106,15 @@ class CheckpointEngine:
         self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
     ) -> list[GenerationResult]:
         """One result for each chat, in their order; see Engine."""
-        results = [GenerationResult(None)] * len(chats)
-        tokens: dict[int, list[int]] = {}  # of the chats that are taken, by their number
-        for number, chat in enumerate(chats):
-            taken = self._encode(chat)
-            if isinstance(taken, GenerationResult):
-                results[number] = taken
-            else:
-                tokens[number] = taken
-        done, waiting = len(chats) - len(tokens), list(tokens)
-        size = _BATCH if options.is_greedy else 1  # a sampled text depends on its seed alone
-        for batch in by_length([tokens[number] for number in waiting], size):
-            numbers = [waiting[place] for place in batch]
-            for number, result in zip(numbers, self._run([tokens[n] for n in numbers], options), strict=True):
-                results[number] = result
-            done += len(numbers)
+        encoded = self._encode(chats)
+        results = [one if isinstance(one, GenerationResult) else GenerationResult(None) for one in encoded]
+        tokens = {number: one for number, one in enumerate(encoded) if not isinstance(one, GenerationResult)}
+        waiting = list(tokens)
+        done = len(chats) - len(waiting)
+        for made in self._decode(list(tokens.values()), options):
+            number = waiting[made.number]
+            results[number] = self._result(len(tokens[number]), made, options)
+            done += 1
             if progress is not None:
                 progress(done, len(chats))
         return results
@@ -112,7 +135,7 @@ class CheckpointEngine:
                 taken[number] = prompt
             else:
                 results[number] = [Continuation.failed(prompt.error)] * len(results[number])
-        scorer = LikelihoodScorer(self.model, self.tokenizer, self.context, self.device)
+        scorer = LikelihoodScorer(self._token_scorer(), self.tokenizer, self.context)
         try:
             some = [continuations[n] for n in taken]
             found = scorer.score([chats[n] for n in taken], list(taken.values()), some, prefix, progress)
@@ -138,26 +161,42 @@ class CheckpointEngine:
         except Exception as error:  # a template raises what it likes
             return GenerationResult.refused(f"the chat template does not take these messages: {error}")
 
-    def _encode(self, chat: Chat) -> list[int] | GenerationResult:
-        text = self._prompt(chat)
-        if isinstance(text, GenerationResult):
-            return text
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _encode(self, chats: Sequence[Chat]) -> list[list[int] | GenerationResult]:
+        """The tokens of each chat's prompt, or why it is not taken."""
+        prompts = [self._prompt(chat) for chat in chats]
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        rows = iter(self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+        return [self._fitting(next(rows)) if isinstance(one, str) else one for one in prompts]
+
+    def _fitting(self, tokens: list[int]) -> list[int] | GenerationResult:
+        """A prompt's tokens, when there are some and the context holds them and one more."""
         if not tokens:
             return GenerationResult.refused("the prompt is empty")
         if len(tokens) >= self.context:
             return GenerationResult.refused(too_long(len(tokens), self.context))
         return tokens
 
-    def _run(self, rows: list[list[int]], options: GenerationOptions) -> list[GenerationResult]:
-        """Generate for prompts of one length, to the end; a failure is each row's result."""
-        started = time.perf_counter()
-        try:
-            made = self._sequences(rows, options)
-        except Exception as error:  # torch's own errors have no common type
-            return [GenerationResult(None, "error", error=f"{type(error).__name__}: {error}")] * len(rows)
-        waited_ms = (time.perf_counter() - started) * 1000
-        return [self._result(len(rows[0]), row, options, waited_ms) for row in made]
+    def _decode(self, prompts: list[list[int]], options: GenerationOptions) -> Iterator[Decoded]:
+        """What is made of each prompt, in any order.
+
+        A sampled text depends on its seed alone, so it is made by itself; so are texts that transformers
+        makes in ways of its own, and those of models that take no padding, in batches of one length.
+        """
+        if options.is_greedy and self._is_plainly_greedy:
+            most = [min(options.max_tokens, self.context - len(prompt)) for prompt in prompts]
+            yield from self._decoder(options).decode(prompts, most)
+            return
+        for numbers in by_length(prompts, self._most_rows if options.is_greedy else 1):
+            started = time.perf_counter()
+            error = None
+            made: list[list[int]] = [[]] * len(numbers)
+            try:
+                made = self._sequences([prompts[number] for number in numbers], options)
+            except Exception as failure:  # torch's own errors have no common type
+                error = f"{type(failure).__name__}: {failure}"
+            waited_ms = (time.perf_counter() - started) * 1000
+            for number, tokens in zip(numbers, made, strict=True):
+                yield Decoded(number, tokens, waited_ms, error)
 
     def _sequences(self, rows: list[list[int]], options: GenerationOptions) -> list[list[int]]:
         """The new tokens of each row."""
@@ -187,28 +226,43 @@ class CheckpointEngine:
         made: list[list[int]] = sequences[:, length:].tolist()
         return made
 
-    def _result(
-        self, tokens_in: int, row: list[int], options: GenerationOptions, waited_ms: float
-    ) -> GenerationResult:
+    def _token_scorer(self) -> TokenScorer:
+        words = int(self.model.get_output_embeddings().weight.shape[0])
+        if self._takes_padding:
+            return SharedPromptScorer(PromptReader(self.model, self.device), words)
+        return WholeTextScorer(self.model, self.device, words)
+
+    def _decoder(self, options: GenerationOptions) -> GreedyDecoder:
+        def has_ended(tokens: list[int]) -> bool:
+            if tokens[-1] in self._ends:
+                return True
+            return bool(options.stop) and any(word in self._text(tokens) for word in options.stop)
+
+        reader = PromptReader(self.model, self.device)
+        return GreedyDecoder(reader, has_ended, self._most_rows)
+
+    def _result(self, tokens_in: int, made: Decoded, options: GenerationOptions) -> GenerationResult:
         """The text of new tokens, up to the end token or the first stop string."""
-        end = next((place for place, token in enumerate(row) if token in self._ends), None)
-        tokens = row if end is None else row[:end]
-        text = self._decode(tokens)
+        if made.error is not None:
+            return GenerationResult(None, "error", error=made.error)
+        end = next((place for place, token in enumerate(made.tokens) if token in self._ends), None)
+        tokens = made.tokens if end is None else made.tokens[:end]
+        text = self._text(tokens)
         reason = "length" if end is None else "stop"
         if found := [at for word in options.stop if (at := text.find(word)) >= 0]:
             text, reason = text[: min(found)], "stop"
             tokens = tokens[: self._tokens_until(tokens, options.stop)]
-        return GenerationResult(text, reason, tokens_in, len(tokens), waited_ms)
+        return GenerationResult(text, reason, tokens_in, len(tokens), made.waited_ms)
 
     def _tokens_until(self, tokens: list[int], stop: Sequence[str]) -> int:
         """How many tokens it took until a stop string stood in the text."""
         for count in range(1, len(tokens) + 1):
-            text = self._decode(tokens[:count])
+            text = self._text(tokens[:count])
             if any(word in text for word in stop):
                 return count
         return len(tokens)
 
-    def _decode(self, tokens: list[int]) -> str:
+    def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
