@@ -23,22 +23,11 @@ from .base import (
     no_chat_template,
     too_long,
 )
-from .greedy import Decoded, GreedyDecoder
+from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
 from .likelihood import LikelihoodScorer
 from .ort_llm.batcher import chat_fault
 from .prompt_rows import PromptReader, can_pad
 from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
-
-# what a generation config may say that leaves greedy texts as they are
-_HARMLESS = frozenset(
-    (
-        *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
-        *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p"),
-        *("max_length", "max_new_tokens", "use_cache", "transformers_version", "_from_model_config"),
-        *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
-        *("return_dict_in_generate", "epsilon_cutoff", "eta_cutoff"),
-    )
-)
 
 
 class CheckpointEngine:
@@ -85,15 +74,6 @@ class CheckpointEngine:
     @cached_property
     def _takes_padding(self) -> bool:
         return can_pad(self.model, self.device)
-
-    @cached_property
-    def _is_plainly_greedy(self) -> bool:
-        """Whether greedy is the likeliest token and nothing else, and prompts may stand side by side."""
-        from transformers import GenerationMixin
-
-        if not _HARMLESS.issuperset(self.model.generation_config.to_diff_dict()):
-            return False  # such as a penalty for repeating
-        return type(self.model).generate is GenerationMixin.generate and self._takes_padding
 
     @property
     def version(self) -> str:
@@ -182,7 +162,7 @@ class CheckpointEngine:
         A sampled text depends on its seed alone, so it is made by itself; so are texts that transformers
         makes in ways of its own, and those of models that take no padding, in batches of one length.
         """
-        if options.is_greedy and self._is_plainly_greedy:
+        if options.is_greedy and self._takes_padding and is_plainly_greedy(self.model):
             most = [min(options.max_tokens, self.context - len(prompt)) for prompt in prompts]
             yield from self._decoder(options).decode(prompts, most)
             return
@@ -227,7 +207,7 @@ class CheckpointEngine:
         return made
 
     def _token_scorer(self) -> TokenScorer:
-        words = int(self.model.get_output_embeddings().weight.shape[0])
+        words = int(self.model.config.get_text_config().vocab_size)
         if self._takes_padding:
             return SharedPromptScorer(PromptReader(self.model, self.device), words)
         return WholeTextScorer(self.model, self.device, words)

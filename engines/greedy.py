@@ -14,6 +14,17 @@ _TOKENS = 1 << 16  # that the rows of one batch hold, at most
 _WASTE = 0.1  # padding to tokens, at most, in a pass that reads prompts
 _JOIN = 0.5  # free rows, of all, before waiting prompts are read
 
+# what a generation config may say that leaves greedy texts as they are
+_HARMLESS = frozenset(
+    (
+        *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
+        *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p"),
+        *("max_length", "max_new_tokens", "use_cache", "transformers_version", "_from_model_config"),
+        *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+        *("return_dict_in_generate", "epsilon_cutoff", "eta_cutoff"),
+    )
+)
+
 
 class Decoded(NamedTuple):
     """What was made of one prompt: its new tokens with the end token, or what went wrong."""
@@ -140,3 +151,12 @@ class _Batch:
         for row, token in zip(rows, chosen.tolist(), strict=True):
             row.tokens.append(token)
         return chosen
+
+
+def is_plainly_greedy(model: Any) -> bool:
+    """Whether only how likely a token is decides a model's greedy texts, and no penalty or the like."""
+    from transformers import GenerationMixin
+
+    if not _HARMLESS.issuperset(model.generation_config.to_diff_dict()):
+        return False
+    return type(model).generate is GenerationMixin.generate

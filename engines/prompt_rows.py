@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,17 @@ class PromptReader:
         self._shared_rows: PromptRows | None = None
 
     def share(self, prompts: Sequence[list[int]]) -> None:
-        """Read what all the prompts that come begin with, if that saves enough."""
+        """Read what all the prompts that come begin with, if that saves enough.
+
+        What goes wrong here goes wrong again where the prompts are read, and is told there.
+        """
+        import torch
+
         self._shared, self._shared_rows = [], None
         shared = _common(prompts)
-        if len(shared) * (len(prompts) - 1) >= _WORTH_A_PASS:
+        if len(shared) * (len(prompts) - 1) < _WORTH_A_PASS:
+            return
+        with torch.inference_mode(), suppress(RuntimeError):
             self._shared_rows, _ = self._pass([shared], None)
             self._shared = shared
 

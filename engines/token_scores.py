@@ -119,7 +119,7 @@ class WholeTextScorer:
 
         length = len(texts[0])
         inputs = torch.tensor([prompt + text[:-1] for text in texts], device=self._device)
-        logits = self._model(inputs, use_cache=False).logits[:, -length:]
+        logits = self._model(inputs, use_cache=False, logits_to_keep=length).logits
         total = _Sums(len(texts), logits)
         owners = [i for i in range(len(texts)) for _ in range(length)]
         total.add(logits.flatten(0, 1), [token for text in texts for token in text], owners)
