@@ -71,11 +71,11 @@ def run_dedup(path: Path) -> int:
     from opswright.data.similar import similar_pairs
     from opswright.data.text import fingerprint
 
-    samples = list(read_samples(Source(path)))
+    rows = [(sample.question, sample.answer) for sample in read_samples(Source(path))]
     first: dict[str, int] = {}
-    for at, sample in enumerate(samples):
-        first.setdefault(fingerprint(sample.question), at)
-    kept, labels = list(first.values()), [one.answer for one in samples]
+    for at, (text, _) in enumerate(rows):
+        first.setdefault(fingerprint(text), at)
+    kept, labels = list(first.values()), [label for _, label in rows]
     pairs = similar_pairs(list(first), JACCARD)
     gone = np.zeros(len(kept), bool)
     for i, j, _ in pairs.each():
@@ -84,8 +84,8 @@ def run_dedup(path: Path) -> int:
     with tempfile.TemporaryFile("w") as file:
         for at, is_gone in zip(kept, gone.tolist(), strict=True):
             if not is_gone:
-                file.write(json.dumps({"text": samples[at].question, "label": samples[at].answer}) + "\n")
-    return len(samples) - len(kept) + int(gone.sum())
+                file.write(json.dumps({"text": rows[at][0], "label": rows[at][1]}) + "\n")
+    return len(rows) - len(kept) + int(gone.sum())
 
 
 DAFT = """
@@ -176,6 +176,8 @@ def _changes() -> dict[str, Callable[[random.Random, str], str]]:
         "other case and end mark": lambda draw, text: text.upper() + "!",
         "one typo": misspelt,
         "politeness around it": lambda draw, text: f"hi there, {text}, thanks",
+        "politeness without a mark": lambda draw, text: f"hi there {text.rstrip('.?!')} thanks",
+        "in a sentence without one": lambda draw, text: f"she asked {text.rstrip('.?!')} since he knew",
         "reordered": reordered,
         "within a longer text": lambda draw, text: f"my brother rang and asked: {text} Then we talked on.",
     }
@@ -198,15 +200,20 @@ def leaks() -> None:
             long = [n for n, text in enumerate(items) if len(text.split()) >= 4]
             cells.append(f"{len(hits) / len(items):16.2%} {len(hits & set(long)) / len(long):12.2%}")
         print(f"  {how:26} " + " ".join(cells))
-    items = [row.text for row in sets["clinc150 test"]]
-    texts = [row.text for row in banking77.read_rows(banking77.FOLDER, "train")]
-    started = time.process_time()
-    found = [one for one in OverlapFinder(items).surest(texts) if one is not None]
-    took_s = time.process_time() - started
-    share = len(found) / len(texts)
-    print(f"  in {len(texts):,} rows of another set: {len(found)} ({share:.2%}), {took_s:.1f} CPU s")
-    for one in found[:3]:
-        print(f"    {one.kind}: {texts[one.text]!r} holds {items[one.item]!r}")
+    training = {"clinc150 test": banking77.read_rows(banking77.FOLDER, "train")}
+    training["banking77 test"] = clinc150.read_rows(clinc150.FOLDER, "train")
+    for name, rows in training.items():
+        items, texts = [row.text for row in sets[name]], [row.text for row in rows]
+        started = time.process_time()
+        found = [one for one in OverlapFinder(items).surest(texts) if one is not None]
+        took_s = time.process_time() - started
+        same = sum(one.kind in ("verbatim", "normalised") for one in found)
+        share = (len(found) - same) / len(texts)
+        print(f"  {name} in {len(texts):,} rows of another set, {took_s:.1f} CPU s: {same} the same words,")
+        print(f"  {len(found) - same} others ({share:.3%} of the rows), all of them:")
+        for one in found:
+            if one.kind not in ("verbatim", "normalised"):
+                print(f"    {one.kind}: {texts[one.text]!r} holds {items[one.item]!r}")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from .inputs import annotation_options, outside_paths
 from .plan import GATE_SKILL, Budget, Plan, StepCall, put, references, thaw
 from .plan_file import PlanText, StepText, check_step_id
 from .registry import Registry
-from .suite_source import suite_name
+from .suite_source import is_suite_file, suite_name
 
 Digest = Callable[[str], str]
 _SHORT = re.compile(r"^[a-z-]+:[0-9a-f]{6,63}$")
@@ -89,6 +89,11 @@ def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere
         name: _with_suite(_gate_spec(text, name, value), text, name, calls)
         for name, value in text.gates.items()
     }
+    for name, spec in gates.items():
+        gates[name] = _with_required(spec, text, name, calls, anywhere)
+        for file in _required_files(gates[name]):
+            if file not in inputs:
+                inputs[file] = digest(file)
     for step_id in _order(text):
         step = text.step(step_id)
         ordered.append(calls[step_id])
@@ -246,6 +251,35 @@ def _with_suite(spec: GateSpec, text: PlanText, name: str, calls: Mapping[str, S
     return spec
 
 
+def _with_required(
+    spec: GateSpec, text: PlanText, name: str, calls: Mapping[str, StepCall], anywhere: bool
+) -> GateSpec:
+    """The gate's criteria with the file of each required suite that is one: as named, or as a step has it."""
+    run: dict[str, set[str]] = {}
+    for call in calls.values():
+        if isinstance(suite := call.arguments.get("suite"), str) and is_suite_file(suite):
+            run.setdefault(suite_name(suite), set()).add(suite)
+    bars = {}
+    for required, bar in spec.suites.items():
+        where, files = f"gates.{name}.suites.{required}", sorted(run.get(required, ()))
+        if isinstance(bar.suite, Path):
+            files = [bar.suite.as_posix() if anywhere else text.locate(f"{where}.suite", bar.suite)]
+        elif bar.suite is None and len(files) > 1:
+            raise text.error(
+                where,
+                f"steps evaluate {len(files)} suites called '{required}' ({', '.join(files)}). Name the one "
+                "that is meant as its `suite`.",
+            )
+        meant = Path(files[0]) if files and (bar.suite is None or isinstance(bar.suite, Path)) else bar.suite
+        bars[required] = bar.model_copy(update={"suite": meant})
+    return spec.model_copy(update={"suites": bars})
+
+
+def _required_files(spec: GateSpec) -> list[str]:
+    """The files of the suites that a gate requires."""
+    return sorted({bar.suite.as_posix() for bar in spec.suites.values() if isinstance(bar.suite, Path)})
+
+
 def _with_endpoint(text: PlanText, name: str, spec: GateSpec, calls: Mapping[str, StepCall]) -> GateSpec:
     if spec.against is None or spec.endpoint is not None:
         return spec
@@ -291,7 +325,7 @@ def _gate_call(
         skill=skill.name,
         effect=skill.effect,
         arguments={"report": f"${{{step.id}.report}}", "spec": spec.model_dump(mode="json")},
-        inputs=tuple(path for path in calls[step.id].inputs if path == suite),
+        inputs=tuple(sorted({*_required_files(spec), *({suite} & {*calls[step.id].inputs})})),
     )
 
 

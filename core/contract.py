@@ -25,6 +25,7 @@ from typing import (
 )
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from .artifacts import ArtifactRef, ArtifactStore, references_in
 from .errors import AskError, BackendError, BudgetError, HeldError
@@ -268,6 +269,16 @@ class Skill(Generic[RequestT, ResultT]):
     def __call__(self, request: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
         return self.function(request, ctx)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Each argument that a plan may leave out, with what stands there then, as plain JSON."""
+        fields = self.request.model_fields.items()
+        optional = {name: field for name, field in fields if not field.is_required()}
+        return {
+            name: to_jsonable_python(field.get_default(call_default_factory=True))
+            for name, field in optional.items()
+        }
 
     def may_reuse(self, request: RequestT) -> bool:
         """Whether a receipt of the same call may stand for this one."""

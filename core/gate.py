@@ -66,6 +66,11 @@ class SuiteBar(_Frozen):
 
     min: Share = Field(description="Least value of the metric, 0 to 1.")
     metric: str = Field("", description="Scorer of that suite; empty: its first.")
+    suite: SuiteSource | None = Field(
+        None,
+        description="The suite that is meant, where its name does not say: its YAML file. Empty: the file "
+        "that a step of the plan evaluates under that name.",
+    )
     tier: Tier = _TIER
 
 
@@ -90,6 +95,13 @@ class CostBar(_Frozen):
     tier: Tier = _TIER
 
 
+class RobustnessBar(_Frozen):
+    """How far the model may fall where its items are altered, as its evaluation's `robustness` says."""
+
+    max_drop: Share = Field(description="Largest drop on altered items against the same as they are, 0 to 1.")
+    tier: Tier = _TIER
+
+
 class GateSpec(_Frozen):
     """The criteria of one gate."""
 
@@ -108,6 +120,9 @@ class GateSpec(_Frozen):
     )
     latency: LatencyBar | None = Field(None, description="Bar of the answers' latency.")
     cost: CostBar | None = Field(None, description="Bar of the answers' cost.")
+    robustness: RobustnessBar | None = Field(
+        None, description="Bar of the drop under each alteration that the evaluation asked for."
+    )
     against: Literal["stable"] | None = Field(
         None, description="Compare item by item with the endpoint's stable release, where one exists."
     )

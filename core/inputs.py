@@ -7,7 +7,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 Place = tuple[str | int, ...]
 
@@ -17,6 +17,9 @@ class InputMarker:
 
 
 InputPath = Annotated[Path, InputMarker()]
+
+EndpointUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]
+"""The address of a server that is asked; without a password, since it is recorded."""
 
 
 def outside_paths(request: BaseModel) -> Iterator[tuple[Place, Path]]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
@@ -26,3 +30,10 @@ def fitting(lengths: Iterable[int], waste: float) -> int:
             break
         count += 1
     return count
+
+
+def in_runs(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """The items in order, at most `most` at a time."""
+    rest = iter(items)
+    while run := list(islice(rest, most)):
+        yield run

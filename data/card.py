@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .filters.language import script_of
 from .rows import Dropped
 from .sample import Sample, asked_of
 
 CARD, PAGE = "card.json", "card.html"
 _EXAMPLES = 3
 _SHOWN_CHARS = 160
-_LETTERS = 40  # of a text, by which its script is told
 _LABELS_SHOWN = 40
-_NAMES = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
 
 
 @dataclass
@@ -51,18 +49,6 @@ class RowCounts:
             "scripts": most_first(self.scripts),
             "licences": most_first(self.licences),
         }
-
-
-def script_of(text: str) -> str:
-    """The script that most of a text's first letters are of, as Unicode names it; `none` without letters."""
-    if text.isascii():
-        return "Latin" if any(map(str.isalpha, text)) else "none"
-    letters = [char for char in text[: 4 * _LETTERS] if char.isalpha()][:_LETTERS]
-    if not letters:
-        return "none"
-    names = Counter(unicodedata.name(char, "unknown").split()[0] for char in letters)
-    first = names.most_common(1)[0][0]
-    return _NAMES.get(first, first.capitalize())
 
 
 def quantiles(counts: Mapping[int, int]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from ..core.artifacts import Artifact
-from .rows import TRAIN, VALIDATION, Dropped
+from .rows import GOLDEN, TRAIN, VALIDATION, Dropped
 from .sample import Message, Sample
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ ROWS, DROPPED, REPORT = "rows.parquet", "dropped.jsonl", "report.json"
 _LINE_ENDS = "\x85\u2028\u2029"
 _ROWS_AT_ONCE, _CHARS_AT_ONCE = 10_000, 16_000_000
 _ROWS_READ_AT_ONCE = 1000
-_TEXTS = ("text", "label", "domain", "split", "group", "source", "id", "messages", "tools", "tags")
+_TEXTS = (
+    "text", "label", "domain", "split", "group", "own_group", "source", "id", "messages", "tools", "tags",
+)  # fmt: skip
 _LISTS = ("targets", "choices", "contexts", "rejected")
 _JSON = ("messages", "tools", "tags")
 _json = json.JSONEncoder(ensure_ascii=False).encode
@@ -158,8 +160,9 @@ class _RowsFile:
 def row_of(sample: Sample, split: str, group: str, source: str | None = None) -> dict[str, Any]:
     """A sample as its row in rows.parquet: the columns that tables are made of, and all of its parts.
 
-    text: what the user said last; label: the right answer, empty without one. messages, tools and tags are
-    JSON, the other parts lists of texts.
+    text: what the user said last; label: the right answer, empty without one. group: what the split kept
+    together; own_group: the group that the source gives it. messages, tools and tags are JSON, the other
+    parts lists of texts.
     """
     return {
         "text": sample.question,
@@ -167,6 +170,7 @@ def row_of(sample: Sample, split: str, group: str, source: str | None = None) ->
         "domain": sample.tags.get("domain"),
         "split": split,
         "group": group,
+        "own_group": sample.group,
         "source": source,
         "id": sample.id,
         "messages": _json(sample.messages),
@@ -180,7 +184,7 @@ def row_of(sample: Sample, split: str, group: str, source: str | None = None) ->
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
-    """The sample of a row that `row_of` gave, its group that of the dataset."""
+    """The sample of a row that `row_of` gave."""
     said = {name: json.loads(row[name]) for name in _JSON}
     return Sample(
         row["id"],
@@ -190,7 +194,7 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
         tuple(row["contexts"]),
         tuple(said["tools"]),
         said["tags"],
-        row["group"],
+        row["own_group"],
         tuple(row["rejected"]),
     )
 
@@ -244,8 +248,16 @@ def dataset_rows(dataset: Artifact, *splits: str) -> Iterator[dict[str, Any]]:
         for batch in file.iter_batches(_ROWS_READ_AT_ONCE):
             for row in batch.to_pylist():
                 number += 1
+                if "own_group" not in row:
+                    row["own_group"] = _own_group(row)
                 if not splits or row["split"] in splits:
                     yield _with_parts(row, number) if plain else row
+
+
+def _own_group(row: Mapping[str, Any]) -> str | None:
+    """The source's group of a row that an earlier version wrote: only golden rows kept theirs."""
+    group = row.get("group")
+    return group if row["split"] == GOLDEN and group != row.get("id") else None
 
 
 def _with_parts(row: dict[str, Any], number: int) -> dict[str, Any]:

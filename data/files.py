@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,15 @@ def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
 
 def read_jsonl(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
     """A row for each line that is not blank."""
+    json_of = _Decoder()
     for number, line in bounded_lines(path, most_bytes):
         if line is None:
             yield RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} bytes in one line")
         elif line.strip():
-            yield _parsed(number, line)
+            yield _parsed(number, line, json_of)
 
 
-def _parsed(number: int, line: bytes) -> RawRow:
-    json_of = _Decoder()
+def _parsed(number: int, line: bytes, json_of: _Decoder) -> RawRow:
     try:
         value = json_of.decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
@@ -201,22 +202,24 @@ def _read_json_object(path: Path, part: str | None) -> Iterator[RawRow]:
 
 def read_csv(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
     """A row for each record under the header; an empty cell is None."""
-    lines = _csv_lines(path, most_bytes)
+    lines = _Lines(_csv_lines(path, most_bytes))
     csv.field_size_limit(most_bytes)
     number = 0
     try:
         first = next(lines, "")
         separator = "\t" if path.suffix == ".tsv" else _separator(first)
-        reader = csv.reader(_again(first, lines), delimiter=separator)
+        reader = csv.reader(chain([first], lines), delimiter=separator)
         header = next(reader, None)
         if not header or not any(name.strip() for name in header):
             raise AskError(f"{path} has no header line. Its first line must name the columns.")
-        twice = {name for name in header if name and header.count(name) > 1}
+        twice = [name for name, times in Counter(filter(None, header)).items() if times > 1]
         if twice:
             raise AskError(f"{path} has two columns '{min(twice)}'. Give each a name of its own.")
         number = reader.line_num
         for cells in reader:
             before, number = number, reader.line_num
+            if lines.ended:  # no row but one with an open quote asks for more
+                raise _never_closed(path, before + 1, number)
             if not cells:
                 continue
             if len(cells) != len(header):
@@ -232,9 +235,25 @@ def read_csv(path: Path, most_bytes: int, part: str | None = None) -> Iterator[R
         ) from error
 
 
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+class _Lines(Iterator[str]):
+    """Lines, and whether somebody asked for one more than there are."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self.ended = lines, False
+
+    def __next__(self) -> str:
+        try:
+            return next(self._lines)
+        except StopIteration:
+            self.ended = True
+            raise
+
+
+def _never_closed(path: Path, line: int, last: int) -> AskError:
+    lost = f"; it takes in the {last - line} lines after it, to the end" if last > line else ""
+    return AskError(
+        f"{path}, line {line}: a quote is never closed{lost}. Close it, or double it where it is text."
+    )
 
 
 def _separator(header: str) -> str:

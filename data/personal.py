@@ -6,6 +6,7 @@ found.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
@@ -115,11 +116,18 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[at:]
 
 
+def masked_group(group: str) -> str:
+    """A group's name without personal data: one that holds some becomes a digest, and stays different."""
+    plain = mask(group)
+    return plain if plain == group else f"{plain} {hashlib.sha256(group.encode()).hexdigest()[:16]}"
+
+
 def mask_sample(sample: Sample) -> Sample:
-    """The sample with personal data masked in all that is said, answered or quoted; tool calls, tags, id."""
+    """The sample with personal data masked in all that is said or quoted, tool calls, tags, id and group."""
     return replace(
         sample,
         id=mask(sample.id),
+        group=None if sample.group is None else masked_group(sample.group),
         tags={name: mask(value) for name, value in sample.tags.items()},
         messages=tuple(_masked(one) for one in sample.messages),
         targets=tuple(map(mask, sample.targets)),

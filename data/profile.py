@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from .card import script_of
+from .filters.language import script_of
 from .personal import find_personal_data
 from .read import Reading, Source, read_samples
 from .sample import Sample, Task, text_of

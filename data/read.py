@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,14 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import AskError, did_you_mean
-from .columns import LABELS, SHAPES, Columns, recognise, usual_text
+from .columns import SHAPES, Columns
 from .files import RawRow, read_csv, read_json, read_jsonl, read_parquet
 from .published import banking77, clinc150
+from .row_shapes import LABEL_COLUMN, RowShapes, no_shape, refined_task
 from .rows import Dropped, Reason
 from .sample import Sample, Task
 from .shapes import RowFault, to_sample, unused
 
-TEXT_COLUMN, LABEL_COLUMN = "text", "label"
+TEXT_COLUMN = "text"
 DOMAIN = "domain"
 
 
@@ -88,8 +88,6 @@ _READERS: dict[Layout, Callable[[Path, int, str | None], Iterator[RawRow]]] = {
 _PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77}
 _LOOKED_AT = 2000  # rows, and at most so many characters of them, from which shape and task are told
 _LOOKED_AT_CHARS = 8_000_000
-_FEW_ROWS = 20  # too few to tell labels from free answers by how often they recur
-_LABEL_CHARS = 80
 
 
 class Located(NamedTuple):
@@ -218,7 +216,7 @@ class _Rows:
         self.source, self.layout, self.task, self.drop, self.unused = source, layout, task, drop, unused
         self.taken = self.left = 0
         self.first: Dropped | None = None
-        self.shapes = _Shapes(source.mapping)
+        self.shapes = RowShapes(source.mapping)
         self.ids: set[str] = set()
 
     def samples(self) -> Iterator[Located]:
@@ -254,7 +252,7 @@ class _Rows:
             raise RowFault(raw.reason or Reason.WRONG_TYPE, raw.detail)
         shape = self.shapes.of(raw.fields)
         if shape is None:
-            raise RowFault(Reason.MISSING_FIELD, _no_shape(raw.fields))
+            raise RowFault(Reason.MISSING_FIELD, no_shape(raw.fields))
         sample = to_sample(raw.fields, shape.columns, self._id(file, raw, shape.columns))
         if left := unused(raw.fields, shape.used):
             self.unused.update(left)
@@ -296,61 +294,6 @@ class _Rows:
         return f": all {self.left} were left out. The first, row {self.first.row}: {why}."
 
 
-class _Shape(NamedTuple):
-    columns: Columns
-    task: Task
-    used: dict[str, str]
-
-
-class _Shapes:
-    """The shape of a row by the names of its columns; each set of names is recognised once."""
-
-    def __init__(self, mapping: Columns) -> None:
-        self.mapping, self.known = mapping, dict[tuple[str, ...], _Shape | None]()
-
-    def of(self, fields: Mapping[str, object]) -> _Shape | None:
-        names = tuple(fields)
-        if names not in self.known:
-            if len(self.known) > _LOOKED_AT:  # rows of ever new names must not fill the memory
-                self.known.clear()
-            self.known[names] = self._find(names)
-        return self.known[names]
-
-    def _find(self, names: tuple[str, ...]) -> _Shape | None:
-        known, task = recognise(names) or (Columns(), None)
-        asked = self.mapping
-        if asked.target and not asked.says_what_is_asked and not known.says_what_is_asked:
-            known = Columns(user=usual_text(names))
-        elif (
-            asked.user and asked.user != known.user
-        ):  # what is known of another text's answer is not known here
-            usual = LABEL_COLUMN if LABEL_COLUMN in names else known.target or LABEL_COLUMN
-            known, task = Columns(target=usual), None
-        columns = asked.over(known)
-        if not columns.says_what_is_asked:
-            return None
-        return _Shape(columns, _task_of(asked) or task or _usual_task(columns), columns.used())
-
-
-def _task_of(columns: Columns) -> Task | None:
-    """The task that only rows with such columns have."""
-    if columns.rejected:
-        return "prefer"
-    if columns.choices:
-        return "choose"
-    return "answer" if columns.contexts else None
-
-
-def _usual_task(columns: Columns) -> Task:
-    if columns.messages:
-        return "chat"
-    return "classify" if columns.target in LABELS else "generate"
-
-
-def _no_shape(fields: Mapping[str, object]) -> str:
-    return f"none of the shapes is known by the columns {', '.join(map(str, list(fields)[:30]))}"
-
-
 class _Look:
     """What the first rows of a source say of its columns and its task."""
 
@@ -385,7 +328,7 @@ class _Look:
         if names:
             self._check(names, whole or layout not in (Layout.JSONL, Layout.JSON), bool(samples), bool(tasks))
         if tasks:
-            self.task = _refined(tasks.most_common(1)[0][0], samples, source)
+            self.task = refined_task(tasks.most_common(1)[0][0], samples, source.label_column != LABEL_COLUMN)
 
     def _check(self, names: Mapping[str, None], complete: bool, some: bool, shaped: bool) -> None:
         """AskError for mapped columns that no row has, and for columns of no known shape."""
@@ -412,32 +355,3 @@ def _no_column(path: Path, column: str, found: list[str]) -> AskError:
         f"{path} has no column '{column}' (it has: {', '.join(found[:30])}).{did_you_mean(column, found)} "
         "Name it with columns, text_column or label_column."
     )
-
-
-def _refined(task: Task, samples: list[Sample], source: Source) -> Task:
-    """The task, told from what is asked and answered where the names of columns do not tell it."""
-    if task not in ("classify", "generate", "chat") or not samples:
-        return task
-    if any(len(one.prompt) > 1 or one.tools for one in samples):
-        return task
-    answers = [one.answer for one in samples if one.answer is not None]
-    if answers and sum(map(_is_json, answers)) >= 0.9 * len(answers):
-        return "extract"
-    free: Task = "generate"
-    if len(answers) < _FEW_ROWS:
-        return free if task == "chat" else task
-    different, chars = len(set(answers)), sum(map(len, answers))
-    if task == "classify":
-        named = source.label_column != LABEL_COLUMN
-        return task if named or different <= len(answers) / 2 else free
-    short = chars <= _LABEL_CHARS / 2 * len(answers) and max(map(len, answers)) <= _LABEL_CHARS
-    return "classify" if short and different <= len(answers) / 5 else free
-
-
-def _is_json(answer: str) -> bool:
-    if answer.lstrip()[:1] not in ("{", "["):
-        return False
-    try:
-        return isinstance(json.loads(answer), dict | list)
-    except (ValueError, RecursionError):
-        return False

@@ -11,7 +11,7 @@ from .sample import Sample
 if TYPE_CHECKING:
     pass
 
-TRAIN, VALIDATION = "train", "validation"
+TRAIN, VALIDATION, GOLDEN = "train", "validation", "golden"
 _SHOWN_CHARS = 200
 _DETAIL_CHARS = 1000
 
@@ -48,6 +48,7 @@ class Reason(StrEnum):
     GOLDEN_MISSPELT = "golden_misspelt"
     GOLDEN_REORDERED = "golden_reordered"
     GOLDEN_GROUP = "golden_group"
+    OWN_ANSWER = "own_answer"
     FILTER_LENGTH = "filter_length"
     FILTER_ENCODING = "filter_encoding"
     FILTER_REPETITION = "filter_repetition"
@@ -55,6 +56,9 @@ class Reason(StrEnum):
     FILTER_WEB_PAGE = "filter_web_page"
     FILTER_PERSONAL_DATA = "filter_personal_data"
     FILTER_CONSENT = "filter_consent"
+    FILTER_TOXICITY = "filter_toxicity"
+    FILTER_SCRIPT = "filter_script"
+    FILTER_LANGUAGE = "filter_language"
     CONFLICTING_LABEL = "conflicting_label"
     EXACT_DUPLICATE = "exact_duplicate"
     NORMALISED_DUPLICATE = "normalised_duplicate"

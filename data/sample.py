@@ -23,7 +23,8 @@ class Sample:
     it, and `targets` is empty. targets: right answers to `messages`, the first of which is learned. choices:
     the answers to choose from. contexts: passages the answer must rest on. tools: OpenAI's tool schemas.
     tags: named values that slices, filters, drift and the leaderboard use. Rows of one `group` never fall on
-    both sides of a split. rejected: answers that are worse than the first target, for `prefer`.
+    both sides of a split. rejected: answers that are worse than the first target, for `prefer`. metadata:
+    what else scorers must know, as JSON: `constraints`, `gold`, `reference_contexts`.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Sample:
     tags: Mapping[str, str] = field(default_factory=dict)
     group: str | None = None
     rejected: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, id: str, text: str, *targets: str, **more: Any) -> Self:

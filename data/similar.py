@@ -6,6 +6,7 @@ Ullman, "Mining of Massive Datasets", chapter 3.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 MEMORY_BYTES = 256 << 20
-_HASHES = 128
+_MOST_HASHES = 128
 _MISS = 0.001  # at most this share of the pairs exactly at the threshold is never proposed
 _ENOUGH = 200
 _BYTES_A_ROW = 64  # held for a row while a band is gone through
@@ -61,14 +62,16 @@ class SimilarityIndex:
     ) -> None:
         import numpy as np
 
-        self.least, self.rows_of_a_band, self.memory_bytes = least, rows_of_a_band(least), memory_bytes
+        self.least, self.memory_bytes = least, memory_bytes
+        bands, self.rows_of_a_band = bands_and_rows(least)
         random = np.random.default_rng(seed)
-        self._factors = random.integers(0, 2**31, _HASHES, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+        drawn = random.integers(0, 2**31, bands * self.rows_of_a_band, dtype=np.uint32)
+        self._factors = drawn * np.uint32(2) + np.uint32(1)
         self._files = ExitStack()
         self.shingles = self._files.enter_context(ShingleStore(folder))
         self._bands: list[IO[bytes]] = [
             self._files.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
-            for _ in range(_HASHES // self.rows_of_a_band)
+            for _ in range(bands)
         ]
 
     def __enter__(self) -> Self:
@@ -184,7 +187,12 @@ def similar_pairs(texts: Sequence[str], least: float, seed: int = 1) -> Pairs:
         return index.pairs()
 
 
-def rows_of_a_band(least: float) -> int:
-    """The most hashes to a band with which a pair of Jaccard `least` is still proposed nearly always."""
-    fitting = [r for r in range(1, 17) if (1 - least**r) ** (_HASHES // r) <= _MISS]
-    return max(fitting)
+def bands_and_rows(least: float) -> tuple[int, int]:
+    """How many bands of how many hashes each, so that a pair of Jaccard `least` is proposed nearly always.
+
+    As many hashes to a band as 128 in all allow, since they keep unlike pairs out; then no more bands than
+    are needed.
+    """
+    rows = max(r for r in range(1, 17) if (1 - least**r) ** (_MOST_HASHES // r) <= _MISS)
+    bands = 1 if least == 1 else math.ceil(math.log(_MISS) / math.log(1 - least**rows))
+    return bands, rows

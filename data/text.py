@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 
 _LETTER = r"[^\W\d_]"
@@ -16,7 +17,9 @@ _AT_EDGES = re.compile(
     re.VERBOSE,
 )
 _JOINS = re.compile(rf"(?<={_LETTER})_(?={_LETTER})|(?<={_LETTER}{_LETTER})[-\u2010](?={_LETTER}{_LETTER})")
-_SUMS = re.compile(r"(?<=\d) ?([-+*/^=<>]) ?(?=\d)")  # 2 + 2 is 2+2
+_OPERATORS = "-+*/^=<>"
+_SUMS = re.compile(rf"(?<=\d) ?([{_OPERATORS}]) ?(?=\d)")  # 2 + 2 is 2+2
+_PLAIN_BYTES = (string.ascii_letters + string.digits + string.whitespace).encode()
 _RAISED = "".join(  # NFKC would make 10\u00b2 the number 102, and 1\u00bd eleven halves
     chr(c)
     for c in range(0x3000)
@@ -53,8 +56,15 @@ def fingerprint(text: str) -> str:
     if not text.isascii():
         text = _PLAIN.sub(_nfkc, text)
     folded = text.casefold()
-    bare = _JOINS.sub(" ", _AT_EDGES.sub("", folded)) if _MARKS.search(folded) else folded
-    return _SUMS.sub(r"\1", " ".join(bare.split())) or folded.strip()
+    if _is_plain(folded):
+        return " ".join(folded.split()) or folded.strip()
+    bare = " ".join(_JOINS.sub(" ", _AT_EDGES.sub("", folded)).split())
+    return (_SUMS.sub(r"\1", bare) if any(map(bare.__contains__, _OPERATORS)) else bare) or folded.strip()
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is of letters, digits and white space of ASCII alone."""
+    return text.isascii() and not text.encode().translate(None, _PLAIN_BYTES)
 
 
 def _nfkc(found: re.Match[str]) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import httpx
 
 _REFUSALS = {PROMPT_REFUSED, "context_length_exceeded"}
+_MOST_BYTES = 32 << 20  # of one reply
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -24,8 +25,9 @@ class EndpointEngine:
     """`POST <url>/chat/completions`, at most `concurrency` requests at a time.
 
     A request that fails is tried `tries` times in all, `pause_s` and its doubles apart, or as long as the
-    endpoint's Retry-After says, a minute at most; then it is that chat's error. requests_per_minute: None is
-    no limit of ours. Raises BackendError when the endpoint cannot be reached at all.
+    endpoint's Retry-After says, a minute at most; then it is that chat's error. timeout_s: of a whole reply.
+    requests_per_minute: None is no limit of ours. extra: what else each request says. Raises BackendError
+    when the endpoint cannot be reached at all.
     """
 
     def __init__(
@@ -38,13 +40,14 @@ class EndpointEngine:
         timeout_s: float = 30.0,
         pause_s: float = 0.5,
         requests_per_minute: float | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         import httpx
 
         base = url.rstrip("/").removesuffix("/chat/completions")
         self.url = base if base.endswith("/v1") else f"{base}/v1"
         self.concurrency, self.tries, self.pause_s = concurrency, tries, pause_s
-        self._pace = _Pace(requests_per_minute)
+        self._pace, self._timeout_s, self._extra = _Pace(requests_per_minute), timeout_s, dict(extra or {})
         self.client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=timeout_s,
@@ -89,6 +92,7 @@ class EndpointEngine:
             "messages": [dict(message) for message in chat],
             "temperature": options.temperature,
             "max_tokens": options.max_tokens,
+            **self._extra,
         }
         if options.stop:
             body["stop"] = list(options.stop)
@@ -110,13 +114,17 @@ class EndpointEngine:
             self._pace.wait()
             started, wait_s = time.perf_counter(), 0.0
             try:
-                response = self.client.post(f"{self.url}/chat/completions", json=self._body(chat, options))
+                response = self._post(self._body(chat, options))
             except httpx.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
             waited_ms = (time.perf_counter() - started) * 1000
             if response.status_code == 200:
-                return _read_completion(response, waited_ms)
+                result = _read_completion(response, waited_ms)
+                if result.error is None:
+                    return result
+                problem = result.error
+                continue
             if (refusal := _refusal(response)) is not None:
                 return GenerationResult.refused(refusal)._replace(latency_ms=waited_ms)
             problem = f"HTTP {response.status_code}: {response.text[:200]}"
@@ -126,6 +134,21 @@ class EndpointEngine:
         return GenerationResult(
             None, "error", latency_ms=(time.perf_counter() - started) * 1000, error=problem
         )
+
+    def _post(self, body: Mapping[str, Any]) -> httpx.Response:
+        """The whole reply; httpx' own timeout is of each piece, so that drops could fall for ever."""
+        import httpx
+
+        deadline, data = time.monotonic() + self._timeout_s, bytearray()
+        with self.client.stream("POST", f"{self.url}/chat/completions", json=body) as response:
+            for piece in response.iter_bytes():
+                data += piece
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout(f"the reply was not whole after {self._timeout_s:g} s")
+                if len(data) > _MOST_BYTES:
+                    raise httpx.DecodingError(f"the reply has more than {_MOST_BYTES:,} bytes")
+        headers = {"retry-after": response.headers.get("retry-after", "0")}
+        return httpx.Response(response.status_code, headers=headers, content=bytes(data))
 
     def _first_model(self) -> str:
         import httpx

@@ -124,6 +124,8 @@ class _Batch:
         """One more token for every row."""
         import torch
 
+        if self._kept is None:
+            return
         with torch.inference_mode():
             self._last = self._chosen(self._reader.step(self._kept, self._last), self.rows)
 

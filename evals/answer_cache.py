@@ -73,6 +73,20 @@ class AnswerCache:
         return database
 
 
+class NoAnswers(AnswerCache):
+    """A cache that keeps nothing."""
+
+    def __init__(self) -> None:
+        """Open no file."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
 class CachedEngine:
     """An engine that asks another only what it does not know, and opens it only then.
 
@@ -176,11 +190,12 @@ class CachedEngine:
                 results[number] = read(known[key]) if key in known else None
             if results[number] is None:
                 waiting.append(number)
-        done = self.reused = len(keys) - len(waiting)
+        done = len(keys) - len(waiting)
+        self.reused += done
         if progress is not None and done:
             progress(done, len(keys))
         for piece in _pieces(sorted(waiting, key=lambda number: lengths[number]), self._pieces):
-            found = ask(piece, _shifted(progress, done, len(keys)))
+            found = ask(piece, shifted(progress, done, len(keys)))
             if len(found) != len(piece):
                 return found  # the runner says what is wrong with that
             kept = {}
@@ -218,7 +233,7 @@ def _pieces(numbers: list[int], size: int) -> Iterator[list[int]]:
         yield numbers[start : start + size]
 
 
-def _shifted(progress: Progress | None, before: int, of: int) -> Progress | None:
+def shifted(progress: Progress | None, before: int, of: int) -> Progress | None:
     """Progress of a piece as progress of the whole."""
     if progress is None:
         return None

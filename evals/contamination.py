@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.artifacts import ArtifactStore, DatasetRef
+from ..data.batches import in_runs
 from ..data.dataset import dataset_samples
+from ..data.personal import masked_group
 from ..data.rows import TRAIN
 from ..data.sample import asked_of
 from ..data.shingles import count_shared, hash_shingles, in_batches
@@ -25,6 +26,25 @@ if TYPE_CHECKING:
 JACCARD = 0.8
 _FEWEST_CHARS = 8  # a shorter item is found where a text is the same words, and not otherwise
 _TELLING_WORDS, _TELLING_CHARS = 4, 16  # a shorter item is no sign of a leak within a longer text
+_CLAUSE_WORDS = 6  # an item of no more is found within a text only at the edge of a clause
+_POLITE = frozenset(
+    (
+        "hi",
+        "hello",
+        "hey",
+        "there",
+        "dear",
+        "sir",
+        "madam",
+        "please",
+        "kindly",
+        "ok",
+        "okay",
+        "thanks",
+        "thank",
+    )
+)
+_CLAUSE_EDGE = re.compile(r"[.,:;!?\u2026]+(?=\s|$)|[\n\"\u201c\u201d()]|\s[-\u2013\u2014]\s")
 _UNSPACED_CHARS = 10  # a word as long as this, in a script other than Latin, is several
 _CHARS_A_TYPO = 12
 _CONTAINED = 0.85  # of the shingles: those at the edges of the item may be others
@@ -60,17 +80,19 @@ class Overlap(NamedTuple):
 class OverlapFinder:
     """Finds in any number of texts those that hold one of some items.
 
-    items: what is asked in a suite. jaccard: from which a text is nearly an item. An item of fewer than 4
-    words or 16 characters is found only where a text as a whole is that item, give or take a letter.
+    items: what is asked in a suite. jaccard: from which a text is nearly an item; None finds only items that
+    are a whole text, verbatim or normalised. An item of fewer than 4 words or 16 characters is found only
+    where a text as a whole is that item, give or take a letter.
     """
 
-    def __init__(self, items: Sequence[str], jaccard: float = JACCARD) -> None:
+    def __init__(self, items: Sequence[str], jaccard: float | None = JACCARD) -> None:
         self.items = list(items)
         self._verbatim = _numbers_of(self.items)
         self._words = [fingerprint(item) for item in self.items]
         self._normalised = _numbers_of(self._words)
         long = [n for n, words in enumerate(self._words) if len(words) >= _FEWEST_CHARS]
-        self._index = _ItemIndex([self._words[n] for n in long], jaccard) if long else None
+        nearly = bool(long) and jaccard is not None
+        self._index = _ItemIndex([self._words[n] for n in long], jaccard or JACCARD) if nearly else None
         self._long = long
 
     def overlaps(self, texts: Sequence[str]) -> Iterator[Overlap]:
@@ -84,7 +106,9 @@ class OverlapFinder:
                 found.setdefault((number, item), (MatchKind.NORMALISED, 1.0))
         if self._index is not None:
             for number, place, match, score in self._index.search(words):
-                found.setdefault((number, self._long[place]), (match, score))
+                item = self._long[place]
+                if match is not MatchKind.CONTAINED or _holds_clause(texts[number], self._words[item]):
+                    found.setdefault((number, item), (match, score))
         return (Overlap(*pair, *how) for pair, how in sorted(found.items()))
 
     def surest(self, texts: Sequence[str]) -> list[Overlap | None]:
@@ -98,19 +122,11 @@ class OverlapFinder:
         return best
 
 
-def count_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[str, int]:
-    """How many asked texts occur in training, by the surest way in which each was found; each counts once."""
-    found = find_overlap(train, asked)
-    counts = Counter(str(match) for match in found.values())
-    return {str(match): counts[str(match)] for match in MatchKind}
-
-
 def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchKind]:
     """The asked texts that occur in training, by number, and the surest way in which each was found."""
     finder, found = OverlapFinder(asked), dict[int, MatchKind]()
     rank = {match: place for place, match in enumerate(MatchKind)}
-    texts = iter(train)
-    while batch := list(islice(texts, _TEXTS_AT_ONCE)):
+    for batch in in_runs(train, _TEXTS_AT_ONCE):
         for one in finder.overlaps(batch):
             if one.item not in found or rank[one.kind] < rank[found[one.item]]:
                 found[one.item] = one.kind
@@ -125,6 +141,45 @@ def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iter
     for ref in datasets:
         for sample in dataset_samples(store.open(ref), TRAIN):
             yield asked_of(sample)
+
+
+def find_leaks(
+    store: ArtifactStore, datasets: Sequence[DatasetRef], asked: Sequence[tuple[str, str | None]]
+) -> set[int]:
+    """Of what is asked, with the group of each, the numbers that training rows hold: by text or by group."""
+    found = set(find_overlap(training_texts(store, datasets), [text for text, _ in asked]))
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, (_, group) in enumerate(asked):
+        for name in () if group is None else {group, masked_group(group)}:
+            places[name].append(place)
+    for ref in datasets if places else ():
+        for sample in dataset_samples(store.open(ref), TRAIN):
+            if sample.group is not None:
+                found.update(places.get(sample.group, ()))
+    return found
+
+
+def _holds_clause(text: str, item: str) -> bool:
+    """Whether a short item is asked in a text, and is not merely how another question begins or goes on.
+
+    It is where it ends as a clause does, or follows a mark, or has a polite word beside it: "what is the
+    exchange rate" is not what "what is the exchange rate of the peso" asks. A longer item, and one without
+    spaces between words, needs no edge.
+    """
+    wanted = item.split()
+    size = len(wanted)
+    if not _TELLING_WORDS <= size <= _CLAUSE_WORDS:
+        return True
+    words: list[str] = []
+    edges = set[int]()
+    for clause in _CLAUSE_EDGE.split(text):
+        words += fingerprint(clause).split()
+        edges.add(len(words))
+    for at, word in enumerate(words):
+        if word in _POLITE:
+            edges |= {at, at + 1}
+    starts = (at for at in range(len(words) - size + 1) if words[at : at + size] == wanted)
+    return any(start in edges or start + size in edges for start in starts)
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:

@@ -21,6 +21,7 @@ from .gate_rows import (
     drop_rows,
     latency_row,
     no_drop_rows,
+    robustness_rows,
     suite_rows,
     trivial_row,
 )
@@ -93,6 +94,7 @@ def judge(
         *_against(spec, measured, incumbent, evidence.trivial),
         *suite_rows(spec, measured, evidence.suites),
         *filter(None, (latency_row(spec, measured), cost_row(spec, measured))),
+        *robustness_rows(spec, measured),
     ]
     if evidence.trivial is not None and (row := trivial_row(spec, measured, evidence.trivial)):
         beaten = evidence.trivial_stands_in and row.decision is Decision.GO
@@ -167,13 +169,15 @@ def _margins(spec: GateSpec) -> Iterator[tuple[str, float]]:
     for name, bar in spec.slices.items():
         if bar.max_drop is not None:
             yield f"`max_drop` of slice '{name}'", bar.max_drop
+    if spec.robustness is not None:
+        yield "`max_drop` of `robustness`", spec.robustness.max_drop
 
 
 def _tiers(spec: GateSpec) -> set[Tier]:
     """The tiers of all criteria."""
     whole = {spec.tier} if spec.min is not None or spec.against is not None else set()
     whole |= {bar.tier for bar in spec.slices.values()} | {bar.tier for bar in spec.suites.values()}
-    return whole | {bar.tier for bar in (spec.latency, spec.cost) if bar is not None}
+    return whole | {bar.tier for bar in (spec.latency, spec.cost, spec.robustness) if bar is not None}
 
 
 def _bars(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:

@@ -6,16 +6,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
-from ..core.errors import OpswrightError
-from ..core.gate import GateSpec
+from ..core.errors import AskError, OpswrightError
+from ..core.gate import GateSpec, SuiteBar
+from ..core.suite_source import is_suite_file
 from ..core.workspace import Workspace
 from ..data.dataset import training_rows
 from ..data.text import label_form
 from ..record.index import LedgerIndex
-from .contamination import find_overlap, training_texts
+from .contamination import find_leaks
 from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
 from .gate_rows import RequiredReport
@@ -23,10 +25,11 @@ from .head_to_head import baseline_items
 from .lineage import ancestors, checkpoint_of, report_lineage, training_dataset
 from .report import BASELINES, read_report
 from .runner import EvalResult
-from .suites import load_suite
+from .suites import load_suite, suite_names
 
 _TRIVIAL = ("majority", "constant", "copy")  # in a report that does not say which baseline is trivial
 _EXACT = "exact_match"
+_OF_LABELS = (_EXACT, "guard_decision")
 _MOST_FREQUENT = "most_frequent_answer"
 _LOSSES = "validation.jsonl"
 
@@ -58,8 +61,10 @@ def collect(
             if not figures["beaten"]
         },
         suites={
-            name: required_reports(store, measured.model, name, spec.leaked == "leave_out")
-            for name in spec.suites
+            name: required_reports(
+                store, measured.model, required_suite(name, bar), spec.leaked == "leave_out"
+            )
+            for name, bar in spec.suites.items()
         },
         answers_trained=_answers_trained(store, measured),
         losses=_losses(store, measured.model),
@@ -77,28 +82,41 @@ def trivial_name(facts: Mapping[str, Any]) -> str | None:
     return next(iter([*named, *said, *(name for name in _TRIVIAL if name in baselines)]), None)
 
 
-def required_reports(
-    store: ArtifactStore, model: str, suite: str, leave_out: bool = False
-) -> tuple[RequiredReport, ...]:
-    """A model's newest report on each suite of a name; where the name is one that is known, on that suite.
+def required_suite(name: str, bar: SuiteBar) -> str | Path:
+    """The suite that a gate requires by a name: its file, or the name where that says which is meant.
 
-    A report on all items goes before one on some of them.
+    AskError for a file under the name of another suite, that Opswright or a package has.
     """
+    if bar.suite is not None and is_suite_file(bar.suite) and name in suite_names():
+        raise AskError(
+            f"the gate requires suite '{name}', which is the name of an installed one, and {bar.suite} is "
+            "another. Give the file another name."
+        )
+    return bar.suite or name
+
+
+def required_reports(
+    store: ArtifactStore, model: str, suite: str | Path, leave_out: bool = False
+) -> tuple[RequiredReport, ...]:
+    """A model's newest report on a suite; where only a name is known, which files may share, on each of it.
+
+    A report on all items goes before one on some of them. AskError when the suite's file cannot be read.
+    """
+    meant = load_suite(suite).digest if is_suite_file(suite) else _digest_of(str(suite))
     found: dict[str, list[tuple[bool, int, ArtifactRef, int]]] = {}
     for age, (ref, manifest) in enumerate(store.list("eval-report")):
         facts = manifest["facts"]
-        if facts["model"] == model and facts["suite"] == suite:
+        is_it = facts["suite"] == suite if meant is None else facts.get("suite_digest") == meant
+        if facts["model"] == model and is_it:
             of = int(facts.get("of", 0))
             asked = len(read_report(store.open(ref)).items)
             found.setdefault(str(facts["suite_digest"]), []).append((asked < of, age, ref, of))
-    meant = _digest_of(suite) if found else None
     reports = []
-    for digest, of_digest in found.items():
-        if meant in (None, digest):
-            _, _, ref, of = min(of_digest)
-            measured = read_report(store.open(ref))
-            leaked = _leaked(store, measured, None) if leave_out else None
-            reports.append(RequiredReport(measured, of, leaked))
+    for of_digest in found.values():
+        _, _, ref, of = min(of_digest)
+        measured = read_report(store.open(ref))
+        leaked = _leaked(store, measured, None) if leave_out else None
+        reports.append(RequiredReport(measured, of, leaked, is_meant=meant is not None))
     return tuple(reports)
 
 
@@ -138,8 +156,8 @@ def _trivial(
     rows, own = artifact.facts.get("train_dataset"), _last_dataset(store, measured.model)
     if name is not None and kept and rows in (None, own):
         return baseline_items(artifact, measured, name), ""
-    if metric == _EXACT:
-        return most_frequent_answer(measured), ""
+    if metric in _OF_LABELS:
+        return most_frequent_answer(measured, metric), ""
     if name is not None and kept and own is None:
         return baseline_items(artifact, measured, name), ""
     fix = "evaluate again with `baselines: true`, and with `train` " + (
@@ -148,8 +166,11 @@ def _trivial(
     return None, f"no trivial baseline on the model's training rows says what {metric} is worth: {fix}"
 
 
-def most_frequent_answer(measured: EvalResult) -> EvalResult:
-    """The suite's most frequent right answer, given to every item: what a model that learned nothing says."""
+def most_frequent_answer(measured: EvalResult, metric: str = _EXACT) -> EvalResult:
+    """The suite's most frequent right answer, given to every item: what a model that learned nothing says.
+
+    metric: one of those for which an answer is right when it is the expected one.
+    """
     form = label_form if measured.task == "classify" else str.strip
     met = Counter(form(item.expected) for item in measured.items)
     answer = min(met, key=lambda one: (-met[one], one), default="")
@@ -157,7 +178,7 @@ def most_frequent_answer(measured: EvalResult) -> EvalResult:
         replace(
             item,
             got=answer,
-            scores={_EXACT: float(form(item.expected) == answer)},
+            scores={metric: float(form(item.expected) == answer)},
             faults={},
             latency_ms=None,
             error=None,
@@ -198,8 +219,8 @@ def _leaked(store: ArtifactStore, measured: EvalResult, incumbent: Incumbent | N
         datasets = _datasets_behind(store, side.model)
         if not datasets and side is measured:
             return None
-        overlap = find_overlap(training_texts(store, datasets), [item.text for item in side.items])
-        found |= {side.items[place].id for place in overlap}
+        leaks = find_leaks(store, datasets, [(item.text, item.group) for item in side.items])
+        found |= {side.items[place].id for place in leaks}
     return frozenset(found)
 
 

@@ -78,6 +78,11 @@ def power_findings(spec: GateSpec, suite: Suite, stable: StableFigures | None) -
     if spec.latency is not None:
         answers = Size(len(suite.items), len(suite.items))
         yield from _of_bar("p95 latency", spec.latency.tier, answers, _P95, spec, rows, None)
+    if spec.robustness is not None:
+        label = f"drop of {spec.metric} on altered items (those that an alteration changes)"
+        altered, tier, most = size_of(suite.items), spec.robustness.tier, spec.robustness.max_drop
+        never = _never(label, tier, altered, most, spec)
+        yield never or _seen(label, altered, most, spec, rows, None, "on plain items")
     if spec.against is not None and stable is None:
         yield Finding(level="ok", message="there is no stable release yet, so nothing will be compared.")
     for name, tier, margin in _margins(spec) if stable is not None else ():
@@ -119,7 +124,7 @@ def _rows(spec: GateSpec, compared: bool) -> int:
     """The rows among which Holm's correction chooses, at least 1."""
     tiers = [tier for _, tier, _ in _bars(spec)] + [bar.tier for bar in spec.suites.values()]
     tiers += [tier for _, tier, _ in _margins(spec)] if compared else []
-    tiers += [spec.latency.tier] if spec.latency is not None else []
+    tiers += [bar.tier for bar in (spec.latency, spec.robustness) if bar is not None]
     return max(sum(tier is not Tier.ADVISORY for tier in tiers), 1)
 
 
@@ -160,39 +165,58 @@ def _of_margin(
     stable: StableFigures,
     name: str | None,
 ) -> Iterator[Finding]:
-    label = f"drop of {_label(spec, name)}"
-    points, alpha, n = f"{100 * margin:.3g} points", spec.level, size.n
-    if few := _too_few(label, tier, size, spec):
-        yield few
+    label, usual = f"drop of {_label(spec, name)}", stable.on(name)
+    if never := _never(label, tier, size, margin, spec):
+        yield never
         return
-    least = least_items_for_margin(margin, alpha)
-    if least is None or n < least:
-        fix = f"Allow {_points(1 - alpha ** (1 / n))}, or ask for more items."
-        message = f"{label}: {size} cannot show a drop of under {points}, even if nothing is lost"
-        yield Finding(level=_stop(tier), message=f"{message}: that takes {least:,}.", fix=fix)
-        return
-    usual = stable.on(name)
     floor = (stable.trivial or 0.0) if name is None else 0.0
     if usual is not None and margin > (usual - floor) / 2:
         lead = "the trivial baseline" if floor else "no right answer at all"
         message = (
-            f"{label}: stable is at {usual:.1%}, so a margin of {points} is more than half of its lead over "
+            f"{label}: stable is at {usual:.1%}, so a margin of {_points(margin)} is more than half of its "
+            "lead over "
         )
         fix = "Set a `min` there, or a smaller `max_drop`."
         yield Finding(level="warn", message=f"{message}{lead}: only a rise will be GO.", fix=fix)
         return
+    yield _seen(label, size, margin, spec, rows, usual)
+
+
+def _never(label: str, tier: Tier, size: Size, margin: float, spec: GateSpec) -> Finding | None:
+    """The finding for a drop that no answers could show to be within its margin."""
+    if few := _too_few(label, tier, size, spec):
+        return few
+    least = least_items_for_margin(margin, spec.level)
+    if least is not None and size.n >= least:
+        return None
+    fix = f"Allow {_points(1 - spec.level ** (1 / size.n))}, or ask for more items."
+    message = f"{label}: {size} cannot show a drop of under {_points(margin)}, even if nothing is lost"
+    return Finding(level=_stop(tier), message=f"{message}: that takes {least:,}.", fix=fix)
+
+
+def _seen(
+    label: str,
+    size: Size,
+    margin: float,
+    spec: GateSpec,
+    rows: int,
+    usual: float | None,
+    what: str = "stable",
+) -> Finding:
+    """How often a model as good as `what`, at the share `usual`, keeps within a margin; what can be seen."""
+    alpha, n = spec.level, size.n
+    least = least_items_for_margin(margin, alpha)
     changing, why = _discordance(spec, usual)
     visible = smallest_visible_drop(n, margin, changing, alpha, rows, _POWER)
     chance = chance_to_pass(n, margin, changing, alpha)
     said = f"{label}: {size}, at least {least:,} needed. Where {changing:.0%} of answers change ({why}), "
-    said += f"a model as good as stable passes {points} {chance:.0%} of the time"
+    said += f"a model as good as {what} passes {_points(margin)} {chance:.0%} of the time"
     said += "" if visible is None else f"; this set can see a drop of {_points(visible)} 4 times in 5"
     if chance < _POWER:
         smallest = smallest_margin(n, changing, alpha, _POWER)
         wanted = "" if smallest is None else f"A margin of {_points(smallest)} would be passed 4 times in 5."
-        yield Finding(level="warn", message=f"{said}.", fix=wanted)
-    else:
-        yield Finding(level="note", message=f"{said}.")
+        return Finding(level="warn", message=f"{said}.", fix=wanted)
+    return Finding(level="note", message=f"{said}.")
 
 
 def _too_few(label: str, tier: Tier, size: Size, spec: GateSpec) -> Finding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean
@@ -10,10 +10,19 @@ from statistics import fmean
 from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, SuiteBar, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
-from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on, without
+from .gate_scores import (
+    ShareOrMean,
+    check_items,
+    common_pairs,
+    drops_on,
+    scores_on,
+    variant_pairs,
+    without,
+)
 from .runner import EvalResult, SampleResult
 
 _P95 = 0.95
+_UNEVEN = 0.02  # points between the mean over groups and over items, below which sizes do not matter
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,13 @@ class RequiredReport:
     """A model's report on a suite that a gate requires.
 
     of: items the suite has. leaked: ids of those in its training rows; None: which ones is not known.
+    is_meant: whether it is known that this is the suite; by a name alone, that only files have, it is not.
     """
 
     measured: EvalResult
     of: int = 0
     leaked: frozenset[str] | None = None
+    is_meant: bool = True
 
 
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
@@ -53,7 +64,21 @@ def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSp
     if few := _too_few(scores.n, spec):
         failure = "; ".join(filter(None, (few, _counted(scores))))
         return GateRow(name, tier, None, failure, n=scores.n)
-    return GateRow(name, tier, scores.at_least(bar, spec.level), note=_counted(scores))
+    test = scores.at_least(bar, spec.level)
+    hidden = _hidden_in_groups(scores, test, "%", lambda whole: whole < bar)
+    return GateRow(name, tier, test, note=_counted(scores), vacuous=hidden)
+
+
+def _hidden_in_groups(scores: ShareOrMean, test: BarTest, unit: str, misses: Callable[[float], bool]) -> str:
+    """Why a bar that groups meet says little: by items it is missed, as when what fails is in few groups."""
+    whole = scores.per_item
+    if whole is None or not misses(whole) or abs(test.got - whole) < _UNEVEN:
+        return ""
+    return (
+        f"{100 * test.got:.1f} {unit} with every group counted alike, {100 * whole:.1f} with every item: "
+        "what fails is in few large groups. Group by what is one observation (a talk, a question in other "
+        "words), or ask for less"
+    )
 
 
 def no_drop_rows(spec: GateSpec, failure: str) -> Iterator[GateRow]:
@@ -95,8 +120,8 @@ def _drop_row(
         return GateRow(name, tier, None, f"{few} that both models were asked", unit="points", n=drops.n)
     test = drops.drop_at_most(margin, spec.level)
     notes = [why, _counted(drops), *([_changed(drops)] if drops.binary else [])]
-    vacuous = ""
-    if rise_p(drops) > spec.level:  # a rise needs no margin
+    vacuous = _hidden_in_groups(drops, test, "points", lambda whole: whole >= margin)
+    if not vacuous and rise_p(drops) > spec.level:  # a rise needs no margin
         usual = fmean(scores_on([item for item, _ in pairs], spec.metric).worst)
         vacuous = _says_little(usual, trivial, pairs, spec.metric, margin)
     return GateRow(name, tier, test, note="; ".join(filter(None, notes)), vacuous=vacuous, unit="points")
@@ -108,8 +133,9 @@ def _says_little(
     pairs: Sequence[tuple[SampleResult, SampleResult]],
     metric: str,
     margin: float,
+    whose: str = "stable itself",
 ) -> str:
-    """Why staying within a margin of stable would show nothing: it has little to lose; empty when it has."""
+    """Why staying within a margin would show nothing: there is little to lose; empty when there is more."""
     floor, floor_name = 0.0, "no right answer at all"
     if trivial is not None:
         asked = {now.id for _, now in pairs}
@@ -119,7 +145,7 @@ def _says_little(
         return ""
     most = 100 * (usual - floor) / 2
     return (
-        f"stable itself has {usual:.1%} here, so a margin of {100 * margin:.3g} points is more than half of "
+        f"{whose} has {usual:.1%} here, so a margin of {100 * margin:.3g} points is more than half of "
         f"its lead over {floor_name}: staying within it shows nothing. Set a `min`"
         + (f", or a `max_drop` of at most {most:.3g} points" if most >= 0.5 else "")
     )
@@ -152,24 +178,22 @@ def suite_rows(
 ) -> Iterator[GateRow]:
     """The bars on other suites; a suite without a report of the model is NO_GO.
 
-    Of several suites with one name nobody knows which is meant: each must not be shown bad, and none is GO.
+    Where nobody knows which suite of a name is meant, each must not be shown bad, and none is GO.
     """
     for name, bar in spec.suites.items():
-        reports = found.get(name, ())
-        versions = {report.measured.suite_digest: report for report in reports if report.measured.items}
+        versions = {one.measured.suite_digest: one for one in found.get(name, ()) if one.measured.items}
         metric = bar.metric or next((one.measured.metric for one in versions.values()), "score")
         row = f"{metric} on suite {name}"
         if not versions:
-            fix = f"`opswright evaluate model={measured.model} suite={name}`"
+            fix = f"`opswright evaluate model={measured.model} suite={bar.suite or name}`"
             missing = f"required, and {measured.model} has no report on it: {fix}"
             yield GateRow(row, bar.tier, None, missing, decision=Decision.NO_GO)
-        elif len(versions) == 1:
+        elif len(versions) == 1 and all(report.is_meant for report in versions.values()):
             yield from (_suite_row(row, bar, metric, report, spec) for report in versions.values())
         else:
-            digests = ", ".join(digest[:12] for digest in versions)
-            several = f"{measured.model} has reports on {len(versions)} suites of this name ({digests}): "
-            fix = "which one is meant is not known. Give each suite a name of its own and evaluate again"
-            yield GateRow(row, bar.tier, None, several + fix)
+            several = f"{measured.model} has reports on {len(versions)} suites of this name"
+            fix = "nothing says which file is meant. Name it in the gate: `suite: FILE` beside its `min`"
+            yield GateRow(row, bar.tier, None, f"{several} ({', '.join(d[:12] for d in versions)}): {fix}")
             for digest, report in versions.items():
                 yield _suite_row(f"{row} ({digest[:12]})", bar, metric, report, spec)
 
@@ -224,6 +248,27 @@ def cost_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
     decision = Decision.GO if usd <= most else Decision.NO_GO
     message = f"one answer after another on a machine of ${spec.cost.usd_per_hour:g} an hour; not inferred"
     return GateRow(name, tier, None, message, unit="usd", decision=decision, n=len(waited), got=usd, bar=most)
+
+
+def robustness_rows(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
+    """The drop under each alteration that was measured, against the same items as they are."""
+    if spec.robustness is None:
+        return
+    tier, margin = spec.robustness.tier, spec.robustness.max_drop
+    if not measured.variants:
+        failure = "the report has no altered items: evaluate with `robustness`"
+        yield GateRow(f"drop of {spec.metric} on altered items", tier, None, failure, unit="points")
+    for alteration in measured.variants:
+        name = f"drop of {spec.metric} with {alteration}"
+        pairs = variant_pairs(measured, alteration)
+        drops = drops_on(pairs, spec.metric)
+        if few := _too_few(drops.n, spec):
+            yield GateRow(name, tier, None, f"{few} that it changes", unit="points", n=drops.n)
+        else:
+            test = drops.drop_at_most(margin, spec.level)
+            usual = fmean(scores_on([plain for plain, _ in pairs], spec.metric).worst)
+            vacuous = _says_little(usual, None, pairs, spec.metric, margin, "the model itself")
+            yield GateRow(name, tier, test, note=_counted(drops), vacuous=vacuous, unit="points")
 
 
 def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:

@@ -75,7 +75,8 @@ class ShareOrMean:
     """Scores of one row, a value for each item or group: at worst and at best, alike where all answered.
 
     items: how many items are behind them; binary: whether each value is 0 or 1 (a drop: -1, 0 or 1).
-    repeated: items that ask what an earlier one asked.
+    repeated: items that ask what an earlier one asked. per_item: the mean at worst with every item counted
+    alike, where items are in groups.
     """
 
     worst: tuple[float, ...]
@@ -83,6 +84,7 @@ class ShareOrMean:
     items: int
     binary: bool
     repeated: int = 0
+    per_item: float | None = None
 
     @property
     def n(self) -> int:
@@ -135,8 +137,19 @@ def drops_on(pairs: Pairs, metric: str) -> ShareOrMean:
 
 
 def without(measured: EvalResult, leaked: frozenset[str]) -> EvalResult:
-    """The report without some items."""
-    return replace(measured, items=tuple(item for item in measured.items if item.id not in leaked), leaked=0)
+    """The report without some items, as they are and altered."""
+
+    def kept(items: Sequence[SampleResult]) -> tuple[SampleResult, ...]:
+        return tuple(item for item in items if item.id not in leaked)
+
+    variants = {name: kept(items) for name, items in measured.variants.items()}
+    return replace(measured, items=kept(measured.items), variants=variants, leaked=0)
+
+
+def variant_pairs(measured: EvalResult, alteration: str) -> Pairs:
+    """Each item as it is, and as an alteration changed it."""
+    plain = {item.id: item for item in measured.items}
+    return [(plain[item.id], item) for item in measured.variants.get(alteration, ()) if item.id in plain]
 
 
 def common_pairs(before: EvalResult, now: EvalResult, within: str | None) -> Pairs:
@@ -161,7 +174,7 @@ def _observed(
     repeated = sum(len(places) - 1 for (kind, _), places in groups.items() if kind == "asked")
     alone = all(item.group is None for item in items)  # then a mean is mostly of the same answers
     binary = binary and alone and {*worst_means, *best_means} <= {-1.0, 0.0, 1.0}
-    return ShareOrMean(worst_means, best_means, len(items), binary, repeated)
+    return ShareOrMean(worst_means, best_means, len(items), binary, repeated, fmean(worst))
 
 
 def _counts(drops: Sequence[float]) -> Paired:

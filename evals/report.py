@@ -12,6 +12,7 @@ from .intervals import mean_interval
 from .runner import EvalResult, SampleResult, read_lines
 
 ITEMS, REPORT, BASELINES = "items.jsonl", "report.json", "baselines.json"
+VARIANTS = "variants.json"
 
 TRIVIAL_BASELINES = frozenset(("majority", "constant", "copy", "first_choice", "longest_choice"))
 """What a model that learned nothing would do."""
@@ -110,6 +111,7 @@ def facts_of(
         "baselines": beside,
         "trivial": best_trivial({name: one["value"] for name, one in beside.items()}),
         "latency_ms": latencies(measured.items),
+        **({"judges": measured.judges} if measured.judges else {}),
     }
 
 
@@ -183,6 +185,9 @@ def read_report(artifact: Artifact) -> EvalResult:
     if "scorers" in facts:  # not in reports of version 0.1; canonical JSON keeps no order
         metric = str(facts["metric"])
         known["scorers"] = {metric: facts["scorers"][metric], **facts["scorers"]}
+    if VARIANTS in artifact.files:
+        lines = artifact.read_json(VARIANTS)
+        known["variants"] = {name: tuple(map(SampleResult.from_line, some)) for name, some in lines.items()}
     return EvalResult(
         model=str(facts["model"]),
         suite=str(facts["suite"]),
@@ -191,5 +196,6 @@ def read_report(artifact: Artifact) -> EvalResult:
         items=read_lines((artifact.path / ITEMS).read_bytes()),
         leaked=facts.get("leaked"),
         task=facts.get("task", "classify"),
+        judges=facts.get("judges", {}),
         **known,
     )

@@ -12,8 +12,11 @@ from ..core.errors import BackendError, IntegrityError
 from ..data.sample import Sample, Task, asked_of
 from ..engines import Engine, GenerationOptions, GenerationResult, Progress
 from .choosing import choose_by_likelihood
-from .scorers import Scorer, right_answers
+from .judges.summary import judge_summaries
+from .scorers import Score, Scorer, right_answers
+from .scorers.guard import BLOCKED
 from .suites import SliceRule, Suite, in_slice
+from .turns import ask_own_turns, place_of
 
 _SHARES = {"exact_match": True, "known_label": True}  # the scorers of reports that name none
 
@@ -23,7 +26,7 @@ class SampleResult:
     """One item: what was expected, what came, its scores by scorer, and the slices it counts in.
 
     An answer that a scorer could not score has no entry in `scores`: it is missing, not zero. When something
-    went wrong with it, `faults` says what, by scorer.
+    went wrong with it, `faults` says what, by scorer. details: what else a scorer says, as a judge's reason.
     """
 
     id: str
@@ -37,6 +40,7 @@ class SampleResult:
     error: str | None = None
     finish: str = "stop"  # why the answer ended; `length`: it was cut
     faults: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def score(self, metric: str) -> float | None:
         """Its score by a metric, 0 to 1; None when it has none."""
@@ -49,7 +53,7 @@ class SampleResult:
     def line(self) -> dict[str, Any]:
         """The item as its line in items.jsonl."""
         line = {**asdict(self), "slices": dict.fromkeys(self.slices, True)}
-        return {name: value for name, value in line.items() if name != "faults" or value}
+        return {name: value for name, value in line.items() if name not in ("faults", "details") or value}
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> SampleResult:
@@ -64,7 +68,9 @@ class SampleResult:
 class EvalResult:
     """One model on one suite: its items by id, and every slice, with or without items.
 
-    scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by.
+    scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by. judges:
+    of each that asks a judge, what it is and how it did.
+    variants: the items again as some alteration changed them; they count nowhere else.
     """
 
     model: str
@@ -75,6 +81,8 @@ class EvalResult:
     leaked: int | None = None  # items that are also in the model's training rows; None when those are unknown
     task: Task = "classify"
     scorers: Mapping[str, bool] = field(default_factory=lambda: dict(_SHARES))
+    judges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: Mapping[str, tuple[SampleResult, ...]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -104,9 +112,16 @@ class EvalResult:
 def choose_items(suite: Suite, limit: int | None) -> list[Sample]:
     """The suite's items by id, or the same random `limit` of them on every run and for every model."""
     items = list(suite.items)
-    if limit is not None and limit < len(items):
-        items = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:limit]
+    if suite.turns == "own":  # of a chat that is cut its first turns are asked
+        items = sorted(items, key=lambda item: (_drawn(place_of(item)[0]), place_of(item)[1]))[:limit]
+    elif limit is not None and limit < len(items):
+        items = sorted(items, key=lambda item: _drawn(item.id))[:limit]
     return sorted(items, key=lambda item: item.id)
+
+
+def _drawn(name: str) -> bytes:
+    """What orders items at random, the same on every run."""
+    return hashlib.sha256(name.encode()).digest()
 
 
 def run_suite(
@@ -131,19 +146,36 @@ def run_suite(
         answers = choose_by_likelihood(suite, items, chats, engine, progress)
     else:
         options = GenerationOptions(max_tokens=max_new_tokens or suite.longest_answer)
-        answers = engine.generate(chats, options, progress)
+        if suite.turns == "own":
+            answers = ask_own_turns(engine, items, chats, options, progress)
+        else:
+            answers = engine.generate(chats, options, progress)
     if len(answers) != len(items):
         raise BackendError(f"the engine returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]
     if items and len(failed) == len(items):
         raise BackendError(f"the engine answered none of {len(items)} prompts; the first error: {failed[0]}")
+    if any(spec.name == "guard_decision" for spec in suite.specs):
+        answers = [_as_decision(answer) for answer in answers]
     results = tuple(score(scorers, items, answers, slices))
-    named = {one.name: one.is_binary for one in scorers}
     measured = EvalResult(
-        model, suite.name, suite.digest, tuple(slices), results, task=suite.task, scorers=named
+        model,
+        suite.name,
+        suite.digest,
+        tuple(slices),
+        results,
+        task=suite.task,
+        scorers={one.name: one.is_binary for one in scorers},
     )
     _check_scored(measured)
     return measured
+
+
+def _as_decision(answer: GenerationResult) -> GenerationResult:
+    """An answer that says so when it is what an endpoint's rails say instead of the model's."""
+    if answer.finish_reason != "content_filter":
+        return answer
+    return answer._replace(text=f"{BLOCKED} {answer.text or ''}".strip(), error=None)
 
 
 def score(
@@ -153,25 +185,42 @@ def score(
     slices: Mapping[str, SliceRule],
 ) -> list[SampleResult]:
     """Each item beside its answer, without the white space around it."""
+    given = list(zip(items, answers, strict=True))
+    pairs = [(item, None if answer.text is None else answer.text.strip()) for item, answer in given]
+    found = {one.name: one.score_all(pairs) for one in scorers}
     results = []
-    for item, answer in zip(items, answers, strict=True):
-        got = None if answer.text is None else answer.text.strip()
-        found = {one.name: one.score(item, got) for one in scorers}
+    for number, (item, answer) in enumerate(given):
+        own = {name: scores[number] for name, scores in found.items()}
         result = SampleResult(
             id=item.id,
             text=asked_of(item),
             expected=next(iter(right_answers(item)), ""),
-            got=got,
-            scores={name: one.value for name, one in found.items() if one.value is not None},
+            got=pairs[number][1],
+            scores={name: one.value for name, one in own.items() if one.value is not None},
             slices=tuple(sorted(name for name, rule in slices.items() if in_slice(item, rule))),
             group=item.group,
             latency_ms=None if answer.error else round(answer.latency_ms, 3),
             error=None if answer.finish_reason == "refused" else answer.error,
             finish=answer.finish_reason,
-            faults={name: one.fault for name, one in found.items() if one.fault is not None},
+            faults={name: one.fault for name, one in own.items() if one.fault is not None},
+            details={name: one.detail for name, one in own.items() if one.detail is not None},
         )
         results.append(result)
     return results
+
+
+def judges_of(
+    scorers: Sequence[Scorer], items: Sequence[Sample], results: Sequence[SampleResult]
+) -> dict[str, dict[str, Any]]:
+    """What there is to say of the judges among the scorers; their gold answers are asked here."""
+    scores = {
+        one.name: [
+            Score(item.scores.get(one.name), item.faults.get(one.name), item.details.get(one.name))
+            for item in results
+        ]
+        for one in scorers
+    }
+    return judge_summaries(scorers, items, scores)
 
 
 def _check_scored(measured: EvalResult) -> None:

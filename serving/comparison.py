@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from ..core.gate import Check, Decision, Verdict
 from .fleet import ProbeReply
 from .gateway.traffic_log import TrafficRow
+from .probes import Probe, scores_check
 
-Ask = Callable[[str, str], ProbeReply]  # (text, release id)
+Ask = Callable[[str | Probe, str], ProbeReply]  # (what is asked, release id)
 _SLOWER_MS = 5.0  # a difference smaller than this is never called slower
 _ENOUGH = 20
 
@@ -22,11 +23,12 @@ class Bars:
     max_slower: float = 1.5  # p95 of the canary over p95 of stable
     alpha: float = 0.01
     min_requests: int = 0
+    max_score_drop: float = 0.05  # of the answers to probes that are scored, above 0
 
 
 def compare(
     rows: Sequence[TrafficRow],
-    probes: Sequence[str],
+    probes: Sequence[str | Probe],
     ask: Ask,
     canary: str,
     stable: str | None,
@@ -34,8 +36,8 @@ def compare(
 ) -> Verdict:
     """The verdict on a canary.
 
-    `rows` is the endpoint's traffic since the canary is out; `probes` are texts that both releases are asked
-    now. Too few requests of its own are said, and are INCONCLUSIVE when `bars.min_requests` asks for more.
+    `rows` is the endpoint's traffic since the canary is out; `probes` are what both releases are asked now.
+    Too few requests of its own are said, and are INCONCLUSIVE when `bars.min_requests` asks for more.
     """
     checks = probe_both(probes, ask, canary, stable, bars)
     own = [row for row in rows if row.release == canary and not _is_callers_fault(row)]
@@ -43,18 +45,25 @@ def compare(
     return Verdict.of([*checks, _errors(own, theirs, bars), *_latency(own, theirs, bars)])
 
 
-def probe_both(probes: Sequence[str], ask: Ask, canary: str, stable: str | None, bars: Bars) -> list[Check]:
-    """Ask both releases the same texts in turn: the canary must answer each, as itself, and not slower."""
+def probe_both(
+    probes: Sequence[str | Probe], ask: Ask, canary: str, stable: str | None, bars: Bars
+) -> list[Check]:
+    """Ask both releases the same in turn: the canary must answer each itself, not worse and not slower."""
     wrong: list[str] = []
     slow: list[float] = []
     usual: list[float] = []
-    for text in probes:
-        reply = ask(text, canary)
+    scores: list[tuple[float, float]] = []
+    for asked in probes:
+        probe, reply = Probe.of(asked), ask(asked, canary)
         if fault := fault_of(reply, canary):
-            wrong.append(f"{text[:60]!r}: {fault}")
+            wrong.append(f"{probe.text[:60]!r}: {fault}")
         slow.append(reply.latency_ms)
         if stable is not None:
-            usual.append(ask(text, stable).latency_ms)
+            before = ask(asked, stable)
+            usual.append(before.latency_ms)
+            worth = probe.worth(before.text), 0.0 if fault else probe.worth(reply.text)
+            if worth[0] is not None and worth[1] is not None:
+                scores.append((worth[0], worth[1]))
     answered = Check(
         name="probes",
         decision=Decision.NO_GO if wrong or not probes else Decision.GO,
@@ -63,9 +72,9 @@ def probe_both(probes: Sequence[str], ask: Ask, canary: str, stable: str | None,
         n=len(probes),
         message=wrong[0] if wrong else f"the canary answered {len(probes)} of {len(probes)} probes as itself",
     )
-    if len(usual) < _ENOUGH:
-        return [answered]
-    return [answered, _slower("probe latency p95", slow, usual, bars)]
+    scored = scores_check(scores, bars.max_score_drop, bars.alpha)
+    found = [answered] if scored is None else [answered, scored]
+    return found if len(usual) < _ENOUGH else [*found, _slower("probe latency p95", slow, usual, bars)]
 
 
 def fault_of(reply: ProbeReply, release: str) -> str | None:

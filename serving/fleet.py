@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ..core.errors import BackendError, NeedsError
 from ..core.workspace import Workspace
 from . import processes
+from .probes import Probe
 from .server_selection import Choice, choose, serving_folder, triton_home
 
 _POLL_S = 0.03
@@ -64,7 +65,13 @@ class Fleet(Protocol):
         """What of an endpoint is loaded and gets traffic now, whatever is desired."""
 
     def ask(
-        self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
+        self,
+        endpoint: str,
+        asked: str | Probe,
+        *,
+        release: str | None = None,
+        session: str = "",
+        rails: bool = True,
     ) -> ProbeReply:
         """Ask as a user does, but unlogged; `release`: that one; without `rails`: its bare engine."""
 
@@ -181,13 +188,20 @@ class GatewayClient:
         return dict(reply.json())
 
     def ask(
-        self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
+        self,
+        endpoint: str,
+        asked: str | Probe,
+        *,
+        release: str | None = None,
+        session: str = "",
+        rails: bool = True,
     ) -> ProbeReply:
         """Ask with the control token, so that the request is not logged as traffic."""
         wishes = {"x-opswright-release": release or "", "x-session-id": session}
         wishes["x-opswright-rails"] = "" if rails else "off"
         headers = {name: value for name, value in wishes.items() if value}
-        body = {"model": endpoint, "messages": [{"role": "user", "content": text}], "max_tokens": 64}
+        probe = Probe.of(asked)
+        body = {"model": endpoint, "messages": list(probe.chat), "max_tokens": probe.max_tokens}
         began = time.perf_counter()
         reply = self._call("POST", "/v1/chat/completions", body, headers)
         took = (time.perf_counter() - began) * 1000

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHIPPED = Path(__file__).resolve().parents[1] / "examples" / "support_router" / "guardrails"
+SHIPPED = Path(__file__).with_name("shipped_rails")
 ACTION = "apply_rails"  # the one action a config's flows may execute
 _MAX_BYTES = 1_000_000
 _FILES = {".yml", ".yaml", ".co"}

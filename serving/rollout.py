@@ -19,6 +19,7 @@ from ..core.workspace import Workspace
 from . import comparison
 from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
 from .gateway import traffic_log
+from .probes import Probe
 from .releases import (
     Change,
     EndpointState,
@@ -49,7 +50,7 @@ _ASKS = 5  # sessions that must all meet the release that a change made stable
 _FAULT_S = 15.0  # so long may an engine server fail to start
 _MOST_ROWS = 200_000  # of the newest traffic a canary is judged by
 _KEEP = 5  # former releases an endpoint may go back to
-PROBES = ("hello", "what is my balance?", "i need help with my account")
+PROBES = ("hello", "can you help me?", "what can you do?")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Rollout:
         bundle: BundleRef,
         guardrails: GuardrailRef | None,
         canary_percent: int,
-        probes: Sequence[str] = PROBES,
+        probes: Sequence[str | Probe] = PROBES,
         key: str = "",
     ) -> Outcome:
         """Load a bundle with its rails, probe it, then give it traffic: all of it, or a canary's share.
@@ -149,7 +150,7 @@ class Rollout:
 
     def promote(
         self,
-        probes: Sequence[str] = (),
+        probes: Sequence[str | Probe] = (),
         bars: comparison.Bars | None = None,
         key: str = "",
         only: Collection[str] | None = None,
@@ -194,7 +195,7 @@ class Rollout:
         return Promotion(canary, verdict, now, stable or "", self.fleet.start())
 
     def rollback(
-        self, probes: Sequence[str] = PROBES, key: str = "", only: Collection[str] | None = None
+        self, probes: Sequence[str | Probe] = PROBES, key: str = "", only: Collection[str] | None = None
     ) -> Outcome:
         """Withdraw the canary; without one, bring the release before stable back, examined like a new one.
 
@@ -225,7 +226,7 @@ class Rollout:
             return self._switched(state, after, target, "stable", blocked=blocked, withdrawn=bad.id)
 
     def _examined(
-        self, state: EndpointState, release: Release, probes: Sequence[str]
+        self, state: EndpointState, release: Release, probes: Sequence[str | Probe]
     ) -> tuple[EndpointState, int]:
         """Have a release loaded beside what serves and answer its probes; it has no traffic yet.
 
@@ -242,11 +243,12 @@ class Rollout:
         try:
             self._wait_loaded(release)
             blocked = 0
-            for text in probes:
+            for asked in probes:
                 self._check()
-                reply = self.fleet.ask(self.endpoint, text, release=release.id)
+                reply = self.fleet.ask(self.endpoint, asked, release=release.id)
                 if fault := comparison.fault_of(reply, release.id):
-                    raise BackendError(f"release {release.id} failed the probe {text[:60]!r}: {fault}")
+                    text = Probe.of(asked).text[:60]
+                    raise BackendError(f"release {release.id} failed the probe {text!r}: {fault}")
                 blocked += reply.rail is not None
             self._say(f"release {release.id} answered {len(probes)} probes")
         except OpswrightError as error:
@@ -280,16 +282,16 @@ class Rollout:
         return self._switched(state, after, state.stable, "stable", withdrawn=left.id)
 
     def _judged(
-        self, state: EndpointState, canary: Release, probes: Sequence[str], bars: comparison.Bars
+        self, state: EndpointState, canary: Release, probes: Sequence[str | Probe], bars: comparison.Bars
     ) -> Verdict:
         out = next(
             (c.at for c in reversed(state.changes) if c.release == canary.id and c.what == "canary"), None
         )
         rows = traffic_log.read(self.workspace, self.endpoint, last=_MOST_ROWS, after=out)
 
-        def ask(text: str, release: str) -> Any:
+        def ask(asked: str | Probe, release: str) -> Any:
             self._check()
-            return self.fleet.ask(self.endpoint, text, release=release)
+            return self.fleet.ask(self.endpoint, asked, release=release)
 
         stable = state.stable.id if state.stable else None
         return comparison.compare(rows, probes, ask, canary.id, stable, bars)

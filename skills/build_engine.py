@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
 from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
-from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError, BackendError
 from ..core.install import not_installed
 from ..core.machine import Machine
@@ -22,6 +22,9 @@ from ..core.suite_source import SuiteSource, suite_name
 from ..core.workspace import Workspace
 from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
 from ..engines.registry import DEFAULT_TARGET, engine_target
+
+if TYPE_CHECKING:
+    from ..evals.parity import ParityPrompts, ParityScores
 
 _SHOWN = 5
 
@@ -53,11 +56,18 @@ class BuildEngineRequest(Request):
     )
     parity_suite: SuiteSource | None = Field(
         None,
-        description="Suite that the parity prompts come from; empty: validation rows of its own dataset.",
+        description="Suite that the parity prompts come from; empty: the one that the model was judged on by "
+        "the record, else validation rows of its own dataset.",
+    )
+    trust: InputPath | None = Field(
+        None, description="Folder whose Python scorers may be run; without it, none is."
     )
     parity_items: int = Field(1000, ge=1, le=1_000_000, description="Prompts of the parity check, at most.")
     min_agreement: float = Field(
         0.985, ge=0, le=1, description="Least share of prompts that engine and checkpoint answer alike."
+    )
+    max_score_drop: float = Field(
+        0.015, ge=0, le=1, description="Largest drop of the suite's first score from checkpoint to engine."
     )
     max_new_tokens: int = Field(
         32, ge=1, le=4096, description="Longest answer of the parity check in tokens."
@@ -76,6 +86,9 @@ class BuildEngineResult(Result):
     agreement: float = Field(description="Share of prompts answered alike, 0 to 1.")
     agreed: int = Field(description="Prompts answered alike.")
     n: int = Field(description="Prompts asked.")
+    metric: str | None = Field(None, description="What scored the answers; empty: nothing did.")
+    checkpoint_score: float | None = Field(None, description="Mean score of the checkpoint's answers.")
+    engine_score: float | None = Field(None, description="Mean score of the engine's answers.")
     size_bytes: int = Field(description="Size of the engine.")
     compute: str = Field("local", description="Compute backend that ran the build.")
 
@@ -128,28 +141,33 @@ def build_engine(request: BuildEngineRequest, ctx: StepContext) -> BuildEngineRe
 def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
     """The skill, with the builder that makes the engine."""
     model = ctx.artifacts.open(request.model)
-    texts = _parity_texts(request, ctx)
-    ctx.log(f"building {request.target} and trying it on {len(texts)} prompts")
+    prompts = _parity_prompts(request, ctx)
+    ctx.log(f"building {request.target} and trying it on {len(prompts.chats)} prompts of {prompts.where}")
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
     backend = open_compute(request.compute, ctx.settings)
     built = builder.build(
         model.path,
         ctx.workdir / "build",
-        texts,
+        prompts.chats,
         max_new_tokens=request.max_new_tokens,
         threads=ctx.settings.train.threads,
         run=partial(run_as_job, ctx, backend, log),
     )
-    agreed = sum(case.agrees for case in built.cases)
+    agreed, scores = sum(case.agrees for case in built.cases), prompts.scores(built.cases)
     ctx.metric("agreement", built.agreement)
     ctx.metric("engine_bytes", built.size_bytes)
     if built.agreement < request.min_agreement:
         raise BackendError(_refusal(request, built, agreed), log=log)
+    if scores is not None and scores.checkpoint - scores.engine > request.max_score_drop:
+        raise BackendError(_score_refusal(request, scores), log=log)
     return BuildEngineResult(
-        bundle=_save(request, ctx, built, agreed),
+        bundle=_save(request, ctx, built, prompts, scores),
         agreement=built.agreement,
         agreed=agreed,
         n=len(built.cases),
+        metric=scores.metric if scores is not None else None,
+        checkpoint_score=scores.checkpoint if scores is not None else None,
+        engine_score=scores.engine if scores is not None else None,
         size_bytes=built.size_bytes,
         compute=ctx.job.backend if ctx.job else backend.name,
     )
@@ -175,23 +193,29 @@ def _resources(workspace: Workspace) -> Resources:
     return Resources(cpus=workspace.settings.train.threads)
 
 
-def _parity_texts(request: BuildEngineRequest, ctx: StepContext) -> list[str]:
-    """User messages that training did not see, spread evenly over where they come from."""
-    if request.parity_data is None and request.parity_suite is not None:
-        from ..evals.suites import load_suite
+def _parity_prompts(request: BuildEngineRequest, ctx: StepContext) -> ParityPrompts:
+    """What training did not see, as a model is asked it; see the request for where it comes from."""
+    from ..evals.judged_suite import judged_suite
+    from ..evals.parity import dataset_prompts, suite_prompts
+    from ..evals.suites import load_suite
 
-        texts = [item.question for item in load_suite(request.parity_suite).items]
-        where = f"suite '{request.parity_suite}'"
+    suite, trust = request.parity_suite, request.trust
+    if request.parity_data is None and suite is None:
+        judged = judged_suite(ctx.workspace, request.model)
+        if judged is not None and judged.is_there:
+            suite = judged.source
+            trust = trust or (Path(judged.arguments["trust"]) if "trust" in judged.arguments else None)
+    if request.parity_data is None and suite is not None:
+        found = suite_prompts(load_suite(suite), f"suite {suite_name(suite)}", request.parity_items, trust)
     else:
         data = request.parity_data or _own_data(request, ctx)
-        rows = (ctx.artifacts.open(data).path / "validation.jsonl").read_text(encoding="utf-8")
-        chats = [json.loads(line)["messages"] for line in rows.split("\n") if line]
-        texts = [next(m["content"] for m in chat if m["role"] == "user") for chat in chats]
-        where = data.short
-    if not texts:
-        raise AskError(f"{where} has no prompts for the parity check. Name another one.")
-    step = max(1.0, len(texts) / request.parity_items)
-    return [texts[int(i * step)] for i in range(min(len(texts), request.parity_items))]
+        where = str(data) if request.parity_data is not None else "the model's own data"
+        found = dataset_prompts(ctx.artifacts.open(data), where, request.parity_items)
+    if not found.chats:
+        raise AskError(f"{found.where} has no prompts for the parity check. Name another one.")
+    if found.unscored:
+        ctx.log(f"answers are compared and not scored: {found.unscored}")
+    return found
 
 
 def _own_data(request: BuildEngineRequest, ctx: StepContext) -> DatasetRef:
@@ -219,25 +243,34 @@ def _refusal(request: BuildEngineRequest, built: BuildResult, agreed: int) -> st
     )
 
 
-def _prompts_named(request: BuildEngineRequest) -> str:
-    """Where the parity prompts came from, as the bundle says it."""
-    if request.parity_data is not None:
-        return str(request.parity_data)
-    return "the model's own data" if request.parity_suite is None else suite_name(request.parity_suite)
+def _score_refusal(request: BuildEngineRequest, scores: ParityScores) -> str:
+    return (
+        f"the {request.target} engine scores {scores.engine:.1%} by {scores.metric}, its checkpoint "
+        f"{scores.checkpoint:.1%}: more than max_score_drop {request.max_score_drop:g} lost, so it was not "
+        "saved. Choose a target of higher precision or a larger max_score_drop."
+    )
 
 
 def _differing(built: BuildResult) -> list[ParityCase]:
     return [case for case in built.cases if not case.agrees]
 
 
-def _save(request: BuildEngineRequest, ctx: StepContext, built: BuildResult, agreed: int) -> BundleRef:
+def _save(
+    request: BuildEngineRequest,
+    ctx: StepContext,
+    built: BuildResult,
+    prompts: ParityPrompts,
+    scores: ParityScores | None,
+) -> BundleRef:
     """The bundle: the engine and a manifest that says what it was made of, by what, and how it compares."""
     parity = {
-        "agree": agreed,
+        "agree": sum(case.agrees for case in built.cases),
         "n": len(built.cases),
         "agreement": round(built.agreement, 6),
         "min_agreement": request.min_agreement,
-        "prompts": _prompts_named(request),
+        "prompts": prompts.where,
+        "scores": scores._asdict() if scores is not None else None,
+        "unscored": prompts.unscored,
     }
     manifest = {
         "target": built.target,
@@ -245,7 +278,10 @@ def _save(request: BuildEngineRequest, ctx: StepContext, built: BuildResult, agr
         "tools": dict(built.tools),
         "bytes": built.size_bytes,
         "parity": parity,
-        "differing": [vars(case) for case in _differing(built)[:50]],
+        "differing": [
+            {"text": case.text, "checkpoint": case.checkpoint, "engine": case.engine}
+            for case in _differing(built)[:50]
+        ],
     }
     with ctx.artifacts.staging() as stage:
         shutil.copytree(built.folder, stage / "engine")

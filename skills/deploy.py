@@ -12,9 +12,11 @@ from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, Step
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.releases import EndpointName, ProbeTexts
+from .suite_probes import suite_probes
 
 _TRITON_INSTALL_MINUTES = 1.0
 _MINUTES = 0.3
+_PROBES = 3
 
 
 class DeployRequest(Request):
@@ -32,7 +34,9 @@ class DeployRequest(Request):
         description="Percent of sessions that get it; below 100 it is a canary beside the stable release.",
     )
     probes: ProbeTexts = Field(
-        (), description="Texts it must answer before it gets traffic; empty: three common ones."
+        (),
+        description="Texts it must answer before it gets traffic; empty: three items of the suite that it "
+        "was judged on, else common ones.",
     )
 
 
@@ -99,12 +103,12 @@ def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
     Nothing changes for users unless the new release loads, answers an inference and every probe, and is seen
     to answer under the endpoint's name. An endpoint's first release is stable whatever the percentage.
 
-    Example: /deploy bundle=bundle:1f2e3d endpoint=support canary_percent=10
+    Example: /deploy bundle=bundle:1f2e3d endpoint=shop canary_percent=10
     """
     from ..serving.rollout import PROBES, Rollout
 
     rollout = Rollout.of_step(ctx, request.endpoint)
-    probes = request.probes or PROBES
+    probes = request.probes or suite_probes(ctx, request.bundle, _PROBES) or PROBES
     done = rollout.deploy(
         request.bundle, request.guardrails, request.canary_percent, probes, key=ctx.idempotency_key
     )

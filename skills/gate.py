@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from ..evals.runner import EvalResult
 
 
+_NAME_THE_FILE = (
+    "Name its file in the gate (`suite: FILE` beside its `min`), or evaluate it in a step of this plan: by a "
+    "name that only files have, no report can make the gate say GO."
+)
+
+
 class GateRequest(Request):
     """A report and the criteria."""
 
@@ -53,22 +59,24 @@ def _preflight(request: GateRequest, machine: Machine, workspace: Workspace) -> 
             + did_you_mean(spec.metric, metrics)
         )
     yield from power_findings(spec, suite, _stable_figures(spec, workspace))
-    yield from _required_suites(spec, workspace)
+    yield from _required_suites(spec)
     judged = workspace.artifacts.open(request.report)
     yield Finding(level="ok", message=f"the report measures {judged.facts['model']}.")
 
 
-def _required_suites(spec: GateSpec, workspace: Workspace) -> Iterator[Finding]:
-    """Required suites that nobody knows: neither by name, nor by a report."""
+def _required_suites(spec: GateSpec) -> Iterator[Finding]:
+    """Required suites that nobody knows: neither by name, nor by a file."""
+    from ..evals.gate_evidence import required_suite
     from ..evals.suites import load_suite
 
-    measured = {manifest["facts"]["suite"] for _, manifest in workspace.artifacts.list("eval-report")}
-    for name in spec.suites.keys() - measured:
+    for name, bar in spec.suites.items():
         try:
-            load_suite(name)
+            load_suite(required_suite(name, bar))
         except AskError as error:
-            fix = "Unless a step evaluates a suite file of that name first, the gate will say NO_GO."
-            yield Finding(level="warn", message=str(error), fix=fix)
+            if bar.suite is not None:
+                yield Finding(level="stop", message=str(error))
+            else:
+                yield Finding(level="warn", message=str(error), fix=_NAME_THE_FILE)
 
 
 def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | None:
@@ -91,7 +99,7 @@ def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | Non
 def gate(request: GateRequest, ctx: StepContext) -> GateResult:
     """Check bars, slices and, item by item, the endpoint's stable release; change nothing.
 
-    Example: `/gate report=eval-report:3f2a91 spec='{"suite":"clinc150","min":0.85}'`
+    Example: `/gate report=eval-report:3f2a91 spec='{"suite":"suites/shop.yaml","min":0.85}'`
     """
     from ..evals.gate_eval import judge
     from ..evals.gate_evidence import collect

@@ -38,9 +38,10 @@ def _estimate(request: GoldenRequest, machine: Machine, workspace: Workspace) ->
 def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
     """Save a suite's items as a dataset of the split `golden`, without training rows: nothing trains on it.
 
-    Example: `/golden suite=clinc150`
+    Example: `/golden suite=suites/shop.yaml`
     """
     from ..data.dataset import write_samples
+    from ..data.rows import GOLDEN
     from ..evals.suites import load_suite
 
     suite = load_suite(request.suite)
@@ -60,7 +61,7 @@ def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:
         "suite_digest": suite.digest,
     }
     with ctx.artifacts.staging() as folder:
-        write_samples(folder, items, "golden", facts)
+        write_samples(folder, items, GOLDEN, facts)
         dataset = ctx.artifacts.save(DatasetRef, folder, facts)
     ctx.metric("items", len(items))
     return GoldenResult(dataset=dataset, items=len(items))

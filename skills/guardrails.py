@@ -33,13 +33,13 @@ class GuardrailsRequest(Request):
     """Which config, and what it must block and let pass."""
 
     config: InputPath | None = Field(
-        None, description="Folder with config.yml and Colang 1 flows; empty: the support router's config."
+        None, description="Folder with config.yml and Colang 1 flows; empty: the shipped ones."
     )
     must_block: InputPath | None = Field(
-        None, description="JSONL of texts to block (text, rail, direction); empty: the support router's."
+        None, description="JSONL of texts to block (text, rail, direction); empty: the shipped one."
     )
     must_pass: InputPath | None = Field(
-        None, description="JSONL of texts to let pass (text, direction); empty: the support router's."
+        None, description="JSONL of texts to let pass (text, direction); empty: the shipped one."
     )
     max_characters: Annotated[int, Field(ge=1, le=20_000)] | None = Field(
         None, description="Characters a text may have; empty: as the config says."

@@ -63,7 +63,7 @@ class LeaderboardResult(Result):
 def leaderboard(request: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:
     """List the newest eval report of each model, with the last gate verdict on it, from this workspace.
 
-    Example: `/leaderboard suite=clinc150 format=md`
+    Example: `/leaderboard suite=shop format=md`
     """
     from dataclasses import asdict
 

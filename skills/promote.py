@@ -12,7 +12,9 @@ from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, Step
 from ..core.gate import Verdict
 from ..core.machine import Machine
 from ..core.workspace import Workspace
+from ..serving.probes import Probe
 from ..serving.releases import EndpointName, ProbeTexts
+from .suite_probes import suite_probes
 
 _MINUTES = 0.3
 
@@ -22,10 +24,18 @@ class PromoteRequest(Request):
 
     endpoint: EndpointName = Field(description="Name of the service.")
     probes: ProbeTexts = Field(
-        (), description="Texts that canary and stable are both asked; empty: the newest of the traffic."
+        (),
+        description="Texts that canary and stable are both asked; empty: the newest of the traffic, and "
+        "items of the suite that stable was judged on.",
     )
     replay: int = Field(
         50, ge=0, le=200, description="Texts of recent traffic to ask both, when no probes are given."
+    )
+    scored_probes: int = Field(
+        50, ge=0, le=200, description="Items of stable's suite to ask both, when no probes are given."
+    )
+    max_score_drop: float = Field(
+        0.05, gt=0, lt=1, description="Largest drop of the score of the answers to the suite's items."
     )
     min_requests: int = Field(
         0,
@@ -94,24 +104,24 @@ def serves(ask: PromoteRequest, workspace: Workspace) -> list[ArtifactRef]:
 def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.
 
-    Both releases answer the same recent texts; the canary's own traffic is compared with stable's. What too
-    little traffic cannot show is in the verdict. The release before stays at hand for `rollback`.
+    Both releases answer the same recent texts, and items of the suite that stable was judged on, by which
+    their answers are scored; the canary's own traffic is compared with stable's. What too little traffic
+    cannot show is in the verdict. The release before stays at hand for `rollback`.
 
-    Example: /promote endpoint=support min_requests=200
+    Example: /promote endpoint=shop min_requests=200
     """
     from ..serving.comparison import Bars
-    from ..serving.gateway.traffic_log import read
     from ..serving.rollout import Rollout
 
-    recent = (
-        read(ctx.workspace, request.endpoint, last=request.replay)
-        if request.replay and not request.probes
-        else []
+    bars = Bars(
+        request.max_error_share,
+        request.max_slower,
+        request.alpha,
+        request.min_requests,
+        request.max_score_drop,
     )
-    probes = request.probes or tuple(row.text for row in recent if row.status == "ok")
-    bars = Bars(request.max_error_share, request.max_slower, request.alpha, request.min_requests)
     done = Rollout.of_step(ctx, request.endpoint).promote(
-        probes, bars, key=ctx.idempotency_key, only=ctx.served
+        request.probes or _probes(request, ctx), bars, key=ctx.idempotency_key, only=ctx.served
     )
     return PromoteResult(
         endpoint=request.endpoint,
@@ -123,3 +133,14 @@ def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
         url=done.url,
         verdict=done.verdict,
     )
+
+
+def _probes(request: PromoteRequest, ctx: StepContext) -> tuple[str | Probe, ...]:
+    """What users asked last, and items of the suite that stable was judged on."""
+    from ..serving.gateway.traffic_log import read
+    from ..serving.releases import stable_release
+
+    rows = read(ctx.workspace, request.endpoint, last=request.replay) if request.replay else []
+    stable = stable_release(ctx.workspace, request.endpoint)
+    items = () if stable is None else suite_probes(ctx, stable.bundle, request.scored_probes)
+    return (*(row.text for row in rows if row.status == "ok"), *items)

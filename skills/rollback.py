@@ -80,7 +80,7 @@ def rollback(request: RollbackRequest, ctx: StepContext) -> RollbackResult:
     That release is loaded and probed while the present one serves. Done means that answers under the
     endpoint's name came from it. With nothing to go back to, this is an error, never a success.
 
-    Example: /rollback endpoint=support
+    Example: /rollback endpoint=shop
     """
     from ..serving.rollout import Rollout
 

@@ -38,6 +38,9 @@ def plan(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the compiled plan here.")
     ] = None,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Also list every setting, and which stand at a default.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compile a plan file: every default written out, inputs by digest, references checked. Runs nothing.
@@ -50,7 +53,7 @@ def plan(
     from ..agents.planner import Ask
     from ..agents.preflight import impacts, preflight, refusal
     from ..core.files import write_atomically
-    from .show import print_json, show_plan
+    from .show import print_json, show_plan, show_settings
 
     session: Session = context.obj
     agent = session.agent()
@@ -67,6 +70,8 @@ def plan(
         print_json({**document, "refused": why, "exit_code": code})
         raise typer.Exit(code)
     show_plan(compiled, findings, costs, impacts(compiled, session.registry, session.workspace))
+    if settings:
+        show_settings(compiled, session.registry)
     print(compiled.id)
     written = f"Written to {output}. " if output is not None else ""
     if code:
@@ -139,13 +144,13 @@ def agent_command(
 ) -> None:
     """Ask the agent, as in the chat.
 
-    Example: opswright agent "/leaderboard suite=clinc150"
+    Example: opswright agent "/leaderboard suite=shop"
     """
     session: Session = context.obj
     if not text.strip().startswith("/"):
         raise AskError(
             f"not a slash command: {text.strip()[:60]!r}. Expected one like "
-            "`/leaderboard suite=clinc150`; `opswright skills` lists them."
+            "`/leaderboard suite=shop`; `opswright skills` lists them."
         )
     session.slash(text, as_json=json, yes=yes, how="agent")
 

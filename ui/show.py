@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ..agents.agent import RunOutcome
+    from ..core.registry import Registry
 
 _PIPE_WIDTH = 140
 _MOST_REASONS = 20
@@ -104,6 +105,18 @@ def show_plan(
             out.print(plain(told, "" if finding["level"] == "note" else "yellow"))
 
 
+def show_settings(plan: Plan, registry: Registry) -> None:
+    """Every argument of every step, and which of them stand at a default that nobody chose."""
+    rows = []
+    for step in plan.steps:
+        defaults = registry.get(step.skill).defaults
+        for name, value in step.arguments.items():
+            by_default = name in defaults and defaults[name] == value
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            rows.append([step.id, name, shown, "default" if by_default else "the plan"])
+    console(stderr=True).print(table(["step", "setting", "value", "from"], rows))
+
+
 def gate_words(gate: Mapping[str, Any]) -> str:
     """A gate's bars as a sentence."""
     spec = GateSpec.model_validate(gate)
@@ -124,6 +137,9 @@ def gate_words(gate: Mapping[str, Any]) -> str:
         parts.append(f"p95 at most {spec.latency.max_p95_ms:g} ms{_tier_words(spec.latency.tier)}")
     if spec.cost is not None:
         parts.append(f"at most ${spec.cost.max_usd_per_1000:g} for 1,000{_tier_words(spec.cost.tier)}")
+    if spec.robustness is not None:
+        points = f"{100 * spec.robustness.max_drop:.3g} points"
+        parts.append(f"at most {points} lower on altered items{_tier_words(spec.robustness.tier)}")
     looks = f", {spec.looks} looks" if spec.looks > 1 else ""
     return f"{', '.join(parts)} (alpha {spec.alpha:g}{looks})"
 

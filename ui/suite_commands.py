@@ -74,7 +74,10 @@ def show_suite(suite: Named, json: Json = False) -> None:
         return
     for name in ("suite", "task", "items", "min_items", "licence", "source", "summary", "digest"):
         typer.echo(f"{name:10} {described[name]}")
-    typer.echo(f"{'judged by':10} {', '.join(described['metrics'])}\n")
+    typer.echo(f"{'judged by':10} {', '.join(described['metrics'])}")
+    if described["judge"] is not None:
+        typer.echo(f"{'judge':10} {described['judge']['model']} at {described['judge']['url']}")
+    typer.echo("")
     if described["slices"]:
         rows = [(name, str(n)) for name, n in described["slices"].items()]
         typer.echo(text_table(("slice", "items"), rows) + "\n")
@@ -127,12 +130,15 @@ def validate_suite(suite: Named, trust: Trust = None, json: Json = False) -> Non
     if json:
         typer.echo(json_text.dumps(document, indent=2, ensure_ascii=False))
     else:
+        asked = "a server" if found.judge is None else f"{found.judge.model} at {found.judge.url}"
         typer.echo(f"{found.name}: {len(found.items)} samples, digest {found.digest[:12]}")
         for metric, score in scores.items():
             said = "not scored" if score["mean"] is None else f"{score['mean']:.3f} on {score['n']}"
             typer.echo(f"  {metric:20} right answers score {said}, {score['faults']} faults")
-    first = scores[found.specs[0].metric]
-    if first["mean"] is None:
+        for metric in (spec.metric for spec in found.specs if spec.metric not in scores):
+            typer.echo(f"  {metric:20} not asked: it scores by asking {asked}")
+    first = scores.get(found.specs[0].metric)
+    if first is not None and first["mean"] is None:
         why = first["fault"] or "no sample has what it needs"
         raise AskError(f"{suite}: scorer {found.specs[0].metric} scores none of the right answers: {why}")
 
@@ -148,6 +154,7 @@ def _described(source: str, suite: Suite) -> dict[str, Any]:
         "licence": suite.licence,
         "source": suite.source,
         "digest": suite.digest,
+        "judge": suite.judge.document() if suite.judge is not None and suite.asks_judge else None,
     }
 
 

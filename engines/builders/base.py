@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..base import Chat
+
 
 @dataclass(frozen=True)
 class ParityCase:
-    """One held-out prompt as the checkpoint and the engine built from it answer it, both greedily."""
+    """One held-out prompt as the checkpoint and the engine built from it answer it, both greedily.
+
+    text: what the user said last. place: which of the prompts it was, from 0.
+    """
 
     text: str
     checkpoint: str
     engine: str
+    place: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -65,7 +71,7 @@ class EngineBuilder(Protocol):
         self,
         checkpoint: Path,
         folder: Path,
-        parity_texts: Sequence[str],
+        prompts: Sequence[Chat],
         *,
         max_new_tokens: int,
         threads: int,
@@ -73,5 +79,5 @@ class EngineBuilder(Protocol):
     ) -> BuildResult:
         """Build the engine of a Hugging Face folder in a folder of its own, and try it on the checkpoint.
 
-        parity_texts: user messages that both answer greedily. The work is handed to `run` as one command.
+        prompts: conversations that both answer greedily. The work is handed to `run` as one command.
         """

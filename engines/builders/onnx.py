@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..base import Chat
 from .base import BuildResult, ParityCase, RunWorker, WorkerCall
 
 
@@ -24,7 +25,7 @@ class OnnxBuilder:
         self,
         checkpoint: Path,
         folder: Path,
-        parity_texts: Sequence[str],
+        prompts: Sequence[Chat],
         *,
         max_new_tokens: int,
         threads: int,
@@ -33,7 +34,7 @@ class OnnxBuilder:
         """Build in a folder, and try the engine; see EngineBuilder."""
         job = {
             "precision": self.precision,
-            "texts": list(parity_texts),
+            "prompts": [list(map(dict, chat)) for chat in prompts],
             "max_new_tokens": max_new_tokens,
             "threads": threads,
         }

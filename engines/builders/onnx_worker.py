@@ -2,7 +2,7 @@
 
 It works in that file's folder, which holds `checkpoint/`, and leaves `engine/` and `report.json` there.
 
-Exports and quantises a checkpoint, then answers the parity texts with both. One process does it all, so that
+Exports and quantises a checkpoint, then answers the prompts with both. One process does it all, so that
 torch is imported once.
 """
 
@@ -36,7 +36,7 @@ def main(job_file: Path) -> None:
     cases = compare_engines(
         CheckpointEngine(checkpoint, "cpu", threads, precision="float32"),
         OnnxEngine(out, threads),
-        job["texts"],
+        job["prompts"],
         job["max_new_tokens"],
     )
     report = {

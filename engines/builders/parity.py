@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.errors import BackendError
-from ..base import Engine, GenerationOptions, user_chat
+from ..base import Chat, Engine, GenerationOptions
 from .base import ParityCase
 
 
 def compare_engines(
-    checkpoint: Engine, engine: Engine, texts: Sequence[str], max_new_tokens: int
+    checkpoint: Engine, engine: Engine, prompts: Sequence[Chat], max_new_tokens: int
 ) -> list[ParityCase]:
-    """Each user message as both answer it greedily, without the white space around.
+    """Each conversation as both answer it greedily, without the white space around.
 
     A prompt that both refuse, as one that is too long, is left out. Raises BackendError when either fails,
     when they refuse different prompts, or when nothing is left to compare.
     """
     options = GenerationOptions(max_tokens=max_new_tokens)
-    chats = [user_chat(text) for text in texts]
-    expected, got = (one.generate(chats, options) for one in (checkpoint, engine))
+    expected, got = (one.generate(prompts, options) for one in (checkpoint, engine))
     cases = []
-    for text, a, b in zip(texts, expected, got, strict=True):
+    for place, (chat, a, b) in enumerate(zip(prompts, expected, got, strict=True)):
         if a.text is None and b.text is None and a.finish_reason == b.finish_reason == "refused":
             continue
+        text = next((one["content"] for one in reversed(chat) if one["role"] == "user"), "")
         if a.text is None or b.text is None:
             who, one = ("checkpoint", a) if a.text is None else ("engine", b)
             raise BackendError(f"the {who} gave no answer to {text[:200]!r}: {one.error}")
-        cases.append(ParityCase(text, a.text.strip(), b.text.strip()))
+        cases.append(ParityCase(text, a.text.strip(), b.text.strip(), place))
     if not cases:
-        raise BackendError(f"checkpoint and engine refuse all {len(texts)} prompts: {expected[0].error}")
+        raise BackendError(f"checkpoint and engine refuse all {len(prompts)} prompts: {expected[0].error}")
     return cases

@@ -6,7 +6,7 @@ A scorer is a function of a sample and an answer, declared binary or continuous.
 
 from __future__ import annotations
 
-from .base import Score, Scorer, ScoringContext, right_answers, scorer
+from .base import Score, Scorer, ScoringContext, ServerAccess, right_answers, scorer
 from .registry import (
     BUILT_IN,
     DEFAULT_SCORERS,
@@ -25,6 +25,7 @@ __all__ = [
     "Scorer",
     "ScorerSpec",
     "ScoringContext",
+    "ServerAccess",
     "check_scorer_name",
     "check_trusted",
     "default_specs",

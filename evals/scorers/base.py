@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from ...core.secrets import SecretName
 from ...data.sample import ASSISTANT, Sample, Task
+
+if TYPE_CHECKING:
+    from ...engines import Progress
+    from ..judges.settings import JudgeSettings
 
 ScoreFunction = Callable[[Sample, str], float | bool | None]
 """What a scorer computes: 0 to 1, or None for an answer that it cannot score."""
@@ -15,10 +21,22 @@ Need = Literal["target", "choices", "contexts", "tools"]
 
 
 class Score(NamedTuple):
-    """One answer's score, 0 to 1. None: not scored; `fault` then says what went wrong, if anything did."""
+    """One answer's score, 0 to 1. None: not scored; `fault` then says what went wrong, if anything did.
+
+    detail: what else a report keeps of it, as JSON: a judge's reason.
+    """
 
     value: float | None
     fault: str | None = None
+    detail: Mapping[str, Any] | None = None
+
+
+@runtime_checkable
+class BatchFunction(Protocol):
+    """What computes the scores of many answers at once, as a scorer that asks a server does."""
+
+    def score_all(self, pairs: Sequence[tuple[Sample, str]]) -> Sequence[Score]:
+        """A score of each answer, in their order; what goes wrong with one is its fault."""
 
 
 @dataclass(frozen=True)
@@ -27,34 +45,66 @@ class Scorer:
 
     is_binary: it gives 0 and 1 alone, so that its mean is a share; this decides interval and paired test.
     needs: what a sample must have to be scored at all. digest: of the code, for a scorer of the project.
+    take: finds the part of an answer that is scored; where it finds none the score is 0.
     """
 
     name: str
-    function: ScoreFunction
+    function: ScoreFunction | BatchFunction
     is_binary: bool
     summary: str = ""
     needs: Need | None = None
     digest: str = ""
+    take: Callable[[str], str | None] | None = None
 
     def score(self, sample: Sample, answer: str | None) -> Score:
-        """The score of an answer; no answer at all is 0, as a wrong one is.
+        """The score of one answer; see `score_all`."""
+        return self.score_all([(sample, answer)])[0]
+
+    def score_all(self, pairs: Sequence[tuple[Sample, str | None]]) -> list[Score]:
+        """The score of each answer; no answer at all is 0, as a wrong one is.
 
         Whatever the function does wrong is a fault of this one answer: it raises, or gives NaN, no number, a
         number outside 0..1, or one between 0 and 1 where it is declared binary. None is no fault.
         """
+        scores: dict[int, Score] = {}
+        open_pairs: dict[int, tuple[Sample, str]] = {}
+        for number, (sample, answer) in enumerate(pairs):
+            known = self._known(sample, answer)
+            if isinstance(known, Score):
+                scores[number] = known
+            else:
+                open_pairs[number] = (sample, known)
+        scores |= zip(open_pairs, self._asked(list(open_pairs.values())), strict=True)
+        return [scores[number] for number in range(len(pairs))]
+
+    def _known(self, sample: Sample, answer: str | None) -> Score | str:
+        """The score of an answer that the function need not see, else what it must."""
         if not has(sample, self.needs):
             return Score(None)
         if answer is None:
             return Score(0.0)
+        if self.take is None:
+            return answer
         try:
-            value = self.function(sample, answer)
-        except (Exception, SystemExit) as error:  # a scorer is anybody's code
-            return Score(None, f"{type(error).__name__}: {error}"[:200])
-        if value is None:
-            return Score(None)
-        return self._checked(value)
+            taken = self.take(answer)
+        except Exception as error:  # a pattern that takes too long
+            return _fault(error)
+        return Score(0.0) if taken is None else taken
 
-    def _checked(self, value: object) -> Score:
+    def _asked(self, pairs: Sequence[tuple[Sample, str]]) -> list[Score]:
+        if isinstance(self.function, BatchFunction):
+            scores = self.function.score_all(pairs) if pairs else []
+            return [one if one.value is None else self._checked(one.value, one.detail) for one in scores]
+        return [self._one(self.function, sample, answer) for sample, answer in pairs]
+
+    def _one(self, function: ScoreFunction, sample: Sample, answer: str) -> Score:
+        try:
+            value = function(sample, answer)
+        except (Exception, SystemExit) as error:  # a scorer is anybody's code
+            return _fault(error)
+        return Score(None) if value is None else self._checked(value)
+
+    def _checked(self, value: object, detail: Mapping[str, Any] | None = None) -> Score:
         try:
             number = float(value)  # type: ignore[arg-type]  # what it cannot take is the fault
         except (TypeError, ValueError):
@@ -65,7 +115,11 @@ class Scorer:
             return Score(None, f"gave {number:g}, expected a number from 0 to 1")
         if self.is_binary and number not in (0, 1):
             return Score(None, f"gave {number:g}, but is declared binary (0 or 1)")
-        return Score(number)
+        return Score(number, detail=detail)
+
+
+def _fault(error: BaseException) -> Score:
+    return Score(None, f"{type(error).__name__}: {error}"[:200])
 
 
 def scorer(
@@ -84,11 +138,29 @@ def scorer(
 
 
 @dataclass(frozen=True)
+class ServerAccess:
+    """What a scorer that asks a server is given: where replies are kept, what tells it a secret, who listens.
+
+    cache: file of earlier replies; None: nothing is kept.
+    """
+
+    cache: Path | None = None
+    secret: Callable[[SecretName], str] = SecretName.resolve
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
 class ScoringContext:
-    """What a suite tells its scorers when they are made: its task, and its right answers, each once."""
+    """What a suite tells its scorers when they are made: task, right answers (each once), judge.
+
+    samples: all of the suite's, for what is fitted on them.
+    """
 
     task: Task = "classify"
     answers: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    judge: JudgeSettings | None = None
+    access: ServerAccess = field(default_factory=ServerAccess)
 
 
 def has(sample: Sample, need: Need | None) -> bool:

@@ -6,14 +6,17 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.entry_points import entry_points_of
 from ...core.errors import AskError, BackendError, HeldError, OpswrightError, did_you_mean
-from ...data.sample import Sample, Task
-from . import structured, text
-from .base import Need, ScoreFunction, Scorer, ScoringContext
+from ...data.sample import Task
+from ..judges.pairwise import pairwise_judge
+from ..judges.rubric import rubric_judge
+from . import constraints, guard, ragas_metrics, semantic, structured, text
+from .base import BatchFunction, Need, ScoreFunction, Scorer, ScoringContext
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -25,9 +28,10 @@ GROUP = "opswright.scorers"
 class BuiltInScorer:
     """A scorer of ours: what makes its function, whether it is binary, and what a sample must have."""
 
-    make: Callable[..., ScoreFunction]
+    make: Callable[..., ScoreFunction | BatchFunction]
     is_binary: bool
     needs: Need | None = "target"
+    asks_judge: bool = False
 
     @property
     def summary(self) -> str:
@@ -38,6 +42,10 @@ class BuiltInScorer:
     def parameters(self) -> list[str]:
         """What its YAML may set."""
         return list(inspect.signature(self.make).parameters)[1:]
+
+
+def _judged(make: Callable[..., BatchFunction], needs: Need | None = None) -> BuiltInScorer:
+    return BuiltInScorer(make, False, needs, asks_judge=True)
 
 
 BUILT_IN: Mapping[str, BuiltInScorer] = {
@@ -58,6 +66,23 @@ BUILT_IN: Mapping[str, BuiltInScorer] = {
     "json_exact": BuiltInScorer(structured.json_exact, True),
     "json_field_f1": BuiltInScorer(structured.json_field_f1, False),
     "tool_name": BuiltInScorer(structured.tool_name, True),
+    "embedding_similarity": BuiltInScorer(semantic.embedding_similarity, False),
+    "constraints": BuiltInScorer(constraints.constraints, True, None),
+    "constraints_share": BuiltInScorer(constraints.constraints_share, False, None),
+    "guard_decision": BuiltInScorer(guard.guard_decision, True),
+    "ragas_string_similarity": BuiltInScorer(ragas_metrics.ragas_string_similarity, False),
+    "ragas_quoted_spans": BuiltInScorer(ragas_metrics.ragas_quoted_spans, False, "contexts"),
+    "ragas_context_match_precision": BuiltInScorer(
+        ragas_metrics.ragas_context_match_precision, False, "contexts"
+    ),
+    "ragas_context_match_recall": BuiltInScorer(ragas_metrics.ragas_context_match_recall, False, "contexts"),
+    "ragas_faithfulness": _judged(ragas_metrics.ragas_faithfulness, "contexts"),
+    "ragas_answer_relevancy": _judged(ragas_metrics.ragas_answer_relevancy),
+    "ragas_context_precision": _judged(ragas_metrics.ragas_context_precision, "contexts"),
+    "ragas_context_recall": _judged(ragas_metrics.ragas_context_recall, "contexts"),
+    "ragas_factual_correctness": _judged(ragas_metrics.ragas_factual_correctness, "target"),
+    "rubric_judge": _judged(rubric_judge),
+    "pairwise_judge": _judged(pairwise_judge),
 }
 
 DEFAULT_SCORERS: Mapping[Task, tuple[str, ...]] = {
@@ -86,6 +111,11 @@ class ScorerSpec:
     file: Path | None = None
 
     @property
+    def asks_judge(self) -> bool:
+        """Whether it sends answers to a judge."""
+        return self.file is None and self.name in BUILT_IN and BUILT_IN[self.name].asks_judge
+
+    @property
     def metric(self) -> str:
         """Its name in reports and gates."""
         return self.label or self.name
@@ -93,10 +123,15 @@ class ScorerSpec:
     def document(self) -> dict[str, Any]:
         """What of it a suite's digest is over; a file is there with its content."""
         found: dict[str, Any] = {"name": self.name, "label": self.label, "take": self.take}
-        found["parameters"] = {name: str(value) for name, value in self.parameters.items()}
+        found["parameters"] = {name: _written(value) for name, value in self.parameters.items()}
         if self.file is not None:
             found["code"] = hashlib.sha256(self.file.read_bytes()).hexdigest()
         return found
+
+
+def _written(value: object) -> str:
+    """A parameter as a digest holds it: of a file its content."""
+    return hashlib.sha256(value.read_bytes()).hexdigest() if isinstance(value, Path) else str(value)
 
 
 def scorer_names(group: Iterable[EntryPoint] | None = None) -> list[str]:
@@ -130,7 +165,7 @@ def load_scorer(
         check_scorer_name(spec.name, group)
         made = _from_package(spec, _installed(group)[spec.name])
     if spec.take is not None:
-        made = replace(made, function=_taking(made.function, text.pattern_finder(spec.take)))
+        made = replace(made, take=text.pattern_finder(spec.take))
     return replace(made, name=spec.metric)
 
 
@@ -142,9 +177,9 @@ def _built_in(spec: ScorerSpec, context: ScoringContext) -> Scorer:
         takes = f"it takes: {', '.join(one.parameters)}" if one.parameters else "it takes none"
         hint = did_you_mean(wrong[0], one.parameters)
         raise AskError(f"scorer {spec.name} has no parameter '{wrong[0]}' ({takes}).{hint}")
-    make = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(one.make)
+    make = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(partial(one.make, context))
     try:
-        return Scorer(spec.name, make(context, **spec.parameters), one.is_binary, one.summary, one.needs)
+        return Scorer(spec.name, make(**spec.parameters), one.is_binary, one.summary, one.needs)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise AskError(f"scorer {spec.name}: {faults}.") from error
@@ -213,16 +248,6 @@ def _declared(found: object, name: str, where: str) -> Scorer:
             "opswright.evals.scorers."
         )
     return found
-
-
-def _taking(function: ScoreFunction, find: Callable[[str], str | None]) -> ScoreFunction:
-    """The function on what a pattern finds in the answer; 0 where it finds nothing."""
-
-    def score(sample: Sample, answer: str) -> float | bool | None:
-        taken = find(answer)
-        return 0.0 if taken is None else function(sample, taken)
-
-    return score
 
 
 def _installed(group: Iterable[EntryPoint] | None) -> dict[str, EntryPoint]:

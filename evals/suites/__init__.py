@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ...core.entry_points import entry_points_of
 from ...core.errors import AskError, BackendError, did_you_mean
 from ...core.suite_source import YAML_ENDINGS, is_suite_file
-from . import banking77, clinc150, snips
+from . import banking77, clinc150, guards, snips
 from .base import SliceRule, SliceValues, Suite, in_slice
 from .suite_file import read_suite
 
@@ -28,6 +28,11 @@ SHIPPED: dict[str, Callable[[], Suite]] = {
     "clinc150": clinc150.suite,
     "banking77": banking77.suite,
     "snips": snips.suite,
+    "xstest": guards.xstest,
+    "notinject": guards.notinject,
+    "cyberseceval": guards.cyberseceval,
+    "injection": guards.injection,
+    "toxicity": guards.toxicity,
 }
 
 

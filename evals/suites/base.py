@@ -11,16 +11,20 @@ from typing import Any, Literal
 from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
 from ...data.sample import Sample, Task
+from ..judges.prompt import shipped_prompts_digest
+from ..judges.settings import JudgeSettings
 from ..prompts import Prompt, tag_values
 from ..scorers import (
     Scorer,
     ScorerSpec,
     ScoringContext,
+    ServerAccess,
     check_trusted,
     default_specs,
     load_scorer,
     right_answers,
 )
+from ..turns import Turns
 
 SliceValues = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """A slice as it is written: values by tag, all of which must fit; or values of the suite's first tag."""
@@ -40,7 +44,8 @@ class Suite:
 
     groups: named slices. slice_tags: every value of these tags is a slice of its own. scorers: the first is
     what the suite is judged by; none: those of the task. min_items: fewer are worth no judgement. choose_by:
-    for the task `choose` alone. max_new_tokens: longest answer; None: by the task.
+    for the task `choose` alone. max_new_tokens: longest answer; None: by the task. judge: whom its judged
+    scorers ask. turns: with `own`, an item's earlier turns of the assistant are the model's own answers.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Suite:
     licence: str = ""
     source: str = ""
     file: Path | None = None
+    judge: JudgeSettings | None = None
+    turns: Turns = "last"
 
     @cached_property
     def digest(self) -> str:
@@ -69,6 +76,10 @@ class Suite:
             document["scorers"] = [spec.document() for spec in self.scorers]
         if self.task == "choose":
             document["choose_by"] = self.choose_by
+        if self.turns != "last":
+            document["turns"] = self.turns
+        if self.judge is not None and self.asks_judge:
+            document["judge"] = {**self.judge.document(), "prompts": shipped_prompts_digest()}
         return sha256_json(document)
 
     @cached_property
@@ -92,6 +103,11 @@ class Suite:
         return self.scorers or tuple(default_specs(self.task))
 
     @property
+    def asks_judge(self) -> bool:
+        """Whether one of its scorers sends answers to a judge."""
+        return any(spec.asks_judge for spec in self.specs)
+
+    @property
     def longest_answer(self) -> int:
         """Tokens an answer may have."""
         if self.max_new_tokens is not None:
@@ -103,14 +119,20 @@ class Suite:
         """Whether an engine chooses by likelihood instead of generating."""
         return self.task == "choose" and self.choose_by != "generation"
 
-    def load_scorers(self, trust: Path | None = None) -> tuple[Scorer, ...]:
-        """Its scorers, made; see `load_scorer` for `trust` and errors."""
-        context = ScoringContext(self.task, self.labels if self.task == "classify" else ())
+    def load_scorers(
+        self, trust: Path | None = None, access: ServerAccess | None = None
+    ) -> tuple[Scorer, ...]:
+        """Its scorers, made; see `load_scorer` for `trust` and errors. access: for what asks a server."""
+        context = self._context(access or ServerAccess())
         return tuple(load_scorer(spec, context, trust) for spec in self.specs)
+
+    def _context(self, access: ServerAccess) -> ScoringContext:
+        answers = self.labels if self.task == "classify" else ()
+        return ScoringContext(self.task, answers, self.items, self.judge, access)
 
     def check_scorers(self, trust: Path | None = None) -> tuple[Path, ...]:
         """What `load_scorers` would refuse, without running any file; the files that it would run."""
-        context = ScoringContext(self.task, self.labels if self.task == "classify" else ())
+        context = self._context(ServerAccess())
         files = []
         for spec in self.specs:
             if spec.file is None:

@@ -14,6 +14,7 @@ from ...data.read import Source, read_samples
 from ...data.sample import Sample
 from ..prompts import tag_values
 from ..scorers import DEFAULT_SCORERS, right_answers
+from ..scorers.base import BatchFunction
 from . import load_suite
 from .base import Suite
 from .samples import as_columns, read_file
@@ -85,10 +86,13 @@ def _text(name: str, source: Mapping[str, Any], task: str, sliced: list[str], n:
 def scores_of_right_answers(suite: Suite, trust: Path | None = None) -> dict[str, dict[str, Any]]:
     """What each scorer makes of every sample's first right answer: mean, number scored, faults and the first.
 
-    A scorer that does not give right answers its full score is worth a look.
+    A scorer that does not give right answers its full score is worth a look. Those that ask a server are
+    made, and ask nothing: they are left out.
     """
     found = {}
     for scorer in suite.load_scorers(trust):
+        if isinstance(scorer.function, BatchFunction):
+            continue
         scores = [scorer.score(item, next(iter(right_answers(item)), "")) for item in suite.items]
         values = [one.value for one in scores if one.value is not None]
         faults = [one.fault for one in scores if one.fault is not None]

@@ -17,7 +17,10 @@ from ...data.sample import Sample, Task
 
 _LONGEST_LINE = 1 << 20
 _FIELDS = frozenset(
-    ("id", "messages", "targets", "choices", "contexts", "tools", "tags", "group", "text", "target")
+    (
+        *("id", "messages", "targets", "choices", "contexts", "tools", "tags", "group", "metadata"),
+        *("text", "target"),
+    )
 )
 
 
@@ -111,7 +114,14 @@ def written(document: Any, id: str) -> Sample:
         tools=tuple(document.get("tools", [])),
         tags={name: _text(value, f"tag {name}") for name, value in dict(document.get("tags", {})).items()},
         group=None if group is None else _text(group, "group"),
+        metadata=_mapping(document.get("metadata", {}), "metadata"),
     )
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise AskError(f"`{name}` is a mapping.")
+    return dict(value)
 
 
 def _messages(value: Any) -> tuple[Mapping[str, Any], ...]:

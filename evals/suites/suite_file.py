@@ -13,9 +13,12 @@ from ...core.errors import AskError, did_you_mean
 from ...core.strict_yaml import YamlText, read_yaml
 from ...core.suite_source import is_suite_file
 from ...data.sample import Sample, Task
+from ..judges.base import gold_of
+from ..judges.settings import JudgeSettings
 from ..prompts import Prompt, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
 from ..templates import compile_template
+from ..turns import Turns, each_turn
 from .base import ChooseBy, Suite, in_slice
 from .samples import read_file, written
 
@@ -81,6 +84,8 @@ class SuitePart(_Part):
     min_items: Annotated[int, Field(ge=1)] = 1
     choose_by: ChooseBy = "characters"
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    turns: Turns = Field("last", description="Which of a chat's turns are asked, and after which.")
+    judge: JudgeSettings | None = Field(None, description="Whom scorers ask that need a judge.")
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,10 @@ def read_suite(path: Path, load_named: LoadNamed) -> Suite:
             "name", f"the suite is called '{part.name}', its file '{path.stem}'. Give both one name."
         )
     items = _samples(reader, part)
+    if part.turns != "last":
+        items = each_turn(items)
+        if not items:
+            raise reader.error("turns", "no sample has a turn of the assistant to ask for.")
     specs = tuple(_spec(reader, number, one) for number, one in enumerate(part.scorers))
     twice = [spec.metric for spec in specs if sum(spec.metric == one.metric for one in specs) > 1]
     if twice:
@@ -137,6 +146,8 @@ def read_suite(path: Path, load_named: LoadNamed) -> Suite:
         licence=part.licence,
         source=part.source,
         file=path,
+        judge=part.judge,
+        turns=part.turns,
     )
     _check(reader, suite)
     return suite
@@ -169,6 +180,7 @@ def _names_at(place: list[str]) -> list[str]:
         "prompt": PromptPart,
         "few_shot": FewShotPart,
         "slices": SlicesPart,
+        "judge": JudgeSettings,
     }
     return list(parts.get(place[-2] if len(place) > 1 else "", SuitePart).model_fields)
 
@@ -254,13 +266,29 @@ def _spec(reader: _Reader, number: int, given: str | Mapping[str, Any]) -> Score
             raise reader.error(f"{place}.file", f"no scorer file at {file}. Check the path.")
     else:
         reader.at(place, check_scorer_name, name)
-    parameters = {key: value for key, value in given.items() if key not in _SCORER_KEYS}
+    parameters = {
+        key: _file_beside(reader, f"{place}.{key}", value)
+        for key, value in given.items()
+        if key not in _SCORER_KEYS
+    }
     return ScorerSpec(name, parameters, str(given.get("label", "")), given.get("take"), file)
+
+
+def _file_beside(reader: _Reader, place: str, value: Any) -> Any:
+    """A parameter; one that is `{file: NAME}` is the path of that file, relative to the suite's."""
+    if not isinstance(value, Mapping) or set(value) != {"file"} or not isinstance(value["file"], str):
+        return value
+    file = reader.path.parent / value["file"]
+    if not file.is_file():
+        raise reader.error(place, f"no file at {file}. Check the path.")
+    return file
 
 
 def _check(reader: _Reader, suite: Suite) -> None:
     """What can only be known of the whole: slices that fit, answers to score, a template for each sample."""
     reader.at("task", default_specs, suite.task)
+    if suite.judge is not None and not suite.asks_judge:
+        raise reader.error("judge", "a judge is named, and no scorer asks one. Add one, or take it out.")
     for tag in suite.slice_tags:
         reader.at("slices.by", suite.check_values, tag, (), "slices.by")
     for name, values in suite.groups.items():
@@ -270,6 +298,7 @@ def _check(reader: _Reader, suite: Suite) -> None:
         raise reader.error(f"slices.groups.{clash}", f"two slices are called '{clash}'.")
     for number, item in enumerate(suite.items):
         reader.at(f"samples.{number}", suite.prompt.chat, item)
+        reader.at(f"samples.{number}", gold_of, item)
         if suite.task == "choose" and len(item.choices) < 2:
             raise reader.error(f"samples.{number}", f"sample '{item.id}' has fewer than two choices.")
     if suite.task == "classify" and not any(right_answers(item) for item in suite.items):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.artifacts import DatasetRef, PendingArtifact
@@ -28,14 +29,18 @@ _NAME_CHARS = 24
 
 
 def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    from ...data.read import check_source
+    from ...core.install import not_installed
+    from ...data.filters import make_filter, modules_of
     from .gather import check_replay
 
     found = []
+    if missing := not_installed(modules_of(request.filters), "languages"):
+        found.append(missing)
     try:
-        layout = check_source(request.rows)
-        found.append(Finding(level="ok", message=f"{request.source} is there, layout {layout}."))
+        found += _source_findings(request, machine, workspace)
         check_replay(request)
+        for asked in request.filters:
+            make_filter(asked, request.toxic_words)
         for ref in (request.golden, request.replay):
             if ref is not None:
                 workspace.artifacts.open(ref)
@@ -54,15 +59,54 @@ def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -
     return found
 
 
-def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) -> Cost:
-    from ...core.files import files_below
+def _source_findings(request: CurateRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
+    """Whether the rows are there, and whether the plan's id says which they are; errors as of the readers."""
+    from ...data.read import check_source
+    from ...data.remote import fetched
+    from .gather import remote_store
 
     source = request.source
-    size = (
-        sum(p.stat().st_size for p in files_below(source).values())
-        if source.is_dir()
-        else source.stat().st_size
-    )
+    if isinstance(source, Path):
+        yield Finding(level="ok", message=f"{source} is there, layout {check_source(request.rows(source))}.")
+        return
+    if fetched(source, remote_store(workspace), request.source_sha256, request.split):
+        yield Finding(level="ok", message=f"{source} was fetched earlier, and is as it was.")
+        return
+    size = _remote_bytes(request)
+    said = "of unknown size" if size is None else f"{size / 1e6:,.1f} MB"
+    yield Finding(level="note", message=f"{source} is fetched when the step runs ({said}).")
+    if size is not None and 5 * size > machine.disk_free_gb * 1e9:
+        message = f"{source} and what is made of it take {5 * size / 1e9:.1f} GB; "
+        message += f"{machine.disk_free_gb:.1f} GB are free."
+        yield Finding(level="stop", message=message, fix=f"Free space on the disk of {workspace.root}.")
+    if not (source.is_pinned or request.source_sha256):
+        yield Finding(
+            level="warn",
+            message=f"the plan's id does not cover what {source} holds; its digest is recorded.",
+            fix="Give it as source_sha256.",
+        )
+
+
+def _remote_bytes(request: CurateRequest) -> int | None:
+    """Bytes of a source that lies elsewhere; None where the other side does not say."""
+    from ...data.remote import RemoteSource, look_up
+
+    sizes = [file.size_bytes for file in look_up(RemoteSource(request.source), request.split)]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _local_bytes(source: Path) -> int:
+    from ...core.files import files_below
+
+    files = files_below(source).values() if source.is_dir() else [source]
+    return sum(file.stat().st_size for file in files)
+
+
+def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) -> Cost:
+    local = isinstance(request.source, Path)
+    size = _local_bytes(Path(request.source)) if local else _remote_bytes(request)
+    if size is None:
+        return Cost(gpu_hours=0, usd=0)
     return Cost(minutes=(5 + size / _BYTES_A_ROW / _ROWS_PER_S) / 60, gpu_hours=0, usd=0, disk_bytes=4 * size)
 
 
@@ -77,6 +121,7 @@ def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) ->
     ],
     preflight=_preflight,
     estimate=_estimate,
+    reusable=lambda request: request.is_repeatable,
 )
 def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     """Read a source, leave out what would spoil training, split by groups, and write chat-format JSONL.
@@ -100,10 +145,11 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     gather.check_replay(request)
     source = gather.RowSource(request, ctx)
     golden = gather.golden_rows(request, ctx)
+    own = gather.own_answers(request, ctx)
     with ctx.artifacts.staging() as folder:
         with (
             DatasetWriter(folder, request.seed) as writer,
-            RowTable(source.task, request, golden, folder) as table,
+            RowTable(source.task, request, golden, folder, own) as table,
         ):
             drop = Tally(writer.drop, request.hides_personal_data)
             table.take_in(source.rows(drop), drop, lambda: ctx.progress(1, _STAGES, "stages"))
@@ -196,7 +242,8 @@ class Counts:
             "conflicts": self.written.conflicts,
             "rows_of_label": dict(sorted(self.written.labels.items())),
             "groups": int(self.chosen.groups.max()) + 1,
-            "settings": request.model_dump(mode="json", exclude={"source"}),
+            "source_sha256": self.source.sha256,
+            "settings": request.model_dump(mode="json", exclude={"source", "source_sha256"}),
         }
 
     def _told(self, reason: str, rows: int) -> str:
@@ -206,6 +253,7 @@ class Counts:
     def log(self, ctx: StepContext) -> None:
         """Record the counts as metrics."""
         more = {"dropped": self.left_out.by_reason.total(), "leaked": sum(self.leaked.values())}
+        more["own_answers"] = self.table.own_answers
         for name, value in {**self.counts, **more}.items():
             ctx.metric(name, value)
 
@@ -221,6 +269,8 @@ class Counts:
             unused=self.unused,
             leaked=self.leaked,
             masked_rows=self.source.masked,
+            source_sha256=self.source.sha256,
+            own_answers=self.table.own_answers,
             conflicts=self.conflicts,
             rows_left_out=_few([self._told(why, n) for why, n in _most_first(self.left_out.by_reason)]),
             fields_left_out=_few([name for name, _ in _most_first(Counter(self.unused))]),

@@ -12,11 +12,14 @@ from ...core.artifacts import Artifact, DatasetRef
 from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
 from ...core.files import files_below
+from ...core.workspace import Workspace
 from ...data.dataset import ROWS, dataset_samples
-from ...data.personal import mask_sample
+from ...data.personal import mask, mask_sample, masked_group
 from ...data.read import DOMAIN, read_samples
+from ...data.remote import fetch
 from ...data.rows import Dropped
 from ...data.sample import Sample, asked_of
+from .own_answers import OwnAnswers
 from .request import CurateRequest
 
 if TYPE_CHECKING:
@@ -46,9 +49,10 @@ class RowSource:
     def __init__(self, request: CurateRequest, ctx: StepContext) -> None:
         self._request, self._ctx = request, ctx
         self._left: Callable[[Dropped], None] = lambda dropped: None
-        self.reading = read_samples(request.rows, lambda dropped: self._left(dropped))
+        self._path, self.sha256 = _local(request, ctx)
+        self.reading = read_samples(request.rows(self._path), lambda dropped: self._left(dropped))
         self.task = self.reading.task
-        self._stamps = _stamps(request.source)
+        self._stamps = _stamps(self._path)
         self.masked = 0  # new rows in which something was masked, in the last pass
         self.new = 0  # new rows, of the domains asked for, in the last pass
 
@@ -72,7 +76,7 @@ class RowSource:
             yield GatheredRow(file, row, sample)
         if domains:
             self._check_domains(known)
-        if _stamps(self._request.source) != self._stamps:
+        if _stamps(self._path) != self._stamps:
             raise AskError(
                 f"{self._request.source} changed while it was read. Curate it when nothing writes to it."
             )
@@ -103,7 +107,28 @@ class RowSource:
         name = f"replay {dataset.ref.short}"
         for row, side, held in zip(chosen["row"], chosen["split"], samples, strict=True):
             if held is not None:
-                yield GatheredRow(name, row, _without_group(held), side)
+                yield GatheredRow(name, row, held, side)
+
+
+def remote_store(workspace: Workspace) -> Path:
+    """Where what was fetched lies, under its digest."""
+    return workspace.root / "sources"
+
+
+def _local(request: CurateRequest, ctx: StepContext) -> tuple[Path, str]:
+    """Where the source lies on this machine, and the digest of one that was fetched."""
+    if isinstance(request.source, Path):
+        return request.source, ""
+    fetched_bytes = 0
+
+    def seen(size: int) -> None:
+        nonlocal fetched_bytes
+        fetched_bytes += size
+        ctx.progress(fetched_bytes, None, "bytes fetched")
+
+    found = fetch(request.source, remote_store(ctx.workspace), request.source_sha256, request.split, seen)
+    ctx.log(f"{request.source}: SHA-256 {found.sha256}")
+    return found.path, found.sha256
 
 
 def _stamps(source: Path) -> list[tuple[str, int, int]]:
@@ -111,13 +136,6 @@ def _stamps(source: Path) -> list[tuple[str, int, int]]:
     files = files_below(source) if source.is_dir() else {source.name: source}
     found = ((name, path.stat()) for name, path in sorted(files.items()))
     return [(name, one.st_size, one.st_mtime_ns) for name, one in found]
-
-
-def _without_group(sample: Sample) -> Sample:
-    """A replayed sample: the group an earlier dataset gave it says nothing of this one's."""
-    from dataclasses import replace
-
-    return replace(sample, group=None)
 
 
 def check_replay(request: CurateRequest) -> None:
@@ -153,12 +171,18 @@ class GoldenRows(NamedTuple):
 
 
 def golden_rows(request: CurateRequest, ctx: StepContext) -> GoldenRows:
-    """The texts and groups of the golden set; a dataset gives its rows without a group their id as one."""
+    """The texts and groups of the golden set, as they are and as they would be masked."""
     if request.golden is None:
         return GoldenRows()
     texts, groups = [], set()
     for sample in dataset_samples(ctx.artifacts.open(request.golden)):
         texts.append(asked_of(sample))
-        if sample.group is not None and sample.group != sample.id:
-            groups.add(sample.group)
+        if sample.group is not None:
+            groups |= {sample.group, masked_group(sample.group)}
     return GoldenRows(texts, groups)
+
+
+def own_answers(request: CurateRequest, ctx: StepContext) -> OwnAnswers:
+    """What the workspace's endpoints answered, to be found in the rows as they are gathered."""
+    form = mask if request.personal_data == "mask" else str
+    return OwnAnswers(ctx, (request.memory_mb << 20) // 4, request.own_answers == "drop", form)

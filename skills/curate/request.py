@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ...core.artifacts import DatasetRef
 from ...core.contract import InputPath, Request, Result
+from ...core.errors import AskError
 from ...data.columns import Columns
-from ...data.filters import make_filter
-from ...data.read import LABEL_COLUMN, TEXT_COLUMN, Layout, Source
+from ...data.filters import FILTERS, filters_needing_words, make_filter
+from ...data.read import TEXT_COLUMN, Layout, Source
+from ...data.remote import RemoteSource
+from ...data.row_shapes import LABEL_COLUMN
 from ...data.rows import Reason
 from ...data.sample import Task
 
@@ -23,7 +27,14 @@ LEAKS = {reason: reason.removeprefix("golden_") for reason in Reason if reason.s
 class CurateRequest(Request):
     """Raw samples, and how strictly they are cleaned."""
 
-    source: InputPath = Field(description="File, or folder, with rows of any usual shape.")
+    source: InputPath | RemoteSource = Field(
+        description="File, or folder, with rows of any usual shape; or where they lie elsewhere: "
+        "hf:datasets/owner/name@commit, s3://..., gs://..., az://..., https://...",
+    )
+    source_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None,
+        description="SHA-256 of what lies elsewhere, so that the plan's id covers it, as a commit does.",
+    )
     layout: Layout = Field(Layout.AUTO, description="Layout of the source; auto looks at names and endings.")
     split: str | None = Field(
         None,
@@ -58,12 +69,20 @@ class CurateRequest(Request):
     )
     filters: tuple[str, ...] = Field(
         (),
-        description="Filters in order, each `name` or `name:limit=value:...`: length, encoding, repetition, "
-        "prose, web_page, personal_data, consent.",
+        description=f"Filters in order, each `name` or `name:limit=value:...`: {', '.join(FILTERS)}.",
+    )
+    toxic_words: InputPath | None = Field(
+        None, description="Words of the filter toxicity, one a line; by default the shipped English list."
     )
     personal_data: Literal["keep", "mask"] = Field(
         "keep",
         description="mask: a mail address, card number or the like becomes <email>, <card>.",
+    )
+    own_answers: Literal["keep", "drop"] = Field(
+        "keep",
+        description="drop: leave out rows whose answer an endpoint of this workspace wrote, by the row's id "
+        "or tags, or nearly as its traffic log has it. keep: they are counted where the log has them word "
+        "for word.",
     )
     memory_mb: int = Field(
         512,
@@ -72,10 +91,22 @@ class CurateRequest(Request):
     )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _an_address_is_no_path(cls, values: Any) -> Any:
+        if isinstance(values, dict) and RemoteSource.is_one(source := values.get("source")):
+            try:
+                return {**values, "source": RemoteSource.checked(source)}
+            except ValueError as error:  # explained as it is: what else is said of a field repeats its value
+                raise AskError(f"curate: {error}.") from None
+        return values
+
     @model_validator(mode="after")
     def _filters_are_known(self) -> Self:
         for asked in self.filters:
             make_filter(asked)
+        if self.toxic_words is not None and not filters_needing_words(self.filters):
+            raise AskError("toxic_words is given, but no filter looks for them. Add toxicity to filters.")
         return self
 
     @property
@@ -85,12 +116,17 @@ class CurateRequest(Request):
         return dropped or self.personal_data == "mask"
 
     @property
-    def rows(self) -> Source:
-        """Where the new rows lie, as a reader takes it."""
+    def is_repeatable(self) -> bool:
+        """Whether the request alone decides what comes out: neither traffic nor what an address holds now."""
+        pinned = isinstance(self.source, Path) or self.source.is_pinned or self.source_sha256 is not None
+        return pinned and self.own_answers == "keep"
+
+    def rows(self, path: Path) -> Source:
+        """The new rows as a reader takes them; path: where the source lies on this machine."""
         return Source(
-            self.source,
+            path,
             self.layout,
-            self.split,
+            self.split if isinstance(self.source, Path) else None,
             self.text_column,
             self.label_column,
             self.domain_column,
@@ -118,6 +154,10 @@ class CurateResult(Result):
         description="Fields of the source that the dataset does not have, and how many rows held one."
     )
     masked_rows: int = Field(0, description="Rows in which personal data was masked.")
+    source_sha256: str = Field("", description="SHA-256 of a source that was fetched; empty for a file here.")
+    own_answers: int = Field(
+        0, description="Rows whose answer an endpoint of this workspace wrote; in the dataset unless dropped."
+    )
     conflicts: int = Field(description="Texts that came with more than one label.")
     rows_left_out: str = Field(
         description="The most frequent of `dropped` in a line; empty when there are none."

@@ -18,10 +18,11 @@ from ...data.rows import Dropped, Reason
 from ...data.sample import ASSISTANT, Sample, asked_of, text_of
 from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
-from ...evals.contamination import OverlapFinder
+from ...evals.contamination import Overlap, OverlapFinder
 from .clean import TIED_JACCARD, Verdicts, clean
 from .gather import GatheredRow, GoldenRows
 from .keys import RowKeys, answer_of
+from .own_answers import OwnAnswers
 from .request import CurateRequest
 from .split import SIDES, choose_sides, find_groups
 
@@ -66,16 +67,25 @@ class Tally:
 class RowTable:
     """What is known of the rows taken in: keys in memory, shingles on disk. A context manager."""
 
-    def __init__(self, task: Task, request: CurateRequest, golden: GoldenRows, folder: Path) -> None:
+    def __init__(
+        self,
+        task: Task,
+        request: CurateRequest,
+        golden: GoldenRows,
+        folder: Path,
+        own: OwnAnswers | None = None,
+    ) -> None:
         self._files = ExitStack()
         memory = request.memory_mb << 20
         least = min(TIED_JACCARD, request.near_duplicate_jaccard)
         self.keys = RowKeys(task)
         self.taken = array("B")  # for each row of the source, in order, whether it was taken in
         self._request, self._memory = request, memory
-        self._filters = [make_filter(asked) for asked in request.filters]
+        self._filters = [make_filter(asked, request.toxic_words) for asked in request.filters]
         self._leaks = OverlapFinder(golden.texts, request.golden_jaccard) if golden.texts else None
         self._golden_groups = golden.groups
+        self._own = own
+        self.own_answers = 0  # rows that an endpoint answered, left out or not
         self._similar = self._files.enter_context(SimilarityIndex(least, folder, memory // 2))
         self._answers = None if self.keys.labelled else self._files.enter_context(ShingleStore(folder))
 
@@ -99,35 +109,35 @@ class RowTable:
 
     def _judged(self, batch: Sequence[GatheredRow], drop: Tally) -> list[bool]:
         """Which rows are taken in; the others are left out with their reason."""
-        leaks = (
-            self._leaks.surest([asked_of(row.sample) for row in batch])
-            if self._leaks
-            else [None] * len(batch)
-        )
+        samples = [row.sample for row in batch]
+        leaks = self._leaks.surest(list(map(asked_of, samples))) if self._leaks else [None] * len(batch)
+        answered = self._own.why(samples) if self._own else [None] * len(batch)
         passed = []
-        for row, leak in zip(batch, leaks, strict=True):
-            if not _teaches(row.sample):
-                drop.row(row, Reason.EMPTY_LABEL, "no answer to learn")
-            elif leak is not None and self._leaks is not None:
-                golden = self._leaks.items[leak.item]
-                shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden}"
-                drop.row(row, Reason(f"golden_{leak.kind}"), shown)
-            elif row.sample.group in self._golden_groups:
-                drop.row(row, Reason.GOLDEN_GROUP, f"group {row.sample.group}")
-            elif not self._filtered(row, drop):
-                passed.append(True)
-                continue
-            passed.append(False)
+        for row, leak, own in zip(batch, leaks, answered, strict=True):
+            fault = self._fault(row.sample, leak, own)
+            if fault is not None:
+                drop.row(row, *fault)
+            passed.append(fault is None)
         self.taken.extend(passed)
         return passed
 
-    def _filtered(self, row: GatheredRow, drop: Tally) -> bool:
-        """Whether a filter leaves a row out; the first that does says why."""
+    def _fault(self, sample: Sample, leak: Overlap | None, own: str | None) -> tuple[Reason, str] | None:
+        """Why a sample is left out, the first reason that there is, in words too."""
+        if not _teaches(sample):
+            return Reason.EMPTY_LABEL, "no answer to learn"
+        if leak is not None and self._leaks is not None:
+            golden = self._leaks.items[leak.item]
+            shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden}"
+            return Reason(f"golden_{leak.kind}"), shown
+        if sample.group in self._golden_groups:
+            return Reason.GOLDEN_GROUP, f"group {sample.group}"
+        self.own_answers += own is not None
+        if own is not None and self._request.own_answers == "drop":
+            return Reason.OWN_ANSWER, own
         for name, judge in self._filters:
-            if (why := judge(row.sample)) is not None:
-                drop.row(row, Reason(f"filter_{name}"), why)
-                return True
-        return False
+            if (why := judge(sample)) is not None:
+                return Reason(f"filter_{name}"), why
+        return None
 
     def clean(self) -> tuple[Verdicts, Pairs]:
         """Which rows stay, and the similar ones among them."""

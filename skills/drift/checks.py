@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ...core.errors import AskError
 from ...core.statistics import holm
+from ...data.embed import TextEmbedder, Vectors, words
 from ...data.text import label_form
-from .embed import TextEmbedder, Vectors, words
 from .mmd import LEAST, Mmd, mmd
 from .novelty import Novelty
 
@@ -76,7 +76,7 @@ class Reference:
         chosen = set(drawn)
         self.texts = texts
         self.labels = None if labels is None else {label_form(label): label for label in labels}
-        self.answers = answers if answers is not None and len(answers) >= LEAST else None
+        self.answers = answers if answers is not None and len(answers) >= least_answers(labels) else None
         # The embedding has seen neither side of the comparison: fitted on the sample too, it told seen from
         # unseen texts and fired on quiet traffic.
         others = [texts[i] for i in rng.permutation(len(texts)).tolist() if i not in chosen]
@@ -220,6 +220,11 @@ def rate_ratio_p(live: int, m: int, usual: int, n: int, tolerance: float) -> flo
 
     odds = tolerance * m / (tolerance * m + n)
     return float(binom.sf(live - 1, live + usual, odds))
+
+
+def least_answers(labels: Sequence[str] | None) -> int:
+    """Fewest answers to compare with: those in free text are halved, as the embedding is fitted on some."""
+    return LEAST if labels is not None else 2 * LEAST
 
 
 def answer_meaning(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.errors import AskError
-from .embed import Vectors
+from ...data.embed import Vectors
 
 LEAST = 20
 _FREQUENCIES = 128

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .embed import pieces
+from ...data.embed import pieces
 
 NEIGHBOURS = 10
 USUAL_SHARE = 0.05  # of the reference's own texts, which are that unlike the others

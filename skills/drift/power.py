@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .embed import Vectors
+from ...data.embed import Vectors
 from .mmd import Mmd
 
 POWER = 0.8

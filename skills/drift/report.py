@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.files import canonical_json
+from ...data.embed import words
 from .checks import Comparison, Reference, Window
-from .embed import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ...core.artifacts import ArtifactRef, BundleRef, DatasetRef
 from ...core.contract import StepContext
 from ...core.errors import AskError, OpswrightError
+from .checks import least_answers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,12 +105,17 @@ def _from_dataset(
     held_out = rows.filter(rows["split"] != "train")
     texts = (train if len(train) else held_out)["text"].to_list()
     answers, note = _answers_to(held_out["text"].to_list(), request, ctx, bundle)
+    labels = _labels(ctx, dataset)
+    least = least_answers(labels)
+    if answers is not None and len(answers) < least:
+        note = f"answers were not compared: {len(answers)} held-out ones, {least} are needed"
+        answers = None
     kind = "training" if len(train) else "held-out"
     return ReferenceSource(
         str(dataset),
         f"{len(texts):,} {kind} texts",
         texts,
-        _labels(ctx, dataset),
+        labels,
         answers,
         dataset,
         note,

@@ -14,44 +14,52 @@ from ...core.artifacts import (
     CheckpointRef,
     DatasetRef,
     EvalReportRef,
+    GuardrailRef,
     PendingArtifact,
 )
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
-from ...core.errors import OpswrightError
+from ...core.errors import AskError, OpswrightError
 from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .beside import Beside
 from .engine import missing_for, open_engine
-from .request import EvaluateRequest, EvaluateResult, SliceFigure
+from .judging import changes_of_mind, judge_figures, judge_findings, server_access
+from .request import EvaluateRequest, EvaluateResult, Robustness, SliceFigure
 
 if TYPE_CHECKING:
     from ...evals.baselines import BaselineRun
     from ...evals.runner import EvalResult
+    from ...evals.scorers import Scorer
     from ...evals.shortcuts import Shortcut
-    from ...evals.suites import Suite
+    from ...evals.suites import SliceRule, Suite
 
-__all__ = ["EvaluateRequest", "EvaluateResult", "SliceFigure", "evaluate"]
+__all__ = ["EvaluateRequest", "EvaluateResult", "Robustness", "SliceFigure", "evaluate"]
 
 _CHECKPOINT_MODULES = ("torch", "transformers")
 _TINY_BYTES = 20_000_000
-_MS_PER_ITEM = {CheckpointRef: 3.0, BundleRef: 1.0}  # about 1 M parameters on two busy cores
-_START_S = {CheckpointRef: 12.0, BundleRef: 1.0}
+_MS_PER_ITEM = {
+    CheckpointRef: 3.0,
+    BundleRef: 1.0,
+    GuardrailRef: 1.0,
+}  # about 1 M parameters on two busy cores
+_START_S = {CheckpointRef: 12.0, BundleRef: 1.0, GuardrailRef: 3.0}
 _BASELINES_S = 8.0
 _SHORT_TOKENS = 32  # answers for which those rates hold
 
 
 def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
-    from ...evals.suites import load_suite
-
     found = []
     if isinstance(request.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
         found.append(finding)
+    if isinstance(request.model, GuardrailRef) and (finding := not_installed(["nemoguardrails"], "guard")):
+        return [finding]
     if request.api_key_env and not os.environ.get(request.api_key_env):
         found.append(Finding(level="stop", message=f"environment variable {request.api_key_env} is not set."))
     try:
-        suite = load_suite(request.suite)
+        suite = _suite(request)
         suite.slices(request.slices)
+        found += judge_findings(suite)
         for file in suite.check_scorers(request.trust):  # nobody has agreed to run it yet
             message = f"Python code scores the answers: {file}."
             found.append(Finding(level="warn", message=message, fix="Read it before you approve the plan."))
@@ -73,12 +81,11 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
-    from ...evals.suites import load_suite
-
-    if not isinstance(request.model, ArtifactRef):
-        return Cost(gpu_hours=0, disk_bytes=4_000_000)
+    suite = _suite(request)
+    if not isinstance(request.model, ArtifactRef) or suite.asks_judge:
+        tokens = None if suite.asks_judge else 0
+        return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
     size = workspace.artifacts.open(request.model).size_bytes
-    suite = load_suite(request.suite)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
     if size > _TINY_BYTES or not is_short:
         return Cost(gpu_hours=None if machine.gpus else 0, usd=0, disk_bytes=4_000_000)
@@ -101,41 +108,68 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
 
     Baselines are fitted on the rows the model was trained on; items found among them are counted as leaked.
 
-    Example: `/evaluate model=checkpoint:3f2a91 suite=clinc150`
+    Example: `/evaluate model=checkpoint:3f2a91 suite=suites/shop.yaml`
     """
-    from ...evals.answer_cache import CachedEngine
     from ...evals.baselines import BaselineRun
     from ...evals.report import facts_of
-    from ...evals.runner import run_suite
+    from ...evals.robustness import robustness_facts
     from ...evals.shortcuts import to_facts
-    from ...evals.suites import load_suite
 
-    suite = load_suite(request.suite)
-    slices, scorers = suite.slices(request.slices), suite.load_scorers(request.trust)
+    suite = _suite(request)
+    slices, scorers = (
+        suite.slices(request.slices),
+        suite.load_scorers(request.trust, server_access(request, ctx)),
+    )
     train, note = _training_data(request, ctx)  # before the model runs: a wrong reference shows at once
-    with closing(open_engine(request, ctx)) as engine:
-        measured = run_suite(
-            suite,
-            engine,
-            str(request.model),
-            slices,
-            request.limit,
-            lambda done, of: ctx.progress(done, of, "items"),
-            request.max_new_tokens,
-            scorers,
-        )
+    measured, reused = _measured(request, ctx, suite, scorers, slices)
     measured = _with_leaks(measured, request, train, ctx)
     beside = Beside(ctx, suite, scorers, slices, train)
-    run = beside.baselines(measured) if request.baselines else BaselineRun(())
+    fits = request.baselines and not isinstance(request.model, GuardrailRef)
+    run = beside.baselines(measured) if fits else BaselineRun(())
     scored = {one.name: beside.scored(one, measured) for one in run.baselines}
-    shortcuts = beside.shortcuts(measured) if request.baselines else []
+    shortcuts = beside.shortcuts(measured) if fits and not suite.asks_judge else []
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
-    facts = facts_of(measured, len(suite.items), scored, groups) | {"shortcuts": to_facts(shortcuts)}
+    facts = facts_of(measured, len(suite.items), scored, groups)
+    facts |= {"shortcuts": to_facts(shortcuts), "robustness": robustness_facts(measured)}
     report = _save(request, ctx, measured, facts, run, scored, train)
     _tell(facts, ctx)
+    note = _with_losses(note, measured, run, shortcuts, suite, request, ctx)
+    return _result(report, measured, facts, reused, note)
+
+
+def _measured(
+    request: EvaluateRequest,
+    ctx: StepContext,
+    suite: Suite,
+    scorers: Sequence[Scorer],
+    slices: Mapping[str, SliceRule],
+) -> tuple[EvalResult, int]:
+    """What the model answered to the items, as they are and altered; and how many answers were known."""
+    from dataclasses import replace
+
+    from ...evals.answer_cache import CachedEngine
+    from ...evals.robustness import run_altered
+    from ...evals.runner import judges_of, run_suite
+
+    def progress(done: int, of: int) -> None:
+        ctx.progress(done, of, "items")
+
+    model, most = str(request.model), request.max_new_tokens
+    with closing(open_engine(request, ctx)) as engine:
+        plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
+        variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers)
+        judges = judges_of(scorers, suite.items_by_id([item.id for item in plain.items]), plain.items)
+    return replace(plain, variants=variants, judges=judges), engine.reused if isinstance(
+        engine, CachedEngine
+    ) else 0
+
+
+def _result(
+    report: EvalReportRef, measured: EvalResult, facts: Mapping[str, Any], reused: int, note: str
+) -> EvaluateResult:
     return EvaluateResult(
         report=report,
-        suite=suite.name,
+        suite=measured.suite,
         n=facts["n"],
         errors=measured.errors,
         cut=measured.cut,
@@ -149,13 +183,33 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
         slices={name: SliceFigure(**figures) for name, figures in facts["slices"].items()},
         baselines={name: figures["value"] for name, figures in facts["baselines"].items()},
         trivial=facts["trivial"],
-        shortcuts={one.name: one.value for one in shortcuts},
-        reused=engine.reused if isinstance(engine, CachedEngine) else 0,
+        shortcuts={name: figures["value"] for name, figures in facts["shortcuts"].items()},
+        robustness={name: Robustness(**figures) for name, figures in facts["robustness"].items()},
+        reused=reused,
         leaked=measured.leaked,
+        judges={name: judge_figures(one) for name, one in measured.judges.items()},
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
-        note=_with_losses(note, measured, run, shortcuts, suite, request, ctx),
+        note=note,
     )
+
+
+def _suite(request: EvaluateRequest) -> Suite:
+    """The suite that is asked, judged by whom the request names."""
+    from dataclasses import replace
+
+    from ...evals.suites import load_suite
+
+    suite = load_suite(request.suite)
+    if isinstance(request.model, GuardrailRef):
+        from .guard_engine import check_decides
+
+        check_decides(suite.name, [spec.name for spec in suite.specs])
+    if request.judge is None:
+        return suite
+    if not suite.asks_judge:
+        raise AskError(f"suite {suite.name} has no scorer that asks a judge. Leave `judge` out.")
+    return replace(suite, judge=request.judge)
 
 
 def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
@@ -167,8 +221,9 @@ def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
     for name, figures in facts["slices"].items():
         if figures["value"] is not None:
             ctx.metric(f"{metric}.{name}", figures["value"])
-    for kind in ("baseline", "shortcut"):
-        for name, figures in facts[f"{kind}s"].items():
+    others = {"baseline": facts["baselines"], "shortcut": facts["shortcuts"], "with": facts["robustness"]}
+    for kind, found in others.items():
+        for name, figures in found.items():
             if figures["value"] is not None:
                 ctx.metric(f"{kind}.{name}", figures["value"])
 
@@ -177,6 +232,8 @@ def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetR
     """The model's training dataset, and what is missing without it."""
     from ...evals.lineage import training_dataset
 
+    if isinstance(request.model, GuardrailRef):  # rails are written, not trained
+        return None, ""
     if request.train is not None:
         ctx.artifacts.open(request.train)
         return request.train, ""
@@ -200,7 +257,9 @@ def _with_losses(
     request: EvaluateRequest,
     ctx: StepContext,
 ) -> str:
-    """The note, and what was cut, never answered, never scored or no better than a shortcut."""
+    """The note, and what was cut, never answered, never scored or is no better than a shortcut."""
+    from ...evals.robustness import fallen
+
     losses = []
     if measured.cut:
         most = request.max_new_tokens or suite.longest_answer
@@ -216,8 +275,10 @@ def _with_losses(
             losses.append(
                 f"scorer {name} failed on {len(faults)} answers, which it does not count: {faults[0]}"
             )
+    losses += changes_of_mind(measured)
     losses += [f"baseline {name} was left out: {why}" for name, why in run.skipped.items()]
     losses += [one.message for one in shortcuts if one.message]
+    losses += fallen(measured)
     for line in losses:
         ctx.log(line)
     return "; ".join([*([note] if note else []), *losses])
@@ -229,16 +290,15 @@ def _with_leaks(
     """The result with how many items the model has seen in training, in whichever stage of it."""
     from dataclasses import replace
 
-    from ...evals.contamination import count_overlap, training_texts
+    from ...evals.contamination import find_leaks
     from ...evals.lineage import training_datasets
 
     stages = training_datasets(ctx.artifacts, request.model) if isinstance(request.model, ArtifactRef) else []
     datasets = list(dict.fromkeys([*([] if train is None else [train]), *stages]))
     if not datasets:
         return measured
-    texts = training_texts(ctx.artifacts, datasets)
-    found = count_overlap(texts, [item.text for item in measured.items])
-    return replace(measured, leaked=sum(found.values()))
+    found = find_leaks(ctx.artifacts, datasets, [(item.text, item.group) for item in measured.items])
+    return replace(measured, leaked=len(found))
 
 
 def _save(
@@ -251,7 +311,7 @@ def _save(
     train: DatasetRef | None,
 ) -> EvalReportRef:
     from ...evals.baselines import to_document
-    from ...evals.report import BASELINES, ITEMS, REPORT, details_of
+    from ...evals.report import BASELINES, ITEMS, REPORT, VARIANTS, details_of
     from ...evals.runner import to_lines
 
     if isinstance(request.model, ArtifactRef):
@@ -263,6 +323,9 @@ def _save(
     with ctx.artifacts.staging() as folder:
         (folder / ITEMS).write_bytes(to_lines(measured.items))
         (folder / REPORT).write_text(json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        if measured.variants:
+            altered = {name: [item.line() for item in items] for name, items in measured.variants.items()}
+            (folder / VARIANTS).write_text(json.dumps(altered, ensure_ascii=False) + "\n", encoding="utf-8")
         if run.baselines:
             ids = [item.id for item in measured.items]
             scores = {name: [dict(item.scores) for item in one.items] for name, one in scored.items()}

@@ -63,7 +63,7 @@ class Beside:
         items = self._suite.items_by_id([item.id for item in measured.items])
         answers = [GenerationResult(text) for text in answered.answers]
         scores = score(self._scorers, items, answers, self._slices)
-        return replace(measured, model=answered.name, items=tuple(scores))
+        return replace(measured, model=answered.name, items=tuple(scores), variants={})
 
     def _rows(self) -> Rows | None:
         from ...data.dataset import training_rows

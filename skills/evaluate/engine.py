@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import ArtifactRef, BundleRef, CheckpointRef
+from ...core.artifacts import ArtifactRef, BundleRef, CheckpointRef, GuardrailRef
 from ...core.contract import Finding, StepContext
 from ...core.errors import AskError
 from ...core.install import not_installed
@@ -47,6 +47,11 @@ def _opened(request: EvaluateRequest, ctx: StepContext) -> Engine:
     if isinstance(request.model, BundleRef):
         bundle = ctx.artifacts.open(request.model)
         return _target(bundle).open(bundle.path / "engine", train.threads)
+    if isinstance(request.model, GuardrailRef):
+        from ...serving.rails import load_rails
+        from .guard_engine import GuardEngine
+
+        return GuardEngine(load_rails(ctx.artifacts.open(request.model).path / "config"))
     from ...engines.endpoint import EndpointEngine
 
     return EndpointEngine(
@@ -79,7 +84,7 @@ def _identity(request: EvaluateRequest, ctx: StepContext) -> dict[str, Any]:
     from ... import __version__
 
     found: dict[str, Any] = {"model": str(request.model), "opswright": __version__}
-    for name in ("torch", "transformers", "onnxruntime-genai", "onnxruntime"):
+    for name in ("torch", "transformers", "onnxruntime-genai", "onnxruntime", "nemoguardrails"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found | {"device": ctx.settings.train.device}

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from ...core.artifacts import BundleRef, CheckpointRef, DatasetRef, EvalReportRef
+from ...core.artifacts import BundleRef, CheckpointRef, DatasetRef, EvalReportRef, GuardrailRef
 from ...core.contract import InputPath, Request, Result
+from ...core.inputs import EndpointUrl
 from ...core.suite_source import SuiteSource
-
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]  # without a password: it is recorded
+from ...data.alterations import Alteration
+from ...evals.judges.settings import JudgeSettings
 
 
 class EvaluateRequest(Request):
     """A model, and what it is asked."""
 
-    model: CheckpointRef | BundleRef | Url = Field(
-        description="Checkpoint, bundle, or the address of an OpenAI-compatible endpoint."
+    model: CheckpointRef | BundleRef | GuardrailRef | EndpointUrl = Field(
+        description="Checkpoint, bundle, guardrails, or the address of an OpenAI-compatible endpoint."
     )
     suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
+    judge: JudgeSettings | None = Field(
+        None, description="Whom the suite's judged scorers ask; by default whom the suite names."
+    )
     slices: dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]] = Field(
         default_factory=dict,
         description="More slices: a name and values by tag, or values alone of the suite's first sliced tag.",
@@ -31,6 +33,10 @@ class EvaluateRequest(Request):
         None, ge=1, description="Ask only this many items, the same random ones for every model."
     )
     baselines: bool = Field(True, description="Also fit and ask the baselines, on the model's training rows.")
+    robustness: tuple[Alteration, ...] = Field(
+        (),
+        description="Ask the items again: in capitals (case), with typos, behind a stray sentence (prefix).",
+    )
     train: DatasetRef | None = Field(
         None, description="Training rows of the baselines; by default those the model was trained on."
     )
@@ -53,6 +59,19 @@ class EvaluateRequest(Request):
     )
 
 
+class Robustness(Result):
+    """The mean score of the n items that an alteration changes, and how far it fell; with 95 % intervals."""
+
+    n: int
+    value: float | None
+    low: float
+    high: float
+    drop: float
+    drop_low: float
+    drop_high: float
+    p_value: float
+
+
 class SliceFigure(Result):
     """The mean score of n items with its 95 % interval; value is None without scored items."""
 
@@ -60,6 +79,23 @@ class SliceFigure(Result):
     value: float | None
     low: float
     high: float
+
+
+class JudgeFigures(Result):
+    """How one judge did."""
+
+    model: str
+    prompt: str
+    prompt_digest: str
+    judged: int
+    failed: int = Field(description="Answers that it gave no readable verdict on; they are in no mean.")
+    failures: dict[str, int] = Field(description="How many, by reason.")
+    disagreed: float | None = Field(
+        None, description="Share of pairs on which it changed its mind when the two were swapped."
+    )
+    agreement: dict[str, float | None] | None = Field(
+        None, description="With people, on the suite's gold answers: n, same, spearman, kappa."
+    )
 
 
 class EvaluateResult(Result):
@@ -83,8 +119,14 @@ class EvaluateResult(Result):
     shortcuts: dict[str, float] = Field(
         default_factory=dict, description="Value of rules that know one thing, as a text's length."
     )
+    robustness: dict[str, Robustness] = Field(
+        default_factory=dict, description="Of each alteration that was asked for."
+    )
     reused: int = Field(0, description="Answers that were known from before.")
     leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
+    judges: dict[str, JudgeFigures] = Field(
+        default_factory=dict, description="Of each scorer that is a judge."
+    )
     p50_ms: float | None
     p95_ms: float | None
     note: str = Field(description="What was not measured or was cut, and why; empty when nothing is.")

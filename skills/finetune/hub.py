@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from ...core.errors import AskError, NeedsError
+from ...core.errors import AskError
 from ...core.workspace import Workspace
+from ...data.hub import COMMIT, TIMEOUT_S, hub_errors
 
 _NAME = re.compile(r"hf:([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 # Weights as safetensors alone, and what a tokenizer and a config need; never code or pickles.
 _WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
 _NOT_WANTED = ("*/*", "consolidated*.safetensors")
-_TIMEOUT_S = 20.0
 
 
 class HubModel(str):
@@ -43,7 +41,7 @@ class HubModel(str):
     @property
     def is_pinned(self) -> bool:
         """Whether the revision is a commit, which always means the same files."""
-        return _COMMIT.fullmatch(self.revision) is not None
+        return COMMIT.fullmatch(self.revision) is not None
 
     @staticmethod
     def _match(text: str) -> re.Match[str]:
@@ -90,7 +88,7 @@ def look_up(model: HubModel) -> HubFiles:
     api = _api()
     with _in_words(model, str(api.endpoint)):
         info = api.model_info(
-            model.repository, revision=model.revision, files_metadata=True, timeout=_TIMEOUT_S
+            model.repository, revision=model.revision, files_metadata=True, timeout=TIMEOUT_S
         )
     commit = str(info.sha)
     if not model.is_pinned:
@@ -149,44 +147,9 @@ def _api() -> Any:
     return HfApi()
 
 
-@contextmanager
-def _in_words(model: HubModel, endpoint: str) -> Iterator[None]:
-    """Tell errors of the hub's client in words a person can act on."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
+def _in_words(model: HubModel, endpoint: str) -> AbstractContextManager[None]:
     name = f"base '{model}'"
-    try:
-        yield
-    except GatedRepoError as error:
-        raise NeedsError(
-            f"{name} is gated: accept its licence at {endpoint}, then set HF_TOKEN or run `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise AskError(
-            f"{name}: {model.repository} has no revision '{model.revision}' at {endpoint}."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise AskError(
-            f"{name} not found at {endpoint} (or it is private: set HF_TOKEN). Check owner and name."
-        ) from error
-    except (AskError, NeedsError):
-        raise
-    except Exception as error:  # the client's HTTP library has errors of its own for a hub that is not there
-        why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        if isinstance(error, HfHubHTTPError) and not isinstance(error, LocalEntryNotFoundError):
-            raise NeedsError(
-                f"{name}: {endpoint} answered with an error ({why}). Try again later."
-            ) from error
-        raise NeedsError(
-            f"{name} is not in this workspace and {endpoint} cannot be reached ({why}). Go online, set "
-            "HF_ENDPOINT to a hub that can be reached, or give a local folder as base."
-        ) from error
+    return hub_errors(name, model.repository, model.revision, endpoint, "a local folder as base")
 
 
 def _few(files: Any) -> str:

@@ -7,6 +7,7 @@ and size. Nothing measured on the model made from data is carried to a model tha
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .base import BaseFacts
     from .request import FinetuneRequest
 
+_MODULE = re.compile(r"^[A-Za-z0-9_.*]{1,100}$")
 SMALL = 10_000_000  # parameters below which a training is no test of memory or of precision
 _TOKENS_AT_ONCE = 8_192
 _MOST_TOKENS = 2_048
@@ -28,6 +30,14 @@ _RATES = (
     (30_000_000_000, 2e-5, 2e-4),
     (math.inf, 1e-5, 1e-4),
 )
+# A request's setting, where a recipe has it, and the least and most that it may be.
+_INHERITED = {
+    "epochs": ("step_scheduler", "num_epochs", 1, 1000),
+    "batch_size": ("step_scheduler", "global_batch_size", 1, 65_536),
+    "max_tokens": ("dataset", "max_tokens", 16, 131_072),
+    "lora_rank": ("peft", "dim", 1, 512),
+    "lora_alpha": ("peft", "alpha", 1, 1024),
+}
 Precision = Literal["float32", "mixed", "bfloat16"]
 
 
@@ -75,19 +85,24 @@ def inherited(recipe: Mapping[str, Any], trains_adapters: bool) -> dict[str, Any
     found: dict[str, Any] = {}
     if (recipe.get("peft") is not None) == trains_adapters and (rate := recipe_rate(recipe)) is not None:
         found["learning_rate"] = rate
-    places = {
-        "batch_size": ("step_scheduler", "global_batch_size", 65_536),
-        "max_tokens": ("dataset", "max_tokens", 131_072),
-    }
-    for name, (section, key, most) in places.items():
+    for name, (section, key, least, most) in _INHERITED.items():
         value = _at(recipe, section, key)
-        least = 16 if name == "max_tokens" else 1
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             found[name] = value
+    if trains_adapters and (targets := _adapted(recipe)):
+        found["lora_targets"] = targets
     kept = _at(recipe, "step_scheduler", "validate_on_checkpoint")
     if isinstance(kept, bool):
         found["keep"] = "best" if kept else "last"
     return found
+
+
+def _adapted(recipe: Mapping[str, Any]) -> list[str]:
+    """The modules that a recipe gives adapters; none where it names no such."""
+    named = _at(recipe, "peft", "target_modules")
+    targets = [named] if isinstance(named, str) else named
+    known = isinstance(targets, list) and all(isinstance(one, str) and _MODULE.match(one) for one in targets)
+    return list(targets) if known else []
 
 
 def recipe_rate(recipe: Mapping[str, Any]) -> float | None:

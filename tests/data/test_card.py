@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from opswright.data.card import RowCounts, quantiles, render_card, script_of
+from opswright.data.card import RowCounts, quantiles, render_card
+from opswright.data.filters.language import script_of
 from opswright.data.sample import Sample
 from opswright.skills.curate import CurateRequest, curate
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from opswright.core.errors import AskError
-from opswright.data.filters import FILTERS, make_filter
+from opswright.core.install import missing_modules
+from opswright.data.filters import FILTERS, make_filter, modules_of
+from opswright.data.filters.language import language
+from opswright.data.filters.people import WORDS
 from opswright.data.sample import Sample
 
 PROSE = (
@@ -18,9 +23,14 @@ def why(asked: str, text: str, **more: object) -> str | None:
     return make_filter(asked)[1](Sample.of("1", text, "yes", **more))
 
 
+ASKED = {"script": "script:only=Latin", "language": "language:only=en+de"}
+
+
 @pytest.mark.parametrize("name", FILTERS)
 def test_ordinary_prose_passes_every_filter(name: str) -> None:
-    assert why(name, PROSE) is None
+    if missing_modules(modules_of([name])):
+        pytest.skip(f"{name}: not installed")
+    assert why(ASKED.get(name, name), PROSE) is None
 
 
 @pytest.mark.parametrize(
@@ -72,3 +82,70 @@ def test_text_in_other_scripts_is_not_damaged() -> None:
 def test_a_filter_that_cannot_be_made_is_refused(asked: str, says: str) -> None:
     with pytest.raises(AskError, match=says):
         make_filter(asked)
+
+
+def test_a_row_in_another_script_is_left_out_by_question_or_answer() -> None:
+    judge = make_filter("script:only=latin+Greek")[1]
+    russian = "Доброе утро"
+    texts = ("Hello there", "7 + 3", "Καλημέρα", russian)
+    assert [judge(Sample.of("1", text, "yes")) for text in texts] == [
+        *[None] * 3,
+        "the question is in Cyrillic script",
+    ]
+    assert judge(Sample.of("1", "Say good morning", russian)) == "the answer is in Cyrillic script"
+    with pytest.raises(AskError, match="name the scripts"):
+        make_filter("script")
+
+
+def guess(text: str) -> dict[str, float]:
+    return {"de": 0.995, "en": 0.005} if "und" in text else {"en": 0.6, "de": 0.4}
+
+
+def test_a_row_goes_when_it_is_surely_in_no_wanted_language() -> None:
+    def judge(question: str, answer: str, *only: str) -> str | None:
+        return language(only or ("en",), 0.01, 12, guess)(Sample.of("1", question, answer))
+
+    assert judge("Hunde und Katzen im Haus", "yes") == "the question is in 'de' (0.99)"
+    assert judge("Tell me of dogs and cats", "Hunde und Katzen") == "the answer is in 'de' (0.99)"
+    assert judge("Rot und 1", "yes") is None  # too short to tell
+    assert judge("Tell me of dogs and cats", '{"a": "Hunde und Katzen"}') is None
+    assert judge("perhaps German or not", "yes", "de") is None
+
+
+def test_real_texts_are_told_apart_by_their_language() -> None:
+    pytest.importorskip("py3langid")
+    judge = make_filter("language:only=en+fr")[1]
+    kept = ("Where is the nearest station, please?", "Où est la gare la plus proche, s'il vous plaît ?")
+    gone = ("Wo ist bitte der nächste Bahnhof in der Stadt?", "Hvor er den nærmeste station i byen, tak?")
+    assert [judge(Sample.of("1", text, "x")) is None for text in (*kept, *gone)] == [True, True, False, False]
+    with pytest.raises(AskError, match=r"unknown language 'eng'.*Did you mean"):
+        make_filter("language:only=eng")
+
+
+def test_words_of_a_list_are_found_as_words_and_phrases_whatever_their_case(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("\ufeff# a note\nDarn\nblue  moon\n悪い\n:-p\nright-hand\n\n", encoding="utf-8")
+
+    def found(text: str, asked: str = "toxicity") -> str | None:
+        return make_filter(asked, words)[1](Sample.of("1", text, "ok"))
+
+    assert found("DARN it") == "listed: 'darn'"
+    assert found("once in a Blue\nMoon, darn!") == "listed: 'blue moon', 'darn'"
+    assert found("これは悪いです") == "listed: '悪い'" and found("no :-P") == "listed: ':-p'"
+    assert found("my right-hand man") == "listed: 'right-hand'"
+    assert [found(text) for text in ("darning socks", "blue", "moon blue", "# a note")] == [None] * 4
+    assert found("darn", "toxicity:max_found=1") is None and found("darn darn", "toxicity:max_found=1")
+
+
+@pytest.mark.parametrize("content", [b"", b"# only a note\n\n", b"\xff\xfe"])
+def test_a_list_without_words_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "words.txt").write_bytes(content)
+    with pytest.raises(AskError, match="word list"):
+        make_filter("toxicity", tmp_path / "words.txt")
+
+
+def test_the_shipped_list_says_where_it_is_from() -> None:
+    assert why("toxicity", "what the fuck") == "listed: 'fuck'"
+    assert (
+        "CC BY 4.0" in (WORDS.parent / "SOURCE.md").read_text() and (WORDS.parent / "LICENCE.txt").is_file()
+    )

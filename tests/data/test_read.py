@@ -237,6 +237,27 @@ def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "a.csv", max_line_bytes=200)
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_quote_in_the_last_column_that_takes_in_the_rest_of_the_file_is_refused_by_its_line(
+    tmp_path: Path, end: str
+) -> None:
+    (tmp_path / "a.csv").write_text(
+        'text,label\nhi,greeting\nbye,"farewell\n' + "more,rows\n" * 5 + "last,row" + end
+    )
+    with pytest.raises(
+        AskError, match=r"a.csv, line 3: a quote is never closed; it takes in the 6 lines after it"
+    ):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text('text,label\nhi,greeting\n5" pipe,a part\nbye,"fare\nwell"' + end)
+    assert read(tmp_path / "a.csv").text == ["hi", '5" pipe', "bye"]
+
+
+def test_a_hundred_thousand_columns_are_read(tmp_path: Path) -> None:
+    names = ",".join(f"c{n}" for n in range(100_000))
+    (tmp_path / "a.csv").write_text(f"text,label,{names}\nhi,greeting{',' * 100_000}\n")
+    assert read(tmp_path / "a.csv").text == ["hi"]
+
+
 def test_a_csv_that_is_not_utf8_is_refused_by_line(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"text,label\nhi,greeting\ncaf\xe9,x\n")
     with pytest.raises(AskError, match="line 3 is not UTF-8"):

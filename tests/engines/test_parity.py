@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from opswright.core.errors import BackendError
-from opswright.engines import Chat, Engine, GenerationOptions, GenerationResult, Progress
+from opswright.engines import Chat, Engine, GenerationOptions, GenerationResult, Progress, user_chat
 from opswright.engines.builders import compare_engines
 
 
@@ -36,23 +36,26 @@ class Table:
         """Nothing to let go."""
 
 
+def chats(*texts: str) -> list[Chat]:
+    return [user_chat(text) for text in texts]
+
+
 def test_both_are_asked_greedily_and_compared_without_the_white_space_around() -> None:
     one, other = Table({"a": " x", "b": "y"}), Table({"a": "x\n", "b": "z"})
     engines: tuple[Engine, Engine] = (one, other)
-    cases = compare_engines(*engines, ["a", "b"], 7)
+    cases = compare_engines(*engines, chats("a", "b"), 7)
     assert [case.agrees for case in cases] == [True, False]
     assert one.asked == other.asked == [GenerationOptions(max_tokens=7)]
 
 
 def test_a_prompt_that_both_refuse_is_left_out_and_one_refusal_alone_fails_the_build() -> None:
-    assert [case.text for case in compare_engines(Table({"a": "x"}), Table({"a": "x"}), ["a", "b"], 7)] == [
-        "a"
-    ]
+    found = compare_engines(Table({"b": "x"}), Table({"b": "x"}), chats("a", "b"), 7)
+    assert [(case.text, case.place) for case in found] == [("b", 1)]
     with pytest.raises(BackendError, match="the engine gave no answer to 'a': too long"):
-        compare_engines(Table({"a": "x"}), Table({}), ["a"], 7)
+        compare_engines(Table({"a": "x"}), Table({}), chats("a"), 7)
     with pytest.raises(BackendError, match="the checkpoint gave no answer to 'a': broke"):
-        compare_engines(Table({"a": None}), Table({"a": "x"}), ["a"], 7)
+        compare_engines(Table({"a": None}), Table({"a": "x"}), chats("a"), 7)
     with pytest.raises(BackendError, match="the checkpoint gave no answer to 'a': broke"):
-        compare_engines(Table({"a": None}), Table({"a": None}), ["a", "b"], 7)
+        compare_engines(Table({"a": None}), Table({"a": None}), chats("a", "b"), 7)
     with pytest.raises(BackendError, match="refuse all 2 prompts: too long"):
-        compare_engines(Table({}), Table({}), ["a", "b"], 7)
+        compare_engines(Table({}), Table({}), chats("a", "b"), 7)

@@ -71,11 +71,11 @@ class Echo:
 
 
 class EchoBuilder:
-    def build(self, checkpoint, folder, parity_texts, *, max_new_tokens, threads, run):
+    def build(self, checkpoint, folder, prompts, *, max_new_tokens, threads, run):
         engine = folder / "engine"
         engine.mkdir(parents=True)
         (engine / "words.txt").write_text((checkpoint / "words.txt").read_text())
-        cases = compare_engines(Echo(checkpoint, 1), Echo(engine, 1), parity_texts, max_new_tokens)
+        cases = compare_engines(Echo(checkpoint, 1), Echo(engine, 1), prompts, max_new_tokens)
         return BuildResult(engine, "echo", {"echo": "1"}, tuple(cases))
 
 

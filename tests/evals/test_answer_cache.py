@@ -69,6 +69,8 @@ def test_the_same_is_not_asked_twice_and_the_engine_not_even_opened(cached: Any,
     told: list[tuple[int, int]] = []
     assert second.generate(CHATS, OPTIONS, lambda done, of: told.append((done, of))) == answers
     assert second.reused == 10 and told == [(10, 10)]
+    second.generate(CHATS[:3], OPTIONS)
+    assert second.reused == 13  # all that was known, however often it is asked
     second.close()
     assert (tmp_path / "c" / "a.sqlite").stat().st_mode & 0o077 == 0
 

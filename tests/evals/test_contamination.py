@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from opswright.data.published import banking77, clinc150
-from opswright.evals.contamination import MatchKind, OverlapFinder, count_overlap, find_overlap
+from opswright.evals.contamination import MatchKind, OverlapFinder, find_overlap
 
 Change = Callable[[random.Random, str], str]
 
@@ -60,11 +61,22 @@ def test_a_planted_item_is_found(change: Change, least: float) -> None:
     assert len(asked) > 1500 and recall >= least
 
 
-def test_of_other_peoples_questions_less_than_one_in_a_thousand_is_called_a_leak() -> None:
-    asked = [row.text for row in clinc150.read_rows(clinc150.FOLDER, "test")]
-    texts = [row.text for row in banking77.read_rows(banking77.FOLDER, "train")]
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_other_peoples_questions_less_than_one_in_a_thousand_is_called_a_leak(swapped: bool) -> None:
+    sets = [(clinc150, clinc150.FOLDER), (banking77, banking77.FOLDER)]
+    (mine, folder), (theirs, other) = reversed(sets) if swapped else sets
+    asked = [row.text for row in mine.read_rows(folder, "test")]
+    texts = [row.text for row in theirs.read_rows(other, "train")]
     found = [one for one in OverlapFinder(asked).surest(texts) if one is not None]
-    assert len(found) < len(texts) / 1000
+    assert len(texts) >= 10_000 and len(found) < len(texts) / 1000
+
+
+def test_a_short_item_is_no_leak_where_another_question_only_begins_with_it() -> None:
+    finder = OverlapFinder(["what is the exchange rate", "what is the exchange rate of the peso today"])
+    texts = ["What is the exchange rate in pounds?", "Tell me: what is the exchange rate of gold"]
+    texts += ["Hello, what is the exchange rate", "so what is the exchange rate of the peso today or now"]
+    texts += ["now what is the exchange rate please tell me"]
+    assert [one and one.item for one in finder.surest(texts)] == [None, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +125,7 @@ def test_each_item_is_counted_once_by_the_surest_way_it_was_found() -> None:
         1: MatchKind.NORMALISED,
         3: MatchKind.VERBATIM,
     }
-    assert {how: n for how, n in count_overlap(train, asked).items() if n} == {"verbatim": 2, "normalised": 1}
+    assert Counter(find_overlap(train, asked).values()) == {"verbatim": 2, "normalised": 1}
 
 
 def test_nothing_to_find_and_nothing_to_look_through_are_no_errors() -> None:

@@ -224,6 +224,37 @@ def test_leaked_items_are_left_out_on_both_sides(measured: Any) -> None:
     assert row.n == 500
 
 
+def test_failures_that_are_put_into_one_group_do_not_vanish(measured: Any) -> None:
+    found = measured(all=(140, 200))
+    hidden = tuple(
+        replace(item, group="rest" if item.scores["exact_match"] == 0 else f"g{n}")
+        for n, item in enumerate(found.items)
+    )
+    row = judge(spec(min=0.9), replace(found, items=hidden), None).rows[0]
+    assert row.decision is INCONCLUSIVE and row.got is not None and row.got > 0.99
+    assert "70.0 with every item: what fails is in few large groups" in row.message
+    even = tuple(replace(item, group=f"g{n // 2}") for n, item in enumerate(found.items))
+    assert judge(spec(min=0.6), replace(found, items=even), None).rows[0].decision is GO
+
+
+def test_losses_that_are_put_into_one_group_do_not_vanish(measured: Any) -> None:
+    before, now = measured(all=(200, 200)), measured(all=(140, 200))
+
+    def grouped(one: Any) -> Any:
+        lost = {item.id for item in now.items if item.scores["exact_match"] == 0}
+        return replace(
+            one,
+            items=tuple(
+                replace(item, group="rest" if item.id in lost else f"g{n}")
+                for n, item in enumerate(one.items)
+            ),
+        )
+
+    verdict = judge(spec(against="stable", max_drop=0.05), grouped(now), incumbent(grouped(before)))
+    row = verdict.rows[0]
+    assert row.decision is INCONCLUSIVE and "30.0 with every item" in row.message
+
+
 def test_items_of_one_group_are_one_observation(measured: Any) -> None:
     """A hundred items in five talks: a model that fails one talk is not shown good by the other eighty."""
     found = measured(old=(80, 100))

@@ -95,6 +95,7 @@ def test_answers_that_go_together_do_not_count_as_many(simulated: ModuleType, gr
         assert wrong / DRAWS > RARE
 
 
+@pytest.mark.e2e
 def test_two_looks_need_half_the_alpha_each(simulated: ModuleType) -> None:
     assert simulated.two_looks(200, 1000, 0.05, 3000) > 0.06
     assert simulated.two_looks(200, 1000, 0.025, 3000) <= 0.05

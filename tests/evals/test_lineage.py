@@ -8,7 +8,7 @@ from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.data.dataset import training_rows, write_samples
 from opswright.data.sample import Sample
-from opswright.evals.contamination import count_overlap, training_texts
+from opswright.evals.contamination import find_overlap, training_texts
 from opswright.evals.lineage import (
     ReportLineage,
     checkpoint_of,
@@ -74,7 +74,7 @@ def test_a_clean_second_stage_does_not_hide_the_leaks_of_the_first(
     v1 = save(workspace, CheckpointRef, "v1", leaky)
     v2 = save(workspace, CheckpointRef, "v2", v1, dataset("clean", "roll a dice"))
     seen = training_texts(workspace.artifacts, training_datasets(workspace.artifacts, v2))
-    assert sum(count_overlap(seen, ["Which train leaves first?", "is it warm"]).values()) == 1
+    assert len(find_overlap(seen, ["Which train leaves first?", "is it warm"])) == 1
 
 
 def test_only_the_training_side_is_what_a_model_was_trained_on(workspace: Workspace, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from opswright.core.gate import Check, Decision
 from opswright.serving.comparison import Bars, compare, p95
 from opswright.serving.fleet import ProbeReply
 from opswright.serving.gateway.traffic_log import Status, TrafficRow
+from opswright.serving.probes import Probe
 
 CANARY, STABLE = "v2-canary", "v1-stable"
 
@@ -34,8 +35,8 @@ def rows(
     return [row(number) for number in range(n)]
 
 
-def answering(canary_ms: float = 5.0, stable_ms: float = 5.0) -> Callable[[str, str], ProbeReply]:
-    def ask(text: str, release: str) -> ProbeReply:
+def answering(canary_ms: float = 5.0, stable_ms: float = 5.0) -> Callable[[str | Probe, str], ProbeReply]:
+    def ask(asked: str | Probe, release: str) -> ProbeReply:
         return ProbeReply(200, release, "", "answer", canary_ms if release == CANARY else stable_ms)
 
     return ask
@@ -44,7 +45,7 @@ def answering(canary_ms: float = 5.0, stable_ms: float = 5.0) -> Callable[[str, 
 def judge(
     traffic: Sequence[TrafficRow],
     probes: int = 30,
-    ask: Callable[[str, str], ProbeReply] | None = None,
+    ask: Callable[[str | Probe, str], ProbeReply] | None = None,
     bars: Bars | None = None,
 ) -> tuple[Decision, dict[str, Check]]:
     texts = [f"question {n}" for n in range(probes)]
@@ -109,3 +110,44 @@ def test_without_a_single_probe_nothing_was_shown() -> None:
 def test_the_95th_percentile_is_the_nearest_rank() -> None:
     assert p95([float(n) for n in range(1, 101)]) == 96.0
     assert p95([7.0]) == 7.0
+
+
+def scored(texts: int, right: Callable[[str], bool]) -> list[Probe]:
+    """Probes whose answers are worth 1 when they are right."""
+    said = ({"role": "user", "content": f"question {n}"} for n in range(texts))
+    return [Probe((one,), score=lambda answer: float(right(answer))) for one in said]
+
+
+def test_a_canary_whose_answers_are_worth_less_does_not_hold() -> None:
+    def ask(asked: str | Probe, release: str) -> ProbeReply:
+        return ProbeReply(200, release, "", "wrong" if release == CANARY else "right", 5.0)
+
+    probes = scored(50, lambda answer: answer == "right")
+    verdict = compare([], probes, ask, CANARY, STABLE, Bars())
+    found = {row.name: row for row in verdict.rows}
+    assert verdict.decision is Decision.NO_GO and found["probes"].decision is Decision.GO
+    row = found["probe scores"]
+    assert (row.decision, row.got, row.n) == (Decision.NO_GO, 1.0, 50)
+    assert row.message == "the canary's answers score 0.0%, stable's 100.0%"
+
+
+def test_a_canary_that_answers_as_well_as_stable_holds_and_chance_is_no_fault() -> None:
+    asked_before: list[str] = []
+
+    def ask(asked: str | Probe, release: str) -> ProbeReply:
+        asked_before.append(Probe.of(asked).text)
+        wrong = release == CANARY and len(asked_before) < 4
+        return ProbeReply(200, release, "", "wrong" if wrong else "right", 5.0)
+
+    verdict = compare([], scored(50, lambda answer: answer == "right"), ask, CANARY, STABLE, Bars())
+    assert verdict.decision is Decision.GO
+    assert next(row.got for row in verdict.rows if row.name == "probe scores") == 0.04
+
+
+def test_graded_answers_are_compared_by_their_means() -> None:
+    def ask(asked: str | Probe, release: str) -> ProbeReply:
+        return ProbeReply(200, release, "", "0.2" if release == CANARY else "0.8", 5.0)
+
+    probes = [Probe(({"role": "user", "content": str(n)},), score=float) for n in range(30)]
+    row = next(r for r in compare([], probes, ask, CANARY, STABLE, Bars()).rows if r.name == "probe scores")
+    assert row.decision is Decision.NO_GO and row.got is not None and abs(row.got - 0.6) < 1e-9

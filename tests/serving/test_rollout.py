@@ -15,6 +15,7 @@ from opswright.core.gate import Decision
 from opswright.core.workspace import Workspace
 from opswright.serving.comparison import Bars
 from opswright.serving.fleet import EndpointLife, ProbeReply, ServerFacts
+from opswright.serving.probes import Probe
 from opswright.serving.releases import desired_path, read_state
 from opswright.serving.rollout import Rollout, stable_release, status
 
@@ -237,9 +238,9 @@ class DyingFleet:
         self._live()
         return self.fleet.life(endpoint)  # type: ignore[no-any-return]
 
-    def ask(self, endpoint: str, text: str, **wishes: Any) -> ProbeReply:
+    def ask(self, endpoint: str, asked: str | Probe, **wishes: Any) -> ProbeReply:
         self._live()
-        return self.fleet.ask(endpoint, text, **wishes)  # type: ignore[no-any-return]
+        return self.fleet.ask(endpoint, asked, **wishes)  # type: ignore[no-any-return]
 
 
 def test_a_deployment_killed_anywhere_is_finished_by_the_same_call(served: House) -> None:
@@ -314,7 +315,13 @@ class FalseFleet:
         return EndpointLife(10**9, Everything())
 
     def ask(
-        self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
+        self,
+        endpoint: str,
+        asked: str | Probe,
+        *,
+        release: str | None = None,
+        session: str = "",
+        rails: bool = True,
     ) -> ProbeReply:
         return ProbeReply(200, release or self.release, "stable", "yes", 1.0)
 

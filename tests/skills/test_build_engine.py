@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from opswright.compute.local import LocalCompute
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
+from opswright.engines.base import Chat
 from opswright.engines.builders import BuildResult, EngineBuilder, ParityCase, RunWorker, WorkerCall
 from opswright.skills.build_engine import BuildEngineRequest, build, build_engine, run_as_job
 
@@ -25,24 +27,26 @@ class FakeBuilder:
     def __init__(self, wrong: int = 0) -> None:
         self.wrong = wrong
         self.asked: list[str] = []
+        self.chats: list[Any] = []
 
     def build(
         self,
         checkpoint: Path,
         folder: Path,
-        parity_texts: Sequence[str],
+        prompts: Sequence[Chat],
         *,
         max_new_tokens: int,
         threads: int,
         run: RunWorker,
     ) -> BuildResult:
         out = folder / "engine"
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         (out / "model.onnx").write_bytes(bytes(10))
-        self.asked = list(parity_texts)
+        self.chats = [list(chat) for chat in prompts]
+        self.asked = [chat[-1]["content"] for chat in prompts]
         cases = tuple(
-            ParityCase(text, "balance", "other" if i < self.wrong else "balance")
-            for i, text in enumerate(parity_texts)
+            ParityCase(text, "balance", "other" if i < self.wrong else "balance", i)
+            for i, text in enumerate(self.asked)
         )
         return BuildResult(out, "onnx-int8", {"onnx": "1"}, cases)
 
@@ -107,6 +111,48 @@ def test_without_a_dataset_the_prompts_are_the_suites(
     assert len(set(builder.asked)) == 7
     with pytest.raises(AskError, match="unknown suite 'clinc'"):
         build(BuildEngineRequest(model=model, parity_suite="clinc"), context(), builder)
+
+
+SUITE = """
+task: classify
+prompt: {system: Answer in one word.}
+samples:
+  - {id: a, text: what is left, target: balance}
+  - {id: b, text: what is due, target: balance}
+  - {id: c, text: who is there, target: other}
+  - {id: d, text: where is it, target: other}
+"""
+
+
+def test_a_suites_prompts_are_asked_as_the_suite_asks_them_and_scored_by_its_first_scorer(
+    model: CheckpointRef, context: Callable[..., StepContext], tmp_path: Path, workspace: Workspace
+) -> None:
+    suite = tmp_path / "ask.yaml"
+    suite.write_text(SUITE)
+    builder = FakeBuilder()
+    result = build(BuildEngineRequest(model=model, parity_suite=suite), context(), builder)
+    assert builder.chats[0][0] == {"role": "system", "content": "Answer in one word."}
+    assert (result.metric, result.checkpoint_score, result.engine_score) == ("exact_match", 0.5, 0.5)
+    assert workspace.artifacts.open(result.bundle).facts["parity"]["prompts"] == "suite ask"
+    asked = {"model": model, "parity_suite": suite, "min_agreement": 0.5}
+    with pytest.raises(BackendError, match=r"scores 25\.0% by exact_match, its checkpoint 50\.0%"):
+        build(BuildEngineRequest(**asked), context(), FakeBuilder(wrong=1))
+    lenient = BuildEngineRequest(**asked, max_score_drop=0.3)
+    assert build(lenient, context(), FakeBuilder(wrong=1)).engine_score == 0.25
+
+
+def test_without_a_suite_it_is_the_one_the_model_was_judged_on(
+    model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext], workspace: Workspace
+) -> None:
+    with workspace.artifacts.staging() as folder:
+        (folder / "items.jsonl").write_text("")
+        facts = {"model": str(model), "suite": "banking77", "suite_digest": "d" * 64, "value": 0.9}
+        workspace.artifacts.save(EvalReportRef, folder, facts)
+    builder = FakeBuilder()
+    result = build(BuildEngineRequest(model=model, parity_items=3), context(), builder)
+    assert workspace.artifacts.open(result.bundle).facts["parity"]["prompts"] == "suite banking77"
+    named = build(BuildEngineRequest(model=model, parity_data=prompts), context(), FakeBuilder())
+    assert workspace.artifacts.open(named.bundle).facts["parity"]["prompts"] == prompts
 
 
 def test_without_either_the_prompts_are_of_the_data_the_model_was_trained_on(

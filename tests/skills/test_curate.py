@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 
 from opswright.core.artifacts import DatasetRef
-from opswright.core.contract import StepContext
+from opswright.core.contract import Finding, StepContext
 from opswright.core.errors import AskError, HeldError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
@@ -284,3 +285,46 @@ def test_a_row_that_takes_in_others_says_how_many_lines_are_lost(tmp_path: Path,
     assert "1 wrong_type (41 lines)" in result.rows_left_out
     (left,) = lines_of(ctx, result.dataset, "dropped.jsonl")
     assert left["lines"] == 41 and "a quote in line 62 takes in the 40 lines after it" in left["detail"]
+
+
+def test_a_source_that_lies_elsewhere_gives_the_dataset_of_its_file(source: Path, context: Any) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/bucket/raw.jsonl", source.read_bytes())
+    ctx, address, digest = (
+        context(),
+        "memory://bucket/raw.jsonl",
+        hashlib.sha256(source.read_bytes()).hexdigest(),
+    )
+    request = CurateRequest.model_validate({"source": address})
+    found = preflight(request, ctx.workspace)
+    assert {finding.level for finding in found} == {"note", "warn"}
+    assert any("does not cover what memory://bucket/raw.jsonl holds" in one.message for one in found)
+    result = curate(request, ctx)
+    assert result.source_sha256 == digest and not curate.may_reuse(request)
+    pinned = CurateRequest.model_validate({"source": address, "source_sha256": digest})
+    assert curate.may_reuse(pinned) and rows_of(ctx, result.dataset).equals(
+        rows_of(ctx, curate(CurateRequest(source=source), ctx).dataset)
+    )
+    fsspec.filesystem("memory").rm("/bucket/raw.jsonl")
+    assert [one.level for one in preflight(pinned, ctx.workspace)] == ["ok", "warn"]
+    assert curate(pinned, ctx).dataset == result.dataset
+    assert [one.level for one in preflight(request, ctx.workspace)] == ["stop", "warn"]
+
+
+def preflight(request: CurateRequest, workspace: Workspace) -> list[Finding]:
+    assert curate.preflight is not None
+    return list(curate.preflight(request, Machine.here(workspace.root), workspace))
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("https://ann:pw@example.org/a.csv", "holds a credential"),
+        ("s3a://bucket/a.csv", "expected a path, or an address"),
+        ("hf:owner/name", "expected hf:datasets/owner/name@commit"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_when_it_is_asked_for(source: str, says: str) -> None:
+    with pytest.raises(AskError, match=says) as refused:
+        curate.parse({"source": source})
+    assert "pw@" not in str(refused.value)

@@ -14,7 +14,7 @@ import pytest
 
 from opswright.data.rows import Dropped
 from opswright.data.sample import Sample, Task
-from opswright.data.similar import rows_of_a_band, similar_pairs
+from opswright.data.similar import bands_and_rows, similar_pairs
 from opswright.skills.curate.gather import GatheredRow, GoldenRows
 from opswright.skills.curate.request import CurateRequest
 from opswright.skills.curate.stages import RowTable, Tally, row_batches
@@ -178,8 +178,8 @@ def test_thousands_of_equal_rows_cost_nothing() -> None:
 
 @pytest.mark.parametrize("least", [0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 def test_the_bands_propose_999_of_1000_pairs_at_the_threshold(least: float) -> None:
-    rows = rows_of_a_band(least)
-    assert 1 - (1 - least**rows) ** (128 // rows) >= 0.999
+    bands, rows = bands_and_rows(least)
+    assert 1 - (1 - least**rows) ** bands >= 0.999 and bands * rows <= 128
 
 
 def test_several_answers_to_one_prompt_stay_where_answers_are_free() -> None:

@@ -15,6 +15,7 @@ import opswright
 from opswright.core.artifacts import DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
+from opswright.data.embed import TextEmbedder, words
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.skills.drift import DriftRequest, answered, drift, judge
 from opswright.skills.drift.checks import (
@@ -26,7 +27,6 @@ from opswright.skills.drift.checks import (
     Window,
     compare,
 )
-from opswright.skills.drift.embed import TextEmbedder, words
 from opswright.skills.drift.mmd import mmd
 
 Context = Callable[..., StepContext]
@@ -159,6 +159,7 @@ def test_texts_unlike_any_in_the_training_data_are_seen_as_novel(
     assert not by_name(found, "vocabulary").decides
 
 
+@pytest.mark.e2e
 def test_earlier_traffic_of_the_same_people_allows_no_more_novel_texts_than_usual(
     texts: dict[str, Labelled],
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_model_that_is_often_wrong_is_no_drift_while_it_is_as_wrong_as_ever(
     assert not found_of(reference, poor(texts["old"])).alarm
 
 
+@pytest.mark.e2e
 def test_answers_in_free_text_are_compared_with_those_to_held_out_texts(texts: dict[str, Labelled]) -> None:
     def polite(rows: Labelled) -> Labelled:
         return [(t, f"you asked me about {t}, here is what i found") for t, _ in rows]

@@ -104,6 +104,7 @@ def fired(found: DriftResult) -> set[str]:
     return {name for name, test in found.tests.items() if test.alarm}
 
 
+@pytest.mark.e2e
 def test_the_reference_is_by_default_what_the_stable_model_learned_from(ctx: StepContext) -> None:
     traffic(ctx, asks(300, 3, **EVEN), 1)
     found = check(ctx)
@@ -113,6 +114,7 @@ def test_the_reference_is_by_default_what_the_stable_model_learned_from(ctx: Ste
     assert f"shows from {found.visible_share:.0%} of the texts on" in found.message
 
 
+@pytest.mark.e2e
 def test_users_who_ask_other_shares_than_the_training_set_are_no_drift_from_their_own_traffic(
     ctx: StepContext,
 ) -> None:
@@ -151,6 +153,7 @@ def test_an_endpoint_of_unknown_making_asks_for_a_reference(ctx: StepContext) ->
         check(ctx)
 
 
+@pytest.mark.e2e
 def test_small_changes_add_up_over_windows_and_the_same_requests_count_once(ctx: StepContext) -> None:
     mixed = {"billing": 0.46, "travel": 0.27, "kitchen": 0.27}
     grown = []

@@ -149,6 +149,15 @@ def test_baselines_stand_beside_the_model_and_leaked_items_are_counted(
     assert set(result.shortcuts) == set(artifact.facts["shortcuts"]) == {"length", "keyword", "shuffled"}
 
 
+def test_altered_items_are_asked_on_request_and_kept_in_the_report(run: Any, workspace: Workspace) -> None:
+    result = run(robustness=["case", "prefix"])  # the router knows no text but those of the suite
+    assert {name: one.n for name, one in result.robustness.items()} == {"case": 60, "prefix": 60}
+    assert result.robustness["case"].drop > 0.5 and "asked in capitals, its exact_match falls" in result.note
+    measured = read_report(workspace.artifacts.open(result.report))
+    assert [len(measured.variants[name]) for name in ("case", "prefix")] == [60, 60]
+    assert len(measured.items) == result.n == 60
+
+
 def test_a_model_that_a_shortcut_equals_is_told_so(run: Any, train: DatasetRef, router: Any) -> None:
     router.knows = {}
     result = run(train=str(train))

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.errors import AskError
 from opswright.core.gate import Decision, GateSpec
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
+from opswright.evals.gate_eval import judge
 from opswright.evals.gate_evidence import (
     collect,
     required_reports,
@@ -23,7 +25,7 @@ from opswright.evals.gate_evidence import (
 )
 from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
-from opswright.evals.suites import SHIPPED
+from opswright.evals.suites import SHIPPED, load_suite
 from opswright.record.ledger import Ledger, Phase
 from opswright.skills.gate import GateRequest, gate
 
@@ -229,6 +231,39 @@ def test_a_required_suite_is_not_another_of_its_name_nor_a_part_of_it(
     assert len(whole.measured.items) == 200
     save(replace(real, suite_digest="e" * 64))
     assert len(collect(workspace, spec, report, found, None).suites["safety"]) == 2
+
+
+def test_a_decoy_that_has_the_name_of_a_required_suite_alone_does_not_satisfy_it(
+    save: Any, workspace: Workspace, model: Any, tmp_path: Path
+) -> None:
+    trained = str(model([("a", "calm")]))
+    meant, decoy = tmp_path / "safety.yaml", tmp_path / "easy" / "safety.yaml"
+    decoy.parent.mkdir()
+    meant.write_text("samples: [{id: a, text: is it safe, target: 'no'}]")
+    decoy.write_text("samples: [{id: a, text: say yes, target: 'yes'}]")
+    found = result(trained, 150)
+    report = save(found)
+    digest = load_suite(decoy).digest
+    save(replace(result(trained, 200, suite="safety"), suite_digest=digest), suite="safety")
+    by_name = {"suite": "tones", "min": 0.5, "suites": {"safety": {"min": 0.9}}}
+    by_file = {**by_name, "suites": {"safety": {"min": 0.9, "suite": str(meant)}}}
+    for asked, decision in ((by_name, Decision.INCONCLUSIVE), (by_file, Decision.NO_GO)):
+        spec = GateSpec.model_validate(asked)
+        verdict = judge(spec, found, None, collect(workspace, spec, report, found, None))
+        rows = {row.name: row for row in verdict.rows}
+        assert next(row for name, row in rows.items() if "safety" in name).decision is decision
+        assert verdict.decision is decision
+    save(replace(result(trained, 200, suite="safety"), suite_digest=load_suite(meant).digest))
+    spec = GateSpec.model_validate(by_file)
+    verdict = judge(spec, found, None, collect(workspace, spec, report, found, None))
+    assert next(row for row in verdict.rows if "safety" in row.name).decision is Decision.GO
+
+
+def test_a_file_under_the_name_of_a_shipped_suite_is_refused(save: Any, workspace: Workspace) -> None:
+    named = {"suite": "tones", "suites": {"clinc150": {"min": 0.9, "suite": "elsewhere/clinc150.yaml"}}}
+    found = result("m", 100)
+    with pytest.raises(AskError, match=r"name of an installed one, and elsewhere/clinc150\.yaml is another"):
+        collect(workspace, GateSpec.model_validate(named), save(found), found, None)
 
 
 def test_of_suites_with_one_name_the_shipped_one_is_meant(

@@ -61,7 +61,7 @@ def new_data(tmp_path: Path) -> Path:
 
 def proposed(ctx: StepContext, new_data: Path, **more: Any) -> tuple[RetrainResult, dict[str, Any]]:
     arguments = {"alarm": alarm_on(ctx), "new_data": new_data, "domains": ("meta",), "base": base(ctx)}
-    arguments["suite"] = "clinc150"
+    arguments |= {"suite": "clinc150", "min_new": 0.7}
     result = retrain(RetrainRequest(**(arguments | more)), ctx)
     return result, yaml.safe_load(Path(result.plan_file).read_text())
 
@@ -72,12 +72,12 @@ def test_the_plan_goes_from_data_to_promotion_and_compiles_to_the_id_it_names(
     result, plan = proposed(context(), new_data)
     skills = [step["skill"] for step in plan["steps"].values()]
     assert skills == [
-        "golden", "curate", "finetune", "evaluate", "build-engine", "guardrails", "deploy", "promote",
+        "golden", "curate", "finetune", "evaluate", "build-engine", "deploy", "promote",
     ]  # fmt: skip
     compiled = compile_plan(read_plan_file(Path(result.plan_file)), load_registry())
     assert compiled.id == result.plan_id
     assert [step.id for step in compiled.steps] == [
-        "golden", "data", "model", "eval", "eval.gate", "engine", "rails", "live", "promote",
+        "golden", "data", "model", "eval", "eval.gate", "engine", "live", "promote",
     ]  # fmt: skip
     assert plan["steps"]["live"]["with"]["canary_percent"] == 10
 
@@ -86,9 +86,10 @@ def trained(ctx: StepContext, method: str, lr: float, start: str) -> CheckpointR
     """A checkpoint with the recipe that made it."""
     model = {"_target_": f"nemo_automodel.NeMoAutoModelForCausalLM.{start}"}
     recipe: dict[str, Any] = {"model": model, "optimizer": {"lr": lr}, "dataset": {"max_tokens": 1024}}
-    recipe["step_scheduler"] = {"global_batch_size": 128, "validate_on_checkpoint": start != "from_config"}
+    saves = start != "from_config"
+    recipe["step_scheduler"] = {"num_epochs": 7, "global_batch_size": 128, "validate_on_checkpoint": saves}
     if method != "sft":
-        recipe["peft"] = {"dim": 8}
+        recipe["peft"] = {"dim": 8, "alpha": 12, "target_modules": "q_proj"}
     with ctx.artifacts.staging() as stage:
         (stage / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         return ctx.artifacts.save(CheckpointRef, stage, {"base": "x", "method": method})
@@ -96,10 +97,21 @@ def trained(ctx: StepContext, method: str, lr: float, start: str) -> CheckpointR
 
 def test_the_model_is_trained_again_as_it_was_trained(context: Context, new_data: Path) -> None:
     ctx = context()
-    of = {"data": "${data.dataset}", "epochs": 3, "batch_size": 128, "max_tokens": 1024}
+    of = {"data": "${data.dataset}", "epochs": 7, "batch_size": 128, "max_tokens": 1024}
     for method, lr, start, more in (
         ("sft", 2e-5, "from_pretrained", {"learning_rate": 2e-5, "keep": "best"}),
-        ("lora", 2e-4, "from_pretrained", {"learning_rate": 2e-4, "keep": "best"}),
+        (
+            "lora",
+            2e-4,
+            "from_pretrained",
+            {
+                "learning_rate": 2e-4,
+                "keep": "best",
+                "lora_rank": 8,
+                "lora_alpha": 12,
+                "lora_targets": ["q_proj"],
+            },
+        ),
         (
             "sft",
             2e-3,
@@ -118,7 +130,7 @@ def test_a_recipe_that_is_no_recipe_leaves_the_settings_to_the_base(context: Con
         (stage / "recipe.yaml").write_text("optimizer: [1\n")
         checkpoint = ctx.artifacts.save(CheckpointRef, stage, {"base": "x", "method": "../../x"})
     _, plan = proposed(ctx, new_data, base=checkpoint)
-    assert set(plan["steps"]["model"]["with"]) == {"data", "epochs", "base", "method"}
+    assert set(plan["steps"]["model"]["with"]) == {"data", "base", "method"}
     assert plan["steps"]["model"]["with"]["method"] == "sft"
 
 
@@ -128,10 +140,10 @@ def test_old_and_new_domains_are_judged_by_themselves_against_the_stable_release
     _, plan = proposed(context(), new_data)
     gate = plan["gates"]["release"]
     assert gate["against"] == "stable"
-    assert gate["slices"] == {"known": {"max_drop": 0.05}, "new": {"min": 0.7}}
+    assert gate["slices"] == {"earlier": {"max_drop": 0.05}, "new": {"min": 0.7}}
     assert plan["steps"]["eval"]["with"]["slices"] == {
-        "known": ["banking", "travel"],
-        "new": ["meta"],
+        "earlier": {"domain": ["banking", "travel"]},
+        "new": {"domain": ["meta"]},
     }
 
 
@@ -147,7 +159,7 @@ def test_the_earlier_data_is_what_the_alarm_was_measured_against_unless_another_
     )
     _, naive = proposed(ctx, new_data, replay_ratio=0)
     assert "replay" not in naive["steps"]["data"]["with"]
-    assert naive["steps"]["eval"]["with"]["slices"]["known"] == ["banking", "travel"]
+    assert naive["steps"]["eval"]["with"]["slices"]["earlier"] == {"domain": ["banking", "travel"]}
 
 
 def test_the_file_says_why_in_figures_a_person_can_read(context: Context, new_data: Path) -> None:
@@ -203,8 +215,9 @@ def test_what_the_data_says_cannot_add_a_step(context: Context, new_data: Path) 
     ctx = context()
     evil = "x\nsteps: {pwn: {skill: rollback}}\u2028steps: {}"
     alarm = alarm_on(ctx, last=evil)
-    _, plan = proposed(ctx, new_data, alarm=alarm, domains=(evil,), text_column=evil)
-    assert "pwn" not in plan["steps"] and plan["steps"]["data"]["with"]["domains"] == [evil]
+    new_data.write_text(f'"{evil}",label\nhow are you,greeting\n')
+    _, plan = proposed(ctx, new_data, alarm=alarm, text_column=evil)
+    assert "pwn" not in plan["steps"] and plan["steps"]["data"]["with"]["text_column"] == evil
 
 
 def test_a_plan_that_would_not_compile_is_not_proposed(context: Context, new_data: Path) -> None:
@@ -225,6 +238,6 @@ def test_the_suite_is_the_one_the_base_was_measured_on_unless_another_is_named(
     ctx = context()
     with pytest.raises(AskError, match="no report says by which suite"):
         proposed(ctx, new_data, suite=None)
-    keep(ctx, EvalReportRef, {"model": str(base(ctx)), "suite": "banking77"})
-    _, plan = proposed(ctx, new_data, suite=None, domains=())
-    assert plan["steps"]["golden"]["with"]["suite"] == plan["gates"]["release"]["suite"] == "banking77"
+    keep(ctx, EvalReportRef, {"model": str(base(ctx)), "suite": "clinc150", "suite_digest": "d"})
+    _, plan = proposed(ctx, new_data, suite=None)
+    assert plan["steps"]["golden"]["with"]["suite"] == plan["gates"]["release"]["suite"] == "clinc150"

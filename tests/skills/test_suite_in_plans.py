@@ -137,6 +137,55 @@ def test_looking_at_a_plan_runs_no_code_of_the_project(project: Path, workspace:
     assert not touched.exists()
 
 
+REQUIRED = """\
+goal: Judge
+gates:
+  release: {suite: suites/tone.yaml, min: 0.5, suites: {safety: {min: 0.5MEANT}}}
+steps:
+  eval: {skill: evaluate, with: {model: "http://127.0.0.1:1", suite: suites/tone.yaml}, gate: release}
+STEPS"""
+STEP = '  NAME: {skill: evaluate, with: {model: "http://127.0.0.1:1", suite: FILE}}\n'
+
+
+def required(project: Path, meant: str = "", **steps: str) -> Plan:
+    """A plan that requires the suite `safety`, and evaluates some files."""
+    for file in (*steps.values(), "suites/safety.yaml"):
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        (project / file).write_text(f"samples: [{{id: a, text: hi, target: ok}}]\n# {file}\n")
+    more = "".join(STEP.replace("NAME", name).replace("FILE", file) for name, file in steps.items())
+    return plan(project, text=REQUIRED.replace("MEANT", meant).replace("STEPS", more))
+
+
+def meant_by(compiled: Plan) -> tuple[Any, tuple[str, ...]]:
+    judged = compiled.step("eval.gate")
+    return judged.arguments["spec"]["suites"]["safety"]["suite"], judged.inputs
+
+
+def test_a_required_suite_is_the_file_that_a_step_evaluates_and_its_digest_is_the_plans(
+    project: Path,
+) -> None:
+    file, inputs = meant_by(compiled := required(project, safe="suites/safety.yaml"))
+    assert file == (project / "suites" / "safety.yaml").as_posix() and file in inputs
+    check_compiled(compiled, load_registry())
+    (project / "suites" / "safety.yaml").write_text("samples: [{id: a, text: hi, target: bye}]\n")
+    assert "changed since" in compiled.changed_inputs(compiled.step("eval.gate"), project)[0]
+
+
+def test_a_required_suite_is_the_file_that_the_gate_names_though_another_is_evaluated(project: Path) -> None:
+    compiled = required(project, ", suite: suites/safety.yaml", easy="easy/safety.yaml")
+    file, inputs = meant_by(compiled)
+    assert file == (project / "suites" / "safety.yaml").as_posix() and file in inputs
+    check_compiled(compiled, load_registry())
+    with pytest.raises(AskError, match=r"no file or folder 'gone/safety.yaml'"):
+        required(project, ", suite: gone/safety.yaml")
+
+
+def test_two_files_of_a_required_name_are_refused_unless_one_is_named(project: Path) -> None:
+    with pytest.raises(AskError, match=r"line 3: steps evaluate 2 suites called 'safety'"):
+        required(project, safe="suites/safety.yaml", easy="easy/safety.yaml")
+    assert meant_by(required(project))[0] is None
+
+
 def test_no_skill_has_a_suite_that_nobody_named() -> None:
     for skill in load_registry():
         for name, field in skill.request.model_fields.items():

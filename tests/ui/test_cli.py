@@ -40,6 +40,14 @@ def test_a_plan_is_compiled_applied_with_its_id_and_shown_as_one_document(capsys
     assert Path("board.txt").read_text().count("\n") == 1
 
 
+def test_settings_lists_what_the_plan_chose_and_what_stands_at_a_default(capsys: Captured) -> None:
+    assert opswright("plan", "plan.yaml", "--settings") == 0
+    lines = capsys.readouterr().err.splitlines()
+    rows = [line.split() for line in lines if line.rstrip().endswith((" default", " the plan"))]
+    assert ["data", "source", "lines.txt", "the", "plan"] in rows
+    assert any(row[-1] == "default" for row in rows)
+
+
 @pytest.mark.parametrize(
     ("change", "options", "code", "message"),
     [

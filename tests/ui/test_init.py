@@ -15,6 +15,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.data.columns import Columns
 from opswright.data.dataset import dataset_samples, training_rows
+from opswright.data.golden import GoldenChoice, golden_size
 from opswright.data.read import Source, read_samples
 from opswright.data.sample import Sample
 from opswright.serving.releases import ENDPOINT_PATTERN
@@ -22,7 +23,6 @@ from opswright.skills.curate import CurateRequest, curate
 from opswright.skills.golden import GoldenRequest, golden
 from opswright.skills.guardrails import GuardrailsRequest, guardrails
 from opswright.ui.cli import run
-from opswright.ui.project.golden import GoldenChoice, golden_size
 from opswright.ui.project.place import move_all, scratch_folder
 from opswright.ui.project.write import project_name
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import AskError
 from ...core.files import files_below
 from ...data.columns import Columns
+from ...data.golden import LEAST_PASSAGES, MOST, GoldenChoice, write_golden
 from ...data.profile import CHARS_A_TOKEN, SourceProfile, profile, prompt_text, split_key
 from ...data.read import Source, read_samples
 from ...data.sample import Sample, Task
 from ...data.text import fingerprint
 from ...serving.releases import ENDPOINT_PATTERN
-from .golden import MOST, GoldenChoice, write_golden
 from .place import check_free, move_all, scratch_folder
 from .plans import ProjectFacts, relative, retrain_plan, ship_plan, suite_text
 from .rails import DomainRails, domain_rails
@@ -30,7 +30,6 @@ _HELD_OUT = re.compile(r"(?:^|[^a-z])(?:test|golden|eval|holdout|held[-_ ]?out)(
 _BASELINE_ROWS = 20_000
 _LEAST_ROWS = 60
 _LEAST_GOLDEN = 20
-_LEAST_PASSAGES = 50  # fewer cannot be split: then questions about one passage lie on both sides
 _REACH = 0.75  # of the way from the trivial baseline to the best one: what a first model should show
 _LEAD = 0.25  # of the way from the trivial baseline to all right: the least a first model should show
 
@@ -230,7 +229,7 @@ def _golden(
             elif len(rows) < _BASELINE_ROWS and sample.answer is not None:
                 rows.append((sample.question, sample.answer))
         return golden, rows, leaked
-    choice = GoldenChoice(found.rows, labels, seed, by_passage=found.passages >= _LEAST_PASSAGES)
+    choice = GoldenChoice(found.rows, labels, seed, by_passage=found.passages >= LEAST_PASSAGES)
     left: list[tuple[str, str]] = []
     for sample in read_samples(train):
         if not choice.look(sample) and sample.answer is not None:

@@ -17,6 +17,7 @@ from opswright.core.contract import Effect, InputPath, Request, Result, StepCont
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import EndpointLife, ProbeReply, ServerFacts
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
+from opswright.serving.probes import Probe
 from opswright.serving.releases import now, read_state
 from opswright.serving.rollout import Rollout
 
@@ -38,7 +39,13 @@ class SmallFleet:
         return EndpointLife(state.serial, {release.id: None for release in state.releases})
 
     def ask(
-        self, endpoint: str, text: str, *, release: str | None = None, session: str = "", rails: bool = True
+        self,
+        endpoint: str,
+        asked: str | Probe,
+        *,
+        release: str | None = None,
+        session: str = "",
+        rails: bool = True,
     ) -> ProbeReply:
         state = read_state(self.workspace, endpoint)
         is_canary = state.canary is not None and release == state.canary.id

@@ -1,23 +1,18 @@
-"""Filters: small functions that say why a sample should not be learned, or nothing. They alter no text.
+"""Filters by the form of a text: its length, damage, repetition, whether it is prose.
 
-Each is made by its name and limits, and they run in the order in which they are asked for. Sources: Rae et
-al., "Scaling Language Models" (Gopher), 2021, appendix A1.1; Raffel et al., "Exploring the Limits of Transfer
-Learning" (C4), JMLR 21 (2020), section 2.2; Penedo et al., "The FineWeb Datasets", 2024, section 3.6.
+Sources: Rae et al., "Scaling Language Models" (Gopher), 2021, appendix A1.1; Raffel et al., "Exploring the
+Limits of Transfer Learning" (C4), JMLR 21 (2020), section 2.2; Penedo et al., "The FineWeb Datasets", 2024,
+section 3.6.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from ..core.errors import AskError, did_you_mean
-from .personal import find_personal_data
-from .sample import Sample, text_of
-
-Filter = Callable[[Sample], str | None]
-"""From a sample to why it is left out, in words; None where it stays."""
+from ..sample import Sample
+from .base import Filter, whole_text
 
 _BROKEN = re.compile(
     "\ufffd"  # what decoders put where bytes made no character
@@ -26,22 +21,7 @@ _BROKEN = re.compile(
 )
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
-_REFUSED = frozenset(("", "no", "false", "0", "none", "denied", "withdrawn", "proprietary"))
 _SENTENCE_ENDS = (".", "!", "?", '"', "\u201d", "\u3002", "\u0964")
-
-
-@dataclass(frozen=True)
-class FilterSpec:
-    """A kind of filter: what it is for, and its limits with their usual values."""
-
-    summary: str
-    make: Callable[..., Filter]
-    limits: Mapping[str, float]
-
-
-def whole_text(sample: Sample) -> str:
-    """All that is said in a sample, its answer too, a line for each message."""
-    return "\n".join(filter(None, map(text_of, sample.conversation)))
 
 
 def length(min_chars: float, max_chars: float) -> Filter:
@@ -163,82 +143,3 @@ def web_page(max_short_lines: float, min_ended_lines: float) -> Filter:
         return f"{ended:.0%} of its lines end as sentences do" if ended < min_ended_lines else None
 
     return judge
-
-
-def personal_data(max_found: float) -> Filter:
-    """Leaves out texts with more than so many e-mail addresses, phone, card, account and other numbers."""
-
-    def judge(sample: Sample) -> str | None:
-        found = [one for text in _texts(sample) for one in find_personal_data(text)]
-        if len(found) <= max_found:
-            return None
-        kinds = Counter(one.kind for one in found)
-        return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-
-    return judge
-
-
-def _texts(sample: Sample) -> list[str]:
-    return [*map(text_of, sample.conversation), *sample.contexts]
-
-
-def consent(
-    refused: tuple[str, ...] = ("no", "false", "0", "none", "denied", "withdrawn", "proprietary"),
-) -> Filter:
-    """Leaves out rows whose tag `consent` or `licence` (or `license`) says no, or that have the tag empty."""
-
-    def judge(sample: Sample) -> str | None:
-        for name in ("consent", "licence", "license"):
-            value = sample.tags.get(name)
-            if value is not None and value.strip().lower() in _REFUSED:
-                return f"{name} is '{value}'"
-        return None
-
-    return judge
-
-
-FILTERS: dict[str, FilterSpec] = {
-    "length": FilterSpec("too short or too long", length, {"min_chars": 1, "max_chars": 100_000}),
-    "encoding": FilterSpec("damaged by a wrong decoding", encoding, {"max_damaged": 0.0}),
-    "repetition": FilterSpec(
-        "repeats itself (Gopher)",
-        repetition,
-        {"max_line_share": 0.3, "max_top_share": 0.18, "max_repeated_share": 0.10, "min_words": 20},
-    ),
-    "prose": FilterSpec(
-        "no English prose (Gopher)",
-        prose,
-        {"min_words": 50, "max_words": 100_000, "max_symbol_share": 0.1, "min_letter_share": 0.8},
-    ),
-    "web_page": FilterSpec(
-        "no text of a web page (C4, FineWeb)", web_page, {"max_short_lines": 0.67, "min_ended_lines": 0.12}
-    ),
-    "personal_data": FilterSpec("holds personal data", personal_data, {"max_found": 0}),
-    "consent": FilterSpec("its consent or licence tag says no", consent, {}),
-}
-
-
-def make_filter(asked: str) -> tuple[str, Filter]:
-    """The name and the filter of `name` or `name:limit=value:limit=value`; AskError for an unknown one."""
-    name, _, given = asked.partition(":")
-    name = name.strip()
-    if name not in FILTERS:
-        raise AskError(
-            f"unknown filter '{name}' (there are: {', '.join(FILTERS)}).{did_you_mean(name, FILTERS)}"
-        )
-    spec = FILTERS[name]
-    limits = dict(spec.limits)
-    for part in filter(None, (one.strip() for one in given.split(":"))):
-        limit, _, value = (one.strip() for one in part.partition("="))
-        if limit not in limits:
-            known = ", ".join(limits) or "none"
-            raise AskError(
-                f"filter {name} has no limit '{limit}' (it has: {known}).{did_you_mean(limit, limits)}"
-            )
-        try:
-            limits[limit] = float(value)
-        except ValueError:
-            raise AskError(f"filter {name}: {limit} is '{value}', not a number.") from None
-        if not limits[limit] >= 0:
-            raise AskError(f"filter {name}: {limit} is {value}; it must be 0 or more.")
-    return name, spec.make(**limits)

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ...core.files import write_atomically
-from ...data.profile import prompt_text, split_key
-from ...data.sample import Sample
+from ..core.files import write_atomically
+from .profile import prompt_text, split_key
+from .sample import Sample
 
 SHARE, LEAST, MOST = 0.2, 100, 1000
+LEAST_PASSAGES = 50  # fewer cannot be split: then questions about one passage lie on both sides
 
 
 def golden_size(rows: int) -> int:

@@ -1,0 +1,38 @@
+"""How near an answer is to a right one in an embedding that needs no download."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ...core.errors import AskError
+from ...data.sample import Sample, asked_of
+from .base import ScoreFunction, ScoringContext, right_answers
+
+if TYPE_CHECKING:
+    from ...data.embed import TextEmbedder
+
+
+def embedding_similarity(context: ScoringContext) -> ScoreFunction:
+    """Cosine with the best right answer in TF-IDF of word pieces and SVD, fitted on the suite's own texts.
+
+    It knows which pieces of words go together in the suite, no more: it sees no synonym the suite does not
+    show, and no negation.
+    """
+    texts = tuple(
+        text for sample in context.samples for text in (asked_of(sample), *right_answers(sample)) if text
+    )
+
+    @cache
+    def embedder() -> TextEmbedder:
+        from ...data.embed import TextEmbedder
+
+        if len(set(texts)) < 2:
+            raise AskError("embedding_similarity is fitted on the suite's texts, and there are not two.")
+        return TextEmbedder(texts)
+
+    def score(sample: Sample, answer: str) -> float | None:
+        vectors = embedder()([answer, *right_answers(sample)])
+        return min(1.0, max(0.0, float((vectors[1:] @ vectors[0]).max())))
+
+    return score

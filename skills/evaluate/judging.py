@@ -1,0 +1,54 @@
+"""The judges of an evaluation: what they are given, who is told of them, and how they did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...core.contract import Finding, StepContext
+from ...core.errors import OpswrightError
+from .request import EvaluateRequest, JudgeFigures
+
+if TYPE_CHECKING:
+    from ...evals.runner import EvalResult
+    from ...evals.scorers import ServerAccess
+    from ...evals.suites import Suite
+
+
+def server_access(request: EvaluateRequest, ctx: StepContext) -> ServerAccess:
+    """What scorers that ask a server are given."""
+    from ...evals.scorers import ServerAccess
+
+    cache = ctx.workspace.root / "cache" / "judgements.sqlite" if request.cache else None
+    return ServerAccess(cache, ctx.secret, lambda done, of: ctx.progress(done, of, "judgements"))
+
+
+def judge_findings(suite: Suite) -> list[Finding]:
+    """Who is sent what, before anybody agrees to it; a stop when the judge's key is not there."""
+    if suite.judge is None or not suite.asks_judge:
+        return []
+    judge = suite.judge
+    if judge.key is not None:
+        try:
+            judge.key.resolve()
+        except OpswrightError as error:
+            return [Finding(level="stop", message=f"the judge's key: {error}")]
+    key = f" with the key {judge.key}" if judge.key else ""
+    message = f"questions and answers are sent to the judge {judge.model} at {judge.url}{key}."
+    return [Finding(level="warn", message=message, fix="Check the address before you approve the plan.")]
+
+
+def judge_figures(judge: Mapping[str, Any]) -> JudgeFigures:
+    """What a result says of a judge that a report says more of."""
+    named = {name: value for name, value in judge.items() if name in JudgeFigures.model_fields}
+    return JudgeFigures(**named, disagreed=judge.get("swaps", {}).get("share"))
+
+
+def changes_of_mind(measured: EvalResult) -> list[str]:
+    """In words, the judges that preferred another answer when a pair was swapped."""
+    return [
+        f"{judge['model']} changed its mind on {judge['swaps']['share']:.0%} of pairs when they were swapped "
+        "(position bias); those count as ties"
+        for judge in measured.judges.values()
+        if judge.get("swaps", {}).get("disagreed")
+    ]

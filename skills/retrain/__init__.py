@@ -1,0 +1,67 @@
+"""The `retrain` skill: a drift alarm becomes a plan for a person to read, judge and run; it runs nothing."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ...core.contract import Cost, Effect, StepContext, skill
+from ...core.files import PRIVATE, sha256_json, write_atomically
+from .request import RetrainRequest, RetrainResult
+
+if TYPE_CHECKING:
+    from ...core.machine import Machine
+    from ...core.workspace import Workspace
+
+__all__ = ["RetrainRequest", "RetrainResult", "retrain"]
+
+
+def _estimate(request: RetrainRequest, machine: Machine, workspace: Workspace) -> Cost:
+    return Cost(minutes=0.2, gpu_hours=0, disk_bytes=2_000_000, usd=0)
+
+
+@skill(
+    effect=Effect.WRITES,  # a plan, its suite and a page in the workspace: what the plan says runs when asked
+    summary="Propose a plan that retrains on new data after a drift alarm, judges, and releases as a canary.",
+    phrases=["propose a retraining after {alarm}", "retrain {endpoint} on {new_data}"],
+    estimate=_estimate,
+    reusable=False,
+)
+def retrain(request: RetrainRequest, ctx: StepContext) -> RetrainResult:
+    """Write a plan from a drift alarm: curate with replay, fine-tune, judge, build, canary, promote.
+
+    Suite, task, columns, settings and engine are those that the record has of the stable release. Where its
+    suite has no items of what is new, part of the new rows is held out and joins it. The plan is compiled
+    before it is written, so it can be run unchanged. Raises AskError when the report shows no alarm (unless
+    forced) or is of another endpoint, and when nothing could be shown on so few items.
+
+    Example: `/retrain alarm=drift-report:1a2b3c new_data=new.csv`
+    """
+    from .judging import judge_by
+    from .plan_file import compiled_id, plan_text
+    from .served import find_served
+    from .whats_new import describe
+
+    served = find_served(request, ctx)
+    folder = ctx.workspace.plans / "proposals"
+    with ExitStack() as undo:
+        judging = judge_by(request, served, folder, undo, ctx)
+        news = describe(served.alarm, served.source)
+        text = plan_text(request, served, judging, news)
+        plan_id = compiled_id(text)
+        undo.pop_all()
+    name = f"retrain-{served.endpoint}-{sha256_json(text)[:12]}"
+    plan, page = folder / f"{name}.yaml", folder / f"{name}.md"
+    write_atomically(page, news.page.encode(), PRIVATE)
+    write_atomically(plan, text.encode())
+    ctx.log(f"proposed {plan}")
+    return RetrainResult(
+        plan_file=str(plan),
+        plan_id=plan_id,
+        plan_yaml=text,
+        suite=judging.source,
+        new_samples=judging.new_samples,
+        whats_new=str(page),
+        message=f"nothing was run: read {page} and the plan, then `opswright run {shlex.quote(str(plan))}`",
+    )

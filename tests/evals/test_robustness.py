@@ -1,0 +1,115 @@
+"""A suite's items asked again in altered form: what is measured, and what a gate makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from opswright.core.errors import AskError
+from opswright.core.gate import Decision, GateSpec
+from opswright.data.sample import Sample
+from opswright.evals.gate_eval import judge
+from opswright.evals.gate_power import power_findings
+from opswright.evals.gate_scores import without
+from opswright.evals.robustness import fallen, robustness_facts, run_altered
+from opswright.evals.runner import EvalResult, run_suite
+from opswright.evals.suites import Suite
+
+GO, NO_GO, INCONCLUSIVE = Decision.GO, Decision.NO_GO, Decision.INCONCLUSIVE
+SUITE = Suite("mail", tuple(Sample.of(str(n), f"please send letter {n}", "post") for n in range(100)))
+
+
+class Reader:
+    """An engine that is right where the text ends as it should, and wrong on whatever it does not know."""
+
+    def __init__(self, minds_case: bool) -> None:
+        self.minds_case, self.asked = minds_case, 0
+
+    def generate(self, chats: Any, options: Any, progress: Any = None) -> Any:
+        from opswright.engines import GenerationResult
+
+        self.asked += len(chats)
+        texts = [chat[-1]["content"] for chat in chats]
+        folded = [text if self.minds_case else text.lower() for text in texts]
+        return [GenerationResult("post" if "letter" in text else "?", latency_ms=1.0) for text in folded]
+
+
+def measure(
+    minds_case: bool = True, asked: tuple[Any, ...] = ("case", "prefix"), suite: Suite = SUITE
+) -> EvalResult:
+    def quietly(done: int, of: int) -> None: ...
+
+    engine: Any = Reader(minds_case)
+    plain = run_suite(suite, engine, "m", {}, None, quietly)
+    return replace(
+        plain, variants=run_altered(suite, engine, plain, asked, quietly, None, suite.load_scorers())
+    )
+
+
+def spec(**fields: Any) -> GateSpec:
+    return GateSpec.model_validate({"suite": "mail", **fields})
+
+
+def test_a_fall_under_an_alteration_is_measured_on_the_same_items_and_said() -> None:
+    measured = measure()
+    facts = robustness_facts(measured)
+    assert (facts["case"]["value"], facts["case"]["drop"], facts["case"]["n"]) == (0.0, 1.0, 100)
+    assert (facts["prefix"]["value"], facts["prefix"]["drop"], facts["prefix"]["p_value"]) == (1.0, 0.0, 1.0)
+    assert fallen(measured) == ["asked in capitals, its exact_match falls from 100.0% to 0.0% on 100 items"]
+    assert fallen(measure(minds_case=False)) == []
+
+
+def test_altered_items_count_in_nothing_else() -> None:
+    measured = measure()
+    assert len(measured.items) == 100 and len(measured.within(None)) == 100 and measured.errors == 0
+    assert sorted(measured.variants) == ["case", "prefix"]
+
+
+def test_only_what_an_alteration_changes_is_asked_again() -> None:
+    hindi = Suite("h", tuple(Sample.of(str(n), f"\u092a\u0924\u094d\u0930 {n}", "post") for n in range(5)))
+    engine: Any = Reader(True)
+    plain = EvalResult("m", "h", "0" * 64, (), (), scorers={"exact_match": True})
+    assert run_altered(hindi, engine, plain, ("case", "typos"), lambda done, of: None, None, ()) == {}
+    assert engine.asked == 0
+
+
+def test_a_gate_holds_the_fall_under_each_alteration() -> None:
+    bar = spec(min=0.5, robustness={"max_drop": 0.1})
+    verdict = judge(bar, measure(), None)
+    assert [(row.name, row.decision) for row in verdict.rows] == [
+        ("exact_match", GO),
+        ("drop of exact_match with case", NO_GO),
+        ("drop of exact_match with prefix", GO),
+    ]
+    assert verdict.decision is NO_GO and judge(bar, measure(minds_case=False), None).decision is GO
+    advisory = spec(min=0.5, robustness={"max_drop": 0.1, "tier": "advisory"})
+    assert judge(advisory, measure(), None).decision is GO
+
+
+def test_a_report_without_altered_items_and_a_model_with_nothing_to_lose_are_not_go() -> None:
+    bar = spec(robustness={"max_drop": 0.1})
+    verdict = judge(bar, replace(measure(), variants={}), None)
+    assert verdict.decision is INCONCLUSIVE and "evaluate with `robustness`" in verdict.rows[0].message
+    wrong = tuple(replace(item, got="?", scores={"exact_match": 0.0}) for item in measure().items)
+    blind = replace(measure(), items=wrong, variants={"case": wrong})
+    verdict = judge(bar, blind, None)
+    assert verdict.decision is INCONCLUSIVE and "the model itself has 0.0% here" in verdict.rows[0].message
+    with pytest.raises(AskError, match="`max_drop` of `robustness` of 0 is met"):
+        judge(spec(robustness={"max_drop": 0}), measure(), None)
+
+
+def test_leaked_items_are_left_out_in_altered_form_too() -> None:
+    kept = without(measure(), frozenset(("3", "4")))
+    assert len(kept.items) == len(kept.variants["case"]) == 98
+
+
+def test_before_training_a_plan_says_what_the_items_can_show() -> None:
+    seen = list(power_findings(spec(metric="exact_match", robustness={"max_drop": 0.1}), SUITE, None))
+    assert (
+        "drop of exact_match on altered items" in seen[0].message
+        and "as good as on plain items" in seen[0].message
+    )
+    (never,) = power_findings(spec(metric="exact_match", robustness={"max_drop": 0.01}), SUITE, None)
+    assert never.level == "stop" and "cannot show a drop of under 1 points" in never.message
