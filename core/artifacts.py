@@ -133,6 +133,12 @@ class EvalReportRef(ArtifactRef):
     kind = "eval-report"
 
 
+class LearningCurveRef(ArtifactRef):
+    """Scores of trainings on growing shares of a dataset, the law through them, a page and a picture."""
+
+    kind = "learning-curve"
+
+
 class DriftReportRef(ArtifactRef):
     """One window of traffic against reference data: tests, verdict, plots."""
 
@@ -149,6 +155,7 @@ REF_TYPES: dict[str, type[ArtifactRef]] = {
         BundleRef,
         GuardrailRef,
         EvalReportRef,
+        LearningCurveRef,
         DriftReportRef,
     )
 }

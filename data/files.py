@@ -218,14 +218,14 @@ def read_csv(path: Path, most_bytes: int, part: str | None = None) -> Iterator[R
         number = reader.line_num
         for cells in reader:
             before, number = number, reader.line_num
-            if lines.ended:  # no row but one with an open quote asks for more
-                raise _never_closed(path, before + 1, number)
             if not cells:
                 continue
-            if len(cells) != len(header):
+            if lines.ended or len(cells) != len(header):
                 detail, taken = f"{len(cells)} cells under {len(header)} columns", number - before
                 if taken > 1:
                     detail += f"; a quote in line {before + 1} takes in the {taken - 1} lines after it"
+                if lines.ended:
+                    detail += "; it is never closed"
                 yield RawRow(number, None, Reason.WRONG_TYPE, detail, separator.join(cells), taken)
                 continue
             yield RawRow(number, {n: c or None for n, c in zip(header, cells, strict=True) if n})
@@ -236,7 +236,7 @@ def read_csv(path: Path, most_bytes: int, part: str | None = None) -> Iterator[R
 
 
 class _Lines(Iterator[str]):
-    """Lines, and whether somebody asked for one more than there are."""
+    """Lines, and whether more were asked for than there are, as a row does whose quote is open at the end."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines, self.ended = lines, False
@@ -247,13 +247,6 @@ class _Lines(Iterator[str]):
         except StopIteration:
             self.ended = True
             raise
-
-
-def _never_closed(path: Path, line: int, last: int) -> AskError:
-    lost = f"; it takes in the {last - line} lines after it, to the end" if last > line else ""
-    return AskError(
-        f"{path}, line {line}: a quote is never closed{lost}. Close it, or double it where it is text."
-    )
 
 
 def _separator(header: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..core.errors import AskError, did_you_mean
 from .columns import SHAPES, Columns
 from .files import RawRow, read_csv, read_json, read_jsonl, read_parquet
-from .published import banking77, clinc150
+from .published import banking77, clinc150, snips
 from .row_shapes import LABEL_COLUMN, RowShapes, no_shape, refined_task
 from .rows import Dropped, Reason
 from .sample import Sample, Task
@@ -28,6 +28,7 @@ class Layout(StrEnum):
     AUTO = "auto"
     CLINC150 = "clinc150"
     BANKING77 = "banking77"
+    SNIPS = "snips"
     JSONL = "jsonl"
     JSON = "json"
     CSV = "csv"
@@ -85,7 +86,7 @@ _READERS: dict[Layout, Callable[[Path, int, str | None], Iterator[RawRow]]] = {
     Layout.CSV: read_csv,
     Layout.PARQUET: read_parquet,
 }
-_PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77}
+_PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77, Layout.SNIPS: snips}
 _LOOKED_AT = 2000  # rows, and at most so many characters of them, from which shape and task are told
 _LOOKED_AT_CHARS = 8_000_000
 
@@ -161,7 +162,7 @@ def find_layout(source: Source) -> Layout:
             raise AskError(f"layout {layout} is a folder with {', '.join(names)}; {path} is not.")
     elif source.split is not None and layout is not Layout.JSON:
         raise AskError(
-            f"split '{source.split}': only {' and '.join(_PUBLISHED)} have splits, and a JSON object of "
+            f"split '{source.split}': only {', '.join(_PUBLISHED)} have splits, and a JSON object of "
             f"several lists; {path} is {layout}: name the file of the split as the source."
         )
     return layout
@@ -302,6 +303,7 @@ class _Look:
         self.task: Task = "classify"
         self.columns: dict[str, str] = {}
         if layout in _PUBLISHED:
+            self.task = _PUBLISHED[layout].TASK
             self.columns = {TEXT_COLUMN: "user", LABEL_COLUMN: "target"}
             return
         rows = _Rows(source, layout, source.task, lambda dropped: None, Counter())
@@ -339,7 +341,8 @@ class _Look:
         if not shaped:
             raise AskError(
                 f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). Known: {SHAPES}. "
-                "Name them with columns={user: ..., target: ...}, or text_column and label_column."
+                "Name them with columns={user: ..., target: ...}, or text_column and label_column; for "
+                "init --column user=... --column target=..."
             )
         if (
             not some

@@ -7,6 +7,7 @@ holds one is refused, since addresses are recorded. No script of a data set is r
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
@@ -129,6 +130,8 @@ def look_up(source: RemoteSource, split: str | None = None) -> list[RemoteFile]:
     if len(endings) > 1:
         kinds = ", ".join(sorted(endings))
         raise AskError(f"source {source} has files of several kinds ({kinds}). Name some, as in /*.csv.")
+    if len({one.name for one in files}) < len(files):
+        raise AskError(f"source {source} has two files that would have one name here. Name one of them.")
     return files
 
 
@@ -217,6 +220,8 @@ def _in_words(source: RemoteSource) -> Iterator[None]:
             f"no permission to read {source}. Set credentials as {library} finds them."
         ) from error
     except Exception as error:  # each protocol's library has errors of its own for what cannot be reached
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NeedsError(f"the disk is full: {source} does not fit into the workspace.") from error
         raise _unreachable(source, error) from error
 
 
@@ -272,9 +277,9 @@ def fetch(
             raise IntegrityError(
                 f"{source} has the SHA-256 {digest}, where source_sha256 is {sha256}. Find out what changed."
             )
-        if (store / digest).exists():
-            shutil.rmtree(store / digest)  # damaged, or the same as this
-        os.replace(staging, store / digest)
+        if fetched(source, store, digest, split) is None:  # else another step may be reading it
+            shutil.rmtree(store / digest, ignore_errors=True)
+            os.replace(staging, store / digest)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     if source.is_pinned:

@@ -7,7 +7,6 @@ import string
 import unicodedata
 
 _LETTER = r"[^\W\d_]"
-_MARKS = re.compile(r"[^\w\s]|_")
 _AT_EDGES = re.compile(
     rf"""(?<={_LETTER})['\u2019`](?={_LETTER})     # what's
     | (?<!\S)["'`\u201c\u2018\u00ab\u00bf\u00a1]+    # opens a word: quotes, but no bracket and no sign

@@ -29,13 +29,17 @@ from .ort_llm.batcher import chat_fault
 from .prompt_rows import PromptReader, can_pad
 from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
 
+_GENERATION = "generation_config.json"
+
 
 class CheckpointEngine:
-    """A local folder of safetensors with its tokenizer and chat template.
+    """A local folder of safetensors with its tokenizer and chat template, and maybe adapters beside it.
 
-    device: auto, cpu or cuda. precision: the weights' own, or float32. most_rows: prompts answered at
-    a time, at most. Raises NeedsError without torch and transformers, BackendError when the folder does not
-    load or holds NaN or infinite weights.
+    device: auto, cpu or cuda. precision: the weights' own, or float32. adapter: a folder in PEFT's form, put
+    on the weights and not merged into them; its generation_config.json, if it has one, counts. tokenizer: the
+    folder that has it, where the weights' has not. ends: more tokens that end an answer. most_rows:
+    prompts answered at a time, at most. Raises NeedsError without torch and transformers, BackendError when a folder does not load, does not fit the other, or holds
+    NaN or infinite weights.
     """
 
     def __init__(
@@ -44,6 +48,9 @@ class CheckpointEngine:
         device: str = "auto",
         threads: int = 2,
         precision: Literal["auto", "float32"] = "auto",
+        adapter: Path | None = None,
+        tokenizer: Path | None = None,
+        ends: Sequence[int] = (),
         most_rows: int = 128,
     ) -> None:
         torch = _load_torch()
@@ -52,23 +59,27 @@ class CheckpointEngine:
         torch.set_num_threads(threads)
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer or folder, local_files_only=True)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=precision
             )
         except (OSError, ValueError) as error:
             raise BackendError(f"cannot load the checkpoint in {folder}: {error}") from error
         if not self.tokenizer.chat_template:
-            raise no_chat_template(folder)
+            raise no_chat_template(tokenizer or folder)
+        if adapter is not None:
+            model = with_adapter(model, adapter)
         for name, weight in model.named_parameters():
             if not torch.isfinite(weight).all():
                 raise BackendError(f"{name} of {folder} holds NaN or infinity: its training diverged.")
         self.model = model.to(self.device).eval()
         self.context = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
-        ends = model.generation_config.eos_token_id
-        if ends is None:
-            ends = self.tokenizer.eos_token_id
-        self._ends = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+        own = model.generation_config.eos_token_id
+        if own is None:
+            own = self.tokenizer.eos_token_id
+        self._ends = frozenset([*(own if isinstance(own, list) else [] if own is None else [own]), *ends])
+        if ends:
+            model.generation_config.eos_token_id = sorted(self._ends)
         self._most_rows = most_rows
 
     @cached_property
@@ -244,6 +255,46 @@ class CheckpointEngine:
 
     def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def with_adapter(model: Any, folder: Path) -> Any:
+    """A model with the low-rank adapters of a folder on it, unmerged; their file must be safetensors.
+
+    Raises NeedsError without peft, BackendError for adapters that are damaged, not of PEFT's LoRA kind, or
+    not for this model: PEFT itself would leave out, with a warning, what finds no place.
+    """
+    try:
+        from peft import PeftConfig, PeftModel
+        from safetensors import safe_open
+    except ImportError as error:
+        raise NeedsError(f"adapters need peft. {install_hint('train')}") from error
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise BackendError(f"{folder} has no adapter_model.safetensors; pickles are not loaded.")
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        with safe_open(str(weights), "np") as file:
+            given = set(file.keys())
+        config.inference_mode = True
+        adapted = PeftModel.from_pretrained(model, str(folder), config=config)
+    except Exception as error:  # of PEFT, safetensors or torch, by what is wrong
+        raise BackendError(f"the adapters in {folder} do not fit the base: {error}") from error
+    if str(config.peft_type).rpartition(".")[2] != "LORA":
+        raise BackendError(f"{folder} holds {config.peft_type}, expected low-rank adapters (LORA).")
+    from peft import get_peft_model_state_dict
+
+    places = get_peft_model_state_dict(adapted, save_embedding_layers=False)  # "auto" would ask the hub
+    if missing := {name for name in set(places) ^ given if ".lora_" in name}:
+        raise BackendError(
+            f"the adapters in {folder} are not for this base: {len(missing)} of their tensors and the base's "
+            f"places for them do not match, as {min(missing)}."
+        )
+    inner: Any = adapted.get_base_model()  # with the adapters in its layers
+    if (folder / _GENERATION).is_file():
+        from transformers import GenerationConfig
+
+        inner.generation_config = GenerationConfig.from_pretrained(str(folder))
+    return inner
 
 
 def _load_torch() -> Any:

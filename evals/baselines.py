@@ -13,9 +13,10 @@ from ..core.artifacts import ArtifactStore, DatasetRef
 from ..core.errors import AskError, OpswrightError
 from ..data.sample import Sample, Task
 from ..data.text import label_form
+from .copy_rules import keep_said, nearest_passage
 from .report import BASELINES, TRIVIAL_BASELINES
 
-VERSION = 2  # a change of what is fitted; answers kept from another version are not used again
+VERSION = 3  # a change of what is fitted; answers kept from another version are not used again
 
 SAYS = {
     "majority": "the most frequent training label",
@@ -23,7 +24,9 @@ SAYS = {
     "tfidf_svc": "TF-IDF of words and word pairs, linear support vector machine (C=1, one against the rest)",
     "constant": "the most frequent training answer",
     "copy": "what the user said, given back",
+    "passage": "the passage that shares the most words with the question",
     "nearest": "the answer of the training row whose words are nearest (TF-IDF, cosine)",
+    "nearest_said": "the same, without the texts of it that the user did not say",
     "first_choice": "the first choice",
     "longest_choice": "the longest choice",
 }
@@ -120,6 +123,12 @@ def _copy(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
     return [item.question for item in asked]
 
 
+def _passage(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
+    if not any(item.contexts for item in asked):
+        raise Skipped("no item has passages")
+    return [nearest_passage(item) for item in asked]
+
+
 def _first_choice(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
     return [item.choices[0] for item in asked]
 
@@ -157,16 +166,27 @@ def _linear(classifier: Any, train: Rows | None, asked: Sequence[Sample]) -> lis
 
 
 def _nearest(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
-    """Bounded: of more training rows than are searched, every k-th is."""
+    return [answer for _, answer in _nearest_rows(train, asked)]
+
+
+def _nearest_said(train: Rows | None, asked: Sequence[Sample]) -> list[str]:
+    nearest = _nearest_rows(train, asked)
+    return [
+        keep_said(answer, text, item.question) for (text, answer), item in zip(nearest, asked, strict=True)
+    ]
+
+
+def _nearest_rows(train: Rows | None, asked: Sequence[Sample]) -> Rows:
+    """The training row nearest to each item. Bounded: of more than are searched, every k-th is."""
     rows = needed(train)
     step = -(-len(rows) // _MOST_NEAREST)
     rows = rows[::step]
     texts, prompts = vectors([text for text, _ in rows], asked)
-    answers: list[str] = []
+    found: list[tuple[str, str]] = []
     for start in range(0, prompts.shape[0], _CHUNK):
         alike = prompts[start : start + _CHUNK] @ texts.T  # (asked, rows), sparse
-        answers += [rows[int(row)][1] for row in alike.argmax(axis=1).A1]
-    return answers
+        found += [rows[int(row)] for row in alike.argmax(axis=1).A1]
+    return found
 
 
 def vectors(texts: Sequence[str], asked: Sequence[Sample]) -> tuple[Any, Any]:
@@ -195,8 +215,8 @@ _MAKERS: Mapping[Task, Mapping[str, Maker]] = {
     "classify": {"majority": _majority, "tfidf_logreg": _logreg, "tfidf_svc": _svc},
     "generate": _FREE,
     "chat": _FREE,
-    "answer": _FREE,
-    "extract": {"constant": _constant, "nearest": _nearest},
+    "answer": {**_FREE, "passage": _passage},
+    "extract": {"constant": _constant, "nearest": _nearest, "nearest_said": _nearest_said},
     "choose": {"first_choice": _first_choice, "longest_choice": _longest_choice},
 }
 

@@ -49,7 +49,7 @@ class GateEvidence:
     the model is not shown to be better than, by share.
     suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
     different right answers, how many occur in the training rows, and how many there are. losses: validation
-    loss first and last.
+    loss first and last. chose_weights: items that decided which weights were kept.
     candidates: models judged on this suite, this one included. looks: numbers of items this model was judged
     on before; looks_at_others: of other versions of the suite, as before it grew.
     """
@@ -63,6 +63,7 @@ class GateEvidence:
     suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
     losses: tuple[float, float] | None = None
+    chose_weights: int = 0
     candidates: int | None = None
     looks: tuple[int, ...] = ()
     looks_at_others: tuple[int, ...] = ()
@@ -229,6 +230,13 @@ def _findings(spec: GateSpec, measured: EvalResult, evidence: GateEvidence) -> I
             f"none of the suite's {evidence.answers_trained[1]} right answers occurs in the training rows: "
             "this suite does not ask what the model learned",
             0,
+        )
+    if evidence.chose_weights:
+        yield finding(
+            "items that chose",
+            f"{evidence.chose_weights} of {len(measured.items)} items decided which weights were kept "
+            "(`keep_by`), so the model is better on these than elsewhere: judge it by a suite of other items",
+            evidence.chose_weights,
         )
     if evidence.losses is not None and evidence.losses[1] > evidence.losses[0]:
         first, last = evidence.losses

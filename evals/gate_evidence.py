@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
+from ..core.artifacts import AdapterRef, ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
 from ..core.errors import AskError, OpswrightError
 from ..core.gate import GateSpec, SuiteBar
 from ..core.suite_source import is_suite_file
@@ -25,6 +25,7 @@ from .head_to_head import baseline_items
 from .lineage import ancestors, checkpoint_of, report_lineage, training_dataset
 from .report import BASELINES, read_report
 from .runner import EvalResult
+from .selection import chosen_by, selections_of
 from .suites import load_suite, suite_names
 
 _TRIVIAL = ("majority", "constant", "copy")  # in a report that does not say which baseline is trivial
@@ -68,6 +69,7 @@ def collect(
         },
         answers_trained=_answers_trained(store, measured),
         losses=_losses(store, measured.model),
+        chose_weights=_chose_weights(store, measured),
         candidates=len({one.model for one in same} | {measured.model}),
         looks=tuple(one.n for one in same if one.model == measured.model),
         looks_at_others=tuple(n for _, n in sorted({(o.digest, o.n) for o in mine if o not in same})),
@@ -250,10 +252,22 @@ def _datasets_behind(store: ArtifactStore, model: str) -> list[DatasetRef]:
     return datasets
 
 
-def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef]:
-    """The checkpoint a model is or was built from, then those it was trained from; AskError for a URL."""
+def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef | AdapterRef]:
+    """The checkpoint or adapters a model is or was built from, then what those were trained from.
+
+    AskError for a URL.
+    """
     ref = parse_ref(model)
-    return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, CheckpointRef)]
+    return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, CheckpointRef | AdapterRef)]
+
+
+def _chose_weights(store: ArtifactStore, measured: EvalResult) -> int:
+    """Items that chose the weights of the model, or of one that it was made of; 0 where none is known."""
+    try:
+        made_of = [store.open(one) for one in _checkpoints(store, measured.model)]
+    except (OpswrightError, OSError):
+        return 0
+    return chosen_by(selections_of(made_of), [item.text for item in measured.items])
 
 
 def _losses(store: ArtifactStore, model: str) -> tuple[float, float] | None:

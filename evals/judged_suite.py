@@ -16,6 +16,8 @@ from ..record.index import LedgerIndex, Link
 from .lineage import checkpoint_of, report_lineage
 from .suites import Suite, load_suite, suite_names
 
+_OF_THE_SUITE = ("trust", "judge", "max_new_tokens")
+
 
 @dataclass(frozen=True)
 class JudgedSuite:
@@ -74,7 +76,7 @@ def _of_report(workspace: Workspace, ref: str, facts: Mapping[str, Any]) -> Judg
     report = parse_ref(ref)
     if not isinstance(report, EvalReportRef):
         return None
-    arguments = {name: request[name] for name in ("trust", "max_new_tokens") if request.get(name) is not None}
+    arguments = {name: request[name] for name in _OF_THE_SUITE if request.get(name) is not None}
     return JudgedSuite(source, str(facts.get("suite_digest", "")), report, facts.get("value"), arguments)
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..core.artifacts import ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
+from ..core.artifacts import AdapterRef, ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
 from ..core.errors import AskError
 from ..record.index import LedgerIndex, Link
 
@@ -49,14 +49,15 @@ def training_dataset(store: ArtifactStore, model: ArtifactRef) -> DatasetRef | N
 
 
 def training_datasets(store: ArtifactStore, model: ArtifactRef) -> list[DatasetRef]:
-    """Every dataset that a checkpoint, or that of a bundle, was trained on, the latest first.
+    """Every dataset that a checkpoint, adapters, or the checkpoint of a bundle learned, the latest first.
 
-    A model that was trained on in stages has seen the rows of each, so all checkpoints it was made of count.
+    A model that was trained on in stages has seen the rows of each, so all checkpoints it was made of count,
+    and one that learned from a teacher has met what the teacher saw.
     What a dataset was itself made of does not: a golden set was kept out, and what was replayed is in it.
     """
     found: dict[DatasetRef, None] = {}
     for one, parents in _with_parents(store, model, lambda parent: not isinstance(parent, DatasetRef)):
-        if isinstance(one, CheckpointRef):
+        if isinstance(one, CheckpointRef | AdapterRef):
             found.update(dict.fromkeys(ref for ref in parents if isinstance(ref, DatasetRef)))
     return list(found)
 

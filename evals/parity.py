@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 from ..core.artifacts import Artifact
-from ..core.errors import HeldError
+from ..core.errors import OpswrightError
 from ..data.dataset import FILES
 from ..data.rows import VALIDATION
 from ..data.sample import ASSISTANT, Sample
@@ -68,11 +68,12 @@ def suite_prompts(suite: Suite, where: str, most: int, trust: Path | None = None
     """
     items = spread(suite.items, most)
     chats = [suite.prompt.chat(item) for item in items]
-    if suite.by_likelihood:
-        return ParityPrompts(where, chats, unscored="the suite chooses by likelihood")
+    if suite.by_likelihood or suite.asks_judge:
+        why = "chooses by likelihood" if suite.by_likelihood else "asks a judge"
+        return ParityPrompts(where, chats, unscored=f"the suite {why}")
     try:
         return ParityPrompts(where, chats, items, suite.load_scorers(trust)[0])
-    except HeldError as error:
+    except OpswrightError as error:
         return ParityPrompts(where, chats, unscored=str(error))
 
 

@@ -14,7 +14,7 @@ from .runner import EvalResult, SampleResult, read_lines
 ITEMS, REPORT, BASELINES = "items.jsonl", "report.json", "baselines.json"
 VARIANTS = "variants.json"
 
-TRIVIAL_BASELINES = frozenset(("majority", "constant", "copy", "first_choice", "longest_choice"))
+TRIVIAL_BASELINES = frozenset(("majority", "constant", "copy", "passage", "first_choice", "longest_choice"))
 """What a model that learned nothing would do."""
 
 

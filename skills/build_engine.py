@@ -13,7 +13,15 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
-from ..core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, PendingArtifact
+from ..core.artifacts import (
+    AdapterRef,
+    ArtifactRef,
+    ArtifactStore,
+    BundleRef,
+    CheckpointRef,
+    DatasetRef,
+    PendingArtifact,
+)
 from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError, BackendError
 from ..core.install import not_installed
@@ -45,7 +53,9 @@ TargetName = Annotated[
 class BuildEngineRequest(Request):
     """Which checkpoint becomes an engine of which kind, and how alike the two must answer."""
 
-    model: CheckpointRef = Field(description="Checkpoint to build from.")
+    model: CheckpointRef | AdapterRef = Field(
+        description="Checkpoint to build from; adapters are refused, naming the merged one."
+    )
     target: TargetName = Field(
         DEFAULT_TARGET,
         description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32, or one that an "
@@ -98,6 +108,7 @@ def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspa
     target = engine_target(request.target)
     if finding := not_installed(target.builds_with, *target.build_extras):
         found.append(finding)
+    found += [refusal] if (refusal := _unmerged(request.model, workspace.artifacts)) else []
     try:
         needed = 4 * workspace.artifacts.open(request.model).size_bytes
     except PendingArtifact:
@@ -140,6 +151,8 @@ def build_engine(request: BuildEngineRequest, ctx: StepContext) -> BuildEngineRe
 
 def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
     """The skill, with the builder that makes the engine."""
+    if refusal := _unmerged(request.model, ctx.artifacts):
+        raise AskError(f"{refusal.message} {refusal.fix}")
     model = ctx.artifacts.open(request.model)
     prompts = _parity_prompts(request, ctx)
     ctx.log(f"building {request.target} and trying it on {len(prompts.chats)} prompts of {prompts.where}")
@@ -170,6 +183,19 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         engine_score=scores.engine if scores is not None else None,
         size_bytes=built.size_bytes,
         compute=ctx.job.backend if ctx.job else backend.name,
+    )
+
+
+def _unmerged(model: ArtifactRef, store: ArtifactStore) -> Finding | None:
+    """Why no engine is built from adapters, and the checkpoint that has them merged, where it is known."""
+    if not isinstance(model, AdapterRef):
+        return None
+    facts = {} if model.is_pending else store.open(model).facts
+    merged = next((ref for ref, one in store.list(CheckpointRef.kind) if one["facts"] == facts), None)
+    return Finding(
+        level="stop",
+        message=f"engines are built from merged weights; {model.short} is adapters. `evaluate` takes them.",
+        fix=f"Build from {merged or 'the checkpoint of the same training'}, which has them merged.",
     )
 
 

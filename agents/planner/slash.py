@@ -13,7 +13,7 @@ from ...core.artifacts import REF_TYPES, ArtifactStore
 from ...core.compile import compile_plan
 from ...core.contract import Effect, Skill
 from ...core.errors import AskError, did_you_mean
-from ...core.inputs import annotation_options
+from ...core.inputs import annotation_options, types_in
 from ...core.plan_file import single_step
 from ...core.registry import Registry
 from .base import Ask, Proposal, Turn
@@ -113,7 +113,9 @@ def parse_value(request: type[BaseModel], name: str, text: str, artifacts: Artif
     if str in options or takes_path(options):
         return text
     if any(get_origin(option) in (tuple, list) for option in options) and not text.startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
+        kinds = {getattr(one, "kind", None) for one in types_in(request.model_fields[name].annotation)}
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return [artifacts.resolve(part) if part.partition(":")[0] in kinds else part for part in parts]
     if any(get_origin(option) is Literal for option in options) and text in value_choices(
         request.model_fields[name].annotation, artifacts
     ):

@@ -14,9 +14,8 @@ from .base import Filter, whole_text
 
 WORDS = Path(__file__).parent / "words" / "en.txt"
 _WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
-_UNSPACED = re.compile(
-    "[\u0e00-\u0fff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
-)  # Thai, Lao, Khmer, Han, kana
+# Thai to Tibetan, Khmer, kana and Han put no spaces between words
+_UNSPACED = re.compile("[\u0e00-\u0fff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _REFUSED = frozenset(("", "no", "false", "0", "none", "denied", "withdrawn", "proprietary"))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ...core.errors import AskError, did_you_mean
 
-RAW = Path(__file__).resolve().parents[2] / "examples" / "support_router" / "raw"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+RAW = EXAMPLES / "support_router" / "raw"
 
 
 def as_text(value: object) -> str:

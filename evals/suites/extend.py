@@ -19,6 +19,7 @@ from .base import SliceValues, Suite
 ORIGIN, NEW, EARLIER = "origin", "new", "earlier"
 NEW_SLICE, EARLIER_SLICE = f"{ORIGIN}={NEW}", f"{ORIGIN}={EARLIER}"
 _SAMPLES, _EXAMPLES = "golden.jsonl", "examples.jsonl"
+_FILE = "file"
 _PRIVATE = 0o600
 
 
@@ -26,8 +27,14 @@ def extend_suite(suite: Suite, rows: Sequence[Sample], folder: Path) -> Suite:
     """Write a suite of the same name into a folder: its items, tagged `origin: earlier`, and rows as `new`.
 
     It asks and scores as the suite does, and each origin is a slice. What an earlier extension called new is
-    earlier now. Raises AskError where `origin` is a tag of the suite's own, and where it would not load.
+    earlier now. Raises AskError where `origin` is a tag of the suite's own, where its chats are asked after
+    the model's own turns, and where it would not load.
     """
+    if suite.turns == "own":
+        raise AskError(
+            f"suite {suite.name} asks chats turn by turn after the model's own answers, and single rows do "
+            "not fit into it. Name a suite with `turns: last` or `turns: reference`."
+        )
     if others := set(suite.tags.get(ORIGIN, ())) - {NEW, EARLIER}:
         raise AskError(
             f"items of suite {suite.name} have a tag '{ORIGIN}' of their own ('{min(others)}'), by which a "
@@ -71,9 +78,11 @@ def _parts(suite: Suite) -> Iterator[tuple[str, Any]]:
     groups = {name: _values(suite, values) for name, values in suite.groups.items()}
     groups |= {EARLIER_SLICE: {ORIGIN: [EARLIER]}, NEW_SLICE: {ORIGIN: [NEW]}}
     yield "slices", {"by": list(suite.slice_tags), "groups": groups}
+    yield "judge", None if suite.judge is None else suite.judge.model_dump(mode="json", exclude_defaults=True)
     yield "min_items", suite.min_items
     yield "choose_by", suite.choose_by if suite.task == "choose" else None
     yield "max_new_tokens", suite.max_new_tokens
+    yield "judge", suite.judge.model_dump(mode="json", exclude_defaults=True) if suite.judge else None
     yield "licence", suite.licence
     yield "source", suite.source
 
@@ -88,13 +97,15 @@ def _prompt(suite: Suite) -> dict[str, Any]:
 
 
 def _scorer(spec: ScorerSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": spec.name, **spec.parameters}
+    found: dict[str, Any] = {"name": spec.name}
+    for name, value in spec.parameters.items():
+        found[name] = {_FILE: value.resolve().as_posix()} if isinstance(value, Path) else value
     if spec.label:
         found["label"] = spec.label
     if spec.take is not None:
         found["take"] = spec.take
     if spec.file is not None:
-        found["file"] = spec.file.resolve().as_posix()
+        found[_FILE] = spec.file.resolve().as_posix()
     return found
 
 

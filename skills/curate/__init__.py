@@ -243,7 +243,7 @@ class Counts:
             "rows_of_label": dict(sorted(self.written.labels.items())),
             "groups": int(self.chosen.groups.max()) + 1,
             "source_sha256": self.source.sha256,
-            "settings": request.model_dump(mode="json", exclude={"source", "source_sha256"}),
+            "settings": request.model_dump(mode="json", exclude={"source", "source_sha256", "toxic_words"}),
         }
 
     def _told(self, reason: str, rows: int) -> str:

@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from ...core.artifacts import (
+    AdapterRef,
     ArtifactRef,
     BundleRef,
     CheckpointRef,
@@ -23,7 +24,7 @@ from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .beside import Beside
-from .engine import missing_for, open_engine
+from .engine import missing_for, open_engine, size_of
 from .judging import changes_of_mind, judge_figures, judge_findings, server_access
 from .request import EvaluateRequest, EvaluateResult, Robustness, SliceFigure
 
@@ -36,21 +37,18 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluateRequest", "EvaluateResult", "Robustness", "SliceFigure", "evaluate"]
 
-_CHECKPOINT_MODULES = ("torch", "transformers")
+_MODULES = {CheckpointRef: ("torch", "transformers"), AdapterRef: ("torch", "transformers", "peft")}
 _TINY_BYTES = 20_000_000
-_MS_PER_ITEM = {
-    CheckpointRef: 3.0,
-    BundleRef: 1.0,
-    GuardrailRef: 1.0,
-}  # about 1 M parameters on two busy cores
-_START_S = {CheckpointRef: 12.0, BundleRef: 1.0, GuardrailRef: 3.0}
+# About 1 M parameters on two busy cores.
+_MS_PER_ITEM = {CheckpointRef: 3.0, AdapterRef: 4.0, BundleRef: 1.0, GuardrailRef: 1.0}
+_START_S = {CheckpointRef: 12.0, AdapterRef: 15.0, BundleRef: 1.0, GuardrailRef: 3.0}
 _BASELINES_S = 8.0
 _SHORT_TOKENS = 32  # answers for which those rates hold
 
 
 def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     found = []
-    if isinstance(request.model, CheckpointRef) and (finding := not_installed(_CHECKPOINT_MODULES, "train")):
+    if finding := not_installed(_MODULES.get(type(request.model), ()), "train"):
         found.append(finding)
     if isinstance(request.model, GuardrailRef) and (finding := not_installed(["nemoguardrails"], "guard")):
         return [finding]
@@ -85,7 +83,7 @@ def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) 
     if not isinstance(request.model, ArtifactRef) or suite.asks_judge:
         tokens = None if suite.asks_judge else 0
         return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
-    size = workspace.artifacts.open(request.model).size_bytes
+    size = size_of(request.model, workspace)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
     if size > _TINY_BYTES or not is_short:
         return Cost(gpu_hours=None if machine.gpus else 0, usd=0, disk_bytes=4_000_000)
@@ -315,7 +313,7 @@ def _save(
     from ...evals.runner import to_lines
 
     if isinstance(request.model, ArtifactRef):
-        facts["size_bytes"] = ctx.artifacts.open(request.model).size_bytes
+        facts["size_bytes"] = size_of(request.model, ctx.workspace)
     if train is not None:
         facts["train_dataset"] = str(train)
     fit_s = {one.name: one.fit_s for one in run.baselines}

@@ -6,11 +6,12 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import ArtifactRef, BundleRef, CheckpointRef, GuardrailRef
+from ...core.artifacts import AdapterRef, ArtifactRef, BundleRef, CheckpointRef, GuardrailRef
 from ...core.contract import Finding, StepContext
 from ...core.errors import AskError
 from ...core.install import not_installed
 from ...core.workspace import Workspace
+from ..finetune.adapters import base_of
 
 if TYPE_CHECKING:
     from ...core.artifacts import Artifact
@@ -44,6 +45,12 @@ def _opened(request: EvaluateRequest, ctx: StepContext) -> Engine:
         from ...engines.checkpoint import CheckpointEngine
 
         return CheckpointEngine(ctx.artifacts.open(request.model).path, train.device, train.threads)
+    if isinstance(request.model, AdapterRef):
+        from ...engines.checkpoint import CheckpointEngine
+
+        adapter = ctx.artifacts.open(request.model)
+        base = base_of(adapter, ctx.workspace)
+        return CheckpointEngine(base, train.device, train.threads, adapter=adapter.path)
     if isinstance(request.model, BundleRef):
         bundle = ctx.artifacts.open(request.model)
         return _target(bundle).open(bundle.path / "engine", train.threads)
@@ -69,6 +76,8 @@ def _check_runs(model: ArtifactRef, ctx: StepContext) -> None:
     artifact = ctx.artifacts.open(model)
     if isinstance(model, BundleRef):
         _target(artifact)
+    if isinstance(model, AdapterRef):
+        base_of(artifact, ctx.workspace)
 
 
 def _identity(request: EvaluateRequest, ctx: StepContext) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def _identity(request: EvaluateRequest, ctx: StepContext) -> dict[str, Any]:
     from ... import __version__
 
     found: dict[str, Any] = {"model": str(request.model), "opswright": __version__}
-    for name in ("torch", "transformers", "onnxruntime-genai", "onnxruntime", "nemoguardrails"):
+    for name in ("torch", "transformers", "peft", "onnxruntime-genai", "onnxruntime", "nemoguardrails"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found | {"device": ctx.settings.train.device}
@@ -109,3 +118,12 @@ def missing_for(request: EvaluateRequest, workspace: Workspace) -> Finding | Non
         return None
     target = _target(workspace.artifacts.open(request.model))
     return not_installed(target.runs_with, *target.run_extras)
+
+
+def size_of(model: ArtifactRef, workspace: Workspace) -> int:
+    """Bytes of what generates: of adapters with the base's weights."""
+    artifact = workspace.artifacts.open(model)
+    if not isinstance(model, AdapterRef):
+        return artifact.size_bytes
+    weights = base_of(artifact, workspace).glob("*.safetensors")
+    return artifact.size_bytes + sum(path.stat().st_size for path in weights)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ...core.artifacts import BundleRef, CheckpointRef, DatasetRef, EvalReportRef, GuardrailRef
+from ...core.artifacts import (
+    AdapterRef,
+    BundleRef,
+    CheckpointRef,
+    DatasetRef,
+    EvalReportRef,
+    GuardrailRef,
+)
 from ...core.contract import InputPath, Request, Result
 from ...core.inputs import EndpointUrl
 from ...core.suite_source import SuiteSource
@@ -15,8 +22,9 @@ from ...evals.judges.settings import JudgeSettings
 class EvaluateRequest(Request):
     """A model, and what it is asked."""
 
-    model: CheckpointRef | BundleRef | GuardrailRef | EndpointUrl = Field(
-        description="Checkpoint, bundle, guardrails, or the address of an OpenAI-compatible endpoint."
+    model: CheckpointRef | AdapterRef | BundleRef | GuardrailRef | EndpointUrl = Field(
+        description="Checkpoint, adapters (on their base, unmerged), bundle, guardrails, or the address of "
+        "an OpenAI-compatible endpoint."
     )
     suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
     judge: JudgeSettings | None = Field(

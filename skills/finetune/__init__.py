@@ -9,19 +9,23 @@ from pathlib import Path
 
 from ...compute import open_compute
 from ...compute.run import run_folder
-from ...core.artifacts import AdapterRef, ArtifactRef, CheckpointRef
+from ...core.artifacts import AdapterRef, CheckpointRef
 from ...core.contract import Effect, StepContext, skill
+from ...core.files import canonical_json, sha256_path
+from ...evals.selection import SELECTION, selection_document
 from . import launch
 from .base import count_parameters
-from .checks import device_on, estimate, preflight, what_to_check
-from .curve import Curve
+from .checks import check_teacher, chooser_of, device_on, estimate, preflight, what_to_check
+from .curve import VALIDATION, Curve
 from .export import ADAPTER
 from .hub import HubModel
-from .layout import base_digest, base_facts, data_facts, fetch_base, lay_out, remove
+from .layout import base_digest, base_facts, data_facts, fetch_base, lay_out, remove, teacher_folder
 from .precheck import run_check
 from .recipe import CHECKPOINTS, compile_recipe
 from .request import FinetuneRequest, FinetuneResult
-from .status import RECIPE, RESULT
+from .selecting import read_scores
+from .status import RECIPE, RESULT, SUITE
+from .teacher import TEACHER
 from .tuning import SMALL
 
 __all__ = ["FinetuneRequest", "FinetuneResult", "count_parameters", "finetune", "train"]
@@ -52,16 +56,19 @@ def train(
     data = ctx.artifacts.open(request.data)
     backend = open_compute(request.compute, ctx.settings)
     fetch_base(request, ctx)
+    chooser = chooser_of(request, ctx.workspace)
     device = device_on(request, ctx.workspace)
     base = base_facts(request, ctx.workspace)
-    recipe = compile_recipe(request, data_facts(data, request.train_share), base, device)
+    recipe = compile_recipe(request, data_facts(data, request), base, device)
+    check_teacher(request, base, recipe.tuning, ctx.workspace)
     if ctx.job is None:  # else it was checked before it was submitted
         at_once = backend.name == "local" and base.parameters < SMALL  # the worker then checks as soon
         for line in run_check(what_to_check(request, recipe, data, ctx.workspace, rows=not at_once)):
             ctx.log(line)
         if request.base != "tiny":
             ctx.log(recipe.tuning.in_words())
-    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command)
+    more = [*([SUITE] if chooser else []), *([TEACHER] if request.teacher is not None else [])]
+    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command, more)
     try:
         done, seen = launch.run_worker(
             ctx, job, backend, prepare=lambda: lay_out(request, ctx, data, recipe, device)
@@ -78,12 +85,16 @@ def train(
     shutil.copy2(ctx.workdir / RECIPE, result / RECIPE)
     curve.write(result)
     kept = seen.kept_step or len(curve.training)
+    scores = read_scores(run_folder(done.handle) / CHECKPOINTS) if chooser else []
+    if chooser:
+        (result / SELECTION).write_bytes(canonical_json(selection_document(chooser, scores)))
     saved = _save(request, ctx, result, curve, kept, device)
     return FinetuneResult(
         checkpoint=saved.checkpoint,
         adapter=saved.adapter,
         steps=len(curve.training),
         kept_step=kept,
+        kept_score=dict(scores).get(kept),
         stopped_early=len(curve.training) < (seen.total_steps or recipe.steps),
         resumed_from=seen.resumed_from,
         final_loss=curve.final_loss,
@@ -120,16 +131,22 @@ def _save(
         "device": device,
     }
     if request.train_share != 1:
-        rows = data_facts(ctx.artifacts.open(request.data), request.train_share).train_rows
+        rows = data_facts(ctx.artifacts.open(request.data), request).train_rows
         facts |= {"train_share": request.train_share, "train_rows": rows}
     if kept != len(curve.training):
         facts["kept_step"] = kept
     if isinstance(request.base, HubModel | Path):  # a checkpoint's reference is its digest
         facts["base_digest"] = base_digest(request, ctx.workspace)
-    parents: list[ArtifactRef] = [request.data]
-    if isinstance(request.base, CheckpointRef):
-        parents.append(request.base)
+    if request.teacher is not None:
+        facts |= {"teacher": str(request.teacher), "teacher_share": request.teacher_share}
+        if not isinstance(request.teacher, CheckpointRef):
+            facts["teacher_digest"] = sha256_path(teacher_folder(request, ctx.workspace) or Path())
+    made_of = (request.base, request.teacher)
+    parents = [request.data, *(ref for ref in made_of if isinstance(ref, CheckpointRef))]
     adapter = None
     if (result / ADAPTER).is_dir():
+        for name in (RECIPE, VALIDATION, SELECTION, "generation_config.json"):  # they may be used unmerged
+            if (result / name).is_file():
+                shutil.copy2(result / name, result / ADAPTER / name)
         adapter = ctx.artifacts.save(AdapterRef, result / ADAPTER, facts, parents)
     return _Saved(ctx.artifacts.save(CheckpointRef, result, facts, parents), adapter, parameters)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...core.errors import AskError
 from .chat_rows import folder_template, has_marks
+from .tiny_shape import TinyShape
 
 # Words that a model's dimensions have in config.json, the usual ones first.
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
@@ -23,8 +24,8 @@ _MOST_HEADER_BYTES = 100_000_000  # as safetensors itself limits it
 class BaseFacts:
     """A base's architecture, sizes, weights, and the recipe that trained it, where it is one of ours.
 
-    parameters: weights in its files, 0 for the tiny base; positions: the tokens it reads, 0 when it does not
-    say; has_marks: whether its chat template marks what the assistant says.
+    parameters: weights in its files, or that the tiny base will have; positions: the tokens it reads, 0 when
+    it does not say; has_marks: whether its chat template marks what the assistant says.
     """
 
     model_type: str = "llama"
@@ -39,12 +40,23 @@ class BaseFacts:
     recipe: Mapping[str, Any] | None = None
 
     @classmethod
+    def of_tiny(cls, shape: TinyShape) -> BaseFacts:
+        """The facts of the base that will be made from the data."""
+        return cls(
+            parameters=shape.parameters, hidden=shape.width, layers=shape.layers, vocabulary=shape.vocabulary
+        )
+
+    @classmethod
     def of_folder(cls, folder: Path) -> BaseFacts:
         """The facts of a Hugging Face folder; AskError without a config or safetensors, or with code."""
         config = folder / "config.json"
         values = read_config(folder)
         if "auto_map" in values:
             raise AskError(f"{config} asks to run its own code (auto_map), which is refused.")
+        if _asks_for_code(folder / "tokenizer_config.json"):
+            raise AskError(
+                f"{folder / 'tokenizer_config.json'} asks to run its own code (auto_map), which is refused."
+            )
         if not any(folder.glob("*.safetensors")):
             raise AskError(
                 f"{folder} has no *.safetensors weights. Convert it first: model.save_pretrained(folder)."
@@ -63,6 +75,15 @@ class BaseFacts:
             has_marks=has_marks(folder_template(folder)),
             recipe=own_recipe(folder),
         )
+
+
+def _asks_for_code(path: Path) -> bool:
+    """Whether a JSON file names code of its own; AutoModel would run a teacher's."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return False
+    return isinstance(values, dict) and "auto_map" in values
 
 
 def read_config(folder: Path) -> dict[str, Any]:

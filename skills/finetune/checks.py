@@ -11,22 +11,29 @@ from ...core.errors import NeedsError
 from ...core.install import missing_modules, not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
+from ...evals.selection import check_may_choose
+from ...evals.suites import Suite, load_suite
+from ...evals.suites.portable import suite_document
 from . import launch
 from .base import BaseFacts
 from .cpu_shim import check_version, installed_version
 from .declared_gpu import GpuModel, known_gpu
 from .hub import HubModel, downloaded, look_up
-from .layout import NotDownloaded, base_facts, base_folder, data_facts
+from .layout import NotDownloaded, base_facts, base_folder, data_facts, teacher_facts, teacher_folder
 from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens
 from .precheck import PreCheck, run_check
-from .recipe import Recipe, compile_recipe, total_steps
+from .recipe import DataFacts, Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
+from .teacher import check_reads_alike
 from .tuning import SMALL, Tuning, tune
 
 _MODULES = ("torch", "transformers", "nemo_automodel")
-# The tiny model on CPU, batch 64: seconds to start and to save, then rows a second by worker threads.
+# The tiny model of 1.1 M parameters on CPU, batch 64: seconds to start and to save, then rows a second by
+# worker threads, of rows that have so many bytes of JSON.
 _STARTUP_S = 20.0
 _ROWS_PER_S = {1: 430.0, 2: 600.0}
+_ROW_BYTES = 135
+_OPEN_S, _ITEM_S = 2.0, 0.003  # to load a checkpoint, and for each item of a suite
 _TINY_PARAMETERS = 2_000_000
 _TINY_BYTES = 60_000_000
 _CPU_RUNTIME_GB = 1.0
@@ -52,14 +59,21 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         return [*found, Finding(level="stop", message=str(error))]
     except PendingArtifact as pending:
         return [*found, _checked_later(pending)]
+    if request.keep_by is not None:
+        found.append(_chooser(request, workspace))
     tuning = tune(request, base, device, has_validation=True)
+    try:
+        teacher = check_teacher(request, base, tuning, workspace)
+    except PendingArtifact as pending:
+        return [*found, _checked_later(pending)]
     found += _disk(request, base, tuning, machine, workspace)
-    found += _memory(request, base, tuning, device, name, machine)
+    needed = memory_gb(request, base, tuning, teacher)
+    found += _memory(request, base, tuning, needed, device, name, machine)
     if request.base != "tiny":
         found.append(Finding(level="note", message=tuning.in_words()))
     try:
         data = workspace.artifacts.open(request.data)
-        facts = data_facts(data, request.train_share)
+        facts = data_facts(data, request)
         recipe = compile_recipe(request, facts, base, device)
     except PendingArtifact as pending:
         return [*found, _checked_later(pending)]
@@ -67,6 +81,40 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         check = what_to_check(request, recipe, data, workspace).quick()
         found += [Finding(level="note", message=line) for line in run_check(check)]
     return found
+
+
+def check_teacher(
+    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, workspace: Workspace
+) -> BaseFacts | None:
+    """The teacher's facts, None without one; AskError when it cannot teach this base."""
+    teacher = teacher_facts(request, workspace)
+    if teacher is not None:
+        check_reads_alike(base, teacher, tuning.max_tokens)
+    return teacher
+
+
+def chooser_of(request: FinetuneRequest, workspace: Workspace) -> Suite | None:
+    """The suite that decides which weights are kept; None without one.
+
+    Raises AskError for one the worker cannot run, and for one that asks what the data's golden set holds out.
+    """
+    if request.keep_by is None:
+        return None
+    suite = load_suite(request.keep_by)
+    suite_document(suite)
+    check_may_choose(workspace.artifacts, request.data, suite)
+    return suite
+
+
+def _chooser(request: FinetuneRequest, workspace: Workspace) -> Finding:
+    try:
+        suite = chooser_of(request, workspace)
+    except PendingArtifact as pending:
+        return _checked_later(pending)
+    n = 0 if suite is None else len(suite.items)
+    return Finding(
+        level="note", message=f"each checkpoint is asked the {n} items of suite {request.keep_by}."
+    )
 
 
 def _checked_later(pending: PendingArtifact) -> Finding:
@@ -87,6 +135,7 @@ def what_to_check(
         recipe=recipe.yaml(),
         data=str(data.path),
         base=str(folder.resolve()),
+        teacher=str(teacher.resolve()) if (teacher := teacher_folder(request, workspace)) else None,
         max_tokens=recipe.tuning.max_tokens,
         too_long=request.too_long,
         last_turn_only=request.learn == "last",
@@ -98,25 +147,41 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
 
     Unknown elsewhere; on Slurm what is unknown is bounded by the time limit, where one is set.
     """
-    facts = data_facts(workspace.artifacts.open(request.data), request.train_share)
+    facts = data_facts(workspace.artifacts.open(request.data), request)
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
     base = base_facts(request, workspace)
     recipe = compile_recipe(request, facts, base, device)
-    disk = disk_bytes(request, base, recipe.tuning) if base.has_weights else _TINY_BYTES
+    disk = max(disk_bytes(request, base, recipe.tuning), _TINY_BYTES)
     if device == "cuda" and base.parameters >= SMALL and (gpu := _gpu(request, name, machine)):
         tokens = training_tokens(request, facts, recipe.tuning, recipe.steps)
         wall = _STARTUP_S / 3600 + hours(request, base, gpu, tokens, recipe.tuning)
         return Cost(minutes=wall * 60, gpu_hours=wall * request.gpus, usd=0, disk_bytes=disk)
-    if device == "cuda" or base.parameters >= _TINY_PARAMETERS:
+    if device == "cuda" or (base.has_weights and base.parameters >= _TINY_PARAMETERS):
         limit = workspace.settings.compute.slurm.walltime_minutes if name == "slurm" else None
         gpu_minutes = None if limit is None else limit * request.gpus
         gpu_hours = 0.0 if device == "cpu" else None if gpu_minutes is None else gpu_minutes / 60
         return Cost(minutes=limit, gpu_hours=gpu_hours, usd=0, disk_bytes=disk)
     cores = machine.cpu_cores if name == "local" else workspace.settings.train.threads
     rate = _ROWS_PER_S[min(2, workspace.settings.train.threads, cores)]
-    rows = total_steps(request, facts) * request.batch_size
-    return Cost(minutes=(_STARTUP_S + rows / rate) / 60, gpu_hours=0, usd=0, disk_bytes=disk)
+    rows = total_steps(request, facts) * request.batch_size * _length(facts)
+    if request.tiny is not None:
+        rows *= request.tiny.work
+    seconds = _STARTUP_S + rows / rate + _choosing_s(request, recipe)
+    return Cost(minutes=seconds / 60, gpu_hours=0, usd=0, disk_bytes=disk)
+
+
+def _choosing_s(request: FinetuneRequest, recipe: Recipe) -> float:
+    """Seconds in which the tiny model's checkpoints are asked a suite; 0 without one."""
+    if request.keep_by is None:
+        return 0.0
+    asked = request.epochs + recipe.steps / request.checkpoint_every_steps
+    return asked * (_OPEN_S + len(load_suite(request.keep_by).items) * _ITEM_S)
+
+
+def _length(data: DataFacts) -> float:
+    """The rows' length as a multiple of those that the rate was measured on."""
+    return max(1.0, data.train_bytes / data.train_rows / _ROW_BYTES)
 
 
 def compute_name(request: FinetuneRequest, workspace: Workspace) -> str:
@@ -218,7 +283,7 @@ def _download(request: FinetuneRequest, machine: Machine, workspace: Workspace, 
 def _disk(
     request: FinetuneRequest, base: BaseFacts, tuning: Tuning, machine: Machine, workspace: Workspace
 ) -> list[Finding]:
-    needed = disk_bytes(request, base, tuning) if base.has_weights else _TINY_BYTES
+    needed = max(disk_bytes(request, base, tuning), _TINY_BYTES)
     if needed / 1e9 <= machine.disk_free_gb:
         return []
     message = f"checkpoints need about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free."
@@ -226,10 +291,15 @@ def _disk(
 
 
 def _memory(
-    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, device: str, name: str, machine: Machine
+    request: FinetuneRequest,
+    base: BaseFacts,
+    tuning: Tuning,
+    needed: float,
+    device: str,
+    name: str,
+    machine: Machine,
 ) -> list[Finding]:
-    """Whether a step fits the memory it will have, where that is known."""
-    needed = memory_gb(request, base, tuning)
+    """Whether a step that needs so many GB fits the memory it will have, where that is known."""
     if device == "cpu":
         has, where = (machine.memory_gb, "this machine") if name == "local" else (0.0, "")
         needed += _CPU_RUNTIME_GB
@@ -239,7 +309,7 @@ def _memory(
         has, where = min(gpu.memory_gb for gpu in machine.gpus) * USABLE, "each GPU here"
     else:
         return []
-    if not where or (not base.has_weights and device == "cpu"):
+    if not where or (not base.has_weights and base.parameters < SMALL and device == "cpu"):
         return []
     message = f"a step needs about {needed:.1f} GB of {where}, which can give {has:.1f} GB (an estimate)."
     if needed <= has:

@@ -15,6 +15,7 @@ from ...core.errors import BackendError
 # Kept of each record: what the training was, not how fast this machine went or when.
 _KEPT = ("step", "epoch", "loss", "grad_norm", "lr", "num_tokens_per_step", "num_label_tokens", "val_loss")
 _TAIL_STEPS = 20
+VALIDATION = "validation.jsonl"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Curve:
     @classmethod
     def read(cls, folder: Path) -> Curve:
         """The curve in a checkpoint folder; of a step done twice (after a crash) the later record stands."""
-        return cls(_records(folder / "training.jsonl"), _records(folder / "validation.jsonl"))
+        return cls(_records(folder / "training.jsonl"), _records(folder / VALIDATION))
 
     @property
     def final_loss(self) -> float:
@@ -58,7 +59,7 @@ class Curve:
         """
         _write_lines(folder / "training.jsonl", self.training)
         if self.validation:
-            _write_lines(folder / "validation.jsonl", self.validation)
+            _write_lines(folder / VALIDATION, self.validation)
         every = max(1, len(self.training) // 50)
         summary = {
             "steps": len(self.training),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BackendError
 from .recipe import CHECKPOINTS
+from .selecting import BEST
 from .status import RESULT, Job, tell
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _MOST_IN_FLOAT32 = 2_000_000_000  # parameters up to which a merge is computed i
 
 def export(job: Job, folder: Path, ends: Sequence[int]) -> None:
     """Put the trained model into `result/`; ends: tokens that end an answer, where generation stops."""
-    kept = kept_checkpoint(folder / CHECKPOINTS, job.keep_best)
+    kept = kept_checkpoint(folder / CHECKPOINTS, job.keep_best, job.kept_by_suite)
     step = int(kept.name.rpartition("_")[2]) + 1
     tell(folder, kept=step)
     trained = kept / "model"
@@ -46,9 +47,9 @@ def export(job: Job, folder: Path, ends: Sequence[int]) -> None:
     fresh.rename(folder / RESULT)
 
 
-def kept_checkpoint(checkpoints: Path, keep_best: bool) -> Path:
-    """The folder of the checkpoint that is kept: AutoModel's LOWEST_VAL or LATEST."""
-    best = checkpoints / "LOWEST_VAL"
+def kept_checkpoint(checkpoints: Path, keep_best: bool, by_suite: bool = False) -> Path:
+    """The folder of the checkpoint that is kept: the best by a suite, or AutoModel's LOWEST_VAL or LATEST."""
+    best = checkpoints / (BEST if by_suite else "LOWEST_VAL")
     kept = best if keep_best and best.exists() else checkpoints / "LATEST"
     return kept.resolve()
 

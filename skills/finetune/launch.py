@@ -46,9 +46,14 @@ def resources(threads: int, device: str, gpus: int) -> Resources:
 
 
 def worker_job(
-    ctx: StepContext, device: str, gpus: int = 1, tiny: bool = True, command: Sequence[str] = WORKER
+    ctx: StepContext,
+    device: str,
+    gpus: int = 1,
+    tiny: bool = True,
+    command: Sequence[str] = WORKER,
+    more: Sequence[str] = (),
 ) -> Job:
-    """The job that trains in the step's work folder, as it is laid out."""
+    """The job that trains in the step's work folder, as it is laid out; more: further inputs there."""
     threads = ctx.settings.train.threads
     return Job(
         name="finetune",
@@ -56,7 +61,11 @@ def worker_job(
         command=tuple(command),
         folder=ctx.workdir,
         log=ctx.workspace.logs / f"finetune-{ctx.run_id}-{ctx.step_id}.log",
-        inputs=(JOB, RECIPE, STATUS, FINGERPRINT, "data", *(() if tiny else ("base",))),
+        inputs=(
+            *(JOB, RECIPE, STATUS, FINGERPRINT, "data"),
+            *(() if tiny else ("base",)),
+            *more,
+        ),
         outputs=(RESULT,),
         resources=resources(threads, device, gpus),
         environment=environment(threads, device),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,42 +13,36 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, NeedsError, did_you_mean
 from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
+from ...evals.suites import load_suite
+from ...evals.suites.portable import suite_document
 from .base import BaseFacts
 from .hub import HubModel, download, downloaded, look_up
 from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
-from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, Job
+from .shares import shared_lines
+from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, SUITE, Job
+from .teacher import TEACHER
+from .tiny_shape import TinyShape
 
 
 class NotDownloaded(PendingArtifact):
     """The base is on its hub, and what it is like is known once it is here."""
 
 
-def data_facts(data: Artifact, share: float = 1.0) -> DataFacts:
-    """The facts of a dataset, or of a share of its training rows; AskError when it holds no chat rows."""
+def data_facts(data: Artifact, request: FinetuneRequest) -> DataFacts:
+    """The facts of the rows a request learns from; AskError when a dataset holds no chat rows."""
     train, validation = (data.facts.get(name) for name in ("train_rows", "validation_rows"))
     if not isinstance(train, int) or not isinstance(validation, int) or "train.jsonl" not in data.files:
         raise AskError(f"{data.ref.short} has no chat rows to train on. Make a dataset with `curate`.")
-    size = int(data.files["train.jsonl"]["bytes"])
-    return DataFacts(share_of(train, share), validation, int(size * share))
-
-
-def share_of(rows: int, share: float) -> int:
-    """Rows of a share: at least one of any."""
-    return max(1, round(rows * share)) if rows else 0
-
-
-def write_share(source: Path, target: Path, share: float, seed: int) -> int:
-    """Write a share of a file's lines in their order; how many.
-
-    Which they are depends on the seed and the lines alone, and those of a smaller share are among them.
-    """
-    lines = [line for line in source.read_bytes().split(b"\n") if line.strip()]
-    salt = str(seed).encode()
-    ranked = sorted(range(len(lines)), key=lambda n: (hashlib.sha256(salt + lines[n]).digest(), n))
-    chosen = sorted(ranked[: share_of(len(lines), share)])
-    target.write_bytes(b"".join(lines[number] + b"\n" for number in chosen))
-    return len(chosen)
+    if data.facts.get("task") == "prefer":
+        raise AskError(
+            f"{data.ref.short} holds preferences, and NeMo AutoModel 0.7.0 has no preference training (DPO "
+            "and the like), so there is none. To learn the chosen answers, curate again with task=generate."
+        )
+    if request.train_share == 1:
+        return DataFacts(train, validation, int(data.files["train.jsonl"]["bytes"]))
+    lines = shared_lines(data, request.train_share, request.seed)
+    return DataFacts(len(lines), validation, sum(len(line) + 1 for line in lines))
 
 
 def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
@@ -56,40 +50,59 @@ def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
 
     Raises NotDownloaded for one that its hub has and this workspace has not.
     """
-    if isinstance(request.base, CheckpointRef):
-        return workspace.artifacts.open(request.base).path
-    if isinstance(request.base, Path):
-        if not request.base.is_dir():
-            raise AskError(
-                f"base {request.base} not found: expected 'tiny', a checkpoint or a Hugging Face folder."
-                + did_you_mean(str(request.base), ["tiny"])
-            )
-        return request.base
-    if isinstance(request.base, HubModel):
-        if found := downloaded(request.base, workspace):
+    return None if request.base == "tiny" else _folder_of(request.base, "base", workspace)
+
+
+def teacher_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
+    """Where the teacher lies; None without one. Raises as `base_folder` does."""
+    return None if request.teacher is None else _folder_of(request.teacher, "teacher", workspace)
+
+
+def _folder_of(model: str | Path, role: str, workspace: Workspace) -> Path:
+    if isinstance(model, CheckpointRef):
+        return workspace.artifacts.open(model).path
+    if isinstance(model, HubModel):
+        if found := downloaded(model, workspace):
             return found
-        look_up(request.base)
-        raise NotDownloaded(f"base '{request.base}' is downloaded when the step runs")
-    return None
+        look_up(model)
+        raise NotDownloaded(f"{role} '{model}' is downloaded when the step runs")
+    folder = Path(model)
+    if folder.is_file() and folder.suffix == ".nemo":
+        raise AskError(
+            f"{role} {folder} is a NeMo archive: import it once, where its known answers are checked, and "
+            f"name the checkpoint: `opswright nemo-archive --action import --archive {folder}`."
+        )
+    if not folder.is_dir():
+        known = ["tiny"] if role == "base" else []
+        expected = ", ".join([*map(repr, known), "a checkpoint or a Hugging Face folder"])
+        raise AskError(f"{role} {folder} not found: expected {expected}.{did_you_mean(str(folder), known)}")
+    return folder
 
 
 def fetch_base(request: FinetuneRequest, ctx: StepContext) -> None:
-    """Download a base that lies on a hub; errors as of `hub.look_up`."""
-    if isinstance(request.base, HubModel) and downloaded(request.base, ctx.workspace) is None:
-        ctx.log(f"downloading {request.base}")
-        download(request.base, ctx.workspace)
+    """Download base and teacher where they lie on a hub; errors as of `hub.look_up`."""
+    for model in (request.base, request.teacher):
+        if isinstance(model, HubModel) and downloaded(model, ctx.workspace) is None:
+            ctx.log(f"downloading {model}")
+            download(model, ctx.workspace)
 
 
 def base_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts:
     """The facts of the base; AskError when it cannot be trained."""
     folder = base_folder(request, workspace)
-    return BaseFacts.of_folder(folder) if folder else BaseFacts()
+    return BaseFacts.of_folder(folder) if folder else BaseFacts.of_tiny(request.tiny or TinyShape())
+
+
+def teacher_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts | None:
+    """The facts of the teacher; None without one, AskError when it cannot be loaded."""
+    folder = teacher_folder(request, workspace)
+    return BaseFacts.of_folder(folder) if folder else None
 
 
 def base_digest(request: FinetuneRequest, workspace: Workspace) -> str:
-    """The digest of the base's files; `tiny` for the one that is made from the data."""
+    """The digest of the base's files; for the one that is made from the data, `tiny` and its shape."""
     folder = base_folder(request, workspace)
-    return sha256_path(folder) if folder else "tiny"
+    return sha256_path(folder) if folder else f"tiny {request.tiny}"
 
 
 def lay_out(
@@ -115,8 +128,14 @@ def lay_out(
     }
     if request.train_share != 1:
         what["share"] = request.train_share
+    teacher = teacher_folder(request, ctx.workspace)
+    if teacher is not None:
+        what["teacher"] = sha256_path(teacher)
+    chooser = suite_document(load_suite(request.keep_by)) if request.keep_by is not None else None
+    if chooser is not None:
+        what["keep_by"] = chooser["digest"]
     job = Job(
-        tiny=base is None,
+        tiny=request.tiny,
         method=request.method,
         positions=recipe.tuning.max_tokens,
         device=device,
@@ -124,31 +143,39 @@ def lay_out(
         keep_best=recipe.tuning.keep_best,
         patience=request.patience,
         last_turn_only=request.learn == "last",
+        kept_by_suite=chooser is not None,
+        has_teacher=teacher is not None,
     )
     try:
         with FileLock(folder / LOCK, timeout=wait_s):
             (folder / FINGERPRINT).write_text(sha256_json(what))
             (folder / STATUS).write_bytes(b"")
             (folder / FAILURE).unlink(missing_ok=True)
-            _lay_data(folder / "data", data.path, request)
+            _lay_data(folder / "data", data, request)
             if base:
                 _link(folder / "base", base.resolve())
+            if teacher:
+                _link(folder / TEACHER, teacher.resolve())
             (folder / RECIPE).write_text(recipe.yaml(), encoding="utf-8")
+            (folder / SUITE).unlink(missing_ok=True)
+            if chooser is not None:
+                (folder / SUITE).write_text(json.dumps(chooser), encoding="utf-8")
             job.write(folder / JOB)
     except Timeout as error:
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
 
 
-def _lay_data(folder: Path, data: Path, request: FinetuneRequest) -> None:
+def _lay_data(folder: Path, data: Artifact, request: FinetuneRequest) -> None:
     """The data as the recipe finds it: a link to it, or a folder with a share of its training rows."""
     if request.train_share == 1:
-        _link(folder, data)
+        _link(folder, data.path)
         return
     remove(folder)
     folder.mkdir()
-    write_share(data / "train.jsonl", folder / "train.jsonl", request.train_share, request.seed)
-    if (data / "validation.jsonl").is_file():
-        shutil.copy2(data / "validation.jsonl", folder / "validation.jsonl")
+    lines = shared_lines(data, request.train_share, request.seed)
+    (folder / "train.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    if (data.path / "validation.jsonl").is_file():
+        shutil.copy2(data.path / "validation.jsonl", folder / "validation.jsonl")
 
 
 def remove(path: Path) -> None:

@@ -25,8 +25,13 @@ _ADAPTER_SHARE = 0.0008  # weights of adapters of rank 1 on every projection, as
 USABLE = 0.92  # of a GPU's memory; the rest is fragments
 
 
-def memory_gb(request: FinetuneRequest, base: BaseFacts, tuning: Tuning) -> float:
-    """Memory of each GPU (or of the machine, on CPU) at the peak of a step, in GB of 10^9 bytes."""
+def memory_gb(
+    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, teacher: BaseFacts | None = None
+) -> float:
+    """Memory of each GPU (or of the machine, on CPU) at the peak of a step, in GB of 10^9 bytes.
+
+    A teacher adds its weights, which are not trained, and its logits.
+    """
     weight = 2 if tuning.precision == "bfloat16" else 4
     if request.trains_adapters:
         stored = 0.6 if request.method == "qlora" else weight  # 4 bits and their scales
@@ -42,7 +47,11 @@ def memory_gb(request: FinetuneRequest, base: BaseFacts, tuning: Tuning) -> floa
     else:
         activations = tokens * layer * base.layers
     logits = tokens * base.vocabulary * (4 + 4 + 2 * half)  # logits, their gradient, the head's own copy
-    return (state / request.gpus + activations + logits) / 1e9 + _RUNTIME_GB
+    taught = 0.0
+    if teacher is not None:
+        half_teacher = 1 if tuning.precision != "float32" else 2
+        taught = 2 * half_teacher * (teacher.parameters / request.gpus + tokens * base.vocabulary)
+    return (state / request.gpus + activations + logits + taught) / 1e9 + _RUNTIME_GB
 
 
 def disk_bytes(request: FinetuneRequest, base: BaseFacts, tuning: Tuning) -> int:

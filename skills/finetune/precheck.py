@@ -41,6 +41,7 @@ class PreCheck:
     recipe: str
     data: str | None = None
     base: str | None = None
+    teacher: str | None = None
     max_tokens: int = 0
     too_long: str = "drop"
     last_turn_only: bool = False
@@ -59,7 +60,7 @@ def run_check(check: PreCheck) -> tuple[str, ...]:
     """
     if not check.recipe and check.data is None:
         return ()
-    return _run_once(check, _stamp(check.base), _stamp(check.data))
+    return _run_once(check, _stamp(check.base), _stamp(check.data), _stamp(check.teacher))
 
 
 def _stamp(folder: str | None) -> tuple[tuple[str, int, int], ...]:
@@ -158,8 +159,11 @@ def _rows(check: PreCheck) -> list[str]:
     if check.data is None or check.base is None:
         return []
     from .labels import check_labels
+    from .teacher import check_same_tokens
 
     tokenizer = open_tokenizer(Path(check.base))
+    if check.teacher is not None:
+        check_same_tokens(tokenizer.get_vocab(), open_tokenizer(Path(check.teacher)).get_vocab())
     found = []
     for name in ("train", "validation"):
         path = Path(check.data) / f"{name}.jsonl"

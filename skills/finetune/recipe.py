@@ -15,6 +15,7 @@ from ...core.files import sha256_json
 from .base import BaseFacts
 from .overrides import merged
 from .request import FinetuneRequest
+from .teacher import teacher_sections
 from .tuning import Tuning, tune
 
 AUTOMODEL = "0.7.0"
@@ -123,7 +124,8 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
             "collate_fn": values["dataloader"]["collate_fn"],
             "shuffle": False,
         }
-    return Recipe(merged({**values, **_adapters(request)}, request.overrides), steps, tuning)
+    values |= {**_adapters(request), **teacher_sections(request, tuning)}
+    return Recipe(merged(values, request.overrides), steps, tuning)
 
 
 def _optimizer(request: FinetuneRequest, tuning: Tuning, warmup: int) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def _check_validation(request: FinetuneRequest, data: DataFacts) -> None:
     wants = [
         name
         for name, asked in (("keep=best", request.keep == "best"), ("patience", request.patience))
-        if asked
+        if asked and request.keep_by is None
     ]
     if wants and not data.validation_rows:
         raise AskError(
@@ -190,7 +192,7 @@ def _schedule(request: FinetuneRequest, data: DataFacts, steps: int, tuning: Tun
         "num_epochs": request.epochs,
         "ckpt_every_steps": request.checkpoint_every_steps,
         "save_checkpoint_every_epoch": tuning.keep_best,
-        "validate_on_checkpoint": tuning.keep_best,
+        "validate_on_checkpoint": tuning.keep_best and data.validation_rows > 0,
     }
     if request.max_steps:
         schedule["max_steps"] = steps

@@ -8,12 +8,20 @@ from pydantic import Field, field_validator, model_validator
 
 from ...core.artifacts import AdapterRef, CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
+from ...core.suite_source import SuiteSource
 from .declared_gpu import DeclaredGpus
 from .hub import HubModel
 from .overrides import check_overrides
+from .tiny_shape import TinyShape
 
 # Written out when the request is made, so that a plan shows them: the base made from the data has no others.
-_TINY = {"learning_rate": 2e-3, "max_tokens": 256, "precision": "float32", "keep": "last"}
+_TINY = {
+    "learning_rate": 2e-3,
+    "max_tokens": 256,
+    "precision": "float32",
+    "keep": "last",
+    "tiny": TinyShape(),
+}
 
 
 class FinetuneRequest(Request):
@@ -24,6 +32,10 @@ class FinetuneRequest(Request):
         "tiny",
         description="Where training starts: 'tiny' (a Llama of about 1 M parameters made from the data), a "
         "checkpoint, a local Hugging Face folder with safetensors weights, or hf:owner/name@commit.",
+    )
+    tiny: TinyShape | None = Field(
+        None,
+        description="How large the base 'tiny' is made; empty: 4 layers of width 128 and 2,048 tokens.",
     )
     method: Literal["sft", "lora", "qlora"] = Field(
         "sft",
@@ -56,8 +68,8 @@ class FinetuneRequest(Request):
         1.0,
         gt=0,
         le=1,
-        description="Share of the training rows to learn from. The rows of a smaller share are among those "
-        "of a larger one of the same seed, so steps with growing shares are a learning curve.",
+        description="Share of the training rows to learn from, in whole groups. The rows of a smaller share "
+        "are among those of a larger one of the same seed; `learning-curve` trains on several.",
     )
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps; empty: all epochs.")
     max_tokens: int | None = Field(
@@ -73,6 +85,17 @@ class FinetuneRequest(Request):
     )
     learn: Literal["all", "last"] = Field(
         "all", description="Which of the assistant's turns are learned; the others are read as context."
+    )
+    teacher: CheckpointRef | HubModel | InputPath | None = Field(
+        None,
+        description="Model to distil from: the base learns what it would say, beside the rows' answers. It "
+        "must have the base's tokenizer.",
+    )
+    teacher_share: float = Field(
+        0.5, gt=0, le=1, description="Weight of the teacher in the loss; the rest is the rows' own answers."
+    )
+    teacher_temperature: float = Field(
+        1.0, gt=0, le=100, description="Above 1 the teacher's less likely tokens count for more."
     )
     lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapters (lora, qlora).")
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (lora, qlora).")
@@ -98,10 +121,16 @@ class FinetuneRequest(Request):
         description="Which weights become the checkpoint: those after the last step, or those with the "
         "lowest validation loss. Empty: last for 'tiny', else best where the data has validation rows.",
     )
+    keep_by: SuiteSource | None = Field(
+        None,
+        description="Suite whose score decides which weights are kept, in place of the validation loss: its "
+        "name, or its YAML file. Not one that a gate judges by.",
+    )
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop early after this many validations without a lower loss; empty: never.",
+        description="Stop early after this many validations without a lower loss, or with `keep_by` a higher "
+        "score; empty: never.",
     )
     checkpoint_every_steps: int = Field(
         100, ge=1, description="Steps between intermediate checkpoints, from which a stopped run continues."
@@ -131,6 +160,8 @@ class FinetuneRequest(Request):
         if not isinstance(values, dict):
             return values
         written = dict(values)
+        if written.get("keep_by") is not None and written.get("keep") is None:
+            written["keep"] = "best"
         if str(written.get("base", "")).startswith("hf:"):  # else it would pass for a folder's name
             HubModel.checked(str(written["base"]))
         if written.get("base", "tiny") == "tiny":
@@ -152,6 +183,17 @@ class FinetuneRequest(Request):
                 f"method '{self.method}' adapts weights that exist, and base 'tiny' has none yet. Use method "
                 "'sft', or a checkpoint as base"
             )
+        if self.teacher is not None and (why := self._cannot_be_taught()):
+            raise ValueError(f"a teacher needs another training: {why}")
+        if self.keep_by is not None and self.keep == "last":
+            raise ValueError("keep_by chooses among the checkpoints, and keep is 'last'. Leave keep out")
+        if self.keep_by is not None and self.gpus > 1:
+            raise ValueError(
+                f"keep_by asks each checkpoint in one process, and gpus is {self.gpus}: the others would "
+                "wait longer than they may. Use one GPU, or leave keep_by out"
+            )
+        if self.tiny is not None and self.base != "tiny":
+            raise ValueError(f"tiny is the size of base 'tiny', and base is '{self.base}'. Leave it out")
         if self.batch_size % self.gpus:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.gpus} gpus")
         share = self.batch_size // self.gpus
@@ -166,6 +208,19 @@ class FinetuneRequest(Request):
             raise ValueError(f"method 'qlora' computes in bfloat16, and precision is '{self.precision}'")
         return self
 
+    def _cannot_be_taught(self) -> str:
+        """Why this training takes no teacher; empty when it does."""
+        if self.base == "tiny":
+            return (
+                "base 'tiny' makes a tokenizer of its own, which is not the teacher's. Give a small model of "
+                "the teacher's family as base"
+            )
+        if self.packing:
+            return "packed rows were never tried with one. Leave packing out"
+        if self.method == "qlora":
+            return "a base in 4 bits was never tried with one. Take method 'sft' or 'lora'"
+        return ""
+
     @property
     def trains_adapters(self) -> bool:
         """Whether the base's own weights stay as they are."""
@@ -179,7 +234,8 @@ class FinetuneResult(Result):
     adapter: AdapterRef | None = Field(None, description="The adapters alone (lora, qlora), in PEFT's form.")
     steps: int = Field(description="Optimizer steps in all.")
     kept_step: int = Field(0, description="The step whose weights the checkpoint has.")
-    stopped_early: bool = Field(False, description="Whether the validation loss ended it before its steps.")
+    kept_score: float | None = Field(None, description="Score of the kept weights by `keep_by`, 0 to 1.")
+    stopped_early: bool = Field(False, description="Whether loss or score ended it before its steps.")
     resumed_from: int = Field(0, description="The step it went on from; 0 when it started fresh.")
     final_loss: float = Field(description="Mean training loss of the last 20 steps.")
     validation_loss: float | None = Field(None, description="Loss on the validation rows of what was kept.")

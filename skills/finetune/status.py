@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.errors import AskError, BackendError, NeedsError, OpswrightError
 from ...core.files import write_atomically
+from .tiny_shape import TinyShape
 
 JOB = "job.json"
 RECIPE = "recipe.yaml"
@@ -18,6 +19,7 @@ LOCK = ".lock"
 FAILURE = "failure.json"
 FINGERPRINT = "fingerprint"
 RESULT = "result"
+SUITE = "suite.json"  # the suite that chooses the weights, where one does
 LOCK_S = 60.0  # for a worker that was told to end to be gone
 STOPPED = 75  # the worker's exit code after a stop that saved a checkpoint (EX_TEMPFAIL)
 _FAMILIES: dict[str, type[OpswrightError]] = {"AskError": AskError, "NeedsError": NeedsError}
@@ -25,9 +27,9 @@ _FAMILIES: dict[str, type[OpswrightError]] = {"AskError": AskError, "NeedsError"
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is to do in its folder."""
+    """What a worker is to do in its folder; tiny: the shape of the base it makes, where it makes one."""
 
-    tiny: bool
+    tiny: TinyShape | None
     method: str
     positions: int
     device: str  # cpu or cuda
@@ -35,15 +37,20 @@ class Job:
     keep_best: bool = False
     patience: int | None = None
     last_turn_only: bool = False
+    kept_by_suite: bool = False
+    has_teacher: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """The job in a file."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        shape = values.pop("tiny")
+        return cls(tiny=None if shape is None else TinyShape.model_validate(shape), **values)
 
     def write(self, path: Path) -> None:
         """Put the job in a file."""
-        write_atomically(path, json.dumps(asdict(self), indent=1).encode())
+        values = {**asdict(self), "tiny": self.tiny and self.tiny.model_dump()}
+        write_atomically(path, json.dumps(values, indent=1).encode())
 
 
 def tell(folder: Path, **news: Any) -> None:

@@ -1,4 +1,4 @@
-"""The tiny base: a Llama of about 1 M parameters without weights yet, and a tokenizer made from the data."""
+"""The tiny base: a small Llama without weights yet, and a tokenizer made from the data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError
+from .tiny_shape import TinyShape
 
-VOCABULARY = 2048
 POSITIONS = 256
 # Where the tokenizer cuts text into words, as Llama 3's does: what stands before a word, a space or an
 # underscore, belongs to it. With an underscore on its own, labels like book_flight took a token more for each
@@ -33,21 +33,24 @@ CHAT_TEMPLATE = (
 )
 
 
-def make_tiny_base(train: Path, folder: Path, positions: int = POSITIONS) -> None:
+def make_tiny_base(
+    train: Path, folder: Path, positions: int = POSITIONS, shape: TinyShape | None = None
+) -> None:
     """Write the tiny base, config and tokenizer without weights, for the rows of a chat JSONL file.
 
     positions: longest sequence in tokens. Raises AskError for a row that is not a chat.
     """
     from transformers import LlamaConfig
 
-    tokenizer = _train_tokenizer(_texts(train))
+    shape = shape or TinyShape()
+    tokenizer = _train_tokenizer(_texts(train), shape.vocabulary)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        hidden_size=shape.width,
+        intermediate_size=shape.inner_width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
         max_position_embeddings=positions,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -69,7 +72,7 @@ def word_splitter() -> Any:
     return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def _train_tokenizer(texts: Iterable[str]) -> Any:
+def _train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -77,7 +80,7 @@ def _train_tokenizer(texts: Iterable[str]) -> Any:
     tokenizer.pre_tokenizer = word_splitter()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=[*SPECIAL.values(), *_ROLES],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # any text can be written in these
         show_progress=False,

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...core.suite_source import suite_name
+
 if TYPE_CHECKING:
     from .base import BaseFacts
     from .request import FinetuneRequest
@@ -51,10 +53,12 @@ class Tuning:
     precision: Precision
     micro_batch_size: int
     keep_best: bool
+    keep_by: str = ""  # the suite that decides which are best; empty: the validation loss
 
     def in_words(self) -> str:
         """One line for a person."""
-        kept = "lowest validation loss" if self.keep_best else "last step"
+        best = f"highest score on suite {self.keep_by}" if self.keep_by else "lowest validation loss"
+        kept = best if self.keep_best else "last step"
         return (
             f"learning rate {self.learning_rate:g} ({self.rate_from}), {self.precision}, rows of at most "
             f"{self.max_tokens:,} tokens, {self.micro_batch_size} at once, weights of the {kept} kept."
@@ -72,7 +76,8 @@ def tune(request: FinetuneRequest, base: BaseFacts, device: str, has_validation:
         max_tokens=max_tokens,
         precision=request.precision or _precision(request, base, device),
         micro_batch_size=request.micro_batch_size or _rows_at_once(request, base, max_tokens),
-        keep_best=keep == "best" and has_validation,
+        keep_best=keep == "best" and (has_validation or request.keep_by is not None),
+        keep_by="" if request.keep_by is None else suite_name(request.keep_by),
     )
 
 

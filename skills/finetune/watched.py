@@ -6,9 +6,13 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .curve import Curve
+from .teacher import RECIPE_NAME
+
+if TYPE_CHECKING:
+    from .selecting import SuiteJudge
 
 _log = logging.getLogger(__name__)
 
@@ -21,15 +25,24 @@ def is_over(losses: Sequence[float], patience: int | None) -> bool:
     return not any(loss < min(before, default=math.inf) for loss in losses[-patience:])
 
 
-def watched_recipe(config: Any, patience: int | None) -> Any:
+def _recipe_class(config: Any) -> Any:
+    """The class of AutoModel that a config names as its recipe."""
+    if config.get("recipe") == RECIPE_NAME:
+        from nemo_automodel.recipes.llm.kd import KnowledgeDistillationRecipeForNextTokenPrediction as Found
+    else:
+        from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction as Found
+    return Found
+
+
+def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None = None) -> Any:
     """The recipe of a config; after `patience` validations without a lower loss its step is the last.
 
+    With a judge, each saved checkpoint is asked its suite, and patience counts scores that are not higher.
     What was seen before a resume counts. The last step saves a checkpoint, as it would anyway.
     """
-    from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction
 
-    class Watched(TrainFinetuneRecipeForNextTokenPrediction):  # type: ignore[misc]
-        losses: list[float]
+    class Watched(_recipe_class(config)):  # type: ignore[misc]
+        losses: list[float]  # or scores, negative: lower is better
 
         def setup(self) -> None:
             super().setup()
@@ -44,23 +57,43 @@ def watched_recipe(config: Any, patience: int | None) -> Any:
         def has_stopped_early(self, checkpoints: Path) -> bool:
             """Take in what an earlier attempt validated; whether that ended the training."""
             done = self.step_scheduler.step
+            if judge is not None:
+                if done:
+                    judge.catch_up((checkpoints / "LATEST").resolve(), done)
+                self.losses = [-value for _, value in judge.scores(below=done)]
+                return is_over(self.losses, patience)
             seen = Curve.read(checkpoints).validation if patience is not None else ()
             self.losses = [float(one["val_loss"]) for one in seen if int(one["step"]) < done]
             return is_over(self.losses, patience)
 
+        def save_checkpoint(
+            self, epoch: int, step: int, train_loss: float, *others: Any, **named: Any
+        ) -> None:
+            for log in (self.metric_logger_train, *self.metric_logger_valid.values()):
+                log.flush()  # what a resume from here has no step to write again
+            super().save_checkpoint(epoch, step, train_loss, *others, **named)
+            if judge is None or self.step_scheduler.sigterm_flag:  # one to go on from, not one to choose
+                return
+            folder = Path(self.checkpointer.config.checkpoint_dir) / f"epoch_{epoch}_step_{step}"
+            value = judge.judge(folder.resolve(), step + 1)
+            _log.warning("step %d: suite %s scores %.4f", step + 1, judge.suite.name, value)
+            self.losses.append(-value)
+            self._end_when_over(f"the score of suite {judge.suite.name} did not rise")
+
         def log_val_metrics(self, val_name: str, log_data: Any, metric_logger: Any = None) -> None:
             super().log_val_metrics(val_name, log_data, metric_logger)
-            if patience is None or log_data is None or val_name != "default":
+            if patience is None or log_data is None or val_name != "default" or judge is not None:
                 return
             self.losses.append(float(log_data.metrics["val_loss"]))
+            self._end_when_over("the validation loss did not fall")
+
+        def _end_when_over(self, why: str) -> None:
             steps = self.step_scheduler
             if is_over(self.losses, patience) and steps.step + 1 < steps.max_steps:
+                last = steps.step + 1
                 _log.warning(
-                    "the validation loss did not fall in %d validations: step %d of %d is the last",
-                    patience,
-                    steps.step + 1,
-                    steps.max_steps,
+                    "%s in %d validations: step %d of %d is the last", why, patience, last, steps.max_steps
                 )
-                steps.max_steps = steps.step + 1
+                steps.max_steps = last
 
     return Watched(config)

@@ -60,7 +60,7 @@ def _lead(job: Job, name: str, folder: Path) -> int:
         with FileLock(folder / LOCK, timeout=LOCK_S):  # the system frees it when the holder dies
             go_on(job, folder)
             ends = _prepare(job, folder)
-            code = _train_on_several(job, name) if job.gpus > 1 else _train(job, folder)
+            code = _train_on_several(job, name) if job.gpus > 1 else _train(job, folder, ends)
             if code == 0:
                 tell(folder, message="training is done, saving the model")
                 export(job, folder, ends)
@@ -94,22 +94,25 @@ def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
     """Make what is missing and check the labels; ids of the tokens that end an answer."""
     from .labels import check_labels
     from .precheck import open_tokenizer
+    from .teacher import TEACHER, check_same_tokens
     from .tiny import make_tiny_base
 
-    if job.tiny and not (folder / "base").is_dir():
+    if job.tiny is not None and not (folder / "base").is_dir():
         tell(folder, message="making the tiny base and its tokenizer")
         shutil.rmtree(folder / "base.new", ignore_errors=True)
-        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions)
+        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions, job.tiny)
         (folder / "base.new").rename(folder / "base")
     tokenizer = open_tokenizer(Path("base"))
+    if job.has_teacher:
+        check_same_tokens(tokenizer.get_vocab(), open_tokenizer(Path(TEACHER)).get_vocab())
     found = check_labels(Path("data") / "train.jsonl", tokenizer, last_turn_only=job.last_turn_only)
     for line in found.in_words("train.jsonl"):
         tell(folder, message=line)
     return found.ends
 
 
-def _train(job: Job, folder: Path) -> int:
-    """Run the recipe in this process."""
+def _train(job: Job, folder: Path, ends: tuple[int, ...] = ()) -> int:
+    """Run the recipe in this process; ends: tokens that end an answer."""
     import torch
 
     from . import cpu_shim
@@ -122,10 +125,12 @@ def _train(job: Job, folder: Path) -> int:
     cpu_shim.install()
     from nemo_automodel.components.config.loader import load_yaml_config
 
+    from .selecting import SuiteJudge
     from .watched import watched_recipe
 
     logging.getLogger(_PACKAGE).addHandler(_Tell(folder))
-    recipe = watched_recipe(load_yaml_config(RECIPE), job.patience)
+    judge = SuiteJudge(folder, folder / CHECKPOINTS, job, ends) if job.kept_by_suite else None
+    recipe = watched_recipe(load_yaml_config(RECIPE), job.patience, judge)
     recipe.setup()
     recipe.metric_logger_train = _live(recipe.metric_logger_train)
     recipe.metric_logger_valid = {name: _live(log) for name, log in recipe.metric_logger_valid.items()}

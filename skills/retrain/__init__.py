@@ -40,18 +40,18 @@ def retrain(request: RetrainRequest, ctx: StepContext) -> RetrainResult:
     """
     from .judging import judge_by
     from .plan_file import compiled_id, plan_text
-    from .served import find_served
+    from .starting_point import find_starting_point
     from .whats_new import describe
 
-    served = find_served(request, ctx)
+    start = find_starting_point(request, ctx)
     folder = ctx.workspace.plans / "proposals"
     with ExitStack() as undo:
-        judging = judge_by(request, served, folder, undo, ctx)
-        news = describe(served.alarm, served.source)
-        text = plan_text(request, served, judging, news)
+        judging = judge_by(request, start, folder, undo, ctx)
+        news = describe(start.alarm, start.source)
+        text = plan_text(request, start, judging, news)
         plan_id = compiled_id(text)
         undo.pop_all()
-    name = f"retrain-{served.endpoint}-{sha256_json(text)[:12]}"
+    name = f"retrain-{start.endpoint}-{sha256_json(text)[:12]}"
     plan, page = folder / f"{name}.yaml", folder / f"{name}.md"
     write_atomically(page, news.page.encode(), PRIVATE)
     write_atomically(plan, text.encode())

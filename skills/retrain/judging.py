@@ -24,7 +24,7 @@ from ...data.read import DOMAIN, Source, read_samples
 from ...data.sample import Sample, asked_of
 from ...data.text import fingerprint
 from .request import RetrainRequest
-from .served import Served
+from .starting_point import StartingPoint
 
 if TYPE_CHECKING:
     from ...evals.suites import SliceValues, Suite
@@ -76,59 +76,59 @@ class Judging:
 
 
 def judge_by(
-    request: RetrainRequest, served: Served, folder: Path, undo: ExitStack, ctx: StepContext
+    request: RetrainRequest, start: StartingPoint, folder: Path, undo: ExitStack, ctx: StepContext
 ) -> Judging:
     """The suite and the gate of a retraining; AskError where the items could not show what the gate asks.
 
     folder: where a suite is written to that asks more than the endpoint's; undo: takes it away again.
     """
-    if new := _new_items(request, served):
-        earlier = _other_values(new, served, ctx)
+    if new := _new_items(request, start):
+        earlier = _other_values(new, start, ctx)
         slices: dict[str, SliceValues] = {"earlier": earlier, "new": new} if earlier else {"new": new}
-        items = Items(served.suite, served.suite_source, slices, "new", "earlier" if earlier else None)
-        return _judging(request, served, items, ctx)
+        items = Items(start.suite, start.suite_source, slices, "new", "earlier" if earlier else None)
+        return _judging(request, start, items, ctx)
     from ...evals.suites.extend import EARLIER_SLICE, NEW_SLICE, extend_suite
 
-    rows = _held_out(request, served, ctx)
-    key = sha256_json([served.suite.digest, served.suite_source, [row.document() for row in rows]])[:12]
-    own = folder / f"retrain-{served.endpoint}-{key}"
+    rows = _held_out(request, start, ctx)
+    key = sha256_json([start.suite.digest, start.suite_source, [row.document() for row in rows]])[:12]
+    own = folder / f"retrain-{start.endpoint}-{key}"
     if not own.exists():
         undo.callback(shutil.rmtree, own, ignore_errors=True)
-    suite = extend_suite(served.suite, rows, own)
+    suite = extend_suite(start.suite, rows, own)
     source = (own / f"{suite.name}.yaml").resolve().as_posix()
-    return _judging(request, served, Items(suite, source, {}, NEW_SLICE, EARLIER_SLICE), ctx)
+    return _judging(request, start, Items(suite, source, {}, NEW_SLICE, EARLIER_SLICE), ctx)
 
 
-def _new_items(request: RetrainRequest, served: Served) -> dict[str, tuple[str, ...]]:
+def _new_items(request: RetrainRequest, start: StartingPoint) -> dict[str, tuple[str, ...]]:
     """The tag values of what is new in the suite's own items; empty where it has none."""
     if request.new_items:
         for tag, values in request.new_items.items():
-            served.suite.check_values(tag, values, "new_items")
+            start.suite.check_values(tag, values, "new_items")
         return dict(request.new_items)
-    known = served.suite.tags.get(DOMAIN, ())
+    known = start.suite.tags.get(DOMAIN, ())
     return {DOMAIN: request.domains} if request.domains and set(request.domains) <= set(known) else {}
 
 
 def _other_values(
-    new: Mapping[str, Sequence[str]], served: Served, ctx: StepContext
+    new: Mapping[str, Sequence[str]], start: StartingPoint, ctx: StepContext
 ) -> dict[str, tuple[str, ...]]:
     """The first of these tags with its other values: of domains, those of the earlier dataset."""
     tag, values = next(iter(new.items()))
-    facts = ctx.artifacts.open(served.replay).facts
-    known = facts.get("domains", ()) if tag == DOMAIN else served.suite.tags[tag]
-    others = tuple(value for value in known if value not in values and value in served.suite.tags[tag])
+    facts = ctx.artifacts.open(start.replay).facts
+    known = facts.get("domains", ()) if tag == DOMAIN else start.suite.tags[tag]
+    others = tuple(value for value in known if value not in values and value in start.suite.tags[tag])
     return {tag: others} if others else {}
 
 
-def _held_out(request: RetrainRequest, served: Served, ctx: StepContext) -> list[Sample]:
+def _held_out(request: RetrainRequest, start: StartingPoint, ctx: StepContext) -> list[Sample]:
     """Rows of what is new that judge and do not teach; AskError when there are too few."""
-    choice = _choice(request, served.source)
-    for sample in _samples(request, served.source):
+    choice = _choice(request, start.source)
+    for sample in _samples(request, start.source):
         choice.look(sample)
     chosen = choice.samples
-    if served.cleaning.get("personal_data") == "mask":
+    if start.cleaning.get("personal_data") == "mask":
         chosen = [mask_sample(sample) for sample in chosen]
-    fresh = [_named(sample) for sample in _unseen(chosen, served, ctx)]
+    fresh = [_named(sample) for sample in _unseen(chosen, start, ctx)]
     if len(fresh) < LEAST_NEW:
         raise AskError(
             f"{request.new_data} gives {len(fresh)} rows to judge by that neither suite nor training has "
@@ -161,16 +161,16 @@ def _choice(request: RetrainRequest, source: Source) -> GoldenChoice:
     return GoldenChoice(rows, labels, _SEED, by_passage=len(passages) >= LEAST_PASSAGES)
 
 
-def _unseen(samples: Sequence[Sample], served: Served, ctx: StepContext) -> list[Sample]:
+def _unseen(samples: Sequence[Sample], start: StartingPoint, ctx: StepContext) -> list[Sample]:
     """Of samples those that neither the suite asks nor a training behind the base has seen."""
     from ...evals.contamination import find_leaks
     from ...evals.lineage import training_datasets
 
-    known = [*served.suite.items, *served.suite.prompt.examples]
+    known = [*start.suite.items, *start.suite.prompt.examples]
     texts = {fingerprint(prompt_text(one)) for one in known}
     groups: Collection[str | None] = {one.group for one in known} - {None}
     fresh = [one for one in samples if fingerprint(prompt_text(one)) not in texts and one.group not in groups]
-    datasets = dict.fromkeys([*training_datasets(ctx.artifacts, served.base), served.replay])
+    datasets = dict.fromkeys([*training_datasets(ctx.artifacts, start.base), start.replay])
     seen = find_leaks(ctx.artifacts, list(datasets), [(asked_of(one), one.group) for one in fresh])
     return [one for place, one in enumerate(fresh) if place not in seen]
 
@@ -180,30 +180,30 @@ def _named(sample: Sample) -> Sample:
     return replace(sample, id=f"new-{hashlib.sha256(prompt_text(sample).encode()).hexdigest()[:16]}")
 
 
-def _judging(request: RetrainRequest, served: Served, items: Items, ctx: StepContext) -> Judging:
+def _judging(request: RetrainRequest, start: StartingPoint, items: Items, ctx: StepContext) -> Judging:
     from ...evals.gate_power import StableFigures, power_findings, size_of
 
     suite, new, earlier = items.suite, items.within(items.new), items.earlier
     known = items.within(earlier) if earlier is not None else suite.items
-    score = _stable_score(served, known, ctx)
+    score = _stable_score(start, known, ctx)
     bar, says = _bar(request, size_of(new).n, score)
     margin = _margin(request, size_of(known).n)
     gate: dict[str, Any] = {"suite": items.source, "metric": suite.specs[0].metric, "against": "stable"}
-    gate |= {"endpoint": served.endpoint, "alpha": 0.05, "max_drop": margin}
+    gate |= {"endpoint": start.endpoint, "alpha": 0.05, "max_drop": margin}
     gate |= {} if request.min_overall is None else {"min": request.min_overall}
     rows: dict[str, Any] = {} if earlier is None else {earlier: {"max_drop": margin}}
     gate["slices"] = rows | {items.new: {"min": bar}}
     figures = StableFigures(slices={} if earlier is None else {earlier: score})
     spec = GateSpec.model_validate(gate)
-    findings = list(power_findings(spec, items.whole, None if served.stable is None else figures))
+    findings = list(power_findings(spec, items.whole, None if start.stable is None else figures))
     _check_power(findings)
     return Judging(
         source=items.source,
         suite=suite,
-        arguments=served.judged.arguments if served.judged is not None else {},
+        arguments=start.judged.arguments if start.judged is not None else {},
         slices=items.slices,
         gate=gate,
-        is_measured=served.stable is None or _report_on(served, suite.digest, ctx) is not None,
+        is_measured=start.stable is None or _report_on(start, suite.digest, ctx) is not None,
         new_samples=len(new),
         bar_says=says,
         power=tuple(finding.message for finding in findings),
@@ -248,13 +248,13 @@ def _bar(request: RetrainRequest, n: int, score: float | None) -> tuple[float, s
     return bar, f"three quarters of stable's {score:.1%} on what it knows, less what {n} items cannot show"
 
 
-def _stable_score(served: Served, items: Sequence[Sample], ctx: StepContext) -> float | None:
+def _stable_score(start: StartingPoint, items: Sequence[Sample], ctx: StepContext) -> float | None:
     """Stable's mean score on some items of the suite, or by its last report on all; None without one."""
     from ...evals.report import read_report
 
-    report = _report_on(served, served.suite.digest, ctx)
+    report = _report_on(start, start.suite.digest, ctx)
     if report is None:  # the suite was changed since
-        return served.judged.value if served.judged is not None else None
+        return start.judged.value if start.judged is not None else None
     measured, wanted = read_report(ctx.artifacts.open(report)), {item.id for item in items}
     scores = [
         item.scores[measured.metric]
@@ -264,9 +264,9 @@ def _stable_score(served: Served, items: Sequence[Sample], ctx: StepContext) -> 
     return fmean(scores) if scores else None
 
 
-def _report_on(served: Served, digest: str, ctx: StepContext) -> Any:
+def _report_on(start: StartingPoint, digest: str, ctx: StepContext) -> Any:
     """The newest report of stable, or of the checkpoint behind it, on exactly this suite."""
-    models = {str(served.model), str(served.base)}
+    models = {str(start.model), str(start.base)}
     for ref, manifest in ctx.artifacts.list("eval-report"):
         facts = manifest["facts"]
         if facts["model"] in models and facts.get("suite_digest") == digest:

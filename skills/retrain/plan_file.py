@@ -13,23 +13,23 @@ from ...data.row_shapes import LABEL_COLUMN
 from ...engines.registry import DEFAULT_TARGET
 from .judging import Judging
 from .request import RetrainRequest
-from .served import Served
+from .starting_point import StartingPoint
 from .whats_new import WhatsNew
 
 Step = tuple[str, dict[str, Any], str]  # its name, what it is, and the sentence above it
 
 
-def plan_text(request: RetrainRequest, served: Served, judging: Judging, news: WhatsNew) -> str:
+def plan_text(request: RetrainRequest, start: StartingPoint, judging: Judging, news: WhatsNew) -> str:
     """The plan file."""
     budget = {"usd": 0} if request.budget_minutes is None else {"minutes": request.budget_minutes}
-    top = {"goal": f"Retrain {served.endpoint} after a drift alarm", "budget": budget}
+    top = {"goal": f"Retrain {start.endpoint} after a drift alarm", "budget": budget}
     steps = "".join(
         textwrap.indent(_yaml({name: step}, message), "  ")
-        for name, step, message in _steps(request, served, judging)
+        for name, step, message in _steps(request, start, judging)
     )
     return "".join(
         [
-            _comment(_why(served, news)),
+            _comment(_why(start, news)),
             _yaml(top),
             _comment(_of_gate(judging)),
             _yaml({"gates": {"release": judging.gate}}),
@@ -47,16 +47,16 @@ def compiled_id(text: str) -> str:
     return compile_plan(parse_plan(text, "the proposed plan"), load_registry()).id
 
 
-def _why(served: Served, news: WhatsNew) -> Iterator[str]:
+def _why(start: StartingPoint, news: WhatsNew) -> Iterator[str]:
     """The header: figures only, for what users wrote has no place in a plan."""
-    facts = served.alarm.facts
+    facts = start.alarm.facts
     verdict = "raised an alarm" if facts["alarm"] else "raised NO alarm; this plan was forced"
     reference = facts["reference"]
     against = facts.get("compared_with") or (DatasetRef(reference).short if reference else "earlier traffic")
     yield "Proposed by `retrain`; nothing of it has run. Read, change, then: opswright run <this file>"
     yield ""
     level = facts.get("level", facts["alpha"])
-    yield f"Why: drift on '{served.endpoint}' {verdict}. {facts['n']} requests, {facts['first']} to"
+    yield f"Why: drift on '{start.endpoint}' {verdict}. {facts['n']} requests, {facts['first']} to"
     yield f"{facts['last']}, against {against}; alarm where the corrected p-value is at most {level:g}:"
     for name, test in facts["tests"].items():
         decides = "" if test.get("decides", True) else " (shown only)"
@@ -80,44 +80,44 @@ def _of_gate(judging: Judging) -> Iterator[str]:
     yield f"The bar on what is new: {judging.bar_says}."
 
 
-def _steps(request: RetrainRequest, served: Served, judging: Judging) -> Iterator[Step]:
-    rails = served.stable.guardrails if served.stable is not None else None
+def _steps(request: RetrainRequest, start: StartingPoint, judging: Judging) -> Iterator[Step]:
+    rails = start.stable.guardrails if start.stable is not None else None
     yield "golden", _step("golden", suite=judging.source), "What the gate asks must not be learnt."
-    yield "data", _step("curate", **_curate(request, served)), _says_of_data(request)
+    yield "data", _step("curate", **_curate(request, start)), _says_of_data(request)
     yield (
         "model",
-        _step("finetune", data="${data.dataset}", base=served.base, **served.training),
+        _step("finetune", data="${data.dataset}", base=start.base, **start.training),
         "Goes on from the checkpoint that is served, as that was trained.",
     )
     asked = {"suite": judging.source, **judging.arguments}
     asked |= {"slices": judging.slices} if judging.slices else {}
     if not judging.is_measured:
-        stable = _step("evaluate", model=served.base, baselines=False, **asked)
+        stable = _step("evaluate", model=start.base, baselines=False, **asked)
         yield "stable", stable, "What is served now, on the same items: the gate compares with it."
     judged = _step("evaluate", model="${model.checkpoint}", **asked) | {"gate": "release"}
     judged |= {} if judging.is_measured else {"after": ["stable"]}
     yield "eval", judged, "NO_GO ends the plan here."
-    yield "engine", _engine(request, served, judging), "Must answer as the checkpoint that was judged."
+    yield "engine", _engine(request, start, judging), "Must answer as the checkpoint that was judged."
     yield (
         "live",
         _step(
             "deploy",
             bundle="${engine.bundle}",
             **({} if rails is None else {"guardrails": rails}),
-            endpoint=served.endpoint,
+            endpoint=start.endpoint,
             canary_percent=request.canary_percent,
         ),
         f"A canary: {request.canary_percent} % of sessions meet it; rails stay as they are.",
     )
     yield (
         "promote",
-        _step("promote", endpoint=served.endpoint) | {"after": ["live"]},
+        _step("promote", endpoint=start.endpoint) | {"after": ["live"]},
         "For everybody, once its probes hold against the stable release.",
     )
 
 
-def _engine(request: RetrainRequest, served: Served, judging: Judging) -> dict[str, Any]:
-    usual = served.stable.engine if served.stable is not None else ""
+def _engine(request: RetrainRequest, start: StartingPoint, judging: Judging) -> dict[str, Any]:
+    usual = start.stable.engine if start.stable is not None else ""
     return _step(
         "build-engine",
         model="${model.checkpoint}",
@@ -127,8 +127,8 @@ def _engine(request: RetrainRequest, served: Served, judging: Judging) -> dict[s
     )
 
 
-def _curate(request: RetrainRequest, served: Served) -> dict[str, Any]:
-    source = served.source
+def _curate(request: RetrainRequest, start: StartingPoint) -> dict[str, Any]:
+    source = start.source
     arguments: dict[str, Any] = {"source": source.path.resolve().as_posix(), "layout": source.layout.value}
     arguments |= {"golden": "${golden.dataset}", "task": source.task, "split": source.split}
     arguments |= {"domain_column": source.domain_column, "group_column": source.group_column}
@@ -136,9 +136,9 @@ def _curate(request: RetrainRequest, served: Served) -> dict[str, Any]:
     arguments |= {"label_column": source.label_column if source.label_column != LABEL_COLUMN else None}
     if source.columns is not None:
         arguments["columns"] = source.columns.model_dump(mode="json", exclude_defaults=True)
-    arguments |= {"domains": list(request.domains) or None, **served.cleaning}
+    arguments |= {"domains": list(request.domains) or None, **start.cleaning}
     if request.replay_ratio > 0:
-        arguments |= {"replay": served.replay, "replay_ratio": request.replay_ratio}
+        arguments |= {"replay": start.replay, "replay_ratio": request.replay_ratio}
     return {name: value for name, value in arguments.items() if value is not None}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opswright.core.errors import AskError
-from opswright.data.published import banking77, clinc150
+from opswright.data.published import banking77, clinc150, snips
 from opswright.data.read import Layout, Reading, Source, read_samples
 from opswright.data.rows import Reason
 from opswright.ui.demo import example_domains
@@ -75,6 +75,29 @@ def test_banking77_is_known_by_its_files() -> None:
     assert len(read(banking77.FOLDER).text) == 10003
     with pytest.raises(AskError, match=r"has: train, test"):
         read(banking77.FOLDER, split="val")
+
+
+def test_snips_is_known_by_its_files_and_its_answers_are_calls() -> None:
+    found = read(snips.FOLDER)
+    assert (len(found.text), found.task, found.dropped) == (13_784, "extract", [])
+    assert {one.tags["tool"] for one in found.samples} == set(snips.TOOLS)
+    assert len(read(snips.FOLDER, split="validate").text) == 700
+    calls = [json.loads(answer or "") for answer in found.label]
+    assert all(text in found.text[n] for n, call in enumerate(calls) for text in texts_of(call))
+    twice = [call for call in calls if any(isinstance(v, list) for v in call["arguments"].values())]
+    assert len(twice) == 61  # a slot that is said more than once keeps all that was said
+
+
+def texts_of(call: dict[str, Any]) -> list[str]:
+    values = call["arguments"].values()
+    return [text for value in values for text in (value if isinstance(value, list) else [value])]
+
+
+def test_a_file_of_snips_that_is_damaged_is_named_with_what_it_needs(tmp_path: Path) -> None:
+    for name in snips.FILES:
+        (tmp_path / name).write_text('{"AddToPlaylist": [{"words": []}]}')
+    with pytest.raises(AskError, match=r"train_AddToPlaylist_full.json is not in the SNIPS layout.*KeyError"):
+        read(tmp_path)
 
 
 def test_the_folder_above_both_is_ambiguous_and_its_folders_are_named() -> None:
@@ -238,16 +261,15 @@ def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_quote_in_the_last_column_that_takes_in_the_rest_of_the_file_is_refused_by_its_line(
+def test_a_quote_in_the_last_column_that_takes_in_the_rest_of_the_file_is_said_with_its_lines(
     tmp_path: Path, end: str
 ) -> None:
     (tmp_path / "a.csv").write_text(
         'text,label\nhi,greeting\nbye,"farewell\n' + "more,rows\n" * 5 + "last,row" + end
     )
-    with pytest.raises(
-        AskError, match=r"a.csv, line 3: a quote is never closed; it takes in the 6 lines after it"
-    ):
-        read(tmp_path / "a.csv")
+    found = read(tmp_path / "a.csv")
+    assert found.text == ["hi"] and [one.lines for one in found.dropped] == [7]
+    assert "a quote in line 3 takes in the 6 lines after it; it is never closed" in found.dropped[0].detail
     (tmp_path / "a.csv").write_text('text,label\nhi,greeting\n5" pipe,a part\nbye,"fare\nwell"' + end)
     assert read(tmp_path / "a.csv").text == ["hi", '5" pipe', "bye"]
 
@@ -265,7 +287,7 @@ def test_a_csv_that_is_not_utf8_is_refused_by_line(tmp_path: Path) -> None:
 
 
 def test_a_split_is_only_for_sources_that_have_them(tmp_path: Path) -> None:
-    with pytest.raises(AskError, match="only clinc150 and banking77 have splits"):
+    with pytest.raises(AskError, match="only clinc150, banking77, snips have splits"):
         read(jsonl(tmp_path / "a.jsonl", GOOD), split="train")
 
 

@@ -102,6 +102,19 @@ def test_a_folder_gives_its_training_rows_and_no_scripts(memory: Any, tmp_path: 
         look_up(source)
 
 
+def test_files_that_would_overwrite_each_other_here_are_refused(memory: Any) -> None:
+    memory.pipe({"/set/a/b.csv": b"text,label", "/set/a--b.csv": b"text,label"})
+    with pytest.raises(AskError, match="would have one name here"):
+        look_up(RemoteSource.checked("memory://set"))
+
+
+def test_a_source_that_another_step_reads_is_not_taken_from_under_it(memory: Any, tmp_path: Path) -> None:
+    memory.pipe("/bucket/rows.jsonl", ROWS)
+    source = RemoteSource.checked("memory://bucket/rows.jsonl")
+    first = fetch(source, tmp_path).path.stat().st_ino
+    assert fetch(source, tmp_path).path.stat().st_ino == first
+
+
 def test_nothing_there_and_nothing_to_read_are_told_apart(memory: Any) -> None:
     memory.pipe("/set/load.py", b"print()")
     with pytest.raises(AskError, match="nothing at memory://bucket/none"):

@@ -169,7 +169,7 @@ def test_adapters_are_an_artifact_of_their_own_and_the_merged_model_gives_their_
     result, said, _ = run(shared, "lora", **ask, lora_targets=["*q_proj", "*v_proj"])
     assert result.adapter is not None
     adapter = shared.artifacts.open(result.adapter)
-    assert set(adapter.files) == {"adapter_model.safetensors", "adapter_config.json"}
+    assert {"adapter_model.safetensors", "adapter_config.json", "recipe.yaml"} <= set(adapter.files)
     config = adapter.read_json("adapter_config.json")
     assert config["r"] == 4 and adapter.facts["method"] == "lora"
     assert adapter.parents == (data,)

@@ -287,6 +287,38 @@ print(json.dumps([taught, checked.rows, checked.altered]))
 """
 
 
+def test_the_tiny_base_has_the_layers_the_width_and_the_tokens_that_were_asked(
+    data: DatasetRef, shared: Workspace, tmp_path: Path
+) -> None:
+    checked = subprocess.run(
+        [sys.executable, "-c", SHAPED, str(shared.artifacts.open(data).path), str(tmp_path / "base")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(checked.stdout.splitlines()[-1]) == {
+        "layers": 2, "width": 64, "heads": 2, "tokens": 300, "as_counted": True,
+    }  # fmt: skip
+
+
+SHAPED = """
+import json, sys
+from pathlib import Path
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from opswright.skills.finetune.tiny import make_tiny_base
+from opswright.skills.finetune.tiny_shape import TinyShape
+shape = TinyShape(layers=2, width=64, vocabulary=300)
+make_tiny_base(Path(sys.argv[1]) / "train.jsonl", Path(sys.argv[2]), 128, shape)
+config = AutoConfig.from_pretrained(sys.argv[2])
+model = AutoModelForCausalLM.from_config(config)
+print(json.dumps({
+    "layers": config.num_hidden_layers, "width": config.hidden_size, "heads": config.num_attention_heads,
+    "tokens": len(AutoTokenizer.from_pretrained(sys.argv[2])),
+    "as_counted": sum(weight.numel() for weight in model.parameters()) == shape.parameters,
+}))
+"""
+
+
 def test_a_row_longer_than_the_model_reads_is_refused_by_its_number(shared: Workspace) -> None:
     rows = [chat("hello there", "greeting")] * 3 + [chat("far too " * 40, "long")]
     with shared.artifacts.staging() as folder:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from opswright.core.workspace import Workspace
 from opswright.data.sample import Sample
 from opswright.evals.baselines import Baseline, BaselineRun, kept_answers, to_document
 from opswright.evals.baselines import run_baselines as run_for
+from opswright.evals.copy_rules import keep_said
 from opswright.evals.report import BASELINES, best_trivial
 
 TRAIN = [
@@ -93,6 +95,34 @@ def test_free_answers_have_a_constant_one_the_question_itself_and_the_nearest() 
     assert {one.name for one in found.baselines if one.is_trivial} == {"constant", "copy"}
 
 
+def test_an_answer_from_passages_is_held_against_giving_back_the_nearest_one() -> None:
+    passages = ("The red door is locked at six.", "The blue door has no lock.")
+    asked = [
+        Sample.of("1", "When is the red door locked?", "at six", contexts=passages),
+        Sample.of("2", "Has the blue door a lock?", "no", contexts=passages),
+    ]
+    found = run_for("answer", None, asked, quietly)
+    assert {one.name: one.answers for one in found.baselines}["passage"] == passages
+    assert {one.name for one in found.baselines if one.is_trivial} == {"copy", "passage"}
+    assert run_for("answer", None, [Sample.of("1", "q", "a")], quietly).skipped["passage"] == (
+        "no item has passages"
+    )
+
+
+def test_a_call_is_held_against_the_nearest_one_without_what_the_user_did_not_say() -> None:
+    train = [
+        ("play Hello by Adele", '{"name": "play", "arguments": {"track": "Hello", "artist": "Adele"}}'),
+        ("what time is it", '{"name": "time", "arguments": {}}'),
+    ]
+    asked = [Sample.of("1", "play Yesterday by adele", "{}")]
+    found = {one.name: one for one in run_for("extract", train, asked, quietly).baselines}
+    wanted = {"name": "play", "arguments": {"artist": "Adele"}}
+    assert json.loads(found["nearest_said"].answers[0]) == wanted
+    assert not found["nearest_said"].is_trivial
+    assert keep_said("no JSON", "a", "b") == "no JSON"
+    assert keep_said('{"a": ["x", "y", 3], "n": null}', "x y", "y") == '{"a": ["y", 3], "n": null}'
+
+
 def test_what_makes_no_sense_is_left_out_in_words() -> None:
     many = [(f"text number {i}", f"answer {i}") for i in range(2500)]
     found = run_for("classify", many, [Sample.of("1", "text number 7", "answer 7")], quietly)
@@ -102,7 +132,7 @@ def test_what_makes_no_sense_is_left_out_in_words() -> None:
     assert [one.name for one in unknown.baselines] == ["copy"]
     assert unknown.skipped["nearest"] == "the training rows are not known"
     wordless = run_for("extract", [("?", "{}"), ("!", "[]")], [Sample.of("1", "?", "{}")], quietly)
-    assert wordless.skipped == {"nearest": "the training texts have no words"}
+    assert set(wordless.skipped.values()) == {"the training texts have no words"}
 
 
 def test_a_choice_has_baselines_that_need_no_training() -> None:

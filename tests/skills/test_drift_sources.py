@@ -79,13 +79,18 @@ def ctx(context: Context, monkeypatch: pytest.MonkeyPatch) -> StepContext:
     return made
 
 
-def save(ctx: StepContext, train: list[tuple[str, str]], held_out: list[tuple[str, str]]) -> DatasetRef:
+def save(
+    ctx: StepContext,
+    train: list[tuple[str, str]],
+    held_out: list[tuple[str, str]],
+    task: str = "classify",
+) -> DatasetRef:
     rows = [(*row, "train") for row in train] + [(*row, "validation") for row in held_out]
     with ctx.artifacts.staging() as stage:
         pl.DataFrame(rows, schema=["text", "label", "split"], orient="row").write_parquet(
             stage / "rows.parquet"
         )
-        return ctx.artifacts.save(DatasetRef, stage, {"rows": len(rows), "task": "classify"})
+        return ctx.artifacts.save(DatasetRef, stage, {"rows": len(rows), "task": task})
 
 
 def traffic(ctx: StepContext, rows: list[tuple[str, str]], day: int) -> None:
@@ -137,6 +142,17 @@ def test_a_stretch_without_traffic_is_named(ctx: StepContext) -> None:
 def test_a_served_model_that_answers_garbage_is_seen(ctx: StepContext) -> None:
     traffic(ctx, [(text, "zzz") for text, _ in asks(300, 3, **EVEN)], 1)
     assert fired(check(ctx)) == {"not_labels"}
+
+
+@pytest.mark.parametrize("held_out", [25, 45])
+def test_few_held_out_answers_in_free_text_are_not_compared_and_that_is_said(
+    ctx: StepContext, held_out: int
+) -> None:
+    data = save(ctx, asks(1200, 1, **EVEN), asks(300, 2, **EVEN), task="generate")
+    traffic(ctx, asks(200, 3, **EVEN), 1)
+    found = check(ctx, reference=data, held_out=held_out)
+    assert ("answers" in found.tests) is (held_out == 45)
+    assert ("25 held-out ones, 40 are needed" in found.note) is (held_out == 25)
 
 
 def test_what_could_not_be_compared_is_said(ctx: StepContext) -> None:

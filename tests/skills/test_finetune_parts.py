@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef
 from opswright.core.errors import AskError, BackendError
@@ -20,9 +22,10 @@ from opswright.skills.finetune.base import count_parameters
 from opswright.skills.finetune.curve import Curve, drop_cut_line
 from opswright.skills.finetune.export import stop_at
 from opswright.skills.finetune.labels import difference, said
-from opswright.skills.finetune.layout import write_share
+from opswright.skills.finetune.shares import choose_share, rows_of_share
 from opswright.skills.finetune.status import Tail
 from opswright.skills.finetune.tiny import word_splitter
+from opswright.skills.finetune.tiny_shape import TinyShape
 from opswright.skills.finetune.tokenised_chat import check_lengths
 from opswright.skills.finetune.watched import is_over
 
@@ -148,18 +151,30 @@ def test_long_rows_are_left_out_up_to_one_in_twenty_and_refused_beyond() -> None
         check_lengths("x.jsonl", {4: 90}, 1000, 64, "refuse")
 
 
-def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger_one(tmp_path: Path) -> None:
-    source = tmp_path / "train.jsonl"
-    source.write_bytes(b"".join(b'{"n": %d}\n' % (n % 90) for n in range(100)))  # some twice
-    shares = {}
-    for share in (0.001, 0.1, 0.5, 0.9):
-        count = write_share(source, tmp_path / "out", share, seed=7)
-        shares[share] = (tmp_path / "out").read_bytes().splitlines()
-        assert len(shares[share]) == count == max(1, round(100 * share))
+def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger_one() -> None:
+    lines = [b'{"n": %d}' % (n % 90) for n in range(100)]  # some twice
+    shares = {share: choose_share(lines, {}, share, seed=7) for share in (0.001, 0.1, 0.5, 0.9)}
+    assert all(len(chosen) == max(1, round(100 * share)) for share, chosen in shares.items())
     for smaller, larger in ((0.001, 0.1), (0.1, 0.5), (0.5, 0.9)):
         assert not Counter(shares[smaller]) - Counter(shares[larger])
-    write_share(source, tmp_path / "out", 0.5, seed=8)
-    assert (tmp_path / "out").read_bytes().splitlines() != shares[0.5]
+    assert choose_share(lines, {}, 0.5, seed=8) != shares[0.5]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 5))
+def test_a_share_has_whole_groups_and_no_more_than_the_one_that_fills_it(
+    owners: list[int], share: float, seed: int
+) -> None:
+    lines = [b"%d" % number for number in range(len(owners))]
+    groups = {line: f"g{owner}" for line, owner in zip(lines, owners, strict=True)}
+    chosen = choose_share(lines, groups, share, seed)
+    inside = {groups[line] for line in chosen}
+    assert chosen == [line for line in lines if groups[line] in inside]
+    wanted = rows_of_share(len(lines), share)
+    sizes = Counter(groups.values())
+    assert wanted <= len(chosen) < wanted + max(sizes[name] for name in inside)
+    more = choose_share(lines, groups, min(0.99, share * 1.5), seed)
+    assert set(chosen) <= set(more)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +244,14 @@ def test_preflight_names_missing_gpus_and_disk(data: DatasetRef, workspace: Work
     assert "0.0 GB are free" in stops(FinetuneRequest(data=data), full, workspace)[0]
 
 
+def test_preflight_stops_a_base_made_from_data_that_is_too_large_for_the_memory(
+    data: DatasetRef, workspace: Workspace
+) -> None:
+    giant = FinetuneRequest(data=data, tiny=TinyShape(layers=24, width=1024))
+    assert "a step needs about" in stops(giant, LAPTOP, workspace)[0]
+    assert stops(FinetuneRequest(data=data, tiny=TinyShape(layers=8, width=256)), LAPTOP, workspace) == []
+
+
 def test_preflight_warns_of_more_threads_than_cores(data: DatasetRef, tmp_path: Path) -> None:
     busy = Workspace(load_settings(home=tmp_path / "workspace", train=TrainSettings(threads=8)))
     assert finetune.preflight
@@ -271,6 +294,15 @@ def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
     assert estimate
     tiny = estimate(FinetuneRequest(data=data), LAPTOP, workspace)
     assert tiny.minutes and 0.5 < tiny.minutes < 3 and tiny.gpu_hours == 0
+    large = FinetuneRequest(data=data, tiny=TinyShape(layers=16, width=256))
+    assert large.tiny and large.tiny.parameters > 10 * TinyShape().parameters
+    slower = estimate(large, LAPTOP, workspace)
+    assert slower.minutes and slower.minutes > 8 * tiny.minutes and slower.disk_bytes > tiny.disk_bytes
+    with workspace.artifacts.staging() as folder:
+        (folder / "train.jsonl").write_text(" " * 12_000 * 540)  # four times as long as labelled texts are
+        long = workspace.artifacts.save(DatasetRef, folder, {"train_rows": 12_000, "validation_rows": 200})
+    longer = estimate(FinetuneRequest(data=long), LAPTOP, workspace)
+    assert longer.minutes and longer.minutes > 3 * tiny.minutes
     assert estimate(FinetuneRequest(data=data, base=base), LAPTOP, workspace).minutes is None
     assert estimate(FinetuneRequest(data=data), GPU_BOX, workspace).gpu_hours is None
 

@@ -19,7 +19,8 @@ from opswright.skills.finetune import FinetuneRequest, cpu_shim
 from opswright.skills.finetune.base import BaseFacts
 from opswright.skills.finetune.layout import lay_out
 from opswright.skills.finetune.recipe import DataFacts, Recipe, compile_recipe, total_steps
-from opswright.skills.finetune.status import LOCK, Job
+from opswright.skills.finetune.status import FINGERPRINT, JOB, LOCK, Job
+from opswright.skills.finetune.tiny_shape import TinyShape
 from opswright.skills.finetune.worker import go_on
 
 DATA = DatasetRef.of("d" * 64)
@@ -45,6 +46,31 @@ def test_a_plan_shows_what_the_tiny_base_takes_and_leaves_to_other_bases_what_th
         asked = FinetuneRequest.model_validate({"data": DATA, "base": base})
         assert (asked.learning_rate, asked.max_tokens, asked.precision) == (None, None, None)
     assert FinetuneRequest(data=DATA, learning_rate=0.5).learning_rate == 0.5
+
+
+def test_the_tiny_base_is_as_large_as_asked_and_no_other_base_is(tmp_path: Path) -> None:
+    asked = FinetuneRequest.model_validate({"data": DATA, "tiny": {"layers": 2, "vocabulary": 1024}})
+    assert asked.model_dump()["tiny"] == {"layers": 2, "width": 128, "vocabulary": 1024}
+    assert FinetuneRequest(data=DATA).tiny == TinyShape()  # a plan shows what it will be
+    assert FinetuneRequest(data=DATA, base=CHECKPOINT).tiny is None
+    with pytest.raises(ValidationError, match="tiny is the size of base 'tiny', and base is"):
+        FinetuneRequest(data=DATA, base=CHECKPOINT, tiny=TinyShape(layers=2))
+    for wrong in ({"width": 100}, {"vocabulary": 100}, {"layers": 0}, {"heads": 4}):
+        with pytest.raises(ValidationError):
+            FinetuneRequest.model_validate({"data": DATA, "tiny": wrong})
+
+
+def test_another_shape_is_another_training(context: Callable[..., StepContext], workspace: Workspace) -> None:
+    ctx = context()
+    request = FinetuneRequest(data=save_data(workspace))
+    data = workspace.artifacts.open(request.data)
+    recipe = compile_recipe(request, DataFacts(2, 1), BaseFacts())
+    marks = set()
+    for shape in (TinyShape(), TinyShape(layers=2), TinyShape(vocabulary=1024)):
+        lay_out(request.model_copy(update={"tiny": shape}), ctx, data, recipe, "cpu")
+        assert Job.read(ctx.workdir / JOB).tiny == shape
+        marks.add((ctx.workdir / FINGERPRINT).read_text())
+    assert len(marks) == 3
 
 
 def test_a_checkpoint_reference_is_no_path_and_tiny_is_neither() -> None:

@@ -128,6 +128,8 @@ def variants(command: str) -> list[list[str]]:
 
 def filled(annotation: Any, value: str) -> str:
     """A value of a skill's argument with what it leaves open filled in."""
+    if value.count(":") > 1 and "," in value:  # a list of references
+        return ",".join(filled(annotation, part) for part in value.split(","))
     kinds = [kind for kind in REF_TYPES if f"'{kind}'" in str(annotation) or _takes(annotation, kind)]
     value = HOLE if re.fullmatch(r"[A-Z]*", value) else value
     kind, _, digest = value.partition(":")

@@ -14,9 +14,12 @@ from opswright.core.errors import AskError, BackendError
 from opswright.core.gate import GateSpec
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
+from opswright.data.sample import Sample
 from opswright.evals.gate_eval import judge as judge_gate
+from opswright.evals.parity import suite_prompts
 from opswright.evals.report import read_report
 from opswright.evals.suites import load_suite
+from opswright.evals.suites.extend import extend_suite
 from opswright.skills.evaluate import EvaluateRequest, evaluate
 from opswright.ui.cli import run
 
@@ -186,3 +189,25 @@ def test_a_judge_that_nobody_asks_is_refused(tmp_path: Path) -> None:
     path.write_text("task: generate\nsamples: [{text: a, target: b}]\njudge: {url: 'http://a', model: m}\n")
     with pytest.raises(AskError, match="line 3: a judge is named, and no scorer asks one"):
         load_suite(path)
+
+
+def test_a_judged_suite_that_is_extended_keeps_its_judge_its_files_and_its_gold(tmp_path: Path) -> None:
+    path = tmp_path / "judged.yaml"
+    against = "- {name: pairwise_judge, against: {file: base.jsonl}}"
+    path.write_text(TINY.read_text().replace("- pairwise_judge", against))
+    (tmp_path / "base.jsonl").write_text('{"id": "sky", "answer": "a"}')
+    suite = load_suite(path)
+    longer = extend_suite(suite, [Sample.of("new", "q", "a")], tmp_path / "longer")
+    assert longer.judge == suite.judge and len(longer.items) == 3
+    assert longer.items_by_id(["tea"])[0].metadata == suite.items_by_id(["tea"])[0].metadata
+    assert longer.specs[1].document() == suite.specs[1].document()
+
+
+def test_chats_asked_after_the_models_own_turns_are_not_extended(tmp_path: Path) -> None:
+    with pytest.raises(AskError, match="turn by turn"):
+        extend_suite(load_suite(TINY.with_name("turns.yaml")), [Sample.of("n", "q", "a")], tmp_path / "x")
+
+
+def test_nobody_is_asked_when_an_engine_is_compared_with_its_checkpoint(suite_file: Path, judge: Any) -> None:
+    prompts = suite_prompts(load_suite(suite_file), "suite judged", 10)
+    assert prompts.scorer is None and "judge" in prompts.unscored and len(prompts.chats) == 2

@@ -26,7 +26,7 @@ _CLEANING = ("golden_jaccard", "near_duplicate_jaccard", "filters", "personal_da
 
 
 @dataclass(frozen=True)
-class Served:
+class StartingPoint:
     """What a retraining goes on from.
 
     source: the new rows, as they are to be read. judged: the suite by the record, None where none is known;
@@ -51,7 +51,7 @@ class Served:
         return self.base if self.stable is None else self.stable.bundle
 
 
-def find_served(request: RetrainRequest, ctx: StepContext) -> Served:
+def find_starting_point(request: RetrainRequest, ctx: StepContext) -> StartingPoint:
     """What the record has of the endpoint; AskError for what it does not say and the request neither."""
     from ...evals.judged_suite import judged_suite
     from ...evals.suites import load_suite
@@ -74,7 +74,7 @@ def find_served(request: RetrainRequest, ctx: StepContext) -> Served:
     elif judged is not None:
         suite, source = judged.load(), judged.source
     earlier = _earlier_settings(ctx, replay)
-    return Served(
+    return StartingPoint(
         alarm=alarm,
         endpoint=endpoint,
         stable=stable,

@@ -1,0 +1,66 @@
+"""Weights that a suite's score chose: what was asked is kept, so that no gate judges by the same items.
+
+The best of several tries on some items is better on those than anywhere else. So a suite that chose is no
+evidence, and what a golden set holds back must not choose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..core.artifacts import Artifact, ArtifactStore, DatasetRef
+from ..core.errors import AskError
+from ..data.dataset import ROWS, dataset_samples
+from ..data.sample import asked_of
+from ..data.text import fingerprint
+from .contamination import find_overlap
+from .lineage import ancestors
+from .suites import Suite
+
+SELECTION = "selection.json"
+_HELD_OUT = "golden"
+
+
+def selection_document(suite: Suite, scores: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """What a checkpoint says of the suite that chose it: its name, what it asked, each checkpoint's score."""
+    return {
+        "suite": suite.name,
+        "digest": suite.digest,
+        "metric": suite.specs[0].metric,
+        "scores": [{"step": step, "value": value} for step, value in scores],
+        "asked": sorted({_mark(asked_of(item)) for item in suite.items}),
+    }
+
+
+def chosen_by(selections: Iterable[Mapping[str, Any]], texts: Sequence[str]) -> int:
+    """How many of these questions chose a model's weights, in this training or one before it."""
+    known = {mark for one in selections for mark in one["asked"]}
+    return sum(_mark(text) in known for text in texts)
+
+
+def selections_of(checkpoints: Iterable[Artifact]) -> list[dict[str, Any]]:
+    """The selections that checkpoints, or adapters, say of themselves."""
+    return [one.read_json(SELECTION) for one in checkpoints if SELECTION in one.files]
+
+
+def check_may_choose(store: ArtifactStore, data: DatasetRef, suite: Suite) -> None:
+    """AskError when a suite asks what a golden set of the dataset, or of what it was made of, holds out."""
+    asked = [asked_of(item) for item in suite.items]
+    for ref in (one for one in ancestors(store, data) if isinstance(one, DatasetRef)):
+        golden = store.open(ref)
+        if ROWS not in golden.files:
+            continue
+        held_out = [asked_of(sample) for sample in dataset_samples(golden, _HELD_OUT)]
+        if held_out and (found := len(find_overlap(held_out, asked))):
+            raise AskError(
+                f"{found} of the {len(asked)} items of suite {suite.name} are in {ref.short}, the golden set "
+                f"that {data.short} holds out. What chooses the weights cannot judge them too: name a suite "
+                "of other items, or leave keep_by out, so that the validation loss chooses."
+            )
+
+
+def _mark(text: str) -> str:
+    """A question as it is known again: a digest of its words, whatever their case and spaces."""
+    return hashlib.sha256(fingerprint(text).encode()).hexdigest()[:32]
