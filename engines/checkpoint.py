@@ -37,9 +37,9 @@ class CheckpointEngine:
 
     device: auto, cpu or cuda. precision: the weights' own, or float32. adapter: a folder in PEFT's form, put
     on the weights and not merged into them; its generation_config.json, if it has one, counts. tokenizer: the
-    folder that has it, where the weights' has not. ends: more tokens that end an answer. most_rows:
-    prompts answered at a time, at most. Raises NeedsError without torch and transformers, BackendError when a folder does not load, does not fit the other, or holds
-    NaN or infinite weights.
+    folder that has it, where the weights' has not. ends: more tokens that end an answer. most_rows: prompts
+    answered at a time, at most. Raises NeedsError without torch and transformers, BackendError when a folder
+    does not load, does not fit the other, or holds NaN or infinite weights.
     """
 
     def __init__(
