@@ -1,12 +1,13 @@
-"""Items a second, and a CPU second, of evaluation: generation, choosing by likelihood, and from the cache.
+"""Items a CPU second of evaluation: generation, choosing by likelihood, and answers from the cache.
 
 A checkpoint answers a suite's items with one thread. The reference is the plain way to do each: `generate` of
 transformers on left-padded batches in the order given, and a pass over prompt and continuation for each
 choice. `--lm-eval PYTHON` names an interpreter that has lm-evaluation-harness: its model then answers the
-same prompts with the same checkpoint, batch size and thread; without it that row says "not run". Predictions
-must be the same, log-likelihoods within 1e-3.
+same prompts with the same checkpoint, batch size and thread; without it that row says "not run". All take
+turns, after one turn that is not counted; a row has the median of the turns, and beside it the median of each
+turn's ratio to ours. Loading is not in it. Predictions must be the same, log-likelihoods within 1e-3.
 
-Run: python benchmarks/eval_throughput.py CHECKPOINT [--suite SUITE]
+Run: OMP_NUM_THREADS=1 python benchmarks/eval_throughput.py CHECKPOINT [--suite SUITE] [--lm-eval PYTHON]
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from opswright.engines.base import Chat, Continuation, GenerationOptions, GenerationResult
@@ -39,13 +42,25 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def timed(name: str, items: int, work: Callable[[], Any]) -> Any:
-    """What some work gives; its rates are printed."""
-    started, cpu = time.perf_counter(), cpu_s()
-    found = work()
-    wall, used = time.perf_counter() - started, cpu_s() - cpu
-    print(f"{name:34} {items / wall:9,.0f} items/s {items / max(used, 1e-9):9,.0f} items/CPU-s")
-    return found
+class Rates:
+    """Items a CPU second by what was done, a figure for each turn."""
+
+    def __init__(self) -> None:
+        self.turns: dict[str, list[float]] = {}
+
+    def timed(self, name: str, items: int, work: Callable[[], Any]) -> Any:
+        """What some work gives; its rate is kept."""
+        cpu = cpu_s()
+        found = work()
+        self.turns.setdefault(name, []).append(items / max(cpu_s() - cpu, 1e-9))
+        return found
+
+    def show(self) -> None:
+        """Each row's median, and ours by it."""
+        for name, rates in self.turns.items():
+            ours = self.turns[f"{name.split(':')[0]}: ours"]
+            ratio = median(mine / theirs for mine, theirs in zip(ours, rates, strict=True))
+            print(f"{name:36} {median(rates):9,.0f} items/CPU-s   ours is {ratio:6.2f} times that")
 
 
 def prompts_of(engine: CheckpointEngine, chats: Sequence[Chat]) -> list[str]:
@@ -108,39 +123,64 @@ def plain_likelihoods(
 
 
 LM_EVAL = """
-import json, resource, sys, time
+import json, resource, sys
 import torch
 torch.set_num_threads(1)
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 asked = json.load(open(sys.argv[1]))
 lm = HFLM(pretrained=asked["checkpoint"], dtype="float32", device="cpu", batch_size=asked["batch"])
-def rate(name, requests, call, items):
-    used, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    cpu = used.ru_utime + used.ru_stime
-    found = call(requests, disable_tqdm=True)
+def cpu_s():
     used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu, wall = used.ru_utime + used.ru_stime - cpu, time.perf_counter() - wall
-    return {"name": name, "wall": items / wall, "cpu": items / cpu, "found": found}
+    return used.ru_utime + used.ru_stime
+def rate(call, name, pairs, items):
+    requests = [Instance(name, {}, pair, number) for number, pair in enumerate(pairs)]
+    cpu = cpu_s()
+    found = call(requests, disable_tqdm=True)
+    return {"rate": items / (cpu_s() - cpu), "found": found}
 kwargs = {"until": ["</s>"], "max_gen_toks": asked["most"], "do_sample": False}
-ask = [Instance("generate_until", {}, (p, kwargs), i) for i, p in enumerate(asked["prompts"])]
-made = rate("generate", ask, lm.generate_until, len(ask))
+texts = [(prompt, kwargs) for prompt in asked["prompts"]]
 pairs = [(p, " " + c) for p in asked["prompts"][: asked["choosing"]] for c in asked["choices"]]
-ask = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
-scored = rate("likelihood", ask, lm.loglikelihood, asked["choosing"])
-json.dump([made, scored], open(sys.argv[2], "w"))
+answers = sys.stdout
+sys.stdout = sys.stderr
+for _ in sys.stdin:
+    generate = rate(lm.generate_until, "generate_until", texts, len(texts))
+    likelihood = rate(lm.loglikelihood, "loglikelihood", pairs, asked["choosing"])
+    print(json.dumps({"generate": generate, "likelihood": likelihood}), file=answers, flush=True)
 """
 
 
-def lm_eval(python: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """lm-evaluation-harness on the same prompts, in its own process."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "asked.json").write_text(json.dumps(asked))
+class Harness:
+    """lm-evaluation-harness in a process of its own, which answers the same prompts at each turn."""
+
+    def __init__(self, python: str, asked: dict[str, Any]) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+            json.dump(asked, file)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        command = [python, "-c", LM_EVAL, f"{folder}/asked.json", f"{folder}/found.json"]
-        subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
-        found: list[dict[str, Any]] = json.loads((Path(folder) / "found.json").read_text())
+        self._process = subprocess.Popen(
+            [python, "-c", LM_EVAL, file.name],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._file = Path(file.name)
+
+    def turn(self) -> dict[str, Any]:
+        """One turn: rates and what was found, for `generate` and `likelihood`."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the process has no pipes")
+        stdin.write("go\n")
+        stdin.flush()
+        found: dict[str, Any] = json.loads(stdout.readline())
         return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._file.unlink()
 
 
 def main() -> None:
@@ -153,53 +193,89 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=500)
     parser.add_argument("--choosing", type=int, default=200, help="Items that are chosen by likelihood.")
     parser.add_argument("--choices", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=BATCH, help="Prompts in one pass, for all.")
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--lm-eval", metavar="PYTHON")
     asked = parser.parse_args()
     suite = load_suite(asked.suite)
-    items = choose_items(suite, asked.items)
-    chats = [suite.prompt.chat(item) for item in items]
-    choices = list(suite.labels[: asked.choices])
-    engine = CheckpointEngine(asked.checkpoint, "cpu", threads=1)
-    prompts = prompts_of(engine, chats)
-    options = GenerationOptions(max_tokens=suite.longest_answer)
-    engine.generate(chats[:BATCH], options)  # the first pass of a process is slower
+    chats = [suite.prompt.chat(item) for item in choose_items(suite, asked.items)]
+    engine = CheckpointEngine(asked.checkpoint, "cpu", threads=1, most_rows=asked.rows)
+    task = Task(
+        engine, chats, chats[: asked.choosing], list(suite.labels[: asked.choices]), suite.longest_answer
+    )
+    harness = None
+    if asked.lm_eval is None:
+        print("lm-evaluation-harness: not run (name an interpreter that has it by --lm-eval)")
+    else:
+        harness = Harness(asked.lm_eval, task.asked(str(asked.checkpoint), asked.rows))
+    turn(task, harness, Rates())
+    rates = Rates()
+    for _ in range(asked.turns):
+        turn(task, harness, rates)
+    if harness is not None:
+        harness.close()
+    rates.show()
 
-    made: list[GenerationResult] = timed(
-        "generate: ours", len(items), lambda: engine.generate(chats, options)
+
+@dataclass
+class Task:
+    """What everybody answers: chats, those that are also chosen for, the choices, and new tokens at most."""
+
+    engine: CheckpointEngine
+    chats: Sequence[Chat]
+    few: Sequence[Chat]
+    choices: list[str]
+    most: int
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The chats as the template renders them."""
+        return prompts_of(self.engine, self.chats)
+
+    def asked(self, checkpoint: str, rows: int) -> dict[str, Any]:
+        """The same for another process."""
+        return {
+            "checkpoint": checkpoint,
+            "batch": rows,
+            "most": self.most,
+            "prompts": self.prompts,
+            "choices": self.choices,
+            "choosing": len(self.few),
+        }
+
+
+def turn(task: Task, harness: Harness | None, rates: Rates) -> None:
+    """Everybody once."""
+    options = GenerationOptions(max_tokens=task.most)
+    engine, items, few = task.engine, len(task.chats), len(task.few)
+    prompts = task.prompts
+    made: list[GenerationResult] = rates.timed(
+        "generate: ours", items, lambda: engine.generate(task.chats, options)
     )
-    plain = timed(
-        "generate: padded batches", len(items), lambda: plain_generate(engine, prompts, suite.longest_answer)
+    scored: list[list[Continuation]] = rates.timed(
+        "likelihood: ours", few, lambda: engine.loglikelihood(task.few, [task.choices] * few, " ")
     )
-    few = chats[: asked.choosing]
-    scored: list[list[Continuation]] = timed(
-        "likelihood: ours", len(few), lambda: engine.loglikelihood(few, [choices] * len(few), " ")
-    )
-    whole = timed(
-        "likelihood: whole sequences",
-        len(few),
-        lambda: plain_likelihoods(engine, prompts[: len(few)], choices),
+    plain = rates.timed("generate: padded batches", items, lambda: plain_generate(engine, prompts, task.most))
+    whole = rates.timed(
+        "likelihood: whole sequences", few, lambda: plain_likelihoods(engine, prompts[:few], task.choices)
     )
     compare("padded batches", made, plain, scored, whole)
     with tempfile.TemporaryDirectory() as folder:
         cached = CachedEngine(lambda: engine, {"benchmark": 1}, AnswerCache(Path(folder) / "a.sqlite"), 1024)
-        cached.generate(chats, options)
-        timed("generate: from the cache", len(items), lambda: cached.generate(chats, options))
-    if asked.lm_eval is None:
-        print("lm-evaluation-harness: not run (name an interpreter that has it by --lm-eval)")
+        kept = rates.timed(
+            "generate: ours, answers kept", items, lambda: cached.generate(task.chats, options)
+        )
+        again = rates.timed("generate: from the cache", items, lambda: cached.generate(task.chats, options))
+    if [one.text for one in kept] != [one.text for one in made] or again != kept:
+        sys.exit("the cache gave other answers")
+    if harness is None:
         return
-    body = {
-        "checkpoint": str(asked.checkpoint),
-        "batch": BATCH,
-        "most": suite.longest_answer,
-        "prompts": prompts,
-    }
-    theirs = lm_eval(asked.lm_eval, body | {"choices": choices, "choosing": len(few)})
-    for one in theirs:
-        label = f"{one['name']}: lm-evaluation-harness"
-        print(f"{label:34} {one['wall']:9,.0f} items/s {one['cpu']:9,.0f} items/CPU-s")
-    flat = [float(pair[0]) for pair in theirs[1]["found"]]
-    grouped = [flat[i : i + len(choices)] for i in range(0, len(flat), len(choices))]
-    compare("lm-evaluation-harness", made, theirs[0]["found"], scored, grouped)
+    theirs = harness.turn()
+    for name, one in theirs.items():
+        rates.turns.setdefault(f"{name}: lm-evaluation-harness", []).append(one["rate"])
+    flat = [float(pair[0]) for pair in theirs["likelihood"]["found"]]
+    grouped = [flat[i : i + len(task.choices)] for i in range(0, len(flat), len(task.choices))]
+    compare("lm-evaluation-harness", made, theirs["generate"]["found"], scored, grouped)
 
 
 def compare(
@@ -216,9 +292,10 @@ def compare(
         for some, others in zip(scored, likelihoods, strict=True)
         for one, other in zip(some, others, strict=True)
     )
-    print(f"against {name}: {differ} of {len(made)} answers differ, log-likelihoods by at most {most:.1e}")
+    said = f"against {name}: {differ} of {len(made)} answers differ, log-likelihoods by at most {most:.1e}"
+    print(said, file=sys.stderr)
     if differ or most > TOLERANCE:
-        sys.exit(1)
+        sys.exit(said)
 
 
 if __name__ == "__main__":

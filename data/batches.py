@@ -20,6 +20,18 @@ def by_length(sequences: Sequence[Sized], most: int) -> Iterator[list[int]]:
             yield same[start : start + most]
 
 
+def fitting(lengths: Iterable[int], waste: float) -> int:
+    """How many of some lengths, longest first, stand side by side with that share of padding at most."""
+    first = padding = tokens = count = 0
+    for length in lengths:
+        first = first or length
+        padding, tokens = padding + first - length, tokens + length
+        if padding > waste * tokens:
+            break
+        count += 1
+    return count
+
+
 def in_runs(items: Iterable[T], most: int) -> Iterator[list[T]]:
     """The items in order, at most `most` at a time."""
     rest = iter(items)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,12 @@ from .base import (
     no_chat_template,
     too_long,
 )
+from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
 from .likelihood import LikelihoodScorer
 from .ort_llm.batcher import chat_fault
+from .prompt_rows import PromptReader, can_pad
+from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
 
-_BATCH = 256
 _GENERATION = "generation_config.json"
 
 
@@ -34,9 +37,9 @@ class CheckpointEngine:
 
     device: auto, cpu or cuda. precision: the weights' own, or float32. adapter: a folder in PEFT's form, put
     on the weights and not merged into them; its generation_config.json, if it has one, counts. tokenizer: the
-    folder that has it, where the weights' has not. ends: more tokens that end an answer. Raises NeedsError
-    without torch and transformers, BackendError when a folder does not load, does not fit the other, or holds
-    NaN or infinite weights.
+    folder that has it, where the weights' has not. ends: more tokens that end an answer. most_rows: prompts
+    answered at a time, at most. Raises NeedsError without torch and transformers, BackendError when a folder
+    does not load, does not fit the other, or holds NaN or infinite weights.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class CheckpointEngine:
         adapter: Path | None = None,
         tokenizer: Path | None = None,
         ends: Sequence[int] = (),
+        most_rows: int = 128,
     ) -> None:
         torch = _load_torch()
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -76,6 +80,11 @@ class CheckpointEngine:
         self._ends = frozenset([*(own if isinstance(own, list) else [] if own is None else [own]), *ends])
         if ends:
             model.generation_config.eos_token_id = sorted(self._ends)
+        self._most_rows = most_rows
+
+    @cached_property
+    def _takes_padding(self) -> bool:
+        return can_pad(self.model, self.device)
 
     @property
     def version(self) -> str:
@@ -88,21 +97,15 @@ class CheckpointEngine:
         self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
     ) -> list[GenerationResult]:
         """One result for each chat, in their order; see Engine."""
-        results = [GenerationResult(None)] * len(chats)
-        tokens: dict[int, list[int]] = {}  # of the chats that are taken, by their number
-        for number, chat in enumerate(chats):
-            taken = self._encode(chat)
-            if isinstance(taken, GenerationResult):
-                results[number] = taken
-            else:
-                tokens[number] = taken
-        done, waiting = len(chats) - len(tokens), list(tokens)
-        size = _BATCH if options.is_greedy else 1  # a sampled text depends on its seed alone
-        for batch in by_length([tokens[number] for number in waiting], size):
-            numbers = [waiting[place] for place in batch]
-            for number, result in zip(numbers, self._run([tokens[n] for n in numbers], options), strict=True):
-                results[number] = result
-            done += len(numbers)
+        encoded = self._encode(chats)
+        results = [one if isinstance(one, GenerationResult) else GenerationResult(None) for one in encoded]
+        tokens = {number: one for number, one in enumerate(encoded) if not isinstance(one, GenerationResult)}
+        waiting = list(tokens)
+        done = len(chats) - len(waiting)
+        for made in self._decode(list(tokens.values()), options):
+            number = waiting[made.number]
+            results[number] = self._result(len(tokens[number]), made, options)
+            done += 1
             if progress is not None:
                 progress(done, len(chats))
         return results
@@ -123,7 +126,7 @@ class CheckpointEngine:
                 taken[number] = prompt
             else:
                 results[number] = [Continuation.failed(prompt.error)] * len(results[number])
-        scorer = LikelihoodScorer(self.model, self.tokenizer, self.context, self.device)
+        scorer = LikelihoodScorer(self._token_scorer(), self.tokenizer, self.context)
         try:
             some = [continuations[n] for n in taken]
             found = scorer.score([chats[n] for n in taken], list(taken.values()), some, prefix, progress)
@@ -149,26 +152,42 @@ class CheckpointEngine:
         except Exception as error:  # a template raises what it likes
             return GenerationResult.refused(f"the chat template does not take these messages: {error}")
 
-    def _encode(self, chat: Chat) -> list[int] | GenerationResult:
-        text = self._prompt(chat)
-        if isinstance(text, GenerationResult):
-            return text
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _encode(self, chats: Sequence[Chat]) -> list[list[int] | GenerationResult]:
+        """The tokens of each chat's prompt, or why it is not taken."""
+        prompts = [self._prompt(chat) for chat in chats]
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        rows = iter(self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+        return [self._fitting(next(rows)) if isinstance(one, str) else one for one in prompts]
+
+    def _fitting(self, tokens: list[int]) -> list[int] | GenerationResult:
+        """A prompt's tokens, when there are some and the context holds them and one more."""
         if not tokens:
             return GenerationResult.refused("the prompt is empty")
         if len(tokens) >= self.context:
             return GenerationResult.refused(too_long(len(tokens), self.context))
         return tokens
 
-    def _run(self, rows: list[list[int]], options: GenerationOptions) -> list[GenerationResult]:
-        """Generate for prompts of one length, to the end; a failure is each row's result."""
-        started = time.perf_counter()
-        try:
-            made = self._sequences(rows, options)
-        except Exception as error:  # torch's own errors have no common type
-            return [GenerationResult(None, "error", error=f"{type(error).__name__}: {error}")] * len(rows)
-        waited_ms = (time.perf_counter() - started) * 1000
-        return [self._result(len(rows[0]), row, options, waited_ms) for row in made]
+    def _decode(self, prompts: list[list[int]], options: GenerationOptions) -> Iterator[Decoded]:
+        """What is made of each prompt, in any order.
+
+        A sampled text depends on its seed alone, so it is made by itself; so are texts that transformers
+        makes in ways of its own, and those of models that take no padding, in batches of one length.
+        """
+        if options.is_greedy and self._takes_padding and is_plainly_greedy(self.model):
+            most = [min(options.max_tokens, self.context - len(prompt)) for prompt in prompts]
+            yield from self._decoder(options).decode(prompts, most)
+            return
+        for numbers in by_length(prompts, self._most_rows if options.is_greedy else 1):
+            started = time.perf_counter()
+            error = None
+            made: list[list[int]] = [[]] * len(numbers)
+            try:
+                made = self._sequences([prompts[number] for number in numbers], options)
+            except Exception as failure:  # torch's own errors have no common type
+                error = f"{type(failure).__name__}: {failure}"
+            waited_ms = (time.perf_counter() - started) * 1000
+            for number, tokens in zip(numbers, made, strict=True):
+                yield Decoded(number, tokens, waited_ms, error)
 
     def _sequences(self, rows: list[list[int]], options: GenerationOptions) -> list[list[int]]:
         """The new tokens of each row."""
@@ -198,28 +217,43 @@ class CheckpointEngine:
         made: list[list[int]] = sequences[:, length:].tolist()
         return made
 
-    def _result(
-        self, tokens_in: int, row: list[int], options: GenerationOptions, waited_ms: float
-    ) -> GenerationResult:
+    def _token_scorer(self) -> TokenScorer:
+        words = int(self.model.config.get_text_config().vocab_size)
+        if self._takes_padding:
+            return SharedPromptScorer(PromptReader(self.model, self.device), words)
+        return WholeTextScorer(self.model, self.device, words)
+
+    def _decoder(self, options: GenerationOptions) -> GreedyDecoder:
+        def has_ended(tokens: list[int]) -> bool:
+            if tokens[-1] in self._ends:
+                return True
+            return bool(options.stop) and any(word in self._text(tokens) for word in options.stop)
+
+        reader = PromptReader(self.model, self.device)
+        return GreedyDecoder(reader, has_ended, self._most_rows)
+
+    def _result(self, tokens_in: int, made: Decoded, options: GenerationOptions) -> GenerationResult:
         """The text of new tokens, up to the end token or the first stop string."""
-        end = next((place for place, token in enumerate(row) if token in self._ends), None)
-        tokens = row if end is None else row[:end]
-        text = self._decode(tokens)
+        if made.error is not None:
+            return GenerationResult(None, "error", error=made.error)
+        end = next((place for place, token in enumerate(made.tokens) if token in self._ends), None)
+        tokens = made.tokens if end is None else made.tokens[:end]
+        text = self._text(tokens)
         reason = "length" if end is None else "stop"
         if found := [at for word in options.stop if (at := text.find(word)) >= 0]:
             text, reason = text[: min(found)], "stop"
             tokens = tokens[: self._tokens_until(tokens, options.stop)]
-        return GenerationResult(text, reason, tokens_in, len(tokens), waited_ms)
+        return GenerationResult(text, reason, tokens_in, len(tokens), made.waited_ms)
 
     def _tokens_until(self, tokens: list[int], stop: Sequence[str]) -> int:
         """How many tokens it took until a stop string stood in the text."""
         for count in range(1, len(tokens) + 1):
-            text = self._decode(tokens[:count])
+            text = self._text(tokens[:count])
             if any(word in text for word in stop):
                 return count
         return len(tokens)
 
-    def _decode(self, tokens: list[int]) -> str:
+    def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
 

@@ -117,7 +117,7 @@ class CachedEngine:
         self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
     ) -> list[GenerationResult]:
         """One result for each chat, in their order; see Engine."""
-        keys = [self._key({"options": asdict(options), "chat": _plain(chat)}) for chat in chats]
+        keys = self._keys({"options": asdict(options)}, [{"chat": _plain(chat)} for chat in chats])
 
         def ask(numbers: list[int], told: Progress | None) -> list[GenerationResult]:
             return self.engine.generate([chats[number] for number in numbers], options, told)
@@ -140,10 +140,10 @@ class CachedEngine:
         progress: Progress | None = None,
     ) -> list[list[Continuation]]:
         """How likely each continuation is; see ScoringEngine. AskError for an engine that cannot score."""
-        keys = [
-            self._key({"chat": _plain(chat), "continuations": list(some), "prefix": prefix})
-            for chat, some in zip(chats, continuations, strict=True)
-        ]
+        asked = zip(chats, continuations, strict=True)
+        keys = self._keys(
+            {"prefix": prefix}, [{"chat": _plain(chat), "continuations": list(some)} for chat, some in asked]
+        )
 
         def ask(numbers: list[int], told: Progress | None) -> list[list[Continuation]]:
             engine = self.engine
@@ -208,12 +208,20 @@ class CachedEngine:
             done += len(piece)
         return results
 
-    def _key(self, asked: Mapping[str, Any]) -> str | None:
-        """The key of what is asked; None for text that is not valid Unicode, which an engine refuses."""
-        try:
-            return sha256_json({"engine": dict(self._identity), **asked})
-        except AskError:
-            return None
+    def _keys(self, of_all: Mapping[str, Any], asked: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """A key for each that is asked; what all of them share is read once.
+
+        None for text that is not valid Unicode, which an engine refuses.
+        """
+        shared = _key_or_none({"engine": dict(self._identity), **of_all})
+        return [None if shared is None else _key_or_none({"of": shared, **one}) for one in asked]
+
+
+def _key_or_none(asked: Mapping[str, Any]) -> str | None:
+    try:
+        return sha256_json(asked)
+    except AskError:
+        return None
 
 
 def _plain(chat: Chat) -> list[dict[str, str]]:

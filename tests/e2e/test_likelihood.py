@@ -70,12 +70,12 @@ def one_by_one(engine: CheckpointEngine, chat: Any, text: str) -> float:
     return float(sum(logprobs[at - 1, whole[at]] for at in range(len(context), len(whole))))
 
 
-@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("takes_padding", [True, False])
 def test_likelihoods_are_those_of_whole_sequences_with_the_templates_own_space(
-    engine: CheckpointEngine, copies: bool, monkeypatch: pytest.MonkeyPatch
+    engine: CheckpointEngine, takes_padding: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not copies:  # as for a model whose cache cannot be copied
-        monkeypatch.setattr("opswright.engines.likelihood.cache_selector", lambda cache: None)
+    assert engine._takes_padding
+    monkeypatch.setitem(engine.__dict__, "_takes_padding", takes_padding)
     told: list[tuple[int, int]] = []
     found = engine.loglikelihood(CHATS, [CHOICES] * 3, progress=lambda done, of: told.append((done, of)))
     for chat, scored in zip(CHATS, found, strict=True):
@@ -94,6 +94,18 @@ def test_what_greedy_generation_begins_with_is_greedy(engine: CheckpointEngine) 
     said = [str(one.text) for one in engine.generate(CHATS, GenerationOptions(max_tokens=1))]
     found = engine.loglikelihood(CHATS, [[text, "pin pin"] for text in said], prefix="")
     assert [(one.tokens, one.is_greedy, other.is_greedy) for one, other in found] == [(1, True, False)] * 3
+
+
+def test_a_penalty_in_the_generation_config_counts(engine: CheckpointEngine, tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    from opswright.engines import GenerationOptions
+
+    folder, options = save(tmp_path), GenerationOptions(max_tokens=12)
+    GenerationConfig(repetition_penalty=9.0, eos_token_id=2, pad_token_id=0).save_pretrained(folder)
+    chats = [({"role": "user", "content": "pin pin pin pin"},), *CHATS]
+    penalised = [one.text for one in CheckpointEngine(folder, "cpu", 1).generate(chats, options)]
+    assert penalised != [one.text for one in engine.generate(chats, options)]
 
 
 def test_a_cut_inside_a_token_is_refused_and_the_others_are_scored(
