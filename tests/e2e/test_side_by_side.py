@@ -79,6 +79,18 @@ def test_a_model_takes_padding_where_its_numbers_stay_as_they_are(
     assert can_pad(model_of(family, **config), "cpu") is takes_padding
 
 
+def test_a_model_that_counts_padding_as_text_is_found_out() -> None:
+    model = model_of("Llama", intermediate_size=64)
+    forward = model.forward
+
+    def deaf(input_ids: Any, position_ids: Any = None, logits_to_keep: int = 0, **named: Any) -> Any:
+        return forward(input_ids, logits_to_keep=logits_to_keep, **named | {"attention_mask": None})
+
+    assert can_pad(model, "cpu")
+    model.forward = deaf
+    assert not can_pad(model, "cpu")
+
+
 @pytest.mark.parametrize("shared", [0, 30])
 def test_greedy_tokens_are_those_of_each_prompt_alone(llama: Any, shared: int) -> None:
     prompts = prompts_of_many_lengths(shared=shared)
