@@ -204,7 +204,7 @@ def test_a_judged_suite_that_is_extended_keeps_its_judge_its_files_and_its_gold(
 
 
 def test_chats_asked_after_the_models_own_turns_are_not_extended(tmp_path: Path) -> None:
-    with pytest.raises(AskError, match="turn by turn"):
+    with pytest.raises(AskError, match="asks for several turns"):
         extend_suite(load_suite(TINY.with_name("turns.yaml")), [Sample.of("n", "q", "a")], tmp_path / "x")
 
 
