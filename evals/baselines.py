@@ -159,6 +159,11 @@ def _linear(classifier: Any, train: Rows | None, asked: Sequence[Sample]) -> lis
     if kinds * len(rows) > _MOST_LINEAR:
         raise Skipped(f"{kinds:,} labels over {len(rows):,} rows: too many for a linear model in seconds")
     texts, prompts = vectors([text for text, _ in rows], asked)
+    return predicted(classifier, texts, labels, prompts)
+
+
+def predicted(classifier: Any, texts: Any, labels: Sequence[str], prompts: Any) -> list[str]:
+    """What a classifier that learned labels of texts, as vectors, says of prompts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # stopped early on purpose; few rows for many labels
         classifier.fit(texts, labels)

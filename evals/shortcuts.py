@@ -15,7 +15,7 @@ from typing import Any
 
 from ..data.sample import Sample, Task
 from ..data.text import label_form
-from .baselines import BaselineRun, Maker, Rows, Skipped, answers_of, needed, one_spelling, vectors
+from .baselines import BaselineRun, Maker, Rows, Skipped, answers_of, needed, one_spelling, predicted, vectors
 from .gate_rows import rise_p
 from .gate_scores import common_pairs, drops_on
 from .report import figure
@@ -78,8 +78,8 @@ def _length(train: Rows | None, asked: Sequence[Sample]) -> Sequence[str]:
 
     rows = one_spelling(needed(train))
     tree = DecisionTreeClassifier(max_leaf_nodes=_LEAVES, min_samples_leaf=5, random_state=0)
-    tree.fit([_size(text) for text, _ in rows], [label for _, label in rows])
-    return [str(label) for label in tree.predict([_size(item.question) for item in asked])]
+    sizes, labels = [_size(text) for text, _ in rows], [label for _, label in rows]
+    return predicted(tree, sizes, labels, [_size(item.question) for item in asked])
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -142,7 +142,7 @@ def _shuffled_labels(train: Rows | None, asked: Sequence[Sample]) -> Sequence[st
     labels = [label for _, label in rows]
     random.Random(0).shuffle(labels)
     texts, prompts = vectors([text for text, _ in rows], asked)
-    return [str(label) for label in MultinomialNB().fit(texts, labels).predict(prompts)]
+    return predicted(MultinomialNB(), texts, labels, prompts)
 
 
 _MAKERS: Mapping[Task, Mapping[str, Maker]] = {

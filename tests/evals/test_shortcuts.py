@@ -82,6 +82,15 @@ def test_texts_without_words_leave_the_rules_that_need_words_out() -> None:
     assert [one.name for one in run.baselines] == ["length"] and set(run.skipped) == {"keyword", "shuffled"}
 
 
+def test_as_many_labels_as_texts_are_no_fault() -> None:
+    train = [(f"pay bill{n}", f"bill{n}") for n in range(30)]
+    assert set(answers("classify", train, [Sample.of("1", "pay", "pay")])) == {
+        "length",
+        "keyword",
+        "shuffled",
+    }
+
+
 def test_a_model_that_is_no_better_than_a_shortcut_is_told_and_one_that_is_better_is_not() -> None:
     asked = [Sample.of(str(n), f"text {n}", "yes" if n % 2 else "no") for n in range(40)]
     truth = [str(item.answer) for item in asked]
