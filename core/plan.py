@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -120,11 +120,26 @@ class Plan(_Frozen):
             plan = cls.model_validate(body)
         except ValidationError as error:
             raise AskError(f"the compiled plan is damaged: {'; '.join(explain(error, cls))}") from error
-        if plan.id != document["id"]:
+        if (found := sha256_json(body)) != document["id"]:
             raise IntegrityError(
                 f"the plan was changed after it was made: it says id {str(document['id'])[:12]}, its content "
-                f"is {plan.id[:12]}. Compile it again with `opswright plan FILE` and have it approved."
+                f"is {found[:12]}. Compile it again with `opswright plan FILE` and have it approved."
             )
+        if plan.id != found:
+            raise AskError(
+                f"plan {found[:12]} was made by another version of Opswright, whose plans say less. Compile "
+                "it again with `opswright plan FILE` and have it approved."
+            )
+        return plan
+
+    @classmethod
+    def recorded(cls, body: Mapping[str, Any]) -> Self:
+        """The plan of a body that was recorded, to look at and not to run.
+
+        Its id is the body's own: fields that came with a later version have no part in it.
+        """
+        plan = cls.model_validate(body)
+        plan.__dict__["id"] = sha256_json(body)  # where `cached_property` keeps it
         return plan
 
     def changed_inputs(

@@ -146,7 +146,7 @@ class PlanStore:
             found = sha256_json(body)
             if found != plan or document.get("id") != plan:
                 return f"was altered: it hashes to {found[:12]}"
-            return StoredPlan(plan, Plan.model_validate(body), body)
+            return StoredPlan(plan, Plan.recorded(body), body)
         except OSError:
             return f"is not in {self.folder}"
         except ValidationError as error:

@@ -12,6 +12,7 @@ from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.compile import compile_plan
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, IntegrityError
+from opswright.core.files import sha256_json
 from opswright.core.gate import GateSpec
 from opswright.core.plan import Plan
 from opswright.core.plan_file import parse_plan, read_plan_file
@@ -152,6 +153,16 @@ def test_a_plan_read_back_is_the_same_plan_and_an_altered_one_is_refused() -> No
     document["plan"]["steps"][4]["arguments"]["endpoint"] = "payments"
     with pytest.raises(IntegrityError, match="changed after it was made"):
         Plan.from_document(document)
+
+
+def test_a_plan_of_another_version_is_not_run_and_is_not_called_changed() -> None:
+    document = json.loads(compiled().document())
+    for gate in document["plan"]["gates"].values():
+        del gate["cost"]  # as before a gate could hold a cost
+    document["id"] = sha256_json(document["plan"])
+    with pytest.raises(AskError, match="made by another version of Opswright"):
+        Plan.from_document(document)
+    assert Plan.recorded(document["plan"]).id == document["id"]
 
 
 @pytest.mark.parametrize(

@@ -821,6 +821,25 @@ def checks_with_attacks() -> set[str]:
     return set(re.findall(r'(?:@attack|mark\.audits)\(\s*"([a-z]+)"', sources))
 
 
+def test_what_was_recorded_before_a_plan_could_say_more_still_verifies(
+    workspace: Workspace, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an upgrade the policy must still know which plan an approval was of."""
+
+    class LaterPlan(Plan):
+        note: str = ""
+
+    class Strict(Roles):
+        def may_run(self, principal: Principal, plan: Plan, *rest: Any, **more: Any) -> Ruling:
+            (_, approvals, *_) = rest
+            known = any(one.plan == plan.id for one in approvals)
+            return super().may_run(principal, plan, *rest, **more) if known else Ruling(False, "roles", "no")
+
+    scene.ship(RUN)
+    monkeypatch.setattr("opswright.record.audit.plans.Plan", LaterPlan)
+    assert verify(workspace, Strict()).faults == ()
+
+
 def test_every_check_is_in_the_guide_and_has_a_test_that_damages_a_workspace() -> None:
     names = [check.name for check in audit.CHECKS]
     assert len(set(names)) == len(names) and checks_with_attacks() == set(names)
