@@ -47,6 +47,7 @@ class GateEvidence:
     in the place of a report's; trivial_unknown: why there are none, where a model must beat some.
     better_baselines: other baselines above the model, by share. shortcuts: rules that know one thing, which
     the model is not shown to be better than, by share.
+    own_answers: training rows that an endpoint of the workspace answered.
     suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
     different right answers, how many occur in the training rows, and how many there are. losses: validation
     loss first and last. chose_weights: items that decided which weights were kept.
@@ -59,6 +60,7 @@ class GateEvidence:
     trivial_stands_in: bool = False
     trivial_unknown: str = ""
     better_baselines: Mapping[str, float] = field(default_factory=dict)
+    own_answers: int = 0
     shortcuts: Mapping[str, float] = field(default_factory=dict)
     suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
@@ -274,6 +276,8 @@ def _notes(
         yield "nothing was shown: the gate has no bar, and there is no stable release or trivial baseline"
     if spec.leaked == "leave_out" and evidence.leaked:
         yield f"{len(evidence.leaked)} items that are in training rows were left out on both sides"
+    if evidence.own_answers:
+        yield f"{evidence.own_answers:,} training rows have answers that our own endpoints gave"
     for name, share in evidence.better_baselines.items():
         yield f"below the baseline {name} ({share:.1%}); this is said and not judged"
     for name, share in evidence.shortcuts.items():

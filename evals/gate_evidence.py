@@ -56,6 +56,7 @@ def collect(
         trivial_stands_in=answered is not None and answered.model == _MOST_FREQUENT,
         trivial_unknown=untold,
         better_baselines=_better(facts, trivial, measured),
+        own_answers=int(facts.get("own_answers", 0)),
         shortcuts={
             name: float(figures["value"])
             for name, figures in (facts.get("shortcuts") or {}).items()

@@ -62,6 +62,12 @@ def training_datasets(store: ArtifactStore, model: ArtifactRef) -> list[DatasetR
     return list(found)
 
 
+def own_answers_in(index: LedgerIndex, datasets: Sequence[DatasetRef]) -> int:
+    """Rows of datasets that an endpoint of this workspace answered, as their last curation counted them."""
+    results = [records[-1].detail["result"] for records in index.linked(datasets, Link.MADE).values()]
+    return sum(one.get("own_answers", 0) - one.get("dropped", {}).get("own_answer", 0) for one in results)
+
+
 def checkpoint_of(store: ArtifactStore, bundle: ArtifactRef) -> CheckpointRef | None:
     """The checkpoint a bundle was built from; None when unknown."""
     return next((ref for ref in ancestors(store, bundle) if isinstance(ref, CheckpointRef)), None)

@@ -109,9 +109,11 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     Example: `/evaluate model=checkpoint:3f2a91 suite=suites/shop.yaml`
     """
     from ...evals.baselines import BaselineRun
+    from ...evals.lineage import own_answers_in
     from ...evals.report import facts_of
     from ...evals.robustness import robustness_facts
     from ...evals.shortcuts import to_facts
+    from ...record.index import LedgerIndex
 
     suite = _suite(request)
     slices, scorers = (
@@ -129,8 +131,10 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
     facts = facts_of(measured, len(suite.items), scored, groups)
     facts |= {"shortcuts": to_facts(shortcuts), "robustness": robustness_facts(measured)}
+    facts["own_answers"] = own_answers_in(LedgerIndex.of(ctx.workspace), _learned_from(request, train, ctx))
     report = _save(request, ctx, measured, facts, run, scored, train)
     _tell(facts, ctx)
+    note = "; ".join(filter(None, (note, *_looped(facts["own_answers"]))))
     note = _with_losses(note, measured, run, shortcuts, suite, request, ctx)
     return _result(report, measured, facts, reused, note)
 
@@ -246,6 +250,16 @@ def _training_data(request: EvaluateRequest, ctx: StepContext) -> tuple[DatasetR
     return None, note
 
 
+def _looped(own_answers: int) -> list[str]:
+    """That a model learns from its own kind, in words; empty where it does not."""
+    if not own_answers:
+        return []
+    return [
+        f"{own_answers:,} training rows have answers that endpoints of this workspace gave, so their faults "
+        "are learned again; curate with own_answers=drop"
+    ]
+
+
 def _with_losses(
     note: str,
     measured: EvalResult,
@@ -289,14 +303,20 @@ def _with_leaks(
     from dataclasses import replace
 
     from ...evals.contamination import find_leaks
-    from ...evals.lineage import training_datasets
 
-    stages = training_datasets(ctx.artifacts, request.model) if isinstance(request.model, ArtifactRef) else []
-    datasets = list(dict.fromkeys([*([] if train is None else [train]), *stages]))
+    datasets = _learned_from(request, train, ctx)
     if not datasets:
         return measured
     found = find_leaks(ctx.artifacts, datasets, [(item.text, item.group) for item in measured.items])
     return replace(measured, leaked=len(found))
+
+
+def _learned_from(request: EvaluateRequest, train: DatasetRef | None, ctx: StepContext) -> list[DatasetRef]:
+    """The datasets of every training behind the model, and the one that the asker names."""
+    from ...evals.lineage import training_datasets
+
+    stages = training_datasets(ctx.artifacts, request.model) if isinstance(request.model, ArtifactRef) else []
+    return list(dict.fromkeys([*([] if train is None else [train]), *stages]))
 
 
 def _save(

@@ -104,6 +104,8 @@ def test_more_looks_than_were_planned_are_not_go(measured: Any) -> None:
 
 def test_better_baselines_and_earlier_candidates_are_said_and_not_judged(measured: Any) -> None:
     known = GateEvidence(better_baselines={"tfidf_svc": 0.93}, shortcuts={"length": 0.91}, candidates=4)
+    looped = judge(spec(min=0.5), measured(all=(900, 1000)), None, GateEvidence(own_answers=1200))
+    assert looped.notes[0] == "1,200 training rows have answers that our own endpoints gave"
     verdict = judge(spec(min=0.5), measured(all=(900, 1000)), None, known)
     assert verdict.decision is GO
     assert "below the baseline tfidf_svc (93.0%); this is said and not judged" in verdict.notes[0]

@@ -12,6 +12,7 @@ from opswright.evals.contamination import find_overlap, training_texts
 from opswright.evals.lineage import (
     ReportLineage,
     checkpoint_of,
+    own_answers_in,
     report_lineage,
     training_dataset,
     training_datasets,
@@ -123,3 +124,15 @@ def test_a_verdict_on_a_report_that_no_run_made_is_kept_too(workspace: Workspace
 def test_a_report_that_was_only_used_again_has_no_lineage(workspace: Workspace) -> None:
     record(workspace, Phase.REUSED, "run-1", "eval", "evaluate", artifacts={"report": REPORT})
     assert report_lineage(LedgerIndex.of(workspace), [REPORT]) == {}
+
+
+def test_rows_that_our_own_endpoints_answered_are_those_the_curation_counted_and_kept(
+    workspace: Workspace,
+) -> None:
+    kept, dropped, plain = (save(workspace, DatasetRef, name) for name in ("kept", "dropped", "plain"))
+    counts = {kept: {"own_answers": 7}, dropped: {"own_answers": 5, "dropped": {"own_answer": 5}}, plain: {}}
+    for ref, result in counts.items():
+        record(workspace, Phase.DONE, "r", "data", "curate", artifacts={"dataset": ref}, result=result)
+    index = LedgerIndex.of(workspace)
+    assert own_answers_in(index, [kept, dropped, plain]) == 7
+    assert own_answers_in(index, [DatasetRef.of("f" * 64)]) == own_answers_in(index, []) == 0
