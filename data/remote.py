@@ -35,7 +35,8 @@ LIBRARIES = {
 ROW_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _DATASET = re.compile(r"hf:(?://)?datasets/([\w][\w.-]*/[\w][\w.-]*)(?:@([\w.-]+))?(/.+)?")
 _SECRET = re.compile(
-    r"token|secret|passw|signature|credential|^sig$|^key$|api_?key|^pwd$|^auth$|authorization|jwt", re.IGNORECASE
+    r"token|secret|passw|signature|credential|^sig$|^key$|api_?key|^pwd$|^auth$|authorization|jwt",
+    re.IGNORECASE,
 )
 _SPLITS = ("train", "validation", "valid", "val", "dev", "test", "eval")
 _SPLIT = re.compile(rf"(?:^|[/_.-])({'|'.join(_SPLITS)})(?=[/_.-])")

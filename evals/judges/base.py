@@ -61,7 +61,9 @@ def gold_of(sample: Sample) -> Gold | None:
         return None
     answer = gold.get("answer") if isinstance(gold, dict) else None
     score = gold.get("score") if isinstance(gold, dict) else None
-    is_number = isinstance(score, int | float) and not isinstance(score, bool) and abs(score) <= float_info.max
+    is_number = (
+        isinstance(score, int | float) and not isinstance(score, bool) and abs(score) <= float_info.max
+    )
     if not isinstance(answer, str) or not is_number or set(gold) != {"answer", "score"}:
         raise AskError(
             f"sample '{sample.id}': metadata.gold is what people gave to one answer, "
