@@ -18,8 +18,8 @@ class InputMarker:
 
 InputPath = Annotated[Path, InputMarker()]
 
-EndpointUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]
-"""The address of a server that is asked; without a password, since it is recorded."""
+EndpointUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
+"""The address of a server that is asked; without a password or a query, since it is recorded."""
 
 
 def outside_paths(request: BaseModel) -> Iterator[tuple[Place, Path]]:

@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from ..core.errors import AskError, NeedsError, OpswrightError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+_QUERY = re.compile(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*")
 TIMEOUT_S = 20.0
+
+
+def why_not(error: BaseException) -> str:
+    """An error of a client on one line, without queries: an address one was redirected to may be signed."""
+    said = (str(error).splitlines() or [""])[0]
+    return _QUERY.sub(r"\1?...", f"{type(error).__name__}: {said}")[:200]
 
 
 @contextmanager
@@ -41,7 +48,7 @@ def hub_errors(name: str, repository: str, revision: str, endpoint: str, instead
     except OpswrightError:
         raise
     except Exception as error:  # the client's HTTP library has errors of its own for a hub that is not there
-        why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        why = why_not(error)
         if isinstance(error, HfHubHTTPError) and not isinstance(error, LocalEntryNotFoundError):
             raise NeedsError(
                 f"{name}: {endpoint} answered with an error ({why}). Try again later."

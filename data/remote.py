@@ -26,7 +26,7 @@ from pydantic_core import CoreSchema, core_schema
 from ..core.errors import AskError, BackendError, IntegrityError, NeedsError, OpswrightError
 from ..core.files import sha256_json, sha256_path, write_atomically
 from ..core.install import install_hint
-from .hub import COMMIT, TIMEOUT_S, hub_errors
+from .hub import COMMIT, TIMEOUT_S, hub_errors, why_not
 
 LIBRARIES = {
     "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs",
@@ -34,12 +34,16 @@ LIBRARIES = {
 }  # fmt: skip
 ROW_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _DATASET = re.compile(r"hf:(?://)?datasets/([\w][\w.-]*/[\w][\w.-]*)(?:@([\w.-]+))?(/.+)?")
-_SECRET = re.compile(r"token|secret|passw|signature|credential|^sig$|^key$|api_?key", re.IGNORECASE)
+_SECRET = re.compile(
+    r"token|secret|passw|signature|credential|^sig$|^key$|api_?key|^pwd$|^auth$|authorization|jwt",
+    re.IGNORECASE,
+)
 _SPLITS = ("train", "validation", "valid", "val", "dev", "test", "eval")
 _SPLIT = re.compile(rf"(?:^|[/_.-])({'|'.join(_SPLITS)})(?=[/_.-])")
 _NOT_ROWS = ("dataset_infos.json", "dataset_dict.json", "dataset_info.json", "state.json")
 _PIECE_BYTES = 1 << 20
 _MOST_FILES = 10_000
+_LEFT_FREE = 1 << 30  # of the disk, by replies that do not say where they end
 
 
 class RemoteSource(str):
@@ -62,7 +66,8 @@ class RemoteSource(str):
             known = ", ".join(name for name in LIBRARIES if name != "memory")
             raise ValueError(f"invalid source: expected a path, or an address of {known}")
         parts = urlsplit(text)
-        if "@" in parts.netloc or any(_SECRET.search(name) for name, _ in parse_qsl(parts.query, True)):
+        named = parse_qsl(f"{parts.query}&{parts.fragment}".replace(";", "&"), True)
+        if "@" in parts.netloc or any(_SECRET.search(name) for name, _ in named):
             raise ValueError(
                 "the source's address holds a credential, and addresses are recorded. Set it in the "
                 "environment, where the protocol's library looks for it"
@@ -226,8 +231,7 @@ def _in_words(source: RemoteSource) -> Iterator[None]:
 
 
 def _unreachable(source: RemoteSource, error: BaseException) -> NeedsError:
-    why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return NeedsError(f"{source} cannot be reached ({why}). Go online, or give a local file.")
+    return NeedsError(f"{source} cannot be reached ({why_not(error)}). Go online, or give a local file.")
 
 
 def _how_to_install(protocol: str) -> str:
@@ -294,6 +298,8 @@ def _copy(system: Any, file: RemoteFile, target: Path, seen: Callable[[int], Non
             local.write(piece)
             size += len(piece)
             seen(len(piece))
+            if file.size_bytes is None and shutil.disk_usage(target.parent).free < _LEFT_FREE:
+                raise OSError(errno.ENOSPC, "a reply whose size nobody said would fill the disk")
     if file.size_bytes is not None and size != file.size_bytes:
         raise BackendError(f"{file.path} ended after {size:,} of {file.size_bytes:,} bytes. Try again.")
 

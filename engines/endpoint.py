@@ -48,6 +48,7 @@ class EndpointEngine:
         self.url = base if base.endswith("/v1") else f"{base}/v1"
         self.concurrency, self.tries, self.pause_s = concurrency, tries, pause_s
         self._pace, self._timeout_s, self._extra = _Pace(requests_per_minute), timeout_s, dict(extra or {})
+        self._key = api_key
         self.client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=timeout_s,
@@ -126,14 +127,18 @@ class EndpointEngine:
                 problem = result.error
                 continue
             if (refusal := _refusal(response)) is not None:
-                return GenerationResult.refused(refusal)._replace(latency_ms=waited_ms)
-            problem = f"HTTP {response.status_code}: {response.text[:200]}"
+                return GenerationResult.refused(self._told(refusal))._replace(latency_ms=waited_ms)
+            problem = f"HTTP {response.status_code}: {self._told(response.text)[:200]}"
             wait_s = _retry_after_s(response)
             if response.status_code not in _RETRIED:
                 break
         return GenerationResult(
-            None, "error", latency_ms=(time.perf_counter() - started) * 1000, error=problem
+            None, "error", latency_ms=(time.perf_counter() - started) * 1000, error=self._told(problem)
         )
+
+    def _told(self, text: str) -> str:
+        """A server's words as they may be recorded: some repeat the key they were sent."""
+        return _whole(text.replace(self._key, "***") if self._key else text)
 
     def _post(self, body: Mapping[str, Any]) -> httpx.Response:
         """The whole reply; httpx' own timeout is of each piece, so that drops could fall for ever."""
@@ -207,7 +212,12 @@ def _read_completion(response: httpx.Response, waited_ms: float) -> GenerationRe
         problem = f"no chat completion in the reply: {response.text[:200]}"
         return GenerationResult(None, "error", latency_ms=waited_ms, error=problem)
     reason = str(choice.get("finish_reason") or "stop")
-    return GenerationResult(None if text is None else str(text), reason, read, made, waited_ms)
+    return GenerationResult(None if text is None else _whole(str(text)), reason, read, made, waited_ms)
+
+
+def _whole(text: str) -> str:
+    """A text that can be written: JSON may hold half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _text_of(message: Mapping[str, Any]) -> object:

@@ -170,13 +170,20 @@ def can_pad(model: Any, device: str) -> bool:
     import torch
 
     known = inspect.signature(model.forward).parameters
-    if not {"position_ids", "logits_to_keep"} <= known.keys():
+    if not {"position_ids", "logits_to_keep"} <= known.keys() or _turns_by_the_longest(model):
         return False
     try:
         with torch.inference_mode():
             return _is_same_beside_others(model, device)
     except Exception:  # torch's own errors have no common type
         return False
+
+
+def _turns_by_the_longest(model: Any) -> bool:
+    """Whether the longest text of a pass decides how all of them are read, as in transformers' longrope."""
+    kinds = [getattr(module, "rope_type", None) for module in model.modules()]
+    named = [name for kind in kinds for name in (kind.values() if isinstance(kind, dict) else [kind])]
+    return any(name == "longrope" or "dynamic" in str(name) for name in named)
 
 
 def _is_same_beside_others(model: Any, device: str) -> bool:

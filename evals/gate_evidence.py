@@ -119,7 +119,8 @@ def required_reports(
         _, _, ref, of = min(of_digest)
         measured = read_report(store.open(ref))
         leaked = _leaked(store, measured, None) if leave_out else None
-        reports.append(RequiredReport(measured, of, leaked, is_meant=meant is not None))
+        chose = _chose_weights(store, measured)
+        reports.append(RequiredReport(measured, of, leaked, is_meant=meant is not None, chose=chose))
     return tuple(reports)
 
 

@@ -51,12 +51,14 @@ class RequiredReport:
 
     of: items the suite has. leaked: ids of those in its training rows; None: which ones is not known.
     is_meant: whether it is known that this is the suite; by a name alone, that only files have, it is not.
+    chose: items that decided which weights were kept.
     """
 
     measured: EvalResult
     of: int = 0
     leaked: frozenset[str] | None = None
     is_meant: bool = True
+    chose: int = 0
 
 
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
@@ -204,6 +206,11 @@ def _suite_row(name: str, bar: SuiteBar, metric: str, report: RequiredReport, sp
     if len(measured.items) < report.of:
         few = f"the report has {len(measured.items):,} of the suite's {report.of:,} items: evaluate all"
         return GateRow(name, bar.tier, None, few, n=len(measured.items))
+    if report.chose:
+        chose = (
+            f"{report.chose} of its items decided which weights were kept (`keep_by`): require another suite"
+        )
+        return GateRow(name, bar.tier, None, chose, n=len(measured.items))
     if measured.leaked and (spec.leaked == "hold" or len(known) < measured.leaked):
         leaked = f"{measured.leaked} of its items are in the model's training rows"
         if spec.leaked == "leave_out":

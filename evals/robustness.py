@@ -34,7 +34,9 @@ def run_altered(
         items = [one for item in asked if (one := altered(item, alteration, suite.task)) is not None]
         variant = replace(suite, items=tuple(items))
         if items:
-            again = run_suite(variant, engine, measured.model, {}, None, progress, max_new_tokens, scorers)
+            again = run_suite(
+                variant, engine, measured.model, {}, None, progress, max_new_tokens, scorers, may_fail=True
+            )
             found[alteration] = again.items
     return found
 

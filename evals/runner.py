@@ -133,11 +133,13 @@ def run_suite(
     progress: Progress,
     max_new_tokens: int | None = None,
     scorers: Sequence[Scorer] | None = None,
+    *,
+    may_fail: bool = False,
 ) -> EvalResult:
     """Ask an engine every chosen item, by greedy generation or by likelihood as the suite says, and score.
 
     scorers: the suite's own, made; None makes them, which trusts no file. Raises BackendError when no item
-    got an answer, or none a score.
+    got an answer, unless it `may_fail`, or none a score.
     """
     scorers = suite.load_scorers() if scorers is None else scorers
     items = choose_items(suite, limit)
@@ -153,7 +155,7 @@ def run_suite(
     if len(answers) != len(items):
         raise BackendError(f"the engine returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]
-    if items and len(failed) == len(items):
+    if items and len(failed) == len(items) and not may_fail:
         raise BackendError(f"the engine answered none of {len(items)} prompts; the first error: {failed[0]}")
     if any(spec.name == "guard_decision" for spec in suite.specs):
         answers = [_as_decision(answer) for answer in answers]

@@ -101,4 +101,5 @@ class WordList:
             for phrase in self._by_first.get(word, ()):
                 if tuple(words[at : at + len(phrase)]) == phrase:
                     yield " ".join(phrase)
-        yield from (entry for entry in self._anywhere if entry in folded)
+        for entry in self._anywhere:
+            yield from [entry] * folded.count(entry)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from math import isfinite
+from sys import float_info
 from typing import Any, TypeVar
 
 from ...core.errors import AskError
@@ -61,7 +61,9 @@ def gold_of(sample: Sample) -> Gold | None:
         return None
     answer = gold.get("answer") if isinstance(gold, dict) else None
     score = gold.get("score") if isinstance(gold, dict) else None
-    is_number = isinstance(score, int | float) and not isinstance(score, bool) and isfinite(score)
+    is_number = (
+        isinstance(score, int | float) and not isinstance(score, bool) and abs(score) <= float_info.max
+    )
     if not isinstance(answer, str) or not is_number or set(gold) != {"answer", "score"}:
         raise AskError(
             f"sample '{sample.id}': metadata.gold is what people gave to one answer, "

@@ -6,6 +6,7 @@ score, each with the reason; it never gives one.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -146,6 +147,9 @@ def _object(text: str) -> Mapping[str, Any]:
     """The one JSON object that a whole reply is; what only holds one somewhere is Unreadable."""
     try:
         found = read_json(text)
+        json.dumps(found, ensure_ascii=False).encode()  # what cannot be written cannot be reported
+    except UnicodeEncodeError:
+        raise Unreadable("not Unicode: it holds half of a surrogate pair") from None
     except NotJson as error:
         raise Unreadable(f"not JSON: {error}: {text[:_SHOWN_CHARS]!r}") from error
     if not isinstance(found, dict):

@@ -107,7 +107,7 @@ class Scorer:
     def _checked(self, value: object, detail: Mapping[str, Any] | None = None) -> Score:
         try:
             number = float(value)  # type: ignore[arg-type]  # what it cannot take is the fault
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return Score(None, f"gave {type(value).__name__}, expected a number from 0 to 1")
         if isinstance(value, str | bytes):
             return Score(None, f"gave {value!r}, expected a number from 0 to 1"[:200])

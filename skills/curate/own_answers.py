@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ...serving.gateway.traffic_log import TrafficRow
 
 _FEWEST_WORDS, _FEWEST_CHARS = 8, 40  # people say shorter things in the same words
+_UNSPACED_CHARS = 20  # a word as long as this, on average, is several, in a script without spaces
 _QUESTIONS = 3  # from so many on, an answer is a set phrase
 _BYTES_AN_ANSWER = 4096  # held for a logged request while it is read
 _TEXTS_AT_ONCE = 2000
@@ -115,7 +116,10 @@ class OwnAnswers:
 
 def _tells(answer: str) -> bool:
     """Whether an answer is long enough to say who wrote it."""
-    return len(answer) >= _FEWEST_CHARS and len(answer.split()) >= _FEWEST_WORDS
+    if len(answer) < _FEWEST_CHARS:
+        return False
+    words = len(answer.split())
+    return words >= _FEWEST_WORDS or (not answer.isascii() and len(answer) >= _UNSPACED_CHARS * words)
 
 
 def _is_repeated(row: TrafficRow) -> bool:

@@ -155,7 +155,7 @@ def plan_of(request: LearningCurveRequest) -> dict[str, Any]:
     reports = []
     for share in request.shares:
         for seed in request.seeds:
-            name = f"{100 * share:g}pct_seed{seed}".replace(".", "_")
+            name = f"{100 * share:.10g}pct_seed{seed}".replace(".", "_")
             training = {"data": asked["data"], "base": base, **asked["training"]}
             training |= {"train_share": share, "seed": seed}
             steps[f"train_{name}"] = {"skill": "finetune", "with": training}

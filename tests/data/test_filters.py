@@ -135,6 +135,7 @@ def test_words_of_a_list_are_found_as_words_and_phrases_whatever_their_case(tmp_
     assert found("my right-hand man") == "listed: 'right-hand'"
     assert [found(text) for text in ("darning socks", "blue", "moon blue", "# a note")] == [None] * 4
     assert found("darn", "toxicity:max_found=1") is None and found("darn darn", "toxicity:max_found=1")
+    assert found("悪い", "toxicity:max_found=1") is None and found("悪い悪い", "toxicity:max_found=1")
 
 
 @pytest.mark.parametrize("content", [b"", b"# only a note\n\n", b"\xff\xfe"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from opswright.core.errors import AskError, BackendError, HeldError, IntegrityError, NeedsError
 from opswright.core.files import sha256_path
+from opswright.data.hub import why_not
 from opswright.data.remote import RemoteSource, fetch, fetched, look_up
 
 fsspec = pytest.importorskip("fsspec")
@@ -44,12 +46,25 @@ def test_what_is_no_address_or_holds_a_credential_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="invalid source"):
             RemoteSource.checked(bad)
-    for secret in ("https://ann:pw@example.org/a.csv", "https://example.org/a.csv?X-Amz-Signature=1"):
+    for secret in (
+        "https://ann:pw@example.org/a.csv",
+        "https://example.org/a.csv?X-Amz-Signature=1",
+        "https://example.org/a.csv?auth=1",
+        "https://example.org/a.csv#access_token=1",
+        "https://example.org/a.csv?a=1;token=1",
+    ):
         with pytest.raises(ValueError, match="holds a credential"):
             RemoteSource.checked(secret)
     with pytest.raises(ValueError, match="invalid source"):
         RemoteSource.checked("hf:datasets/owner/name@main/../../secret")
     assert not any(RemoteSource.is_one(path) for path in ("rows.jsonl", "/data/hf/rows.csv", "./a:b.csv", 3))
+
+
+def test_an_error_that_is_told_shows_no_query_of_an_address_it_was_sent_on_to() -> None:
+    signed = "https://cdn.example/rows.csv?X-Amz-Signature=SIGNED&x=1"
+    for said in (f"403, message='Forbidden', url='{signed}'", f"403 for url {signed} now"):
+        shown = why_not(ValueError(said))
+        assert "SIGNED" not in shown and "https://cdn.example/rows.csv?..." in shown and "x=1" not in shown
 
 
 def test_a_file_is_fetched_under_its_digest_and_once_when_it_is_pinned(memory: Any, tmp_path: Path) -> None:
@@ -154,4 +169,16 @@ def test_a_fetch_that_is_stopped_leaves_nothing(memory: Any, tmp_path: Path) -> 
 
     with pytest.raises(HeldError):
         fetch(RemoteSource.checked("memory://bucket/rows.jsonl"), tmp_path, seen=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reply_that_does_not_say_where_it_ends_does_not_fill_the_disk(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.pipe("/endless/rows.jsonl", ROWS)
+    known = memory.info
+    monkeypatch.setattr(type(memory), "info", lambda self, path, **more: {**known(path), "size": None})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1))
+    with pytest.raises(NeedsError, match="the disk is full"):
+        fetch(RemoteSource.checked("memory://endless/rows.jsonl"), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 WORDS = 50
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": WORDS}
 
+LONGROPE = {  # the longest text of a pass decides which factors all of them have
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+    "original_max_position_embeddings": 32,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4},
+}
+
 
 def model_of(family: str, **config: Any) -> Any:
     """A random model whose positions count: its weights are far from nought."""
@@ -71,6 +78,7 @@ def together(reader: Any, prompts: Sequence[list[int]], most: Sequence[int], row
         ("Bloom", {}, False),
         ("Falcon", {"alibi": True}, False),
         ("Mamba", {}, False),
+        ("Phi3", LONGROPE, False),
     ],
 )
 def test_a_model_takes_padding_where_its_numbers_stay_as_they_are(

@@ -136,6 +136,18 @@ def test_the_key_goes_into_the_header_and_nowhere_else(server: Server, engines: 
     assert server.keys == ["Bearer s3cret"] and "s3cret" not in json.dumps(server.requests)
 
 
+def test_a_key_that_a_server_repeats_is_not_told(server: Server, engines: Any) -> None:
+    server.failures, server.failure = [400], {"error": "bad key: Bearer sk-telltale"}
+    (result,) = engines(server.url, api_key="sk-telltale").generate([user_chat("a")], GenerationOptions())
+    assert "sk-telltale" not in str(result) and "Bearer ***" in str(result.error)
+
+
+def test_half_of_a_surrogate_pair_in_a_reply_can_be_written(server: Server, engines: Any) -> None:
+    server.reply = {"choices": [{"message": {"role": "assistant", "content": "a\ud800b"}}]}
+    (result,) = engines(server.url).generate([user_chat("a")], GenerationOptions())
+    assert result.text == "a?b"
+
+
 def test_an_endpoint_that_is_not_there_fails_at_once(engines: Any) -> None:
     with pytest.raises(BackendError, match="cannot reach"):
         EndpointEngine("http://127.0.0.1:9", timeout_s=1)

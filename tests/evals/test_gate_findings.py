@@ -171,6 +171,13 @@ def test_a_required_suite_is_judged_by_its_bar(measured: Any, right: int, decisi
     assert held.decision is INCONCLUSIVE and "2 of its items are in" in held.rows[1].message
 
 
+def test_a_required_suite_whose_items_chose_the_weights_shows_nothing(measured: Any) -> None:
+    known = GateEvidence(suites={"safety": [RequiredReport(measured(all=(300, 300)), chose=3)]})
+    wanted = spec(min=0.5, suites={"safety": {"min": 0.9}})
+    held = judge(wanted, measured(all=(900, 1000)), None, known)
+    assert held.decision is INCONCLUSIVE and "3 of its items decided" in held.rows[1].message
+
+
 def test_leaked_items_of_a_required_suite_are_left_out_or_hold_the_verdict(measured: Any) -> None:
     wanted = spec(min=0.5, suites={"safety": {"min": 0.9}}, leaked="leave_out")
     found, other = measured(all=(900, 1000)), replace(measured(all=(300, 300)), leaked=300)

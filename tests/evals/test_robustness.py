@@ -67,6 +67,24 @@ def test_altered_items_count_in_nothing_else() -> None:
     assert sorted(measured.variants) == ["case", "prefix"]
 
 
+def test_a_model_that_takes_no_altered_item_is_measured_all_the_same() -> None:
+    from opswright.engines import GenerationResult
+
+    class Short(Reader):
+        def generate(self, chats: Any, options: Any, progress: Any = None) -> Any:
+            found = super().generate(chats, options, progress)
+            too_long = GenerationResult.refused("too long")
+            return [
+                too_long if len(chat[-1]["content"]) > 30 else one
+                for chat, one in zip(chats, found, strict=True)
+            ]
+
+    engine: Any = Short(False)
+    plain = run_suite(SUITE, engine, "m", {}, None, lambda done, of: None)
+    found = run_altered(SUITE, engine, plain, ("prefix",), lambda d, o: None, None, SUITE.load_scorers())
+    assert robustness_facts(replace(plain, variants=found))["prefix"]["drop"] == 1.0
+
+
 def test_only_what_an_alteration_changes_is_asked_again() -> None:
     hindi = Suite("h", tuple(Sample.of(str(n), f"\u092a\u0924\u094d\u0930 {n}", "post") for n in range(5)))
     engine: Any = Reader(True)

@@ -129,6 +129,19 @@ def test_by_default_they_are_counted_and_stay_and_the_dataset_does_not_depend_on
     assert curate.may_reuse(CurateRequest(source=source))
 
 
+def test_an_answer_in_a_script_without_spaces_is_known_again(tmp_path: Path, context: Any) -> None:
+    ctx = context()
+    said = "您的订单已经于昨天下午从我们的仓库发出预计将在三到五个工作日内送达您填写的收货地址请您耐心等待。"
+    log(ctx.workspace, ("我的订单在哪里", said))
+    rows = [
+        *people(),
+        {"question": "什么时候到", "answer": said},
+        {"question": "到了吗", "answer": "还没有。"},
+    ]
+    result = run(write(tmp_path / "rows.jsonl", rows), ctx)
+    assert result.own_answers == 1 and result.dropped == {"own_answer": 1}
+
+
 def test_what_is_no_evidence_leaves_nothing_out(tmp_path: Path, context: Any) -> None:
     ctx = context()
     by_people = [row["answer"] for row in people()]

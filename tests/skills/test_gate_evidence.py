@@ -16,6 +16,7 @@ from opswright.core.errors import AskError
 from opswright.core.gate import Decision, GateSpec
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
+from opswright.data.sample import Sample
 from opswright.evals.gate_eval import judge
 from opswright.evals.gate_evidence import (
     collect,
@@ -25,7 +26,8 @@ from opswright.evals.gate_evidence import (
 )
 from opswright.evals.report import facts_of
 from opswright.evals.runner import EvalResult, SampleResult, to_lines
-from opswright.evals.suites import SHIPPED, load_suite
+from opswright.evals.selection import SELECTION, selection_document
+from opswright.evals.suites import SHIPPED, Suite, load_suite
 from opswright.record.ledger import Ledger, Phase
 from opswright.skills.gate import GateRequest, gate
 
@@ -287,6 +289,18 @@ def test_leaked_items_of_a_required_suite_are_known_by_the_training_rows(
     (held,) = required_reports(workspace.artifacts, trained, "safety")
     (left,) = required_reports(workspace.artifacts, trained, "safety", leave_out=True)
     assert held.leaked is None and left.leaked == {"t0003"}
+
+
+def test_items_of_a_required_suite_that_chose_the_weights_are_counted(
+    save: Any, workspace: Workspace, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "chosen").mkdir()
+    told = selection_document(Suite("safety", (Sample.of("i", "Text 3", "calm"),)), [(1, 0.5)])
+    (folder / SELECTION).write_text(json.dumps(told))
+    chosen = str(workspace.artifacts.save(CheckpointRef, folder, {}, []))
+    save(result(chosen, 150, suite="safety"))
+    (report,) = required_reports(workspace.artifacts, chosen, "safety")
+    assert report.chose == 1
 
 
 def test_what_stable_can_lose_is_read_from_its_reports(save: Any, workspace: Workspace, model: Any) -> None:

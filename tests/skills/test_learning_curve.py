@@ -143,3 +143,12 @@ def test_what_makes_no_curve_is_refused(context: Context, more: dict[str, Any], 
     ask = {"data": dataset(context()), "suite": "clinc150", **more}
     with pytest.raises(ValueError, match=message):
         LearningCurveRequest.model_validate(ask)
+
+
+def test_shares_that_are_nearly_alike_are_trainings_of_their_own() -> None:
+    from opswright.skills.learning_curve import plan_of
+
+    asked = LearningCurveRequest(
+        data="dataset:" + "a" * 64, suite="clinc150", shares=(0.1, 0.1000001), seeds=(1,)
+    )
+    assert len(plan_of(asked)["steps"]) == 5

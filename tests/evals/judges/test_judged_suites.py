@@ -158,6 +158,7 @@ def test_a_judged_suite_is_shown_and_validated_and_nobody_is_asked(
         ("secret:env:TINY_JUDGE_KEY", "sk-1234567890", "not the secret itself"),
         ("http://127.0.0.1:9", "http://me:word@127.0.0.1", "line 12: judge.url"),
         ("score: 1", "points: 1", "sample 'tea': metadata.gold"),
+        ("score: 1", f"score: 1{'0' * 400}", "sample 'tea': metadata.gold"),
         ("- pairwise_judge", "- {name: pairwise_judge, against: {file: gone.jsonl}}", "line 11: no file at"),
         ("rubric_judge, rubric:", "rubric_judge, rubrik:", "no parameter 'rubrik'"),
         ('"Right, in one sentence."', '"right", lowest: 5', "2 to 101 steps"),

@@ -54,6 +54,7 @@ def test_a_rubrics_score_is_taken_from_its_scale(judge: Any) -> None:
     "reply",
     [
         '{"reason": "ok", "score": 6}',
+        '{"reason": "\\ud800", "score": 5}',
         '{"reason": "ok", "score": 0}',
         '{"reason": "ok", "score": true}',
         '{"reason": "ok", "score": 4.5}',

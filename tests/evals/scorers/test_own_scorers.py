@@ -104,6 +104,7 @@ def test_a_file_that_does_not_hold_the_scorer_is_refused(
         (6.99, False, None, "gave 6.99, expected a number from 0 to 1"),
         (-0.1, False, None, "gave -0.1"),
         (float("inf"), False, None, "gave inf"),
+        (10**400, False, None, "gave int"),
         (0.5, True, None, "declared binary"),
         ("1", False, None, "gave '1'"),
         ([1], False, None, "gave list"),
