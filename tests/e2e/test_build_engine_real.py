@@ -120,9 +120,10 @@ def test_a_build_that_fails_names_the_reason_and_the_log(shared: Workspace, tmp_
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     run = partial(run_as_job, step(shared, "fails"), LocalCompute(), tmp_path / "log")
+    asked = ({"role": "user", "content": "hi"},)
     with pytest.raises(BackendError) as error:
         OnnxBuilder("onnx-int8", "int8").build(
-            checkpoint, tmp_path / "out", ["hi"], max_new_tokens=4, threads=1, run=run
+            checkpoint, tmp_path / "out", [asked], max_new_tokens=4, threads=1, run=run
         )
     assert error.value.log == tmp_path / "log" and "ended with code 1" in str(error.value)
 

@@ -135,7 +135,7 @@ def test_the_file_opens_offline_is_sorted_by_a_click_and_names_the_models(
     page.get_by_role("button", name="model").click()
     expect(lines.first).to_contain_text("tfidf_svc")
     for name in models(small_workspace).values():
-        expect(page.locator("figure.plot svg .name", has_text=name)).to_be_visible()
+        expect(page.locator("figure.plot svg .name", has_text=name).first).to_be_visible()
     page.get_by_label("Search the table").fill("majority")
     expect(lines.filter(visible=True)).to_have_count(1)
 

@@ -163,7 +163,7 @@ def told(folder: Path, tiny_bases: ModuleType) -> dict[str, Any]:
     taught["qwen calls"] = (str(folder / "qwen"), f"{tools}/train.jsonl", False)
     taught["as-text calls"] = (str(folder / "as-text"), f"{calls}/train.jsonl", False)
     for name in ("chatml", "qwen", "llama3", "zephyr"):
-        checks[f"{name} is right"] = asdict(PreCheck("", chats, str(folder / name), 512))
+        checks[f"{name} is right"] = asdict(PreCheck("", chats, str(folder / name), max_tokens=512))
     bases = [(str(folder / name), template, texts) for name, template in (*templates.items(), *extra)]
     done = subprocess.run(
         [sys.executable, "-c", IN_ONE_PROCESS, str(Path(__file__).parent)],
@@ -221,6 +221,6 @@ def test_a_recipe_that_automodel_does_not_take_is_refused_in_its_own_words(told:
 
 
 def test_the_check_runs_in_a_process_of_its_own_and_raises_here(told: dict[str, Any], folder: Path) -> None:
-    check = PreCheck("", str(folder / "data" / "tools"), str(folder / "chatml"), 512)
+    check = PreCheck("", str(folder / "data" / "tools"), str(folder / "chatml"), max_tokens=512)
     with pytest.raises(AskError, match="leaves out"):
         run_check(check)
