@@ -23,7 +23,7 @@ def make_command(skill: Skill[Any, Any], call: SkillCall) -> Callable[..., None]
     """A Typer command function with an option for each field of the skill's request.
 
     Every value arrives as text and is read as a slash command reads it, and may be given as one writes it
-    there: `suite=clinc150` is `--suite clinc150`. `call` gets session, skill, values, json and yes.
+    there: `suite=NAME` is `--suite NAME`. `call` gets session, skill, values, json and yes.
     """
     from ..agents.planner.slash import WAIVER
 
@@ -53,7 +53,7 @@ def named_words(
 ) -> dict[str, str]:
     """The arguments that stand on a command line as `name=value`; AskError for any other word.
 
-    The first word alone may leave its name out, as in `opswright rollback support`: it is the first argument.
+    The first word alone may leave its name out, as in `opswright rollback shop`: it is the first argument.
     """
     from ..agents.planner.slash import WAIVER
 

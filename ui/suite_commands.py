@@ -55,7 +55,7 @@ def list_suites(json: Json = False) -> None:
 def show_suite(suite: Named, json: Json = False) -> None:
     """Show what a suite asks: its first prompts as a model gets them, scorers, slices and digest.
 
-    Example: opswright suites show clinc150
+    Example: opswright suites show suites/shop.yaml
     """
     from ..evals.leaderboard import text_table
     from ..evals.suites import in_slice, load_suite

@@ -104,12 +104,6 @@ def answered(read: Reader, window: int) -> list[TrafficLike]:
 
 def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) -> DriftResult:
     """Test answered requests against the reference and keep the report as an artifact."""
-    if len(rows) < LEAST_WINDOW:
-        since = f" since {request.since}" if request.since else ""
-        raise AskError(
-            f"endpoint '{request.endpoint}' has answered {len(rows)} requests{since}; drift needs at least "
-            f"{LEAST_WINDOW} to tell a change from chance. Wait for more traffic or take an earlier `since`."
-        )
     from threadpoolctl import threadpool_limits
 
     from .checks import OTHER_PEOPLE, SAME_PEOPLE, Reference, Window, compare
@@ -118,6 +112,7 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
     from .report import write
     from .sources import find_source
 
+    _check_enough(request, rows)
     source = find_source(request, ctx)
     if source.note:
         ctx.log(source.note)
@@ -170,6 +165,16 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         message=_message(found, together, len(rows), level, share),
         note=source.note,
     )
+
+
+def _check_enough(request: DriftRequest, rows: Sequence[TrafficLike]) -> None:
+    """AskError below the fewest requests that can tell a change from chance."""
+    if len(rows) < LEAST_WINDOW:
+        since = f" since {request.since}" if request.since else ""
+        raise AskError(
+            f"endpoint '{request.endpoint}' has answered {len(rows)} requests{since}; drift needs at least "
+            f"{LEAST_WINDOW} to tell a change from chance. Wait for more traffic or take an earlier `since`."
+        )
 
 
 def _about(request: DriftRequest, source: ReferenceSource, rows: Sequence[TrafficLike]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def learning_curve(request: LearningCurveRequest, ctx: StepContext) -> LearningC
 
     The plan is compiled before it is written. Nothing of it runs until it is run.
 
-    Example: `/learning-curve data=dataset:3f2a91 suite=clinc150`
+    Example: `/learning-curve data=dataset:3f2a91 suite=suites/shop.yaml`
     """
     import yaml
 

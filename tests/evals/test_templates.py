@@ -51,6 +51,7 @@ def test_a_template_says_what_suites_need(template: str, text: str | None) -> No
     "template",
     [
         "{{ 'x'.ljust(1900000000)|length }}",
+        "{{ question.zfill(9) }}",
         "{% macro m(n) %}{{ m(n) }}{{ m(n) }}{% endmacro %}{{ m(1) }}",
         "{% for a in question %}{% for b in question %}{% endfor %}{% endfor %}",
         "{% for a in contexts %}{% for b in a %}{{ b }}{% endfor %}{% endfor %}",
