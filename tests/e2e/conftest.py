@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+_PATIENCE_MS = 60_000  # a wait that ends on success costs nothing, and a busy machine may hold a page up
+
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -99,8 +101,9 @@ def start_console() -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         flags = _console_server().CHROMIUM_FLAGS
         made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
@@ -112,6 +115,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page in a context of its own; it must have asked nobody but this machine, and met no script error."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(_PATIENCE_MS)
     page = context.new_page()
     elsewhere: list[str] = []
     faults: list[str] = []
