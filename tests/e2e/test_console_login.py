@@ -24,12 +24,12 @@ PASSWORD = "correct horse battery"
 
 def opswright(folder: Path, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "opswright.ui.cli", *words]
-    return subprocess.run(command, cwd=folder, input=typed, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, input=typed, capture_output=True, text=True, timeout=200)
 
 
 def ask(console: Any, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
     """Status and text of one request, sent as it is: nothing is normalised."""
-    connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=200)
     given = {"Host": f"127.0.0.1:{console.port}", **{k.replace("_", "-"): v for k, v in headers.items()}}
     connection.putrequest(method, path, skip_host=True)
     for name, value in {**given, **({"Content-Length": str(len(body))} if body else {})}.items():
