@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -82,72 +81,6 @@ def records(folder: Path, **wanted: str) -> list[dict[str, Any]]:
 def board(folder: Path) -> list[str]:
     path = folder / "board.txt"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def test_typing_a_slash_offers_commands_then_arguments_then_values(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    from playwright.sync_api import expect
-
-    box = open_chat(page, start_console(folder).url)
-    box.press_sequentially("/pr")
-    expect(page.locator(".option span.mono")).to_have_text(["/practise", "/promote"])
-    box.press("ArrowDown")
-    box.press("Tab")
-    page.wait_for_selector(".option >> text=seconds=")
-    expect(box).to_have_value("/practise ")
-    box.press_sequentially("da")
-    page.wait_for_selector(".option >> text=data=")
-    box.press("Tab")
-    page.wait_for_selector(".option >> text=dataset:")
-    box.press("Tab")
-    expect(box).to_have_value(re.compile(r"/practise data=dataset:[0-9a-f]{12} "))
-    for typed, offered in (
-        ("/plan 1-", "1-practise.yaml"),
-        ("/golden suite=b", "banking77"),
-        ("/collect source=li", "lines.txt"),
-        ("/resume 2", records(folder)[0]["run"]),
-        ("/leaderboard for", "format="),
-        ("/drift endpoint=", "support"),
-    ):
-        box.fill(typed)
-        page.wait_for_function(
-            "text => [...document.querySelectorAll('.option')].some(o => o.innerText.includes(text))",
-            arg=offered,
-        )
-
-
-def test_a_wrong_command_is_explained_and_nothing_is_sent(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    from playwright.sync_api import expect
-
-    box = open_chat(page, start_console(folder).url)
-    fault = page.locator("#chat-page .fault")
-    for typed, message in (
-        ("/leaderbord", "Did you mean '/leaderboard'"),
-        ("/LEADERBOARD", "Did you mean '/leaderboard'"),
-        ("/leaderboard suite=clinc", "Did you mean 'clinc150'"),
-        ("/plan nowhere.yaml", "file 'nowhere.yaml' not found"),
-        ("/show nothing", "unknown run 'nothing'"),
-        ("/collect source=", "is empty"),
-        ("/collect sorce=lines.txt", "Did you mean 'source'"),
-        ("/practise data=dataset:ffffffff", "matches 0 artifacts"),
-        ("/plan", "/plan needs FILE"),
-        ("/runs all", "takes no words"),
-        ("/collect source='lines", "Quote values"),
-    ):
-        box.fill(typed)
-        box.press("Enter")
-        page.wait_for_function(
-            "says => document.querySelector('#chat-page .fault').innerText.includes(says)", arg=message
-        )
-        assert box.input_value() == typed
-    assert page.locator(".said").count() == 0 and not list((folder / ".opswright").glob("conversations/*"))
-    box.fill("/help plan")
-    box.press("Enter")
-    page.wait_for_selector(".answer >> text=Show what a plan file would do")
-    expect(fault).to_have_text("")
 
 
 def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_commands(

@@ -1,4 +1,4 @@
-"""What a person does who is faster than the server: nothing typed or clicked is lost, doubled or mixed up."""
+"""What is typed into the chat: help, faults, and haste, by which nothing is lost, doubled or mixed up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from opswright.record.ledger import Ledger
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Route
@@ -61,6 +63,72 @@ class Holding:
             route.continue_()
         answered.value.finished()
         self._page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
+
+
+def test_typing_a_slash_offers_commands_then_arguments_then_values(
+    page: Page, box: Locator, small_workspace: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    box.press_sequentially("/pr")
+    expect(page.locator(".option span.mono")).to_have_text(["/practise", "/promote"])
+    box.press("ArrowDown")
+    box.press("Tab")
+    page.wait_for_selector(".option >> text=seconds=")
+    expect(box).to_have_value("/practise ")
+    box.press_sequentially("da")
+    page.wait_for_selector(".option >> text=data=")
+    box.press("Tab")
+    page.wait_for_selector(".option >> text=dataset:")
+    box.press("Tab")
+    expect(box).to_have_value(re.compile(r"/practise data=dataset:[0-9a-f]{12} "))
+    for typed, offered in (
+        ("/plan 1-", "1-practise.yaml"),
+        ("/golden suite=b", "banking77"),
+        ("/collect source=li", "lines.txt"),
+        ("/resume 2", next(iter(Ledger(small_workspace / ".opswright" / "ledger").records())).run),
+        ("/leaderboard for", "format="),
+        ("/drift endpoint=", "support"),
+    ):
+        box.fill(typed)
+        page.wait_for_function(
+            "text => [...document.querySelectorAll('.option')].some(o => o.innerText.includes(text))",
+            arg=offered,
+        )
+
+
+def test_a_wrong_command_is_explained_and_nothing_is_sent(
+    page: Page, box: Locator, small_workspace: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    fault = page.locator("#chat-page .fault")
+    for typed, message in (
+        ("/leaderbord", "Did you mean '/leaderboard'"),
+        ("/LEADERBOARD", "Did you mean '/leaderboard'"),
+        ("/leaderboard suite=clinc", "Did you mean 'clinc150'"),
+        ("/plan nowhere.yaml", "file 'nowhere.yaml' not found"),
+        ("/show nothing", "unknown run 'nothing'"),
+        ("/collect source=", "is empty"),
+        ("/collect sorce=lines.txt", "Did you mean 'source'"),
+        ("/practise data=dataset:ffffffff", "matches 0 artifacts"),
+        ("/plan", "/plan needs FILE"),
+        ("/runs all", "takes no words"),
+        ("/collect source='lines", "Quote values"),
+    ):
+        box.fill(typed)
+        box.press("Enter")
+        page.wait_for_function(
+            "says => document.querySelector('#chat-page .fault').innerText.includes(says)", arg=message
+        )
+        assert box.input_value() == typed
+    assert page.locator(".said").count() == 0 and not list(
+        (small_workspace / ".opswright").glob("conversations/*")
+    )
+    box.fill("/help plan")
+    box.press("Enter")
+    page.wait_for_selector(".answer >> text=Show what a plan file would do")
+    expect(fault).to_have_text("")
 
 
 def test_a_second_enter_sends_nothing_twice(page: Page, box: Locator) -> None:
