@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -53,10 +54,10 @@ def sources(
 
 def _check_apart(train: Path, held_out: Path) -> None:
     """AskError when a held-out file is, by its bytes, one that is learned from."""
-    kept = [(other.stat().st_size, other) for other in _files(held_out)]
-    pairs = ((one, other) for one in _files(train) for size, other in kept if one.stat().st_size == size)
-    for one, other in pairs:
-        if sha256_file(one) == sha256_file(other):
+    learned, kept = ([one for one in _files(path) if one.is_file()] for path in (train, held_out))
+    for one, other in product(learned, kept):
+        size = one.stat().st_size
+        if size and size == other.stat().st_size and sha256_file(one) == sha256_file(other):
             raise AskError(
                 f"one file is given to learn from and held out: {one} and {other} hold the same bytes. No "
                 "model is judged by rows it learned. Leave the held-out one away: then rows are held out."
