@@ -25,7 +25,7 @@ SHORT_TIMES = {"SLURM_T_MINJOBAGE": "5", "SLURM_T_KILLWAIT": "2", "SLURM_T_CRED_
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 BACKENDS = [
     pytest.param("local", marks=pytest.mark.e2e),
-    pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(180)]),
+    pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(300)]),
 ]
 
 
