@@ -32,6 +32,12 @@ def install_hint(*extras: str, package: Path = PACKAGE) -> str:
     return command
 
 
+def environment_hint(home: Path, requirements: Path) -> str:
+    """The commands that make a virtual environment of its own for what cannot share ours."""
+    pip = f"{shlex.quote(str(home / 'bin' / 'pip'))} install -r {shlex.quote(_shown(requirements))}"
+    return f"`{_python()} -m venv {shlex.quote(str(home))} && {pip}`"
+
+
 def missing_modules(names: Iterable[str]) -> list[str]:
     """Those of the modules that cannot be imported here; none of them is loaded."""
     return [name for name in names if importlib.util.find_spec(name) is None]

@@ -112,6 +112,7 @@ def facts_of(
         "trivial": best_trivial({name: one["value"] for name, one in beside.items()}),
         "latency_ms": latencies(measured.items),
         **({"judges": measured.judges} if measured.judges else {}),
+        **({"totals": dict(measured.totals)} if measured.totals else {}),
     }
 
 
@@ -197,5 +198,6 @@ def read_report(artifact: Artifact) -> EvalResult:
         leaked=facts.get("leaked"),
         task=facts.get("task", "classify"),
         judges=facts.get("judges", {}),
+        totals=facts.get("totals", {}),
         **known,
     )

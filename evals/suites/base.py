@@ -13,6 +13,9 @@ from ...core.files import sha256_json
 from ...data.sample import Sample, Task
 from ..judges.prompt import shipped_prompts_digest
 from ..judges.settings import JudgeSettings
+from ..lm_eval.environment import interpreter
+from ..lm_eval.scoring import check_metrics, lm_eval_scorers
+from ..lm_eval.task import LmEvalTask
 from ..prompts import Prompt, tag_values
 from ..scorers import (
     Scorer,
@@ -64,6 +67,8 @@ class Suite:
     file: Path | None = None
     judge: JudgeSettings | None = None
     turns: Turns = "last"
+    stop: tuple[str, ...] = ()
+    lm_eval: LmEvalTask | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -78,6 +83,10 @@ class Suite:
             document["choose_by"] = self.choose_by
         if self.turns != "last":
             document["turns"] = self.turns
+        if self.stop:
+            document["stop"] = list(self.stop)
+        if self.lm_eval is not None:
+            document["lm_eval"] = self.lm_eval.document()
         if self.judge is not None and self.asks_judge:
             document["judge"] = {**self.judge.document(), "prompts": shipped_prompts_digest()}
         return sha256_json(document)
@@ -117,12 +126,21 @@ class Suite:
     @property
     def by_likelihood(self) -> bool:
         """Whether an engine chooses by likelihood instead of generating."""
+        if self.lm_eval is not None:
+            return self.lm_eval.built.kind != "generate_until"
         return self.task == "choose" and self.choose_by != "generation"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its prompts are plain text, which no chat template is put around."""
+        return self.lm_eval is not None and not self.lm_eval.built.chat
 
     def load_scorers(
         self, trust: Path | None = None, access: ServerAccess | None = None
     ) -> tuple[Scorer, ...]:
         """Its scorers, made; see `load_scorer` for `trust` and errors. access: for what asks a server."""
+        if self.lm_eval is not None:
+            return lm_eval_scorers(self.lm_eval, [spec.metric for spec in self.specs], trust)
         context = self._context(access or ServerAccess())
         return tuple(load_scorer(spec, context, trust) for spec in self.specs)
 
@@ -132,6 +150,11 @@ class Suite:
 
     def check_scorers(self, trust: Path | None = None) -> tuple[Path, ...]:
         """What `load_scorers` would refuse, without running any file; the files that it would run."""
+        if self.lm_eval is not None:
+            self.lm_eval.check_trusted(trust)
+            check_metrics(self.lm_eval, [spec.metric for spec in self.specs])
+            interpreter()
+            return () if self.lm_eval.folder is None else (self.lm_eval.folder,)
         context = self._context(ServerAccess())
         files = []
         for spec in self.specs:

@@ -35,6 +35,11 @@ def extend_suite(suite: Suite, rows: Sequence[Sample], folder: Path) -> Suite:
             f"suite {suite.name} asks for several turns of a conversation, which no held-out rows join. Name "
             "a suite that asks what is new by `suite` and `new_items`."
         )
+    if suite.lm_eval is not None:
+        raise AskError(
+            f"suite {suite.name} is a task of lm-evaluation-harness, which no held-out rows join. Name a "
+            "suite that asks what is new by `suite` and `new_items`."
+        )
     if others := set(suite.tags.get(ORIGIN, ())) - {NEW, EARLIER}:
         raise AskError(
             f"items of suite {suite.name} have a tag '{ORIGIN}' of their own ('{min(others)}'), by which a "

@@ -157,7 +157,7 @@ def _measured(
         ctx.progress(done, of, "items")
 
     model, most = str(request.model), request.max_new_tokens
-    with closing(open_engine(request, ctx)) as engine:
+    with closing(open_engine(request, ctx, suite.is_plain)) as engine:
         plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
         variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers)
         judges = judges_of(scorers, suite.items_by_id([item.id for item in plain.items]), plain.items)
@@ -192,6 +192,7 @@ def _result(
         judges={name: judge_figures(one) for name, one in measured.judges.items()},
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
+        totals=dict(measured.totals),
         note=note,
     )
 
@@ -207,11 +208,26 @@ def _suite(request: EvaluateRequest) -> Suite:
         from .guard_engine import check_decides
 
         check_decides(suite.name, [spec.name for spec in suite.specs])
+    if suite.lm_eval is not None:
+        _check_fits(request, suite)
     if request.judge is None:
         return suite
     if not suite.asks_judge:
         raise AskError(f"suite {suite.name} has no scorer that asks a judge. Leave `judge` out.")
     return replace(suite, judge=request.judge)
+
+
+def _check_fits(request: EvaluateRequest, suite: Suite) -> None:
+    """AskError for what a task of lm-evaluation-harness cannot be asked."""
+    if suite.is_plain and not isinstance(request.model, CheckpointRef | AdapterRef):
+        raise AskError(
+            f"suite {suite.name} puts plain text to a model, which only a checkpoint or adapters take. Build "
+            f"it with chats: `opswright suites lm-eval {suite.name} --chat`."
+        )
+    if request.robustness:
+        raise AskError(
+            f"the prompts of suite {suite.name} are built, so none can be altered: leave `robustness` out."
+        )
 
 
 def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:
