@@ -69,7 +69,10 @@ def run_worker(asked: Mapping[str, Any]) -> Mapping[str, Any]:
             raise BackendError(
                 f"lm-evaluation-harness failed on task '{asked['task']}' (exit {done.returncode}):\n{said}"
             )
-        result: Mapping[str, Any] = json.loads(found.read_text(encoding="ascii"))
+        try:
+            result: Mapping[str, Any] = json.loads(found.read_text(encoding="ascii"))
+        except ValueError as error:
+            raise BackendError(f"what was found of task '{asked['task']}' is no JSON: {error}") from error
     if "refused" in result:
         raise AskError(f"{result['refused']}.")
     return result

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, log
+from math import exp, isfinite, log
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError, did_you_mean
-from ...core.files import sha256_json
 from ...data.sample import Sample
 from ...engines import GenerationResult
 from ..scorers.base import Score, Scorer
@@ -57,7 +57,7 @@ class AskedOnce:
         answers = {name: some for name, some in given.items() if some is not None}
         if not answers:
             return {"values": {}, "totals": {}}
-        key = sha256_json(answers)
+        key = json.dumps(answers)
         if key not in self._known:
             digest = self.task.digest
             asked = {**self.task.asked(), "action": "score", "digest": digest, "answers": answers}
@@ -79,7 +79,8 @@ class LmEvalMetric:
 
     def totals(self, pairs: Pairs) -> dict[str, float]:
         """The task's own figures over the answered items, named as lm-evaluation-harness names them."""
-        return dict(self.asked.scored(pairs)["totals"])
+        totals = self.asked.scored(pairs)["totals"]
+        return {name: value for name, value in totals.items() if isfinite(value)}
 
     def _score(self, values: Mapping[str, Any] | None, answer: GenerationResult) -> Score:
         if values is None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from opswright.core.errors import AskError, HeldError
 from opswright.data.published import clinc150
 from opswright.engines.checkpoint import CheckpointEngine
 from opswright.evals.runner import EvalResult, run_suite
@@ -88,6 +87,15 @@ metric_list:
   - {metric: acc, aggregation: mean, higher_is_better: true}
   - {metric: acc_mutual_info, aggregation: mean, higher_is_better: true}
 """,
+    "routing_written_out": """
+output_type: multiple_choice
+doc_to_text: "<|user|> Request: {{text}}\\nIntent:\\n<|assistant|>"
+doc_to_target: gold
+doc_to_choice: choices
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
+""",
     "routing_text": """
 output_type: loglikelihood_rolling
 doc_to_text: ""
@@ -116,9 +124,9 @@ CHAT_TASKS = ("routing_words", "routing_choice")
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of tasks on 60 requests of CLINC150, some of them longer than the model's context together."""
+    """A folder of tasks on 40 requests of CLINC150, some of them longer than the model's context together."""
     folder = tmp_path_factory.mktemp("lm_tasks")
-    rows = clinc150.read_rows(clinc150.FOLDER, "test")[::75]
+    rows = clinc150.read_rows(clinc150.FOLDER, "test")[::112]
     labels = sorted({row.label for row in rows})
     lines = []
     for number, row in enumerate(rows):
@@ -261,9 +269,11 @@ def test_chat_scores_are_those_of_the_harness_own_run_where_no_space_is_lost(
 def test_the_space_before_an_answer_that_the_harness_loses_in_chats_is_kept(
     models: Callable[[str], Path], tasks: Path, tmp_path: Path
 ) -> None:
+    """Ours by the chat template is theirs by plain text that writes the template out, with its space."""
     checkpoint = models(SPACED)
-    theirs = reference(checkpoint, tasks, tmp_path / "theirs.json", True, "routing_choice")
+    theirs = reference(checkpoint, tasks, tmp_path / "theirs.json", False, "routing_written_out")
     _, measured = ours(checkpoint, tasks, "routing_choice", tmp_path / "suites", chat=True)
-    lost, kept = theirs["results"]["routing_choice"]["acc,none"], measured.totals["acc,none"]
-    print(lost, kept)
-    assert kept > lost + 0.2
+    rows = theirs["samples"]["routing_written_out"]
+    found = [item.details["acc"]["logprobs"] for item in measured.items]
+    assert found == [pytest.approx([one[0][0] for one in row["resps"]], abs=1e-3) for row in rows]
+    assert [item.scores["acc_norm"] for item in measured.items] == [row["acc_norm"] for row in rows]

@@ -194,7 +194,7 @@ def test_a_limit_of_the_endpoint_is_waited_for_as_it_asks(
     server: Server, asked: str | None, waited: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("opswright.engines.endpoint.time.sleep", pauses.append)
+    monkeypatch.setattr("opswright.engines.endpoint_client.sleep", pauses.append)
     server.failures, server.retry_after = [429], asked
     engine = EndpointEngine(server.url, pause_s=0.01)
     assert engine.generate([user_chat("hi")], GenerationOptions())[0].text == " HI "
@@ -206,9 +206,9 @@ def test_an_endpoint_is_asked_no_faster_than_the_asker_says(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("opswright.engines.endpoint.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("opswright.engines.endpoint_client.monotonic", lambda: clock[0])
     pauses: list[float] = []
-    monkeypatch.setattr("opswright.engines.endpoint.time.sleep", pauses.append)
+    monkeypatch.setattr("opswright.engines.endpoint_client.sleep", pauses.append)
     engine = EndpointEngine(server.url, concurrency=1, requests_per_minute=120)
     engine.generate([user_chat(str(i)) for i in range(4)], GenerationOptions())
     assert sorted(pauses) == pytest.approx([0.0, 0.5, 1.0, 1.5])

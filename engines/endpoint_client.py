@@ -1,0 +1,166 @@
+"""Requests to an OpenAI-compatible server: paced, tried again, held to a time, their failures in words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic, perf_counter, sleep
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .base import PROMPT_REFUSED
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+_REFUSALS = {PROMPT_REFUSED, "context_length_exceeded"}
+_MOST_BYTES = 32 << 20  # of one reply
+_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
+
+
+class BadReply(ValueError):
+    """A reply is not what was asked for; its text says how."""
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """What was read of a reply, or why there is none. is_refused: the server takes this request never."""
+
+    value: T | None
+    error: str = ""
+    is_refused: bool = False
+    waited_ms: float = 0.0
+
+
+class EndpointClient:
+    """`POST <url>/...`, at most `concurrency` requests at a time.
+
+    A request that fails is tried `tries` times in all, `pause_s` and its doubles apart, or as long as the
+    server's Retry-After says, a minute at most. timeout_s: of a whole reply. requests_per_minute: None is no
+    limit of ours.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        route: str,
+        api_key: str | None,
+        concurrency: int,
+        tries: int,
+        timeout_s: float,
+        pause_s: float,
+        requests_per_minute: float | None,
+    ) -> None:
+        import httpx
+
+        base = url.rstrip("/").removesuffix(route)
+        self.url = base if base.endswith("/v1") else f"{base}/v1"
+        self.tries, self.pause_s = tries, pause_s
+        self._route, self._timeout_s, self._key = route, timeout_s, api_key
+        self._pace = _Pace(requests_per_minute)
+        self.http = httpx.Client(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=concurrency),
+            trust_env=False,
+        )
+
+    def ask(self, body: Mapping[str, Any], read: Callable[[httpx.Response], T]) -> Reply[T]:
+        """What `read` makes of the reply to a body; where it raises BadReply, that is asked for again."""
+        import httpx
+
+        started, problem, wait_s = perf_counter(), "", 0.0
+        for attempt in range(self.tries):
+            if attempt:
+                sleep(max(wait_s, self.pause_s * 2 ** (attempt - 1)))
+            self._pace.wait()
+            started, wait_s = perf_counter(), 0.0
+            try:
+                response = self._post(body)
+                if response.status_code == 200:
+                    return Reply(read(response), waited_ms=_ms_since(started))
+            except BadReply as error:
+                problem = str(error)
+                continue
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}"
+                continue
+            if (refusal := _refusal(response)) is not None:
+                return Reply(None, self._told(refusal), True, _ms_since(started))
+            problem = f"HTTP {response.status_code}: {self._told(response.text)[:200]}"
+            wait_s = _retry_after_s(response)
+            if response.status_code not in _RETRIED:
+                break
+        return Reply(None, self._told(problem), waited_ms=_ms_since(started))
+
+    def close(self) -> None:
+        """Close the connections that are kept open between requests."""
+        self.http.close()
+
+    def _told(self, text: str) -> str:
+        """A server's words as they may be recorded: some repeat the key they were sent."""
+        return whole_text(text.replace(self._key, "***") if self._key else text)
+
+    def _post(self, body: Mapping[str, Any]) -> httpx.Response:
+        """The whole reply; httpx' own timeout is of each piece, so that drops could fall for ever."""
+        import httpx
+
+        deadline, data = monotonic() + self._timeout_s, bytearray()
+        with self.http.stream("POST", f"{self.url}{self._route}", json=body) as response:
+            for piece in response.iter_bytes():
+                data += piece
+                if monotonic() > deadline:
+                    raise httpx.ReadTimeout(f"the reply was not whole after {self._timeout_s:g} s")
+                if len(data) > _MOST_BYTES:
+                    raise httpx.DecodingError(f"the reply has more than {_MOST_BYTES:,} bytes")
+        headers = {"retry-after": response.headers.get("retry-after", "0")}
+        return httpx.Response(response.status_code, headers=headers, content=bytes(data))
+
+
+class _Pace:
+    """Lets threads through no faster than so many a minute, one after another."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._every_s = 60 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._guard = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when it is this thread's turn."""
+        if not self._every_s:
+            return
+        with self._guard:
+            turn = max(self._next, monotonic())
+            self._next = turn + self._every_s
+        sleep(max(0.0, turn - monotonic()))
+
+
+def whole_text(text: str) -> str:
+    """A text that can be written: JSON may hold half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _ms_since(started: float) -> float:
+    return (perf_counter() - started) * 1000
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """The seconds that a reply asks to wait, at most a minute; 0 when it asks none, or names a date."""
+    try:
+        asked = float(response.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
+    return min(asked, 60.0) if asked > 0 else 0.0
+
+
+def _refusal(response: httpx.Response) -> str | None:
+    """What a reply says that refuses the request itself; None for any other reply."""
+    if response.status_code not in (400, 413, 422):
+        return None
+    try:
+        error = response.json()["error"]
+        return str(error["message"]) if error["code"] in _REFUSALS else None
+    except (ValueError, LookupError, TypeError):
+        return None
