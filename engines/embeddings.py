@@ -26,15 +26,17 @@ class EmbeddingEndpoint:
     """Asks for the vectors of texts, some in each request, scaled to length 1.
 
     A reply counts when it has one vector for each text, told apart by `index`, all finite, none of length 0,
-    and all as long as the first that came. What fails is asked again as EndpointClient does; then it is the
-    error of its texts. A text that a server refuses costs no other its vector.
+    and all of `dimensions`, or as long as the first that came. What fails is asked again as EndpointClient
+    does; then it is the error of its texts. A text that a server refuses costs no other its vector.
     """
 
-    def __init__(self, client: EndpointClient, model: str, batch: int, concurrency: int) -> None:
+    def __init__(
+        self, client: EndpointClient, model: str, batch: int, concurrency: int, dimensions: int | None = None
+    ) -> None:
         self._client, self._model, self._batch, self._concurrency = client, model, batch, concurrency
         self._guard = threading.Lock()
         self._failed, self._first_failure = 0, ""
-        self.dimensions: int | None = None
+        self._dimensions = dimensions
 
     def embed(self, texts: Sequence[str], keep: Keep) -> list[Embedded]:
         """One of each text, in their order. keep: told each request's as they come."""
@@ -87,10 +89,10 @@ class EmbeddingEndpoint:
 
     def _check_length(self, vectors: Sequence[Vector]) -> None:
         with self._guard:
-            wanted = self.dimensions or len(vectors[0])
+            wanted = self._dimensions or len(vectors[0])
             if wrong := next((one for one in vectors if len(one) != wanted), None):
                 raise BadReply(f"an embedding has {len(wrong)} dimensions, others have {wanted}")
-            self.dimensions = wanted
+            self._dimensions = wanted
 
 
 def _checked(vector: object) -> Vector:

@@ -46,12 +46,12 @@ class EndpointClient:
         self,
         url: str,
         route: str,
-        api_key: str | None,
-        concurrency: int,
-        tries: int,
-        timeout_s: float,
-        pause_s: float,
-        requests_per_minute: float | None,
+        api_key: str | None = None,
+        concurrency: int = 8,
+        tries: int = 3,
+        timeout_s: float = 30.0,
+        pause_s: float = 0.5,
+        requests_per_minute: float | None = None,
     ) -> None:
         import httpx
 

@@ -16,6 +16,7 @@ from .judges.summary import judge_summaries
 from .lm_eval.asking import ask_likelihoods
 from .lm_eval.scoring import totals_of
 from .scorers import Score, Scorer, right_answers
+from .scorers.embedder import EmbedderSimilarity
 from .scorers.guard import BLOCKED
 from .suites import SliceRule, Suite, in_slice
 from .turns import ask_own_turns, place_of
@@ -73,6 +74,7 @@ class EvalResult:
     scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by. judges:
     of each that asks a judge, what it is and how it did.
     variants: the items again as some alteration changed them; they count nowhere else.
+    embedders: of each scorer that asks one, which it is, and the digest of its vectors.
     totals: figures of the whole that are no mean of the items', by lm-evaluation-harness.
     """
 
@@ -87,6 +89,7 @@ class EvalResult:
     judges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variants: Mapping[str, tuple[SampleResult, ...]] = field(default_factory=dict)
     totals: Mapping[str, float] = field(default_factory=dict)
+    embedders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -230,6 +233,13 @@ def judges_of(
         for one in scorers
     }
     return judge_summaries(scorers, items, scores)
+
+
+def embedders_of(scorers: Sequence[Scorer]) -> dict[str, dict[str, Any]]:
+    """What there is to say of the embedders that scorers asked, so far."""
+    return {
+        one.name: one.function.summary() for one in scorers if isinstance(one.function, EmbedderSimilarity)
+    }
 
 
 def _check_scored(measured: EvalResult) -> None:

@@ -77,6 +77,8 @@ def show_suite(suite: Named, json: Json = False) -> None:
     typer.echo(f"{'judged by':10} {', '.join(described['metrics'])}")
     if described["judge"] is not None:
         typer.echo(f"{'judge':10} {described['judge']['model']} at {described['judge']['url']}")
+    if described["embedder"] is not None:
+        typer.echo(f"{'embedder':10} {described['embedder']['model']} at {described['embedder']['url']}")
     typer.echo("")
     if described["slices"]:
         rows = [(name, str(n)) for name, n in described["slices"].items()]
@@ -160,7 +162,8 @@ def validate_suite(suite: Named, trust: Trust = None, json: Json = False) -> Non
     if json:
         typer.echo(json_text.dumps(document, indent=2, ensure_ascii=False))
     else:
-        asked = "a server" if found.judge is None else f"{found.judge.model} at {found.judge.url}"
+        server = found.judge or found.embedder
+        asked = "a server" if server is None else f"{server.model} at {server.url}"
         typer.echo(f"{found.name}: {len(found.items)} samples, digest {found.digest[:12]}")
         for metric, score in scores.items():
             said = "not scored" if score["mean"] is None else f"{score['mean']:.3f} on {score['n']}"
@@ -184,6 +187,7 @@ def _described(source: str, suite: Suite) -> dict[str, Any]:
         "licence": suite.licence,
         "source": suite.source,
         "digest": suite.digest,
+        "embedder": None if suite.embedder is None else suite.embedder.document(),
         "judge": suite.judge.document() if suite.judge is not None and suite.asks_judge else None,
     }
 

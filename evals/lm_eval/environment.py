@@ -15,7 +15,6 @@ from typing import Any
 
 from ...core.errors import AskError, BackendError, NeedsError
 from ...core.install import PACKAGE, environment_hint
-from ...core.settings import NO_TELEMETRY, load_settings
 from . import worker
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -30,6 +29,8 @@ _SHOWN_LINES = 6
 
 def interpreter() -> Path:
     """The Python that has lm-evaluation-harness; NeedsError, with what makes it, where there is none."""
+    from ...core.settings import load_settings
+
     home = load_settings().evaluation.lm_eval
     found = home.absolute() / "bin" / "python"
     if not found.is_file():
@@ -79,5 +80,7 @@ def run_worker(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _environment(folder: str) -> dict[str, str]:
+    from ...core.settings import NO_TELEMETRY
+
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**kept, **NO_TELEMETRY, **_OFFLINE, "HF_HOME": folder, "OMP_NUM_THREADS": "1"}

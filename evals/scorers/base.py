@@ -13,6 +13,7 @@ from ...data.sample import ASSISTANT, Sample, Task
 if TYPE_CHECKING:
     from ...engines import GenerationResult, Progress
     from ..judges.settings import JudgeSettings
+    from .embedder_settings import EmbedderSettings
 
 ScoreFunction = Callable[[Sample, str], float | bool | None]
 """What a scorer computes: 0 to 1, or None for an answer that it cannot score."""
@@ -172,7 +173,7 @@ class ServerAccess:
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """What a suite tells its scorers when they are made: task, right answers (each once), judge.
+    """What a suite tells its scorers when they are made: task, right answers (each once), judge, embedder.
 
     samples: all of the suite's, for what is fitted on them.
     """
@@ -182,6 +183,7 @@ class ScoringContext:
     samples: tuple[Sample, ...] = ()
     judge: JudgeSettings | None = None
     access: ServerAccess = field(default_factory=ServerAccess)
+    embedder: EmbedderSettings | None = None
 
 
 def has(sample: Sample, need: Need | None) -> bool:

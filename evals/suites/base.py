@@ -27,6 +27,7 @@ from ..scorers import (
     load_scorer,
     right_answers,
 )
+from ..scorers.embedder_settings import EmbedderSettings
 from ..turns import Turns
 
 SliceValues = tuple[str, ...] | Mapping[str, tuple[str, ...]]
@@ -48,7 +49,9 @@ class Suite:
     groups: named slices. slice_tags: every value of these tags is a slice of its own. scorers: the first is
     what the suite is judged by; none: those of the task. min_items: fewer are worth no judgement. choose_by:
     for the task `choose` alone. max_new_tokens: longest answer; None: by the task. judge: whom its judged
-    scorers ask. turns: with `own`, an item's earlier turns of the assistant are the model's own answers.
+    scorers ask. turns: with `own`, an item's earlier turns of the assistant are the model's
+    own answers. stop: texts before which an answer ends. lm_eval: the task of lm-evaluation-harness that it
+    is. embedder: whom `embedding_similarity` asks.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Suite:
     turns: Turns = "last"
     stop: tuple[str, ...] = ()
     lm_eval: LmEvalTask | None = None
+    embedder: EmbedderSettings | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -89,6 +93,8 @@ class Suite:
             document["lm_eval"] = self.lm_eval.document()
         if self.judge is not None and self.asks_judge:
             document["judge"] = {**self.judge.document(), "prompts": shipped_prompts_digest()}
+        if self.embedder is not None:
+            document["embedder"] = self.embedder.document()
         return sha256_json(document)
 
     @cached_property
@@ -115,6 +121,11 @@ class Suite:
     def asks_judge(self) -> bool:
         """Whether one of its scorers sends answers to a judge."""
         return any(spec.asks_judge for spec in self.specs)
+
+    @property
+    def asks_server(self) -> bool:
+        """Whether one of its scorers sends answers to a judge or an embedder."""
+        return self.asks_judge or self.embedder is not None
 
     @property
     def longest_answer(self) -> int:
@@ -146,7 +157,7 @@ class Suite:
 
     def _context(self, access: ServerAccess) -> ScoringContext:
         answers = self.labels if self.task == "classify" else ()
-        return ScoringContext(self.task, answers, self.items, self.judge, access)
+        return ScoringContext(self.task, answers, self.items, self.judge, access, self.embedder)
 
     def check_scorers(self, trust: Path | None = None) -> tuple[Path, ...]:
         """What `load_scorers` would refuse, without running any file; the files that it would run."""

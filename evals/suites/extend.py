@@ -87,7 +87,8 @@ def _parts(suite: Suite) -> Iterator[tuple[str, Any]]:
     yield "min_items", suite.min_items
     yield "choose_by", suite.choose_by if suite.task == "choose" else None
     yield "max_new_tokens", suite.max_new_tokens
-    yield "judge", suite.judge.model_dump(mode="json", exclude_defaults=True) if suite.judge else None
+    embedder = suite.embedder
+    yield "embedder", None if embedder is None else embedder.model_dump(mode="json", exclude_defaults=True)
     yield "licence", suite.licence
     yield "source", suite.source
 

@@ -18,6 +18,7 @@ from ..judges.settings import JudgeSettings
 from ..lm_eval.scoring import check_metrics
 from ..prompts import Prompt, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
+from ..scorers.embedder_settings import EmbedderSettings
 from ..templates import compile_template
 from ..turns import Turns, each_turn
 from .base import ChooseBy, Suite, in_slice
@@ -25,6 +26,7 @@ from .lm_eval_part import LmEvalPart, read_lm_eval
 from .samples import read_file, written
 
 SuiteTask = Literal["classify", "generate", "chat", "extract", "choose", "answer"]
+_SIMILARITY = "embedding_similarity"
 _DESCRIBING = ("name", "summary", "licence", "source", "slices", "min_items")
 _SCORER_KEYS = ("name", "file", "label", "take")
 LoadNamed = Callable[[str], Suite]
@@ -90,6 +92,7 @@ class SuitePart(_Part):
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     turns: Turns = Field("last", description="Which of a chat's turns are asked, and after which.")
     judge: JudgeSettings | None = Field(None, description="Whom scorers ask that need a judge.")
+    embedder: EmbedderSettings | None = Field(None, description="Whom embedding_similarity asks for vectors.")
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def read_suite(path: Path, load_named: LoadNamed) -> Suite:
         max_new_tokens=part.max_new_tokens,
         judge=part.judge,
         turns=part.turns,
+        embedder=part.embedder,
         **_described(path, part),
     )
     _check(reader, suite)
@@ -221,6 +225,7 @@ def _names_at(place: list[str]) -> list[str]:
         "slices": SlicesPart,
         "judge": JudgeSettings,
         "lm_eval": LmEvalPart,
+        "embedder": EmbedderSettings,
     }
     return list(parts.get(place[-2] if len(place) > 1 else "", SuitePart).model_fields)
 
@@ -331,6 +336,10 @@ def _check(reader: _Reader, suite: Suite) -> None:
     reader.at("task", default_specs, suite.task)
     if suite.judge is not None and not suite.asks_judge:
         raise reader.error("judge", "a judge is named, and no scorer asks one. Add one, or take it out.")
+    if suite.embedder is not None and not any(spec.name == _SIMILARITY for spec in suite.specs):
+        raise reader.error(
+            "embedder", f"an embedder is named, and no {_SIMILARITY} asks it. Add it, or take it out."
+        )
     for tag in suite.slice_tags:
         reader.at("slices.by", suite.check_values, tag, (), "slices.by")
     for name, values in suite.groups.items():

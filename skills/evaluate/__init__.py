@@ -80,8 +80,8 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
     suite = _suite(request)
-    if not isinstance(request.model, ArtifactRef) or suite.asks_judge:
-        tokens = None if suite.asks_judge else 0
+    if not isinstance(request.model, ArtifactRef) or suite.asks_server:
+        tokens = None if suite.asks_server else 0
         return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
     size = size_of(request.model, workspace)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
@@ -127,7 +127,7 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     fits = request.baselines and not isinstance(request.model, GuardrailRef)
     run = beside.baselines(measured) if fits else BaselineRun(())
     scored = {one.name: beside.scored(one, measured) for one in run.baselines}
-    shortcuts = beside.shortcuts(measured) if fits and not suite.asks_judge else []
+    shortcuts = beside.shortcuts(measured) if fits and not suite.asks_server else []
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
     facts = facts_of(measured, len(suite.items), scored, groups)
     facts |= {"shortcuts": to_facts(shortcuts), "robustness": robustness_facts(measured)}
@@ -151,7 +151,7 @@ def _measured(
 
     from ...evals.answer_cache import CachedEngine
     from ...evals.robustness import run_altered
-    from ...evals.runner import judges_of, run_suite
+    from ...evals.runner import embedders_of, judges_of, run_suite
 
     def progress(done: int, of: int) -> None:
         ctx.progress(done, of, "items")
@@ -160,8 +160,9 @@ def _measured(
     with closing(open_engine(request, ctx, suite.is_plain)) as engine:
         plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
         variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers)
+        embedders = embedders_of(scorers)
         judges = judges_of(scorers, suite.items_by_id([item.id for item in plain.items]), plain.items)
-    return replace(plain, variants=variants, judges=judges), engine.reused if isinstance(
+    return replace(plain, variants=variants, judges=judges, embedders=embedders), engine.reused if isinstance(
         engine, CachedEngine
     ) else 0
 
