@@ -104,7 +104,7 @@ class EndpointEngine:
         import httpx
 
         try:
-            response = self.client.http.get(f"{self.url}/models")
+            response = self.client.get("/models")
             response.raise_for_status()
             return str(response.json()["data"][0]["id"])
         except httpx.HTTPError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import monotonic, perf_counter, sleep
+from email.utils import parsedate_to_datetime
+from time import monotonic, perf_counter, sleep, time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .base import PROMPT_REFUSED
@@ -55,15 +56,18 @@ class EndpointClient:
     ) -> None:
         import httpx
 
+        from .deadline import DeadlineTransport
+
         base = url.rstrip("/").removesuffix(route)
         self.url = base if base.endswith("/v1") else f"{base}/v1"
         self.tries, self.pause_s = tries, pause_s
         self._route, self._timeout_s, self._key = route, timeout_s, api_key
         self._pace = _Pace(requests_per_minute)
-        self.http = httpx.Client(
+        self._transport = DeadlineTransport(concurrency)
+        self._http = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=timeout_s,
-            limits=httpx.Limits(max_connections=concurrency),
+            transport=self._transport,
             trust_env=False,
         )
 
@@ -95,24 +99,30 @@ class EndpointClient:
                 break
         return Reply(None, self._told(problem), waited_ms=_ms_since(started))
 
+    def get(self, route: str) -> httpx.Response:
+        """What the server says of itself; asked once."""
+        with self._transport.limit(self._timeout_s):
+            return self._http.get(f"{self.url}{route}")
+
     def close(self) -> None:
         """Close the connections that are kept open between requests."""
-        self.http.close()
+        self._http.close()
 
     def _told(self, text: str) -> str:
         """A server's words as they may be recorded: some repeat the key they were sent."""
         return whole_text(text.replace(self._key, "***") if self._key else text)
 
     def _post(self, body: Mapping[str, Any]) -> httpx.Response:
-        """The whole reply; httpx' own timeout is of each piece, so that drops could fall for ever."""
+        """The whole reply, in time and not too large."""
         import httpx
 
-        deadline, data = monotonic() + self._timeout_s, bytearray()
-        with self.http.stream("POST", f"{self.url}{self._route}", json=body) as response:
+        data, address = bytearray(), f"{self.url}{self._route}"
+        with (
+            self._transport.limit(self._timeout_s),
+            self._http.stream("POST", address, json=body) as response,
+        ):
             for piece in response.iter_bytes():
                 data += piece
-                if monotonic() > deadline:
-                    raise httpx.ReadTimeout(f"the reply was not whole after {self._timeout_s:g} s")
                 if len(data) > _MOST_BYTES:
                     raise httpx.DecodingError(f"the reply has more than {_MOST_BYTES:,} bytes")
         headers = {"retry-after": response.headers.get("retry-after", "0")}
@@ -147,11 +157,15 @@ def _ms_since(started: float) -> float:
 
 
 def _retry_after_s(response: httpx.Response) -> float:
-    """The seconds that a reply asks to wait, at most a minute; 0 when it asks none, or names a date."""
+    """The seconds that a reply asks to wait, as a number or a date; at most a minute, 0 when it asks none."""
+    said = response.headers.get("retry-after", "0")
     try:
-        asked = float(response.headers.get("retry-after", "0"))
+        asked = float(said)
     except ValueError:
-        return 0.0
+        try:
+            asked = parsedate_to_datetime(said).timestamp() - time()
+        except ValueError:
+            return 0.0
     return min(asked, 60.0) if asked > 0 else 0.0
 
 

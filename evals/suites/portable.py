@@ -26,8 +26,8 @@ def suite_document(suite: Suite) -> dict[str, Any]:
         )
     if suite.asks_server:
         raise AskError(
-            f"suite {suite.name} asks a judge or an embedder, which costs and may answer otherwise each time, "
-            "so its scores do not choose weights. Take a suite whose scorers ask nobody."
+            f"suite {suite.name} asks a judge or an embedder, which costs and may answer otherwise each "
+            "time, so its scores do not choose weights. Take a suite whose scorers ask nobody."
         )
     return {
         "name": suite.name,

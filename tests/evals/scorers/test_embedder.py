@@ -228,7 +228,8 @@ def test_another_embedder_is_another_suite(embedder: Embedder) -> None:
 
 def test_a_suite_names_its_embedder(tmp_path: Path) -> None:
     path = tmp_path / "near.yaml"
-    text = "task: generate\nsamples: [{text: what, target: cat}]\nembedder: {url: 'http://127.0.0.1:9', model: e}\n"
+    text = "task: generate\nsamples: [{text: what, target: cat}]\n"
+    text += "embedder: {url: 'http://127.0.0.1:9', model: e}\n"
     path.write_text(f"{text}scorers: [embedding_similarity]\n")
     suite = load_suite(path)
     assert suite.asks_server and isinstance(suite.load_scorers()[0].function, EmbedderSimilarity)
