@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from .endpoint_client import BadReply, EndpointClient, Reply
+from .endpoint_client import BadReply, EndpointClient, EndpointReply
 
 if TYPE_CHECKING:
     import httpx
@@ -69,7 +69,7 @@ class EmbeddingEndpoint:
             self._count_failure(reply)
         return [reply.error] * len(texts)
 
-    def _count_failure(self, reply: Reply[Any]) -> None:
+    def _count_failure(self, reply: EndpointReply[Any]) -> None:
         with self._guard:
             self._failed += 1
             self._first_failure = self._first_failure or reply.error

@@ -26,7 +26,7 @@ class BadReply(ValueError):
 
 
 @dataclass(frozen=True)
-class Reply(Generic[T]):
+class EndpointReply(Generic[T]):
     """What was read of a reply, or why there is none. is_refused: the server takes this request never."""
 
     value: T | None
@@ -71,7 +71,7 @@ class EndpointClient:
             trust_env=False,
         )
 
-    def ask(self, body: Mapping[str, Any], read: Callable[[httpx.Response], T]) -> Reply[T]:
+    def ask(self, body: Mapping[str, Any], read: Callable[[httpx.Response], T]) -> EndpointReply[T]:
         """What `read` makes of the reply to a body; where it raises BadReply, that is asked for again."""
         import httpx
 
@@ -84,7 +84,7 @@ class EndpointClient:
             try:
                 response = self._post(body)
                 if response.status_code == 200:
-                    return Reply(read(response), waited_ms=_ms_since(started))
+                    return EndpointReply(read(response), waited_ms=_ms_since(started))
             except BadReply as error:
                 problem = str(error)
                 continue
@@ -92,12 +92,12 @@ class EndpointClient:
                 problem = f"{type(error).__name__}: {error}"
                 continue
             if (refusal := _refusal(response)) is not None:
-                return Reply(None, self._told(refusal), True, _ms_since(started))
+                return EndpointReply(None, self._told(refusal), True, _ms_since(started))
             problem = f"HTTP {response.status_code}: {self._told(response.text)[:200]}"
             wait_s = _retry_after_s(response)
             if response.status_code not in _RETRIED:
                 break
-        return Reply(None, self._told(problem), waited_ms=_ms_since(started))
+        return EndpointReply(None, self._told(problem), waited_ms=_ms_since(started))
 
     def get(self, route: str) -> httpx.Response:
         """What the server says of itself; asked once."""

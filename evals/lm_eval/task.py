@@ -56,7 +56,7 @@ class TaskMetric(_Part):
         return (self.mean and self.higher_is_better) or (self.metric in PERPLEXITIES and not self.own)
 
 
-class Generation(_Part):
+class AnswerEnd(_Part):
     """When an answer ends."""
 
     until: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class BuiltTask(_Part):
     kind: Kind
     chat: bool = Field(description="Whether prompts are chats; else plain text.")
     shots: int | None
-    generation: Generation
+    generation: AnswerEnd
     metrics: tuple[TaskMetric, ...]
 
     def scored_by(self) -> dict[str, TaskMetric]:

@@ -21,7 +21,7 @@ SEED, FEW_SHOT_SEED = 0, 1234  # lm-evaluation-harness's own defaults
 _LONGEST_FIELD = 80
 
 
-class Refused(Exception):
+class TaskRefused(Exception):
     """A task that cannot be asked here, in words."""
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     action = {"build": build, "score": score}[asked["action"]]
     try:
         found = action(asked)
-    except Refused as error:
+    except TaskRefused as error:
         found = {"refused": str(error)}
     wanted.write_text(json.dumps(found), encoding="ascii")
 
@@ -59,7 +59,7 @@ def score(asked: Mapping[str, Any]) -> dict[str, Any]:
     task = _task(asked)
     items = _items(task, asked)
     if digest_of(items) != asked["digest"]:
-        raise Refused("the task gives other requests than it did when its suite was written")
+        raise TaskRefused("the task gives other requests than it did when its suite was written")
     answers = asked["answers"]
     names = {number: item["id"] for number, item in enumerate(items)}
     answered = [one for one in task.instances if names[one.doc_id] in answers]
@@ -101,7 +101,7 @@ def _task(asked: Mapping[str, Any]) -> Any:
     _keep_to_files(name, None if folder is None else Path(folder).resolve())
     manager = TaskManager(include_path=folder, include_defaults=folder is None)
     if name not in manager.all_subtasks:
-        raise Refused(_unknown(name, manager))
+        raise TaskRefused(_unknown(name, manager))
     task = manager.load([_with_data(name, asked["data"])])["tasks"][name]
     _check(task)
     if asked["shots"] is not None and task.get_config("num_fewshot") != 0:
@@ -131,7 +131,7 @@ def _with_data(name: str, data: Mapping[str, str]) -> str | dict[str, Any]:
     endings = {Path(file).suffix for file in data.values()}
     kind = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}.get(min(endings))
     if len(endings) > 1 or kind is None:
-        raise Refused(f"data files are all JSON, CSV or Parquet; found {', '.join(sorted(endings))}")
+        raise TaskRefused(f"data files are all JSON, CSV or Parquet; found {', '.join(sorted(endings))}")
     kwargs = {"data_files": dict(data)}
     return {"task": name, "dataset_path": kind, "dataset_name": None, "dataset_kwargs": kwargs}
 
@@ -144,13 +144,15 @@ def _keep_to_files(name: str, folder: Path | None) -> None:
 
     def load_files(path: str, *more: Any, data_files: Any = None, **options: Any) -> Any:
         if path not in FORMATS or data_files is None:
-            raise Refused(
+            raise TaskRefused(
                 f"task '{name}' takes its data from a hub ({path}), where it may change and which no plan's "
                 "digest holds. Download it once, and name the files"
             )
         for file in _files(data_files) if folder is not None else ():
             if not Path(file).resolve().is_relative_to(folder):
-                raise Refused(f"the data file {file} of task '{name}' lies outside its folder; put it there")
+                raise TaskRefused(
+                    f"the data file {file} of task '{name}' lies outside its folder; put it there"
+                )
         return load(path, *more, data_files=data_files, **options)
 
     datasets.load_dataset = load_files
@@ -167,18 +169,18 @@ def _check(task: Any) -> None:
     """Refuse what our engines are not asked: pictures, random answers, several to one question."""
     config = task.config
     if getattr(task, "MULTIMODAL", False) or getattr(task, "UNSAFE_CODE", False):
-        raise Refused("the task asks about pictures or sound, or runs the code that models write")
+        raise TaskRefused("the task asks about pictures or sound, or runs the code that models write")
     if config.repeats > 1:
-        raise Refused(f"the task asks each question {config.repeats} times")
+        raise TaskRefused(f"the task asks each question {config.repeats} times")
     options = config.generation_kwargs or {}
     if task.OUTPUT_TYPE == "generate_until" and (options.get("do_sample") or options.get("temperature")):
-        raise Refused("the task draws its answers at random, so no score could be had twice")
+        raise TaskRefused("the task draws its answers at random, so no score could be had twice")
 
 
 def _as_json(messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
     """Messages as they are: the model's own template is put around them where it answers."""
     if not add_generation_prompt:
-        raise Refused("the task begins the assistant's answer itself (gen_prefix), which no chat can say")
+        raise TaskRefused("the task begins the assistant's answer itself (gen_prefix), which no chat can say")
     return json.dumps([dict(one) for one in messages], ensure_ascii=False)
 
 

@@ -118,11 +118,11 @@ def measured(suite: Suite, model: Model, worker: Worker, tasks: Path) -> EvalRes
 
 def test_a_task_of_a_folder_runs_only_where_the_folder_is_trusted(tasks: Path, tmp_path: Path) -> None:
     worker = Worker()
-    (tmp_path / "link").symlink_to(tasks)
     (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "link").symlink_to(tasks)
     for trust in (None, tmp_path / "other", tasks / "data"):
         with pytest.raises(HeldError, match="runs only when its folder is trusted"):
-            build_suite("t", tmp_path / "suites", tmp_path / "link", {}, trust, run=worker)
+            build_suite("t", tmp_path / "suites", tmp_path / "other" / "link", {}, trust, run=worker)
     assert worker.asked == [] and not (tmp_path / "suites").exists()
     suite = load_suite(built(tasks, worker))
     for check in (suite.check_scorers, suite.load_scorers):
