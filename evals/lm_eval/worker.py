@@ -98,11 +98,11 @@ def _task(asked: Mapping[str, Any]) -> Any:
     folder, name = asked["folder"], asked["task"]
     if folder is not None:
         os.chdir(folder)
-    _keep_to_files(name, None if folder is None else Path(folder).resolve())
+    _keep_to_files(name, None if folder is None else Path(folder).resolve(), asked["data"])
     manager = TaskManager(include_path=folder, include_defaults=folder is None)
     if name not in manager.all_subtasks:
         raise TaskRefused(_unknown(name, manager))
-    task = manager.load([_with_data(name, asked["data"])])["tasks"][name]
+    task = manager.load([name])["tasks"][name]
     _check(task)
     if asked["shots"] is not None and task.get_config("num_fewshot") != 0:
         task.set_config(key="num_fewshot", value=asked["shots"])
@@ -124,29 +124,22 @@ def _unknown(name: str, manager: Any) -> str:
     return f"there is no task '{name}' (there are {len(known)}: {', '.join(known[:20])})"
 
 
-def _with_data(name: str, data: Mapping[str, str]) -> str | dict[str, Any]:
-    """A task by its name, or with files of ours in place of its own data."""
-    if not data:
-        return name
-    endings = {Path(file).suffix for file in data.values()}
-    kind = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}.get(min(endings))
-    if len(endings) > 1 or kind is None:
-        raise TaskRefused(f"data files are all JSON, CSV or Parquet; found {', '.join(sorted(endings))}")
-    kwargs = {"data_files": dict(data)}
-    return {"task": name, "dataset_path": kind, "dataset_name": None, "dataset_kwargs": kwargs}
+def _keep_to_files(name: str, folder: Path | None, data: Mapping[str, str]) -> None:
+    """Have data sets read from files alone, and below the folder: no plan's digest holds any others.
 
-
-def _keep_to_files(name: str, folder: Path | None) -> None:
-    """Refuse data that a plan's digest does not hold: of a hub, or outside the task's folder."""
+    data: files in place of the task's own data, by split.
+    """
     import datasets
 
     load = datasets.load_dataset
 
     def load_files(path: str, *more: Any, data_files: Any = None, **options: Any) -> Any:
+        if data:
+            return load(_format(data), data_files=dict(data))
         if path not in FORMATS or data_files is None:
             raise TaskRefused(
                 f"task '{name}' takes its data from a hub ({path}), where it may change and which no plan's "
-                "digest holds. Download it once, and name the files"
+                "digest holds. Download it once, and name each split's file: --data test=FILE"
             )
         for file in _files(data_files) if folder is not None else ():
             if not Path(file).resolve().is_relative_to(folder):
@@ -156,6 +149,15 @@ def _keep_to_files(name: str, folder: Path | None) -> None:
         return load(path, *more, data_files=data_files, **options)
 
     datasets.load_dataset = load_files
+
+
+def _format(data: Mapping[str, str]) -> str:
+    """How files are read, by their ending, which is the same for all."""
+    endings = {Path(file).suffix for file in data.values()}
+    known = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+    if len(endings) > 1 or not endings <= known.keys():
+        raise TaskRefused(f"data files are all JSON, CSV or Parquet; found {', '.join(sorted(endings))}")
+    return known[endings.pop()]
 
 
 def _files(named: Any) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from opswright.core.errors import AskError
 from opswright.data.published import clinc150
 from opswright.engines.checkpoint import CheckpointEngine
 from opswright.evals.runner import EvalResult, run_suite
@@ -277,3 +279,27 @@ def test_the_space_before_an_answer_that_the_harness_loses_in_chats_is_kept(
     found = [item.details["acc"]["logprobs"] for item in measured.items]
     assert found == [pytest.approx([one[0][0] for one in row["resps"]], abs=1e-3) for row in rows]
     assert [item.scores["acc_norm"] for item in measured.items] == [row["acc_norm"] for row in rows]
+
+
+def test_what_no_digest_holds_or_cannot_be_asked_is_refused_in_words(tasks: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(tasks, folder)
+    (tmp_path / "away.jsonl").write_text((tasks / "data" / "test.jsonl").read_text())
+    text = f"task: faulty{COMMON}{TASKS['routing_words'].lstrip()}"
+    cases = {
+        "lies outside its folder": text.replace("test: data/test.jsonl", "test: ../away.jsonl"),
+        "takes its data from a hub": text.replace("dataset_path: json", "dataset_path: some/where"),
+        "draws its answers at random": text.replace("do_sample: false", "do_sample: true, temperature: 0.7"),
+        "asks each question 3 times": f"repeats: 3\n{text}",
+        "there is no task 'faulty'": text.replace("task: faulty", "task: other"),
+    }
+    for why, content in cases.items():
+        (folder / "faulty.yaml").write_text(content)
+        with pytest.raises(AskError, match=why):
+            build_suite("faulty", tmp_path / "suites", folder, {}, folder)
+    (folder / "faulty.yaml").unlink()
+    suite = load_suite(build_suite("routing_words", tmp_path / "suites", folder, {}, folder))
+    data = folder / "data" / "test.jsonl"
+    data.write_text(data.read_text().replace('"gold": 0', '"gold": 1', 1))
+    with pytest.raises(AskError, match="gives other requests than it did"):
+        suite.load_scorers(folder)[0].score(suite.items[0], "x")
