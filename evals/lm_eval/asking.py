@@ -36,8 +36,8 @@ def ask_likelihoods(
             owners.append(number)
     scored = engine.loglikelihood(chats, continuations, None if task.built.chat else "", progress)
     found: list[list[Continuation]] = [[] for _ in items]
-    for owner, some in zip(owners, scored, strict=True):
-        found[owner] += some
+    for owner, each in zip(owners, scored, strict=True):
+        found[owner] += each
     return [_answer(task, item, tuple(some)) for item, some in zip(items, found, strict=True)]
 
 

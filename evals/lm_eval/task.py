@@ -185,7 +185,7 @@ def read_requests(path: Path, tags: Collection[str]) -> tuple[BuiltTask, str, tu
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
     raise AskError(f"{path} holds no requests of lm-evaluation-harness ({why}). Make it anew: "
-                   "`opswright suites lm-eval --help`.")  # fmt: skip
+                   f"`opswright suites lm-eval {path.name.partition('.')[0]}`.")  # fmt: skip
 
 
 def _sample(item: Mapping[str, Any], tags: Collection[str]) -> Sample:

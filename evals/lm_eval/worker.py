@@ -141,8 +141,8 @@ def _keep_to_files(name: str, folder: Path | None, data: Mapping[str, str]) -> N
                 f"task '{name}' takes its data from a hub ({path}), where it may change and which no plan's "
                 "digest holds. Download it once, and name each split's file: --data test=FILE"
             )
-        for file in _files(data_files) if folder is not None else ():
-            if not Path(file).resolve().is_relative_to(folder):
+        for file in _files(data_files):
+            if folder is not None and not Path(file).resolve().is_relative_to(folder):
                 raise TaskRefused(
                     f"the data file {file} of task '{name}' lies outside its folder; put it there"
                 )

@@ -25,7 +25,7 @@ class LmEvalPart(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    requests: FilePart = Field(description="What it asks, written by `opswright suites lm-eval`.")
+    requests: FilePart = Field(description="What it asks, as the task was built.")
     tasks: FilePart | None = Field(None, description="Folder of its YAML files, data and code.")
     data: dict[str, FilePart] = Field(
         default_factory=dict, description="Files in place of its data, by split."

@@ -74,7 +74,7 @@ def _rows(path: Path, *columns: str) -> list[Mapping[str, str]]:
     """The rows of a published file; AskError for one that is missing or damaged."""
     try:
         text = path.read_bytes().decode("utf-8")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        rows: list[Mapping[str, str]] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         if not rows or any(row[column] is None for row in rows for column in columns):
             raise ValueError("a row has not every column")
     except FileNotFoundError:
