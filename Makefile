@@ -29,7 +29,7 @@ demo: $(READY) ## ship, watch, refuse, retrain and promote a real model, in minu
 chat: $(READY) ## open the console at http://127.0.0.1:7860
 	$(BIN)/opswright chat
 
-lm-eval: $(LM_EVAL)/.ready ## set up lm-evaluation-harness in .venv-lm-eval (some 700 MB)
+lm-eval: $(LM_EVAL)/.ready ## set up lm-evaluation-harness in .venv-lm-eval (about 530 MB)
 
 $(LM_EVAL)/.ready: requirements-lm-eval.txt constraints.txt
 	test -x $(LM_EVAL)/bin/python || $(PYTHON) -m venv $(LM_EVAL)

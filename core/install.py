@@ -34,8 +34,10 @@ def install_hint(*extras: str, package: Path = PACKAGE) -> str:
 
 def environment_hint(home: Path, requirements: Path) -> str:
     """The commands that make a virtual environment of its own for what cannot share ours."""
-    pip = f"{shlex.quote(str(home / 'bin' / 'pip'))} install -r {shlex.quote(_shown(requirements))}"
-    return f"`{_python()} -m venv {shlex.quote(str(home))} && {pip}`"
+    pip, files = str(home / "bin" / "pip"), (PACKAGE / "constraints.txt", requirements)
+    constraints, wanted = (shlex.quote(_shown(file)) for file in files)
+    made = f"{_python()} -m venv {shlex.quote(str(home))}"
+    return f"`{made} && {shlex.quote(pip)} install -c {constraints} -r {wanted}`"
 
 
 def missing_modules(names: Iterable[str]) -> list[str]:

@@ -144,7 +144,8 @@ class CheckpointEngine:
     def _prompt(self, chat: Chat) -> str | GenerationResult:
         """The chat as its template renders it, up to where the assistant begins."""
         if self._plain:
-            return str(chat[0]["content"])
+            texts = [message["content"] for message in chat]
+            return texts[0] if len(texts) == 1 else GenerationResult.refused("plain text is one message")
         if (fault := chat_fault(chat)) is not None:
             return GenerationResult.refused(fault)
         try:

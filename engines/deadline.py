@@ -16,6 +16,8 @@ from typing import Any
 import httpcore
 import httpx
 
+_IDLE_S = 5.0  # as httpx' own
+
 
 class _Until(threading.local):
     """When the request of this thread must be over, by the monotonic clock."""
@@ -33,6 +35,7 @@ class DeadlineTransport(httpx.HTTPTransport):
         self._pool = httpcore.ConnectionPool(
             ssl_context=httpx.create_ssl_context(trust_env=False),
             max_connections=connections,
+            keepalive_expiry=_IDLE_S,
             network_backend=_Backend(self._until),
         )
 

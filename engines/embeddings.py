@@ -19,6 +19,7 @@ Embedded = Vector | str
 Keep = Callable[[Sequence[str], Sequence[Vector]], None]
 """Told the texts and vectors of a request."""
 
+_NOT_THESE_TEXTS = (400, 413, 422)
 _ROUNDS = 4  # requests of each connection before a server that failed on all of them is given up
 
 
@@ -62,7 +63,7 @@ class EmbeddingEndpoint:
             self._failed = 0
             keep(texts, reply.value)
             return list(reply.value)
-        if reply.error.startswith(("HTTP 400", "HTTP 413", "HTTP 422")) or reply.is_refused:
+        if reply.is_refused or reply.status in _NOT_THESE_TEXTS:
             if len(texts) > 1:
                 return [self._ask([text], keep)[0] for text in texts]
         else:

@@ -27,12 +27,16 @@ class BadReply(ValueError):
 
 @dataclass(frozen=True)
 class EndpointReply(Generic[T]):
-    """What was read of a reply, or why there is none. is_refused: the server takes this request never."""
+    """What was read of a reply, or why there is none.
+
+    is_refused: the server says by its code that it never takes this. status: of the last reply that failed.
+    """
 
     value: T | None
     error: str = ""
     is_refused: bool = False
     waited_ms: float = 0.0
+    status: int | None = None
 
 
 class EndpointClient:
@@ -76,11 +80,12 @@ class EndpointClient:
         import httpx
 
         started, problem, wait_s = perf_counter(), "", 0.0
+        status: int | None = None
         for attempt in range(self.tries):
             if attempt:
                 sleep(max(wait_s, self.pause_s * 2 ** (attempt - 1)))
             self._pace.wait()
-            started, wait_s = perf_counter(), 0.0
+            started, wait_s, status = perf_counter(), 0.0, None
             try:
                 response = self._post(body)
                 if response.status_code == 200:
@@ -93,11 +98,12 @@ class EndpointClient:
                 continue
             if (refusal := _refusal(response)) is not None:
                 return EndpointReply(None, self._told(refusal), True, _ms_since(started))
-            problem = f"HTTP {response.status_code}: {self._told(response.text)[:200]}"
+            status = response.status_code
+            problem = f"HTTP {status}: {self._told(response.text)[:200]}"
             wait_s = _retry_after_s(response)
-            if response.status_code not in _RETRIED:
+            if status not in _RETRIED:
                 break
-        return EndpointReply(None, self._told(problem), waited_ms=_ms_since(started))
+        return EndpointReply(None, self._told(problem), False, _ms_since(started), status)
 
     def get(self, route: str) -> httpx.Response:
         """What the server says of itself; asked once."""

@@ -29,6 +29,8 @@ def build_suite(
 
     tasks: folder of the project's own tasks; None: one of lm-evaluation-harness's own, on `data` by split.
     """
+    if not task or Path(task).name != task:
+        raise AskError(f"'{task}' is no task's name. A folder of your own tasks is named by --tasks.")
     path = folder / f"{task}.yaml"
     requests = folder / f"{task}.requests.jsonl"
     if taken := next((one for one in (path, requests) if one.exists()), None):

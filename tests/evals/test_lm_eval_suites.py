@@ -233,6 +233,9 @@ def test_a_task_that_no_item_is_scored_by_or_no_chat_can_ask_is_refused_and_leav
         built(tasks, whole)
     with pytest.raises(AskError, match="leave out --chat"):
         built(tasks, Worker("loglikelihood_rolling"), chat=True)
+    for name in ("../t", "a/t", ""):
+        with pytest.raises(AskError, match="is no task's name"):
+            build_suite(name, tmp_path / "suites", tasks, {}, tasks, run=Worker())
     assert not (tmp_path / "suites").exists()
     built(tasks, Worker())
     with pytest.raises(AskError, match="is there already"):
@@ -243,7 +246,9 @@ def test_without_its_environment_the_command_that_makes_one_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OPSWRIGHT_EVALUATION__LM_EVAL", str(tmp_path / "none"))
-    with pytest.raises(NeedsError, match=r"-m venv .*none && .*pip install -r .*requirements-lm-eval\.txt"):
+    with pytest.raises(
+        NeedsError, match=r"-m venv .*none && .*pip install -c .*-r .*requirements-lm-eval\.txt"
+    ):
         run_worker({"task": "t", "action": "build"})
 
 
