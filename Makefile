@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo chat test check mutants docs clean
+LM_EVAL := .venv-lm-eval
+
+.PHONY: help install demo chat lm-eval test check mutants docs clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -26,6 +28,13 @@ demo: $(READY) ## ship, watch, refuse, retrain and promote a real model, in minu
 
 chat: $(READY) ## open the console at http://127.0.0.1:7860
 	$(BIN)/opswright chat
+
+lm-eval: $(LM_EVAL)/.ready ## set up lm-evaluation-harness in .venv-lm-eval (about 530 MB)
+
+$(LM_EVAL)/.ready: requirements-lm-eval.txt constraints.txt
+	test -x $(LM_EVAL)/bin/python || $(PYTHON) -m venv $(LM_EVAL)
+	$(LM_EVAL)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --requirement $<
+	touch $@
 
 check: $(READY) ## lint, types, reference pages and fast tests (about a minute)
 	$(BIN)/ruff check .

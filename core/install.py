@@ -32,6 +32,14 @@ def install_hint(*extras: str, package: Path = PACKAGE) -> str:
     return command
 
 
+def environment_hint(home: Path, requirements: Path) -> str:
+    """The commands that make a virtual environment of its own for what cannot share ours."""
+    pip, files = str(home / "bin" / "pip"), (PACKAGE / "constraints.txt", requirements)
+    constraints, wanted = (shlex.quote(_shown(file)) for file in files)
+    made = f"{_python()} -m venv {shlex.quote(str(home))}"
+    return f"`{made} && {shlex.quote(pip)} install -c {constraints} -r {wanted}`"
+
+
 def missing_modules(names: Iterable[str]) -> list[str]:
     """Those of the modules that cannot be imported here; none of them is loaded."""
     return [name for name in names if importlib.util.find_spec(name) is None]

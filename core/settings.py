@@ -69,6 +69,14 @@ class TrainSettings(_Part):
     )
 
 
+class EvaluationSettings(_Part):
+    """What evaluations need besides."""
+
+    lm_eval: Path = Field(
+        Path(".venv-lm-eval"), description="Folder of the virtual environment of lm-evaluation-harness."
+    )
+
+
 class SlurmSettings(_Part):
     """How jobs are put to a Slurm cluster; what is empty, the cluster decides."""
 
@@ -150,6 +158,7 @@ class Settings(BaseSettings):
     )
     mlflow: MlflowSettings = MlflowSettings()
     train: TrainSettings = TrainSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     compute: ComputeSettings = ComputeSettings()
     serving: ServingSettings = ServingSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -51,7 +51,7 @@ class GenerationResult(NamedTuple):
     `cancelled`, `refused` (the engine cannot take this prompt) or `error` (it failed); an endpoint may have
     reasons of its own. `text` is None when there is none, and `error` then says why. `tokens_out` leaves out
     the end token; an endpoint that does not count says 0. `latency_ms` is what the asker waited, so a batch's
-    whole time for each of it.
+    whole time for each of it. continuations: of a choice by likelihood, what it was chosen by.
     """
 
     text: str | None
@@ -60,6 +60,7 @@ class GenerationResult(NamedTuple):
     tokens_out: int = 0
     latency_ms: float = 0.0
     error: str | None = None
+    continuations: tuple[Continuation, ...] = ()
 
     @property
     def is_cut(self) -> bool:

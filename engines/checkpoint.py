@@ -24,7 +24,7 @@ from .base import (
     too_long,
 )
 from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
-from .likelihood import LikelihoodScorer
+from .likelihood import LikelihoodScorer, lead_tokens
 from .ort_llm.batcher import chat_fault
 from .prompt_rows import PromptReader, can_pad
 from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
@@ -38,7 +38,8 @@ class CheckpointEngine:
     device: auto, cpu or cuda. precision: the weights' own, or float32. adapter: a folder in PEFT's form, put
     on the weights and not merged into them; its generation_config.json, if it has one, counts. tokenizer: the
     folder that has it, where the weights' has not. ends: more tokens that end an answer. most_rows: prompts
-    answered at a time, at most. Raises NeedsError without torch and transformers, BackendError when a folder
+    answered at a time, at most. plain: a chat is one message, whose text the model continues as it stands,
+    without a chat template. Raises NeedsError without torch and transformers, BackendError when a folder
     does not load, does not fit the other, or holds NaN or infinite weights.
     """
 
@@ -52,6 +53,7 @@ class CheckpointEngine:
         tokenizer: Path | None = None,
         ends: Sequence[int] = (),
         most_rows: int = 128,
+        plain: bool = False,
     ) -> None:
         torch = _load_torch()
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -65,7 +67,7 @@ class CheckpointEngine:
             )
         except (OSError, ValueError) as error:
             raise BackendError(f"cannot load the checkpoint in {folder}: {error}") from error
-        if not self.tokenizer.chat_template:
+        if not self.tokenizer.chat_template and not plain:
             raise no_chat_template(tokenizer or folder)
         if adapter is not None:
             model = with_adapter(model, adapter)
@@ -80,7 +82,7 @@ class CheckpointEngine:
         self._ends = frozenset([*(own if isinstance(own, list) else [] if own is None else [own]), *ends])
         if ends:
             model.generation_config.eos_token_id = sorted(self._ends)
-        self._most_rows = most_rows
+        self._most_rows, self._plain = most_rows, plain
 
     @cached_property
     def _takes_padding(self) -> bool:
@@ -126,7 +128,7 @@ class CheckpointEngine:
                 taken[number] = prompt
             else:
                 results[number] = [Continuation.failed(prompt.error)] * len(results[number])
-        scorer = LikelihoodScorer(self._token_scorer(), self.tokenizer, self.context)
+        scorer = LikelihoodScorer(self._token_scorer(), self.tokenizer, self.context, self._start)
         try:
             some = [continuations[n] for n in taken]
             found = scorer.score([chats[n] for n in taken], list(taken.values()), some, prefix, progress)
@@ -141,6 +143,9 @@ class CheckpointEngine:
 
     def _prompt(self, chat: Chat) -> str | GenerationResult:
         """The chat as its template renders it, up to where the assistant begins."""
+        if self._plain:
+            texts = [message["content"] for message in chat]
+            return texts[0] if len(texts) == 1 else GenerationResult.refused("plain text is one message")
         if (fault := chat_fault(chat)) is not None:
             return GenerationResult.refused(fault)
         try:
@@ -152,11 +157,21 @@ class CheckpointEngine:
         except Exception as error:  # a template raises what it likes
             return GenerationResult.refused(f"the chat template does not take these messages: {error}")
 
+    @property
+    def _start(self) -> int | None:
+        """The token before plain text: the tokenizer's start token, else its end token."""
+        if not self._plain:
+            return None
+        own = self.tokenizer.bos_token_id
+        return int(self.tokenizer.eos_token_id if own is None else own)
+
     def _encode(self, chats: Sequence[Chat]) -> list[list[int] | GenerationResult]:
         """The tokens of each chat's prompt, or why it is not taken."""
         prompts = [self._prompt(chat) for chat in chats]
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
         rows = iter(self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+        lead = lead_tokens(self.tokenizer) if self._plain else []
+        rows = (row if row[: len(lead)] == lead else [*lead, *row] for row in rows)
         return [self._fitting(next(rows)) if isinstance(one, str) else one for one in prompts]
 
     def _fitting(self, tokens: list[int]) -> list[int] | GenerationResult:

@@ -128,7 +128,7 @@ class CachedEngine:
             lengths,
             ask,
             read=lambda value: GenerationResult(*value),
-            keep=lambda result: None if result.error is not None else list(result),
+            keep=lambda result: None if result.error is not None else list(result[:-1]),  # no continuations
             progress=progress,
         )
 

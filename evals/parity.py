@@ -68,8 +68,9 @@ def suite_prompts(suite: Suite, where: str, most: int, trust: Path | None = None
     """
     items = spread(suite.items, most)
     chats = [suite.prompt.chat(item) for item in items]
-    if suite.by_likelihood or suite.asks_judge:
-        why = "chooses by likelihood" if suite.by_likelihood else "asks a judge"
+    if suite.by_likelihood or suite.asks_server:
+        asks = "a judge" if suite.asks_judge else "an embedder"
+        why = "chooses by likelihood" if suite.by_likelihood else f"asks {asks}"
         return ParityPrompts(where, chats, unscored=f"the suite {why}")
     try:
         return ParityPrompts(where, chats, items, suite.load_scorers(trust)[0])

@@ -112,6 +112,8 @@ def facts_of(
         "trivial": best_trivial({name: one["value"] for name, one in beside.items()}),
         "latency_ms": latencies(measured.items),
         **({"judges": measured.judges} if measured.judges else {}),
+        **({"embedders": measured.embedders} if measured.embedders else {}),
+        **({"totals": dict(measured.totals)} if measured.totals else {}),
     }
 
 
@@ -197,5 +199,7 @@ def read_report(artifact: Artifact) -> EvalResult:
         leaked=facts.get("leaked"),
         task=facts.get("task", "classify"),
         judges=facts.get("judges", {}),
+        totals=facts.get("totals", {}),
+        embedders=facts.get("embedders", {}),
         **known,
     )

@@ -13,7 +13,10 @@ from ..data.sample import Sample, Task, asked_of
 from ..engines import Engine, GenerationOptions, GenerationResult, Progress
 from .choosing import choose_by_likelihood
 from .judges.summary import judge_summaries
+from .lm_eval.asking import ask_likelihoods
+from .lm_eval.scoring import totals_of
 from .scorers import Score, Scorer, right_answers
+from .scorers.embedder import EmbedderSimilarity
 from .scorers.guard import BLOCKED
 from .suites import SliceRule, Suite, in_slice
 from .turns import ask_own_turns, place_of
@@ -71,6 +74,8 @@ class EvalResult:
     scorers: each scorer's name, and whether it is binary; the first is what the suite is judged by. judges:
     of each that asks a judge, what it is and how it did.
     variants: the items again as some alteration changed them; they count nowhere else.
+    embedders: of each scorer that asks one, which it is, and the digest of its vectors.
+    totals: figures of the whole that are no mean of the items', by lm-evaluation-harness.
     """
 
     model: str
@@ -83,6 +88,8 @@ class EvalResult:
     scorers: Mapping[str, bool] = field(default_factory=lambda: dict(_SHARES))
     judges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variants: Mapping[str, tuple[SampleResult, ...]] = field(default_factory=dict)
+    totals: Mapping[str, float] = field(default_factory=dict)
+    embedders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -144,10 +151,12 @@ def run_suite(
     scorers = suite.load_scorers() if scorers is None else scorers
     items = choose_items(suite, limit)
     chats = [suite.prompt.chat(item) for item in items]
-    if suite.by_likelihood:
+    if suite.lm_eval is not None and suite.by_likelihood:
+        answers = ask_likelihoods(suite.lm_eval, items, engine, progress)
+    elif suite.by_likelihood:
         answers = choose_by_likelihood(suite, items, chats, engine, progress)
     else:
-        options = GenerationOptions(max_tokens=max_new_tokens or suite.longest_answer)
+        options = GenerationOptions(max_new_tokens or suite.longest_answer, stop=suite.stop)
         if suite.turns == "own":
             answers = ask_own_turns(engine, items, chats, options, progress)
         else:
@@ -168,6 +177,7 @@ def run_suite(
         results,
         task=suite.task,
         scorers={one.name: one.is_binary for one in scorers},
+        totals=totals_of(scorers, items, answers),
     )
     _check_scored(measured)
     return measured
@@ -189,7 +199,7 @@ def score(
     """Each item beside its answer, without the white space around it."""
     given = list(zip(items, answers, strict=True))
     pairs = [(item, None if answer.text is None else answer.text.strip()) for item, answer in given]
-    found = {one.name: one.score_all(pairs) for one in scorers}
+    found = {one.name: one.score_results(given) for one in scorers}
     results = []
     for number, (item, answer) in enumerate(given):
         own = {name: scores[number] for name, scores in found.items()}
@@ -223,6 +233,13 @@ def judges_of(
         for one in scorers
     }
     return judge_summaries(scorers, items, scores)
+
+
+def embedders_of(scorers: Sequence[Scorer]) -> dict[str, dict[str, Any]]:
+    """What there is to say of the embedders that scorers asked, so far."""
+    return {
+        one.name: one.function.summary() for one in scorers if isinstance(one.function, EmbedderSimilarity)
+    }
 
 
 def _check_scored(measured: EvalResult) -> None:

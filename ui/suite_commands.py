@@ -77,6 +77,8 @@ def show_suite(suite: Named, json: Json = False) -> None:
     typer.echo(f"{'judged by':10} {', '.join(described['metrics'])}")
     if described["judge"] is not None:
         typer.echo(f"{'judge':10} {described['judge']['model']} at {described['judge']['url']}")
+    if described["embedder"] is not None:
+        typer.echo(f"{'embedder':10} {described['embedder']['model']} at {described['embedder']['url']}")
     typer.echo("")
     if described["slices"]:
         rows = [(name, str(n)) for name, n in described["slices"].items()]
@@ -103,15 +105,45 @@ def new_suite(
 
     Example: opswright suites new tone golden.jsonl
     """
-    from ..core.errors import AskError
     from ..evals.suites.draft import draft_suite
 
-    pairs = [word.partition("=") for word in column or ()]
-    if wrong := next((part for part, equals, value in pairs if not equals or not value), None):
-        raise AskError(f"--column {wrong}: expected PART=COLUMN, as user=question.")
-    columns = {part: value for part, _, value in pairs} or None
+    columns = _pairs("column", "PART=COLUMN, as user=question", column) or None
     path = draft_suite(name, samples, Path("suites"), columns, task, leave_out)
     typer.echo(f"{path} was written: read it, then `opswright suites validate {path}`")
+
+
+@suites_app.command("lm-eval")
+def lm_eval_suite(
+    task: Annotated[str, typer.Argument(help="Name of the task in lm-evaluation-harness.")],
+    tasks: Annotated[
+        Path | None, typer.Option(help="Folder of your own tasks, with their data. [default: its own tasks]")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="File in place of a task's data: test=FILE, validation=FILE, ...")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask in chats, not by plain text.")] = False,
+    shots: Annotated[int | None, typer.Option(min=0, help="Examples before each question.")] = None,
+    trust: Trust = None,
+) -> None:
+    """Have a task of lm-evaluation-harness built, and write suites/TASK.yaml with its requests beside it.
+
+    Example: opswright suites lm-eval faq --tasks lm_tasks --trust lm_tasks
+    """
+    from ..evals.suites.build_lm_eval import build_suite
+
+    files = {split: Path(file) for split, file in _pairs("data", "SPLIT=FILE", data).items()}
+    path = build_suite(task, Path("suites"), tasks, files, trust, chat=chat, shots=shots)
+    typer.echo(f"{path} was written: read it, then `opswright suites show {path}`")
+
+
+def _pairs(option: str, shape: str, words: list[str] | None) -> dict[str, str]:
+    """Words of an option as NAME=VALUE; AskError for one that is not."""
+    from ..core.errors import AskError
+
+    pairs = [word.partition("=") for word in words or ()]
+    if wrong := next((name for name, equals, value in pairs if not equals or not value), None):
+        raise AskError(f"--{option} {wrong}: expected {shape}.")
+    return {name: value for name, _, value in pairs}
 
 
 @suites_app.command("validate")
@@ -130,7 +162,8 @@ def validate_suite(suite: Named, trust: Trust = None, json: Json = False) -> Non
     if json:
         typer.echo(json_text.dumps(document, indent=2, ensure_ascii=False))
     else:
-        asked = "a server" if found.judge is None else f"{found.judge.model} at {found.judge.url}"
+        server = found.judge or found.embedder
+        asked = "a server" if server is None else f"{server.model} at {server.url}"
         typer.echo(f"{found.name}: {len(found.items)} samples, digest {found.digest[:12]}")
         for metric, score in scores.items():
             said = "not scored" if score["mean"] is None else f"{score['mean']:.3f} on {score['n']}"
@@ -154,6 +187,7 @@ def _described(source: str, suite: Suite) -> dict[str, Any]:
         "licence": suite.licence,
         "source": suite.source,
         "digest": suite.digest,
+        "embedder": None if suite.embedder is None else suite.embedder.document(),
         "judge": suite.judge.document() if suite.judge is not None and suite.asks_judge else None,
     }
 

@@ -11,8 +11,9 @@ from ...core.secrets import SecretName
 from ...data.sample import ASSISTANT, Sample, Task
 
 if TYPE_CHECKING:
-    from ...engines import Progress
+    from ...engines import GenerationResult, Progress
     from ..judges.settings import JudgeSettings
+    from .embedder_settings import EmbedderSettings
 
 ScoreFunction = Callable[[Sample, str], float | bool | None]
 """What a scorer computes: 0 to 1, or None for an answer that it cannot score."""
@@ -39,6 +40,14 @@ class BatchFunction(Protocol):
         """A score of each answer, in their order; what goes wrong with one is its fault."""
 
 
+@runtime_checkable
+class ResultFunction(Protocol):
+    """What scores whole results, not their texts alone: white space kept, and what a choice was made by."""
+
+    def score_results(self, pairs: Sequence[tuple[Sample, GenerationResult]]) -> Sequence[Score]:
+        """A score of each result, in their order; what goes wrong with one is its fault."""
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A named function from (sample, answer) to 0..1.
@@ -49,7 +58,7 @@ class Scorer:
     """
 
     name: str
-    function: ScoreFunction | BatchFunction
+    function: ScoreFunction | BatchFunction | ResultFunction
     is_binary: bool
     summary: str = ""
     needs: Need | None = None
@@ -59,6 +68,13 @@ class Scorer:
     def score(self, sample: Sample, answer: str | None) -> Score:
         """The score of one answer; see `score_all`."""
         return self.score_all([(sample, answer)])[0]
+
+    def score_results(self, pairs: Sequence[tuple[Sample, GenerationResult]]) -> list[Score]:
+        """The score of each result, by its text without white space around it unless whole results count."""
+        if isinstance(self.function, ResultFunction):
+            return [self._kept(one) for one in self.function.score_results(pairs)]
+        texts = ((item, None if result.text is None else result.text.strip()) for item, result in pairs)
+        return self.score_all(list(texts))
 
     def score_all(self, pairs: Sequence[tuple[Sample, str | None]]) -> list[Score]:
         """The score of each answer; no answer at all is 0, as a wrong one is.
@@ -92,9 +108,12 @@ class Scorer:
         return Score(0.0) if taken is None else taken
 
     def _asked(self, pairs: Sequence[tuple[Sample, str]]) -> list[Score]:
+        if isinstance(self.function, ResultFunction):
+            from ...engines import GenerationResult
+
+            return self.score_results([(sample, GenerationResult(answer)) for sample, answer in pairs])
         if isinstance(self.function, BatchFunction):
-            scores = self.function.score_all(pairs) if pairs else []
-            return [one if one.value is None else self._checked(one.value, one.detail) for one in scores]
+            return [self._kept(one) for one in self.function.score_all(pairs)] if pairs else []
         return [self._one(self.function, sample, answer) for sample, answer in pairs]
 
     def _one(self, function: ScoreFunction, sample: Sample, answer: str) -> Score:
@@ -103,6 +122,9 @@ class Scorer:
         except (Exception, SystemExit) as error:  # a scorer is anybody's code
             return _fault(error)
         return Score(None) if value is None else self._checked(value)
+
+    def _kept(self, given: Score) -> Score:
+        return given if given.value is None else self._checked(given.value, given.detail)
 
     def _checked(self, value: object, detail: Mapping[str, Any] | None = None) -> Score:
         try:
@@ -151,7 +173,7 @@ class ServerAccess:
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """What a suite tells its scorers when they are made: task, right answers (each once), judge.
+    """What a suite tells its scorers when they are made: task, right answers (each once), judge, embedder.
 
     samples: all of the suite's, for what is fitted on them.
     """
@@ -161,6 +183,7 @@ class ScoringContext:
     samples: tuple[Sample, ...] = ()
     judge: JudgeSettings | None = None
     access: ServerAccess = field(default_factory=ServerAccess)
+    embedder: EmbedderSettings | None = None
 
 
 def has(sample: Sample, need: Need | None) -> bool:

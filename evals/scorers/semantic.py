@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import AskError
 from ...data.sample import Sample, asked_of
-from .base import ScoreFunction, ScoringContext, right_answers
+from .base import BatchFunction, ScoreFunction, ScoringContext, right_answers
+from .embedder import EmbedderSimilarity
 
 if TYPE_CHECKING:
     from ...data.embed import TextEmbedder
 
 
-def embedding_similarity(context: ScoringContext) -> ScoreFunction:
-    """Cosine with the best right answer in TF-IDF of word pieces and SVD, fitted on the suite's own texts.
+def embedding_similarity(context: ScoringContext) -> ScoreFunction | BatchFunction:
+    """Cosine with the nearest right answer: by the suite's embedder, else in an embedding of its own texts.
 
-    It knows which pieces of words go together in the suite, no more: it sees no synonym the suite does not
-    show, and no negation.
+    That is TF-IDF of word pieces and SVD, and needs no download. It knows which pieces of words go together
+    in the suite, no more: it sees no synonym the suite does not show, and no negation.
     """
+    if context.embedder is not None:
+        return EmbedderSimilarity(context.embedder, context.access)
     texts = tuple(
         text for sample in context.samples for text in (asked_of(sample), *right_answers(sample)) if text
     )

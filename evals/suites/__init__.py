@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ...core.entry_points import entry_points_of
 from ...core.errors import AskError, BackendError, did_you_mean
 from ...core.suite_source import YAML_ENDINGS, is_suite_file
-from . import banking77, clinc150, guards, snips
+from . import banking77, clinc150, guards, ragas_samples, snips
 from .base import SliceRule, SliceValues, Suite, in_slice
 from .suite_file import read_suite
 
@@ -26,6 +26,7 @@ __all__ = ["SHIPPED", "SliceRule", "SliceValues", "Suite", "in_slice", "load_sui
 GROUP = "opswright.suites"
 SHIPPED: dict[str, Callable[[], Suite]] = {
     "clinc150": clinc150.suite,
+    "clinc150_oos": clinc150.with_out_of_scope,
     "banking77": banking77.suite,
     "snips": snips.suite,
     "xstest": guards.xstest,
@@ -33,6 +34,8 @@ SHIPPED: dict[str, Callable[[], Suite]] = {
     "cyberseceval": guards.cyberseceval,
     "injection": guards.injection,
     "toxicity": guards.toxicity,
+    "ragas_questions": ragas_samples.questions,
+    "ragas_tickets": ragas_samples.tickets,
 }
 
 

@@ -13,6 +13,9 @@ from ...core.files import sha256_json
 from ...data.sample import Sample, Task
 from ..judges.prompt import shipped_prompts_digest
 from ..judges.settings import JudgeSettings
+from ..lm_eval.environment import interpreter
+from ..lm_eval.scoring import check_metrics, lm_eval_scorers
+from ..lm_eval.task import LmEvalTask
 from ..prompts import Prompt, tag_values
 from ..scorers import (
     Scorer,
@@ -24,6 +27,7 @@ from ..scorers import (
     load_scorer,
     right_answers,
 )
+from ..scorers.embedder_settings import EmbedderSettings
 from ..turns import Turns
 
 SliceValues = tuple[str, ...] | Mapping[str, tuple[str, ...]]
@@ -45,7 +49,9 @@ class Suite:
     groups: named slices. slice_tags: every value of these tags is a slice of its own. scorers: the first is
     what the suite is judged by; none: those of the task. min_items: fewer are worth no judgement. choose_by:
     for the task `choose` alone. max_new_tokens: longest answer; None: by the task. judge: whom its judged
-    scorers ask. turns: with `own`, an item's earlier turns of the assistant are the model's own answers.
+    scorers ask. turns: with `own`, an item's earlier turns of the assistant are the model's
+    own answers. stop: texts before which an answer ends. lm_eval: the task of lm-evaluation-harness that it
+    is. embedder: whom `embedding_similarity` asks.
     """
 
     name: str
@@ -64,6 +70,9 @@ class Suite:
     file: Path | None = None
     judge: JudgeSettings | None = None
     turns: Turns = "last"
+    stop: tuple[str, ...] = ()
+    lm_eval: LmEvalTask | None = None
+    embedder: EmbedderSettings | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -78,8 +87,14 @@ class Suite:
             document["choose_by"] = self.choose_by
         if self.turns != "last":
             document["turns"] = self.turns
+        if self.stop:
+            document["stop"] = list(self.stop)
+        if self.lm_eval is not None:
+            document["lm_eval"] = self.lm_eval.document()
         if self.judge is not None and self.asks_judge:
             document["judge"] = {**self.judge.document(), "prompts": shipped_prompts_digest()}
+        if self.embedder is not None:
+            document["embedder"] = self.embedder.document()
         return sha256_json(document)
 
     @cached_property
@@ -108,6 +123,11 @@ class Suite:
         return any(spec.asks_judge for spec in self.specs)
 
     @property
+    def asks_server(self) -> bool:
+        """Whether one of its scorers sends answers to a judge or an embedder."""
+        return self.asks_judge or self.embedder is not None
+
+    @property
     def longest_answer(self) -> int:
         """Tokens an answer may have."""
         if self.max_new_tokens is not None:
@@ -117,21 +137,35 @@ class Suite:
     @property
     def by_likelihood(self) -> bool:
         """Whether an engine chooses by likelihood instead of generating."""
+        if self.lm_eval is not None:
+            return self.lm_eval.built.kind != "generate_until"
         return self.task == "choose" and self.choose_by != "generation"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its prompts are plain text, which no chat template is put around."""
+        return self.lm_eval is not None and not self.lm_eval.built.chat
 
     def load_scorers(
         self, trust: Path | None = None, access: ServerAccess | None = None
     ) -> tuple[Scorer, ...]:
         """Its scorers, made; see `load_scorer` for `trust` and errors. access: for what asks a server."""
+        if self.lm_eval is not None:
+            return lm_eval_scorers(self.lm_eval, [spec.metric for spec in self.specs], trust)
         context = self._context(access or ServerAccess())
         return tuple(load_scorer(spec, context, trust) for spec in self.specs)
 
     def _context(self, access: ServerAccess) -> ScoringContext:
         answers = self.labels if self.task == "classify" else ()
-        return ScoringContext(self.task, answers, self.items, self.judge, access)
+        return ScoringContext(self.task, answers, self.items, self.judge, access, self.embedder)
 
     def check_scorers(self, trust: Path | None = None) -> tuple[Path, ...]:
         """What `load_scorers` would refuse, without running any file; the files that it would run."""
+        if self.lm_eval is not None:
+            self.lm_eval.check_trusted(trust)
+            check_metrics(self.lm_eval, [spec.metric for spec in self.specs])
+            interpreter()
+            return () if self.lm_eval.folder is None else (self.lm_eval.folder,)
         context = self._context(ServerAccess())
         files = []
         for spec in self.specs:

@@ -93,7 +93,7 @@ def scores_of_right_answers(suite: Suite, trust: Path | None = None) -> dict[str
     for scorer in suite.load_scorers(trust):
         if isinstance(scorer.function, BatchFunction):
             continue
-        scores = [scorer.score(item, next(iter(right_answers(item)), "")) for item in suite.items]
+        scores = scorer.score_all([(item, next(iter(right_answers(item)), "")) for item in suite.items])
         values = [one.value for one in scores if one.value is not None]
         faults = [one.fault for one in scores if one.fault is not None]
         found[scorer.name] = {

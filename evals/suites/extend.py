@@ -35,6 +35,11 @@ def extend_suite(suite: Suite, rows: Sequence[Sample], folder: Path) -> Suite:
             f"suite {suite.name} asks for several turns of a conversation, which no held-out rows join. Name "
             "a suite that asks what is new by `suite` and `new_items`."
         )
+    if suite.lm_eval is not None:
+        raise AskError(
+            f"suite {suite.name} is a task of lm-evaluation-harness, which no held-out rows join. Name a "
+            "suite that asks what is new by `suite` and `new_items`."
+        )
     if others := set(suite.tags.get(ORIGIN, ())) - {NEW, EARLIER}:
         raise AskError(
             f"items of suite {suite.name} have a tag '{ORIGIN}' of their own ('{min(others)}'), by which a "
@@ -82,7 +87,8 @@ def _parts(suite: Suite) -> Iterator[tuple[str, Any]]:
     yield "min_items", suite.min_items
     yield "choose_by", suite.choose_by if suite.task == "choose" else None
     yield "max_new_tokens", suite.max_new_tokens
-    yield "judge", suite.judge.model_dump(mode="json", exclude_defaults=True) if suite.judge else None
+    embedder = suite.embedder
+    yield "embedder", None if embedder is None else embedder.model_dump(mode="json", exclude_defaults=True)
     yield "licence", suite.licence
     yield "source", suite.source
 

@@ -19,10 +19,15 @@ def suite_document(suite: Suite) -> dict[str, Any]:
             f"suite {suite.name} is scored by the project's own file ({', '.join(files)}), which is not run "
             "there. Take a suite whose scorers are built in or installed."
         )
-    if suite.asks_judge:
+    if suite.lm_eval is not None:
         raise AskError(
-            f"suite {suite.name} asks a judge, which costs and may answer otherwise each time, so its scores "
-            "do not choose weights. Take a suite without judged scorers."
+            f"suite {suite.name} is scored by lm-evaluation-harness, which is not there. Take a suite whose "
+            "scorers are built in or installed."
+        )
+    if suite.asks_server:
+        raise AskError(
+            f"suite {suite.name} asks a judge or an embedder, which costs and may answer otherwise each "
+            "time, so its scores do not choose weights. Take a suite whose scorers ask nobody."
         )
     return {
         "name": suite.name,

@@ -15,14 +15,19 @@ from ...core.suite_source import is_suite_file
 from ...data.sample import Sample, Task
 from ..judges.base import gold_of
 from ..judges.settings import JudgeSettings
+from ..lm_eval.scoring import check_metrics
 from ..prompts import Prompt, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
+from ..scorers.embedder_settings import EmbedderSettings
 from ..templates import compile_template
 from ..turns import Turns, each_turn
 from .base import ChooseBy, Suite, in_slice
+from .lm_eval_part import LmEvalPart, read_lm_eval
 from .samples import read_file, written
 
 SuiteTask = Literal["classify", "generate", "chat", "extract", "choose", "answer"]
+_SIMILARITY = "embedding_similarity"
+_DESCRIBING = ("name", "summary", "licence", "source", "slices", "min_items")
 _SCORER_KEYS = ("name", "file", "label", "take")
 LoadNamed = Callable[[str], Suite]
 T = TypeVar("T")
@@ -77,7 +82,8 @@ class SuitePart(_Part):
     summary: str = ""
     licence: str = Field("", description="Licence of the samples.")
     source: str = Field("", description="Where the samples come from.")
-    samples: list[Any] | SamplesPart
+    samples: list[Any] | SamplesPart | None = None
+    lm_eval: LmEvalPart | None = Field(None, description="Task of lm-evaluation-harness that it is.")
     prompt: PromptPart = PromptPart()
     scorers: tuple[str | dict[str, Any], ...] = Field((), description="The first is what it is judged by.")
     slices: SlicesPart = SlicesPart()
@@ -86,6 +92,7 @@ class SuitePart(_Part):
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     turns: Turns = Field("last", description="Which of a chat's turns are asked, and after which.")
     judge: JudgeSettings | None = Field(None, description="Whom scorers ask that need a judge.")
+    embedder: EmbedderSettings | None = Field(None, description="Whom embedding_similarity asks for vectors.")
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,8 @@ def read_suite(path: Path, load_named: LoadNamed) -> Suite:
         raise reader.error(
             "name", f"the suite is called '{part.name}', its file '{path.stem}'. Give both one name."
         )
+    if part.lm_eval is not None:
+        return _of_lm_eval(reader, part, part.lm_eval)
     items = _samples(reader, part)
     if part.turns != "last":
         items = each_turn(items)
@@ -132,25 +141,59 @@ def read_suite(path: Path, load_named: LoadNamed) -> Suite:
     if twice:
         raise reader.error("scorers", f"two scorers are called '{twice[0]}': give one a `label`.")
     suite = Suite(
-        name=path.stem,
         items=items,
-        groups={name: dict(values) for name, values in part.slices.groups.items()},
         task=part.task,
-        slice_tags=part.slices.by,
         prompt=_prompt(reader, part, items),
         scorers=specs,
-        min_items=part.min_items,
         choose_by=part.choose_by,
         max_new_tokens=part.max_new_tokens,
-        summary=part.summary,
-        licence=part.licence,
-        source=part.source,
-        file=path,
         judge=part.judge,
         turns=part.turns,
+        embedder=part.embedder,
+        **_described(path, part),
     )
     _check(reader, suite)
     return suite
+
+
+def _described(path: Path, part: SuitePart) -> dict[str, Any]:
+    """What any suite says of itself, whatever it asks."""
+    return {
+        "name": path.stem,
+        "groups": {name: dict(values) for name, values in part.slices.groups.items()},
+        "slice_tags": part.slices.by,
+        "min_items": part.min_items,
+        "summary": part.summary,
+        "licence": part.licence,
+        "source": part.source,
+        "file": path,
+    }
+
+
+def _of_lm_eval(reader: _Reader, part: SuitePart, task: LmEvalPart) -> Suite:
+    """The suite of a task, which decides itself what is asked and how; only slices and scorers are chosen."""
+    known = {*_DESCRIBING, "lm_eval", "scorers"}
+    if more := sorted(set(reader.text.data) - known):
+        raise reader.error(
+            more[0], f"a task of lm-evaluation-harness decides `{more[0]}` itself: take it out."
+        )
+    named = {tag for values in part.slices.groups.values() for tag in values}
+    given = reader.at("lm_eval", read_lm_eval, reader.path, task, sorted({*part.slices.by, *named}))
+    if part.scorers:
+        specs = tuple(_metric_spec(reader, number, one) for number, one in enumerate(part.scorers))
+        reader.at("scorers", check_metrics, given["lm_eval"], [spec.name for spec in specs])
+        given["scorers"] = specs
+    suite = Suite(**given, **_described(reader.path, part))
+    _check(reader, suite)
+    return suite
+
+
+def _metric_spec(reader: _Reader, number: int, given: str | Mapping[str, Any]) -> ScorerSpec:
+    if not isinstance(given, str):
+        raise reader.error(
+            f"scorers.{number}", "of a task of lm-evaluation-harness a scorer is a metric's name."
+        )
+    return ScorerSpec(given)
 
 
 def _parsed(reader: _Reader) -> SuitePart:
@@ -181,11 +224,15 @@ def _names_at(place: list[str]) -> list[str]:
         "few_shot": FewShotPart,
         "slices": SlicesPart,
         "judge": JudgeSettings,
+        "lm_eval": LmEvalPart,
+        "embedder": EmbedderSettings,
     }
     return list(parts.get(place[-2] if len(place) > 1 else "", SuitePart).model_fields)
 
 
 def _samples(reader: _Reader, part: SuitePart) -> tuple[Sample, ...]:
+    if part.samples is None:
+        raise reader.error("", "'samples' is missing.")
     if isinstance(part.samples, list):
         items = [
             reader.at(f"samples.{number}", written, one, f"{number:05d}")
@@ -289,6 +336,10 @@ def _check(reader: _Reader, suite: Suite) -> None:
     reader.at("task", default_specs, suite.task)
     if suite.judge is not None and not suite.asks_judge:
         raise reader.error("judge", "a judge is named, and no scorer asks one. Add one, or take it out.")
+    if suite.embedder is not None and not any(spec.name == _SIMILARITY for spec in suite.specs):
+        raise reader.error(
+            "embedder", f"an embedder is named, and no {_SIMILARITY} asks it. Add it, or take it out."
+        )
     for tag in suite.slice_tags:
         reader.at("slices.by", suite.check_values, tag, (), "slices.by")
     for name, values in suite.groups.items():

@@ -80,8 +80,8 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
     suite = _suite(request)
-    if not isinstance(request.model, ArtifactRef) or suite.asks_judge:
-        tokens = None if suite.asks_judge else 0
+    if not isinstance(request.model, ArtifactRef) or suite.asks_server:
+        tokens = None if suite.asks_server else 0
         return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
     size = size_of(request.model, workspace)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
@@ -127,7 +127,7 @@ def evaluate(request: EvaluateRequest, ctx: StepContext) -> EvaluateResult:
     fits = request.baselines and not isinstance(request.model, GuardrailRef)
     run = beside.baselines(measured) if fits else BaselineRun(())
     scored = {one.name: beside.scored(one, measured) for one in run.baselines}
-    shortcuts = beside.shortcuts(measured) if fits and not suite.asks_judge else []
+    shortcuts = beside.shortcuts(measured) if fits and not suite.asks_server else []
     groups = [*suite.groups, *(name for name in request.slices if name not in suite.groups)]
     facts = facts_of(measured, len(suite.items), scored, groups)
     facts |= {"shortcuts": to_facts(shortcuts), "robustness": robustness_facts(measured)}
@@ -151,17 +151,18 @@ def _measured(
 
     from ...evals.answer_cache import CachedEngine
     from ...evals.robustness import run_altered
-    from ...evals.runner import judges_of, run_suite
+    from ...evals.runner import embedders_of, judges_of, run_suite
 
     def progress(done: int, of: int) -> None:
         ctx.progress(done, of, "items")
 
     model, most = str(request.model), request.max_new_tokens
-    with closing(open_engine(request, ctx)) as engine:
+    with closing(open_engine(request, ctx, suite.is_plain)) as engine:
         plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
         variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers)
+        embedders = embedders_of(scorers)
         judges = judges_of(scorers, suite.items_by_id([item.id for item in plain.items]), plain.items)
-    return replace(plain, variants=variants, judges=judges), engine.reused if isinstance(
+    return replace(plain, variants=variants, judges=judges, embedders=embedders), engine.reused if isinstance(
         engine, CachedEngine
     ) else 0
 
@@ -192,6 +193,7 @@ def _result(
         judges={name: judge_figures(one) for name, one in measured.judges.items()},
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
+        totals=dict(measured.totals),
         note=note,
     )
 
@@ -207,11 +209,26 @@ def _suite(request: EvaluateRequest) -> Suite:
         from .guard_engine import check_decides
 
         check_decides(suite.name, [spec.name for spec in suite.specs])
+    if suite.lm_eval is not None:
+        _check_fits(request, suite)
     if request.judge is None:
         return suite
     if not suite.asks_judge:
         raise AskError(f"suite {suite.name} has no scorer that asks a judge. Leave `judge` out.")
     return replace(suite, judge=request.judge)
+
+
+def _check_fits(request: EvaluateRequest, suite: Suite) -> None:
+    """AskError for what a task of lm-evaluation-harness cannot be asked."""
+    if suite.is_plain and not isinstance(request.model, CheckpointRef | AdapterRef):
+        raise AskError(
+            f"suite {suite.name} puts plain text to a model, which only a checkpoint or adapters take. Build "
+            f"it with chats: `opswright suites lm-eval {suite.name} --chat`."
+        )
+    if request.robustness:
+        raise AskError(
+            f"the prompts of suite {suite.name} are built, so none can be altered: leave `robustness` out."
+        )
 
 
 def _tell(facts: Mapping[str, Any], ctx: StepContext) -> None:

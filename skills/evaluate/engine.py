@@ -22,35 +22,38 @@ if TYPE_CHECKING:
 _PIECE = 1024  # prompts of a local model that are answered, and kept, at a time
 
 
-def open_engine(request: EvaluateRequest, ctx: StepContext) -> Engine:
-    """What generates, behind the answers that are known from before."""
+def open_engine(request: EvaluateRequest, ctx: StepContext, plain: bool = False) -> Engine:
+    """What generates, behind the answers that are known from before. plain: without a chat template."""
     from functools import partial
 
     from ...evals.answer_cache import AnswerCache, CachedEngine
 
-    opened = partial(_opened, request, ctx)
+    opened = partial(_opened, request, ctx, plain)
     if not request.cache:
         return opened()
     local = isinstance(request.model, ArtifactRef)
     if isinstance(request.model, ArtifactRef):
         _check_runs(request.model, ctx)  # even if every answer is known
     cache = AnswerCache(ctx.workspace.root / "cache" / "answers.sqlite")
-    return CachedEngine(opened, _identity(request, ctx), cache, _PIECE if local else 4 * request.concurrency)
+    identity = _identity(request, ctx) | ({"plain": True} if plain else {})
+    return CachedEngine(opened, identity, cache, _PIECE if local else 4 * request.concurrency)
 
 
-def _opened(request: EvaluateRequest, ctx: StepContext) -> Engine:
+def _opened(request: EvaluateRequest, ctx: StepContext, plain: bool) -> Engine:
     """What generates: loaded here, or reached over HTTP."""
     train = ctx.settings.train
     if isinstance(request.model, CheckpointRef):
         from ...engines.checkpoint import CheckpointEngine
 
-        return CheckpointEngine(ctx.artifacts.open(request.model).path, train.device, train.threads)
+        return CheckpointEngine(
+            ctx.artifacts.open(request.model).path, train.device, train.threads, plain=plain
+        )
     if isinstance(request.model, AdapterRef):
         from ...engines.checkpoint import CheckpointEngine
 
         adapter = ctx.artifacts.open(request.model)
         base = base_of(adapter, ctx.workspace)
-        return CheckpointEngine(base, train.device, train.threads, adapter=adapter.path)
+        return CheckpointEngine(base, train.device, train.threads, adapter=adapter.path, plain=plain)
     if isinstance(request.model, BundleRef):
         bundle = ctx.artifacts.open(request.model)
         return _target(bundle).open(bundle.path / "engine", train.threads)

@@ -10,8 +10,10 @@ from ...core.errors import OpswrightError
 from .request import EvaluateRequest, JudgeFigures
 
 if TYPE_CHECKING:
+    from ...evals.judges.settings import JudgeSettings
     from ...evals.runner import EvalResult
     from ...evals.scorers import ServerAccess
+    from ...evals.scorers.embedder_settings import EmbedderSettings
     from ...evals.suites import Suite
 
 
@@ -24,18 +26,24 @@ def server_access(request: EvaluateRequest, ctx: StepContext) -> ServerAccess:
 
 
 def judge_findings(suite: Suite) -> list[Finding]:
-    """Who is sent what, before anybody agrees to it; a stop when the judge's key is not there."""
-    if suite.judge is None or not suite.asks_judge:
-        return []
-    judge = suite.judge
-    if judge.key is not None:
+    """Who is sent what, before anybody agrees to it; a stop when a server's key is not there."""
+    asked: list[tuple[str, JudgeSettings | EmbedderSettings]] = []
+    if suite.judge is not None and suite.asks_judge:
+        asked.append(("judge", suite.judge))
+    if suite.embedder is not None:
+        asked.append(("embedder", suite.embedder))
+    return [_told(kind, server) for kind, server in asked]
+
+
+def _told(kind: str, server: JudgeSettings | EmbedderSettings) -> Finding:
+    if server.key is not None:
         try:
-            judge.key.resolve()
+            server.key.resolve()
         except OpswrightError as error:
-            return [Finding(level="stop", message=f"the judge's key: {error}")]
-    key = f" with the key {judge.key}" if judge.key else ""
-    message = f"questions and answers are sent to the judge {judge.model} at {judge.url}{key}."
-    return [Finding(level="warn", message=message, fix="Check the address before you approve the plan.")]
+            return Finding(level="stop", message=f"the {kind}'s key: {error}")
+    key = f" with the key {server.key}" if server.key else ""
+    message = f"questions and answers are sent to the {kind} {server.model} at {server.url}{key}."
+    return Finding(level="warn", message=message, fix="Check the address before you approve the plan.")
 
 
 def judge_figures(judge: Mapping[str, Any]) -> JudgeFigures:

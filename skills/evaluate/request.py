@@ -137,4 +137,7 @@ class EvaluateResult(Result):
     )
     p50_ms: float | None
     p95_ms: float | None
+    totals: dict[str, float] = Field(
+        default_factory=dict, description="Figures of the whole that lm-evaluation-harness gives."
+    )
     note: str = Field(description="What was not measured or was cut, and why; empty when nothing is.")

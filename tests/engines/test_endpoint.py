@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -188,13 +191,24 @@ def test_a_prompt_that_the_endpoint_calls_too_long_is_refused_not_failed(
 
 
 @pytest.mark.parametrize(
-    ("asked", "waited"), [("0.2", 0.2), ("-5", 0.0), ("soon", 0.0), ("nan", 0.0), (None, 0.0)]
+    ("asked", "waited"),
+    [
+        ("0.2", 0.2),
+        ("-5", 0.0),
+        ("soon", 0.0),
+        ("nan", 0.0),
+        (None, 0.0),
+        ("Wed, 21 Oct 2015 07:28:07 GMT", 7.0),
+        ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
+        ("Thu, 21 Oct 2115 07:28:00 GMT", 60.0),
+    ],
 )
 def test_a_limit_of_the_endpoint_is_waited_for_as_it_asks(
     server: Server, asked: str | None, waited: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("opswright.engines.endpoint.time.sleep", pauses.append)
+    monkeypatch.setattr("opswright.engines.endpoint_client.sleep", pauses.append)
+    monkeypatch.setattr("opswright.engines.endpoint_client.time", lambda: 1445412480.0)  # 07:28:00
     server.failures, server.retry_after = [429], asked
     engine = EndpointEngine(server.url, pause_s=0.01)
     assert engine.generate([user_chat("hi")], GenerationOptions())[0].text == " HI "
@@ -206,9 +220,9 @@ def test_an_endpoint_is_asked_no_faster_than_the_asker_says(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("opswright.engines.endpoint.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("opswright.engines.endpoint_client.monotonic", lambda: clock[0])
     pauses: list[float] = []
-    monkeypatch.setattr("opswright.engines.endpoint.time.sleep", pauses.append)
+    monkeypatch.setattr("opswright.engines.endpoint_client.sleep", pauses.append)
     engine = EndpointEngine(server.url, concurrency=1, requests_per_minute=120)
     engine.generate([user_chat(str(i)) for i in range(4)], GenerationOptions())
     assert sorted(pauses) == pytest.approx([0.0, 0.5, 1.0, 1.5])
@@ -221,4 +235,79 @@ def test_tool_calls_without_a_text_are_the_answer(server: Server) -> None:
     engine = EndpointEngine(server.url)
     answer = engine.generate([user_chat("hi")], GenerationOptions())[0]
     assert json.loads(str(answer.text)) == [{"name": "book", "arguments": '{"city": "Oslo"}'}]
+    engine.close()
+
+
+BODY = b'{"choices": [{"message": {"role": "assistant", "content": "late"}}]}'
+HEAD = b"HTTP/1.1 200 OK\r\n"
+SLOWLY = {
+    "status": [bytes([byte]) for byte in HEAD],
+    "headers": [HEAD, *[b"X-%d: y\r\n" % number for number in range(20)]],
+    "continue": [b"HTTP/1.1 100 Continue\r\n\r\n"] * 20 + [HEAD],
+    "body": [HEAD, b"Content-Length: %d\r\n\r\n" % len(BODY), *[bytes([byte]) for byte in BODY]],
+}
+
+
+@pytest.mark.parametrize("where", SLOWLY)
+def test_a_reply_that_falls_in_drops_is_late_wherever_it_is_slow(engines: Any, where: str) -> None:
+    """It would be whole, and an answer, after a second."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            for piece in SLOWLY[where]:
+                connection.sendall(piece)
+                time.sleep(0.05)
+            if where != "body":
+                connection.sendall(b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    (late,) = ask(engines(url, model="m", tries=1, timeout_s=0.3), ["x"])
+    assert late.text is None and "ReadTimeout" in str(late.error)
+    thread.join()
+    listener.close()
+
+
+def test_no_more_requests_are_under_way_than_are_allowed(engines: Any) -> None:
+    class Busy(Server):
+        now = most = 0
+
+    class Slow(Handler):
+        server: Busy
+
+        def do_POST(self) -> None:
+            with self.server.guard:
+                self.server.now += 1
+                self.server.most = max(self.server.most, self.server.now)
+            time.sleep(0.02)
+            with self.server.guard:
+                self.server.now -= 1
+            super().do_POST()
+
+    busy = Busy()
+    busy.RequestHandlerClass = Slow
+    thread = threading.Thread(target=busy.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    answers = ask(engines(busy.url, concurrency=3), [f"p{number}" for number in range(15)])
+    assert all(one.error is None for one in answers) and busy.most == 3
+    busy.shutdown()
+    busy.server_close()
+    thread.join()
+
+
+def test_what_is_tried_again_counts_against_the_limit_of_a_minute(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("opswright.engines.endpoint_client.monotonic", lambda: clock[0])
+    pauses: list[float] = []
+    monkeypatch.setattr("opswright.engines.endpoint_client.sleep", pauses.append)
+    server.failures = [503, 503]
+    engine = EndpointEngine(server.url, concurrency=1, requests_per_minute=60, pause_s=0.001)
+    assert engine.generate([user_chat("x")], GenerationOptions())[0].text == " X "
+    assert [pause for pause in pauses if pause not in (0.001, 0.002)] == [0.0, 1.0, 2.0]
     engine.close()

@@ -1,0 +1,1 @@
+"""Tasks of lm-evaluation-harness as suites: it builds requests and scores, our engines answer."""
