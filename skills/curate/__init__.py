@@ -18,7 +18,7 @@ from .request import LEAKS, CurateRequest, CurateResult
 if TYPE_CHECKING:
     from ...data.sample import Task
     from .gather import RowSource
-    from .stages import Chosen, RowTable, Tally, Written
+    from .stages import Chosen, Table, Tally, Written
 
 __all__ = ["CurateRequest", "CurateResult", "curate"]
 
@@ -152,7 +152,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
             RowTable(source.task, request, golden, folder, own) as table,
         ):
             drop = Tally(writer.drop, request.hides_personal_data)
-            table.take_in(source.rows(drop), drop, lambda: ctx.progress(1, _STAGES, "stages"))
+            table.take_in(source.rows, drop, lambda: ctx.progress(1, _STAGES, "stages"))
             unused = dict(sorted(source.reading.unused.items()))
             verdicts, pairs = table.clean()
             ctx.progress(2, _STAGES, "stages")
@@ -193,7 +193,7 @@ class Counts:
     """What a dataset is made of, as its report, its facts, its metrics and the step's result tell it."""
 
     source: RowSource
-    table: RowTable
+    table: Table
     chosen: Chosen
     written: Written
     left_out: Tally
