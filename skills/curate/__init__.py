@@ -16,9 +16,11 @@ from ...core.workspace import Workspace
 from .request import LEAKS, CurateRequest, CurateResult
 
 if TYPE_CHECKING:
+    from ...core.settings import Settings
     from ...data.sample import Task
-    from .gather import RowSource
-    from .stages import Chosen, Table, Tally, Written
+    from .gather import GoldenRows, RowSource
+    from .on_ray.table import RayTable
+    from .stages import Chosen, RowTable, Table, Tally, Written
 
 __all__ = ["CurateRequest", "CurateResult", "curate"]
 
@@ -26,6 +28,7 @@ _ROWS_PER_S = 7_000  # cleaning short texts on one busy core
 _BYTES_A_ROW = 50
 _STAGES = 5
 _NAME_CHARS = 24
+_NOT_IN_REPORT = {"source", "source_sha256", "toxic_words", "compute", "dedup"}  # the rows do not hang on it
 
 
 def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -140,16 +143,15 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     from ...data.card import make_card, write_card
     from ...data.dataset import DatasetWriter, write_report
     from . import gather
-    from .stages import RowTable, Tally, choose, write_rows
+    from .stages import Tally, choose, write_rows
 
     gather.check_replay(request)
     source = gather.RowSource(request, ctx)
     golden = gather.golden_rows(request, ctx)
-    own = gather.own_answers(request, ctx)
     with ctx.artifacts.staging() as folder:
         with (
             DatasetWriter(folder, request.seed) as writer,
-            RowTable(source.task, request, golden, folder, own) as table,
+            _table(source.task, request, golden, folder, ctx) as table,
         ):
             drop = Tally(writer.drop, request.hides_personal_data)
             table.take_in(source.rows, drop, lambda: ctx.progress(1, _STAGES, "stages"))
@@ -171,6 +173,27 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     counts.log(ctx)
     ctx.progress(5, _STAGES, "stages")
     return counts.result(dataset)
+
+
+def compute_name(request: CurateRequest, settings: Settings) -> str:
+    """Where rows are judged and compared: what is asked for, or else the setting's."""
+    return request.compute or settings.compute.curate
+
+
+def _table(
+    task: Task, request: CurateRequest, golden: GoldenRows, folder: Path, ctx: StepContext
+) -> RowTable | RayTable:
+    """The rows as this machine or a cluster takes them in."""
+    from .gather import own_answers
+
+    own = own_answers(request, ctx)
+    if compute_name(request, ctx.settings) == "ray":
+        from .on_ray.table import RayTable
+
+        return RayTable(task, request, golden, ctx, own)
+    from .stages import RowTable
+
+    return RowTable(task, request, golden, folder, own)
 
 
 def _check(written: Written, task: Task, request: CurateRequest, dropped: Counter[str]) -> None:
@@ -243,7 +266,7 @@ class Counts:
             "rows_of_label": dict(sorted(self.written.labels.items())),
             "groups": int(self.chosen.groups.max()) + 1,
             "source_sha256": self.source.sha256,
-            "settings": request.model_dump(mode="json", exclude={"source", "source_sha256", "toxic_words"}),
+            "settings": request.model_dump(mode="json", exclude=_NOT_IN_REPORT),
         }
 
     def _told(self, reason: str, rows: int) -> str:

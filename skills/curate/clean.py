@@ -48,9 +48,13 @@ class Verdicts:
         """Rows that do not stay, because of others."""
         self.reason[rows], self.other[rows] = _REASONS.index(reason), other
 
+    def reason_of(self, row: int) -> Reason:
+        """Why a row does not stay."""
+        return _REASONS[self.reason[row]]
+
     def why(self, row: int, keys: RowKeys) -> tuple[Reason, str]:
         """The reason a row does not stay, in words."""
-        reason, other = _REASONS[self.reason[row]], int(self.other[row])
+        reason, other = self.reason_of(row), int(self.other[row])
         if reason is Reason.CONFLICTING_LABEL:
             return reason, f"labels: {', '.join(self.conflicts[other])}"
         if reason is Reason.NEAR_DUPLICATE:
