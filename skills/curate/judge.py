@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from ...core.errors import BackendError, OpswrightError
-from ...data.filters import make_filter
+from ...data.filters import Filter, make_filter
 from ...data.rows import Reason
 from ...data.sample import ASSISTANT, Sample, asked_of
 from ...evals.contamination import Overlap, OverlapFinder
@@ -72,11 +72,16 @@ class JudgeRules:
 
 
 class RowJudge:
-    """Judges rows one at a time, by rules alone: who judges them, and in which batches, changes nothing."""
+    """Judges rows one at a time, by rules alone: who judges them, and in which batches, changes nothing.
 
-    def __init__(self, rules: JudgeRules) -> None:
+    filters: names and functions, by default those that the rules name.
+    """
+
+    def __init__(self, rules: JudgeRules, filters: Sequence[tuple[str, Filter]] | None = None) -> None:
         self._rules = rules
-        self._filters = [make_filter(asked, rules.toxic_words) for asked in rules.filters]
+        if filters is None:
+            filters = [make_filter(asked, rules.toxic_words) for asked in rules.filters]
+        self._filters = filters
         golden = rules.golden.texts
         self._leaks = OverlapFinder(golden, rules.golden_jaccard) if golden else None
 

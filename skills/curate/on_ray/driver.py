@@ -31,7 +31,7 @@ from nemo_curator.tasks import DocumentBatch
 from ....core.errors import BackendError
 from .failures import explained, is_lost_node, leave
 from .work import Work, read_work
-from .workers import check_marked, equal_schema, no_pairs
+from .workers import check_marked, equal_schema, left_out_bits, no_pairs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,15 +112,12 @@ def find_equal(work: Work) -> None:
 
 def find_pairs(work: Work) -> None:
     """Find the pairs of similar rows among those that are still there."""
-    import numpy as np
     import pyarrow.parquet as pq
 
-    left_out = np.zeros(work.rows, bool)
-    equal = pq.read_table(work.equal)
-    left_out[equal.filter(equal["reason"].is_valid())["number"].to_numpy()] = True
+    left_out = left_out_bits(pq.read_table(work.equal), work.rows)
     partitions = 1 + 30 * work.rows // _BAND_ROWS_A_PARTITION
     code, folder = str(work.code), str(work.folder)
-    banded = _each_file(work, on_worker(code, "by_band", np.packbits(left_out).tobytes(), partitions))
+    banded = _each_file(work, on_worker(code, "by_band", left_out, partitions))
     agreeing = _grouped(banded, partitions, on_worker(code, "agreeing_pairs", partitions))
     found = _grouped(agreeing, partitions, on_worker(code, "similar_rows", folder))
     _write(found, work.pairs, no_pairs())

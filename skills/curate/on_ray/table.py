@@ -44,6 +44,8 @@ class RayTable:
 
     The cluster's program is a job of this machine, so it outlives whoever started it, and is attached to when
     the step is run again. What it has done lies under the digest of the rows and of all that decides.
+
+    do: who does the work; by default a cluster.
     """
 
     def __init__(
@@ -53,8 +55,8 @@ class RayTable:
         golden: GoldenRows,
         ctx: StepContext,
         own: OwnAnswers | None = None,
+        do: Callable[[Work], None] | None = None,
     ) -> None:
-        require(ctx.settings.compute.ray)
         self.keys = RowKeys(task)
         self.taken = array("B")
         self.own_answers = 0
@@ -62,13 +64,17 @@ class RayTable:
         self._rules = JudgeRules.of(request, golden)
         self._folder = work_folder(ctx)
         self._work: Work | None = None
+        if do is None:
+            require(ctx.settings.compute.ray)
+        self._do = do or self._run_job
 
     def take_in(self, read: Reader, drop: Tally, seen: Callable[[], None]) -> None:
         """Have all rows judged and compared, then take in those that were not left out."""
         import pyarrow.compute as pc
 
         work = self._lay_out(read)
-        self._run(work)
+        if not work.pairs.is_file():
+            self._do(work)
         marks = _marked_rows(work)
         for batch in row_batches(read(drop)):  # in batches, as on one machine: what is left out has its order
             for row in batch:
@@ -114,10 +120,8 @@ class RayTable:
                 yield RowToJudge(number, row, own)
                 number += 1
 
-    def _run(self, work: Work) -> None:
-        """Have the work done, or wait until it is; what went wrong is raised in its family."""
-        if work.pairs.is_file():
-            return
+    def _run_job(self, work: Work) -> None:
+        """Have a cluster do the work, or wait until it has; what went wrong is raised in its family."""
         ctx = self._ctx
         (work.folder / FAILURE).unlink(missing_ok=True)
         settings = ctx.settings.compute.ray

@@ -205,10 +205,20 @@ def equal_schema() -> pa.Schema:
     )
 
 
+def left_out_bits(equal: pa.Table, rows: int) -> bytes:
+    """A bit for each row of the source: whether `equal_rows` left it out."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    bits = np.zeros(rows, bool)
+    bits[equal.filter(pc.is_valid(equal["reason"]))["number"].to_numpy()] = True
+    return np.packbits(bits).tobytes()
+
+
 def by_band(files: pa.Table, left_out: bytes, parts: int) -> pa.Table:
     """A row for each band of each row that is still there: its key, and the partition of those with that key.
 
-    files: the paths of files of marks. left_out: a bit for each row of the source.
+    files: the paths of files of marks. left_out: as `left_out_bits` gives it.
     """
     import numpy as np
     import pyarrow as pa
@@ -281,7 +291,7 @@ def _partners(band: NDArray[np.int16], first: Ints, second: Ints) -> tuple[Ints,
     order = np.lexsort((first, band, second))
     band, first, second = band[order], first[order], second[order]
     begins = np.flatnonzero(np.diff(second, prepend=second[:1] - 1))
-    ends = np.append(begins[1:], len(second))
+    ends = np.append(begins, len(second))[1:]
     keep = np.ones(len(second), bool)
     for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         if end - begin > MOST_PARTNERS:
