@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.artifacts import DatasetRef, PendingArtifact
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
-from ...core.errors import AskError, OpswrightError
+from ...core.errors import AskError, NeedsError, OpswrightError
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .request import LEAKS, CurateRequest, CurateResult
@@ -26,6 +26,11 @@ __all__ = ["CurateRequest", "CurateResult", "curate"]
 
 _ROWS_PER_S = 7_000  # cleaning short texts on one busy core
 _BYTES_A_ROW = 50
+_RAY_START_S, _RAY_CPU, _RAY_DISK = (
+    30,
+    2,
+    20,
+)  # a cluster of this machine; its CPU time and disk by a source's
 _STAGES = 5
 _NAME_CHARS = 24
 _NOT_IN_REPORT = {"source", "source_sha256", "toxic_words", "compute", "dedup"}  # the rows do not hang on it
@@ -59,7 +64,17 @@ def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -
                 fix="Make one with `golden` and give it as golden.",
             )
         )
-    return found
+    return [*found, *_where_findings(request, workspace.settings)]
+
+
+def _where_findings(request: CurateRequest, settings: Settings) -> Iterator[Finding]:
+    """Where rows are judged and compared, and what stands in its way."""
+    from .on_ray import environment, gpu
+
+    if request.dedup == "gpu":
+        yield gpu.not_run(request.near_duplicate_jaccard)
+    if compute_name(request, settings) == "ray":
+        yield from environment.findings(settings.compute.ray)
 
 
 def _source_findings(request: CurateRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
@@ -110,7 +125,12 @@ def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) ->
     size = _local_bytes(Path(request.source)) if local else _remote_bytes(request)
     if size is None:
         return Cost(gpu_hours=0, usd=0)
-    return Cost(minutes=(5 + size / _BYTES_A_ROW / _ROWS_PER_S) / 60, gpu_hours=0, usd=0, disk_bytes=4 * size)
+    cpu_s = size / _BYTES_A_ROW / _ROWS_PER_S
+    if compute_name(request, workspace.settings) == "local":
+        return Cost(minutes=(5 + cpu_s) / 60, gpu_hours=0, usd=0, disk_bytes=4 * size)
+    ray = workspace.settings.compute.ray
+    minutes = None if ray.address else (_RAY_START_S + cpu_s + _RAY_CPU * cpu_s / ray.cpus) / 60
+    return Cost(minutes=minutes, gpu_hours=0, usd=0, disk_bytes=_RAY_DISK * size)
 
 
 @skill(
@@ -143,9 +163,12 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     from ...data.card import make_card, write_card
     from ...data.dataset import DatasetWriter, write_report
     from . import gather
+    from .on_ray import gpu
     from .stages import Tally, choose, write_rows
 
     gather.check_replay(request)
+    if request.dedup == "gpu":
+        raise NeedsError(gpu.not_run(request.near_duplicate_jaccard).message)
     source = gather.RowSource(request, ctx)
     golden = gather.golden_rows(request, ctx)
     with ctx.artifacts.staging() as folder:

@@ -94,9 +94,8 @@ def rows(tmp_path: Path) -> Path:
     near = [[*text[:-2], "other", "words"] for text in texts[:100]]
     said = [" ".join(text) for text in (*texts, *near, *texts[100:200])]
     path = tmp_path / "rows.jsonl"
-    path.write_text(
-        "".join(json.dumps({"question": f"{n % 7}?", "answer": one}) + "\n" for n, one in enumerate(said))
-    )
+    lines = [json.dumps({"question": "Tell me more.", "answer": one}) + "\n" for one in said]
+    path.write_text("".join(lines))
     return path
 
 
@@ -150,8 +149,10 @@ def drivers(tmp_path: Path) -> list[psutil.Process]:
 
 
 def test_a_worker_and_a_node_die_and_no_row_is_lost_or_doubled(
-    two_nodes: TwoNodes, on: Curate, tmp_path: Path
+    two_nodes: TwoNodes, on: Curate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
     here = on("local", "here")
     assert here.dropped == {"exact_duplicate": 100, "near_duplicate": 100}
     found: list[CurateResult] = []

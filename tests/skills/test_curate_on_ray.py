@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from opswright.core.contract import StepContext
-from opswright.core.errors import BackendError, IntegrityError
+from opswright.core.errors import BackendError, IntegrityError, NeedsError
+from opswright.core.machine import Machine
+from opswright.core.settings import RaySettings
 from opswright.data.rows import Reason
 from opswright.data.sample import Sample
-from opswright.skills.curate import gather
+from opswright.skills.curate import curate, gather
 from opswright.skills.curate.gather import GatheredRow, GoldenRows, RowSource
 from opswright.skills.curate.judge import JudgeRules, RowJudge
-from opswright.skills.curate.on_ray import workers
+from opswright.skills.curate.on_ray import environment, workers
 from opswright.skills.curate.on_ray.failures import explained, leave, left
 from opswright.skills.curate.on_ray.table import RayTable
 from opswright.skills.curate.on_ray.work import Work
@@ -277,3 +280,69 @@ def test_what_goes_wrong_on_a_cluster_is_told_in_words(tmp_path: Path) -> None:
     leave(tmp_path, told)
     found = left(tmp_path)
     assert isinstance(found, BackendError) and str(found) == str(told)
+
+
+def python_with(folder: Path, versions: dict[str, str]) -> Path:
+    """An interpreter that says it has these versions."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.write_text(f"#!/bin/sh\necho '{json.dumps(versions)}'\n")
+    python.chmod(0o755)
+    return python
+
+
+def test_preflight_says_where_it_runs_and_what_stands_in_its_way(tmp_path: Path) -> None:
+    wanted = environment.pins()
+    right = python_with(tmp_path / "right", {name: wanted[name] for name in ("ray", "nemo-curator")})
+    old = python_with(tmp_path / "old", {"ray": "2.50.0", "nemo-curator": wanted["nemo-curator"]})
+    broken = python_with(tmp_path / "broken", {})
+    broken.write_text("#!/bin/sh\nexit 1\n")
+
+    def said(**settings: Any) -> str:
+        found = environment.findings(RaySettings(**settings))
+        return " | ".join(f"{one.level}: {one.message} {one.fix}" for one in found)
+
+    assert said(python=right, cpus=3).startswith("ok: it runs on a Ray cluster of this machine, 3 CPUs")
+    assert "stop: compute: ray needs an environment" in said(python=tmp_path / "none")
+    assert "pip install --no-deps -r" in said(python=tmp_path / "none")
+    assert f"has ray 2.50.0; expected {wanted['ray']}" in said(python=old)
+    assert "is no Python that runs" in said(python=broken)
+    for address in ("ray://head:10001", "head", "head:port", ":1"):
+        assert f"stop: invalid compute.ray.address '{address}'" in said(python=right, address=address)
+    assert "stop: no Ray cluster replies at 127.0.0.1:9" in said(python=right, address="127.0.0.1:9")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert f"ok: it runs on the Ray cluster at {address}" in said(python=right, address=address)
+        assert "warn: compute.ray.shared_folder is not set" in said(python=right, address=address)
+    with pytest.raises(NeedsError, match=r"no Ray cluster replies"):
+        environment.require(RaySettings(python=right, address="127.0.0.1:9"))
+
+
+def test_a_cluster_of_this_machine_is_out_of_reach_for_others_and_nothing_is_written_to_a_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    own = environment.driver_environment(RaySettings(), tmp_path)
+    assert own["RAY_AUTH_MODE"] == "token" and own["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    theirs = environment.driver_environment(RaySettings(address="head:6379"), tmp_path)
+    assert theirs["RAY_AUTH_MODE"] == "disabled" and theirs["RAY_ADDRESS"] == "head:6379"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in theirs
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    named = environment.driver_environment(RaySettings(address="head:6379"), tmp_path)
+    assert "RAY_AUTH_MODE" not in named and "secret" not in "".join(named.values())
+    assert {one["RAY_USAGE_STATS_ENABLED"] for one in (own, theirs, named)} == {"0"}
+
+
+def test_gpu_deduplication_is_said_to_be_not_run_and_stops_plan_and_step(
+    tmp_path: Path, context: Any
+) -> None:
+    source, ctx = tmp_path / "rows.jsonl", context()
+    source.write_text("".join(json.dumps(row) + "\n" for row in short_rows()))
+    request = CurateRequest(source=source, dedup="gpu")
+    assert curate.preflight is not None
+    found = list(curate.preflight(request, Machine.here(tmp_path), ctx.workspace))
+    assert any(one.level == "stop" and "compiled and not run" in one.message for one in found)
+    with pytest.raises(NeedsError, match=r"not run.*char_ngrams=5, num_bands="):
+        curate(request, ctx)

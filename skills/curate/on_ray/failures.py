@@ -14,8 +14,13 @@ FAILURE = "failure.json"
 _FAMILIES: dict[str, type[OpswrightError]] = {
     kind.__name__: kind for kind in (AskError, NeedsError, BackendError, IntegrityError)
 }
-_LOST = ("NodeDiedError", "ActorDiedError", "ActorUnavailableError", "ObjectLostError", "WorkerCrashedError")
-_LOST += ("ObjectReconstructionFailedError", "OwnerDiedError", "RayActorError", "ObjectFetchTimedOutError")
+_LOST = frozenset(
+    (
+        *("NodeDiedError", "ActorDiedError", "ActorUnavailableError", "RayActorError", "OwnerDiedError"),
+        *("ObjectLostError", "ObjectReconstructionFailedError", "ObjectFetchTimedOutError"),
+        "WorkerCrashedError",
+    )
+)
 
 
 def explained(error: BaseException) -> OpswrightError:
