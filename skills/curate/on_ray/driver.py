@@ -195,7 +195,7 @@ def do(work: Work) -> None:
     from ray.data import DataContext
     from ray.data.context import ShuffleStrategy
 
-    # Of tasks alone: what a lost node had is made again, and no actor holds the one CPU that a task waits for.
+    # Of tasks alone: what a lost node had is made again, and no actor holds a CPU that a task waits for.
     DataContext.get_current().shuffle_strategy = ShuffleStrategy.SHUFFLE_V2
     steps: Sequence[tuple[Callable[[Work], None], Path]] = (
         (mark_rows, work.folder / "marked"),
