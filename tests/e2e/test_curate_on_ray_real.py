@@ -103,9 +103,7 @@ def rows(tmp_path: Path) -> Path:
 def on(python: str, tmp_path: Path, rows: Path) -> Callable[..., CurateResult]:
     """Curates the rows somewhere, in the same workspace."""
 
-    def run(
-        where: str, run_id: str, address: str | None = None, filters: tuple[str, ...] = ("length",)
-    ) -> Any:
+    def run(where: str, run_id: str, address: str | None = None, **more: Any) -> Any:
         ray = {
             "python": python,
             "address": address,
@@ -119,7 +117,8 @@ def on(python: str, tmp_path: Path, rows: Path) -> Callable[..., CurateResult]:
         ctx = StepContext(
             workspace=workspace, run_id=run_id, step_id="data", idempotency_key=run_id, workdir=workdir
         )
-        request = CurateRequest(source=rows, compute=where, filters=filters, near_duplicate_jaccard=0.8)
+        asked = {"filters": ("length",), "near_duplicate_jaccard": 0.8, **more}
+        request = CurateRequest.model_validate({"source": rows, "compute": where, **asked})
         return curate(request, ctx)
 
     return run
@@ -221,7 +220,7 @@ def test_what_fails_on_a_worker_is_told_here(python: str, on: Curate, tmp_path: 
     thread = threading.Thread(target=lose_the_list)
     thread.start()
     with pytest.raises(AskError, match="holds no word"):
-        on("ray", "fails", None, ("toxicity",))
+        on("ray", "fails", None, filters=("toxicity",), toxic_words=words)
     failing.set()
     thread.join()
     plans = list((tmp_path / "shared").glob("curate-*/*/work.json"))

@@ -29,7 +29,7 @@ from nemo_curator.stages.text.io.writer import ParquetWriter
 from nemo_curator.tasks import DocumentBatch
 
 from ....core.errors import BackendError
-from .failures import explained, is_lost_node, leave
+from .failures import explained, is_lost_node, leave, left
 from .work import Work, read_work
 from .workers import check_marked, equal_schema, left_out_bits, no_pairs
 
@@ -44,17 +44,23 @@ _BAND_ROWS_A_PARTITION = 2_000_000
 _ATTEMPTS = 3
 
 
-def on_worker(code: str, name: str, *arguments: object) -> Callable[[pa.Table], pa.Table]:
-    """A function of `workers`, with the arguments after its table.
+def on_worker(code: str, folder: str, name: str, *arguments: object) -> Callable[[pa.Table], pa.Table]:
+    """A function of `workers`, with the arguments after its table; what fails there is left in the folder.
 
-    This file is a program, so what it defines travels by value; the rest a worker imports from `code`.
+    This file is a program, so what it defines travels by value; the rest a worker imports from `code`. Ray
+    tells the driver of a worker's error by a trace alone.
     """
 
     def call(table: pa.Table) -> pa.Table:
         if code not in sys.path:
             sys.path.insert(0, code)
         workers = importlib.import_module("opswright.skills.curate.on_ray.workers")
-        return getattr(workers, name)(table, *arguments)
+        failures = importlib.import_module("opswright.skills.curate.on_ray.failures")
+        try:
+            return getattr(workers, name)(table, *arguments)
+        except Exception as error:
+            failures.leave(Path(folder), failures.explained(error))
+            raise
 
     return call
 
@@ -72,7 +78,7 @@ class Mark(ProcessingStage[DocumentBatch, DocumentBatch]):  # type: ignore[misc]
         """The part with its marks in the place of its texts."""
         return DocumentBatch(
             dataset_name=batch.dataset_name,
-            data=on_worker(self.code, "mark", self.folder)(batch.to_pyarrow()),
+            data=on_worker(self.code, self.folder, "mark", self.folder)(batch.to_pyarrow()),
             _metadata=batch._metadata,  # names the file that is written
             _stage_perf=batch._stage_perf,
         )
@@ -105,8 +111,8 @@ def find_equal(work: Work) -> None:
     """Find the rows that are left out for an equal one."""
     partitions = 1 + work.rows // _ROWS_A_PARTITION
     code, folder = str(work.code), str(work.folder)
-    rows = _each_file(work, on_worker(code, "by_words", partitions))
-    found = _grouped(rows, partitions, on_worker(code, "equal_rows", folder))
+    rows = _each_file(work, on_worker(code, folder, "by_words", partitions))
+    found = _grouped(rows, partitions, on_worker(code, folder, "equal_rows", folder))
     _write(found, work.equal, equal_schema().empty_table())
 
 
@@ -117,9 +123,9 @@ def find_pairs(work: Work) -> None:
     left_out = left_out_bits(pq.read_table(work.equal), work.rows)
     partitions = 1 + 30 * work.rows // _BAND_ROWS_A_PARTITION
     code, folder = str(work.code), str(work.folder)
-    banded = _each_file(work, on_worker(code, "by_band", left_out, partitions))
-    agreeing = _grouped(banded, partitions, on_worker(code, "agreeing_pairs", partitions))
-    found = _grouped(agreeing, partitions, on_worker(code, "similar_rows", folder))
+    banded = _each_file(work, on_worker(code, folder, "by_band", left_out, partitions))
+    agreeing = _grouped(banded, partitions, on_worker(code, folder, "agreeing_pairs", partitions))
+    found = _grouped(agreeing, partitions, on_worker(code, folder, "similar_rows", folder))
     _write(found, work.pairs, no_pairs())
 
 
@@ -226,7 +232,8 @@ def main(arguments: Sequence[str]) -> int:
         with cluster(cpus):
             do(read_work(str(folder)))
     except Exception as error:
-        leave(folder, explained(error))
+        if left(folder) is None:  # a worker that failed knows more of it
+            leave(folder, explained(error))
         return 1
     return 0
 

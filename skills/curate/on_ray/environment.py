@@ -105,7 +105,7 @@ def _installed(python: Path) -> Mapping[str, str] | None:
 
 def _how_to_install(python: Path) -> str:
     """The commands that make the environment in the versions that were tried."""
-    folder = python.parent.parent
+    folder = python.parent.parent if python.parent.name == "bin" else Path(".venv-ray")
     at, pip = shlex.quote(str(folder)), shlex.quote(str(folder / "bin" / "pip"))
     file = shlex.quote(str(PACKAGE / REQUIREMENTS))
     return f"Install: {shlex.quote(sys.executable)} -m venv {at} && {pip} install --no-deps -r {file}"

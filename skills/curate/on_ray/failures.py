@@ -68,7 +68,7 @@ def _last_line(text: str) -> str:
 def leave(folder: Path, error: OpswrightError) -> None:
     """Leave an error for whoever started the work, and all of it in the log."""
     traceback.print_exception(error)
-    family = next(name for name, kind in _FAMILIES.items() if isinstance(error, kind))
+    family = next((name for name, kind in _FAMILIES.items() if isinstance(error, kind)), "BackendError")
     write_atomically(folder / FAILURE, json.dumps({"family": family, "message": str(error)}).encode())
 
 
