@@ -50,7 +50,7 @@ class Verdicts:
 
     def reason_of(self, row: int) -> Reason:
         """Why a row does not stay."""
-        return _REASONS[self.reason[row]]
+        return _REASONS[int(self.reason[row])]
 
     def why(self, row: int, keys: RowKeys) -> tuple[Reason, str]:
         """The reason a row does not stay, in words."""

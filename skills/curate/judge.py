@@ -16,7 +16,7 @@ from .gather import GatheredRow, GoldenRows
 from .request import CurateRequest
 
 
-class Fault(NamedTuple):
+class LeftOut(NamedTuple):
     """Why a row is left out, in words too."""
 
     reason: Reason
@@ -26,7 +26,7 @@ class Fault(NamedTuple):
 class Judged(NamedTuple):
     """What was found of a row: its fault, if any; whether it counts as one that an endpoint answered."""
 
-    fault: Fault | None
+    fault: LeftOut | None
     is_own: bool
 
 
@@ -96,21 +96,21 @@ class RowJudge:
         if (fault := self._unfit(row.sample, leak)) is not None:
             return Judged(fault, False)
         if own is not None and self._rules.drops_own:
-            return Judged(Fault(Reason.OWN_ANSWER, own), True)
+            return Judged(LeftOut(Reason.OWN_ANSWER, own), True)
         return Judged(self._filtered(row), own is not None)
 
-    def _unfit(self, sample: Sample, leak: Overlap | None) -> Fault | None:
+    def _unfit(self, sample: Sample, leak: Overlap | None) -> LeftOut | None:
         if not _teaches(sample):
-            return Fault(Reason.EMPTY_LABEL, "no answer to learn")
+            return LeftOut(Reason.EMPTY_LABEL, "no answer to learn")
         if leak is not None and self._leaks is not None:
             golden = self._leaks.items[leak.item]
             shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden}"
-            return Fault(Reason(f"golden_{leak.kind}"), shown)
+            return LeftOut(Reason(f"golden_{leak.kind}"), shown)
         if sample.group in self._rules.golden.groups:
-            return Fault(Reason.GOLDEN_GROUP, f"group {sample.group}")
+            return LeftOut(Reason.GOLDEN_GROUP, f"group {sample.group}")
         return None
 
-    def _filtered(self, row: GatheredRow) -> Fault | None:
+    def _filtered(self, row: GatheredRow) -> LeftOut | None:
         for name, judge in self._filters:
             try:
                 why = judge(row.sample)
@@ -122,7 +122,7 @@ class RowJudge:
                     "out, or mend that row."
                 ) from error
             if why is not None:
-                return Fault(Reason(f"filter_{name}"), why)
+                return LeftOut(Reason(f"filter_{name}"), why)
         return None
 
 

@@ -148,7 +148,9 @@ class RayTable:
 
         if self._work is None:
             raise ValueError("rows are taken in before they are cleaned")
-        place = np.cumsum(np.frombuffer(self.taken, np.uint8)) - 1  # of a row of the source among those taken
+        place = (
+            np.cumsum(np.frombuffer(self.taken, np.uint8), dtype=np.int64) - 1
+        )  # of a row of the source among those taken
         verdicts = Verdicts.of(len(self.keys))
         _leave_equal(pq.read_table(self._work.equal), place, verdicts)
         found = pq.read_table(self._work.pairs).sort_by([("first", "ascending"), ("second", "ascending")])

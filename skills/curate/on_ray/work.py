@@ -112,7 +112,7 @@ def write_parts(rows: Iterator[RowToJudge], folder: Path, rows_a_part: int) -> t
     and other rows are never another file of the same name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths, held, chars = [], list[RowToJudge](), 0
+    paths, held, chars = list[Path](), list[RowToJudge](), 0
     for one in rows:
         held.append(one)
         chars += sum(len(text_of(message)) for message in one.row.sample.conversation)
