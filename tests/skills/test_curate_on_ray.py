@@ -253,6 +253,21 @@ def test_rows_that_are_lost_or_doubled_among_the_files_of_marks_are_found() -> N
             workers.check_marked(runs, 120)
 
 
+def test_marks_that_were_taken_away_after_the_work_make_no_dataset(tmp_path: Path, context: Any) -> None:
+    source, ctx = tmp_path / "rows.jsonl", many_parts(context)
+    source.write_text("".join(json.dumps(row) + "\n" for row in short_rows()))
+    request = CurateRequest(source=source)
+
+    def loses_some(work: Work) -> None:
+        in_this_process(work)
+        sorted(work.marks.glob("*.parquet"))[2].unlink()
+
+    rows = RowSource(request, ctx)
+    table = RayTable(rows.task, request, GoldenRows(), ctx, do=loses_some)
+    with pytest.raises(IntegrityError, match="not marked"):
+        table.take_in(rows.rows, Tally(lambda dropped: None), lambda: None)
+
+
 def test_a_filter_that_fails_is_named_with_its_row() -> None:
     def fails(sample: Sample) -> str | None:
         raise ZeroDivisionError(f"of {sample.id}")

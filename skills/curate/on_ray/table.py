@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....compute import Job, JobFailedError, Resources, run_job
+from ....compute.folder import JobFolder
 from ....compute.local import LocalCompute
 from ....core.contract import StepContext
 from ....core.files import sha256_json
@@ -27,7 +28,7 @@ from ..stages import Reader, Tally, least_jaccard, row_batches
 from .environment import driver_environment, interpreter, require
 from .failures import FAILURE, left
 from .work import RowToJudge, Work, copy_code, write_parts
-from .workers import keys_of
+from .workers import check_marked, keys_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,7 +136,10 @@ class RayTable:
             environment=driver_environment(settings, work.code),
         )
         try:
-            run_job(ctx, job, LocalCompute(), watcher=_Progress(ctx, work))
+            done = run_job(ctx, job, LocalCompute(), watcher=_Progress(ctx, work))
+            if done.attached and not work.pairs.is_file():  # it was given other rows, or an earlier code
+                JobFolder.of(done.handle).close()
+                run_job(ctx, job, LocalCompute(), watcher=_Progress(ctx, work))
         except JobFailedError as error:
             if (found := left(work.folder)) is not None:
                 raise found from error
@@ -206,14 +210,15 @@ class _Progress:
 
 
 def _tables(work: Work) -> Iterator[pa.Table]:
-    """What was found of the rows, in their order, a part at a time."""
+    """What was found of the rows, in their order, a part at a time; IntegrityError unless of all rows."""
     import pyarrow.parquet as pq
 
-    paths = {
-        pq.read_table(path, columns=["number"])["number"][0].as_py(): path
-        for path in work.marks.glob("*.parquet")
-    }
-    for _, path in sorted(paths.items()):
+    found = []
+    for path in work.marks.glob("*.parquet"):
+        numbers = pq.read_table(path, columns=["number"])["number"]
+        found.append((numbers[0].as_py(), len(numbers), path))
+    check_marked([(first, count) for first, count, _ in found], work.rows)
+    for _, _, path in sorted(found):
         yield pq.read_table(path, columns=_COLUMNS)
 
 
