@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RAY := .venv-ray
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 LM_EVAL := .venv-lm-eval
 
-.PHONY: help install demo chat lm-eval test check mutants docs clean
+.PHONY: help install lm-eval ray demo chat test check mutants docs clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -22,6 +23,13 @@ $(READY): pyproject.toml constraints.txt requirements-nemo-cpu.txt
 	touch $(READY)
 
 install: $(READY) ## set up .venv (about 2.8 GB; some minutes, once)
+
+$(RAY)/.ready: requirements-ray.txt
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement requirements-ray.txt
+	touch $(RAY)/.ready
+
+ray: $(RAY)/.ready ## set up .venv-ray for compute: ray (0.66 GB)
 
 demo: $(READY) ## ship, watch, refuse, retrain and promote a real model, in minutes
 	$(BIN)/opswright demo

@@ -8,12 +8,16 @@ Leaks: of each item of two test sets a changed copy is planted; recall, and what
 another set.
 
     python benchmarks/curate.py [--repeats 3] [--rows 100000] [--python PATH]   a Python that has Daft
+    python benchmarks/curate.py --ray PATH [--rows 100000]   the whole skill here and on a Ray cluster of this
+        machine: CPU seconds and memory of all processes, sampled; PATH: a Python with requirements-ray.txt
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -48,15 +52,16 @@ def write_rows(path: Path, n: int, words: int, seed: int = 1) -> int:
     return near
 
 
-def run_skill(path: Path) -> int:
-    """Rows that the whole skill leaves out."""
+def run_skill(path: Path, **ray: str) -> int:
+    """Rows that the whole skill leaves out; ray: the settings of a cluster, if it is to run there."""
     from opswright.core.contract import StepContext
     from opswright.core.settings import load_settings
     from opswright.core.workspace import Workspace
     from opswright.skills.curate import CurateRequest, curate
 
     with tempfile.TemporaryDirectory() as home:
-        workspace = Workspace(load_settings(home=Path(home), actor="benchmark"))
+        compute = {"curate": "ray" if ray else "local", "ray": ray}
+        workspace = Workspace(load_settings(home=Path(home), actor="benchmark", compute=compute))
         ctx = StepContext(
             workspace=workspace, run_id="run", step_id="data", idempotency_key="key", workdir=Path(home)
         )
@@ -136,6 +141,47 @@ def measured(command: list[str]) -> tuple[float, float, int]:
     )
     cpu_s, memory_mb, left_out = said.stdout.split()
     return float(cpu_s), float(memory_mb), int(left_out)
+
+
+def sampled(command: list[str]) -> tuple[float, float]:
+    """CPU seconds and peak memory in MB (proportional set size) of all processes that a command starts."""
+    import psutil
+
+    mark = f"benchmark-{os.getpid()}-{time.monotonic()}"
+    process = subprocess.Popen(
+        command, env={**os.environ, "OPSWRIGHT_BENCHMARK": mark}, stdout=subprocess.DEVNULL
+    )
+    cpu_s: dict[int, float] = {}
+    ours: dict[int, bool] = {}
+    peak = 0
+    while process.poll() is None:
+        held = 0
+        for one in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if one.pid not in ours:
+                    ours[one.pid] = one.environ().get("OPSWRIGHT_BENCHMARK") == mark
+                if ours[one.pid]:
+                    times = one.cpu_times()
+                    cpu_s[one.pid], held = times.user + times.system, held + one.memory_full_info().pss
+        peak = max(peak, held)
+        time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    return sum(cpu_s.values()), peak / 1e6
+
+
+def beside_ray(n: int, python: str) -> None:
+    """Print what the whole skill costs here and on a cluster of this machine, for few rows and for many."""
+    for title, words, sizes in (("short rows", 12, (n // 10, n)), ("documents", 310, (n // 200, n // 20))):
+        for size in sizes:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "rows.jsonl"
+                write_rows(path, size, words)
+                for name, more in (("local", []), ("ray", [python])):
+                    cpu_s, memory_mb = sampled(
+                        [sys.executable, __file__, "--one", "opswright curate", str(path), *more]
+                    )
+                    print(f"  {size:,} {title}, {name}: {cpu_s:.1f} CPU s, {memory_mb:,.0f} MB", flush=True)
 
 
 def compare(title: str, n: int, words: int, repeats: int, other: str) -> None:
@@ -224,10 +270,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--python", default=sys.executable, help="a Python with Daft and numpy")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--ray", metavar="PYTHON", help="a Python with requirements-ray.txt")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        print(OURS[asked.one[0]](Path(asked.one[1])))
+        name, path, *python = asked.one
+        print(run_skill(Path(path), python=python[0]) if python else OURS[name](Path(path)))
+        return
+    if asked.ray:
+        beside_ray(asked.rows, asked.ray)
         return
     compare("short rows", asked.rows, 12, asked.repeats, asked.python)
     compare("documents", asked.rows // 20, 310, asked.repeats, asked.python)

@@ -96,13 +96,37 @@ class SlurmSettings(_Part):
     )
 
 
+class RaySettings(_Part):
+    """On which Ray cluster rows are judged and compared."""
+
+    address: str | None = Field(
+        None,
+        min_length=1,
+        description="host:port of the head of a cluster; empty: one of this machine, started for the step.",
+    )
+    python: Path | None = Field(
+        None, description="Python with what requirements-ray.txt names; empty: .venv-ray/bin/python."
+    )
+    shared_folder: Path | None = Field(
+        None, description="Folder that every node sees; empty: the workspace, which then they must see."
+    )
+    cpus: int = Field(2, ge=1, le=1024, description="CPUs of a cluster of this machine.")
+    rows_a_part: int = Field(
+        10_000, ge=1, description="Rows that a worker gets at once; what is done is kept by parts."
+    )
+
+
 class ComputeSettings(_Part):
     """Where long work runs."""
 
     backend: str = Field(
         "local", min_length=1, description="Compute backend: local, slurm, or an installed one."
     )
+    curate: Literal["local", "ray"] = Field(
+        "local", description="Where rows are judged and compared: this machine, or a Ray cluster."
+    )
     slurm: SlurmSettings = SlurmSettings()
+    ray: RaySettings = RaySettings()
 
 
 class ServingSettings(_Part):

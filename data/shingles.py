@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -116,7 +117,64 @@ def count_shared(
     return np.bincount(owner[twice], minlength=n), np.bincount(owner[~twice], minlength=n)
 
 
-class ShingleStore:
+class ShingleSets(ABC):
+    """The shingle sets of many texts by number, wherever they are kept."""
+
+    @abstractmethod
+    def sizes(self, texts: Ints) -> Ints:
+        """How many shingles each of some texts has."""
+
+    @abstractmethod
+    def read(self, texts: Ints, most: int | None) -> Shingles:
+        """The shingles of some texts, ascending, one after the other: all, or the least `most` of each."""
+
+    def similar(
+        self, first: Ints, second: Ints, least: float, at_once: int
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which pairs of texts have a Jaccard of `least` or more, and the exact Jaccard of those.
+
+        Of long texts the least 256 hashes are compared first, which rules out nearly all that are not alike.
+        at_once: shingles held in memory.
+        """
+        import numpy as np
+
+        keep = np.ones(len(first), bool)
+        long = np.flatnonzero(np.maximum(self.sizes(first), self.sizes(second)) > _PREFIX)
+        rough = self._jaccard(first[long], second[long], at_once, _PREFIX)
+        keep[long[rough < least - _MARGIN]] = False
+        exact = self._jaccard(first[keep], second[keep], at_once, None)
+        keep[np.flatnonzero(keep)[exact < least]] = False
+        return keep, exact[exact >= least]
+
+    def _jaccard(self, first: Ints, second: Ints, at_once: int, most: int | None) -> NDArray[np.float64]:
+        """The Jaccard of each pair, of its `most` least hashes alone where that is given."""
+        import numpy as np
+
+        one, other = self.sizes(first), self.sizes(second)
+        if most is not None:
+            one, other = np.minimum(one, most), np.minimum(other, most)
+        held = np.cumsum(one + other)
+        found = []
+        start = 0
+        while start < len(first):
+            before = held[start - 1] if start else 0
+            end = max(start + 1, int(np.searchsorted(held, before + at_once, "right")))
+            found.append(self._jaccard_of_batch(first[start:end], second[start:end], most))
+            start = end
+        return np.concatenate(found) if found else np.empty(0)
+
+    def _jaccard_of_batch(self, first: Ints, second: Ints, most: int | None) -> NDArray[np.float64]:
+        import numpy as np
+
+        texts, where = np.unique(np.concatenate([first, second]), return_inverse=True)
+        held = self.read(texts, most)
+        n = len(first)
+        common, either = count_shared(held, held, where[:n], where[n:], most)
+        jaccard: NDArray[np.float64] = common / np.maximum(either, 1)
+        return jaccard
+
+
+class ShingleStore(ShingleSets):
     """The shingle sets of many texts in a file; in memory are 8 bytes a text.
 
     A context manager: the file is gone when it ends, or when the process does.
@@ -158,54 +216,12 @@ class ShingleStore:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def similar(
-        self, first: Ints, second: Ints, least: float, at_once: int
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Which pairs of texts have a Jaccard of `least` or more, and the exact Jaccard of those.
+    def sizes(self, texts: Ints) -> Ints:
+        """How many shingles each of some texts has."""
+        return self.starts[texts + 1] - self.starts[texts]
 
-        Of long texts the least 256 hashes are compared first, which rules out nearly all that are not alike.
-        at_once: shingles held in memory.
-        """
-        import numpy as np
-
-        keep = np.ones(len(first), bool)
-        sizes = np.diff(self.starts)
-        long = np.flatnonzero(np.maximum(sizes[first], sizes[second]) > _PREFIX)
-        rough = self._jaccard(first[long], second[long], at_once, _PREFIX)
-        keep[long[rough < least - _MARGIN]] = False
-        exact = self._jaccard(first[keep], second[keep], at_once, None)
-        keep[np.flatnonzero(keep)[exact < least]] = False
-        return keep, exact[exact >= least]
-
-    def _jaccard(self, first: Ints, second: Ints, at_once: int, most: int | None) -> NDArray[np.float64]:
-        """The Jaccard of each pair, of its `most` least hashes alone where that is given."""
-        import numpy as np
-
-        sizes = np.diff(self.starts)
-        if most is not None:
-            sizes = np.minimum(sizes, most)
-        held = np.cumsum(sizes[first] + sizes[second])
-        found = []
-        start = 0
-        while start < len(first):
-            before = held[start - 1] if start else 0
-            end = max(start + 1, int(np.searchsorted(held, before + at_once, "right")))
-            found.append(self._jaccard_of_batch(first[start:end], second[start:end], most))
-            start = end
-        return np.concatenate(found) if found else np.empty(0)
-
-    def _jaccard_of_batch(self, first: Ints, second: Ints, most: int | None) -> NDArray[np.float64]:
-        import numpy as np
-
-        texts, where = np.unique(np.concatenate([first, second]), return_inverse=True)
-        held = self._read(texts, most)
-        n = len(first)
-        common, either = count_shared(held, held, where[:n], where[n:], most)
-        jaccard: NDArray[np.float64] = common / np.maximum(either, 1)
-        return jaccard
-
-    def _read(self, texts: Ints, most: int | None) -> Shingles:
-        """The shingles of some texts one after the other, and how many each has."""
+    def read(self, texts: Ints, most: int | None) -> Shingles:
+        """The shingles of some texts from the file."""
         import numpy as np
 
         starts = self.starts
@@ -213,6 +229,12 @@ class ShingleStore:
         if most is not None:
             counts = np.minimum(counts, most)
         number = self._file.fileno()
-        places = zip((counts * 4).tolist(), (starts[texts] * 4).tolist(), strict=True)
-        held = b"".join([os.pread(number, size, place) for size, place in places])
-        return np.frombuffer(held, np.uint32), counts
+        return read_runs(number, starts[texts], counts), counts
+
+
+def read_runs(number: int, starts: Ints, counts: Ints) -> NDArray[np.uint32]:
+    """Runs of a file of shingles, one after the other; number: the file's descriptor."""
+    import numpy as np
+
+    places = zip((counts * 4).tolist(), (starts * 4).tolist(), strict=True)
+    return np.frombuffer(b"".join([os.pread(number, size, place) for size, place in places]), np.uint32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MEMORY_BYTES = 256 << 20
 _MOST_HASHES = 128
 _MISS = 0.001  # at most this share of the pairs exactly at the threshold is never proposed
-_ENOUGH = 200
+MOST_PARTNERS = 200
 _BYTES_A_ROW = 64  # held for a row while a band is gone through
 _BYTES_A_SHINGLE = 96  # held for a shingle while pairs are compared
 
@@ -50,6 +50,36 @@ class Pairs:
         return sorted(zip(*columns, strict=True))
 
 
+class BandHasher:
+    """Gives texts one key for each band; texts alike share keys, whichever process made them.
+
+    least: the Jaccard from which two texts nearly always share one.
+    """
+
+    def __init__(self, least: float, seed: int = 1) -> None:
+        import numpy as np
+
+        self.bands, self._rows = bands_and_rows(least)
+        drawn = np.random.default_rng(seed).integers(0, 2**31, self.bands * self._rows, dtype=np.uint32)
+        self._factors = drawn * np.uint32(2) + np.uint32(1)
+
+    def keys(self, shingles: NDArray[np.uint32], counts: Ints) -> list[NDArray[np.uint64]]:
+        """For each band one key a text: the least hashes of its shingles by that band's permutations."""
+        import numpy as np
+
+        starts = np.cumsum(counts) - counts
+        permuted = np.empty_like(shingles)
+        keys = []
+        for band in range(self.bands):
+            key = np.zeros(len(counts), np.uint64)
+            for which in range(band * self._rows, (band + 1) * self._rows):
+                np.multiply(shingles, self._factors[which], out=permuted)  # odd: a permutation of 32 bits
+                key *= np.uint64(0x9E3779B97F4A7C15)
+                key += np.minimum.reduceat(permuted, starts)
+            keys.append(key ^ (key >> np.uint64(29)))
+        return keys
+
+
 class SimilarityIndex:
     """Texts among which similar ones are looked for: what grows with their length or number lies on disk.
 
@@ -60,18 +90,13 @@ class SimilarityIndex:
     def __init__(
         self, least: float, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES, seed: int = 1
     ) -> None:
-        import numpy as np
-
         self.least, self.memory_bytes = least, memory_bytes
-        bands, self.rows_of_a_band = bands_and_rows(least)
-        random = np.random.default_rng(seed)
-        drawn = random.integers(0, 2**31, bands * self.rows_of_a_band, dtype=np.uint32)
-        self._factors = drawn * np.uint32(2) + np.uint32(1)
+        self._hasher = BandHasher(least, seed)
         self._files = ExitStack()
         self.shingles = self._files.enter_context(ShingleStore(folder))
         self._bands: list[IO[bytes]] = [
             self._files.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
-            for _ in range(bands)
+            for _ in range(self._hasher.bands)
         ]
 
     def __enter__(self) -> Self:
@@ -85,24 +110,8 @@ class SimilarityIndex:
     def add(self, texts: Sequence[str]) -> None:
         """Put texts behind those that are there."""
         for shingles, counts in self.shingles.add(texts):
-            for file, keys in zip(self._bands, self._band_keys(shingles, counts), strict=True):
+            for file, keys in zip(self._bands, self._hasher.keys(shingles, counts), strict=True):
                 file.write(keys.tobytes())
-
-    def _band_keys(self, shingles: NDArray[np.uint32], counts: Ints) -> list[NDArray[np.uint64]]:
-        """For each band one key a text: the least hashes of its shingles by that band's permutations."""
-        import numpy as np
-
-        starts = np.cumsum(counts) - counts
-        permuted = np.empty_like(shingles)
-        keys = []
-        for band in range(len(self._bands)):
-            key = np.zeros(len(counts), np.uint64)
-            for which in range(band * self.rows_of_a_band, (band + 1) * self.rows_of_a_band):
-                np.multiply(shingles, self._factors[which], out=permuted)  # odd: a permutation of 32 bits
-                key *= np.uint64(0x9E3779B97F4A7C15)
-                key += np.minimum.reduceat(permuted, starts)
-            keys.append(key ^ (key >> np.uint64(29)))
-        return keys
 
     def pairs(self, among: NDArray[np.bool_] | None = None) -> Pairs:
         """The pairs of similar texts, of those marked in `among`, (texts,), or of all.
@@ -159,25 +168,35 @@ class SimilarityIndex:
 
 
 def _agreeing(rows: Ints, keys: NDArray[np.uint64], partners: NDArray[np.int32], n: int) -> Ints:
-    """Pairs of rows with one key, as first * n + second, each once."""
+    """Pairs of rows with one key, as first * n + second, each once; rows: ascending."""
     import numpy as np
 
     order = np.argsort(keys, kind="stable")  # rows with one key lie side by side, the earliest first
-    keys, rows = keys[order], rows[order]
-    size = len(rows)
-    begins = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
-    alone = np.diff(begins, append=size) == 1
-    begin = np.repeat(begins, np.diff(begins, append=size))  # where each row's run begins
-    here = np.flatnonzero(~np.repeat(alone, np.diff(begins, append=size)))
+    rows = rows[order]
     found = [np.empty(0, np.int64)]
-    for leader in range(_ENOUGH):
-        here = here[here - begin[here] > leader]
-        here = here[partners[rows[here]] < _ENOUGH]
-        if not here.size:
-            break
-        found.append(rows[begin[here] + leader] * n + rows[here])
+    for first, second in run_pairs(keys[order], partners[rows] < MOST_PARTNERS):
+        found.append(rows[first] * n + rows[second])
     pairs = np.sort(np.concatenate(found))  # np.unique is 40 times slower on such numbers
     return pairs[np.flatnonzero(np.diff(pairs, prepend=-1))]
+
+
+def run_pairs(keys: NDArray[np.uint64], wants: NDArray[np.bool_]) -> Iterator[tuple[Ints, Ints]]:
+    """Places of pairs with one key: each that `wants` any, with each of the first 200 of its run before it.
+
+    keys: runs of equal ones side by side. Gives the pairs with the first of each run, then the second, ...
+    """
+    import numpy as np
+
+    size = len(keys)
+    begins = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
+    lengths = np.diff(begins, append=size)
+    begin = np.repeat(begins, lengths)  # where each place's run begins
+    here = np.flatnonzero(np.repeat(lengths > 1, lengths) & wants)
+    for leader in range(MOST_PARTNERS):
+        here = here[here - begin[here] > leader]
+        if not here.size:
+            return
+        yield begin[here] + leader, here
 
 
 def similar_pairs(texts: Sequence[str], least: float, seed: int = 1) -> Pairs:

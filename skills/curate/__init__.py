@@ -10,22 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.artifacts import DatasetRef, PendingArtifact
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
-from ...core.errors import AskError, OpswrightError
+from ...core.errors import AskError, NeedsError, OpswrightError
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .request import LEAKS, CurateRequest, CurateResult
 
 if TYPE_CHECKING:
+    from ...core.settings import Settings
     from ...data.sample import Task
-    from .gather import RowSource
-    from .stages import Chosen, RowTable, Tally, Written
+    from .gather import GoldenRows, RowSource
+    from .on_ray.table import RayTable
+    from .stages import Chosen, RowTable, Table, Tally, Written
 
 __all__ = ["CurateRequest", "CurateResult", "curate"]
 
 _ROWS_PER_S = 7_000  # cleaning short texts on one busy core
 _BYTES_A_ROW = 50
+_RAY_START_S, _RAY_CPU, _RAY_DISK = (
+    30,
+    2,
+    20,
+)  # a cluster of this machine; its CPU time and disk by a source's
 _STAGES = 5
 _NAME_CHARS = 24
+_NOT_IN_REPORT = {"source", "source_sha256", "toxic_words", "compute", "dedup"}  # the rows do not hang on it
 
 
 def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -56,7 +64,17 @@ def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -
                 fix="Make one with `golden` and give it as golden.",
             )
         )
-    return found
+    return [*found, *_where_findings(request, workspace.settings)]
+
+
+def _where_findings(request: CurateRequest, settings: Settings) -> Iterator[Finding]:
+    """Where rows are judged and compared, and what stands in its way."""
+    from .on_ray import environment, gpu
+
+    if request.dedup == "gpu":
+        yield gpu.not_run(request.near_duplicate_jaccard)
+    if compute_name(request, settings) == "ray":
+        yield from environment.findings(settings.compute.ray)
 
 
 def _source_findings(request: CurateRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
@@ -107,7 +125,12 @@ def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) ->
     size = _local_bytes(Path(request.source)) if local else _remote_bytes(request)
     if size is None:
         return Cost(gpu_hours=0, usd=0)
-    return Cost(minutes=(5 + size / _BYTES_A_ROW / _ROWS_PER_S) / 60, gpu_hours=0, usd=0, disk_bytes=4 * size)
+    cpu_s = size / _BYTES_A_ROW / _ROWS_PER_S
+    if compute_name(request, workspace.settings) == "local":
+        return Cost(minutes=(5 + cpu_s) / 60, gpu_hours=0, usd=0, disk_bytes=4 * size)
+    ray = workspace.settings.compute.ray
+    minutes = None if ray.address else (_RAY_START_S + cpu_s + _RAY_CPU * cpu_s / ray.cpus) / 60
+    return Cost(minutes=minutes, gpu_hours=0, usd=0, disk_bytes=_RAY_DISK * size)
 
 
 @skill(
@@ -140,19 +163,21 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     from ...data.card import make_card, write_card
     from ...data.dataset import DatasetWriter, write_report
     from . import gather
-    from .stages import RowTable, Tally, choose, write_rows
+    from .on_ray import gpu
+    from .stages import Tally, choose, write_rows
 
     gather.check_replay(request)
+    if request.dedup == "gpu":
+        raise NeedsError(gpu.not_run(request.near_duplicate_jaccard).message)
     source = gather.RowSource(request, ctx)
     golden = gather.golden_rows(request, ctx)
-    own = gather.own_answers(request, ctx)
     with ctx.artifacts.staging() as folder:
         with (
             DatasetWriter(folder, request.seed) as writer,
-            RowTable(source.task, request, golden, folder, own) as table,
+            _table(source.task, request, golden, folder, ctx) as table,
         ):
             drop = Tally(writer.drop, request.hides_personal_data)
-            table.take_in(source.rows(drop), drop, lambda: ctx.progress(1, _STAGES, "stages"))
+            table.take_in(source.rows, drop, lambda: ctx.progress(1, _STAGES, "stages"))
             unused = dict(sorted(source.reading.unused.items()))
             verdicts, pairs = table.clean()
             ctx.progress(2, _STAGES, "stages")
@@ -171,6 +196,27 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
     counts.log(ctx)
     ctx.progress(5, _STAGES, "stages")
     return counts.result(dataset)
+
+
+def compute_name(request: CurateRequest, settings: Settings) -> str:
+    """Where rows are judged and compared: what is asked for, or else the setting's."""
+    return request.compute or settings.compute.curate
+
+
+def _table(
+    task: Task, request: CurateRequest, golden: GoldenRows, folder: Path, ctx: StepContext
+) -> RowTable | RayTable:
+    """The rows as this machine or a cluster takes them in."""
+    from .gather import own_answers
+
+    own = own_answers(request, ctx)
+    if compute_name(request, ctx.settings) == "ray":
+        from .on_ray.table import RayTable
+
+        return RayTable(task, request, golden, ctx, own)
+    from .stages import RowTable
+
+    return RowTable(task, request, golden, folder, own)
 
 
 def _check(written: Written, task: Task, request: CurateRequest, dropped: Counter[str]) -> None:
@@ -193,7 +239,7 @@ class Counts:
     """What a dataset is made of, as its report, its facts, its metrics and the step's result tell it."""
 
     source: RowSource
-    table: RowTable
+    table: Table
     chosen: Chosen
     written: Written
     left_out: Tally
@@ -243,7 +289,7 @@ class Counts:
             "rows_of_label": dict(sorted(self.written.labels.items())),
             "groups": int(self.chosen.groups.max()) + 1,
             "source_sha256": self.source.sha256,
-            "settings": request.model_dump(mode="json", exclude={"source", "source_sha256", "toxic_words"}),
+            "settings": request.model_dump(mode="json", exclude=_NOT_IN_REPORT),
         }
 
     def _told(self, reason: str, rows: int) -> str:

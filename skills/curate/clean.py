@@ -48,9 +48,13 @@ class Verdicts:
         """Rows that do not stay, because of others."""
         self.reason[rows], self.other[rows] = _REASONS.index(reason), other
 
+    def reason_of(self, row: int) -> Reason:
+        """Why a row does not stay."""
+        return _REASONS[int(self.reason[row])]
+
     def why(self, row: int, keys: RowKeys) -> tuple[Reason, str]:
         """The reason a row does not stay, in words."""
-        reason, other = _REASONS[self.reason[row]], int(self.other[row])
+        reason, other = self.reason_of(row), int(self.other[row])
         if reason is Reason.CONFLICTING_LABEL:
             return reason, f"labels: {', '.join(self.conflicts[other])}"
         if reason is Reason.NEAR_DUPLICATE:
@@ -58,24 +62,11 @@ class Verdicts:
         return reason, f"of {keys.name(other)}"
 
 
-def clean(
-    keys: RowKeys,
-    similar: Callable[[NDArray[np.bool_]], Pairs],
-    near: float,
-    same_answer: Callable[[Ints, Ints], NDArray[np.bool_]],
-) -> tuple[Verdicts, Pairs]:
-    """Which rows stay, of two that are alike the earlier; and the pairs of similar rows among the others.
-
-    similar: the pairs among the rows that it is given as marked. same_answer: of pairs that are similar,
-    whether they have the same answer.
-    """
-    verdicts = Verdicts.of(len(keys))
+def leave_equal(keys: RowKeys, verdicts: Verdicts) -> None:
+    """Leave out labels that contradict each other, and rows with the words and answer of an earlier one."""
     if keys.labelled:
         _contradictions(keys, verdicts)
     _equal(keys, verdicts)
-    pairs = similar(verdicts.kept)  # from here on no two have the same words
-    _alike(pairs.above(near), same_answer, verdicts)
-    return verdicts, pairs
 
 
 def _runs(keys: RowKeys, among: NDArray[np.bool_]) -> Iterator[tuple[Ints, Ints]]:
@@ -129,8 +120,13 @@ def _equal(keys: RowKeys, verdicts: Verdicts) -> None:
         verdicts.leave(rows[~exact], Reason.NORMALISED_DUPLICATE, first[~exact])
 
 
-def _alike(pairs: Pairs, same_answer: Callable[[Ints, Ints], NDArray[np.bool_]], verdicts: Verdicts) -> None:
-    """Rows nearly the same as an earlier one that stays, with its answer. Another answer is another row."""
+def leave_alike(
+    pairs: Pairs, same_answer: Callable[[Ints, Ints], NDArray[np.bool_]], verdicts: Verdicts
+) -> None:
+    """Leave out rows nearly the same as an earlier one that stays, with its answer; another is another row.
+
+    same_answer: of pairs that are similar, whether they have the same answer.
+    """
     import numpy as np
 
     same = same_answer(pairs.first, pairs.second)

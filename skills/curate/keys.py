@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...data.sample import ASSISTANT, Sample, Task, asked_of, text_of
@@ -37,6 +37,7 @@ class RowKeys:
     """
 
     def __init__(self, task: Task) -> None:
+        self.task = task
         self.labelled = task == "classify"
         self.labels: dict[str, int] = {}  # each spelling and its number
         self._files: dict[str, int] = {}
@@ -73,13 +74,50 @@ class RowKeys:
         if sample.group is not None:
             self._tied.extend([0] * (len(self._row) - len(self._tied)))  # those before have no group
             self._tied.append(_hash(sample.group))
-        if row.file not in self._files:
-            self._files[row.file] = len(self._names)
-            self._names.append(row.file)
-        self._file.append(self._files[row.file])
+        self._file.append(self._file_number(row.file))
         self._row.append(row.row)
         self._side.append(SIDES.index(row.side))
         return form
+
+    def columns(self) -> dict[str, Any]:
+        """What is held of each row, as columns of one length: what another process can go on with."""
+        import numpy as np
+
+        nothing = np.zeros(len(self), np.uint64)
+        labels = list(self.labels)
+        return {
+            "exact": self.exact,
+            "words": self.words,
+            "prompt": nothing if self.labelled else _numbers(self._prompt, "uint64"),
+            "answer": nothing if self.labelled else _numbers(self._answer, "uint64"),
+            "tied": np.append(_numbers(self._tied, "uint64"), nothing[len(self._tied) :]),
+            "label": [labels[label] for label in self._label] if self.labelled else [""] * len(self),
+            "file": [self._names[file] for file in self._file],
+            "row": _numbers(self._row, "uint32"),
+            "side": self.side,
+        }
+
+    def take(self, columns: Mapping[str, Any]) -> None:
+        """Put rows behind those that are there, as `columns` gave them."""
+        tied = columns["tied"]
+        if tied.any():
+            self._tied.extend([0] * (len(self._row) - len(self._tied)))
+            self._tied.frombytes(tied.tobytes())
+        for held, name in ((self._exact, "exact"), (self._words, "words"), (self._row, "row")):
+            held.frombytes(columns[name].tobytes())
+        self._side.frombytes(columns["side"].tobytes())
+        self._file.extend(map(self._file_number, columns["file"]))
+        if self.labelled:
+            self._label.extend(self.labels.setdefault(one, len(self.labels)) for one in columns["label"])
+        else:
+            self._prompt.frombytes(columns["prompt"].tobytes())
+            self._answer.frombytes(columns["answer"].tobytes())
+
+    def _file_number(self, file: str) -> int:
+        if file not in self._files:
+            self._files[file] = len(self._names)
+            self._names.append(file)
+        return self._files[file]
 
     def name(self, at: int) -> str:
         """How reports call a row."""

@@ -90,6 +90,16 @@ class CurateRequest(Request):
         description="MB that comparing may hold at once, beside 100 bytes a row; the rest is on disk.",
     )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
+    compute: Literal["local", "ray"] | None = Field(
+        None,
+        description="Where rows are judged and compared: this machine, or a Ray cluster; by default as the "
+        "setting compute.curate says. The same rows come out.",
+    )
+    dedup: Literal["cpu", "gpu"] = Field(
+        "cpu",
+        description="gpu: NeMo Curator's deduplication by RAPIDS, compiled and not run: pre-flight shows "
+        "what would be asked of it, and stops.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -9,18 +9,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from ...data.card import DroppedExamples, RowCounts
-from ...data.filters import make_filter
 from ...data.personal import mask
 from ...data.rows import Dropped, Reason
-from ...data.sample import ASSISTANT, Sample, asked_of, text_of
+from ...data.sample import Sample, text_of
 from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
-from ...evals.contamination import Overlap, OverlapFinder
-from .clean import TIED_JACCARD, Verdicts, clean
+from .clean import TIED_JACCARD, Verdicts, leave_alike, leave_equal
 from .gather import GatheredRow, GoldenRows
+from .judge import JudgeRules, RowJudge
 from .keys import RowKeys, answer_of
 from .own_answers import OwnAnswers
 from .request import CurateRequest
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
+Reader = Callable[[Callable[[Dropped], None]], Iterator[GatheredRow]]
 _ROWS_AT_ONCE, _CHARS_AT_ONCE = 2000, 4_000_000
 _SHOWN = 50
 
@@ -64,6 +64,23 @@ class Tally:
         self(Dropped.of(row.file, row.row, row.sample.question, answer_of(row.sample), reason, detail))
 
 
+class Table(Protocol):
+    """The rows that were taken in, wherever that was, and what cleaning finds among them."""
+
+    keys: RowKeys
+    taken: array[int]  # for each row of the source, in order, whether it was taken in
+    own_answers: int  # rows that an endpoint answered, left out or not
+
+    def take_in(self, read: Reader, drop: Tally, seen: Callable[[], None]) -> None:
+        """Take in rows but those of the golden set and those nothing can be learned from.
+
+        read: begins a pass over all rows, and gives those that cannot be read to what it is given.
+        """
+
+    def clean(self) -> tuple[Verdicts, Pairs]:
+        """Which rows stay, and the similar ones among them."""
+
+
 class RowTable:
     """What is known of the rows taken in: keys in memory, shingles on disk. A context manager."""
 
@@ -77,16 +94,13 @@ class RowTable:
     ) -> None:
         self._files = ExitStack()
         memory = request.memory_mb << 20
-        least = min(TIED_JACCARD, request.near_duplicate_jaccard)
         self.keys = RowKeys(task)
-        self.taken = array("B")  # for each row of the source, in order, whether it was taken in
-        self._request, self._memory = request, memory
-        self._filters = [make_filter(asked, request.toxic_words) for asked in request.filters]
-        self._leaks = OverlapFinder(golden.texts, request.golden_jaccard) if golden.texts else None
-        self._golden_groups = golden.groups
-        self._own = own
-        self.own_answers = 0  # rows that an endpoint answered, left out or not
-        self._similar = self._files.enter_context(SimilarityIndex(least, folder, memory // 2))
+        self.taken = array("B")
+        self.own_answers = 0
+        self._request, self._memory, self._own = request, memory, own
+        self._judge = RowJudge(JudgeRules.of(request, golden))
+        index = SimilarityIndex(least_jaccard(request), folder, memory // 2)
+        self._similar = self._files.enter_context(index)
         self._answers = None if self.keys.labelled else self._files.enter_context(ShingleStore(folder))
 
     def __enter__(self) -> Self:
@@ -97,55 +111,38 @@ class RowTable:
     ) -> None:
         self._files.close()
 
-    def take_in(self, rows: Iterator[GatheredRow], drop: Tally, seen: Callable[[], None]) -> None:
+    def take_in(self, read: Reader, drop: Tally, seen: Callable[[], None]) -> None:
         """Take in rows but those of the golden set and those nothing can be learned from."""
-        for batch in row_batches(rows):
-            kept = [row for row, reason in zip(batch, self._judged(batch, drop), strict=True) if reason]
+        for batch in row_batches(read(drop)):
+            kept = self._kept(batch, drop)
             self._similar.add(self.keys.add(kept))
             if self._answers is not None:
                 for _ in self._answers.add([answer_of(row.sample) for row in kept]):
                     pass
             seen()
 
-    def _judged(self, batch: Sequence[GatheredRow], drop: Tally) -> list[bool]:
-        """Which rows are taken in; the others are left out with their reason."""
-        samples = [row.sample for row in batch]
-        leaks = self._leaks.surest(list(map(asked_of, samples))) if self._leaks else [None] * len(batch)
-        answered = self._own.why(samples) if self._own else [None] * len(batch)
-        passed = []
-        for row, leak, own in zip(batch, leaks, answered, strict=True):
-            fault = self._fault(row.sample, leak, own)
-            if fault is not None:
-                drop.row(row, *fault)
-            passed.append(fault is None)
-        self.taken.extend(passed)
-        return passed
-
-    def _fault(self, sample: Sample, leak: Overlap | None, own: str | None) -> tuple[Reason, str] | None:
-        """Why a sample is left out, the first reason that there is, in words too."""
-        if not _teaches(sample):
-            return Reason.EMPTY_LABEL, "no answer to learn"
-        if leak is not None and self._leaks is not None:
-            golden = self._leaks.items[leak.item]
-            shown = "" if leak.kind == "verbatim" else f"{leak.score:.2f} of golden: {golden}"
-            return Reason(f"golden_{leak.kind}"), shown
-        if sample.group in self._golden_groups:
-            return Reason.GOLDEN_GROUP, f"group {sample.group}"
-        self.own_answers += own is not None
-        if own is not None and self._request.own_answers == "drop":
-            return Reason.OWN_ANSWER, own
-        for name, judge in self._filters:
-            if (why := judge(sample)) is not None:
-                return Reason(f"filter_{name}"), why
-        return None
+    def _kept(self, batch: Sequence[GatheredRow], drop: Tally) -> list[GatheredRow]:
+        """The rows that are taken in; the others are left out with their reason."""
+        answered = self._own.why([row.sample for row in batch]) if self._own else [None] * len(batch)
+        kept = []
+        for row, judged in zip(batch, self._judge.judge(batch, answered), strict=True):
+            self.own_answers += judged.is_own
+            self.taken.append(judged.fault is None)
+            if judged.fault is None:
+                kept.append(row)
+            else:
+                drop.row(row, *judged.fault)
+        return kept
 
     def clean(self) -> tuple[Verdicts, Pairs]:
         """Which rows stay, and the similar ones among them."""
-        near = self._request.near_duplicate_jaccard
-        found = clean(self.keys, self._similar.pairs, near, self._same_answer)
+        verdicts = Verdicts.of(len(self.keys))
+        leave_equal(self.keys, verdicts)
+        pairs = self._similar.pairs(verdicts.kept)  # from here on no two have the same words
+        leave_alike(pairs.above(self._request.near_duplicate_jaccard), self._same_answer, verdicts)
         self.keys.forget_texts()
         self._files.close()
-        return found
+        return verdicts, pairs
 
     def _same_answer(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
         same: NDArray[np.bool_] = self.keys.meant(first) == self.keys.meant(second)
@@ -154,6 +151,11 @@ class RowTable:
             alike, _ = self._answers.similar(first, second, self._request.near_duplicate_jaccard, at_once)
             same |= alike
         return same
+
+
+def least_jaccard(request: CurateRequest) -> float:
+    """From which Jaccard on two rows are looked for: to be left out, or to be kept on one side."""
+    return min(TIED_JACCARD, request.near_duplicate_jaccard)
 
 
 def row_batches(rows: Iterator[GatheredRow]) -> Iterator[list[GatheredRow]]:
@@ -168,11 +170,6 @@ def row_batches(rows: Iterator[GatheredRow]) -> Iterator[list[GatheredRow]]:
             batch, chars = [], 0
     if batch:
         yield batch
-
-
-def _teaches(sample: Sample) -> bool:
-    """Whether a sample ends with something to learn."""
-    return bool(sample.targets) or sample.messages[-1]["role"] == ASSISTANT
 
 
 @dataclass
@@ -213,7 +210,7 @@ class Written:
 
 def write_rows(
     rows: Iterator[GatheredRow],
-    table: RowTable,
+    table: Table,
     verdicts: Verdicts,
     chosen: Chosen,
     add: Callable[[Sample, str, str, str], None],

@@ -51,7 +51,7 @@ def run(
         TemporaryDirectory() as folder,
         RowTable(task, CurateRequest(source=Path("x"), **fields), GoldenRows(golden), Path(folder)) as table,
     ):
-        table.take_in(iter(gathered), tally, lambda: None)
+        table.take_in(lambda drop: iter(gathered), tally, lambda: None)
         verdicts, _ = table.clean()
         taken = [row for row, is_taken in zip(gathered, table.taken, strict=True) if is_taken]
         for at, row in enumerate(taken):
