@@ -133,6 +133,18 @@ def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchK
     return found
 
 
+def find_alike(others: Sequence[str], asked: Sequence[str]) -> dict[int, MatchKind]:
+    """The asked texts that one of others holds, or that hold one of others, by number, and the surest way.
+
+    For two sets of questions, of which neither is the longer text.
+    """
+    found = find_overlap(others, asked)
+    for one in OverlapFinder(others).surest(asked):
+        if one is not None:
+            found[one.text] = min(found.get(one.text, one.kind), one.kind, key=list(MatchKind).index)
+    return found
+
+
 def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iterator[str]:
     """What users say in each training row of some datasets, a few rows in memory at a time.
 

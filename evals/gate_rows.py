@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from statistics import fmean
 
 from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, SuiteBar, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
+from .contamination import MatchKind
 from .gate_scores import (
     ShareOrMean,
     check_items,
@@ -20,6 +22,7 @@ from .gate_scores import (
     without,
 )
 from .runner import EvalResult, SampleResult
+from .selection import in_words
 
 _P95 = 0.95
 _UNEVEN = 0.02  # points between the mean over groups and over items, below which sizes do not matter
@@ -51,14 +54,14 @@ class RequiredReport:
 
     of: items the suite has. leaked: ids of those in its training rows; None: which ones is not known.
     is_meant: whether it is known that this is the suite; by a name alone, that only files have, it is not.
-    chose: items that decided which weights were kept.
+    chose: items that decided which weights were kept, by how alike they are.
     """
 
     measured: EvalResult
     of: int = 0
     leaked: frozenset[str] | None = None
     is_meant: bool = True
-    chose: int = 0
+    chose: Counter[MatchKind] = field(default_factory=Counter)
 
 
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
@@ -208,7 +211,8 @@ def _suite_row(name: str, bar: SuiteBar, metric: str, report: RequiredReport, sp
         return GateRow(name, bar.tier, None, few, n=len(measured.items))
     if report.chose:
         chose = (
-            f"{report.chose} of its items decided which weights were kept (`keep_by`): require another suite"
+            f"{report.chose.total()} of its items decided which weights were kept (`keep_by`; "
+            f"{in_words(report.chose)}): require another suite"
         )
         return GateRow(name, bar.tier, None, chose, n=len(measured.items))
     if measured.leaked and (spec.leaked == "hold" or len(known) < measured.leaked):
