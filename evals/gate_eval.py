@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Tier, Verdict
 from ..core.suite_source import suite_name
+from ..data.alterations import ALTERATIONS
 from .contamination import MatchKind
 from .gate_rows import (
     GateRow,
@@ -151,6 +152,7 @@ def check_criteria(spec: GateSpec) -> None:
             )
         if most >= 1:
             raise AskError(f"{name} of 1 says nothing: every model has it. Leave it out or ask for less.")
+    _check_alterations(spec)
     tiers = _tiers(spec)
     if not tiers:
         raise AskError("the gate has no criteria. Add `min`, `slices` or `against`.")
@@ -158,6 +160,19 @@ def check_criteria(spec: GateSpec) -> None:
         raise AskError(
             "no criterion of the gate is critical, so nothing could make it GO. Make one critical."
         )
+
+
+def _check_alterations(spec: GateSpec) -> None:
+    """AskError for an alteration that nobody makes, and for one that is named twice."""
+    wanted = () if spec.robustness is None else spec.robustness.alterations
+    for place, name in enumerate(wanted):
+        if name not in ALTERATIONS:
+            raise AskError(
+                f"unknown alteration '{name}' in `robustness` of the gate (there are: "
+                f"{', '.join(ALTERATIONS)})." + did_you_mean(name, ALTERATIONS)
+            )
+        if name in wanted[:place]:
+            raise AskError(f"`robustness` of the gate names alteration '{name}' twice. Name it once.")
 
 
 def _least(spec: GateSpec) -> Iterator[tuple[str, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from statistics import fmean
 
-from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, SuiteBar, Tier, Unit
+from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, RobustnessBar, SuiteBar, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
 from .contamination import MatchKind
@@ -262,24 +262,35 @@ def cost_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
 
 
 def robustness_rows(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
-    """The drop under each alteration that was measured, against the same items as they are."""
+    """The drop under each alteration that is wanted, or was measured, against the same items as they are."""
     if spec.robustness is None:
         return
-    tier, margin = spec.robustness.tier, spec.robustness.max_drop
-    if not measured.variants:
+    wanted = spec.robustness.alterations
+    if not (wanted or measured.variants):
         failure = "the report has no altered items: evaluate with `robustness`"
-        yield GateRow(f"drop of {spec.metric} on altered items", tier, None, failure, unit="points")
-    for alteration in measured.variants:
-        name = f"drop of {spec.metric} with {alteration}"
-        pairs = variant_pairs(measured, alteration)
-        drops = drops_on(pairs, spec.metric)
-        if few := _too_few(drops.n, spec):
-            yield GateRow(name, tier, None, f"{few} that it changes", unit="points", n=drops.n)
-        else:
-            test = drops.drop_at_most(margin, spec.level)
-            usual = fmean(scores_on([plain for plain, _ in pairs], spec.metric).worst)
-            vacuous = _says_little(usual, None, pairs, spec.metric, margin, "the model itself")
-            yield GateRow(name, tier, test, note=_counted(drops), vacuous=vacuous, unit="points")
+        name = f"drop of {spec.metric} on altered items"
+        yield GateRow(name, spec.robustness.tier, None, failure, unit="points")
+    for alteration in wanted or measured.variants:
+        yield _robustness_row(spec, spec.robustness, measured, alteration)
+
+
+def _robustness_row(spec: GateSpec, bar: RobustnessBar, measured: EvalResult, alteration: str) -> GateRow:
+    name = f"drop of {spec.metric} with {alteration}"
+    if alteration not in measured.variants:
+        missing = (
+            f"required, and the report has no items so altered: evaluate with `robustness: "
+            f"[{', '.join(bar.alterations)}]`. An alteration that changes no item of the suite is in no report"
+        )
+        tier = bar.tier if bar.tier is Tier.ADVISORY else Tier.CRITICAL  # not measured is not "not shown bad"
+        return GateRow(name, tier, None, missing, unit="points")
+    pairs = variant_pairs(measured, alteration)
+    drops = drops_on(pairs, spec.metric)
+    if few := _too_few(drops.n, spec):
+        return GateRow(name, bar.tier, None, f"{few} that it changes", unit="points", n=drops.n)
+    test = drops.drop_at_most(bar.max_drop, spec.level)
+    usual = fmean(scores_on([plain for plain, _ in pairs], spec.metric).worst)
+    vacuous = _says_little(usual, None, pairs, spec.metric, bar.max_drop, "the model itself")
+    return GateRow(name, bar.tier, test, note=_counted(drops), vacuous=vacuous, unit="points")
 
 
 def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:

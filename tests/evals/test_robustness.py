@@ -118,6 +118,34 @@ def test_a_report_without_altered_items_and_a_model_with_nothing_to_lose_are_not
         judge(spec(robustness={"max_drop": 0}), measure(), None)
 
 
+def test_a_gate_names_the_alterations_that_must_be_measured_and_judges_those_alone() -> None:
+    def wants(*names: str, **more: Any) -> GateSpec:
+        return spec(min=0.5, robustness={"max_drop": 0.1, "alterations": names, **more})
+
+    measured = measure(asked=("case", "prefix"))
+    assert judge(wants("prefix"), measured, None).decision is GO  # it minds case, which nobody asked for
+    for tier in ("critical", "supporting"):
+        held = judge(wants("prefix", "typos", tier=tier), measured, None)
+        (row,) = [row for row in held.rows if row.name == "drop of exact_match with typos"]
+        assert held.decision is INCONCLUSIVE and "evaluate with `robustness: [prefix, typos]`" in row.message
+    assert judge(wants("typos", tier="advisory"), measured, None).decision is GO
+    assert judge(wants("case", "typos"), measured, None).decision is NO_GO
+    with pytest.raises(AskError, match=r"unknown alteration 'typo' .*there are: case, typos, prefix.*'typos'"):
+        judge(wants("typo"), measured, None)
+    with pytest.raises(AskError, match="names alteration 'case' twice"):
+        judge(wants("case", "case"), measured, None)
+
+
+def test_an_alteration_that_changes_no_item_stops_a_plan_whose_gate_wants_it() -> None:
+    told = Suite("mail", tuple(Sample.of(str(n), f"send letter {n}", "post") for n in range(100)))
+    free = replace(told, task="generate")
+    wanted = spec(metric="exact_match", robustness={"max_drop": 0.1, "alterations": ["prefix", "case"]})
+    assert [one.level for one in power_findings(wanted, told, None)] == ["note", "note"]
+    case, prefix = power_findings(wanted, free, None)
+    assert (case.level, prefix.level) == ("stop", "note")
+    assert "with case (on the items that it changes): the suite has 0 items" in case.message
+
+
 def test_leaked_items_are_left_out_in_altered_form_too() -> None:
     kept = without(measure(), frozenset(("3", "4")))
     assert len(kept.items) == len(kept.variants["case"]) == 98
