@@ -242,7 +242,7 @@ def latency_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
     share = share_at_least(in_time, in_time + n - len(waited), n, _P95, spec.level)
     low, high = _p95_bounds(waited, spec.level)
     got = waited[min(len(waited) - 1, int(_P95 * len(waited)))]
-    test = BarTest(got, most, n, share.p_go, share.p_nogo, low, high, share.needed)
+    test = replace(share, got=got, bar=most, low=low, high=high)
     note = f"{in_time:,} of {n:,} answers within {most:g} ms, as they were waited for in this evaluation"
     return GateRow(name, tier, test, note=note, unit="ms")
 
@@ -279,7 +279,7 @@ def _robustness_row(spec: GateSpec, bar: RobustnessBar, measured: EvalResult, al
     if alteration not in measured.variants:
         missing = (
             f"required, and the report has no items so altered: evaluate with `robustness: "
-            f"[{', '.join(bar.alterations)}]`. An alteration that changes no item of the suite is in no report"
+            f"[{', '.join(bar.alterations)}]`; one that changes no item of the suite cannot be required"
         )
         tier = bar.tier if bar.tier is Tier.ADVISORY else Tier.CRITICAL  # not measured is not "not shown bad"
         return GateRow(name, tier, None, missing, unit="points")
@@ -302,10 +302,10 @@ def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:
     family = [row for row in rows if row.test is not None and row.tier is not Tier.ADVISORY]
     rejected = holm_rejections([row.test.p_nogo for row in family if row.test is not None], spec.level)
     bad = {id(row) for row, is_bad in zip(family, rejected, strict=True) if is_bad}
-    return [_check(row, id(row) in bad, spec) for row in rows]
+    return [_check(row, id(row) in bad, spec, len(family)) for row in rows]
 
 
-def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
+def _check(row: GateRow, is_bad: bool, spec: GateSpec, rows: int) -> Check:
     test = row.test
     if test is None:
         return Check(
@@ -319,7 +319,7 @@ def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
             message=row.failure,
         )
     if row.tier is Tier.ADVISORY:
-        is_bad = test.p_nogo <= spec.level
+        is_bad, rows = test.p_nogo <= spec.level, 1
     decision = Decision.NO_GO if is_bad else Decision.INCONCLUSIVE
     if not is_bad and test.p_go <= spec.level:
         decision = Decision.GO
@@ -339,10 +339,10 @@ def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
         unit=row.unit,
         tier=row.tier,
     )
-    return check.model_copy(update={"message": vacuous or _meaning(check, test, row)})
+    return check.model_copy(update={"message": vacuous or _meaning(check, test, row, spec.level, rows)})
 
 
-def _meaning(check: Check, test: BarTest, row: GateRow) -> str:
+def _meaning(check: Check, test: BarTest, row: GateRow, level: float, rows: int) -> str:
     bar = check.in_words(test.bar)
     good, bad = ("at least", "below") if row.unit == "share" else ("under", "over")
     match check.decision:
@@ -352,14 +352,19 @@ def _meaning(check: Check, test: BarTest, row: GateRow) -> str:
             said = f"shown to be {bad} {bar} (p {_p(test.p_nogo)})"
         case Decision.INCONCLUSIVE:
             p = f"p {_p(test.p_go)} and {_p(test.p_nogo)}"
-            said = f"shown to be neither {good} nor {bad} {bar} ({p}); {_more(test)}"
+            more = _more(test, level, rows)
+            said = f"shown to be neither {good} nor {bad} {bar} ({p}); {more}"
     return f"{said}; {row.note}" if row.note else said
 
 
-def _more(test: BarTest) -> str:
-    if test.needed is None:
+def _more(test: BarTest, level: float, rows: int) -> str:
+    """What would decide a row that is not decided, among so many that share a level."""
+    if test.turns_on_answers:
+        return "not by more items alone: what got no answer leaves it open on which side of the bar it is"
+    needed = test.needed(level, rows)
+    if needed is None:
         return "not by more items: it would take over 10 times as many"
-    return f"about {test.needed:,} in all ({test.needed - test.n:,} more) would decide, if the figure holds"
+    return f"about {needed:,} in all ({needed - test.n:,} more) would decide, if the figures hold"
 
 
 def _too_few(n: int, spec: GateSpec) -> str:

@@ -130,7 +130,9 @@ def test_a_gate_names_the_alterations_that_must_be_measured_and_judges_those_alo
         assert held.decision is INCONCLUSIVE and "evaluate with `robustness: [prefix, typos]`" in row.message
     assert judge(wants("typos", tier="advisory"), measured, None).decision is GO
     assert judge(wants("case", "typos"), measured, None).decision is NO_GO
-    with pytest.raises(AskError, match=r"unknown alteration 'typo' .*there are: case, typos, prefix.*'typos'"):
+    with pytest.raises(
+        AskError, match=r"unknown alteration 'typo' .*there are: case, typos, prefix.*'typos'"
+    ):
         judge(wants("typo"), measured, None)
     with pytest.raises(AskError, match="names alteration 'case' twice"):
         judge(wants("case", "case"), measured, None)
