@@ -101,8 +101,8 @@ class RobustnessBar(_Frozen):
     max_drop: Share = Field(description="Largest drop on altered items against the same as they are, 0 to 1.")
     alterations: tuple[str, ...] = Field(
         (),
-        description="Alterations that must be measured, and that alone are judged: case, typos, prefix. "
-        "Empty: those that the evaluation asked for.",
+        description="Alterations that must be measured, and that alone are judged: case, typos, prefix, "
+        "order. Empty: those that the evaluation asked for.",
     )
     tier: Tier = _TIER
 

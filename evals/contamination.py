@@ -29,6 +29,23 @@ _FEWEST_CHARS = 8  # a shorter item is found where a text is the same words, and
 _TELLING_WORDS, _TELLING_CHARS = 4, 16  # a shorter item is no sign of a leak within a longer text
 _COMMON_WORDS = 8  # an item of no more may be how many people begin or end what they ask
 _CHANCE = 2e-5  # that a text holds an item and nobody copied it, below which it is a leak
+_POLITE = frozenset(
+    [
+        "hi",
+        "hello",
+        "hey",
+        "there",
+        "dear",
+        "sir",
+        "madam",
+        "please",
+        "kindly",
+        "ok",
+        "okay",
+        "thanks",
+        "thank",
+    ]
+)  # in English
 _CLAUSE_EDGE = re.compile(r"[.,:;!?\u2026]+(?=\s|$)|[\n\"\u201c\u201d()]|\s[-\u2013\u2014]\s")
 _UNSPACED_CHARS = 10  # a word as long as this, in a script other than Latin, is several
 _CHARS_A_TYPO = 12
@@ -163,8 +180,8 @@ def _is_common(item: str, text: str, usual: PhraseChance) -> bool:
     """Whether a text that holds a short item does so by chance, as another question that begins or ends so.
 
     "what is the exchange rate" is not what "what is the exchange rate of the peso" asks. An item that is a
-    clause by itself, or whose words nobody puts together, is asked there whatever stands beside it. A longer
-    item, and one without spaces between words, is never common.
+    clause by itself (with polite words beside it, where these are English), or whose words nobody puts
+    together, is asked there. A longer item, and one without spaces between words, is never common.
     """
     wanted = item.split()
     size = len(wanted)
@@ -175,6 +192,7 @@ def _is_common(item: str, text: str, usual: PhraseChance) -> bool:
     for clause in _CLAUSE_EDGE.split(text):
         words += fingerprint(clause).split()
         edges.add(len(words))
+    edges.update(edge for at, word in enumerate(words) if word in _POLITE for edge in (at, at + 1))
     starts = [at for at in range(len(words) - size + 1) if words[at : at + size] == wanted]
     return bool(starts) and all(
         not {at, at + size} <= edges

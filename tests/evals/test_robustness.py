@@ -85,6 +85,26 @@ def test_a_model_that_takes_no_altered_item_is_measured_all_the_same() -> None:
     assert robustness_facts(replace(plain, variants=found))["prefix"]["drop"] == 1.0
 
 
+def test_a_model_that_answers_by_place_is_seen_though_its_score_stays() -> None:
+    class First(Reader):
+        def generate(self, chats: Any, options: Any, progress: Any = None) -> Any:
+            from opswright.engines import GenerationResult
+
+            return [GenerationResult(chat[-1]["content"].split()[-2], latency_ms=1.0) for chat in chats]
+
+    def item(n: int) -> Sample:
+        pair = ("yes", "no") if n % 2 else ("no", "yes")
+        return Sample.of(str(n), f"is it {n}", "yes", choices=pair)
+
+    suite = replace(Suite("q", tuple(item(n) for n in range(40)), task="choose"), choose_by="generation")
+    suite = replace(suite, prompt=replace(suite.prompt, template="{{ question }} {{ choices | join(' ') }}"))
+    engine: Any = First(True)
+    plain = run_suite(suite, engine, "m", {}, None, lambda done, of: None)
+    found = run_altered(suite, engine, plain, ("order",), lambda done, of: None, None, suite.load_scorers())
+    facts = robustness_facts(replace(plain, variants=found))["order"]
+    assert (facts["n"], facts["value"], facts["drop"], facts["changed"]) == (40, 0.5, 0.0, 1.0)
+
+
 def test_only_what_an_alteration_changes_is_asked_again() -> None:
     hindi = Suite("h", tuple(Sample.of(str(n), f"\u092a\u0924\u094d\u0930 {n}", "post") for n in range(5)))
     engine: Any = Reader(True)
@@ -131,7 +151,7 @@ def test_a_gate_names_the_alterations_that_must_be_measured_and_judges_those_alo
     assert judge(wants("typos", tier="advisory"), measured, None).decision is GO
     assert judge(wants("case", "typos"), measured, None).decision is NO_GO
     with pytest.raises(
-        AskError, match=r"unknown alteration 'typo' .*there are: case, typos, prefix.*'typos'"
+        AskError, match=r"unknown alteration 'typo' .*there are: case, typos, prefix, order.*'typos'"
     ):
         judge(wants("typo"), measured, None)
     with pytest.raises(AskError, match="names alteration 'case' twice"):
