@@ -27,7 +27,17 @@ from opswright.data.published import banking77, clinc150
 from opswright.data.text import fingerprint
 from opswright.evals.contamination import MatchKind, OverlapFinder
 
-LANGUAGES = ("de", "fr", "es", "ru", "tr", "fi", "pl", "ar")
+POLITE = {  # around an item without a mark, in its own language; of English alone the check knows such words
+    "en": "hi there {} thanks",
+    "de": "hallo zusammen {} danke",
+    "fr": "bonjour {} merci",
+    "es": "hola {} gracias",
+    "ru": "\u043f\u0440\u0438\u0432\u0435\u0442 {} \u0441\u043f\u0430\u0441\u0438\u0431\u043e",
+    "tr": "merhaba {} te\u015fekk\u00fcrler",
+    "fi": "hei {} kiitos",
+    "pl": "dzie\u0144 dobry {} dzi\u0119kuj\u0119",
+    "ar": "\u0645\u0631\u062d\u0628\u0627 {} \u0634\u0643\u0631\u0627",
+}
 PARAPHRASES = Path(__file__).with_name("paraphrases.tsv")
 SAME = (MatchKind.VERBATIM, MatchKind.NORMALISED)
 _PLANTED, _LEAST_WORDS, _LEAST_CHARS = 600, 4, 16
@@ -45,6 +55,7 @@ _BY_RULE = (
     (r"^", "so, "),
 )
 Change = Callable[[random.Random, Sequence[str], str], str]
+NO_MARK = "politeness without a mark"
 
 
 def misspelt(draw: random.Random, rows: Sequence[str], text: str) -> str:
@@ -79,7 +90,7 @@ CHANGES: dict[str, Change] = {
     "other case and end mark": lambda draw, rows, text: text.upper() + "!",
     "one typo": misspelt,
     "politeness around it": lambda draw, rows, text: f"hi there, {text}, thanks",
-    "politeness without a mark": lambda draw, rows, text: f"hi there {text.rstrip('.?!')} thanks",
+    NO_MARK: lambda draw, rows, text: POLITE["en"].format(text.rstrip(".?!")),
     "reordered": reordered,
     "within a longer text": lambda draw, rows, text: f"my brother rang and asked: {text} Then we talked.",
     "in a sentence, no mark": within,
@@ -95,14 +106,17 @@ def recall(finder: OverlapFinder, rows: Sequence[str], planted: Sequence[int], c
     return sum((number, place) in found for number, place in enumerate(planted)) / len(planted)
 
 
-def measure(title: str, items: Sequence[str], rows: Sequence[str], shown: int = 0) -> tuple[int, int]:
-    """Print recall by change, and what is called a leak in the rows; how many these and the rows are."""
+def measure(title: str, items: Sequence[str], rows: Sequence[str], shown: int = 0) -> None:
+    """Print recall by change, and what is called a leak in the rows."""
+    changes = dict(CHANGES)
+    if wrap := POLITE.get(title):
+        changes[NO_MARK] = lambda draw, rows, text: wrap.format(text.rstrip(".?!"))
     bare = [fingerprint(text) for text in items]
     long = [
         n for n, text in enumerate(bare) if len(text.split()) >= _LEAST_WORDS and len(text) >= _LEAST_CHARS
     ]
     planted = random.Random(1).sample(long, min(_PLANTED, len(long)))
-    shares = [recall(OverlapFinder(items), rows, planted, change) for change in CHANGES.values()]
+    shares = [recall(OverlapFinder(items), rows, planted, change) for change in changes.values()]
     started = time.process_time()
     found = [one for one in OverlapFinder(items).surest(rows) if one is not None]
     took_s = time.process_time() - started
@@ -112,7 +126,6 @@ def measure(title: str, items: Sequence[str], rows: Sequence[str], shown: int = 
     print(f"  {title:22} {cells} {share:>24} {took_s:5.1f}", flush=True)
     for one in others[:shown]:
         print(f"      {one.kind}: {rows[one.text]!r} holds {items[one.item]!r}")
-    return len(others), len(rows)
 
 
 def corpora(folders: Sequence[Path]) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -123,7 +136,9 @@ def corpora(folders: Sequence[Path]) -> Iterator[tuple[str, list[str], list[str]
             items = sets[mine].read_rows(sets[mine].FOLDER, "test")
             rows = sets[theirs].read_rows(sets[theirs].FOLDER, "train")
             yield f"{mine} in {theirs}", [row.text for row in items], [row.text for row in rows]
-    for code in LANGUAGES if folders else ():
+    for code in POLITE if folders else ():
+        if code == "en":
+            continue
         yield code, translations(folders[0], code), translations(folders[1], code)
 
 
