@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.artifacts import ArtifactStore, DatasetRef
@@ -183,17 +184,12 @@ def _is_common(item: str, text: str, usual: PhraseChance) -> bool:
     clause by itself (with polite words beside it, where these are English), or whose words nobody puts
     together, is asked there. A longer item, and one without spaces between words, is never common.
     """
-    wanted = item.split()
+    wanted = tuple(item.split())
     size = len(wanted)
     if not _TELLING_WORDS <= size <= _COMMON_WORDS:
         return False
-    words: list[str] = []
-    edges = {0}
-    for clause in _CLAUSE_EDGE.split(text):
-        words += fingerprint(clause).split()
-        edges.add(len(words))
-    edges.update(edge for at, word in enumerate(words) if word in _POLITE for edge in (at, at + 1))
-    starts = [at for at in range(len(words) - size + 1) if words[at : at + size] == wanted]
+    words, edges = _clauses(text)
+    starts = [at for at, word in enumerate(words) if word == wanted[0] and words[at : at + size] == wanted]
     return bool(starts) and all(
         not {at, at + size} <= edges
         and usual.of(
@@ -205,6 +201,18 @@ def _is_common(item: str, text: str, usual: PhraseChance) -> bool:
         > _CHANCE
         for at in starts
     )
+
+
+@lru_cache(maxsize=1)  # one text is asked about many items
+def _clauses(text: str) -> tuple[tuple[str, ...], frozenset[int]]:
+    """The words of a text, and the places between them where a clause begins or ends."""
+    words: list[str] = []
+    edges = {0}
+    for clause in _CLAUSE_EDGE.split(text):
+        words += fingerprint(clause).split()
+        edges.add(len(words))
+    edges.update(edge for at, word in enumerate(words) if word in _POLITE for edge in (at, at + 1))
+    return tuple(words), frozenset(edges)
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:
