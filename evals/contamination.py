@@ -112,9 +112,11 @@ class OverlapFinder:
             self._usual.add(words)
             for number, place, match, score in self._index.search(words):
                 item = self._long[place]
+                if (number, item) in found:
+                    continue
                 if match is MatchKind.CONTAINED and _is_common(self._words[item], texts[number], self._usual):
                     continue
-                found.setdefault((number, item), (match, score))
+                found[number, item] = (match, score)
         return (Overlap(*pair, *how) for pair, how in sorted(found.items()))
 
     def surest(self, texts: Sequence[str]) -> list[Overlap | None]:
@@ -188,8 +190,8 @@ def _is_common(item: str, text: str, usual: PhraseChance) -> bool:
     size = len(wanted)
     if not _TELLING_WORDS <= size <= _COMMON_WORDS:
         return False
-    words, edges = _clauses(text)
-    starts = [at for at, word in enumerate(words) if word == wanted[0] and words[at : at + size] == wanted]
+    words, edges, places = _clauses(text)
+    starts = [at for at in places.get(wanted[0], ()) if words[at : at + size] == wanted]
     return bool(starts) and all(
         not {at, at + size} <= edges
         and usual.of(
@@ -204,15 +206,18 @@ def _is_common(item: str, text: str, usual: PhraseChance) -> bool:
 
 
 @lru_cache(maxsize=1)  # one text is asked about many items
-def _clauses(text: str) -> tuple[tuple[str, ...], frozenset[int]]:
-    """The words of a text, and the places between them where a clause begins or ends."""
+def _clauses(text: str) -> tuple[tuple[str, ...], frozenset[int], dict[str, list[int]]]:
+    """The words of a text, the places between them where a clause begins or ends, and where each word is."""
     words: list[str] = []
     edges = {0}
     for clause in _CLAUSE_EDGE.split(text):
         words += fingerprint(clause).split()
         edges.add(len(words))
     edges.update(edge for at, word in enumerate(words) if word in _POLITE for edge in (at, at + 1))
-    return tuple(words), frozenset(edges)
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for at, word in enumerate(words):
+        places[word].append(at)
+    return tuple(words), frozenset(edges), dict(places)
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:
