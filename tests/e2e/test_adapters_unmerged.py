@@ -27,7 +27,7 @@ from opswright.skills.build_engine import BuildEngineRequest, build_engine
 from opswright.skills.evaluate import EvaluateRequest, EvaluateResult, evaluate
 from opswright.skills.finetune import FinetuneRequest, FinetuneResult, finetune
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 MAKE_BASE = """
 import json, sys
