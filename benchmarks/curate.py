@@ -1,11 +1,8 @@
-"""What curating costs, and what of planted leaks it finds: some minutes on 2 cores.
+"""What curating costs: some minutes on 2 cores.
 
 Near-duplicates: short rows and documents with planted exact and near pairs, curated by the whole skill and
 deduplicated alone, beside Daft where that is installed (same reading, 25 bands of 5 hashes, pairs verified,
 rows written; no split, no artifact, no record). Each in a process of its own: rows a CPU second, peak memory.
-
-Leaks: of each item of two test sets a changed copy is planted; recall, and what is called a leak in rows of
-another set.
 
     python benchmarks/curate.py [--repeats 3] [--rows 100000] [--python PATH]   a Python that has Daft
     python benchmarks/curate.py --ray PATH [--rows 100000]   the whole skill here and on a Ray cluster of this
@@ -23,8 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 JACCARD = 0.8
@@ -207,61 +202,6 @@ def compare(title: str, n: int, words: int, repeats: int, other: str) -> None:
             print(f"  {name:32} {cpu_s:7.2f} {n / cpu_s:10,.0f} {memory_mb:6.0f} {share:>12}", flush=True)
 
 
-def _changes() -> dict[str, Callable[[random.Random, str], str]]:
-    def misspelt(draw: random.Random, text: str) -> str:
-        at, letter = draw.randrange(len(text)), draw.choice("abcdefghijklmnopqrstuvwxyz")
-        return draw.choice((text[:at] + letter + text[at:], text[:at] + text[at + 1 :]))
-
-    def reordered(draw: random.Random, text: str) -> str:
-        words = text.split()
-        at = draw.randrange(1, len(words)) if len(words) > 1 else 0
-        return " ".join(words[at:] + words[:at])
-
-    return {
-        "verbatim": lambda draw, text: text,
-        "other case and end mark": lambda draw, text: text.upper() + "!",
-        "one typo": misspelt,
-        "politeness around it": lambda draw, text: f"hi there, {text}, thanks",
-        "politeness without a mark": lambda draw, text: f"hi there {text.rstrip('.?!')} thanks",
-        "in a sentence without one": lambda draw, text: f"she asked {text.rstrip('.?!')} since he knew",
-        "reordered": reordered,
-        "within a longer text": lambda draw, text: f"my brother rang and asked: {text} Then we talked on.",
-    }
-
-
-def leaks() -> None:
-    """Print recall on planted leaks, and false ones."""
-    from opswright.data.published import banking77, clinc150
-    from opswright.evals.contamination import OverlapFinder
-
-    sets = {"clinc150 test": clinc150.read_rows(clinc150.FOLDER, "test")}
-    sets["banking77 test"] = banking77.read_rows(banking77.FOLDER, "test")
-    print(f"\nleaks found\n  {'':26} " + " ".join(f"{name:>16} {'(>= 4 words)':>12}" for name in sets))
-    for how, change in _changes().items():
-        cells = []
-        for rows in sets.values():
-            items, draw = [row.text for row in rows], random.Random(1)
-            texts = [change(draw, text) for text in items]
-            hits = {one.text for one in OverlapFinder(items).overlaps(texts) if one.text == one.item}
-            long = [n for n, text in enumerate(items) if len(text.split()) >= 4]
-            cells.append(f"{len(hits) / len(items):16.2%} {len(hits & set(long)) / len(long):12.2%}")
-        print(f"  {how:26} " + " ".join(cells))
-    training = {"clinc150 test": banking77.read_rows(banking77.FOLDER, "train")}
-    training["banking77 test"] = clinc150.read_rows(clinc150.FOLDER, "train")
-    for name, rows in training.items():
-        items, texts = [row.text for row in sets[name]], [row.text for row in rows]
-        started = time.process_time()
-        found = [one for one in OverlapFinder(items).surest(texts) if one is not None]
-        took_s = time.process_time() - started
-        same = sum(one.kind in ("verbatim", "normalised") for one in found)
-        share = (len(found) - same) / len(texts)
-        print(f"  {name} in {len(texts):,} rows of another set, {took_s:.1f} CPU s: {same} the same words,")
-        print(f"  {len(found) - same} others ({share:.3%} of the rows), all of them:")
-        for one in found:
-            if one.kind not in ("verbatim", "normalised"):
-                print(f"    {one.kind}: {texts[one.text]!r} holds {items[one.item]!r}")
-
-
 def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(
@@ -282,7 +222,6 @@ def main() -> None:
         return
     compare("short rows", asked.rows, 12, asked.repeats, asked.python)
     compare("documents", asked.rows // 20, 310, asked.repeats, asked.python)
-    leaks()
 
 
 if __name__ == "__main__":

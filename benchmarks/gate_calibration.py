@@ -60,7 +60,7 @@ def dropped(n: int, lost: int, won: int, margin: float = MARGIN) -> BarTest:
     """A paired row without its bounds, which decide nothing."""
     test = drop_test(n, margin)
     p_go, p_nogo = test.p_go(lost, won), test.p_nogo(lost, won)
-    return BarTest((lost - won) / n, margin, n, p_go, p_nogo, -inf, inf, None)
+    return BarTest((lost - won) / n, margin, n, p_go, p_nogo, -inf, inf)
 
 
 def lost_and_won(

@@ -99,6 +99,11 @@ class RobustnessBar(_Frozen):
     """How far the model may fall where its items are altered, as its evaluation's `robustness` says."""
 
     max_drop: Share = Field(description="Largest drop on altered items against the same as they are, 0 to 1.")
+    alterations: tuple[str, ...] = Field(
+        (),
+        description="Alterations that must be measured, and that alone are judged: case, typos, prefix, "
+        "order. Empty: those that the evaluation asked for.",
+    )
     tier: Tier = _TIER
 
 
@@ -121,7 +126,7 @@ class GateSpec(_Frozen):
     latency: LatencyBar | None = Field(None, description="Bar of the answers' latency.")
     cost: CostBar | None = Field(None, description="Bar of the answers' cost.")
     robustness: RobustnessBar | None = Field(
-        None, description="Bar of the drop under each alteration that the evaluation asked for."
+        None, description="Bar of the drop under each of some alterations."
     )
     against: Literal["stable"] | None = Field(
         None, description="Compare item by item with the endpoint's stable release, where one exists."

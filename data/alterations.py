@@ -11,13 +11,14 @@ from typing import Literal, get_args
 
 from .sample import Message, Sample, Task
 
-Alteration = Literal["case", "typos", "prefix"]
+Alteration = Literal["case", "typos", "prefix", "order"]
 ALTERATIONS: tuple[Alteration, ...] = get_args(Alteration)
 
 SAYS: Mapping[str, str] = {
     "case": "in capitals",
     "typos": "with two letters swapped in one word of eight",
     "prefix": "after a sentence that has nothing to do with it",
+    "order": "with its choices or passages in another order",
 }
 _LABELLED: frozenset[Task] = frozenset(("classify", "choose"))  # elsewhere an answer may repeat what was said
 _PREFIXES = (
@@ -31,11 +32,13 @@ _WORDS_A_TYPO = 8
 
 
 def altered(sample: Sample, alteration: Alteration, task: Task) -> Sample | None:
-    """The sample with its last user message altered, the same on every run.
+    """The sample with its last user message altered, or its choices and passages, the same on every run.
 
     None where that changes nothing, or might change the right answer: case and words that the answer repeats
     are left alone unless it is a label or a choice.
     """
+    if alteration == "order":
+        return _rotated(sample)
     place = next((at for at in reversed(range(len(sample.prompt))) if _is_asked(sample.prompt[at])), None)
     if place is None or (alteration == "case" and task not in _LABELLED):
         return None
@@ -48,6 +51,16 @@ def altered(sample: Sample, alteration: Alteration, task: Task) -> Sample | None
     messages = list(sample.messages)
     messages[place] = {**messages[place], "content": text}
     return replace(sample, messages=tuple(messages))
+
+
+def _rotated(sample: Sample) -> Sample | None:
+    """The sample with each choice and each passage one place further, so that none stands where it stood."""
+    moved = replace(
+        sample,
+        choices=(*sample.choices[-1:], *sample.choices[:-1]),
+        contexts=(*sample.contexts[-1:], *sample.contexts[:-1]),
+    )
+    return None if moved == sample else moved
 
 
 def _is_asked(message: Message) -> bool:
@@ -76,7 +89,7 @@ def _prefix(text: str, rng: random.Random, kept: Collection[str]) -> str:
     return f"{rng.choice(_PREFIXES)} {text}"
 
 
-_MAKERS: Mapping[Alteration, Callable[[str, random.Random, Collection[str]], str]] = {
+_MAKERS: Mapping[str, Callable[[str, random.Random, Collection[str]], str]] = {
     "case": _case,
     "typos": _typos,
     "prefix": _prefix,

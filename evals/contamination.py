@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.artifacts import ArtifactStore, DatasetRef
@@ -16,6 +17,7 @@ from ..data.rows import TRAIN
 from ..data.sample import asked_of
 from ..data.shingles import count_shared, hash_shingles, in_batches
 from ..data.text import fingerprint
+from .phrase_chance import PhraseChance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 JACCARD = 0.8
 _FEWEST_CHARS = 8  # a shorter item is found where a text is the same words, and not otherwise
 _TELLING_WORDS, _TELLING_CHARS = 4, 16  # a shorter item is no sign of a leak within a longer text
-_CLAUSE_WORDS = 6  # an item of no more is found within a text only at the edge of a clause
+_COMMON_WORDS = 8  # an item of no more may be how many people begin or end what they ask
+_CHANCE = 2e-5  # that a text holds an item and nobody copied it, below which it is a leak
 _POLITE = frozenset(
-    (
+    [
         "hi",
         "hello",
         "hey",
@@ -42,8 +45,8 @@ _POLITE = frozenset(
         "okay",
         "thanks",
         "thank",
-    )
-)
+    ]
+)  # in English
 _CLAUSE_EDGE = re.compile(r"[.,:;!?\u2026]+(?=\s|$)|[\n\"\u201c\u201d()]|\s[-\u2013\u2014]\s")
 _UNSPACED_CHARS = 10  # a word as long as this, in a script other than Latin, is several
 _CHARS_A_TYPO = 12
@@ -94,6 +97,7 @@ class OverlapFinder:
         nearly = bool(long) and jaccard is not None
         self._index = _ItemIndex([self._words[n] for n in long], jaccard or JACCARD) if nearly else None
         self._long = long
+        self._usual = PhraseChance(self._words) if nearly else None
 
     def overlaps(self, texts: Sequence[str]) -> Iterator[Overlap]:
         """Every item that each text holds, text by text; the same pair once, found the surest way."""
@@ -104,11 +108,15 @@ class OverlapFinder:
                 found[number, item] = (MatchKind.VERBATIM, 1.0)
             for item in self._normalised.get(bare, ()):
                 found.setdefault((number, item), (MatchKind.NORMALISED, 1.0))
-        if self._index is not None:
+        if self._index is not None and self._usual is not None:
+            self._usual.add(words)
             for number, place, match, score in self._index.search(words):
                 item = self._long[place]
-                if match is not MatchKind.CONTAINED or _holds_clause(texts[number], self._words[item]):
-                    found.setdefault((number, item), (match, score))
+                if (number, item) in found:
+                    continue
+                if match is MatchKind.CONTAINED and _is_common(self._words[item], texts[number], self._usual):
+                    continue
+                found[number, item] = (match, score)
         return (Overlap(*pair, *how) for pair, how in sorted(found.items()))
 
     def surest(self, texts: Sequence[str]) -> list[Overlap | None]:
@@ -130,6 +138,18 @@ def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchK
         for one in finder.overlaps(batch):
             if one.item not in found or rank[one.kind] < rank[found[one.item]]:
                 found[one.item] = one.kind
+    return found
+
+
+def find_alike(others: Sequence[str], asked: Sequence[str]) -> dict[int, MatchKind]:
+    """The asked texts that one of others holds, or that hold one of others, by number, and the surest way.
+
+    For two sets of questions, of which neither is the longer text.
+    """
+    found = find_overlap(others, asked)
+    for one in OverlapFinder(others).surest(asked):
+        if one is not None:
+            found[one.text] = min(found.get(one.text, one.kind), one.kind, key=list(MatchKind).index)
     return found
 
 
@@ -159,27 +179,45 @@ def find_leaks(
     return found
 
 
-def _holds_clause(text: str, item: str) -> bool:
-    """Whether a short item is asked in a text, and is not merely how another question begins or goes on.
+def _is_common(item: str, text: str, usual: PhraseChance) -> bool:
+    """Whether a text that holds a short item does so by chance, as another question that begins or ends so.
 
-    It is where it ends as a clause does, or follows a mark, or has a polite word beside it: "what is the
-    exchange rate" is not what "what is the exchange rate of the peso" asks. A longer item, and one without
-    spaces between words, needs no edge.
+    "what is the exchange rate" is not what "what is the exchange rate of the peso" asks. An item that is a
+    clause by itself (with polite words beside it, where these are English), or whose words nobody puts
+    together, is asked there. A longer item, and one without spaces between words, is never common.
     """
-    wanted = item.split()
+    wanted = tuple(item.split())
     size = len(wanted)
-    if not _TELLING_WORDS <= size <= _CLAUSE_WORDS:
-        return True
+    if not _TELLING_WORDS <= size <= _COMMON_WORDS:
+        return False
+    words, edges, places = _clauses(text)
+    starts = [at for at in places.get(wanted[0], ()) if words[at : at + size] == wanted]
+    return bool(starts) and all(
+        not {at, at + size} <= edges
+        and usual.of(
+            wanted,
+            None if at in edges else words[at - 1],
+            None if at + size in edges else words[at + size],
+        )
+        * len(words)
+        > _CHANCE
+        for at in starts
+    )
+
+
+@lru_cache(maxsize=1)  # one text is asked about many items
+def _clauses(text: str) -> tuple[tuple[str, ...], frozenset[int], dict[str, list[int]]]:
+    """The words of a text, the places between them where a clause begins or ends, and where each word is."""
     words: list[str] = []
-    edges = set[int]()
+    edges = {0}
     for clause in _CLAUSE_EDGE.split(text):
         words += fingerprint(clause).split()
         edges.add(len(words))
+    edges.update(edge for at, word in enumerate(words) if word in _POLITE for edge in (at, at + 1))
+    places: defaultdict[str, list[int]] = defaultdict(list)
     for at, word in enumerate(words):
-        if word in _POLITE:
-            edges |= {at, at + 1}
-    starts = (at for at in range(len(words) - size + 1) if words[at : at + size] == wanted)
-    return any(start in edges or start + size in edges for start in starts)
+        places[word].append(at)
+    return tuple(words), frozenset(edges), dict(places)
 
 
 def _numbers_of(texts: Sequence[str]) -> dict[str, list[int]]:

@@ -6,12 +6,15 @@ way is INCONCLUSIVE, with the number of items that would tell. Both errors have 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import Check, Decision, GateSpec, Tier, Verdict
 from ..core.suite_source import suite_name
+from ..data.alterations import ALTERATIONS
+from .contamination import MatchKind
 from .gate_rows import (
     GateRow,
     RequiredReport,
@@ -27,6 +30,7 @@ from .gate_rows import (
 )
 from .gate_scores import check_items, scores_on, without
 from .runner import EvalResult
+from .selection import in_words
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class GateEvidence:
     own_answers: training rows that an endpoint of the workspace answered.
     suites: the model's reports on required suites, one for each version. answers_trained: of the suite's
     different right answers, how many occur in the training rows, and how many there are. losses: validation
-    loss first and last. chose_weights: items that decided which weights were kept.
+    loss first and last. chose_weights: items that decided which weights were kept, by how alike they are.
     candidates: models judged on this suite, this one included. looks: numbers of items this model was judged
     on before; looks_at_others: of other versions of the suite, as before it grew.
     """
@@ -65,7 +69,7 @@ class GateEvidence:
     suites: Mapping[str, Sequence[RequiredReport]] = field(default_factory=dict)
     answers_trained: tuple[int, int] | None = None
     losses: tuple[float, float] | None = None
-    chose_weights: int = 0
+    chose_weights: Counter[MatchKind] = field(default_factory=Counter)
     candidates: int | None = None
     looks: tuple[int, ...] = ()
     looks_at_others: tuple[int, ...] = ()
@@ -148,6 +152,7 @@ def check_criteria(spec: GateSpec) -> None:
             )
         if most >= 1:
             raise AskError(f"{name} of 1 says nothing: every model has it. Leave it out or ask for less.")
+    _check_alterations(spec)
     tiers = _tiers(spec)
     if not tiers:
         raise AskError("the gate has no criteria. Add `min`, `slices` or `against`.")
@@ -155,6 +160,19 @@ def check_criteria(spec: GateSpec) -> None:
         raise AskError(
             "no criterion of the gate is critical, so nothing could make it GO. Make one critical."
         )
+
+
+def _check_alterations(spec: GateSpec) -> None:
+    """AskError for an alteration that nobody makes, and for one that is named twice."""
+    wanted = () if spec.robustness is None else spec.robustness.alterations
+    for place, name in enumerate(wanted):
+        if name not in ALTERATIONS:
+            raise AskError(
+                f"unknown alteration '{name}' in `robustness` of the gate (there are: "
+                f"{', '.join(ALTERATIONS)})." + did_you_mean(name, ALTERATIONS)
+            )
+        if name in wanted[:place]:
+            raise AskError(f"`robustness` of the gate names alteration '{name}' twice. Name it once.")
 
 
 def _least(spec: GateSpec) -> Iterator[tuple[str, float]]:
@@ -236,9 +254,10 @@ def _findings(spec: GateSpec, measured: EvalResult, evidence: GateEvidence) -> I
     if evidence.chose_weights:
         yield finding(
             "items that chose",
-            f"{evidence.chose_weights} of {len(measured.items)} items decided which weights were kept "
-            "(`keep_by`), so the model is better on these than elsewhere: judge it by a suite of other items",
-            evidence.chose_weights,
+            f"{evidence.chose_weights.total()} of {len(measured.items)} items decided which weights were "
+            f"kept (`keep_by`), as they are or a little changed ({in_words(evidence.chose_weights)}), so the "
+            "model is better on these than elsewhere: judge it by a suite of other items",
+            evidence.chose_weights.total(),
         )
     if evidence.losses is not None and evidence.losses[1] > evidence.losses[0]:
         first, last = evidence.losses

@@ -17,7 +17,7 @@ from ..core.workspace import Workspace
 from ..data.dataset import training_rows
 from ..data.text import label_form
 from ..record.index import LedgerIndex
-from .contamination import find_leaks
+from .contamination import MatchKind, find_leaks
 from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
 from .gate_rows import RequiredReport
@@ -263,12 +263,12 @@ def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef | Adapt
     return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, CheckpointRef | AdapterRef)]
 
 
-def _chose_weights(store: ArtifactStore, measured: EvalResult) -> int:
-    """Items that chose the weights of the model, or of one that it was made of; 0 where none is known."""
+def _chose_weights(store: ArtifactStore, measured: EvalResult) -> Counter[MatchKind]:
+    """Items that chose the weights of the model, or of one that it was made of; none where none is known."""
     try:
         made_of = [store.open(one) for one in _checkpoints(store, measured.model)]
     except (OpswrightError, OSError):
-        return 0
+        return Counter()
     return chosen_by(selections_of(made_of), [item.text for item in measured.items])
 
 

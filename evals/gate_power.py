@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..core.contract import Finding
 from ..core.errors import did_you_mean
-from ..core.gate import GateSpec, Tier
+from ..core.gate import GateSpec, RobustnessBar, Tier
 from ..core.statistics.power import (
     USUAL_DISCORDANCE,
     chance_to_pass,
@@ -21,6 +21,7 @@ from ..core.statistics.power import (
     smallest_visible_drop,
     suggest_bar,
 )
+from ..data.alterations import ALTERATIONS, altered
 from ..data.sample import Sample
 from .suites import Suite, in_slice
 
@@ -79,10 +80,11 @@ def power_findings(spec: GateSpec, suite: Suite, stable: StableFigures | None) -
         answers = Size(len(suite.items), len(suite.items))
         yield from _of_bar("p95 latency", spec.latency.tier, answers, _P95, spec, rows, None)
     if spec.robustness is not None:
-        label = f"drop of {spec.metric} on altered items (those that an alteration changes)"
-        altered, tier, most = size_of(suite.items), spec.robustness.tier, spec.robustness.max_drop
-        never = _never(label, tier, altered, most, spec)
-        yield never or _seen(label, altered, most, spec, rows, None, "on plain items")
+        tier, most = spec.robustness.tier, spec.robustness.max_drop
+        for label, size in _altered(spec.robustness, suite):
+            said = f"drop of {spec.metric} {label}"
+            never = _never(said, tier, size, most, spec)
+            yield never or _seen(said, size, most, spec, rows, None, "on plain items")
     if spec.against is not None and stable is None:
         yield Finding(level="ok", message="there is no stable release yet, so nothing will be compared.")
     for name, tier, margin in _margins(spec) if stable is not None else ():
@@ -98,6 +100,16 @@ def size_of(items: Sequence[Sample]) -> Size:
     """How many observations items are: those of one group are one."""
     groups = {item.group if item.group is not None else ("item", item.id) for item in items}
     return Size(len(groups), len(items))
+
+
+def _altered(bar: RobustnessBar, suite: Suite) -> Iterator[tuple[str, Size]]:
+    """Each alteration that a gate wants with the items it changes; those that are known later as one."""
+    if not bar.alterations:
+        yield "on altered items (those that an alteration changes)", size_of(suite.items)
+    for name in ALTERATIONS:
+        if name in bar.alterations:
+            changed = [one for item in suite.items if (one := altered(item, name, suite.task)) is not None]
+            yield f"with {name} (on the items that it changes)", size_of(changed)
 
 
 def within(suite: Suite, name: str) -> list[Sample]:
@@ -124,7 +136,9 @@ def _rows(spec: GateSpec, compared: bool) -> int:
     """The rows among which Holm's correction chooses, at least 1."""
     tiers = [tier for _, tier, _ in _bars(spec)] + [bar.tier for bar in spec.suites.values()]
     tiers += [tier for _, tier, _ in _margins(spec)] if compared else []
-    tiers += [bar.tier for bar in (spec.latency, spec.robustness) if bar is not None]
+    tiers += [spec.latency.tier] if spec.latency is not None else []
+    if spec.robustness is not None:
+        tiers += [spec.robustness.tier] * max(len(spec.robustness.alterations), 1)
     return max(sum(tier is not Tier.ADVISORY for tier in tiers), 1)
 
 

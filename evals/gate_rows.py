@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from statistics import fmean
 
-from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, SuiteBar, Tier, Unit
+from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, RobustnessBar, SuiteBar, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
+from .contamination import MatchKind
 from .gate_scores import (
     ShareOrMean,
     check_items,
@@ -20,6 +22,7 @@ from .gate_scores import (
     without,
 )
 from .runner import EvalResult, SampleResult
+from .selection import in_words
 
 _P95 = 0.95
 _UNEVEN = 0.02  # points between the mean over groups and over items, below which sizes do not matter
@@ -51,14 +54,14 @@ class RequiredReport:
 
     of: items the suite has. leaked: ids of those in its training rows; None: which ones is not known.
     is_meant: whether it is known that this is the suite; by a name alone, that only files have, it is not.
-    chose: items that decided which weights were kept.
+    chose: items that decided which weights were kept, by how alike they are.
     """
 
     measured: EvalResult
     of: int = 0
     leaked: frozenset[str] | None = None
     is_meant: bool = True
-    chose: int = 0
+    chose: Counter[MatchKind] = field(default_factory=Counter)
 
 
 def bar_row(name: str, tier: Tier, scores: ShareOrMean, bar: float, spec: GateSpec) -> GateRow:
@@ -208,7 +211,8 @@ def _suite_row(name: str, bar: SuiteBar, metric: str, report: RequiredReport, sp
         return GateRow(name, bar.tier, None, few, n=len(measured.items))
     if report.chose:
         chose = (
-            f"{report.chose} of its items decided which weights were kept (`keep_by`): require another suite"
+            f"{report.chose.total()} of its items decided which weights were kept (`keep_by`; "
+            f"{in_words(report.chose)}): require another suite"
         )
         return GateRow(name, bar.tier, None, chose, n=len(measured.items))
     if measured.leaked and (spec.leaked == "hold" or len(known) < measured.leaked):
@@ -238,7 +242,7 @@ def latency_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
     share = share_at_least(in_time, in_time + n - len(waited), n, _P95, spec.level)
     low, high = _p95_bounds(waited, spec.level)
     got = waited[min(len(waited) - 1, int(_P95 * len(waited)))]
-    test = BarTest(got, most, n, share.p_go, share.p_nogo, low, high, share.needed)
+    test = replace(share, got=got, bar=most, low=low, high=high)
     note = f"{in_time:,} of {n:,} answers within {most:g} ms, as they were waited for in this evaluation"
     return GateRow(name, tier, test, note=note, unit="ms")
 
@@ -258,24 +262,35 @@ def cost_row(spec: GateSpec, measured: EvalResult) -> GateRow | None:
 
 
 def robustness_rows(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
-    """The drop under each alteration that was measured, against the same items as they are."""
+    """The drop under each alteration that is wanted, or was measured, against the same items as they are."""
     if spec.robustness is None:
         return
-    tier, margin = spec.robustness.tier, spec.robustness.max_drop
-    if not measured.variants:
+    wanted = spec.robustness.alterations
+    if not (wanted or measured.variants):
         failure = "the report has no altered items: evaluate with `robustness`"
-        yield GateRow(f"drop of {spec.metric} on altered items", tier, None, failure, unit="points")
-    for alteration in measured.variants:
-        name = f"drop of {spec.metric} with {alteration}"
-        pairs = variant_pairs(measured, alteration)
-        drops = drops_on(pairs, spec.metric)
-        if few := _too_few(drops.n, spec):
-            yield GateRow(name, tier, None, f"{few} that it changes", unit="points", n=drops.n)
-        else:
-            test = drops.drop_at_most(margin, spec.level)
-            usual = fmean(scores_on([plain for plain, _ in pairs], spec.metric).worst)
-            vacuous = _says_little(usual, None, pairs, spec.metric, margin, "the model itself")
-            yield GateRow(name, tier, test, note=_counted(drops), vacuous=vacuous, unit="points")
+        name = f"drop of {spec.metric} on altered items"
+        yield GateRow(name, spec.robustness.tier, None, failure, unit="points")
+    for alteration in wanted or measured.variants:
+        yield _robustness_row(spec, spec.robustness, measured, alteration)
+
+
+def _robustness_row(spec: GateSpec, bar: RobustnessBar, measured: EvalResult, alteration: str) -> GateRow:
+    name = f"drop of {spec.metric} with {alteration}"
+    if alteration not in measured.variants:
+        missing = (
+            f"required, and the report has no items so altered: evaluate with `robustness: "
+            f"[{', '.join(bar.alterations)}]`; one that changes no item of the suite cannot be required"
+        )
+        tier = bar.tier if bar.tier is Tier.ADVISORY else Tier.CRITICAL  # not measured is not "not shown bad"
+        return GateRow(name, tier, None, missing, unit="points")
+    pairs = variant_pairs(measured, alteration)
+    drops = drops_on(pairs, spec.metric)
+    if few := _too_few(drops.n, spec):
+        return GateRow(name, bar.tier, None, f"{few} that it changes", unit="points", n=drops.n)
+    test = drops.drop_at_most(bar.max_drop, spec.level)
+    usual = fmean(scores_on([plain for plain, _ in pairs], spec.metric).worst)
+    vacuous = _says_little(usual, None, pairs, spec.metric, bar.max_drop, "the model itself")
+    return GateRow(name, bar.tier, test, note=_counted(drops), vacuous=vacuous, unit="points")
 
 
 def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:
@@ -287,10 +302,10 @@ def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:
     family = [row for row in rows if row.test is not None and row.tier is not Tier.ADVISORY]
     rejected = holm_rejections([row.test.p_nogo for row in family if row.test is not None], spec.level)
     bad = {id(row) for row, is_bad in zip(family, rejected, strict=True) if is_bad}
-    return [_check(row, id(row) in bad, spec) for row in rows]
+    return [_check(row, id(row) in bad, spec, len(family)) for row in rows]
 
 
-def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
+def _check(row: GateRow, is_bad: bool, spec: GateSpec, rows: int) -> Check:
     test = row.test
     if test is None:
         return Check(
@@ -304,7 +319,7 @@ def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
             message=row.failure,
         )
     if row.tier is Tier.ADVISORY:
-        is_bad = test.p_nogo <= spec.level
+        is_bad, rows = test.p_nogo <= spec.level, 1
     decision = Decision.NO_GO if is_bad else Decision.INCONCLUSIVE
     if not is_bad and test.p_go <= spec.level:
         decision = Decision.GO
@@ -324,10 +339,10 @@ def _check(row: GateRow, is_bad: bool, spec: GateSpec) -> Check:
         unit=row.unit,
         tier=row.tier,
     )
-    return check.model_copy(update={"message": vacuous or _meaning(check, test, row)})
+    return check.model_copy(update={"message": vacuous or _meaning(check, test, row, spec.level, rows)})
 
 
-def _meaning(check: Check, test: BarTest, row: GateRow) -> str:
+def _meaning(check: Check, test: BarTest, row: GateRow, level: float, rows: int) -> str:
     bar = check.in_words(test.bar)
     good, bad = ("at least", "below") if row.unit == "share" else ("under", "over")
     match check.decision:
@@ -337,14 +352,19 @@ def _meaning(check: Check, test: BarTest, row: GateRow) -> str:
             said = f"shown to be {bad} {bar} (p {_p(test.p_nogo)})"
         case Decision.INCONCLUSIVE:
             p = f"p {_p(test.p_go)} and {_p(test.p_nogo)}"
-            said = f"shown to be neither {good} nor {bad} {bar} ({p}); {_more(test)}"
+            more = _more(test, level, rows)
+            said = f"shown to be neither {good} nor {bad} {bar} ({p}); {more}"
     return f"{said}; {row.note}" if row.note else said
 
 
-def _more(test: BarTest) -> str:
-    if test.needed is None:
+def _more(test: BarTest, level: float, rows: int) -> str:
+    """What would decide a row that is not decided, among so many that share a level."""
+    if test.turns_on_answers:
+        return "not by more items alone: what got no answer leaves it open on which side of the bar it is"
+    needed = test.needed(level, rows)
+    if needed is None:
         return "not by more items: it would take over 10 times as many"
-    return f"about {test.needed:,} in all ({test.needed - test.n:,} more) would decide, if the figure holds"
+    return f"about {needed:,} in all ({needed - test.n:,} more) would decide, if the figures hold"
 
 
 def _too_few(n: int, spec: GateSpec) -> str:

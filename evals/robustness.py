@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from ..core.statistics import holm_rejections
 from ..data.alterations import SAYS, Alteration, altered
+from ..data.text import label_form
 from ..engines import Engine, Progress
 from .gate_scores import drops_on, variant_pairs
 from .report import figure
@@ -56,17 +58,22 @@ def fallen(measured: EvalResult) -> list[str]:
 def robustness_facts(measured: EvalResult) -> dict[str, dict[str, Any]]:
     """Of each alteration the mean score, and how far it fell on the same items, with 95 % intervals.
 
-    drop: as they are minus altered; p_value: two-sided, of no difference.
+    drop: as they are minus altered; p_value: two-sided, of no difference. changed: the share of these items
+    that got another answer, right or wrong: a model may fall on some and rise on as many.
     """
     metric = measured.metric
     facts = {}
     for name, items in measured.variants.items():
-        fell = drops_on(variant_pairs(measured, name), metric).difference()
+        pairs = variant_pairs(measured, name)
+        fell = drops_on(pairs, metric).difference()
         facts[name] = {
             **figure(items, metric, measured.scorers[metric]),
             "drop": fell.mean,
             "drop_low": fell.low,
             "drop_high": fell.high,
             "p_value": fell.p_value,
+            "changed": fmean(
+                label_form(one.got or "") != label_form(other.got or "") for one, other in pairs
+            ),
         }
     return facts

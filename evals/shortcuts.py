@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ SAYS = {
     "length": "the number of characters and of words, by a decision tree of 32 leaves",
     "keyword": "one word for each label, the one that tells most",
     "choices_only": "the choice that is the right answer most often in training",
+    "place": "the choice, or the first sentence of the passage, in the place that is right most often in the "
+    "other half of the suite",
     "lead": "the first sentence of the first passage",
     "shuffled": "learned from, or taken from, training answers in a random order",
 }
@@ -123,10 +126,48 @@ def _choices_only(train: Rows | None, asked: Sequence[Sample]) -> Sequence[str]:
     return [max(item.choices, key=lambda choice: right.get(label_form(choice), 0)) for item in asked]
 
 
+def _place_of_choice(train: Rows | None, asked: Sequence[Sample]) -> Sequence[str]:
+    """The choice where the right one stands most often."""
+    places = [_right_place(item.choices, label_form(item.answer or "")) for item in asked]
+    usual = _usual_elsewhere(places)
+    return [item.choices[min(at, len(item.choices) - 1)] for item, at in zip(asked, usual, strict=True)]
+
+
+def _right_place(choices: Sequence[str], answer: str) -> int | None:
+    return next((at for at, choice in enumerate(choices) if label_form(choice) == answer), None)
+
+
+def _place_of_passage(train: Rows | None, asked: Sequence[Sample]) -> Sequence[str]:
+    """The first sentence of the passage where the one that holds the right answer stands most often."""
+    places = []
+    for item in asked:
+        answer = " ".join((item.answer or "").casefold().split())
+        holds = (answer and answer in " ".join(one.casefold().split()) for one in item.contexts)
+        places.append(next((at for at, found in enumerate(holds) if found), None))
+    usual = _usual_elsewhere(places)
+    return [
+        _first_sentence(item.contexts[min(at, len(item.contexts) - 1)]) if item.contexts else ""
+        for item, at in zip(asked, usual, strict=True)
+    ]
+
+
+def _usual_elsewhere(places: Sequence[int | None]) -> list[int]:
+    """For each item the place met most often in the half of the suite that it is not in."""
+    halves = [Counter(place for place in places[side::2] if place is not None) for side in (0, 1)]
+    if not all(halves):
+        raise Skipped("the right answer stands in too few of the choices or passages")
+    best = [min(half, key=lambda place: (-half[place], place)) for half in halves]
+    return [best[1 - number % 2] for number in range(len(places))]
+
+
+def _first_sentence(text: str) -> str:
+    return _SENTENCE.split(text.strip(), 1)[0]
+
+
 def _lead(train: Rows | None, asked: Sequence[Sample]) -> Sequence[str]:
     if not any(item.contexts for item in asked):
         raise Skipped("the items have no passages")
-    return [_SENTENCE.split(item.contexts[0].strip(), 1)[0] if item.contexts else "" for item in asked]
+    return [_first_sentence(item.contexts[0]) if item.contexts else "" for item in asked]
 
 
 def _shuffled_answers(train: Rows | None, asked: Sequence[Sample]) -> Sequence[str]:
@@ -147,8 +188,8 @@ def _shuffled_labels(train: Rows | None, asked: Sequence[Sample]) -> Sequence[st
 
 _MAKERS: Mapping[Task, Mapping[str, Maker]] = {
     "classify": {"length": _length, "keyword": _keyword, "shuffled": _shuffled_labels},
-    "choose": {"choices_only": _choices_only},
-    "answer": {"lead": _lead, "shuffled": _shuffled_answers},
+    "choose": {"choices_only": _choices_only, "place": _place_of_choice},
+    "answer": {"lead": _lead, "place": _place_of_passage, "shuffled": _shuffled_answers},
     "generate": {"shuffled": _shuffled_answers},
     "chat": {"shuffled": _shuffled_answers},
     "extract": {"shuffled": _shuffled_answers},

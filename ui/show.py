@@ -139,7 +139,8 @@ def gate_words(gate: Mapping[str, Any]) -> str:
         parts.append(f"at most ${spec.cost.max_usd_per_1000:g} for 1,000{_tier_words(spec.cost.tier)}")
     if spec.robustness is not None:
         points = f"{100 * spec.robustness.max_drop:.3g} points"
-        parts.append(f"at most {points} lower on altered items{_tier_words(spec.robustness.tier)}")
+        altered = ", ".join(spec.robustness.alterations) or "altered items"
+        parts.append(f"at most {points} lower with {altered}{_tier_words(spec.robustness.tier)}")
     looks = f", {spec.looks} looks" if spec.looks > 1 else ""
     return f"{', '.join(parts)} (alpha {spec.alpha:g}{looks})"
 

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
-from statistics import NormalDist
+from math import sqrt
 
 from .drop_test import DropTest
+from .more_items import Projection, of_drop, of_mean, of_share
 from .paired import Paired
 from .shares import chance_of_at_least, chance_of_at_most, lower_bound, upper_bound
-
-_POWER_Z = NormalDist().inv_cdf(0.8)
-_TOO_MANY = 10  # times the items there are: more than anybody collects to settle one row
 
 
 @dataclass(frozen=True)
 class BarTest:
     """What n items say of a bar. `low` and `high` are one-sided bounds at alpha each.
 
-    needed: items in all with which a row that is undecided would probably be decided (80 %); None when more
-    than ten times as many.
+    projection: what more such items would decide; None where none would, as the figure is on the bar.
+    turns_on_answers: whether what got no answer could put the figure on either side of the bar.
     """
 
     got: float
@@ -35,7 +32,17 @@ class BarTest:
     p_nogo: float
     low: float
     high: float
-    needed: int | None
+    projection: Projection | None = None
+    turns_on_answers: bool = False
+
+    def needed(self, alpha: float, rows: int = 1) -> int | None:
+        """Items in all with which the row would probably be decided (80 %), were its figures to hold.
+
+        A NO_GO is one of `rows` rows that share alpha. None: over ten times as many, or no number of items.
+        """
+        if self.projection is None:
+            return None
+        return self.projection.needed(self.n, alpha if self.projection.is_go else alpha / rows)
 
 
 def share_at_least(right: int, possibly: int, n: int, bar: float, alpha: float) -> BarTest:
@@ -43,7 +50,6 @@ def share_at_least(right: int, possibly: int, n: int, bar: float, alpha: float) 
 
     right: items that are right; possibly: those that are or may be, as they got no answer. n at least 1.
     """
-    share = (right + 1) / (n + 2)
     return BarTest(
         got=right / n,
         bar=bar,
@@ -52,7 +58,8 @@ def share_at_least(right: int, possibly: int, n: int, bar: float, alpha: float) 
         p_nogo=chance_of_at_most(possibly, n, bar),
         low=lower_bound(right, n, alpha),
         high=upper_bound(possibly, n, alpha),
-        needed=_needed(n, share * (1 - share), share - bar, alpha),
+        projection=of_share(right, possibly, n, bar),
+        turns_on_answers=right <= bar * n <= possibly and right < possibly,
     )
 
 
@@ -66,7 +73,6 @@ def share_drop_at_most(worst: Paired, best: Paired, margin: float, alpha: float)
     p_go, p_nogo = test.p_go(worst.lost, worst.won), test.p_nogo(best.lost, best.won)
     low = DropTest.lower_bound(n, best.lost, best.won, alpha)
     high = DropTest.upper_bound(n, worst.lost, worst.won, alpha)
-    drop, changed = (worst.lost - worst.won) / (n + 2), (worst.lost + worst.won + 2) / (n + 2)
     return BarTest(
         got=worst.drop,
         bar=margin,
@@ -75,7 +81,8 @@ def share_drop_at_most(worst: Paired, best: Paired, margin: float, alpha: float)
         p_nogo=p_nogo,
         low=_beside(margin, low, p_nogo <= alpha, above=True),
         high=_beside(margin, high, p_go <= alpha, above=False),
-        needed=_needed(n, changed - drop * drop, drop - margin, alpha),
+        projection=of_drop((worst.lost, worst.won), (best.lost, best.won), n, margin),
+        turns_on_answers=best.drop <= margin <= worst.drop and best.drop < worst.drop,
     )
 
 
@@ -84,16 +91,17 @@ def mean_at_least(scores: Sequence[float], possibly: Sequence[float], bar: float
 
     scores: what got no answer as 0; possibly: as 1. One value for each item, or for each group's mean.
     """
-    mean, spread = _moments(scores, 0.0)
+    got, best = sum(scores) / len(scores), sum(possibly) / len(possibly)
     return BarTest(
-        got=sum(scores) / len(scores),
+        got=got,
         bar=bar,
         n=len(scores),
         p_go=_p_below([-score for score in scores], -bar, 0.0),
         p_nogo=_p_below(possibly, bar, 1.0),
         low=-_bound_above([-score for score in scores], 0.0, alpha),
         high=_bound_above(possibly, 1.0, alpha),
-        needed=_needed(len(scores), spread**2, mean - bar, alpha),
+        projection=of_mean([-score for score in scores], [-score for score in possibly], -bar, (0.0, -1.0)),
+        turns_on_answers=got <= bar <= best and got < best,
     )
 
 
@@ -106,16 +114,17 @@ def mean_drop_at_most(
     against the new model; at_best: for it. For p_go a total loss is added to them, for p_nogo a total win.
     No source: its levels are warranted by simulation (benchmarks/gate_calibration.py).
     """
-    mean, spread = _moments(drops, 1.0)
+    got, best = sum(drops) / len(drops), sum(at_best) / len(at_best)
     return BarTest(
-        got=sum(drops) / len(drops),
+        got=got,
         bar=margin,
         n=len(drops),
         p_go=_p_below(drops, margin, 1.0),
         p_nogo=_p_below([-drop for drop in at_best], -margin, 1.0),
         low=-_bound_above([-drop for drop in at_best], 1.0, alpha),
         high=_bound_above(drops, 1.0, alpha),
-        needed=_needed(len(drops), spread**2, mean - margin, alpha),
+        projection=of_mean(drops, at_best, margin, (1.0, -1.0)),
+        turns_on_answers=best <= margin <= got and best < got,
     )
 
 
@@ -154,14 +163,6 @@ def _moments(values: Sequence[float], made_up: float) -> tuple[float, float]:
     mean = (sum(values) + made_up) / n
     squares = sum((value - mean) ** 2 for value in values) + (made_up - mean) ** 2
     return mean, max(sqrt(squares / (n - 1)), 1e-6)
-
-
-def _needed(n: int, variance: float, distance: float, alpha: float) -> int | None:
-    """Items in all that would tell a figure from a bar this far away, with 80 % power."""
-    z = NormalDist().inv_cdf(1 - alpha / 2) + _POWER_Z
-    if distance * distance * _TOO_MANY * n < z * z * variance:
-        return None
-    return max(ceil(z * z * variance / (distance * distance)), n + 1)
 
 
 def _beside(margin: float, bound: float, shown: bool, above: bool) -> float:

@@ -13,7 +13,7 @@ from math import ceil, floor, log, sqrt
 from statistics import NormalDist
 
 from .drop_test import DropTest
-from .shares import chance_of_at_least, chance_of_at_most
+from .shares import chance_of_at_least, chance_of_at_most, most_right
 
 USUAL_DISCORDANCE = 0.1
 """Of a model and its retraining, where nothing is known: one item in ten."""
@@ -91,10 +91,8 @@ def passing_share(n: int, bar: float, alpha: float = 0.05, power: float = 0.8) -
 
 def failing_share(n: int, bar: float, alpha: float = 0.05, rows: int = 1, power: float = 0.8) -> float | None:
     """The largest true share that makes one of `rows` rows NO_GO with this power; None when none does."""
-    most = next(
-        (right for right in _falling(n, bar) if chance_of_at_most(right, n, bar) <= alpha / rows), None
-    )
-    if most is None:
+    most = most_right(n, bar, alpha / rows)
+    if most < 0:
         return None
     gap = _first(lambda gap: chance_of_at_most(most, n, bar - gap) >= power, 0.0, bar)
     return None if gap is None else round(bar - gap, 6)
@@ -123,11 +121,6 @@ def fewest_right(n: int, bar: float, alpha: float) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if chance_of_at_least(middle, n, bar) <= alpha else (middle, high)
     return high if high <= n else None
-
-
-def _falling(n: int, bar: float) -> range:
-    """Numbers right that may be shown below a bar, from the largest."""
-    return range(min(n, floor(n * bar)), -1, -1)
 
 
 def _first(holds: Callable[[float], bool], low: float, high: float) -> float | None:

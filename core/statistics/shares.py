@@ -36,6 +36,15 @@ def chance_of_at_most(right: int, n: int, share: float) -> float:
     return 1.0 if right >= n else 0.0 if right < 0 else float(bdtr(right, n, share))
 
 
+def most_right(n: int, bar: float, level: float) -> int:
+    """The most right of n items that show a share to be below a bar; -1 when no number does."""
+    low, high = -1, n + 1  # the chance rises with what is right
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if chance_of_at_most(middle, n, bar) <= level else (low, middle)
+    return low
+
+
 def lower_bound(right: int, n: int, alpha: float) -> float:
     """The largest share that `right` of n items show to be reached, one-sided at alpha.
 

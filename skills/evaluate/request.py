@@ -43,7 +43,8 @@ class EvaluateRequest(Request):
     baselines: bool = Field(True, description="Also fit and ask the baselines, on the model's training rows.")
     robustness: tuple[Alteration, ...] = Field(
         (),
-        description="Ask the items again: in capitals (case), with typos, behind a stray sentence (prefix).",
+        description="Ask the items again: in capitals (case), with typos, behind a stray sentence (prefix), "
+        "with choices and passages in another order (order).",
     )
     train: DatasetRef | None = Field(
         None, description="Training rows of the baselines; by default those the model was trained on."
@@ -78,6 +79,7 @@ class Robustness(Result):
     drop_low: float
     drop_high: float
     p_value: float
+    changed: float = Field(0.0, description="Share of these items that got another answer.")
 
 
 class SliceFigure(Result):

@@ -6,6 +6,7 @@ import random
 from statistics import fmean
 
 import pytest
+from scipy.stats import binom
 
 from opswright.core.statistics import (
     BarTest,
@@ -15,6 +16,7 @@ from opswright.core.statistics import (
     share_at_least,
     share_drop_at_most,
 )
+from opswright.core.statistics.shares import chance_of_at_least, chance_of_at_most
 
 
 def test_a_share_is_tested_by_its_exact_binomial_tails() -> None:
@@ -72,12 +74,70 @@ def test_graded_scores_decide_as_their_mean_is_far_from_the_bar() -> None:
     assert near.p_go > 0.05 < near.p_nogo
 
 
-def test_an_undecided_figure_says_how_many_items_would_decide_or_that_none_would() -> None:
+@pytest.mark.parametrize(
+    ("right", "n", "bar", "level"), [(93, 100, 0.9, 0.05), (56, 60, 0.9, 0.05), (86, 100, 0.9, 0.01)]
+)
+def test_the_items_that_would_decide_a_share_are_exact(right: int, n: int, bar: float, level: float) -> None:
+    test = share_at_least(right, right, n, bar, 0.05)
+    needed, tail = test.needed(level), chance_of_at_least if right / n > bar else chance_of_at_most
+    assert test.p_go > 0.05 and test.p_nogo > level and needed is not None
+
+    def chance(items: int) -> float:
+        decided = [x for x in range(items + 1) if tail(x, items, bar) <= level]
+        return float(binom.pmf(decided, items, right / n).sum())
+
+    assert chance(needed) >= 0.8 > chance(needed - 1)
+
+
+def test_where_all_is_right_as_many_more_decide_as_the_bar_takes() -> None:
+    assert share_at_least(10, 10, 10, 0.95, 0.05).needed(0.05) == 59  # ln(.05) / ln(.95)
+
+
+def test_a_refusal_among_many_rows_takes_more_items_and_a_pass_does_not() -> None:
+    low, high = (share_at_least(right, right, 100, 0.9, 0.05) for right in (85, 93))
+    alone, among = low.needed(0.05), low.needed(0.05, rows=10)
+    assert alone is not None and among is not None and among > 1.5 * alone
+    assert high.needed(0.05, rows=10) == high.needed(0.05)
+
+
+def test_an_undecided_drop_says_how_many_items_would_decide_or_that_none_would() -> None:
     test = share_drop_at_most(Paired(200, 12, 8), Paired(200, 12, 8), 0.05, 0.05)
     assert test.p_go > 0.05 < test.p_nogo
-    assert test.needed is not None and 600 < test.needed <= 2000
+    assert 600 < (test.needed(0.05) or 0) <= 2000
     hopeless = share_drop_at_most(Paired(200, 15, 5), Paired(200, 15, 5), 0.05, 0.05)
-    assert hopeless.got == 0.05 and hopeless.needed is None
+    assert hopeless.got == 0.05 and hopeless.needed(0.05) is None
+
+
+@pytest.mark.parametrize(("drop", "n"), [(0.01, 120), (0.02, 200), (0.12, 100)])
+def test_as_many_items_as_are_said_decide_a_mean_four_times_in_five(drop: float, n: int) -> None:
+    draw = random.Random(3)
+
+    def drops(items: int) -> list[float]:
+        return [max(-1.0, min(1.0, draw.gauss(drop, 0.3))) for _ in range(items)]
+
+    sample = drops(n)
+    exact = [value - fmean(sample) + drop for value in sample]  # so that its figure is the truth
+    needed = mean_drop_at_most(exact, exact, 0.05, 0.05).needed(0.05)
+    assert needed is not None
+    decided = 0
+    for _ in range(300):
+        test = mean_drop_at_most(again := drops(needed), again, 0.05, 0.05)
+        decided += (test.p_go if drop < 0.05 else test.p_nogo) <= 0.05
+    assert 0.7 < decided / 300 < 0.9
+
+
+def test_where_half_of_the_items_got_no_answer_more_items_are_not_said_to_decide() -> None:
+    scores, best = [1.0] * 50 + [0.0] * 50, [1.0] * 100
+    for test in (
+        share_at_least(50, 100, 100, 0.9, 0.05),
+        mean_at_least(scores, best, 0.9, 0.05),
+        mean_drop_at_most([1.0] * 50 + [0.0] * 50, [0.0] * 100, 0.05, 0.05),
+        share_drop_at_most(Paired(100, 50, 0), Paired(100, 0, 0), 0.05, 0.05),
+    ):
+        assert test.p_go > 0.05 < test.p_nogo
+        assert test.turns_on_answers and test.needed(0.05) is None
+    clear = share_at_least(57, 60, 60, 0.9, 0.05)  # whatever the three without an answer are
+    assert not clear.turns_on_answers and clear.needed(0.05) is not None
 
 
 def test_one_observation_decides_nothing_and_breaks_nothing() -> None:

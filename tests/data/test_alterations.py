@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,15 @@ def test_a_label_stands_under_capitals_typos_and_a_stray_sentence() -> None:
     assert prefixed.endswith(f". {ASKED}") and len(prefixed) > len(ASKED) + 10
 
 
-@pytest.mark.parametrize("alteration", ALTERATIONS)
+def test_choices_and_passages_all_change_their_place_and_nothing_else_does() -> None:
+    sample = Sample.of("1", ASKED, "b", choices=("a", "b", "c"), contexts=("one", "two"), group="g")
+    found = altered(sample, "order", "choose")
+    assert found is not None and (found.choices, found.contexts) == (("c", "a", "b"), ("two", "one"))
+    assert replace(found, choices=sample.choices, contexts=sample.contexts) == sample
+    assert altered(Sample.of("1", ASKED, "b", contexts=("one",)), "order", "answer") is None
+
+
+@pytest.mark.parametrize("alteration", [one for one in ALTERATIONS if one != "order"])
 def test_an_alteration_is_the_same_on_every_run_and_keeps_all_else(alteration: str) -> None:
     messages = [
         {"role": "system", "content": "Be brief."},

@@ -71,12 +71,36 @@ def test_of_other_peoples_questions_less_than_one_in_a_thousand_is_called_a_leak
     assert len(texts) >= 10_000 and len(found) < len(texts) / 1000
 
 
+def common_questions() -> list[str]:
+    return [row.text for row in banking77.read_rows(banking77.FOLDER, "train")]
+
+
 def test_a_short_item_is_no_leak_where_another_question_only_begins_with_it() -> None:
     finder = OverlapFinder(["what is the exchange rate", "what is the exchange rate of the peso today"])
-    texts = ["What is the exchange rate in pounds?", "Tell me: what is the exchange rate of gold"]
-    texts += ["Hello, what is the exchange rate", "so what is the exchange rate of the peso today or now"]
-    texts += ["now what is the exchange rate please tell me"]
-    assert [one and one.item for one in finder.surest(texts)] == [None, 0, 0, 1, 0]
+    texts = ["What is the exchange rate for pounds?", "Tell me: what is the exchange rate for gold"]
+    texts += ["Hello, what is the exchange rate.", "so what is the exchange rate of the peso today or now"]
+    found = finder.surest([*texts, *common_questions()])
+    assert [one is not None for one in found[:4]] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "carrier",
+    [
+        "she asked {} since he knew",
+        "hallo ihr lieben {} danke vielmals",
+        "\u043f\u0440\u0438\u0432\u0435\u0442 {} \u0441\u043f\u0430\u0441\u0438\u0431\u043e",
+        "{} \u0634\u0643\u0631\u0627",
+    ],
+)
+def test_an_item_within_a_sentence_is_found_without_a_mark_whatever_the_language_around_it(
+    carrier: str,
+) -> None:
+    asked = [text for text in items() if 4 <= len(text.split()) <= 6]
+    texts = [carrier.format(text.rstrip(".?!")) for text in asked]
+    finder = OverlapFinder(asked)
+    list(finder.overlaps(common_questions()))
+    found = {(one.text, one.item) for one in finder.overlaps(texts)}
+    assert len(asked) > 400 and sum((n, n) in found for n in range(len(asked))) >= 0.98 * len(asked)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from opswright.core.errors import AskError
 from opswright.core.gate import Check, Decision, GateSpec, Verdict, decision_of
+from opswright.evals.contamination import MatchKind
 from opswright.evals.gate_eval import GateEvidence, Incumbent, judge
 from opswright.evals.gate_rows import RequiredReport
 from opswright.evals.runner import EvalResult
@@ -172,7 +174,8 @@ def test_a_required_suite_is_judged_by_its_bar(measured: Any, right: int, decisi
 
 
 def test_a_required_suite_whose_items_chose_the_weights_shows_nothing(measured: Any) -> None:
-    known = GateEvidence(suites={"safety": [RequiredReport(measured(all=(300, 300)), chose=3)]})
+    chose = Counter({MatchKind.VERBATIM: 3})
+    known = GateEvidence(suites={"safety": [RequiredReport(measured(all=(300, 300)), chose=chose)]})
     wanted = spec(min=0.5, suites={"safety": {"min": 0.9}})
     held = judge(wanted, measured(all=(900, 1000)), None, known)
     assert held.decision is INCONCLUSIVE and "3 of its items decided" in held.rows[1].message

@@ -85,6 +85,26 @@ def test_a_model_that_takes_no_altered_item_is_measured_all_the_same() -> None:
     assert robustness_facts(replace(plain, variants=found))["prefix"]["drop"] == 1.0
 
 
+def test_a_model_that_answers_by_place_is_seen_though_its_score_stays() -> None:
+    class First(Reader):
+        def generate(self, chats: Any, options: Any, progress: Any = None) -> Any:
+            from opswright.engines import GenerationResult
+
+            return [GenerationResult(chat[-1]["content"].split()[-2], latency_ms=1.0) for chat in chats]
+
+    def item(n: int) -> Sample:
+        pair = ("yes", "no") if n % 2 else ("no", "yes")
+        return Sample.of(str(n), f"is it {n}", "yes", choices=pair)
+
+    suite = replace(Suite("q", tuple(item(n) for n in range(40)), task="choose"), choose_by="generation")
+    suite = replace(suite, prompt=replace(suite.prompt, template="{{ question }} {{ choices | join(' ') }}"))
+    engine: Any = First(True)
+    plain = run_suite(suite, engine, "m", {}, None, lambda done, of: None)
+    found = run_altered(suite, engine, plain, ("order",), lambda done, of: None, None, suite.load_scorers())
+    facts = robustness_facts(replace(plain, variants=found))["order"]
+    assert (facts["n"], facts["value"], facts["drop"], facts["changed"]) == (40, 0.5, 0.0, 1.0)
+
+
 def test_only_what_an_alteration_changes_is_asked_again() -> None:
     hindi = Suite("h", tuple(Sample.of(str(n), f"\u092a\u0924\u094d\u0930 {n}", "post") for n in range(5)))
     engine: Any = Reader(True)
@@ -116,6 +136,36 @@ def test_a_report_without_altered_items_and_a_model_with_nothing_to_lose_are_not
     assert verdict.decision is INCONCLUSIVE and "the model itself has 0.0% here" in verdict.rows[0].message
     with pytest.raises(AskError, match="`max_drop` of `robustness` of 0 is met"):
         judge(spec(robustness={"max_drop": 0}), measure(), None)
+
+
+def test_a_gate_names_the_alterations_that_must_be_measured_and_judges_those_alone() -> None:
+    def wants(*names: str, **more: Any) -> GateSpec:
+        return spec(min=0.5, robustness={"max_drop": 0.1, "alterations": names, **more})
+
+    measured = measure(asked=("case", "prefix"))
+    assert judge(wants("prefix"), measured, None).decision is GO  # it minds case, which nobody asked for
+    for tier in ("critical", "supporting"):
+        held = judge(wants("prefix", "typos", tier=tier), measured, None)
+        (row,) = [row for row in held.rows if row.name == "drop of exact_match with typos"]
+        assert held.decision is INCONCLUSIVE and "evaluate with `robustness: [prefix, typos]`" in row.message
+    assert judge(wants("typos", tier="advisory"), measured, None).decision is GO
+    assert judge(wants("case", "typos"), measured, None).decision is NO_GO
+    with pytest.raises(
+        AskError, match=r"unknown alteration 'typo' .*there are: case, typos, prefix, order.*'typos'"
+    ):
+        judge(wants("typo"), measured, None)
+    with pytest.raises(AskError, match="names alteration 'case' twice"):
+        judge(wants("case", "case"), measured, None)
+
+
+def test_an_alteration_that_changes_no_item_stops_a_plan_whose_gate_wants_it() -> None:
+    told = Suite("mail", tuple(Sample.of(str(n), f"send letter {n}", "post") for n in range(100)))
+    free = replace(told, task="generate")
+    wanted = spec(metric="exact_match", robustness={"max_drop": 0.1, "alterations": ["prefix", "case"]})
+    assert [one.level for one in power_findings(wanted, told, None)] == ["note", "note"]
+    case, prefix = power_findings(wanted, free, None)
+    assert (case.level, prefix.level) == ("stop", "note")
+    assert "with case (on the items that it changes): the suite has 0 items" in case.message
 
 
 def test_leaked_items_are_left_out_in_altered_form_too() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from opswright.core.errors import AskError, IntegrityError
 from opswright.core.gate import GateSpec
 from opswright.data.dataset import DatasetWriter, write_samples
 from opswright.data.sample import Sample
+from opswright.data.text import fingerprint
+from opswright.evals.contamination import MatchKind
 from opswright.evals.gate_eval import GateEvidence, judge
 from opswright.evals.prompts import Prompt
 from opswright.evals.scorers.registry import ScorerSpec
@@ -51,21 +55,32 @@ def test_a_suite_that_asks_what_the_golden_set_holds_out_may_not_choose(context:
         check_may_choose(ctx.artifacts, dataset(ctx, (other, polite)), suite())
 
 
-def test_a_gate_knows_the_items_again_whatever_their_case_and_count() -> None:
+def test_a_gate_knows_the_items_again_however_they_were_changed_a_little() -> None:
     told = selection_document(suite(), [(4, 0.5), (8, 0.75)])
     assert told["scores"] == [{"step": 4, "value": 0.5}, {"step": 8, "value": 0.75}]
-    texts = [ITEMS[0].question, ITEMS[1].question.upper(), "a new question altogether"]
-    assert chosen_by([told], texts) == 2
-    assert chosen_by([], texts) == 0
-    assert all(ITEMS[0].question not in mark for mark in told["asked"])  # digests, no texts
+    known = [ITEMS[n].question for n in range(6)]
+    changed = [known[0], known[1].upper() + "!", known[2].replace("please", "plaese")]
+    changed += [f"hello there, {known[3]}, many thanks", known[4].removeprefix("please ")]
+    assert chosen_by([told], changed).total() == 5
+    assert chosen_by([told], [known[5].replace("5 euros", "50 euros"), "a new question altogether"]) == {}
+    assert chosen_by([], changed) == chosen_by([told], []) == {}
+
+
+def test_a_record_of_digests_alone_knows_the_same_words_again() -> None:
+    mark = hashlib.sha256(fingerprint(ITEMS[0].question).encode()).hexdigest()[:32]
+    texts = [ITEMS[0].question.upper(), ITEMS[1].question]
+    assert chosen_by([{"suite": "old", "asked": [mark]}], texts) == {"normalised": 1}
 
 
 def test_items_that_chose_the_weights_make_a_verdict_inconclusive(measured: Any) -> None:
     spec, report = GateSpec(suite="clinc150", min=0.5), measured(old=(190, 200))
     assert judge(spec, report, None).decision == "GO"
-    held = judge(spec, report, None, GateEvidence(chose_weights=7))
+    chose = Counter({MatchKind.MISSPELT: 3, MatchKind.VERBATIM: 4})
+    held = judge(spec, report, None, GateEvidence(chose_weights=chose))
     assert held.decision == "INCONCLUSIVE"
-    assert any("7 of 200 items decided which weights" in row.message for row in held.rows)
+    (row,) = [row for row in held.rows if row.name == "items that chose"]
+    assert "7 of 200 items decided which weights" in row.message
+    assert "(4 verbatim, 3 misspelt)" in row.message
 
 
 def test_a_suite_comes_back_from_its_document_as_it_was() -> None:

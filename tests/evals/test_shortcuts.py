@@ -57,6 +57,25 @@ def test_labels_learned_in_a_random_order_are_near_the_majority() -> None:
     assert again == answers("classify", BY_LENGTH, asked)["shuffled"]
 
 
+def test_a_place_that_is_right_most_often_is_found_on_items_it_was_not_learned_from() -> None:
+    def choose(at: int, n: int) -> Sample:
+        choices = [f"wrong {n} {x}" for x in "abc"]
+        choices[at] = f"right {n}"
+        return Sample.of(f"{n:02}", f"which {n}", f"right {n}", choices=tuple(choices))
+
+    third = [choose(2, n) for n in range(20)]
+    assert answers("choose", None, third)["place"] == [item.answer for item in third]
+    halves = [choose(n % 2, n) for n in range(20)]  # each half has a place of its own
+    assert not set(answers("choose", None, halves)["place"]) & {item.answer for item in halves}
+    passages = [
+        Sample.of(f"{n:02}", "when", f"in {n}", contexts=("It rained. Yes.", f"It was in {n}. So."))
+        for n in range(20)
+    ]
+    assert answers("answer", None, passages)["place"] == [f"It was in {n}." for n in range(20)]
+    lost = run_shortcuts("answer", None, [Sample.of("1", "when", "never", contexts=("It rained.",))] * 4)
+    assert "too few of the choices or passages" in lost.skipped["place"]
+
+
 def test_choices_that_give_themselves_away_and_passages_that_begin_with_the_answer() -> None:
     asked = [
         Sample.of("1", "q", "blue", choices=("red", "blue")),
