@@ -35,7 +35,6 @@ from .workers import check_marked, equal_schema, left_out_bits, no_pairs
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
     from ray.data import Dataset
 
 _START_S = 60
