@@ -21,6 +21,7 @@ from .declared_gpu import GpuModel, known_gpu
 from .hub import HubModel, downloaded, look_up
 from .layout import NotDownloaded, base_facts, base_folder, data_facts, teacher_facts, teacher_folder
 from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens
+from .nemo_base import NotImported
 from .precheck import PreCheck, run_check
 from .recipe import DataFacts, Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
@@ -55,6 +56,8 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         base = base_facts(request, workspace)
     except NotDownloaded as pending:
         return [*found, *_download(request, machine, workspace, str(pending))]
+    except NotImported as pending:
+        return [*found, *_import(request, pending, device, name, machine, workspace)]
     except NeedsError as error:  # a hub that cannot be reached
         return [*found, Finding(level="stop", message=str(error))]
     except PendingArtifact as pending:
@@ -150,7 +153,10 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
     facts = data_facts(workspace.artifacts.open(request.data), request)
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
-    base = base_facts(request, workspace)
+    try:
+        base = base_facts(request, workspace)
+    except NotImported as pending:
+        base = pending.facts
     recipe = compile_recipe(request, facts, base, device)
     disk = max(disk_bytes(request, base, recipe.tuning), _TINY_BYTES)
     if device == "cuda" and base.parameters >= SMALL and (gpu := _gpu(request, name, machine)):
@@ -280,10 +286,33 @@ def _download(request: FinetuneRequest, machine: Machine, workspace: Workspace, 
     return found
 
 
-def _disk(
-    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, machine: Machine, workspace: Workspace
+def _import(
+    request: FinetuneRequest,
+    pending: NotImported,
+    device: str,
+    name: str,
+    machine: Machine,
+    workspace: Workspace,
 ) -> list[Finding]:
-    needed = max(disk_bytes(request, base, tuning), _TINY_BYTES)
+    """What is known of a base in an archive before it is imported."""
+    tuning = tune(request, pending.facts, device, has_validation=True)
+    needed = memory_gb(request, pending.facts, tuning)
+    return [
+        Finding(level="note", message=f"{pending}; recipe and labels are checked then. {tuning.in_words()}"),
+        *_disk(request, pending.facts, tuning, machine, workspace, also=2 * pending.facts.weight_bytes),
+        *_memory(request, pending.facts, tuning, needed, device, name, machine),
+    ]
+
+
+def _disk(
+    request: FinetuneRequest,
+    base: BaseFacts,
+    tuning: Tuning,
+    machine: Machine,
+    workspace: Workspace,
+    also: int = 0,
+) -> list[Finding]:
+    needed = max(disk_bytes(request, base, tuning), _TINY_BYTES) + also
     if needed / 1e9 <= machine.disk_free_gb:
         return []
     message = f"checkpoints need about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free."
