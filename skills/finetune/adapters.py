@@ -30,3 +30,8 @@ def base_of(adapter: Artifact, workspace: Workspace) -> Path:
             f"{base} is not the base that {adapter.ref.short} was trained on: its files have another digest."
         )
     return folder
+
+
+def size_with_base(adapter: Artifact, base: Path) -> int:
+    """Bytes of adapters and the base's weights together."""
+    return adapter.size_bytes + sum(path.stat().st_size for path in base.glob("*.safetensors"))
