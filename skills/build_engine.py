@@ -30,7 +30,7 @@ from ..core.suite_source import SuiteSource, suite_name
 from ..core.workspace import Workspace
 from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
 from ..engines.registry import DEFAULT_TARGET, engine_target
-from .finetune.adapters import base_of, size_with_base
+from .finetune.adapters import base_of, merged_checkpoint, size_with_base
 
 if TYPE_CHECKING:
     from ..evals.parity import ParityPrompts, ParityScores
@@ -213,8 +213,7 @@ def _unmerged(request: BuildEngineRequest, store: ArtifactStore) -> Finding | No
     model = request.model
     if not isinstance(model, AdapterRef) or engine_target(request.target).adapter_builder is not None:
         return None
-    facts = {} if model.is_pending else store.open(model).facts
-    merged = next((ref for ref, one in store.list(CheckpointRef.kind) if one["facts"] == facts), None)
+    merged = None if model.is_pending else merged_checkpoint(store.open(model), store)
     return Finding(
         level="stop",
         message=f"{request.target} is built from merged weights; {model.short} is adapters.",

@@ -155,13 +155,8 @@ class _Generators:
     one. Any thread may ask.
     """
 
-    def __init__(self, model: Any, config: dict[str, Any], adapter: Path) -> None:
-        import onnxruntime_genai as og
-
-        self._model = model
-        self._adapters = og.Adapters(model) if adapter.is_file() else None
-        if self._adapters is not None:
-            self._adapters.load(str(adapter.resolve()), ADAPTER)
+    def __init__(self, model: Any, config: dict[str, Any], adapters: Any = None) -> None:
+        self._model, self._adapters = model, adapters
         decoder = config.get("decoder", {})
         names = ("num_hidden_layers", "num_key_value_heads", "head_size")
         sizes = [int(decoder.get(name, 0)) for name in names]
@@ -261,7 +256,10 @@ class OrtModel:
         self.ends = frozenset(self.tokenizer.eos_token_ids.tolist())
         settings = json.loads((folder / "genai_config.json").read_text())["model"]
         self.context = int(settings["context_length"])
-        self.generators = _Generators(self.model, settings, folder / ADAPTER)
+        adapters = og.Adapters(self.model) if (folder / ADAPTER).is_file() else None
+        if adapters is not None:
+            adapters.load(str((folder / ADAPTER).resolve()), ADAPTER)
+        self.generators = _Generators(self.model, settings, adapters)
 
     def encode(self, job: GenerationJob) -> None:
         """Set a job's tokens; WrongPrompt when it cannot be generated from."""
