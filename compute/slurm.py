@@ -3,7 +3,8 @@
 A job is known by its id together with a token of ours in its comment and name: a controller that lost its
 state gives ids out again. How a job ended is said by the controller's state, never by the exit code alone
 (a batch shell killed with -9 is FAILED 0:9), and by the status file the job wrote once the controller has
-forgotten it, which it does minutes after the end.
+forgotten it, which it does minutes after the end. Where neither speaks, Slurm's own last words in the job's
+log do.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..core.errors import AskError, BackendError, NeedsError
 from .folder import GRACE_S, SCRIPT, JobFolder, missing_inputs
 from .job import Job, JobState, JobStatus, Resources
 from .local import require_outputs
-from .slurm_states import status_of
+from .slurm_states import status_in_log, status_of
 from .staging import bring_back, run_folder_of, stage
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class SlurmCompute:
         return None
 
     def poll(self, handle: JobHandle) -> JobStatus:
-        """By the controller, then by the status file."""
+        """By the controller, then by the status file, then by what Slurm wrote into the log."""
         state = JobFolder.of(handle)
         reply = self._run(
             ["scontrol", *_cluster(handle), "show", "job", "--oneliner", handle.id], self._settings.timeout_s
@@ -181,7 +182,8 @@ class SlurmCompute:
                 message=f"Slurm says: {reply.err or reply.out}",
                 remedy="It is asked again until it replies; the job itself may go on.",
             )
-        return self._gone(handle, reply)
+        said = status_in_log(state.log_tail(), handle.id, seen.restarts if seen else 0)
+        return said or self._gone(handle, reply)
 
     def logs(self, handle: JobHandle) -> str:
         """The end of its log."""

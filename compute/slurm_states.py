@@ -43,6 +43,15 @@ _STUCK = {
 }
 
 
+# What slurmstepd writes into a job's log as it ends one, and the state that the controller gives it.
+_LOGGED = {
+    " DUE TO TIME LIMIT": "TIMEOUT",
+    " DUE TO NODE FAILURE": "NODE_FAIL",
+    " DUE TO PREEMPTION": "PREEMPTED",
+    "": "CANCELLED",
+}
+
+
 def field(line: str, name: str) -> str:
     """A field's value in one line of `scontrol show job --oneliner`, up to the next blank."""
     found = re.search(rf"(?:^| ){name}=(\S*)", line)
@@ -87,6 +96,19 @@ def status_of(line: str, seen: StatusFile | None) -> JobStatus:
     return JobStatus.model_validate(
         {"state": JobState.FAILED, "message": message, "remedy": remedy, **common}
     )
+
+
+def status_in_log(log: str, job_id: str, restarts: int) -> JobStatus | None:
+    """How Slurm says in the job's own log that it ended it; None where it says nothing of the last start.
+
+    The one witness left when the batch script was killed before it wrote its status and the controller has
+    forgotten the job. Each of the `restarts` may have left such a line of its own.
+    """
+    said = rf"error: \*\*\* JOB {re.escape(job_id)} ON \S+ CANCELLED AT \S+( DUE TO [A-Z ]+?)? \*\*\*"
+    found = re.findall(said, log)
+    if len(found) <= restarts or found[-1] not in _LOGGED:
+        return None
+    return status_of(f"JobState={_LOGGED[found[-1]]}", None).model_copy(update={"exit_code": None})
 
 
 def _exit_code(text: str) -> tuple[int, int]:

@@ -43,6 +43,11 @@ def is_running(status: Any) -> bool:
     return bool(status.state is JobState.RUNNING)
 
 
+def wait_until_forgotten(handle: JobHandle, wait: Any) -> None:
+    show = ["scontrol", "show", "job", handle.id]
+    wait.until(lambda: subprocess.run(show, capture_output=True, check=False).returncode == 1, 120)
+
+
 class Lines(NullEvents):
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -83,6 +88,8 @@ def test_a_job_that_reaches_its_time_limit_is_told_apart_from_one_that_failed(
         run_job(attach(context, handle), job, slurm)
     assert failed.value.status.reason == "TIMEOUT" and "WALLTIME_MINUTES" in str(failed.value)
     assert (job.folder / "saved").exists()
+    wait_until_forgotten(handle, wait)
+    assert slurm.poll(handle).reason == "TIMEOUT"  # by Slurm's last words in the log
 
 
 def test_a_job_whose_batch_shell_is_killed_has_failed_although_its_code_is_0(
@@ -102,8 +109,7 @@ def test_a_job_the_controller_has_purged_is_known_by_its_status_file_and_without
     kept, bare = slurm.submit(bash_job("true", key="1")), slurm.submit(bash_job("true", key="2"))
     for handle in (kept, bare):
         wait.end(slurm, handle)
-    show = ["scontrol", "show", "job", bare.id]
-    wait.until(lambda: subprocess.run(show, capture_output=True, check=False).returncode == 1, 120)
+    wait_until_forgotten(bare, wait)
     assert slurm.poll(kept).state is JobState.SUCCEEDED
     assert subprocess.run(["scancel", bare.id], check=False).returncode == 0  # and says nothing
     slurm.cancel(bare)

@@ -128,6 +128,46 @@ def test_a_job_that_vanished_without_a_word_is_unknown_and_then_lost(
     assert compute.poll(handle).state is JobState.LOST
 
 
+def cancelled(handle: JobHandle, why: str = "") -> str:
+    return f"slurmstepd-n1: error: *** JOB {handle.id} ON n1 CANCELLED AT 2026-11-22T00:38:34{why} ***\n"
+
+
+@pytest.mark.parametrize(
+    ("why", "state", "reason"),
+    [
+        (" DUE TO TIME LIMIT", JobState.FAILED, "TIMEOUT"),
+        (" DUE TO NODE FAILURE", JobState.LOST, "NODE_FAIL"),
+        (" DUE TO PREEMPTION", JobState.CANCELLED, "PREEMPTED"),
+        ("", JobState.CANCELLED, "CANCELLED"),
+        (" DUE TO JOB REQUEUE", JobState.UNKNOWN, "the controller no longer knows it"),
+    ],
+)
+def test_a_job_that_was_killed_and_then_forgotten_is_known_by_what_slurm_wrote_into_its_log(
+    bash_job: MakeJob, why: str, state: JobState, reason: str
+) -> None:
+    controller = Controller(scontrol=GONE)
+    compute = controller.compute()
+    job = bash_job("true")
+    handle = compute.submit(job)
+    write_status(handle, "running")
+    job.log.write_text("at work\n" + cancelled(handle, why) + "Terminated\n")
+    status = compute.poll(handle)
+    assert (status.state, status.reason, status.exit_code) == (state, reason, None)
+
+
+def test_the_log_lines_of_earlier_starts_and_of_other_jobs_say_nothing_of_this_one(bash_job: MakeJob) -> None:
+    controller = Controller(scontrol=GONE)
+    compute = controller.compute()
+    job = bash_job("true")
+    handle = compute.submit(job)
+    write_status(handle, "running", restarts=1)
+    job.log.write_text(cancelled(handle, " DUE TO TIME LIMIT"))
+    assert compute.poll(handle).state is JobState.UNKNOWN
+    write_status(handle, "running")
+    job.log.write_text(cancelled(handle.model_copy(update={"id": "99"}), " DUE TO TIME LIMIT"))
+    assert compute.poll(handle).state is JobState.UNKNOWN
+
+
 def test_a_controller_that_does_not_reply_says_nothing_of_the_job(bash_job: MakeJob) -> None:
     controller = Controller(scontrol=DOWN)
     compute = controller.compute()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 pytestmark = pytest.mark.e2e
 
@@ -92,6 +92,32 @@ def test_two_are_compared_and_odd_items_are_shown_as_they_are(board: Page, small
     assert "<b>odd</b>" in texts
     assert items.locator("script, img, a, b, code").count() == 0
     assert "owned" not in board.title()
+
+
+def test_a_choice_outlives_rows_that_were_sent_before_it_was_known(
+    board: Page, small_workspace: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    names = models(small_workspace)
+    first = board.get_by_role("radio", name=f"{names['keyword']} as A")
+
+    def lose_choices(route: Route) -> None:
+        body = json.loads(route.request.post_data or "{}")
+        if "a" in (body["event_data"] or {}):
+            body["event_data"] = {"a": "", "b": ""}
+        route.continue_(post_data=json.dumps(body))
+
+    board.route("**/queue/join*", lose_choices)
+    first.check()
+    board.get_by_label("Search", exact=True).fill("logreg")
+    expect(rows(board)).to_have_count(1)  # what was chosen is not among them
+    board.get_by_label("Search", exact=True).fill("")
+    expect(rows(board)).to_have_count(5)
+    expect(first).to_be_checked()
+    board.unroute("**/queue/join*")
+    board.get_by_role("radio", name=f"{names['linear']} as B").check()
+    expect(board.locator(".compare .sentence")).to_contain_text("B is better: on 102 common items ")
 
 
 def test_each_download_holds_the_lines_that_are_shown(

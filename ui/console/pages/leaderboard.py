@@ -42,13 +42,20 @@ _QUIET: dict[str, Any] = {
 }
 Picked = tuple[str, str]  # ids of the lines that are A and B; empty: not chosen yet
 
-# What is chosen goes to the page's functions; the order survives new rows.
+# What is chosen goes to the page's functions. Choice and order survive new rows, also those that were on
+# their way when the click came and know nothing of it.
 _ON_LOAD = """
 const table = makeSortable(element);
 watch("value", table.again);
-element.addEventListener("change", () => {
-  const chosen = (side) => element.querySelector(`input[name="side-${side}"]:checked`)?.value ?? "";
-  trigger("select", { a: chosen("a"), b: chosen("b") });
+const chosen = { a: "", b: "" };
+const sideOf = (radio) => radio.name.replace("side-", "");
+const choose = () => element.querySelectorAll('input[name^="side-"]').forEach((radio) => {
+  radio.checked = radio.value === chosen[sideOf(radio)];
+});
+new MutationObserver(choose).observe(element, { childList: true, subtree: true });
+element.addEventListener("change", ({ target }) => {
+  chosen[sideOf(target)] = target.value;
+  trigger("select", { ...chosen });
 });
 """
 _SAVE_FILE = """(file) => {
