@@ -253,20 +253,18 @@ def _elsewhere(request: FinetuneRequest, device: str, workspace: Workspace) -> l
 
 
 def _method(request: FinetuneRequest, device: str, name: str) -> list[Finding]:
-    """What the method and the precision need of the device."""
+    """What the method and the precision need of the device, and what was never run."""
     found = []
-    if request.method == "qlora":
-        if device == "cpu":
-            message = "method 'qlora' needs a GPU; it trains on CPU."
-            found.append(Finding(level="stop", message=message, fix="Take method 'lora'."))
-        elif name == "local" and missing_modules(["bitsandbytes"]):
-            fix = "Install: python -m pip install bitsandbytes"
-            found.append(Finding(level="stop", message="method 'qlora' needs bitsandbytes.", fix=fix))
-        else:
-            message = (
-                "method 'qlora': its recipe was compiled and checked, and not run by Opswright's own tests."
-            )
-            found.append(Finding(level="warn", message=message))
+    if device == "cuda":
+        what = "method 'qlora'" if request.method == "qlora" else "training on GPUs"
+        message = f"{what}: its recipe was compiled and checked, and not run by Opswright's own tests."
+        found.append(Finding(level="warn" if request.method == "qlora" else "note", message=message))
+    if request.method == "qlora" and device == "cpu":
+        message = "method 'qlora' needs a GPU; it trains on CPU."
+        found.append(Finding(level="stop", message=message, fix="Take method 'lora'."))
+    elif request.method == "qlora" and name == "local" and missing_modules(["bitsandbytes"]):
+        fix = "Install: python -m pip install bitsandbytes"
+        found.append(Finding(level="stop", message="method 'qlora' needs bitsandbytes.", fix=fix))
     if request.gpu is not None and not request.gpu.model.has_bfloat16 and request.precision != "float32":
         message = f"gpu '{request.gpu}' computes in no bfloat16."
         found.append(Finding(level="stop", message=message, fix="Set precision=float32."))
