@@ -60,10 +60,9 @@ def take_out(engine: Path, nodes: list[str]) -> None:
     nodes: those that apply them. Raises BackendError when the graph does not hold exactly these.
     """
     import onnx_ir as ir
-    import onnxruntime
 
-    model = ir.load(engine / MODEL)
-    applying = {node.name: node for node in model.graph if _APPLIES.search(node.name or "")}
+    model: Any = ir.load(engine / MODEL)
+    applying: dict[str, Any] = {node.name: node for node in model.graph if _APPLIES.search(node.name or "")}
     if differing := set(applying) ^ set(nodes):
         raise BackendError(
             f"the exported graph does not apply the adapters as they are: {min(differing)} differs."
@@ -74,7 +73,7 @@ def take_out(engine: Path, nodes: list[str]) -> None:
         if node.op_type != "MatMul" or weight is None or weight.const_value is None:
             raise BackendError(f"{name} of the exported graph is no product with a stored matrix.")
         values = weight.const_value.numpy().copy()
-        parameters[weight.name] = onnxruntime.OrtValue.ortvalue_from_numpy(values)
+        parameters[str(weight.name)] = values
         _open_rank(node, weight, values.shape, rank_axis=1 if "/lora_A/" in name else 0)
         model.graph.inputs.append(weight)
     _replace(engine, model)
@@ -95,13 +94,14 @@ def _replace(engine: Path, model: Any) -> None:
 
 
 def _write(path: Path, parameters: dict[str, Any]) -> None:
-    """Write ONNX Runtime's adapter file of matrices by the name of the input that takes them."""
+    """Write ONNX Runtime's adapter file of float32 matrices by the name of the input that takes them."""
     import onnxruntime
 
+    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(matrix) for name, matrix in parameters.items()}
     file = onnxruntime.AdapterFormat()
     file.set_adapter_version(1)
     file.set_model_version(1)
-    file.set_parameters(parameters)
+    file.set_parameters(values)
     file.export_adapter(str(path.resolve()))
 
 

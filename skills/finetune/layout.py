@@ -15,9 +15,10 @@ from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
 from ...evals.suites import load_suite
 from ...evals.suites.portable import suite_document
+from ..nemo_archive.importable import NemoImport
 from .base import BaseFacts
 from .hub import HubModel, download, downloaded, look_up
-from .nemo_base import NemoImport, imported_base, imported_folder, is_archive
+from .nemo_base import imported_base, imported_folder, is_archive
 from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
 from .shares import shared_lines
