@@ -61,6 +61,8 @@ def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
         return None
     if is_archive(request.base):
         return imported_folder(request.base, request.nemo or NemoImport(), workspace)
+    if request.nemo is not None:
+        raise AskError(f"nemo is for a .nemo file as base, and {request.base} is none. Leave it out.")
     return _folder_of(request.base, "base", workspace)
 
 

@@ -221,3 +221,11 @@ def test_what_an_import_needs_is_for_archives_alone(base: str, given: NemoImport
     values = {"data": f"dataset:{'d' * 64}", "base": base, "nemo": given.model_dump()}
     with pytest.raises(ValidationError, match=r"nemo is for a \.nemo file as base"):
         FinetuneRequest.model_validate(values)
+
+
+def test_a_folder_as_base_takes_nothing_of_an_import(
+    context: Context, given: NemoImport, tmp_path: Path
+) -> None:
+    ask = FinetuneRequest(data=DatasetRef.pending(), base=tmp_path, nemo=given)
+    with pytest.raises(AskError, match="Leave it out"):
+        base_folder(ask, context().workspace)
