@@ -35,7 +35,7 @@ check: $(READY) ## lint, types, reference pages and fast tests (about a minute)
 	$(BIN)/python -m pytest -q -m "not e2e and not gpu and not slurm" -n 2
 
 test: $(READY) ## everything: real training, real servers, a real browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 mutants: $(READY) ## take each check out in turn and see that a test notices (some minutes)
 	$(BIN)/python tests/mutants/run.py

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import artifacts_in, parse_ref
+from ..core.artifacts import parse_ref
 from ..core.contract import Cost, Effect, Events, NullEvents, Result, Skill, StepContext
 from ..core.errors import BackendError, BudgetError, HeldError, IntegrityError, OpswrightError, from_os_error
 from ..core.files import canonical_json, sha256_json
 from ..core.inputs import outside_paths
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, bind, put, thaw
+from ..core.references import artifacts_in
 from ..core.registry import Registry
 from ..core.workspace import Workspace
 from ..record.ledger import Phase

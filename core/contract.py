@@ -27,11 +27,12 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from .artifacts import ArtifactRef, ArtifactStore, references_in
+from .artifacts import ArtifactRef, ArtifactStore
 from .errors import AskError, BackendError, BudgetError, HeldError
 from .explain import explain
 from .inputs import InputPath as InputPath  # where a skill's author looks for it
 from .inputs import check_request_type
+from .references import references_in
 from .secrets import Redactor, SecretName
 
 if TYPE_CHECKING:  # pydantic-settings takes 0.1 s to import, and `--help` needs none of it

@@ -73,6 +73,16 @@ def from_os_error(error: OSError, doing: str) -> OpswrightError:
             "Nothing was lost: free some space (`df -h .`), then repeat the command, or continue its run "
             "with `opswright resume RUN`."
         )
+    if error.errno == errno.EFBIG:
+        return NeedsError(
+            f"a file is too large for this disk, or for what this process may write, while {doing} "
+            f"({error.filename or 'unknown file'}). Use another disk, or `ulimit -f unlimited`."
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return AskError(
+            f"a name is too long for this disk while {doing}: {error.filename}. "
+            "Use shorter names, or a workspace that lies less deep."
+        )
     if error.errno == errno.EADDRINUSE:
         return NeedsError(
             f"a port is already in use while {doing}: {error}. Stop its owner or choose another port."

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .artifacts import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef, references_in
+from .artifacts import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef
 from .contract import Effect, Skill
 from .inputs import types_in
 from .plan import StepCall, references
+from .references import references_in
 
 
 def served_before_judged(

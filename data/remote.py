@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from ..core.errors import AskError, BackendError, IntegrityError, NeedsError, OpswrightError
+from ..core.errors import AskError, BackendError, IntegrityError, NeedsError, OpswrightError, from_os_error
 from ..core.files import sha256_json, sha256_path, write_atomically
 from ..core.install import install_hint
 from .hub import COMMIT, TIMEOUT_S, hub_errors, why_not
@@ -43,6 +43,8 @@ _SPLIT = re.compile(rf"(?:^|[/_.-])({'|'.join(_SPLITS)})(?=[/_.-])")
 _NOT_ROWS = ("dataset_infos.json", "dataset_dict.json", "dataset_info.json", "state.json")
 _PIECE_BYTES = 1 << 20
 _MOST_FILES = 10_000
+_LONGEST_NAME = 200  # bytes of a file's name here; most disks take 255
+_STREAMED = {"http": {"block_size": 0}, "https": {"block_size": 0}}  # by pieces, whatever it unpacks to
 _LEFT_FREE = 1 << 30  # of the disk, by replies that do not say where they end
 
 
@@ -225,9 +227,16 @@ def _in_words(source: RemoteSource) -> Iterator[None]:
             f"no permission to read {source}. Set credentials as {library} finds them."
         ) from error
     except Exception as error:  # each protocol's library has errors of its own for what cannot be reached
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NeedsError(f"the disk is full: {source} does not fit into the workspace.") from error
         raise _unreachable(source, error) from error
+
+
+@contextmanager
+def _disk_errors(source: RemoteSource) -> Iterator[None]:
+    """Tell what this machine's disk refuses as such: what the other side does are OSErrors too."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, f"fetching {source}") from error
 
 
 def _unreachable(source: RemoteSource, error: BaseException) -> NeedsError:
@@ -269,13 +278,14 @@ def fetch(
     if found := fetched(source, store, sha256, split):
         return found
     files = look_up(source, split)
-    store.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=store, prefix="fetching-"))
+    with _disk_errors(source):
+        store.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=store, prefix="fetching-"))
     try:
         with _in_words(source):
             system = _system(source)
             for file in files:
-                _copy(system, file, staging / file.name, seen)
+                _copy(source, system, file, staging / _short(file.name), seen)
         digest = sha256_path(_only(staging))
         if sha256 is not None and digest != sha256:
             raise IntegrityError(
@@ -291,17 +301,38 @@ def fetch(
     return Fetched(_only(store / digest), digest)
 
 
-def _copy(system: Any, file: RemoteFile, target: Path, seen: Callable[[int], None]) -> None:
+def _copy(
+    source: RemoteSource, system: Any, file: RemoteFile, target: Path, seen: Callable[[int], None]
+) -> None:
     size = 0
-    with system.open(file.path, "rb") as remote, target.open("wb") as local:
+    with _disk_errors(source):
+        local = target.open("wb")
+    with local, system.open(file.path, "rb", **_STREAMED.get(source.protocol, {})) as remote:
         while piece := remote.read(_PIECE_BYTES):
-            local.write(piece)
             size += len(piece)
+            if file.size_bytes is not None and size > file.size_bytes:
+                raise BackendError(
+                    f"{file.path} gives more than the {file.size_bytes:,} bytes its server said: it may be "
+                    "packed on its way. Fetch it by other means, and give the local file."
+                )
+            with _disk_errors(source):
+                local.write(piece)
+                local.flush()
+                if file.size_bytes is None and shutil.disk_usage(target.parent).free < _LEFT_FREE:
+                    raise OSError(
+                        errno.ENOSPC, "its size, which nobody said, would fill the disk", target.name
+                    )
             seen(len(piece))
-            if file.size_bytes is None and shutil.disk_usage(target.parent).free < _LEFT_FREE:
-                raise OSError(errno.ENOSPC, "a reply whose size nobody said would fill the disk")
     if file.size_bytes is not None and size != file.size_bytes:
         raise BackendError(f"{file.path} ended after {size:,} of {file.size_bytes:,} bytes. Try again.")
+
+
+def _short(name: str) -> str:
+    """The name of a file that every disk takes: the end of a long one, behind the start of its digest."""
+    data = name.encode()
+    if len(data) <= _LONGEST_NAME:
+        return name
+    return f"{sha256_json(name)[:12]}-{data[13 - _LONGEST_NAME :].decode(errors='ignore')}"
 
 
 def _only(folder: Path) -> Path:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from ..core.artifacts import references_at
 from ..core.contract import Effect
 from ..core.gate import Decision
+from ..core.references import references_at
 from .ledger import Phase, Record
 from .run_state import FINISHED, RunState, StepState
 

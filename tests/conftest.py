@@ -14,6 +14,21 @@ from opswright.core.workspace import Workspace
 ContextFactory = Callable[..., StepContext]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers that share the files begin with those that may take longest, so that they end together."""
+    if hasattr(config, "workerinput"):
+        costs: dict[Path, tuple[float, bool]] = {}
+        for item in items:
+            costs[item.path] = max(costs.get(item.path, (0.0, False)), _cost(item))
+        items.sort(key=lambda item: costs[item.path], reverse=True)
+
+
+def _cost(item: pytest.Item) -> tuple[float, bool]:
+    """The seconds that a test says it may take, where it says so, and whether it starts real servers."""
+    limit = item.get_closest_marker("timeout")
+    return (float(limit.args[0]) if limit else 0.0, item.get_closest_marker("e2e") is not None)
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

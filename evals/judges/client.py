@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _ROUNDS = 4  # requests of each connection before a judge that failed on all of them is given up
 _SHOWN_CHARS = 120
+_LONGEST_REPLY = 200_000  # characters; a cache keeps every reply that was read
+_LONGEST_REASON = 2_000  # characters that a report keeps of a judge's reason
 
 
 class Unreadable(ValueError):
@@ -143,8 +145,17 @@ class JudgeClient(Generic[T]):
         return None
 
 
+def kept_reason(text: str) -> str:
+    """A judge's reason as it is kept; of a long one its begin, and that it was cut."""
+    if len(text) <= _LONGEST_REASON:
+        return text
+    return f"{text[:_LONGEST_REASON]}... [cut: {len(text):,} characters]"
+
+
 def _object(text: str) -> Mapping[str, Any]:
     """The one JSON object that a whole reply is; what only holds one somewhere is Unreadable."""
+    if len(text) > _LONGEST_REPLY:
+        raise Unreadable(f"too long: {len(text):,} characters, at most {_LONGEST_REPLY:,} are read")
     try:
         found = read_json(text)
         json.dumps(found, ensure_ascii=False).encode()  # what cannot be written cannot be reported

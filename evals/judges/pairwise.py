@@ -13,7 +13,7 @@ from ...core.errors import AskError
 from ...data.sample import Sample
 from ..scorers.base import Score, ScoringContext, ServerAccess, right_answers
 from .base import Judge, needed_judge
-from .client import Judgement, Unreadable
+from .client import Judgement, Unreadable, kept_reason
 from .prompt import JudgePrompt, load_prompt, parts_of
 from .rubric import BesideSuite, check_keys
 from .settings import JudgeSettings
@@ -100,7 +100,7 @@ def _read(reply: Mapping[str, Any]) -> _Preference:
     check_keys(reply, "better")
     if reply["better"] not in tuple(_WHEN_FIRST):
         raise Unreadable(f"no verdict: better is {str(reply['better'])[:40]!r}, not first, second or tie")
-    return _Preference(reply["better"], reply["reason"])
+    return _Preference(reply["better"], kept_reason(reply["reason"]))
 
 
 def _read_answers(path: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ...core.errors import AskError
 from ...data.sample import Sample
 from ..scorers.base import Score, ScoringContext, ServerAccess, right_answers
 from .base import Judge, needed_judge
-from .client import Unreadable
+from .client import Unreadable, kept_reason
 from .prompt import JudgePrompt, load_prompt, parts_of
 from .settings import JudgeSettings
 
@@ -75,7 +75,7 @@ class _RubricJudge(Judge):
         if isinstance(score, bool) or not isinstance(score, int) or score not in self._steps:
             first, last = self._steps[0], self._steps[-1]
             raise Unreadable(f"off the scale: score {str(score)[:40]}, expected {first} to {last}")
-        return _Grade(score, reply["reason"])
+        return _Grade(score, kept_reason(reply["reason"]))
 
 
 def check_keys(reply: Mapping[str, Any], verdict: str) -> None:

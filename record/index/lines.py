@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
-from ...core.artifacts import references_at
+from ...core.references import references_at
 from ..ledger import Phase, Record
 from ..run_state import RunState
 

@@ -34,6 +34,15 @@ def _recipe_class(config: Any) -> Any:
     return Found
 
 
+def _autocast(models: Sequence[Any], dtype: Any) -> None:
+    """Have modules of torch compute in a dtype where their device can."""
+    import torch
+
+    for model in models:
+        device = next(model.parameters()).device.type
+        model.forward = torch.autocast(device, dtype=dtype)(model.forward)
+
+
 def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None = None) -> Any:
     """The recipe of a config; after `patience` validations without a lower loss its step is the last.
 
@@ -48,11 +57,7 @@ def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None =
             super().setup()
             dtype = getattr(self.distributed_config, "autocast_dtype", None)
             if dtype is not None:  # read by other recipes of AutoModel, and by this one not
-                import torch
-
-                for model in self.model_parts:
-                    device = next(model.parameters()).device.type
-                    model.forward = torch.autocast(device, dtype=dtype)(model.forward)
+                _autocast(self.model_parts, dtype)
 
         def has_stopped_early(self, checkpoints: Path) -> bool:
             """Take in what an earlier attempt validated; whether that ended the training."""

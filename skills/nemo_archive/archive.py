@@ -9,6 +9,7 @@ import io
 import pickletools
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _TENSORS = {
     ("torch", "Size"),
     ("torch.serialization", "_get_layout"),
 }
+# What a zip that is cut, damaged, encrypted or packed by other means raises when it is read.
+_UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError)
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Byte", "Char", "Short", "Int", "Long", "Bool", "Untyped")
 
 
@@ -174,15 +177,20 @@ def _zipped(name: str, file: IO[bytes]) -> Pickle | None:
         with zipfile.ZipFile(file) as zipped:
             for inner in zipped.infolist():
                 if inner.filename.endswith(".pkl"):
-                    with zipped.open(inner) as data:
-                        found = _imports(data.read(_MOST_PICKLE_BYTES + 1))
+                    found = _imports(_inner_bytes(zipped, inner))
                     imports |= set(found[0])
                     unsafe |= set(found[1])
                 elif inner.filename.rpartition("/")[0].endswith("code"):
                     unsafe.add(f"TorchScript code {inner.filename}")
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except _UNREADABLE_ZIP as error:
         unsafe.add(f"a damaged zip ({error})")
     return Pickle(name, tuple(sorted(imports)), tuple(sorted(unsafe)))
+
+
+def _inner_bytes(zipped: zipfile.ZipFile, inner: zipfile.ZipInfo) -> bytes:
+    """A file in a zip, of a larger one than is looked into one byte more than that."""
+    with zipped.open(inner) as data:
+        return data.read(_MOST_PICKLE_BYTES + 1)
 
 
 def _imports(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:

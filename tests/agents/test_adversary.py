@@ -73,7 +73,7 @@ def promote_it(request: NoRequest, ctx: StepContext) -> CanaryResult:
 
 def _slow(request: Any, machine: Any, workspace: Any) -> Cost:
     Path("estimating").touch()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not Path("go on").exists() and time.monotonic() < end and Path("slow").exists():
         time.sleep(0.01)
     return Cost(minutes=0.001, gpu_hours=0, usd=0)
@@ -191,7 +191,7 @@ def test_consent_taken_back_while_a_step_is_prepared_stops_it(one: Agent, agent:
     bob.registry, bob.acting = one.registry, BOB
     bob.answer(waiting.run, Consent(waiting.plan.id, "test", approved=False, why="stop"))  # type: ignore[union-attr]
     Path("go on").touch()
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     assert found[0].exit_code == 5 and not Path("board.txt").exists()
     assert faults(one) == []
 
@@ -210,6 +210,7 @@ def test_an_input_swapped_while_a_step_runs_fails_it_and_leaves_no_receipt(one: 
 def test_the_time_a_run_lay_dead_is_not_charged(one: Agent) -> None:
     Path("plan.yaml").write_text("goal: x\nbudget: {minutes: 5}\nsteps:\n  a: {skill: slow-mark}\n")
     proposal = one.plan_for(Ask("plan_file", "plan.yaml"))
+    started = time.monotonic()
     pid = os.fork()
     if pid == 0:
         one.registry.get("slow-mark").__dict__["function"] = lambda request, ctx: os._exit(9)
@@ -222,7 +223,7 @@ def test_the_time_a_run_lay_dead_is_not_charged(one: Agent) -> None:
     time.sleep(1.2)
     done = one.resume(row or "")
     assert done.status == "done" and alive.stat().st_mtime > began
-    assert done.spent["minutes"] * 60 < 1.0
+    assert done.spent["minutes"] * 60 < time.monotonic() - started - 1.0  # however slow the machine is
 
 
 def test_a_lapsed_approval_can_be_given_again_by_the_same_person(

@@ -25,7 +25,7 @@ SHORT_TIMES = {"SLURM_T_MINJOBAGE": "5", "SLURM_T_KILLWAIT": "2", "SLURM_T_CRED_
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 BACKENDS = [
     pytest.param("local", marks=pytest.mark.e2e),
-    pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(180)]),
+    pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(300)]),
 ]
 
 
@@ -83,7 +83,7 @@ def cluster() -> Iterator[OneNode]:
 def backend(request: pytest.FixtureRequest) -> Compute:
     """Each backend in turn."""
     if request.param == "local":
-        return LocalCompute(grace_s=2)
+        return LocalCompute(grace_s=4)
     request.getfixturevalue("cluster")
     return SlurmCompute(SlurmSettings())
 
@@ -129,7 +129,7 @@ class Wait:
 
     def gone(self, pid: int) -> None:
         """Until a process is there no more, or only waits to be reaped."""
-        self.until(lambda: _is_over(pid), 15)
+        self.until(lambda: _is_over(pid))
 
 
 @pytest.fixture

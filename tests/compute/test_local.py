@@ -34,7 +34,7 @@ def test_cancel_reaches_what_left_the_jobs_session(bash_job: MakeJob, wait: Any)
 
 def test_a_time_limit_ends_the_job_after_it_could_save_its_work(bash_job: MakeJob, wait: Any) -> None:
     line = "trap 'echo x > saved; exit 0' TERM; sleep 300 & wait"
-    job = bash_job(line, resources=Resources(walltime_minutes=0.01))
+    job = bash_job(line, resources=Resources(walltime_minutes=0.05))
     local = LocalCompute()
     status = wait.end(local, local.submit(job))
     assert (status.state, status.reason) == (JobState.FAILED, "walltime") and "time limit" in status.message

@@ -18,7 +18,7 @@ from opswright.core.contract import JobHandle, NullEvents, StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.settings import SlurmSettings
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 MakeJob = Callable[..., Job]
 WORK = "echo $$ >> started; echo attempt; while [ ! -e go ]; do sleep 0.1; done; echo done > out"
 

@@ -7,7 +7,7 @@ import pytest
 from opswright.core.errors import AskError
 from opswright.core.install import missing_modules
 from opswright.data.filters import FILTERS, make_filter, modules_of
-from opswright.data.filters.language import language
+from opswright.data.filters.language import language, script_of
 from opswright.data.filters.people import WORDS
 from opswright.data.sample import Sample
 
@@ -95,6 +95,15 @@ def test_a_row_in_another_script_is_left_out_by_question_or_answer() -> None:
     assert judge(Sample.of("1", "Say good morning", russian)) == "the answer is in Cyrillic script"
     with pytest.raises(AskError, match="name the scripts"):
         make_filter("script")
+    with pytest.raises(AskError, match=r"unknown script 'Cyrilic'.*Did you mean 'Cyrillic'"):
+        make_filter("script:only=Latin+Cyrilic")
+
+
+@pytest.mark.parametrize(
+    "text", ["漢字", "ひらがな", "한국어", "русский", "हिन्दी", "العربية", "Ἑλλάς", "עברית", "ไทย"]
+)
+def test_a_script_that_is_found_in_a_text_can_be_asked_for(text: str) -> None:
+    assert make_filter(f"script:only={script_of(text)}")[1](Sample.of("1", text, "x")) is None
 
 
 def guess(text: str) -> dict[str, float]:

@@ -179,6 +179,6 @@ def test_a_reply_that_does_not_say_where_it_ends_does_not_fill_the_disk(
     known = memory.info
     monkeypatch.setattr(type(memory), "info", lambda self, path, **more: {**known(path), "size": None})
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1))
-    with pytest.raises(NeedsError, match="the disk is full"):
+    with pytest.raises(NeedsError, match="no space left on the disk while fetching"):
         fetch(RemoteSource.checked("memory://endless/rows.jsonl"), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -12,25 +12,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+_PATIENCE_MS = 60_000  # a wait that ends on success costs nothing, and a busy machine may hold a page up
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one worker makes for all of a session; nobody changes what is in it."""
+    root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, made = root / name, root / f"{name}.made"
+    with FileLock(root / f"{name}.lock"):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two engine folders whose answers differ."""
-    folder = tmp_path_factory.mktemp("engines")
-    _make_tiny_engines(folder, "int8", "1", "2")
+    folder = _made_once(tmp_path_factory, "engines", lambda at: _make_tiny_engines(at, "int8", "1", "2"))
     return folder / "1" / "engine", folder / "2" / "engine"
 
 
 @pytest.fixture(scope="session")
 def exact_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `model`, a checkpoint, and `engine`, made from it in full precision."""
-    folder = tmp_path_factory.mktemp("exact")
-    _make_tiny_engines(folder, "fp32", "1")
-    return folder / "1"
+    return _made_once(tmp_path_factory, "exact", lambda at: _make_tiny_engines(at, "fp32", "1")) / "1"
 
 
 def _make_tiny_engines(folder: Path, *arguments: str) -> None:
@@ -44,7 +57,7 @@ def _make_tiny_engines(folder: Path, *arguments: str) -> None:
 def triton_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where Triton's own environment lies: OPSWRIGHT_SERVING__TRITON_HOME, or a folder of this session."""
     named = os.environ.get("OPSWRIGHT_SERVING__TRITON_HOME")
-    return Path(named) if named else tmp_path_factory.mktemp("triton")
+    return Path(named) if named else _made_once(tmp_path_factory, "triton", lambda folder: None)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +84,7 @@ def _beside(name: str) -> Any:
 @pytest.fixture(scope="session")
 def prepared_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a workspace that real runs of small steps made; copied, never changed."""
-    return Path(_console_server().prepare(tmp_path_factory.mktemp("prepared")))
+    return _made_once(tmp_path_factory, "prepared", _console_server().prepare)
 
 
 @pytest.fixture
@@ -99,8 +112,9 @@ def start_console() -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         flags = _console_server().CHROMIUM_FLAGS
         made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
@@ -112,6 +126,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page in a context of its own; it must have asked nobody but this machine, and met no script error."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(_PATIENCE_MS)
     page = context.new_page()
     elsewhere: list[str] = []
     faults: list[str] = []

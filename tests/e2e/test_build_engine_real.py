@@ -22,7 +22,7 @@ from opswright.engines.onnx import OnnxEngine
 from opswright.skills.build_engine import BuildEngineRequest, build_engine, run_as_job
 from opswright.skills.finetune import FinetuneRequest, finetune
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 RAW = Path(opswright.__file__).parent / "examples" / "support_router" / "raw" / "clinc150"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ SLOW = """\
 goal: Take a while
 steps:
   data: {skill: collect, with: {source: lines.txt}}
-  model: {skill: practise, with: {data: "${data.dataset}", seconds: 6, steps: 60}}
+  model: {skill: practise, with: {data: "${data.dataset}", seconds: 60, steps: 600}}
   live: {skill: announce, with: {model: "${model.checkpoint}", board: board.txt}, waive_gate: a test}
 """
 
@@ -40,7 +39,7 @@ def folder(small_workspace: Path) -> Path:
 def open_chat(page: Page, url: str) -> Locator:
     """The input box of a chat page that is ready."""
     page.goto(url)
-    page.wait_for_selector("#chat-page [data-ready]", timeout=20_000)
+    page.wait_for_selector("#chat-page [data-ready]")
     return page.locator("#chat-page textarea")
 
 
@@ -57,9 +56,15 @@ def start_slow_run(page: Page, url: str) -> None:
     page.wait_for_selector(".card.running progress[value]")
 
 
+def go_on(folder: Path) -> None:
+    """Let the slow run come to its end: it takes a minute otherwise, and no test has to catch it in time."""
+    (folder / "go").touch()
+
+
 def resume_to_its_end(page: Page, folder: Path) -> None:
     page.click("[data-act=resume]")
-    page.wait_for_selector(".card.done", timeout=30_000)
+    go_on(folder)
+    page.wait_for_selector(".card.done")
     assert len(board(folder)) == 1
 
 
@@ -76,70 +81,6 @@ def records(folder: Path, **wanted: str) -> list[dict[str, Any]]:
 def board(folder: Path) -> list[str]:
     path = folder / "board.txt"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def test_typing_a_slash_offers_commands_then_arguments_then_values(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    box = open_chat(page, start_console(folder).url)
-    options = page.locator(".option span.mono")
-    box.press_sequentially("/pr")
-    page.wait_for_selector(".option >> text=/practise")
-    assert options.all_inner_texts() == ["/practise", "/promote"]
-    box.press("ArrowDown")
-    box.press("Tab")
-    page.wait_for_selector(".option >> text=seconds=")
-    assert box.input_value() == "/practise "
-    box.press_sequentially("da")
-    page.wait_for_selector(".option >> text=data=")
-    box.press("Tab")
-    page.wait_for_selector(".option >> text=dataset:")
-    box.press("Tab")
-    assert re.fullmatch(r"/practise data=dataset:[0-9a-f]{12} ", box.input_value())
-    for typed, offered in (
-        ("/plan 1-", "1-practise.yaml"),
-        ("/golden suite=b", "banking77"),
-        ("/collect source=li", "lines.txt"),
-        ("/resume 2", records(folder)[0]["run"]),
-        ("/leaderboard for", "format="),
-        ("/drift endpoint=", "support"),
-    ):
-        box.fill(typed)
-        page.wait_for_function(
-            "text => [...document.querySelectorAll('.option')].some(o => o.innerText.includes(text))",
-            arg=offered,
-        )
-
-
-def test_a_wrong_command_is_explained_and_nothing_is_sent(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    box = open_chat(page, start_console(folder).url)
-    fault = page.locator("#chat-page .fault")
-    for typed, message in (
-        ("/leaderbord", "Did you mean '/leaderboard'"),
-        ("/LEADERBOARD", "Did you mean '/leaderboard'"),
-        ("/leaderboard suite=clinc", "Did you mean 'clinc150'"),
-        ("/plan nowhere.yaml", "file 'nowhere.yaml' not found"),
-        ("/show nothing", "unknown run 'nothing'"),
-        ("/collect source=", "is empty"),
-        ("/collect sorce=lines.txt", "Did you mean 'source'"),
-        ("/practise data=dataset:ffffffff", "matches 0 artifacts"),
-        ("/plan", "/plan needs FILE"),
-        ("/runs all", "takes no words"),
-        ("/collect source='lines", "Quote values"),
-    ):
-        box.fill(typed)
-        box.press("Enter")
-        page.wait_for_function(
-            "says => document.querySelector('#chat-page .fault').innerText.includes(says)", arg=message
-        )
-        assert box.input_value() == typed
-    assert page.locator(".said").count() == 0 and not list((folder / ".opswright").glob("conversations/*"))
-    box.fill("/help plan")
-    box.press("Enter")
-    page.wait_for_selector(".answer >> text=Show what a plan file would do")
-    assert fault.inner_text() == ""
 
 
 def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_commands(
@@ -182,7 +123,8 @@ def test_a_plan_is_shown_approved_once_and_followed_to_its_end(
     page.locator("[data-act=approve]").dblclick()
     page.wait_for_selector(".card.running progress[value]")
     page.wait_for_selector(".step.running svg.curve polyline")
-    page.wait_for_selector(".card.done", timeout=30_000)
+    go_on(folder)
+    page.wait_for_selector(".card.done")
     assert "every step is done" in card.inner_text()
     run = card.get_attribute("data-run") or ""
     assert len(board(folder)) == 1
@@ -217,7 +159,7 @@ def test_clicks_from_two_tabs_carry_a_plan_out_once(
     for tab in (page, other, page, other):
         tab.evaluate("document.querySelectorAll('[data-act=approve]').forEach((b) => b.click())")
     for tab in (page, other):
-        tab.wait_for_selector(".card.done", timeout=30_000)
+        tab.wait_for_selector(".card.done")
     run = page.locator(".card").get_attribute("data-run") or ""
     assert len(board(folder)) == 1 and len(records(folder, run=run, phase="approved")) == 1
 
@@ -249,7 +191,7 @@ def test_a_reload_in_mid_run_shows_the_same_conversation_still_moving(
     say(page, "/approve")
     page.wait_for_selector(".card.running progress[value]")
     page.reload()
-    page.wait_for_selector(".card.running progress[value]", timeout=20_000)
+    page.wait_for_selector(".card.running progress[value]")
     assert page.locator(".said").all_inner_texts()[0].endswith("/plan slow.yaml")
     before = page.locator(".card progress").first.get_attribute("value")
     page.wait_for_function(
@@ -257,7 +199,8 @@ def test_a_reload_in_mid_run_shows_the_same_conversation_still_moving(
         " return !p || p.getAttribute('value') !== v }",
         arg=before,
     )
-    page.wait_for_selector(".card.done", timeout=30_000)
+    go_on(folder)
+    page.wait_for_selector(".card.done")
     assert len(board(folder)) == 1
 
 
@@ -274,15 +217,16 @@ def test_a_server_that_ends_loses_neither_a_waiting_plan_nor_a_running_one(
     page.locator("[data-act=approve]").last.click()
     page.wait_for_selector(".card.running progress[value]")
     server.kill(how)
-    page.wait_for_selector(".trouble:not([hidden])", timeout=15_000)
+    page.wait_for_selector(".trouble:not([hidden])")
     server.start()
-    page.wait_for_selector(".trouble", state="hidden", timeout=30_000)
+    page.wait_for_selector(".trouble", state="hidden")
     page.reload()
-    page.wait_for_selector(".card.waiting", timeout=20_000)
+    page.wait_for_selector(".card.waiting")
     assert "Put a small model" in page.locator(".card.waiting").inner_text()
-    page.wait_for_selector(".card.done >> text=Take a while", timeout=30_000)
+    go_on(folder)
+    page.wait_for_selector(".card.done >> text=Take a while")
     page.click("[data-act=approve]")
-    page.wait_for_function("document.querySelectorAll('.card.done').length === 2", timeout=30_000)
+    page.wait_for_function("document.querySelectorAll('.card.done').length === 2")
     assert len(board(folder)) == 2
 
 
@@ -291,7 +235,7 @@ def test_stop_ends_a_run_and_resume_goes_on_with_it(
 ) -> None:
     start_slow_run(page, start_console(folder).url)
     page.click("[data-act=stop]")
-    page.wait_for_selector(".card.stopped", timeout=20_000)
+    page.wait_for_selector(".card.stopped")
     assert "(releaser). Finished steps are kept" in page.locator(".card").inner_text() and not board(folder)
     run = page.locator(".card").get_attribute("data-run") or ""
     assert records(folder, run=run)[-1]["detail"]["stopped_by"].endswith("(releaser)")
@@ -308,7 +252,7 @@ def test_stopping_all_processes_stops_a_run_where_it_is_and_not_those_of_another
     assert "nothing was running" in elsewhere.stdout
     stopped = subprocess.run([*command, str(workspace), "stop"], capture_output=True, text=True)
     assert "worker (pid" in stopped.stdout
-    page.wait_for_selector(".card.failed", timeout=20_000)
+    page.wait_for_selector(".card.failed")
     assert "stopped by a person" in page.locator(".card").inner_text() and not board(folder)
     resume_to_its_end(page, folder)
 
@@ -319,7 +263,7 @@ def test_what_a_row_holds_is_shown_as_it_is(folder: Path, start_console: StartCo
     open_chat(page, start_console(folder).url)
     say(page, "/plan 1-practise.yaml")
     page.click("[data-act=approve]")
-    page.wait_for_selector(".card.done", timeout=30_000)
+    page.wait_for_selector(".card.done")
     for summary in page.locator(".card summary").all():
         summary.click()
     shown = page.locator(".card").inner_text()
@@ -392,7 +336,9 @@ def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
 def test_a_command_from_another_page_waits_in_the_box_until_a_person_sends_it(
     folder: Path, start_console: StartConsole, page: Page
 ) -> None:
+    from playwright.sync_api import expect
+
     box = open_chat(page, f"{start_console(folder).url}/?say=/rollback%20support")
-    assert box.input_value() == "/rollback support"
+    expect(box).to_have_value("/rollback support")  # it comes after the conversation
     time.sleep(0.5)
     assert page.locator(".said").count() == 0 and not records(folder, skill="rollback")

@@ -42,7 +42,7 @@ def open_page(page: Page, url: str) -> None:
 def upload(page: Page, *files: Path) -> None:
     """Bring files and wait for what is said of them."""
     page.locator("#data-page input[type=file]").set_input_files(files)
-    page.wait_for_selector("#columns, #data-page .fault:not(:empty)", timeout=30_000)
+    page.wait_for_selector("#columns, #data-page .fault:not(:empty)")
 
 
 def take(page: Page, **parts: str) -> None:
@@ -72,17 +72,17 @@ def test_a_csv_becomes_a_profile_that_is_corrected_a_project_and_a_run(
 
     page.fill("input[data-name]", "repair-desk")
     page.click("[data-act=write]")
-    page.wait_for_url("**/?c=*", timeout=60_000)
-    page.wait_for_selector(".card.waiting", timeout=30_000)
+    page.wait_for_url("**/?c=*")
+    page.wait_for_selector(".card.waiting")
     plan = yaml.safe_load((folder / "repair-desk" / "plans" / "ship.yaml").read_text())
     columns = plan["steps"]["data"]["with"]["columns"]
     assert (columns["user"], columns["target"], columns["tags"]) == ("complaint", "fix", {"label": "label"})
     said = page.locator("#chat-page").inner_text()
     assert "made the project repair-desk of repairs.csv" in said and "can see a drop of" in said
     page.click("[data-act=approve]")
-    page.wait_for_selector(".step[data-step=data] >> text=done", timeout=60_000)
+    page.wait_for_selector(".step[data-step=data] >> text=done")
     page.click("[data-act=stop]")
-    page.wait_for_selector(".card.stopped, .card.failed", timeout=60_000)
+    page.wait_for_selector(".card.stopped, .card.failed")
 
 
 def test_files_to_learn_from_are_joined_and_leaks_into_the_held_out_one_are_counted(

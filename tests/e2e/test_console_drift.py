@@ -27,7 +27,7 @@ def reports(folder: Path) -> list[Any]:
 
 def open_page(page: Page, url: str) -> None:
     page.goto(url)
-    page.wait_for_selector("#drift-page h2", timeout=20_000)
+    page.wait_for_selector("#drift-page h2")
 
 
 def test_an_alarm_is_shown_with_its_tests_and_leads_to_a_proposal_in_the_chat(
@@ -49,10 +49,10 @@ def test_an_alarm_is_shown_with_its_tests_and_leads_to_a_proposal_in_the_chat(
     assert "answers were not compared: " in text  # the small bundle cannot be asked here
 
     shown.get_by_text("Propose a retraining in the chat").click()
-    page.wait_for_url("**/?say=*", timeout=20_000)
+    page.wait_for_url("**/?say=*")
     box = page.locator("textarea").first
-    box.wait_for(timeout=20_000)
-    page.wait_for_function("document.querySelector('textarea').value !== ''", timeout=20_000)
+    box.wait_for()
+    page.wait_for_function("document.querySelector('textarea').value !== ''")
     assert box.input_value().startswith(f"/retrain alarm={alarm.ref} new_data=")
 
 
@@ -93,9 +93,7 @@ def test_a_report_that_was_altered_is_not_shown(
     path.chmod(0o600)
     path.write_text(path.read_text().replace('"cosine"', '"kosine"'))
     page.goto(start_console(small_workspace).url + "/drift")
-    page.locator("#drift-page .bad").filter(has_text=f"{alarm.ref.short} was altered").wait_for(
-        timeout=20_000
-    )
+    page.locator("#drift-page .bad").filter(has_text=f"{alarm.ref.short} was altered").wait_for()
     assert page.locator("#examples").count() == 0
 
 

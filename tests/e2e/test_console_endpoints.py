@@ -31,7 +31,7 @@ def workspace_of(folder: Path) -> Workspace:
 
 def open_page(page: Page, url: str) -> None:
     page.goto(url)
-    page.wait_for_selector("#endpoints-page h2", timeout=20_000)
+    page.wait_for_selector("#endpoints-page h2")
 
 
 def cells(page: Page, table: str) -> list[list[str]]:
@@ -68,7 +68,7 @@ def test_a_reviewer_compares_the_canary_with_stable_and_sees_who_put_it_there(
     newest = cells(page, "history")[0]
     assert newest[1] == f"canary {state.canary.id}" and newest[4] == "ada"
     page.locator("#history a").first.click()
-    page.wait_for_url("**/ledger?seq=" + newest[5].removeprefix("#"), timeout=20_000)
+    page.wait_for_url("**/ledger?seq=" + newest[5].removeprefix("#"))
 
 
 def test_what_users_wrote_is_shown_as_they_wrote_it_and_never_obeyed(

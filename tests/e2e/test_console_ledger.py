@@ -26,7 +26,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def open_ledger(page: Page, url: str, query: str = "") -> None:
     page.goto(f"{url}/ledger{query}")
-    page.wait_for_selector("#ledger-table tbody tr", timeout=20_000)
+    page.wait_for_selector("#ledger-table tbody tr")
 
 
 def numbers(page: Page) -> list[int]:
@@ -95,7 +95,7 @@ def test_an_intact_record_says_what_was_checked_and_a_changed_byte_is_found(
     console = start_console(small_workspace)
     open_ledger(page, console.url)
     page.locator("#ledger-verify").click()
-    page.wait_for_selector("#ledger-audit :text('Intact.')", timeout=40_000)
+    page.wait_for_selector("#ledger-audit :text('Intact.')")
     audit = page.locator("#ledger-audit").inner_text()
     assert f"{len(lines(small_workspace))} records" in audit and "artifacts" in audit
     assert "not checked: none was given" in audit
@@ -107,7 +107,7 @@ def test_an_intact_record_says_what_was_checked_and_a_changed_byte_is_found(
     whole[place] = whole[place].replace(b'"actor":"ada"', b'"actor":"adb"')
     path.write_bytes(b"".join(whole))
     page.locator("#ledger-verify").click()
-    page.wait_for_selector("#ledger-audit :text('NOT intact.')", timeout=40_000)
+    page.wait_for_selector("#ledger-audit :text('NOT intact.')")
     said = page.locator("#ledger-audit p[role=alert]")
     assert f"The first bad record is record {place + 1}." in said.inner_text()
     red = page.evaluate(
@@ -126,7 +126,7 @@ def test_an_empty_workspace_says_what_to_do_and_a_wrong_filter_what_is_wrong(
 ) -> None:
     console = start_console(tmp_path)
     page.goto(f"{console.url}/ledger")
-    page.wait_for_selector("#ledger-table :text('opswright demo')", timeout=20_000)
+    page.wait_for_selector("#ledger-table :text('opswright demo')")
     page.goto(f"{console.url}/ledger?since=yesterday&seq=7")
-    page.wait_for_selector("#ledger-table :text('invalid time')", timeout=20_000)
+    page.wait_for_selector("#ledger-table :text('invalid time')")
     assert "Record 7 not found" in page.locator("#ledger-record").inner_text()

@@ -18,7 +18,7 @@ from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, FinetuneResult, finetune
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 # A few words of arithmetic: nothing of the shipped example.
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 MAKE_BASE = """

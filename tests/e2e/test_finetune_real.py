@@ -24,7 +24,7 @@ from opswright.core.workspace import Workspace
 from opswright.skills.curate import CurateRequest, curate
 from opswright.skills.finetune import FinetuneRequest, finetune
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 RAW = Path(opswright.__file__).parent / "examples" / "support_router" / "raw" / "clinc150"
 SHORT = {"batch_size": 32, "epochs": 20, "checkpoint_every_steps": 10}
 IN_ANOTHER_PROCESS = """

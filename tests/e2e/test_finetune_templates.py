@@ -23,7 +23,7 @@ from opswright.skills.finetune.base import BaseFacts
 from opswright.skills.finetune.precheck import PreCheck, run_check
 from opswright.skills.finetune.recipe import DataFacts, compile_recipe
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 Rows = list[dict[str, Any]]
 
 

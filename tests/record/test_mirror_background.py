@@ -49,7 +49,7 @@ def followers(view: Workspace) -> list[int]:
     ]
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -61,9 +61,8 @@ def test_in_the_background_runs_are_followed_to_their_end_by_one_process(view: W
 
     first = scene.propose(RUN, scene.plan())
     with held(view, RUN):
-        began = time.monotonic()
         assert start_background(view, RUN)
-        assert time.monotonic() - began < 1
+        assert status(view, RUN) == "not shown"  # nobody waited for it to be
         until(lambda: len(followers(view)) == 1)
         until(lambda: psutil.Process(followers(view)[0]).nice() == 10)
         until(lambda: not start_background(view, RUN))  # it has its lock by now: no second one
@@ -114,10 +113,10 @@ def test_in_the_background_an_mlflow_out_of_reach_holds_nothing_up(workspace: Wo
     settings = workspace.settings.model_copy(update={"mlflow": dead})
     offline = Workspace(settings)
     with held(offline, RUN):
-        began = time.monotonic()
+        log = offline.logs / "mirror.log"
         start_background(offline, RUN)
-        assert time.monotonic() - began < 1
-        until(lambda: "will try again" in (offline.logs / "mirror.log").read_text())
+        assert "will try again" not in log.read_text()  # nobody waited for it
+        until(lambda: "will try again" in log.read_text())
         scene.ship(RUN)
     (pid,) = followers(offline)
     os.kill(pid, signal.SIGKILL)  # it would go on trying for a quarter of an hour

@@ -215,13 +215,18 @@ def test_killed_anywhere_and_run_again_it_ends_in_the_same_view(
         whole.communicate()
     takes_s = time.monotonic() - began
     dice, kills = random.Random(7), 0
-    for _ in range(8):
+    for _ in range(16):
         victim = begin(tmp_path / "k.db")
         assert victim.stdout is not None
         time.sleep(takes_s * (0.3 + 0.5 * dice.random()))
         victim.kill()
-        kills += victim.wait() == -signal.SIGKILL
+        if victim.wait() == -signal.SIGKILL:
+            kills += 1
+        else:
+            takes_s /= 2  # the machine was busier when it was measured
         victim.stdout.close()
+        if kills == 8:
+            break
     assert kills >= 4
     sync(other)
     assert shown(other) == undisturbed

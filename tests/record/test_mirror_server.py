@@ -25,7 +25,7 @@ from opswright.record.mirror.tracking import Tracking
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own calls
 ]
 RUN, NAIVE = "20261120-180101-a1b2c3", "20261120-180201-b2c3d4"

@@ -27,6 +27,7 @@ from opswright.serving.server import Completion, Generation, ServedModel, Server
 
 T = TypeVar("T")
 CONTROL = "control-token"
+_PATIENCE_S = 30.0  # a busy machine may hold a thread up for seconds
 
 
 class FakeServer:
@@ -141,7 +142,7 @@ class House:
         self.run(self.controller.stop())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.begin(work).result(timeout=30)
+        return self.begin(work).result(timeout=_PATIENCE_S)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -168,7 +169,7 @@ class House:
         return self.run(self.call("POST", "/v1/chat/completions", headers, body=body))
 
     def rollout(self, endpoint: str = "support", **options: Any) -> Rollout:
-        return Rollout(self.workspace, endpoint, HouseFleet(self), timeout_s=5, **options)
+        return Rollout(self.workspace, endpoint, HouseFleet(self), timeout_s=_PATIENCE_S, **options)
 
     def bundle(self, name: str) -> BundleRef:
         with self.workspace.artifacts.staging() as stage:
@@ -184,8 +185,8 @@ class House:
             return self.workspace.artifacts.save(GuardrailRef, stage, {"must_block": 1})
 
     def wait(self, holds: Callable[[], bool], what: str) -> None:
-        """Until it holds; a test that waits for more than five seconds has found a fault."""
-        deadline = time.monotonic() + 5
+        """Until it holds; a test that waits for longer has found a fault."""
+        deadline = time.monotonic() + _PATIENCE_S
         while not holds():
             assert time.monotonic() < deadline, what
             time.sleep(0.01)
@@ -219,7 +220,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     thread.start()
     yield loop
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(timeout=5)
+    thread.join(timeout=_PATIENCE_S)
     loop.close()
 
 

@@ -64,7 +64,7 @@ def test_a_process_that_ignores_the_request_to_end_is_ended() -> None:
 def test_processes_are_found_by_their_arguments(tmp_path: Path) -> None:
     code = "import time; time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, f"--model-repository={tmp_path}"]) as process:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while processes.with_argument(f"--model-repository={tmp_path}") != [process.pid]:
             assert time.monotonic() < deadline
         processes.end([process.pid], grace_s=2)

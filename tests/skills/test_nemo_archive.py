@@ -38,12 +38,18 @@ class Evil:
         return os.system, ("touch /tmp/opswright-was-here",)
 
 
-def zipped(content: bytes) -> bytes:
+def zipped(content: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
     """Weights as torch saves them: a zip with a pickle."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as file:
+    with zipfile.ZipFile(out, "w", method) as file:
         file.writestr("model_weights/data.pkl", content)
     return out.getvalue()
+
+
+def listed_as(data: bytes, at: int, value: int) -> bytes:
+    """A zip with one byte of the entry in its list of files changed: 8 are the flags, 10 is the method."""
+    place = data.index(b"PK\x01\x02") + at
+    return data[:place] + bytes([value]) + data[place + 1 :]
 
 
 def tar(path: Path, members: dict[str, bytes], kinds: dict[str, bytes] | None = None) -> Path:
@@ -96,6 +102,10 @@ def stacked(module: str, name: str) -> bytes:
         (zipped(stacked("os", "system")), "a name made while it is loaded"),
         (zipped(b"\x80\x04not a pickle"), "bytes that are no pickle"),
         (b"PK\x03\x04 and then nothing", "a damaged zip"),
+        (listed_as(zipped(b"x" * 90), 8, 1), "is encrypted"),
+        (listed_as(zipped(b"x" * 90), 10, 99), "compression method"),
+        (listed_as(zipped(b"x" * 90), 10, zipfile.ZIP_DEFLATED), "a damaged zip"),
+        (listed_as(zipped(b"x" * 90), 10, zipfile.ZIP_LZMA), "a damaged zip"),
         (zipped(b"\x80\x02\x82\x01."), "an extension code"),
         (legacy(Evil()), "system"),
         (legacy({}), "before its zip"),

@@ -430,6 +430,26 @@ def test_rows_that_are_nearly_held_out_are_counted_by_how_they_were_found(capsys
     assert json.loads(capsys.readouterr().out)["leaks"]["contained"] == 1
 
 
+@pytest.mark.parametrize("word", ["user=utterance", "choices=shop", "unused=seen", "tags=shop"])
+def test_a_column_that_is_mapped_twice_alike_is_refused(word: str, capsys: Captured, folder: Path) -> None:
+    write(labelled())
+    words = ["--column", word, "--column", "target=intent", "--column", word]
+    assert run(["init", "rows.jsonl", *words, "--yes"]) == 2
+    assert f"--column {word} is given twice" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["rows.jsonl"]
+
+
+@pytest.mark.parametrize("source", ["rows.jsonl", "rows"])
+def test_a_file_that_is_learned_from_and_held_out_is_refused(source: str, capsys: Captured) -> None:
+    write(labelled(), "rows_test.jsonl")
+    Path("rows").mkdir()
+    for copy in ("rows.jsonl", "rows/part-1.jsonl"):
+        Path(copy).write_bytes(Path("rows_test.jsonl").read_bytes())
+    assert run(["init", source, "rows_test.jsonl", "--yes"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "rows_test.jsonl hold the same bytes" in said and "Leave the held-out one away" in said
+
+
 def test_a_column_can_be_taken_for_nothing_and_the_plan_says_so(capsys: Captured) -> None:
     write([{**row, "label": row["seen"]} for row in labelled()])
     assert started("rows.jsonl", "--column", "unused=label", "--json") == 0

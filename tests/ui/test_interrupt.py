@@ -44,11 +44,12 @@ def test_ctrl_c_ends_with_130_and_resume_finishes(tmp_path: Path) -> None:
         [*command, "slow"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists():
+            assert time.monotonic() < deadline, "it did not start"
             time.sleep(0.02)
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=30)
+        _, said = child.communicate(timeout=60)
     finally:
         child.kill()
     assert child.returncode == 130 and "opswright resume" in said and "Traceback" not in said

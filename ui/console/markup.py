@@ -10,6 +10,9 @@ from ...core.text import escaped
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+READING = '<div class="ow"><p class="soft">Reading ...</p></div>'
+"""What a page shows until its first content has come."""
+
 
 @cache
 def environment() -> Environment:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from ...core.errors import AskError, did_you_mean
-from ...core.files import files_below
+from ...core.files import files_below, sha256_file
 from ...data.columns import Columns
 from ...data.read import Source
 from ...data.sample import Task
@@ -35,7 +36,10 @@ def by_name(data: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def sources(
     train: Sequence[Path], held_out: Sequence[Path], columns: Columns | None, task: Task | None
 ) -> tuple[Source, Source | None]:
-    """The training rows and the held-out rows, if any; AskError for more than one file of either."""
+    """The training rows and the held-out rows, if any.
+
+    AskError for more than one file of either, and for a file that is both.
+    """
     if len(train) != 1 or len(held_out) > 1:
         raise AskError(
             f"{len(train)} files of rows to learn from and {len(held_out)} held out: init takes one of each "
@@ -43,7 +47,25 @@ def sources(
             "`golden`, `eval` or `holdout` in its name."
         )
     made = [Source(path, columns=columns, task=task) for path in (*train, *held_out)]
+    if len(made) > 1:
+        _check_apart(train[0], held_out[0])
     return made[0], made[1] if len(made) > 1 else None
+
+
+def _check_apart(train: Path, held_out: Path) -> None:
+    """AskError when a held-out file is, by its bytes, one that is learned from."""
+    learned, kept = ([one for one in _files(path) if one.is_file()] for path in (train, held_out))
+    for one, other in product(learned, kept):
+        size = one.stat().st_size
+        if size and size == other.stat().st_size and sha256_file(one) == sha256_file(other):
+            raise AskError(
+                f"one file is given to learn from and held out: {one} and {other} hold the same bytes. No "
+                "model is judged by rows it learned. Leave the held-out one away: then rows are held out."
+            )
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return files_below(path).values() if path.is_dir() else (path,)
 
 
 def known_task(text: str | None) -> Task | None:
@@ -55,12 +77,17 @@ def known_task(text: str | None) -> Task | None:
 
 
 def columns_of_words(given: Iterable[str]) -> Columns | None:
-    """The mapping of words such as `user=utterance`; tags, choices and unused may come several times."""
-    pairs = []
+    """The mapping of words such as `user=utterance`; tags, choices and unused may come several times.
+
+    AskError for a word that is none, or that comes twice.
+    """
+    pairs: list[tuple[str, str]] = []
     for word in given:
         part, equals, column = word.partition("=")
         if not equals or not column:
             raise AskError(f"--column {word}: expected PART=COLUMN, as --column user=utterance.")
+        if (part, column) in pairs:
+            raise AskError(f"--column {word} is given twice. Give it once.")
         pairs.append((part, column))
     return columns_of_pairs(pairs)
 
@@ -137,6 +164,6 @@ def rights(data: Iterable[Path]) -> int:
     """The mode of files that hold rows of the data: who may not read all of it may not read them."""
     mode = 0o666
     for path in data:
-        for file in files_below(path).values() if path.is_dir() else (path,):
+        for file in _files(path):
             mode &= file.stat().st_mode
     return mode | 0o600

@@ -53,14 +53,15 @@ class PractiseResult(Result):
 
 @skill(effect=Effect.WRITES, summary="Go through the rows and call it a model.", reusable=False)
 def practise(request: PractiseRequest, ctx: StepContext) -> PractiseResult:
-    """Take some time, with progress and a loss that falls.
+    """Take some time, with progress and a loss that falls; none where the project holds a file `go`.
 
     Example: `/practise data=dataset:3f2a91 seconds=5`
     """
     data = ctx.artifacts.open(request.data)
-    loss = 0.0
+    loss, go = 0.0, ctx.workspace.root.parent / "go"
     for step in range(1, request.steps + 1):
-        time.sleep(request.seconds / request.steps)
+        if not go.exists():
+            time.sleep(request.seconds / request.steps)
         loss = 3 * math.exp(-step / request.steps * 3) + 0.1
         ctx.metric("loss", loss, step)
         ctx.progress(step, request.steps, "steps")

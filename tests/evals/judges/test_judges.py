@@ -81,6 +81,21 @@ def test_a_reply_that_is_not_strictly_what_was_asked_for_is_a_failure_and_no_sco
     assert len(judge.requests) == 2  # asked once more
 
 
+def test_of_a_long_reason_the_begin_is_kept_and_that_it_was_cut(judge: Any, tmp_path: Path) -> None:
+    judge.say = lambda body: json.dumps({"reason": "because " * 20_000, "score": 5})
+    (score,) = scores(made(judge), n=1)
+    reason = score.detail["reason"]
+    assert score.value == 1 and reason.startswith("because because")
+    assert len(reason) < 2_100 and reason.endswith("... [cut: 160,000 characters]")
+
+
+def test_a_reply_without_measure_is_no_judgement_and_not_kept(judge: Any, tmp_path: Path) -> None:
+    judge.say = lambda body: json.dumps({"reason": "x" * 3_000_000, "score": 5})
+    (score,) = scores(made(judge, cache=tmp_path / "judgements.sqlite"), n=1)
+    assert score.value is None and score.fault.startswith("too long: 3,000,0")
+    assert sum(path.stat().st_size for path in tmp_path.glob("judgements.sqlite*")) < 500_000
+
+
 def test_one_object_between_the_fences_of_a_code_block_is_read(judge: Any) -> None:
     judge.say = lambda body: '```json\n{"reason": "ok", "score": 5}\n```'
     assert scores(made(judge), n=1)[0].value == 1
@@ -141,7 +156,7 @@ def test_a_lasting_failure_is_every_items_with_its_reason_and_never_a_score(
     judge: Any, how: str, reason: str
 ) -> None:
     judge.always = how
-    scorer = made(judge.settings(timeout_s=0.3 if how == "drip" else 5, retries=0))
+    scorer = made(judge.settings(timeout_s=1 if how == "drip" else 5, retries=0))
     found = scores(scorer)
     assert [one.value for one in found] == [None] * 4
     assert all(one.fault.startswith(reason) for one in found), found

@@ -2,7 +2,7 @@
 // text made here goes through textContent.
 const $ = (selector) => element.querySelector(selector);
 const log = $(".log"), box = $("textarea"), list = $(".options"), fault = $(".fault"), trouble = $(".trouble");
-const state = { conversation: null, cursor: 0, live: {}, pending: new Set(), options: [], chosen: -1, running: false };
+const state = { conversation: null, cursor: 0, live: {}, pending: new Set(), options: [], offeredFor: "", chosen: -1, running: false };
 const query = new URLSearchParams(window.location.search);
 
 const say = (node, text) => { node.textContent = text || ""; node.hidden = !text; };
@@ -64,9 +64,12 @@ function waitFor(id) {
   log.scrollTop = log.scrollHeight;
 }
 
+let opened = 0; // the newest wish counts, in whatever order the answers come
 async function openConversation(conversation) {
+  const number = ++opened;
   const answer = await ask("open_conversation", { conversation });
-  if (!answer) { setTimeout(() => openConversation(conversation), 1500); return; }
+  if (number !== opened) return;
+  if (!answer) { setTimeout(() => { if (number === opened) openConversation(conversation); }, 1500); return; }
   if (answer.fault && conversation) {
     await openConversation(null);
     return wrong(`${answer.fault} This is the newest one.`);
@@ -135,17 +138,24 @@ function showList(conversations) {
   }
 }
 
+let sending = "";
 async function send(text) {
   const line = (text === undefined ? box.value : text).trim();
-  if (!line || !state.conversation) return;
-  const first = !log.querySelector(".said");
+  if (!line || !state.conversation || line === sending) return; // a second Enter says nothing new
+  stopAssisting();
+  const first = !log.querySelector(".said"), of = state.conversation;
+  sending = line;
   const answer = await ask("send", { ...where(), text: line });
+  sending = "";
   if (!answer) return;
   if (answer.fault) return wrong(answer.fault);
-  if (text === undefined) box.value = "";
-  wrong("");
-  hideOptions();
-  grow();
+  if (text !== undefined || box.value.trim() === line) { // what was typed since stays
+    if (text === undefined) box.value = "";
+    wrong("");
+    hideOptions();
+    grow();
+  }
+  if (of !== state.conversation) return;
   const hello = log.querySelector(".welcome");
   if (hello) hello.remove();
   state.cursor = answer.cursor;
@@ -198,13 +208,19 @@ function tick() {
 setInterval(tick, 1000);
 
 // Completion.
-let asked = 0;
+let asked = 0, typed = null;
+function stopAssisting() {
+  asked++;
+  clearTimeout(typed);
+}
+
 async function assist() {
   const text = box.value, number = ++asked;
   if (!text.startsWith("/")) { hideOptions(); wrong(""); return; }
   const answer = await ask("assist", { text });
   if (!answer || answer.fault === undefined || number !== asked || box.value !== text) return;
   state.options = answer.options;
+  state.offeredFor = text;
   state.chosen = -1;
   drawOptions();
   wrong(answer.fault);
@@ -234,15 +250,17 @@ function drawOptions() {
 }
 
 function hideOptions() {
-  asked++;
+  stopAssisting();
   state.options = [];
   state.chosen = -1;
   drawOptions();
 }
 
-function complete(index) {
-  const option = state.options[index];
-  if (!option) return;
+// wanted: the option that was pointed at, or undefined for the first. What was typed since they were offered counts.
+async function complete(wanted) {
+  if (state.offeredFor !== box.value) await assist();
+  const option = wanted ? state.options.find((one) => one.label === wanted.label) : state.options[0];
+  if (!option || state.offeredFor !== box.value) return;
   box.value = /[ =/]$/.test(option.line) ? option.line : `${option.line} `;
   box.focus();
   grow();
@@ -255,17 +273,16 @@ function grow() {
   box.style.overflowY = box.scrollHeight > 160 ? "auto" : "hidden";
 }
 
-let typed = null;
 box.addEventListener("input", () => { grow(); clearTimeout(typed); typed = setTimeout(assist, 60); });
 box.addEventListener("keydown", (event) => {
   const open = !list.hidden;
   if (event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
-    if (open && state.chosen >= 0) complete(state.chosen);
+    if (open && state.chosen >= 0) complete(state.options[state.chosen]);
     else send();
   } else if (event.key === "Tab" && open) {
     event.preventDefault();
-    complete(Math.max(0, state.chosen));
+    complete(state.options[state.chosen]);
   } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && open) {
     event.preventDefault();
     const step = event.key === "ArrowDown" ? 1 : -1;
@@ -280,7 +297,7 @@ const acts = {
   send: () => send(),
   take: (node) => { box.value = node.dataset.text; box.focus(); grow(); assist(); },
   say: (node) => send(node.dataset.text),
-  complete: (node) => complete(Number(node.dataset.index)),
+  complete: (node) => complete(state.options[Number(node.dataset.index)]),
   attach: () => $("input[type=file]").click(),
   open: (node) => openConversation(node.dataset.conversation),
   new: async () => {
@@ -301,6 +318,7 @@ async function act(node, name, payload) {
   wrong(answer && answer.fault ? answer.fault : "");
   fault.classList.add("mild"); // the card says how it stands
   state.running = true;
+  while (looking) await new Promise((done) => setTimeout(done, 30)); // one that began before the click
   await look();
   if (node.isConnected) node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = false; });
 }

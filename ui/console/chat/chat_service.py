@@ -113,7 +113,11 @@ class ChatService:
         self.run_service.answer(person, run, plan, approved=approved)
 
     def keep(self, person: Person, name: str, received: Path, file_name: str, folder: Path) -> None:
-        """Take an uploaded file into the workspace and say so in the conversation."""
+        """Take an uploaded file into the workspace and say so in the conversation.
+
+        HeldError for who may change nothing.
+        """
+        self._console.check_may_change(person, "upload a file")
         limit = int(self._console.settings.console.max_upload_mb * 1e6)
         kept = uploads.keep(self._console.workspace, received, file_name, folder, limit)
         self._conversations.append(name, "said", by=person.name, text=f"uploaded {file_name}")

@@ -3,13 +3,16 @@
 const $ = (selector) => element.querySelector(selector);
 const list = $(".files"), found = $(".found"), fault = $(".fault"), busy = $(".busy"), trouble = $(".trouble");
 const files = []; // { file, size, held_out }
-let name = null, shown = "", number = 0;
+let name = null, shown = "", number = 0, underway = 0;
 
 const wrong = (text) => { fault.textContent = text || ""; };
 
-async function ask(what, payload, doing) {
+// isStale: whether nobody waits for the answer any more; its fault would be that of something else.
+async function ask(what, payload, doing, isStale = () => false) {
   wrong("");
   busy.textContent = doing;
+  underway += 1;
+  found.inert = true; // a correction made now would be gone with the answer
   element.classList.add("working");
   let answer = null;
   try {
@@ -17,11 +20,16 @@ async function ask(what, payload, doing) {
   } catch (error) {
     answer = null; // said below
   }
-  busy.textContent = "";
-  element.classList.remove("working");
+  underway -= 1;
+  if (!underway) {
+    busy.textContent = "";
+    found.inert = false;
+    element.classList.remove("working");
+  }
   const isAnswer = answer !== null && typeof answer === "object";
   trouble.hidden = isAnswer;
   trouble.textContent = isAnswer ? "" : "The console does not answer. If you were logged out, reload the page.";
+  if (isStale()) return null;
   if (isAnswer && answer.fault) wrong(answer.fault);
   return isAnswer && !answer.fault ? answer : null;
 }
@@ -70,8 +78,8 @@ let last = null; // the wish of the profile that is shown
 async function look(corrected) {
   const mine = ++number, asked = wish(corrected);
   if (!files.length) { found.replaceChildren(); return; }
-  const answer = await ask("look", asked, "Looking at every row…");
-  if (!answer || mine !== number) return;
+  const answer = await ask("look", asked, "Looking at every row…", () => mine !== number);
+  if (!answer) return;
   last = asked;
   found.innerHTML = answer.html;
   shown = JSON.stringify([task(), chosen()]);

@@ -82,8 +82,12 @@ class DataService:
     def __init__(self, console: Console, chat: ChatService) -> None:
         self._console, self._chat = console, chat
 
-    def keep(self, received: Path, name: str, folder: Path) -> dict[str, Any]:
-        """Take an uploaded file into the workspace; the name it has there, and whether it looks held out."""
+    def keep(self, person: Person, received: Path, name: str, folder: Path) -> dict[str, Any]:
+        """Take an uploaded file into the workspace; the name it has there, and whether it looks held out.
+
+        HeldError for who may change nothing.
+        """
+        self._console.check_may_change(person, "upload a file")
         limit = int(self._console.settings.console.max_upload_mb * 1e6)
         kept = uploads.keep(self._console.workspace, received, name, folder, limit)
         return {"file": kept.name, "size": f"{kept.stat().st_size:,} bytes", "held_out": is_held_out(kept)}

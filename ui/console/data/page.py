@@ -35,7 +35,9 @@ def _server_functions(console: Console, service: DataService) -> list[Callable[.
     def keep(asked: Answer, request: gr.Request) -> Answer:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         return reply(
-            console, request, lambda who: service.keep(Path(str(asked["path"])), str(asked["name"]), folder)
+            console,
+            request,
+            lambda who: service.keep(who, Path(str(asked["path"])), str(asked["name"]), folder),
         )
 
     def look(asked: Answer, request: gr.Request) -> Answer:

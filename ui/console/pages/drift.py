@@ -7,7 +7,7 @@ from gradio.context import Context
 
 from ....core.errors import OpswrightError
 from ..console import Console
-from ..markup import render
+from ..markup import READING, render
 from .drift_view import choices, view
 from .endpoints import STYLE
 
@@ -46,7 +46,7 @@ def build(console: Console) -> None:
     with gr.Row(elem_id="drift-pickers"):
         report = gr.Dropdown(label="Report", visible=False, elem_id="report", scale=4)
         refresh = gr.Button("Refresh", size="sm", scale=0, min_width=110, elem_id="refresh")
-    shown = gr.HTML(elem_id="drift-page", apply_default_css=False, css_template=STYLE)
+    shown = gr.HTML(READING, elem_id="drift-page", apply_default_css=False, css_template=STYLE)
 
     blocks = Context.root_block
     if blocks is None:

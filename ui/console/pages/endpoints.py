@@ -13,7 +13,7 @@ from ....serving.releases import endpoint_names
 from ....serving.rollout import status
 from ...show import short
 from ..console import Console
-from ..markup import render
+from ..markup import READING, render
 from .endpoint_metrics import WINDOWS_S, moment, view
 
 STYLE = Path(__file__).with_name("charts.css").read_text()
@@ -29,7 +29,7 @@ def build(console: Console) -> None:
         endpoint = gr.Dropdown(label="Endpoint", visible=False, elem_id="endpoint", scale=1, min_width=180)
         window = gr.Radio(list(WINDOWS_S), value="All", label="Traffic of", elem_id="window", scale=4)
         refresh = gr.Button("Refresh", size="sm", scale=0, min_width=110, elem_id="refresh")
-    shown = gr.HTML(elem_id="endpoints-page", apply_default_css=False, css_template=STYLE)
+    shown = gr.HTML(READING, elem_id="endpoints-page", apply_default_css=False, css_template=STYLE)
     with gr.Row(elem_id="moment"):
         time = gr.Textbox(
             label="What was live at (UTC, ISO 8601; empty: now)",

@@ -79,7 +79,7 @@ def build(console: Console) -> None:
     with gr.Row():
         refresh = gr.Button("Refresh", size="sm", min_width=90, scale=0)
         _downloads(console, filters)
-    table = gr.HTML(elem_id="leaderboard-table", apply_default_css=False, js_on_load=script)
+    table = gr.HTML(markup.READING, elem_id="leaderboard-table", apply_default_css=False, js_on_load=script)
     with gr.Tabs() as tabs:
         with gr.Tab("Quality against latency", id="plot"):
             plot = gr.HTML(elem_id="leaderboard-plot", apply_default_css=False)

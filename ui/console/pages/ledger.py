@@ -18,7 +18,7 @@ from ....record.index import Criteria, LedgerIndex
 from ....record.ledger import Fault, Phase, Record
 from ...audit_check import audit_workspace
 from ..console import Console
-from ..markup import render
+from ..markup import READING, render
 from .ledger_export import FILTERS
 
 _ROWS = 50
@@ -83,7 +83,7 @@ def build(console: Console) -> None:
     audit = gr.HTML(apply_default_css=False, visible=False, elem_id="ledger-audit", js_on_load=_CHOOSE)
     with gr.Row():
         with gr.Column(scale=3, min_width=480):
-            table = gr.HTML(apply_default_css=False, elem_id="ledger-table", js_on_load=_CHOOSE)
+            table = gr.HTML(READING, apply_default_css=False, elem_id="ledger-table", js_on_load=_CHOOSE)
         with gr.Column(scale=2, min_width=360, visible=False) as beside:
             record = gr.HTML(apply_default_css=False, elem_id="ledger-record", js_on_load=_CHOOSE)
     page, seq, bad = gr.State(0), gr.Number(visible=False, precision=0), gr.State(())

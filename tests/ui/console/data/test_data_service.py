@@ -35,6 +35,9 @@ def data(console: Console, chat: ChatService, tmp_path: Path, monkeypatch: pytes
     return DataService(console, chat)
 
 
+ADA, EVE = Person("ada", Role.RELEASER), Person("eve", Role.VIEWER)
+
+
 def brought(data: DataService, folder: Path, name: str = "rows.jsonl", first: int = 0, n: int = 90) -> str:
     """The name under which some uploaded rows are kept."""
     inbox = folder / "inbox"
@@ -44,7 +47,7 @@ def brought(data: DataService, folder: Path, name: str = "rows.jsonl", first: in
         for i in range(first, first + n)
     ]
     (inbox / "blob").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(data.keep(inbox / "blob", name, inbox)["file"])
+    return str(data.keep(ADA, inbox / "blob", name, inbox)["file"])
 
 
 def wish(*train: str, columns: object = None, held_out: tuple[str, ...] = ()) -> Wish:
@@ -66,7 +69,7 @@ def test_a_column_whose_name_turns_text_around_is_shown_escaped_and_can_be_mappe
     (tmp_path / "blob").write_text(
         "".join(json.dumps({name: f"row {i}", "b": f"say {i % 2}"}) + "\n" for i in range(90))
     )
-    file = str(data.keep(tmp_path / "blob", "odd.jsonl", tmp_path)["file"])
+    file = str(data.keep(ada, tmp_path / "blob", "odd.jsonl", tmp_path)["file"])
     html = data.look(ada, wish(file))["html"]
     (sent,) = [one for one in re.findall(r"data-column='([^']*)'", html) if one != '"b"']
     assert name not in html and json.loads(sent) == name
@@ -76,11 +79,31 @@ def test_a_column_whose_name_turns_text_around_is_shown_escaped_and_can_be_mappe
 
 
 def test_a_viewer_looks_and_writes_nothing(data: DataService, tmp_path: Path) -> None:
-    eve, files = Person("eve", Role.VIEWER), wish(brought(data, tmp_path))
-    assert 'data-act="write"' not in data.look(eve, files)["html"]
+    files = wish(brought(data, tmp_path))
+    assert 'data-act="write"' not in data.look(EVE, files)["html"]
     with pytest.raises(HeldError, match="may not write a project"):
-        data.write(eve, files, "eves")
+        data.write(EVE, files, "eves")
     assert not (tmp_path / "eves").exists()
+
+
+def test_what_a_viewer_uploads_is_not_kept(
+    data: DataService, chat: ChatService, console: Console, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n')
+    with pytest.raises(HeldError, match="role 'viewer' may not upload a file"):
+        data.keep(EVE, tmp_path / "rows.jsonl", "rows.jsonl", tmp_path)
+    with pytest.raises(HeldError, match="role 'viewer' may not upload a file"):
+        chat.keep(EVE, chat.new(), tmp_path / "rows.jsonl", "rows.jsonl", tmp_path)
+    assert (tmp_path / "rows.jsonl").exists() and not (console.workspace.root / "files").exists()
+
+
+def test_a_file_that_is_learned_from_and_held_out_is_refused(
+    data: DataService, ada: Person, tmp_path: Path
+) -> None:
+    file, again = brought(data, tmp_path), brought(data, tmp_path, "other_test.jsonl")
+    for held_out in (file, again):
+        with pytest.raises(AskError, match="one file is given to learn from and held out"):
+            data.look(ada, wish(file, held_out=(held_out,)))
 
 
 @pytest.mark.parametrize("name", ["../lines.txt", "/etc/passwd", "..", "", "nothing.csv", "files/rows.jsonl"])
