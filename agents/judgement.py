@@ -56,9 +56,7 @@ def judgement_on(workspace: Workspace, served: Iterable[ArtifactRef], run: RunSt
         if against:
             return ServingJudgement(False, f"{_line(against[0])} said NO_GO of {ref.short}")
         if not good:
-            return ServingJudgement(
-                False, f"no gate judged {ref.short}, or the checkpoint it was built from, GO"
-            )
+            return ServingJudgement(False, f"no gate judged {ref.short}, or what it was built from, GO")
         said.append(f"{ref.short}: GO by {_line(good[-1])}")
     return ServingJudgement(True, "; ".join(said))
 

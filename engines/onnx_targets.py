@@ -30,16 +30,17 @@ def _build_s(model_bytes: int, prompts: int) -> float | None:
 def _target(precision: str) -> EngineTarget:
     name = f"onnx-{precision}"
 
-    def builder() -> EngineBuilder:
+    def builder(adapter: Path | None = None) -> EngineBuilder:
         from .builders.onnx import OnnxBuilder
 
-        return OnnxBuilder(name, precision)
+        return OnnxBuilder(name, precision, adapter)
 
     return EngineTarget(
         name=name,
         summary="ONNX Runtime GenAI",
         open=_open,
         builder=builder,
+        adapter_builder=builder,
         runs_with=("onnxruntime_genai",),
         builds_with=("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai"),
         run_extras=("serve",),

@@ -34,8 +34,10 @@ _BUILT_IN = {
 class EngineTarget:
     """One kind of bundle: how it is built, opened and served, and what that needs.
 
-    open: the engine of a bundle's `engine/` folder, with so many CPU threads. runs_with and builds_with:
-    modules that must be importable; extras: what of Opswright's own brings them, empty for another package's.
+    open: the engine of a bundle's `engine/` folder, with so many CPU threads. adapter_builder: the builder
+    that leaves a folder of adapters unmerged beside their base; None: it takes merged weights alone.
+    runs_with and builds_with: modules that must be importable; extras: what of Opswright's own brings them,
+    empty for another package's.
     triton: a folder with the `model.py` that Triton's Python backend runs it with, and the files beside it;
     None: it is served in-process only. build_s: seconds a build takes, by the checkpoint's bytes and the
     number of parity prompts, None where that is not known.
@@ -45,6 +47,7 @@ class EngineTarget:
     summary: str
     open: Callable[[Path, int], Engine]
     builder: Callable[[], EngineBuilder]
+    adapter_builder: Callable[[Path], EngineBuilder] | None = None
     runs_with: tuple[str, ...] = ()
     builds_with: tuple[str, ...] = ()
     run_extras: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from .gate_eval import GateEvidence, Incumbent
 from .gate_power import StableFigures
 from .gate_rows import RequiredReport
 from .head_to_head import baseline_items
-from .lineage import ancestors, checkpoint_of, report_lineage, training_dataset
+from .lineage import ancestors, built_from, report_lineage, training_dataset
 from .report import BASELINES, read_report
 from .runner import EvalResult
 from .selection import chosen_by, selections_of
@@ -134,7 +134,7 @@ def _digest_of(suite: str) -> str | None:
 
 def stable_figures(store: ArtifactStore, bundle: ArtifactRef, suite: str) -> StableFigures:
     """What reports say of a release on a suite, whichever of its forms was measured; the newest counts."""
-    models = {str(bundle), str(checkpoint_of(store, bundle))}
+    models = {str(bundle), str(built_from(store, bundle))}
     for _, manifest in store.list("eval-report"):
         facts = manifest["facts"]
         if facts["model"] in models and facts["suite"] == suite:

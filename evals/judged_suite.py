@@ -13,7 +13,7 @@ from ..core.gate import Decision
 from ..core.suite_source import is_suite_file
 from ..core.workspace import Workspace
 from ..record.index import LedgerIndex, Link
-from .lineage import checkpoint_of, report_lineage
+from .lineage import built_from, report_lineage
 from .suites import Suite, load_suite, suite_names
 
 _OF_THE_SUITE = ("trust", "judge", "max_new_tokens")
@@ -51,10 +51,10 @@ class JudgedSuite:
 def judged_suite(workspace: Workspace, model: ArtifactRef) -> JudgedSuite | None:
     """The suite on which a gate said GO of a model last; without any, that of its newest report.
 
-    A bundle stands for the checkpoint it was built from too. None where no record names the suite.
+    A bundle stands for what it was built from too. None where no record names the suite.
     """
     store = workspace.artifacts
-    models = {str(model), str(checkpoint_of(store, model))}
+    models = {str(model), str(built_from(store, model))}
     reports = {
         str(ref): manifest["facts"]
         for ref, manifest in store.list("eval-report")  # newest first

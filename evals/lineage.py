@@ -68,9 +68,11 @@ def own_answers_in(index: LedgerIndex, datasets: Sequence[DatasetRef]) -> int:
     return sum(one.get("own_answers", 0) - one.get("dropped", {}).get("own_answer", 0) for one in results)
 
 
-def checkpoint_of(store: ArtifactStore, bundle: ArtifactRef) -> CheckpointRef | None:
-    """The checkpoint a bundle was built from; None when unknown."""
-    return next((ref for ref in ancestors(store, bundle) if isinstance(ref, CheckpointRef)), None)
+def built_from(store: ArtifactStore, bundle: ArtifactRef) -> CheckpointRef | AdapterRef | None:
+    """The checkpoint, or the adapters, that a bundle was built from; None when unknown."""
+    return next(
+        (ref for ref in ancestors(store, bundle) if isinstance(ref, CheckpointRef | AdapterRef)), None
+    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from .ledger import Phase, Record
 from .run_state import FINISHED, RunState, StepState
 
 REPORT = "eval-report"
-_MODELS = ("bundle", "checkpoint")
+_MODELS = ("bundle", "checkpoint", "adapter")
 _MAKES = frozenset({Phase.DONE, Phase.REUSED})
 
 MadeFrom = Callable[[str], AbstractSet[str]]  # the artifacts that a recorded step made an artifact from
@@ -74,7 +74,7 @@ def made_from(given: AbstractSet[str], parents: Iterable[str] | None) -> set[str
 
 
 def models_behind(ref: str, made: MadeFrom) -> set[str]:
-    """A bundle, bundles it was made from and the checkpoints those were built from; a checkpoint itself."""
+    """A bundle, bundles it was made from and what those were built from; a checkpoint or adapters alone."""
     found, waiting = {str(ref)}, [str(ref)]
     while waiting:
         one = waiting.pop()

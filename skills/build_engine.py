@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -30,6 +30,7 @@ from ..core.suite_source import SuiteSource, suite_name
 from ..core.workspace import Workspace
 from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
 from ..engines.registry import DEFAULT_TARGET, engine_target
+from .finetune.adapters import base_of, merged_checkpoint, size_with_base
 
 if TYPE_CHECKING:
     from ..evals.parity import ParityPrompts, ParityScores
@@ -54,7 +55,7 @@ class BuildEngineRequest(Request):
     """Which checkpoint becomes an engine of which kind, and how alike the two must answer."""
 
     model: CheckpointRef | AdapterRef = Field(
-        description="Checkpoint to build from; adapters are refused, naming the merged one."
+        description="Checkpoint to build from, or adapters, which stay unmerged beside their base."
     )
     target: TargetName = Field(
         DEFAULT_TARGET,
@@ -108,9 +109,9 @@ def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspa
     target = engine_target(request.target)
     if finding := not_installed(target.builds_with, *target.build_extras):
         found.append(finding)
-    found += [refusal] if (refusal := _unmerged(request.model, workspace.artifacts)) else []
+    found += [refusal] if (refusal := _unmerged(request, workspace.artifacts)) else []
     try:
-        needed = 4 * workspace.artifacts.open(request.model).size_bytes
+        needed = 4 * _weights(request.model, workspace).size_bytes
     except PendingArtifact:
         needed = 0
     if needed / 1e9 > machine.disk_free_gb:
@@ -128,10 +129,10 @@ def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspa
 
 def _estimate(request: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes where the target knows them, as for a model of a few million weights on CPU."""
-    model = workspace.artifacts.open(request.model)
-    seconds = engine_target(request.target).build_s(model.size_bytes, request.parity_items)
+    size = _weights(request.model, workspace).size_bytes
+    seconds = engine_target(request.target).build_s(size, request.parity_items)
     minutes = None if seconds is None else seconds / 60
-    return Cost(minutes=minutes, gpu_hours=0, usd=0, disk_bytes=4 * model.size_bytes)
+    return Cost(minutes=minutes, gpu_hours=0, usd=0, disk_bytes=4 * size)
 
 
 @skill(
@@ -144,22 +145,27 @@ def _estimate(request: BuildEngineRequest, machine: Machine, workspace: Workspac
 def build_engine(request: BuildEngineRequest, ctx: StepContext) -> BuildEngineResult:
     """Export and quantise a checkpoint, and refuse the engine when it answers differently.
 
+    Of adapters the engine holds the base and, in a file of their own, the adapters.
+
     Example: `/build-engine model=checkpoint:3f2a target=onnx-int8`
     """
-    return build(request, ctx, engine_target(request.target).builder())
+    if refusal := _unmerged(request, ctx.artifacts):
+        raise AskError(f"{refusal.message} {refusal.fix}")
+    target = engine_target(request.target)
+    if isinstance(request.model, AdapterRef) and target.adapter_builder is not None:
+        return build(request, ctx, target.adapter_builder(ctx.artifacts.open(request.model).path))
+    return build(request, ctx, target.builder())
 
 
 def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
     """The skill, with the builder that makes the engine."""
-    if refusal := _unmerged(request.model, ctx.artifacts):
-        raise AskError(f"{refusal.message} {refusal.fix}")
-    model = ctx.artifacts.open(request.model)
+    weights = _weights(request.model, ctx.workspace)
     prompts = _parity_prompts(request, ctx)
     ctx.log(f"building {request.target} and trying it on {len(prompts.chats)} prompts of {prompts.where}")
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
     backend = open_compute(request.compute, ctx.settings)
     built = builder.build(
-        model.path,
+        weights.folder,
         ctx.workdir / "build",
         prompts.chats,
         max_new_tokens=request.max_new_tokens,
@@ -186,15 +192,31 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
     )
 
 
-def _unmerged(model: ArtifactRef, store: ArtifactStore) -> Finding | None:
-    """Why no engine is built from adapters, and the checkpoint that has them merged, where it is known."""
+class _Weights(NamedTuple):
+    """The folder that an engine is exported from, and the bytes of all that it is made of."""
+
+    folder: Path
+    size_bytes: int
+
+
+def _weights(model: CheckpointRef | AdapterRef, workspace: Workspace) -> _Weights:
+    """A checkpoint's own folder; of adapters that of the base they were trained on."""
+    artifact = workspace.artifacts.open(model)
     if not isinstance(model, AdapterRef):
+        return _Weights(artifact.path, artifact.size_bytes)
+    base = base_of(artifact, workspace)
+    return _Weights(base, size_with_base(artifact, base))
+
+
+def _unmerged(request: BuildEngineRequest, store: ArtifactStore) -> Finding | None:
+    """Why no engine of a target is built from adapters, and the checkpoint with them merged, where known."""
+    model = request.model
+    if not isinstance(model, AdapterRef) or engine_target(request.target).adapter_builder is not None:
         return None
-    facts = {} if model.is_pending else store.open(model).facts
-    merged = next((ref for ref, one in store.list(CheckpointRef.kind) if one["facts"] == facts), None)
+    merged = None if model.is_pending else merged_checkpoint(store.open(model), store)
     return Finding(
         level="stop",
-        message=f"engines are built from merged weights; {model.short} is adapters. `evaluate` takes them.",
+        message=f"{request.target} is built from merged weights; {model.short} is adapters.",
         fix=f"Build from {merged or 'the checkpoint of the same training'}, which has them merged.",
     )
 

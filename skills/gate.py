@@ -142,10 +142,10 @@ def find_incumbent(
     What the new model was measured as, bundle or checkpoint, goes first; then the report with most items.
     """
     from ..evals.gate_eval import Incumbent
-    from ..evals.lineage import checkpoint_of
+    from ..evals.lineage import built_from
     from ..evals.report import read_report
 
-    models = [str(ref) for ref in (bundle, checkpoint_of(store, bundle)) if ref is not None]
+    models = [str(ref) for ref in (bundle, built_from(store, bundle)) if ref is not None]
     alike = [model for model in models if model.partition(":")[0] == measured.model.partition(":")[0]]
     found = []
     for age, (ref, manifest) in enumerate(store.list("eval-report")):

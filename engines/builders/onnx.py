@@ -16,10 +16,13 @@ from .base import BuildResult, ParityCase, RunWorker, WorkerCall
 
 
 class OnnxBuilder:
-    """Builds with `onnxruntime_genai.models.builder` in a worker process."""
+    """Builds with `onnxruntime_genai.models.builder` in a worker process.
 
-    def __init__(self, target: str, precision: str) -> None:
-        self.target, self.precision = target, precision
+    adapter: a folder of adapters that are left unmerged beside the checkpoint, which is their base.
+    """
+
+    def __init__(self, target: str, precision: str, adapter: Path | None = None) -> None:
+        self.target, self.precision, self.adapter = target, precision, adapter
 
     def build(
         self,
@@ -39,17 +42,20 @@ class OnnxBuilder:
             "threads": threads,
         }
 
+        linked = {"checkpoint": checkpoint, **({"adapter": self.adapter} if self.adapter else {})}
+
         def lay_out() -> None:
             folder.mkdir(parents=True, exist_ok=True)
-            for leftover in ("report.json", "checkpoint"):
+            for leftover in ("report.json", "checkpoint", "adapter"):
                 (folder / leftover).unlink(missing_ok=True)
-            os.symlink(checkpoint.resolve(), folder / "checkpoint", target_is_directory=True)
+            for name, target in linked.items():
+                os.symlink(target.resolve(), folder / name, target_is_directory=True)
             (folder / "build.json").write_text(json.dumps(job), encoding="utf-8")
 
         call = WorkerCall(
             command=(sys.executable, "-P", "-m", "opswright.engines.builders.onnx_worker", "build.json"),
             folder=folder,
-            inputs=("checkpoint", "build.json"),
+            inputs=(*linked, "build.json"),
             outputs=("engine", "report.json"),
             environment=_environment(threads),
             prepare=lay_out,

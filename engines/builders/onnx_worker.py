@@ -1,6 +1,7 @@
 """The engine worker: `python -m opswright.engines.builders.onnx_worker build.json`, a process of its own.
 
-It works in that file's folder, which holds `checkpoint/`, and leaves `engine/` and `report.json` there.
+It works in that file's folder, which holds `checkpoint/`, and `adapter/` where adapters stay unmerged, and
+leaves `engine/` and `report.json` there.
 
 Exports and quantises a checkpoint, then answers the prompts with both. One process does it all, so that
 torch is imported once.
@@ -19,6 +20,7 @@ from typing import Any
 
 from ..checkpoint import CheckpointEngine
 from ..onnx import OnnxEngine
+from .onnx_adapter import adapted_nodes, lay_base, take_out
 from .parity import compare_engines
 
 _TOOLS = ("onnxruntime-genai", "onnxruntime", "onnx", "onnx-ir", "torch", "transformers")
@@ -29,12 +31,16 @@ def main(job_file: Path) -> None:
     job: dict[str, Any] = json.loads(job_file.read_text(encoding="utf-8"))
     os.chdir(job_file.resolve().parent)
     checkpoint, out, report_file = Path("checkpoint"), Path("engine"), Path("report.json")
+    adapter = Path("adapter") if Path("adapter").is_dir() else None
     report_file.unlink(missing_ok=True)
     shutil.rmtree(out, ignore_errors=True)
-    _export(checkpoint, out, job["precision"], Path("cache"))
+    if adapter is None:
+        _export(checkpoint, out, job["precision"], Path("cache"))
+    else:
+        _export_unmerged(checkpoint, adapter, out, job["precision"], Path("cache"))
     threads = job["threads"]
     cases = compare_engines(
-        CheckpointEngine(checkpoint, "cpu", threads, precision="float32"),
+        CheckpointEngine(checkpoint, "cpu", threads, precision="float32", adapter=adapter),
         OnnxEngine(out, threads),
         job["prompts"],
         job["max_new_tokens"],
@@ -46,13 +52,23 @@ def main(job_file: Path) -> None:
     report_file.write_text(json.dumps(report), encoding="utf-8")
 
 
-def _export(checkpoint: Path, out: Path, precision: str, cache: Path) -> None:
+def _export(checkpoint: Path, out: Path, precision: str, cache: Path, *options: str) -> None:
     arguments = ["-i", str(checkpoint), "-o", str(out), "-p", precision, "-e", "cpu", "-c", str(cache)]
+    if options:
+        arguments += ["--extra_options", *options]
     before, sys.argv = sys.argv, ["builder", *arguments]
     try:
         runpy.run_module("onnxruntime_genai.models.builder", run_name="__main__")
     finally:
         sys.argv = before
+
+
+def _export_unmerged(base: Path, adapter: Path, out: Path, precision: str, cache: Path) -> None:
+    nodes, source = adapted_nodes(adapter), Path("base")
+    lay_base(base, adapter, source)
+    options = (f"adapter_path={adapter}", f"nodes_to_exclude={','.join(nodes)}")
+    _export(source, out, precision, cache, *options)
+    take_out(out, nodes)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+ADAPTER = "adapter.onnx_adapter"  # in an engine folder: adapters that the base's graph takes as inputs
 MAX_BATCH = 32  # the most sequences onnxruntime-genai takes in one generator
 _IDLE_BYTES = 64 << 20  # key and value caches of generators that wait to be used again
 _CANCEL_EVERY = 8  # tokens between two looks at whether the caller has gone
@@ -154,8 +155,8 @@ class _Generators:
     one. Any thread may ask.
     """
 
-    def __init__(self, model: Any, config: dict[str, Any]) -> None:
-        self._model = model
+    def __init__(self, model: Any, config: dict[str, Any], adapters: Any = None) -> None:
+        self._model, self._adapters = model, adapters
         decoder = config.get("decoder", {})
         names = ("num_hidden_layers", "num_key_value_heads", "head_size")
         sizes = [int(decoder.get(name, 0)) for name in names]
@@ -185,6 +186,8 @@ class _Generators:
         params = og.GeneratorParams(self._model)
         params.set_search_options(max_length=length, batch_size=len(tokens), **sampling.options())
         generator = og.Generator(self._model, params)
+        if self._adapters is not None:
+            generator.set_active_adapter(self._adapters, ADAPTER)
         generator.append_tokens(tokens)
         return generator
 
@@ -253,7 +256,10 @@ class OrtModel:
         self.ends = frozenset(self.tokenizer.eos_token_ids.tolist())
         settings = json.loads((folder / "genai_config.json").read_text())["model"]
         self.context = int(settings["context_length"])
-        self.generators = _Generators(self.model, settings)
+        adapters = og.Adapters(self.model) if (folder / ADAPTER).is_file() else None
+        if adapters is not None:
+            adapters.load(str((folder / ADAPTER).resolve()), ADAPTER)
+        self.generators = _Generators(self.model, settings, adapters)
 
     def encode(self, job: GenerationJob) -> None:
         """Set a job's tokens; WrongPrompt when it cannot be generated from."""

@@ -91,7 +91,7 @@ class StoredPlan:
             arguments = step.arguments if step is not None else {}
             found |= set(filter(is_model, given_to(arguments)))
             for _, maker, name in references(arguments):
-                if name in ("bundle", "checkpoint"):
+                if name in ("bundle", "checkpoint", "adapter"):
                     found.add(f"{maker}.{name}")
                 if name in ("bundle", "report"):
                     waiting.append(maker)

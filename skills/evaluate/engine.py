@@ -11,7 +11,7 @@ from ...core.contract import Finding, StepContext
 from ...core.errors import AskError
 from ...core.install import not_installed
 from ...core.workspace import Workspace
-from ..finetune.adapters import base_of
+from ..finetune.adapters import base_of, size_with_base
 
 if TYPE_CHECKING:
     from ...core.artifacts import Artifact
@@ -128,5 +128,4 @@ def size_of(model: ArtifactRef, workspace: Workspace) -> int:
     artifact = workspace.artifacts.open(model)
     if not isinstance(model, AdapterRef):
         return artifact.size_bytes
-    weights = base_of(artifact, workspace).glob("*.safetensors")
-    return artifact.size_bytes + sum(path.stat().st_size for path in weights)
+    return size_with_base(artifact, base_of(artifact, workspace))

@@ -19,7 +19,15 @@ from .checks import check_teacher, chooser_of, device_on, estimate, preflight, w
 from .curve import VALIDATION, Curve
 from .export import ADAPTER
 from .hub import HubModel
-from .layout import base_digest, base_facts, data_facts, fetch_base, lay_out, remove, teacher_folder
+from .layout import (
+    base_digest,
+    base_facts,
+    data_facts,
+    lay_out,
+    remove,
+    teacher_folder,
+    with_models_here,
+)
 from .precheck import run_check
 from .recipe import CHECKPOINTS, compile_recipe
 from .request import FinetuneRequest, FinetuneResult
@@ -55,7 +63,7 @@ def train(
     """The skill, with the command that starts a worker in the work folder."""
     data = ctx.artifacts.open(request.data)
     backend = open_compute(request.compute, ctx.settings)
-    fetch_base(request, ctx)
+    request = with_models_here(request, ctx)
     chooser = chooser_of(request, ctx.workspace)
     device = device_on(request, ctx.workspace)
     base = base_facts(request, ctx.workspace)

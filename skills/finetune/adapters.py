@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...core.artifacts import Artifact, CheckpointRef, parse_ref
+from ...core.artifacts import Artifact, ArtifactStore, CheckpointRef, parse_ref
 from ...core.errors import AskError, IntegrityError
 from ...core.files import sha256_path
 from ...core.workspace import Workspace
@@ -30,3 +30,14 @@ def base_of(adapter: Artifact, workspace: Workspace) -> Path:
             f"{base} is not the base that {adapter.ref.short} was trained on: its files have another digest."
         )
     return folder
+
+
+def merged_checkpoint(adapter: Artifact, store: ArtifactStore) -> CheckpointRef | None:
+    """The checkpoint of the same training, which has the adapters merged; None where it is not known."""
+    known = store.list(CheckpointRef.kind)
+    return next((CheckpointRef(ref) for ref, one in known if one["facts"] == adapter.facts), None)
+
+
+def size_with_base(adapter: Artifact, base: Path) -> int:
+    """Bytes of adapters and the base's weights together."""
+    return adapter.size_bytes + sum(path.stat().st_size for path in base.glob("*.safetensors"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +63,28 @@ class BaseFacts:
             )
         if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
             raise AskError(f"{folder} has no tokenizer (tokenizer.json). Save it beside the weights.")
+        return replace(
+            cls.of_config(
+                values,
+                parameters=count_parameters(folder),
+                weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+            ),
+            has_marks=has_marks(folder_template(folder)),
+            recipe=own_recipe(folder),
+        )
+
+    @classmethod
+    def of_config(cls, values: Mapping[str, Any], *, parameters: int, weight_bytes: int) -> BaseFacts:
+        """What a Hugging Face config says of a model with weights."""
         return cls(
-            model_type=str(values["model_type"]),
+            model_type=str(values.get("model_type")),
             has_weights=True,
-            parameters=count_parameters(folder),
-            weight_bytes=sum(path.stat().st_size for path in folder.glob("*.safetensors")),
+            parameters=parameters,
+            weight_bytes=weight_bytes,
             hidden=_number(values, _HIDDEN),
             layers=_number(values, _LAYERS),
             vocabulary=_number(values, ("vocab_size",)),
             positions=_number(values, _POSITIONS),
-            has_marks=has_marks(folder_template(folder)),
-            recipe=own_recipe(folder),
         )
 
 

@@ -21,6 +21,7 @@ from .declared_gpu import GpuModel, known_gpu
 from .hub import HubModel, downloaded, look_up
 from .layout import NotDownloaded, base_facts, base_folder, data_facts, teacher_facts, teacher_folder
 from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens
+from .nemo_base import NotImported
 from .precheck import PreCheck, run_check
 from .recipe import DataFacts, Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
@@ -55,6 +56,8 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         base = base_facts(request, workspace)
     except NotDownloaded as pending:
         return [*found, *_download(request, machine, workspace, str(pending))]
+    except NotImported as pending:
+        return [*found, *_import(request, pending, device, name, machine, workspace)]
     except NeedsError as error:  # a hub that cannot be reached
         return [*found, Finding(level="stop", message=str(error))]
     except PendingArtifact as pending:
@@ -150,7 +153,10 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
     facts = data_facts(workspace.artifacts.open(request.data), request)
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
-    base = base_facts(request, workspace)
+    try:
+        base = base_facts(request, workspace)
+    except NotImported as pending:
+        base = pending.facts
     recipe = compile_recipe(request, facts, base, device)
     disk = max(disk_bytes(request, base, recipe.tuning), _TINY_BYTES)
     if device == "cuda" and base.parameters >= SMALL and (gpu := _gpu(request, name, machine)):
@@ -247,20 +253,18 @@ def _elsewhere(request: FinetuneRequest, device: str, workspace: Workspace) -> l
 
 
 def _method(request: FinetuneRequest, device: str, name: str) -> list[Finding]:
-    """What the method and the precision need of the device."""
+    """What the method and the precision need of the device, and what was never run."""
     found = []
-    if request.method == "qlora":
-        if device == "cpu":
-            message = "method 'qlora' needs a GPU; it trains on CPU."
-            found.append(Finding(level="stop", message=message, fix="Take method 'lora'."))
-        elif name == "local" and missing_modules(["bitsandbytes"]):
-            fix = "Install: python -m pip install bitsandbytes"
-            found.append(Finding(level="stop", message="method 'qlora' needs bitsandbytes.", fix=fix))
-        else:
-            message = (
-                "method 'qlora': its recipe was compiled and checked, and not run by Opswright's own tests."
-            )
-            found.append(Finding(level="warn", message=message))
+    if device == "cuda":
+        what = "method 'qlora'" if request.method == "qlora" else "training on GPUs"
+        message = f"{what}: its recipe was compiled and checked, and not run by Opswright's own tests."
+        found.append(Finding(level="warn" if request.method == "qlora" else "note", message=message))
+    if request.method == "qlora" and device == "cpu":
+        message = "method 'qlora' needs a GPU; it trains on CPU."
+        found.append(Finding(level="stop", message=message, fix="Take method 'lora'."))
+    elif request.method == "qlora" and name == "local" and missing_modules(["bitsandbytes"]):
+        fix = "Install: python -m pip install bitsandbytes"
+        found.append(Finding(level="stop", message="method 'qlora' needs bitsandbytes.", fix=fix))
     if request.gpu is not None and not request.gpu.model.has_bfloat16 and request.precision != "float32":
         message = f"gpu '{request.gpu}' computes in no bfloat16."
         found.append(Finding(level="stop", message=message, fix="Set precision=float32."))
@@ -280,10 +284,33 @@ def _download(request: FinetuneRequest, machine: Machine, workspace: Workspace, 
     return found
 
 
-def _disk(
-    request: FinetuneRequest, base: BaseFacts, tuning: Tuning, machine: Machine, workspace: Workspace
+def _import(
+    request: FinetuneRequest,
+    pending: NotImported,
+    device: str,
+    name: str,
+    machine: Machine,
+    workspace: Workspace,
 ) -> list[Finding]:
-    needed = max(disk_bytes(request, base, tuning), _TINY_BYTES)
+    """What is known of a base in an archive before it is imported."""
+    tuning = tune(request, pending.facts, device, has_validation=True)
+    needed = memory_gb(request, pending.facts, tuning)
+    return [
+        Finding(level="note", message=f"{pending}; recipe and labels are checked then. {tuning.in_words()}"),
+        *_disk(request, pending.facts, tuning, machine, workspace, also=2 * pending.facts.weight_bytes),
+        *_memory(request, pending.facts, tuning, needed, device, name, machine),
+    ]
+
+
+def _disk(
+    request: FinetuneRequest,
+    base: BaseFacts,
+    tuning: Tuning,
+    machine: Machine,
+    workspace: Workspace,
+    also: int = 0,
+) -> list[Finding]:
+    needed = max(disk_bytes(request, base, tuning), _TINY_BYTES) + also
     if needed / 1e9 <= machine.disk_free_gb:
         return []
     message = f"checkpoints need about {needed / 1e9:.1f} GB; {machine.disk_free_gb:.1f} GB are free."

@@ -15,14 +15,21 @@ from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
 from ...evals.suites import load_suite
 from ...evals.suites.portable import suite_document
+from ..nemo_archive.importable import NemoImport
 from .base import BaseFacts
 from .hub import HubModel, download, downloaded, look_up
+from .nemo_base import imported_base, imported_folder, is_archive
 from .recipe import DataFacts, Recipe
 from .request import FinetuneRequest
 from .shares import shared_lines
 from .status import FAILURE, FINGERPRINT, JOB, LOCK, LOCK_S, RECIPE, STATUS, SUITE, Job
 from .teacher import TEACHER
 from .tiny_shape import TinyShape
+
+_EXPECTED = {
+    "base": "'tiny', a checkpoint, a Hugging Face folder or a .nemo archive",
+    "teacher": "a checkpoint or a Hugging Face folder",
+}
 
 
 class NotDownloaded(PendingArtifact):
@@ -48,9 +55,15 @@ def data_facts(data: Artifact, request: FinetuneRequest) -> DataFacts:
 def base_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
     """Where the base lies; None for the tiny one, which is made from the data.
 
-    Raises NotDownloaded for one that its hub has and this workspace has not.
+    Raises NotDownloaded for one that its hub has and this workspace has not, NotImported for an archive.
     """
-    return None if request.base == "tiny" else _folder_of(request.base, "base", workspace)
+    if request.base == "tiny":
+        return None
+    if is_archive(request.base):
+        return imported_folder(request.base, request.nemo or NemoImport(), workspace)
+    if request.nemo is not None:
+        raise AskError(f"nemo is for a .nemo file as base, and {request.base} is none. Leave it out.")
+    return _folder_of(request.base, "base", workspace)
 
 
 def teacher_folder(request: FinetuneRequest, workspace: Workspace) -> Path | None:
@@ -67,24 +80,28 @@ def _folder_of(model: str | Path, role: str, workspace: Workspace) -> Path:
         look_up(model)
         raise NotDownloaded(f"{role} '{model}' is downloaded when the step runs")
     folder = Path(model)
-    if folder.is_file() and folder.suffix == ".nemo":
+    if is_archive(folder):
         raise AskError(
-            f"{role} {folder} is a NeMo archive: import it once, where its known answers are checked, and "
-            f"name the checkpoint: `opswright nemo-archive --action import --archive {folder}`."
+            f"{role} {folder} is a file. Import a NeMo archive first, and name the checkpoint: "
+            f"`opswright nemo-archive --action import --archive {folder}`."
         )
     if not folder.is_dir():
-        known = ["tiny"] if role == "base" else []
-        expected = ", ".join([*map(repr, known), "a checkpoint or a Hugging Face folder"])
-        raise AskError(f"{role} {folder} not found: expected {expected}.{did_you_mean(str(folder), known)}")
+        nearest = did_you_mean(str(folder), ["tiny"]) if role == "base" else ""
+        raise AskError(f"{role} {folder} not found: expected {_EXPECTED[role]}.{nearest}")
     return folder
 
 
-def fetch_base(request: FinetuneRequest, ctx: StepContext) -> None:
-    """Download base and teacher where they lie on a hub; errors as of `hub.look_up`."""
+def with_models_here(request: FinetuneRequest, ctx: StepContext) -> FinetuneRequest:
+    """The request after its models are in the workspace; a base that is an archive is a checkpoint then.
+
+    Downloads base and teacher where they lie on a hub; errors as of `hub.look_up` and `import_archive`.
+    """
     for model in (request.base, request.teacher):
         if isinstance(model, HubModel) and downloaded(model, ctx.workspace) is None:
             ctx.log(f"downloading {model}")
             download(model, ctx.workspace)
+    imported = imported_base(request, ctx)
+    return request.model_copy(update={"base": imported, "nemo": None}) if imported else request
 
 
 def base_facts(request: FinetuneRequest, workspace: Workspace) -> BaseFacts:

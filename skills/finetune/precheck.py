@@ -11,6 +11,8 @@ import contextlib
 import functools
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "opswright.skills.finetune.precheck")
 _QUICK_ROWS = 2_000
-_TIMEOUT_S = 600.0
-_QUICK_TIMEOUT_S = 120.0
+_CPU_S, _QUICK_CPU_S = 600, 120
+_WALL_S = 3_600  # for one that waits, as a machine's other users make it
 _FAMILIES = {"AskError": AskError, "NeedsError": NeedsError}
 
 
@@ -35,7 +37,8 @@ _FAMILIES = {"AskError": AskError, "NeedsError": NeedsError}
 class PreCheck:
     """What is checked: a recipe, and a data folder's rows with a base's tokenizer (None: the recipe alone).
 
-    rows: how many of each file are tokenised for their length, spread over it; None for all.
+    rows: how many of each file are tokenised for their length, spread over it; None for all. cpu_s: seconds
+    of CPU time that it may take.
     """
 
     recipe: str
@@ -46,10 +49,11 @@ class PreCheck:
     too_long: str = "drop"
     last_turn_only: bool = False
     rows: int | None = None
+    cpu_s: int = _CPU_S
 
     def quick(self) -> PreCheck:
         """The same on at most 2,000 rows of each file."""
-        return PreCheck(**{**asdict(self), "rows": _QUICK_ROWS})
+        return PreCheck(**{**asdict(self), "rows": _QUICK_ROWS, "cpu_s": _QUICK_CPU_S})
 
 
 def run_check(check: PreCheck) -> tuple[str, ...]:
@@ -80,7 +84,6 @@ def _run_once(check: PreCheck, *_: object) -> tuple[str, ...]:
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
     }
-    limit = _TIMEOUT_S if check.rows is None else _QUICK_TIMEOUT_S
     try:
         done = subprocess.run(
             COMMAND,
@@ -88,14 +91,19 @@ def _run_once(check: PreCheck, *_: object) -> tuple[str, ...]:
             capture_output=True,
             text=True,
             env=environment,
-            timeout=limit,
+            timeout=_WALL_S,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise AskError(
-            f"the rows were not checked within {limit:.0f} s: the base's chat template is too slow for them, "
-            "or does not end. Try it on a few rows."
+        raise BackendError(
+            f"the check before training did not end within {_WALL_S:,} s. This machine may be "
+            "too busy: repeat it when others use it less."
         ) from error
+    if done.returncode == -signal.SIGXCPU:
+        raise AskError(
+            f"the rows were not checked within {check.cpu_s} s of CPU time: the base's chat template is too "
+            "slow for them, or does not end. Try it on a few rows."
+        )
     try:
         told = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, json.JSONDecodeError) as error:
@@ -111,6 +119,7 @@ def _run_once(check: PreCheck, *_: object) -> tuple[str, ...]:
 def main() -> int:
     """Check what standard input asks, and tell it on standard output."""
     check = PreCheck(**json.load(sys.stdin))
+    resource.setrlimit(resource.RLIMIT_CPU, (check.cpu_s, check.cpu_s + 5))  # the system ends it with SIGXCPU
     with contextlib.redirect_stdout(sys.stderr):  # libraries print there
         told = outcome(check)
     print(json.dumps(told))
@@ -120,15 +129,17 @@ def main() -> int:
 def outcome(check: PreCheck) -> dict[str, Any]:
     """What was `found`, or the `family` and `message` of the error, in this very process."""
     try:
-        return {"found": [*_recipe(check), *_rows(check)]}
+        _check_recipe(check)
+        return {"found": _rows(check)}
     except (AskError, NeedsError) as error:
         return {"family": type(error).__name__, "message": str(error)}
 
 
-def _recipe(check: PreCheck) -> list[str]:
-    """Have AutoModel read the recipe and build its typed parts; nothing of it is started."""
+def _check_recipe(check: PreCheck) -> None:
+    """Have AutoModel read the recipe and build its parts, on one layer in place of the model."""
     if not check.recipe:
-        return []
+        return
+    import torch
     from nemo_automodel.components.config.loader import load_yaml_config
     from nemo_automodel.recipes._dist_utils import parse_distributed_section
     from nemo_automodel.recipes._typed_config import RecipeConfig
@@ -140,19 +151,47 @@ def _recipe(check: PreCheck) -> list[str]:
         try:
             read = load_yaml_config(file.name)
             config = RecipeConfig(read)
-            parts = ("step_scheduler", "dataloader", "validation_dataloaders", "optimizer", "lr_scheduler")
-            for part in (*parts, "checkpoint", "loss_fn"):
+            for part in ("dataloader", "validation_dataloaders", "checkpoint", "loss_fn"):
                 getattr(config, part)
+            part = "step_scheduler"
+            steps = config.step_scheduler.build([None], 1, read.step_scheduler.local_batch_size)
+            _ = (steps.is_val_step, steps.is_ckpt_step)  # numbers are first used as such here
+            part = "optimizer"
+            optimizer = config.optimizer.build(torch.nn.Linear(1, 1), device_mesh=None, is_peft=False)
+            part = "lr_scheduler"
+            if config.lr_scheduler is not None:
+                config.lr_scheduler.build(optimizer, steps)
             part = "distributed"
             parse_distributed_section(read.distributed.to_dict())
             part = "peft"
-            if read.get("peft") is not None:
-                read.peft.instantiate()
+            adapters = read.peft.instantiate() if read.get("peft") is not None else None
         except Exception as error:  # AutoModel raises TypeError, ValueError, AttributeError, ...
             raise AskError(
                 f"NeMo AutoModel does not take the recipe's {part}: {error}. Check the overrides."
             ) from error
-    return []
+    if adapters is not None and check.base is not None:
+        _check_targets(adapters, Path(check.base))
+
+
+def _check_targets(adapters: Any, base: Path) -> None:
+    """AskError for a name of modules to adapt that AutoModel finds no linear layer of the base by."""
+    import torch
+    from nemo_automodel.components._peft.module_matcher import ModuleMatcher
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):  # shapes alone: nothing is loaded
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    targets = adapters.target_modules
+    for target in [targets] if isinstance(targets, str) else targets or []:
+        matcher = ModuleMatcher(target_modules=[target])
+        if not any(matcher.match(module, name) for name, module in layers.items()):
+            named = sorted({name.rpartition(".")[2] for name in layers})
+            raise AskError(
+                f"lora_targets '{target}' is no linear layer of the base, whose layers end in "
+                f"{', '.join(named[:12])}. Names are whole ones, with * for any part, as '*{named[0]}'."
+            )
 
 
 def _rows(check: PreCheck) -> list[str]:

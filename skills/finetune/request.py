@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from ...core.artifacts import AdapterRef, CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.suite_source import SuiteSource
+from ..nemo_archive.importable import NemoImport
 from .declared_gpu import DeclaredGpus
 from .hub import HubModel
 from .overrides import check_overrides
@@ -31,7 +33,12 @@ class FinetuneRequest(Request):
     base: Literal["tiny"] | CheckpointRef | HubModel | InputPath = Field(
         "tiny",
         description="Where training starts: 'tiny' (a Llama of about 1 M parameters made from the data), a "
-        "checkpoint, a local Hugging Face folder with safetensors weights, or hf:owner/name@commit.",
+        "checkpoint, a local Hugging Face folder with safetensors weights, hf:owner/name@commit, or a .nemo "
+        "archive, which is imported as `nemo-archive` does it.",
+    )
+    nemo: NemoImport | None = Field(
+        None,
+        description="What the import of a .nemo base needs: {tokenizer: a folder, golden: a JSONL file}.",
     )
     tiny: TinyShape | None = Field(
         None,
@@ -194,6 +201,8 @@ class FinetuneRequest(Request):
             )
         if self.tiny is not None and self.base != "tiny":
             raise ValueError(f"tiny is the size of base 'tiny', and base is '{self.base}'. Leave it out")
+        if self.nemo is not None and not isinstance(self.base, Path):
+            raise ValueError(f"nemo is for a .nemo file as base, and base is '{self.base}'. Leave it out")
         if self.batch_size % self.gpus:
             raise ValueError(f"batch_size {self.batch_size} does not divide over {self.gpus} gpus")
         share = self.batch_size // self.gpus

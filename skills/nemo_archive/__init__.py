@@ -5,11 +5,8 @@ It moves models between forms. Nothing is trained by it, and NeMo trains nothing
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,24 +15,18 @@ from pydantic import Field, model_validator
 
 from ...core.artifacts import ArtifactRef, CheckpointRef, NemoArchiveRef, PendingArtifact
 from ...core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
-from ...core.errors import AskError, BackendError, NeedsError
-from ...core.files import sha256_file
+from ...core.errors import AskError
 from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from . import worker
 from .archive import Archive, inspect
-from .megatron import TARGETS
+from .importable import EXPORT_TARGET, Golden, MinGolden, NemoImport, Tokenizer, check_import
+from .importing import REFUSAL, UNSAFE, import_archive, run_worker
 
 __all__ = ["NemoArchiveRequest", "NemoArchiveResult", "nemo_archive"]
 
-_COMMAND = (sys.executable, "-P", "-m", "opswright.skills.nemo_archive.worker")
-_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _MOST_NAMES = 50
-_UNTRIED = (
-    "Experimental: the import was tried on archives made here after NVIDIA's published names and layout, "
-    "on no file that an older NeMo wrote."
-)
 
 
 class NemoArchiveRequest(Request):
@@ -48,17 +39,9 @@ class NemoArchiveRequest(Request):
     )
     archive: InputPath | None = Field(None, description="The .nemo file (inspect, import).")
     checkpoint: CheckpointRef | None = Field(None, description="The checkpoint (export).")
-    tokenizer: InputPath | None = Field(
-        None,
-        description="Hugging Face folder with the model's tokenizer; Megatron's archives hold none in that "
-        "form.",
-    )
-    golden: InputPath | None = Field(
-        None,
-        description="JSONL of prompts and the answers that the model is known to give, which the import "
-        "must give: prompt and answer, or messages. Needed for Megatron's archives.",
-    )
-    min_golden: float = Field(1.0, gt=0, le=1, description="Least share of golden answers, 0 to 1.")
+    tokenizer: Tokenizer = None
+    golden: Golden = None
+    min_golden: MinGolden = 1.0
 
     @model_validator(mode="after")
     def _fits_the_action(self) -> NemoArchiveRequest:
@@ -69,6 +52,11 @@ class NemoArchiveRequest(Request):
         if getattr(self, other) is not None:
             raise ValueError(f"action '{self.action}' takes {wanted}, not {other}")
         return self
+
+    @property
+    def given(self) -> NemoImport:
+        """What an import is given besides the archive."""
+        return NemoImport(tokenizer=self.tokenizer, golden=self.golden, min_golden=self.min_golden)
 
 
 class NemoArchiveResult(Result):
@@ -89,12 +77,14 @@ class NemoArchiveResult(Result):
 def _preflight(request: NemoArchiveRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
     found = []
     if request.action != "inspect":
-        if os.environ.get(_UNSAFE):
-            found.append(Finding(level="stop", message=_refusal(), fix=f"unset {_UNSAFE}"))
+        if os.environ.get(UNSAFE):
+            found.append(Finding(level="stop", message=REFUSAL, fix=f"unset {UNSAFE}"))
         if missing := not_installed(("torch", "transformers"), "train"):
             found.append(missing)
     if request.archive is not None:
-        _checked(request, inspect(request.archive))
+        archive = inspect(request.archive)
+        if request.action == "import":
+            check_import(archive, request.given)
     return found
 
 
@@ -142,8 +132,14 @@ def nemo_archive(request: NemoArchiveRequest, ctx: StepContext) -> NemoArchiveRe
         for name in described.unsafe:
             ctx.log(f"refused in an import: {name}")
         return described
-    _checked(request, archive)
-    return _import(request, ctx, archive)
+    imported = import_archive(archive, request.given, ctx)
+    return NemoArchiveResult(
+        target=archive.target,
+        tensors=imported.tensors,
+        golden=imported.golden,
+        checkpoint=imported.checkpoint,
+        note=imported.note,
+    )
 
 
 def _described(archive: Archive) -> NemoArchiveResult:
@@ -163,96 +159,16 @@ def _described(archive: Archive) -> NemoArchiveResult:
     )
 
 
-def _checked(request: NemoArchiveRequest, archive: Archive) -> None:
-    """AskError for an archive that is not to be imported, or an import without what it needs."""
-    if request.action != "import":
-        return
-    archive.check()
-    if archive.target in TARGETS:
-        for name in ("tokenizer", "golden"):
-            if getattr(request, name) is None:
-                raise AskError(
-                    f"{archive.path} was made by Megatron: its import needs `{name}`. "
-                    + (
-                        "It holds no tokenizer in Hugging Face's form."
-                        if name == "tokenizer"
-                        else "Weights in a wrong order load without an error; only answers show it."
-                    )
-                )
-
-
-def _import(request: NemoArchiveRequest, ctx: StepContext, archive: Archive) -> NemoArchiveResult:
-    out = ctx.workdir / "imported"
-    shutil.rmtree(out, ignore_errors=True)
-    told = _run(
-        worker.ArchiveJob(
-            "import",
-            str(out),
-            archive=str(archive.path.resolve()),
-            tokenizer=str(request.tokenizer.resolve()) if request.tokenizer else "",
-            golden=str(request.golden.resolve()) if request.golden else "",
-            min_golden=request.min_golden,
-        )
-    )
-    golden = f"{told['golden']['right']} of {told['golden']['of']}" if told["golden"] else None
-    note = _UNTRIED if archive.target in TARGETS else None
-    facts = {
-        "base": f"nemo:{archive.path.name}",
-        "base_digest": sha256_file(archive.path),
-        "method": "import",
-        "parameters": _parameters(out),
-        "golden": golden,
-    }
-    ctx.log(
-        f"{told['keys']} keys of the archive, all placed as {told['tensors']} tensors. {note or ''}".strip()
-    )
-    return NemoArchiveResult(
-        target=archive.target,
-        tensors=told["tensors"],
-        golden=golden,
-        checkpoint=ctx.artifacts.save(CheckpointRef, out, facts),
-        note=note,
-    )
-
-
 def _export(source: CheckpointRef, ctx: StepContext) -> NemoArchiveResult:
     checkpoint = ctx.artifacts.open(source)
     out = ctx.workdir / "exported"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    told = _run(worker.ArchiveJob("export", str(out / "model.nemo"), checkpoint=str(checkpoint.path)))
+    told = run_worker(worker.ArchiveJob("export", str(out / "model.nemo"), checkpoint=str(checkpoint.path)))
     shutil.copy2(Path(__file__).with_name("reader.py"), out / "reader.py")
     parents: list[ArtifactRef] = [source]
     return NemoArchiveResult(
-        target=worker.EXPORT_TARGET,
+        target=EXPORT_TARGET,
         tensors=told["tensors"],
-        exported=ctx.artifacts.save(NemoArchiveRef, out, {"target": worker.EXPORT_TARGET}, parents),
+        exported=ctx.artifacts.save(NemoArchiveRef, out, {"target": EXPORT_TARGET}, parents),
     )
-
-
-def _refusal() -> str:
-    return f"{_UNSAFE} is set: torch would run what a weights file says when it is loaded."
-
-
-def _run(ask: worker.ArchiveJob) -> dict[str, Any]:
-    """The worker's reply; the error it left, in its family."""
-    if os.environ.get(_UNSAFE):
-        raise NeedsError(f"{_refusal()} Unset it: nothing is imported or exported under it.")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(
-        _COMMAND, input=worker.ask_json(ask), capture_output=True, text=True, env=environment, check=False
-    )
-    try:
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, json.JSONDecodeError) as error:
-        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise BackendError(f"the {ask.action} ended with code {done.returncode}: {last[:500]}") from error
-    if "family" in told:
-        raise (NeedsError if told["family"] == "NeedsError" else AskError)(told["message"])
-    return told
-
-
-def _parameters(folder: Path) -> int:
-    from ..finetune.base import count_parameters
-
-    return count_parameters(folder)

@@ -19,11 +19,9 @@ from typing import Any
 
 from ...core.errors import AskError, NeedsError
 from .archive import CONFIG, WEIGHTS, Archive, inspect, unpack
-from .megatron import TARGETS, LlamaShape, to_llama
+from .importable import EXPORT_TARGET, check_archive, golden_rows, is_export
+from .megatron import LlamaShape, to_llama
 
-# nemo-toolkit 3.0 opens only targets of its own packages, so the archive names its base class, and the
-# reader's class is the one that `restore_from` is called on.
-EXPORT_TARGET = "nemo.core.classes.modelPT.ModelPT"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 _ALSO = ("generation_config.json",)
 _SPARE_TOKENS = 8
@@ -57,20 +55,14 @@ def main() -> int:
 def read_in(ask: ArchiveJob) -> dict[str, Any]:
     """Import an archive into a Hugging Face folder; AskError when any of it cannot be accounted for."""
     archive = inspect(Path(ask.archive))
-    archive.check()
+    check_archive(archive)
     out = Path(ask.out)
     out.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        if archive.target == EXPORT_TARGET and "hf_config" in archive.config:
+        if is_export(archive):
             tensors, keys = _from_export(archive, Path(folder), out)
-        elif archive.target in TARGETS:
-            tensors, keys = _from_megatron(archive, Path(folder), out, Path(ask.tokenizer))
         else:
-            raise AskError(
-                f"{ask.archive} was made by '{archive.target or 'nobody it names'}', which is not read. "
-                "Read are "
-                f"exports of this skill and {', '.join(name.rpartition('.')[2] for name in TARGETS)}."
-            )
+            tensors, keys = _from_megatron(archive, Path(folder), out, Path(ask.tokenizer))
     matched = _golden(ask, out) if ask.golden else None
     return {"tensors": tensors, "keys": keys, "golden": matched}
 
@@ -79,10 +71,6 @@ def _weights(archive: Archive, folder: Path) -> dict[str, Any]:
     """The archive's tensors by key, loaded without running anything of it."""
     import torch
 
-    if WEIGHTS not in archive.sizes:
-        split = [name for name in archive.sizes if name.endswith(f"/{WEIGHTS}")]
-        why = "they are split over several ranks" if split else "it may be a distributed checkpoint"
-        raise AskError(f"{archive.path} has no {WEIGHTS} of its own: {why}. Merge it with NeMo first.")
     unpack(archive, [WEIGHTS], folder)
     try:
         state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
@@ -99,8 +87,6 @@ def _from_export(archive: Archive, folder: Path, out: Path) -> tuple[int, int]:
 
     state = _weights(archive, folder)
     values = dict(archive.config["hf_config"])
-    if "auto_map" in values:
-        raise AskError(f"{archive.path} asks to run its own code (auto_map), which is refused.")
     config = AutoConfig.for_model(values.pop("model_type"), **values)
     model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     _load(
@@ -187,36 +173,6 @@ def _golden(ask: ArchiveJob, out: Path) -> dict[str, Any]:
 
 def _rendered(tokenizer: Any, messages: Sequence[Any]) -> str:
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-
-def golden_rows(path: Path) -> list[tuple[Any, str]]:
-    """Prompts (texts, or messages) and their answers; AskError for a file without, naming the line."""
-    rows: list[tuple[Any, str]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AskError(f"golden answers {path} cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            if "messages" in row:
-                *prompt, last = row["messages"]
-                pair: tuple[Any, Any] = (prompt, last["content"])
-            else:
-                pair = (row["prompt"], row["answer"])
-            if not pair[0] or not isinstance(pair[1], str) or not pair[1].strip():
-                raise ValueError("an empty prompt or answer")
-        except (ValueError, KeyError, TypeError) as error:
-            raise AskError(
-                f"{path}, line {number}: expected prompt and answer, or messages that end with the answer "
-                f"({error!r})."
-            ) from error
-        rows.append((pair[0], pair[1]))
-    if not rows:
-        raise AskError(f"{path} holds no golden answers.")
-    return rows
 
 
 def write_out(ask: ArchiveJob) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import Artifact, ArtifactRef, CheckpointRef, DatasetRef
+from ...core.artifacts import AdapterRef, Artifact, ArtifactRef, CheckpointRef, DatasetRef
 from ...core.contract import StepContext
 from ...core.errors import AskError
 from ...core.suite_source import resolved
@@ -116,14 +116,17 @@ def _replay(request: RetrainRequest, alarm: Artifact) -> DatasetRef:
 
 
 def _base(ctx: StepContext, endpoint: str, stable: Release | None) -> CheckpointRef:
-    """The checkpoint behind the stable release."""
-    from ...evals.lineage import checkpoint_of
+    """The checkpoint behind the stable release; where that is of adapters, the one that has them merged."""
+    from ...evals.lineage import built_from
+    from ..finetune.adapters import merged_checkpoint
 
     if stable is None:
         raise AskError(
             f"endpoint '{endpoint}' has no stable release to start from. Name a checkpoint as `base`."
         )
-    found = checkpoint_of(ctx.artifacts, stable.bundle)
+    found = built_from(ctx.artifacts, stable.bundle)
+    if isinstance(found, AdapterRef):
+        found = merged_checkpoint(ctx.artifacts.open(found), ctx.artifacts)
     if found is None:
         raise AskError(
             f"the stable release of '{endpoint}' does not say which checkpoint it is. Name it as `base`."

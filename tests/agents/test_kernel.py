@@ -15,7 +15,7 @@ from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.judgement import judgement_on
 from opswright.agents.planner import Ask
-from opswright.core.artifacts import BundleRef, CheckpointRef
+from opswright.core.artifacts import AdapterRef, BundleRef, CheckpointRef
 from opswright.core.contract import Cost, Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import sha256_json
@@ -118,6 +118,10 @@ def test_a_bundle_is_judged_by_its_checkpoint_and_not_by_what_that_was_trained_f
     made = {bundle: {str(tuned)}, tuned: {str(base)}}
     assert models_behind(bundle, lambda ref: made[ref]) == {bundle, tuned}
     assert models_behind(tuned, lambda ref: made[ref]) == {tuned}
+    adapter = save(one, AdapterRef, "adapter", base)
+    unmerged = save(one, BundleRef, "unmerged", adapter)
+    made |= {unmerged: {str(adapter)}, adapter: {str(base)}}
+    assert models_behind(unmerged, lambda ref: made[ref]) == {unmerged, adapter}
 
 
 class PickRequest(Request):

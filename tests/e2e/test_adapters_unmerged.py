@@ -1,19 +1,22 @@
-"""Adapters that stay beside their base: evaluated as they are, and refused where they do not belong."""
+"""Adapters that stay beside their base: evaluated, served, and refused where they do not belong."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opswright.core.artifacts import AdapterRef, CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError, IntegrityError
-from opswright.core.machine import Machine
+from opswright.core.files import sha256_file, sha256_path
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.data.dataset import DatasetWriter
@@ -21,13 +24,18 @@ from opswright.data.sample import Sample
 from opswright.engines import GenerationOptions
 from opswright.engines.base import user_chat
 from opswright.engines.checkpoint import CheckpointEngine
+from opswright.engines.onnx import OnnxEngine
+from opswright.engines.ort_llm.batcher import ADAPTER
 from opswright.evals.lineage import training_datasets
 from opswright.evals.report import read_report
+from opswright.serving.server import Generation, ServedModel
+from opswright.serving.triton.environment import PlatformFacts, locate
+from opswright.serving.triton.server import TritonServer
 from opswright.skills.build_engine import BuildEngineRequest, build_engine
 from opswright.skills.evaluate import EvaluateRequest, EvaluateResult, evaluate
 from opswright.skills.finetune import FinetuneRequest, FinetuneResult, finetune
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 MAKE_BASE = """
 import json, sys
@@ -35,6 +43,16 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tiny_bases import CHATML, make_base
 make_base(Path(sys.argv[2]), CHATML, json.loads(sys.argv[3]), hidden=int(sys.argv[4]))
+"""
+MAKE_ADAPTERS = """
+import sys, torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+for rank, folder in ((8, sys.argv[2]), (4, sys.argv[3])):
+    torch.manual_seed(rank)
+    names = [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")]
+    config = LoraConfig(r=rank, target_modules=names, init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(sys.argv[1]), config).save_pretrained(folder)
 """
 
 
@@ -91,7 +109,7 @@ def step(shared: Workspace, name: str) -> StepContext:
 @pytest.fixture(scope="module")
 def trained(shared: Workspace, data: DatasetRef, base: Path) -> FinetuneResult:
     ask = FinetuneRequest(
-        data=data, base=base, method="lora", max_steps=40, epochs=20, batch_size=16, learning_rate=2e-2
+        data=data, base=base, method="lora", max_steps=160, epochs=40, batch_size=16, learning_rate=1e-2
     )
     return finetune(ask, step(shared, "lora"))
 
@@ -123,7 +141,7 @@ def test_adapters_on_their_base_answer_as_the_merged_model_does(
     merged_scores = [one[0].logprob for one in merged.loglikelihood(chats, answers)]
     assert unmerged_scores == pytest.approx(merged_scores, abs=1e-3)
     told = [with_them.generate([chat], GenerationOptions(max_tokens=8))[0].text for chat in chats]
-    assert told != plain  # they change what the base says
+    assert told != plain and all(told)  # they change what the base says
     assert told == [merged.generate([chat], GenerationOptions(max_tokens=8))[0].text for chat in chats]
 
 
@@ -179,14 +197,128 @@ def test_adapters_of_another_base_are_refused_not_half_used(
         CheckpointEngine(base, adapter=cut)
 
 
-def test_an_engine_of_merged_weights_is_not_built_from_adapters(
-    shared: Workspace, trained: FinetuneResult, adapter: AdapterRef
+@pytest.fixture(scope="module")
+def prompts(shared: Workspace) -> DatasetRef:
+    """What the engines are compared on."""
+    with shared.artifacts.staging() as stage:
+        (stage / "validation.jsonl").write_text("".join(line(*row) for row in ROWS))
+        return shared.artifacts.save(DatasetRef, stage, {"train_rows": 0, "validation_rows": len(ROWS)})
+
+
+def build(
+    shared: Workspace, prompts: DatasetRef, adapter: AdapterRef, target: str, min_agreement: float
+) -> Path:
+    """The engine folder of adapters."""
+    ask = BuildEngineRequest(
+        model=adapter, target=target, parity_data=prompts, min_agreement=min_agreement, max_new_tokens=8
+    )
+    result = build_engine(ask, step(shared, f"engine-{adapter.digest[:6]}"))
+    bundle = shared.artifacts.open(result.bundle)
+    assert bundle.parents == (adapter,) and bundle.facts["checkpoint"] == adapter
+    return bundle.path / "engine"
+
+
+@dataclass(frozen=True)
+class Unmerged:
+    """Adapters of random weights, and the engine made of them."""
+
+    adapter: Path
+    engine: Path
+
+
+@pytest.fixture(scope="module")
+def pair(shared: Workspace, base: Path, folder: Path, prompts: DatasetRef) -> list[Unmerged]:
+    """Two of different rank and different modules' values on one base; what they say is gibberish."""
+    command = [sys.executable, "-c", MAKE_ADAPTERS, str(base), str(folder / "r8"), str(folder / "r4")]
+    subprocess.run(command, check=True, capture_output=True)
+    facts = {"base": str(base), "base_digest": sha256_path(base)}
+    made = []
+    for name in ("r8", "r4"):
+        ref = shared.artifacts.save(AdapterRef, folder / name, facts)
+        engine = build(shared, prompts, ref, "onnx-fp32", min_agreement=0)
+        made.append(Unmerged(folder / name, engine))
+    return made
+
+
+def first_logits(engine: Path, text: str) -> Any:
+    """The logits (vocabulary) after a text, by the library itself."""
+    import onnxruntime_genai as og
+
+    model = og.Model(str(engine))
+    generator = og.Generator(model, og.GeneratorParams(model))
+    if (engine / ADAPTER).is_file():
+        adapters = og.Adapters(model)
+        adapters.load(str(engine / ADAPTER), "given")
+        generator.set_active_adapter(adapters, "given")
+    generator.append_tokens(og.Tokenizer(model).encode(text))
+    return generator.get_logits().reshape(-1)
+
+
+def expected_logits(base: Path, adapter: Path | None, text: str) -> Any:
+    """The logits (vocabulary) after a text, by the base with the adapters on it."""
+    import torch
+
+    checkpoint = CheckpointEngine(base, adapter=adapter)
+    with torch.inference_mode():
+        ids = checkpoint.tokenizer(text, return_tensors="pt").input_ids
+        return checkpoint.model(input_ids=ids).logits[0, -1].numpy()
+
+
+def test_an_engine_with_adapters_gives_the_logits_of_the_checkpoint_with_them(
+    base: Path, pair: list[Unmerged], tmp_path: Path
 ) -> None:
-    ask = BuildEngineRequest(model=adapter, target="onnx-int8")
-    machine = Machine.here(shared.root)
-    assert build_engine.preflight is not None
-    found = list(build_engine.preflight(ask, machine, shared))
-    told = next(one for one in found if one.level == "stop")
-    assert "merged weights" in told.message and trained.checkpoint in told.fix
-    with pytest.raises(AskError, match="merged weights"):
-        build_engine(ask, step(shared, "engine"))
+    text = "<|im_start|>user\none plus two"
+    for one in pair:
+        assert abs(first_logits(one.engine, text) - expected_logits(base, one.adapter, text)).max() < 1e-4
+    alone = tmp_path / "alone"
+    shutil.copytree(pair[0].engine, alone)
+    (alone / ADAPTER).unlink()
+    assert abs(first_logits(alone, text) - expected_logits(base, None, text)).max() < 1e-4
+
+
+def said(engine: Path) -> list[str | None]:
+    chats = [user_chat(a) for a, _ in ROWS[:24]]
+    return [one.text for one in OnnxEngine(engine).generate(chats, GenerationOptions(max_tokens=8))]
+
+
+def test_one_base_serves_whichever_adapters_lie_beside_it(pair: list[Unmerged], tmp_path: Path) -> None:
+    one, other = pair
+    for name in ("model.onnx", "model.onnx.data"):  # the base is the same to the byte, whatever the rank
+        assert sha256_file(one.engine / name) == sha256_file(other.engine / name)
+    swapped = tmp_path / "swapped"
+    shutil.copytree(one.engine, swapped)
+    shutil.copy2(other.engine / ADAPTER, swapped / ADAPTER)
+    assert said(swapped) == said(other.engine) != said(one.engine)
+
+
+def test_adapters_that_are_cut_are_no_engine(pair: list[Unmerged], tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(pair[0].engine, cut)
+    (cut / ADAPTER).write_bytes((cut / ADAPTER).read_bytes()[:1000])
+    with pytest.raises(BackendError, match="cannot load the engine"):
+        OnnxEngine(cut)
+
+
+def test_triton_serves_adapters_unmerged(
+    shared: Workspace, prompts: DatasetRef, adapter: AdapterRef, triton_home: Path, tmp_path: Path
+) -> None:
+    engine = build(shared, prompts, adapter, "onnx-int8", min_agreement=0.9)
+    server = TritonServer(
+        tmp_path / "triton",
+        tmp_path / "triton.log",
+        lambda: locate(triton_home, PlatformFacts.here(), print),
+        lambda model: 1,
+        timeout_s=60,
+    )
+
+    async def served() -> list[str | None]:
+        await server.start()
+        try:
+            await server.load(ServedModel("sums", 1, engine, "v1", "onnx-int8"))
+            asked = [Generation(json.dumps(user_chat(a)), max_tokens=8) for a, _ in ROWS[:24]]
+            return [(await server.infer("sums", one)).text for one in asked]
+        finally:
+            await server.stop()
+
+    answers = asyncio.run(served())
+    assert answers == said(engine) and all(answers)

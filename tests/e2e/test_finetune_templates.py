@@ -94,6 +94,12 @@ REFUSED: dict[str, tuple[str, Rows, dict[str, Any], str]] = {
     "no messages": ("chatml", [{"messages": "no"}], {}, "row 1 cannot be rendered"),
     "no chat": ("chatml", [{"text": "no"}], {}, "row 1 cannot be rendered"),
 }
+WRONG = {
+    "optimizer.epsilonn": 1e-7,
+    "optimizer.eps": "tiny",
+    "step_scheduler.val_every_steps": "many",
+    "lr_scheduler.lr_decay_style": "zigzag",
+}
 IN_ONE_PROCESS = """
 import json, sys
 from pathlib import Path
@@ -119,6 +125,15 @@ print(json.dumps(told))
 def recipe(**overrides: Any) -> str:
     request = FinetuneRequest(data=DatasetRef.of("d" * 64), overrides=overrides)
     return compile_recipe(request, DataFacts(100, 10), BaseFacts()).yaml()
+
+
+def of_adapters(base: str, *targets: str) -> PreCheck:
+    request = FinetuneRequest(
+        data=DatasetRef.of("d" * 64), base=Path(base), method="lora", lora_targets=targets
+    )
+    return PreCheck(
+        compile_recipe(request, DataFacts(100, 10), BaseFacts(has_weights=True)).yaml(), base=base
+    )
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +168,10 @@ def told(folder: Path, tiny_bases: ModuleType) -> dict[str, Any]:
         PreCheck(recipe(**{"optimizer.eps": 1e-7, "step_scheduler.gc_every_steps": 50}))
     )
     checks["no field"] = asdict(PreCheck(recipe(**{"step_scheduler.no_such": 1})))
+    for key, value in WRONG.items():
+        checks[key] = asdict(PreCheck(recipe(**{key: value})))
+    checks["targets"] = asdict(of_adapters(str(folder / "chatml"), "*_proj", "*.q_proj"))
+    checks["no target"] = asdict(of_adapters(str(folder / "chatml"), "*_proj", "q_proj"))
     checks["no strategy"] = asdict(PreCheck(recipe(**{"distributed.strategy": "magic"})))
     chats, calls, tools = rows("chats", CHATS), rows("calls", CALLS), rows("tools", CALLS_OF_TOOLS)
     taught = {
@@ -220,7 +239,26 @@ def test_a_recipe_that_automodel_does_not_take_is_refused_in_its_own_words(told:
     assert "does not take the recipe's distributed" in told["no strategy"]["message"]
 
 
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_that_automodel_s_own_parts_cannot_be_built_with_is_refused(
+    told: dict[str, Any], key: str
+) -> None:
+    assert f"does not take the recipe's {key.partition('.')[0]}" in told[key]["message"]
+
+
+def test_names_that_reach_no_layer_of_the_base_are_refused(told: dict[str, Any]) -> None:
+    assert told["targets"] == {"found": []}
+    message = told["no target"]["message"]
+    assert message.startswith("lora_targets 'q_proj' is no linear layer of the base") and "up_proj" in message
+
+
 def test_the_check_runs_in_a_process_of_its_own_and_raises_here(told: dict[str, Any], folder: Path) -> None:
     check = PreCheck("", str(folder / "data" / "tools"), str(folder / "chatml"), max_tokens=512)
     with pytest.raises(AskError, match="leaves out"):
+        run_check(check)
+
+
+def test_a_check_that_takes_too_much_cpu_time_is_ended_and_waiting_is_not_counted(folder: Path) -> None:
+    check = PreCheck("", str(folder / "data" / "tools"), str(folder / "chatml"), max_tokens=512, cpu_s=1)
+    with pytest.raises(AskError, match="not checked within 1 s of CPU time"):
         run_check(check)

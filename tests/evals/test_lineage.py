@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from opswright.core.artifacts import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, RefT
+from opswright.core.artifacts import AdapterRef, ArtifactRef, BundleRef, CheckpointRef, DatasetRef, RefT
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.data.dataset import training_rows, write_samples
@@ -11,7 +11,7 @@ from opswright.data.sample import Sample
 from opswright.evals.contamination import find_overlap, training_texts
 from opswright.evals.lineage import (
     ReportLineage,
-    checkpoint_of,
+    built_from,
     own_answers_in,
     report_lineage,
     training_dataset,
@@ -37,14 +37,16 @@ def test_a_bundle_leads_to_its_checkpoint_and_the_nearest_training_set(workspace
     bundle = save(workspace, BundleRef, "engine", v2)
     store = workspace.artifacts
     assert training_dataset(store, bundle) == training_dataset(store, v2) == second
-    assert checkpoint_of(store, bundle) == v2
+    assert built_from(store, bundle) == v2
+    adapter = save(workspace, AdapterRef, "adapter", v2, second)
+    assert built_from(store, save(workspace, BundleRef, "unmerged", adapter)) == adapter
 
 
 def test_a_model_of_unknown_origin_has_no_training_set(workspace: Workspace) -> None:
     lost = CheckpointRef.of("a" * 64)
     bundle = save(workspace, BundleRef, "engine", lost)
     assert training_dataset(workspace.artifacts, bundle) is None
-    assert checkpoint_of(workspace.artifacts, bundle) == lost
+    assert built_from(workspace.artifacts, bundle) == lost
 
 
 def test_a_model_trained_in_stages_has_seen_every_stage_but_not_what_its_datasets_were_made_of(

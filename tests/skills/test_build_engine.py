@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from opswright.compute.local import LocalCompute
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifacts import AdapterRef, CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import StepContext
-from opswright.core.errors import AskError, BackendError
+from opswright.core.errors import AskError, BackendError, IntegrityError
+from opswright.core.files import sha256_path
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace
+from opswright.engines import onnx_targets
 from opswright.engines.base import Chat
 from opswright.engines.builders import BuildResult, EngineBuilder, ParityCase, RunWorker, WorkerCall
 from opswright.skills.build_engine import BuildEngineRequest, build, build_engine, run_as_job
@@ -39,6 +42,7 @@ class FakeBuilder:
         threads: int,
         run: RunWorker,
     ) -> BuildResult:
+        self.checkpoint = checkpoint
         out = folder / "engine"
         out.mkdir(parents=True, exist_ok=True)
         (out / "model.onnx").write_bytes(bytes(10))
@@ -227,3 +231,52 @@ def test_preflight_is_content_and_minutes_are_known_for_a_small_model(
     assert {f.level for f in build_engine.preflight(pending, LAPTOP, workspace)} == {"ok"}
     minutes = build_engine.estimate(request, LAPTOP, workspace).minutes
     assert minutes is not None and minutes < 1
+
+
+def adapters_on(base: Path, workspace: Workspace) -> AdapterRef:
+    with workspace.artifacts.staging() as folder:
+        (folder / "adapter_model.safetensors").write_bytes(b"adapters")
+        facts = {"base": str(base), "base_digest": sha256_path(base)}
+        return workspace.artifacts.save(AdapterRef, folder, facts)
+
+
+def test_adapters_are_built_on_the_very_base_they_were_trained_on(
+    prompts: DatasetRef, context: Callable[..., StepContext], workspace: Workspace, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(bytes(100))
+    adapter = adapters_on(base, workspace)
+    ask = BuildEngineRequest(model=adapter, parity_data=prompts)
+    builder = FakeBuilder()
+    result = build(ask, context(), builder)
+    assert workspace.artifacts.open(result.bundle).parents == (adapter,) and builder.checkpoint == base
+    assert build_engine.preflight is not None and build_engine.estimate is not None
+    assert not [one for one in build_engine.preflight(ask, LAPTOP, workspace) if one.level == "stop"]
+    assert (build_engine.estimate(ask, LAPTOP, workspace).disk_bytes or 0) > 400  # the base's weights too
+    (base / "model.safetensors").write_bytes(b"\1" * 100)
+    with pytest.raises(IntegrityError, match="is not the base that adapter:"):
+        build(ask, context(), builder)
+
+
+def test_a_target_of_merged_weights_names_the_checkpoint_that_has_them(
+    context: Callable[..., StepContext],
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(bytes(100))
+    adapter = adapters_on(base, workspace)
+    with workspace.artifacts.staging() as folder:
+        (folder / "config.json").write_text("{}")
+        facts = workspace.artifacts.open(adapter).facts
+        merged = workspace.artifacts.save(CheckpointRef, folder, facts)
+    monkeypatch.setattr(onnx_targets, "INT4", replace(onnx_targets.INT4, adapter_builder=None))
+    ask = BuildEngineRequest(model=adapter, target="onnx-int4")
+    with pytest.raises(AskError, match=f"onnx-int4 is built from merged weights.*{merged}"):
+        build_engine(ask, context())
+    assert build_engine.preflight is not None
+    told = [one for one in build_engine.preflight(ask, LAPTOP, workspace) if one.level == "stop"]
+    assert merged in told[0].fix

@@ -17,7 +17,7 @@ from opswright.evals.lineage import training_datasets
 from opswright.skills.finetune import FinetuneRequest
 from opswright.skills.finetune.adapters import base_of
 from opswright.skills.finetune.base import BaseFacts
-from opswright.skills.finetune.layout import base_folder, data_facts
+from opswright.skills.finetune.layout import data_facts, teacher_folder
 from opswright.skills.finetune.teacher import check_reads_alike, check_same_tokens
 
 Context = Callable[..., StepContext]
@@ -62,13 +62,13 @@ def test_preferences_are_refused_in_words(context: Context) -> None:
         data_facts(ctx.artifacts.open(data), FinetuneRequest(data=data))
 
 
-def test_a_nemo_archive_as_base_names_the_import(context: Context, tmp_path: Path) -> None:
+def test_a_nemo_archive_as_teacher_names_the_import(context: Context, tmp_path: Path) -> None:
     ctx = context()
     archive = tmp_path / "model.nemo"
     archive.write_bytes(b"tar")
-    ask = FinetuneRequest(data=DatasetRef.pending(), base=archive)
+    ask = FinetuneRequest(data=DatasetRef.pending(), base=tmp_path, teacher=archive)
     with pytest.raises(AskError, match="opswright nemo-archive --action import --archive"):
-        base_folder(ask, ctx.workspace)
+        teacher_folder(ask, ctx.workspace)
 
 
 @pytest.mark.parametrize(

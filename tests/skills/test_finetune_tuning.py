@@ -324,6 +324,15 @@ def test_a_gpu_without_bfloat16_and_methods_without_a_gpu_are_stopped(
     assert any("'qlora' needs a GPU" in line for line in lines)
 
 
+@pytest.mark.parametrize(("method", "told"), [("lora", "note: training on GPUs"), ("qlora", "warn: method")])
+def test_what_was_never_run_is_said_before_it_is(
+    data: DatasetRef, workspace: Workspace, tmp_path: Path, method: str, told: str
+) -> None:
+    ask = {"data": data, "base": big_base(tmp_path / "base"), "gpu": "h100", "method": method}
+    lines = found(FinetuneRequest.model_validate(ask), workspace)
+    assert any(line.startswith(told) and "not run by Opswright's own tests" in line for line in lines)
+
+
 def test_a_model_larger_than_the_memory_of_this_machine_is_stopped(data: DatasetRef, tmp_path: Path) -> None:
     workspace = Workspace(load_settings(home=tmp_path / "workspace", train={"device": "cpu"}))
     with workspace.artifacts.staging() as folder:

@@ -21,8 +21,8 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, NeedsError
 from opswright.skills.nemo_archive import NemoArchiveRequest, nemo_archive
 from opswright.skills.nemo_archive.archive import inspect
+from opswright.skills.nemo_archive.importable import golden_rows
 from opswright.skills.nemo_archive.megatron import TARGETS, LlamaShape
-from opswright.skills.nemo_archive.worker import golden_rows
 
 CONFIG = {
     "target": TARGETS[0],
