@@ -102,7 +102,7 @@ def test_an_archive_that_changes_while_it_is_imported_is_no_base(
 ) -> None:
     ctx, _ = step(shared, "changing")
     archive = tmp_path / "changing.nemo"
-    archive.write_bytes((made / "gqa.nemo").read_bytes())
+    archive.write_bytes((made / "gqa.nemo").read_bytes() + bytes(10_240))  # another file: not imported yet
     over = threading.Event()
 
     def change() -> None:
