@@ -14,7 +14,7 @@ from ...data.sample import Sample
 from ..prompts import Prompt
 from .base import Suite
 
-FOLDER = EXAMPLES / "ragas" / "raw"
+FOLDER = EXAMPLES / "ragas" / "raw" / "ragas"
 _SOURCE = "ragas (explodinggradients), 2025"
 _LICENCE = "Apache 2.0"
 
