@@ -29,6 +29,8 @@ _MISS = 0.001  # at most this share of the pairs exactly at the threshold is nev
 MOST_PARTNERS = 200
 _BYTES_A_ROW = 64  # held for a row while a band is gone through
 _BYTES_A_SHINGLE = 96  # held for a shingle while pairs are compared
+_BYTES_A_PAIR = 64  # held for a pair meanwhile
+_NUMBERS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class SimilarityIndex:
     ) -> None:
         self.least, self.memory_bytes = least, memory_bytes
         self._hasher = BandHasher(least, seed)
+        self._folder = folder
         self._files = ExitStack()
         self.shingles = self._files.enter_context(ShingleStore(folder))
         self._bands: list[IO[bytes]] = [
@@ -122,13 +125,18 @@ class SimilarityIndex:
         import numpy as np
 
         n = len(self.shingles)
-        first, second = self._proposed(np.ones(n, bool) if among is None else among)
         at_once = max(1, self.memory_bytes // _BYTES_A_SHINGLE)
-        keep, jaccard = self.shingles.similar(first, second, self.least, at_once)
-        return Pairs(first[keep], second[keep], jaccard)
+        found = [(np.empty(0, np.int64), np.empty(0))]
+        for codes in self._proposed(np.ones(n, bool) if among is None else among):
+            keep, jaccard = self.shingles.similar(codes // n, codes % n, self.least, at_once)
+            found.append((codes[keep], jaccard))
+        codes, jaccard = map(np.concatenate, zip(*found, strict=True))
+        order = np.argsort(codes)
+        codes = codes[order]
+        return Pairs(codes // max(n, 1), codes % max(n, 1), jaccard[order])
 
-    def _proposed(self, among: NDArray[np.bool_]) -> tuple[Ints, Ints]:
-        """Pairs that agree in a whole band, each once, in order.
+    def _proposed(self, among: NDArray[np.bool_]) -> Iterator[Ints]:
+        """Pairs that agree in a whole band, as first * texts + second, each once; some at a time.
 
         A text with 200 partners or more looks for no others, and of a crowd that agrees only the first 200
         are its partners: the work grows with the number of texts, not with its square.
@@ -136,16 +144,18 @@ class SimilarityIndex:
         import numpy as np
 
         n = len(among)
-        known, partners = np.empty(0, np.int64), np.zeros(n, np.int32)
+        partners = np.zeros(n, np.int32)
         parts = 1 + int(among.sum()) * _BYTES_A_ROW // self.memory_bytes
+        at_once = max(1, self.memory_bytes // _BYTES_A_PAIR)
+        known = self._files.enter_context(_NumberRuns(self._folder))
         for file in self._bands:
-            for part in range(parts):
-                rows, keys = self._keys_of_part(file, among, part, parts)
-                fresh = _agreeing(rows, keys, partners, n)
-                fresh = fresh[~np.isin(fresh, known, assume_unique=True, kind="sort")]
-                partners += np.bincount(fresh % n, minlength=n).astype(np.int32)
-                known = np.sort(np.concatenate([known, fresh]))
-        return known // max(n, 1), known % max(n, 1)
+            agreeing = [
+                _agreeing(*self._keys_of_part(file, among, part, parts), partners, n) for part in range(parts)
+            ]
+            fresh = known.add(np.sort(np.concatenate(agreeing)))
+            partners += np.bincount(fresh % max(n, 1), minlength=n).astype(np.int32)
+            for at in range(0, len(fresh), at_once):
+                yield fresh[at : at + at_once]
 
     def _keys_of_part(
         self, file: IO[bytes], among: NDArray[np.bool_], part: int, parts: int
@@ -165,6 +175,48 @@ class SimilarityIndex:
             keys.append(held[here])
             at += len(held)
         return np.concatenate([*rows, np.empty(0, np.int64)]), np.concatenate([*keys, np.empty(0, np.uint64)])
+
+
+class _NumberRuns:
+    """A set of numbers that grows, on disk: each run that was added is sorted, and in no run before it."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._runs: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, numbers: Ints) -> Ints:
+        """Those of some numbers that are new, which are added; numbers: ascending, each once."""
+        import numpy as np
+
+        is_known = np.zeros(len(numbers), bool)
+        for piece in self._pieces():
+            begin, end = np.searchsorted(numbers, piece[[0, -1]], "left")
+            mine = numbers[begin : end + 1]
+            places = np.searchsorted(piece, mine)
+            is_known[begin : end + 1] |= piece[np.minimum(places, len(piece) - 1)] == mine
+        fresh = numbers[~is_known]
+        self._file.seek(0, 2)
+        self._file.write(fresh.tobytes())
+        self._runs.append(len(fresh))
+        return fresh
+
+    def _pieces(self) -> Iterator[Ints]:
+        """The runs, some numbers of one run at a time."""
+        import numpy as np
+
+        self._file.seek(0)
+        for length in self._runs:
+            for at in range(0, length, _NUMBERS_AT_ONCE):
+                count = min(_NUMBERS_AT_ONCE, length - at)
+                yield np.frombuffer(self._file.read(8 * count), np.int64)
 
 
 def _agreeing(rows: Ints, keys: NDArray[np.uint64], partners: NDArray[np.int32], n: int) -> Ints:

@@ -81,6 +81,24 @@ def test_the_memory_of_long_documents_is_bounded() -> None:
     assert peak < 16 << 20  # all at once would take ten times as much
 
 
+def test_the_memory_of_pairs_that_are_proposed_and_not_alike_is_bounded() -> None:
+    draw = random.Random(3)
+
+    def words(n: int) -> str:
+        return " ".join("".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=9)) for _ in range(n))
+
+    shared = words(12)
+    texts = [f"{shared} {words(3)}" for _ in range(1500)]  # Jaccard about 0.66: 150,000 pairs agree in a band
+    with SimilarityIndex(0.7, memory_bytes=1 << 19) as index:
+        index.add(texts)
+        tracemalloc.start()
+        found = index.pairs()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 15 << 20  # all at once take twice as much
+    assert all(score >= 0.7 for _, _, score in found.each())
+
+
 @pytest.mark.parametrize(
     "texts", [[], [""], ["", ""], ["\0", "\0\0"], ["a" * 100_000, "b"], ["\ud83d abcdef", "x"]]
 )
