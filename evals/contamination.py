@@ -85,10 +85,12 @@ class OverlapFinder:
 
     items: what is asked in a suite. jaccard: from which a text is nearly an item; None finds only items that
     are a whole text, verbatim or normalised. An item of fewer than 4 words or 16 characters is found only
-    where a text as a whole is that item, give or take a letter.
+    where a text as a whole is that item, give or take a letter. common: whether an item counts as found also
+    where a text holds its words by chance; that depends on what the other texts are, so rows are kept apart
+    with it and judged without: what stays is then never found.
     """
 
-    def __init__(self, items: Sequence[str], jaccard: float | None = JACCARD) -> None:
+    def __init__(self, items: Sequence[str], jaccard: float | None = JACCARD, common: bool = False) -> None:
         self.items = list(items)
         self._verbatim = _numbers_of(self.items)
         self._words = [fingerprint(item) for item in self.items]
@@ -97,7 +99,7 @@ class OverlapFinder:
         nearly = bool(long) and jaccard is not None
         self._index = _ItemIndex([self._words[n] for n in long], jaccard or JACCARD) if nearly else None
         self._long = long
-        self._usual = PhraseChance(self._words) if nearly else None
+        self._usual = None if common or not nearly else PhraseChance(self._words)
 
     def overlaps(self, texts: Sequence[str]) -> Iterator[Overlap]:
         """Every item that each text holds, text by text; the same pair once, found the surest way."""
@@ -108,16 +110,19 @@ class OverlapFinder:
                 found[number, item] = (MatchKind.VERBATIM, 1.0)
             for item in self._normalised.get(bare, ()):
                 found.setdefault((number, item), (MatchKind.NORMALISED, 1.0))
-        if self._index is not None and self._usual is not None:
+        if self._usual is not None:
             self._usual.add(words)
-            for number, place, match, score in self._index.search(words):
-                item = self._long[place]
-                if (number, item) in found:
-                    continue
-                if match is MatchKind.CONTAINED and _is_common(self._words[item], texts[number], self._usual):
-                    continue
-                found[number, item] = (match, score)
+        for number, place, match, score in self._index.search(words) if self._index else ():
+            item = self._long[place]
+            if (number, item) in found:
+                continue
+            if match is MatchKind.CONTAINED and self._is_common(item, texts[number]):
+                continue
+            found[number, item] = (match, score)
         return (Overlap(*pair, *how) for pair, how in sorted(found.items()))
+
+    def _is_common(self, item: int, text: str) -> bool:
+        return self._usual is not None and _is_common(self._words[item], text, self._usual)
 
     def surest(self, texts: Sequence[str]) -> list[Overlap | None]:
         """For each text the item it holds most surely; None where it holds none."""
@@ -130,9 +135,9 @@ class OverlapFinder:
         return best
 
 
-def find_overlap(train: Iterable[str], asked: Sequence[str]) -> dict[int, MatchKind]:
+def find_overlap(train: Iterable[str], asked: Sequence[str], common: bool = False) -> dict[int, MatchKind]:
     """The asked texts that occur in training, by number, and the surest way in which each was found."""
-    finder, found = OverlapFinder(asked), dict[int, MatchKind]()
+    finder, found = OverlapFinder(asked, common=common), dict[int, MatchKind]()
     rank = {match: place for place, match in enumerate(MatchKind)}
     for batch in in_runs(train, _TEXTS_AT_ONCE):
         for one in finder.overlaps(batch):
@@ -164,10 +169,16 @@ def training_texts(store: ArtifactStore, datasets: Iterable[DatasetRef]) -> Iter
 
 
 def find_leaks(
-    store: ArtifactStore, datasets: Sequence[DatasetRef], asked: Sequence[tuple[str, str | None]]
+    store: ArtifactStore,
+    datasets: Sequence[DatasetRef],
+    asked: Sequence[tuple[str, str | None]],
+    common: bool = False,
 ) -> set[int]:
-    """Of what is asked, with the group of each, the numbers that training rows hold: by text or by group."""
-    found = set(find_overlap(training_texts(store, datasets), [text for text, _ in asked]))
+    """Of what is asked, with the group of each, the numbers that training rows hold: by text or by group.
+
+    common: as of `OverlapFinder`.
+    """
+    found = set(find_overlap(training_texts(store, datasets), [text for text, _ in asked], common))
     places: dict[str, list[int]] = defaultdict(list)
     for place, (_, group) in enumerate(asked):
         for name in () if group is None else {group, masked_group(group)}:

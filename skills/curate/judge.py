@@ -83,7 +83,7 @@ class RowJudge:
             filters = [make_filter(asked, rules.toxic_words) for asked in rules.filters]
         self._filters = filters
         golden = rules.golden.texts
-        self._leaks = OverlapFinder(golden, rules.golden_jaccard) if golden else None
+        self._leaks = OverlapFinder(golden, rules.golden_jaccard, common=True) if golden else None
 
     def judge(self, rows: Sequence[GatheredRow], answered: Sequence[str | None]) -> list[Judged]:
         """What is found of each row; answered: how an endpoint's answer was found in it, if one was."""

@@ -171,7 +171,9 @@ def _unseen(samples: Sequence[Sample], start: StartingPoint, ctx: StepContext) -
     groups: Collection[str | None] = {one.group for one in known} - {None}
     fresh = [one for one in samples if fingerprint(prompt_text(one)) not in texts and one.group not in groups]
     datasets = dict.fromkeys([*training_datasets(ctx.artifacts, start.base), start.replay])
-    seen = find_leaks(ctx.artifacts, list(datasets), [(asked_of(one), one.group) for one in fresh])
+    seen = find_leaks(
+        ctx.artifacts, list(datasets), [(asked_of(one), one.group) for one in fresh], common=True
+    )
     return [one for place, one in enumerate(fresh) if place not in seen]
 
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from opswright.data.published import clinc150
 from opswright.data.rows import Dropped
 from opswright.data.sample import Sample, Task
 from opswright.data.similar import bands_and_rows, similar_pairs
+from opswright.evals.contamination import find_overlap
 from opswright.skills.curate.gather import GatheredRow, GoldenRows
+from opswright.skills.curate.judge import JudgeRules, RowJudge
 from opswright.skills.curate.request import CurateRequest
 from opswright.skills.curate.stages import RowTable, Tally, row_batches
 
@@ -240,3 +243,16 @@ def test_long_rows_are_taken_in_a_few_at_a_time() -> None:
     assert [len(batch) for batch in row_batches(long)] == [4, 4, 1]
     short = (GatheredRow("s", n, Sample.of(str(n), "word", "x")) for n in range(2001))
     assert [len(batch) for batch in row_batches(short)] == [2000, 1]
+
+
+def test_of_rows_kept_apart_from_a_golden_set_none_is_called_a_leak_whatever_rows_stand_around_it() -> None:
+    golden = [row.text for row in clinc150.read_rows(clinc150.FOLDER, "test")]
+    read = clinc150.read_rows(clinc150.FOLDER, "train")
+    rows = [GatheredRow("a.csv", n, Sample.of(str(n), row.text, row.label)) for n, row in enumerate(read)]
+    judged = RowJudge(JudgeRules.of(CurateRequest(source=Path("x")), GoldenRows(golden))).judge(
+        rows, [None] * len(rows)
+    )
+    kept = [row.sample.question for row, one in zip(rows, judged, strict=True) if one.fault is None]
+    assert len(kept) > 0.95 * len(rows)
+    for part in (kept, kept[::2], kept[1::3]):
+        assert find_overlap(part, golden) == {}
