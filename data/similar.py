@@ -147,15 +147,17 @@ class SimilarityIndex:
         partners = np.zeros(n, np.int32)
         parts = 1 + int(among.sum()) * _BYTES_A_ROW // self.memory_bytes
         at_once = max(1, self.memory_bytes // _BYTES_A_PAIR)
-        known = self._files.enter_context(_NumberRuns(self._folder))
-        for file in self._bands:
-            agreeing = [
-                _agreeing(*self._keys_of_part(file, among, part, parts), partners, n) for part in range(parts)
-            ]
-            fresh = known.add(np.sort(np.concatenate(agreeing)))
-            partners += np.bincount(fresh % max(n, 1), minlength=n).astype(np.int32)
-            for at in range(0, len(fresh), at_once):
-                yield fresh[at : at + at_once]
+        with tempfile.TemporaryFile(dir=self._folder) as proposed:
+            known = _NumberRuns(proposed)
+            for file in self._bands:
+                agreeing = [
+                    _agreeing(*self._keys_of_part(file, among, part, parts), partners, n)
+                    for part in range(parts)
+                ]
+                fresh = known.add(np.sort(np.concatenate(agreeing)))
+                partners += np.bincount(fresh % max(n, 1), minlength=n).astype(np.int32)
+                for at in range(0, len(fresh), at_once):
+                    yield fresh[at : at + at_once]
 
     def _keys_of_part(
         self, file: IO[bytes], among: NDArray[np.bool_], part: int, parts: int
@@ -180,17 +182,9 @@ class SimilarityIndex:
 class _NumberRuns:
     """A set of numbers that grows, on disk: each run that was added is sorted, and in no run before it."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._runs: list[int] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
 
     def add(self, numbers: Ints) -> Ints:
         """Those of some numbers that are new, which are added; numbers: ascending, each once."""
