@@ -102,7 +102,7 @@ def test_the_weights_of_the_highest_score_are_kept_and_the_scores_with_them(
     assert all(
         value < best for at, value in scores.items() if at < trained.kept_step
     )  # the first of the best
-    assert (told["suite"], told["metric"], len(told["asked"])) == ("sums", "exact_match", 24)
+    assert (told["suite"], told["metric"], len(told["questions"])) == ("sums", "exact_match", 24)
     ask = EvaluateRequest(model=trained.checkpoint, suite=folder / "sums.yaml", baselines=False)
     assert evaluate(ask, step(shared, "again")).value == pytest.approx(best)  # it is those weights
 
