@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from socketserver import BaseServer
 
 import pytest
 
@@ -51,3 +54,18 @@ def context(workspace: Workspace) -> ContextFactory:
         )
 
     return make
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[[BaseServer], None]]:
+    """Starts a server in a thread of its own; it ends with the test."""
+    with ExitStack() as started:
+
+        def start(server: BaseServer) -> None:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            started.callback(thread.join)
+            started.callback(server.server_close)
+            started.callback(server.shutdown)
+
+        yield start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.artifacts import DriftReportRef
@@ -132,9 +132,7 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         before = carried(ctx.artifacts, key, rows[0].time)
         together = after_window(found.p, before, request.alpha / 2, request.checks_per_day)
         alarm = found.alarm or together.alarm
-        tests = {
-            check.name: TestFigures.model_validate(check, from_attributes=True) for check in found.checks
-        }
+        tests = _figures(found)
         about = {
             **_about(request, source, rows),
             "level": level,
@@ -147,9 +145,7 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
             write(stage, about, reference, window, found)
             facts = {**about, "tests": {name: test.model_dump() for name, test in tests.items()}}
             ref = ctx.artifacts.save(DriftReportRef, stage, facts, source.parents)
-    for name, test in tests.items():
-        ctx.metric(f"p_{name}", test.p_corrected)
-    ctx.metric("evidence", together.value)
+    _tell(ctx, tests, together.value)
     ctx.progress(4, 4, "stages")
     return DriftResult(
         report=ref,
@@ -165,6 +161,16 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         message=_message(found, together, len(rows), level, share),
         note=source.note,
     )
+
+
+def _figures(found: Comparison) -> dict[str, TestFigures]:
+    return {check.name: TestFigures.model_validate(check, from_attributes=True) for check in found.checks}
+
+
+def _tell(ctx: StepContext, tests: Mapping[str, TestFigures], evidence: float) -> None:
+    for name, test in tests.items():
+        ctx.metric(f"p_{name}", test.p_corrected)
+    ctx.metric("evidence", evidence)
 
 
 def _check_enough(request: DriftRequest, rows: Sequence[TrafficLike]) -> None:

@@ -4,9 +4,10 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseServer
 from typing import Any
 
 import pytest
@@ -68,14 +69,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(start_server: Callable[[BaseServer], None]) -> Server:
     one = Server()
-    thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield one
-    one.shutdown()
-    one.server_close()
-    thread.join()
+    start_server(one)
+    return one
 
 
 @pytest.fixture
@@ -272,7 +269,9 @@ def test_a_reply_that_falls_in_drops_is_late_wherever_it_is_slow(engines: Any, w
     listener.close()
 
 
-def test_no_more_requests_are_under_way_than_are_allowed(engines: Any) -> None:
+def test_no_more_requests_are_under_way_than_are_allowed(
+    engines: Any, start_server: Callable[[BaseServer], None]
+) -> None:
     class Busy(Server):
         now = most = 0
 
@@ -290,13 +289,9 @@ def test_no_more_requests_are_under_way_than_are_allowed(engines: Any) -> None:
 
     busy = Busy()
     busy.RequestHandlerClass = Slow
-    thread = threading.Thread(target=busy.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
+    start_server(busy)
     answers = ask(engines(busy.url, concurrency=3), [f"p{number}" for number in range(15)])
     assert all(one.error is None for one in answers) and busy.most == 3
-    busy.shutdown()
-    busy.server_close()
-    thread.join()
 
 
 def test_what_is_tried_again_counts_against_the_limit_of_a_minute(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseServer
 from typing import Any
 
 import pytest
@@ -88,11 +89,7 @@ class _Quiet(ScriptedJudge):
 
 
 @pytest.fixture
-def judge() -> Iterator[ScriptedJudge]:
+def judge(start_server: Callable[[BaseServer], None]) -> ScriptedJudge:
     one = _Quiet()
-    thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield one
-    one.shutdown()
-    one.server_close()
-    thread.join()
+    start_server(one)
+    return one

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 from typing import Any
 
 import pytest
@@ -119,14 +120,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def embedder() -> Iterator[Embedder]:
+def embedder(start_server: Callable[[BaseServer], None]) -> Embedder:
     one = Embedder()
-    thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield one
-    one.shutdown()
-    one.server_close()
-    thread.join()
+    start_server(one)
+    return one
 
 
 CAT = Sample.of("1", "what is it?", "cat")
