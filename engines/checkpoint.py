@@ -169,7 +169,8 @@ class CheckpointEngine:
         """The tokens of each chat's prompt, or why it is not taken."""
         prompts = [self._prompt(chat) for chat in chats]
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-        rows = iter(self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+        plainly = {"add_special_tokens": False, "return_attention_mask": False}
+        rows = iter(self.tokenizer(texts, **plainly)["input_ids"] if texts else ())
         lead = lead_tokens(self.tokenizer) if self._plain else []
         rows = (row if row[: len(lead)] == lead else [*lead, *row] for row in rows)
         return [self._fitting(next(rows)) if isinstance(one, str) else one for one in prompts]
