@@ -26,7 +26,8 @@ from ...core.workspace import Workspace
 from .beside import Beside
 from .engine import missing_for, open_engine, size_of
 from .judging import changes_of_mind, judge_figures, judge_findings, server_access
-from .request import EvaluateRequest, EvaluateResult, Robustness, SliceFigure
+from .paraphrasing import paraphrase_findings, paraphrases_for, unusable_paraphrases
+from .request import EvaluateRequest, EvaluateResult, ParaphraseFigures, Robustness, SliceFigure
 
 if TYPE_CHECKING:
     from ...evals.baselines import BaselineRun
@@ -58,6 +59,7 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
         suite = _suite(request)
         suite.slices(request.slices)
         found += judge_findings(suite)
+        found += paraphrase_findings(request, suite)
         for file in suite.check_scorers(request.trust):  # nobody has agreed to run it yet
             message = f"Python code scores the answers: {file}."
             found.append(Finding(level="warn", message=message, fix="Read it before you approve the plan."))
@@ -80,8 +82,9 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
     suite = _suite(request)
-    if not isinstance(request.model, ArtifactRef) or suite.asks_server:
-        tokens = None if suite.asks_server else 0
+    asks_server = suite.asks_server or request.paraphraser is not None
+    if not isinstance(request.model, ArtifactRef) or asks_server:
+        tokens = None if asks_server else 0
         return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
     size = size_of(request.model, workspace)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
@@ -159,12 +162,12 @@ def _measured(
     model, most = str(request.model), request.max_new_tokens
     with closing(open_engine(request, ctx, suite.is_plain)) as engine:
         plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
-        variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers)
+        paraphrased, paraphrases = paraphrases_for(request, ctx, suite, plain)
+        variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers, paraphrased)
         embedders = embedders_of(scorers)
         judges = judges_of(scorers, suite.items_by_id([item.id for item in plain.items]), plain.items)
-    return replace(plain, variants=variants, judges=judges, embedders=embedders), engine.reused if isinstance(
-        engine, CachedEngine
-    ) else 0
+    measured = replace(plain, variants=variants, judges=judges, embedders=embedders, paraphrases=paraphrases)
+    return measured, engine.reused if isinstance(engine, CachedEngine) else 0
 
 
 def _result(
@@ -191,6 +194,7 @@ def _result(
         reused=reused,
         leaked=measured.leaked,
         judges={name: judge_figures(one) for name, one in measured.judges.items()},
+        paraphrases=ParaphraseFigures(**measured.paraphrases) if measured.paraphrases else None,
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
         totals=dict(measured.totals),
@@ -308,6 +312,7 @@ def _with_losses(
     losses += [f"baseline {name} was left out: {why}" for name, why in run.skipped.items()]
     losses += [one.message for one in shortcuts if one.message]
     losses += fallen(measured)
+    losses += unusable_paraphrases(measured)
     for line in losses:
         ctx.log(line)
     return "; ".join([*([note] if note else []), *losses])
