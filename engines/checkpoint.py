@@ -25,7 +25,7 @@ from .base import (
 )
 from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
 from .likelihood import LikelihoodScorer, lead_tokens
-from .ort_llm.batcher import chat_fault
+from .ort_llm.generation import chat_fault
 from .prompt_rows import PromptReader, can_pad
 from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
 
