@@ -17,14 +17,22 @@ _TELLING = 4  # letters of a word that an answer may repeat
 
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _OPEN, _CLOSE = '"\u201c\u201e\u00ab', '"\u201c\u201d\u00bb'
-_EXACT = (  # what must be there letter by letter: (name, a group that holds it)
-    ("code or address", re.compile(r"(`[^`]+`|\w+://\S*\w|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|--?\w[\w-]*=\S+)")),
-    ("code or address", re.compile(r"(\{\w+\}|\$\w+|\w*[^\W_]_\w+|\b[a-z]+[A-Z]\w*|\w+(?:[./\\]\w+)+\(?)")),
+_EXACT = (  # what must be there letter by letter; each begins where a word does, so that none is slow
+    ("code or address", re.compile(r"(`[^`]+`|\{\w+\}|\$\w+)")),
+    ("code or address", re.compile(r"(?<!\w)(\w++://\S*\w)")),
+    ("code or address", re.compile(r"(?<![\w.+-])([\w.+-]++@[\w-]+(?:\.[\w-]+)+)")),
+    ("code or address", re.compile(r"(?<![\w-])(--?\w[\w-]*+=\S+)")),
+    ("code or address", re.compile(r"(?<!\w)(\w*[^\W_]_\w+|[a-z]+[A-Z]\w*)")),
+    (
+        "code or address",
+        re.compile(r"(?<![\w./\\])(\w+\.\w+|[./\\]\w+[./\\]\w+|(?:\w+[./\\]){2,}\w+|\w+\(\))"),
+    ),
     ("quoted text", re.compile(rf"[{_OPEN}]([^{_OPEN}{_CLOSE}]+)[{_CLOSE}]")),
     ("quoted text", re.compile(r"(?<!\w)['\u2018]([^'\u2018\u2019]+)['\u2019](?!\w)")),
 )
-_WORD = re.compile(r"[^\W\d_][\w'\u2019-]*\w")
-_BEGINS = re.compile(r"(?:^|[.!?:\n]\s*)[\"'\u201c\u2018(\u00ab]*$")
+_WORD = re.compile(r"(?<!\w)[^\W\d_][\w'\u2019-]*\w")
+_I = re.compile(r"I['\u2019]")
+_LOOK_BACK = 20  # characters before a word in which a sentence's end is looked for
 
 
 def paraphrase_fault(said: str, reworded: str, answers: Collection[str] = ()) -> str | None:
@@ -82,8 +90,15 @@ def _names(text: str) -> Iterator[str]:
         return
     for found in _WORD.finditer(text):
         word = found[0]
-        if word[0].isupper() and (word.isupper() or not _BEGINS.search(text[: found.start()])):
+        if word[0].isupper() and not _I.match(word) and (word.isupper() or not _begins(text, found.start())):
             yield word
+
+
+def _begins(text: str, place: int) -> bool:
+    """Whether a sentence begins at a place, or a quotation or line that may hold one."""
+    before = text[max(0, place - _LOOK_BACK) : place]
+    end = before.rstrip()
+    return not end or "\n" in before[len(end) :] or end[-1] in ".!?:([" + _OPEN
 
 
 def _changes_language(said: str, reworded: str) -> bool:

@@ -24,6 +24,7 @@ SAID = 'Please send 3 parcels to Anna Weber by 12:30, marked "fragile", with `sh
         ("I don't know what's wrong with it", "No idea why it fails"),
         ("What's the weather in Paris?", "In Paris, how is the weather?"),
         ("WHERE IS MY CARD", "my card has not come yet"),
+        ("bring tea and/or milk, as I'm late", "as time is short, tea or milk please"),
         (
             "\u043a\u0430\u043a \u0441\u043c\u0435\u043d\u0438\u0442\u044c \u0435\u0433\u043e",
             "\u043a\u0430\u043a \u0435\u0433\u043e \u043f\u043e\u043c\u0435\u043d\u044f\u0442\u044c",
@@ -51,6 +52,9 @@ def test_another_wording_is_taken(said: str, other: str) -> None:
         ("run `ls -l` here", "run ls here", "code or address lost"),
         ("open https://a.example/x?y=z now", "open the page", "code or address lost"),
         ("mail to bob@a.example", "write to bob", "code or address lost"),
+        ("look into /etc/hosts now", "check the list of hosts", "code or address lost"),
+        ("call main() once more", "run the program again", "code or address lost"),
+        ("use --name=x here", "name it x", "code or address lost"),
         ("set max_tokens higher", "raise the token limit", "code or address lost"),
         ("fill in {name} here", "put the name here", "code or address lost"),
         ('say "good night" to all', "wish everybody well", "quoted text lost"),
@@ -94,3 +98,8 @@ def test_a_suites_own_paraphrase_comes_from_a_mapped_column_and_is_checked_too()
     assert altered(same, "paraphrase", "classify") is None
     without = to_sample({"q": "where is my card", "a": "card", "other": ""}, columns, "1")
     assert altered(without, "paraphrase", "classify") is None and without.metadata == {}
+
+
+def test_a_long_hostile_text_is_read_in_no_time() -> None:
+    for piece in ("a_", "a.", "a@", "'", '"a ', "://", "Ab'", "--", "/a", "1,"):
+        assert paraphrase_fault(piece * 20_000, "x " + piece * 20_000) is None
