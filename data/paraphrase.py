@@ -10,9 +10,7 @@ from collections.abc import Collection, Iterator
 from .filters.language import script_of, sure_language
 from .text import fingerprint
 
-_MUCH_LONGER = 3  # times the text, and as many characters more:
-_MUCH_MORE = 100
-
+_MUCH_LONGER, _MUCH_MORE = 3, 100  # times the text, and characters besides
 _TELLING = 4  # letters of a word that an answer may repeat
 
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
