@@ -11,22 +11,13 @@ from statistics import fmean
 from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, RobustnessBar, SuiteBar, Tier, Unit
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
-from ..data.alterations import PARAPHRASE
 from .contamination import MatchKind
-from .gate_scores import (
-    ShareOrMean,
-    check_items,
-    common_pairs,
-    drops_on,
-    scores_on,
-    variant_pairs,
-    without,
-)
+from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on, variant_pairs, without
+from .paraphrases import too_few_usable
 from .runner import EvalResult, SampleResult
 from .selection import in_words
 
 _P95 = 0.95
-_USABLE = 0.5  # share of the items that must have a usable paraphrase
 _UNEVEN = 0.02  # points between the mean over groups and over items, below which sizes do not matter
 
 
@@ -278,15 +269,14 @@ def robustness_rows(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
 
 def _robustness_row(spec: GateSpec, bar: RobustnessBar, measured: EvalResult, alteration: str) -> GateRow:
     name = f"drop of {spec.metric} with {alteration}"
-    not_measured = bar.tier if bar.tier is Tier.ADVISORY else Tier.CRITICAL  # not "not shown bad"
-    if alteration == PARAPHRASE and (few := _too_few_paraphrases(measured)):
-        return GateRow(name, not_measured, None, few, unit="points")
-    if alteration not in measured.variants:
-        missing = (
+    few = too_few_usable(measured.paraphrases, len(measured.items)) if alteration == "paraphrase" else ""
+    if few or alteration not in measured.variants:
+        missing = few or (
             f"required, and the report has no items so altered: evaluate with `robustness: "
             f"[{', '.join(bar.alterations)}]`; one that changes no item of the suite cannot be required"
         )
-        return GateRow(name, not_measured, None, missing, unit="points")
+        tier = bar.tier if bar.tier is Tier.ADVISORY else Tier.CRITICAL  # not measured is not "not shown bad"
+        return GateRow(name, tier, None, missing, unit="points")
     pairs = variant_pairs(measured, alteration)
     drops = drops_on(pairs, spec.metric)
     if few := _too_few(drops.n, spec):
@@ -295,18 +285,6 @@ def _robustness_row(spec: GateSpec, bar: RobustnessBar, measured: EvalResult, al
     usual = fmean(scores_on([plain for plain, _ in pairs], spec.metric).worst)
     vacuous = _says_little(usual, None, pairs, spec.metric, bar.max_drop, "the model itself")
     return GateRow(name, bar.tier, test, note=_counted(drops), vacuous=vacuous, unit="points")
-
-
-def _too_few_paraphrases(measured: EvalResult) -> str:
-    """That too few items have a usable paraphrase to speak for all, and why; empty where enough have."""
-    known = measured.paraphrases
-    if not known or known["usable"] >= _USABLE * len(measured.items):
-        return ""
-    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in known["refused"].items())
-    return (
-        f"only {known['usable']:,} of {len(measured.items):,} items have a usable paraphrase, at least "
-        f"{_USABLE:.0%} are needed ({reasons or 'the others ask nothing in words'})"
-    )
 
 
 def decided(rows: Sequence[GateRow], spec: GateSpec) -> list[Check]:

@@ -17,6 +17,7 @@ from .scorers.base import ServerAccess
 
 NONE_GIVEN = "none given"
 _PROMPT = "paraphrase-1"
+_ENOUGH = 0.5  # share of the items that must have a usable one
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,20 @@ def paraphrases_of(
         else:
             refused[fault] += 1
     return Paraphrases(tuple(usable), len(asked), own, refused, writer)
+
+
+def too_few_usable(facts: Mapping[str, Any], items: int) -> str:
+    """In words, that too few items have a usable paraphrase to speak for all; empty where enough have.
+
+    facts: as `Paraphrases.facts` has them; empty: none were asked for, or a report from before.
+    """
+    if not facts or facts["usable"] >= _ENOUGH * items:
+        return ""
+    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in facts["refused"].items())
+    return (
+        f"only {facts['usable']:,} of {items:,} items have a usable paraphrase, at least {_ENOUGH:.0%} are "
+        f"needed ({reasons or 'the others ask nothing in words'})"
+    )
 
 
 def _written(
