@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.artifacts import AdapterRef, ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
+from ..core.artifacts import (
+    AdapterRef,
+    ArtifactRef,
+    ArtifactStore,
+    CheckpointRef,
+    ClassifierRef,
+    DatasetRef,
+    parse_ref,
+)
 from ..core.errors import AskError, OpswrightError
 from ..core.gate import GateSpec, SuiteBar
 from ..core.suite_source import is_suite_file
@@ -254,13 +262,14 @@ def _datasets_behind(store: ArtifactStore, model: str) -> list[DatasetRef]:
     return datasets
 
 
-def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef | AdapterRef]:
-    """The checkpoint or adapters a model is or was built from, then what those were trained from.
+def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef | AdapterRef | ClassifierRef]:
+    """The checkpoint, adapters or classifier a model is or was built from, then what those were trained from.
 
     AskError for a URL.
     """
     ref = parse_ref(model)
-    return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, CheckpointRef | AdapterRef)]
+    trained = CheckpointRef | AdapterRef | ClassifierRef
+    return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, trained)]
 
 
 def _chose_weights(store: ArtifactStore, measured: EvalResult) -> Counter[MatchKind]:

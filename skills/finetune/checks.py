@@ -16,6 +16,8 @@ from ...evals.suites import Suite, load_suite
 from ...evals.suites.portable import suite_document
 from . import launch
 from .base import BaseFacts
+from .classes import classes_of
+from .classifier import METHOD
 from .cpu_shim import check_version, installed_version
 from .declared_gpu import GpuModel, known_gpu
 from .hub import HubModel, downloaded, look_up
@@ -80,9 +82,22 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         recipe = compile_recipe(request, facts, base, device)
     except PendingArtifact as pending:
         return [*found, _checked_later(pending)]
+    if request.method == METHOD:
+        found += _labels(request, data)
     if not any(one.level == "stop" for one in found):
         check = what_to_check(request, recipe, data, workspace).quick()
         found += [Finding(level="note", message=line) for line in run_check(check)]
+    return found
+
+
+def _labels(request: FinetuneRequest, data: Artifact) -> list[Finding]:
+    """What a classifier of this data will be able to say."""
+    classes = classes_of(data, request.train_share, request.seed)
+    message = f"the classifier answers with one of {len(classes.labels)} labels, and generates nothing."
+    found = [Finding(level="note", message=message)]
+    if classes.unknown:
+        message = f"{classes.unknown} validation rows are left out: no training row has their label."
+        found.append(Finding(level="warn", message=message))
     return found
 
 
@@ -142,6 +157,7 @@ def what_to_check(
         max_tokens=recipe.tuning.max_tokens,
         too_long=request.too_long,
         last_turn_only=request.learn == "last",
+        classifies=request.method == METHOD,
     )
 
 
@@ -350,7 +366,7 @@ def _smaller(request: FinetuneRequest, tuning: Tuning) -> str:
         ways.append("micro_batch_size=1")
     if not request.activation_checkpointing:
         ways.append("activation_checkpointing=true")
-    if request.method != "qlora":
+    if request.method in ("sft", "lora"):
         ways.append("method=lora" if request.method == "sft" else "method=qlora")
     return ", ".join([*ways, "fewer max_tokens, or more GPUs"])
 

@@ -17,6 +17,8 @@ from ...evals.suites import load_suite
 from ...evals.suites.portable import suite_document
 from ..nemo_archive.importable import NemoImport
 from .base import BaseFacts
+from .classes import LABELS, classes_of, write_labels
+from .classifier import METHOD
 from .hub import HubModel, download, downloaded, look_up
 from .nemo_base import imported_base, imported_folder, is_archive
 from .recipe import DataFacts, Recipe
@@ -46,6 +48,10 @@ def data_facts(data: Artifact, request: FinetuneRequest) -> DataFacts:
             f"{data.ref.short} holds preferences, and NeMo AutoModel 0.7.0 has no preference training (DPO "
             "and the like), so there is none. To learn the chosen answers, curate again with task=generate."
         )
+    if request.method == METHOD:
+        found = classes_of(data, request.train_share, request.seed)
+        size = int(data.files["train.jsonl"]["bytes"] * request.train_share)
+        return DataFacts(found.train_rows, found.validation_rows, size, len(found.labels))
     if request.train_share == 1:
         return DataFacts(train, validation, int(data.files["train.jsonl"]["bytes"]))
     lines = shared_lines(data, request.train_share, request.seed)
@@ -177,6 +183,9 @@ def lay_out(
             (folder / SUITE).unlink(missing_ok=True)
             if chooser is not None:
                 (folder / SUITE).write_text(json.dumps(chooser), encoding="utf-8")
+            if request.method == METHOD:
+                labels = classes_of(data, request.train_share, request.seed).labels
+                write_labels(folder / LABELS, labels)
             job.write(folder / JOB)
     except Timeout as error:
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
