@@ -63,7 +63,7 @@ def collect(
         trivial=answered,
         trivial_stands_in=answered is not None and answered.model == _MOST_FREQUENT,
         trivial_unknown=untold,
-        better_baselines=_better(facts, trivial, measured),
+        better_baselines=_better(facts, trivial, measured) | _classifiers_above(store, facts),
         own_answers=int(facts.get("own_answers", 0)),
         shortcuts={
             name: float(figures["value"])
@@ -218,6 +218,20 @@ def _better(facts: Mapping[str, Any], trivial: str | None, measured: EvalResult)
         for name, figures in (facts.get("baselines") or {}).items()
         if name != trivial and own is not None and figures.get("value") is not None and figures["value"] > own
     }
+
+
+def _classifiers_above(store: ArtifactStore, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Classifiers of the same training rows that did better than a model on the same items, by share."""
+    alike = ("suite_digest", "train_dataset", "n", "metric")
+    own, is_one = facts.get("value"), ClassifierRef.kind + ":"
+    if own is None or facts.get("train_dataset") is None or str(facts["model"]).startswith(is_one):
+        return {}
+    found: dict[str, float] = {}
+    for _, manifest in store.list("eval-report"):  # newest first
+        other = manifest["facts"]
+        if str(other["model"]).startswith(is_one) and all(other.get(one) == facts.get(one) for one in alike):
+            found.setdefault(parse_ref(other["model"]).short, float(other["value"]))
+    return {name: value for name, value in found.items() if value > own}
 
 
 def _leaked(store: ArtifactStore, measured: EvalResult, incumbent: Incumbent | None) -> frozenset[str] | None:

@@ -26,8 +26,8 @@ from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .beside import Beside
 from .engine import missing_for, open_engine, size_of
-from .labels import check_task, label_findings, labels_beside
 from .judging import changes_of_mind, judge_figures, judge_findings, server_access
+from .labels import check_task, label_findings, labels_beside
 from .request import EvaluateRequest, EvaluateResult, Robustness, SliceFigure
 
 if TYPE_CHECKING:

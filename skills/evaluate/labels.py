@@ -37,13 +37,14 @@ class LabelsBeside:
         lines = []
         if self.never:
             lines.append(
-                f"{self.items} of {self.of} items have a label that the classifier did not learn and so cannot "
-                f"answer ({len(self.never)}: {_few(self.never)})"
+                f"{self.items} of {self.of} items have a label that the classifier did not learn, and so are "
+                f"wrong ({len(self.never)}: {_few(self.never)})"
             )
         if self.never_right:
+            own = len(self.never_right) + self.known
             lines.append(
-                f"{len(self.never_right)} of the classifier's {len(self.never_right) + self.known} labels are "
-                f"right for no item ({_few(self.never_right)})"
+                f"{len(self.never_right)} of the classifier's {own} labels are right for no item "
+                f"({_few(self.never_right)})"
             )
         return lines
 
@@ -59,7 +60,7 @@ def check_task(suite: Suite) -> None:
         )
     if suite.turns == "own":
         raise AskError(
-            f"suite {suite.name} has the model's own answers as earlier turns, which a classifier does not give."
+            f"suite {suite.name} has the model's own answers as earlier turns, and a classifier gives none."
         )
 
 
@@ -71,13 +72,15 @@ def labels_beside(model: ClassifierRef, suite: Suite, workspace: Workspace) -> L
     wanted = {label_form(label): label for label in suite.labels}
     if not own.keys() & wanted.keys():
         raise AskError(
-            f"{model.short} knows none of the labels of suite {suite.name}: it has {_few(tuple(own.values()))}; "
-            f"the suite has {_few(tuple(wanted.values()))}. Train it on data with these labels."
+            f"{model.short} knows none of the labels of suite {suite.name}: it has "
+            f"{_few(tuple(own.values()))}; the suite has {_few(tuple(wanted.values()))}. Train it on data "
+            "with these labels."
         )
     strange = {choice for item in suite.items for choice in item.choices if label_form(choice) not in own}
     if suite.task == "choose" and strange:
         raise AskError(
-            f"suite {suite.name} has choices that are no labels of {model.short}: {_few(tuple(sorted(strange)))}."
+            f"suite {suite.name} has choices that are no labels of {model.short}: "
+            f"{_few(tuple(sorted(strange)))}."
         )
     answers = ([label_form(answer) for answer in right_answers(item)] for item in suite.items)
     return LabelsBeside(

@@ -24,8 +24,8 @@ class EvaluateRequest(Request):
     """A model, and what it is asked."""
 
     model: CheckpointRef | AdapterRef | ClassifierRef | BundleRef | GuardrailRef | EndpointUrl = Field(
-        description="Checkpoint, adapters (on their base, unmerged), classifier (on suites of labels), bundle, "
-        "guardrails, or the address of an OpenAI-compatible endpoint."
+        description="Checkpoint, adapters (on their base, unmerged), classifier (on suites of labels), "
+        "bundle, guardrails, or the address of an OpenAI-compatible endpoint."
     )
     suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
     judge: JudgeSettings | None = Field(

@@ -65,7 +65,7 @@ def _classes(dataset: Verified, share: float, seed: int) -> Classes:
 
 
 def labelled_rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, str]]:
-    """(text, label) of each chat line, as a classifier reads and learns it; AskError for one that has none."""
+    """(text, label) of each chat line, as a classifier reads and learns it; AskError for one without."""
     for number, line in enumerate(lines, start=1):
         try:
             *said, last = json.loads(line)["messages"]

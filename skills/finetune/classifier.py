@@ -1,4 +1,4 @@
-"""A classifier's recipe: AutoModel's sequence classification on the base, schedule and optimizer of any other."""
+"""A classifier's recipe: AutoModel's sequence classification, else like any other training."""
 
 from __future__ import annotations
 

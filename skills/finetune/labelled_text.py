@@ -39,8 +39,8 @@ class LabelledText:
     def build(self, *, tokenizer: PreTrainedTokenizerBase | None) -> LabelledRows:
         """Every row but those longer than `max_tokens` and those whose label is not known.
 
-        AutoModel's length-grouped sampler leaves out rows that fill no batch; `fill_to_multiple_of` (the batch
-        size) repeats a few instead. Raises AskError as `labelled_rows` and `check_lengths` do.
+        AutoModel's length-grouped sampler leaves out rows that fill no batch; `fill_to_multiple_of` (the
+        batch size) repeats a few instead. Raises AskError as `labelled_rows` and `check_lengths` do.
         """
         if tokenizer is None:
             raise AskError(f"{self.path_or_dataset_id} needs a tokenizer, and the base has none.")

@@ -223,7 +223,7 @@ class FinetuneRequest(Request):
         return self
 
     def _of_generation(self) -> str:
-        """The first field that is set and that only a training for generation has a use for; empty if none."""
+        """The first field that is set and that only a model that generates has a use for; empty if none."""
         asked = {
             "teacher": self.teacher is not None,
             "packing": self.packing,

@@ -42,7 +42,8 @@ def make_tiny_base(
 ) -> None:
     """Write the tiny base, config and tokenizer without weights, for the rows of a chat JSONL file.
 
-    positions: longest sequence in tokens. labels: how many a classifier's head will have. Raises AskError for a row that is not a chat.
+    positions: longest sequence in tokens. labels: how many a classifier's head will have. Raises AskError for
+    a row that is not a chat.
     """
     from transformers import LlamaConfig
 
@@ -63,8 +64,9 @@ def make_tiny_base(
         tie_word_embeddings=True,
         dtype="float32",
         architectures=["LlamaForCausalLM"],
-        **({} if labels is None else {"num_labels": labels}),
     )
+    if labels is not None:
+        config.num_labels = labels
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     config.save_pretrained(folder)

@@ -68,7 +68,7 @@ class TokenisedChat:
 
 
 def filled_up(rows: list[T], wanted: int, multiple_of: int | None) -> list[T]:
-    """The rows, some of them twice so that they are as many as wanted, up to a multiple; as they are for None.
+    """The rows, some twice, so that they are as many as wanted and fill a multiple; None: as they are.
 
     Those seen twice lie spread over all.
     """

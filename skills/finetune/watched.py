@@ -62,7 +62,6 @@ def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None =
     With a judge, each saved checkpoint is asked its suite, and patience counts scores that are not higher.
     What was seen before a resume counts. The last step saves a checkpoint, as it would anyway.
     """
-
     classifies = config.get("recipe") == CLASSIFIER_RECIPE  # whose validation is one, and has no name
 
     class Watched(_recipe_class(config)):  # type: ignore[misc]
