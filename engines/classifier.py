@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import BackendError
+from ..core.errors import AskError, BackendError
 from ..data.batches import by_length
 from ..data.text import label_form
 from .base import Chat, Continuation, GenerationOptions, GenerationResult, Progress, too_long
@@ -154,6 +154,18 @@ def labels_of(folder: Path) -> tuple[str, ...]:
         return tuple(str(named[str(place)]) for place in range(len(named)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackendError(f"{folder / 'config.json'} names no labels (id2label): {error!r}.") from error
+
+
+def head_of(model_type: str) -> str:
+    """The class that puts a head of labels on models of a type; AskError where transformers has none."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+    if model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        raise AskError(
+            f"transformers has no classification head for models of type '{model_type}'. Take another base, "
+            "or method 'sft'."
+        )
+    return str(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[model_type])
 
 
 def text_read(chat: Chat) -> str:

@@ -55,13 +55,14 @@ def export(job: Job, folder: Path, ends: Sequence[int]) -> None:
 
 def _finish_classifier(folder: Path, labels: Sequence[str]) -> None:
     """Name the labels, and the token that pads, where every reader of Hugging Face folders looks for them."""
-    from ...engines.classifier import pad_token
+    from ...engines.classifier import head_of, pad_token
     from .precheck import open_tokenizer
 
     (folder / GENERATION).unlink(missing_ok=True)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config |= {
+        "architectures": [head_of(config["model_type"])],  # AutoModel leaves the base's there
         "id2label": {str(place): label for place, label in enumerate(labels)},
         "label2id": {label: place for place, label in enumerate(labels)},
         "pad_token_id": pad_token(open_tokenizer(folder)),

@@ -203,6 +203,11 @@ def _rows(check: PreCheck) -> list[str]:
     from .teacher import check_same_tokens
 
     tokenizer = open_tokenizer(Path(check.base))
+    if check.classifies:
+        from ...engines.classifier import head_of
+        from .base import read_config
+
+        head_of(read_config(Path(check.base))["model_type"])
     if check.teacher is not None:
         check_same_tokens(tokenizer.get_vocab(), open_tokenizer(Path(check.teacher)).get_vocab())
     found = []
