@@ -10,7 +10,6 @@ from ...core.contract import Finding
 from ...core.errors import AskError
 from ...core.workspace import Workspace
 from ...data.text import label_form
-from ...engines.classifier import labels_of
 
 if TYPE_CHECKING:
     from ...evals.suites import Suite
@@ -66,6 +65,7 @@ def check_task(suite: Suite) -> None:
 
 def labels_beside(model: ClassifierRef, suite: Suite, workspace: Workspace) -> LabelsBeside:
     """A classifier's labels beside a suite's; AskError when they share none, or a choice is no label."""
+    from ...engines.classifier import labels_of
     from ...evals.scorers import right_answers
 
     own = {label_form(label): label for label in labels_of(workspace.artifacts.open(model).path)}

@@ -12,8 +12,6 @@ from ...compute.run import run_folder
 from ...core.artifacts import AdapterRef, CheckpointRef, ClassifierRef
 from ...core.contract import Effect, StepContext, skill
 from ...core.files import canonical_json, sha256_path
-from ...engines.classifier import labels_of
-from ...evals.selection import SELECTION, selection_document
 from . import launch
 from .base import count_parameters
 from .checks import check_teacher, chooser_of, device_on, estimate, preflight, what_to_check
@@ -112,6 +110,8 @@ def train(
     kept = seen.kept_step or len(curve.training)
     scores = read_scores(run_folder(done.handle) / CHECKPOINTS) if chooser else []
     if chooser:
+        from ...evals.selection import SELECTION, selection_document
+
         (result / SELECTION).write_bytes(canonical_json(selection_document(chooser, scores)))
     saved = _save(request, ctx, result, curve, kept, device)
     return FinetuneResult(
@@ -171,10 +171,14 @@ def _save(
     made_of = (request.base, request.teacher)
     parents = [request.data, *(ref for ref in made_of if isinstance(ref, CheckpointRef))]
     if request.method == METHOD:
+        from ...engines.classifier import labels_of
+
         facts["labels"] = len(labels_of(result))
         return _Saved(parameters, classifier=ctx.artifacts.save(ClassifierRef, result, facts, parents))
     adapter = None
     if (result / ADAPTER).is_dir():
+        from ...evals.selection import SELECTION
+
         for name in (RECIPE, VALIDATION, SELECTION, "generation_config.json"):  # they may be used unmerged
             if (result / name).is_file():
                 shutil.copy2(result / name, result / ADAPTER / name)

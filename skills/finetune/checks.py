@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...compute import where_it_runs
 from ...core.artifacts import Artifact, PendingArtifact
@@ -11,9 +12,6 @@ from ...core.errors import NeedsError
 from ...core.install import missing_modules, not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
-from ...evals.selection import check_may_choose
-from ...evals.suites import Suite, load_suite
-from ...evals.suites.portable import suite_document
 from . import launch
 from .base import BaseFacts
 from .classes import classes_of
@@ -29,6 +27,9 @@ from .recipe import DataFacts, Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
 from .teacher import check_reads_alike
 from .tuning import SMALL, Tuning, tune
+
+if TYPE_CHECKING:
+    from ...evals.suites import Suite
 
 _MODULES = ("torch", "transformers", "nemo_automodel")
 # The tiny model of 1.1 M parameters on CPU, batch 64: seconds to start and to save, then rows a second by
@@ -118,6 +119,10 @@ def chooser_of(request: FinetuneRequest, workspace: Workspace) -> Suite | None:
     """
     if request.keep_by is None:
         return None
+    from ...evals.selection import check_may_choose
+    from ...evals.suites import load_suite
+    from ...evals.suites.portable import suite_document
+
     suite = load_suite(request.keep_by)
     suite_document(suite)
     check_may_choose(workspace.artifacts, request.data, suite)
@@ -197,6 +202,8 @@ def _choosing_s(request: FinetuneRequest, recipe: Recipe) -> float:
     """Seconds in which the tiny model's checkpoints are asked a suite; 0 without one."""
     if request.keep_by is None:
         return 0.0
+    from ...evals.suites import load_suite
+
     asked = request.epochs + recipe.steps / request.checkpoint_every_steps
     return asked * (_OPEN_S + len(load_suite(request.keep_by).items) * _ITEM_S)
 

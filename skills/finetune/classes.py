@@ -14,7 +14,6 @@ from ...data.dataset import FILES
 from ...data.rows import TRAIN, VALIDATION
 from ...data.sample import ASSISTANT
 from ...data.text import label_form
-from ...engines.classifier import text_read
 from .shares import Verified, read_lines, shared_lines
 
 LABELS = "labels.json"  # in the work folder: the labels, in the order of the head
@@ -66,6 +65,8 @@ def _classes(dataset: Verified, share: float, seed: int) -> Classes:
 
 def labelled_rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, str]]:
     """(text, label) of each chat line, as a classifier reads and learns it; AskError for one without."""
+    from ...engines.classifier import text_read
+
     for number, line in enumerate(lines, start=1):
         try:
             *said, last = json.loads(line)["messages"]

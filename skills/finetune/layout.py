@@ -13,8 +13,6 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, NeedsError, did_you_mean
 from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
-from ...evals.suites import load_suite
-from ...evals.suites.portable import suite_document
 from ..nemo_archive.importable import NemoImport
 from .base import BaseFacts
 from .classes import LABELS, classes_of, write_labels
@@ -154,7 +152,7 @@ def lay_out(
     teacher = teacher_folder(request, ctx.workspace)
     if teacher is not None:
         what["teacher"] = sha256_path(teacher)
-    chooser = suite_document(load_suite(request.keep_by)) if request.keep_by is not None else None
+    chooser = _chooser_document(request)
     if chooser is not None:
         what["keep_by"] = chooser["digest"]
     job = Job(
@@ -189,6 +187,16 @@ def lay_out(
             job.write(folder / JOB)
     except Timeout as error:
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
+
+
+def _chooser_document(request: FinetuneRequest) -> dict[str, Any] | None:
+    """The suite that decides which weights are kept, as the worker reads it; None without one."""
+    if request.keep_by is None:
+        return None
+    from ...evals.suites import load_suite
+    from ...evals.suites.portable import suite_document
+
+    return suite_document(load_suite(request.keep_by))
 
 
 def _lay_data(folder: Path, data: Artifact, request: FinetuneRequest) -> None:

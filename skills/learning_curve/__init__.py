@@ -19,7 +19,6 @@ from ...core.files import sha256_json, write_atomically
 from ...core.machine import Machine
 from ...core.suite_source import SuiteSource, resolved
 from ...core.workspace import Workspace
-from ...evals.learning_curve import FEWEST_SIZES
 from ..finetune.hub import HubModel
 from .fit import FitCurveRequest, FitCurveResult, fit_curve
 
@@ -94,6 +93,7 @@ class LearningCurveResult(Result):
 
 
 def _preflight(request: LearningCurveRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    from ...evals.learning_curve import FEWEST_SIZES
     from ...evals.suites import load_suite
 
     suite = load_suite(request.suite)

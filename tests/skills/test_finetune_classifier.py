@@ -140,12 +140,13 @@ def test_rows_are_tokens_and_the_place_of_the_label_and_fill_whole_batches(
     monkeypatch.chdir(tmp_path)
     write_labels(tmp_path / LABELS, ["cobro", "tarjeta"])
     (tmp_path / "train.jsonl").write_text("".join(chat(*row) for row in [*ROWS, ("cerrar", "cierre")]))
-    rows = LabelledText("train.jsonl", fill_to_multiple_of=2).build(tokenizer=Words())  # type: ignore[arg-type]
+    words: Any = Words(pad_token_id=7)
+    rows = LabelledText("train.jsonl", fill_to_multiple_of=2).build(tokenizer=words)
     assert [row["labels"] for row in rows[:]] == [[1], [0], [0], [1]]
     first = rows[1]
     assert first["input_ids"] == [15, 15, 2] and first["attention_mask"] == [1, 1, 1]
     first.pop("___PAD_TOKEN_IDS___")  # as AutoModel's collater does
-    assert rows[1]["___PAD_TOKEN_IDS___"]["input_ids"] == 0
+    assert rows[1]["___PAD_TOKEN_IDS___"]["input_ids"] == 7
 
 
 def test_rows_longer_than_the_tokenizers_own_limit_are_not_learned(
