@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import AskError, BackendError
 from ..data.batches import by_length
+from ..data.sample import text_of
 from ..data.text import label_form
 from .base import Chat, Continuation, GenerationOptions, GenerationResult, Progress, too_long
 from .checkpoint import load_torch
@@ -173,7 +174,7 @@ def text_read(chat: Chat) -> str:
 
     A system message instructs, which a classifier cannot follow.
     """
-    return "\n\n".join(str(message["content"]) for message in chat if message["role"] != "system")
+    return "\n\n".join(text_of(message) for message in chat if message["role"] != "system")
 
 
 def token_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

@@ -95,11 +95,13 @@ def labels_beside(model: ClassifierRef, suite: Suite, workspace: Workspace) -> L
 def label_findings(model: ClassifierRef, suite: Suite, workspace: Workspace) -> list[Finding]:
     """What to know before a classifier is asked a suite; PendingArtifact when it is not trained yet."""
     lines = labels_beside(model, suite, workspace).in_words()
-    prompt = suite.prompt
-    if prompt.template is not None or prompt.examples:
-        lines.append(
-            "the suite puts text around each item (template, examples), which the classifier reads too"
-        )
+    around = {
+        "a template": suite.prompt.template is not None,
+        "examples": bool(suite.prompt.examples),
+        "choices": any(item.choices for item in suite.items),
+    }
+    if added := [name for name, is_there in around.items() if is_there]:
+        lines.append(f"the suite adds {' and '.join(added)} to each item, which the classifier reads too")
     return [Finding(level="warn", message=f"{line}.") for line in lines]
 
 

@@ -78,6 +78,8 @@ def test_choices_are_taken_where_each_is_a_label_and_likelihood_is_that_of_the_w
     whole = load_suite(suite_file(tmp_path, "task: choose\nchoose_by: none", choices))
     check_task(whole)
     assert labels_beside(classifier(workspace, "angry", "calm", "sad"), whole, workspace).known == 3
+    told = findings(workspace, classifier(workspace, "angry", "calm", "sad"), whole.file)
+    assert "warn: the suite adds choices to each item, which the classifier reads too." in told
     with pytest.raises(AskError, match=r"has choices that are no labels of classifier:.*: SAD, sad"):
         labels_beside(classifier(workspace, "angry", "calm"), whole, workspace)
 
