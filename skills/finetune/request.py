@@ -26,6 +26,10 @@ _TINY = {
 }
 
 
+# Sections of a recipe that AutoModel's sequence classification does not read, or reads for adapters alone.
+_NOT_OF_CLASSIFIERS = ("neftune", "packed_sequence", "peft", "quantization")
+
+
 class FinetuneRequest(Request):
     """Which data teaches which base, by which method. What is empty, the base decides; pre-flight says it."""
 
@@ -230,6 +234,8 @@ class FinetuneRequest(Request):
             "learn": self.learn != "all",
             "keep_by": self.keep_by is not None,
         }
+        set_by_hand = {key.partition(".")[0] for key in self.overrides}
+        asked |= {f"overrides of {one}": one in set_by_hand for one in _NOT_OF_CLASSIFIERS}
         return next((name for name, is_set in asked.items() if is_set), "")
 
     def _cannot_be_taught(self) -> str:
