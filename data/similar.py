@@ -152,7 +152,7 @@ class SimilarityIndex:
             for band in self._bands:
                 agreeing = [_agreeing(*band.part(among, part, parts), partners, n) for part in range(parts)]
                 fresh = known.add(np.sort(np.concatenate(agreeing)))
-                np.add.at(partners, fresh % max(n, 1), np.uint16(1))
+                np.add.at(partners, fresh % max(n, 1), 1)
                 for at in range(0, len(fresh), at_once):
                     yield fresh[at : at + at_once]
 
