@@ -5,8 +5,8 @@ deduplicated alone, beside Daft where that is installed (same reading, 25 bands 
 rows written; no split, no artifact, no record). Each in a process of its own: rows a CPU second, peak memory.
 
     python benchmarks/curate.py [--repeats 3] [--rows 100000] [--python PATH]   a Python that has Daft
-    python benchmarks/curate.py --large 10000000   the whole skill alone on a tenth of so many short rows and on
-        all: CPU seconds and memory (proportional set size: mapped files too, shared pages by share), sampled
+    python benchmarks/curate.py --large 10000000   the whole skill alone on a tenth of so many short rows and
+        on all: CPU seconds and memory (proportional set size, mapped files too), sampled
     python benchmarks/curate.py --ray PATH [--rows 100000]   the whole skill here and on a Ray cluster of this
         machine: CPU seconds and memory of all processes, sampled; PATH: a Python with requirements-ray.txt
 """

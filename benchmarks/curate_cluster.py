@@ -1,24 +1,27 @@
 """What finding equal and similar rows on a cluster costs with Ray Data, as `curate` does it, and with Daft.
 
 Both get the same marked rows and do the same with them, by the same functions of the same workers: hashes of
-shingles, bands, Jaccard on the workers. Only what reads, shuffles and gathers differs. Two nodes of one CPU each
-in this machine. CPU seconds and memory are those of all processes, sampled; what starting takes (cluster, imports)
-is a row of its own. Some minutes on 2 cores.
+shingles, bands, Jaccard on the workers. Only what reads, shuffles and gathers differs. Two nodes of one CPU
+each in this machine. CPU seconds and memory are those of all processes, sampled; what starting takes (cluster,
+imports) is a row of its own. Some minutes on 2 cores.
 
-    python benchmarks/curate_cluster.py PYTHON [--rows 20000 200000] [--documents 1000 10000]
+    python benchmarks/curate_cluster.py PYTHON [--rows 20000 200000] [--documents 1000 10000] [--kill]
 
-PYTHON: one with requirements-ray.txt and daft==0.7.26.
+PYTHON: one with requirements-ray.txt and daft==0.7.26. --kill: the second node is killed while pairs are
+looked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
-import inspect
 import os
 import shutil
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from opswright.skills.curate.on_ray.work import Work
 
 ENGINES = ("starting alone", "Ray Data", "Daft")
+_WORKING_S = 2  # after which a node is killed
 _EQUAL_COLUMNS = ("number", "exact", "words", "answer", "label", "side")
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -50,14 +54,25 @@ QUIET = {
 
 
 @contextmanager
-def two_nodes() -> Iterator[str]:
-    """A cluster of two nodes in this machine; gives its address."""
+def two_nodes(kill_when: Path | None) -> Iterator[str]:
+    """A cluster of two nodes in this machine; gives its address. One is killed when a file is there."""
     import ray
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    second = cluster.add_node(num_cpus=1)
+
+    def kill(file: Path) -> None:
+        while not file.exists():
+            time.sleep(0.1)
+        time.sleep(_WORKING_S)
+        second.kill_raylet()
+        second.kill_all_processes(check_alive=False, allow_graceful=False)
+        print("one of two nodes is killed", file=sys.stderr, flush=True)
+
     try:
+        if kill_when is not None:
+            threading.Thread(target=kill, args=[kill_when], daemon=True).start()
         ray.init(address=cluster.address, log_to_driver=False)
         yield cluster.address
     finally:
@@ -185,7 +200,7 @@ def by_part(rows: daft.DataFrame, partitions: int, call: Any) -> daft.DataFrame:
     return found.select(col("found").unnest())
 
 
-def run_engine(name: str, folder: str) -> None:
+def run_engine(name: str, folder: str, kills: bool) -> None:
     """Do a work's finding of equal and similar rows by one engine."""
     import daft  # noqa: F401  both engines take the time to import it, and Curator
     import ray  # noqa: F401
@@ -193,9 +208,13 @@ def run_engine(name: str, folder: str) -> None:
     from opswright.skills.curate.on_ray import driver  # noqa: F401
     from opswright.skills.curate.on_ray.work import read_work
 
-    with two_nodes() as address:
-        if name != ENGINES[0]:
-            {"Ray Data": by_ray_data, "Daft": by_daft}[name](read_work(folder), address)
+    if name == ENGINES[0]:
+        with two_nodes(None):
+            print(0)
+        return
+    work = read_work(folder)
+    with two_nodes(work.equal if kills else None) as address:
+        {"Ray Data": by_ray_data, "Daft": by_daft}[name](work, address)
     print(0)
 
 
@@ -213,13 +232,13 @@ class Outcome:
 class Bench:
     """One file of rows, compared here and on a cluster, in a workspace of its own."""
 
-    def __init__(self, path: Path, home: Path, python: str) -> None:
+    def __init__(self, path: Path, home: Path, python: str, kills: bool = False) -> None:
         from opswright.core.contract import StepContext
         from opswright.core.settings import load_settings
         from opswright.core.workspace import Workspace
         from opswright.skills.curate import CurateRequest
 
-        self._python, self._marked = python, home / "marked"
+        self._python, self._marked, self._kills = python, home / "marked", kills
         self._request = CurateRequest(source=path, near_duplicate_jaccard=JACCARD)
         workspace = Workspace(
             load_settings(home=home, actor="benchmark", compute={"ray": {"rows_a_part": 20_000}})
@@ -258,7 +277,8 @@ class Bench:
         package = code or os.environ["PYTHONPATH"]
         with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:
             more = {**QUIET, "PYTHONPATH": package, "RAY_TMPDIR": short}
-            return sampled([self._python, __file__, self._python, "--one", engine, folder], more)[:2]
+            command = [self._python, __file__, self._python, "--one", engine, folder]
+            return sampled([*command, *(["--kill"] if self._kills else [])], more)[:2]
 
     def _mark(self, work: Work) -> None:
         """Mark the rows, once for all engines."""
@@ -285,17 +305,29 @@ class Bench:
         return Outcome(digest, int((~verdicts.kept).sum()))
 
 
-def lines_of(*functions: Callable[..., Any]) -> int:
-    """Lines of code of some functions."""
-    return sum(len(inspect.getsource(one).splitlines()) for one in functions)
+def lines_of(file: Path, *names: str) -> int:
+    """Lines of some functions of a file."""
+    found = (one for one in ast.parse(file.read_text()).body if isinstance(one, ast.FunctionDef))
+    return sum(1 + (one.end_lineno or 0) - one.lineno for one in found if one.name in names)
 
 
-def compare(title: str, n: int, words: int, python: str) -> None:
+def print_lines() -> None:
+    """Print how much code each engine takes beside the functions that both call."""
+    folder = Path(__file__).parents[1] / "skills" / "curate" / "on_ray"
+    ray = lines_of(
+        folder / "driver.py", "on_worker", "find_equal", "find_pairs", "_each_file", "_grouped", "_write"
+    )
+    ray += lines_of(folder / "workers.py", "by_words", "by_band", "_read")
+    daft = lines_of(Path(__file__), "daft_equal", "daft_pairs", "band_keys", "on_groups", "by_part")
+    print(f"lines of code: Ray Data {ray}, Daft {daft}")
+
+
+def compare(title: str, n: int, words: int, python: str, kills: bool) -> None:
     """Print the table of one kind of rows."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         near = write_rows(path, n, words)
-        bench = Bench(path, Path(folder) / "home", python)
+        bench = Bench(path, Path(folder) / "home", python, kills)
         here = bench.here()
         print(f"{n:,} {title}, {near} near and {near} exact copies; here {here.left_out} rows are left out")
         for engine in ENGINES[1:]:
@@ -316,17 +348,19 @@ def main() -> None:
     parser.add_argument("python", help="a Python with requirements-ray.txt and Daft")
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 200_000])
     parser.add_argument("--documents", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument("--kill", action="store_true")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
-        run_engine(*asked.one)
+        run_engine(*asked.one, asked.kill)
         return
     with tempfile.TemporaryDirectory() as folder:
         cpu_s, memory_mb = Bench(Path(folder), Path(folder) / "home", asked.python).cluster(ENGINES[0])
+    print_lines()
     print(f"{ENGINES[0]}: {cpu_s:.1f} CPU s {memory_mb:,.0f} MB", flush=True)
     for title, words, sizes in (("short rows", 12, asked.rows), ("documents", 310, asked.documents)):
         for n in sizes:
-            compare(title, n, words, asked.python)
+            compare(title, n, words, asked.python, asked.kill)
 
 
 if __name__ == "__main__":
