@@ -2,8 +2,8 @@
 
 Both get the same marked rows and do the same with them, by the same functions of the same workers: hashes of
 shingles, bands, Jaccard on the workers. Only what reads, shuffles and gathers differs. Two nodes of one CPU
-each in this machine. CPU seconds and memory are those of all processes, sampled; what starting takes (cluster,
-imports) is a row of its own. Some minutes on 2 cores.
+each in this machine. CPU seconds and memory are those of all processes, sampled; starting (cluster, imports)
+is a row of its own. Some minutes on 2 cores.
 
     python benchmarks/curate_cluster.py PYTHON [--rows 20000 200000] [--documents 1000 10000] [--kill]
 
@@ -88,8 +88,8 @@ def by_ray_data(work: Work, address: str) -> None:
     from opswright.skills.curate.on_ray import driver
 
     DataContext.get_current().shuffle_strategy = ShuffleStrategy.SHUFFLE_V2
-    driver.find_equal(work)
-    driver.find_pairs(work)
+    again_if_lost(driver.find_equal, work)
+    again_if_lost(driver.find_pairs, work)
 
 
 def by_daft(work: Work, address: str) -> None:
@@ -97,8 +97,21 @@ def by_daft(work: Work, address: str) -> None:
     import daft
 
     daft.set_runner_ray(address, noop_if_initialized=True)
-    daft_equal(work)
-    daft_pairs(work)
+    again_if_lost(daft_equal, work)
+    again_if_lost(daft_pairs, work)
+
+
+def again_if_lost(step: Callable[[Work], None], work: Work) -> None:
+    """Do a step, at most three times where a lost node breaks it, as `driver.do` does."""
+    from opswright.skills.curate.on_ray.failures import is_lost_node
+
+    for attempt in (1, 2, 3):
+        try:
+            return step(work)
+        except Exception as error:
+            if attempt == 3 or not is_lost_node(error):
+                raise
+            print(f"{step.__name__} begins again: {type(error).__name__}", file=sys.stderr, flush=True)
 
 
 def daft_equal(work: Work) -> None:
