@@ -45,6 +45,10 @@ class Verdicts:
         kept: NDArray[np.bool_] = self.reason == _STAYS
         return kept
 
+    def stays(self, row: int) -> bool:
+        """Whether a row stays."""
+        return int(self.reason[row]) == _STAYS
+
     def leave(self, rows: Ints, reason: Reason, other: Ints) -> None:
         """Rows that do not stay, because of others."""
         self.reason[rows], self.other[rows] = _REASONS.index(reason), other

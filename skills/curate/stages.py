@@ -239,6 +239,6 @@ def write_rows(
                 found.labels[answer] += 1
             if "domain" in row.sample.tags:
                 found.domains.add(row.sample.tags["domain"])
-        elif not verdicts.kept[at]:
+        elif not verdicts.stays(at):
             drop.row(row, *verdicts.why(at, keys))
     return found

@@ -95,6 +95,23 @@ def test_the_same_dataset_is_made_of_the_same_rows_as_ever(
     assert hashlib.sha256(found.encode()).hexdigest()[:16] == known
 
 
+def test_what_is_done_for_a_row_does_not_grow_with_the_number_of_rows(
+    tmp_path: Path, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at_all, kept = [0], Verdicts.kept.fget
+    assert kept is not None
+
+    def counted(verdicts: Verdicts) -> Any:
+        looked_at_all[0] += 1
+        return kept(verdicts)
+
+    monkeypatch.setattr(Verdicts, "kept", property(counted))
+    source, ctx = tmp_path / "rows.jsonl", context()
+    source.write_text("".join(json.dumps(row) + "\n" for row in labelled()))
+    result = curate(CurateRequest(source=source), ctx)
+    assert sum(result.dropped.values()) > 50 and looked_at_all[0] < 10
+
+
 @contextmanager
 def traced() -> Iterator[Callable[[], int]]:
     """What is held at most, in bytes, beyond what was held at the beginning."""
