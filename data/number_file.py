@@ -69,7 +69,7 @@ class NumberFile(Generic[_Kind]):
         for piece in self.pieces():
             mine = among[at : at + len(piece)]
             if parts > 1:
-                mine = mine & (piece % self._kind.type(parts) == part)
+                mine = mine & (np.remainder(piece, self._kind.type(parts)) == part)
             here = np.flatnonzero(mine)
             places.append(here + at)
             numbers.append(piece[here])

@@ -212,9 +212,11 @@ class ShingleStore(ShingleSets):
             known = [] if self._starts is None else [np.diff(self._starts).astype(np.uint32)]
             counts = np.concatenate([*known, *self._counts, np.empty(0, np.uint32)])
             self._counts = []
-            kind = np.uint32 if counts.sum(dtype=np.int64) < 1 << 32 else np.int64
-            self._starts = np.zeros(len(counts) + 1, kind)
-            np.cumsum(counts, dtype=kind, out=self._starts[1:])
+            starts: NDArray[np.uint32] | Ints = np.zeros(len(counts) + 1, np.int64)
+            if counts.sum(dtype=np.int64) < 1 << 32:
+                starts = np.zeros(len(counts) + 1, np.uint32)
+            np.cumsum(counts, dtype=starts.dtype, out=starts[1:])
+            self._starts = starts
             self._file.flush()
         return self._starts
 
