@@ -84,6 +84,7 @@ def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere
     inputs: dict[str, str] = {}
     for step in text.steps:
         calls[step.id] = _compile_step(text, step, skills, inputs, digest, anywhere)
+    _check_given(text, skills)
     ordered: list[StepCall] = []
     gates = {
         name: _with_suite(_gate_spec(text, name, value), text, name, calls)
@@ -186,6 +187,17 @@ def _with_placeholders(text: PlanText, step: StepText, skills: Mapping[str, Skil
         arguments = put(arguments, path, _placeholder(fields[field].annotation))
         later[path] = f"${{{other}.{field}}}"
     return _Bound(dict(arguments), later)
+
+
+def _check_given(text: PlanText, skills: Mapping[str, Skill[Any, Any]]) -> None:
+    """AskError for a reference to what another step's result will not have, as that step is asked."""
+    for step in text.steps:
+        for path, other, field in references(step.arguments):
+            skill = skills[other]
+            asked = _with_placeholders(text, text.step(other), skills).arguments
+            if why := skill.lacks(skill.request.model_validate(asked)).get(field):
+                where = ".".join(map(str, ("steps", step.id, "with", *path)))
+                raise text.error(where, f"step '{other}' ({skill.name}) will give no '{field}': {why}.")
 
 
 def _placeholder(annotation: Any) -> Any:

@@ -55,7 +55,7 @@ class CheckpointEngine:
         most_rows: int = 128,
         plain: bool = False,
     ) -> None:
-        torch = _load_torch()
+        torch = load_torch()
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(threads)
@@ -312,7 +312,8 @@ def with_adapter(model: Any, folder: Path) -> Any:
     return inner
 
 
-def _load_torch() -> Any:
+def load_torch() -> Any:
+    """Torch with quiet libraries; NeedsError where it or transformers is not installed."""
     # A spinning thread pool is up to 40 times slower when another process wants its core.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for name in ("torchao", "torch.utils._pytree"):  # warnings about GPU kernels, at import

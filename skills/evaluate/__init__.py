@@ -13,6 +13,7 @@ from ...core.artifacts import (
     ArtifactRef,
     BundleRef,
     CheckpointRef,
+    ClassifierRef,
     DatasetRef,
     EvalReportRef,
     GuardrailRef,
@@ -26,6 +27,7 @@ from ...core.workspace import Workspace
 from .beside import Beside
 from .engine import missing_for, open_engine, size_of
 from .judging import changes_of_mind, judge_figures, judge_findings, server_access
+from .labels import check_task, label_findings, labels_beside
 from .request import EvaluateRequest, EvaluateResult, Robustness, SliceFigure
 
 if TYPE_CHECKING:
@@ -37,11 +39,15 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluateRequest", "EvaluateResult", "Robustness", "SliceFigure", "evaluate"]
 
-_MODULES = {CheckpointRef: ("torch", "transformers"), AdapterRef: ("torch", "transformers", "peft")}
+_MODULES = {
+    CheckpointRef: ("torch", "transformers"),
+    AdapterRef: ("torch", "transformers", "peft"),
+    ClassifierRef: ("torch", "transformers"),
+}
 _TINY_BYTES = 20_000_000
 # About 1 M parameters on two busy cores.
-_MS_PER_ITEM = {CheckpointRef: 3.0, AdapterRef: 4.0, BundleRef: 1.0, GuardrailRef: 1.0}
-_START_S = {CheckpointRef: 12.0, AdapterRef: 15.0, BundleRef: 1.0, GuardrailRef: 3.0}
+_MS_PER_ITEM = {CheckpointRef: 3.0, AdapterRef: 4.0, ClassifierRef: 1.0, BundleRef: 1.0, GuardrailRef: 1.0}
+_START_S = {CheckpointRef: 12.0, AdapterRef: 15.0, ClassifierRef: 12.0, BundleRef: 1.0, GuardrailRef: 3.0}
 _BASELINES_S = 8.0
 _SHORT_TOKENS = 32  # answers for which those rates hold
 
@@ -70,6 +76,8 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
                 workspace.artifacts.open(ref)
         if finding := missing_for(request, workspace):
             found.append(finding)
+        if isinstance(request.model, ClassifierRef):
+            found += label_findings(request.model, suite, workspace)
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
@@ -209,6 +217,8 @@ def _suite(request: EvaluateRequest) -> Suite:
         from .guard_engine import check_decides
 
         check_decides(suite.name, [spec.name for spec in suite.specs])
+    if isinstance(request.model, ClassifierRef):
+        check_task(suite)
     if suite.lm_eval is not None:
         _check_fits(request, suite)
     if request.judge is None:
@@ -290,6 +300,8 @@ def _with_losses(
     from ...evals.robustness import fallen
 
     losses = []
+    if isinstance(request.model, ClassifierRef):
+        losses += labels_beside(request.model, suite, ctx.workspace).in_words()
     if measured.cut:
         most = request.max_new_tokens or suite.longest_answer
         losses.append(

@@ -8,6 +8,7 @@ from ...core.artifacts import (
     AdapterRef,
     BundleRef,
     CheckpointRef,
+    ClassifierRef,
     DatasetRef,
     EvalReportRef,
     GuardrailRef,
@@ -22,9 +23,9 @@ from ...evals.judges.settings import JudgeSettings
 class EvaluateRequest(Request):
     """A model, and what it is asked."""
 
-    model: CheckpointRef | AdapterRef | BundleRef | GuardrailRef | EndpointUrl = Field(
-        description="Checkpoint, adapters (on their base, unmerged), bundle, guardrails, or the address of "
-        "an OpenAI-compatible endpoint."
+    model: CheckpointRef | AdapterRef | ClassifierRef | BundleRef | GuardrailRef | EndpointUrl = Field(
+        description="Checkpoint, adapters (on their base, unmerged), classifier (on suites of labels), "
+        "bundle, guardrails, or the address of an OpenAI-compatible endpoint."
     )
     suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
     judge: JudgeSettings | None = Field(
