@@ -27,7 +27,7 @@ from opswright.serving.server import Completion, Generation, ServedModel, Server
 
 T = TypeVar("T")
 CONTROL = "control-token"
-_PATIENCE_S = 30.0  # a busy machine may hold a thread up for seconds
+_PATIENCE_S = 120.0  # a busy machine may hold a thread up for long
 
 
 class FakeServer:
@@ -39,7 +39,8 @@ class FakeServer:
         self.version = ""
         self.models: dict[str, ServedModel] = {}
         self.ails: dict[int, str] = {}
-        self.asked: list[tuple[int, str]] = []
+        self.asked: list[tuple[int, str]] = []  # by users
+        self.proofs = 0  # asked by the controller itself, also of a release that was silent for seconds
         self.loads: list[int] = []
         self.starts = 0
         self.is_up = False
@@ -82,9 +83,11 @@ class FakeServer:
         if not self.is_up or name not in self.models:
             raise ServerDown(f"{name} is not there")
         model = self.models[name]
-        self.asked.append((model.version, ask.messages))
         ail = self.ails.get(model.version)
-        is_proof = "ready?" in ask.messages
+        if is_proof := "ready?" in ask.messages:
+            self.proofs += 1
+        else:
+            self.asked.append((model.version, ask.messages))
         if ail == "dead" or ("poison" in ask.messages and not is_proof):
             raise ServerDown("its worker is gone")
         if ail == "error" and not is_proof:
