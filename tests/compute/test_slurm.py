@@ -25,7 +25,7 @@ WORK = "echo $$ >> started; echo attempt; while [ ! -e go ]; do sleep 0.1; done;
 
 @pytest.fixture
 def slurm(cluster: Any) -> SlurmCompute:
-    return SlurmCompute(SlurmSettings(timeout_s=3, lost_after_s=1))
+    return SlurmCompute(SlurmSettings(timeout_s=20, lost_after_s=1))
 
 
 def starts(job: Job) -> int:
