@@ -500,7 +500,7 @@ def test_processes_that_refresh_at_once_share_one_index(tmp_path: Path) -> None:
     for number in range(20):
         append_run(ledger, f"late-{number}")
         ledger.append(Phase.DENIED, principal=WHO, run="run-7")
-    told = [reader.communicate(timeout=60)[0].split() for reader in readers]
+    told = [reader.communicate(timeout=240)[0].split() for reader in readers]
     assert all(9_120 <= int(one[0]) <= ledger.head()[0] and 8 <= int(one[1]) <= 28 for one in told)
     assert all(115 <= int(one[2]) <= 135 for one in told)
     index = LedgerIndex(ledger)
