@@ -167,16 +167,18 @@ def test_clicks_from_two_tabs_carry_a_plan_out_once(
 def test_a_rejected_plan_runs_nothing_and_says_who(
     folder: Path, start_console: StartConsole, page: Page
 ) -> None:
+    from playwright.sync_api import expect
+
     open_chat(page, start_console(folder, OPSWRIGHT_ACTOR="grace").url)
     say(page, "/plan 1-practise.yaml")
     page.click("[data-act=reject]")
     page.wait_for_selector(".card.denied")
-    assert "grace denied the plan" in page.locator(".card").inner_text()
+    expect(page.locator(".card")).to_contain_text("grace denied the plan")
     say(page, "/plan 1-practise.yaml")
     page.wait_for_selector(".card.waiting")
     say(page, "/deny not today")
     page.wait_for_function("document.querySelectorAll('.card.denied').length >= 2")
-    assert "not today" in page.locator(".card.denied").last.inner_text()
+    expect(page.locator(".card.denied").last).to_contain_text("not today")
     assert not board(folder) and len(records(folder, phase="denied", actor="grace")) == 2
     say(page, "/approve")
     page.wait_for_selector(".answer >> text=no plan in this conversation is waiting")
