@@ -156,6 +156,20 @@ def test_what_is_typed_before_the_answer_is_there_stays_in_the_box(page: Page, b
     expect(page.locator(".option").first).to_be_visible()
 
 
+def test_what_was_sent_is_shown_when_the_box_is_emptied_and_not_before(page: Page, box: Locator) -> None:
+    from playwright.sync_api import expect
+
+    held = Holding(page, '"send"')
+    box.fill("/skills")
+    box.press("Enter")
+    held.wait()
+    page.wait_for_timeout(3000)  # the page would look for what is new meanwhile
+    expect(page.locator(".said")).to_have_count(0)
+    held.let_go()
+    expect(page.locator(".said")).to_have_count(1)
+    expect(box).to_have_value("")
+
+
 def test_tab_completes_what_is_typed_and_not_what_was_offered_before(page: Page, box: Locator) -> None:
     from playwright.sync_api import expect
 

@@ -196,13 +196,13 @@ let looking = false, pressed = false; // pressed: a button that is redrawn betwe
 });
 async function look() {
   if (!element.isConnected) return;
-  if (pressed) return soon(100);
+  if (pressed || sending) return soon(100); // the reply to what is sent shows it, and empties the box
   if (looking || !state.conversation || document.hidden) return soon(1000);
   looking = true;
   const of = state.conversation;
   const answer = await ask("look", where());
   looking = false;
-  if (pressed) return soon(100);
+  if (pressed || sending) return soon(100);
   if (answer && !answer.fault && of === state.conversation) {
     state.cursor = answer.cursor;
     put(answer.entries);
