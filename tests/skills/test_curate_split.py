@@ -47,7 +47,7 @@ def sides_of(
 rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=rows, fraction=st.floats(0, 0.5), seed=st.integers(0, 5))
 def test_no_group_is_on_both_sides_and_each_label_keeps_a_training_row(
     rows: list[tuple[int, int]], fraction: float, seed: int
