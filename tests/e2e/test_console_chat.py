@@ -341,7 +341,10 @@ def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
     opswright = [sys.executable, "-m", "opswright.ui.cli", "run", "slow.yaml"]
     plugin, path = str(Path(__file__).with_name("plugin")), os.environ.get("PYTHONPATH")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [plugin, path]))}
-    subprocess.run(opswright, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    asked = subprocess.run(
+        opswright, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert asked.returncode == 5, asked.stderr  # nobody approves without a terminal
     say(page, f"/show {records(folder)[-1]['run']}")
     page.wait_for_selector(".card.waiting")
     assert not page.locator("[data-act=approve]").is_visible()
