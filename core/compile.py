@@ -22,7 +22,7 @@ from .gate import GateSpec
 from .gate_order import served_before_judged
 from .input_digest import sha256_input
 from .inputs import annotation_options, outside_paths
-from .plan import GATE_SKILL, Budget, Plan, StepCall, put, references, thaw
+from .plan import GATE_SKILL, GATE_SUFFIX, Budget, Plan, StepCall, put, references, thaw
 from .plan_file import PlanText, StepText, check_step_id
 from .registry import Registry
 from .suite_source import is_suite_file, suite_name
@@ -333,7 +333,7 @@ def _gate_call(
     skill = registry.get(GATE_SKILL)
     spec = _with_endpoint(text, name, gates[name], calls)
     return StepCall(
-        id=f"{step.id}.gate",
+        id=step.id + GATE_SUFFIX,
         skill=skill.name,
         effect=skill.effect,
         arguments={"report": f"${{{step.id}.report}}", "spec": spec.model_dump(mode="json")},
