@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from .tuning import Tuning
 
 if TYPE_CHECKING:
+    from ...compute.gpus import GpuModel
     from .base import BaseFacts
-    from .declared_gpu import GpuModel
     from .recipe import DataFacts
     from .request import FinetuneRequest
 

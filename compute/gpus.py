@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from ...core.errors import did_you_mean
+from ..core.errors import did_you_mean
 
 
 @dataclass(frozen=True)
