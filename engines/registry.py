@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict
+
 from ..core.entry_points import entry_points_of
 from ..core.errors import AskError, BackendError, did_you_mean
 from .base import Engine
@@ -19,6 +21,7 @@ from .base import Engine
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from ..core.machine import Machine
     from .builders.base import EngineBuilder
 
 GROUP = "opswright.engines"
@@ -28,6 +31,25 @@ _BUILT_IN = {
     "onnx-int4": "opswright.engines.onnx_targets:INT4",
     "onnx-fp32": "opswright.engines.onnx_targets:FP32",
 }
+
+
+class TargetOptions(BaseModel):
+    """What else a target is told, by `options` of a build; a target without any takes none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True)
+class TargetSubject:
+    """What a target's own checks look at: what is asked, the checkpoint's folder once it is there, and where.
+
+    has_adapters: the weights are adapters, beside a base.
+    """
+
+    options: TargetOptions
+    checkpoint: Path | None
+    has_adapters: bool
+    machine: Machine
 
 
 @dataclass(frozen=True)
