@@ -27,7 +27,7 @@ _KEPT_OUT = ("model.safetensors", "model.safetensors.index.json", "hf_quant_conf
 
 
 def scale_faults(tensors: Mapping[str, TensorInfo], recipe: Recipe) -> list[str]:
-    """What an export lacks: a quantised matrix without its scale, or, where activations are, without theirs."""
+    """What an export lacks: the scale of a quantised matrix or, where they are quantised, of activations."""
     quantised = [name.removesuffix(".weight") for name, one in tensors.items() if one.dtype in _CODES]
     if not quantised:
         return ["no matrix is quantised"]

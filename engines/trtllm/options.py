@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from packaging.version import InvalidVersion, Version
@@ -32,7 +31,6 @@ CheckName = Literal[
 ]
 Quantisation = Literal["none", "fp8", "fp8-kv8", "int8-smoothquant", "int4-awq", "nvfp4", "mxfp8"]
 _REASON = 12  # characters that a reason has at least: a word is none
-_MOUNT = re.compile(r"/[A-Za-z0-9._/-]*")
 
 
 def _known_version(text: str) -> str:
@@ -64,7 +62,11 @@ class TrtllmOptions(TargetOptions):
     kv_cache_fraction: float = Field(
         0.8, gt=0, lt=1, description="Share of the memory left beside the weights that the KV cache takes."
     )
-    mount: str = Field("/bundle", description="Folder of the server under which the bundle will lie.")
+    mount: str = Field(
+        "/bundle",
+        pattern=r"^/[A-Za-z0-9._/-]*$",
+        description="Folder of the server under which the bundle will lie.",
+    )
     override: dict[CheckName, Annotated[str, Field(min_length=_REASON, max_length=500)]] = Field(
         default_factory=dict, description="Checks that may fail, each with the reason why."
     )

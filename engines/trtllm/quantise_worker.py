@@ -3,9 +3,9 @@
 It stands alone: ModelOpt's environment has nothing of Opswright. Quantises a Hugging Face folder, lets the
 model answer with weights **and** activations as they will be on a GPU, exports it, and says what it did.
 
-asked: checkpoint and out (folders), preset and cache_preset (names in modelopt.torch.quantization; null leaves
-weights or cache), calibration and prompts (lists of token ids), max_new_tokens, ends (token ids that end an
-answer), pad (the token that fills up), threads, most_rows.
+asked: checkpoint and out (folders), preset and cache_preset (names in modelopt.torch.quantization; null
+leaves weights or cache), calibration and prompts (lists of token ids), max_new_tokens, ends (token ids that
+end an answer), pad (the token that fills up), threads, most_rows.
 found: answers (token ids, one list for each prompt), versions, seconds of each part.
 """
 
@@ -107,7 +107,7 @@ def generate(
 
 
 def batches(rows: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
-    """Numbers of rows of one length, so many at a time: nothing is padded, so nothing is seen by a neighbour."""
+    """Numbers of rows of one length, so many at a time: nothing is padded, so no row sees a neighbour."""
     by_length: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
         by_length.setdefault(len(row), []).append(number)

@@ -1,0 +1,96 @@
+"""The files of a bundle that its servers read: settings, start script, and Triton's model repository."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from .options import TrtllmOptions
+
+CHECKPOINT, SETTINGS, SCRIPT, REPOSITORY = "checkpoint", "llm_api.yaml", "serve.sh", "triton"
+MODEL = "tensorrt_llm"  # the name that NVIDIA's llmapi model has
+_SCRIPT = """#!/usr/bin/env bash
+# Serves this bundle with TensorRT-LLM {version}, OpenAI's protocol: ./serve.sh [HOST] [PORT]
+# In NVIDIA's container: docker run --gpus all --ipc host -p 8000:8000 -v "$PWD":{mount} IMAGE \\
+#   {mount}/{script} 0.0.0.0
+set -euo pipefail
+here="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
+options=({options})
+# Newer versions report their use unless they are told not to; older ones have no such option.
+if trtllm-serve serve --help 2>/dev/null | grep -q -- --no-telemetry; then options+=(--no-telemetry); fi
+exec trtllm-serve "$here/{checkpoint}" --host "${{1:-127.0.0.1}}" --port "${{2:-8000}}" \\
+  --extra_llm_api_options "$here/{settings}" "${{options[@]}}"
+"""
+
+
+def llm_settings(options: TrtllmOptions) -> dict[str, Any]:
+    """What `trtllm-serve --extra_llm_api_options` reads."""
+    return {
+        "enable_chunked_prefill": options.chunked_prefill,
+        "kv_cache_config": {
+            "dtype": "fp8" if options.recipe.cache_preset else "auto",
+            "enable_block_reuse": True,
+            "free_gpu_memory_fraction": options.kv_cache_fraction,
+        },
+    }
+
+
+def serve_options(options: TrtllmOptions) -> list[str]:
+    """The options of trtllm-serve, beside model, address and settings."""
+    given = {
+        "--tp_size": options.tensor_parallel,
+        "--pp_size": options.pipeline_parallel,
+        "--max_batch_size": options.max_batch_size,
+        "--max_num_tokens": options.max_num_tokens,
+        "--max_seq_len": options.max_seq_len,
+        "--kv_cache_free_gpu_memory_fraction": options.kv_cache_fraction,
+    }
+    return [word for name, value in given.items() for word in (name, str(value))]
+
+
+def triton_settings(options: TrtllmOptions) -> dict[str, Any]:
+    """The model.yaml of NVIDIA's llmapi model: arguments of its LLM, and what it tells Triton."""
+    return {
+        "model": f"{options.mount}/{CHECKPOINT}",
+        "backend": "pytorch",
+        "tensor_parallel_size": options.tensor_parallel,
+        "pipeline_parallel_size": options.pipeline_parallel,
+        "max_batch_size": options.max_batch_size,
+        "max_num_tokens": options.max_num_tokens,
+        "max_seq_len": options.max_seq_len,
+        **llm_settings(options),
+        "triton_config": {"decoupled": True, "max_batch_size": 0},
+    }
+
+
+def write_layout(folder: Path, options: TrtllmOptions) -> None:
+    """Write the files beside a checkpoint that is there already.
+
+    NVIDIA's model.py and helpers.py are not copied: who deploys takes them from the container that serves.
+    """
+    (folder / SETTINGS).write_text(_yaml(llm_settings(options)), encoding="utf-8")
+    script = folder / SCRIPT
+    script.write_text(start_script(options), encoding="utf-8")
+    script.chmod(0o755)
+    version = folder / REPOSITORY / MODEL / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    (version / "model.yaml").write_text(_yaml(triton_settings(options)), encoding="utf-8")
+
+
+def start_script(options: TrtllmOptions) -> str:
+    """The script that starts trtllm-serve on the bundle, wherever it lies."""
+    return _SCRIPT.format(
+        version=options.tensorrt_llm,
+        mount=options.mount,
+        options=shlex.join(serve_options(options)),
+        checkpoint=CHECKPOINT,
+        settings=SETTINGS,
+        script=SCRIPT,
+    )
+
+
+def _yaml(values: dict[str, Any]) -> str:
+    """JSON is YAML, and one spelling of it gives one digest."""
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
