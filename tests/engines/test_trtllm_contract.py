@@ -1,4 +1,4 @@
-"""All that is written for TensorRT-LLM keeps to the contract, whatever the options; what does not is named."""
+"""All that is written for TensorRT-LLM keeps to the contract, whatever the options."""
 
 from __future__ import annotations
 
