@@ -5,6 +5,8 @@ deduplicated alone, beside Daft where that is installed (same reading, 25 bands 
 rows written; no split, no artifact, no record). Each in a process of its own: rows a CPU second, peak memory.
 
     python benchmarks/curate.py [--repeats 3] [--rows 100000] [--python PATH]   a Python that has Daft
+    python benchmarks/curate.py --large 10000000   the whole skill alone on a tenth of so many short rows and
+        on all: CPU seconds and memory (proportional set size, mapped files too), sampled
     python benchmarks/curate.py --ray PATH [--rows 100000]   the whole skill here and on a Ray cluster of this
         machine: CPU seconds and memory of all processes, sampled; PATH: a Python with requirements-ray.txt
 """
@@ -139,14 +141,16 @@ def measured(command: list[str]) -> tuple[float, float, int]:
     return float(cpu_s), float(memory_mb), int(left_out)
 
 
-def sampled(command: list[str]) -> tuple[float, float]:
-    """CPU seconds and peak memory in MB (proportional set size) of all processes that a command starts."""
+def sampled(command: list[str], environment: dict[str, str] | None = None) -> tuple[float, float, int]:
+    """CPU seconds and peak memory in MB (proportional set size) of all processes that a command starts.
+
+    And the number that it prints last. environment: what it has besides this process's.
+    """
     import psutil
 
     mark = f"benchmark-{os.getpid()}-{time.monotonic()}"
-    process = subprocess.Popen(
-        command, env={**os.environ, "OPSWRIGHT_BENCHMARK": mark}, stdout=subprocess.DEVNULL
-    )
+    variables = {**os.environ, **(environment or {}), "OPSWRIGHT_BENCHMARK": mark}
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
     cpu_s: dict[int, float] = {}
     ours: dict[int, bool] = {}
     peak = 0
@@ -160,10 +164,29 @@ def sampled(command: list[str]) -> tuple[float, float]:
                     times = one.cpu_times()
                     cpu_s[one.pid], held = times.user + times.system, held + one.memory_full_info().pss
         peak = max(peak, held)
-        time.sleep(0.2)
+        time.sleep(0.5)
+    said = process.communicate()[0]
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return sum(cpu_s.values()), peak / 1e6
+    return sum(cpu_s.values()), peak / 1e6, int(said.split()[-1])
+
+
+def alone(path: Path, n: int, near: int) -> None:
+    """Print what the whole skill costs on `n` rows, of which twice `near` are copies."""
+    cpu_s, memory_mb, left_out = sampled([sys.executable, __file__, "--one", "opswright curate", str(path)])
+    print(
+        f"  {n:,} short rows: {cpu_s:.0f} CPU s ({1e6 * cpu_s / n:.1f} us a row), {memory_mb:,.0f} MB, "
+        f"{left_out / (2 * near):.4f} of the copies found",
+        flush=True,
+    )
+
+
+def at_two_sizes(n: int) -> None:
+    """Print what the whole skill costs on a tenth of `n` rows and on all."""
+    for size in (n // 10, n):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.jsonl"
+            alone(path, size, write_rows(path, size, 12))
 
 
 def beside_ray(n: int, python: str) -> None:
@@ -174,7 +197,7 @@ def beside_ray(n: int, python: str) -> None:
                 path = Path(folder) / "rows.jsonl"
                 write_rows(path, size, words)
                 for name, more in (("local", []), ("ray", [python])):
-                    cpu_s, memory_mb = sampled(
+                    cpu_s, memory_mb, _ = sampled(
                         [sys.executable, __file__, "--one", "opswright curate", str(path), *more]
                     )
                     print(f"  {size:,} {title}, {name}: {cpu_s:.1f} CPU s, {memory_mb:,.0f} MB", flush=True)
@@ -211,12 +234,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--python", default=sys.executable, help="a Python with Daft and numpy")
+    parser.add_argument("--large", type=int, metavar="ROWS")
     parser.add_argument("--ray", metavar="PYTHON", help="a Python with requirements-ray.txt")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         name, path, *python = asked.one
         print(run_skill(Path(path), python=python[0]) if python else OURS[name](Path(path)))
+        return
+    if asked.large:
+        at_two_sizes(asked.large)
         return
     if asked.ray:
         beside_ray(asked.rows, asked.ray)

@@ -107,6 +107,12 @@ class AdapterRef(ArtifactRef):
     kind = "adapter"
 
 
+class ClassifierRef(ArtifactRef):
+    """A model that answers with one of its labels, as a Hugging Face folder with a classification head."""
+
+    kind = "classifier"
+
+
 class NemoArchiveRef(ArtifactRef):
     """A model as a `.nemo` file, with a reader for it."""
 
@@ -149,6 +155,7 @@ REF_TYPES: dict[str, type[ArtifactRef]] = {
         DatasetRef,
         CheckpointRef,
         AdapterRef,
+        ClassifierRef,
         NemoArchiveRef,
         BundleRef,
         GuardrailRef,

@@ -7,7 +7,7 @@ from typing import Any
 
 from .compile import compile_text
 from .errors import AskError, IntegrityError
-from .plan import GATE_SKILL, Plan, StepCall
+from .plan import GATE_SKILL, GATE_SUFFIX, Plan, StepCall
 from .plan_file import PlanText, StepText
 from .registry import Registry
 
@@ -53,7 +53,7 @@ def _decompiled(plan: Plan) -> PlanText:
     for step in plan.steps:
         if step.id in gates:
             continue
-        gate = gates.get(f"{step.id}.gate")
+        gate = gates.get(step.id + GATE_SUFFIX)
         steps.append(
             StepText(
                 id=step.id,

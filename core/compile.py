@@ -22,7 +22,7 @@ from .gate import GateSpec
 from .gate_order import served_before_judged
 from .input_digest import sha256_input
 from .inputs import annotation_options, outside_paths
-from .plan import GATE_SKILL, Budget, Plan, StepCall, put, references, thaw
+from .plan import GATE_SKILL, GATE_SUFFIX, Budget, Plan, StepCall, put, references, thaw
 from .plan_file import PlanText, StepText, check_step_id
 from .registry import Registry
 from .suite_source import is_suite_file, suite_name
@@ -84,6 +84,7 @@ def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere
     inputs: dict[str, str] = {}
     for step in text.steps:
         calls[step.id] = _compile_step(text, step, skills, inputs, digest, anywhere)
+    _check_given(text, skills)
     ordered: list[StepCall] = []
     gates = {
         name: _with_suite(_gate_spec(text, name, value), text, name, calls)
@@ -186,6 +187,17 @@ def _with_placeholders(text: PlanText, step: StepText, skills: Mapping[str, Skil
         arguments = put(arguments, path, _placeholder(fields[field].annotation))
         later[path] = f"${{{other}.{field}}}"
     return _Bound(dict(arguments), later)
+
+
+def _check_given(text: PlanText, skills: Mapping[str, Skill[Any, Any]]) -> None:
+    """AskError for a reference to what another step's result will not have, as that step is asked."""
+    for step in text.steps:
+        for path, other, field in references(step.arguments):
+            skill = skills[other]
+            asked = _with_placeholders(text, text.step(other), skills).arguments
+            if why := skill.lacks(skill.request.model_validate(asked)).get(field):
+                where = ".".join(map(str, ("steps", step.id, "with", *path)))
+                raise text.error(where, f"step '{other}' ({skill.name}) will give no '{field}': {why}.")
 
 
 def _placeholder(annotation: Any) -> Any:
@@ -321,7 +333,7 @@ def _gate_call(
     skill = registry.get(GATE_SKILL)
     spec = _with_endpoint(text, name, gates[name], calls)
     return StepCall(
-        id=f"{step.id}.gate",
+        id=step.id + GATE_SUFFIX,
         skill=skill.name,
         effect=skill.effect,
         arguments={"report": f"${{{step.id}.report}}", "spec": spec.model_dump(mode="json")},

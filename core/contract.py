@@ -266,6 +266,7 @@ class Skill(Generic[RequestT, ResultT]):
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None
     serves: Callable[[RequestT, Workspace], Sequence[ArtifactRef]] | None = None
     restores: bool = False
+    lacks: Callable[[RequestT], Mapping[str, str]] = lambda request: {}
 
     def __call__(self, request: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
@@ -320,6 +321,7 @@ def skill(
     impact: Callable[[Mapping[str, Any], Workspace], Impact] | None = None,
     serves: Callable[[Any, Workspace], Sequence[ArtifactRef]] | None = None,
     restores: bool = False,
+    lacks: Callable[[Any], Mapping[str, str]] = lambda request: {},
 ) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
     """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
 
@@ -330,8 +332,9 @@ def skill(
     `${step.field}` may stand for a value, and neither raises nor changes anything. `serves` says which
     artifacts users get by a call, which gates must have judged GO; by default all that the request names,
     however deep. One that `restores` brings back what everybody got from its request's `endpoint` before:
-    the record of that stands for a gate. TypeError when the annotations do not fit, or a skill restores
-    without an endpoint.
+    the record of that stands for a gate. `lacks` names the fields that a request's result will not have, each
+    with why: a plan that hands one on is refused. TypeError when the annotations do not fit, or a skill
+    restores without an endpoint.
     """
 
     def declare(function: Callable[[RequestT, StepContext], ResultT]) -> Skill[RequestT, ResultT]:
@@ -360,6 +363,7 @@ def skill(
             impact=impact,
             serves=serves,
             restores=restores,
+            lacks=lacks,
         )
 
     return declare

@@ -24,7 +24,8 @@ from .text import unseen_in
 
 FORMAT = 2
 GATE_SKILL = "gate"
-STEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,63}(\.gate)?$"  # the ending is that of the gate which judges a step
+GATE_SUFFIX = ".gate"  # of the step that judges another one by a gate of the plan
+STEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,63}(\.gate)?$"  # the ending: GATE_SUFFIX
 _AROUND = 4  # levels of a compiled plan around what a plan file holds
 _REFERENCE = re.compile(r"^\$\{([A-Za-z][\w-]*)\.([A-Za-z_]\w*)\}$")
 

@@ -139,6 +139,9 @@ class ServingSettings(_Part):
         description="Engine server; auto takes Triton where its wheel runs, else the in-process engine.",
     )
     start_timeout_s: float = Field(120, gt=0, description="Seconds a server may take to become ready.")
+    hold_s: float = Field(
+        20, gt=0, description="Seconds a request waits for a release that is being healed or loaded."
+    )
     auth_token: SecretStr | None = Field(
         None, description="Bearer token the gateway asks for; needed to listen on any but a local address."
     )

@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Literal, get_args
 
+from .paraphrase import paraphrase_fault
 from .sample import Message, Sample, Task
 
-Alteration = Literal["case", "typos", "prefix", "order"]
+Alteration = Literal["case", "typos", "prefix", "order", "paraphrase"]
+PARAPHRASE: Alteration = "paraphrase"
 ALTERATIONS: tuple[Alteration, ...] = get_args(Alteration)
 
 SAYS: Mapping[str, str] = {
@@ -19,6 +21,7 @@ SAYS: Mapping[str, str] = {
     "typos": "with two letters swapped in one word of eight",
     "prefix": "after a sentence that has nothing to do with it",
     "order": "with its choices or passages in another order",
+    "paraphrase": "in other words",
 }
 _LABELLED: frozenset[Task] = frozenset(("classify", "choose"))  # elsewhere an answer may repeat what was said
 _PREFIXES = (
@@ -39,18 +42,47 @@ def altered(sample: Sample, alteration: Alteration, task: Task) -> Sample | None
     """
     if alteration == "order":
         return _rotated(sample)
-    place = next((at for at in reversed(range(len(sample.prompt))) if _is_asked(sample.prompt[at])), None)
-    if place is None or (alteration == "case" and task not in _LABELLED):
+    if alteration == "paraphrase":
+        own = own_paraphrase(sample)
+        return None if own is None or reworded_fault(sample, own, task) is not None else reworded(sample, own)
+    said = last_asked(sample)
+    if said is None or (alteration == "case" and task not in _LABELLED):
         return None
-    said = str(sample.prompt[place]["content"])
     kept = frozenset() if task in _LABELLED else frozenset(_words(sample))
     seed = hashlib.sha256(f"{alteration} {sample.id}".encode()).digest()
     text = _MAKERS[alteration](said, random.Random(seed), kept)
-    if text == said:
-        return None
+    return None if text == said else reworded(sample, text)
+
+
+def last_asked(sample: Sample) -> str | None:
+    """The last user message, which an alteration changes; None without one of text."""
+    place = _place(sample)
+    return None if place is None else str(sample.prompt[place]["content"])
+
+
+def own_paraphrase(sample: Sample) -> str | None:
+    """The other wording that the sample brings itself, as its metadata's `paraphrase`."""
+    own = sample.metadata.get(PARAPHRASE)
+    return own if isinstance(own, str) else None
+
+
+def reworded(sample: Sample, text: str) -> Sample:
+    """The sample with another text as its last user message."""
+    place = _place(sample)
+    if place is None:
+        return sample
     messages = list(sample.messages)
     messages[place] = {**messages[place], "content": text}
     return replace(sample, messages=tuple(messages))
+
+
+def reworded_fault(sample: Sample, text: str, task: Task) -> str | None:
+    """Why a text is not taken as another wording of the last user message; see paraphrase_fault."""
+    return paraphrase_fault(last_asked(sample) or "", text, () if task in _LABELLED else _answers(sample))
+
+
+def _place(sample: Sample) -> int | None:
+    return next((at for at in reversed(range(len(sample.prompt))) if _is_asked(sample.prompt[at])), None)
 
 
 def _rotated(sample: Sample) -> Sample | None:
@@ -68,8 +100,11 @@ def _is_asked(message: Message) -> bool:
 
 
 def _words(sample: Sample) -> Iterable[str]:
-    answers = [*sample.targets, *([sample.answer] if sample.answer else [])]
-    return (word.casefold() for answer in answers for word in _WORD.findall(answer))
+    return (word.casefold() for answer in _answers(sample) for word in _WORD.findall(answer))
+
+
+def _answers(sample: Sample) -> list[str]:
+    return [*sample.targets, *([sample.answer] if sample.answer else [])]
 
 
 def _case(text: str, rng: random.Random, kept: Collection[str]) -> str:

@@ -30,6 +30,9 @@ class Columns(BaseModel):
     tools: str | None = Field(None, description="OpenAI tool schemas.")
     rejected: str | None = Field(None, description="An answer that is worse than the target.")
     id: str | None = Field(None, description="Id of a row; of two rows with one id the second is dropped.")
+    paraphrase: str | None = Field(
+        None, description="The last question in other words, for a suite's robustness; no model learns it."
+    )
     group: str | None = Field(None, description="Rows that share its value stay on one side of a split.")
     tags: dict[str, str] = Field({}, description="Name of a tag: column of its values.")
     unused: tuple[str, ...] = Field((), description="Columns taken for nothing, whatever their names.")

@@ -16,6 +16,7 @@ from .published import banking77, clinc150, snips
 from .row_shapes import LABEL_COLUMN, RowShapes, no_shape, refined_task
 from .rows import Dropped, Reason
 from .sample import Sample, Task
+from .seen import SeenTexts
 from .shapes import RowFault, to_sample, unused
 
 TEXT_COLUMN = "text"
@@ -227,7 +228,7 @@ class _Rows:
         self.taken = self.left = 0
         self.first: Dropped | None = None
         self.shapes = RowShapes(source.mapping)
-        self.ids: set[str] = set()
+        self.ids = SeenTexts()
 
     def samples(self) -> Iterator[Located]:
         if self.layout in _PUBLISHED:
@@ -271,9 +272,8 @@ class _Rows:
         given = raw.fields.get(columns.id)
         if given is None or isinstance(given, dict | list):
             raise RowFault(Reason.MISSING_FIELD, f"no '{columns.id}', which is the row's id")
-        if str(given) in self.ids:
+        if not self.ids.add(str(given)):
             raise RowFault(Reason.DUPLICATE_ID, f"an earlier row has the id {str(given)!r}")
-        self.ids.add(str(given))
         return str(given)
 
     def _leave(self, file: str, raw: RawRow, fault: RowFault) -> None:

@@ -60,6 +60,7 @@ def to_sample(fields: Mapping[str, Any], columns: Columns, id: str) -> Sample:
         _tags(fields, columns.tags),
         _name(fields, columns.group),
         tuple(rejected),
+        _paraphrase(fields, columns.paraphrase),
     )
     _check(sample)
     return sample
@@ -68,6 +69,12 @@ def to_sample(fields: Mapping[str, Any], columns: Columns, id: str) -> Sample:
 def unused(fields: Mapping[str, Any], used: Mapping[str, str]) -> list[str]:
     """The fields of a row that hold something and are no part of its sample."""
     return [name for name, held in fields.items() if name not in used and held not in (None, "", [], {})]
+
+
+def _paraphrase(fields: Mapping[str, Any], column: str | None) -> dict[str, str]:
+    """The metadata of a row that brings its question in other words."""
+    other = fields.get(column) if column else None
+    return {"paraphrase": _text(other, str(column))} if other else {}
 
 
 def _needed(fields: Mapping[str, Any], column: str) -> Any:

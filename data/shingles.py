@@ -175,15 +175,15 @@ class ShingleSets(ABC):
 
 
 class ShingleStore(ShingleSets):
-    """The shingle sets of many texts in a file; in memory are 8 bytes a text.
+    """The shingle sets of many texts in a file; in memory are 4 bytes a text, 8 where that takes over 16 GB.
 
     A context manager: the file is gone when it ends, or when the process does.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, prefix="shingles-")  # noqa: SIM115 closed by __exit__
-        self._counts: list[Ints] = []
-        self._starts: Ints | None = None
+        self._counts: list[NDArray[np.uint32]] = []
+        self._starts: NDArray[np.uint32] | Ints | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -195,21 +195,28 @@ class ShingleStore(ShingleSets):
 
     def add(self, texts: Sequence[str]) -> Iterator[Shingles]:
         """Put texts behind those that are there; gives what `hash_shingles` gives, batch by batch."""
+        import numpy as np
+
         for batch in in_batches(texts):
             shingles, counts = hash_shingles(batch)
             self._file.write(shingles.tobytes())
-            self._counts.append(counts)
+            self._counts.append(counts.astype(np.uint32))
             yield shingles, counts
 
     @property
-    def starts(self) -> Ints:
+    def starts(self) -> NDArray[np.uint32] | Ints:
         """Where each text's shingles begin in the file, and at last where they end; (texts + 1,)."""
         import numpy as np
 
         if self._starts is None or self._counts:
-            known = [] if self._starts is None else [np.diff(self._starts)]
-            counts = np.concatenate([*known, *self._counts, np.empty(0, np.int64)])
-            self._starts, self._counts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), []
+            known = [] if self._starts is None else [np.diff(self._starts).astype(np.uint32)]
+            counts = np.concatenate([*known, *self._counts, np.empty(0, np.uint32)])
+            self._counts = []
+            starts: NDArray[np.uint32] | Ints = np.zeros(len(counts) + 1, np.int64)
+            if counts.sum(dtype=np.int64) < 1 << 32:
+                starts = np.zeros(len(counts) + 1, np.uint32)
+            np.cumsum(counts, dtype=starts.dtype, out=starts[1:])
+            self._starts = starts
             self._file.flush()
         return self._starts
 
@@ -218,18 +225,20 @@ class ShingleStore(ShingleSets):
 
     def sizes(self, texts: Ints) -> Ints:
         """How many shingles each of some texts has."""
-        return self.starts[texts + 1] - self.starts[texts]
+        import numpy as np
+
+        sizes: Ints = (self.starts[texts + 1] - self.starts[texts]).astype(np.int64)
+        return sizes
 
     def read(self, texts: Ints, most: int | None) -> Shingles:
         """The shingles of some texts from the file."""
         import numpy as np
 
-        starts = self.starts
-        counts = starts[texts + 1] - starts[texts]
+        counts = self.sizes(texts)
         if most is not None:
             counts = np.minimum(counts, most)
-        number = self._file.fileno()
-        return read_runs(number, starts[texts], counts), counts
+        starts = self.starts[texts].astype(np.int64)
+        return read_runs(self._file.fileno(), starts, counts), counts
 
 
 def read_runs(number: int, starts: Ints, counts: Ints) -> NDArray[np.uint32]:

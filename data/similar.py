@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
+from .number_file import NumberFile
 from .shingles import ShingleStore
 
 if TYPE_CHECKING:
@@ -97,9 +98,8 @@ class SimilarityIndex:
         self._folder = folder
         self._files = ExitStack()
         self.shingles = self._files.enter_context(ShingleStore(folder))
-        self._bands: list[IO[bytes]] = [
-            self._files.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
-            for _ in range(self._hasher.bands)
+        self._bands: list[NumberFile[np.uint64]] = [
+            self._files.enter_context(NumberFile("Q", folder)) for _ in range(self._hasher.bands)
         ]
 
     def __enter__(self) -> Self:
@@ -113,8 +113,8 @@ class SimilarityIndex:
     def add(self, texts: Sequence[str]) -> None:
         """Put texts behind those that are there."""
         for shingles, counts in self.shingles.add(texts):
-            for file, keys in zip(self._bands, self._hasher.keys(shingles, counts), strict=True):
-                file.write(keys.tobytes())
+            for band, keys in zip(self._bands, self._hasher.keys(shingles, counts), strict=True):
+                band.extend(keys)
 
     def pairs(self, among: NDArray[np.bool_] | None = None) -> Pairs:
         """The pairs of similar texts, of those marked in `among`, (texts,), or of all.
@@ -144,39 +144,17 @@ class SimilarityIndex:
         import numpy as np
 
         n = len(among)
-        partners = np.zeros(n, np.int32)
+        partners = np.zeros(n, np.uint16)  # less than 200, and in a band at most 200 more
         parts = 1 + int(among.sum()) * _BYTES_A_ROW // self.memory_bytes
         at_once = max(1, self.memory_bytes // _BYTES_A_PAIR)
         with tempfile.TemporaryFile(dir=self._folder) as proposed:
             known = _NumberRuns(proposed)
-            for file in self._bands:
-                agreeing = [
-                    _agreeing(*self._keys_of_part(file, among, part, parts), partners, n)
-                    for part in range(parts)
-                ]
+            for band in self._bands:
+                agreeing = [_agreeing(*band.part(among, part, parts), partners, n) for part in range(parts)]
                 fresh = known.add(np.sort(np.concatenate(agreeing)))
-                partners += np.bincount(fresh % max(n, 1), minlength=n).astype(np.int32)
+                np.add.at(partners, fresh % max(n, 1), 1)
                 for at in range(0, len(fresh), at_once):
                     yield fresh[at : at + at_once]
-
-    def _keys_of_part(
-        self, file: IO[bytes], among: NDArray[np.bool_], part: int, parts: int
-    ) -> tuple[Ints, NDArray[np.uint64]]:
-        """The rows whose key falls into one of some equal parts of a band, and their keys."""
-        import numpy as np
-
-        file.seek(0)
-        rows, keys, at = [], [], 0
-        while piece := file.read(8 << 20):
-            held = np.frombuffer(piece, np.uint64)
-            mine = among[at : at + len(held)]
-            if parts > 1:
-                mine = mine & (held % np.uint64(parts) == part)
-            here = np.flatnonzero(mine)
-            rows.append(here + at)
-            keys.append(held[here])
-            at += len(held)
-        return np.concatenate([*rows, np.empty(0, np.int64)]), np.concatenate([*keys, np.empty(0, np.uint64)])
 
 
 class _NumberRuns:
@@ -213,7 +191,7 @@ class _NumberRuns:
                 yield np.frombuffer(self._file.read(8 * count), np.int64)
 
 
-def _agreeing(rows: Ints, keys: NDArray[np.uint64], partners: NDArray[np.int32], n: int) -> Ints:
+def _agreeing(rows: Ints, keys: NDArray[np.uint64], partners: NDArray[np.uint16], n: int) -> Ints:
     """Pairs of rows with one key, as first * n + second, each once; rows: ascending."""
     import numpy as np
 

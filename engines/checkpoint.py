@@ -25,7 +25,7 @@ from .base import (
 )
 from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
 from .likelihood import LikelihoodScorer, lead_tokens
-from .ort_llm.batcher import chat_fault
+from .ort_llm.generation import chat_fault
 from .prompt_rows import PromptReader, can_pad
 from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
 
@@ -55,7 +55,7 @@ class CheckpointEngine:
         most_rows: int = 128,
         plain: bool = False,
     ) -> None:
-        torch = _load_torch()
+        torch = load_torch()
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(threads)
@@ -169,7 +169,8 @@ class CheckpointEngine:
         """The tokens of each chat's prompt, or why it is not taken."""
         prompts = [self._prompt(chat) for chat in chats]
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-        rows = iter(self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+        plainly = {"add_special_tokens": False, "return_attention_mask": False}
+        rows = iter(self.tokenizer(texts, **plainly)["input_ids"] if texts else ())
         lead = lead_tokens(self.tokenizer) if self._plain else []
         rows = (row if row[: len(lead)] == lead else [*lead, *row] for row in rows)
         return [self._fitting(next(rows)) if isinstance(one, str) else one for one in prompts]
@@ -312,7 +313,8 @@ def with_adapter(model: Any, folder: Path) -> Any:
     return inner
 
 
-def _load_torch() -> Any:
+def load_torch() -> Any:
+    """Torch with quiet libraries; NeedsError where it or transformers is not installed."""
     # A spinning thread pool is up to 40 times slower when another process wants its core.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for name in ("torchao", "torch.utils._pytree"):  # warnings about GPU kernels, at import

@@ -149,7 +149,7 @@ class _Batch:
 
     def _chosen(self, logits: Any, rows: Sequence[_Row]) -> Any:
         """The likeliest token of each row, which it takes."""
-        chosen = logits.float().argmax(-1)
+        chosen = logits.argmax(-1)
         for row, token in zip(rows, chosen.tolist(), strict=True):
             row.tokens.append(token)
         return chosen

@@ -13,7 +13,8 @@ from ..core.errors import BackendError, NeedsError
 from ..core.install import install_hint
 from ..data.batches import by_length
 from .base import Chat, GenerationListener, GenerationOptions, GenerationResult, Progress, PromptError
-from .ort_llm.batcher import MAX_BATCH, Batcher, GenerationJob, Group, OrtModel, Sampling, WrongPrompt
+from .ort_llm.batcher import MAX_BATCH, Batcher
+from .ort_llm.generation import GenerationJob, Group, OrtModel, Sampling, WrongPrompt
 
 
 class OnnxEngine:

@@ -7,8 +7,8 @@ so a row's numbers are those it has alone, but for the last bits; `can_pad` trie
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ class PromptReader:
         self.model, self.device, self.pad = model, device, pad
         self._shared: list[int] = []
         self._shared_rows: PromptRows | None = None
+        self._last_feed_forward = _last_feed_forward(model)
 
     def share(self, prompts: Sequence[list[int]]) -> None:
         """Read what all the prompts that come begin with, if that saves enough.
@@ -102,7 +103,7 @@ class PromptReader:
         rows.mask = torch.cat([rows.mask, torch.ones_like(positions)], 1)
         found = self.model(
             tokens.unsqueeze(1),
-            attention_mask=rows.mask,
+            attention_mask=_added(rows.mask.bool()[:, None, None], rows.cache),
             position_ids=positions,
             past_key_values=rows.cache,
             use_cache=True,
@@ -127,12 +128,9 @@ class PromptReader:
         same = (owner.unsqueeze(2) == owner.unsqueeze(1)).tril()  # (rows, longest, longest)
         before = rows.mask.bool().unsqueeze(1).expand(-1, longest, -1)
         seen = torch.cat([before, same], 2).unsqueeze(1)
-        dtype = rows.cache.layers[0].keys.dtype
         found = self.model(
             inputs,
-            attention_mask=torch.zeros(seen.shape, dtype=dtype, device=self.device).masked_fill_(
-                ~seen, torch.finfo(dtype).min
-            ),
+            attention_mask=_added(seen, rows.cache),
             position_ids=rows.mask.sum(-1, keepdim=True) + place,
             past_key_values=rows.cache,
             use_cache=True,
@@ -150,14 +148,15 @@ class PromptReader:
         cache: Any = None
         if before is not None:
             mask, cache = torch.cat([before.mask, mask], 1), before.cache
-        found = self.model(
-            torch.tensor(padded, device=self.device),
-            attention_mask=mask,
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -longest:],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with _last_only(self._last_feed_forward):
+            found = self.model(
+                torch.tensor(padded, device=self.device),
+                attention_mask=mask,
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -longest:],
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         return PromptRows(found.past_key_values, mask), found.logits[:, -1]
 
 
@@ -230,12 +229,43 @@ def _cache(layers: Sequence[tuple[Any, Any]]) -> Any:
     return cache
 
 
+def _added(seen: Any, cache: Any) -> Any:
+    """What a pass adds to its attention scores, of a mask of what is seen, (rows, 1, tokens, places)."""
+    import torch
+
+    nothing = torch.zeros(seen.shape, dtype=cache.layers[0].keys.dtype, device=seen.device)
+    return nothing.masked_fill_(~seen, torch.finfo(nothing.dtype).min)
+
+
+def _last_feed_forward(model: Any) -> Any:
+    """The feed-forward part of a model's last block; None where it is not called as in most models."""
+    blocks = [module for name, module in model.named_modules() if name.endswith(".mlp")]
+    return blocks[-1] if blocks else None
+
+
+@contextmanager
+def _last_only(feed_forward: Any) -> Iterator[None]:
+    """Let it see the last token alone: what it makes of the others nobody reads.
+
+    What it gives is added to each token of the block, and is right for the last.
+    """
+    if feed_forward is None:
+        yield
+        return
+    handle = feed_forward.register_forward_pre_hook(lambda _, given: (given[0][:, -1:], *given[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _stacked(above: Any, below: Any, width: int, dim: int) -> Any:
     """Two tensors, padded with zeros on the left of a dimension, one below the other."""
     import torch
 
     after = 2 * (above.dim() - 1 - dim)  # `pad` counts from the last dimension
     padded = [
-        torch.nn.functional.pad(one, [0] * after + [width - one.shape[dim], 0]) for one in (above, below)
+        torch.nn.functional.pad(one, [0] * after + [blank, 0]) if (blank := width - one.shape[dim]) else one
+        for one in (above, below)
     ]
     return torch.cat(padded, 0)

@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.artifacts import AdapterRef, ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef, parse_ref
+from ..core.artifacts import (
+    AdapterRef,
+    ArtifactRef,
+    ArtifactStore,
+    CheckpointRef,
+    ClassifierRef,
+    DatasetRef,
+    parse_ref,
+)
 from ..core.errors import AskError, OpswrightError
 from ..core.gate import GateSpec, SuiteBar
 from ..core.suite_source import is_suite_file
@@ -55,7 +63,7 @@ def collect(
         trivial=answered,
         trivial_stands_in=answered is not None and answered.model == _MOST_FREQUENT,
         trivial_unknown=untold,
-        better_baselines=_better(facts, trivial, measured),
+        better_baselines=_better(facts, trivial, measured) | _classifiers_above(store, facts),
         own_answers=int(facts.get("own_answers", 0)),
         shortcuts={
             name: float(figures["value"])
@@ -212,6 +220,20 @@ def _better(facts: Mapping[str, Any], trivial: str | None, measured: EvalResult)
     }
 
 
+def _classifiers_above(store: ArtifactStore, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Classifiers of the same training rows that did better than a model on the same items, by share."""
+    alike = ("suite_digest", "train_dataset", "n", "metric")
+    own, is_one = facts.get("value"), ClassifierRef.kind + ":"
+    if own is None or facts.get("train_dataset") is None or str(facts["model"]).startswith(is_one):
+        return {}
+    found: dict[str, float] = {}
+    for _, manifest in store.list("eval-report"):  # newest first
+        other = manifest["facts"]
+        if str(other["model"]).startswith(is_one) and all(other.get(one) == facts.get(one) for one in alike):
+            found.setdefault(parse_ref(other["model"]).short, float(other["value"]))
+    return {name: value for name, value in found.items() if value > own}
+
+
 def _leaked(store: ArtifactStore, measured: EvalResult, incumbent: Incumbent | None) -> frozenset[str] | None:
     """Items that are in the training rows of the model, or of stable; None when the rows are not known."""
     sides = [
@@ -254,13 +276,14 @@ def _datasets_behind(store: ArtifactStore, model: str) -> list[DatasetRef]:
     return datasets
 
 
-def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef | AdapterRef]:
-    """The checkpoint or adapters a model is or was built from, then what those were trained from.
+def _checkpoints(store: ArtifactStore, model: str) -> list[CheckpointRef | AdapterRef | ClassifierRef]:
+    """The checkpoint, adapters or classifier a model is or was built from, then what those were trained from.
 
     AskError for a URL.
     """
     ref = parse_ref(model)
-    return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, CheckpointRef | AdapterRef)]
+    trained = CheckpointRef | AdapterRef | ClassifierRef
+    return [one for one in (ref, *ancestors(store, ref)) if isinstance(one, trained)]
 
 
 def _chose_weights(store: ArtifactStore, measured: EvalResult) -> Counter[MatchKind]:

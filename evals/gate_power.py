@@ -21,7 +21,7 @@ from ..core.statistics.power import (
     smallest_visible_drop,
     suggest_bar,
 )
-from ..data.alterations import ALTERATIONS, altered
+from ..data.alterations import ALTERATIONS, PARAPHRASE, altered
 from ..data.sample import Sample
 from .suites import Suite, in_slice
 
@@ -107,7 +107,9 @@ def _altered(bar: RobustnessBar, suite: Suite) -> Iterator[tuple[str, Size]]:
     if not bar.alterations:
         yield "on altered items (those that an alteration changes)", size_of(suite.items)
     for name in ALTERATIONS:
-        if name in bar.alterations:
+        if name in bar.alterations and name == PARAPHRASE:
+            yield f"with {name} (if every item gets a usable one)", size_of(suite.items)
+        elif name in bar.alterations:
             changed = [one for item in suite.items if (one := altered(item, name, suite.task)) is not None]
             yield f"with {name} (on the items that it changes)", size_of(changed)
 

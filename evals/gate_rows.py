@@ -12,15 +12,8 @@ from ..core.gate import DEFAULT_MAX_DROP, Check, Decision, GateSpec, RobustnessB
 from ..core.statistics import BarTest, holm_rejections, mcnemar_one_sided, share_at_least
 from ..core.statistics.power import fewest_right
 from .contamination import MatchKind
-from .gate_scores import (
-    ShareOrMean,
-    check_items,
-    common_pairs,
-    drops_on,
-    scores_on,
-    variant_pairs,
-    without,
-)
+from .gate_scores import ShareOrMean, check_items, common_pairs, drops_on, scores_on, variant_pairs, without
+from .paraphrases import too_few_usable
 from .runner import EvalResult, SampleResult
 from .selection import in_words
 
@@ -276,8 +269,9 @@ def robustness_rows(spec: GateSpec, measured: EvalResult) -> Iterator[GateRow]:
 
 def _robustness_row(spec: GateSpec, bar: RobustnessBar, measured: EvalResult, alteration: str) -> GateRow:
     name = f"drop of {spec.metric} with {alteration}"
-    if alteration not in measured.variants:
-        missing = (
+    few = too_few_usable(measured.paraphrases, len(measured.items)) if alteration == "paraphrase" else ""
+    if few or alteration not in measured.variants:
+        missing = few or (
             f"required, and the report has no items so altered: evaluate with `robustness: "
             f"[{', '.join(bar.alterations)}]`; one that changes no item of the suite cannot be required"
         )

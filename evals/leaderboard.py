@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.artifacts import ArtifactRef, ArtifactStore, parse_ref
+from ..core.artifacts import ArtifactRef, ArtifactStore, ClassifierRef, parse_ref
 from ..core.errors import AskError
 from ..core.suite_source import suite_name
 from ..core.workspace import Workspace
@@ -62,6 +62,11 @@ class LeaderboardRow:
     def id(self) -> str:
         """The report, and for a baseline its name behind a slash."""
         return f"{self.report}/{self.model}" if self.kind == "baseline" else self.report
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is there to be beaten: a baseline, or a classifier beside models that generate."""
+        return self.kind in ("baseline", ClassifierRef.kind)
 
     @property
     def short_id(self) -> str:
@@ -244,7 +249,7 @@ _HEAD = (
 
 def _cells(line: LeaderboardRow) -> tuple[str, ...]:
     return (
-        line.name + (" (baseline)" if line.kind == "baseline" else ""),
+        line.name + (" (baseline)" if line.is_baseline else ""),
         line.suite,
         line.metric,
         f"{line.value:.1%}",

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..core.artifacts import AdapterRef, ArtifactRef, ArtifactStore, CheckpointRef, DatasetRef
+from ..core.artifacts import AdapterRef, ArtifactRef, ArtifactStore, CheckpointRef, ClassifierRef, DatasetRef
 from ..core.errors import AskError
 from ..record.index import LedgerIndex, Link
 
@@ -57,7 +57,7 @@ def training_datasets(store: ArtifactStore, model: ArtifactRef) -> list[DatasetR
     """
     found: dict[DatasetRef, None] = {}
     for one, parents in _with_parents(store, model, lambda parent: not isinstance(parent, DatasetRef)):
-        if isinstance(one, CheckpointRef | AdapterRef):
+        if isinstance(one, CheckpointRef | AdapterRef | ClassifierRef):
             found.update(dict.fromkeys(ref for ref in parents if isinstance(ref, DatasetRef)))
     return list(found)
 

@@ -114,6 +114,7 @@ def facts_of(
         **({"judges": measured.judges} if measured.judges else {}),
         **({"embedders": measured.embedders} if measured.embedders else {}),
         **({"totals": dict(measured.totals)} if measured.totals else {}),
+        **({"paraphrases": dict(measured.paraphrases)} if measured.paraphrases else {}),
     }
 
 
@@ -201,5 +202,6 @@ def read_report(artifact: Artifact) -> EvalResult:
         judges=facts.get("judges", {}),
         totals=facts.get("totals", {}),
         embedders=facts.get("embedders", {}),
+        paraphrases=facts.get("paraphrases", {}),
         **known,
     )

@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from ..core.statistics import holm_rejections
-from ..data.alterations import SAYS, Alteration, altered
+from ..data.alterations import PARAPHRASE, SAYS, Alteration, altered
+from ..data.sample import Sample
 from ..data.text import label_form
 from ..engines import Engine, Progress
 from .gate_scores import drops_on, variant_pairs
@@ -28,12 +29,18 @@ def run_altered(
     progress: Progress,
     max_new_tokens: int | None,
     scorers: Sequence[Scorer],
+    paraphrased: Sequence[Sample] = (),
 ) -> dict[str, tuple[SampleResult, ...]]:
-    """Of each alteration the items it changes, asked and scored as the suite is."""
+    """Of each alteration the items it changes, asked and scored as the suite is.
+
+    paraphrased: those that have a usable paraphrase, as it puts them.
+    """
     asked = suite.items_by_id(item.id for item in measured.items)
     found: dict[str, tuple[SampleResult, ...]] = {}
     for alteration in alterations:
-        items = [one for item in asked if (one := altered(item, alteration, suite.task)) is not None]
+        items = list(paraphrased)
+        if alteration != PARAPHRASE:
+            items = [one for item in asked if (one := altered(item, alteration, suite.task)) is not None]
         variant = replace(suite, items=tuple(items))
         if items:
             again = run_suite(

@@ -75,6 +75,7 @@ class EvalResult:
     of each that asks a judge, what it is and how it did.
     variants: the items again as some alteration changed them; they count nowhere else.
     embedders: of each scorer that asks one, which it is, and the digest of its vectors.
+    paraphrases: how many items have a usable one, why the others have none, and who wrote them.
     totals: figures of the whole that are no mean of the items', by lm-evaluation-harness.
     """
 
@@ -90,6 +91,7 @@ class EvalResult:
     variants: Mapping[str, tuple[SampleResult, ...]] = field(default_factory=dict)
     totals: Mapping[str, float] = field(default_factory=dict)
     embedders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    paraphrases: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:

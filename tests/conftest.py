@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from socketserver import BaseServer
 
@@ -54,6 +57,28 @@ def context(workspace: Workspace) -> ContextFactory:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port for a server that binds it later, each time another one.
+
+    They lie below those that the system hands out to connections (Linux: from 32768), and each worker of
+    pytest has its own: nobody takes one in the meantime.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(20_000 + worker, 32_000, count))
+    random.SystemRandom().shuffle(ports)
+
+    def take() -> int:
+        while True:
+            port = ports.pop()
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+
+    return take
 
 
 @pytest.fixture

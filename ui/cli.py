@@ -17,6 +17,7 @@ from ..core.text import escaped
 from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
+from .given_once import refuse_repeats
 from .init_command import init
 from .machine_commands import add_machine_commands
 from .policy_commands import policy_app
@@ -135,6 +136,7 @@ def run(argv: list[str], registry: Registry | None = None) -> int:
 
 def _invoke(app: typer.Typer, argv: list[str]) -> int:
     command = typer.main.get_command(app)
+    refuse_repeats(command)
     try:
         result = command.main(args=argv, prog_name="opswright", standalone_mode=False)
     except typer.Abort as error:

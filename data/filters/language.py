@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LETTERS = 40  # of a text, by which its script is told
 _CHARS = 2000  # of a text, by which its language is told
+_SURE, _SURE_LETTERS = 0.99, 30  # probability and letters by which a language is taken as told
 _SCRIPTS = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
 _NO_PROSE = ("{", "[", "<", "```")  # how an answer in JSON, markup or code begins
 
@@ -91,6 +92,18 @@ def language(
         return None
 
     return judge
+
+
+def sure_language(text: str) -> str | None:
+    """The language of a text, by its ISO 639-1 code; None where it is not sure, or py3langid not there."""
+    begin = text[:_CHARS]
+    if sum(map(str.isalpha, begin)) < _SURE_LETTERS:
+        return None
+    try:
+        name, probability = max(_identifier().rank(begin), key=lambda pair: pair[1])
+    except NeedsError:
+        return None
+    return str(name) if probability >= _SURE else None
 
 
 def _parts(sample: Sample) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import BackendError
-from ..ort_llm.batcher import ADAPTER
+from ..ort_llm.generation import ADAPTER
 
 MODEL, DATA = "model.onnx", "model.onnx.data"
 _APPLIES = re.compile(r"/lora_[AB]/")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy
 import triton_python_backend_utils as pb_utils
-from batcher import (  # the file beside this one, as Triton's stub finds it
-    Batcher,
+from batcher import Batcher  # the files beside this one, as Triton's stub finds them
+from generation import (
     GenerationJob,
     OrtModel,
     Sampling,

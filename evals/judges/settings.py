@@ -19,3 +19,7 @@ class JudgeSettings(ServerSettings):
     def document(self) -> dict[str, Any]:
         """What of it decides a score: which model, where, and how long it may talk."""
         return self.model_dump(include={"url", "model", "max_tokens", "json_mode"})
+
+
+class ParaphraserSettings(JudgeSettings):
+    """A model behind an OpenAI-compatible endpoint that says questions in other words."""

@@ -6,17 +6,18 @@ note.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from ...core.contract import Effect
 from ...core.gate import Decision, decision_of
-from ...core.plan import GATE_SKILL
+from ...core.plan import GATE_SKILL, GATE_SUFFIX
 from ..run_state import AMOUNTS
 from .authority import Authority, Policies
 from .moment import Moment, Note
 from .phases import APPROVED, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
+from .plans import StoredPlan
 from .run_checks import Said
 
 _ROUNDING = 1e-6  # sums of recorded amounts are rounded to microseconds and the like
@@ -138,7 +139,7 @@ def gates(at: Moment) -> Said:
         yield f"decides {decision}, its rows lead to {leads_to}"
     if record.skill != GATE_SKILL:
         return
-    if at.plan is not None and request.get("spec") not in at.plan.body["gates"].values():
+    if at.plan is not None and request.get("spec") not in _criteria(at.plan, record.step or ""):
         yield "judges by criteria that are not among the plan's gates"
     trained = at.past.lineage.training_of(str(request.get("report")))
     proposed = at.run.proposed
@@ -148,6 +149,15 @@ def gates(at: Moment) -> Said:
             f"the gate was set (record {proposed.seq}) after the model it judges was trained "
             f"(record {trained.intent}, run {trained.run})",
         )
+
+
+def _criteria(plan: StoredPlan, step: str) -> Collection[Any]:
+    """What a step may judge by: the plan's gates or, where a plan asks for the gate itself, its arguments."""
+    call = plan.steps.get(step)
+    if call is None or step.endswith(GATE_SUFFIX):
+        gates: Mapping[str, Any] = plan.body["gates"]
+        return gates.values()
+    return [call.arguments.get("spec")]
 
 
 def budgets(at: Moment) -> Said:

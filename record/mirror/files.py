@@ -17,9 +17,11 @@ from ..run_state import RunState, StepState
 from .page import Figure
 from .status import milliseconds
 
+_TRAINED = ("recipe.yaml", "config.json", "training.json", "training.jsonl", "validation.jsonl")
 SHOWN: dict[str, tuple[str, ...]] = {
     "dataset": ("report.json", "dropped.jsonl"),
-    "checkpoint": ("recipe.yaml", "config.json", "training.json", "training.jsonl", "validation.jsonl"),
+    "checkpoint": _TRAINED,
+    "classifier": _TRAINED,
     "bundle": ("manifest.json", "*.pbtxt", "*/genai_config.json"),
     "guardrails": ("config/*", "tests.json", "report.json"),
     "eval-report": ("report.json", "items.jsonl", "*.png", "*.svg"),
@@ -62,7 +64,7 @@ def curve_figures(step: StepState, store: ArtifactStore) -> Iterator[Figure]:
     if outcome is None:
         return
     for _, ref in _refs(step):
-        for path in _shown(store, ref) if ref.kind == "checkpoint" else ():
+        for path in _shown(store, ref) if ref.kind in ("checkpoint", "classifier") else ():
             if path.name in _CURVES:
                 yield from _curve(path, milliseconds(outcome))
 

@@ -19,7 +19,6 @@ from .traffic_log import Route, Status, TrafficRow
 if TYPE_CHECKING:
     from ..rails import RailDecision
 
-HOLD_S = 20.0  # a request waits so long for a release that is being healed or loaded
 _TRIES = 2  # a prompt that brings the engine down must not do so for ever
 
 
@@ -67,6 +66,7 @@ class ChatHandler:
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
+        self._hold_s = controller.workspace.settings.serving.hold_s
 
     def open(self, request: ChatRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
@@ -209,7 +209,7 @@ class ChatHandler:
         if loaded.answers.is_set():
             return
         try:
-            await asyncio.wait_for(loaded.answers.wait(), HOLD_S)
+            await asyncio.wait_for(loaded.answers.wait(), self._hold_s)
         except TimeoutError as error:
             why = loaded.error or self.controller.server_fault or "it is still being loaded"
             raise UnavailableError(f"release {loaded.release.id} does not answer: {why}") from error

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TIED_JACCARD = 0.7  # rows this similar stay on one side of the split
 _STAYS = -1
 _ROWS_AT_ONCE = 2_000_000  # of which what is made on the way takes some 60 bytes each
+_PAIRS_AT_ONCE = 100_000
 _REASONS = tuple(Reason)
 
 
@@ -43,6 +44,10 @@ class Verdicts:
         """The rows that stay."""
         kept: NDArray[np.bool_] = self.reason == _STAYS
         return kept
+
+    def stays(self, row: int) -> bool:
+        """Whether a row stays."""
+        return int(self.reason[row]) == _STAYS
 
     def leave(self, rows: Ints, reason: Reason, other: Ints) -> None:
         """Rows that do not stay, because of others."""
@@ -76,15 +81,13 @@ def _runs(keys: RowKeys, among: NDArray[np.bool_]) -> Iterator[tuple[Ints, Ints]
     """
     import numpy as np
 
-    words = keys.words
-    parts = np.uint64(1 + len(words) // _ROWS_AT_ONCE)
-    for part in range(int(parts)):
-        mine = among if parts == 1 else among & (words % parts == part)
-        rows = np.flatnonzero(mine)
-        rows = rows[np.argsort(words[rows], kind="stable")]
-        same = words[rows]
+    parts = 1 + len(keys) // _ROWS_AT_ONCE
+    for part in range(parts):
+        rows, words = keys.words.part(among, part, parts)
+        order = np.argsort(words, kind="stable")
+        rows, words = rows[order], words[order]
         if len(rows):
-            yield rows, np.flatnonzero(np.diff(same, prepend=same[:1] + np.uint64(1)))
+            yield rows, np.flatnonzero(np.diff(words, prepend=words[:1] + np.uint64(1)))
 
 
 def _contradictions(keys: RowKeys, verdicts: Verdicts) -> None:
@@ -94,15 +97,15 @@ def _contradictions(keys: RowKeys, verdicts: Verdicts) -> None:
     """
     import numpy as np
 
-    spelling = list(keys.labels)
+    spelling, label, side = list(keys.labels), keys.label, keys.side
     for rows, begins in _runs(keys, verdicts.kept):
         meant = keys.meant(rows)
         differ = np.minimum.reduceat(meant, begins) != np.maximum.reduceat(meant, begins)
         ends = np.append(begins[1:], len(rows))
         for begin, end in zip(begins[differ].tolist(), ends[differ].tolist(), strict=True):
             same, labels = rows[begin:end], meant[begin:end]
-            verdicts.conflicts[int(same[0])] = sorted({spelling[label] for label in keys.label[same]})
-            new = np.unique(labels[keys.side[same] == 0])
+            verdicts.conflicts[int(same[0])] = sorted({spelling[one] for one in label[same]})
+            new = np.unique(labels[side[same] == 0])
             wrong = same[labels != new[0]] if len(new) == 1 else same
             verdicts.leave(wrong, Reason.CONFLICTING_LABEL, np.full(len(wrong), same[0], np.int64))
 
@@ -111,11 +114,12 @@ def _equal(keys: RowKeys, verdicts: Verdicts) -> None:
     """Rows with the same words and answer as an earlier one."""
     import numpy as np
 
+    texts = keys.exact
     for rows, begins in _runs(keys, verdicts.kept):
         first = np.repeat(rows[begins], np.diff(begins, append=len(rows)))
         later = rows != first
         rows, first = rows[later], first[later]
-        exact = keys.exact[rows] == keys.exact[first]
+        exact = texts[rows] == texts[first]
         verdicts.leave(rows[exact], Reason.EXACT_DUPLICATE, first[exact])
         verdicts.leave(rows[~exact], Reason.NORMALISED_DUPLICATE, first[~exact])
 
@@ -129,11 +133,13 @@ def leave_alike(
     """
     import numpy as np
 
-    same = same_answer(pairs.first, pairs.second)
-    order = np.lexsort((pairs.second[same], pairs.first[same]))
-    columns = (part[same][order].tolist() for part in (pairs.first, pairs.second, pairs.jaccard))
+    same = np.flatnonzero(same_answer(pairs.first, pairs.second))
+    same = same[np.lexsort((pairs.second[same], pairs.first[same]))]
     code = _REASONS.index(Reason.NEAR_DUPLICATE)
-    for first, second, jaccard in zip(*columns, strict=True):
-        if verdicts.reason[first] == _STAYS and verdicts.reason[second] == _STAYS:
-            verdicts.reason[second], verdicts.other[second] = code, first
-            verdicts.jaccard[second] = jaccard
+    for at in range(0, len(same), _PAIRS_AT_ONCE):
+        some = same[at : at + _PAIRS_AT_ONCE]
+        columns = (part[some].tolist() for part in (pairs.first, pairs.second, pairs.jaccard))
+        for first, second, jaccard in zip(*columns, strict=True):
+            if verdicts.reason[first] == _STAYS and verdicts.reason[second] == _STAYS:
+                verdicts.reason[second], verdicts.other[second] = code, first
+                verdicts.jaccard[second] = jaccard

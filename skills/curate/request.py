@@ -87,7 +87,7 @@ class CurateRequest(Request):
     memory_mb: int = Field(
         512,
         ge=16,
-        description="MB that comparing may hold at once, beside 100 bytes a row; the rest is on disk.",
+        description="MB that comparing may hold at once, beside 50 bytes a row; the rest is on disk.",
     )
     seed: int = Field(1111, ge=0, description="Seed of split, replay sample and order.")
     compute: Literal["local", "ray"] | None = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ...data.rows import TRAIN, VALIDATION
@@ -20,7 +21,9 @@ SIDES = (None, TRAIN, VALIDATION)
 _TRAINED, _HELD_OUT = 1, 2
 
 
-def find_groups(kept: Ints, pairs: Pairs, *tied: NDArray[np.uint64]) -> NDArray[np.int32]:
+def find_groups(
+    kept: NDArray[np.int32], pairs: Pairs, tied: Iterable[NDArray[np.uint64]] = ()
+) -> NDArray[np.int32]:
     """A group number for each kept row: joined by similarity or by a shared value of one of `tied`.
 
     kept: ascending indices that `pairs` speaks of. tied: each one value for each kept row; 0 ties nothing.
@@ -34,7 +37,8 @@ def find_groups(kept: Ints, pairs: Pairs, *tied: NDArray[np.uint64]) -> NDArray[
     edges[0] = edges[0][:, (edges[0] >= 0).all(axis=0)]
     for values in tied:
         order = np.argsort(values, kind="stable")
-        same = np.flatnonzero((values[order][1:] == values[order][:-1]) & (values[order][1:] != 0))
+        values = values[order]
+        same = np.flatnonzero((values[1:] == values[:-1]) & (values[1:] != 0))
         edges.append(np.stack([order[same], order[same + 1]]))
     first, second = np.concatenate(edges, axis=1)
     graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
@@ -43,13 +47,13 @@ def find_groups(kept: Ints, pairs: Pairs, *tied: NDArray[np.uint64]) -> NDArray[
     return groups
 
 
-def _place(kept: Ints, rows: Ints) -> Ints:
+def _place(kept: NDArray[np.int32], rows: Ints) -> Ints:
     """Where rows stand among the kept ones; -1 for one that is not kept."""
     import numpy as np
 
     if not len(kept):
         return np.full(len(rows), -1, np.int64)
-    at = np.searchsorted(kept, rows)
+    at = np.searchsorted(kept, rows.astype(kept.dtype))  # of another type all of `kept` would be copied
     found: Ints = np.where(kept[np.minimum(at, len(kept) - 1)] == rows, at, -1)
     return found
 
@@ -75,7 +79,7 @@ def choose_sides(
     left = _counted(labels[held[groups] != _HELD_OUT])
     quota = _quotas(_counted(labels[held[groups] == 0]), fraction)
     order = np.argsort(groups, kind="stable").astype(np.int32)
-    begins = np.searchsorted(groups[order], np.arange(len(held) + 1)).astype(np.int32)
+    begins = np.searchsorted(groups[order], np.arange(len(held) + 1, dtype=np.int32)).astype(np.int32)
     free = np.flatnonzero(held == 0).astype(np.int32)
     wanted = quota.total()
     for group in free[np.argsort(_shuffled(order[begins[free]], seed), kind="stable")]:

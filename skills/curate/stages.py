@@ -82,7 +82,7 @@ class Table(Protocol):
 
 
 class RowTable:
-    """What is known of the rows taken in: keys in memory, shingles on disk. A context manager."""
+    """What is known of the rows taken in: keys and shingles, on disk. A context manager."""
 
     def __init__(
         self,
@@ -94,14 +94,15 @@ class RowTable:
     ) -> None:
         self._files = ExitStack()
         memory = request.memory_mb << 20
-        self.keys = RowKeys(task)
+        self.keys = self._files.enter_context(RowKeys(task, folder))
         self.taken = array("B")
         self.own_answers = 0
         self._request, self._memory, self._own = request, memory, own
         self._judge = RowJudge(JudgeRules.of(request, golden))
         index = SimilarityIndex(least_jaccard(request), folder, memory // 2)
-        self._similar = self._files.enter_context(index)
-        self._answers = None if self.keys.labelled else self._files.enter_context(ShingleStore(folder))
+        self._texts = self._files.enter_context(ExitStack())
+        self._similar = self._texts.enter_context(index)
+        self._answers = None if self.keys.labelled else self._texts.enter_context(ShingleStore(folder))
 
     def __enter__(self) -> Self:
         return self
@@ -140,8 +141,7 @@ class RowTable:
         leave_equal(self.keys, verdicts)
         pairs = self._similar.pairs(verdicts.kept)  # from here on no two have the same words
         leave_alike(pairs.above(self._request.near_duplicate_jaccard), self._same_answer, verdicts)
-        self.keys.forget_texts()
-        self._files.close()
+        self._texts.close()
         return verdicts, pairs
 
     def _same_answer(self, first: Ints, second: Ints) -> NDArray[np.bool_]:
@@ -176,7 +176,7 @@ def row_batches(rows: Iterator[GatheredRow]) -> Iterator[list[GatheredRow]]:
 class Chosen:
     """The rows of the dataset, ascending, with the group and the side of each."""
 
-    rows: Ints
+    rows: NDArray[np.int32]
     groups: NDArray[np.int32]
     sides: NDArray[np.int8]  # places in SIDES
 
@@ -185,13 +185,13 @@ def choose(keys: RowKeys, verdicts: Verdicts, pairs: Pairs, request: CurateReque
     """The rows that stay, no more replayed ones than asked for, split by groups."""
     import numpy as np
 
-    kept = np.flatnonzero(verdicts.kept)
-    new = int((keys.side[kept] == 0).sum())
+    kept, fixed = np.flatnonzero(verdicts.kept).astype(np.int32), keys.side
+    new = int((fixed[kept] == 0).sum())
     kept = kept[: new + round(request.replay_ratio * new)]  # replayed rows come last
-    groups = find_groups(kept, pairs.above(TIED_JACCARD), *(one[kept] for one in keys.ties))
+    groups = find_groups(kept, pairs.above(TIED_JACCARD), (one[kept] for one in keys.ties))
     rank = np.argsort(np.argsort(np.array(list(keys.labels)))) if keys.labels else np.zeros(1, np.int64)
     labels = rank.astype(np.int32)[keys.label[kept]]
-    sides = choose_sides(groups, labels, keys.side[kept], request.validation_fraction, request.seed)
+    sides = choose_sides(groups, labels, fixed[kept], request.validation_fraction, request.seed)
     return Chosen(kept, groups, sides)
 
 
@@ -239,6 +239,6 @@ def write_rows(
                 found.labels[answer] += 1
             if "domain" in row.sample.tags:
                 found.domains.add(row.sample.tags["domain"])
-        elif not verdicts.kept[at]:
+        elif not verdicts.stays(at):
             drop.row(row, *verdicts.why(at, keys))
     return found

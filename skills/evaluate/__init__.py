@@ -13,6 +13,7 @@ from ...core.artifacts import (
     ArtifactRef,
     BundleRef,
     CheckpointRef,
+    ClassifierRef,
     DatasetRef,
     EvalReportRef,
     GuardrailRef,
@@ -26,7 +27,9 @@ from ...core.workspace import Workspace
 from .beside import Beside
 from .engine import missing_for, open_engine, size_of
 from .judging import changes_of_mind, judge_figures, judge_findings, server_access
-from .request import EvaluateRequest, EvaluateResult, Robustness, SliceFigure
+from .labels import check_task, label_findings, labels_beside
+from .paraphrasing import paraphrase_findings, paraphrases_for, unusable_paraphrases
+from .request import EvaluateRequest, EvaluateResult, ParaphraseFigures, Robustness, SliceFigure
 
 if TYPE_CHECKING:
     from ...evals.baselines import BaselineRun
@@ -37,11 +40,15 @@ if TYPE_CHECKING:
 
 __all__ = ["EvaluateRequest", "EvaluateResult", "Robustness", "SliceFigure", "evaluate"]
 
-_MODULES = {CheckpointRef: ("torch", "transformers"), AdapterRef: ("torch", "transformers", "peft")}
+_MODULES = {
+    CheckpointRef: ("torch", "transformers"),
+    AdapterRef: ("torch", "transformers", "peft"),
+    ClassifierRef: ("torch", "transformers"),
+}
 _TINY_BYTES = 20_000_000
 # About 1 M parameters on two busy cores.
-_MS_PER_ITEM = {CheckpointRef: 3.0, AdapterRef: 4.0, BundleRef: 1.0, GuardrailRef: 1.0}
-_START_S = {CheckpointRef: 12.0, AdapterRef: 15.0, BundleRef: 1.0, GuardrailRef: 3.0}
+_MS_PER_ITEM = {CheckpointRef: 3.0, AdapterRef: 4.0, ClassifierRef: 1.0, BundleRef: 1.0, GuardrailRef: 1.0}
+_START_S = {CheckpointRef: 12.0, AdapterRef: 15.0, ClassifierRef: 12.0, BundleRef: 1.0, GuardrailRef: 3.0}
 _BASELINES_S = 8.0
 _SHORT_TOKENS = 32  # answers for which those rates hold
 
@@ -58,6 +65,7 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
         suite = _suite(request)
         suite.slices(request.slices)
         found += judge_findings(suite)
+        found += paraphrase_findings(request, suite)
         for file in suite.check_scorers(request.trust):  # nobody has agreed to run it yet
             message = f"Python code scores the answers: {file}."
             found.append(Finding(level="warn", message=message, fix="Read it before you approve the plan."))
@@ -70,6 +78,8 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
                 workspace.artifacts.open(ref)
         if finding := missing_for(request, workspace):
             found.append(finding)
+        if isinstance(request.model, ClassifierRef):
+            found += label_findings(request.model, suite, workspace)
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
@@ -80,8 +90,9 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
     suite = _suite(request)
-    if not isinstance(request.model, ArtifactRef) or suite.asks_server:
-        tokens = None if suite.asks_server else 0
+    asks_server = suite.asks_server or request.paraphraser is not None
+    if not isinstance(request.model, ArtifactRef) or asks_server:
+        tokens = None if asks_server else 0
         return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
     size = size_of(request.model, workspace)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
@@ -159,12 +170,12 @@ def _measured(
     model, most = str(request.model), request.max_new_tokens
     with closing(open_engine(request, ctx, suite.is_plain)) as engine:
         plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
-        variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers)
+        paraphrased, paraphrases = paraphrases_for(request, ctx, suite, plain)
+        variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers, paraphrased)
         embedders = embedders_of(scorers)
         judges = judges_of(scorers, suite.items_by_id([item.id for item in plain.items]), plain.items)
-    return replace(plain, variants=variants, judges=judges, embedders=embedders), engine.reused if isinstance(
-        engine, CachedEngine
-    ) else 0
+    measured = replace(plain, variants=variants, judges=judges, embedders=embedders, paraphrases=paraphrases)
+    return measured, engine.reused if isinstance(engine, CachedEngine) else 0
 
 
 def _result(
@@ -191,6 +202,7 @@ def _result(
         reused=reused,
         leaked=measured.leaked,
         judges={name: judge_figures(one) for name, one in measured.judges.items()},
+        paraphrases=ParaphraseFigures(**measured.paraphrases) if measured.paraphrases else None,
         p50_ms=facts["latency_ms"]["p50"],
         p95_ms=facts["latency_ms"]["p95"],
         totals=dict(measured.totals),
@@ -209,6 +221,8 @@ def _suite(request: EvaluateRequest) -> Suite:
         from .guard_engine import check_decides
 
         check_decides(suite.name, [spec.name for spec in suite.specs])
+    if isinstance(request.model, ClassifierRef):
+        check_task(suite)
     if suite.lm_eval is not None:
         _check_fits(request, suite)
     if request.judge is None:
@@ -290,6 +304,8 @@ def _with_losses(
     from ...evals.robustness import fallen
 
     losses = []
+    if isinstance(request.model, ClassifierRef):
+        losses += labels_beside(request.model, suite, ctx.workspace).in_words()
     if measured.cut:
         most = request.max_new_tokens or suite.longest_answer
         losses.append(
@@ -308,6 +324,7 @@ def _with_losses(
     losses += [f"baseline {name} was left out: {why}" for name, why in run.skipped.items()]
     losses += [one.message for one in shortcuts if one.message]
     losses += fallen(measured)
+    losses += unusable_paraphrases(measured)
     for line in losses:
         ctx.log(line)
     return "; ".join([*([note] if note else []), *losses])

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import AdapterRef, ArtifactRef, BundleRef, CheckpointRef, GuardrailRef
+from ...core.artifacts import AdapterRef, ArtifactRef, BundleRef, CheckpointRef, ClassifierRef, GuardrailRef
 from ...core.contract import Finding, StepContext
 from ...core.errors import AskError
 from ...core.install import not_installed
@@ -48,6 +48,10 @@ def _opened(request: EvaluateRequest, ctx: StepContext, plain: bool) -> Engine:
         return CheckpointEngine(
             ctx.artifacts.open(request.model).path, train.device, train.threads, plain=plain
         )
+    if isinstance(request.model, ClassifierRef):
+        from ...engines.classifier import ClassifierEngine
+
+        return ClassifierEngine(ctx.artifacts.open(request.model).path, train.device, train.threads)
     if isinstance(request.model, AdapterRef):
         from ...engines.checkpoint import CheckpointEngine
 

@@ -32,17 +32,18 @@ def judge_findings(suite: Suite) -> list[Finding]:
         asked.append(("judge", suite.judge))
     if suite.embedder is not None:
         asked.append(("embedder", suite.embedder))
-    return [_told(kind, server) for kind, server in asked]
+    return [told(kind, server) for kind, server in asked]
 
 
-def _told(kind: str, server: JudgeSettings | EmbedderSettings) -> Finding:
+def told(kind: str, server: JudgeSettings | EmbedderSettings, what: str = "questions and answers") -> Finding:
+    """That a server is sent something, and where it is; a stop when its key is not there."""
     if server.key is not None:
         try:
             server.key.resolve()
         except OpswrightError as error:
             return Finding(level="stop", message=f"the {kind}'s key: {error}")
     key = f" with the key {server.key}" if server.key else ""
-    message = f"questions and answers are sent to the {kind} {server.model} at {server.url}{key}."
+    message = f"{what} are sent to the {kind} {server.model} at {server.url}{key}."
     return Finding(level="warn", message=message, fix="Check the address before you approve the plan.")
 
 

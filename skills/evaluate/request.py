@@ -8,6 +8,7 @@ from ...core.artifacts import (
     AdapterRef,
     BundleRef,
     CheckpointRef,
+    ClassifierRef,
     DatasetRef,
     EvalReportRef,
     GuardrailRef,
@@ -16,15 +17,15 @@ from ...core.contract import InputPath, Request, Result
 from ...core.inputs import EndpointUrl
 from ...core.suite_source import SuiteSource
 from ...data.alterations import Alteration
-from ...evals.judges.settings import JudgeSettings
+from ...evals.judges.settings import JudgeSettings, ParaphraserSettings
 
 
 class EvaluateRequest(Request):
     """A model, and what it is asked."""
 
-    model: CheckpointRef | AdapterRef | BundleRef | GuardrailRef | EndpointUrl = Field(
-        description="Checkpoint, adapters (on their base, unmerged), bundle, guardrails, or the address of "
-        "an OpenAI-compatible endpoint."
+    model: CheckpointRef | AdapterRef | ClassifierRef | BundleRef | GuardrailRef | EndpointUrl = Field(
+        description="Checkpoint, adapters (on their base, unmerged), classifier (on suites of labels), "
+        "bundle, guardrails, or the address of an OpenAI-compatible endpoint."
     )
     suite: SuiteSource = Field(description="Suite to run: its name, or its YAML file.")
     judge: JudgeSettings | None = Field(
@@ -44,7 +45,10 @@ class EvaluateRequest(Request):
     robustness: tuple[Alteration, ...] = Field(
         (),
         description="Ask the items again: in capitals (case), with typos, behind a stray sentence (prefix), "
-        "with choices and passages in another order (order).",
+        "with choices and passages in another order (order), in other words (paraphrase).",
+    )
+    paraphraser: ParaphraserSettings | None = Field(
+        None, description="Who writes the paraphrases that the suite does not bring itself."
     )
     train: DatasetRef | None = Field(
         None, description="Training rows of the baselines; by default those the model was trained on."
@@ -66,6 +70,20 @@ class EvaluateRequest(Request):
     requests_per_minute: float | None = Field(
         None, gt=0, description="Requests to an endpoint in a minute, at most; empty: no limit."
     )
+
+
+class ParaphraseFigures(Result):
+    """Of the items that were `asked` for in other words: how many can be used, and who wrote them."""
+
+    asked: int
+    usable: int
+    own: int = Field(description="Paraphrases that the suite brought itself.")
+    refused: dict[str, int] = Field(description="By reason, how many items have none that can be used.")
+    model: str | None = None
+    url: str | None = None
+    prompt: str | None = None
+    prompt_digest: str | None = None
+    tokens: int = 0
 
 
 class Robustness(Result):
@@ -136,6 +154,9 @@ class EvaluateResult(Result):
     leaked: int | None = Field(description="Items that are in the training rows; None: rows not known.")
     judges: dict[str, JudgeFigures] = Field(
         default_factory=dict, description="Of each scorer that is a judge."
+    )
+    paraphrases: ParaphraseFigures | None = Field(
+        None, description="How many items have a usable paraphrase, and why the others have none."
     )
     p50_ms: float | None
     p95_ms: float | None

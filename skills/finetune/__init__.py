@@ -9,13 +9,14 @@ from pathlib import Path
 
 from ...compute import open_compute
 from ...compute.run import run_folder
-from ...core.artifacts import AdapterRef, CheckpointRef
+from ...core.artifacts import AdapterRef, CheckpointRef, ClassifierRef
 from ...core.contract import Effect, StepContext, skill
 from ...core.files import canonical_json, sha256_path
 from ...engines.hf_folder import count_parameters
-from ...evals.selection import SELECTION, selection_document
 from . import launch
 from .checks import check_teacher, chooser_of, device_on, estimate, preflight, what_to_check
+from .classes import LABELS
+from .classifier import METHOD
 from .curve import VALIDATION, Curve
 from .export import ADAPTER
 from .hub import HubModel
@@ -39,12 +40,25 @@ from .tuning import SMALL
 __all__ = ["FinetuneRequest", "FinetuneResult", "count_parameters", "finetune", "train"]
 
 
+def _lacks(request: FinetuneRequest) -> dict[str, str]:
+    """The artifacts that a method does not make, each with why."""
+    made = f"method '{request.method}' makes "
+    if request.method == METHOD:
+        why = f"{made}a classifier, which can be evaluated and not built, served or trained on"
+        return {"checkpoint": f"{why}; take `classifier`, or another method", "adapter": why}
+    lacking = {"classifier": f"{made}a model that generates; take `checkpoint`, or method '{METHOD}'"}
+    if not request.trains_adapters:
+        lacking["adapter"] = f"{made}no adapters; take `checkpoint`, or method 'lora'"
+    return lacking
+
+
 @skill(
     effect=Effect.WRITES,
     summary="Fine-tune a language model on chat rows with a NeMo AutoModel recipe.",
     phrases=["fine-tune {base} on {data}", "train a model on {data}", "teach {base} from {data}"],
     preflight=preflight,
     estimate=estimate,
+    lacks=_lacks,
 )
 def finetune(request: FinetuneRequest, ctx: StepContext) -> FinetuneResult:
     """Train a model and save it as a checkpoint, with the recipe that made it and its loss curve.
@@ -75,7 +89,8 @@ def train(
             ctx.log(line)
         if request.base != "tiny":
             ctx.log(recipe.tuning.in_words())
-    more = [*([SUITE] if chooser else []), *([TEACHER] if request.teacher is not None else [])]
+    also = {SUITE: chooser, TEACHER: request.teacher, LABELS: request.method == METHOD}
+    more = [name for name, is_there in also.items() if is_there]
     job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command, more)
     try:
         done, seen = launch.run_worker(
@@ -95,11 +110,14 @@ def train(
     kept = seen.kept_step or len(curve.training)
     scores = read_scores(run_folder(done.handle) / CHECKPOINTS) if chooser else []
     if chooser:
+        from ...evals.selection import SELECTION, selection_document
+
         (result / SELECTION).write_bytes(canonical_json(selection_document(chooser, scores)))
     saved = _save(request, ctx, result, curve, kept, device)
     return FinetuneResult(
         checkpoint=saved.checkpoint,
         adapter=saved.adapter,
+        classifier=saved.classifier,
         steps=len(curve.training),
         kept_step=kept,
         kept_score=dict(scores).get(kept),
@@ -118,9 +136,10 @@ def train(
 
 @dataclass(frozen=True)
 class _Saved:
-    checkpoint: CheckpointRef
-    adapter: AdapterRef | None
     parameters: int
+    checkpoint: CheckpointRef | None = None
+    adapter: AdapterRef | None = None
+    classifier: ClassifierRef | None = None
 
 
 def _save(
@@ -151,10 +170,17 @@ def _save(
             facts["teacher_digest"] = sha256_path(teacher_folder(request, ctx.workspace) or Path())
     made_of = (request.base, request.teacher)
     parents = [request.data, *(ref for ref in made_of if isinstance(ref, CheckpointRef))]
+    if request.method == METHOD:
+        from ...engines.classifier import labels_of
+
+        facts["labels"] = len(labels_of(result))
+        return _Saved(parameters, classifier=ctx.artifacts.save(ClassifierRef, result, facts, parents))
     adapter = None
     if (result / ADAPTER).is_dir():
+        from ...evals.selection import SELECTION
+
         for name in (RECIPE, VALIDATION, SELECTION, "generation_config.json"):  # they may be used unmerged
             if (result / name).is_file():
                 shutil.copy2(result / name, result / ADAPTER / name)
         adapter = ctx.artifacts.save(AdapterRef, result / ADAPTER, facts, parents)
-    return _Saved(ctx.artifacts.save(CheckpointRef, result, facts, parents), adapter, parameters)
+    return _Saved(parameters, ctx.artifacts.save(CheckpointRef, result, facts, parents), adapter)

@@ -52,6 +52,10 @@ class BaseFacts:
         values = read_config(folder)
         if "auto_map" in values:
             raise AskError(f"{config} asks to run its own code (auto_map), which is refused.")
+        if "ForSequenceClassification" in str(values.get("architectures")):
+            raise AskError(
+                f"{folder} holds a classifier, whose head would be lost. As base take what it was made of."
+            )
         if _asks_for_code(folder / "tokenizer_config.json"):
             raise AskError(
                 f"{folder / 'tokenizer_config.json'} asks to run its own code (auto_map), which is refused."

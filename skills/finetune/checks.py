@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...compute import where_it_runs
 from ...compute.gpus import GpuModel, known_gpu
@@ -12,11 +13,10 @@ from ...core.errors import NeedsError
 from ...core.install import missing_modules, not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
-from ...evals.selection import check_may_choose
-from ...evals.suites import Suite, load_suite
-from ...evals.suites.portable import suite_document
 from . import launch
 from .base import BaseFacts
+from .classes import classes_of
+from .classifier import METHOD
 from .cpu_shim import check_version, installed_version
 from .hub import HubModel, downloaded, look_up
 from .layout import NotDownloaded, base_facts, base_folder, data_facts, teacher_facts, teacher_folder
@@ -27,6 +27,9 @@ from .recipe import DataFacts, Recipe, compile_recipe, total_steps
 from .request import FinetuneRequest
 from .teacher import check_reads_alike
 from .tuning import SMALL, Tuning, tune
+
+if TYPE_CHECKING:
+    from ...evals.suites import Suite
 
 _MODULES = ("torch", "transformers", "nemo_automodel")
 # The tiny model of 1.1 M parameters on CPU, batch 64: seconds to start and to save, then rows a second by
@@ -80,9 +83,22 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
         recipe = compile_recipe(request, facts, base, device)
     except PendingArtifact as pending:
         return [*found, _checked_later(pending)]
+    if request.method == METHOD:
+        found += _labels(request, data)
     if not any(one.level == "stop" for one in found):
         check = what_to_check(request, recipe, data, workspace).quick()
         found += [Finding(level="note", message=line) for line in run_check(check)]
+    return found
+
+
+def _labels(request: FinetuneRequest, data: Artifact) -> list[Finding]:
+    """What a classifier of this data will be able to say."""
+    classes = classes_of(data, request.train_share, request.seed)
+    message = f"the classifier answers with one of {len(classes.labels)} labels, and generates nothing."
+    found = [Finding(level="note", message=message)]
+    if classes.unknown:
+        message = f"{classes.unknown} validation rows are left out: no training row has their label."
+        found.append(Finding(level="warn", message=message))
     return found
 
 
@@ -103,6 +119,10 @@ def chooser_of(request: FinetuneRequest, workspace: Workspace) -> Suite | None:
     """
     if request.keep_by is None:
         return None
+    from ...evals.selection import check_may_choose
+    from ...evals.suites import load_suite
+    from ...evals.suites.portable import suite_document
+
     suite = load_suite(request.keep_by)
     suite_document(suite)
     check_may_choose(workspace.artifacts, request.data, suite)
@@ -142,6 +162,7 @@ def what_to_check(
         max_tokens=recipe.tuning.max_tokens,
         too_long=request.too_long,
         last_turn_only=request.learn == "last",
+        classifies=request.method == METHOD,
     )
 
 
@@ -181,6 +202,8 @@ def _choosing_s(request: FinetuneRequest, recipe: Recipe) -> float:
     """Seconds in which the tiny model's checkpoints are asked a suite; 0 without one."""
     if request.keep_by is None:
         return 0.0
+    from ...evals.suites import load_suite
+
     asked = request.epochs + recipe.steps / request.checkpoint_every_steps
     return asked * (_OPEN_S + len(load_suite(request.keep_by).items) * _ITEM_S)
 
@@ -350,7 +373,7 @@ def _smaller(request: FinetuneRequest, tuning: Tuning) -> str:
         ways.append("micro_batch_size=1")
     if not request.activation_checkpointing:
         ways.append("activation_checkpointing=true")
-    if request.method != "qlora":
+    if request.method in ("sft", "lora"):
         ways.append("method=lora" if request.method == "sft" else "method=qlora")
     return ", ".join([*ways, "fewer max_tokens, or more GPUs"])
 

@@ -13,7 +13,10 @@ from typing import Any
 from ...core.errors import BackendError
 
 # Kept of each record: what the training was, not how fast this machine went or when.
-_KEPT = ("step", "epoch", "loss", "grad_norm", "lr", "num_tokens_per_step", "num_label_tokens", "val_loss")
+_KEPT = (
+    *("step", "epoch", "loss", "grad_norm", "lr", "num_tokens_per_step", "num_label_tokens", "val_loss"),
+    *("accuracy", "val_accuracy"),  # of a classifier
+)
 _TAIL_STEPS = 20
 VALIDATION = "validation.jsonl"
 
@@ -66,7 +69,7 @@ class Curve:
             "first_loss": self.training[0]["loss"],
             "final_loss": self.final_loss,
             "validation_loss": self.validation_loss,
-            "tokens": sum(int(record["num_tokens_per_step"]) for record in self.training),
+            "tokens": sum(int(record.get("num_tokens_per_step", 0)) for record in self.training),
             "loss_every_steps": every,
             "loss": [round(float(record["loss"]), 4) for record in self.training[::every]],
         }

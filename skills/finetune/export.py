@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BackendError
+from .classes import LABELS, read_labels
+from .classifier import METHOD
 from .recipe import CHECKPOINTS
 from .selecting import BEST
 from .status import RESULT, Job, tell
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 ADAPTER = "adapter"
+GENERATION = "generation_config.json"
 # Largest difference of logits after a merge, as a share of the largest logit: weights in float32, in 16 bits.
 _GAP, _GAP_16 = 1e-4, 5e-2
 _PROBE_ROWS, _PROBE_TOKENS = 4, 128
@@ -31,20 +34,41 @@ def export(job: Job, folder: Path, ends: Sequence[int]) -> None:
     trained = kept / "model"
     fresh = folder / "result.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    if job.method == "sft":
+    if job.method in ("sft", METHOD):
         shutil.copytree(trained / "consolidated", fresh)
         _name_the_only_shard(fresh)
     else:
         gap = merge(folder / "base", trained, fresh, folder / "data" / "train.jsonl")
         tell(folder, message=f"adapters merged: logits differ by at most {gap:.2g} of the largest", gap=gap)
-    if not (folder / "base" / "generation_config.json").exists():
+    if job.method != METHOD and not (folder / "base" / GENERATION).exists():
         _write_generation_config(fresh)
     for path in (folder / "base").iterdir():  # what a trainer may not write: template, generation defaults
         if path.suffix in (".json", ".jinja", ".model") and not (fresh / path.name).exists():
             shutil.copy2(path, fresh / path.name)
-    stop_at(fresh / "generation_config.json", ends)
+    if job.method == METHOD:
+        _finish_classifier(fresh, read_labels(folder / LABELS))
+    else:
+        stop_at(fresh / GENERATION, ends)
     shutil.rmtree(folder / RESULT, ignore_errors=True)
     fresh.rename(folder / RESULT)
+
+
+def _finish_classifier(folder: Path, labels: Sequence[str]) -> None:
+    """Name the labels, and the token that pads, where every reader of Hugging Face folders looks for them."""
+    from ...engines.classifier import head_of, pad_token
+    from .precheck import open_tokenizer
+
+    (folder / GENERATION).unlink(missing_ok=True)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {
+        "architectures": [head_of(config["model_type"])],  # AutoModel leaves the base's there
+        "id2label": {str(place): label for place, label in enumerate(labels)},
+        "label2id": {label: place for place, label in enumerate(labels)},
+        "pad_token_id": pad_token(open_tokenizer(folder)),
+        "problem_type": "single_label_classification",
+    }
+    path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def kept_checkpoint(checkpoints: Path, keep_best: bool, by_suite: bool = False) -> Path:
@@ -70,7 +94,7 @@ def _write_generation_config(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     tokens = {f"{name}_token_id": config.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
     text = json.dumps({"do_sample": False, **{k: v for k, v in tokens.items() if v is not None}}, indent=1)
-    (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")
+    (folder / GENERATION).write_text(text + "\n", encoding="utf-8")
 
 
 def _name_the_only_shard(folder: Path) -> None:

@@ -13,10 +13,10 @@ from ...core.contract import StepContext
 from ...core.errors import AskError, NeedsError, did_you_mean
 from ...core.files import sha256_json, sha256_path
 from ...core.workspace import Workspace
-from ...evals.suites import load_suite
-from ...evals.suites.portable import suite_document
 from ..nemo_archive.importable import NemoImport
 from .base import BaseFacts
+from .classes import LABELS, classes_of, write_labels
+from .classifier import METHOD
 from .hub import HubModel, download, downloaded, look_up
 from .nemo_base import imported_base, imported_folder, is_archive
 from .recipe import DataFacts, Recipe
@@ -46,6 +46,10 @@ def data_facts(data: Artifact, request: FinetuneRequest) -> DataFacts:
             f"{data.ref.short} holds preferences, and NeMo AutoModel 0.7.0 has no preference training (DPO "
             "and the like), so there is none. To learn the chosen answers, curate again with task=generate."
         )
+    if request.method == METHOD:
+        found = classes_of(data, request.train_share, request.seed)
+        size = int(data.files["train.jsonl"]["bytes"] * request.train_share)
+        return DataFacts(found.train_rows, found.validation_rows, size, len(found.labels))
     if request.train_share == 1:
         return DataFacts(train, validation, int(data.files["train.jsonl"]["bytes"]))
     lines = shared_lines(data, request.train_share, request.seed)
@@ -148,7 +152,7 @@ def lay_out(
     teacher = teacher_folder(request, ctx.workspace)
     if teacher is not None:
         what["teacher"] = sha256_path(teacher)
-    chooser = suite_document(load_suite(request.keep_by)) if request.keep_by is not None else None
+    chooser = _chooser_document(request)
     if chooser is not None:
         what["keep_by"] = chooser["digest"]
     job = Job(
@@ -177,9 +181,22 @@ def lay_out(
             (folder / SUITE).unlink(missing_ok=True)
             if chooser is not None:
                 (folder / SUITE).write_text(json.dumps(chooser), encoding="utf-8")
+            if request.method == METHOD:
+                labels = classes_of(data, request.train_share, request.seed).labels
+                write_labels(folder / LABELS, labels)
             job.write(folder / JOB)
     except Timeout as error:
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
+
+
+def _chooser_document(request: FinetuneRequest) -> dict[str, Any] | None:
+    """The suite that decides which weights are kept, as the worker reads it; None without one."""
+    if request.keep_by is None:
+        return None
+    from ...evals.suites import load_suite
+    from ...evals.suites.portable import suite_document
+
+    return suite_document(load_suite(request.keep_by))
 
 
 def _lay_data(folder: Path, data: Artifact, request: FinetuneRequest) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .classifier import METHOD
 from .tuning import Tuning
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def memory_gb(
         activations = tokens * (2 * half * base.hidden * base.layers + layer)
     else:
         activations = tokens * layer * base.layers
-    logits = tokens * base.vocabulary * (4 + 4 + 2 * half)  # logits, their gradient, the head's own copy
+    words = 0 if request.method == METHOD else base.vocabulary  # a head of labels weighs next to nothing
+    logits = tokens * words * (4 + 4 + 2 * half)  # logits, their gradient, the head's own copy
     taught = 0.0
     if teacher is not None:
         half_teacher = 1 if tuning.precision != "float32" else 2

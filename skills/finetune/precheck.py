@@ -48,6 +48,7 @@ class PreCheck:
     max_tokens: int = 0
     too_long: str = "drop"
     last_turn_only: bool = False
+    classifies: bool = False
     rows: int | None = None
     cpu_s: int = _CPU_S
 
@@ -151,7 +152,8 @@ def _check_recipe(check: PreCheck) -> None:
         try:
             read = load_yaml_config(file.name)
             config = RecipeConfig(read)
-            for part in ("dataloader", "validation_dataloaders", "checkpoint", "loss_fn"):
+            parts = ("dataloader", "validation_dataloaders", "checkpoint", "loss_fn")
+            for part in parts[:3] if check.classifies else parts:
                 getattr(config, part)
             part = "step_scheduler"
             steps = config.step_scheduler.build([None], 1, read.step_scheduler.local_batch_size)
@@ -201,12 +203,19 @@ def _rows(check: PreCheck) -> list[str]:
     from .teacher import check_same_tokens
 
     tokenizer = open_tokenizer(Path(check.base))
+    if check.classifies:
+        from ...engines.classifier import head_of
+        from .base import read_config
+
+        head_of(read_config(Path(check.base))["model_type"])
     if check.teacher is not None:
         check_same_tokens(tokenizer.get_vocab(), open_tokenizer(Path(check.teacher)).get_vocab())
     found = []
     for name in ("train", "validation"):
         path = Path(check.data) / f"{name}.jsonl"
-        if path.is_file() and path.stat().st_size:
+        if path.is_file() and path.stat().st_size and check.classifies:
+            found += _text_lengths(check, path, tokenizer)
+        elif path.is_file() and path.stat().st_size:
             labels = check_labels(path, tokenizer, last_turn_only=check.last_turn_only)
             found += labels.in_words(path.name)
             found += _lengths(check, path, tokenizer)
@@ -222,6 +231,23 @@ def open_tokenizer(base: Path) -> PreTrainedTokenizerBase:
     except Exception as error:  # transformers and tokenizers raise what the file makes them
         raise AskError(f"the tokenizer in {base} cannot be read: {str(error)[:300]}") from error
     return tokenizer
+
+
+def _text_lengths(check: PreCheck, path: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What is done with a classifier's rows that are too long."""
+    from ...engines.classifier import longest_text, token_rows
+    from .classes import labelled_rows
+    from .labels import spread
+    from .shares import read_lines
+    from .tokenised_chat import check_lengths
+
+    texts = [text for text, _ in labelled_rows(read_lines(path), path.name)]
+    numbers = list(spread(len(texts), check.rows) if check.rows else range(len(texts)))
+    most = min(check.max_tokens, longest_text(tokenizer))
+    rows = token_rows(tokenizer, [texts[number] for number in numbers])
+    long = {n: len(row) for n, row in zip(numbers, rows, strict=True) if len(row) > most}
+    rule: Any = check.too_long
+    return [check_lengths(path.name, long, len(numbers), most, rule)] if long else []
 
 
 def _lengths(check: PreCheck, path: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from ...core.errors import AskError
 from ...core.files import sha256_json
 from .base import BaseFacts
+from .classifier import as_classifier
 from .overrides import merged
 from .request import FinetuneRequest
 from .teacher import teacher_sections
@@ -39,6 +40,7 @@ class DataFacts:
     train_rows: int
     validation_rows: int
     train_bytes: int = 0
+    labels: int = 0  # that a classifier learns
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
             "shuffle": False,
         }
     values |= {**_adapters(request), **teacher_sections(request, tuning)}
+    if request.method == "classifier":
+        values = as_classifier(values, data.labels)
     return Recipe(merged(values, request.overrides), steps, tuning)
 
 

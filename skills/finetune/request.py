@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ...compute.gpus import DeclaredGpus
-from ...core.artifacts import AdapterRef, CheckpointRef, DatasetRef
+from ...core.artifacts import AdapterRef, CheckpointRef, ClassifierRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.suite_source import SuiteSource
 from ..nemo_archive.importable import NemoImport
@@ -24,6 +24,10 @@ _TINY = {
     "keep": "last",
     "tiny": TinyShape(),
 }
+
+
+# Sections of a recipe that AutoModel's sequence classification does not read, or reads for adapters alone.
+_NOT_OF_CLASSIFIERS = ("neftune", "packed_sequence", "peft", "quantization")
 
 
 class FinetuneRequest(Request):
@@ -44,10 +48,11 @@ class FinetuneRequest(Request):
         None,
         description="How large the base 'tiny' is made; empty: 4 layers of width 128 and 2,048 tokens.",
     )
-    method: Literal["sft", "lora", "qlora"] = Field(
+    method: Literal["sft", "lora", "qlora", "classifier"] = Field(
         "sft",
         description="Train every weight, or low-rank adapters that are merged afterwards; with qlora on a "
-        "base in 4 bits (GPU only).",
+        "base in 4 bits (GPU only). classifier: every weight and a new head of labels, for a dataset of task "
+        "classify; what comes out answers with a label and generates nothing.",
     )
     epochs: int = Field(3, ge=1, le=1000, description="Passes over the training rows.")
     learning_rate: float | None = Field(
@@ -185,10 +190,14 @@ class FinetuneRequest(Request):
 
     @model_validator(mode="after")
     def _fits_together(self) -> FinetuneRequest:
-        if self.method != "sft" and self.base == "tiny":
+        if self.trains_adapters and self.base == "tiny":
             raise ValueError(
                 f"method '{self.method}' adapts weights that exist, and base 'tiny' has none yet. Use method "
                 "'sft', or a checkpoint as base"
+            )
+        if self.method == "classifier" and (field := self._of_generation()):
+            raise ValueError(
+                f"{field} is for a model that generates, and method is 'classifier'. Leave {field} out"
             )
         if self.teacher is not None and (why := self._cannot_be_taught()):
             raise ValueError(f"a teacher needs another training: {why}")
@@ -217,6 +226,18 @@ class FinetuneRequest(Request):
             raise ValueError(f"method 'qlora' computes in bfloat16, and precision is '{self.precision}'")
         return self
 
+    def _of_generation(self) -> str:
+        """The first field that is set and that only a model that generates has a use for; empty if none."""
+        asked = {
+            "teacher": self.teacher is not None,
+            "packing": self.packing,
+            "learn": self.learn != "all",
+            "keep_by": self.keep_by is not None,
+        }
+        set_by_hand = {key.partition(".")[0] for key in self.overrides}
+        asked |= {f"overrides of {one}": one in set_by_hand for one in _NOT_OF_CLASSIFIERS}
+        return next((name for name, is_set in asked.items() if is_set), "")
+
     def _cannot_be_taught(self) -> str:
         """Why this training takes no teacher; empty when it does."""
         if self.base == "tiny":
@@ -233,14 +254,19 @@ class FinetuneRequest(Request):
     @property
     def trains_adapters(self) -> bool:
         """Whether the base's own weights stay as they are."""
-        return self.method != "sft"
+        return self.method in ("lora", "qlora")
 
 
 class FinetuneResult(Result):
     """The trained checkpoint and what training it showed."""
 
-    checkpoint: CheckpointRef = Field(description="The model as a Hugging Face folder.")
+    checkpoint: CheckpointRef | None = Field(
+        None, description="The model as a Hugging Face folder; none for a classifier."
+    )
     adapter: AdapterRef | None = Field(None, description="The adapters alone (lora, qlora), in PEFT's form.")
+    classifier: ClassifierRef | None = Field(
+        None, description="The classifier as a Hugging Face folder, its labels in config.json (classifier)."
+    )
     steps: int = Field(description="Optimizer steps in all.")
     kept_step: int = Field(0, description="The step whose weights the checkpoint has.")
     kept_score: float | None = Field(None, description="Score of the kept weights by `keep_by`, 0 to 1.")

@@ -20,10 +20,10 @@ def shared_lines(data: Artifact, share: float, seed: int) -> tuple[bytes, ...]:
     Rows of one group go together, so the share is reached by the group that fills it and may be passed by the
     rest of that. A line without a known group is one of its own.
     """
-    return _shared_lines(_Verified(data), share, seed)
+    return _shared_lines(Verified(data), share, seed)
 
 
-class _Verified:
+class Verified:
     """An opened dataset as a key of the cache: its folder is named by the digest of what it holds."""
 
     def __init__(self, data: Artifact) -> None:
@@ -33,17 +33,18 @@ class _Verified:
         return hash(self.data.path)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Verified) and self.data.path == other.data.path
+        return isinstance(other, Verified) and self.data.path == other.data.path
 
 
 @lru_cache(maxsize=8)  # pre-flight, estimate and step ask for the same one
-def _shared_lines(dataset: _Verified, share: float, seed: int) -> tuple[bytes, ...]:
+def _shared_lines(dataset: Verified, share: float, seed: int) -> tuple[bytes, ...]:
     path = dataset.data.path
     groups = _groups(dataset.data) if (path / ROWS).is_file() else {}
-    return tuple(choose_share(_read(path / _TRAIN_FILE), groups, share, seed))
+    return tuple(choose_share(read_lines(path / _TRAIN_FILE), groups, share, seed))
 
 
-def _read(path: Path) -> list[bytes]:
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a file, but those without anything."""
     return [line for line in path.read_bytes().split(b"\n") if line.strip()]
 
 

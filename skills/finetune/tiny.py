@@ -34,16 +34,22 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_base(
-    train: Path, folder: Path, positions: int = POSITIONS, shape: TinyShape | None = None
+    train: Path,
+    folder: Path,
+    positions: int = POSITIONS,
+    shape: TinyShape | None = None,
+    labels: int | None = None,
 ) -> None:
     """Write the tiny base, config and tokenizer without weights, for the rows of a chat JSONL file.
 
-    positions: longest sequence in tokens. Raises AskError for a row that is not a chat.
+    positions: longest sequence in tokens. labels: how many a classifier's head will have. Raises AskError for
+    a row that is not a chat.
     """
     from transformers import LlamaConfig
 
     shape = shape or TinyShape()
     tokenizer = _train_tokenizer(_texts(train), shape.vocabulary)
+    tokenizer.model_max_length = positions
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
@@ -59,6 +65,8 @@ def make_tiny_base(
         dtype="float32",
         architectures=["LlamaForCausalLM"],
     )
+    if labels is not None:
+        config.num_labels = labels
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     config.save_pretrained(folder)
@@ -90,7 +98,6 @@ def _train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
         tokenizer_object=tokenizer,
         additional_special_tokens=_ROLES,
         clean_up_tokenization_spaces=False,
-        model_max_length=POSITIONS,
         **SPECIAL,
     )
     fast.chat_template = CHAT_TEMPLATE

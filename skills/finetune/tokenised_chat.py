@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from ...core.errors import AskError
 from .chat_rows import chat_rows
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST_LEFT_OUT = 0.05  # the share of rows that may be left out for their length
 TooLong = Literal["drop", "refuse"]
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -63,10 +64,18 @@ class TokenisedChat:
                 "%s",
                 check_lengths(self.path_or_dataset_id, long, len(chats), self.max_tokens, self.too_long),
             )
-        if self.fill_to_multiple_of is None:
-            return rows
-        missing = len(chats) + -len(chats) % self.fill_to_multiple_of - len(rows)
-        return rows + [rows[place * len(rows) // missing] for place in range(missing)]
+        return filled_up(rows, len(chats), self.fill_to_multiple_of)
+
+
+def filled_up(rows: list[T], wanted: int, multiple_of: int | None) -> list[T]:
+    """The rows, some twice, so that they are as many as wanted and fill a multiple; None: as they are.
+
+    Those seen twice lie spread over all.
+    """
+    if multiple_of is None:
+        return rows
+    missing = wanted + -wanted % multiple_of - len(rows)
+    return rows + [rows[place * len(rows) // missing] for place in range(missing)]
 
 
 def check_lengths(name: str, long: dict[int, int], looked_at: int, max_tokens: int, rule: TooLong) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .classifier import RECIPE_NAME as CLASSIFIER_RECIPE
 from .curve import Curve
 from .teacher import RECIPE_NAME
 
@@ -27,7 +28,11 @@ def is_over(losses: Sequence[float], patience: int | None) -> bool:
 
 def _recipe_class(config: Any) -> Any:
     """The class of AutoModel that a config names as its recipe."""
-    if config.get("recipe") == RECIPE_NAME:
+    if config.get("recipe") == CLASSIFIER_RECIPE:
+        from nemo_automodel.recipes.llm.train_seq_cls import (
+            TrainFinetuneRecipeForSequenceClassification as Found,
+        )
+    elif config.get("recipe") == RECIPE_NAME:
         from nemo_automodel.recipes.llm.kd import KnowledgeDistillationRecipeForNextTokenPrediction as Found
     else:
         from nemo_automodel.recipes.llm.train_ft import TrainFinetuneRecipeForNextTokenPrediction as Found
@@ -43,18 +48,30 @@ def _autocast(models: Sequence[Any], dtype: Any) -> None:
         model.forward = torch.autocast(device, dtype=dtype)(model.forward)
 
 
+def _mark_padding(models: Sequence[Any], tokenizer: Any) -> None:
+    """Tell a classifier which token pads: it looks for a row's last one by that."""
+    from ...engines.classifier import pad_token
+
+    for model in models:
+        model.config.get_text_config().pad_token_id = pad_token(tokenizer)
+
+
 def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None = None) -> Any:
     """The recipe of a config; after `patience` validations without a lower loss its step is the last.
 
     With a judge, each saved checkpoint is asked its suite, and patience counts scores that are not higher.
     What was seen before a resume counts. The last step saves a checkpoint, as it would anyway.
     """
+    classifies = config.get("recipe") == CLASSIFIER_RECIPE  # whose validation is one, and has no name
 
     class Watched(_recipe_class(config)):  # type: ignore[misc]
         losses: list[float]  # or scores, negative: lower is better
 
         def setup(self) -> None:
             super().setup()
+            if classifies:
+                _mark_padding(self.model_parts, self.tokenizer)
+                return
             dtype = getattr(self.distributed_config, "autocast_dtype", None)
             if dtype is not None:  # read by other recipes of AutoModel, and by this one not
                 _autocast(self.model_parts, dtype)
@@ -74,7 +91,8 @@ def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None =
         def save_checkpoint(
             self, epoch: int, step: int, train_loss: float, *others: Any, **named: Any
         ) -> None:
-            for log in (self.metric_logger_train, *self.metric_logger_valid.values()):
+            validations = [self.metric_logger_valid] if classifies else self.metric_logger_valid.values()
+            for log in (self.metric_logger_train, *validations):
                 log.flush()  # what a resume from here has no step to write again
             super().save_checkpoint(epoch, step, train_loss, *others, **named)
             if judge is None or self.step_scheduler.sigterm_flag:  # one to go on from, not one to choose
@@ -85,8 +103,9 @@ def watched_recipe(config: Any, patience: int | None, judge: SuiteJudge | None =
             self.losses.append(-value)
             self._end_when_over(f"the score of suite {judge.suite.name} did not rise")
 
-        def log_val_metrics(self, val_name: str, log_data: Any, metric_logger: Any = None) -> None:
-            super().log_val_metrics(val_name, log_data, metric_logger)
+        def log_val_metrics(self, *told: Any) -> None:
+            super().log_val_metrics(*told)
+            val_name, log_data = ("default", told[0]) if classifies else told[:2]
             if patience is None or log_data is None or val_name != "default" or judge is not None:
                 return
             self.losses.append(float(log_data.metrics["val_loss"]))

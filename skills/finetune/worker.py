@@ -20,6 +20,8 @@ from typing import Any
 
 from ...core.errors import NeedsError, OpswrightError
 from ...core.files import write_atomically
+from .classes import LABELS, read_labels
+from .classifier import METHOD
 from .curve import drop_cut_line
 from .export import export
 from .layout import remove
@@ -100,9 +102,13 @@ def _prepare(job: Job, folder: Path) -> tuple[int, ...]:
     if job.tiny is not None and not (folder / "base").is_dir():
         tell(folder, message="making the tiny base and its tokenizer")
         shutil.rmtree(folder / "base.new", ignore_errors=True)
-        make_tiny_base(folder / "data" / "train.jsonl", folder / "base.new", job.positions, job.tiny)
+        labels = len(read_labels(folder / LABELS)) if job.method == METHOD else None
+        train = folder / "data" / "train.jsonl"
+        make_tiny_base(train, folder / "base.new", job.positions, job.tiny, labels)
         (folder / "base.new").rename(folder / "base")
     tokenizer = open_tokenizer(Path("base"))
+    if job.method == METHOD:
+        return ()
     if job.has_teacher:
         check_same_tokens(tokenizer.get_vocab(), open_tokenizer(Path(TEACHER)).get_vocab())
     found = check_labels(Path("data") / "train.jsonl", tokenizer, last_turn_only=job.last_turn_only)
@@ -133,7 +139,12 @@ def _train(job: Job, folder: Path, ends: tuple[int, ...] = ()) -> int:
     recipe = watched_recipe(load_yaml_config(RECIPE), job.patience, judge)
     recipe.setup()
     recipe.metric_logger_train = _live(recipe.metric_logger_train)
-    recipe.metric_logger_valid = {name: _live(log) for name, log in recipe.metric_logger_valid.items()}
+    validations = recipe.metric_logger_valid  # one, or one for each validation set
+    recipe.metric_logger_valid = (
+        {name: _live(log) for name, log in validations.items()}
+        if isinstance(validations, dict)
+        else _live(validations)
+    )
     steps = recipe.step_scheduler
     if recipe.dist_env.is_main:
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -19,7 +19,6 @@ from ...core.files import sha256_json, write_atomically
 from ...core.machine import Machine
 from ...core.suite_source import SuiteSource, resolved
 from ...core.workspace import Workspace
-from ...evals.learning_curve import FEWEST_SIZES
 from ..finetune.hub import HubModel
 from .fit import FitCurveRequest, FitCurveResult, fit_curve
 
@@ -94,6 +93,7 @@ class LearningCurveResult(Result):
 
 
 def _preflight(request: LearningCurveRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    from ...evals.learning_curve import FEWEST_SIZES
     from ...evals.suites import load_suite
 
     suite = load_suite(request.suite)
@@ -153,13 +153,14 @@ def plan_of(request: LearningCurveRequest) -> dict[str, Any]:
     base = request.base.resolve().as_posix() if isinstance(request.base, Path) else asked["base"]
     steps: dict[str, Any] = {}
     reports = []
+    field = "classifier" if request.training.get("method") == "classifier" else "checkpoint"
     for share in request.shares:
         for seed in request.seeds:
             name = f"{100 * share:.10g}pct_seed{seed}".replace(".", "_")
             training = {"data": asked["data"], "base": base, **asked["training"]}
             training |= {"train_share": share, "seed": seed}
             steps[f"train_{name}"] = {"skill": "finetune", "with": training}
-            measure = {"model": f"${{train_{name}.checkpoint}}", "suite": suite, "baselines": False}
+            measure = {"model": f"${{train_{name}.{field}}}", "suite": suite, "baselines": False}
             steps[f"measure_{name}"] = {"skill": "evaluate", "with": measure}
             reports.append(f"${{measure_{name}.report}}")
     steps["curve"] = {"skill": "fit-curve", "with": {"reports": reports}}

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ...core.artifacts import Artifact, CheckpointRef, EvalReportRef, LearningCurveRef, parse_ref
+from ...core.artifacts import (
+    Artifact,
+    CheckpointRef,
+    ClassifierRef,
+    EvalReportRef,
+    LearningCurveRef,
+    parse_ref,
+)
 from ...core.contract import Cost, Effect, Request, Result, StepContext, skill
 from ...core.errors import AskError
 from ...core.files import canonical_json
@@ -100,7 +107,7 @@ def _trainings(reports: Sequence[EvalReportRef], ctx: StepContext) -> list[Train
     for ref in dict.fromkeys(reports):
         report = ctx.artifacts.open(ref)
         model = parse_ref(str(report.facts["model"])) if ":" in str(report.facts["model"]) else None
-        if not isinstance(model, CheckpointRef):
+        if not isinstance(model, CheckpointRef | ClassifierRef):
             raise AskError(f"{ref.short} measured {report.facts['model']}; a curve is made of checkpoints.")
         checkpoint = ctx.artifacts.open(model)
         told = _told(checkpoint)

@@ -170,7 +170,7 @@ class SlowResult(Result):
     estimate=lambda request, machine, workspace: Cost(minutes=0, gpu_hours=0, usd=0),
 )
 def slow(request: SlowRequest, ctx: StepContext) -> SlowResult:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         ctx.progress(0, 1, "naps")
         time.sleep(0.01)
@@ -184,7 +184,7 @@ def test_a_step_that_takes_longer_than_the_plan_may_is_stopped(agent: Any, fault
     proposal = one.plan_for(Ask("plan_file", "slow.yaml"))
     ended = one.start(proposal, Consent(proposal.plan.id, "test"))
     assert ended.exit_code == 6 and "time budget ended" in ended.message
-    assert ended.spent["minutes"] < 0.2 and faults(one) == []
+    assert ended.spent["minutes"] < 10 and faults(one) == []
 
 
 def test_a_finished_serving_step_is_not_done_again_when_a_later_one_failed(

@@ -115,7 +115,7 @@ def test_a_run_is_stopped_from_outside_says_so_and_can_go_on(agent: Any) -> None
     while not events.refresh().steps:
         time.sleep(0.01)
     request_stop(one.workspace, waiting.run, "grace")
-    thread.join(timeout=60)
+    thread.join(timeout=240)
     assert outcomes[0].status == "failed" and "stopped by a person" in outcomes[0].message
     assert StopWatch(one.workspace, waiting.run, since).requested_by() == "grace"
     assert not one.cancelled.is_set()

@@ -25,7 +25,7 @@ SHORT_TIMES = {"SLURM_T_MINJOBAGE": "5", "SLURM_T_KILLWAIT": "2", "SLURM_T_CRED_
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 BACKENDS = [
     pytest.param("local", marks=pytest.mark.e2e),
-    pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(300)]),
+    pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(900)]),
 ]
 
 
@@ -104,14 +104,14 @@ def bash_job(tmp_path: Path) -> Callable[..., Job]:
 class Wait:
     """Waits with an end: a test that waits for ever says nothing."""
 
-    def until(self, found: Callable[[], object], seconds: float = 60) -> None:
+    def until(self, found: Callable[[], object], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not found():
             assert time.monotonic() < end, "it did not come"
             time.sleep(0.02)
 
     def state(
-        self, backend: Compute, handle: JobHandle, wanted: Callable[[JobStatus], bool], seconds: float = 120
+        self, backend: Compute, handle: JobHandle, wanted: Callable[[JobStatus], bool], seconds: float = 240
     ) -> JobStatus:
         end = time.monotonic() + seconds
         while not wanted(status := backend.poll(handle)):
@@ -119,7 +119,7 @@ class Wait:
             time.sleep(0.05)
         return status
 
-    def end(self, backend: Compute, handle: JobHandle, seconds: float = 120) -> JobStatus:
+    def end(self, backend: Compute, handle: JobHandle, seconds: float = 240) -> JobStatus:
         return self.state(backend, handle, lambda status: status.state.is_final, seconds)
 
     def text(self, path: Path) -> str:

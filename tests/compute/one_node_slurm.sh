@@ -89,12 +89,20 @@ install_packages() {
 }
 
 # ---------------------------------------------------------------- configuration
+# Nobody has them, nor is given them with a connection: a daemon that died binds its own port again.
 free_ports() {
   python3 - <<'E'
-import socket
-s = [socket.socket() for _ in range(2)]
-for x in s: x.bind(("127.0.0.1", 0))
-print(*(x.getsockname()[1] for x in s))
+import random, socket
+found = set()
+while len(found) < 2:
+    port = random.randrange(12_000, 20_000)
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+    found.add(port)
+print(*found)
 E
 }
 configure() {

@@ -85,7 +85,7 @@ def test_killed_asker_and_requeued_job_end_in_the_same_checkpoint(
     folder = shared.run_folder("run") / "step"
     asker = subprocess.Popen(command(shared, data), start_new_session=True)
     try:
-        wait.until(lambda: steps_done(folder) >= 15, 120)
+        wait.until(lambda: steps_done(folder) >= 15)
     finally:
         os.killpg(asker.pid, signal.SIGKILL)
         asker.wait()

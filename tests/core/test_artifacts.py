@@ -247,7 +247,7 @@ def test_processes_that_save_the_same_thing_at_once_agree(store: ArtifactStore, 
         )
         for _ in range(3)
     ]
-    said = [saver.communicate(timeout=60)[0].split() for saver in savers]
+    said = [saver.communicate(timeout=240)[0].split() for saver in savers]
     assert all(saver.returncode == 0 for saver in savers) and said[0] == said[1] == said[2]
     assert len(store.list()) == 30
     assert {store.open(ref).facts["rows"] for ref, _ in store.list()} == set(range(30))

@@ -43,7 +43,8 @@ def test_an_alteration_is_the_same_on_every_run_and_keeps_all_else(alteration: s
         {"role": "assistant", "content": "first answer"},
         {"role": "user", "content": ASKED},
     ]
-    sample = Sample("1", tuple(messages), ("yes",), tags={"a": "b"}, group="g")
+    own = {"paraphrase": f"what I want to know: {ASKED}"}
+    sample = Sample("1", tuple(messages), ("yes",), tags={"a": "b"}, group="g", metadata=own)
     found = altered(sample, alteration, "classify")  # type: ignore[arg-type]
     assert found is not None and found == altered(sample, alteration, "classify")  # type: ignore[arg-type]
     assert found.messages[:3] == sample.messages[:3] and found.messages[3] != sample.messages[3]

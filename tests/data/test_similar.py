@@ -35,7 +35,7 @@ def documents(n: int, words: int, near: int) -> list[str]:
     return texts
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=8))
 def test_a_text_has_as_many_hashes_as_shingles_and_equal_texts_the_same(texts: list[str]) -> None:
     flat, counts = hash_shingles(texts)

@@ -15,9 +15,9 @@ import pytest
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
-_PATIENCE_MS = 60_000  # a wait that ends on success costs nothing, and a busy machine may hold a page up
+_PATIENCE_MS = 240_000  # a wait that ends on success costs nothing, and a busy machine may hold a page up
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -94,12 +94,12 @@ def small_workspace(prepared_workspace: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_console() -> Iterator[Callable[..., Any]]:
+def start_console(free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
     """Starts `opswright chat` in a folder: `.url`, `.stop()`, `.start()` again; stopped at the end."""
     started: list[Any] = []
 
     def start(folder: Path, *options: str, **variables: str) -> Any:
-        server = _console_server().ConsoleServer(folder, *options, **variables)
+        server = _console_server().ConsoleServer(folder, free_port(), *options, **variables)
         started.append(server)
         server.start()
         return server
@@ -136,6 +136,31 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
     assert elsewhere == [], "a page asked another machine"
     assert faults == [], "a script of a page failed"
+
+
+@pytest.fixture
+def hold_first(page: Page) -> Callable[..., Callable[[], None]]:
+    """Holds the first requests to an address back, until what it gives is called."""
+
+    def hold(address: str, count: int = 1) -> Callable[[], None]:
+        held: list[Route] = []
+
+        def take(route: Route) -> None:
+            if len(held) == count:
+                route.continue_()
+            else:
+                held.append(route)
+
+        def let_go() -> None:
+            while len(held) < count:
+                page.wait_for_timeout(20)
+            for route in held:
+                route.continue_()
+
+        page.route(address, take)
+        return let_go
+
+    return hold
 
 
 def _note_elsewhere(url: str, elsewhere: list[str]) -> None:

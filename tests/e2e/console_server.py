@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-_START_S = 240.0  # a busy machine takes a minute to import it all
+_START_S = 600.0  # a busy machine takes a minute to import it all
 
 
 def environment() -> dict[str, str]:
@@ -30,7 +29,7 @@ def environment() -> dict[str, str]:
 def opswright(folder: Path, *words: str, code: int = 0) -> str:
     """What a command prints in a folder; it must end with `code`."""
     command = [sys.executable, "-m", "opswright.ui.cli", *words]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=800)
     assert done.returncode == code, f"{words} ended with {done.returncode}: {done.stderr[-2000:]}"
     return done.stdout
 
@@ -45,19 +44,12 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class ConsoleServer:
     """`opswright chat` on a folder's workspace."""
 
-    def __init__(self, folder: Path, *options: str, **variables: str) -> None:
+    def __init__(self, folder: Path, port: int, *options: str, **variables: str) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "console.log"
         self._options = options
@@ -86,11 +78,11 @@ class ConsoleServer:
         """End it as Ctrl-C would."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(timeout=60)
+            self._process.wait(timeout=300)
         self._process = None
 
     def kill(self, how: int) -> None:
         """End it by a signal."""
         assert self._process is not None
         self._process.send_signal(how)
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=300)

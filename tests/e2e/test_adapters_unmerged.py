@@ -25,7 +25,7 @@ from opswright.engines import GenerationOptions
 from opswright.engines.base import user_chat
 from opswright.engines.checkpoint import CheckpointEngine
 from opswright.engines.onnx import OnnxEngine
-from opswright.engines.ort_llm.batcher import ADAPTER
+from opswright.engines.ort_llm.generation import ADAPTER
 from opswright.evals.lineage import training_datasets
 from opswright.evals.report import read_report
 from opswright.serving.server import Generation, ServedModel

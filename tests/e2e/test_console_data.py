@@ -57,6 +57,8 @@ def take(page: Page, **parts: str) -> None:
 def test_a_csv_becomes_a_profile_that_is_corrected_a_project_and_a_run(
     tmp_path: Path, start_console: StartConsole, page: Page
 ) -> None:
+    from playwright.sync_api import expect
+
     source = repairs(tmp_path)
     folder = tmp_path / "home"
     folder.mkdir()
@@ -77,8 +79,9 @@ def test_a_csv_becomes_a_profile_that_is_corrected_a_project_and_a_run(
     plan = yaml.safe_load((folder / "repair-desk" / "plans" / "ship.yaml").read_text())
     columns = plan["steps"]["data"]["with"]["columns"]
     assert (columns["user"], columns["target"], columns["tags"]) == ("complaint", "fix", {"label": "label"})
-    said = page.locator("#chat-page").inner_text()
-    assert "made the project repair-desk of repairs.csv" in said and "can see a drop of" in said
+    said = page.locator("#chat-page .log")
+    expect(said).to_contain_text("made the project repair-desk of repairs.csv")
+    expect(said).to_contain_text("can see a drop of")
     page.click("[data-act=approve]")
     page.wait_for_selector(".step[data-step=data] >> text=done")
     page.click("[data-act=stop]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ def open_page(page: Page, url: str) -> None:
 def test_an_alarm_is_shown_with_its_tests_and_leads_to_a_proposal_in_the_chat(
     small_workspace: Path, start_console: StartConsole, page: Page
 ) -> None:
+    from playwright.sync_api import expect
+
     alarm, _ = reports(small_workspace)
     open_page(page, start_console(small_workspace).url + "/drift")
     shown = page.locator("#drift-page")
@@ -45,14 +48,14 @@ def test_an_alarm_is_shown_with_its_tests_and_leads_to_a_proposal_in_the_chat(
         assert test["message"] in words and ("alarm" in words) is test["alarm"]
     images = shown.locator("img").all()
     assert len(images) == 2
-    assert all(image.evaluate("image => image.naturalWidth") > 100 for image in images)
+    width = "async image => { await image.decode(); return image.naturalWidth; }"
+    assert all(image.evaluate(width) > 100 for image in images)
     assert "answers were not compared: " in text  # the small bundle cannot be asked here
 
     shown.get_by_text("Propose a retraining in the chat").click()
     # Not by the address: the chat soon replaces it by the conversation's own.
-    page.wait_for_function("document.querySelector('textarea')?.value")
-    box = page.locator("textarea").first
-    assert box.input_value().startswith(f"/retrain alarm={alarm.ref} new_data=")
+    wish = re.compile(re.escape(f"/retrain alarm={alarm.ref} new_data="))
+    expect(page.locator("#chat-page textarea")).to_have_value(wish)
 
 
 def test_texts_and_answers_of_users_are_shown_as_they_are(

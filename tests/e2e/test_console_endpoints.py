@@ -108,11 +108,26 @@ def test_a_window_without_traffic_says_when_the_last_request_was_and_a_time_what
     told.get_by_text("invalid time '<b>noon</b>'").wait_for()
 
 
+def test_the_window_that_was_chosen_last_is_shown_however_fast_it_was_chosen(
+    small_workspace: Path, start_console: StartConsole, page: Page, hold_first: Callable[..., Any]
+) -> None:
+    log = small_workspace / ".opswright" / "endpoints" / "support" / "traffic-000001.jsonl"
+    log.write_text(re.sub(r'"time":"\d{4}-\d\d-', '"time":"2026-01-', log.read_text()))
+    open_page(page, start_console(small_workspace).url + "/endpoints")
+    let_go = hold_first("**/queue/join*")
+    page.get_by_label("Last hour").check()
+    page.get_by_label("Last day").check()
+    let_go()
+    page.get_by_text("No requests in the last day").wait_for()
+
+
 def test_a_rollback_made_elsewhere_is_seen_on_refresh(
     small_workspace: Path, start_console: StartConsole, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from playwright.sync_api import expect
+
     open_page(page, start_console(small_workspace).url + "/endpoints?endpoint=support&window=Last+day")
-    assert page.get_by_label("Last day").is_checked()
+    expect(page.get_by_label("Last day")).to_be_checked()
     monkeypatch.setattr(sys, "path", [str(Path(__file__).with_name("plugin")), *sys.path])
     workspace = workspace_of(small_workspace)
     Rollout(workspace, "support", import_module("small_traffic").SmallFleet(workspace)).rollback()

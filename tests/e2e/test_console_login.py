@@ -52,9 +52,10 @@ def folder(small_workspace: Path) -> Path:
 def first_record(folder: Path, role: str) -> dict[str, Any]:
     """The ledger's first record of somebody in that role, once there is one."""
     path = next((folder / ".opswright" / "ledger").glob("*.jsonl"))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
-        records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        records: list[dict[str, Any]] = [json.loads(line) for line in whole]
         if found := next((record for record in records if role in record["roles"]), None):
             return found
         time.sleep(0.2)

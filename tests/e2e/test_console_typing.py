@@ -12,7 +12,7 @@ import pytest
 from opswright.record.ledger import Ledger
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page, Route
+    from playwright.sync_api import APIResponse, Locator, Page, Route
 
 pytestmark = pytest.mark.e2e
 
@@ -40,27 +40,31 @@ def send(page: Page, box: Locator, text: str, answer: str) -> None:
 
 
 class Holding:
-    """Holds back what the page asks with some words, until it is let go."""
+    """Holds back what the server answers to a question with some words, until it is let go."""
 
     def __init__(self, page: Page, *words: str) -> None:
         self._page, self._words = page, words
-        self._held: list[Route] = []
+        self._held: list[tuple[Route, APIResponse]] = []
         page.route(re.compile("/component_server"), self._take)
 
     def _take(self, route: Route) -> None:
         asked = route.request.post_data or ""
         if all(word in asked for word in self._words):
-            self._held.append(route)
+            self._held.append((route, route.fetch()))
         else:
             route.continue_()
 
-    def let_go(self) -> None:
-        """Pass it on, and wait until the page has had the answer."""
+    def wait(self) -> None:
+        """Until there is an answer."""
         while not self._held:
             self._page.wait_for_timeout(20)
-        (route,) = self._held
+
+    def let_go(self) -> None:
+        """Pass the answer on, of which there must be one, and wait until the page has had it."""
+        self.wait()
+        ((route, answer),) = self._held
         with self._page.expect_response(lambda response: response.request == route.request) as answered:
-            route.continue_()
+            route.fulfill(response=answer)
         answered.value.finished()
         self._page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
 
@@ -152,12 +156,30 @@ def test_what_is_typed_before_the_answer_is_there_stays_in_the_box(page: Page, b
     expect(page.locator(".option").first).to_be_visible()
 
 
+def test_what_was_sent_is_shown_when_the_box_is_emptied_and_not_before(page: Page, box: Locator) -> None:
+    from playwright.sync_api import expect
+
+    held = Holding(page, '"send"')
+    box.fill("/skills")
+    box.press("Enter")
+    held.wait()
+    page.wait_for_timeout(3000)  # the page would look for what is new meanwhile
+    expect(page.locator(".said")).to_have_count(0)
+    held.let_go()
+    expect(page.locator(".said")).to_have_count(1)
+    expect(box).to_have_value("")
+
+
 def test_tab_completes_what_is_typed_and_not_what_was_offered_before(page: Page, box: Locator) -> None:
     from playwright.sync_api import expect
 
     box.fill("/")
     page.wait_for_selector(".option >> text=/practise")
+    held = Holding(page, '"assist"', '"/pr"')
     box.evaluate(PRESS, [["Tab"], "/pr"])
+    held.wait()
+    page.wait_for_timeout(300)  # what typing would ask for by now would overtake what Tab asked
+    held.let_go()
     expect(box).to_have_value("/practise ")
 
 
@@ -168,13 +190,44 @@ def test_the_fault_of_a_sent_line_is_not_wiped_by_the_help_that_was_asked_while_
 
     held = Holding(page, '"assist"', "nowhere.yaml")
     box.fill("/plan nowhere.yaml")
-    page.wait_for_timeout(300)  # the help is asked for by now
+    held.wait()
     box.press("Enter")
     fault = page.locator("#chat-page .fault")
     expect(fault).to_contain_text("file 'nowhere.yaml' not found")
     held.let_go()
     expect(fault).to_contain_text("file 'nowhere.yaml' not found")
     assert "mild" not in (fault.get_attribute("class") or "")
+
+
+def test_the_fault_of_an_earlier_line_is_not_shown_when_a_later_one_was_answered(
+    page: Page, box: Locator
+) -> None:
+    from playwright.sync_api import expect
+
+    held = Holding(page, '"send"', "nowhere.yaml")
+    box.fill("/plan nowhere.yaml")
+    box.press("Enter")
+    held.wait()
+    send(page, box, "/help plan", "Show what a plan file would do")
+    held.let_go()
+    expect(page.locator("#chat-page .fault")).to_have_text("")
+
+
+def test_the_list_of_conversations_is_the_newest_that_was_asked_for(page: Page, box: Locator) -> None:
+    from playwright.sync_api import expect
+
+    first = page.url.partition("c=")[2]
+    held = Holding(page, "open_conversation", first)
+    box.fill("/runs")
+    box.press("Enter")
+    held.wait()
+    page.click("[data-act=new]")
+    page.wait_for_selector(".welcome")
+    send(page, box, "/skills", "collect")
+    ones = page.locator(".conversations .one")
+    expect(ones).to_have_count(2)
+    held.let_go()
+    expect(ones).to_have_count(2)
 
 
 def test_the_conversation_that_was_opened_last_is_shown_whatever_is_answered_first(

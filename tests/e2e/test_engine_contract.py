@@ -11,7 +11,7 @@ import json
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -91,14 +91,14 @@ class OneByOne:
         self.engine.close()
 
 
-class TritonsFile:
-    """`batcher.py` as Triton's stub finds it: copied out of the package and imported by itself."""
+class TritonsFiles:
+    """`ort_llm` as Triton's stub finds it: copied out of the package, each file imported by itself."""
 
     version = "copied"
 
-    def __init__(self, module: ModuleType, folder: Path) -> None:
-        self.module = module
-        self.batcher = module.Batcher(module.OrtModel(folder))
+    def __init__(self, files: Mapping[str, ModuleType], folder: Path) -> None:
+        self.module = files["generation"]
+        self.batcher = files["batcher"].Batcher(self.module.OrtModel(folder))
 
     def generate(
         self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
@@ -171,16 +171,20 @@ def endpoint(exact_engine: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def tritons_file(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    source = Path(opswright.__file__).parent / "engines" / "ort_llm" / "batcher.py"
-    copy = tmp_path_factory.mktemp("triton") / "copied_batcher.py"
-    copy.write_bytes(source.read_bytes())
-    spec = importlib.util.spec_from_file_location("copied_batcher", copy)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["copied_batcher"] = module
-    spec.loader.exec_module(module)
-    return module
+def tritons_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ModuleType]:
+    source, folder = (
+        Path(opswright.__file__).parent / "engines" / "ort_llm",
+        tmp_path_factory.mktemp("triton"),
+    )
+    found = {}
+    for name in ("batcher", "generation"):
+        copy = folder / f"copied_{name}.py"
+        copy.write_bytes((source / f"{name}.py").read_bytes())
+        spec = importlib.util.spec_from_file_location(copy.stem, copy)
+        assert spec is not None and spec.loader is not None
+        found[name] = sys.modules[copy.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found[name])
+    return found
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -200,7 +204,7 @@ def open_engine(kind: str, folder: Path, request: pytest.FixtureRequest) -> Engi
     if kind == "onnx":
         return OnnxEngine(folder / "engine")
     if kind == "triton's file":
-        return TritonsFile(request.getfixturevalue("tritons_file"), folder / "engine")
+        return TritonsFiles(request.getfixturevalue("tritons_files"), folder / "engine")
     if kind == "endpoint":
         return EndpointEngine(request.getfixturevalue("endpoint"), model="tiny")
     return OneByOne(folder / "engine", in_pieces=kind == "in pieces")

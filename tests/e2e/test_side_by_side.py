@@ -178,3 +178,20 @@ def test_a_greedy_text_is_told_apart_from_one_that_is_nearly_so(llama: Any) -> N
     scorer = SharedPromptScorer(PromptReader(llama, "cpu"), WORDS)
     (found,) = scorer.score([prompt], [[said, other, said[:1]]])
     assert [one.is_greedy for one in found.scores] == [True, False, True]
+
+
+@pytest.mark.parametrize(("family", "config"), [("Llama", {"intermediate_size": 64}), ("GPT2", {})])
+def test_the_last_feed_forward_reads_the_last_token_of_a_prompt_alone(
+    family: str, config: dict[str, Any]
+) -> None:
+    model, read = model_of(family, **config), []
+    parts = [module for name, module in model.named_modules() if name.endswith(".mlp")]
+    reader = PromptReader(model, "cpu")
+    for part in parts:
+        part.register_forward_hook(lambda _, given, made: read.append(made.shape[1]))
+    _, logits = reader.read([[5, 6, 7], [8, 9]])
+    assert read == [3, 1]
+    assert logits.argmax(-1).tolist() == [alone(model, prompt, 1)[0] for prompt in ([5, 6, 7], [8, 9])]
+    read.clear()
+    alone(model, [5, 6, 7], 1)
+    assert read == [3, 3]  # elsewhere the model is as it was

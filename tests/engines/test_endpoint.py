@@ -274,6 +274,7 @@ def test_no_more_requests_are_under_way_than_are_allowed(
 ) -> None:
     class Busy(Server):
         now = most = 0
+        full = threading.Event()  # as many were under way as are allowed: nobody is answered before
 
     class Slow(Handler):
         server: Busy
@@ -282,6 +283,9 @@ def test_no_more_requests_are_under_way_than_are_allowed(
             with self.server.guard:
                 self.server.now += 1
                 self.server.most = max(self.server.most, self.server.now)
+                if self.server.now == 3:
+                    self.server.full.set()
+            self.server.full.wait(timeout=60)
             time.sleep(0.02)
             with self.server.guard:
                 self.server.now -= 1

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from opswright.core.errors import BackendError
 from opswright.engines.builders.onnx_adapter import DATA, MODEL, adapted_nodes, lay_base, take_out
-from opswright.engines.ort_llm.batcher import ADAPTER
+from opswright.engines.ort_llm.generation import ADAPTER
 
 PLACE = "base_model.model.model.layers.0.self_attn.q_proj"
 SHAPES = {"W": (3, 4), "A": (3, 2), "B": (2, 4)}

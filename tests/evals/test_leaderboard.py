@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import ArtifactStore, CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifacts import ArtifactStore, CheckpointRef, ClassifierRef, DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
 from opswright.evals.leaderboard import FORMATS, leaderboard_rows, render
@@ -44,6 +44,13 @@ def test_models_and_baselines_stand_best_first(workspace: Workspace, save: Any) 
     assert [line.model for line in lines] == [B, "tfidf_svc", A]  # the same baseline once
     assert [line.kind for line in lines] == ["checkpoint", "baseline", "checkpoint"]
     assert lines[0].slices == {"old_domains": 0.95, "home": 0.95} and lines[0].low < 0.95 < lines[0].high
+
+
+def test_a_classifier_is_shown_as_a_baseline(workspace: Workspace, save: Any) -> None:
+    save(str(ClassifierRef.of("c" * 64)), 90, baseline=80)
+    lines = leaderboard_rows(workspace.artifacts)
+    assert [line.kind for line in lines] == ["classifier", "baseline"] and all(o.is_baseline for o in lines)
+    assert "classifier:cccccccccccc (baseline)" in render(lines) and lines[0].id == lines[0].report
 
 
 def test_the_newest_report_of_a_model_counts_with_the_verdict_on_it(workspace: Workspace, save: Any) -> None:

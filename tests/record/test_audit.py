@@ -162,6 +162,24 @@ def test_the_criteria_a_gate_judged_by_must_be_the_plans(
     assert any("criteria that are not among the plan's gates" in message for _, message in faults(workspace))
 
 
+@pytest.mark.parametrize(("lowered", "wrong"), [(False, []), (True, ["judges by criteria"])])
+def test_a_gate_that_a_plan_asks_for_itself_judges_by_that_steps_arguments(
+    workspace: Workspace, scene: Any, rewrite: Rewrite, lowered: bool, wrong: list[str]
+) -> None:
+    scene.ship(RUN)
+    gate = scene.plan().steps[3]
+    asked = gate.model_copy(
+        update={"id": "gate", "arguments": {**gate.arguments, "report": scene.results[RUN]["eval"]["report"]}}
+    )
+    scene.ship("asked", scene.plan().model_copy(update={"steps": (asked,), "gates": {}}))
+    if lowered:
+        low = {**gate.arguments["spec"], "min": 0.1}
+        rewrite(workspace, changing("gate", "intent", set_in("detail", "request", "spec", to=low)))
+    found = faults(workspace)
+    assert [words for words in wrong if any(words in message for _, message in found)] == wrong
+    assert lowered or found == []
+
+
 @pytest.mark.parametrize("decision", ["GO", "NO_GO", "INCONCLUSIVE"])
 def test_the_verdict_on_a_canary_needs_no_gate_in_the_plan(
     workspace: Workspace, scene: Any, decision: str

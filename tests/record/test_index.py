@@ -187,7 +187,10 @@ _ROWS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rows=_ROWS, data=st.data())
 def test_any_filters_find_what_a_plain_scan_finds(
     rows: list[tuple[str, Phase, str | None, str | None, str, int]], data: st.DataObject, tmp_path: Path
@@ -497,7 +500,7 @@ def test_processes_that_refresh_at_once_share_one_index(tmp_path: Path) -> None:
     for number in range(20):
         append_run(ledger, f"late-{number}")
         ledger.append(Phase.DENIED, principal=WHO, run="run-7")
-    told = [reader.communicate(timeout=60)[0].split() for reader in readers]
+    told = [reader.communicate(timeout=240)[0].split() for reader in readers]
     assert all(9_120 <= int(one[0]) <= ledger.head()[0] and 8 <= int(one[1]) <= 28 for one in told)
     assert all(115 <= int(one[2]) <= 135 for one in told)
     index = LedgerIndex(ledger)
@@ -536,10 +539,10 @@ def test_threads_share_one_index(ledger: Ledger) -> None:
 
 
 def test_a_process_killed_in_mid_refresh_loses_nothing(tmp_path: Path) -> None:
-    ledger, dice = Ledger(tmp_path / "ledger"), random.Random(9)
+    ledger = Ledger(tmp_path / "ledger")
     ledger.append_all([Entry(Phase.DONE, f"run-{n % 900}", step=str(n)) for n in range(15_000)], WHO)
     killed = 0
-    for number in range(8):
+    for number in range(8):  # the first is killed at once, before it can have read it all
         append_run(ledger, f"run-{number}")
         child = os.fork()
         if child == 0:
@@ -547,7 +550,7 @@ def test_a_process_killed_in_mid_refresh_loses_nothing(tmp_path: Path) -> None:
                 LedgerIndex(ledger).refresh()
             finally:
                 os._exit(0)
-        time.sleep(dice.uniform(0.02, 0.4))
+        time.sleep(0.005 + 0.05 * number)
         os.kill(child, signal.SIGKILL)
         killed += os.waitpid(child, 0)[1] == signal.SIGKILL
     index = LedgerIndex(ledger)

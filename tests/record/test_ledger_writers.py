@@ -38,7 +38,7 @@ def start(folder: Path, name: str, count: int, segment_bytes: int) -> subprocess
 def test_several_processes_append_to_one_chain(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     writers = [start(folder, f"writer-{n}", 25, segment_bytes=8_000) for n in range(3)]
-    acknowledged = [line for writer in writers for line in writer.communicate(timeout=60)[0].splitlines()]
+    acknowledged = [line for writer in writers for line in writer.communicate(timeout=240)[0].splitlines()]
     assert all(writer.returncode == 0 for writer in writers)
 
     ledger = Ledger(folder)

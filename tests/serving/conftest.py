@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,17 +17,18 @@ import pytest
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.errors import AskError, BackendError
 from opswright.core.workspace import Workspace
-from opswright.serving.fleet import GatewayClient
+from opswright.serving.fleet import GatewayClient, ProbeReply
 from opswright.serving.gateway.app import Access, build_app
 from opswright.serving.gateway.controller import Controller
 from opswright.serving.gateway.metrics import GatewayMetrics
+from opswright.serving.probes import Probe
 from opswright.serving.rails import RailDecision
 from opswright.serving.rollout import Rollout
 from opswright.serving.server import Completion, Generation, ServedModel, ServerDown
 
 T = TypeVar("T")
 CONTROL = "control-token"
-_PATIENCE_S = 30.0  # a busy machine may hold a thread up for seconds
+_PATIENCE_S = 120.0  # a busy machine may hold a thread up for long
 
 
 class FakeServer:
@@ -39,7 +40,8 @@ class FakeServer:
         self.version = ""
         self.models: dict[str, ServedModel] = {}
         self.ails: dict[int, str] = {}
-        self.asked: list[tuple[int, str]] = []
+        self.asked: list[tuple[int, str]] = []  # by users
+        self.proofs = 0  # asked by the controller itself, also of a release that was silent for seconds
         self.loads: list[int] = []
         self.starts = 0
         self.is_up = False
@@ -82,15 +84,15 @@ class FakeServer:
         if not self.is_up or name not in self.models:
             raise ServerDown(f"{name} is not there")
         model = self.models[name]
-        self.asked.append((model.version, ask.messages))
         ail = self.ails.get(model.version)
-        is_proof = "ready?" in ask.messages
+        if is_proof := "ready?" in ask.messages:
+            self.proofs += 1
+        else:
+            self.asked.append((model.version, ask.messages))
         if ail == "dead" or ("poison" in ask.messages and not is_proof):
             raise ServerDown("its worker is gone")
         if ail == "error" and not is_proof:
             raise BackendError("the engine failed")
-        if ail == "slow" and not is_proof:
-            await asyncio.sleep(0.02)
         if self.gate is not None and not is_proof:
             await self.gate.wait()
         if "too long" in ask.messages:
@@ -201,6 +203,12 @@ class HouseFleet(GatewayClient):
 
     def start(self) -> str:
         return "http://house"
+
+    def ask(self, endpoint: str, asked: str | Probe, **wishes: Any) -> ProbeReply:
+        """Latencies are those that the fake server is said to have: a busy machine's decide nothing."""
+        reply = super().ask(endpoint, asked, **wishes)
+        slow = tuple(f"v{number}-" for number, ail in self.house.server.ails.items() if ail == "slow")
+        return replace(reply, latency_ms=40.0 if reply.release.startswith(slow) else 2.0)
 
     def _call(
         self,

@@ -39,6 +39,7 @@ def test_a_model_is_put_in_place_whole_and_replaced_whole(tmp_path: Path) -> Non
         folder = repository.write(model(engine=engine), threads=1)
         assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
             "1/batcher.py",
+            "1/generation.py",
             "1/model.py",
             "config.pbtxt",
         ]

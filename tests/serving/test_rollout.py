@@ -249,7 +249,7 @@ def test_a_deployment_killed_anywhere_is_finished_by_the_same_call(served: House
     users = {"v1"}
     for calls in range(12):
         bundle = served.bundle(f"candidate {calls}")
-        dying = Rollout(served.workspace, "support", DyingFleet(fleet, calls), timeout_s=30)
+        dying = Rollout(served.workspace, "support", DyingFleet(fleet, calls), timeout_s=120)
         try:
             dying.deploy(bundle, None, 100, probes=("hello",), key=f"run-{calls}")
         except Killed:
@@ -264,7 +264,7 @@ def test_a_deployment_killed_anywhere_is_finished_by_the_same_call(served: House
 
 
 def test_a_candidate_that_a_crash_left_behind_is_dropped_by_the_next_deployment(served: House) -> None:
-    dying = Rollout(served.workspace, "support", DyingFleet(served.rollout().fleet, 2), timeout_s=30)
+    dying = Rollout(served.workspace, "support", DyingFleet(served.rollout().fleet, 2), timeout_s=120)
     with pytest.raises(Killed):
         dying.deploy(served.bundle("left behind"), None, 100)
     assert read_state(served.workspace, "support").candidate is not None

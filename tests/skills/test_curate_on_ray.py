@@ -263,8 +263,10 @@ def test_marks_that_were_taken_away_after_the_work_make_no_dataset(tmp_path: Pat
         sorted(work.marks.glob("*.parquet"))[2].unlink()
 
     rows = RowSource(request, ctx)
-    table = RayTable(rows.task, request, GoldenRows(), ctx, do=loses_some)
-    with pytest.raises(IntegrityError, match="not marked"):
+    with (
+        pytest.raises(IntegrityError, match="not marked"),
+        RayTable(rows.task, request, GoldenRows(), ctx, do=loses_some) as table,
+    ):
         table.take_in(rows.rows, Tally(lambda dropped: None), lambda: None)
 
 

@@ -228,6 +228,41 @@ def test_only_what_cannot_change_may_stand_for_a_new_evaluation() -> None:
     assert not evaluate.may_reuse(EvaluateRequest(model="http://127.0.0.1:8700", suite="clinc150"))
 
 
+def test_a_report_keeps_how_many_paraphrases_can_be_used_and_why_not(
+    run: Any, workspace: Workspace, tmp_path: Path
+) -> None:
+    suite = tmp_path / "mail.yaml"
+    rows = [{"text": f"send letter {n}", "target": "post"} for n in range(9)]
+    rows[0]["metadata"] = rows[1]["metadata"] = {"paraphrase": "put 0 into the box"}  # type: ignore[assignment]
+    suite.write_text(json.dumps({"name": "mail", "task": "classify", "samples": rows}))
+    result = run(suite=str(suite), robustness=["paraphrase"], baselines=False)
+    known = result.paraphrases
+    assert (known.asked, known.usable, known.own, known.model) == (9, 1, 2, None)
+    assert known.refused == {"none given": 7, "numbers differ": 1} and result.robustness["paraphrase"].n == 1
+    assert "1 of 9 items have a usable paraphrase (refused: none given: 7, numbers differ: 1)" in result.note
+    measured = read_report(workspace.artifacts.open(result.report))
+    assert measured.paraphrases["usable"] == 1 and len(measured.variants["paraphrase"]) == 1
+
+
+def test_preflight_stops_where_nobody_writes_paraphrases_or_nobody_wants_them(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    machine = Machine.here(tmp_path)
+
+    def levels(**fields: Any) -> list[str]:
+        given = {"model": "http://127.0.0.1:1/v1", "suite": str(SUITE), **fields}
+        request, check = EvaluateRequest.model_validate(given), evaluate.preflight
+        assert check is not None
+        return [one.level for one in check(request, machine, workspace) if "paraphrase" in one.message]
+
+    writer = {"url": "http://127.0.0.1:1/v1", "model": "writer"}
+    assert levels() == [] and levels(robustness=["paraphrase"]) == ["stop"]
+    assert levels(paraphraser=writer) == ["stop"]
+    assert levels(robustness=["paraphrase"], paraphraser=writer) == ["warn"]
+    missing = writer | {"key": "secret:env:NO_SUCH_KEY_HERE"}
+    assert levels(robustness=["paraphrase"], paraphraser=missing) == ["stop"]
+
+
 def test_preflight_finds_what_would_stop_the_step(workspace: Workspace, tmp_path: Path) -> None:
     machine = Machine.here(tmp_path)
     assert evaluate.preflight is not None and evaluate.estimate is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef
@@ -159,7 +159,7 @@ def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger_one() -> None:
     assert choose_share(lines, {}, 0.5, seed=8) != shares[0.5]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 5))
 def test_a_share_has_whole_groups_and_no_more_than_the_one_that_fills_it(
     owners: list[int], share: float, seed: int

@@ -72,7 +72,7 @@ def follow(ctx: StepContext, body: str) -> Follower:
 
 def ended(pid: int) -> bool:
     """Whether a process that was killed is gone, which the system may take a moment for."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

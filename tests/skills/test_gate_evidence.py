@@ -169,6 +169,23 @@ def test_a_better_baseline_is_noted_unless_it_is_the_trivial_one(
     assert known.better_baselines == {"tfidf_svc": 0.75} and known.shortcuts == {"keyword": 0.2}
 
 
+def test_a_classifier_of_the_same_rows_that_does_better_is_noted(
+    save: Any, workspace: Workspace, model: Any
+) -> None:
+    found = result(str(model([("a", "calm")])), 20)
+    rows, kept = {"train_dataset": f"dataset:{'1' * 64}"}, "classifier:" + "a" * 64
+    save(result(kept, 30), **rows)
+    save(result("classifier:" + "b" * 64, 10), **rows)  # worse
+    save(result("classifier:" + "c" * 64, 90), train_dataset=f"dataset:{'2' * 64}")  # of other rows
+    save(result("classifier:" + "d" * 64, 90, n=100), **rows)  # on other items
+    known = collect(workspace, SPEC, save(found, **rows), found, None)
+    assert known.better_baselines == {f"classifier:{'a' * 12}": 0.15}
+    notes = judge(SPEC, found, None, known).notes
+    assert "below the baseline classifier:aaaaaaaaaaaa (15.0%); this is said and not judged" in notes
+    own = result(kept, 30)
+    assert collect(workspace, SPEC, save(own, **rows), own, None).better_baselines == {}
+
+
 def test_items_in_any_training_behind_a_model_are_left_out_when_the_gate_says_so(
     save: Any, workspace: Workspace, model: Any, context: Any
 ) -> None:

@@ -109,3 +109,28 @@ def test_a_full_disk_is_said_and_resume_finishes_when_there_is_room(capsys: Capt
     assert run(["resume", document["run"], "--json"], registry) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "done"
     assert "Free" not in str(from_os_error(OSError(errno.EIO, "x"), "reading"))
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["init", "x.csv", "--task", "classify", "--task", "extract"], "--task"),
+        (["evaluate", "--suite", "snips", "--suite=clinc150"], "--suite"),
+        (["--actor", "ana", "--actor", "ben", "status"], "--actor"),
+        (["leaderboard", "--format", "md", "--format", "json"], "--format"),
+        (["suites", "new", "a", "b.csv", "--task", "x", "--task", "y"], "--task"),
+    ],
+)
+def test_an_option_of_one_value_that_is_given_twice_is_refused(
+    words: list[str], option: str, capsys: Captured
+) -> None:
+    assert run(words) == 2
+    assert (
+        f"option '{option}' is given 2 times, and takes one value: give it once." in capsys.readouterr().err
+    )
+
+
+def test_flags_and_options_of_several_values_may_be_given_twice(capsys: Captured) -> None:
+    assert run(["gpus", "--json", "--json"]) == 0
+    assert run(["audit", "verify", "--anchor", "1:x", "--anchor", "2:y"]) == 2
+    assert "invalid anchor '1:x'" in capsys.readouterr().err

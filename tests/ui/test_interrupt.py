@@ -17,7 +17,7 @@ from opswright.core.registry import Registry
 from opswright.ui.cli import run
 
 class SlowRequest(Request):
-    seconds: float = 30
+    seconds: float = 600
 
 class SlowResult(Result):
     ok: bool
@@ -44,12 +44,12 @@ def test_ctrl_c_ends_with_130_and_resume_finishes(tmp_path: Path) -> None:
         [*command, "slow"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not (tmp_path / "started").exists():
             assert time.monotonic() < deadline, "it did not start"
             time.sleep(0.02)
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=60)
+        _, said = child.communicate(timeout=240)
     finally:
         child.kill()
     assert child.returncode == 130 and "opswright resume" in said and "Traceback" not in said

@@ -43,7 +43,7 @@ def test_a_terminal_shows_a_bar_the_figures_and_the_time_of_each_step() -> None:
             break
         shown += part
     os.close(main)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=240) == 0
     text = shown.decode()
     assert "60/60 steps" in text and "loss 0.25" in text and "[half] way" in text
     assert "0:00:0" in text and "reused" in text and "━" in text

@@ -6,6 +6,7 @@ import json
 import shutil
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ _DRIVER = "opswright.skills.curate.on_ray.driver"
 
 
 class RayTable:
-    """What a cluster found of the rows taken in: keys in memory, all else in files on the shared disk.
+    """What a cluster found of the rows taken in: keys in files of its own, all else on the shared disk.
 
     The cluster's program is a job of this machine, so it outlives whoever started it, and is attached to when
     the step is run again. What it has done lies under the digest of the rows and of all that decides.
@@ -58,7 +59,6 @@ class RayTable:
         own: OwnAnswers | None = None,
         do: Callable[[Work], None] | None = None,
     ) -> None:
-        self.keys = RowKeys(task)
         self.taken = array("B")
         self.own_answers = 0
         self._request, self._ctx, self._own = request, ctx, own
@@ -67,6 +67,8 @@ class RayTable:
         self._work: Work | None = None
         if do is None:
             require(ctx.settings.compute.ray)
+        self._files = ExitStack()
+        self.keys = self._files.enter_context(RowKeys(task))
         self._do = do or self._run_job
 
     def take_in(self, read: Reader, drop: Tally, seen: Callable[[], None]) -> None:
@@ -167,13 +169,13 @@ class RayTable:
             lambda one, other: (self.keys.meant(one) == self.keys.meant(other)) | same_answer,
             verdicts,
         )
-        self.keys.forget_texts()
         return verdicts, pairs
 
     def __enter__(self) -> RayTable:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._files.close()
         if kind is None:  # else who runs the step again goes on from it
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -55,13 +55,13 @@ def mark(table: pa.Table, folder: str) -> pa.Table:
         begin = len(judged)
         judged += _judge(folder).judge(batch, answered[begin : begin + len(batch)])
     kept = [at for at, one in enumerate(judged) if one.fault is None]
-    keys = RowKeys(work.task)
-    forms = keys.add([rows[at] for at in kept])
     first = columns["number"][0]
-    bands = _write_forms(forms, kept, len(rows), first, work)
-    if not keys.labelled:
-        _write_answers([answer_of(rows[at].sample) for at in kept], kept, len(rows), first, work)
-    return _marks(columns["number"], judged, keys.columns(), bands, kept)
+    with RowKeys(work.task) as keys:
+        forms = keys.add([rows[at] for at in kept])
+        bands = _write_forms(forms, kept, len(rows), first, work)
+        if not keys.labelled:
+            _write_answers([answer_of(rows[at].sample) for at in kept], kept, len(rows), first, work)
+        return _marks(columns["number"], judged, keys.columns(), bands, kept)
 
 
 _ROW_COLUMNS = ("file", "row", "sample", "side")
@@ -159,20 +159,12 @@ def equal_rows(table: pa.Table, folder: str) -> pa.Table:
     import numpy as np
 
     table = table.sort_by("number")
-    keys = RowKeys(read_work(folder).task)
-    columns = keys_of(table)
-    nothing = np.zeros(len(table), np.uint64)
-    keys.take(
-        {
-            **columns,
-            "tied": nothing,
-            "prompt": nothing,
-            "file": [""] * len(table),
-            "row": nothing.astype("uint32"),
-        }
-    )
-    verdicts = Verdicts.of(len(keys))
-    leave_equal(keys, verdicts)
+    verdicts = Verdicts.of(len(table))
+    with RowKeys(read_work(folder).task) as keys:
+        nothing = np.zeros(len(table), np.uint64)
+        needless = {"tied": nothing, "prompt": nothing, "row": nothing, "file": [""] * len(table)}
+        keys.take({**keys_of(table), **needless})
+        leave_equal(keys, verdicts)
     numbers = table["number"].to_numpy()
     gone = np.flatnonzero(~verdicts.kept)
     rows: list[tuple[int, str | None, int, str | None]] = [

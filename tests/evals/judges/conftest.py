@@ -36,7 +36,7 @@ class ScriptedJudge(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def settings(self, **more: Any) -> JudgeSettings:
-        given = {"url": self.url, "model": "judge-1", "retries": 1, "timeout_s": 5, **more}
+        given = {"url": self.url, "model": "judge-1", "retries": 1, "timeout_s": 60, **more}
         return JudgeSettings.model_validate(given)
 
 

@@ -156,7 +156,7 @@ def test_a_lasting_failure_is_every_items_with_its_reason_and_never_a_score(
     judge: Any, how: str, reason: str
 ) -> None:
     judge.always = how
-    scorer = made(judge.settings(timeout_s=1 if how == "drip" else 5, retries=0))
+    scorer = made(judge.settings(timeout_s=1 if how == "drip" else 60, retries=0))
     found = scores(scorer)
     assert [one.value for one in found] == [None] * 4
     assert all(one.fault.startswith(reason) for one in found), found

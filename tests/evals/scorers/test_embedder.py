@@ -63,6 +63,7 @@ class Embedder(ThreadingHTTPServer):
         self.keys: list[str | None] = []
         self.guard = threading.Lock()
         self.busy = self.most_busy = 0
+        self.both = threading.Event()  # two were under way at once
 
     def settings(self, **more: Any) -> EmbedderSettings:
         given: dict[str, Any] = {
@@ -90,7 +91,10 @@ class Handler(BaseHTTPRequestHandler):
             how = self.server.always or (self.server.misbehave.pop(0) if self.server.misbehave else "")
             self.server.busy += 1
             self.server.most_busy = max(self.server.busy, self.server.most_busy)
+            if self.server.busy == 2:
+                self.server.both.set()
         if how == "slow":
+            self.server.both.wait(timeout=60)
             time.sleep(0.05)
         rows = [{"index": n, "embedding": WORDS.get(text, [1.0, 1.0, 1.0])} for n, text in enumerate(texts)]
         if how == "reordered":

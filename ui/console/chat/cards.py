@@ -66,7 +66,9 @@ class Cards:
                 return drawn[1]
             outcome = Agent(workspace, self._console.registry).outcome(run)
             html = render("card.html", **_view(run, state, row, outcome, events, trouble, self._console))
-            card = Card(html, is_live=state not in _FINAL, is_running=state == "running")
+            waits_for_end = state == "denied" and not row.message  # the record of it follows the refusal
+            is_over = state in _FINAL and not waits_for_end
+            card = Card(html, is_live=not is_over, is_running=state == "running")
             self._drawn.pop(run, None)
             self._remember(self._drawn, run, (key, card))
             return card

@@ -87,6 +87,7 @@ async function openConversation(conversation) {
   if (!answer.entries.length) welcome();
   put(answer.entries);
   log.scrollTop = log.scrollHeight;
+  listed++;
   showList(answer.conversations);
   remember();
   element.dataset.ready = "yes";
@@ -138,17 +139,21 @@ function showList(conversations) {
   }
 }
 
-let sending = "";
+let sending = "", sent = 0; // sent: the fault of an earlier line says nothing of the last one
 async function send(text) {
   const line = (text === undefined ? box.value : text).trim();
   if (!line || !state.conversation || line === sending) return; // a second Enter says nothing new
   stopAssisting();
   const first = !log.querySelector(".said"), of = state.conversation;
+  const number = ++sent;
   sending = line;
   const answer = await ask("send", { ...where(), text: line });
-  sending = "";
+  if (number === sent) sending = "";
   if (!answer) return;
-  if (answer.fault) return wrong(answer.fault);
+  if (answer.fault) {
+    if (number === sent) wrong(answer.fault);
+    return;
+  }
   if (text !== undefined || box.value.trim() === line) { // what was typed since stays
     if (text === undefined) box.value = "";
     wrong("");
@@ -166,9 +171,11 @@ async function send(text) {
   if (answer.pending) soon(60);
 }
 
+let listed = 0; // the newest list counts
 async function refreshList() {
+  const number = ++listed;
   const answer = await ask("open_conversation", { conversation: state.conversation });
-  if (answer && !answer.fault) showList(answer.conversations);
+  if (answer && !answer.fault && number === listed) showList(answer.conversations);
 }
 
 function wrong(text) {
@@ -183,14 +190,19 @@ function soon(ms) {
   clearTimeout(timer);
   timer = setTimeout(look, ms);
 }
-let looking = false;
+let looking = false, pressed = false; // pressed: a button that is redrawn between press and release gets no click
+["pointerdown", "pointermove", "pointerup", "pointercancel"].forEach((kind) => {
+  window.addEventListener(kind, (event) => { pressed = kind !== "pointercancel" && (event.buttons & 1) === 1; });
+});
 async function look() {
   if (!element.isConnected) return;
+  if (pressed || sending) return soon(100); // the reply to what is sent shows it, and empties the box
   if (looking || !state.conversation || document.hidden) return soon(1000);
   looking = true;
   const of = state.conversation;
   const answer = await ask("look", where());
   looking = false;
+  if (pressed || sending) return soon(100);
   if (answer && !answer.fault && of === state.conversation) {
     state.cursor = answer.cursor;
     put(answer.entries);
@@ -258,7 +270,10 @@ function hideOptions() {
 
 // wanted: the option that was pointed at, or undefined for the first. What was typed since they were offered counts.
 async function complete(wanted) {
-  if (state.offeredFor !== box.value) await assist();
+  if (state.offeredFor !== box.value) {
+    stopAssisting(); // what typing would ask in a moment would overtake this
+    await assist();
+  }
   const option = wanted ? state.options.find((one) => one.label === wanted.label) : state.options[0];
   if (!option || state.offeredFor !== box.value) return;
   box.value = /[ =/]$/.test(option.line) ? option.line : `${option.line} `;

@@ -7,6 +7,7 @@ from gradio.context import Context
 
 from ....core.errors import OpswrightError
 from ..console import Console
+from ..events import QUIET
 from ..markup import READING, render
 from .drift_view import choices, view
 from .endpoints import STYLE
@@ -51,6 +52,6 @@ def build(console: Console) -> None:
     blocks = Context.root_block
     if blocks is None:
         raise RuntimeError("a page is laid out inside a Blocks")
-    blocks.load(arrive, None, [report, shown], show_progress="hidden", api_visibility="private")
-    refresh.click(refreshed, report, [report, shown], show_progress="hidden", api_visibility="private")
-    report.input(show, report, shown, show_progress="hidden", api_visibility="private")
+    blocks.load(arrive, None, [report, shown], **QUIET)
+    refresh.click(refreshed, report, [report, shown], **QUIET)
+    report.input(show, report, shown, **QUIET)

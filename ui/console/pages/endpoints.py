@@ -13,13 +13,11 @@ from ....serving.releases import endpoint_names
 from ....serving.rollout import status
 from ...show import short
 from ..console import Console
+from ..events import QUIET
 from ..markup import READING, render
 from .endpoint_metrics import WINDOWS_S, moment, view
 
 STYLE = Path(__file__).with_name("charts.css").read_text()
-
-
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(console: Console) -> None:
@@ -41,10 +39,10 @@ def build(console: Console) -> None:
         look = gr.Button("Look", size="sm", scale=0, min_width=110, elem_id="moment-look")
     moment_view = gr.HTML(elem_id="moment-page", apply_default_css=False, css_template=STYLE)
     blocks: Any = Context.root_block  # a page is laid out inside it
-    blocks.load(page.arrive, None, [endpoint, window, shown], **_QUIET)
+    blocks.load(page.arrive, None, [endpoint, window, shown], **QUIET)
     pickers = [endpoint.input, window.input, refresh.click]
-    gr.on(pickers, page.show, [endpoint, window], shown, **_QUIET)
-    gr.on([look.click, time.submit], page.ask, [endpoint, time], moment_view, **_QUIET)
+    gr.on(pickers, page.show, [endpoint, window], shown, **QUIET)
+    gr.on([look.click, time.submit], page.ask, [endpoint, time], moment_view, **QUIET)
 
 
 class _Page:

@@ -17,6 +17,7 @@ from ...reports.leaderboard import page, table_values
 from ...reports.scatter import scatters
 from .. import markup
 from ..console import Console
+from ..events import QUIET
 
 ALL = "all"
 OUTCOMES = {
@@ -34,12 +35,6 @@ DOWNLOADS = {
     "HTML": ("html", "text/html"),
 }
 _MOST_ITEMS = 100
-# A filter that changes while its last change is worked on must not be lost.
-_QUIET: dict[str, Any] = {
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "trigger_mode": "always_last",
-}
 Picked = tuple[str, str]  # ids of the lines that are A and B; empty: not chosen yet
 
 # What is chosen goes to the page's functions. Choice and order survive new rows, also those that were on
@@ -47,7 +42,7 @@ Picked = tuple[str, str]  # ids of the lines that are A and B; empty: not chosen
 _ON_LOAD = """
 const table = makeSortable(element);
 watch("value", table.again);
-const chosen = { a: "", b: "" };
+const chosen = window.leaderboardChoice = { a: "", b: "" };
 const sideOf = (radio) => radio.name.replace("side-", "");
 const choose = () => element.querySelectorAll('input[name^="side-"]').forEach((radio) => {
   radio.checked = radio.value === chosen[sideOf(radio)];
@@ -55,9 +50,10 @@ const choose = () => element.querySelectorAll('input[name^="side-"]').forEach((r
 new MutationObserver(choose).observe(element, { childList: true, subtree: true });
 element.addEventListener("change", ({ target }) => {
   chosen[sideOf(target)] = target.value;
-  trigger("select", { ...chosen });
+  trigger("select", {});
 });
 """
+_CHOICE = "() => [leaderboardChoice.a, leaderboardChoice.b]"
 _SAVE_FILE = """(file) => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([file.text], { type: file.type }));
@@ -100,16 +96,17 @@ def build(console: Console) -> None:
     def narrow(wanted: str, of_kind: str, text: str, chosen: Picked) -> list[str]:
         return show_board(*read_lines(console), wanted, of_kind, text, chosen)
 
-    def choose(event: gr.EventData) -> list[Any]:
-        chosen = (str(event.a), str(event.b))
+    def choose(a: str, b: str) -> list[Any]:
+        chosen = (a, b)
         return [chosen, gr.Tabs(selected="compare" if all(chosen) else None), *show_sides(chosen)]
 
     opened: Any = Context.root_block  # a page is laid out inside it
     outputs = [suite, kind, table, plot]
-    opened.load(arrive, [picked], [search, *outputs], **_QUIET)
-    refresh.click(reload, [*filters, picked], outputs, **_QUIET)
-    gr.on([suite.input, kind.input, search.change], narrow, [*filters, picked], [table, plot], **_QUIET)
-    table.select(choose, None, [picked, tabs, *sides], **_QUIET)
+    opened.load(arrive, [picked], [search, *outputs], **QUIET)
+    refresh.click(reload, [*filters, picked], outputs, **QUIET)
+    gr.on([suite.input, kind.input, search.change], narrow, [*filters, picked], [table, plot], **QUIET)
+    ids = [gr.Textbox(visible=False) for _ in "ab"]
+    table.select(choose, ids, [picked, tabs, *sides], js=_CHOICE, **QUIET)
 
 
 def _downloads(console: Console, filters: Sequence[Any]) -> None:
@@ -156,7 +153,7 @@ def _comparison(console: Console, picked: gr.State) -> tuple[list[Any], Callable
         return "" if found is None else show_items(found, outcome, within, text)
 
     filters = [picked, outcome, within, search]
-    gr.on([outcome.input, within.input, search.change], look, filters, items, **_QUIET)
+    gr.on([outcome.input, within.input, search.change], look, filters, items, **QUIET)
     return [sides, part, outcome, within, search, items], show
 
 

@@ -18,6 +18,7 @@ from ....record.index import Criteria, LedgerIndex
 from ....record.ledger import Fault, Phase, Record
 from ...audit_check import audit_workspace
 from ..console import Console
+from ..events import QUIET
 from ..markup import READING, render
 from .ledger_export import FILTERS
 
@@ -32,9 +33,11 @@ element.addEventListener('click', (event) => {
   const chosen = event.target.closest('[data-seq]');
   if (!chosen || event.ctrlKey || event.metaKey || event.shiftKey || getSelection().toString()) return;
   event.preventDefault();
-  trigger('select', { seq: Number(chosen.dataset.seq) });
+  window.ledgerChoice = Number(chosen.dataset.seq);
+  trigger('select', {});
 });
 """
+_CHOICE = "(...given) => given.with(7, ledgerChoice)"  # in the place of `seq`
 _SHOW_ADDRESS = """
 (run, actor, skill, phase, since, until, seq) => {
   const given = Object.entries({ run, actor, skill, phase, since, until, seq }).filter(([, value]) => value);
@@ -58,9 +61,6 @@ class LedgerView:
     def query(self) -> str:
         """The filters as a query string."""
         return urlencode(self.filters)
-
-
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(console: Console) -> None:
@@ -95,18 +95,19 @@ def build(console: Console) -> None:
     address = (None, [*filters, seq], None)
     app: Any = Context.root_block  # a page is laid out inside it
     for trigger in (app.load, reload.click):
-        trigger(answers.open_page, None, [*filters, page, seq, bad, audit, *shown], **_QUIET)
+        trigger(answers.open_page, None, [*filters, page, seq, bad, audit, *shown], **QUIET)
     changed = [
         *(box.input for box in filters[:4]),
         *(on for text in filters[4:] for on in (text.submit, text.blur)),
     ]
-    for change in changed:
-        change(answers.turn(0), given, [page, *shown], **_QUIET).then(*address, js=_SHOW_ADDRESS)
-    newer.click(answers.turn(-1), given, [page, *shown], **_QUIET)
-    older.click(answers.turn(1), given, [page, *shown], **_QUIET)
+    # One listener: of two, the answer to an earlier filter may come after that to a later one.
+    gr.on(changed, answers.turn(0), given, [page, *shown], **QUIET).then(*address, js=_SHOW_ADDRESS)
+    newer.click(answers.turn(-1), given, [page, *shown], **QUIET)
+    older.click(answers.turn(1), given, [page, *shown], **QUIET)
     for part in (table, record, audit):
-        part.select(answers.choose, given, [seq, *shown], **_QUIET).then(*address, js=_SHOW_ADDRESS)
-    check.click(answers.verified, given, [audit, bad, *shown], concurrency_limit=1, **_QUIET)
+        chosen = part.select(answers.choose, given, [seq, *shown], js=_CHOICE, **QUIET)
+        chosen.then(*address, js=_SHOW_ADDRESS)
+    check.click(answers.verified, given, [audit, bad, *shown], concurrency_limit=1, **QUIET)
 
 
 class _Answers:
@@ -134,10 +135,9 @@ class _Answers:
 
         return turned
 
-    def choose(self, event: gr.EventData, *values: Any) -> list[Any]:
+    def choose(self, *values: Any) -> list[Any]:
         """The record that was clicked."""
-        number = int(event.seq)
-        return [number, *show(self._console, _view(*values[:7], number, values[8]))]
+        return [values[7], *show(self._console, _view(*values))]
 
     def verified(self, *values: Any) -> Iterator[list[Any]]:
         """How the verification goes, and what it found."""

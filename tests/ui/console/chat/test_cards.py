@@ -5,6 +5,7 @@ from __future__ import annotations
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.run_events import RunEventFile, run_events_path
+from opswright.record.ledger import Ledger, Phase
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat import blocks
 from opswright.ui.console.chat.cards import Cards
@@ -36,6 +37,20 @@ def test_a_card_is_drawn_again_only_when_something_changed(
     first = cards.draw(run)
     assert cards.draw(run) is first
     run_service.answer(ada, run, run_service.row(run).plan, approved=False)  # type: ignore[union-attr]
+    after = cards.draw(run)
+    assert "ada denied the plan" in after.html and not after.is_live
+
+
+def test_a_refusal_whose_end_is_not_recorded_yet_may_still_change(
+    console: Console, run_service: RunService, ada: Person
+) -> None:
+    run = run_service.start(ada, Ask("plan_file", "plan.yaml")).run
+    cards, plan = Cards(console, run_service), run_service.row(run).plan  # type: ignore[union-attr]
+    principal = console.principal(ada)
+    Ledger.of(console.workspace).append(Phase.DENIED, principal=principal, run=run, plan=plan)
+    between = cards.draw(run)
+    assert "card denied" in between.html and between.is_live
+    console.agent(ada).resume(run)
     after = cards.draw(run)
     assert "ada denied the plan" in after.html and not after.is_live
 
