@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .registry import EngineTarget
+from .registry import EngineTarget, TargetOptions
 
 if TYPE_CHECKING:
     from .base import Engine
@@ -30,7 +30,7 @@ def _build_s(model_bytes: int, prompts: int) -> float | None:
 def _target(precision: str) -> EngineTarget:
     name = f"onnx-{precision}"
 
-    def builder(adapter: Path | None = None) -> EngineBuilder:
+    def builder(options: TargetOptions, adapter: Path | None = None) -> EngineBuilder:
         from .builders.onnx import OnnxBuilder
 
         return OnnxBuilder(name, precision, adapter)

@@ -6,7 +6,7 @@ request, pre-flight, build, evaluation, both servers and `doctor` find what they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ from .base import Engine
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from ..core.contract import Finding
     from ..core.machine import Machine
     from .builders.base import EngineBuilder
 
@@ -30,6 +31,7 @@ _BUILT_IN = {
     "onnx-int8": "opswright.engines.onnx_targets:INT8",
     "onnx-int4": "opswright.engines.onnx_targets:INT4",
     "onnx-fp32": "opswright.engines.onnx_targets:FP32",
+    "trtllm": "opswright.engines.trtllm.targets:TRTLLM",
 }
 
 
@@ -56,8 +58,10 @@ class TargetSubject:
 class EngineTarget:
     """One kind of bundle: how it is built, opened and served, and what that needs.
 
-    open: the engine of a bundle's `engine/` folder, with so many CPU threads. adapter_builder: the builder
-    that leaves a folder of adapters unmerged beside their base; None: it takes merged weights alone.
+    open: the engine of a bundle's `engine/` folder, with so many CPU threads. builder: made from the options.
+    adapter_builder: the builder that leaves a folder of adapters unmerged beside their base; None: it takes
+    merged weights alone. options: what a build may be told besides; checks: what stops it, with them.
+    calibrates: whether it looks at training rows. elsewhere: what serves it, where nothing here can.
     runs_with and builds_with: modules that must be importable; extras: what of Opswright's own brings them,
     empty for another package's.
     triton: a folder with the `model.py` that Triton's Python backend runs it with, and the files beside it;
@@ -68,8 +72,12 @@ class EngineTarget:
     name: str
     summary: str
     open: Callable[[Path, int], Engine]
-    builder: Callable[[], EngineBuilder]
-    adapter_builder: Callable[[Path], EngineBuilder] | None = None
+    builder: Callable[[TargetOptions], EngineBuilder]
+    adapter_builder: Callable[[TargetOptions, Path], EngineBuilder] | None = None
+    options: type[TargetOptions] = TargetOptions
+    checks: Callable[[TargetSubject], Sequence[Finding]] = lambda subject: ()
+    calibrates: Callable[[TargetOptions], bool] = lambda options: False
+    elsewhere: str = ""
     runs_with: tuple[str, ...] = ()
     builds_with: tuple[str, ...] = ()
     run_extras: tuple[str, ...] = ()

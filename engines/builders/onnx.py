@@ -30,8 +30,10 @@ class OnnxBuilder:
         folder: Path,
         prompts: Sequence[Chat],
         *,
+        calibration: Sequence[Chat] = (),
         max_new_tokens: int,
         threads: int,
+        kept: Path | None = None,
         run: RunWorker,
     ) -> BuildResult:
         """Build in a folder, and try the engine; see EngineBuilder."""

@@ -71,7 +71,7 @@ def stop(evidence: str, fix: str = "") -> Said:
 
 
 @dataclass(frozen=True)
-class Check:
+class FailureMode:
     """One way that users saw it fail: its name, where, and the pure function that looks for it."""
 
     name: CheckName
@@ -94,6 +94,6 @@ class Check:
         return Finding(level=said.level, message=f"{said.evidence} ({self.reference})", fix=fix)
 
 
-def check(name: CheckName, reference: str) -> Callable[[Callable[[Subject], Said | None]], Check]:
+def check(name: CheckName, reference: str) -> Callable[[Callable[[Subject], Said | None]], FailureMode]:
     """Make a function a check."""
-    return lambda look: Check(name, reference, look)
+    return lambda look: FailureMode(name, reference, look)

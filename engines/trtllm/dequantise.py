@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BackendError
 from ..hf_folder import TensorInfo, read_config, read_tensors
-from .recipes import Recipe
+from .recipes import QuantRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ _SCALE, _INPUT, _SMOOTH = "weight_scale", "input_scale", "pre_quant_scale"
 _KEPT_OUT = ("model.safetensors", "model.safetensors.index.json", "hf_quant_config.json", "config.json")
 
 
-def scale_faults(tensors: Mapping[str, TensorInfo], recipe: Recipe) -> list[str]:
+def scale_faults(tensors: Mapping[str, TensorInfo], recipe: QuantRecipe) -> list[str]:
     """What an export lacks: the scale of a quantised matrix or, where they are quantised, of activations."""
     quantised = [name.removesuffix(".weight") for name, one in tensors.items() if one.dtype in _CODES]
     if not quantised:
@@ -52,7 +52,7 @@ def dequantise(folder: Path, out: Path) -> Path:
         raise BackendError(f"{packed[0]} of {folder} is packed in 4 bits, which is not unpacked on a CPU.")
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(folder, out, ignore=shutil.ignore_patterns("*.safetensors", *_KEPT_OUT))
-    stored = {}
+    stored: dict[str, torch.Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         stored |= load_file(path)
     plain: dict[str, torch.Tensor] = {

@@ -56,7 +56,8 @@ def versions() -> Versions:
     """The table of versions."""
     read = _read("versions.yaml")
     names = {"architectures", "not_loaded_by_pytorch"}
-    return Versions(**{key: frozenset(value) if key in names else value for key, value in read.items()})
+    values: dict[str, Any] = {key: frozenset(value) if key in names else value for key, value in read.items()}
+    return Versions(**values)
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _tokens(path: Path) -> int | None:
         read = json.loads(path.read_text(encoding="utf-8"))
         vocabulary = read["model"]["vocab"]
         ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
-        return 1 + max([*ids, *(token["id"] for token in read.get("added_tokens", ()))])
+        return 1 + int(max([*ids, *(token["id"] for token in read.get("added_tokens", ()))]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

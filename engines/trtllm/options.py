@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from ...compute.gpus import DeclaredGpus
 from ..registry import TargetOptions
-from .recipes import RECIPES, Recipe
+from .recipes import RECIPES, QuantRecipe
 
 CheckName = Literal[
     "adapters",
@@ -72,7 +72,7 @@ class TrtllmOptions(TargetOptions):
     )
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> QuantRecipe:
         """How its weights are quantised."""
         return RECIPES[self.quantisation]
 

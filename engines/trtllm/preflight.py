@@ -8,9 +8,9 @@ from ...core.contract import Finding
 from . import checks_of_gpu as of_gpu
 from . import checks_of_model as of_model
 from . import checks_of_versions as of_versions
-from .checks import Check, Subject
+from .checks import FailureMode, Subject
 
-CHECKS: Sequence[Check] = (
+CHECKS: Sequence[FailureMode] = (
     of_versions.engine_backend,
     of_versions.backend_format,
     of_versions.container,

@@ -33,7 +33,7 @@ def main(asked_file: Path, found_file: Path) -> None:
 
     torch.set_num_threads(asked["threads"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         asked["checkpoint"], local_files_only=True, use_safetensors=True, dtype="auto"
     )
     model = model.to(device).eval()

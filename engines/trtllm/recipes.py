@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Recipe:
+class QuantRecipe:
     """One way to quantise.
 
     preset, cache_preset: names of ModelOpt's configurations for weights and for the KV cache; None: left as
@@ -31,11 +31,11 @@ class Recipe:
 
 
 RECIPES = {
-    "none": Recipe(None, None, 2, is_calibrated=False),
-    "fp8": Recipe("FP8_DEFAULT_CFG", "FP8", 1, ("fp8",)),
-    "fp8-kv8": Recipe("FP8_DEFAULT_CFG", "FP8", 1, ("fp8", "fp8_kv"), cache_preset="FP8_KV_CFG"),
-    "int8-smoothquant": Recipe("INT8_SMOOTHQUANT_CFG", "W8A8_SQ_PER_CHANNEL", 1, ("int8_sq",)),
-    "int4-awq": Recipe("INT4_AWQ_CFG", "W4A16_AWQ", 0.516, ("w4a16_awq",), group=128),
-    "nvfp4": Recipe("NVFP4_DEFAULT_CFG", "NVFP4", 0.563, ("nvfp4",), group=16, on_cuda=True),
-    "mxfp8": Recipe("MXFP8_DEFAULT_CFG", "MXFP8", 1.032, ("mxfp8",), group=32, on_cuda=True),
+    "none": QuantRecipe(None, None, 2, is_calibrated=False),
+    "fp8": QuantRecipe("FP8_DEFAULT_CFG", "FP8", 1, ("fp8",)),
+    "fp8-kv8": QuantRecipe("FP8_DEFAULT_CFG", "FP8", 1, ("fp8", "fp8_kv"), cache_preset="FP8_KV_CFG"),
+    "int8-smoothquant": QuantRecipe("INT8_SMOOTHQUANT_CFG", "W8A8_SQ_PER_CHANNEL", 1, ("int8_sq",)),
+    "int4-awq": QuantRecipe("INT4_AWQ_CFG", "W4A16_AWQ", 0.516, ("w4a16_awq",), group=128),
+    "nvfp4": QuantRecipe("NVFP4_DEFAULT_CFG", "NVFP4", 0.563, ("nvfp4",), group=16, on_cuda=True),
+    "mxfp8": QuantRecipe("MXFP8_DEFAULT_CFG", "MXFP8", 1.032, ("mxfp8",), group=32, on_cuda=True),
 }

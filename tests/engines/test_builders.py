@@ -10,11 +10,11 @@ from opswright.core.errors import AskError, BackendError
 from opswright.engines.builders import BuildResult, ParityCase
 from opswright.engines.builders.onnx import OnnxBuilder
 from opswright.engines.onnx import OnnxEngine
-from opswright.engines.registry import engine_target
+from opswright.engines.registry import TargetOptions, engine_target
 
 
 def test_every_onnx_target_has_a_builder_and_a_mistyped_one_is_told_the_nearest() -> None:
-    builder = engine_target("onnx-int4").builder()
+    builder = engine_target("onnx-int4").builder(TargetOptions())
     assert isinstance(builder, OnnxBuilder) and (builder.target, builder.precision) == ("onnx-int4", "int4")
     with pytest.raises(AskError, match="Did you mean 'onnx-int8'"):
         engine_target("onnx-in8")

@@ -38,8 +38,10 @@ class FakeBuilder:
         folder: Path,
         prompts: Sequence[Chat],
         *,
+        calibration: Sequence[Chat],
         max_new_tokens: int,
         threads: int,
+        kept: Path,
         run: RunWorker,
     ) -> BuildResult:
         self.checkpoint = checkpoint
@@ -184,7 +186,7 @@ def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(
 
 def test_a_target_there_is_no_builder_for_is_refused_by_the_request(model: CheckpointRef) -> None:
     with pytest.raises(ValidationError, match="onnx-int8"):
-        BuildEngineRequest.model_validate({"model": model, "target": "trtllm"})
+        BuildEngineRequest.model_validate({"model": model, "target": "onnx-int7"})
 
 
 def test_the_builders_command_is_a_job_in_its_folder(
