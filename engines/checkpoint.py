@@ -24,6 +24,7 @@ from .base import (
     too_long,
 )
 from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
+from .hf_folder import refuse_codes
 from .likelihood import LikelihoodScorer, lead_tokens
 from .ort_llm.generation import chat_fault
 from .prompt_rows import PromptReader, can_pad
@@ -56,6 +57,7 @@ class CheckpointEngine:
         plain: bool = False,
     ) -> None:
         torch = load_torch()
+        refuse_codes(folder)
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(threads)

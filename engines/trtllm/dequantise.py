@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BackendError
-from ..hf_folder import TensorInfo, read_config, read_tensors
+from ..hf_folder import MODELOPT, TensorInfo, read_config, read_tensors
 from .recipes import QuantRecipe
 
 if TYPE_CHECKING:
     import torch
 
-METHOD = "modelopt"
 _CODES = {"F8_E4M3", "I8"}
 _SCALE, _INPUT, _SMOOTH = "weight_scale", "input_scale", "pre_quant_scale"
 _KEPT_OUT = ("model.safetensors", "model.safetensors.index.json", "hf_quant_config.json", "config.json")
@@ -46,7 +45,7 @@ def dequantise(folder: Path, out: Path) -> Path:
 
     config = read_config(folder)
     method = (config.pop("quantization_config", None) or {}).get("quant_method")
-    if method != METHOD:
+    if method != MODELOPT:
         raise BackendError(f"{folder} was not exported by ModelOpt (quant_method: {method}).")
     if packed := [name for name, one in read_tensors(folder).items() if one.dtype == "U8"]:
         raise BackendError(f"{packed[0]} of {folder} is packed in 4 bits, which is not unpacked on a CPU.")
@@ -83,4 +82,4 @@ def _weight(name: str, codes: torch.Tensor, stored: Mapping[str, torch.Tensor]) 
 def is_export(config: Mapping[str, Any]) -> bool:
     """Whether a config.json says that ModelOpt quantised what lies beside it."""
     said = config.get("quantization_config")
-    return isinstance(said, Mapping) and said.get("quant_method") == METHOD
+    return isinstance(said, Mapping) and said.get("quant_method") == MODELOPT

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError
-from ...engines.hf_folder import count_parameters, read_config
+from ...engines.hf_folder import count_parameters, read_config, refuse_codes
 from .chat_rows import folder_template, has_marks
 from .tiny_shape import TinyShape
 
@@ -60,6 +60,7 @@ class BaseFacts:
             raise AskError(
                 f"{folder / 'tokenizer_config.json'} asks to run its own code (auto_map), which is refused."
             )
+        refuse_codes(folder)
         if not any(folder.glob("*.safetensors")):
             raise AskError(
                 f"{folder} has no *.safetensors weights. Convert it first: model.save_pretrained(folder)."
