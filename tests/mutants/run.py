@@ -21,7 +21,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("breaks.yaml")
-_TIMEOUT_S = 300
+_TEST_TIMEOUT_S = 120  # a break that makes a test hang is noticed then
+_TIMEOUT_S = 900
 _HEADING = [
     "# Promises",
     "",
@@ -75,7 +76,8 @@ def survives(one: Break) -> tuple[bool, float, str]:
                 (package / entry.name).symlink_to(entry)
         (package / one.file).write_text(one.mutated(), encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *one.tests]
+        limit = f"--timeout={_TEST_TIMEOUT_S}"
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", limit, *one.tests]
         ended = subprocess.run(
             command,
             cwd=ROOT,
