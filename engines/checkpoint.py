@@ -56,8 +56,8 @@ class CheckpointEngine:
         most_rows: int = 128,
         plain: bool = False,
     ) -> None:
-        torch = load_torch()
         refuse_codes(folder)
+        torch = load_torch()
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(threads)

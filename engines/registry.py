@@ -6,13 +6,14 @@ request, pre-flight, build, evaluation, both servers and `doctor` find what they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..core.entry_points import entry_points_of
 from ..core.errors import AskError, BackendError, did_you_mean
@@ -40,6 +41,18 @@ class TargetOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        """Refuse an option that the target has not, with the nearest that it has."""
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in cls.model_fields:
+                known = ", ".join(cls.model_fields) or "none"
+                nearest = did_you_mean(str(name), cls.model_fields)
+                about = f"unknown option '{name}' (it takes: {known}).{nearest}"
+                raise PydanticCustomError("unknown_option", "{about}", {"about": about})
+        return given
+
 
 @dataclass(frozen=True)
 class TargetSubject:
@@ -62,6 +75,7 @@ class EngineTarget:
     adapter_builder: the builder that leaves a folder of adapters unmerged beside their base; None: it takes
     merged weights alone. options: what a build may be told besides; checks: what stops it, with them.
     calibrates: whether it looks at training rows. elsewhere: what serves it, where nothing here can.
+    lacking: what a build needs besides modules and has not here, empty when it has all.
     runs_with and builds_with: modules that must be importable; extras: what of Opswright's own brings them,
     empty for another package's.
     triton: a folder with the `model.py` that Triton's Python backend runs it with, and the files beside it;
@@ -78,6 +92,7 @@ class EngineTarget:
     checks: Callable[[TargetSubject], Sequence[Finding]] = lambda subject: ()
     calibrates: Callable[[TargetOptions], bool] = lambda options: False
     elsewhere: str = ""
+    lacking: Callable[[], str] = lambda: ""
     runs_with: tuple[str, ...] = ()
     builds_with: tuple[str, ...] = ()
     run_extras: tuple[str, ...] = ()
@@ -97,6 +112,11 @@ def engine_target(name: str, group: Iterable[EntryPoint] | None = None) -> Engin
     raise AskError(
         f"unknown engine target '{name}' (there are: {', '.join(known)}).{did_you_mean(name, known)}"
     )
+
+
+def built_in_targets() -> list[EngineTarget]:
+    """The targets of Opswright itself."""
+    return [_load(name, value) for name, value in _BUILT_IN.items()]
 
 
 def engine_targets(group: Iterable[EntryPoint] | None = None) -> list[EngineTarget]:

@@ -88,7 +88,8 @@ class BuildEngineRequest(Request):
         128, ge=1, le=100_000, description="Training rows by which a target that calibrates chooses scales."
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="What the target may be told besides; `skills` lists it by target."
+        default_factory=dict,
+        description="What the target may be told besides; `opswright targets NAME` lists it.",
     )
     compute: str | None = Field(
         None,

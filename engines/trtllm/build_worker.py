@@ -34,10 +34,11 @@ from .builder import ENGINE, JOB, QUANTISED, REPORT
 from .dequantise import dequantise, scale_faults
 from .layout import CHECKPOINT, write_layout
 from .options import TrtllmOptions
+from .transformers4 import copy_beside, link_checkpoint
 from .weight_error import weight_error
 
 NOT_RUN = "TensorRT-LLM was not run: quantised, checked and laid out on this machine, started on none"
-_BESIDE = ("*.jinja", "tokenizer*", "special_tokens_map.json", "generation_config.json", "*.model")
+_READABLE = "readable"  # the checkpoint as transformers 4 reads it
 _MOST_ROWS = 64
 _SHOWN_LINES = 12
 
@@ -63,11 +64,12 @@ def main(job_file: Path) -> None:
     """Do a job and write its report. Started a second time, as after a requeue, it begins anew."""
     job: dict[str, Any] = json.loads(job_file.read_text(encoding="utf-8"))
     os.chdir(job_file.resolve().parent)
-    for name in (ENGINE, "fresh", "plain"):
+    for name in (ENGINE, "fresh", "plain", _READABLE):
         shutil.rmtree(name, ignore_errors=True)
     options = TrtllmOptions.model_validate(job["options"])
     limits = GenerationOptions(max_tokens=job["max_new_tokens"])
     checkpoint = Path("checkpoint")
+    readable = link_checkpoint(checkpoint, Path(_READABLE))
     with closing(CheckpointEngine(checkpoint, "cpu", job["threads"], precision="float32")) as model:
         known = Path(QUANTISED)
         if not known.is_dir():
@@ -75,7 +77,7 @@ def main(job_file: Path) -> None:
         answers = json.loads((known / "answers.json").read_text(encoding="utf-8"))
         live = _Answered(_results(model, job["prompts"], answers["answers"], limits))
         cases = compare_engines(model, live, job["prompts"], job["max_new_tokens"])
-        _lay_engine(Path(ENGINE), known / CHECKPOINT, checkpoint, options)
+        _lay_engine(Path(ENGINE), known / CHECKPOINT, readable, options)
         quality = _weights_alone(Path(ENGINE) / CHECKPOINT, checkpoint, options, model, job)
     facts = {
         "not_run": NOT_RUN,
@@ -94,15 +96,13 @@ def main(job_file: Path) -> None:
 def _quantised(out: Path, model: CheckpointEngine, job: dict[str, Any]) -> Path:
     """Quantise in ModelOpt's own environment: `checkpoint/` and `answers.json` in a new folder."""
     out.mkdir()
-    rows = {
-        name: [row for row in model.encode(job[name]) if not isinstance(row, GenerationResult)]
-        for name in ("calibration", "prompts")
-    }
+    rows = {name: _taken(model, job[name]) for name in ("calibration", "prompts")}
     asked = {
-        "checkpoint": str(Path("checkpoint").resolve()),
+        "checkpoint": str(Path(_READABLE).resolve()),
         "out": str((out / CHECKPOINT).resolve()),
         **{name: job[name] for name in ("preset", "cache_preset", "max_new_tokens", "threads")},
-        **rows,
+        **{name: [row for _, row in taken] for name, taken in rows.items()},
+        "chats": [chat for chat, _ in rows["prompts"]],
         "ends": sorted(model.ends),
         "pad": model.tokenizer.pad_token_id or 0,
         "most_rows": _MOST_ROWS,
@@ -117,7 +117,20 @@ def _quantised(out: Path, model: CheckpointEngine, job: dict[str, Any]) -> Path:
         said = "\n".join(done.stderr.strip().splitlines()[-_SHOWN_LINES:])
         raise BackendError(f"ModelOpt failed (exit {done.returncode}):\n{said}")
     given.unlink()
+    found = json.loads((out / "answers.json").read_text(encoding="utf-8"))
+    if found["retold"]:
+        chat = asked["chats"][found["retold"][0]]
+        raise BackendError(
+            f"transformers {found['versions']['transformers']}, of the kind that TensorRT-LLM has, turns "
+            f"{len(found['retold'])} of {len(asked['chats'])} prompts into other tokens, as {chat[-1]!r}."
+        )
     return out
+
+
+def _taken(model: CheckpointEngine, chats: Sequence[Chat]) -> list[tuple[Chat, list[int]]]:
+    """The chats that fit the model, each with the tokens of its prompt."""
+    encoded = zip(chats, model.encode(chats), strict=True)
+    return [(chat, row) for chat, row in encoded if not isinstance(row, GenerationResult)]
 
 
 def _in_16_bits(out: Path, model: CheckpointEngine, job: dict[str, Any]) -> Path:
@@ -126,7 +139,7 @@ def _in_16_bits(out: Path, model: CheckpointEngine, job: dict[str, Any]) -> Path
     from safetensors.torch import load_file, save_file
 
     started = time.perf_counter()
-    shutil.copytree("checkpoint", out / CHECKPOINT, ignore=shutil.ignore_patterns("*.safetensors*"))
+    shutil.copytree(_READABLE, out / CHECKPOINT, ignore=shutil.ignore_patterns("*.safetensors*"))
     stored: dict[str, torch.Tensor] = {}
     for path in sorted(Path("checkpoint").glob("*.safetensors")):
         stored |= {name: tensor.to(torch.bfloat16) for name, tensor in load_file(path).items()}
@@ -135,7 +148,7 @@ def _in_16_bits(out: Path, model: CheckpointEngine, job: dict[str, Any]) -> Path
     config = json.loads(file.read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     file.write_text(json.dumps({**config, "dtype": "bfloat16"}, indent=2) + "\n", encoding="utf-8")
-    rows = [row for row in model.encode(job["prompts"]) if not isinstance(row, GenerationResult)]
+    rows = [row for _, row in _taken(model, job["prompts"])]
     with closing(CheckpointEngine(out / CHECKPOINT, "cpu", job["threads"])) as cast:
         answers = [cast.tokens_after(row, job["max_new_tokens"]) for row in rows]
     found = {
@@ -158,12 +171,10 @@ def _results(
     ]
 
 
-def _lay_engine(engine: Path, quantised: Path, checkpoint: Path, options: TrtllmOptions) -> None:
+def _lay_engine(engine: Path, quantised: Path, readable: Path, options: TrtllmOptions) -> None:
     """The bundle's folder: quantised weights, the checkpoint's own tokenizer, the servers' files."""
     shutil.copytree(quantised, engine / CHECKPOINT)
-    for pattern in _BESIDE:
-        for path in checkpoint.glob(pattern):
-            shutil.copy2(path, engine / CHECKPOINT / path.name)
+    copy_beside(readable, engine / CHECKPOINT)
     for path in (engine / CHECKPOINT).iterdir():
         path.chmod(0o644)  # ModelOpt writes weights that nobody else may read
     write_layout(engine, options)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,23 @@ from ...core.files import sha256_file, sha256_json, sha256_path
 from ...core.settings import NO_TELEMETRY, PATIENT_THREADS
 from ..base import Chat
 from ..builders.base import BuildResult, ParityCase, RunWorker, WorkerCall
-from .environment import REQUIREMENTS, interpreter
+from . import quantise_worker, transformers4
+from .environment import interpreter, tools
+from .kept import QuantisedCache
+from .model_facts import read_facts
 from .options import TrtllmOptions
 
 JOB, REPORT, ENGINE, QUANTISED = "build.json", "report.json", "engine", "quantised"
 _WORKER = "opswright.engines.trtllm.build_worker"
+_CODE = (Path(quantise_worker.__file__), Path(transformers4.__file__))  # what decides on the weights besides
 
 
 class TrtllmBuilder:
     """Quantises by ModelOpt, on CPU or GPU, and lays the bundle out.
 
     A quantised checkpoint is kept by what it was made of: the weights, the recipe, the rows that chose its
-    scales, the prompts it answered. Settings of the server are none of these, so a bundle with others is laid
-    out anew and not quantised again.
+    scales, the prompts it answered, the versions of the tools. Settings of the server are none of these, so a
+    bundle with others is laid out anew and not quantised again.
     """
 
     def __init__(self, target: str, options: TrtllmOptions) -> None:
@@ -46,7 +48,8 @@ class TrtllmBuilder:
         run: RunWorker,
     ) -> BuildResult:
         """Build in a folder, and try what it answers; see EngineBuilder."""
-        recipe = self.options.recipe
+        options = self.options.fitted(read_facts(checkpoint).positions)
+        recipe = options.recipe
         quantiser = str(interpreter()) if recipe.preset else None
         asked = {
             "preset": recipe.preset,
@@ -55,23 +58,22 @@ class TrtllmBuilder:
             "prompts": [list(map(dict, chat)) for chat in prompts],
             "max_new_tokens": max_new_tokens,
         }
-        key = sha256_json(
-            {**asked, "checkpoint": sha256_path(checkpoint), "tools": sha256_file(REQUIREMENTS)}
-        )
-        known = kept / key
-        linked = {"checkpoint": checkpoint, **({QUANTISED: known} if known.is_dir() else {})}
-        job = {**asked, "options": self.options.model_dump(mode="json"), "threads": threads}
+        made_of = {**asked, "checkpoint": sha256_path(checkpoint), "tools": tools() if recipe.preset else {}}
+        cache = QuantisedCache(kept, sha256_json({**made_of, "code": [sha256_file(file) for file in _CODE]}))
+        known = cache.find()
+        linked = {"checkpoint": checkpoint, **({} if known is None else {QUANTISED: known})}
+        job = {**asked, "options": options.model_dump(mode="json"), "threads": threads}
         call = WorkerCall(
             command=(sys.executable, "-P", "-m", _WORKER, JOB),
             folder=folder,
             inputs=(*linked, JOB),
-            outputs=(ENGINE, REPORT, *([] if known.is_dir() else ["fresh"])),
+            outputs=(ENGINE, REPORT, *(["fresh"] if known is None else [])),
             environment=_environment(threads, quantiser),
             prepare=lambda: _lay_out(folder, linked, job),
         )
         done = run(call)
-        if not known.is_dir():
-            _keep(done / "fresh", known)
+        if known is None:
+            cache.keep(done / "fresh")
         found = json.loads((done / REPORT).read_text(encoding="utf-8"))
         cases = tuple(ParityCase(**case) for case in found["cases"])
         return BuildResult(done / ENGINE, self.target, found["tools"], cases, found["facts"])
@@ -84,17 +86,6 @@ def _lay_out(folder: Path, linked: dict[str, Path], job: dict[str, Any]) -> None
     for name, target in linked.items():
         os.symlink(target.resolve(), folder / name, target_is_directory=True)
     (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
-
-
-def _keep(fresh: Path, place: Path) -> None:
-    """Put what was quantised where the next build looks, in one rename; another build may have been first."""
-    stage = place.with_name(f".{place.name[:12]}-{uuid.uuid4().hex[:8]}")
-    try:
-        shutil.copytree(fresh, stage)
-        if not place.exists():
-            stage.rename(place)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _environment(threads: int, quantiser: str | None) -> dict[str, str]:

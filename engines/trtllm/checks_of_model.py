@@ -28,6 +28,20 @@ def architecture(subject: Subject) -> Said | None:
     return ok(f"{model.architecture} is supported.")
 
 
+@check("rope", "vllm#42624; srt-slurm#20")
+def rope(subject: Subject) -> Said | None:
+    """Rotary positions of transformers 5 that have no place in a config of 4, as TensorRT-LLM 1.2 reads."""
+    if subject.model is None:
+        return None
+    if subject.model.has_rope_by_layer:
+        return stop(
+            "the checkpoint's rotary positions differ by kind of layer, as transformers 5 writes them; "
+            "TensorRT-LLM reads configs with transformers 4, which would compute others without a word.",
+            "Build from a config.json of transformers 4.",
+        )
+    return ok("rotary positions stand where transformers 4 and 5 read the same.")
+
+
 @check("weights", "TensorRT-LLM#2052")
 def weights(subject: Subject) -> Said | None:
     """Weights that are cut, pointers to large storage, or absent."""

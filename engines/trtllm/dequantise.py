@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 
 _CODES = {"F8_E4M3", "I8"}
 _SCALE, _INPUT, _SMOOTH = "weight_scale", "input_scale", "pre_quant_scale"
+_CACHE = {"k_proj": "k_scale", "v_proj": "v_scale"}  # of the KV cache, beside the layers that fill it
 _KEPT_OUT = ("model.safetensors", "model.safetensors.index.json", "hf_quant_config.json", "config.json")
 
 
 def scale_faults(tensors: Mapping[str, TensorInfo], recipe: QuantRecipe) -> list[str]:
-    """What an export lacks: the scale of a quantised matrix or, where they are quantised, of activations."""
+    """Scales that an export lacks: of a quantised matrix and, where quantised, of activations or cache."""
     quantised = [name.removesuffix(".weight") for name, one in tensors.items() if one.dtype in _CODES]
     if not quantised:
         return ["no matrix is quantised"]
     wanted = [_SCALE, *([_INPUT] if recipe.algorithm == "FP8" else [])]
     wanted += [_SMOOTH] if recipe.algorithm == "W8A8_SQ_PER_CHANNEL" else []
-    return [f"{at} has no {one}" for at in quantised for one in wanted if f"{at}.{one}" not in tensors]
+    asked = [f"{at}.{one}" for at in quantised for one in wanted]
+    if recipe.cache_preset:
+        asked += [f"{at}.{_CACHE[end]}" for at in quantised for end in _CACHE if at.endswith(end)]
+    return [f"{at} is missing" for at in asked if at not in tensors]
 
 
 def dequantise(folder: Path, out: Path) -> Path:

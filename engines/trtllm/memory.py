@@ -74,5 +74,5 @@ def estimate(model: ModelFacts, options: TrtllmOptions, gpu_gb: float) -> Memory
         bytes_a_token=bytes_a_token(
             model, options.tensor_parallel, options.pipeline_parallel, options.recipe.cache_bytes
         ),
-        max_seq_len=options.max_seq_len,
+        max_seq_len=options.fitted(model.positions).max_seq_len,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.errors import AskError
 from ..hf_folder import TensorInfo, read_config, read_tensors
+from .transformers4 import has_rope_by_layer
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
@@ -36,6 +37,7 @@ class ModelFacts:
     tokenizer: str | None = None
     tokens: int | None = None
     has_chat_template: bool = False
+    has_rope_by_layer: bool = False
     quantised_by: str | None = None
     fault: str = ""
 
@@ -84,6 +86,7 @@ def read_facts(folder: Path) -> ModelFacts:
         tokenizer=next((name for name in _TOKENIZERS if (folder / name).is_file()), None),
         tokens=_tokens(folder / "tokenizer.json"),
         has_chat_template=_has_template(folder),
+        has_rope_by_layer=has_rope_by_layer(config),
         quantised_by=_quantised_by(config),
         fault=fault or ("" if tensors else f"{folder} has no *.safetensors weights."),
     )

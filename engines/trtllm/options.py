@@ -25,11 +25,13 @@ CheckName = Literal[
     "lengths",
     "quantise-tools",
     "quantised-already",
+    "rope",
     "serving-memory",
     "tokenizer",
     "weights",
 ]
 Quantisation = Literal["none", "fp8", "fp8-kv8", "int8-smoothquant", "int4-awq", "nvfp4", "mxfp8"]
+_USUAL_LENGTH = 4096  # tokens
 _REASON = 12  # characters that a reason has at least: a word is none
 
 
@@ -57,7 +59,12 @@ class TrtllmOptions(TargetOptions):
     pipeline_parallel: int = Field(1, ge=1, le=64, description="Groups of layers on GPUs of their own.")
     max_batch_size: int = Field(64, ge=1, le=4096, description="Requests answered at once, at most.")
     max_num_tokens: int = Field(8192, ge=64, le=1_048_576, description="Tokens of one step, at most.")
-    max_seq_len: int = Field(4096, ge=16, le=10_485_760, description="Tokens of prompt and answer, at most.")
+    max_seq_len: int = Field(
+        0,
+        ge=0,
+        le=10_485_760,
+        description="Tokens of prompt and answer, at most; 0: as the model has positions, 4,096 at most.",
+    )
     chunked_prefill: bool = Field(False, description="Read prompts longer than a step in pieces.")
     kv_cache_fraction: float = Field(
         0.8, gt=0, lt=1, description="Share of the memory left beside the weights that the KV cache takes."
@@ -75,6 +82,11 @@ class TrtllmOptions(TargetOptions):
     def recipe(self) -> QuantRecipe:
         """How its weights are quantised."""
         return RECIPES[self.quantisation]
+
+    def fitted(self, positions: int) -> TrtllmOptions:
+        """These options with a max_seq_len, for a model of so many positions; 0: that is not known."""
+        chosen = self.max_seq_len or min(positions or _USUAL_LENGTH, _USUAL_LENGTH)
+        return self.model_copy(update={"max_seq_len": chosen})
 
     @property
     def gpus(self) -> int:

@@ -19,6 +19,7 @@ CHECKS: Sequence[FailureMode] = (
     of_gpu.gpu_format,
     of_gpu.engine_gpu,
     of_model.architecture,
+    of_model.rope,
     of_model.adapters,
     of_model.quantised_already,
     of_model.weights,

@@ -3,10 +3,14 @@
 It stands alone: ModelOpt's environment has nothing of Opswright. Quantises a Hugging Face folder, lets the
 model answer with weights **and** activations as they will be on a GPU, exports it, and says what it did.
 
+Its transformers is of the major version that TensorRT-LLM has, so what that cannot read, or reads otherwise
+than ours, shows here.
+
 asked: checkpoint and out (folders), preset and cache_preset (names in modelopt.torch.quantization; null
-leaves weights or cache), calibration and prompts (lists of token ids), max_new_tokens, ends (token ids that
-end an answer), pad (the token that fills up), threads, most_rows.
-found: answers (token ids, one list for each prompt), versions, seconds of each part.
+leaves weights or cache), calibration and prompts (lists of token ids), chats (the prompts as messages),
+max_new_tokens, ends (token ids that end an answer), pad (the token that fills up), threads, most_rows.
+found: answers (token ids, one list for each prompt), retold (numbers of prompts that its tokenizer turns into
+other tokens), versions, seconds of each part.
 """
 
 from __future__ import annotations
@@ -36,7 +40,10 @@ def main(asked_file: Path, found_file: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(
         asked["checkpoint"], local_files_only=True, use_safetensors=True, dtype="auto"
     )
+    if model.dtype not in (torch.float16, torch.bfloat16):  # TensorRT-LLM computes in 16 bits
+        model = model.to(torch.bfloat16)
     model = model.to(device).eval()
+    retold = other_tokens(Path(asked["checkpoint"]), asked["chats"], asked["prompts"])
     seconds = {}
 
     def calibrate(model: Any) -> None:
@@ -58,8 +65,25 @@ def main(asked_file: Path, found_file: Path) -> None:
     with torch.inference_mode():
         export_hf_checkpoint(model, export_dir=asked["out"])
     seconds["export"] = time.perf_counter() - started
-    found = {"answers": answers, "versions": {name: version(name) for name in _TOOLS}, "seconds": seconds}
+    found = {
+        "answers": answers,
+        "retold": retold,
+        "versions": {name: version(name) for name in _TOOLS},
+        "seconds": seconds,
+    }
     found_file.write_text(json.dumps(found), encoding="ascii")
+
+
+def other_tokens(folder: Path, chats: Sequence[Any], prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Numbers of the chats that the folder's tokenizer and template turn into other tokens here."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    texts = [
+        tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats
+    ]
+    found = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    return [number for number, row in enumerate(found) if row != prompts[number]]
 
 
 def configuration(presets: Any, preset: str, cache_preset: str | None) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAME = "trtllm"
 _ELSEWHERE = (
     "TensorRT-LLM serves it: its `serve.sh` on a machine with the GPU, or Triton's container with the model "
-    "repository in `triton/`. Neither was run here"
+    "repository in `triton/`. Neither was run on a GPU"
 )
 
 
@@ -34,6 +34,12 @@ def _open(folder: Path, threads: int) -> Engine:
     return DequantisedEngine(folder, threads)
 
 
+def _lacking() -> str:
+    from .environment import missing
+
+    return missing()
+
+
 def _checks(subject: TargetSubject) -> Sequence[Finding]:
     """What every check finds, and that TensorRT-LLM itself is not run."""
     from ...core.contract import Finding
@@ -42,11 +48,13 @@ def _checks(subject: TargetSubject) -> Sequence[Finding]:
     from .model_facts import read_facts
     from .preflight import findings
 
-    options, machine = cast(TrtllmOptions, subject.options), subject.machine
+    machine = subject.machine
+    model = None if subject.checkpoint is None else read_facts(subject.checkpoint)
+    options = cast(TrtllmOptions, subject.options).fitted(model.positions if model is not None else 0)
     found = findings(
         Subject(
             options=options,
-            model=None if subject.checkpoint is None else read_facts(subject.checkpoint),
+            model=model,
             gpu=_gpu(subject),
             memory_gb=machine.memory_gb,
             quantiser=missing() if options.recipe.preset else "",
@@ -86,4 +94,5 @@ TRTLLM = EngineTarget(
     run_extras=("train",),
     build_extras=("train",),
     elsewhere=_ELSEWHERE,
+    lacking=_lacking,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from opswright.engines.registry import engine_target
 from opswright.engines.trtllm import builder
 from opswright.engines.trtllm.dequantise import scale_faults
 from opswright.engines.trtllm.recipes import RECIPES
+from opswright.engines.trtllm.transformers4 import link_checkpoint
 from opswright.skills.build_engine import BuildEngineRequest, build_engine
 from opswright.skills.finetune import FinetuneRequest, finetune
 
@@ -64,7 +66,7 @@ def step(workspace: Workspace, name: str) -> StepContext:
 
 
 def built(shared: Workspace, model: CheckpointRef, name: str, rows: int = 64, **options: Any) -> Artifact:
-    told = {"gpu": "h100", "max_seq_len": 128, **options}
+    told = {"gpu": "h100", **options}
     ask = BuildEngineRequest(
         model=model,
         target="trtllm",
@@ -87,6 +89,8 @@ def test_a_quantised_bundle_is_whole_close_to_its_checkpoint_and_answers_here(
     bundle = built(shared, model, quantisation, quantisation=quantisation, override=override)
     export, recipe = bundle.path / "engine" / "checkpoint", RECIPES[quantisation]
     told = bundle.read_json("engine/bundle.json")
+    assert "TokenizersBackend" not in (export / "tokenizer_config.json").read_text()
+    assert json.loads((export / "config.json").read_text())["dtype"] == "bfloat16"
     assert told["live_agreement"] >= 0.9 and "not_run" in bundle.facts
     tensors = read_tensors(export)
     if recipe.preset is None:
@@ -105,6 +109,43 @@ def test_a_quantised_bundle_is_whole_close_to_its_checkpoint_and_answers_here(
         )
         assert answer.text is not None and answer.text.strip() == "close"
         assert recipe.preset is None or "not TensorRT-LLM" in engine.version
+
+
+_LOGITS = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
+with torch.inference_mode():
+    print(json.dumps(model(torch.tensor([list(range(60))])).logits[0, -1].tolist()))
+"""
+
+
+def test_transformers_4_computes_from_a_bundles_config_what_5_does(tmp_path: Path) -> None:
+    """A base of rotary positions that is none of the defaults, as many published models have it."""
+    torch = pytest.importorskip("torch")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=64,
+        initializer_range=0.3,
+        rope_parameters={"rope_type": "default", "rope_theta": 50.0},
+    )
+    model = LlamaForCausalLM(config).eval()
+    model.save_pretrained(tmp_path / "5")
+    with torch.inference_mode():
+        ours = model(torch.tensor([list(range(60))])).logits[0, -1]
+    link_checkpoint(tmp_path / "5", tmp_path / "4")
+    found = {}
+    for name in ("5", "4"):
+        command = [HOME / "bin" / "python", "-I", "-c", _LOGITS, tmp_path / name]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+        found[name] = float((torch.tensor(json.loads(said)) - ours).abs().max())
+    assert found["4"] < 1e-4 < 0.1 < found["5"], "4 takes another base, unless it is told"
 
 
 def test_a_setting_of_the_server_does_not_quantise_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from opswright.core.errors import AskError
-from opswright.engines.hf_folder import TensorInfo, count_parameters, read_config, read_tensors
+from opswright.engines.checkpoint import CheckpointEngine
+from opswright.engines.hf_folder import (
+    TensorInfo,
+    count_parameters,
+    read_config,
+    read_tensors,
+    refuse_codes,
+)
 
 
 def weights(folder: Path) -> Path:
@@ -52,3 +60,18 @@ def test_a_config_that_says_nothing_is_refused(tmp_path: Path, text: str | None,
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(AskError, match=said):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("method", [None, "awq", "fp8", 7, ["modelopt"]])
+def test_weights_and_codes_that_transformers_knows_pass(tmp_path: Path, method: object) -> None:
+    refuse_codes(tmp_path)
+    told = {"quant_method": method} if method != 7 else "no mapping"
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": told}))
+    refuse_codes(tmp_path)
+
+
+def test_codes_are_never_opened_as_weights(tmp_path: Path) -> None:
+    told = {"model_type": "llama", "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(AskError, match="its weights are codes"):
+        CheckpointEngine(tmp_path, "cpu")

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from opswright.compute.gpus import GPU_MODELS
 from opswright.core.contract import Finding
 from opswright.engines.hf_folder import TensorInfo
+from opswright.engines.registry import engine_target
 from opswright.engines.trtllm.checks import GpuTarget, Subject
 from opswright.engines.trtllm.known import hardware, versions
 from opswright.engines.trtllm.model_facts import ModelFacts
@@ -41,7 +42,8 @@ H100 = GpuTarget("h100", 1, "9.0", 80, 80)
 def subject(model: ModelFacts | None = MODEL, gpu: GpuTarget | None = H100, **given: Any) -> Subject:
     names = ("memory_gb", "quantiser", "has_cuda", "has_adapters", "builds_engines", "built_on")
     facts = {"memory_gb": 64, **{name: given.pop(name) for name in names if name in given}}
-    return Subject(TrtllmOptions(**given), model, gpu, **facts)
+    options = TrtllmOptions(**given).fitted(model.positions if model is not None else 0)
+    return Subject(options, model, gpu, **facts)
 
 
 def stops(asked: Subject) -> dict[str, Finding]:
@@ -102,6 +104,7 @@ def gpu(name: str = "h100", number: int = 1, free: float | None = None, **given:
         ("tokenizer", {"model": replace(MODEL, tokens=128_300)}, "knows 128,300 tokens, the model 128,256"),
         ("tokenizer", {"model": replace(MODEL, has_chat_template=False)}, "no chat template"),
         ("weights", {"model": replace(MODEL, fault="model.safetensors is cut.")}, "is cut"),
+        ("rope", {"model": replace(MODEL, has_rope_by_layer=True)}, "differ by kind of layer"),
         ("quantised-already", {"model": replace(MODEL, quantised_by="awq")}, "already, by 'awq'"),
         ("architecture", {"model": replace(MODEL, architecture="GPT2LMHeadModel")}, "GPT2LMHeadModel is not"),
         ("architecture", {"gpu": gpu("t4")}, "older than Ampere"),
@@ -146,6 +149,32 @@ def test_a_reason_lets_one_check_go_and_is_shown() -> None:
     found = findings(subject(gpu=new, override={"gpu-known": reason}))
     assert [one for one in found if one.level == "warn" and reason in one.message and "12.1" in one.message]
     assert stops(subject(gpu=new, override={"gpu-known": reason})).keys() == {"gpu-format"}
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "said"),
+    [
+        (
+            "trtllm",
+            {"gpux": "h100"},
+            r"unknown option 'gpux' \(it takes: quantisation, .* Did you mean 'gpu'",
+        ),
+        ("onnx-int8", {"gpu": "h100"}, r"unknown option 'gpu' \(it takes: none\)"),
+        ("trtllm", {"gpu": "h900"}, "unknown GPU 'h900'"),
+    ],
+)
+def test_an_option_that_a_target_has_not_is_refused_with_what_it_has(
+    target: str, given: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        engine_target(target).options.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("asked", "positions", "length"), [(0, 256, 256), (0, 131_072, 4096), (0, 0, 4096), (512, 256, 512)]
+)
+def test_a_length_that_is_not_asked_for_is_the_models_own(asked: int, positions: int, length: int) -> None:
+    assert TrtllmOptions(max_seq_len=asked).fitted(positions).max_seq_len == length
 
 
 @pytest.mark.parametrize("override", [{"gpu-known": "ok"}, {"no-such-check": "a long enough reason"}])

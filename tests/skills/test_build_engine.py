@@ -282,3 +282,16 @@ def test_a_target_of_merged_weights_names_the_checkpoint_that_has_them(
     assert build_engine.preflight is not None
     told = [one for one in build_engine.preflight(ask, LAPTOP, workspace) if one.level == "stop"]
     assert merged in told[0].fix
+
+
+def test_what_stops_a_target_stops_its_step_too(
+    workspace: Workspace, prompts: DatasetRef, context: Callable[..., StepContext]
+) -> None:
+    """The step may run later than pre-flight did, on a checkpoint that was not there then."""
+    with workspace.artifacts.staging() as folder:
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        model = workspace.artifacts.save(CheckpointRef, folder, {})
+    options = {"gpu": "h100", "quantisation": "none", "container": "26.07", "tensorrt_llm": "1.2.0"}
+    asked = BuildEngineRequest(model=model, target="trtllm", parity_data=prompts, options=options)
+    with pytest.raises(AskError, match="26.07 has TensorRT-LLM 1.2.1, the bundle is for 1.2.0"):
+        build_engine(asked, context("engine"))
