@@ -10,7 +10,7 @@ from .memory import estimate
 @check("gpu-known", "TensorRT-LLM#1515, #5510")
 def gpu_known(subject: Subject) -> Said | None:
     """A GPU of which nothing is known, none at all, too old a one, or fewer than asked."""
-    gpu, wanted = subject.gpu, subject.options.gpus
+    gpu, wanted = subject.gpu, subject.options.gpus * subject.options.instances
     if gpu is None:
         return stop(
             "no GPU is declared, and this machine has none.",
@@ -18,8 +18,9 @@ def gpu_known(subject: Subject) -> Said | None:
         )
     if gpu.number < wanted:
         return stop(
-            f"tensor_parallel x pipeline_parallel takes {wanted} GPUs; there are {gpu.number} x {gpu.name}.",
-            f"Declare gpu: {gpu.name}x{wanted}, or split over fewer.",
+            f"tensor_parallel x pipeline_parallel x instances takes {wanted} GPUs; there are {gpu.number} x "
+            f"{gpu.name}.",
+            f"Declare gpu: {gpu.name}x{wanted}, or take fewer.",
         )
     if gpu.capability is None or gpu.capability not in hardware().formats:
         return stop(

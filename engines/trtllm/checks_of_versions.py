@@ -52,8 +52,8 @@ def container(subject: Subject) -> Said | None:
             f"which TensorRT-LLM Triton's container {tag} has is not known.", f"Choose one of {known}."
         )
     if has != wanted:
-        fitting = [name for name, version in versions().triton.items() if version == wanted]
-        fix = f"Choose container {fitting[0]}." if fitting else f"Set tensorrt_llm to {has}."
+        fitting = versions().container_of(wanted)
+        fix = f"Choose container {fitting}." if fitting else f"Set tensorrt_llm to {has}."
         return stop(f"Triton's container {tag} has TensorRT-LLM {has}, the bundle is for {wanted}.", fix)
     return ok(f"Triton's container {tag} has TensorRT-LLM {has}.")
 

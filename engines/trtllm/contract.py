@@ -41,12 +41,24 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """A tensor of Triton's model: its type in Triton's words, and its one dimension (-1: any)."""
+
+    name: str
+    type: str
+    dims: int
+    is_optional: bool = False
+
+
+@dataclass(frozen=True)
 class Contract:
-    """The options of trtllm-serve, the settings of the LLM API, and those that Triton's model adds."""
+    """Options of trtllm-serve, settings of the LLM API, those that Triton's model adds, and its tensors."""
 
     serve: Mapping[str, Term]
     llm_api: Mapping[str, Term]
     triton: Mapping[str, Term]
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
 
     def command_faults(self, words: Sequence[str]) -> list[str]:
         """What is wrong with the options of a trtllm-serve command, without its name and model."""
@@ -93,6 +105,14 @@ def contract() -> Contract:
         serve=_terms(read["serve"]["options"]),
         llm_api=_terms(read["llm_api"]["settings"]),
         triton=_terms(read["triton"]["settings"]),
+        inputs=_tensors(read["tensors"]["inputs"]),
+        outputs=_tensors(read["tensors"]["outputs"]),
+    )
+
+
+def _tensors(read: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    return tuple(
+        Tensor(name, one["type"], one["dims"], one.get("optional", False)) for name, one in read.items()
     )
 
 

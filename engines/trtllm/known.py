@@ -38,6 +38,10 @@ class Versions:
     not_loaded_by_pytorch: frozenset[str]
     source: str
 
+    def container_of(self, version: str) -> str | None:
+        """The newest Triton container that has a version of TensorRT-LLM; None where none is known to."""
+        return max((tag for tag, has in self.triton.items() if has == version), default=None)
+
 
 @cache
 def hardware() -> Hardware:

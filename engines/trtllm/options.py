@@ -57,6 +57,7 @@ class TrtllmOptions(TargetOptions):
     )
     tensor_parallel: int = Field(1, ge=1, le=64, description="GPUs that each layer is split over.")
     pipeline_parallel: int = Field(1, ge=1, le=64, description="Groups of layers on GPUs of their own.")
+    instances: int = Field(1, ge=1, le=64, description="Copies of the model that Triton runs side by side.")
     max_batch_size: int = Field(64, ge=1, le=4096, description="Requests answered at once, at most.")
     max_num_tokens: int = Field(8192, ge=64, le=1_048_576, description="Tokens of one step, at most.")
     max_seq_len: int = Field(

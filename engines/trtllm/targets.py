@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 NAME = "trtllm"
 _ELSEWHERE = (
-    "TensorRT-LLM serves it: its `serve.sh` on a machine with the GPU, or Triton's container with the model "
-    "repository in `triton/`. Neither was run on a GPU"
+    "TensorRT-LLM serves it: its `serve.sh` on a machine with the GPU, or its `triton.sh` in Triton's "
+    "container. Neither was run on a GPU"
 )
 
 
@@ -90,9 +90,9 @@ TRTLLM = EngineTarget(
     checks=_checks,
     calibrates=lambda options: cast(TrtllmOptions, options).recipe.is_calibrated,
     runs_with=("torch", "transformers"),
-    builds_with=("torch", "transformers", "safetensors"),
+    builds_with=("torch", "transformers", "safetensors", "tritonclient"),
     run_extras=("train",),
-    build_extras=("train",),
+    build_extras=("train", "serve"),
     elsewhere=_ELSEWHERE,
     lacking=_lacking,
 )

@@ -73,7 +73,7 @@ def _described(python: str) -> Mapping[str, Any]:
         if "No module named 'tensorrt_llm'" in done.stderr:
             image = f"nvcr.io/nvidia/tensorrt-llm/release:{versions().stable}"
             raise NeedsError(
-                f"TensorRT-LLM is not installed for {python}, so its options are not compared. Run this in its "
+                f"TensorRT-LLM is not installed for {python}, so nothing is compared. Run this in its "
                 f"container ({image}), or name a Python that has it by --python."
             )
         if done.returncode != 0:

@@ -30,6 +30,7 @@ whatever = st.builds(
     quantisation=st.sampled_from(get_args(Quantisation)),
     tensor_parallel=st.integers(1, 64),
     pipeline_parallel=st.integers(1, 64),
+    instances=st.integers(1, 64),
     max_batch_size=st.integers(1, 4096),
     max_num_tokens=st.integers(64, 1_048_576),
     max_seq_len=st.integers(16, 10_485_760),
@@ -122,10 +123,3 @@ def test_the_script_starts_the_server_on_its_own_folder(tmp_path: Path) -> None:
     ]
     assert words[6:8] == ["--tp_size", "2"]
     assert yaml.safe_load((bundle / "llm_api.yaml").read_text()) == llm_settings(TrtllmOptions())
-
-
-def test_triton_finds_the_checkpoint_where_the_bundle_is_mounted(tmp_path: Path) -> None:
-    write_layout(tmp_path, TrtllmOptions(mount="/models/a", quantisation="fp8-kv8"))
-    said = yaml.safe_load((tmp_path / "triton" / "tensorrt_llm" / "1" / "model.yaml").read_text())
-    assert said["model"] == "/models/a/checkpoint" and said["kv_cache_config"]["dtype"] == "fp8"
-    assert said["triton_config"] == {"decoupled": True, "max_batch_size": 0}

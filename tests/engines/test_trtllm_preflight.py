@@ -80,6 +80,7 @@ def gpu(name: str = "h100", number: int = 1, free: float | None = None, **given:
         ("serving-memory", {"gpu": gpu(free=1.0)}, "not one request .* 79 GB are held by other processes"),
         ("gpu-known", {"gpu": None}, "no GPU is declared"),
         ("gpu-known", {"tensor_parallel": 2}, "takes 2 GPUs; there are 1 x h100"),
+        ("gpu-known", {"instances": 3}, "takes 3 GPUs; there are 1 x h100"),
         (
             "gpu-known",
             {"gpu": replace(H100, name="GB10", capability="12.1")},
