@@ -33,6 +33,7 @@ _BUILT_IN = {
     "onnx-int4": "opswright.engines.onnx_targets:INT4",
     "onnx-fp32": "opswright.engines.onnx_targets:FP32",
     "trtllm": "opswright.engines.trtllm.targets:TRTLLM",
+    "trtllm-engine": "opswright.engines.trtllm.legacy:ENGINE",
 }
 
 

@@ -47,7 +47,7 @@ def _known_target(name: str) -> str:
 
 
 TargetName = Annotated[
-    Literal["onnx-int8", "onnx-int4", "onnx-fp32", "trtllm"] | str,  # the literals are what completion offers
+    Literal["onnx-int8", "onnx-int4", "onnx-fp32", "trtllm", "trtllm-engine"] | str,  # what completion offers
     AfterValidator(_known_target),
 ]
 

@@ -57,22 +57,18 @@ class Contract:
     serve: Mapping[str, Term]
     llm_api: Mapping[str, Term]
     triton: Mapping[str, Term]
+    engines: Mapping[str, Term]
+    engine_flags: Sequence[str]
     inputs: Sequence[Tensor]
     outputs: Sequence[Tensor]
 
     def command_faults(self, words: Sequence[str]) -> list[str]:
         """What is wrong with the options of a trtllm-serve command, without its name and model."""
-        faults = []
-        pairs = iter(words)
-        for option in pairs:
-            term, value = self.serve.get(option), next(pairs, None)
-            if term is None:
-                faults.append(f"{option} is no option that is known")
-            elif value is None:
-                faults.append(f"{option} has no value")
-            elif fault := term.fault(_read(term, value)):
-                faults.append(f"{option}: {fault}")
-        return faults
+        return _faults(words, self.serve)
+
+    def engine_faults(self, words: Sequence[str]) -> list[str]:
+        """What is wrong with the options of convert_checkpoint.py or trtllm-build."""
+        return _faults([word for word in words if word not in self.engine_flags], self.engines)
 
     def settings_faults(self, values: Mapping[str, Any], *, of_triton: bool = False) -> list[str]:
         """What is wrong with the settings of the LLM API, or of a model.yaml of Triton's."""
@@ -85,6 +81,21 @@ class Contract:
             elif fault := term.fault(value):
                 faults.append(f"{path}: {fault}")
         return faults
+
+
+def _faults(words: Sequence[str], known: Mapping[str, Term]) -> list[str]:
+    """What is wrong with options that each take a value."""
+    faults = []
+    pairs = iter(words)
+    for option in pairs:
+        term, value = known.get(option), next(pairs, None)
+        if term is None:
+            faults.append(f"{option} is no option that is known")
+        elif value is None:
+            faults.append(f"{option} has no value")
+        elif fault := term.fault(_read(term, value)):
+            faults.append(f"{option}: {fault}")
+    return faults
 
 
 def flat(values: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
@@ -105,6 +116,8 @@ def contract() -> Contract:
         serve=_terms(read["serve"]["options"]),
         llm_api=_terms(read["llm_api"]["settings"]),
         triton=_terms(read["triton"]["settings"]),
+        engines=_terms(read["engines"]["options"]),
+        engine_flags=tuple(read["engines"]["flags"]),
         inputs=_tensors(read["tensors"]["inputs"]),
         outputs=_tensors(read["tensors"]["outputs"]),
     )

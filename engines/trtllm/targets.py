@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..base import Engine
     from ..builders.base import EngineBuilder
     from .checks import GpuTarget
+    from .model_facts import ModelFacts
 
 NAME = "trtllm"
 _ELSEWHERE = (
@@ -43,6 +44,19 @@ def _lacking() -> str:
 def _checks(subject: TargetSubject) -> Sequence[Finding]:
     """What every check finds, and that TensorRT-LLM itself is not run."""
     from ...core.contract import Finding
+
+    _, found = checked(subject)
+    later = "" if subject.checkpoint is not None else " The checkpoint's own checks follow when it is there."
+    return [Finding(level="note", message=f"{_ELSEWHERE}.{later}"), *found]
+
+
+def checked(
+    subject: TargetSubject, *, builds_engines: bool = False
+) -> tuple[ModelFacts | None, list[Finding]]:
+    """The facts of the checkpoint, where it is there, and what every check finds.
+
+    builds_engines: an engine is compiled ahead, on this machine.
+    """
     from .checks import Subject
     from .environment import missing
     from .model_facts import read_facts
@@ -51,19 +65,18 @@ def _checks(subject: TargetSubject) -> Sequence[Finding]:
     machine = subject.machine
     model = None if subject.checkpoint is None else read_facts(subject.checkpoint)
     options = cast(TrtllmOptions, subject.options).fitted(model.positions if model is not None else 0)
-    found = findings(
-        Subject(
-            options=options,
-            model=model,
-            gpu=_gpu(subject),
-            memory_gb=machine.memory_gb,
-            quantiser=missing() if options.recipe.preset else "",
-            has_cuda=bool(machine.gpus),
-            has_adapters=subject.has_adapters,
-        )
+    asked = Subject(
+        options=options,
+        model=model,
+        gpu=_gpu(subject),
+        memory_gb=machine.memory_gb,
+        quantiser=missing() if options.recipe.preset else "",
+        has_cuda=bool(machine.gpus),
+        has_adapters=subject.has_adapters,
+        builds_engines=builds_engines,
+        built_on=machine.gpus[0].capability if machine.gpus else None,
     )
-    later = "" if subject.checkpoint is not None else " The checkpoint's own checks follow when it is there."
-    return [Finding(level="note", message=f"{_ELSEWHERE}.{later}"), *found]
+    return model, findings(asked)
 
 
 def _gpu(subject: TargetSubject) -> GpuTarget | None:

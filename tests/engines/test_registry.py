@@ -30,7 +30,7 @@ from opswright.skills.evaluate import EvaluateRequest, evaluate
 from opswright.ui.doctor import examine
 
 LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
-BUILT_IN = ["onnx-int8", "onnx-int4", "onnx-fp32", "trtllm"]
+BUILT_IN = ["onnx-int8", "onnx-int4", "onnx-fp32", "trtllm", "trtllm-engine"]
 TOY = '''
 """An engine that says the words of its folder in turn: a package of its own would look like this."""
 import time
