@@ -116,6 +116,8 @@ class BuildEngineResult(Result):
     """The bundle and how closely it follows its checkpoint."""
 
     bundle: BundleRef = Field(description="The engine with its manifest.")
+    target: str = Field(description="What was built: as asked, or a finer precision.")
+    fell_back: str | None = Field(None, description="Why it is a finer precision; empty: it is as asked.")
     agreement: float = Field(description="Share of prompts answered alike, 0 to 1.")
     agreed: int = Field(description="Prompts answered alike.")
     n: int = Field(description="Prompts asked.")
@@ -210,10 +212,14 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         prompts.chats,
         calibration=_calibration(request, ctx),
         max_new_tokens=request.max_new_tokens,
+        min_agreement=request.min_agreement,
         threads=ctx.settings.train.threads,
         kept=ctx.workspace.root / "cache" / "quantised",
         run=partial(run_as_job, ctx, backend, log),
     )
+    fell_back = _fell_back(request, built)
+    if fell_back is not None:
+        ctx.log(fell_back)
     agreed, scores = sum(case.agrees for case in built.cases), prompts.scores(built.cases)
     ctx.metric("agreement", built.agreement)
     ctx.metric("engine_bytes", built.size_bytes)
@@ -223,6 +229,8 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         raise BackendError(_score_refusal(request, scores), log=log)
     return BuildEngineResult(
         bundle=_save(request, ctx, built, prompts, scores),
+        target=built.target,
+        fell_back=fell_back,
         agreement=built.agreement,
         agreed=agreed,
         n=len(built.cases),
@@ -331,13 +339,26 @@ def _own_data(request: BuildEngineRequest, ctx: StepContext) -> DatasetRef:
     return found
 
 
+def _fell_back(request: BuildEngineRequest, built: BuildResult) -> str | None:
+    """Which precisions were tried before the one that was built, and how often they agreed."""
+    tried = built.facts.get("fell_back")
+    if not tried:
+        return None
+    told = ", ".join(
+        f"{one['precision']} answered {one['agree']} of {one['n']} prompts alike" for one in tried
+    )
+    return (
+        f"{request.target} was asked for and {built.target} built: {told}, under {request.min_agreement:.1%}."
+    )
+
+
 def _refusal(request: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
     differing = "; ".join(
         f"{case.text!r}: checkpoint {case.checkpoint!r}, engine {case.engine!r}"
         for case in _differing(built)[:_SHOWN]
     )
     return (
-        f"the {request.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
+        f"the {built.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
         f"({built.agreement:.1%}; at least {request.min_agreement:.1%} was asked), so it was not saved. "
         f"They differ on {differing}. Choose a target of higher precision or lower min_agreement."
     )
@@ -398,7 +419,7 @@ def _save(
                 "checkpoint": str(request.model),
                 "parity": parity,
                 "bytes": built.size_bytes,
-                **({"not_run": built.facts["not_run"]} if "not_run" in built.facts else {}),
+                **{name: built.facts[name] for name in ("not_run", "fell_back") if name in built.facts},
             },
             parents=parents,
         )

@@ -79,6 +79,7 @@ class EngineBuilder(Protocol):
         *,
         calibration: Sequence[Chat],
         max_new_tokens: int,
+        min_agreement: float,
         threads: int,
         kept: Path,
         run: RunWorker,
@@ -86,6 +87,7 @@ class EngineBuilder(Protocol):
         """Build the engine of a Hugging Face folder in a folder of its own, and try it on the checkpoint.
 
         prompts: conversations that both answer greedily. calibration: prompts of training rows, for a target
-        that calibrates. kept: a folder of the workspace for what later builds may take up again. The work is
-        handed to `run` as one command.
+        that calibrates. min_agreement: the share of prompts that both must answer alike, for a target with
+        another way when they do not. kept: a folder of the workspace for what later builds may take up
+        again. The work is handed to `run` as one command.
         """

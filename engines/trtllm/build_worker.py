@@ -25,8 +25,8 @@ from typing import Any
 
 from ...core.errors import BackendError
 from ...core.files import sha256_path
-from ..base import Chat, Engine, GenerationOptions, GenerationResult, Progress
-from ..builders.parity import compare_engines
+from ..base import Chat, GenerationOptions, GenerationResult
+from ..builders.parity import Answered, compare_engines
 from ..checkpoint import CheckpointEngine
 from ..hf_folder import read_tensors
 from . import quantise_worker
@@ -41,23 +41,6 @@ NOT_RUN = "TensorRT-LLM was not run: quantised, checked and laid out on this mac
 _READABLE = "readable"  # the checkpoint as transformers 4 reads it
 _MOST_ROWS = 64
 _SHOWN_LINES = 12
-
-
-class _Answered(Engine):
-    """Answers that were given already, told to the parity check."""
-
-    version = "answers of the quantised model"
-
-    def __init__(self, results: Sequence[GenerationResult]) -> None:
-        self._results = list(results)
-
-    def generate(
-        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
-    ) -> list[GenerationResult]:
-        return self._results
-
-    def close(self) -> None:
-        pass
 
 
 def main(job_file: Path) -> None:
@@ -75,7 +58,7 @@ def main(job_file: Path) -> None:
         if not known.is_dir():
             known = (_quantised if job["preset"] else _in_16_bits)(Path("fresh"), model, job)
         answers = json.loads((known / "answers.json").read_text(encoding="utf-8"))
-        live = _Answered(_results(model, job["prompts"], answers["answers"], limits))
+        live = Answered(_results(model, job["prompts"], answers["answers"], limits))
         cases = compare_engines(model, live, job["prompts"], job["max_new_tokens"])
         _lay_engine(Path(ENGINE), known / CHECKPOINT, readable, options)
         quality = _weights_alone(Path(ENGINE) / CHECKPOINT, checkpoint, options, model, job)

@@ -43,6 +43,7 @@ class TrtllmBuilder:
         *,
         calibration: Sequence[Chat],
         max_new_tokens: int,
+        min_agreement: float,
         threads: int,
         kept: Path,
         run: RunWorker,

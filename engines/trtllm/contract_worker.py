@@ -19,7 +19,7 @@ def main(found_file: Path) -> None:
 
     group: Any = import_module("tensorrt_llm.commands.serve").main
     serve = group.commands["serve"]
-    options = {}
+    options: dict[str, Any] = {}
     for parameter in serve.to_info_dict(click.Context(serve))["params"]:
         if parameter["param_type_name"] == "option":
             kind = parameter["type"]

@@ -75,7 +75,7 @@ class EchoBuilder:
     def __init__(self, options):
         pass
 
-    def build(self, checkpoint, folder, prompts, *, calibration, max_new_tokens, threads, kept, run):
+    def build(self, checkpoint, folder, prompts, *, calibration, max_new_tokens, **given):
         engine = folder / "engine"
         engine.mkdir(parents=True)
         (engine / "words.txt").write_text((checkpoint / "words.txt").read_text())

@@ -86,6 +86,7 @@ class Recorder:
             [user_chat("a")],
             calibration=[user_chat(str(n)) for n in range(rows)],
             max_new_tokens=4,
+            min_agreement=0.9,
             threads=1,
             kept=self.tmp_path / "kept",
             run=self,

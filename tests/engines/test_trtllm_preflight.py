@@ -160,7 +160,7 @@ def test_a_reason_lets_one_check_go_and_is_shown() -> None:
             {"gpux": "h100"},
             r"unknown option 'gpux' \(it takes: quantisation, .* Did you mean 'gpu'",
         ),
-        ("onnx-int8", {"gpu": "h100"}, r"unknown option 'gpu' \(it takes: none\)"),
+        ("onnx-int8", {"gpu": "h100"}, r"unknown option 'gpu' \(it takes: fall_back\)"),
         ("trtllm", {"gpu": "h900"}, "unknown GPU 'h900'"),
     ],
 )
