@@ -7,8 +7,9 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 LM_EVAL := .venv-lm-eval
+MODELOPT := .venv-modelopt
 
-.PHONY: help install lm-eval ray demo chat test check mutants docs clean
+.PHONY: help install lm-eval modelopt ray demo chat test check mutants docs clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -36,6 +37,13 @@ demo: $(READY) ## ship, watch, refuse, retrain and promote a real model, in minu
 
 chat: $(READY) ## open the console at http://127.0.0.1:7860
 	$(BIN)/opswright chat
+
+modelopt: $(MODELOPT)/.ready ## set up NVIDIA ModelOpt in .venv-modelopt, for target trtllm (1.4 GB)
+
+$(MODELOPT)/.ready: requirements-modelopt.txt
+	test -x $(MODELOPT)/bin/python || $(PYTHON) -m venv $(MODELOPT)
+	$(MODELOPT)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
 
 lm-eval: $(LM_EVAL)/.ready ## set up lm-evaluation-harness in .venv-lm-eval (about 530 MB)
 

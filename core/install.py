@@ -32,12 +32,15 @@ def install_hint(*extras: str, package: Path = PACKAGE) -> str:
     return command
 
 
-def environment_hint(home: Path, requirements: Path) -> str:
-    """The commands that make a virtual environment of its own for what cannot share ours."""
-    pip, files = str(home / "bin" / "pip"), (PACKAGE / "constraints.txt", requirements)
-    constraints, wanted = (shlex.quote(_shown(file)) for file in files)
+def environment_hint(home: Path, requirements: Path, *, pins: bool = False) -> str:
+    """The commands that make a virtual environment of its own for what cannot share ours.
+
+    pins: the requirements name versions of their own, which ours would contradict.
+    """
     made = f"{_python()} -m venv {shlex.quote(str(home))}"
-    return f"`{made} && {shlex.quote(pip)} install -c {constraints} -r {wanted}`"
+    ours = [] if pins else ["-c", _shown(PACKAGE / "constraints.txt")]
+    install = shlex.join([str(home / "bin" / "pip"), "install", *ours, "-r", _shown(requirements)])
+    return f"`{made} && {install}`"
 
 
 def missing_modules(names: Iterable[str]) -> list[str]:

@@ -8,16 +8,22 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _GB = 1e9
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as NVML names it."""
+    """One GPU as NVML names it; None is what it does not say.
+
+    free_gb: memory that no process holds. capability: CUDA compute capability, as 9.0.
+    """
 
     name: str
     memory_gb: float
+    free_gb: float | None = None
+    capability: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,15 @@ def _gpus() -> tuple[Gpu, ...]:
         return ()
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(
-            Gpu(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle).total / _GB)
-            for handle in handles
-        )
+        return tuple(_gpu(pynvml, handle) for handle in handles)
     finally:
         pynvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, handle: Any) -> Gpu:
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    try:
+        capability = ".".join(map(str, nvml.nvmlDeviceGetCudaComputeCapability(handle)))
+    except nvml.NVMLError:
+        capability = None
+    return Gpu(nvml.nvmlDeviceGetName(handle), memory.total / _GB, memory.free / _GB, capability)

@@ -77,6 +77,14 @@ class EvaluationSettings(_Part):
     )
 
 
+class BuildSettings(_Part):
+    """What builds of engines need besides."""
+
+    modelopt: Path = Field(
+        Path(".venv-modelopt"), description="Folder of the virtual environment of NVIDIA ModelOpt."
+    )
+
+
 class SlurmSettings(_Part):
     """How jobs are put to a Slurm cluster; what is empty, the cluster decides."""
 
@@ -186,6 +194,7 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings = MlflowSettings()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    build: BuildSettings = BuildSettings()
     compute: ComputeSettings = ComputeSettings()
     serving: ServingSettings = ServingSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -24,6 +24,7 @@ from .base import (
     too_long,
 )
 from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
+from .hf_folder import refuse_codes
 from .likelihood import LikelihoodScorer, lead_tokens
 from .ort_llm.generation import chat_fault
 from .prompt_rows import PromptReader, can_pad
@@ -55,6 +56,7 @@ class CheckpointEngine:
         most_rows: int = 128,
         plain: bool = False,
     ) -> None:
+        refuse_codes(folder)
         torch = load_torch()
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -79,9 +81,9 @@ class CheckpointEngine:
         own = model.generation_config.eos_token_id
         if own is None:
             own = self.tokenizer.eos_token_id
-        self._ends = frozenset([*(own if isinstance(own, list) else [] if own is None else [own]), *ends])
+        self.ends = frozenset([*(own if isinstance(own, list) else [] if own is None else [own]), *ends])
         if ends:
-            model.generation_config.eos_token_id = sorted(self._ends)
+            model.generation_config.eos_token_id = sorted(self.ends)
         self._most_rows, self._plain = most_rows, plain
 
     @cached_property
@@ -99,7 +101,7 @@ class CheckpointEngine:
         self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
     ) -> list[GenerationResult]:
         """One result for each chat, in their order; see Engine."""
-        encoded = self._encode(chats)
+        encoded = self.encode(chats)
         results = [one if isinstance(one, GenerationResult) else GenerationResult(None) for one in encoded]
         tokens = {number: one for number, one in enumerate(encoded) if not isinstance(one, GenerationResult)}
         waiting = list(tokens)
@@ -165,7 +167,7 @@ class CheckpointEngine:
         own = self.tokenizer.bos_token_id
         return int(self.tokenizer.eos_token_id if own is None else own)
 
-    def _encode(self, chats: Sequence[Chat]) -> list[list[int] | GenerationResult]:
+    def encode(self, chats: Sequence[Chat]) -> list[list[int] | GenerationResult]:
         """The tokens of each chat's prompt, or why it is not taken."""
         prompts = [self._prompt(chat) for chat in chats]
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
@@ -241,18 +243,29 @@ class CheckpointEngine:
 
     def _decoder(self, options: GenerationOptions) -> GreedyDecoder:
         def has_ended(tokens: list[int]) -> bool:
-            if tokens[-1] in self._ends:
+            if tokens[-1] in self.ends:
                 return True
             return bool(options.stop) and any(word in self._text(tokens) for word in options.stop)
 
         reader = PromptReader(self.model, self.device)
         return GreedyDecoder(reader, has_ended, self._most_rows)
 
+    def tokens_after(self, prompt: list[int], most: int) -> list[int]:
+        """The greedy tokens after a prompt's, so many at most."""
+        (made,) = self._decode([prompt], GenerationOptions(max_tokens=most))
+        if made.error is not None:
+            raise BackendError(f"the model failed while it answered: {made.error}")
+        return made.tokens
+
+    def result_of(self, tokens_in: int, tokens: list[int], options: GenerationOptions) -> GenerationResult:
+        """What new tokens say that another model made of a prompt of so many tokens."""
+        return self._result(tokens_in, Decoded(0, tokens, 0.0), options)
+
     def _result(self, tokens_in: int, made: Decoded, options: GenerationOptions) -> GenerationResult:
         """The text of new tokens, up to the end token or the first stop string."""
         if made.error is not None:
             return GenerationResult(None, "error", error=made.error)
-        end = next((place for place, token in enumerate(made.tokens) if token in self._ends), None)
+        end = next((place for place, token in enumerate(made.tokens) if token in self.ends), None)
         tokens = made.tokens if end is None else made.tokens[:end]
         text = self._text(tokens)
         reason = "length" if end is None else "stop"

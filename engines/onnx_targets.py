@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from .registry import EngineTarget
+from pydantic import Field
+
+from .registry import EngineTarget, TargetOptions
 
 if TYPE_CHECKING:
     from .base import Engine
     from .builders.base import EngineBuilder
 
+_PRECISIONS = ("int4", "int8", "fp32")  # each finer than the one before
 _TINY_BYTES = 20_000_000
 # A tiny model on 2 CPU cores: imports and export, then both answers to a case.
 _BUILD_S, _CASE_S = 10.0, 0.002
@@ -27,19 +30,29 @@ def _build_s(model_bytes: int, prompts: int) -> float | None:
     return _BUILD_S + _CASE_S * prompts if model_bytes <= _TINY_BYTES else None
 
 
+class OnnxOptions(TargetOptions):
+    """What a build is told besides the precision."""
+
+    fall_back: bool = Field(
+        True, description="Take the next finer precision when engine and checkpoint answer too differently."
+    )
+
+
 def _target(precision: str) -> EngineTarget:
     name = f"onnx-{precision}"
 
-    def builder(adapter: Path | None = None) -> EngineBuilder:
+    def builder(options: TargetOptions, adapter: Path | None = None) -> EngineBuilder:
         from .builders.onnx import OnnxBuilder
 
-        return OnnxBuilder(name, precision, adapter)
+        finer = _PRECISIONS[_PRECISIONS.index(precision) :]
+        return OnnxBuilder(finer if cast(OnnxOptions, options).fall_back else finer[:1], adapter)
 
     return EngineTarget(
         name=name,
         summary="ONNX Runtime GenAI",
         open=_open,
         builder=builder,
+        options=OnnxOptions,
         adapter_builder=builder,
         runs_with=("onnxruntime_genai",),
         builds_with=("torch", "transformers", "onnx", "onnx_ir", "onnxruntime_genai"),
@@ -50,4 +63,4 @@ def _target(precision: str) -> EngineTarget:
     )
 
 
-INT8, INT4, FP32 = (_target(precision) for precision in ("int8", "int4", "fp32"))
+INT4, INT8, FP32 = map(_target, _PRECISIONS)

@@ -6,11 +6,14 @@ request, pre-flight, build, evaluation, both servers and `doctor` find what they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..core.entry_points import entry_points_of
 from ..core.errors import AskError, BackendError, did_you_mean
@@ -19,6 +22,8 @@ from .base import Engine
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from ..core.contract import Finding
+    from ..core.machine import Machine
     from .builders.base import EngineBuilder
 
 GROUP = "opswright.engines"
@@ -27,15 +32,51 @@ _BUILT_IN = {
     "onnx-int8": "opswright.engines.onnx_targets:INT8",
     "onnx-int4": "opswright.engines.onnx_targets:INT4",
     "onnx-fp32": "opswright.engines.onnx_targets:FP32",
+    "trtllm": "opswright.engines.trtllm.targets:TRTLLM",
+    "trtllm-engine": "opswright.engines.trtllm.legacy:ENGINE",
 }
+
+
+class TargetOptions(BaseModel):
+    """What else a target is told, by `options` of a build; a target without any takes none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        """Refuse an option that the target has not, with the nearest that it has."""
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in cls.model_fields:
+                known = ", ".join(cls.model_fields) or "none"
+                nearest = did_you_mean(str(name), cls.model_fields)
+                about = f"unknown option '{name}' (it takes: {known}).{nearest}"
+                raise PydanticCustomError("unknown_option", "{about}", {"about": about})
+        return given
+
+
+@dataclass(frozen=True)
+class TargetSubject:
+    """What a target's own checks look at: what is asked, the checkpoint's folder once it is there, and where.
+
+    has_adapters: the weights are adapters, beside a base.
+    """
+
+    options: TargetOptions
+    checkpoint: Path | None
+    has_adapters: bool
+    machine: Machine
 
 
 @dataclass(frozen=True)
 class EngineTarget:
     """One kind of bundle: how it is built, opened and served, and what that needs.
 
-    open: the engine of a bundle's `engine/` folder, with so many CPU threads. adapter_builder: the builder
-    that leaves a folder of adapters unmerged beside their base; None: it takes merged weights alone.
+    open: the engine of a bundle's `engine/` folder, with so many CPU threads. builder: made from the options.
+    adapter_builder: the builder that leaves a folder of adapters unmerged beside their base; None: it takes
+    merged weights alone. options: what a build may be told besides; checks: what stops it, with them.
+    calibrates: whether it looks at training rows. elsewhere: what serves it, where nothing here can.
+    lacking: what a build needs besides modules and has not here, empty when it has all.
     runs_with and builds_with: modules that must be importable; extras: what of Opswright's own brings them,
     empty for another package's.
     triton: a folder with the `model.py` that Triton's Python backend runs it with, and the files beside it;
@@ -46,8 +87,13 @@ class EngineTarget:
     name: str
     summary: str
     open: Callable[[Path, int], Engine]
-    builder: Callable[[], EngineBuilder]
-    adapter_builder: Callable[[Path], EngineBuilder] | None = None
+    builder: Callable[[TargetOptions], EngineBuilder]
+    adapter_builder: Callable[[TargetOptions, Path], EngineBuilder] | None = None
+    options: type[TargetOptions] = TargetOptions
+    checks: Callable[[TargetSubject], Sequence[Finding]] = lambda subject: ()
+    calibrates: Callable[[TargetOptions], bool] = lambda options: False
+    elsewhere: str = ""
+    lacking: Callable[[], str] = lambda: ""
     runs_with: tuple[str, ...] = ()
     builds_with: tuple[str, ...] = ()
     run_extras: tuple[str, ...] = ()
@@ -67,6 +113,11 @@ def engine_target(name: str, group: Iterable[EntryPoint] | None = None) -> Engin
     raise AskError(
         f"unknown engine target '{name}' (there are: {', '.join(known)}).{did_you_mean(name, known)}"
     )
+
+
+def built_in_targets() -> list[EngineTarget]:
+    """The targets of Opswright itself."""
+    return [_load(name, value) for name, value in _BUILT_IN.items()]
 
 
 def engine_targets(group: Iterable[EntryPoint] | None = None) -> list[EngineTarget]:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from ..core.artifacts import Artifact
 from ..core.errors import OpswrightError
 from ..data.dataset import FILES
-from ..data.rows import VALIDATION
+from ..data.rows import TRAIN, VALIDATION
 from ..data.sample import ASSISTANT, Sample
 from ..engines.base import Chat
 from ..engines.builders import ParityCase
@@ -80,11 +80,19 @@ def suite_prompts(suite: Suite, where: str, most: int, trust: Path | None = None
 
 def dataset_prompts(dataset: Artifact, where: str, most: int) -> ParityPrompts:
     """What is asked in a dataset's validation rows: each conversation up to its last answer."""
-    with (dataset.path / FILES[VALIDATION]).open(encoding="utf-8") as lines:
+    return ParityPrompts(where, _asked(dataset, VALIDATION, most), unscored="validation rows have no scorer")
+
+
+def training_prompts(dataset: Artifact, most: int) -> list[Chat]:
+    """What is asked in a dataset's training rows, evenly spread; nothing that is held out."""
+    return _asked(dataset, TRAIN, most)
+
+
+def _asked(dataset: Artifact, side: str, most: int) -> list[Chat]:
+    with (dataset.path / FILES[side]).open(encoding="utf-8") as lines:
         said = [json.loads(line)["messages"] for line in lines if line.strip()]
     asked = ([*map(as_text_message, one[:-1] if one[-1]["role"] == ASSISTANT else one)] for one in said)
-    unscored = "validation rows have no scorer"
-    return ParityPrompts(where, spread([one for one in asked if one], most), unscored=unscored)
+    return spread([one for one in asked if one], most)
 
 
 def spread(things: Iterable[T], most: int) -> list[T]:

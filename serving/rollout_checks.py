@@ -49,9 +49,12 @@ def engine_findings(workspace: Workspace, bundle: BundleRef) -> list[Finding]:
     except NeedsError:
         return []  # platform_findings says so
     if kind == "triton" and target.triton is None:
-        message = f"Triton cannot run a bundle of target '{name}': it is served in-process only."
+        where = f"{target.elsewhere}." if target.elsewhere else "it is served in-process only."
+        message = f"Triton cannot run a bundle of target '{name}' here: {where}"
         return [Finding(level="stop", message=message, fix="Set OPSWRIGHT_SERVING__SERVER=in-process.")]
     missing = not_installed(target.runs_with, *target.run_extras)
+    if missing is None and target.elsewhere:
+        return [Finding(level="warn", message=f"what answers here is no '{name}': {target.elsewhere}.")]
     return [] if missing is None else [missing]
 
 

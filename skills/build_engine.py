@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
@@ -28,8 +28,9 @@ from ..core.install import not_installed
 from ..core.machine import Machine
 from ..core.suite_source import SuiteSource, suite_name
 from ..core.workspace import Workspace
+from ..engines.base import Chat
 from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
-from ..engines.registry import DEFAULT_TARGET, engine_target
+from ..engines.registry import DEFAULT_TARGET, TargetOptions, TargetSubject, engine_target
 from .finetune.adapters import base_of, merged_checkpoint, size_with_base
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _known_target(name: str) -> str:
 
 
 TargetName = Annotated[
-    Literal["onnx-int8", "onnx-int4", "onnx-fp32"] | str,  # the literals are what completion offers
+    Literal["onnx-int8", "onnx-int4", "onnx-fp32", "trtllm", "trtllm-engine"] | str,  # what completion offers
     AfterValidator(_known_target),
 ]
 
@@ -59,8 +60,8 @@ class BuildEngineRequest(Request):
     )
     target: TargetName = Field(
         DEFAULT_TARGET,
-        description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32, or one that an "
-        "installed package brings.",
+        description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32, a bundle for "
+        "TensorRT-LLM, or one that an installed package brings.",
     )
     parity_data: DatasetRef | None = Field(
         None, description="Take the parity prompts from this dataset's validation rows, not from a suite."
@@ -83,17 +84,40 @@ class BuildEngineRequest(Request):
     max_new_tokens: int = Field(
         32, ge=1, le=4096, description="Longest answer of the parity check in tokens."
     )
+    calibration_items: int = Field(
+        128, ge=1, le=100_000, description="Training rows by which a target that calibrates chooses scales."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the target may be told besides; `opswright targets NAME` lists it.",
+    )
     compute: str | None = Field(
         None,
         min_length=1,
         description="Where it runs: local, slurm or an installed backend; empty: as set.",
     )
 
+    @field_validator("options")
+    @classmethod
+    def _of_the_target(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """The options with every default written out."""
+        target = info.data.get("target")
+        if target is None:
+            return options
+        return engine_target(target).options.model_validate(options).model_dump(mode="json")
+
+    @property
+    def told(self) -> TargetOptions:
+        """The options as the target reads them."""
+        return engine_target(self.target).options.model_validate(self.options)
+
 
 class BuildEngineResult(Result):
     """The bundle and how closely it follows its checkpoint."""
 
     bundle: BundleRef = Field(description="The engine with its manifest.")
+    target: str = Field(description="What was built: as asked, or a finer precision.")
+    fell_back: str | None = Field(None, description="Why it is a finer precision; empty: it is as asked.")
     agreement: float = Field(description="Share of prompts answered alike, 0 to 1.")
     agreed: int = Field(description="Prompts answered alike.")
     n: int = Field(description="Prompts asked.")
@@ -102,6 +126,7 @@ class BuildEngineResult(Result):
     engine_score: float | None = Field(None, description="Mean score of the engine's answers.")
     size_bytes: int = Field(description="Size of the engine.")
     compute: str = Field("local", description="Compute backend that ran the build.")
+    not_run: str | None = Field(None, description="What this machine could not do; empty: nothing.")
 
 
 def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -110,6 +135,7 @@ def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspa
     if finding := not_installed(target.builds_with, *target.build_extras):
         found.append(finding)
     found += [refusal] if (refusal := _unmerged(request, workspace.artifacts)) else []
+    found += _target_findings(request, machine, workspace)
     try:
         needed = 4 * _weights(request.model, workspace).size_bytes
     except PendingArtifact:
@@ -125,6 +151,18 @@ def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspa
     if not any(finding.level == "stop" for finding in found):
         found.append(Finding(level="ok", message=f"everything that {request.target} needs is installed."))
     return found
+
+
+def _target_findings(
+    request: BuildEngineRequest, machine: Machine, workspace: Workspace
+) -> Sequence[Finding]:
+    """What the target's own checks find; those of the checkpoint once it is there."""
+    try:
+        folder = _weights(request.model, workspace).folder
+    except PendingArtifact:
+        folder = None
+    adapters = isinstance(request.model, AdapterRef)
+    return engine_target(request.target).checks(TargetSubject(request.told, folder, adapters, machine))
 
 
 def _estimate(request: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Cost:
@@ -151,10 +189,14 @@ def build_engine(request: BuildEngineRequest, ctx: StepContext) -> BuildEngineRe
     """
     if refusal := _unmerged(request, ctx.artifacts):
         raise AskError(f"{refusal.message} {refusal.fix}")
+    found = _target_findings(request, Machine.here(ctx.workspace.root), ctx.workspace)
+    if stop := next((one for one in found if one.level == "stop"), None):
+        raise AskError(f"{stop.message} {stop.fix}".strip())
     target = engine_target(request.target)
     if isinstance(request.model, AdapterRef) and target.adapter_builder is not None:
-        return build(request, ctx, target.adapter_builder(ctx.artifacts.open(request.model).path))
-    return build(request, ctx, target.builder())
+        adapters = ctx.artifacts.open(request.model).path
+        return build(request, ctx, target.adapter_builder(request.told, adapters))
+    return build(request, ctx, target.builder(request.told))
 
 
 def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
@@ -168,10 +210,16 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         weights.folder,
         ctx.workdir / "build",
         prompts.chats,
+        calibration=_calibration(request, ctx),
         max_new_tokens=request.max_new_tokens,
+        min_agreement=request.min_agreement,
         threads=ctx.settings.train.threads,
+        kept=ctx.workspace.root / "cache" / "quantised",
         run=partial(run_as_job, ctx, backend, log),
     )
+    fell_back = _fell_back(request, built)
+    if fell_back is not None:
+        ctx.log(fell_back)
     agreed, scores = sum(case.agrees for case in built.cases), prompts.scores(built.cases)
     ctx.metric("agreement", built.agreement)
     ctx.metric("engine_bytes", built.size_bytes)
@@ -181,6 +229,8 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         raise BackendError(_score_refusal(request, scores), log=log)
     return BuildEngineResult(
         bundle=_save(request, ctx, built, prompts, scores),
+        target=built.target,
+        fell_back=fell_back,
         agreement=built.agreement,
         agreed=agreed,
         n=len(built.cases),
@@ -189,7 +239,17 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         engine_score=scores.engine if scores is not None else None,
         size_bytes=built.size_bytes,
         compute=ctx.job.backend if ctx.job else backend.name,
+        not_run=built.facts.get("not_run"),
     )
+
+
+def _calibration(request: BuildEngineRequest, ctx: StepContext) -> Sequence[Chat]:
+    """Prompts of the rows that the model was trained on, for a target that looks at some."""
+    from ..evals.parity import training_prompts
+
+    if not engine_target(request.target).calibrates(request.told):
+        return []
+    return training_prompts(ctx.artifacts.open(_own_data(request, ctx)), request.calibration_items)
 
 
 class _Weights(NamedTuple):
@@ -279,13 +339,26 @@ def _own_data(request: BuildEngineRequest, ctx: StepContext) -> DatasetRef:
     return found
 
 
+def _fell_back(request: BuildEngineRequest, built: BuildResult) -> str | None:
+    """Which precisions were tried before the one that was built, and how often they agreed."""
+    tried = built.facts.get("fell_back")
+    if not tried:
+        return None
+    told = ", ".join(
+        f"{one['precision']} answered {one['agree']} of {one['n']} prompts alike" for one in tried
+    )
+    return (
+        f"{request.target} was asked for and {built.target} built: {told}, under {request.min_agreement:.1%}."
+    )
+
+
 def _refusal(request: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
     differing = "; ".join(
         f"{case.text!r}: checkpoint {case.checkpoint!r}, engine {case.engine!r}"
         for case in _differing(built)[:_SHOWN]
     )
     return (
-        f"the {request.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
+        f"the {built.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
         f"({built.agreement:.1%}; at least {request.min_agreement:.1%} was asked), so it was not saved. "
         f"They differ on {differing}. Choose a target of higher precision or lower min_agreement."
     )
@@ -326,6 +399,8 @@ def _save(
         "tools": dict(built.tools),
         "bytes": built.size_bytes,
         "parity": parity,
+        "options": request.options,
+        "facts": dict(built.facts),
         "differing": [
             {"text": case.text, "checkpoint": case.checkpoint, "engine": case.engine}
             for case in _differing(built)[:50]
@@ -344,6 +419,7 @@ def _save(
                 "checkpoint": str(request.model),
                 "parity": parity,
                 "bytes": built.size_bytes,
+                **{name: built.facts[name] for name in ("not_run", "fell_back") if name in built.facts},
             },
             parents=parents,
         )

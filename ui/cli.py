@@ -17,6 +17,7 @@ from ..core.text import escaped
 from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
+from .contract_commands import contract_app
 from .given_once import refuse_repeats
 from .init_command import init
 from .machine_commands import add_machine_commands
@@ -82,6 +83,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
     app.add_typer(suites_app, name="suites")
+    app.add_typer(contract_app, name="contract")
     add_machine_commands(app)
     add_board_commands(app)
     add_serving_commands(app)

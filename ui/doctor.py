@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ..core.install import install_hint, missing_modules
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..engines.registry import engine_targets
+from ..engines.registry import EngineTarget, engine_targets
 
 _EXTRAS = (
     (
@@ -43,7 +43,7 @@ def examine(workspace: Workspace) -> list[Ability]:
     """Every line, quick and without side effects."""
     machine = Machine.here(workspace.root)
     lines = [_workspace(workspace, machine), *(_packages(*extra) for extra in _EXTRAS), *_engines()]
-    lines += [_gpu(machine), _triton(machine), _port(workspace), _mlflow(workspace), _tensorrt_llm(machine)]
+    lines += [_gpu(machine), _triton(machine), _port(workspace), _mlflow(workspace)]
     return lines
 
 
@@ -68,15 +68,18 @@ def _packages(ability: str, modules: tuple[str, ...], *extras: str) -> Ability:
 
 def _engines() -> list[Ability]:
     """A line for each kind of engine, its precisions together."""
-    kinds = {target.summary: target for target in engine_targets()}
-    return [
-        _packages(
-            f"build and run engines with {summary}",
-            tuple(dict.fromkeys((*target.runs_with, *target.builds_with))),
-            *target.build_extras,
-        )
-        for summary, target in kinds.items()
-    ]
+    return [_engine(target) for target in {target.summary: target for target in engine_targets()}.values()]
+
+
+def _engine(target: EngineTarget) -> Ability:
+    """One that is built here and runs elsewhere is said to be not run, however much of it is installed."""
+    where = "build" if target.elsewhere else "build and run"
+    modules = tuple(dict.fromkeys((*target.runs_with, *target.builds_with)))
+    found = _packages(f"{where} engines with {target.summary}", modules, *target.build_extras)
+    if found.can == "no" or not target.elsewhere:
+        return found
+    missing = target.lacking()
+    return Ability(found.ability, "no" if missing else "not_run", missing or f"not run: {target.elsewhere}")
 
 
 def _gpu(machine: Machine) -> Ability:
@@ -134,12 +137,3 @@ def _port(workspace: Workspace) -> Ability:
 def _mlflow(workspace: Workspace) -> Ability:
     uri = workspace.settings.tracking_uri()
     return Ability("show the record in MLflow", "yes", f"tracking URI {uri}")
-
-
-def _tensorrt_llm(machine: Machine) -> Ability:
-    return Ability(
-        "build TensorRT-LLM engines",
-        "not_run",
-        "not run: this version builds ONNX Runtime engines; TensorRT-LLM is planned for GPU machines",
-        f"On a GPU machine: {install_hint('tensorrt-llm')}" if machine.gpus else "Needs an NVIDIA GPU.",
-    )

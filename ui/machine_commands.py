@@ -1,4 +1,4 @@
-"""Commands about this machine and its servers: demo, serve, stop, mlflow, doctor."""
+"""Commands about this machine and its servers: demo, serve, stop, mlflow, doctor, targets."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_machine_commands(app: typer.Typer) -> None:
     app.command()(stop)
     app.command()(mlflow)
     app.command()(doctor)
+    app.command()(targets)
 
 
 def demo(context: typer.Context, json: Json = False) -> None:
@@ -131,3 +132,27 @@ def doctor(
         console().print(table(["can", "what", "found", "what would change it"], rows))
     if strict and any(line.can == "no" for line in lines):
         raise typer.Exit(1)
+
+
+def targets(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One target, with its options.")] = None,
+    json: Json = False,
+) -> None:
+    """The kinds of engines that `build-engine` makes, and the options that each takes.
+
+    Example: opswright targets trtllm
+    """
+    from ..engines.registry import engine_target, engine_targets
+    from .show import console, print_json, table
+    from .skill_commands import default_words, type_words
+
+    found = engine_targets() if name is None else [engine_target(name)]
+    if json:
+        print_json({one.name: one.options.model_json_schema() for one in found})
+        return
+    for one in found:
+        console().print(f"[bold]{one.name}[/bold]  {one.summary}")
+        fields = one.options.model_fields.items() if name is not None else ()
+        rows = [[key, type_words(it), default_words(it), it.description or ""] for key, it in fields]
+        if rows:
+            console().print(table(["option", "type", "default", "meaning"], rows))

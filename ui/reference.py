@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from ..core.contract import Skill
 from ..core.files import write_atomically
 from ..core.registry import Registry
+from ..engines.registry import EngineTarget, built_in_targets
 from .skill_commands import as_command_line, default_words, type_words
 
 _MADE = "<!-- Made by `opswright skills --reference docs/reference`; do not edit. -->"
@@ -22,6 +24,7 @@ def write_reference(registry: Registry, folder: Path, *, check_only: bool = Fals
     """Write the pages that differ from the code, and give their names; with `check_only` write none."""
     pages = {f"{skill.name}.md": skill_page(skill) for skill in registry}
     pages["README.md"] = index_page(registry)
+    pages["targets.md"] = targets_page(built_in_targets())
     stale = [n for n, text in pages.items() if not (folder / n).exists() or (folder / n).read_text() != text]
     stale += [path.name for path in folder.glob("*.md") if path.name not in pages]
     if not check_only:
@@ -38,8 +41,19 @@ def index_page(registry: Registry) -> str:
     rows = "\n".join(f"| [{s.name}]({s.name}.md) | {s.effect} | {s.summary} |" for s in registry)
     return (
         f"{_MADE}\n# Skills\n\nEach is a slash command, a sub-command, a step of a plan and a JSON schema, "
-        f"all from one declaration.\n\n| skill | effect | what it does |\n|---|---|---|\n{rows}\n"
+        "all from one declaration. What engines are built: [targets](targets.md).\n\n"
+        f"| skill | effect | what it does |\n|---|---|---|\n{rows}\n"
     )
+
+
+def targets_page(targets: Sequence[EngineTarget]) -> str:
+    """The engine targets, each with what a build may be told besides."""
+    parts = []
+    for target in targets:
+        options = _fields(target.options, defaults=True) if target.options.model_fields else "No options.\n"
+        parts.append(f"## {target.name}\n\n{target.summary}.\n\n{options}")
+    about = "What `build-engine` makes of a checkpoint, and the `options` that each target takes."
+    return f"{_MADE}\n# Engine targets\n\n{about}\n\n" + "\n".join(parts)
 
 
 def skill_page(skill: Skill[Any, Any]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..base import Chat
 
@@ -30,12 +30,16 @@ class ParityCase:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A built engine: its folder, the tools and their versions, and every case of the parity check."""
+    """A built engine: its folder, the tools and their versions, and every case of the parity check.
+
+    facts: what else its manifest says, such as what was not run.
+    """
 
     folder: Path
     target: str
     tools: Mapping[str, str]
     cases: tuple[ParityCase, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -73,11 +77,17 @@ class EngineBuilder(Protocol):
         folder: Path,
         prompts: Sequence[Chat],
         *,
+        calibration: Sequence[Chat],
         max_new_tokens: int,
+        min_agreement: float,
         threads: int,
+        kept: Path,
         run: RunWorker,
     ) -> BuildResult:
         """Build the engine of a Hugging Face folder in a folder of its own, and try it on the checkpoint.
 
-        prompts: conversations that both answer greedily. The work is handed to `run` as one command.
+        prompts: conversations that both answer greedily. calibration: prompts of training rows, for a target
+        that calibrates. min_agreement: the share of prompts that both must answer alike, for a target with
+        another way when they do not. kept: a folder of the workspace for what later builds may take up
+        again. The work is handed to `run` as one command.
         """

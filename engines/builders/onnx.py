@@ -18,11 +18,12 @@ from .base import BuildResult, ParityCase, RunWorker, WorkerCall
 class OnnxBuilder:
     """Builds with `onnxruntime_genai.models.builder` in a worker process.
 
-    adapter: a folder of adapters that are left unmerged beside the checkpoint, which is their base.
+    precisions: tried in this order until engine and checkpoint agree often enough. adapter: a folder of
+    adapters that are left unmerged beside the checkpoint, which is their base.
     """
 
-    def __init__(self, target: str, precision: str, adapter: Path | None = None) -> None:
-        self.target, self.precision, self.adapter = target, precision, adapter
+    def __init__(self, precisions: Sequence[str], adapter: Path | None = None) -> None:
+        self.precisions, self.adapter = tuple(precisions), adapter
 
     def build(
         self,
@@ -30,13 +31,17 @@ class OnnxBuilder:
         folder: Path,
         prompts: Sequence[Chat],
         *,
+        calibration: Sequence[Chat] = (),
         max_new_tokens: int,
+        min_agreement: float = 0.0,
         threads: int,
+        kept: Path | None = None,
         run: RunWorker,
     ) -> BuildResult:
         """Build in a folder, and try the engine; see EngineBuilder."""
         job = {
-            "precision": self.precision,
+            "precisions": self.precisions,
+            "min_agreement": min_agreement,
             "prompts": [list(map(dict, chat)) for chat in prompts],
             "max_new_tokens": max_new_tokens,
             "threads": threads,
@@ -63,7 +68,9 @@ class OnnxBuilder:
         done = run(call)
         found = json.loads((done / "report.json").read_text(encoding="utf-8"))
         cases = tuple(ParityCase(**case) for case in found["cases"])
-        return BuildResult(done / "engine", self.target, found["tools"], cases)
+        *coarser, built = found["tried"]
+        facts = {"fell_back": coarser} if coarser else {}
+        return BuildResult(done / "engine", f"onnx-{built['precision']}", found["tools"], cases, facts)
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -5,8 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.errors import BackendError
-from ..base import Chat, Engine, GenerationOptions
+from ..base import Chat, Engine, GenerationOptions, GenerationResult, Progress
 from .base import ParityCase
+
+
+class Answered(Engine):
+    """Answers that a model gave already, told again to the prompts they were given to."""
+
+    version = "answers given before"
+
+    def __init__(self, results: Sequence[GenerationResult]) -> None:
+        self._results = list(results)
+
+    def generate(
+        self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
+    ) -> list[GenerationResult]:
+        """The answers, whatever is asked."""
+        return self._results
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def compare_engines(

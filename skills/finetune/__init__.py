@@ -12,8 +12,8 @@ from ...compute.run import run_folder
 from ...core.artifacts import AdapterRef, CheckpointRef, ClassifierRef
 from ...core.contract import Effect, StepContext, skill
 from ...core.files import canonical_json, sha256_path
+from ...engines.hf_folder import count_parameters
 from . import launch
-from .base import count_parameters
 from .checks import check_teacher, chooser_of, device_on, estimate, preflight, what_to_check
 from .classes import LABELS
 from .classifier import METHOD

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError
+from ...engines.hf_folder import count_parameters, read_config, refuse_codes
 from .chat_rows import folder_template, has_marks
 from .tiny_shape import TinyShape
 
@@ -17,7 +17,6 @@ from .tiny_shape import TinyShape
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
-_MOST_HEADER_BYTES = 100_000_000  # as safetensors itself limits it
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class BaseFacts:
             raise AskError(
                 f"{folder / 'tokenizer_config.json'} asks to run its own code (auto_map), which is refused."
             )
+        refuse_codes(folder)
         if not any(folder.glob("*.safetensors")):
             raise AskError(
                 f"{folder} has no *.safetensors weights. Convert it first: model.save_pretrained(folder)."
@@ -101,20 +101,6 @@ def _asks_for_code(path: Path) -> bool:
     return isinstance(values, dict) and "auto_map" in values
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A Hugging Face folder's config.json; AskError when it is missing, no JSON, or names no model type."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise AskError(f"{folder} is not a Hugging Face folder: config.json not found.")
-    try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AskError(f"{config} is not valid JSON: {error}") from error
-    if not isinstance(values, dict) or "model_type" not in values:
-        raise AskError(f"{config} has no model_type.")
-    return values
-
-
 def own_recipe(folder: Path) -> dict[str, Any] | None:
     """The recipe that a checkpoint folder says it was trained by; None without one that can be read."""
     import yaml
@@ -124,24 +110,6 @@ def own_recipe(folder: Path) -> dict[str, Any] | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
     return values if isinstance(values, dict) else None
-
-
-def count_parameters(folder: Path) -> int:
-    """Weights in a folder's safetensors files, read from their headers; AskError for one that is damaged."""
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if not 2 <= length <= min(_MOST_HEADER_BYTES, path.stat().st_size - 8):
-                    raise ValueError(f"its header would have {length:,} bytes")
-                header: dict[str, Any] = json.loads(file.read(length))
-            total += sum(
-                math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AskError(f"{path} is cut or no safetensors file: {error}. Get it again.") from error
-    return total
 
 
 def _number(values: Mapping[str, Any], names: tuple[str, ...]) -> int:

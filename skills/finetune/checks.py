@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...compute import where_it_runs
+from ...compute.gpus import GpuModel, known_gpu
 from ...core.artifacts import Artifact, PendingArtifact
 from ...core.contract import Cost, Finding
 from ...core.errors import NeedsError
@@ -17,7 +18,6 @@ from .base import BaseFacts
 from .classes import classes_of
 from .classifier import METHOD
 from .cpu_shim import check_version, installed_version
-from .declared_gpu import GpuModel, known_gpu
 from .hub import HubModel, downloaded, look_up
 from .layout import NotDownloaded, base_facts, base_folder, data_facts, teacher_facts, teacher_folder
 from .needs import USABLE, disk_bytes, hours, memory_gb, training_tokens

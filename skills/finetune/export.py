@@ -115,7 +115,7 @@ def merge(base: Path, adapter: Path, result: Path, data: Path) -> float:
     from peft import PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from .base import count_parameters
+    from ...engines.hf_folder import count_parameters
     from .precheck import open_tokenizer
 
     stored: Any = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype or torch.float32

@@ -14,8 +14,8 @@ from .classifier import METHOD
 from .tuning import Tuning
 
 if TYPE_CHECKING:
+    from ...compute.gpus import GpuModel
     from .base import BaseFacts
-    from .declared_gpu import GpuModel
     from .recipe import DataFacts
     from .request import FinetuneRequest
 

@@ -205,7 +205,7 @@ def _rows(check: PreCheck) -> list[str]:
     tokenizer = open_tokenizer(Path(check.base))
     if check.classifies:
         from ...engines.classifier import head_of
-        from .base import read_config
+        from ...engines.hf_folder import read_config
 
         head_of(read_config(Path(check.base))["model_type"])
     if check.teacher is not None:

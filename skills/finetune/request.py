@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ...compute.gpus import DeclaredGpus
 from ...core.artifacts import AdapterRef, CheckpointRef, ClassifierRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.suite_source import SuiteSource
 from ..nemo_archive.importable import NemoImport
-from .declared_gpu import DeclaredGpus
 from .hub import HubModel
 from .overrides import check_overrides
 from .tiny_shape import TinyShape

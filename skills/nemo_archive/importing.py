@@ -108,7 +108,7 @@ def _digests(given: NemoImport) -> dict[str, Any]:
 
 
 def _parameters(folder: Path) -> int:
-    from ..finetune.base import count_parameters
+    from ...engines.hf_folder import count_parameters
 
     return count_parameters(folder)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from opswright.core.install import PACKAGE, install_hint, missing_modules, not_installed
+from opswright.core.install import PACKAGE, environment_hint, install_hint, missing_modules, not_installed
 
 EXTRAS = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -69,3 +69,26 @@ def test_what_is_missing_is_found_without_loading_anything() -> None:
     found = not_installed(["json", "no_such_module_at_all"], "ui")
     assert found is not None and found.level == "stop" and "no_such_module_at_all" in found.message
     assert install_hint("ui") in found.fix
+
+
+@pytest.mark.parametrize("pins", [False, True])
+def test_an_environment_of_its_own_takes_our_versions_only_where_it_has_none(
+    pins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PACKAGE)
+    said = environment_hint(tmp_path / "my venv", PACKAGE / "requirements-modelopt.txt", pins=pins)
+    made, install = (shlex.split(one) for one in said.strip("`").split(" && "))
+    assert made[1:] == ["-m", "venv", str(tmp_path / "my venv")]
+    ours = [] if pins else ["-c", "constraints.txt"]
+    pip = str(tmp_path / "my venv" / "bin" / "pip")
+    assert install == [pip, "install", *ours, "-r", "requirements-modelopt.txt"]
+
+
+def test_what_modelopt_needs_contradicts_our_versions() -> None:
+    """So its environment is made without them; a hint with both could not be carried out."""
+    ours = dict(
+        line.split("==") for line in (PACKAGE / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    wanted = (PACKAGE / "requirements-modelopt.txt").read_text().splitlines()
+    other = [line for line in wanted if line.startswith("transformers==")]
+    assert other and other != [f"transformers=={ours['transformers']}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from opswright.core.workspace import Workspace
 from opswright.engines import GenerationOptions, user_chat
 from opswright.engines.builders.onnx import OnnxBuilder
 from opswright.engines.onnx import OnnxEngine
+from opswright.engines.registry import engine_target
 from opswright.skills.build_engine import BuildEngineRequest, build_engine, run_as_job
 from opswright.skills.finetune import FinetuneRequest, finetune
 
@@ -109,11 +111,26 @@ def test_full_precision_agrees_on_every_prompt_and_an_impossible_bar_is_refused(
 ) -> None:
     ask = BuildEngineRequest(model=model, parity_data=data, target="onnx-fp32", min_agreement=1.0)
     assert build_engine(ask, step(shared, "fp32")).agreement == 1.0
-    coarse = ask.model_copy(update={"target": "onnx-int4"})
+    coarse = ask.model_copy(update={"target": "onnx-int4", "options": {"fall_back": False}})
     before = len(shared.artifacts.list("bundle"))
     with pytest.raises(BackendError, match=r"onnx-int4 engine answers \d+ of 200 prompts.*They differ on '"):
         build_engine(coarse, step(shared, "int4"))
     assert len(shared.artifacts.list("bundle")) == before
+
+
+def test_a_precision_that_answers_differently_gives_way_to_the_next_and_it_is_said(
+    shared: Workspace, data: DatasetRef, model: CheckpointRef
+) -> None:
+    ask = BuildEngineRequest(model=model, parity_data=data, target="onnx-int4", min_agreement=1.0)
+    result = build_engine(ask, step(shared, "finer"))
+    assert result.agreement == 1.0 and result.target in ("onnx-int8", "onnx-fp32")
+    assert result.fell_back is not None and "onnx-int4 was asked for" in result.fell_back
+    bundle = shared.artifacts.open(result.bundle)
+    assert bundle.facts["target"] == result.target
+    assert bundle.facts["fell_back"][0]["precision"] == "int4"
+    with closing(engine_target(result.target).open(bundle.path / "engine", 1)) as engine:
+        (answer,) = engine.generate([user_chat("what is my balance")], GenerationOptions(max_tokens=8))
+    assert answer.text
 
 
 def test_a_build_that_fails_names_the_reason_and_the_log(shared: Workspace, tmp_path: Path) -> None:
@@ -122,7 +139,7 @@ def test_a_build_that_fails_names_the_reason_and_the_log(shared: Workspace, tmp_
     run = partial(run_as_job, step(shared, "fails"), LocalCompute(), tmp_path / "log")
     asked = ({"role": "user", "content": "hi"},)
     with pytest.raises(BackendError) as error:
-        OnnxBuilder("onnx-int8", "int8").build(
+        OnnxBuilder(["int8"]).build(
             checkpoint, tmp_path / "out", [asked], max_new_tokens=4, threads=1, run=run
         )
     assert error.value.log == tmp_path / "log" and "ended with code 1" in str(error.value)

@@ -27,8 +27,8 @@ LAPTOP = Machine("linux", "x86_64", "3.11.7", 2, 16.0, 100.0, ())
 
 
 class FakeBuilder:
-    def __init__(self, wrong: int = 0) -> None:
-        self.wrong = wrong
+    def __init__(self, wrong: int = 0, target: str = "onnx-int8", **facts: Any) -> None:
+        self.wrong, self.target, self.facts = wrong, target, facts
         self.asked: list[str] = []
         self.chats: list[Any] = []
 
@@ -38,8 +38,11 @@ class FakeBuilder:
         folder: Path,
         prompts: Sequence[Chat],
         *,
+        calibration: Sequence[Chat],
         max_new_tokens: int,
+        min_agreement: float,
         threads: int,
+        kept: Path,
         run: RunWorker,
     ) -> BuildResult:
         self.checkpoint = checkpoint
@@ -52,7 +55,7 @@ class FakeBuilder:
             ParityCase(text, "balance", "other" if i < self.wrong else "balance", i)
             for i, text in enumerate(self.asked)
         )
-        return BuildResult(out, "onnx-int8", {"onnx": "1"}, cases)
+        return BuildResult(out, self.target, {"onnx": "1"}, cases, self.facts)
 
 
 @pytest.fixture
@@ -184,7 +187,7 @@ def test_a_dataset_without_validation_rows_has_nothing_to_compare_on(
 
 def test_a_target_there_is_no_builder_for_is_refused_by_the_request(model: CheckpointRef) -> None:
     with pytest.raises(ValidationError, match="onnx-int8"):
-        BuildEngineRequest.model_validate({"model": model, "target": "trtllm"})
+        BuildEngineRequest.model_validate({"model": model, "target": "onnx-int7"})
 
 
 def test_the_builders_command_is_a_job_in_its_folder(
@@ -280,3 +283,44 @@ def test_a_target_of_merged_weights_names_the_checkpoint_that_has_them(
     assert build_engine.preflight is not None
     told = [one for one in build_engine.preflight(ask, LAPTOP, workspace) if one.level == "stop"]
     assert merged in told[0].fix
+
+
+def test_what_stops_a_target_stops_its_step_too(
+    workspace: Workspace, prompts: DatasetRef, context: Callable[..., StepContext]
+) -> None:
+    """The step may run later than pre-flight did, on a checkpoint that was not there then."""
+    with workspace.artifacts.staging() as folder:
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        model = workspace.artifacts.save(CheckpointRef, folder, {})
+    options = {"gpu": "h100", "quantisation": "none", "container": "26.07", "tensorrt_llm": "1.2.0"}
+    asked = BuildEngineRequest(model=model, target="trtllm", parity_data=prompts, options=options)
+    with pytest.raises(AskError, match=r"has TensorRT-LLM 1\.2\.1, the bundle is for 1\.2\.0"):
+        build_engine(asked, context("engine"))
+
+
+def test_a_finer_precision_than_was_asked_is_said_in_result_and_bundle(
+    model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext]
+) -> None:
+    ctx = context("engine")
+    tried = [{"precision": "int8", "agree": 150, "n": 200}]
+    asked = BuildEngineRequest(model=model, parity_data=prompts)
+    built = build(asked, ctx, FakeBuilder(target="onnx-fp32", fell_back=tried))
+    assert built.target == "onnx-fp32" and built.fell_back == (
+        "onnx-int8 was asked for and onnx-fp32 built: int8 answered 150 of 200 prompts alike, under 98.5%."
+    )
+    bundle = ctx.artifacts.open(built.bundle)
+    assert (bundle.facts["target"], bundle.facts["fell_back"]) == ("onnx-fp32", tried)
+    plain = build(asked, context("plain"), FakeBuilder())
+    assert plain.target == "onnx-int8" and plain.fell_back is None
+
+
+def test_the_finest_precision_that_still_differs_is_refused_by_its_own_name(
+    model: CheckpointRef, prompts: DatasetRef, context: Callable[..., StepContext]
+) -> None:
+    tried = [{"precision": "int8", "agree": 150, "n": 200}]
+    with pytest.raises(BackendError, match="the onnx-fp32 engine answers 150 of 200 prompts"):
+        build(
+            BuildEngineRequest(model=model, parity_data=prompts),
+            context("engine"),
+            FakeBuilder(50, target="onnx-fp32", fell_back=tried),
+        )

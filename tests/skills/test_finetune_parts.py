@@ -18,7 +18,6 @@ from opswright.core.machine import Gpu, Machine
 from opswright.core.settings import TrainSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, finetune
-from opswright.skills.finetune.base import count_parameters
 from opswright.skills.finetune.curve import Curve, drop_cut_line
 from opswright.skills.finetune.export import stop_at
 from opswright.skills.finetune.labels import difference, said
@@ -305,12 +304,6 @@ def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
     assert longer.minutes and longer.minutes > 3 * tiny.minutes
     assert estimate(FinetuneRequest(data=data, base=base), LAPTOP, workspace).minutes is None
     assert estimate(FinetuneRequest(data=data), GPU_BOX, workspace).gpu_hours is None
-
-
-def test_weights_are_counted_from_the_file_headers(tmp_path: Path) -> None:
-    header = json.dumps({"a": {"shape": [2, 3]}, "b": {"shape": [5]}, "__metadata__": {}}).encode()
-    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    assert count_parameters(tmp_path) == 11
 
 
 def test_on_slurm_the_plan_shows_where_it_runs_and_what_the_time_limit_bounds(

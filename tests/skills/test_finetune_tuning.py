@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from opswright.compute.gpus import GPU_MODELS, known_gpu
 from opswright.core.artifacts import CheckpointRef, DatasetRef
 from opswright.core.errors import AskError
 from opswright.core.machine import Machine
@@ -18,7 +19,6 @@ from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, finetune
 from opswright.skills.finetune.base import BaseFacts
-from opswright.skills.finetune.declared_gpu import GPU_MODELS, known_gpu
 from opswright.skills.finetune.needs import disk_bytes, hours, memory_gb
 from opswright.skills.finetune.recipe import DataFacts, Recipe, compile_recipe
 from opswright.skills.finetune.tuning import inherited, tune

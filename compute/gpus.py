@@ -3,7 +3,7 @@
 Memory in GB (10^9 bytes as sold), dense bfloat16 tensor throughput in TFLOPS (float16 where a GPU has no
 bfloat16), of the SXM part where there are several. Sources: the data sheets of each GPU at nvidia.com
 (T4 2019, A10 and A100 2021, L4, L40S and H100 2023, H200 2024, B200 as in HGX B200 2025); figures given
-there with sparsity are halved.
+there with sparsity are halved. Compute capabilities: developer.nvidia.com/cuda-gpus.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from ...core.errors import did_you_mean
+from ..core.errors import did_you_mean
 
 
 @dataclass(frozen=True)
 class GpuModel:
-    """One kind of GPU: memory in GB, dense TFLOPS, whether it computes in bfloat16."""
+    """One kind of GPU: memory in GB, dense TFLOPS, compute capability, whether it computes in bfloat16."""
 
     memory_gb: float
     tflops: float
+    capability: str
     has_bfloat16: bool = True
 
 
 GPU_MODELS = {
-    "t4": GpuModel(16, 65, has_bfloat16=False),
-    "a10": GpuModel(24, 125),
-    "l4": GpuModel(24, 121),
-    "l40s": GpuModel(48, 362),
-    "a100-40gb": GpuModel(40, 312),
-    "a100-80gb": GpuModel(80, 312),
-    "h100": GpuModel(80, 989),
-    "h100-pcie": GpuModel(80, 756),
-    "h200": GpuModel(141, 989),
-    "b200": GpuModel(180, 2250),
+    "t4": GpuModel(16, 65, "7.5", has_bfloat16=False),
+    "a10": GpuModel(24, 125, "8.6"),
+    "l4": GpuModel(24, 121, "8.9"),
+    "l40s": GpuModel(48, 362, "8.9"),
+    "a100-40gb": GpuModel(40, 312, "8.0"),
+    "a100-80gb": GpuModel(80, 312, "8.0"),
+    "h100": GpuModel(80, 989, "9.0"),
+    "h100-pcie": GpuModel(80, 756, "9.0"),
+    "h200": GpuModel(141, 989, "9.0"),
+    "b200": GpuModel(180, 2250, "10.0"),
 }
 _DECLARED = re.compile(r"([a-z0-9-]+?)(?:x([1-8]))?")
 
@@ -49,7 +50,12 @@ class DeclaredGpus(str):
     @property
     def model(self) -> GpuModel:
         """What is known of the kind."""
-        return GPU_MODELS[self._parts(self)[0]]
+        return GPU_MODELS[self.kind]
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind."""
+        return self._parts(self)[0]
 
     @property
     def number(self) -> int:
