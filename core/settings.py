@@ -129,6 +129,23 @@ class ComputeSettings(_Part):
     ray: RaySettings = RaySettings()
 
 
+class TrafficSettings(_Part):
+    """What is written down of requests, and for how long."""
+
+    mask: bool = Field(
+        True, description="Mask addresses, card, account, social security and phone numbers before writing."
+    )
+    max_characters: int = Field(
+        16_384, ge=1, le=1_000_000, description="Characters of a text that are written; the rest is left out."
+    )
+    keep_days: float = Field(
+        90, gt=0, le=36_500, description="Days after which rows are removed, to the day."
+    )
+    max_mb: float = Field(
+        1024, gt=0, description="Megabytes of an endpoint's log; beyond, the oldest rows are removed."
+    )
+
+
 class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
@@ -148,6 +165,10 @@ class ServingSettings(_Part):
     triton_home: Path | None = Field(
         None, description="Folder of Triton's own virtual environment; empty: inside the workspace."
     )
+    log_mb: float = Field(
+        10, gt=0, description="Megabytes a server's log may grow to; then it is put aside, three such at most."
+    )
+    traffic: TrafficSettings = TrafficSettings()
 
 
 class ConsoleSettings(_Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -150,7 +151,10 @@ class GatewayClient:
         values = settings.model_dump(mode="json", exclude={"auth_token"}, exclude_none=True)
         if settings.auth_token is not None:
             values["auth_token"] = settings.auth_token.get_secret_value()
-        named = {f"OPSWRIGHT_SERVING__{name.upper()}": str(value) for name, value in values.items()}
+        named = {
+            f"OPSWRIGHT_SERVING__{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
+            for name, value in values.items()
+        }
         return {**os.environ, "OPSWRIGHT_HOME": str(self.workspace.root), **named}
 
     def _failed(self, what: str) -> BackendError | NeedsError:

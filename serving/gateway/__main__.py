@@ -15,6 +15,7 @@ from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..fleet import record_path
+from ..log_files import kept_small
 
 _GRACE_S = 5
 _BACKLOG = 1024
@@ -79,8 +80,10 @@ def _serve(workspace: Workspace) -> None:
     )
     path = record_path(workspace)
     processes.write_record(path, os.getpid(), host=settings.host, port=port, control=control)
+    logs = [workspace.logs / "gateway.log", workspace.logs / "triton.log"]
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        with kept_small(logs, round(settings.log_mb * 1_000_000)):
+            uvicorn.Server(config).run(sockets=[listener])
     finally:
         path.unlink(missing_ok=True)
 

@@ -19,6 +19,7 @@ from ...core.errors import AskError, BackendError, OpswrightError
 from ...core.workspace import Workspace
 from ..releases import EndpointState, Release, desired_path, endpoint_names, read_state
 from ..server import InferenceServer, ServedModel, ServerDown, ready
+from .feedback import FeedbackLog
 from .metrics import GatewayMetrics
 from .traffic_log import TrafficLog
 
@@ -77,6 +78,7 @@ class Endpoint:
 
     name: str
     traffic: TrafficLog
+    feedback: FeedbackLog
     applied: EndpointState
     desired: EndpointState
     stamp: tuple[int, int, int] | None = None
@@ -122,6 +124,7 @@ class Controller:
         await self.server.stop()
         for endpoint in endpoints:
             endpoint.traffic.close()
+            endpoint.feedback.close()
 
     @property
     def in_flight(self) -> int:
@@ -167,6 +170,7 @@ class Controller:
                 await self._bring_up()
             for endpoint in list(self.endpoints.values()):
                 await asyncio.to_thread(endpoint.traffic.sync)
+                await asyncio.to_thread(endpoint.feedback.sync)
             self._checked_at = time.monotonic()
         for name in endpoint_names(self.workspace):
             self._read(name)
@@ -207,8 +211,8 @@ class Controller:
             log.error("%s", error)
             return
         if endpoint is None:
-            traffic = TrafficLog(self.workspace.endpoints / name)
-            endpoint = self.endpoints[name] = Endpoint(name, traffic, applied=desired, desired=desired)
+            logs = TrafficLog.of(self.workspace, name), FeedbackLog.of(self.workspace, name)
+            endpoint = self.endpoints[name] = Endpoint(name, *logs, applied=desired, desired=desired)
         endpoint.stamp, endpoint.desired, endpoint.fault = stamp, desired, None
         for release in desired.releases:
             if release.id in endpoint.leaving:
