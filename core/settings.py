@@ -166,7 +166,9 @@ class ServingSettings(_Part):
         None, description="Folder of Triton's own virtual environment; empty: inside the workspace."
     )
     log_mb: float = Field(
-        10, gt=0, description="Megabytes a server's log may grow to; then it is put aside, three such at most."
+        10,
+        gt=0,
+        description="Megabytes a server's log may have; then it is put aside, three such at most.",
     )
     traffic: TrafficSettings = TrafficSettings()
 

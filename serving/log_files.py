@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def put_aside(path: Path, max_bytes: int, kept: int = _KEPT) -> bool:
-    """Copy a log that is larger than allowed to `NAME.1` (and that to `NAME.2`, ...) and empty it; whether so.
+    """Copy a log that is too large to `NAME.1` (and that to `NAME.2`, ...) and empty it; whether so.
 
     Its writer goes on in the same file, which it must have opened to append. What it writes between the copy
     and the emptying is lost: a line at most, where it writes at all in that moment.

@@ -1,4 +1,4 @@
-"""Traffic as data: the requests somebody labelled, and logged requests as samples to learn from or judge by."""
+"""Traffic as data: requests that somebody labelled, and logged requests as samples."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def labelled_requests(
-    workspace: Workspace, endpoint: str, after: str | None = None
-) -> list[LabelledRequest]:
+def labelled_requests(workspace: Workspace, endpoint: str, after: str | None = None) -> list[LabelledRequest]:
     """An endpoint's answered requests of which somebody said something, in the order they were answered.
 
     after: only requests answered later than this UTC time, ISO 8601. Of several things that a caller said of
@@ -52,9 +50,7 @@ def labelled_requests(
 
 def _answered(workspace: Workspace, endpoint: str, after: str | None) -> list[TrafficRow]:
     """The answered requests; of those that share caller and id, the last."""
-    rows = {
-        (row.id, row.caller): row for row in read(workspace, endpoint, after=after) if row.status == "ok"
-    }
+    rows = {(row.id, row.caller): row for row in read(workspace, endpoint, after=after) if row.status == "ok"}
     return list(rows.values())
 
 
@@ -73,7 +69,7 @@ def traffic_samples(
         if (feedback := said.get((row.id, row.caller))) is not None:
             one = LabelledRequest(row, feedback)
             if one.right_answer is not None:
-                tags["label"] = "answer" if one.feedback.answer is not None else "thumb"
+                tags["told_by"] = "answer" if one.feedback.answer is not None else "thumb"
                 yield Sample.of(f"feedback-{row.id}", row.text, one.right_answer, tags=tags)
         elif not only_labelled:
             yield Sample.of(row.id, row.text, row.output, tags={**tags, "release": row.release})

@@ -26,6 +26,7 @@ from .serving_commands import add_serving_commands
 from .session import Session, error_document
 from .skill_commands import listed_command, make_command
 from .suite_commands import suites_app
+from .traffic_commands import traffic_app
 from .user_commands import users_app
 
 _INTERRUPTED = 130
@@ -82,6 +83,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
     app.add_typer(suites_app, name="suites")
+    app.add_typer(traffic_app, name="traffic")
     add_machine_commands(app)
     add_board_commands(app)
     add_serving_commands(app)

@@ -24,6 +24,8 @@ from ..server import ready
 from . import openai_api as form
 from .chat_handler import Caller, ChatHandler, Exchange, UnavailableError, UnknownModelError, in_words
 from .controller import Controller, LoadedRelease
+from .feedback import UnknownRequestError, parse_feedback
+from .feedback_handler import keep_feedback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -57,6 +59,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
     app.add_middleware(AccessMiddleware, access=access)
 
     _add_chat(app, controller, access)
+    _add_feedback(app, controller, access)
 
     @app.get("/v1/models")
     async def models() -> Response:
@@ -113,14 +116,25 @@ def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
         except OpswrightError as error:
             return _failure(error, caller.id)
         except HTTPException as error:
-            return _json(
-                form.error_body(str(error.detail), "invalid_request_error", "request_too_large"),
-                error.status_code,
-            )
+            return _too_large(error)
         except Exception:
             log.exception("request %s met an error of the gateway's own", caller.id)
             return _failure(OpswrightError("the gateway failed; its log says how."), caller.id)
         return _json(_document(exchange), 200, _headers(exchange))
+
+
+def _add_feedback(app: FastAPI, controller: Controller, access: Access) -> None:
+    @app.post("/v1/feedback")
+    async def feedback(request: Request) -> Response:
+        caller = _caller(request, access)
+        try:
+            said = parse_feedback(await _body(request))
+            await keep_feedback(controller, said, caller.name)
+        except OpswrightError as error:
+            return _failure(error, caller.id)
+        except HTTPException as error:
+            return _too_large(error)
+        return _json({"object": "feedback", **said.model_dump(mode="json", exclude_none=True)})
 
 
 class AccessMiddleware:
@@ -184,6 +198,11 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
+def _too_large(error: HTTPException) -> Response:
+    body = form.error_body(str(error.detail), "invalid_request_error", "request_too_large")
+    return _json(body, error.status_code)
+
+
 def _document(exchange: Exchange) -> dict[str, Any]:
     """A whole answer; one that a rail gave has used no tokens."""
     request = exchange.request
@@ -245,6 +264,8 @@ def _error(error: OpswrightError) -> tuple[dict[str, Any], int]:
     message = in_words(error)
     if isinstance(error, UnknownModelError):
         return form.error_body(message, "invalid_request_error", "model_not_found", "model"), 404
+    if isinstance(error, UnknownRequestError):
+        return form.error_body(message, "invalid_request_error", "request_not_found", "id"), 404
     if isinstance(error, PromptError):
         return form.error_body(message, "invalid_request_error", PROMPT_REFUSED), 400
     if isinstance(error, AskError):

@@ -19,6 +19,7 @@ from .traffic_log import Route, Status, TrafficRow
 if TYPE_CHECKING:
     from ..rails import RailDecision
 
+CANCELLED = "cancelled"  # finish of an exchange whose caller left
 _TRIES = 2  # a prompt that brings the engine down must not do so for ever
 
 
@@ -34,7 +35,8 @@ class UnknownModelError(AskError):
 class Caller:
     """What a request says beside its body: its id and the key of its session.
 
-    The workspace's own probes may also insist on a release and pass the rails by; they are not logged.
+    The workspace's own probes may also insist on a release and pass the rails by; they are not logged. name:
+    whose key it came with; empty where none is asked for.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Caller:
     is_probe: bool = False
     release: str | None = None
     has_rails: bool = True
+    name: str = ""
 
 
 @dataclass
@@ -54,11 +57,17 @@ class Exchange:
     request: ChatRequest
     caller: Caller
     started: float
+    first_token_ms: float | None = None
     served: str = ""  # the release that the engine says it is
     text: str = ""
     finish: str = ""
     completion: Completion | None = None
     rail: str | None = None
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request came."""
+        return round((time.perf_counter() - self.started) * 1000, 3)
 
 
 class ChatHandler:
@@ -117,7 +126,7 @@ class ChatHandler:
                 async for piece in self._stream(exchange):
                     yield piece
         except (asyncio.CancelledError, GeneratorExit):
-            exchange.finish = exchange.finish or "cancelled"
+            exchange.finish = exchange.finish or CANCELLED
             raise
         except BaseException as error:
             self.fail(exchange, error)
@@ -135,7 +144,10 @@ class ChatHandler:
         self.controller.metrics.in_flight.dec()
         if exchange.caller.is_probe:
             return
+        made = exchange.completion
         status: Status = "error" if exchange.finish.startswith("error") else "ok"
+        if exchange.finish == CANCELLED:
+            status = "cancelled"
         row = TrafficRow(
             time=now(),
             id=exchange.caller.id,
@@ -145,9 +157,13 @@ class ChatHandler:
             output=exchange.text,
             status="blocked" if exchange.rail is not None else status,
             rail=exchange.rail,
-            latency_ms=round((time.perf_counter() - exchange.started) * 1000, 3),
+            latency_ms=exchange.elapsed_ms,
             model_version=exchange.loaded.model.version,
             finish=exchange.finish,
+            tokens_in=made.tokens_in if made is not None else 0,
+            tokens_out=made.tokens_out if made is not None else 0,
+            first_token_ms=exchange.first_token_ms,
+            caller=exchange.caller.name,
         )
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
@@ -196,6 +212,7 @@ class ChatHandler:
                     shown = piece if exchange.text else piece.lstrip()
                     exchange.text += shown
                     if shown:
+                        exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
                         yield shown
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)

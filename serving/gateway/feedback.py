@@ -1,4 +1,4 @@
-"""What users say of answers: a thumb, the right answer; kept beside the traffic log and joined to it by id."""
+"""What users say of answers: a thumb, the right answer; kept beside the traffic log, joined by id."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ _LONGEST_ID = len(_COMPLETION) + 128
 
 Thumb = Literal["up", "down"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8192)]
+
+
+class UnknownRequestError(AskError):
+    """The log has no request of that id and caller."""
 
 
 class FeedbackRequest(BaseModel):

@@ -67,9 +67,7 @@ class TrafficLog:
     def of(cls, workspace: Workspace, endpoint: str) -> TrafficLog:
         """The log of an endpoint, as the settings want it."""
         settings = workspace.settings.serving.traffic
-        return cls(
-            workspace.endpoints / endpoint, privacy=Privacy.of(settings), keep=Retention.of(settings)
-        )
+        return cls(workspace.endpoints / endpoint, privacy=Privacy.of(settings), keep=Retention.of(settings))
 
     @property
     def lost(self) -> int:
