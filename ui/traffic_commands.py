@@ -42,9 +42,8 @@ def export_command(
     workspace = context.obj.workspace
     names = endpoint_names(workspace)
     if endpoint not in names:
-        raise AskError(
-            f"endpoint '{endpoint[:60]}' does not exist in this workspace (it has: {', '.join(names) or 'none'})."
-        )
+        has = ", ".join(names) or "none"
+        raise AskError(f"endpoint '{endpoint[:60]}' does not exist in this workspace (it has: {has}).")
     samples = traffic_samples(workspace, endpoint, since, labelled)
     lines = [json.dumps(export_row(sample), ensure_ascii=False) + "\n" for sample in samples]
     if output is None:

@@ -44,7 +44,8 @@ class OwnAnswers:
 
     nearly: an answer also counts where it is nearly a logged one (Jaccard of 5-character shingles from 0.8),
     or holds one; else only where the two are the same but for case, white space and end marks. Both are
-    compared with personal data masked, as the log has it masked. form: what was done to the samples' texts. memory_bytes: about what may be held; it limits how many requests are read.
+    compared with personal data masked, as the log has it. form: what was done to the samples' texts.
+    memory_bytes: about what may be held; it limits how many requests are read.
     """
 
     def __init__(

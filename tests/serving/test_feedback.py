@@ -105,7 +105,7 @@ def test_an_id_with_personal_data_finds_its_request_all_the_same(served: House) 
     assert labels(served) == [("one", "answer of 1", True)]
 
 
-def test_labelled_traffic_is_samples_without_marks_of_the_endpoint_and_the_rest_has_them(
+def test_labelled_traffic_is_samples_without_marks_of_the_endpoint(
     served: House,
 ) -> None:
     told, wrong, rest = (asked(served, text) for text in ("one", "two", "three"))

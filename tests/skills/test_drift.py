@@ -367,7 +367,6 @@ def test_the_skill_reads_the_traffic_log_of_its_endpoint(
 def test_masked_personal_data_in_the_traffic_is_no_new_word(
     texts: dict[str, Labelled], context: Context
 ) -> None:
-    ctx = context()
     mail = "write to ada@example.org about {}"
     source = ReferenceSource("k", "w", [mail.format(text) for text, _ in texts["train"]], None, None, None)
     masked = source.masked()
