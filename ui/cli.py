@@ -19,6 +19,7 @@ from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
 from .given_once import refuse_repeats
 from .init_command import init
+from .key_commands import keys_app
 from .machine_commands import add_machine_commands
 from .policy_commands import policy_app
 from .run_commands import add_run_commands
@@ -82,6 +83,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(approvals_app, name="approvals")
     app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
+    app.add_typer(keys_app, name="keys")
     app.add_typer(suites_app, name="suites")
     app.add_typer(traffic_app, name="traffic")
     add_machine_commands(app)

@@ -15,6 +15,8 @@ from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..fleet import record_path
+from ..keys.store import KeyStore
+from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
 
 _GRACE_S = 5
@@ -50,25 +52,28 @@ def serve(workspace: Workspace) -> None:
 def _serve(workspace: Workspace) -> None:
     import uvicorn
 
-    from .app import Access, build_app
+    from .access import Access
+    from .app import build_app
     from .controller import Controller
     from .metrics import GatewayMetrics
 
     settings = workspace.settings.serving
     token = settings.auth_token.get_secret_value() if settings.auth_token else None
-    if token is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
+    keys = KeyStore(workspace)
+    if token is None and not keys.exists and settings.host not in ("127.0.0.1", "localhost", "::1"):
         raise AskError(
-            f"a gateway on {settings.host} can be reached from other machines, so it needs a token: set "
-            "OPSWRIGHT_SERVING__AUTH_TOKEN, or OPSWRIGHT_SERVING__HOST=127.0.0.1."
+            f"a gateway on {settings.host} can be reached from other machines, so it needs keys: "
+            "`opswright keys create NAME` (or set OPSWRIGHT_SERVING__AUTH_TOKEN, a token for everybody; or "
+            "OPSWRIGHT_SERVING__HOST=127.0.0.1)."
         )
     chosen = server_selection.choose(workspace)
     server = server_selection.build(workspace, chosen, logging.getLogger("triton").info)
     listener = bind(settings.host, settings.gateway_port)
     port = int(listener.getsockname()[1])
     control = secrets.token_urlsafe(24)
-    app = build_app(
-        Controller(workspace, server, GatewayMetrics()), Access(control, token), {"reason": chosen.reason}
-    )
+    usage = KeyUsage(usage_path(workspace))
+    access = Access(control, token, keys=keys, usage=usage)
+    app = build_app(Controller(workspace, server, GatewayMetrics()), access, {"reason": chosen.reason})
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -85,6 +90,7 @@ def _serve(workspace: Workspace) -> None:
         with kept_small(logs, round(settings.log_mb * 1_000_000)):
             uvicorn.Server(config).run(sockets=[listener])
     finally:
+        usage.close()
         path.unlink(missing_ok=True)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...core.errors import AskError, BackendError, OpswrightError
+from ..keys.allowance import Allowance
 from ..releases import now
 from ..server import Completion, ServerDown
 from .controller import Controller, Endpoint, LoadedRelease
@@ -35,8 +36,8 @@ class UnknownModelError(AskError):
 class Caller:
     """What a request says beside its body: its id and the key of its session.
 
-    The workspace's own probes may also insist on a release and pass the rails by; they are not logged. name:
-    whose key it came with; empty where none is asked for.
+    The workspace's own probes may also insist on a release and pass the rails by; they are not logged.
+    allowance: what it may do by its key.
     """
 
     id: str
@@ -44,7 +45,7 @@ class Caller:
     is_probe: bool = False
     release: str | None = None
     has_rails: bool = True
-    name: str = ""
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 @dataclass
@@ -92,6 +93,8 @@ class ChatHandler:
             if chosen is None:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
+        ask = request.generation()
+        caller.allowance.admit(endpoint.name, ask.most_tokens)
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
         return Exchange(endpoint, loaded, route, request, caller, time.perf_counter())
@@ -140,11 +143,12 @@ class ChatHandler:
 
     def close(self, exchange: Exchange) -> None:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
+        made = exchange.completion
+        exchange.caller.allowance.settle(made.tokens_in + made.tokens_out if made is not None else 0)
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
         if exchange.caller.is_probe:
             return
-        made = exchange.completion
         status: Status = "error" if exchange.finish.startswith("error") else "ok"
         if exchange.finish == CANCELLED:
             status = "cancelled"
@@ -163,7 +167,7 @@ class ChatHandler:
             tokens_in=made.tokens_in if made is not None else 0,
             tokens_out=made.tokens_out if made is not None else 0,
             first_token_ms=exchange.first_token_ms,
-            caller=exchange.caller.name,
+            caller=exchange.caller.allowance.name,
         )
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()

@@ -18,9 +18,12 @@ from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.errors import AskError, BackendError
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import GatewayClient, ProbeReply
-from opswright.serving.gateway.app import Access, build_app
+from opswright.serving.gateway.access import Access
+from opswright.serving.gateway.app import build_app
 from opswright.serving.gateway.controller import Controller
 from opswright.serving.gateway.metrics import GatewayMetrics
+from opswright.serving.keys.store import KeyStore
+from opswright.serving.keys.usage import KeyUsage, usage_path
 from opswright.serving.probes import Probe
 from opswright.serving.rails import RailDecision
 from opswright.serving.rollout import Rollout
@@ -135,13 +138,17 @@ class House:
     def open(self) -> None:
         async def start() -> None:
             self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails)
-            self.app = build_app(self.controller, Access(CONTROL, self.token), {"reason": "a test"})
+            self.keys = KeyStore(self.workspace)
+            self.usage = KeyUsage(usage_path(self.workspace))
+            access = Access(CONTROL, self.token, keys=self.keys, usage=self.usage)
+            self.app = build_app(self.controller, access, {"reason": "a test"})
             await self.controller.start()
 
         self.run(start())
 
     def close(self) -> None:
         self.run(self.controller.stop())
+        self.usage.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.begin(work).result(timeout=_PATIENCE_S)
