@@ -24,6 +24,7 @@ from .controller import Controller
 from .feedback import UnknownRequestError, parse_feedback
 from .feedback_handler import keep_feedback
 from .readiness import Readiness
+from .refusals import RefusalCounter
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
     readiness = Readiness(controller)
     app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessMiddleware, access=access)
+    app.add_middleware(RefusalCounter, metrics=controller.metrics)
 
     _add_chat(app, controller, access)
     _add_feedback(app, controller, access)

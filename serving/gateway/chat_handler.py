@@ -59,6 +59,7 @@ class Exchange:
     caller: Caller
     started: float
     first_token_ms: float | None = None
+    queue_ms: float | None = None  # until its engine was first asked
     served: str = ""  # the release that the engine says it is
     text: str = ""
     finish: str = ""
@@ -69,6 +70,11 @@ class Exchange:
     def elapsed_ms(self) -> float:
         """Milliseconds since the request came."""
         return round((time.perf_counter() - self.started) * 1000, 3)
+
+    def asks_engine(self) -> None:
+        """Note that its engine is asked now, if it was not before."""
+        if self.queue_ms is None:
+            self.queue_ms = self.elapsed_ms
 
 
 class ChatHandler:
@@ -167,6 +173,7 @@ class ChatHandler:
             tokens_in=made.tokens_in if made is not None else 0,
             tokens_out=made.tokens_out if made is not None else 0,
             first_token_ms=exchange.first_token_ms,
+            queue_ms=exchange.queue_ms,
             caller=exchange.caller.allowance.name,
         )
         if not exchange.endpoint.traffic.append(row):
@@ -193,6 +200,7 @@ class ChatHandler:
         loaded, ask = exchange.loaded, exchange.request.generation()
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
+            exchange.asks_engine()
             try:
                 completion = await self.controller.server.infer(loaded.model.name, ask)
                 break
@@ -207,6 +215,7 @@ class ChatHandler:
         loaded, ask = exchange.loaded, exchange.request.generation()
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
+            exchange.asks_engine()
             pieces = self.controller.server.stream(loaded.model.name, ask)
             try:
                 async for piece in pieces:

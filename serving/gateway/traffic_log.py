@@ -23,13 +23,15 @@ _PREFIX = "traffic"
 
 Route = Literal["stable", "canary"]
 Status = Literal["ok", "blocked", "error", "cancelled"]
+CALLERS_FAULTS = frozenset({"error: AskError", "error: PromptError"})  # finishes of requests that were wrong
 
 
 @dataclass(frozen=True)
 class TrafficRow:
     """One request as it was answered; `finish` is the finish reason, or the error's family.
 
-    cancelled: the caller left before the answer's end. first_token_ms: None where nothing was said. caller:
+    cancelled: the caller left before the answer's end. first_token_ms: None where
+    nothing was streamed; queue_ms: until its engine was asked, None where none was. caller:
     whose key it was; empty where none is asked for.
     """
 
@@ -47,6 +49,7 @@ class TrafficRow:
     tokens_in: int = 0
     tokens_out: int = 0
     first_token_ms: float | None = None
+    queue_ms: float | None = None
     caller: str = ""
 
 
