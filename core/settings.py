@@ -159,6 +159,13 @@ class ServingSettings(_Part):
     hold_s: float = Field(
         20, gt=0, description="Seconds a request waits for a release that is being healed or loaded."
     )
+    headers_timeout_s: float = Field(
+        10, gt=0, description="Seconds a connection may take to send a request's headers."
+    )
+    body_timeout_s: float = Field(30, gt=0, description="Seconds a request's body may take to come.")
+    request_timeout_s: float = Field(
+        120, gt=0, description="Seconds an answer may take; a caller may ask for fewer by x-request-timeout."
+    )
     auth_token: SecretStr | None = Field(
         None, description="Bearer token the gateway asks for; needed to listen on any but a local address."
     )

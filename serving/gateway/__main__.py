@@ -55,6 +55,7 @@ def _serve(workspace: Workspace) -> None:
     from .access import Access
     from .app import build_app
     from .controller import Controller
+    from .http_protocol import patient_protocol
     from .metrics import GatewayMetrics
 
     settings = workspace.settings.serving
@@ -81,6 +82,7 @@ def _serve(workspace: Workspace) -> None:
         access_log=False,
         server_header=False,
         lifespan="on",
+        http=patient_protocol(settings.headers_timeout_s),
         timeout_graceful_shutdown=_GRACE_S,
     )
     path = record_path(workspace)

@@ -23,6 +23,7 @@ from .chat_handler import Caller, ChatHandler, Exchange, UnavailableError, Unkno
 from .controller import Controller
 from .feedback import UnknownRequestError, parse_feedback
 from .feedback_handler import keep_feedback
+from .patience import Patience, PatienceMiddleware, ending_of
 from .readiness import Readiness
 from .refusals import RefusalCounter
 
@@ -42,6 +43,10 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
     readiness = Readiness(controller)
     app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    serving = controller.workspace.settings.serving
+    app.add_middleware(
+        PatienceMiddleware, patience=Patience(serving.body_timeout_s, serving.request_timeout_s)
+    )
     app.add_middleware(AccessMiddleware, access=access)
     app.add_middleware(RefusalCounter, metrics=controller.metrics)
 
@@ -131,7 +136,8 @@ def _caller(request: Request, access: Access) -> Caller:
     number = headers.get("x-request-id", "")[:128] or uuid.uuid4().hex
     session = headers.get("x-session-id", "")[:512]
     if not pass_of(request).is_control:
-        return Caller(number, session, allowance=allowance_of(request, access))
+        allowance = allowance_of(request, access)
+        return Caller(number, session, allowance=allowance, ending=ending_of(request.scope))
     release, has_rails = headers.get("x-opswright-release"), headers.get("x-opswright-rails") != "off"
     return Caller(number, session, is_probe=True, release=release, has_rails=has_rails)
 

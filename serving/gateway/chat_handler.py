@@ -14,6 +14,7 @@ from ..releases import now
 from ..server import Completion, ServerDown
 from .controller import Controller, Endpoint, LoadedRelease
 from .openai_api import ChatRequest
+from .patience import Ending
 from .router import choose
 from .traffic_log import Route, Status, TrafficRow
 
@@ -37,7 +38,7 @@ class Caller:
     """What a request says beside its body: its id and the key of its session.
 
     The workspace's own probes may also insist on a release and pass the rails by; they are not logged.
-    allowance: what it may do by its key.
+    allowance: what it may do by its key. ending: why it was cancelled, once it was.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Caller:
     release: str | None = None
     has_rails: bool = True
     allowance: Allowance = field(default_factory=Allowance)
+    ending: Ending = field(default_factory=Ending)
 
 
 @dataclass
@@ -71,6 +73,11 @@ class Exchange:
         """Milliseconds since the request came."""
         return round((time.perf_counter() - self.started) * 1000, 3)
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether nobody knows how many tokens it used: the engine worked until the caller left."""
+        return self.queue_ms is not None and self.finish in (CANCELLED, "error: DeadlineError")
+
     def asks_engine(self) -> None:
         """Note that its engine is asked now, if it was not before."""
         if self.queue_ms is None:
@@ -87,6 +94,8 @@ class ChatHandler:
     def open(self, request: ChatRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
         endpoint = self.controller.endpoints.get(request.model)
+        if endpoint is None and not self.controller.knows_endpoints:
+            raise UnavailableError("the gateway has just started; ask again in a moment.")
         if endpoint is None:
             known = ", ".join(sorted(self.controller.endpoints)) or "none"
             raise UnknownModelError(f"endpoint '{request.model[:60]}' does not exist (deployed: {known}).")
@@ -134,9 +143,6 @@ class ChatHandler:
             else:
                 async for piece in self._stream(exchange):
                     yield piece
-        except (asyncio.CancelledError, GeneratorExit):
-            exchange.finish = exchange.finish or CANCELLED
-            raise
         except BaseException as error:
             self.fail(exchange, error)
             raise
@@ -145,12 +151,16 @@ class ChatHandler:
 
     def fail(self, exchange: Exchange, error: BaseException) -> None:
         """Note that the exchange ended with an error."""
-        exchange.finish = f"error: {type(error).__name__}"
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            exchange.finish = exchange.finish or exchange.caller.ending.reason or CANCELLED
+        else:
+            exchange.finish = f"error: {type(error).__name__}"
 
     def close(self, exchange: Exchange) -> None:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
         made = exchange.completion
-        exchange.caller.allowance.settle(made.tokens_in + made.tokens_out if made is not None else 0)
+        if made is not None or not exchange.was_cut:
+            exchange.caller.allowance.settle(made.tokens_in + made.tokens_out if made is not None else 0)
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
         if exchange.caller.is_probe:

@@ -102,6 +102,7 @@ class Controller:
         self.metrics = metrics
         self.endpoints: dict[str, Endpoint] = {}
         self.server_fault: str | None = None
+        self.knows_endpoints = False  # whether it has read yet which there are
         self._load_rails = load_rails
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
@@ -164,7 +165,10 @@ class Controller:
             self._wake.clear()
 
     async def _reconcile(self) -> None:
-        """Compare once: the server, then each endpoint's desired state, then each release."""
+        """Compare once: each endpoint's desired state, then the server, then each release."""
+        for name in endpoint_names(self.workspace):
+            self._read(name)
+        self.knows_endpoints = True
         if time.monotonic() - self._checked_at > _ALIVE_S:
             if not (self._started and await self.server.alive()):
                 await self._bring_up()
@@ -172,8 +176,6 @@ class Controller:
                 await asyncio.to_thread(endpoint.traffic.sync)
                 await asyncio.to_thread(endpoint.feedback.sync)
             self._checked_at = time.monotonic()
-        for name in endpoint_names(self.workspace):
-            self._read(name)
         for endpoint in self.endpoints.values():
             for loaded in endpoint.loaded.values():
                 if self._is_due(loaded) and (loaded.work is None or loaded.work.done()):
@@ -254,15 +256,15 @@ class Controller:
     async def _revive(self, loaded: LoadedRelease) -> None:
         """Load a release, unless it answers after all, and let its requests go on."""
         name = loaded.model.name
+        if loaded.release.guardrails is not None and loaded.rails is None:  # before anything may answer
+            config = await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.guardrails)
+            loaded.rails = await asyncio.to_thread(self._load_rails, config.path / "config")
         if name in await self.server.versions():
             if await ready(self.server, loaded.model, _PROOF_S):
                 self._mark_healthy(loaded)
                 return
             self.metrics.reloads.labels(name.rpartition("-v")[0], loaded.release.id).inc()
         await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.bundle)  # verifies every file
-        if loaded.release.guardrails is not None and loaded.rails is None:
-            config = await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.guardrails)
-            loaded.rails = await asyncio.to_thread(self._load_rails, config.path / "config")
         await self.server.load(loaded.model)
         if not await ready(self.server, loaded.model, _PROOF_S):
             raise BackendError(f"release {loaded.release.id} loaded, but does not answer an inference")

@@ -7,20 +7,25 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
+import uvicorn
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.errors import AskError, BackendError
+from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import GatewayClient, ProbeReply
+from opswright.serving.gateway.__main__ import bind
 from opswright.serving.gateway.access import Access
 from opswright.serving.gateway.app import build_app
 from opswright.serving.gateway.controller import Controller
+from opswright.serving.gateway.http_protocol import patient_protocol
 from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.keys.store import KeyStore
 from opswright.serving.keys.usage import KeyUsage, usage_path
@@ -200,6 +205,20 @@ class House:
             assert time.monotonic() < deadline, what
             time.sleep(0.01)
 
+    @contextmanager
+    def on_a_socket(self) -> Iterator[tuple[str, int]]:
+        """Serve over HTTP, as the gateway process does; host and port."""
+        listener = bind("127.0.0.1", 0)
+        protocol = patient_protocol(self.workspace.settings.serving.headers_timeout_s)
+        config = uvicorn.Config(self.app, lifespan="off", log_level="warning", http=protocol)
+        server = uvicorn.Server(config)
+        done = self.begin(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            done.result(timeout=_PATIENCE_S)
+
 
 class HouseFleet(GatewayClient):
     """The gateway as rollout sees it, asked without a socket."""
@@ -245,3 +264,18 @@ def house(workspace: Workspace, loop: asyncio.AbstractEventLoop) -> Iterator[Hou
     house.open()
     yield house
     house.close()
+
+
+@pytest.fixture
+def reopened(house: House) -> Callable[..., None]:
+    """Opens the house again with other settings of its serving."""
+
+    def again(**serving: object) -> None:
+        house.close()
+        settings = load_settings(
+            home=house.workspace.root, actor="tester", serving=ServingSettings.model_validate(serving)
+        )
+        house.workspace = Workspace(settings)
+        house.open()
+
+    return again

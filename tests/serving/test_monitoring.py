@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import uvicorn
 
 import opswright
 from opswright.serving.gateway.metrics import REASONS, GatewayMetrics
@@ -28,10 +27,9 @@ PATIENCE_S = 240.0
 
 
 def row(**more: Any) -> TrafficRow:
-    usual: dict[str, Any] = {
-        "time": "2026-01-01T00:00:00.000Z", "id": "r1", "release": "v1-a", "route": "stable",
-        "text": "hi",        "output": "yo", "status": "ok", "rail": None, "latency_ms": 30.0, "model_version": 1, "finish": "stop",
-    }  # fmt: skip
+    usual: dict[str, Any] = {"time": "2026-01-01T00:00:00.000Z", "id": "r1", "release": "v1-a", "rail": None}
+    usual |= {"route": "stable", "text": "hi", "output": "yo", "status": "ok", "finish": "stop"}
+    usual |= {"latency_ms": 30.0, "model_version": 1}
     return TrafficRow(**{**usual, **more})
 
 
@@ -168,19 +166,6 @@ def test_promtool_accepts_the_rules_the_config_and_every_query_of_the_dashboard(
     promtool("check", "rules", str(tmp_path / "queries.yml"))
 
 
-@pytest.fixture
-def address(house: House) -> Iterator[str]:
-    """The gateway of the house on a real socket."""
-    from opswright.serving.gateway.__main__ import bind
-
-    listener = bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(house.app, lifespan="off", log_level="warning"))
-    done = house.begin(server.serve(sockets=[listener]))
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    done.result(timeout=PATIENCE_S)
-
-
 class RealPrometheus:
     """A Prometheus of the test's own, and what it answers."""
 
@@ -211,22 +196,10 @@ class RealPrometheus:
 
 @pytest.fixture
 def watching(
-    prometheus: str, house: House, address: str, free_port: Callable[[], int], tmp_path: Path
+    prometheus: str, house: House, free_port: Callable[[], int], tmp_path: Path
 ) -> Iterator[RealPrometheus]:
     """A real Prometheus that scrapes the house once a second, with a key of its own."""
     (tmp_path / "key").write_text(house.keys.create("prometheus", scopes=("metrics",)).text)
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(MONITORING / "alerts.yml")],
-        "scrape_configs": [
-            {
-                "job_name": "opswright",
-                "authorization": {"credentials_file": str(tmp_path / "key")},
-                "static_configs": [{"targets": [address]}],
-            }
-        ],
-    }
-    (tmp_path / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     options = [
         f"--config.file={tmp_path / 'prometheus.yml'}",
@@ -234,13 +207,29 @@ def watching(
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
-    with (tmp_path / "prometheus.log").open("wb") as log:
+    with house.on_a_socket() as address, (tmp_path / "prometheus.log").open("wb") as log:
+        config = scraping(f"{address[0]}:{address[1]}", tmp_path / "key")
+        (tmp_path / "prometheus.yml").write_text(json.dumps(config))
         process = subprocess.Popen([prometheus, *options], stdout=log, stderr=log)
-    try:
-        yield RealPrometheus(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(timeout=PATIENCE_S)
+        try:
+            yield RealPrometheus(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(timeout=PATIENCE_S)
+
+
+def scraping(address: str, key: Path) -> dict[str, Any]:
+    """A configuration like the example's, for one address and once a second."""
+    job = {
+        "job_name": "opswright",
+        "authorization": {"credentials_file": str(key)},
+        "static_configs": [{"targets": [address]}],
+    }
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(MONITORING / "alerts.yml")],
+        "scrape_configs": [job],
+    }
 
 
 @pytest.mark.e2e

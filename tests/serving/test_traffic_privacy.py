@@ -12,8 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opswright.core.settings import ServingSettings, TrafficSettings, load_settings
-from opswright.core.workspace import Workspace
 from opswright.serving.gateway.privacy import Privacy
 from opswright.serving.gateway.segments import Retention, SegmentWriter, json_line, segments
 from opswright.serving.gateway.traffic_log import read
@@ -24,19 +22,6 @@ if TYPE_CHECKING:
 
 CARD, MAIL, SSN = "4111 1111 1111 1111", "ada@example.org", "536-90-4399"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def reopened(house: House) -> Callable[..., None]:
-    """Opens the house again with other settings of its traffic log."""
-
-    def again(**traffic: object) -> None:
-        house.close()
-        serving = ServingSettings(traffic=TrafficSettings.model_validate(traffic))
-        house.workspace = Workspace(load_settings(home=house.workspace.root, actor="tester", serving=serving))
-        house.open()
-
-    return again
 
 
 def logged(house: House) -> str:
@@ -57,7 +42,7 @@ def test_personal_data_is_masked_before_it_is_written_in_questions_answers_and_i
 
 
 def test_a_setting_turns_masking_off(house: House, reopened: Callable[..., None]) -> None:
-    reopened(mask=False)
+    reopened(traffic={"mask": False})
     house.rollout().deploy(house.bundle("one"), None, 100)
     house.chat(f"my card is {CARD}")
     assert read(house.workspace, "support")[-1].text == f"my card is {CARD}"
@@ -70,7 +55,7 @@ def test_the_engine_and_the_rails_still_get_what_was_written(house: House) -> No
 
 
 def test_a_long_text_is_written_only_so_far(house: House, reopened: Callable[..., None]) -> None:
-    reopened(max_characters=100)
+    reopened(traffic={"max_characters": 100})
     house.rollout().deploy(house.bundle("one"), None, 100)
     house.chat("x" * 5000)
     assert read(house.workspace, "support")[-1].text == "x" * 100
