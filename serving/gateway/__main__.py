@@ -6,11 +6,10 @@ import argparse
 import logging
 import os
 import secrets
-import socket
 import sys
 from pathlib import Path
 
-from ...core.errors import AskError, HeldError, OpswrightError, from_os_error
+from ...core.errors import AskError, HeldError, OpswrightError
 from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
@@ -20,7 +19,6 @@ from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
 
 _GRACE_S = 5
-_BACKLOG = 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,6 +54,7 @@ def _serve(workspace: Workspace) -> None:
     from .app import build_app
     from .controller import Controller
     from .http_protocol import patient_protocol
+    from .listening import listen
     from .metrics import GatewayMetrics
 
     settings = workspace.settings.serving
@@ -69,7 +68,7 @@ def _serve(workspace: Workspace) -> None:
         )
     chosen = server_selection.choose(workspace)
     server = server_selection.build(workspace, chosen, logging.getLogger("triton").info)
-    listener = bind(settings.host, settings.gateway_port)
+    listener = listen(settings.host, settings.gateway_port)
     port = int(listener.getsockname()[1])
     control = secrets.token_urlsafe(24)
     usage = KeyUsage(usage_path(workspace))
@@ -86,7 +85,9 @@ def _serve(workspace: Workspace) -> None:
         timeout_graceful_shutdown=_GRACE_S,
     )
     path = record_path(workspace)
-    processes.write_record(path, os.getpid(), host=settings.host, port=port, control=control)
+    processes.write_record(
+        path, os.getpid(), host=settings.host, port=port, control=control, supervisor=os.getppid()
+    )
     logs = [workspace.logs / "gateway.log", workspace.logs / "triton.log"]
     try:
         with kept_small(logs, round(settings.log_mb * 1_000_000)):
@@ -94,23 +95,6 @@ def _serve(workspace: Workspace) -> None:
     finally:
         usage.close()
         path.unlink(missing_ok=True)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """The socket to listen on; NeedsError, naming the owner, when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # the protocol by name: asyncio switches Nagle's delay (40 ms an answer) off only for sockets that say TCP
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        processes.need_port(port, "the gateway")
-        raise from_os_error(error, f"the gateway wanted {host}:{port}") from error
-    listener.set_inheritable(True)
-    return listener
 
 
 if __name__ == "__main__":

@@ -192,6 +192,11 @@ class Controller:
             log.warning("the %s server is gone; starting it again", self.server.kind)
             self.metrics.restarts.inc()
         await self.server.start()
+        for name in await self.server.versions():  # of a server that was taken over
+            if not any(
+                name == loaded.model.name for one in self.endpoints.values() for loaded in one.loaded.values()
+            ):
+                await self.server.unload(name)
         self._started = True
         self.server_fault = None
 

@@ -21,11 +21,11 @@ from opswright.core.errors import AskError, BackendError
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import GatewayClient, ProbeReply
-from opswright.serving.gateway.__main__ import bind
 from opswright.serving.gateway.access import Access
 from opswright.serving.gateway.app import build_app
 from opswright.serving.gateway.controller import Controller
 from opswright.serving.gateway.http_protocol import patient_protocol
+from opswright.serving.gateway.listening import bind
 from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.keys.store import KeyStore
 from opswright.serving.keys.usage import KeyUsage, usage_path
