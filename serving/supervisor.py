@@ -28,8 +28,8 @@ from .server_selection import serving_folder
 
 MODULE = "opswright.serving.supervisor"
 _GATEWAY = "opswright.serving.gateway"
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 5.0
-_STEADY_S = 30.0  # a gateway that lived for so long is started again at once
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
+_STEADY_S = 10.0  # a gateway that lived for so long is started again at once
 _GRACE_S = 15.0
 
 log = logging.getLogger(__name__)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +70,7 @@ def install(workspace: Workspace, folder: Path | None = None, *, system: bool = 
         raise from_os_error(error, f"the unit {path} was written") from error
     try:
         is_checked = _check(path, system)
-    except BackendError:
+    except BaseException:
         path.unlink()
         raise
     call = "systemctl" if system else "systemctl --user"
@@ -121,7 +123,11 @@ def _check(path: Path, system: bool) -> bool:
     if tool is None:
         return False
     command = [tool, "verify", "--man=no", *([] if system else ["--user"]), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_S, check=False)
+    with tempfile.TemporaryDirectory() as folder:  # a container has no runtime folder, and it wants one
+        environment = {"XDG_RUNTIME_DIR": folder} | os.environ
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_CHECK_S, check=False
+        )
     said = [line for line in done.stderr.splitlines() if path.name in line]
     if done.returncode != 0 and said:
         raise BackendError("\n".join(["systemd does not take the unit:", *said]))
