@@ -86,6 +86,9 @@ def list_command(context: typer.Context, json: Json = False) -> None:
         documents = [(key.model_dump(mode="json", exclude=hidden), used) for key, used in found]
         print_json([{**key, "used": vars(used)} for key, used in documents])
         return
+    if not found:
+        print("There are no keys: whoever reaches the gateway under a local name may ask.")
+        return
     columns = ["id", "name", "for", "requests a minute", "tokens a minute", "budget", "used", "state"]
     console().print(table(columns, [_row(key, used) for key, used in found]))
 

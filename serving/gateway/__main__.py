@@ -18,7 +18,7 @@ from ..keys.store import KeyStore
 from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
 
-_GRACE_S = 5
+_GRACE_S = 10
 
 
 def main(arguments: list[str] | None = None) -> int:

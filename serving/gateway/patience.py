@@ -68,7 +68,7 @@ class PatienceMiddleware:
         ending = scope.setdefault("state", {})[_STATE] = Ending()
         reply = _Reply(send)
         left = asyncio.create_task(_until_gone(receive))
-        work = asyncio.create_task(self.app(scope, _replay(body, left), reply.send))
+        work = asyncio.ensure_future(self.app(scope, _replay(body, left), reply.send))
         limit_s = self._limit_s(scope)
         try:
             await asyncio.wait({work, left}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)

@@ -21,6 +21,7 @@ from ...core.workspace import Workspace
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _KEY = re.compile(r"ops_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _SECRET_BYTES, _HASH_KEY_BYTES = 32, 32
+_MOST_DAYS = 36_500
 _NOBODYS_HASH = "0" * 64
 
 Scope = Literal["ask", "metrics"]  # the endpoints' API; Prometheus' figures
@@ -121,6 +122,10 @@ class KeyStore:
         """Give out a key. `name`: whose it is, as each row of the traffic log will have it."""
         if not _NAME.fullmatch(name):
             raise AskError(f"invalid name {name[:80]!r}: expected 1 to 64 letters, digits, . _ - @")
+        if valid_days is not None and not 0 < valid_days < _MOST_DAYS:
+            raise AskError(
+                f"invalid number of days {valid_days:g}: expected more than 0, below {_MOST_DAYS:,}."
+            )
         now = datetime.now(UTC)
         with self._workspace.lock("keys"):
             document = self._document()

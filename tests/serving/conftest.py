@@ -55,13 +55,14 @@ class FakeServer:
         self.is_up = False
         self.cannot_start = False
         self.unload_s = 0.0
+        self.left: dict[str, ServedModel] = {}  # what a server has that is taken over at its start
         self.gate: asyncio.Event | None = None  # answers wait for it when it is set
 
     async def start(self) -> None:
         self.starts += 1
         if self.cannot_start:
             raise BackendError("no server binary here")
-        self.models.clear()
+        self.models = dict(self.left)
         self.version, self.is_up = "1.0", True
 
     async def stop(self) -> None:
@@ -140,14 +141,15 @@ class House:
     server: FakeServer = field(default_factory=FakeServer)
     token: str | None = None
 
-    def open(self) -> None:
+    def open(self, *, starts: bool = True) -> None:
         async def start() -> None:
             self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails)
             self.keys = KeyStore(self.workspace)
             self.usage = KeyUsage(usage_path(self.workspace))
             access = Access(CONTROL, self.token, keys=self.keys, usage=self.usage)
             self.app = build_app(self.controller, access, {"reason": "a test"})
-            await self.controller.start()
+            if starts:
+                await self.controller.start()
 
         self.run(start())
 
