@@ -120,7 +120,9 @@ class GatewayClient:
         with self.workspace.lock("gateway"):
             record = gateway_record(self.workspace)
             if record is None and (supervisor := supervisor_record(self.workspace)) is not None:
-                record = self._await(int(supervisor["pid"]), lambda: None)
+                record = self._await(
+                    int(supervisor["pid"]), lambda: None if supervisor_record(self.workspace) else 1
+                )
             if record is None:
                 record = self._launch(self.prepare())
         return url_of(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -63,6 +64,7 @@ class SegmentWriter:
         self._keep = keep
         self._clock = clock
         self._pruned_at = -_PRUNE_S
+        self._lock = threading.Lock()  # lines are appended in one thread and forgotten in another
         self._path: Path | None = None
         self._file: int | None = None
         self._day = ""
@@ -71,18 +73,19 @@ class SegmentWriter:
 
     def append(self, line: bytes, at: str) -> bool:
         """Write one line, its end included, that is of a UTC time; False when it was lost."""
-        try:
-            file = self._open(len(line), at[:10])
-            written = os.write(file, line)
-            if written < len(line):
-                raise OSError(f"only {written} of {len(line)} bytes fit")
-        except OSError:
-            self.lost += 1
-            self._close()  # opening it again ends a line that was cut
-            return False
-        self._size += written
-        self._unsynced = True
-        return True
+        with self._lock:
+            try:
+                file = self._open(len(line), at[:10])
+                written = os.write(file, line)
+                if written < len(line):
+                    raise OSError(f"only {written} of {len(line)} bytes fit")
+            except OSError:
+                self.lost += 1
+                self._close()  # opening it again ends a line that was cut
+                return False
+            self._size += written
+            self._unsynced = True
+            return True
 
     def sync(self) -> None:
         """Flush to disk what was written since the last time; once a minute, remove what is too old."""
@@ -111,16 +114,18 @@ class SegmentWriter:
                 excess -= sizes[path]
             elif last_written(path) >= oldest:
                 break
-            if path == self._path:
-                self._close()
-            path.unlink(missing_ok=True)
+            with self._lock:
+                if path == self._path:
+                    self._close()
+                path.unlink(missing_ok=True)
             gone.append(path)
         return gone
 
     def _flush(self) -> None:
-        if self._file is not None and self._unsynced:
+        file = self._file
+        if file is not None and self._unsynced:
             self._unsynced = False
-            os.fsync(self._file)
+            os.fsync(file)
 
     def _close(self) -> None:
         if self._file is not None:
