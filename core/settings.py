@@ -137,6 +137,23 @@ class ComputeSettings(_Part):
     ray: RaySettings = RaySettings()
 
 
+class TrafficSettings(_Part):
+    """What is written down of requests, and for how long."""
+
+    mask: bool = Field(
+        True, description="Mask addresses, card, account, social security and phone numbers before writing."
+    )
+    max_characters: int = Field(
+        16_384, ge=1, le=1_000_000, description="Characters of a text that are written; the rest is left out."
+    )
+    keep_days: float = Field(
+        90, gt=0, le=36_500, description="Days after which rows are removed, to the day."
+    )
+    max_mb: float = Field(
+        1024, gt=0, description="Megabytes of an endpoint's log; beyond, the oldest rows are removed."
+    )
+
+
 class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
@@ -150,12 +167,25 @@ class ServingSettings(_Part):
     hold_s: float = Field(
         20, gt=0, description="Seconds a request waits for a release that is being healed or loaded."
     )
+    headers_timeout_s: float = Field(
+        10, gt=0, description="Seconds a connection may take to send a request's headers."
+    )
+    body_timeout_s: float = Field(30, gt=0, description="Seconds a request's body may take to come.")
+    request_timeout_s: float = Field(
+        120, gt=0, description="Seconds an answer may take; a caller may ask for fewer by x-request-timeout."
+    )
     auth_token: SecretStr | None = Field(
         None, description="Bearer token the gateway asks for; needed to listen on any but a local address."
     )
     triton_home: Path | None = Field(
         None, description="Folder of Triton's own virtual environment; empty: inside the workspace."
     )
+    log_mb: float = Field(
+        10,
+        gt=0,
+        description="Megabytes a server's log may have; then it is put aside, three such at most.",
+    )
+    traffic: TrafficSettings = TrafficSettings()
 
 
 class ConsoleSettings(_Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import BackendError, NeedsError
+from ..core.settings import ServingSettings
 from ..core.workspace import Workspace
 from . import processes
 from .probes import Probe
 from .server_selection import Choice, choose, serving_folder, triton_home
+from .supervisor import MODULE, supervisor_record
 
 _POLL_S = 0.03
 _ASK_S = 60.0
@@ -93,6 +96,17 @@ def url_of(record: Mapping[str, Any]) -> str:
     return f"http://[{host}]:{record['port']}" if ":" in host else f"http://{host}:{record['port']}"
 
 
+def serving_variables(settings: ServingSettings) -> dict[str, str]:
+    """How a gateway is told its settings: as variables of its environment, the token among them."""
+    values = settings.model_dump(mode="json", exclude={"auth_token"}, exclude_none=True)
+    if settings.auth_token is not None:
+        values["auth_token"] = settings.auth_token.get_secret_value()
+    return {
+        f"OPSWRIGHT_SERVING__{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
+        for name, value in values.items()
+    }
+
+
 class GatewayClient:
     """The gateway process of a workspace; it outlives the command that starts it."""
 
@@ -105,11 +119,15 @@ class GatewayClient:
         """Start the gateway unless it runs; NeedsError when its port is taken or Triton cannot be had."""
         with self.workspace.lock("gateway"):
             record = gateway_record(self.workspace)
+            if record is None and (supervisor := supervisor_record(self.workspace)) is not None:
+                record = self._await(
+                    int(supervisor["pid"]), lambda: None if supervisor_record(self.workspace) else 1
+                )
             if record is None:
-                record = self._launch(self._prepared())
+                record = self._launch(self.prepare())
         return url_of(record)
 
-    def _prepared(self) -> Choice:
+    def prepare(self) -> Choice:
         """The server that will run, with Triton installed by now, so that its trouble is told here."""
         choice = choose(self.workspace)
         if choice.kind == "triton":
@@ -127,30 +145,35 @@ class GatewayClient:
             sys.executable,
             "-P",
             "-m",
-            "opswright.serving.gateway",
+            MODULE,
             "--home",
             str(self.workspace.root),
         ]
         process = processes.spawn(command, self._environment(), self._log)
-        deadline = time.monotonic() + settings.start_timeout_s
+        try:
+            record = self._await(process.pid, process.poll)
+        except BackendError:
+            processes.end([process.pid], _STOP_S)
+            raise
+        self._say(f"gateway at {url_of(record)} ({choice.kind})")
+        return record
+
+    def _await(self, supervisor: int, ended: Callable[[], int | None]) -> dict[str, Any]:
+        """The record of the gateway that a supervisor keeps, once it answers; BackendError when none does."""
+        timeout_s = self.workspace.settings.serving.start_timeout_s
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if (code := process.poll()) is not None:
+            if (code := ended()) is not None:
                 raise self._failed(f"the gateway ended at once (exit code {code})")
             record = gateway_record(self.workspace)
-            if record is not None and record["pid"] == process.pid and _is_healthy(url_of(record)):
-                self._say(f"gateway at {url_of(record)} ({choice.kind})")
+            if record is not None and record.get("supervisor") == supervisor and _is_healthy(url_of(record)):
                 return record
             time.sleep(_POLL_S)
-        processes.end([process.pid], 2)
-        raise self._failed(f"the gateway did not answer within {settings.start_timeout_s:.0f} s")
+        raise self._failed(f"the gateway did not answer within {timeout_s:.0f} s")
 
     def _environment(self) -> dict[str, str]:
         """The settings in force as variables: the gateway must not depend on where it is started from."""
-        settings = self.workspace.settings.serving
-        values = settings.model_dump(mode="json", exclude={"auth_token"}, exclude_none=True)
-        if settings.auth_token is not None:
-            values["auth_token"] = settings.auth_token.get_secret_value()
-        named = {f"OPSWRIGHT_SERVING__{name.upper()}": str(value) for name, value in values.items()}
+        named = serving_variables(self.workspace.settings.serving)
         return {**os.environ, "OPSWRIGHT_HOME": str(self.workspace.root), **named}
 
     def _failed(self, what: str) -> BackendError | NeedsError:
@@ -245,15 +268,17 @@ def stop_all(workspace: Workspace) -> list[str]:
     stopped = []
     with workspace.lock("gateway"):
         record = processes.read_record(record_path(workspace))
-        mine = ("opswright.serving.gateway", f"--home\0{workspace.root}\0")
-        gateways = set(processes.with_argument(*mine))
+        home = f"--home\0{workspace.root}\0"
+        supervisors = processes.with_argument(f"\0{MODULE}\0", home)
+        gateways = set(processes.with_argument("\0opswright.serving.gateway\0", home))
         if record is not None and processes.is_running(record):
             gateways.add(int(record["pid"]))
         for pid in sorted(gateways):
             stopped.append(f"gateway (pid {pid})")
         runtime = TritonRuntime(serving_folder(workspace) / "triton", workspace.logs / "triton.log")
         stopped += [f"triton (pid {pid})" for pid in runtime.left_over()]
-        processes.end(gateways, _STOP_S)  # it ends its server
+        processes.end(supervisors, _STOP_S)  # it ends its gateway, and that its server
+        processes.end(gateways, _STOP_S)
         runtime.clear()
         record_path(workspace).unlink(missing_ok=True)
     return stopped

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from ..core.errors import BackendError
 
+_CHARACTERS_A_TOKEN = 3
+
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -35,6 +37,11 @@ class Generation:
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+
+    @property
+    def most_tokens(self) -> int:
+        """About how many tokens it may read and make at most; languages differ."""
+        return len(self.messages) // _CHARACTERS_A_TOKEN + self.max_tokens
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.workspace import Workspace
+from .gateway.segments import first_time
 from .gateway.traffic_log import as_logged, segments
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 _COLUMNS = ("time", "release", "route", "status", "rail", "latency_ms", "finish")
 _BUCKETS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _MOST_BUCKETS = 60
-_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,11 @@ def _rails(rows: DataFrame) -> dict[str, dict[str, int]]:
 def _segments_after(paths: Sequence[Path], start: str | None) -> list[Path]:
     """The segments that may hold a row later than `start`: those after it, and the one it falls into."""
     kept: list[Path] = []
-    for path in reversed([path for path in paths if path.stat().st_size]):
-        kept.append(path)
-        if start is not None and (first := _first_time(path)) is not None and first <= start:
-            break
+    for path in reversed(paths):
+        with suppress(FileNotFoundError):  # it was too old a moment ago
+            kept += [path] if path.stat().st_size else []
+            if start is not None and (first := first_time(path)) is not None and first <= start:
+                break
     return kept[::-1]
 
 
@@ -161,7 +163,7 @@ def _read_segment(path: Path, schema: Mapping[str, Any]) -> DataFrame:
 
     import polars as pl
 
-    data = path.read_bytes()
+    data = path.read_bytes() if path.exists() else b""
     for keep in (None, _looks_whole, _is_json):  # the surest sieve is the slowest
         kept = data if keep is None else b"\n".join(line for line in data.split(b"\n") if keep(line))
         try:
@@ -180,12 +182,3 @@ def _is_json(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
-
-
-def _first_time(path: Path) -> str | None:
-    with path.open("rb") as file:
-        line = file.readline(_HEAD_BYTES)
-    try:
-        return str(json.loads(line)["time"])
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -20,6 +20,7 @@ from .board_commands import COMMANDS, add_board_commands
 from .contract_commands import contract_app
 from .given_once import refuse_repeats
 from .init_command import init
+from .key_commands import keys_app
 from .machine_commands import add_machine_commands
 from .policy_commands import policy_app
 from .run_commands import add_run_commands
@@ -27,6 +28,7 @@ from .serving_commands import add_serving_commands
 from .session import Session, error_document
 from .skill_commands import listed_command, make_command
 from .suite_commands import suites_app
+from .traffic_commands import traffic_app
 from .user_commands import users_app
 
 _INTERRUPTED = 130
@@ -82,8 +84,10 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(approvals_app, name="approvals")
     app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
+    app.add_typer(keys_app, name="keys")
     app.add_typer(suites_app, name="suites")
     app.add_typer(contract_app, name="contract")
+    app.add_typer(traffic_app, name="traffic")
     add_machine_commands(app)
     add_board_commands(app)
     add_serving_commands(app)

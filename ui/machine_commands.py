@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..core.errors import NeedsError
+from ..core.errors import AskError, NeedsError
 from .session import Session
 
 _STOP_S = 10.0
@@ -38,11 +38,27 @@ def demo(context: typer.Context, json: Json = False) -> None:
     raise typer.Exit(play(context.obj, json))
 
 
-def serve(context: typer.Context, json: Json = False) -> None:
+def serve(
+    context: typer.Context,
+    json: Json = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Write a systemd unit that does, and start nothing.")
+    ] = False,
+    system: Annotated[
+        bool, typer.Option("--system", help="With --install: a unit of the machine, not of the user.")
+    ] = False,
+) -> None:
     """Start the server and gateway again for everything that is deployed, as after a reboot.
+
+    A supervisor starts the gateway again when it dies. With --install, systemd starts both with the machine.
 
     Example: opswright serve
     """
+    if system and not install:
+        raise AskError("--system says where --install writes: give both.")
+    if install:
+        _install_unit(context.obj, system, json)
+        return
     from ..serving.rollout import start_all
     from .show import print_json, show_serving
 
@@ -52,6 +68,21 @@ def serve(context: typer.Context, json: Json = False) -> None:
         print_json(status)
     else:
         show_serving(status)
+
+
+def _install_unit(session: Session, system: bool, json: bool) -> None:
+    from ..serving.fleet import GatewayClient
+    from ..serving.systemd import install
+    from .show import print_json
+
+    GatewayClient(session.workspace, lambda line: print(line, file=sys.stderr)).prepare()
+    unit = install(session.workspace, system=system)
+    if json:
+        print_json({"unit": str(unit.path), "checked": unit.is_checked, "next": list(unit.next_commands)})
+        return
+    checked = "" if unit.is_checked else " (not checked: no systemd-analyze could here)"
+    print(f"wrote {unit.path}{checked}; its settings are in {unit.environment}. Next:")
+    print("\n".join(f"  {command}" for command in unit.next_commands))
 
 
 def stop(context: typer.Context, json: Json = False) -> None:

@@ -6,18 +6,19 @@ import argparse
 import logging
 import os
 import secrets
-import socket
 import sys
 from pathlib import Path
 
-from ...core.errors import AskError, HeldError, OpswrightError, from_os_error
+from ...core.errors import AskError, HeldError, OpswrightError
 from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..fleet import record_path
+from ..keys.store import KeyStore
+from ..keys.usage import KeyUsage, usage_path
+from ..log_files import kept_small
 
-_GRACE_S = 5
-_BACKLOG = 1024
+_GRACE_S = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,25 +50,30 @@ def serve(workspace: Workspace) -> None:
 def _serve(workspace: Workspace) -> None:
     import uvicorn
 
-    from .app import Access, build_app
+    from .access import Access
+    from .app import build_app
     from .controller import Controller
+    from .http_protocol import patient_protocol
+    from .listening import listen
     from .metrics import GatewayMetrics
 
     settings = workspace.settings.serving
     token = settings.auth_token.get_secret_value() if settings.auth_token else None
-    if token is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
+    keys = KeyStore(workspace)
+    if token is None and not keys.exists and settings.host not in ("127.0.0.1", "localhost", "::1"):
         raise AskError(
-            f"a gateway on {settings.host} can be reached from other machines, so it needs a token: set "
-            "OPSWRIGHT_SERVING__AUTH_TOKEN, or OPSWRIGHT_SERVING__HOST=127.0.0.1."
+            f"a gateway on {settings.host} can be reached from other machines, so it needs keys: "
+            "`opswright keys create NAME` (or set OPSWRIGHT_SERVING__AUTH_TOKEN, a token for everybody; or "
+            "OPSWRIGHT_SERVING__HOST=127.0.0.1)."
         )
     chosen = server_selection.choose(workspace)
     server = server_selection.build(workspace, chosen, logging.getLogger("triton").info)
-    listener = bind(settings.host, settings.gateway_port)
+    listener = listen(settings.host, settings.gateway_port)
     port = int(listener.getsockname()[1])
     control = secrets.token_urlsafe(24)
-    app = build_app(
-        Controller(workspace, server, GatewayMetrics()), Access(control, token), {"reason": chosen.reason}
-    )
+    usage = KeyUsage(usage_path(workspace))
+    access = Access(control, token, keys=keys, usage=usage)
+    app = build_app(Controller(workspace, server, GatewayMetrics()), access, {"reason": chosen.reason})
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -75,31 +81,20 @@ def _serve(workspace: Workspace) -> None:
         access_log=False,
         server_header=False,
         lifespan="on",
+        http=patient_protocol(settings.headers_timeout_s),
         timeout_graceful_shutdown=_GRACE_S,
     )
     path = record_path(workspace)
-    processes.write_record(path, os.getpid(), host=settings.host, port=port, control=control)
+    processes.write_record(
+        path, os.getpid(), host=settings.host, port=port, control=control, supervisor=os.getppid()
+    )
+    logs = [workspace.logs / "gateway.log", workspace.logs / "triton.log"]
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        with kept_small(logs, round(settings.log_mb * 1_000_000)):
+            uvicorn.Server(config).run(sockets=[listener])
     finally:
+        usage.close()
         path.unlink(missing_ok=True)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """The socket to listen on; NeedsError, naming the owner, when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # the protocol by name: asyncio switches Nagle's delay (40 ms an answer) off only for sockets that say TCP
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        processes.need_port(port, "the gateway")
-        raise from_os_error(error, f"the gateway wanted {host}:{port}") from error
-    listener.set_inheritable(True)
-    return listener
 
 
 if __name__ == "__main__":

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 import json
 import logging
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -20,28 +16,20 @@ from starlette.responses import Response, StreamingResponse
 
 from ...core.errors import AskError, OpswrightError
 from ...engines import PROMPT_REFUSED, PromptError
-from ..server import ready
+from ..keys.allowance import RefusedError
 from . import openai_api as form
+from .access import Access, AccessMiddleware, allowance_of, pass_of
 from .chat_handler import Caller, ChatHandler, Exchange, UnavailableError, UnknownModelError, in_words
-from .controller import Controller, LoadedRelease
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+from .controller import Controller
+from .feedback import UnknownRequestError, parse_feedback
+from .feedback_handler import keep_feedback
+from .patience import Patience, PatienceMiddleware, ending_of
+from .readiness import Readiness
+from .refusals import RefusalCounter
 
 log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 512
-_READY_S = 10.0
-_LOCAL = frozenset({"127.0.0.1", "localhost", "[::1]"})
-
-
-@dataclass(frozen=True)
-class Access:
-    """Who may ask: the token for control, the one for everybody (when set), the hosts it is asked under."""
-
-    control: str
-    token: str | None = None
-    hosts: frozenset[str] = field(default=_LOCAL)
 
 
 def build_app(controller: Controller, access: Access, server_facts: dict[str, Any]) -> FastAPI:
@@ -53,15 +41,24 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         yield
         await controller.stop()
 
+    readiness = Readiness(controller)
     app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    serving = controller.workspace.settings.serving
+    app.add_middleware(
+        PatienceMiddleware, patience=Patience(serving.body_timeout_s, serving.request_timeout_s)
+    )
     app.add_middleware(AccessMiddleware, access=access)
+    app.add_middleware(RefusalCounter, metrics=controller.metrics)
 
     _add_chat(app, controller, access)
+    _add_feedback(app, controller, access)
 
     @app.get("/v1/models")
-    async def models() -> Response:
-        rows = []
+    async def models(request: Request) -> Response:
+        rows, allowance = [], allowance_of(request, access)
         for name, endpoint in sorted(controller.endpoints.items()):
+            if not allowance.may_ask(name):
+                continue
             stable, canary, percent = endpoint.applied.routes()
             row = {"id": name, "object": "model", "created": 0, "owned_by": "opswright", "release": stable}
             rows.append(row | ({"canary": canary, "canary_percent": percent} if canary else {}))
@@ -72,9 +69,9 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         return _json({"status": "ok", "pid": os.getpid()})
 
     @app.get("/readyz")
-    async def readyz() -> Response:
-        document, is_ready = await _readiness(controller)
-        return _json(document, 200 if is_ready else 503)
+    async def readyz(request: Request) -> Response:
+        document = await readiness.document(pass_of(request).is_known)
+        return _json(document, 200 if document["ready"] else 503)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -82,7 +79,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
     @app.get("/-/state")
     async def state(request: Request) -> Response:
-        if not _may_control(request, access):
+        if not pass_of(request).is_control:
             return _json(form.error_body("this needs the workspace's control token", "auth", "denied"), 403)
         facts = {"kind": controller.server.kind, "version": controller.server.version, **server_facts}
         return _json(
@@ -113,62 +110,34 @@ def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
         except OpswrightError as error:
             return _failure(error, caller.id)
         except HTTPException as error:
-            return _json(
-                form.error_body(str(error.detail), "invalid_request_error", "request_too_large"),
-                error.status_code,
-            )
+            return _too_large(error)
         except Exception:
             log.exception("request %s met an error of the gateway's own", caller.id)
             return _failure(OpswrightError("the gateway failed; its log says how."), caller.id)
         return _json(_document(exchange), 200, _headers(exchange))
 
 
-class AccessMiddleware:
-    """Turns away web pages of other sites, and who has not the token, before anything is read."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.app = app
-        self.access = access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 401 or 403."""
-        if scope["type"] == "http" and (refused := self._refuse(scope)) is not None:
-            await refused(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def _refuse(self, scope: Scope) -> Response | None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        if self.access.token is None:
-            # a page of another site may reach this address by a name of its own (DNS rebinding)
-            host = headers.get(b"host", "").rpartition(":")[0] or headers.get(b"host", "")
-            origin = headers.get(b"origin", "").partition("://")[2]
-            origin_host = origin.rpartition(":")[0] or origin
-            if host not in self.access.hosts or (
-                b"origin" in headers and origin_host not in self.access.hosts
-            ):
-                message = (
-                    "this gateway answers to local names only; set OPSWRIGHT_SERVING__AUTH_TOKEN for others"
-                )
-                return _json(form.error_body(message, "auth", "wrong_host"), 403)
-        elif scope["path"] != "/healthz":
-            given = headers.get(b"authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self.access.token.encode()):
-                return _json(form.error_body("a bearer token is needed", "auth", "invalid_api_key"), 401)
-        return None
-
-
-def _may_control(request: Request, access: Access) -> bool:
-    given = request.headers.get("x-opswright-control", "")
-    return hmac.compare_digest(given.encode(), access.control.encode())
+def _add_feedback(app: FastAPI, controller: Controller, access: Access) -> None:
+    @app.post("/v1/feedback")
+    async def feedback(request: Request) -> Response:
+        caller = _caller(request, access)
+        try:
+            said = parse_feedback(await _body(request))
+            await keep_feedback(controller, said, caller)
+        except OpswrightError as error:
+            return _failure(error, caller.id)
+        except HTTPException as error:
+            return _too_large(error)
+        return _json({"object": "feedback", **said.model_dump(mode="json", exclude_none=True)})
 
 
 def _caller(request: Request, access: Access) -> Caller:
     headers = request.headers
     number = headers.get("x-request-id", "")[:128] or uuid.uuid4().hex
     session = headers.get("x-session-id", "")[:512]
-    if "x-opswright-control" not in headers or not _may_control(request, access):
-        return Caller(number, session)
+    if not pass_of(request).is_control:
+        allowance = allowance_of(request, access)
+        return Caller(number, session, allowance=allowance, ending=ending_of(request.scope))
     release, has_rails = headers.get("x-opswright-release"), headers.get("x-opswright-rails") != "off"
     return Caller(number, session, is_probe=True, release=release, has_rails=has_rails)
 
@@ -182,6 +151,11 @@ async def _body(request: Request) -> bytes:
             raise HTTPException(413, f"the request is larger than {form.MAX_BODY_BYTES} bytes")
         parts.append(part)
     return b"".join(parts)
+
+
+def _too_large(error: HTTPException) -> Response:
+    body = form.error_body(str(error.detail), "invalid_request_error", "request_too_large")
+    return _json(body, error.status_code)
 
 
 def _document(exchange: Exchange) -> dict[str, Any]:
@@ -245,10 +219,14 @@ def _error(error: OpswrightError) -> tuple[dict[str, Any], int]:
     message = in_words(error)
     if isinstance(error, UnknownModelError):
         return form.error_body(message, "invalid_request_error", "model_not_found", "model"), 404
+    if isinstance(error, UnknownRequestError):
+        return form.error_body(message, "invalid_request_error", "request_not_found", "id"), 404
     if isinstance(error, PromptError):
         return form.error_body(message, "invalid_request_error", PROMPT_REFUSED), 400
     if isinstance(error, AskError):
         return form.error_body(message, "invalid_request_error", "bad_request"), 400
+    if isinstance(error, RefusedError):
+        return form.error_body(message, "auth", error.code), error.status
     if isinstance(error, UnavailableError):
         return form.error_body(message, "server_error", "unavailable"), 503
     return form.error_body(message, "server_error", "internal"), 500
@@ -257,35 +235,13 @@ def _error(error: OpswrightError) -> tuple[dict[str, Any], int]:
 def _failure(error: OpswrightError, number: str) -> Response:
     document, status = _error(error)
     headers = {"x-request-id": number}
-    return _json(document, status, headers | ({"retry-after": "1"} if status == 503 else {}))
+    retry_s = 1 if status == 503 else error.retry_s if isinstance(error, RefusedError) else None
+    return _json(document, status, headers | ({} if retry_s is None else {"retry-after": str(retry_s)}))
 
 
 def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     data = json.dumps(document, ensure_ascii=False).encode()
     return Response(data, status, headers, media_type="application/json")
-
-
-async def _readiness(controller: Controller) -> tuple[dict[str, Any], bool]:
-    """A real inference by every release that gets traffic."""
-
-    async def prove(name: str, loaded: LoadedRelease) -> dict[str, Any]:
-        began = time.perf_counter()
-        answers = loaded.answers.is_set() and await ready(controller.server, loaded.model, _READY_S)
-        found = {"endpoint": name, "release": loaded.release.id, "ready": answers}
-        took = round((time.perf_counter() - began) * 1000, 3)
-        return {**found, "ms": took} if answers else {**found, "error": loaded.error or "no answer"}
-
-    asked = [
-        prove(name, endpoint.loaded[release])
-        for name, endpoint in sorted(controller.endpoints.items())
-        for release in endpoint.applied.routes()[:2]
-        if release in endpoint.loaded
-    ]
-    rows = await asyncio.gather(*asked)
-    is_ready = bool(rows) and all(row["ready"] for row in rows)
-    lost = sum(endpoint.traffic.lost for endpoint in controller.endpoints.values())
-    document = {"ready": is_ready, "releases": rows, "traffic_rows_lost": lost}
-    return document | ({} if rows else {"error": "no endpoint serves a release"}), is_ready
 
 
 def _endpoint(controller: Controller, name: str) -> dict[str, Any]:

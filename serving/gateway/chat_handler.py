@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ...core.errors import AskError, BackendError, OpswrightError
+from ..keys.allowance import Allowance
 from ..releases import now
 from ..server import Completion, ServerDown
 from .controller import Controller, Endpoint, LoadedRelease
 from .openai_api import ChatRequest
+from .patience import Ending
 from .router import choose
 from .traffic_log import Route, Status, TrafficRow
 
 if TYPE_CHECKING:
     from ..rails import RailDecision
 
+CANCELLED = "cancelled"  # finish of an exchange whose caller left
 _TRIES = 2  # a prompt that brings the engine down must not do so for ever
 
 
@@ -35,6 +38,7 @@ class Caller:
     """What a request says beside its body: its id and the key of its session.
 
     The workspace's own probes may also insist on a release and pass the rails by; they are not logged.
+    allowance: what it may do by its key. ending: why it was cancelled, once it was.
     """
 
     id: str
@@ -42,6 +46,8 @@ class Caller:
     is_probe: bool = False
     release: str | None = None
     has_rails: bool = True
+    allowance: Allowance = field(default_factory=Allowance)
+    ending: Ending = field(default_factory=Ending)
 
 
 @dataclass
@@ -54,11 +60,28 @@ class Exchange:
     request: ChatRequest
     caller: Caller
     started: float
+    first_token_ms: float | None = None
+    queue_ms: float | None = None  # until its engine was first asked
     served: str = ""  # the release that the engine says it is
     text: str = ""
     finish: str = ""
     completion: Completion | None = None
     rail: str | None = None
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request came."""
+        return round((time.perf_counter() - self.started) * 1000, 3)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether nobody knows how many tokens it used: the engine worked until the caller left."""
+        return self.queue_ms is not None and self.finish in (CANCELLED, "error: DeadlineError")
+
+    def asks_engine(self) -> None:
+        """Note that its engine is asked now, if it was not before."""
+        if self.queue_ms is None:
+            self.queue_ms = self.elapsed_ms
 
 
 class ChatHandler:
@@ -71,6 +94,8 @@ class ChatHandler:
     def open(self, request: ChatRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
         endpoint = self.controller.endpoints.get(request.model)
+        if endpoint is None and not self.controller.knows_endpoints:
+            raise UnavailableError("the gateway has just started; ask again in a moment.")
         if endpoint is None:
             known = ", ".join(sorted(self.controller.endpoints)) or "none"
             raise UnknownModelError(f"endpoint '{request.model[:60]}' does not exist (deployed: {known}).")
@@ -83,6 +108,8 @@ class ChatHandler:
             if chosen is None:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
+        ask = request.generation()
+        caller.allowance.admit(endpoint.name, ask.most_tokens)
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
         return Exchange(endpoint, loaded, route, request, caller, time.perf_counter())
@@ -116,9 +143,6 @@ class ChatHandler:
             else:
                 async for piece in self._stream(exchange):
                     yield piece
-        except (asyncio.CancelledError, GeneratorExit):
-            exchange.finish = exchange.finish or "cancelled"
-            raise
         except BaseException as error:
             self.fail(exchange, error)
             raise
@@ -127,15 +151,23 @@ class ChatHandler:
 
     def fail(self, exchange: Exchange, error: BaseException) -> None:
         """Note that the exchange ended with an error."""
-        exchange.finish = f"error: {type(error).__name__}"
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            exchange.finish = exchange.finish or exchange.caller.ending.reason or CANCELLED
+        else:
+            exchange.finish = f"error: {type(error).__name__}"
 
     def close(self, exchange: Exchange) -> None:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
+        made = exchange.completion
+        if made is not None or not exchange.was_cut:
+            exchange.caller.allowance.settle(made.tokens_in + made.tokens_out if made is not None else 0)
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
         if exchange.caller.is_probe:
             return
         status: Status = "error" if exchange.finish.startswith("error") else "ok"
+        if exchange.finish == CANCELLED:
+            status = "cancelled"
         row = TrafficRow(
             time=now(),
             id=exchange.caller.id,
@@ -145,9 +177,14 @@ class ChatHandler:
             output=exchange.text,
             status="blocked" if exchange.rail is not None else status,
             rail=exchange.rail,
-            latency_ms=round((time.perf_counter() - exchange.started) * 1000, 3),
+            latency_ms=exchange.elapsed_ms,
             model_version=exchange.loaded.model.version,
             finish=exchange.finish,
+            tokens_in=made.tokens_in if made is not None else 0,
+            tokens_out=made.tokens_out if made is not None else 0,
+            first_token_ms=exchange.first_token_ms,
+            queue_ms=exchange.queue_ms,
+            caller=exchange.caller.allowance.name,
         )
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
@@ -173,6 +210,7 @@ class ChatHandler:
         loaded, ask = exchange.loaded, exchange.request.generation()
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
+            exchange.asks_engine()
             try:
                 completion = await self.controller.server.infer(loaded.model.name, ask)
                 break
@@ -187,6 +225,7 @@ class ChatHandler:
         loaded, ask = exchange.loaded, exchange.request.generation()
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
+            exchange.asks_engine()
             pieces = self.controller.server.stream(loaded.model.name, ask)
             try:
                 async for piece in pieces:
@@ -196,6 +235,7 @@ class ChatHandler:
                     shown = piece if exchange.text else piece.lstrip()
                     exchange.text += shown
                     if shown:
+                        exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
                         yield shown
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)

@@ -19,6 +19,7 @@ from ...core.errors import AskError, BackendError, OpswrightError
 from ...core.workspace import Workspace
 from ..releases import EndpointState, Release, desired_path, endpoint_names, read_state
 from ..server import InferenceServer, ServedModel, ServerDown, ready
+from .feedback import FeedbackLog
 from .metrics import GatewayMetrics
 from .traffic_log import TrafficLog
 
@@ -77,6 +78,7 @@ class Endpoint:
 
     name: str
     traffic: TrafficLog
+    feedback: FeedbackLog
     applied: EndpointState
     desired: EndpointState
     stamp: tuple[int, int, int] | None = None
@@ -100,6 +102,7 @@ class Controller:
         self.metrics = metrics
         self.endpoints: dict[str, Endpoint] = {}
         self.server_fault: str | None = None
+        self.knows_endpoints = False  # whether it has read yet which there are
         self._load_rails = load_rails
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
@@ -122,6 +125,7 @@ class Controller:
         await self.server.stop()
         for endpoint in endpoints:
             endpoint.traffic.close()
+            endpoint.feedback.close()
 
     @property
     def in_flight(self) -> int:
@@ -161,15 +165,17 @@ class Controller:
             self._wake.clear()
 
     async def _reconcile(self) -> None:
-        """Compare once: the server, then each endpoint's desired state, then each release."""
+        """Compare once: each endpoint's desired state, then the server, then each release."""
+        for name in endpoint_names(self.workspace):
+            self._read(name)
+        self.knows_endpoints = True
         if time.monotonic() - self._checked_at > _ALIVE_S:
             if not (self._started and await self.server.alive()):
                 await self._bring_up()
             for endpoint in list(self.endpoints.values()):
                 await asyncio.to_thread(endpoint.traffic.sync)
+                await asyncio.to_thread(endpoint.feedback.sync)
             self._checked_at = time.monotonic()
-        for name in endpoint_names(self.workspace):
-            self._read(name)
         for endpoint in self.endpoints.values():
             for loaded in endpoint.loaded.values():
                 if self._is_due(loaded) and (loaded.work is None or loaded.work.done()):
@@ -186,6 +192,11 @@ class Controller:
             log.warning("the %s server is gone; starting it again", self.server.kind)
             self.metrics.restarts.inc()
         await self.server.start()
+        for name in await self.server.versions():  # of a server that was taken over
+            if not any(
+                name == loaded.model.name for one in self.endpoints.values() for loaded in one.loaded.values()
+            ):
+                await self.server.unload(name)
         self._started = True
         self.server_fault = None
 
@@ -207,8 +218,8 @@ class Controller:
             log.error("%s", error)
             return
         if endpoint is None:
-            traffic = TrafficLog(self.workspace.endpoints / name)
-            endpoint = self.endpoints[name] = Endpoint(name, traffic, applied=desired, desired=desired)
+            logs = TrafficLog.of(self.workspace, name), FeedbackLog.of(self.workspace, name)
+            endpoint = self.endpoints[name] = Endpoint(name, *logs, applied=desired, desired=desired)
         endpoint.stamp, endpoint.desired, endpoint.fault = stamp, desired, None
         for release in desired.releases:
             if release.id in endpoint.leaving:
@@ -250,15 +261,15 @@ class Controller:
     async def _revive(self, loaded: LoadedRelease) -> None:
         """Load a release, unless it answers after all, and let its requests go on."""
         name = loaded.model.name
+        if loaded.release.guardrails is not None and loaded.rails is None:  # before anything may answer
+            config = await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.guardrails)
+            loaded.rails = await asyncio.to_thread(self._load_rails, config.path / "config")
         if name in await self.server.versions():
             if await ready(self.server, loaded.model, _PROOF_S):
                 self._mark_healthy(loaded)
                 return
             self.metrics.reloads.labels(name.rpartition("-v")[0], loaded.release.id).inc()
         await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.bundle)  # verifies every file
-        if loaded.release.guardrails is not None and loaded.rails is None:
-            config = await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.guardrails)
-            loaded.rails = await asyncio.to_thread(self._load_rails, config.path / "config")
         await self.server.load(loaded.model)
         if not await ready(self.server, loaded.model, _PROOF_S):
             raise BackendError(f"release {loaded.release.id} loaded, but does not answer an inference")

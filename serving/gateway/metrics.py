@@ -1,64 +1,131 @@
-"""The gateway's Prometheus metrics: requests, latency, blocks, and what was healed."""
+"""The gateway's Prometheus metrics: requests, refusals, latency, tokens, queue, blocks, and what was healed.
+
+Labels are bounded: endpoints are those deployed, of each the newest releases are kept, reasons and rails are
+from short lists; what is beyond counts as `other`.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from .traffic_log import CALLERS_FAULTS, TrafficRow
+
 if TYPE_CHECKING:
-    from .traffic_log import TrafficRow
+    from prometheus_client import Counter, Histogram
 
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_RELEASES = 10  # of an endpoint whose series are kept
+_RAILS = 30
+_OTHER = "other"
+REASONS = frozenset(
+    {
+        "bad_request", "cancelled", "context_length_exceeded", "deadline", "denied", "endpoint_not_allowed",
+        "insufficient_quota", "internal", "invalid_api_key", "model_not_found", "not_found",
+        "prompt_refused", "queue_full", "rate_limit_exceeded", "request_not_found", "request_timeout",
+        "request_too_large", "scope_missing", "unavailable", "wrong_host",
+    }
+)  # fmt: skip
 
 
 class GatewayMetrics:
     """Counters of one gateway, in a registry of its own."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client import CollectorRegistry
 
         self.registry = CollectorRegistry()
+        self._releases: dict[
+            str, OrderedDict[str, None]
+        ] = {}  # by endpoint, the one that answered last at the end
+        self._rails: set[str] = set()
+        self._add_traffic()
+        self._add_health()
+
+    def _add_traffic(self) -> None:
         labels = ["endpoint", "release", "route"]
-        self._requests = Counter(
-            "opswright_requests", "Requests answered.", [*labels, "status"], registry=self.registry
+        self._requests = self._counter(
+            "opswright_requests", "Requests that reached a release.", *labels, "status"
         )
-        self._latency = Histogram(
-            "opswright_latency_seconds",
-            "From request to answer.",
-            labels,
-            buckets=_BUCKETS_S,
-            registry=self.registry,
+        self._latency = self._histogram("opswright_latency_seconds", "From request to answer.", *labels)
+        self._first_token = self._histogram(
+            "opswright_first_token_seconds", "From request to the first token of a streamed answer.", *labels
         )
-        self._blocked = Counter(
-            "opswright_blocked", "Requests a rail blocked.", ["endpoint", "rail"], registry=self.registry
+        self._queue = self._histogram(
+            "opswright_queue_seconds", "From request to when its engine was asked.", *labels
         )
-        self.lost_rows = Counter(
-            "opswright_traffic_rows_lost",
-            "Traffic log lines that could not be written.",
-            ["endpoint"],
-            registry=self.registry,
+        self._tokens = self._counter("opswright_tokens", "Tokens read and made.", *labels, "kind")
+        self._blocked = self._counter("opswright_blocked", "Requests a rail blocked.", *labels[:2], "rail")
+        self._refused = self._counter(
+            "opswright_refused", "Requests answered with an error, those that reached no release too.",
+            "reason", "status",
+        )  # fmt: skip
+        self._of_releases = (
+            self._requests, self._latency, self._first_token, self._queue, self._tokens, self._blocked,
+        )  # fmt: skip
+
+    def _add_health(self) -> None:
+        from prometheus_client import Gauge
+
+        self.lost_rows = self._counter(
+            "opswright_traffic_rows_lost", "Traffic log lines that could not be written.", "endpoint"
         )
-        self.restarts = Counter(
-            "opswright_server_restarts",
-            "Engine servers found dead and started again.",
-            registry=self.registry,
+        self.restarts = self._counter(
+            "opswright_server_restarts", "Engine servers found dead and started again."
         )
-        self.reloads = Counter(
-            "opswright_release_reloads",
-            "Releases found dead in a living server and loaded again.",
-            ["endpoint", "release"],
-            registry=self.registry,
-        )
+        self.reloads = self._counter(
+            "opswright_release_reloads", "Releases found dead in a living server and loaded again.",
+            "endpoint", "release",
+        )  # fmt: skip
         self.in_flight = Gauge(
             "opswright_requests_in_flight", "Requests being answered.", registry=self.registry
         )
 
+    def _counter(self, name: str, says: str, *labels: str) -> Counter:
+        from prometheus_client import Counter
+
+        return Counter(name, says, labels, registry=self.registry)
+
+    def _histogram(self, name: str, says: str, *labels: str) -> Histogram:
+        from prometheus_client import Histogram
+
+        return Histogram(name, says, labels, buckets=_BUCKETS_S, registry=self.registry)
+
     def answered(self, endpoint: str, row: TrafficRow) -> None:
-        """Count a request that ended, by its row of the traffic log, with its latency."""
+        """Count a request that ended, by its row of the traffic log."""
+        self._keep_newest(endpoint, row.release)
         labels = (endpoint, row.release, row.route)
-        self._requests.labels(*labels, row.status).inc()
+        is_callers = row.status == "error" and row.finish in CALLERS_FAULTS
+        self._requests.labels(*labels, "refused" if is_callers else row.status).inc()
         self._latency.labels(*labels).observe(row.latency_ms / 1000)
+        if row.first_token_ms is not None:
+            self._first_token.labels(*labels).observe(row.first_token_ms / 1000)
+        if row.queue_ms is not None:
+            self._queue.labels(*labels).observe(row.queue_ms / 1000)
+        for kind, count in (("read", row.tokens_in), ("made", row.tokens_out)):
+            self._tokens.labels(*labels, kind).inc(count)
         if row.status == "blocked":
-            self._blocked.labels(endpoint, row.rail or "").inc()
+            self._blocked.labels(endpoint, row.release, self._rail(row.rail or "")).inc()
+
+    def refused(self, reason: str, status: int) -> None:
+        """Count an answer that is an error, by its code and HTTP status."""
+        self._refused.labels(reason if reason in REASONS else _OTHER, str(status)).inc()
+
+    def _keep_newest(self, endpoint: str, release: str) -> None:
+        """Note that a release answered, and forget the series of the one that has been silent longest."""
+        known = self._releases.setdefault(endpoint, OrderedDict())
+        known[release] = None
+        known.move_to_end(release)
+        if len(known) > _RELEASES:
+            silent, _ = known.popitem(last=False)
+            for metric in self._of_releases:
+                metric.remove_by_labels({"endpoint": endpoint, "release": silent})
+
+    def _rail(self, name: str) -> str:
+        if name not in self._rails and len(self._rails) >= _RAILS:
+            return _OTHER
+        self._rails.add(name)
+        return name
 
     def text(self) -> bytes:
         """Everything in Prometheus' text form."""

@@ -2,30 +2,38 @@
 
 A line is handed to the system before its answer leaves, and flushed to disk once a second. So a gateway that
 is killed loses no line of an answered request; a machine that loses power loses at most the last second. A
-line that cannot be written (full disk) does not fail the answer: it is counted, and said in metrics.
+line that cannot be written (full disk) does not fail the answer: it is counted, and said in metrics. Personal
+data that a pattern can tell is masked before anything is written, unless a setting says otherwise.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ...core.workspace import Workspace
+from . import segments as files
+from .privacy import PLAIN, Privacy
+from .segments import SEGMENT_BYTES, Retention, SegmentWriter, json_line
 
-_SEGMENT_BYTES = 32 << 20
-_BLOCK_BYTES = 1 << 16
+_PREFIX = "traffic"
 
 Route = Literal["stable", "canary"]
-Status = Literal["ok", "blocked", "error"]
+Status = Literal["ok", "blocked", "error", "cancelled"]
+CALLERS_FAULTS = frozenset({"error: AskError", "error: PromptError"})  # finishes of requests that were wrong
 
 
 @dataclass(frozen=True)
 class TrafficRow:
-    """One request as it was answered; `finish` is the finish reason, or the error's family."""
+    """One request as it was answered; `finish` is the finish reason, or the error's family.
+
+    cancelled: the caller left before the answer's end. first_token_ms: None where
+    nothing was streamed; queue_ms: until its engine was asked, None where none was. caller:
+    whose key it was; empty where none is asked for.
+    """
 
     time: str
     id: str
@@ -38,66 +46,50 @@ class TrafficRow:
     latency_ms: float
     model_version: int
     finish: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    first_token_ms: float | None = None
+    queue_ms: float | None = None
+    caller: str = ""
 
 
 class TrafficLog:
     """The log of one endpoint, written by one gateway."""
 
-    def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
-        self.folder = folder
-        self.lost = 0  # lines that could not be written
-        self._segment_bytes = segment_bytes
-        self._file: int | None = None
-        self._size = 0
-        self._unsynced = False
+    def __init__(
+        self,
+        folder: Path,
+        segment_bytes: int = SEGMENT_BYTES,
+        privacy: Privacy = PLAIN,
+        keep: Retention | None = None,
+    ) -> None:
+        self._segments = SegmentWriter(folder, _PREFIX, segment_bytes, keep)
+        self._privacy = privacy
+
+    @classmethod
+    def of(cls, workspace: Workspace, endpoint: str) -> TrafficLog:
+        """The log of an endpoint, as the settings want it."""
+        settings = workspace.settings.serving.traffic
+        return cls(workspace.endpoints / endpoint, privacy=Privacy.of(settings), keep=Retention.of(settings))
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written."""
+        return self._segments.lost
 
     def append(self, row: TrafficRow) -> bool:
-        """Write one row; False when it was lost."""
-        line = json.dumps(vars(row), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        try:
-            file = self._open(len(line))
-            written = os.write(file, line)
-            if written < len(line):
-                raise OSError(f"only {written} of {len(line)} bytes fit")
-        except OSError:
-            self.lost += 1
-            self._close()  # opening it again ends a line that was cut
-            return False
-        self._size += written
-        self._unsynced = True
-        return True
+        """Write one row, masked; False when it was lost."""
+        say = self._privacy
+        row = replace(row, id=say.id(row.id), text=say.text(row.text), output=say.text(row.output))
+        return self._segments.append(json_line(vars(row)), row.time)
 
     def sync(self) -> None:
-        """Flush to disk what was written since the last time."""
-        if self._file is not None and self._unsynced:
-            self._unsynced = False
-            os.fsync(self._file)
+        """Flush to disk what was written since the last time; once a minute, remove what is too old."""
+        self._segments.sync()
 
     def close(self) -> None:
         """Put what was written on disk and close the segment; a later row opens it again."""
-        self.sync()
-        self._close()
-
-    def _close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-    def _open(self, more: int) -> int:
-        if self._file is not None and self._size + more <= self._segment_bytes:
-            return self._file
-        self.close()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        found = segments(self.folder)
-        number = int(found[-1].stem.partition("-")[2]) if found else 1
-        if found and found[-1].stat().st_size + more > self._segment_bytes:
-            number += 1
-        path = self.folder / f"traffic-{number:06d}.jsonl"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._size = os.fstat(self._file).st_size
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._file, b"\n")  # readers skip a line that was cut
-        return self._file
+        self._segments.close()
 
 
 def read(
@@ -120,11 +112,17 @@ def read(
 
 
 def _rows_newest_first(folder: Path) -> Iterator[TrafficRow]:
-    for line in _newest_first(folder):
-        try:
-            yield TrafficRow(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
+    for line in files.newest_first(folder, _PREFIX):
+        if (row := row_of(line)) is not None:
+            yield row
+
+
+def row_of(line: bytes) -> TrafficRow | None:
+    """The row of a line; None for one that was cut by a crash."""
+    try:
+        return TrafficRow(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 def last_before(workspace: Workspace, endpoint: str, time: str) -> TrafficRow | None:
@@ -155,20 +153,5 @@ def as_logged(text: str | None) -> str | None:
 
 
 def segments(folder: Path) -> list[Path]:
-    """The files of a log, oldest first."""
-    return sorted(folder.glob("traffic-*.jsonl"))
-
-
-def _newest_first(folder: Path) -> Iterator[bytes]:
-    """The lines of all segments, from the end, reading no more than is asked for."""
-    for path in reversed(segments(folder)):
-        with path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            rest = b""
-            while end > 0:
-                size = min(_BLOCK_BYTES, end)
-                end -= size
-                file.seek(end)
-                rest, *lines = (file.read(size) + rest).split(b"\n")
-                yield from reversed(lines)
-            yield rest
+    """The files of an endpoint's traffic log, oldest first."""
+    return files.segments(folder, _PREFIX)

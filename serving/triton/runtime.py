@@ -27,6 +27,7 @@ class TritonRuntime:
         self.shm_prefix = f"ops{hashlib.sha256(str(self.folder).encode()).hexdigest()[:10]}_"
         self._record_path = self.folder / "server.json"
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_adopted = False
 
     @property
     def record(self) -> dict[str, Any] | None:
@@ -50,6 +51,14 @@ class TritonRuntime:
         )
         return access
 
+    def adopt(self) -> TritonAccess | None:
+        """How to reach a server that another process started for this folder and that still runs."""
+        record = self.record
+        if record is None or not {"secret", "socket"} <= record.keys():
+            return None
+        self._is_adopted = True
+        return TritonAccess(self.folder, str(record["secret"]))
+
     def command(self, install: Install, access: TritonAccess) -> list[str]:
         """The server's command line: for its owner alone, models loaded when told, own shared memory."""
         backends = [f"--backend-directory={install.backends}"] if install.backends else []
@@ -71,8 +80,10 @@ class TritonRuntime:
                 region.chmod(0o600)
 
     def exited(self) -> int | None:
-        """The exit code of a server this process started and that ended."""
-        return None if self._process is None else self._process.poll()
+        """The exit code of a server that ended; -1 for one that was taken over, whose code nobody knows."""
+        if self._process is not None:
+            return self._process.poll()
+        return -1 if self._is_adopted and self.record is None else None
 
     def fail(self, what: str) -> BackendError:
         """An error with the last lines of the server's log."""
@@ -81,6 +92,7 @@ class TritonRuntime:
 
     def clear(self) -> None:
         """End the server, its stubs (they outlive a killed server) and their shared memory."""
+        self._is_adopted = False
         record = processes.read_record(self._record_path)
         if processes.is_running(record) and record is not None:
             processes.end([int(record["pid"])], _GRACE_S)

@@ -57,7 +57,12 @@ class TritonServer:
         return self._client
 
     async def start(self) -> None:
-        """Start with an empty repository."""
+        """Start with an empty repository; the first time, a living server of this workspace is taken over.
+
+        So a gateway that died costs no release its place in memory: what is loaded stays loaded.
+        """
+        if self._client is None and await self._adopt():
+            return
         await self.stop()
         self._silent = 0
         install = await asyncio.to_thread(self._locate)
@@ -66,6 +71,23 @@ class TritonServer:
         self._client = TritonClient(access)
         await self._come_up()
         self._version = await self._client.version()
+
+    async def _adopt(self) -> bool:
+        """Take over a server that an earlier gateway left, with the models it has; whether there was one."""
+        access = self.runtime.adopt()
+        if access is None:
+            return False
+        client = TritonClient(access)
+        try:
+            version, found = await client.version(), await client.index()
+        except BackendError:
+            await client.close()
+            return False
+        self._client, self._version = client, version
+        for inner in sorted((name for name, row in found.items() if row[0] == "READY"), key=_load_number):
+            self._names[inner.partition(".")[0]] = inner  # of two the one that was loaded later
+            self._loads = max(self._loads, _load_number(inner))
+        return True
 
     async def _come_up(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
@@ -158,3 +180,8 @@ class TritonServer:
         if name not in self._names:
             raise ServerDown(f"model {name} is not loaded in Triton")
         return self._names[name]
+
+
+def _load_number(inner: str) -> int:
+    """Which load of this server a Triton name is of; 0 for a model's first."""
+    return int(inner.partition(".")[2] or 0)

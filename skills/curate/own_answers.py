@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...core.contract import StepContext
 from ...core.errors import AskError
 from ...data.batches import in_runs
+from ...data.personal import mask
 from ...data.sample import ASSISTANT, Sample, text_of
 from ...data.text import fingerprint
 from ...evals.contamination import JACCARD, OverlapFinder
@@ -42,8 +43,9 @@ class OwnAnswers:
     """What the endpoints of a workspace answered, and which samples have it from them.
 
     nearly: an answer also counts where it is nearly a logged one (Jaccard of 5-character shingles from 0.8),
-    or holds one; else only where the two are the same but for case, white space and end marks. form: what was
-    done to the samples' texts. memory_bytes: about what may be held; it limits how many requests are read.
+    or holds one; else only where the two are the same but for case, white space and end marks. Both are
+    compared with personal data masked, as the log has it. form: what was done to the samples' texts.
+    memory_bytes: about what may be held; it limits how many requests are read.
     """
 
     def __init__(
@@ -55,11 +57,11 @@ class OwnAnswers:
     ) -> None:
         self._ids: dict[str, str] = {}
         self._answers: list[LoggedAnswer] = []
-        self._read(ctx, max(1, memory_bytes // _BYTES_AN_ANSWER), form)
+        self._read(ctx, max(1, memory_bytes // _BYTES_AN_ANSWER), lambda text: mask(form(text)))
         self._finder = OverlapFinder([one.text for one in self._answers], JACCARD if nearly else None)
         self._learned: set[int] = set()
         for texts in in_runs(_training_answers(ctx), _TEXTS_AT_ONCE) if self._answers else ():
-            self._learned |= {item for _, item, _ in self._found([form(text) for text in texts])}
+            self._learned |= {item for _, item, _ in self._found([mask(form(text)) for text in texts])}
 
     def _read(self, ctx: StepContext, most: int, form: Callable[[str], str]) -> None:
         """Take in the newest requests of each endpoint's traffic log, at most so many of all."""
@@ -94,7 +96,8 @@ class OwnAnswers:
     def why(self, samples: Sequence[Sample]) -> list[str | None]:
         """For each sample how an endpoint's answer was found in it, in words; None where none was."""
         why = [self._provenance(sample) for sample in samples]
-        said = [(n, text) for n, sample in enumerate(samples) for text in _answers_in(sample)]
+        answers = enumerate(samples) if self._answers else ()
+        said = [(n, mask(text)) for n, sample in answers for text in _answers_in(sample)]
         for at, _, how in self._found([text for _, text in said]):
             n = said[at][0]
             why[n] = why[n] or how

@@ -106,6 +106,7 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
     """Test answered requests against the reference and keep the report as an artifact."""
     from threadpoolctl import threadpool_limits
 
+    from ...data.personal import mask
     from .checks import OTHER_PEOPLE, SAME_PEOPLE, Reference, Window, compare
     from .evidence import after_window, carried
     from .power import visible_share
@@ -113,10 +114,10 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
     from .sources import find_source
 
     _check_enough(request, rows)
-    source = find_source(request, ctx)
+    source = find_source(request, ctx).masked()
     if source.note:
         ctx.log(source.note)
-    window = Window([row.text for row in rows], [row.output or "" for row in rows])
+    window = Window([mask(row.text) for row in rows], [mask(row.output or "") for row in rows])
     level = request.alpha / 2 / request.checks_per_day
     with threadpool_limits(1):  # on a shared machine a second thread made this slower, not faster
         people = SAME_PEOPLE if source.is_traffic else OTHER_PEOPLE
@@ -133,8 +134,10 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         together = after_window(found.p, before, request.alpha / 2, request.checks_per_day)
         alarm = found.alarm or together.alarm
         tests = _figures(found)
+        told = _told(ctx, request, rows)
         about = {
             **_about(request, source, rows),
+            **told,
             "level": level,
             **together.facts,
             "evidence_key": key,
@@ -160,7 +163,20 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         visible_share=share,
         message=_message(found, together, len(rows), level, share),
         note=source.note,
+        **told,
     )
+
+
+def _told(ctx: StepContext, request: DriftRequest, rows: Sequence[TrafficLike]) -> dict[str, Any]:
+    """How many of the compared requests users labelled, and the share whose answer was right."""
+    from ...serving.traffic_samples import labelled_requests, share_right
+
+    labelled = [
+        one
+        for one in labelled_requests(ctx.workspace, request.endpoint, request.since)
+        if rows[0].time <= one.row.time <= rows[-1].time
+    ]
+    return {"labelled": len(labelled), "labelled_right": share_right(labelled)}
 
 
 def _figures(found: Comparison) -> dict[str, TestFigures]:

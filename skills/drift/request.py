@@ -74,3 +74,5 @@ class DriftResult(Result):
     )
     message: str = Field(description="The outcome in a sentence or two.")
     note: str = Field("", description="What was not compared, and why.")
+    labelled: int = Field(0, description="Requests compared whose answer users called right or wrong.")
+    labelled_right: float | None = Field(None, description="Share of these whose answer was right, 0 to 1.")

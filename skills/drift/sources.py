@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...core.artifacts import ArtifactRef, BundleRef, DatasetRef
@@ -41,6 +41,13 @@ class ReferenceSource:
     def parents(self) -> list[ArtifactRef]:
         """The artifacts it was made from."""
         return [] if self.dataset is None else [self.dataset]
+
+    def masked(self) -> ReferenceSource:
+        """The same with personal data masked, as in the traffic log: that must not pass for a change."""
+        from ...data.personal import mask
+
+        answers = None if self.answers is None else [mask(answer) for answer in self.answers]
+        return replace(self, texts=[mask(text) for text in self.texts], answers=answers)
 
 
 def find_source(request: DriftRequest, ctx: StepContext) -> ReferenceSource:

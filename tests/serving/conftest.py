@@ -7,20 +7,28 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
+import uvicorn
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.errors import AskError, BackendError
+from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import GatewayClient, ProbeReply
-from opswright.serving.gateway.app import Access, build_app
+from opswright.serving.gateway.access import Access
+from opswright.serving.gateway.app import build_app
 from opswright.serving.gateway.controller import Controller
+from opswright.serving.gateway.http_protocol import patient_protocol
+from opswright.serving.gateway.listening import bind
 from opswright.serving.gateway.metrics import GatewayMetrics
+from opswright.serving.keys.store import KeyStore
+from opswright.serving.keys.usage import KeyUsage, usage_path
 from opswright.serving.probes import Probe
 from opswright.serving.rails import RailDecision
 from opswright.serving.rollout import Rollout
@@ -47,13 +55,14 @@ class FakeServer:
         self.is_up = False
         self.cannot_start = False
         self.unload_s = 0.0
+        self.left: dict[str, ServedModel] = {}  # what a server has that is taken over at its start
         self.gate: asyncio.Event | None = None  # answers wait for it when it is set
 
     async def start(self) -> None:
         self.starts += 1
         if self.cannot_start:
             raise BackendError("no server binary here")
-        self.models.clear()
+        self.models = dict(self.left)
         self.version, self.is_up = "1.0", True
 
     async def stop(self) -> None:
@@ -132,16 +141,21 @@ class House:
     server: FakeServer = field(default_factory=FakeServer)
     token: str | None = None
 
-    def open(self) -> None:
+    def open(self, *, starts: bool = True) -> None:
         async def start() -> None:
             self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails)
-            self.app = build_app(self.controller, Access(CONTROL, self.token), {"reason": "a test"})
-            await self.controller.start()
+            self.keys = KeyStore(self.workspace)
+            self.usage = KeyUsage(usage_path(self.workspace))
+            access = Access(CONTROL, self.token, keys=self.keys, usage=self.usage)
+            self.app = build_app(self.controller, access, {"reason": "a test"})
+            if starts:
+                await self.controller.start()
 
         self.run(start())
 
     def close(self) -> None:
         self.run(self.controller.stop())
+        self.usage.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.begin(work).result(timeout=_PATIENCE_S)
@@ -193,6 +207,20 @@ class House:
             assert time.monotonic() < deadline, what
             time.sleep(0.01)
 
+    @contextmanager
+    def on_a_socket(self) -> Iterator[tuple[str, int]]:
+        """Serve over HTTP, as the gateway process does; host and port."""
+        listener = bind("127.0.0.1", 0)
+        protocol = patient_protocol(self.workspace.settings.serving.headers_timeout_s)
+        config = uvicorn.Config(self.app, lifespan="off", log_level="warning", http=protocol)
+        server = uvicorn.Server(config)
+        done = self.begin(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            done.result(timeout=_PATIENCE_S)
+
 
 class HouseFleet(GatewayClient):
     """The gateway as rollout sees it, asked without a socket."""
@@ -238,3 +266,18 @@ def house(workspace: Workspace, loop: asyncio.AbstractEventLoop) -> Iterator[Hou
     house.open()
     yield house
     house.close()
+
+
+@pytest.fixture
+def reopened(house: House) -> Callable[..., None]:
+    """Opens the house again with other settings of its serving."""
+
+    def again(**serving: object) -> None:
+        house.close()
+        settings = load_settings(
+            home=house.workspace.root, actor="tester", serving=ServingSettings.model_validate(serving)
+        )
+        house.workspace = Workspace(settings)
+        house.open()
+
+    return again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,3 +120,39 @@ def test_requests_log_the_release_that_answered_them_through_a_switch(served: Ho
     served.rollout().deploy(served.bundle("two"), None, 100)
     served.chat("after")
     assert [row.model_version for row in read(served.workspace, "support")] == [1, 2]
+
+
+def test_a_server_that_is_taken_over_keeps_its_releases_behind_their_rails_and_loses_the_others(
+    house: House,
+) -> None:
+    house.rollout().deploy(house.bundle("one"), house.guardrails(), 100)
+    (model,) = house.server.models.values()
+    house.server.left = {model.name: model, "gone-v1": replace(model, name="gone-v1")}
+    house.close()  # and the gateway is started anew while its server lives
+    house.server.loads.clear()
+    house.open()
+    assert house.chat("a bomb").headers["x-opswright-rail"] == "topics"
+    assert house.server.loads == []
+    assert list(house.server.models) == [model.name]
+
+
+def test_a_gateway_that_has_not_looked_yet_says_come_again_and_not_that_there_is_nothing(
+    served: House,
+) -> None:
+    served.close()
+    served.open(starts=False)
+    reply = served.chat("hello")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    served.run(served.controller.start())
+    served.wait(lambda: served.chat("hello").status_code == 200, "it has looked")
+    assert served.chat("hello", model="nobody").status_code == 404
+
+
+def test_while_its_server_starts_a_gateway_holds_requests_for_what_it_knows(served: House) -> None:
+    served.server.cannot_start = True
+    served.close()
+    served.open()
+    served.wait(lambda: served.controller.knows_endpoints, "it has read what is desired")
+    asked = served.begin(served.call("POST", "/v1/chat/completions", body=body(1)))
+    served.server.cannot_start = False
+    assert asked.result(timeout=120).status_code == 200

@@ -219,7 +219,8 @@ def test_metrics_count_what_was_answered(guarded: House) -> None:
     guarded.chat("a bomb")
     text = guarded.get("/metrics").text
     assert 'route="stable",status="ok"} 1.0' in text
-    assert 'opswright_blocked_total{endpoint="support",rail="topics"} 1.0' in text
+    release = guarded.chat("hello").headers["x-opswright-release"]
+    assert f'opswright_blocked_total{{endpoint="support",rail="topics",release="{release}"}} 1.0' in text
     assert "opswright_requests_in_flight 0.0" in text
 
 

@@ -17,7 +17,8 @@ from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving import processes
 from opswright.serving.fleet import GatewayClient, gateway_record, stop_all, url_of
-from opswright.serving.gateway.__main__ import bind, main, serve
+from opswright.serving.gateway.__main__ import main, serve
+from opswright.serving.gateway.listening import bind
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"

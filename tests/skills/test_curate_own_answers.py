@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,18 @@ def test_a_damaged_log_and_a_folder_without_one_are_no_fault(tmp_path: Path, con
     path.write_bytes(b'{"time": "x"}\nnot json\n\xff\xfe\n' + path.read_bytes() + b'{"time": "2026')
     rows = [*people(), {"question": "Return?", "answer": WRITTEN.format("kettle")}]
     assert run(write(tmp_path / "rows.jsonl", rows), ctx).own_answers == 1
+
+
+def test_an_answer_is_known_although_the_log_has_its_personal_data_masked(
+    workspace: Workspace, context: Callable[..., StepContext], tmp_path: Path
+) -> None:
+    said = "Write to care@shop.example.org, and we send the money within two days of your letter."
+    traffic = TrafficLog.of(workspace, "shop")
+    traffic.append(
+        TrafficRow(
+            "2026-01-01T00:00:00.000Z", "r1", "v1-0a1b2c3d", "stable", "money?", said, "ok", None, 1.0, 1
+        )
+    )
+    traffic.close()
+    rows = [*people(), {"question": "Where is my money?", "answer": said}]
+    assert run(write(tmp_path / "rows.jsonl", rows), context(), own_answers="keep").own_answers == 1

@@ -16,6 +16,8 @@ from opswright.core.artifacts import DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.data.embed import TextEmbedder, words
+from opswright.data.personal import mask
+from opswright.serving.gateway.feedback import Feedback, FeedbackLog
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.skills.drift import DriftRequest, answered, drift, judge
 from opswright.skills.drift.checks import (
@@ -28,6 +30,7 @@ from opswright.skills.drift.checks import (
     compare,
 )
 from opswright.skills.drift.mmd import mmd
+from opswright.skills.drift.sources import ReferenceSource
 
 Context = Callable[..., StepContext]
 RAW = Path(opswright.__file__).parent / "examples/support_router/raw/clinc150"
@@ -349,8 +352,24 @@ def test_the_skill_reads_the_traffic_log_of_its_endpoint(
             )
         )
     log.close()
+    said = FeedbackLog(ctx.workspace.endpoints / "support")
+    for number, thumb in ((5, "down"), (20, "up"), (21, "up"), (22, "down")):  # the first is not compared
+        said.append(Feedback(f"2026-11-20T11:00:{number}.000Z", f"r{number}", thumb, None))  # type: ignore[arg-type]
+    said.close()
     reference = save_dataset(ctx, texts["train"])
     result = drift(DriftRequest(endpoint="support", reference=reference, window=140), ctx)
     assert (result.alarm, result.n) == (False, 140)
+    assert (result.labelled, result.labelled_right) == (3, pytest.approx(2 / 3))
     with pytest.raises(AskError, match="endpoint 'elsewhere' has answered 0 requests"):
         drift(DriftRequest(endpoint="elsewhere", reference=reference), ctx)
+
+
+def test_masked_personal_data_in_the_traffic_is_no_new_word(
+    texts: dict[str, Labelled], context: Context
+) -> None:
+    mail = "write to ada@example.org about {}"
+    source = ReferenceSource("k", "w", [mail.format(text) for text, _ in texts["train"]], None, None, None)
+    masked = source.masked()
+    assert masked.texts[0] == mask(mail.format(texts["train"][0][0])) and "<email>" in masked.texts[0]
+    seen = Reference(masked.texts, 7)
+    assert not seen.unknown("write to <email> about")

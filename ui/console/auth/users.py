@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ....core.errors import AskError, NeedsError, OpswrightError
-from ....core.files import write_atomically
+from ....core.errors import AskError, OpswrightError
+from ....core.private_file import PrivateFile
 from ....core.settings import Settings
 
 # Scrypt at the strength OWASP's password storage cheat sheet lists for 32 MiB: about 0.2 s on one core.
@@ -89,12 +87,13 @@ class UsersFile(Mapping[str, Person]):
         self.path = path
         self.n = n
         self._hash_password = hash_password
-        self._seen: tuple[int, ...] = ()
-        self._users: dict[str, User] = {}
+        self._file = PrivateFile(path, "users file", "opswright users add NAME --role operator", _parse)
+        self._users: dict[str, User] = {}  # as they were read last
 
     def users(self) -> dict[str, User]:
         """Every user by name. AskError when the file is missing, invalid, or open to others."""
-        self._seen, self._users = self._read_if_changed()
+        self._users = {}
+        self._users = self._file.read()
         return self._users
 
     def user(self, name: str) -> User | None:
@@ -146,48 +145,12 @@ class UsersFile(Mapping[str, Person]):
     def __len__(self) -> int:
         return len(self.users())
 
-    def _read_if_changed(self) -> tuple[tuple[int, ...], dict[str, User]]:
-        try:
-            found = self.path.stat()
-        except OSError as error:
-            raise AskError(
-                f"the users file {self.path} cannot be read ({error.strerror}). Make it: "
-                "`opswright users add NAME --role operator`"
-            ) from error
-        seen = (
-            found.st_ino,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
-            found.st_size,
-            found.st_mode,
-            found.st_uid,
-        )
-        if seen == self._seen:
-            return seen, self._users
-        self._seen = ()  # whatever goes wrong below, what was read before no longer counts
-        _refuse_if_open(self.path, found)
-        try:
-            document = json.loads(self.path.read_bytes())
-            return seen, {name: _user(name, entry) for name, entry in document["users"].items()}
-        except PermissionError as error:
-            raise NeedsError(f"permission denied: users file {self.path}. Check its owner.") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AskError(
-                f"invalid users file {self.path} ({error!r}). Make a new one: `opswright users add NAME`"
-            ) from error
-
     def _write(self, users: Mapping[str, User]) -> None:
         entries = {
             name: {"role": str(user.person.role), "scrypt": asdict(user.password)}
             for name, user in sorted(users.items())
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        old = os.umask(0o077)
-        try:
-            write_atomically(self.path, (json.dumps({"users": entries}, indent=2) + "\n").encode())
-            self.path.chmod(0o600)
-        finally:
-            os.umask(old)
+        self._file.write((json.dumps({"users": entries}, indent=2) + "\n").encode())
 
 
 def users_file(settings: Settings) -> UsersFile:
@@ -207,18 +170,8 @@ def load_users(settings: Settings) -> UsersFile | None:
     return file
 
 
-def _refuse_if_open(path: Path, found: os.stat_result) -> None:
-    """AskError when anyone but its owner may read or write the file, or it is another person's."""
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o077:
-        raise AskError(
-            f"the users file {path} is open to other users (mode {mode:04o}). Close it: chmod 600 {path}"
-        )
-    if found.st_uid not in (os.geteuid(), 0):
-        raise AskError(
-            f"the users file {path} belongs to user id {found.st_uid}, you are {os.geteuid()}. Make your "
-            "own: `opswright users add NAME --role operator`"
-        )
+def _parse(data: bytes) -> dict[str, User]:
+    return {name: _user(name, entry) for name, entry in json.loads(data)["users"].items()}
 
 
 def _user(name: str, entry: Mapping[str, Any]) -> User:

@@ -30,7 +30,13 @@ _IN_WORDS = {
 }
 
 
-_OLDER = {"compared_with": "", "level": None, "evidence_bound": None, "note": ""}  # reports of version 0.1
+_OLDER = {  # what reports of version 0.1 lack
+    "compared_with": "",
+    "level": None,
+    "evidence_bound": None,
+    "note": "",
+    "labelled": 0,
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""How texts of users are written down: personal data masked, and no more of a text than is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...core.settings import TrafficSettings
+from ...data.personal import mask, masked_group
+
+_EDGE = 256  # characters looked at beyond a cut, so that no number is cut in two and missed
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Whether personal data is masked, and how many characters of a text are written at most (None: all)."""
+
+    masks: bool
+    max_characters: int | None = None
+
+    @classmethod
+    def of(cls, settings: TrafficSettings) -> Privacy:
+        """What the settings say."""
+        return cls(settings.mask, settings.max_characters)
+
+    def text(self, text: str) -> str:
+        """A text as it is logged."""
+        near = text if self.max_characters is None else text[: self.max_characters + _EDGE]
+        return (mask(near) if self.masks else near)[: self.max_characters]
+
+    def id(self, id: str) -> str:
+        """A request's id, which callers may choose: one with personal data becomes a digest."""
+        return masked_group(id) if self.masks else id
+
+
+PLAIN = Privacy(masks=False)

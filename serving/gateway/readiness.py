@@ -1,0 +1,52 @@
+"""Whether the gateway can answer users: a real inference by every release that gets traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from ..server import ready
+from .controller import Controller, LoadedRelease
+
+_READY_S = 10.0
+_KEPT_S = 0.5  # what strangers are told may be so old: however many ask, engines answer twice a second
+
+
+class Readiness:
+    """Proves readiness when asked; one proof answers all who ask while it is made."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._proof: asyncio.Task[dict[str, Any]] | None = None
+        self._ended = 0.0
+
+    async def document(self, is_known: bool) -> dict[str, Any]:
+        """`ready`, and each release's part in it; a stranger gets the first alone, as it was a moment ago."""
+        kept_s = 0.0 if is_known else _KEPT_S
+        if self._proof is None or (self._proof.done() and time.monotonic() >= self._ended + kept_s):
+            self._proof = asyncio.create_task(self._prove_all())
+        document = await asyncio.shield(self._proof)
+        return document if is_known else {"ready": document["ready"]}
+
+    async def _prove_all(self) -> dict[str, Any]:
+        endpoints = self._controller.endpoints
+        asked = [
+            self._prove(name, endpoint.loaded[release])
+            for name, endpoint in sorted(endpoints.items())
+            for release in endpoint.applied.routes()[:2]
+            if release in endpoint.loaded
+        ]
+        rows = await asyncio.gather(*asked)
+        lost = sum(endpoint.traffic.lost for endpoint in endpoints.values())
+        is_ready = bool(rows) and all(row["ready"] for row in rows)
+        self._ended = time.monotonic()
+        document = {"ready": is_ready, "releases": rows, "traffic_rows_lost": lost}
+        return document | ({} if rows else {"error": "no endpoint serves a release"})
+
+    async def _prove(self, name: str, loaded: LoadedRelease) -> dict[str, Any]:
+        began = time.perf_counter()
+        answers = loaded.answers.is_set() and await ready(self._controller.server, loaded.model, _READY_S)
+        found = {"endpoint": name, "release": loaded.release.id, "ready": answers}
+        took = round((time.perf_counter() - began) * 1000, 3)
+        return {**found, "ms": took} if answers else {**found, "error": loaded.error or "no answer"}

@@ -1,0 +1,207 @@
+"""Append-only JSON lines in segments of a folder: written by one process, read by any, forgotten in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ...core.settings import TrafficSettings
+
+SEGMENT_BYTES = 32 << 20
+_BLOCK_BYTES = 1 << 16
+_PRUNE_S = 60.0
+_HEAD_BYTES = 1 << 16
+_TIME = re.compile(rb'\{"time": ?"([0-9TZ:.+-]{10,40})"')
+_FEWEST_SEGMENTS = 8  # that a log of its full size has, so that forgetting one of them costs little
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long lines are kept, and how many bytes of them."""
+
+    days: float
+    max_bytes: int
+
+    @classmethod
+    def of(cls, settings: TrafficSettings) -> Retention:
+        """What the settings say."""
+        return cls(settings.keep_days, round(settings.max_mb * 1_000_000))
+
+    @property
+    def segment_bytes(self) -> int:
+        """How large one segment may grow."""
+        return max(1, min(SEGMENT_BYTES, self.max_bytes // _FEWEST_SEGMENTS))
+
+
+class SegmentWriter:
+    """Writes the lines of one log, `PREFIX-NNNNNN.jsonl`: a new segment each UTC day, and when one is full.
+
+    A line is a JSON object whose `time` is ISO 8601 in UTC. It is handed to the system before `append`
+    returns, and on disk after `sync`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str,
+        segment_bytes: int = SEGMENT_BYTES,
+        keep: Retention | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.prefix = prefix
+        self.lost = 0  # lines that could not be written
+        self._segment_bytes = segment_bytes if keep is None else min(segment_bytes, keep.segment_bytes)
+        self._keep = keep
+        self._clock = clock
+        self._pruned_at = -_PRUNE_S
+        self._lock = threading.Lock()  # lines are appended in one thread and forgotten in another
+        self._path: Path | None = None
+        self._file: int | None = None
+        self._day = ""
+        self._size = 0
+        self._unsynced = False
+
+    def append(self, line: bytes, at: str) -> bool:
+        """Write one line, its end included, that is of a UTC time; False when it was lost."""
+        with self._lock:
+            try:
+                file = self._open(len(line), at[:10])
+                written = os.write(file, line)
+                if written < len(line):
+                    raise OSError(f"only {written} of {len(line)} bytes fit")
+            except OSError:
+                self.lost += 1
+                self._close()  # opening it again ends a line that was cut
+                return False
+            self._size += written
+            self._unsynced = True
+            return True
+
+    def sync(self) -> None:
+        """Flush to disk what was written since the last time; once a minute, remove what is too old."""
+        self._flush()
+        if self._keep is not None and self._clock() >= self._pruned_at + _PRUNE_S:
+            self._pruned_at = self._clock()
+            self.prune(self._keep, datetime.now(UTC))
+
+    def close(self) -> None:
+        """Put what was written on disk and close the segment; a later line opens it again."""
+        self._flush()
+        self._close()
+
+    def prune(self, keep: Retention, now: datetime) -> list[Path]:
+        """Remove the segments that are too old, and the oldest of what is too much; those removed.
+
+        The newest is never too much, but it may be too old.
+        """
+        oldest = now - timedelta(days=keep.days)
+        paths = segments(self.folder, self.prefix)
+        sizes = {path: path.stat().st_size for path in paths}
+        excess = sum(sizes.values()) - keep.max_bytes
+        gone: list[Path] = []
+        for path in paths:
+            if excess > 0 and path != paths[-1]:
+                excess -= sizes[path]
+            elif last_written(path) >= oldest:
+                break
+            with self._lock:
+                if path == self._path:
+                    self._close()
+                path.unlink(missing_ok=True)
+            gone.append(path)
+        return gone
+
+    def _flush(self) -> None:
+        file = self._file
+        if file is not None and self._unsynced:
+            self._unsynced = False
+            os.fsync(file)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+            self._path = None
+
+    def _open(self, more: int, day: str) -> int:
+        if self._file is not None and self._size + more <= self._segment_bytes and day == self._day:
+            return self._file
+        self.close()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._path = self._next_path(more, day)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._day = day
+        self._size = os.fstat(self._file).st_size
+        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
+            self._size += os.write(self._file, b"\n")  # readers skip a line that was cut
+        return self._file
+
+    def _next_path(self, more: int, day: str) -> Path:
+        found = segments(self.folder, self.prefix)
+        number = int(found[-1].stem.rpartition("-")[2]) if found else 1
+        if found and (size := found[-1].stat().st_size):
+            first = first_time(found[-1])
+            is_of_today = first is None or first[:10] == day
+            number += 0 if is_of_today and size + more <= self._segment_bytes else 1
+        return self.folder / f"{self.prefix}-{number:06d}.jsonl"
+
+
+def json_line(document: Mapping[str, Any]) -> bytes:
+    """A document as one line of a log."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def segments(folder: Path, prefix: str) -> list[Path]:
+    """The files of a log, oldest first."""
+    return sorted(folder.glob(f"{prefix}-*.jsonl"))
+
+
+def newest_first(folder: Path, prefix: str) -> Iterator[bytes]:
+    """The lines of all segments, from the end, reading no more than is asked for; some may be cut."""
+    for path in reversed(segments(folder, prefix)):
+        with suppress(FileNotFoundError):  # it was too old a moment ago
+            yield from _lines_backwards(path)
+
+
+def _lines_backwards(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        rest = b""
+        while end > 0:
+            size = min(_BLOCK_BYTES, end)
+            end -= size
+            file.seek(end)
+            rest, *lines = (file.read(size) + rest).split(b"\n")
+            yield from reversed(lines)
+        yield rest
+
+
+def first_time(path: Path) -> str | None:
+    """The `time` of a segment's first line; None when that has none."""
+    with path.open("rb") as file:
+        return _time_of(file.readline(_HEAD_BYTES))
+
+
+def last_written(path: Path) -> datetime:
+    """When a segment's last whole line was written, by its own `time`; else when the file was."""
+    with suppress(ValueError):
+        for line in _lines_backwards(path):
+            if (written := _time_of(line)) is not None:
+                return datetime.fromisoformat(written).astimezone(UTC)
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _time_of(line: bytes) -> str | None:
+    """The `time` of a line, which is the first of its fields: the line's end need not have been read."""
+    found = _TIME.match(line)
+    return found[1].decode() if found else None

@@ -1,0 +1,163 @@
+"""What each key has used: in SQLite, so that a limit holds across a restart, and across several gateways."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...core.workspace import Workspace
+from .store import ApiKey, Period
+
+_MINUTE_S = 60
+_BUSY_S = 10.0
+_TABLE = """
+CREATE TABLE IF NOT EXISTS used (
+    key TEXT NOT NULL, period TEXT NOT NULL, start INTEGER NOT NULL,
+    requests INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    PRIMARY KEY (key, period, start)
+) WITHOUT ROWID
+"""
+
+_ADD = """
+INSERT INTO used VALUES (?1, ?2, ?3, ?4, max(0, ?5))
+ON CONFLICT (key, period, start) DO UPDATE SET requests = requests + ?4, tokens = max(0, tokens + ?5)
+"""
+
+
+@dataclass(frozen=True)
+class Used:
+    """Requests and tokens of some time."""
+
+    requests: float = 0
+    tokens: float = 0
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A request that was let in: the tokens held for it until it is known how many it used."""
+
+    key: str
+    period: Period
+    minute: int
+    period_start: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class LimitReached:
+    """Which limit a key has reached, and after how many seconds it may ask again; None: not by waiting."""
+
+    limit: str
+    message: str
+    retry_s: int | None
+
+
+def usage_path(workspace: Workspace) -> Path:
+    """Where a workspace's counts lie."""
+    return workspace.root / "serving" / "key-usage.sqlite"
+
+
+class KeyUsage:
+    """Counts by key and minute, and by key and budget period. A minute slides: the last one counts in part.
+
+    A request is let in with as many tokens held as it may use, and settled when it has ended: what runs at
+    once cannot pass a budget together. What a killed gateway held stays counted.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(_TABLE)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._db.close()
+
+    def reserve(self, key: ApiKey, tokens: int) -> Reservation | LimitReached:
+        """Let one request in that may use so many tokens, or say which limit it would pass."""
+        now = self._clock()
+        minute = int(now) // _MINUTE_S * _MINUTE_S
+        limits = key.limits
+        held = Reservation(
+            key.id, limits.budget_period, minute, period_start(limits.budget_period, now), tokens
+        )
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            reached = self._reached(key, held, now)
+            if reached is None:
+                self._add(held, 1, tokens)
+                self._db.execute(
+                    "DELETE FROM used WHERE key = ? AND period = 'minute' AND start < ?",
+                    (key.id, minute - _MINUTE_S),
+                )
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        return reached or held
+
+    def settle(self, held: Reservation, tokens: int) -> None:
+        """Count what a request really used in place of what was held for it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._add(held, 0, tokens - held.tokens)
+        self._db.execute("COMMIT")
+
+    def used(self, key: ApiKey) -> Used:
+        """What a key has used of its budget, in the period that runs."""
+        period = key.limits.budget_period
+        return self._read(key.id, period, period_start(period, self._clock()))
+
+    def _reached(self, key: ApiKey, held: Reservation, now: float) -> LimitReached | None:
+        limits, last = key.limits, self._last_minute(key.id, now)
+        wait = held.minute + _MINUTE_S - int(now)
+        if limits.requests_per_minute is not None and last.requests + 1 > limits.requests_per_minute:
+            message = f"key {key.name} may make {limits.requests_per_minute:,} requests a minute"
+            return LimitReached("requests_per_minute", message, wait)
+        if limits.tokens_per_minute is not None and last.tokens + held.tokens > limits.tokens_per_minute:
+            return LimitReached(
+                "tokens_per_minute", _tokens(key, held, limits.tokens_per_minute, "minute"), wait
+            )
+        spent = self._read(key.id, held.period, held.period_start).tokens
+        if limits.budget_tokens is not None and spent + held.tokens > limits.budget_tokens:
+            message = _tokens(key, held, limits.budget_tokens, limits.budget_period)
+            return LimitReached("budget", f"{message}; {spent:,.0f} are used", None)
+        return None
+
+    def _last_minute(self, key: str, now: float) -> Used:
+        """The running minute, and of the one before as much as lies within the last 60 seconds."""
+        minute = int(now) // _MINUTE_S * _MINUTE_S
+        this, before = self._read(key, "minute", minute), self._read(key, "minute", minute - _MINUTE_S)
+        share = 1 - (now - minute) / _MINUTE_S
+        return Used(this.requests + before.requests * share, this.tokens + before.tokens * share)
+
+    def _read(self, key: str, period: str, start: int) -> Used:
+        row = self._db.execute(
+            "SELECT requests, tokens FROM used WHERE key = ? AND period = ? AND start = ?",
+            (key, period, start),
+        ).fetchone()
+        return Used(*row) if row else Used()
+
+    def _add(self, held: Reservation, requests: int, tokens: int) -> None:
+        for period, start in (("minute", held.minute), (held.period, held.period_start)):
+            self._db.execute(_ADD, (held.key, period, start, requests, tokens))
+
+
+def _tokens(key: ApiKey, held: Reservation, limit: int, period: str) -> str:
+    per = "in all" if period == "forever" else f"a {period}"
+    return f"key {key.name} may use {limit:,} tokens {per}, and this request may need {held.tokens:,}"
+
+
+def period_start(period: Period, now: float) -> int:
+    """When the running period began, UTC, in seconds since the epoch; 0 for one that never ends."""
+    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if period == "forever":
+        return 0
+    return int((today if period == "day" else today.replace(day=1)).timestamp())

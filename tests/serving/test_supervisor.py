@@ -1,0 +1,100 @@
+"""The supervisor: what it runs is run again behind the same socket, and ended with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from opswright.serving.gateway.listening import LISTENER, bind
+from opswright.serving.supervisor import Keeper
+
+PATIENCE_S = 240.0
+# answers each connection with its process id; `quit` ends it by itself, with the code that follows
+ANSWERS = f"""
+import os, socket, sys
+listener = socket.socket(fileno=int(os.environ["{LISTENER}"]))
+while True:
+    connection, _ = listener.accept()
+    said = connection.recv(100).decode()
+    if said.startswith("quit"):
+        sys.exit(int(said[4:]))
+    connection.sendall(str(os.getpid()).encode())
+    connection.close()
+"""
+
+
+class Kept:
+    """A keeper at work in a thread, and what is behind its socket."""
+
+    def __init__(self, script: str) -> None:
+        self.listener = bind("127.0.0.1", 0)
+        self.keeper = Keeper([sys.executable, "-c", script], self.listener.fileno())
+        self.code: int | None = None
+        self.thread = threading.Thread(target=self._keep)
+        self.thread.start()
+
+    def _keep(self) -> None:
+        self.code = self.keeper.keep()
+
+    def ask(self, text: str = "who?") -> str:
+        with socket.create_connection(self.listener.getsockname(), timeout=PATIENCE_S) as connection:
+            connection.sendall(text.encode())
+            return connection.recv(100).decode()
+
+    def ended(self) -> int | None:
+        self.thread.join(timeout=PATIENCE_S)
+        return self.code
+
+
+@pytest.fixture
+def keep() -> Iterator[Callable[[str], Kept]]:
+    started: list[Kept] = []
+
+    def start(script: str) -> Kept:
+        started.append(Kept(script))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.keeper.stop()
+        one.thread.join(timeout=PATIENCE_S)
+        one.listener.close()
+
+
+def test_what_was_killed_is_run_again_and_who_comes_meanwhile_waits(keep: Callable[[str], Kept]) -> None:
+    kept = keep(ANSWERS)
+    first = kept.ask()
+    os.kill(int(first), signal.SIGKILL)
+    second = kept.ask()  # no connection is refused
+    assert second != first
+    with suppress(ConnectionResetError):  # it ends without an answer
+        kept.ask("quit1")
+    assert kept.ask() not in (first, second)
+
+
+def test_what_refuses_to_begin_is_not_run_again_and_its_code_is_told(keep: Callable[[str], Kept]) -> None:
+    assert keep("import sys; sys.exit(5)").ended() == 5
+
+
+def test_what_ends_with_0_has_been_stopped(keep: Callable[[str], Kept]) -> None:
+    kept = keep(ANSWERS)
+    kept.ask()
+    with suppress(ConnectionResetError):
+        kept.ask("quit0")
+    assert kept.ended() == 0
+
+
+def test_a_supervisor_that_is_stopped_ends_what_it_runs(keep: Callable[[str], Kept]) -> None:
+    kept = keep(ANSWERS)
+    pid = int(kept.ask())
+    kept.keeper.stop()
+    assert kept.ended() == 0
+    assert not Path(f"/proc/{pid}").exists()
