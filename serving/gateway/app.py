@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
-import logging
 import os
 import time
 import uuid
@@ -15,22 +13,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from starlette.exceptions import HTTPException
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from ...core.errors import AskError, OpswrightError
-from ...engines import PROMPT_REFUSED, PromptError
 from ..server import ready
 from . import openai_api as form
-from .chat_handler import Caller, ChatHandler, Exchange, UnavailableError, UnknownModelError, in_words
+from .chat_handler import Caller
 from .controller import Controller, LoadedRelease
+from .openai_routes import add_openai, json_reply
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-log = logging.getLogger(__name__)
-
-MAX_IN_FLIGHT = 512
 _READY_S = 10.0
 _LOCAL = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -56,25 +49,16 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
     app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessMiddleware, access=access)
 
-    _add_chat(app, controller, access)
-
-    @app.get("/v1/models")
-    async def models() -> Response:
-        rows = []
-        for name, endpoint in sorted(controller.endpoints.items()):
-            stable, canary, percent = endpoint.applied.routes()
-            row = {"id": name, "object": "model", "created": 0, "owned_by": "opswright", "release": stable}
-            rows.append(row | ({"canary": canary, "canary_percent": percent} if canary else {}))
-        return _json({"object": "list", "data": rows})
+    add_openai(app, controller, lambda request: _caller(request, access))
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        return _json({"status": "ok", "pid": os.getpid()})
+        return json_reply({"status": "ok", "pid": os.getpid()})
 
     @app.get("/readyz")
     async def readyz() -> Response:
         document, is_ready = await _readiness(controller)
-        return _json(document, 200 if is_ready else 503)
+        return json_reply(document, 200 if is_ready else 503)
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -83,9 +67,11 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
     @app.get("/-/state")
     async def state(request: Request) -> Response:
         if not _may_control(request, access):
-            return _json(form.error_body("this needs the workspace's control token", "auth", "denied"), 403)
+            return json_reply(
+                form.error_body("this needs the workspace's control token", "auth", "denied"), 403
+            )
         facts = {"kind": controller.server.kind, "version": controller.server.version, **server_facts}
-        return _json(
+        return json_reply(
             {
                 "pid": os.getpid(),
                 "server": {**facts, "fault": controller.server_fault},
@@ -94,33 +80,6 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         )
 
     return app
-
-
-def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
-    handler = ChatHandler(controller)
-
-    @app.post("/v1/chat/completions")
-    async def chat_completions(request: Request) -> Response:
-        caller = _caller(request, access)
-        try:
-            chat = form.parse(await _body(request))
-            if controller.in_flight >= MAX_IN_FLIGHT:
-                raise UnavailableError(f"{MAX_IN_FLIGHT} requests are being answered; ask again in a moment.")
-            exchange = handler.open(chat, caller)
-            if chat.stream:
-                return await _streamed(handler, exchange)
-            await handler.whole(exchange)
-        except OpswrightError as error:
-            return _failure(error, caller.id)
-        except HTTPException as error:
-            return _json(
-                form.error_body(str(error.detail), "invalid_request_error", "request_too_large"),
-                error.status_code,
-            )
-        except Exception:
-            log.exception("request %s met an error of the gateway's own", caller.id)
-            return _failure(OpswrightError("the gateway failed; its log says how."), caller.id)
-        return _json(_document(exchange), 200, _headers(exchange))
 
 
 class AccessMiddleware:
@@ -150,11 +109,11 @@ class AccessMiddleware:
                 message = (
                     "this gateway answers to local names only; set OPSWRIGHT_SERVING__AUTH_TOKEN for others"
                 )
-                return _json(form.error_body(message, "auth", "wrong_host"), 403)
+                return json_reply(form.error_body(message, "auth", "wrong_host"), 403)
         elif scope["path"] != "/healthz":
             given = headers.get(b"authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(), self.access.token.encode()):
-                return _json(form.error_body("a bearer token is needed", "auth", "invalid_api_key"), 401)
+                return json_reply(form.error_body("a bearer token is needed", "auth", "invalid_api_key"), 401)
         return None
 
 
@@ -171,98 +130,6 @@ def _caller(request: Request, access: Access) -> Caller:
         return Caller(number, session)
     release, has_rails = headers.get("x-opswright-release"), headers.get("x-opswright-rails") != "off"
     return Caller(number, session, is_probe=True, release=release, has_rails=has_rails)
-
-
-async def _body(request: Request) -> bytes:
-    """The body, never more of it than allowed."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > form.MAX_BODY_BYTES:
-            raise HTTPException(413, f"the request is larger than {form.MAX_BODY_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _document(exchange: Exchange) -> dict[str, Any]:
-    """A whole answer; one that a rail gave has used no tokens."""
-    request = exchange.request
-    return form.chat_completion(
-        request.model,
-        exchange.caller.id,
-        exchange.text,
-        exchange.finish,
-        _release(exchange),
-        _usage(exchange),
-    )
-
-
-def _usage(exchange: Exchange) -> dict[str, int]:
-    made = exchange.completion
-    return form.usage(made.tokens_in, made.tokens_out) if made is not None else form.usage(0, 0)
-
-
-def _release(exchange: Exchange) -> str:
-    return exchange.served or exchange.loaded.release.id
-
-
-def _headers(exchange: Exchange) -> dict[str, str]:
-    headers = {
-        "x-request-id": exchange.caller.id,
-        "x-opswright-release": _release(exchange),
-        "x-opswright-route": exchange.route,
-    }
-    return headers | ({"x-opswright-rail": exchange.rail} if exchange.rail is not None else {})
-
-
-async def _streamed(handler: ChatHandler, exchange: Exchange) -> Response:
-    """The answer as server-sent events. Its first piece is awaited, so that a failure has a status code."""
-    pieces = handler.pieces(exchange)
-    first = await anext(pieces, None)
-    chunk = form.Chunks(exchange.request.model, exchange.caller.id, _release(exchange))
-
-    async def events() -> AsyncIterator[bytes]:
-        try:
-            yield form.event(chunk.delta(role="assistant", content=first or ""))
-            async for piece in pieces:
-                yield form.event(chunk.delta(content=piece))
-        except OpswrightError as error:
-            yield form.event(_error(error)[0])
-        else:
-            yield form.event(chunk.end(exchange.finish))
-            if exchange.request.stream_options.include_usage:
-                yield form.event(chunk.usage(_usage(exchange)))
-        finally:
-            await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
-        yield form.event("[DONE]")
-
-    headers = _headers(exchange) | {"cache-control": "no-store"}
-    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
-
-
-def _error(error: OpswrightError) -> tuple[dict[str, Any], int]:
-    """An error in OpenAI's form, and its status."""
-    message = in_words(error)
-    if isinstance(error, UnknownModelError):
-        return form.error_body(message, "invalid_request_error", "model_not_found", "model"), 404
-    if isinstance(error, PromptError):
-        return form.error_body(message, "invalid_request_error", PROMPT_REFUSED), 400
-    if isinstance(error, AskError):
-        return form.error_body(message, "invalid_request_error", "bad_request"), 400
-    if isinstance(error, UnavailableError):
-        return form.error_body(message, "server_error", "unavailable"), 503
-    return form.error_body(message, "server_error", "internal"), 500
-
-
-def _failure(error: OpswrightError, number: str) -> Response:
-    document, status = _error(error)
-    headers = {"x-request-id": number}
-    return _json(document, status, headers | ({"retry-after": "1"} if status == 503 else {}))
-
-
-def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    data = json.dumps(document, ensure_ascii=False).encode()
-    return Response(data, status, headers, media_type="application/json")
 
 
 async def _readiness(controller: Controller) -> tuple[dict[str, Any], bool]:
