@@ -54,7 +54,7 @@ def speed(rails: Rails, texts: Sequence[str]) -> None:
     print(f"8 threads        {decided / (time.perf_counter() - started):,.0f} checks/s")
 
     async def together() -> None:
-        await asyncio.gather(*(rails.acheck_input(text) for text in texts))
+        await asyncio.gather(*(rails.acheck_conversation([("user", text)]) for text in texts))
 
     started = time.perf_counter()
     asyncio.run(together())

@@ -194,7 +194,7 @@ class ChatHandler:
         rails = _rails(exchange)
         if rails is None:
             return True
-        decision = await rails.acheck_conversation(exchange.request.texts)
+        decision = await rails.acheck_conversation(exchange.request.turns)
         return all([_accept(exchange, choice, decision) for choice in exchange.choices])
 
     async def _answer(self, exchange: Exchange, choice: Choice) -> None:

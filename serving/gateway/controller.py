@@ -38,8 +38,8 @@ _DRAIN_S = 60.0
 class RailChecker(Protocol):
     """What a release's guardrail config says of a text; load_rails makes it."""
 
-    def acheck_conversation(self, texts: Sequence[str]) -> Awaitable[RailDecision]:
-        """Whether a conversation may go to the model: all that was said in it, whoever said it."""
+    def acheck_conversation(self, turns: Sequence[tuple[str, str]]) -> Awaitable[RailDecision]:
+        """Whether a conversation may go to the model: each (role, text) that was said in it."""
 
     def acheck_output(self, text: str) -> Awaitable[RailDecision]:
         """Whether an answer may go to the user."""

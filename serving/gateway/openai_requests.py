@@ -221,8 +221,8 @@ class CompletionRequest(_Part):
         raise NotImplementedError
 
     @property
-    def texts(self) -> Sequence[str]:
-        """Everything that is said in the request, in its order: what rails read."""
+    def turns(self) -> Sequence[tuple[str, str]]:
+        """Everything that is said, in its order, with the role that says it: what rails read."""
         raise NotImplementedError
 
     @property
@@ -282,15 +282,13 @@ class ChatRequest(CompletionRequest):
         return next((m.text for m in reversed(self.messages) if m.role == "user"), self.messages[-1].text)
 
     @property
-    def texts(self) -> Sequence[str]:
+    def turns(self) -> Sequence[tuple[str, str]]:
         """Every role's text, with the names and arguments of calls, and what the tools say of themselves."""
-        found = []
+        found = [("tools", " ".join(_words(tool))) for tool in self._offered]
         for message in self.messages:
-            found.append(message.text)
+            found.append((message.role, message.text))
             for call in message.tool_calls or ():
-                found.append(f"{call.function.name} {call.function.arguments}")
-        if self._offered:
-            found.extend(_words(self._offered))
+                found.append((message.role, f"{call.function.name} {call.function.arguments}"))
         return found
 
     @property
@@ -349,9 +347,9 @@ class TextRequest(CompletionRequest):
         return self.prompt
 
     @property
-    def texts(self) -> Sequence[str]:
+    def turns(self) -> Sequence[tuple[str, str]]:
         """The prompt."""
-        return [self.prompt]
+        return [("user", self.prompt)]
 
     @property
     def needs(self) -> Sequence[tuple[str, Feature]]:

@@ -118,10 +118,10 @@ class FakeRails:
     def __init__(self, folder: Path) -> None:
         self.breaks = (folder / "breaks").exists()
 
-    async def acheck_conversation(self, texts: Sequence[str]) -> RailDecision:
+    async def acheck_conversation(self, turns: Sequence[tuple[str, str]]) -> RailDecision:
         if self.breaks:
             return RailDecision(False, "error", "try later", error="RuntimeError: rail")
-        return RailDecision(False, "topics", "not here") if "bomb" in " ".join(texts) else RailDecision(True)
+        return RailDecision(False, "topics", "not here") if "bomb" in str(turns) else RailDecision(True)
 
     async def acheck_output(self, text: str) -> RailDecision:
         return RailDecision(False, "pii", "withheld") if "secret" in text else RailDecision(True)
