@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ...core.errors import AskError
 from ...engines.registry import Feature
@@ -55,7 +55,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {  # the values that ask for nothing
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class TextPart(_Part):
@@ -169,13 +169,7 @@ def _asks_for_nothing(name: str, value: object) -> bool:
     return value is None or any(one == value for one in same_kind)
 
 
-def _one_or_many(value: object) -> object:
-    return () if value is None else (value,) if isinstance(value, str) else value
-
-
-Stops = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=4), BeforeValidator(_one_or_many)
-]
+_Stop = Annotated[str, Field(min_length=1)]
 
 
 class CompletionRequest(_Part):
@@ -185,6 +179,8 @@ class CompletionRequest(_Part):
     `safety_identifier` tell callers apart; `service_tier` and `parallel_tool_calls` have one value here.
     """
 
+    model_config = ConfigDict(extra="allow")  # looked at by `_refuse_unsupported`
+
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -192,22 +188,18 @@ class CompletionRequest(_Part):
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=-_INT64, lt=_INT64)
-    stop: Stops = ()
+    stop: _Stop | Annotated[tuple[_Stop, ...], Field(max_length=4)] | None = None
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     user: str | None = Field(None, max_length=512)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unsupported(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        given = {name: one for name, one in value.items() if name in cls.model_fields}
-        for name in value.keys() - given.keys():
+    @model_validator(mode="after")
+    def _refuse_unsupported(self) -> CompletionRequest:
+        for name, value in (self.model_extra or {}).items():
             if name not in _UNSUPPORTED:
                 raise ValueError(f"unknown parameter '{name[:60]}'")
-            if not _asks_for_nothing(name, value[name]):
+            if not _asks_for_nothing(name, value):
                 raise ValueError(f"'{name}' is not supported: {_UNSUPPORTED[name]}")
-        return given
+        return self
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> CompletionRequest:
@@ -234,6 +226,11 @@ class CompletionRequest(_Part):
     def offered_tools(self) -> frozenset[str]:
         """The names of the tools that the model may call."""
         return frozenset()
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The texts that end an answer."""
+        return (self.stop,) if isinstance(self.stop, str) else self.stop or ()
 
     @property
     def wants_usage(self) -> bool:
@@ -328,7 +325,7 @@ class ChatRequest(CompletionRequest):
             temperature=self.temperature or 0.0,
             top_p=self.top_p or 1.0,
             seed=seed,
-            stop=self.stop,
+            stop=self.stops,
             tools=json.dumps(self._offered, ensure_ascii=False) if self._offered else "",
             json_schema=self._schema,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
@@ -364,7 +361,7 @@ class TextRequest(CompletionRequest):
             temperature=self.temperature or 0.0,
             top_p=self.top_p or 1.0,
             seed=seed,
-            stop=self.stop,
+            stop=self.stops,
         )
 
 

@@ -242,3 +242,12 @@ def house(workspace: Workspace, loop: asyncio.AbstractEventLoop) -> Iterator[Hou
     house.open()
     yield house
     house.close()
+
+
+@pytest.fixture
+def served(house: House) -> House:
+    """One release without rails, of which nobody has asked anything yet."""
+    house.rollout().deploy(house.bundle("one"), None, 100)
+    house.server.asked.clear()
+    house.server.generations.clear()
+    return house

@@ -18,13 +18,6 @@ CONTROL = {"x-opswright-control": "control-token"}
 
 
 @pytest.fixture
-def served(house: House) -> House:
-    house.rollout().deploy(house.bundle("one"), None, 100)
-    house.server.asked.clear()
-    return house
-
-
-@pytest.fixture
 def guarded(house: House) -> House:
     house.rollout().deploy(house.bundle("one"), house.guardrails(), 100)
     house.server.asked.clear()

@@ -28,14 +28,6 @@ TOOL: Any = {
 
 
 @pytest.fixture
-def served(house: House) -> House:
-    house.rollout().deploy(house.bundle("one"), None, 100)
-    house.server.asked.clear()
-    house.server.generations.clear()
-    return house
-
-
-@pytest.fixture
 def ask(served: House) -> Ask[Any]:
     """Runs a call of the official client against the gateway."""
 
