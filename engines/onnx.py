@@ -14,8 +14,10 @@ from ..core.install import install_hint
 from ..data.batches import by_length
 from .base import Chat, GenerationListener, GenerationOptions, GenerationResult, Progress, PromptError
 from .ort_llm.batcher import MAX_BATCH, Batcher
-from .ort_llm.generation import GenerationJob, Group, OrtModel, Sampling
+from .ort_llm.generation import GenerationJob, Group, OrtModel, Sampling, WrongSchema
 from .ort_llm.prompts import PromptEncoder, WrongPrompt
+
+_REFUSALS = (WrongPrompt, WrongSchema)  # what the caller must change
 
 
 class OnnxEngine:
@@ -120,7 +122,7 @@ class OnnxEngine:
             on_result(GenerationResult(text, reason, tokens_in, tokens_out, logprobs=told))
 
         def failed(error: Exception) -> None:
-            refused = isinstance(error, WrongPrompt)
+            refused = isinstance(error, _REFUSALS)
             on_result(GenerationResult(None, "refused" if refused else "error", error=str(error)))
 
         sampling = Sampling(
@@ -152,6 +154,6 @@ def _end_of_stream(
 
 def _told_as_ours(on_error: Callable[[Exception], None]) -> Callable[[Exception], None]:
     def tell(error: Exception) -> None:
-        on_error(PromptError(str(error)) if isinstance(error, WrongPrompt) else error)
+        on_error(PromptError(str(error)) if isinstance(error, _REFUSALS) else error)
 
     return tell

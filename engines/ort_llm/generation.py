@@ -19,6 +19,10 @@ _CANCEL_EVERY = 8  # tokens between two looks at whether the caller has gone
 _SEEDS = 1 << 31  # the library takes seeds below it
 
 
+class WrongSchema(ValueError):
+    """The JSON schema is none, or the library's grammar cannot express it; the caller must change it."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen; temperature 0 is greedy. json_schema: what the text must fit, when not empty."""
@@ -146,6 +150,13 @@ def _told(token: int, logprob: float, tokenizer: Any) -> dict[str, Any]:
     return {"token": text, "logprob": max(logprob, -9999.0), "bytes": known}
 
 
+def _whose_fault(error: Exception, job: GenerationJob) -> Exception:
+    """A grammar that grows too large while it is followed is the schema's fault, any other failure is not."""
+    if job.sampling.json_schema and "Parser Error" in str(error):
+        return WrongSchema(f"answers cannot be held to this JSON schema: {error}")
+    return error
+
+
 class _Generators:
     """Generators of one model, used again where that is safe: a new one costs 15 ms, a short answer one.
 
@@ -186,7 +197,12 @@ class _Generators:
         params.set_search_options(max_length=length, batch_size=len(tokens), **sampling.options())
         if sampling.json_schema:
             params.set_guidance("json_schema", sampling.json_schema)
-        generator = og.Generator(self._model, params)
+        try:
+            generator = og.Generator(self._model, params)
+        except Exception as error:  # the library's own errors have no common type
+            if sampling.json_schema:
+                raise WrongSchema(f"answers cannot be held to this JSON schema: {error}") from error
+            raise
         if self._adapters is not None:
             generator.set_active_adapter(self._adapters, ADAPTER)
         generator.append_tokens(tokens)
@@ -292,7 +308,7 @@ class Group:
             for row in self.rows:
                 if row.live:
                     row.live = False
-                    row.job.on_error(error)
+                    row.job.on_error(_whose_fault(error, row.job))
             return False
         if any(row.live for row in self.rows):
             return True

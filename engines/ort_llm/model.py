@@ -20,6 +20,7 @@ from generation import (
     GenerationJob,
     OrtModel,
     Sampling,
+    WrongSchema,
 )
 from prompts import PromptEncoder, WrongPrompt
 
@@ -98,7 +99,8 @@ def _send_error(sender: Any, error: Exception) -> None:
     outputs = [
         pb_utils.Tensor("text_output", _strings("")),
         pb_utils.Tensor(
-            "finish_reason", _strings("wrong prompt" if isinstance(error, WrongPrompt) else "error")
+            "finish_reason",
+            _strings("wrong prompt" if isinstance(error, (WrongPrompt, WrongSchema)) else "error"),
         ),
         pb_utils.Tensor("error", _strings(str(error))),
     ]
