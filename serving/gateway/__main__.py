@@ -18,6 +18,7 @@ from ..fleet import record_path
 
 _GRACE_S = 5
 _BACKLOG = 1024
+_SWITCH_S = 0.001  # how long a thread that reads a long text may keep the event loop waiting
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    sys.setswitchinterval(_SWITCH_S)
     try:
         serve(Workspace(load_settings(home=options.home)))
     except OpswrightError as error:
