@@ -4,8 +4,8 @@ Starts a server and a gateway of its own in a temporary workspace, serves a tiny
 Triton's generate endpoint, the gateway, the gateway with the shipped rails. The client shares the machine's
 cores with what it measures. Takes about two minutes on 2 cores, engine and installation included.
 
-With `--litellm`, the Python of an environment that has `litellm[proxy]`, its proxy is asked in the same turns,
-before an upstream that answers at once.
+With `--litellm`, the Python of an environment that has `litellm[proxy]`, its proxy is asked in the same
+turns, before an upstream that answers at once.
 
 Run: python benchmarks/serving.py [--engine FOLDER] [--requests 400] [--rounds 3] [--litellm PYTHON] [--json]
 """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import codecs
+import threading
 
 import pytest
 
@@ -124,3 +126,28 @@ def test_an_attack_deep_in_a_long_conversation_is_found(rails: Rails) -> None:
 )
 def test_ordinary_questions_in_any_script_pass(rails: Rails, text: str) -> None:
     assert rails.check_input(text).allowed
+
+
+def test_rails_that_fail_without_an_interpreter_block(rails: Rails) -> None:
+    class Broken:
+        def find(self, direction: str, text: str) -> None:
+            raise RuntimeError("a pattern failed")
+
+    broken = Rails(None, {}, Broken(), ["input", "output"])  # type: ignore[arg-type]
+    for decision in (broken.check_input("hello"), broken.check_output("hello")):
+        assert (decision.allowed, decision.rail) == (False, "error")
+        assert "a pattern failed" in (decision.error or "")
+
+
+def test_long_texts_are_read_on_another_thread(rails: Rails) -> None:
+    threads: set[str] = set()
+
+    class Watching:
+        def find(self, direction: str, text: str) -> None:
+            threads.add(threading.current_thread().name)
+
+    watched = Rails(None, {}, Watching(), ["input"])  # type: ignore[arg-type]
+    asyncio.run(watched.acheck_conversation([("user", "short")]))
+    assert threads == {threading.current_thread().name}
+    asyncio.run(watched.acheck_conversation([("user", "long " * 400)]))
+    assert any(name.startswith("rails") for name in threads)
