@@ -76,11 +76,10 @@ def read(texts: Sequence[str]) -> Iterator[Reading]:
     wholes = list(texts)
     if len(texts) > 1:  # split between words, and within one
         wholes += [" ".join(texts), "".join(texts)]
-    for whole in wholes:
-        for part in _windows(whole):
-            yield Reading.of(part)
-            for hidden in encoded_texts(part):
-                yield Reading.of(hidden)
+    for part in dict.fromkeys(part for whole in wholes for part in _windows(whole)):
+        yield Reading.of(part)
+        for hidden in encoded_texts(part):
+            yield Reading.of(hidden)
 
 
 def _windows(text: str) -> Iterator[str]:

@@ -30,7 +30,8 @@ _MANY_SPACED = re.compile(r"(?<!\w)(?:[^\W_][ .*_/|,~-]+){7,}[^\W_](?!\w)")
 _RUN_TOGETHER = re.compile(r"[a-z]{25,}")
 _JOINTS = re.compile(r"[ .*_/|,~-]")
 _LEET = str.maketrans("013457@$!", "oieastasi")
-_LEET_WORD = re.compile(r"[a-z0-9@$!]*(?:[a-z][013457@$!]|[013457@$][a-z])[a-z0-9@$!]*")
+_WORD = re.compile(r"[a-z0-9@$!]+")
+_MIXED = re.compile(r"[a-z][013457@$!]|[013457@$][a-z]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){12,}")
 _MOST_ENCODED = 8  # encoded passages of a text that are read; more of them are a hit by themselves
@@ -64,8 +65,14 @@ def loose_form(plain: str, latin: str) -> str | None:
 
 def leet_form(latin: str) -> str | None:
     """A Latin text with words of letters and digits ('1gn0r3') as letters; None when it has none."""
-    found = _LEET_WORD.sub(lambda match: match.group().translate(_LEET), latin)
-    return found if found != latin else None
+    if not _MIXED.search(latin):
+        return None
+
+    def read(match: re.Match[str]) -> str:
+        word = match.group()
+        return word.translate(_LEET) if _MIXED.search(word) else word
+
+    return _WORD.sub(read, latin)
 
 
 def encoded_texts(text: str) -> Iterator[str]:
