@@ -60,20 +60,21 @@ class TritonPythonModel:
             stop=json.loads(_text(request, "sampling_param_stop") or "[]"),
             top_logprobs=told if told >= 0 else None,
             on_text=partial(self._send_piece, sender) if streaming else None,
-            on_done=lambda text, *end: self._send_end(sender, "" if streaming else text, job, *end),
+            on_done=lambda *end: None,
             on_error=partial(_send_error, sender),
             is_cancelled=sender.is_cancelled,
         )
+        job.on_done = partial(self._send_end, sender, job)
         self.batcher.submit(job)
 
     def _send_piece(self, sender: Any, text: str) -> None:
         sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("text_output", _strings(text))]))
 
     def _send_end(
-        self, sender: Any, text: str, job: GenerationJob, reason: str, read: int, made: int
+        self, sender: Any, job: GenerationJob, text: str, reason: str, read: int, made: int
     ) -> None:
         outputs = [
-            pb_utils.Tensor("text_output", _strings(text)),
+            pb_utils.Tensor("text_output", _strings(text if job.on_text is None else "")),
             pb_utils.Tensor("finish_reason", _strings(reason)),
             pb_utils.Tensor("num_input_tokens", numpy.array([read], dtype=numpy.int32)),
             pb_utils.Tensor("num_output_tokens", numpy.array([made], dtype=numpy.int32)),
