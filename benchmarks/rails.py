@@ -24,6 +24,7 @@ from typing import Any
 import opswright
 from opswright.serving.rails import SHIPPED, RailDecision, Rails, load_rails, rails_action
 
+UNSEEN = Path(__file__).with_name("rails_unseen.jsonl")
 RAW = Path(opswright.__file__).parent / "examples/support_router/raw"
 SLOW = ("n", "n ", "1 ", "--", "sk-", "ignore all ", "you are the ", "from now on, you ", "4111 1111 ", "x@")
 
@@ -54,7 +55,7 @@ def speed(rails: Rails, texts: Sequence[str]) -> None:
     print(f"8 threads        {decided / (time.perf_counter() - started):,.0f} checks/s")
 
     async def together() -> None:
-        await asyncio.gather(*(rails.acheck_input(text) for text in texts))
+        await asyncio.gather(*(rails.acheck_conversation([("user", text)]) for text in texts))
 
     started = time.perf_counter()
     asyncio.run(together())
@@ -103,6 +104,15 @@ def halves(name: str, check: Callable[[str], RailDecision], rows: Sequence[tuple
     blocked(f"{name}, odd rows (held out)", check, [text for number, text in rows if number % 2 == 1])
 
 
+def unseen(rails: Rails) -> None:
+    """The set that was written after the rails: conversations to block and to let pass."""
+    rows = [json.loads(line) for line in UNSEEN.read_text(encoding="utf-8").splitlines()]
+    for must in ("block", "pass"):
+        said = [[(role, text) for role, text in row["turns"]] for row in rows if row["must"] == must]
+        count = sum(not rails.check_conversation(turns).allowed for turns in said)
+        print(f"{f'unseen, to {must}':46s} {count:5d} of {len(said):5d} blocked")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -132,6 +142,7 @@ def main() -> None:
     blocked("BANKING77", rails.check_input, banking)
     labels = sorted({label for _, label in clinc["train"]})
     blocked("CLINC150's labels as answers", rails.check_output, labels)
+    unseen(rails)
     if ask.cyberseceval:
         rows = json.loads(ask.cyberseceval.read_text())
         direct = [(i, row) for i, row in enumerate(rows) if row["injection_type"] == "direct"]

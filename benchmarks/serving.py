@@ -4,7 +4,10 @@ Starts a server and a gateway of its own in a temporary workspace, serves a tiny
 Triton's generate endpoint, the gateway, the gateway with the shipped rails. The client shares the machine's
 cores with what it measures. Takes about two minutes on 2 cores, engine and installation included.
 
-Run: python benchmarks/serving.py [--engine FOLDER] [--requests 400] [--rounds 3] [--json]
+With `--litellm`, the Python of an environment that has `litellm[proxy]`, its proxy is asked in the same
+turns, before an upstream that answers at once.
+
+Run: python benchmarks/serving.py [--engine FOLDER] [--requests 400] [--rounds 3] [--litellm PYTHON] [--json]
 """
 
 from __future__ import annotations
@@ -14,11 +17,14 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +41,8 @@ from opswright.serving.triton.access import TritonAccess
 if TYPE_CHECKING:
     import aiohttp
 
-CONCURRENCY = (1, 4, 8)
+CONCURRENCY = (1, 4, 16)
+_START_S = 180
 MAX_TOKENS = 3  # as long as an intent's name
 TEXTS = [f"transfer money to my savings account{' please' * n}" for n in range(5)]
 TINY = Path(__file__).resolve().parents[1] / "tests" / "e2e" / "tiny_engines.py"
@@ -159,12 +166,78 @@ def tiny_engine(folder: Path) -> Path:
     return folder / "1" / "engine"
 
 
+UPSTREAM = """
+from aiohttp import web
+MESSAGE = {"role": "assistant", "content": "a b c"}
+ANSWER = {"id": "1", "object": "chat.completion", "created": 1, "model": "m",
+          "choices": [{"index": 0, "finish_reason": "stop", "message": MESSAGE}],
+          "usage": {"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 11}}
+
+async def answer(request):
+    await request.read()
+    return web.json_response(ANSWER)
+
+app = web.Application()
+app.router.add_post("/v1/chat/completions", answer)
+web.run_app(app, host="127.0.0.1", port=PORT, print=None)
+"""
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def litellm(python: Path, folder: Path) -> Iterator[dict[str, Way]]:
+    """LiteLLM's proxy before an upstream that answers at once, while it runs."""
+    upstream, port = free_port(), free_port()
+    model = {"model": "openai/m", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "none"}
+    config = folder / "litellm.json"
+    config.write_text(json.dumps({"model_list": [{"model_name": "bare", "litellm_params": model}]}))
+    env = {**os.environ, "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    env["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"
+    env.pop("PYTHONPATH", None)
+    command = [python.with_name("litellm"), "--config", config, "--host", "127.0.0.1", "--port", str(port)]
+    source = UPSTREAM.replace("PORT", str(upstream))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = [
+        subprocess.Popen([sys.executable, "-c", source], **quiet),
+        subprocess.Popen(command, env=env, **quiet),
+    ]
+    way = Way(f"http://127.0.0.1:{port}/v1/chat/completions", chat_body("bare"))
+    try:
+        deadline = time.monotonic() + _START_S
+        while not answers(way):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"LiteLLM's proxy did not answer within {_START_S} s: {python}")
+            time.sleep(0.5)
+        yield {"litellm": way}
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+
+
+def answers(way: Way) -> bool:
+    """Whether a way answers already."""
+    import aiohttp
+
+    try:
+        return asyncio.run(ask(way, 1, 1))[2] == 0
+    except (aiohttp.ClientError, OSError):
+        return False
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--engine", type=Path, help="Engine folder of a bundle; default: a tiny random one.")
     parser.add_argument("--requests", type=int, default=400, help="Requests of each measurement.")
     parser.add_argument("--rounds", type=int, default=3, help="Measurements; their median is shown.")
+    parser.add_argument("--litellm", type=Path, help="Python of an environment that has litellm[proxy].")
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="opswright-bench-") as name:
@@ -174,7 +247,8 @@ def main() -> None:
         workspace = Workspace(load_settings(home=folder / "workspace", serving=settings))
         try:
             ways = serve(workspace, options.engine or tiny_engine(folder))
-            found = measure(ways, options.requests, options.rounds)
+            with litellm(options.litellm, folder) if options.litellm else nullcontext({}) as others:
+                found = measure({**ways, **others}, options.requests, options.rounds)
         finally:
             stop_all(workspace)
     show(found, as_json=options.json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..core.errors import AskError
 
@@ -29,6 +29,10 @@ class GenerationOptions:
 
     max_tokens: new tokens at most, also limited by what the context leaves. top_k 0: all tokens. A text ends
     before the first of the stop strings that it would contain.
+
+    The rest only where a target's `features` say so. prompt: put to the model as it is, in place of the chat.
+    tools: JSON for the chat template. json_schema: what the text must fit. top_logprobs: how many likeliest
+    tokens are told beside each chosen one; None: no log-probabilities.
     """
 
     max_tokens: int = 256
@@ -37,6 +41,10 @@ class GenerationOptions:
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    prompt: str = ""
+    tools: str = ""
+    json_schema: str = ""
+    top_logprobs: int | None = None
 
     @property
     def is_greedy(self) -> bool:
@@ -51,7 +59,8 @@ class GenerationResult(NamedTuple):
     `cancelled`, `refused` (the engine cannot take this prompt) or `error` (it failed); an endpoint may have
     reasons of its own. `text` is None when there is none, and `error` then says why. `tokens_out` leaves out
     the end token; an endpoint that does not count says 0. `latency_ms` is what the asker waited, so a batch's
-    whole time for each of it. continuations: of a choice by likelihood, what it was chosen by.
+    whole time for each of it. continuations: of a choice by likelihood, what it was chosen by. logprobs: one
+    entry a token, as OpenAI's `logprobs.content`, when they were asked for.
     """
 
     text: str | None
@@ -61,6 +70,7 @@ class GenerationResult(NamedTuple):
     latency_ms: float = 0.0
     error: str | None = None
     continuations: tuple[Continuation, ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = ()
 
     @property
     def is_cut(self) -> bool:

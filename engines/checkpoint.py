@@ -26,7 +26,7 @@ from .base import (
 from .greedy import Decoded, GreedyDecoder, is_plainly_greedy
 from .hf_folder import refuse_codes
 from .likelihood import LikelihoodScorer, lead_tokens
-from .ort_llm.generation import chat_fault
+from .ort_llm.prompts import Spellings, chat_fault, own_tokens
 from .prompt_rows import PromptReader, can_pad
 from .token_scores import SharedPromptScorer, TokenScorer, WholeTextScorer
 
@@ -85,6 +85,7 @@ class CheckpointEngine:
         if ends:
             model.generation_config.eos_token_id = sorted(self.ends)
         self._most_rows, self._plain = most_rows, plain
+        self._own_tokens = own_tokens(str(one) for one in self.tokenizer.added_tokens_decoder.values())
 
     @cached_property
     def _takes_padding(self) -> bool:
@@ -143,18 +144,17 @@ class CheckpointEngine:
     def close(self) -> None:
         """Nothing is held but the model itself."""
 
-    def _prompt(self, chat: Chat) -> str | GenerationResult:
-        """The chat as its template renders it, up to where the assistant begins."""
+    def _prompt(self, chat: Chat, spellings: Spellings | None = None) -> str | GenerationResult:
+        """The chat as its template renders it, up to where the assistant begins; marked by `spellings`."""
         if self._plain:
             texts = [message["content"] for message in chat]
             return texts[0] if len(texts) == 1 else GenerationResult.refused("plain text is one message")
         if (fault := chat_fault(chat)) is not None:
             return GenerationResult.refused(fault)
+        messages = [spellings.marked_message(one) if spellings else dict(one) for one in chat]
         try:
             return str(
-                self.tokenizer.apply_chat_template(
-                    [dict(message) for message in chat], add_generation_prompt=True, tokenize=False
-                )
+                self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
             )
         except Exception as error:  # a template raises what it likes
             return GenerationResult.refused(f"the chat template does not take these messages: {error}")
@@ -169,13 +169,23 @@ class CheckpointEngine:
 
     def encode(self, chats: Sequence[Chat]) -> list[list[int] | GenerationResult]:
         """The tokens of each chat's prompt, or why it is not taken."""
-        prompts = [self._prompt(chat) for chat in chats]
-        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        prompts: list[list[str] | GenerationResult] = []
+        for chat in chats:
+            spellings = Spellings(self._own_tokens)
+            prompt = self._prompt(chat, spellings)
+            prompts.append(spellings.pieces(prompt) if isinstance(prompt, str) else prompt)
+        texts = [piece for prompt in prompts if isinstance(prompt, list) for piece in prompt]
         plainly = {"add_special_tokens": False, "return_attention_mask": False}
         rows = iter(self.tokenizer(texts, **plainly)["input_ids"] if texts else ())
         lead = lead_tokens(self.tokenizer) if self._plain else []
-        rows = (row if row[: len(lead)] == lead else [*lead, *row] for row in rows)
-        return [self._fitting(next(rows)) if isinstance(one, str) else one for one in prompts]
+        found: list[list[int] | GenerationResult] = []
+        for one in prompts:
+            if isinstance(one, GenerationResult):
+                found.append(one)
+                continue
+            row = [token for _ in one for token in next(rows)]
+            found.append(self._fitting(row if row[: len(lead)] == lead else [*lead, *row]))
+        return found
 
     def _fitting(self, tokens: list[int]) -> list[int] | GenerationResult:
         """A prompt's tokens, when there are some and the context holds them and one more."""

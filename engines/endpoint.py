@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import BackendError
 from .base import Chat, GenerationOptions, GenerationResult, Progress
 from .endpoint_client import BadReply, EndpointClient, whole_text
-from .ort_llm.generation import chat_fault
+from .ort_llm.prompts import chat_fault
 
 if TYPE_CHECKING:
     import httpx

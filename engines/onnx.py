@@ -14,7 +14,10 @@ from ..core.install import install_hint
 from ..data.batches import by_length
 from .base import Chat, GenerationListener, GenerationOptions, GenerationResult, Progress, PromptError
 from .ort_llm.batcher import MAX_BATCH, Batcher
-from .ort_llm.generation import GenerationJob, Group, OrtModel, Sampling, WrongPrompt
+from .ort_llm.generation import GenerationJob, Group, OrtModel, Sampling, WrongSchema
+from .ort_llm.prompts import PromptEncoder, WrongPrompt
+
+_REFUSALS = (WrongPrompt, WrongSchema)  # what the caller must change
 
 
 class OnnxEngine:
@@ -28,6 +31,7 @@ class OnnxEngine:
     def __init__(self, folder: Path, threads: int = 1) -> None:
         try:
             self._model = OrtModel(folder, threads)
+            self._prompts = PromptEncoder(folder, self._model.tokenizer, self._model.context)
         except ImportError as error:
             raise NeedsError(
                 f"ONNX Runtime GenAI runs this engine ({error}). Install: {install_hint('serve')}"
@@ -52,7 +56,8 @@ class OnnxEngine:
         jobs = [self._job(chat, options, partial(_keep, results, i)) for i, chat in enumerate(chats)]
         waiting = [number for number, job in enumerate(jobs) if self._encode(job)]
         done = len(jobs) - len(waiting)
-        size = MAX_BATCH if options.is_greedy else 1  # a sampled text depends on its seed alone
+        may_share = options.is_greedy and not options.json_schema
+        size = MAX_BATCH if may_share else 1  # a sampled text depends on its seed alone
         for batch in by_length([jobs[number].tokens for number in waiting], size):
             numbers = [waiting[place] for place in batch]
             started = time.perf_counter()
@@ -70,7 +75,7 @@ class OnnxEngine:
         """Begin a chat beside those that are being answered; see StreamingEngine."""
         with self._guard:
             if self._batcher is None:
-                self._batcher = Batcher(self._model)
+                self._batcher = Batcher(self._model, self._prompts.encode)
         job = self._job(chat, options, listener.on_result, _told_as_ours(listener.on_error))
         if listener.on_text is not None:
             job.on_text = listener.on_text
@@ -88,7 +93,7 @@ class OnnxEngine:
     def _encode(self, job: GenerationJob) -> bool:
         """Whether a job's prompt is taken; when not, its result says why."""
         try:
-            self._model.encode(job)
+            self._prompts.encode(job)
         except Exception as error:  # the tokenizer's own errors have no common type
             job.on_error(error)
             return False
@@ -113,20 +118,28 @@ class OnnxEngine:
         on_error: Callable[[Exception], None] | None = None,
     ) -> GenerationJob:
         def done(text: str, reason: str, tokens_in: int, tokens_out: int) -> None:
-            on_result(GenerationResult(text, reason, tokens_in, tokens_out))
+            told = tuple(job.logprobs)
+            on_result(GenerationResult(text, reason, tokens_in, tokens_out, logprobs=told))
 
         def failed(error: Exception) -> None:
-            refused = isinstance(error, WrongPrompt)
+            refused = isinstance(error, _REFUSALS)
             on_result(GenerationResult(None, "refused" if refused else "error", error=str(error)))
 
-        return GenerationJob(
-            messages=json.dumps([dict(message) for message in chat]),
+        sampling = Sampling(
+            options.temperature, options.top_k, options.top_p, options.seed, options.json_schema
+        )
+        job = GenerationJob(
+            text=options.prompt,
+            messages="" if options.prompt else json.dumps([dict(message) for message in chat]),
+            tools=options.tools,
             max_tokens=options.max_tokens,
-            sampling=Sampling(options.temperature, options.top_k, options.top_p, options.seed),
+            sampling=sampling,
             stop=options.stop,
+            top_logprobs=options.top_logprobs,
             on_done=done,
             on_error=on_error or failed,
         )
+        return job
 
 
 def _keep(results: list[GenerationResult | None], number: int, result: GenerationResult) -> None:
@@ -141,6 +154,6 @@ def _end_of_stream(
 
 def _told_as_ours(on_error: Callable[[Exception], None]) -> Callable[[Exception], None]:
     def tell(error: Exception) -> None:
-        on_error(PromptError(str(error)) if isinstance(error, WrongPrompt) else error)
+        on_error(PromptError(str(error)) if isinstance(error, _REFUSALS) else error)
 
     return tell

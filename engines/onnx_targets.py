@@ -60,6 +60,7 @@ def _target(precision: str) -> EngineTarget:
         build_extras=("train", "serve"),
         triton=Path(__file__).parent / "ort_llm",
         build_s=_build_s,
+        features=frozenset(("text", "tools", "json_schema", "logprobs")),
     )
 
 

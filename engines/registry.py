@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
@@ -35,6 +35,11 @@ _BUILT_IN = {
     "trtllm": "opswright.engines.trtllm.targets:TRTLLM",
     "trtllm-engine": "opswright.engines.trtllm.legacy:ENGINE",
 }
+
+
+Feature = Literal["text", "tools", "json_schema", "logprobs"]
+"""What an engine may be asked for: a prompt without a chat template, tools that its template renders, answers
+held to a JSON schema while they are made, the log-probability of each token."""
 
 
 class TargetOptions(BaseModel):
@@ -81,7 +86,7 @@ class EngineTarget:
     empty for another package's.
     triton: a folder with the `model.py` that Triton's Python backend runs it with, and the files beside it;
     None: it is served in-process only. build_s: seconds a build takes, by the checkpoint's bytes and the
-    number of parity prompts, None where that is not known.
+    number of parity prompts, None where that is not known. features: what it can beside answering a chat.
     """
 
     name: str
@@ -100,6 +105,7 @@ class EngineTarget:
     build_extras: tuple[str, ...] = ()
     triton: Path | None = None
     build_s: Callable[[int, int], float | None] = lambda model_bytes, prompts: None
+    features: frozenset[Feature] = frozenset()
 
 
 def engine_target(name: str, group: Iterable[EntryPoint] | None = None) -> EngineTarget:

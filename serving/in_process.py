@@ -97,7 +97,7 @@ class InProcessServer:
         if name not in self._loaded:
             raise ServerDown(f"model {name} is not loaded in-process")
         loaded = self._loaded[name]
-        chat, options = _chat(ask.messages), _options(ask)
+        chat, options = () if ask.text else _chat(ask.messages), _options(ask)
         if loaded.streaming is not None:
             pieces = _submitted(loaded.streaming, chat, options, streaming=streaming)
         else:
@@ -185,10 +185,26 @@ def _chat(messages: str) -> Chat:
 
 
 def _options(ask: Generation) -> GenerationOptions:
-    return GenerationOptions(ask.max_tokens, ask.temperature, ask.top_k, ask.top_p, ask.seed, ask.stop)
+    return GenerationOptions(
+        max_tokens=ask.max_tokens,
+        temperature=ask.temperature,
+        top_k=ask.top_k,
+        top_p=ask.top_p,
+        seed=ask.seed,
+        stop=ask.stop,
+        prompt=ask.text,
+        tools=ask.tools,
+        json_schema=ask.json_schema,
+        top_logprobs=ask.top_logprobs,
+    )
 
 
 def _completion(result: GenerationResult, model: ServedModel) -> Completion:
     return Completion(
-        result.text or "", result.finish_reason, result.tokens_in, result.tokens_out, model.release
+        result.text or "",
+        result.finish_reason,
+        result.tokens_in,
+        result.tokens_out,
+        model.release,
+        result.logprobs,
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..core.errors import AskError
 from ..data.check_digits import iban_checks, luhn
+from .rail_readings import Reading, Sought, read, views_of
 
 Direction = Literal["input", "output"]
 RailName = Literal["length", "injection", "topics", "pii"]
@@ -38,6 +38,9 @@ class LengthRail(_Part):
     """How long a text may be; an input must also say something."""
 
     max_characters: int = Field(2000, ge=1, le=20_000, description="Characters a text may have.")
+    max_conversation_characters: int = Field(
+        20_000, ge=1, le=200_000, description="Characters all texts of a conversation may have together."
+    )
     message: str = Field("Please write one short question.", min_length=1)
 
 
@@ -107,79 +110,62 @@ class RailSet(_Part):
         return rails
 
     def find(self, direction: Direction, text: str) -> Hit | None:
-        """The first hit of the direction's rails on a text, or None."""
-        names = self.input if direction == "input" else self.output
-        if hit := self._length(direction, text):
+        """The first hit of the direction's rails on a text, or on a conversation as `as_text` writes one."""
+        views = views_of(text)
+        if hit := self._length(direction, views):
             return hit
-        plain = plain_form(text)
-        finders: dict[str, Callable[[str], Hit | None]] = {
+        readings = list(dict.fromkeys(one for view in views for one in read(view)))
+        finders: dict[str, Callable[[Sequence[Reading]], Hit | None]] = {
             "injection": self._injection,
             "topics": self._topics,
             "pii": self._pii,
         }
-        return next((hit for name in names if name in finders and (hit := finders[name](plain))), None)
+        names = self.input if direction == "input" else self.output
+        return next((hit for name in names if name in finders and (hit := finders[name](readings))), None)
 
-    def _length(self, direction: Direction, text: str) -> Hit | None:
-        if direction == "input" and not text.strip():
+    def _length(self, direction: Direction, views: Sequence[Sequence[str]]) -> Hit | None:
+        """No text of the last view, the user's, may be too long, nor all of the first together."""
+        if direction == "input" and not any(text.strip() for text in views[-1]):
             return Hit("length", "empty", self.length.message)
-        if len(text) > self.length.max_characters:
+        if any(len(text) > self.length.max_characters for text in views[-1]):
             return Hit("length", "too long", self.length.message)
+        if len(views[0]) > 1 and sum(map(len, views[0])) > self.length.max_conversation_characters:
+            return Hit("length", "conversation too long", self.length.message)
         return None
 
-    def _injection(self, plain: str) -> Hit | None:
-        if self.injection is None:
-            return None
-        forms = {plain, latin_form(plain)}
-        if any(pattern.search(form) for pattern in self._injections for form in forms):
+    def _injection(self, readings: Sequence[Reading]) -> Hit | None:
+        found = (one.meets(pattern) for one in readings for pattern in self._injections)
+        if self.injection is not None and any(found):
             return Hit("injection", "instructions to the model", self.injection.message)
         return None
 
-    def _topics(self, plain: str) -> Hit | None:
-        if self.topics is None:
-            return None
+    def _topics(self, readings: Sequence[Reading]) -> Hit | None:
         for name, pattern, message in self._off_limits:
-            if pattern.search(plain):
+            if any(one.meets(pattern) for one in readings):
                 return Hit("topics", name, message)
         return None
 
-    def _pii(self, plain: str) -> Hit | None:
+    def _pii(self, readings: Sequence[Reading]) -> Hit | None:
         if self.pii is None:
             return None
-        kind = next((kind for kind in self.pii.kinds if has_pii(kind, plain)), None)
-        return Hit("pii", kind, self.pii.message) if kind else None
+        for kind in self.pii.kinds:
+            if any(has_pii(kind, form) for one in readings for form in one.exact):
+                return Hit("pii", kind, self.pii.message)
+        return None
 
     @cached_property
-    def _injections(self) -> tuple[re.Pattern[str], ...]:
-        return tuple(re.compile(pattern) for pattern in self.injection.patterns) if self.injection else ()
+    def _injections(self) -> tuple[Sought, ...]:
+        return tuple(Sought.of(pattern) for pattern in self.injection.patterns) if self.injection else ()
 
     @cached_property
-    def _off_limits(self) -> tuple[tuple[str, re.Pattern[str], str], ...]:
+    def _off_limits(self) -> tuple[tuple[str, Sought, str], ...]:
         if self.topics is None:
             return ()
         return tuple(
-            (name, re.compile(pattern), topic.message or self.topics.message)
+            (name, Sought.of(pattern), topic.message or self.topics.message)
             for name, topic in self.topics.off_limits.items()
             for pattern in topic.patterns
         )
-
-
-# Letters of other scripts that look like Latin ones (Cyrillic, Greek).
-_LOOKALIKES = str.maketrans("аеорсухіјѕԁһӏьтмкнвαοερτικυνχ", "aeopcyxijsdhlbtmkhbaoeptikuvx")
-_SPACED_OUT = re.compile(r"\b(?:\w[ .*_-]){3,}\w\b")
-
-
-def plain_form(text: str) -> str:
-    """A text as patterns see it: NFKC, lower case, invisible characters dropped, one space between words."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    if not folded.isascii():
-        folded = "".join(c for c in folded if unicodedata.category(c) != "Cf")
-    return " ".join(folded.split())
-
-
-def latin_form(plain: str) -> str:
-    """A plain text with look-alike letters made Latin and spaced-out letters ('i g n o r e') joined."""
-    text = plain if plain.isascii() else plain.translate(_LOOKALIKES)
-    return _SPACED_OUT.sub(lambda match: re.sub(r"[ .*_-]", "", match.group()), text)
 
 
 _PII: dict[str, re.Pattern[str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core.errors import BackendError
 
@@ -28,7 +28,12 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Generation:
-    """What to generate: chat messages as JSON text, and how tokens are chosen (temperature 0: greedy)."""
+    """What to generate: chat messages as JSON text, and how tokens are chosen (temperature 0: greedy).
+
+    text: a prompt that no chat template is put around, in place of messages. tools: JSON that the template is
+    given. json_schema: what the answer must fit. top_logprobs: how many likeliest tokens are told beside each
+    chosen one; None: no log-probabilities. What of these an engine can is in its target's `features`.
+    """
 
     messages: str
     max_tokens: int = 64
@@ -37,6 +42,10 @@ class Generation:
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    text: str = ""
+    tools: str = ""
+    json_schema: str = ""
+    top_logprobs: int | None = None
 
     @property
     def most_tokens(self) -> int:
@@ -46,13 +55,17 @@ class Generation:
 
 @dataclass(frozen=True)
 class Completion:
-    """What was generated, and which release says it made it: the engine tells, the gateway only passes on."""
+    """What was generated, and which release says it made it: the engine tells, the gateway only passes on.
+
+    logprobs: one entry a token, as OpenAI's `logprobs.content`, when they were asked for.
+    """
 
     text: str
     finish_reason: str
     tokens_in: int
     tokens_out: int
     release: str
+    logprobs: tuple[dict[str, Any], ...] = ()
 
 
 class ServerDown(BackendError):

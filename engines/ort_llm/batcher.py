@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,12 +21,15 @@ MAX_BATCH = 32  # the most sequences onnxruntime-genai takes in one generator
 class Batcher:
     """One engine and the thread that runs it; `submit` may be called from any thread.
 
+    encode: sets a job's tokens, or raises what its `on_error` is told.
+
     New prompts join between two tokens of the running ones, so a short answer never waits for a long one.
     Prompts of equal length share a forward pass: no padding, so an answer never depends on its neighbours.
     """
 
-    def __init__(self, model: OrtModel) -> None:
+    def __init__(self, model: OrtModel, encode: Callable[[GenerationJob], None]) -> None:
         self.model = model
+        self._encode = encode
         self._inbox: queue.SimpleQueue[GenerationJob | None] = queue.SimpleQueue()
         self._waiting: list[GenerationJob] = []
         self._closed = False
@@ -65,7 +69,7 @@ class Batcher:
                 return True
             block = False
             try:
-                self.model.encode(job)
+                self._encode(job)
                 self._waiting.append(job)
             except Exception as error:
                 job.on_error(error)
@@ -90,5 +94,5 @@ def _alike(one: GenerationJob, other: GenerationJob) -> bool:
     """Whether two jobs may share a generator; sampled ones never do, so that a seed means one answer."""
     if one is other:
         return True
-    greedy = one.sampling.temperature <= 0 and other.sampling.temperature <= 0
-    return greedy and len(one.tokens) == len(other.tokens)
+    shareable = all(job.sampling.temperature <= 0 and not job.sampling.json_schema for job in (one, other))
+    return shareable and len(one.tokens) == len(other.tokens)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,41 +16,22 @@ from typing import Any
 ADAPTER = "adapter.onnx_adapter"  # in an engine folder: adapters that the base's graph takes as inputs
 _IDLE_BYTES = 64 << 20  # key and value caches of generators that wait to be used again
 _CANCEL_EVERY = 8  # tokens between two looks at whether the caller has gone
+_SEEDS = 1 << 31  # the library takes seeds below it
 
 
-class WrongPrompt(ValueError):
-    """The prompt or its options cannot be generated from; the caller must change them."""
-
-
-def chat_fault(chat: Any) -> str | None:
-    """Why no engine takes a chat, whatever its template; None when it is one.
-
-    The library's templates take a missing text for an empty one, and its tokenizer ends a text at a NUL.
-    """
-    if not isinstance(chat, Sequence) or not chat:
-        return "the chat has no messages"
-    for message in chat:
-        for name in ("role", "content"):
-            text = message.get(name) if isinstance(message, Mapping) else None
-            if not isinstance(text, str):
-                return f"a message of the chat has no {name}"
-            if "\0" in text:
-                return "the prompt holds a NUL character"
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                return "the prompt holds half of a surrogate pair, which is not valid Unicode"
-    return None
+class WrongSchema(ValueError):
+    """The JSON schema is none, or the library's grammar cannot express it; the caller must change it."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen; temperature 0 is greedy."""
+    """How tokens are chosen; temperature 0 is greedy. json_schema: what the text must fit, when not empty."""
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    json_schema: str = ""
 
     def options(self) -> dict[str, Any]:
         """The search options of a generator."""
@@ -61,14 +42,16 @@ class Sampling:
             "temperature": self.temperature,
             "top_k": self.top_k,
             "top_p": self.top_p,
-            "random_seed": self.seed,
+            "random_seed": self.seed % _SEEDS,
         }
 
 
 @dataclass
 class GenerationJob:
-    """One prompt: `text`, given to the model as it is, or `messages`, JSON for the chat template.
+    """One prompt: `text`, given to the model as it is, or `messages` and `tools`, JSON for the chat template.
 
+    top_logprobs: how many tokens beside the chosen one are told with their log-probabilities; None: none is
+    told of any. They are in `logprobs` when the job is done, as OpenAI's `logprobs.content`.
     `on_text` gets each new piece while it is made, `on_done` (text, reason, tokens in, tokens out) ends it,
     or `on_error` does. All three are called from the batcher's thread.
     """
@@ -77,12 +60,15 @@ class GenerationJob:
     on_error: Callable[[Exception], None]
     text: str = ""
     messages: str = ""
+    tools: str = ""
     max_tokens: int = 64
     sampling: Sampling = field(default_factory=Sampling)
     stop: Sequence[str] = ()
     on_text: Callable[[str], None] | None = None
     is_cancelled: Callable[[], bool] = lambda: False
+    top_logprobs: int | None = None
     tokens: Any = None  # int32 (prompt length,), set when the job is taken in
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
 
 
 class _Sequence:
@@ -118,9 +104,21 @@ class _Sequence:
             return "cancelled"
         return None
 
+    def note(self, token: int, logits: Any, tokenizer: Any) -> None:
+        """Keep the log-probabilities of a token and of the likeliest beside it; logits: (vocabulary,)."""
+        import numpy
+
+        exact = logits.astype(numpy.float64)
+        logprobs = exact - exact.max()
+        logprobs -= numpy.log(numpy.exp(logprobs).sum())
+        likeliest = numpy.argsort(-logprobs)[: self.job.top_logprobs].tolist()
+        chosen, *top = (_told(one, float(logprobs[one]), tokenizer) for one in (token, *likeliest))
+        self.job.logprobs.append({**chosen, "top_logprobs": top})
+
     def finish(self, reason: str, tokenizer: Any) -> None:
         """Tell the rest, then the end."""
         self.live = False
+        del self.job.logprobs[len(self.out) :]  # the end token's are no part of the text
         if not self.is_complete:
             self.text = self._whole(tokenizer)
         self._tell(len(self.text))
@@ -145,6 +143,20 @@ class _Sequence:
             self.told = upto
 
 
+def _told(token: int, logprob: float, tokenizer: Any) -> dict[str, Any]:
+    """A token as OpenAI's log-probabilities tell it; a part of a character has no bytes that are known."""
+    text = str(tokenizer.decode([token]))
+    known = list(text.encode()) if "\ufffd" not in text else None
+    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": known}
+
+
+def _whose_fault(error: Exception, job: GenerationJob) -> Exception:
+    """A grammar that grows too large while it is followed is the schema's fault, any other failure is not."""
+    if job.sampling.json_schema and "Parser Error" in str(error):
+        return WrongSchema(f"answers cannot be held to this JSON schema: {error}")
+    return error
+
+
 class _Generators:
     """Generators of one model, used again where that is safe: a new one costs 15 ms, a short answer one.
 
@@ -167,7 +179,8 @@ class _Generators:
     ) -> tuple[Any, Callable[[], None]]:
         """A generator that has read tokens (batch, prompt length), and what gives it back."""
         shape = (len(tokens), _roomy(length, context))
-        if sampling.temperature > 0 or not self._is_small(shape) or not self._rewinds(tokens[:1], context):
+        may_keep = sampling.temperature <= 0 and not sampling.json_schema and self._is_small(shape)
+        if not may_keep or not self._rewinds(tokens[:1], context):
             return self._new(tokens, length, sampling), lambda: None
         generator = self._take(shape)
         if generator is None:
@@ -182,7 +195,14 @@ class _Generators:
 
         params = og.GeneratorParams(self._model)
         params.set_search_options(max_length=length, batch_size=len(tokens), **sampling.options())
-        generator = og.Generator(self._model, params)
+        if sampling.json_schema:
+            params.set_guidance("json_schema", sampling.json_schema)
+        try:
+            generator = og.Generator(self._model, params)
+        except Exception as error:  # the library's own errors have no common type
+            if sampling.json_schema:
+                raise WrongSchema(f"answers cannot be held to this JSON schema: {error}") from error
+            raise
         if self._adapters is not None:
             generator.set_active_adapter(self._adapters, ADAPTER)
         generator.append_tokens(tokens)
@@ -258,29 +278,6 @@ class OrtModel:
             adapters.load(str((folder / ADAPTER).resolve()), ADAPTER)
         self.generators = _Generators(self.model, settings, adapters)
 
-    def encode(self, job: GenerationJob) -> None:
-        """Set a job's tokens; WrongPrompt when it cannot be generated from."""
-        text = job.text
-        if job.messages:
-            try:
-                fault = chat_fault(json.loads(job.messages))
-            except ValueError as error:
-                raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
-            if fault is not None:
-                raise WrongPrompt(fault)
-            try:
-                text = self.tokenizer.apply_chat_template(job.messages, add_generation_prompt=True)
-            except Exception as error:
-                raise WrongPrompt(f"the chat template does not take these messages: {error}") from error
-        if not text:
-            raise WrongPrompt("the prompt is empty")
-        if "\0" in text:
-            raise WrongPrompt("the prompt holds a NUL character")
-        tokens = self.tokenizer.encode(text)
-        if len(tokens) >= self.context:
-            raise WrongPrompt(f"the prompt has {len(tokens)} tokens; this engine takes {self.context - 1}")
-        job.tokens = tokens
-
     def start(self, jobs: list[GenerationJob]) -> Group:
         """Begin to generate encoded jobs of one prompt length and one sampling."""
         return Group(self, jobs)
@@ -311,7 +308,7 @@ class Group:
             for row in self.rows:
                 if row.live:
                     row.live = False
-                    row.job.on_error(error)
+                    row.job.on_error(_whose_fault(error, row.job))
             return False
         if any(row.live for row in self.rows):
             return True
@@ -319,8 +316,14 @@ class Group:
         return False
 
     def _advance(self) -> None:
+        told = any(row.live and row.job.top_logprobs is not None for row in self.rows)
+        logits = self._generator.get_logits() if told else None  # (batch, 1, vocabulary)
         self._generator.generate_next_token()
-        for row, token in zip(self.rows, self._generator.get_next_tokens().tolist(), strict=True):
+        for number, (row, token) in enumerate(
+            zip(self.rows, self._generator.get_next_tokens().tolist(), strict=True)
+        ):
+            if logits is not None and row.live and row.job.top_logprobs is not None:
+                row.note(token, logits[number, -1], self._tokenizer)
             if row.live and (reason := row.take(token, token in self._ends)) is not None:
                 row.finish(reason, self._tokenizer)
         if self._generator.is_done():

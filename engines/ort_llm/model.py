@@ -1,7 +1,8 @@
 """Triton's Python backend entry: tensors in, the batcher, tensors out.
 
 Decoupled: a request gets one response, or with `streaming` one for each piece of text. Tensor names are those
-of NVIDIA's llmapi model; `messages`, `release` and `error` are added. Runs in a venv without torch.
+of NVIDIA's llmapi model; `messages`, `tools`,
+`json_schema`, `top_logprobs`, `logprobs`, `release` and `error` are added. Runs in a venv without torch.
 """
 
 from __future__ import annotations
@@ -19,19 +20,23 @@ from generation import (
     GenerationJob,
     OrtModel,
     Sampling,
-    WrongPrompt,
+    WrongSchema,
 )
+from prompts import PromptEncoder, WrongPrompt
 
 
 class TritonPythonModel:
     """What Triton's stub looks for in this file."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the engine that the model's parameters name, and answer one token as a proof of life."""
+        """Load the engine that the model's parameters name."""
         parameters = json.loads(args["model_config"])["parameters"]
         given = {name: entry["string_value"] for name, entry in parameters.items()}
         self.release = _strings(given["release"])
-        self.batcher = Batcher(OrtModel(Path(given["engine"]), int(given["threads"])))
+        folder = Path(given["engine"])
+        model = OrtModel(folder, int(given["threads"]))
+        encoder = PromptEncoder(folder, model.tokenizer, model.context)
+        self.batcher = Batcher(model, encoder.encode)
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Hand the requests to the batcher, which answers them from its own thread."""
@@ -45,37 +50,49 @@ class TritonPythonModel:
     def _submit(self, request: Any) -> None:
         sender = request.get_response_sender()
         streaming = bool(_value(request, "streaming", False))
-        self.batcher.submit(
-            GenerationJob(
-                text=_text(request, "text_input"),
-                messages=_text(request, "messages"),
-                max_tokens=int(_value(request, "sampling_param_max_tokens", 64)),
-                sampling=Sampling(
-                    temperature=float(_value(request, "sampling_param_temperature", 0.0)),
-                    top_k=int(_value(request, "sampling_param_top_k", 0)),
-                    top_p=float(_value(request, "sampling_param_top_p", 1.0)),
-                    seed=int(_value(request, "sampling_param_seed", 0)),
-                ),
-                stop=json.loads(_text(request, "sampling_param_stop") or "[]"),
-                on_text=partial(self._send_piece, sender) if streaming else None,
-                on_done=partial(self._send_end, sender, streaming),
-                on_error=partial(_send_error, sender),
-                is_cancelled=sender.is_cancelled,
-            )
+        told = int(_value(request, "top_logprobs", -1))
+        job = GenerationJob(
+            text=_text(request, "text_input"),
+            messages=_text(request, "messages"),
+            tools=_text(request, "tools"),
+            max_tokens=int(_value(request, "sampling_param_max_tokens", 64)),
+            sampling=_sampling(request),
+            stop=json.loads(_text(request, "sampling_param_stop") or "[]"),
+            top_logprobs=told if told >= 0 else None,
+            on_text=partial(self._send_piece, sender) if streaming else None,
+            on_done=lambda *end: None,
+            on_error=partial(_send_error, sender),
+            is_cancelled=sender.is_cancelled,
         )
+        job.on_done = partial(self._send_end, sender, job)
+        self.batcher.submit(job)
 
     def _send_piece(self, sender: Any, text: str) -> None:
         sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("text_output", _strings(text))]))
 
-    def _send_end(self, sender: Any, streaming: bool, text: str, reason: str, read: int, made: int) -> None:
+    def _send_end(
+        self, sender: Any, job: GenerationJob, text: str, reason: str, read: int, made: int
+    ) -> None:
         outputs = [
-            pb_utils.Tensor("text_output", _strings("" if streaming else text)),
+            pb_utils.Tensor("text_output", _strings(text if job.on_text is None else "")),
             pb_utils.Tensor("finish_reason", _strings(reason)),
             pb_utils.Tensor("num_input_tokens", numpy.array([read], dtype=numpy.int32)),
             pb_utils.Tensor("num_output_tokens", numpy.array([made], dtype=numpy.int32)),
             pb_utils.Tensor("release", self.release),
         ]
+        if job.top_logprobs is not None:
+            outputs.append(pb_utils.Tensor("logprobs", _strings(json.dumps(job.logprobs))))
         sender.send(pb_utils.InferenceResponse(outputs), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def _sampling(request: Any) -> Sampling:
+    return Sampling(
+        temperature=float(_value(request, "sampling_param_temperature", 0.0)),
+        top_k=int(_value(request, "sampling_param_top_k", 0)),
+        top_p=float(_value(request, "sampling_param_top_p", 1.0)),
+        seed=int(_value(request, "sampling_param_seed", 0)),
+        json_schema=_text(request, "json_schema"),
+    )
 
 
 def _send_error(sender: Any, error: Exception) -> None:
@@ -83,7 +100,8 @@ def _send_error(sender: Any, error: Exception) -> None:
     outputs = [
         pb_utils.Tensor("text_output", _strings("")),
         pb_utils.Tensor(
-            "finish_reason", _strings("wrong prompt" if isinstance(error, WrongPrompt) else "error")
+            "finish_reason",
+            _strings("wrong prompt" if isinstance(error, (WrongPrompt, WrongSchema)) else "error"),
         ),
         pb_utils.Tensor("error", _strings(str(error))),
     ]

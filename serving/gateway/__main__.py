@@ -19,6 +19,7 @@ from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
 
 _GRACE_S = 10
+_SWITCH_S = 0.001  # how long a thread that reads a long text may keep the event loop waiting
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    sys.setswitchinterval(_SWITCH_S)
     try:
         serve(Workspace(load_settings(home=options.home)))
     except OpswrightError as error:

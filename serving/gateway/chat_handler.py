@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, OpswrightError
+from ...engines.registry import engine_target
 from ..keys.allowance import Allowance
 from ..releases import now
-from ..server import Completion, ServerDown
-from .controller import Controller, Endpoint, LoadedRelease
-from .openai_api import ChatRequest
+from ..server import Completion, Generation, ServerDown
+from .controller import Controller, Endpoint, LoadedRelease, RailChecker
+from .merged_streams import all_of, merged
+from .openai_requests import CompletionRequest, RequestError
+from .output_windows import in_windows
 from .patience import Ending
 from .router import choose
+from .tool_calls import find_calls
 from .traffic_log import Route, Status, TrafficRow
 
 if TYPE_CHECKING:
@@ -51,21 +57,37 @@ class Caller:
 
 
 @dataclass
+class Choice:
+    """One answer to a request: what the engine is asked for, and what came of it."""
+
+    ask: Generation
+    text: str = ""
+    finish: str = ""
+    completion: Completion | None = None
+    tool_calls: Sequence[dict[str, Any]] = ()
+    spent_tokens: int | None = None  # by the engine, also where a rail answered; None: nobody knows
+
+    def blocked(self, decision: RailDecision) -> None:
+        """End with what the user is told in place of the answer."""
+        self.text = decision.message or "This request cannot be answered."
+        self.finish, self.completion = "content_filter", None
+
+
+@dataclass
 class Exchange:
-    """One request and what became of it."""
+    """One request and what became of it. The traffic log has the first choice's text."""
 
     endpoint: Endpoint
     loaded: LoadedRelease
     route: Route
-    request: ChatRequest
+    request: CompletionRequest
     caller: Caller
     started: float
+    choices: list[Choice]
     first_token_ms: float | None = None
     queue_ms: float | None = None  # until its engine was first asked
     served: str = ""  # the release that the engine says it is
-    text: str = ""
-    finish: str = ""
-    completion: Completion | None = None
+    finish: str = ""  # of all choices: cancelled, or an error; empty when each has its own
     rail: str | None = None
 
     @property
@@ -76,12 +98,24 @@ class Exchange:
     @property
     def was_cut(self) -> bool:
         """Whether nobody knows how many tokens it used: the engine worked until the caller left."""
-        return self.queue_ms is not None and self.finish in (CANCELLED, "error: DeadlineError")
+        is_cut = self.queue_ms is not None and self.finish in (CANCELLED, "error: DeadlineError")
+        return is_cut and any(choice.spent_tokens is None for choice in self.choices)
 
     def asks_engine(self) -> None:
         """Note that its engine is asked now, if it was not before."""
         if self.queue_ms is None:
             self.queue_ms = self.elapsed_ms
+
+    @property
+    def text(self) -> str:
+        """What was answered first of all."""
+        return self.choices[0].text
+
+    @property
+    def used(self) -> tuple[int, int]:
+        """Tokens read and made: the prompt counts once. What a rail answered used none."""
+        made = [choice.completion for choice in self.choices if choice.completion is not None]
+        return max((one.tokens_in for one in made), default=0), sum(one.tokens_out for one in made)
 
 
 class ChatHandler:
@@ -91,14 +125,13 @@ class ChatHandler:
         self.controller = controller
         self._hold_s = controller.workspace.settings.serving.hold_s
 
-    def open(self, request: ChatRequest, caller: Caller) -> Exchange:
+    def open(self, request: CompletionRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
         endpoint = self.controller.endpoints.get(request.model)
         if endpoint is None and not self.controller.knows_endpoints:
             raise UnavailableError("the gateway has just started; ask again in a moment.")
         if endpoint is None:
-            known = ", ".join(sorted(self.controller.endpoints)) or "none"
-            raise UnknownModelError(f"endpoint '{request.model[:60]}' does not exist (deployed: {known}).")
+            raise self.unknown(request.model)
         if caller.release is not None:
             loaded = self.controller.loaded_release(endpoint, caller.release)
             canary = endpoint.applied.canary
@@ -108,41 +141,44 @@ class ChatHandler:
             if chosen is None:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
-        ask = request.generation()
-        caller.allowance.admit(endpoint.name, ask.most_tokens)
+        _check_needs(request, loaded)
+        choices = [Choice(ask) for ask in request.generations(secrets.randbelow(2**31))]
+        caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
-        return Exchange(endpoint, loaded, route, request, caller, time.perf_counter())
+        return Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), choices)
+
+    def unknown(self, name: str) -> UnknownModelError:
+        """The error for a name that no endpoint has."""
+        known = ", ".join(sorted(self.controller.endpoints)) or "none"
+        return UnknownModelError(f"endpoint '{name[:60]}' does not exist (deployed: {known}).")
 
     async def whole(self, exchange: Exchange) -> None:
         """Answer in one piece; what came of it is in the exchange and in the traffic log."""
         try:
             if not await self._passes_input(exchange):
                 return
-            await self._generate(exchange)
-            await self._passes_output(exchange)
+            await all_of([self._answer(exchange, choice) for choice in exchange.choices])
         except BaseException as error:
             self.fail(exchange, error)
             raise
         finally:
             self.close(exchange)
 
-    async def pieces(self, exchange: Exchange) -> AsyncIterator[str]:
-        """Answer piece by piece, as the engine makes them.
+    async def pieces(self, exchange: Exchange) -> AsyncIterator[tuple[int, str]]:
+        """Answer piece by piece, as the engine makes them: the choice's number and its text.
 
-        A release with rails is held back until its output rail has seen the whole answer: a piece that was
-        sent cannot be taken back.
+        Output rails read a text before it is sent (see in_windows): nothing that was sent can be taken back.
         """
         try:
             if not await self._passes_input(exchange):
-                yield exchange.text
-            elif exchange.loaded.rails is not None:
-                await self._generate(exchange)
-                await self._passes_output(exchange)
-                yield exchange.text
-            else:
-                async for piece in self._stream(exchange):
-                    yield piece
+                for number, choice in enumerate(exchange.choices):
+                    yield number, choice.text
+                return
+            streams = [self._choice_pieces(exchange, choice) for choice in exchange.choices]
+            async with contextlib.aclosing(merged(streams)) as pieces:
+                async for numbered in pieces:
+                    yield numbered
         except BaseException as error:
             self.fail(exchange, error)
             raise
@@ -158,9 +194,8 @@ class ChatHandler:
 
     def close(self, exchange: Exchange) -> None:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
-        made = exchange.completion
-        if made is not None or not exchange.was_cut:
-            exchange.caller.allowance.settle(made.tokens_in + made.tokens_out if made is not None else 0)
+        if not exchange.was_cut:
+            exchange.caller.allowance.settle(sum(choice.spent_tokens or 0 for choice in exchange.choices))
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
         if exchange.caller.is_probe:
@@ -168,6 +203,7 @@ class ChatHandler:
         status: Status = "error" if exchange.finish.startswith("error") else "ok"
         if exchange.finish == CANCELLED:
             status = "cancelled"
+        tokens_in, tokens_out = exchange.used
         row = TrafficRow(
             time=now(),
             id=exchange.caller.id,
@@ -179,9 +215,9 @@ class ChatHandler:
             rail=exchange.rail,
             latency_ms=exchange.elapsed_ms,
             model_version=exchange.loaded.model.version,
-            finish=exchange.finish,
-            tokens_in=made.tokens_in if made is not None else 0,
-            tokens_out=made.tokens_out if made is not None else 0,
+            finish=exchange.finish or exchange.choices[0].finish,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
             first_token_ms=exchange.first_token_ms,
             queue_ms=exchange.queue_ms,
             caller=exchange.caller.allowance.name,
@@ -191,55 +227,86 @@ class ChatHandler:
         self.controller.metrics.answered(exchange.endpoint.name, row)
 
     async def _passes_input(self, exchange: Exchange) -> bool:
+        """Whether rails let the whole conversation pass; otherwise each choice says what the user is told."""
         await self._alive(exchange.loaded)  # its rails are loaded with it
-        if exchange.loaded.rails is None or not exchange.caller.has_rails:
+        rails = _rails(exchange)
+        if rails is None:
             return True
-        for message in exchange.request.messages:
-            if message.role in ("user", "system", "developer") and not _accept(
-                exchange, await exchange.loaded.rails.acheck_input(message.text)
-            ):
-                return False
-        return True
+        decision = await rails.acheck_conversation(exchange.request.turns)
+        return all([_accept(exchange, choice, decision) for choice in exchange.choices])
 
-    async def _passes_output(self, exchange: Exchange) -> None:
-        if exchange.loaded.rails is not None and exchange.caller.has_rails:
-            _accept(exchange, await exchange.loaded.rails.acheck_output(exchange.text))
+    async def _answer(self, exchange: Exchange, choice: Choice) -> None:
+        """One choice in one piece."""
+        await self._generate(exchange, choice)
+        rails = _rails(exchange)
+        if rails is not None and not _accept(exchange, choice, await rails.acheck_output(choice.text)):
+            return
+        if offered := exchange.request.offered_tools:
+            choice.text, choice.tool_calls = find_calls(choice.text, offered)
+            choice.finish = "tool_calls" if choice.tool_calls else choice.finish
 
-    async def _generate(self, exchange: Exchange) -> None:
+    async def _choice_pieces(self, exchange: Exchange, choice: Choice) -> AsyncGenerator[str]:
+        """One choice piece by piece; one that may be a tool call is known only when it is whole."""
+        rails = _rails(exchange)
+        if exchange.request.offered_tools:
+            await self._answer(exchange, choice)
+            if choice.text:
+                yield choice.text
+            return
+        async with contextlib.aclosing(self._stream(exchange, choice)) as pieces:
+            if rails is None:
+                async for piece in pieces:
+                    choice.text += piece
+                    yield piece
+                return
+            async for passed in in_windows(pieces, rails.acheck_output):
+                if isinstance(passed, str):
+                    choice.text += passed
+                    yield passed
+                elif not choice.text:
+                    _accept(exchange, choice, passed)
+                    yield choice.text
+                else:  # what was sent stands; no more is
+                    sent = choice.text
+                    _accept(exchange, choice, passed)
+                    choice.text = sent
+
+    async def _generate(self, exchange: Exchange, choice: Choice) -> None:
         """The engine's answer; asked again when the server died under it and was healed."""
-        loaded, ask = exchange.loaded, exchange.request.generation()
+        loaded = exchange.loaded
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
             exchange.asks_engine()
             try:
-                completion = await self.controller.server.infer(loaded.model.name, ask)
+                completion = await self.controller.server.infer(loaded.model.name, choice.ask)
                 break
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)
                 if attempt == _TRIES:
                     raise UnavailableError(f"release {loaded.release.id} died while it answered.") from error
-        self._finish(exchange, completion)
-        exchange.text = completion.text.lstrip()
+        self._finish(exchange, choice, completion)
+        choice.text = completion.text if choice.ask.text else completion.text.lstrip()
 
-    async def _stream(self, exchange: Exchange) -> AsyncIterator[str]:
-        loaded, ask = exchange.loaded, exchange.request.generation()
+    async def _stream(self, exchange: Exchange, choice: Choice) -> AsyncGenerator[str]:
+        """The engine's answer in pieces; begun again only while nothing has come of it."""
+        loaded, has_begun = exchange.loaded, bool(choice.ask.text)  # a chat's answer begins without space
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
             exchange.asks_engine()
-            pieces = self.controller.server.stream(loaded.model.name, ask)
+            pieces = self.controller.server.stream(loaded.model.name, choice.ask)
+            has_said = False
             try:
                 async for piece in pieces:
                     if isinstance(piece, Completion):
-                        self._finish(exchange, piece)
+                        self._finish(exchange, choice, piece)
                         return
-                    shown = piece if exchange.text else piece.lstrip()
-                    exchange.text += shown
-                    if shown:
+                    if shown := piece if has_begun else piece.lstrip():
+                        has_begun = has_said = True
                         exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
                         yield shown
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)
-                if exchange.text or attempt == _TRIES:  # what was sent cannot be sent again
+                if has_said or attempt == _TRIES:  # what was sent cannot be sent again
                     raise UnavailableError(f"release {loaded.release.id} died while it answered.") from error
             finally:
                 await pieces.aclose()  # type: ignore[attr-defined]  # both servers give generators
@@ -254,7 +321,7 @@ class ChatHandler:
             why = loaded.error or self.controller.server_fault or "it is still being loaded"
             raise UnavailableError(f"release {loaded.release.id} does not answer: {why}") from error
 
-    def _finish(self, exchange: Exchange, completion: Completion) -> None:
+    def _finish(self, exchange: Exchange, choice: Choice, completion: Completion) -> None:
         loaded = exchange.loaded
         loaded.answered()
         if completion.release != loaded.release.id:
@@ -263,19 +330,31 @@ class ChatHandler:
                 "passed on."
             )
         exchange.served = completion.release
-        exchange.completion = completion
-        exchange.finish = completion.finish_reason
+        choice.spent_tokens = completion.tokens_in + completion.tokens_out
+        choice.completion = completion
+        choice.finish = completion.finish_reason
 
 
-def _accept(exchange: Exchange, decision: RailDecision) -> bool:
-    """Whether a rail let a text pass; otherwise the exchange ends with what the user is told."""
+def _rails(exchange: Exchange) -> RailChecker | None:
+    return exchange.loaded.rails if exchange.caller.has_rails else None
+
+
+def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:
+    """RequestError for a parameter that the release's engine cannot follow."""
+    for param, feature in request.needs:
+        target = engine_target(loaded.model.target)
+        if feature not in target.features:
+            raise RequestError(f"'{param}' is not supported by engines of target {target.name}.", param)
+
+
+def _accept(exchange: Exchange, choice: Choice, decision: RailDecision) -> bool:
+    """Whether a rail let a text pass; otherwise the choice ends with what the user is told."""
     if decision.error is not None:
         raise BackendError(f"a rail failed, so nothing was passed on: {decision.error}")
     if decision.allowed:
         return True
     exchange.rail = decision.rail or "unnamed"
-    exchange.text = decision.message or "This request cannot be answered."
-    exchange.finish = "content_filter"
+    choice.blocked(decision)
     return False
 
 

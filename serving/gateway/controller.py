@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -39,8 +39,8 @@ _DRAIN_S = 60.0
 class RailChecker(Protocol):
     """What a release's guardrail config says of a text; load_rails makes it."""
 
-    def acheck_input(self, text: str) -> Awaitable[RailDecision]:
-        """Whether a user's text may go to the model."""
+    def acheck_conversation(self, turns: Sequence[tuple[str, str]]) -> Awaitable[RailDecision]:
+        """Whether a conversation may go to the model: each (role, text) that was said in it."""
 
     def acheck_output(self, text: str) -> Awaitable[RailDecision]:
         """Whether an answer may go to the user."""

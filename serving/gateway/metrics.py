@@ -21,9 +21,9 @@ _OTHER = "other"
 REASONS = frozenset(
     {
         "bad_request", "cancelled", "context_length_exceeded", "deadline", "denied", "endpoint_not_allowed",
-        "insufficient_quota", "internal", "invalid_api_key", "model_not_found", "not_found",
+        "insufficient_quota", "internal", "invalid_api_key", "method_not_allowed", "model_not_found",
         "prompt_refused", "queue_full", "rate_limit_exceeded", "request_not_found", "request_timeout",
-        "request_too_large", "scope_missing", "unavailable", "wrong_host",
+        "request_too_large", "scope_missing", "unavailable", "unknown_url", "wrong_host",
     }
 )  # fmt: skip
 

@@ -1,103 +1,12 @@
-"""The OpenAI chat form: what requests may say, and how answers, chunks and errors look."""
+"""How OpenAI's clients read answers, chunks and errors."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from ...core.errors import AskError
-from ..server import Generation
-
-MAX_BODY_BYTES = 256 * 1024
-_DEFAULT_MAX_TOKENS = 256
-
-
-class _Lenient(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")  # clients send fields that mean nothing here
-
-
-class TextPart(_Lenient):
-    """One part of a message that comes in parts."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(_Lenient):
-    """One message; parts that are not text are refused."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | tuple[TextPart, ...]
-
-    @property
-    def text(self) -> str:
-        """The text; parts are joined without a separator."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-
-
-class StreamOptions(_Lenient):
-    """`include_usage`: a last chunk with the tokens."""
-
-    include_usage: bool = False
-
-
-class ChatRequest(_Lenient):
-    """A chat completion request. Without a temperature the answer is greedy."""
-
-    model: str
-    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=256)]
-    stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
-    max_tokens: int | None = Field(None, ge=1, le=32_768)
-    max_completion_tokens: int | None = Field(None, ge=1, le=32_768)
-    temperature: float = Field(0.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
-    seed: int = Field(0, ge=0, lt=2**63)
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), max_length=4)
-    user: str = Field("", max_length=512)
-    n: Literal[1] = 1
-    logprobs: Literal[False] | None = None
-    tools: tuple[()] | None = None
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return () if value is None else (value,) if isinstance(value, str) else value
-
-    @field_validator("temperature", "top_p", "seed", "user", "stream_options", "n", mode="before")
-    @classmethod
-    def _null_is_default(cls, value: object, info: Any) -> object:
-        return cls.model_fields[info.field_name].get_default() if value is None else value
-
-    @property
-    def last_text(self) -> str:
-        """What the user says: the last user message."""
-        return next((m.text for m in reversed(self.messages) if m.role == "user"), self.messages[-1].text)
-
-    def generation(self) -> Generation:
-        """The request in the engine's terms, defaults filled in."""
-        messages = [{"role": m.role, "content": m.text} for m in self.messages]
-        return Generation(
-            messages=json.dumps(messages, ensure_ascii=False),
-            max_tokens=self.max_completion_tokens or self.max_tokens or _DEFAULT_MAX_TOKENS,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed,
-            stop=self.stop,
-        )
-
-
-def parse(body: bytes) -> ChatRequest:
-    """The request in a body; AskError names the first field that is wrong."""
-    try:
-        return ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "body"
-        raise AskError(f"{where}: {fault['msg']}") from error
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 def usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
@@ -109,45 +18,89 @@ def usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
     }
 
 
-def chat_completion(
-    model: str, number: str, text: str, finish: str, release: str, used: dict[str, int]
-) -> dict[str, Any]:
-    """The document of an answer that is not streamed; its fingerprint is the release."""
-    message = {"role": "assistant", "content": text}
-    return {
-        "id": f"chatcmpl-{number}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "system_fingerprint": release,
-        "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
-        "usage": used,
-    }
+@dataclass(frozen=True)
+class Head:
+    """What every document of one answer begins with; the fingerprint is the release."""
+
+    model: str
+    id: str
+    release: str
+    is_chat: bool = True
+
+    def document(self, kind: str) -> dict[str, Any]:
+        """The beginning of a document."""
+        return {
+            "id": f"{'chatcmpl' if self.is_chat else 'cmpl'}-{self.id}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.model,
+            "system_fingerprint": self.release,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One choice that is complete. tool_calls and logprobs as OpenAI has them, empty when there are none."""
+
+    text: str
+    finish: str
+    tool_calls: Sequence[dict[str, Any]] = ()
+    logprobs: Sequence[dict[str, Any]] | None = None
+
+
+def completion(head: Head, answers: Sequence[Answer], used: dict[str, int]) -> dict[str, Any]:
+    """The document of answers that are not streamed."""
+    if not head.is_chat:
+        choices = [{**_choice(i, one.finish), "text": one.text} for i, one in enumerate(answers)]
+        return {**head.document("text_completion"), "choices": choices, "usage": used}
+    choices = []
+    for number, one in enumerate(answers):
+        message: dict[str, Any] = {"role": "assistant", "content": one.text, "refusal": None}
+        if one.tool_calls:
+            message |= {"content": one.text or None, "tool_calls": list(one.tool_calls)}
+        told = None if one.logprobs is None else {"content": list(one.logprobs), "refusal": None}
+        choices.append({**_choice(number, one.finish), "message": message, "logprobs": told})
+    return {**head.document("chat.completion"), "choices": choices, "usage": used}
+
+
+def _choice(number: int, finish: str | None) -> dict[str, Any]:
+    return {"index": number, "finish_reason": finish, "logprobs": None}
 
 
 class Chunks:
-    """The pieces of one streamed answer."""
+    """The pieces of one streamed answer, of one or several choices."""
 
-    def __init__(self, model: str, number: str, release: str) -> None:
-        self._head = {
-            "id": f"chatcmpl-{number}",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model,
-            "system_fingerprint": release,
-        }
+    def __init__(self, head: Head, *, wants_usage: bool) -> None:
+        self._is_chat = head.is_chat
+        self._head = head.document("chat.completion.chunk" if head.is_chat else "text_completion")
+        if wants_usage:  # null in every chunk but the last, as OpenAI has it
+            self._head["usage"] = None
 
-    def delta(self, **delta: str) -> dict[str, Any]:
-        """A chunk with the next piece of text, or the role before the first."""
-        return {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    def begin(self, choices: int) -> list[dict[str, Any]]:
+        """The chunks with each choice's role, before the first piece; a legacy completion has none."""
+        role = {"role": "assistant", "content": ""}
+        return [self._chunk(number, role, "", None) for number in range(choices if self._is_chat else 0)]
 
-    def end(self, finish: str) -> dict[str, Any]:
-        """The chunk that ends the answer, with its finish reason."""
-        return {**self._head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
+    def piece(self, number: int, text: str) -> dict[str, Any]:
+        """A chunk with the next piece of a choice's text."""
+        return self._chunk(number, {"content": text}, text, None)
+
+    def calls(self, number: int, calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A chunk with the tools that a choice calls."""
+        indexed = [{"index": place, **call} for place, call in enumerate(calls)]
+        return self._chunk(number, {"tool_calls": indexed}, "", None)
+
+    def end(self, number: int, finish: str) -> dict[str, Any]:
+        """The chunk that ends a choice, with its finish reason."""
+        return self._chunk(number, {}, "", finish)
 
     def usage(self, used: dict[str, int]) -> dict[str, Any]:
         """The tokens, after the end, for who asked for them."""
         return {**self._head, "choices": [], "usage": used}
+
+    def _chunk(self, number: int, delta: dict[str, Any], text: str, finish: str | None) -> dict[str, Any]:
+        said = {"delta": delta} if self._is_chat else {"text": text}
+        return {**self._head, "choices": [{**_choice(number, finish), **said}]}
 
 
 def error_body(message: str, kind: str, code: str, param: str | None = None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from starlette.responses import JSONResponse
 
-from .openai_api import MAX_BODY_BYTES, error_body, event
+from .openai_api import error_body, event
+from .openai_requests import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

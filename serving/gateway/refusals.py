@@ -11,7 +11,7 @@ from .metrics import GatewayMetrics
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_PLAIN = {404: "not_found", 405: "bad_request", 500: "internal"}  # of answers that are not the gateway's own
+_PLAIN = {500: "internal"}  # of an answer that is not the gateway's own
 
 
 class RefusalCounter:

@@ -162,7 +162,13 @@ class TritonClient:
 
 def _body(ask: Generation, *, streaming: bool = False) -> bytes:
     """The generate extension's JSON for one generation; what the engine does by default is left out."""
-    fields: dict[str, Any] = {"messages": ask.messages, "sampling_param_max_tokens": ask.max_tokens}
+    prompt = {"text_input": ask.text} if ask.text else {"messages": ask.messages}
+    fields: dict[str, Any] = {**prompt, "sampling_param_max_tokens": ask.max_tokens}
+    fields.update(
+        (name, value) for name, value in (("tools", ask.tools), ("json_schema", ask.json_schema)) if value
+    )
+    if ask.top_logprobs is not None:
+        fields["top_logprobs"] = ask.top_logprobs
     if streaming:
         fields["streaming"] = True
     if ask.temperature > 0:
@@ -195,4 +201,5 @@ def _piece(data: bytes) -> str | Completion:
         tokens_in=int(found["num_input_tokens"]),
         tokens_out=int(found["num_output_tokens"]),
         release=found["release"],
+        logprobs=tuple(json.loads(found.get("logprobs") or "[]")),
     )

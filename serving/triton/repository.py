@@ -11,10 +11,13 @@ from ...core.files import write_atomically
 from ...engines.registry import engine_target
 from ..server import ServedModel
 
-# tensor names of NVIDIA's llmapi model; `messages` (chat as JSON) and `release` are ours
+# tensor names of NVIDIA's llmapi model; messages, tools, json_schema, top_logprobs and release are ours
 INPUTS = {
     "text_input": "TYPE_STRING",
     "messages": "TYPE_STRING",
+    "tools": "TYPE_STRING",
+    "json_schema": "TYPE_STRING",
+    "top_logprobs": "TYPE_INT32",
     "streaming": "TYPE_BOOL",
     "sampling_param_max_tokens": "TYPE_INT32",
     "sampling_param_temperature": "TYPE_FP32",
@@ -28,6 +31,7 @@ OUTPUTS = {
     "finish_reason": "TYPE_STRING",
     "num_input_tokens": "TYPE_INT32",
     "num_output_tokens": "TYPE_INT32",
+    "logprobs": "TYPE_STRING",
     "release": "TYPE_STRING",
     "error": "TYPE_STRING",
 }

@@ -98,7 +98,9 @@ class TritonsFiles:
 
     def __init__(self, files: Mapping[str, ModuleType], folder: Path) -> None:
         self.module = files["generation"]
-        self.batcher = files["batcher"].Batcher(self.module.OrtModel(folder))
+        model = self.module.OrtModel(folder)
+        encoder = files["prompts"].PromptEncoder(folder, model.tokenizer, model.context)
+        self.batcher = files["batcher"].Batcher(model, encoder.encode)
 
     def generate(
         self, chats: Sequence[Chat], options: GenerationOptions, progress: Progress | None = None
@@ -177,7 +179,7 @@ def tritons_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Modu
         tmp_path_factory.mktemp("triton"),
     )
     found = {}
-    for name in ("batcher", "generation"):
+    for name in ("batcher", "generation", "prompts"):
         copy = folder / f"copied_{name}.py"
         copy.write_bytes((source / f"{name}.py").read_bytes())
         spec = importlib.util.spec_from_file_location(copy.stem, copy)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import opswright
-from opswright.engines.ort_llm.generation import GenerationJob, Sampling, _Generators, _Sequence, chat_fault
+from opswright.engines.ort_llm.generation import GenerationJob, Sampling, _Generators, _Sequence
+from opswright.engines.ort_llm.prompts import chat_fault
 
 PIECES = {1: "ab", 2: "cd", 3: "e", 4: None}  # 4: a byte that no character ends
 
@@ -113,6 +114,7 @@ def test_what_tritons_python_runs_imports_nothing_of_opswright() -> None:
         "triton_python_backend_utils",
         "batcher",
         "generation",
+        "prompts",
         *sys.stdlib_module_names,
     }
     for path in folder.glob("*.py"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -49,6 +49,8 @@ class FakeServer:
         self.models: dict[str, ServedModel] = {}
         self.ails: dict[int, str] = {}
         self.asked: list[tuple[int, str]] = []  # by users
+        self.generations: list[Generation] = []  # what users asked for, in full
+        self.says: str | None = None  # what it answers in place of its own words
         self.proofs = 0  # asked by the controller itself, also of a release that was silent for seconds
         self.loads: list[int] = []
         self.starts = 0
@@ -98,6 +100,7 @@ class FakeServer:
             self.proofs += 1
         else:
             self.asked.append((model.version, ask.messages))
+            self.generations.append(ask)
         if ail == "dead" or ("poison" in ask.messages and not is_proof):
             raise ServerDown("its worker is gone")
         if ail == "error" and not is_proof:
@@ -108,6 +111,7 @@ class FakeServer:
             raise AskError("the prompt has 999 tokens; this engine takes 255")
         release = "v9-somebody" if ail == "liar" and not is_proof else model.release
         text = "the secret" if "tell me" in ask.messages else f" answer of {model.version}"
+        text = self.says if self.says is not None and not is_proof else text
         return Completion(text, "stop", 4, 3, release)
 
     async def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
@@ -123,10 +127,10 @@ class FakeRails:
     def __init__(self, folder: Path) -> None:
         self.breaks = (folder / "breaks").exists()
 
-    async def acheck_input(self, text: str) -> RailDecision:
+    async def acheck_conversation(self, turns: Sequence[tuple[str, str]]) -> RailDecision:
         if self.breaks:
             return RailDecision(False, "error", "try later", error="RuntimeError: rail")
-        return RailDecision(False, "topics", "not here") if "bomb" in text else RailDecision(True)
+        return RailDecision(False, "topics", "not here") if "bomb" in str(turns) else RailDecision(True)
 
     async def acheck_output(self, text: str) -> RailDecision:
         return RailDecision(False, "pii", "withheld") if "secret" in text else RailDecision(True)
@@ -281,3 +285,12 @@ def reopened(house: House) -> Callable[..., None]:
         house.open()
 
     return again
+
+
+@pytest.fixture
+def served(house: House) -> House:
+    """One release without rails, of which nobody has asked anything yet."""
+    house.rollout().deploy(house.bundle("one"), None, 100)
+    house.server.asked.clear()
+    house.server.generations.clear()
+    return house

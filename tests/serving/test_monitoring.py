@@ -110,7 +110,7 @@ def test_every_error_is_counted_by_its_code_also_before_anything_is_routed(house
             ("model_not_found", 404),
             ("bad_request", 400),
             ("wrong_host", 403),
-            ("not_found", 404),
+            ("unknown_url", 404),
             ("invalid_api_key", 401),
         )
     }

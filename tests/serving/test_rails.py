@@ -155,7 +155,10 @@ def test_checks_agree_when_many_threads_and_tasks_share_the_rails(rails: Rails) 
         assert [d.rail for d in pool.map(rails.check_input, texts)] == alone
 
     async def together() -> list[str | None]:
-        return [d.rail for d in await asyncio.gather(*(rails.acheck_input(text) for text in texts))]
+        return [
+            d.rail
+            for d in await asyncio.gather(*(rails.acheck_conversation([("user", text)]) for text in texts))
+        ]
 
     assert asyncio.run(together()) == alone
 

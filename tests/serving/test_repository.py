@@ -41,6 +41,7 @@ def test_a_model_is_put_in_place_whole_and_replaced_whole(tmp_path: Path) -> Non
             "1/batcher.py",
             "1/generation.py",
             "1/model.py",
+            "1/prompts.py",
             "config.pbtxt",
         ]
         assert engine in (folder / "config.pbtxt").read_text()

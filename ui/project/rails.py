@@ -11,7 +11,8 @@ from typing import Any
 from ...core.files import write_atomically
 from ...data.profile import prompt_text
 from ...data.sample import Sample
-from ...serving.rail_patterns import PiiKind, has_pii, plain_form
+from ...serving.rail_patterns import PiiKind, has_pii
+from ...serving.text_forms import plain_form
 
 _KINDS: tuple[PiiKind, ...] = ("email", "card", "iban", "us_ssn", "phone", "secret")
 _MOST_PASS = 200
