@@ -26,11 +26,11 @@ from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, S
 from ..core.errors import AskError, BackendError
 from ..core.install import not_installed
 from ..core.machine import Machine
-from ..core.suite_source import SuiteSource, suite_name
+from ..core.suite_source import SuiteSource
 from ..core.workspace import Workspace
-from ..engines.base import Chat
 from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
 from ..engines.registry import DEFAULT_TARGET, TargetOptions, TargetSubject, engine_target
+from .engine_prompts import calibration_prompts, parity_prompts
 from .finetune.adapters import base_of, merged_checkpoint, size_with_base
 
 if TYPE_CHECKING:
@@ -202,7 +202,10 @@ def build_engine(request: BuildEngineRequest, ctx: StepContext) -> BuildEngineRe
 def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder) -> BuildEngineResult:
     """The skill, with the builder that makes the engine."""
     weights = _weights(request.model, ctx.workspace)
-    prompts = _parity_prompts(request, ctx)
+    prompts = parity_prompts(
+        ctx, request.model, request.parity_items, request.parity_data, request.parity_suite, request.trust
+    )
+    calibrates = engine_target(request.target).calibrates(request.told)
     ctx.log(f"building {request.target} and trying it on {len(prompts.chats)} prompts of {prompts.where}")
     log = ctx.workspace.logs / f"build-engine-{ctx.run_id}-{ctx.step_id}.log"
     backend = open_compute(request.compute, ctx.settings)
@@ -210,7 +213,7 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         weights.folder,
         ctx.workdir / "build",
         prompts.chats,
-        calibration=_calibration(request, ctx),
+        calibration=calibration_prompts(ctx, request.model, request.calibration_items) if calibrates else (),
         max_new_tokens=request.max_new_tokens,
         min_agreement=request.min_agreement,
         threads=ctx.settings.train.threads,
@@ -241,15 +244,6 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
         compute=ctx.job.backend if ctx.job else backend.name,
         not_run=built.facts.get("not_run"),
     )
-
-
-def _calibration(request: BuildEngineRequest, ctx: StepContext) -> Sequence[Chat]:
-    """Prompts of the rows that the model was trained on, for a target that looks at some."""
-    from ..evals.parity import training_prompts
-
-    if not engine_target(request.target).calibrates(request.told):
-        return []
-    return training_prompts(ctx.artifacts.open(_own_data(request, ctx)), request.calibration_items)
 
 
 class _Weights(NamedTuple):
@@ -299,44 +293,6 @@ def run_as_job(ctx: StepContext, backend: Compute, log: Path, call: WorkerCall) 
 
 def _resources(workspace: Workspace) -> Resources:
     return Resources(cpus=workspace.settings.train.threads)
-
-
-def _parity_prompts(request: BuildEngineRequest, ctx: StepContext) -> ParityPrompts:
-    """What training did not see, as a model is asked it; see the request for where it comes from."""
-    from ..evals.judged_suite import judged_suite
-    from ..evals.parity import dataset_prompts, suite_prompts
-    from ..evals.suites import load_suite
-
-    suite, trust = request.parity_suite, request.trust
-    if request.parity_data is None and suite is None:
-        judged = judged_suite(ctx.workspace, request.model)
-        if judged is not None and judged.is_there:
-            suite = judged.source
-            trust = trust or (Path(judged.arguments["trust"]) if "trust" in judged.arguments else None)
-    if request.parity_data is None and suite is not None:
-        found = suite_prompts(load_suite(suite), f"suite {suite_name(suite)}", request.parity_items, trust)
-    else:
-        data = request.parity_data or _own_data(request, ctx)
-        where = str(data) if request.parity_data is not None else "the model's own data"
-        found = dataset_prompts(ctx.artifacts.open(data), where, request.parity_items)
-    if not found.chats:
-        raise AskError(f"{found.where} has no prompts for the parity check. Name another one.")
-    if found.unscored:
-        ctx.log(f"answers are compared and not scored: {found.unscored}")
-    return found
-
-
-def _own_data(request: BuildEngineRequest, ctx: StepContext) -> DatasetRef:
-    """The dataset that the model was trained on."""
-    from ..evals.lineage import training_dataset
-
-    found = training_dataset(ctx.artifacts, request.model)
-    if found is None:
-        raise AskError(
-            f"{request.model.short} does not say what it was trained on, so there are no prompts for the "
-            "parity check. Name a `parity_suite`, or a dataset as `parity_data`."
-        )
-    return found
 
 
 def _fell_back(request: BuildEngineRequest, built: BuildResult) -> str | None:
