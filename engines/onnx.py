@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import BackendError, NeedsError
 from ..core.install import install_hint
@@ -117,9 +118,10 @@ class OnnxEngine:
         on_result: Callable[[GenerationResult], None],
         on_error: Callable[[Exception], None] | None = None,
     ) -> GenerationJob:
+        logprobs: list[dict[str, Any]] = []
+
         def done(text: str, reason: str, tokens_in: int, tokens_out: int) -> None:
-            told = tuple(job.logprobs)
-            on_result(GenerationResult(text, reason, tokens_in, tokens_out, logprobs=told))
+            on_result(GenerationResult(text, reason, tokens_in, tokens_out, logprobs=tuple(logprobs)))
 
         def failed(error: Exception) -> None:
             refused = isinstance(error, _REFUSALS)
@@ -128,7 +130,7 @@ class OnnxEngine:
         sampling = Sampling(
             options.temperature, options.top_k, options.top_p, options.seed, options.json_schema
         )
-        job = GenerationJob(
+        return GenerationJob(
             text=options.prompt,
             messages="" if options.prompt else json.dumps([dict(message) for message in chat]),
             tools=options.tools,
@@ -136,10 +138,10 @@ class OnnxEngine:
             sampling=sampling,
             stop=options.stop,
             top_logprobs=options.top_logprobs,
+            logprobs=logprobs,
             on_done=done,
             on_error=on_error or failed,
         )
-        return job
 
 
 def _keep(results: list[GenerationResult | None], number: int, result: GenerationResult) -> None:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..core.errors import AskError
 from ..data.check_digits import iban_checks, luhn
-from .rail_readings import Reading, Sought, read, views_of
+from .rail_readings import Sought, TextForms, read, views_of
 
 Direction = Literal["input", "output"]
 RailName = Literal["length", "injection", "topics", "pii"]
@@ -115,7 +115,7 @@ class RailSet(_Part):
         if hit := self._length(direction, views):
             return hit
         readings = list(dict.fromkeys(one for view in views for one in read(view)))
-        finders: dict[str, Callable[[Sequence[Reading]], Hit | None]] = {
+        finders: dict[str, Callable[[Sequence[TextForms]], Hit | None]] = {
             "injection": self._injection,
             "topics": self._topics,
             "pii": self._pii,
@@ -133,19 +133,19 @@ class RailSet(_Part):
             return Hit("length", "conversation too long", self.length.message)
         return None
 
-    def _injection(self, readings: Sequence[Reading]) -> Hit | None:
+    def _injection(self, readings: Sequence[TextForms]) -> Hit | None:
         found = (one.meets(pattern) for one in readings for pattern in self._injections)
         if self.injection is not None and any(found):
             return Hit("injection", "instructions to the model", self.injection.message)
         return None
 
-    def _topics(self, readings: Sequence[Reading]) -> Hit | None:
+    def _topics(self, readings: Sequence[TextForms]) -> Hit | None:
         for name, pattern, message in self._off_limits:
             if any(one.meets(pattern) for one in readings):
                 return Hit("topics", name, message)
         return None
 
-    def _pii(self, readings: Sequence[Reading]) -> Hit | None:
+    def _pii(self, readings: Sequence[TextForms]) -> Hit | None:
         if self.pii is None:
             return None
         for kind in self.pii.kinds:

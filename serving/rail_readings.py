@@ -48,7 +48,7 @@ class Sought:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextForms:
     """One text in the forms it is read in; leet: digits as letters, loose: without any space."""
 
     exact: tuple[str, ...]
@@ -56,7 +56,7 @@ class Reading:
     loose: str | None = None
 
     @classmethod
-    def of(cls, text: str) -> Reading:
+    def of(cls, text: str) -> TextForms:
         """All forms of a text."""
         plain = plain_form(text)
         latin = latin_form(plain)
@@ -71,15 +71,15 @@ class Reading:
         return self.loose is not None and sought.loose is not None and bool(sought.loose.search(self.loose))
 
 
-def read(texts: Sequence[str]) -> Iterator[Reading]:
+def read(texts: Sequence[str]) -> Iterator[TextForms]:
     """What rails read of the texts of a view: each alone, all joined, and what is encoded in them."""
     wholes = list(texts)
     if len(texts) > 1:  # split between words, and within one
         wholes += [" ".join(texts), "".join(texts)]
     for part in dict.fromkeys(part for whole in wholes for part in _windows(whole)):
-        yield Reading.of(part)
+        yield TextForms.of(part)
         for hidden in encoded_texts(part):
-            yield Reading.of(hidden)
+            yield TextForms.of(hidden)
 
 
 def _windows(text: str) -> Iterator[str]:

@@ -72,7 +72,7 @@ class Rails:
 
     def check_input(self, text: str) -> RailDecision:
         """Whether a user's text may go to the model."""
-        return self._check("input", text)
+        return self._check("input", as_text([("user", text)]))
 
     def check_conversation(self, turns: Sequence[tuple[str, str]]) -> RailDecision:
         """Whether a conversation of (role, text) may go to the model."""
@@ -80,7 +80,7 @@ class Rails:
 
     def check_output(self, text: str) -> RailDecision:
         """Whether a model's answer may go to the user."""
-        return self._check("output", text)
+        return self._check("output", as_text([("assistant", text)]))
 
     async def acheck_conversation(self, turns: Sequence[tuple[str, str]]) -> RailDecision:
         """check_conversation on an event loop, which a long one does not hold up."""
@@ -88,7 +88,7 @@ class Rails:
 
     async def acheck_output(self, text: str) -> RailDecision:
         """check_output on an event loop, which a long text does not hold up."""
-        return await self._acheck("output", text)
+        return await self._acheck("output", as_text([("assistant", text)]))
 
     async def _acheck(self, direction: Direction, text: str) -> RailDecision:
         if len(text) <= _SHORT:

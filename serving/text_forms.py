@@ -34,7 +34,6 @@ _WORD = re.compile(r"[a-z0-9@$!]+")
 _MIXED = re.compile(r"[a-z][013457@$!]|[013457@$][a-z]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){12,}")
-_MOST_ENCODED = 8  # encoded passages of a text that are read; more of them are a hit by themselves
 
 
 def plain_form(text: str) -> str:
@@ -77,9 +76,7 @@ def leet_form(latin: str) -> str | None:
 
 def encoded_texts(text: str) -> Iterator[str]:
     """The texts that are encoded within a text: base64, hexadecimal, ROT13."""
-    for number, match in enumerate(_BASE64.finditer(text)):
-        if number >= _MOST_ENCODED:
-            break
+    for match in _BASE64.finditer(text):
         word = match.group().replace("-", "+").replace("_", "/").rstrip("=")
         if (found := _decoded(word)) is not None:
             yield found

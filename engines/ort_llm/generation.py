@@ -52,6 +52,7 @@ class GenerationJob:
 
     top_logprobs: how many tokens beside the chosen one are told with their log-probabilities; None: none is
     told of any. They are in `logprobs` when the job is done, as OpenAI's `logprobs.content`.
+    Nothing that it calls may hold the job: Triton unloads a model when all its requests are let go.
     `on_text` gets each new piece while it is made, `on_done` (text, reason, tokens in, tokens out) ends it,
     or `on_error` does. All three are called from the batcher's thread.
     """

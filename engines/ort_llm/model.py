@@ -51,6 +51,7 @@ class TritonPythonModel:
         sender = request.get_response_sender()
         streaming = bool(_value(request, "streaming", False))
         told = int(_value(request, "top_logprobs", -1))
+        logprobs: list[dict[str, Any]] = []
         job = GenerationJob(
             text=_text(request, "text_input"),
             messages=_text(request, "messages"),
@@ -60,28 +61,35 @@ class TritonPythonModel:
             stop=json.loads(_text(request, "sampling_param_stop") or "[]"),
             top_logprobs=told if told >= 0 else None,
             on_text=partial(self._send_piece, sender) if streaming else None,
-            on_done=lambda *end: None,
+            logprobs=logprobs,
+            on_done=partial(self._send_end, sender, streaming, logprobs if told >= 0 else None),
             on_error=partial(_send_error, sender),
             is_cancelled=sender.is_cancelled,
         )
-        job.on_done = partial(self._send_end, sender, job)
         self.batcher.submit(job)
 
     def _send_piece(self, sender: Any, text: str) -> None:
         sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("text_output", _strings(text))]))
 
     def _send_end(
-        self, sender: Any, job: GenerationJob, text: str, reason: str, read: int, made: int
+        self,
+        sender: Any,
+        streaming: bool,
+        logprobs: list[dict[str, Any]] | None,
+        text: str,
+        reason: str,
+        read: int,
+        made: int,
     ) -> None:
         outputs = [
-            pb_utils.Tensor("text_output", _strings(text if job.on_text is None else "")),
+            pb_utils.Tensor("text_output", _strings("" if streaming else text)),
             pb_utils.Tensor("finish_reason", _strings(reason)),
             pb_utils.Tensor("num_input_tokens", numpy.array([read], dtype=numpy.int32)),
             pb_utils.Tensor("num_output_tokens", numpy.array([made], dtype=numpy.int32)),
             pb_utils.Tensor("release", self.release),
         ]
-        if job.top_logprobs is not None:
-            outputs.append(pb_utils.Tensor("logprobs", _strings(json.dumps(job.logprobs))))
+        if logprobs is not None:
+            outputs.append(pb_utils.Tensor("logprobs", _strings(json.dumps(logprobs))))
         sender.send(pb_utils.InferenceResponse(outputs), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 

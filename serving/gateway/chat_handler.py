@@ -57,7 +57,7 @@ class Caller:
 
 
 @dataclass
-class Choice:
+class AnswerChoice:
     """One answer to a request: what the engine is asked for, and what came of it."""
 
     ask: Generation
@@ -83,7 +83,7 @@ class Exchange:
     request: CompletionRequest
     caller: Caller
     started: float
-    choices: list[Choice]
+    choices: list[AnswerChoice]
     first_token_ms: float | None = None
     queue_ms: float | None = None  # until its engine was first asked
     served: str = ""  # the release that the engine says it is
@@ -142,7 +142,7 @@ class ChatHandler:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
         _check_needs(request, loaded)
-        choices = [Choice(ask) for ask in request.generations(secrets.randbelow(2**31))]
+        choices = [AnswerChoice(ask) for ask in request.generations(secrets.randbelow(2**31))]
         caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
@@ -235,7 +235,7 @@ class ChatHandler:
         decision = await rails.acheck_conversation(exchange.request.turns)
         return all([_accept(exchange, choice, decision) for choice in exchange.choices])
 
-    async def _answer(self, exchange: Exchange, choice: Choice) -> None:
+    async def _answer(self, exchange: Exchange, choice: AnswerChoice) -> None:
         """One choice in one piece."""
         await self._generate(exchange, choice)
         rails = _rails(exchange)
@@ -245,7 +245,7 @@ class ChatHandler:
             choice.text, choice.tool_calls = find_calls(choice.text, offered)
             choice.finish = "tool_calls" if choice.tool_calls else choice.finish
 
-    async def _choice_pieces(self, exchange: Exchange, choice: Choice) -> AsyncGenerator[str]:
+    async def _choice_pieces(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[str]:
         """One choice piece by piece; one that may be a tool call is known only when it is whole."""
         rails = _rails(exchange)
         if exchange.request.offered_tools:
@@ -271,7 +271,7 @@ class ChatHandler:
                     _accept(exchange, choice, passed)
                     choice.text = sent
 
-    async def _generate(self, exchange: Exchange, choice: Choice) -> None:
+    async def _generate(self, exchange: Exchange, choice: AnswerChoice) -> None:
         """The engine's answer; asked again when the server died under it and was healed."""
         loaded = exchange.loaded
         for attempt in range(1, _TRIES + 1):
@@ -287,7 +287,7 @@ class ChatHandler:
         self._finish(exchange, choice, completion)
         choice.text = completion.text if choice.ask.text else completion.text.lstrip()
 
-    async def _stream(self, exchange: Exchange, choice: Choice) -> AsyncGenerator[str]:
+    async def _stream(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[str]:
         """The engine's answer in pieces; begun again only while nothing has come of it."""
         loaded, has_begun = exchange.loaded, bool(choice.ask.text)  # a chat's answer begins without space
         for attempt in range(1, _TRIES + 1):
@@ -321,7 +321,7 @@ class ChatHandler:
             why = loaded.error or self.controller.server_fault or "it is still being loaded"
             raise UnavailableError(f"release {loaded.release.id} does not answer: {why}") from error
 
-    def _finish(self, exchange: Exchange, choice: Choice, completion: Completion) -> None:
+    def _finish(self, exchange: Exchange, choice: AnswerChoice, completion: Completion) -> None:
         loaded = exchange.loaded
         loaded.answered()
         if completion.release != loaded.release.id:
@@ -347,7 +347,7 @@ def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:
             raise RequestError(f"'{param}' is not supported by engines of target {target.name}.", param)
 
 
-def _accept(exchange: Exchange, choice: Choice, decision: RailDecision) -> bool:
+def _accept(exchange: Exchange, choice: AnswerChoice, decision: RailDecision) -> bool:
     """Whether a rail let a text pass; otherwise the choice ends with what the user is told."""
     if decision.error is not None:
         raise BackendError(f"a rail failed, so nothing was passed on: {decision.error}")

@@ -96,6 +96,13 @@ def test_a_card_number_split_over_messages_is_found(rails: Rails) -> None:
 def test_separators_that_a_user_writes_do_not_hide_a_text(rails: Rails) -> None:
     assert rails.check_conversation([("user", f"hi\x1d{INSTRUCTION}\x1dhello")]).rail == "injection"
     assert rails.check_conversation([("user", "x" * 1999 + "\x1e" + "x" * 1999)]).found == "too long"
+    assert rails.check_output("x" * 1999 + "\x1d" + "x" * 1999).found == "too long"
+
+
+def test_decoys_before_an_encoded_instruction_do_not_hide_it(rails: Rails) -> None:
+    decoys = " ".join(base64.b64encode(f"a harmless text {number}".encode()).decode() for number in range(20))
+    hidden = base64.b64encode(INSTRUCTION.encode()).decode()
+    assert rails.check_input(f"{decoys} {hidden}").rail == "injection"
 
 
 def test_what_a_conversation_says_in_all_is_bounded(rails: Rails) -> None:
