@@ -68,6 +68,7 @@ class EndpointState(_Frozen):
     stable: Release | None = None
     canary: Release | None = None
     canary_percent: int = Field(0, ge=0, le=99)
+    shadow_percent: int = Field(0, ge=0, le=100)  # of stable's requests, asked of the canary too
     candidate: Release | None = None
     previous: tuple[Release, ...] = ()
     last_number: int = 0

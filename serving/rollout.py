@@ -17,8 +17,10 @@ from ..core.errors import AskError, BackendError, HeldError, OpswrightError
 from ..core.gate import Check, Decision, Verdict
 from ..core.workspace import Workspace
 from . import comparison
+from .canary.judgement import Bars
+from .canary.pair_log import remove_others
+from .canary.reader import CanaryReader
 from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
-from .gateway import traffic_log
 from .probes import Probe
 from .releases import (
     Change,
@@ -48,7 +50,7 @@ __all__ = [
 _POLL_S = 0.03
 _ASKS = 5  # sessions that must all meet the release that a change made stable
 _FAULT_S = 15.0  # so long may an engine server fail to start
-_MOST_ROWS = 200_000  # of the newest traffic a canary is judged by
+SHADOW_PERCENT = 10  # of stable's requests, asked of a canary too
 _KEEP = 5  # former releases an endpoint may go back to
 PROBES = ("hello", "can you help me?", "what can you do?")
 
@@ -117,23 +119,26 @@ class Rollout:
         canary_percent: int,
         probes: Sequence[str | Probe] = PROBES,
         key: str = "",
+        shadow_percent: int = SHADOW_PERCENT,
     ) -> Outcome:
         """Load a bundle with its rails, probe it, then give it traffic: all of it, or a canary's share.
 
-        An endpoint's first release is stable at once. AskError when another canary is out.
+        An endpoint's first release is stable at once. A share of 0 only shadows: users get nothing of it.
+        shadow_percent: of stable's requests, asked of the canary too. AskError when another canary is out.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if state.stable is not None and state.stable.is_same_as(bundle, guardrails):
                 return self._still_serving(state, state.stable, "stable")
-            percent = 0 if state.stable is None or canary_percent >= 100 else canary_percent
+            is_canary = state.stable is not None and canary_percent < 100
+            shares = (canary_percent, shadow_percent)
             if state.canary is not None:
                 if not state.canary.is_same_as(bundle, guardrails):
                     raise AskError(
                         f"endpoint {self.endpoint} has a canary already ({state.canary.id}). Promote it or "
                         "roll it back first."
                     )
-                if percent == state.canary_percent:
+                if is_canary and shares == (state.canary_percent, state.shadow_percent):
                     return self._still_serving(state, state.canary, "canary")
                 release = state.canary
             else:
@@ -142,16 +147,17 @@ class Rollout:
                     self.workspace.artifacts.open(guardrails)
                 release = new_release(state, bundle, guardrails, engine)
             state, blocked = self._examined(state, release, probes)
-            if percent:
-                after = _as_canary(state, release, percent).changed("canary", release, key)
+            if is_canary:
+                remove_others(self.workspace.endpoints / self.endpoint, release.id)
+                after = _as_canary(state, release, *shares).changed("canary", release, key)
             else:
                 after = _as_stable(state, release).changed("deployed", release, key)
-            return self._switched(state, after, release, "canary" if percent else "stable", blocked=blocked)
+            return self._switched(state, after, release, "canary" if is_canary else "stable", blocked=blocked)
 
     def promote(
         self,
         probes: Sequence[str | Probe] = (),
-        bars: comparison.Bars | None = None,
+        bars: Bars | None = None,
         key: str = "",
         only: Collection[str] | None = None,
     ) -> Promotion:
@@ -176,7 +182,7 @@ class Rollout:
                 )
             self.fleet.start()
             self._wait_loaded(canary)
-            verdict = self._judged(state, canary, probes or PROBES, bars or comparison.Bars())
+            verdict = self._judged(state, probes or PROBES, bars or Bars())
             for row in verdict.rows:
                 self._say(f"{row.name}: {row.decision} ({row.message})")
             if verdict.decision is Decision.GO:
@@ -277,24 +283,17 @@ class Rollout:
         if state.stable is None or state.canary is None:
             raise AskError(f"endpoint {self.endpoint} has no canary to withdraw.")
         left = state.canary
-        update = {"canary": None, "canary_percent": 0, "candidate": None}
+        update = {"canary": None, "canary_percent": 0, "shadow_percent": 0, "candidate": None}
         after = state.model_copy(update=update).changed(what, left, key, message)
         return self._switched(state, after, state.stable, "stable", withdrawn=left.id)
 
-    def _judged(
-        self, state: EndpointState, canary: Release, probes: Sequence[str | Probe], bars: comparison.Bars
-    ) -> Verdict:
-        out = next(
-            (c.at for c in reversed(state.changes) if c.release == canary.id and c.what == "canary"), None
-        )
-        rows = traffic_log.read(self.workspace, self.endpoint, last=_MOST_ROWS, after=out)
-
+    def _judged(self, state: EndpointState, probes: Sequence[str | Probe], bars: Bars) -> Verdict:
         def ask(asked: str | Probe, release: str) -> Any:
             self._check()
             return self.fleet.ask(self.endpoint, asked, release=release)
 
-        stable = state.stable.id if state.stable else None
-        return comparison.compare(rows, probes, ask, canary.id, stable, bars)
+        evidence = CanaryReader(self.workspace, state, bars.max_slower).update()
+        return comparison.compare(evidence, probes, ask, bars)
 
     def _wait_loaded(self, release: Release) -> None:
         """Until the release answers inferences; BackendError with the reason when it cannot be loaded."""
@@ -383,10 +382,11 @@ def _as_stable(state: EndpointState, release: Release) -> EndpointState:
     """The release gets all traffic; the one before it is kept to go back to."""
     former = (state.stable, *state.previous) if state.stable is not None else state.previous
     kept = tuple(r for r in former if r is not None and r.id != release.id)[:_KEEP]
-    update = {"stable": release, "canary": None, "canary_percent": 0, "candidate": None, "previous": kept}
-    return state.model_copy(update=update)
+    update = {"stable": release, "canary": None, "canary_percent": 0, "shadow_percent": 0}
+    return state.model_copy(update={**update, "candidate": None, "previous": kept})
 
 
-def _as_canary(state: EndpointState, release: Release, percent: int) -> EndpointState:
-    """The release gets a share of the sessions."""
-    return state.model_copy(update={"canary": release, "canary_percent": percent, "candidate": None})
+def _as_canary(state: EndpointState, release: Release, percent: int, shadow_percent: int) -> EndpointState:
+    """The release gets a share of the sessions, and is asked a share of what stable is asked."""
+    update = {"canary": release, "canary_percent": percent, "candidate": None}
+    return state.model_copy(update={**update, "shadow_percent": shadow_percent})

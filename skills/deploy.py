@@ -29,9 +29,15 @@ class DeployRequest(Request):
     endpoint: EndpointName = Field(description="Name of the service; the `model` of its users' requests.")
     canary_percent: int = Field(
         100,
-        ge=1,
+        ge=0,
         le=100,
         description="Percent of sessions that get it; below 100 it is a canary beside the stable release.",
+    )
+    shadow_percent: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="Percent of stable's requests that a canary is asked too; users get nothing of that.",
     )
     probes: ProbeTexts = Field(
         (),
@@ -110,7 +116,12 @@ def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
     rollout = Rollout.of_step(ctx, request.endpoint)
     probes = request.probes or suite_probes(ctx, request.bundle, _PROBES) or PROBES
     done = rollout.deploy(
-        request.bundle, request.guardrails, request.canary_percent, probes, key=ctx.idempotency_key
+        request.bundle,
+        request.guardrails,
+        request.canary_percent,
+        probes,
+        key=ctx.idempotency_key,
+        shadow_percent=request.shadow_percent,
     )
     return DeployResult(
         endpoint=request.endpoint,

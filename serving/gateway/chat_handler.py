@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ..server import Completion, ServerDown
 from .controller import Controller, Endpoint, LoadedRelease
 from .openai_api import ChatRequest
 from .router import choose
+from .shadow import Shadow
 from .traffic_log import Route, Status, TrafficRow
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Exchange:
     finish: str = ""
     completion: Completion | None = None
     rail: str | None = None
+    canary_percent: int = 0  # when it was routed
+    latency_ms: float = 0.0  # once it is closed
 
 
 class ChatHandler:
@@ -67,6 +71,7 @@ class ChatHandler:
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
         self._hold_s = controller.workspace.settings.serving.hold_s
+        self._shadow = Shadow(self)
 
     def open(self, request: ChatRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
@@ -85,7 +90,13 @@ class ChatHandler:
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
-        return Exchange(endpoint, loaded, route, request, caller, time.perf_counter())
+        percent = endpoint.applied.canary_percent
+        return Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), canary_percent=percent)
+
+    def open_again(self, exchange: Exchange, release: str) -> Exchange:
+        """The same request for another release, as no traffic."""
+        caller = Caller(f"{exchange.caller.id}-again", is_probe=True, release=release)
+        return self.open(exchange.request, caller)
 
     async def whole(self, exchange: Exchange) -> None:
         """Answer in one piece; what came of it is in the exchange and in the traffic log."""
@@ -133,6 +144,7 @@ class ChatHandler:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
+        exchange.latency_ms = round((time.perf_counter() - exchange.started) * 1000, 3)
         if exchange.caller.is_probe:
             return
         status: Status = "error" if exchange.finish.startswith("error") else "ok"
@@ -145,13 +157,16 @@ class ChatHandler:
             output=exchange.text,
             status="blocked" if exchange.rail is not None else status,
             rail=exchange.rail,
-            latency_ms=round((time.perf_counter() - exchange.started) * 1000, 3),
+            latency_ms=exchange.latency_ms,
             model_version=exchange.loaded.model.version,
             finish=exchange.finish,
+            canary_percent=exchange.canary_percent,
+            session=_digest(exchange.caller.session or exchange.request.user),
         )
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
         self.controller.metrics.answered(exchange.endpoint.name, row)
+        self._shadow.consider(exchange)
 
     async def _passes_input(self, exchange: Exchange) -> bool:
         await self._alive(exchange.loaded)  # its rails are loaded with it
@@ -225,6 +240,11 @@ class ChatHandler:
         exchange.served = completion.release
         exchange.completion = completion
         exchange.finish = completion.finish_reason
+
+
+def _digest(session: str) -> str:
+    """What tells a session from others without saying whose it is; empty without one."""
+    return hashlib.sha256(session.encode()).hexdigest()[:12] if session else ""
 
 
 def _accept(exchange: Exchange, decision: RailDecision) -> bool:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +22,17 @@ _BLOCK_BYTES = 1 << 16
 
 Route = Literal["stable", "canary"]
 Status = Literal["ok", "blocked", "error"]
+CALLERS_FAULTS = frozenset({"error: AskError", "error: PromptError"})  # finishes of requests that were wrong
+CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
 class TrafficRow:
-    """One request as it was answered; `finish` is the finish reason, or the error's family."""
+    """One request as it was answered; `finish` is the finish reason, or the error's family.
+
+    canary_percent: the canary's share when the request was routed, 0 without one; session: a digest of the
+    key by which it was, empty for a request that stands for itself.
+    """
 
     time: str
     id: str
@@ -38,6 +45,13 @@ class TrafficRow:
     latency_ms: float
     model_version: int
     finish: str = ""
+    canary_percent: int = 0
+    session: str = ""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it says something of its release: it was no wrong request, and its caller waited."""
+        return self.finish not in CALLERS_FAULTS and self.finish != CANCELLED
 
 
 class TrafficLog:
@@ -100,31 +114,77 @@ class TrafficLog:
         return self._file
 
 
+class TrafficTail:
+    """The requests of an endpoint that were answered after a time, as they come."""
+
+    def __init__(self, workspace: Workspace, endpoint: str, after: str) -> None:
+        self._folder = workspace.endpoints / endpoint
+        self._after = after
+        self._read: dict[Path, int] = {}  # segment to the bytes of it that were read
+        self._is_old: set[Path] = set()
+
+    def rows(self) -> Iterator[TrafficRow]:
+        """Those that came since the last call, in the order of the log; a line being written comes later."""
+        for path in self._segments():
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._read[path] = self._read.get(path, 0) + len(line)
+                    row = _parsed(line)
+                    if row is not None and row.time > self._after:
+                        yield row
+
+    def _segments(self) -> list[Path]:
+        """The segments that may hold such rows; one that ends before them is never read again."""
+        found = segments(self._folder)
+        for path, following in pairwise(found):
+            if path in self._is_old or path in self._read:
+                continue
+            with following.open("rb") as file:
+                first = _parsed(file.readline())
+            if first is not None and first.time <= self._after:
+                self._is_old.add(path)
+        return [path for path in found if path not in self._is_old]
+
+
 def read(
-    workspace: Workspace, endpoint: str, last: int | None = None, after: str | None = None
+    workspace: Workspace,
+    endpoint: str,
+    last: int | None = None,
+    after: str | None = None,
+    before: str | None = None,
 ) -> list[TrafficRow]:
     """The requests of an endpoint in the order they were answered.
 
-    `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601.
-    A line that was cut by a crash, or is being written, is left out. AskError when `after` is no time.
+    `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601;
+    `before`: at that time or earlier. A line that was cut by a crash, or is being written, is left out.
+    AskError for what is no time.
     """
-    start = as_logged(after)
+    start, end = as_logged(after), as_logged(before)
     rows: list[TrafficRow] = []
     for row in _rows_newest_first(workspace.endpoints / endpoint):
         if last is not None and len(rows) >= last:
             break
         if start is not None and row.time <= start:
             break
-        rows.append(row)
+        if end is None or row.time <= end:
+            rows.append(row)
     return rows[::-1]
 
 
 def _rows_newest_first(folder: Path) -> Iterator[TrafficRow]:
     for line in _newest_first(folder):
-        try:
-            yield TrafficRow(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
+        if (row := _parsed(line)) is not None:
+            yield row
+
+
+def _parsed(line: bytes) -> TrafficRow | None:
+    try:
+        return TrafficRow(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 def last_before(workspace: Workspace, endpoint: str, time: str) -> TrafficRow | None:
