@@ -25,7 +25,7 @@ from opswright.core.statistics.always_valid import (
     log_e_share,
     log_e_within,
 )
-from opswright.serving.canary.evidence import EVENTS, SLOWER_MS, budget_of
+from opswright.serving.canary.evidence import EVENTS, budget_of
 from opswright.serving.canary.judgement import Bars
 
 BARS = Bars()
@@ -92,9 +92,8 @@ class Traffic:
         }
         self.rows = {name: np.where(self.is_canary, *both) for name, both in met.items()}
         self.rows["slow answers"] = np.where(self.is_canary, canary_ms, stable_ms) > budget_ms
-        slow = canary_ms > BARS.max_slower * stable_ms + SLOWER_MS
-        slow_stable = stable_ms > BARS.max_slower * canary_ms + SLOWER_MS
-        self.both = {**met, "slow answers": (slow, slow_stable)}
+        untimed = np.zeros(n, bool)  # a shadow runs beside the next request: that says nothing of its speed
+        self.both = {**met, "slow answers": (untimed, untimed)}
         self.disagrees = draw.random(n) < fault.disagreement
 
     def withdrawn_at(self) -> float:

@@ -47,6 +47,15 @@ class Release(_Frozen):
         return self.bundle == bundle and self.guardrails == guardrails
 
 
+class CanaryLimits(_Frozen):
+    """What a canary is watched by; shares are 0 to 1."""
+
+    max_error_share: float = Field(0.01, ge=0, le=1)
+    max_slower: float = Field(1.5, ge=1)
+    max_disagreement: float = Field(0.3, gt=0, le=1)
+    alpha: float = Field(0.05, gt=0, lt=1)
+
+
 class Change(_Frozen):
     """One change of what an endpoint serves, as it was finished; `key` makes a repeated call find it."""
 
@@ -69,6 +78,7 @@ class EndpointState(_Frozen):
     canary: Release | None = None
     canary_percent: int = Field(0, ge=0, le=99)
     shadow_percent: int = Field(0, ge=0, le=100)  # of stable's requests, asked of the canary too
+    limits: CanaryLimits | None = None  # of the canary; None: nobody watches it
     candidate: Release | None = None
     previous: tuple[Release, ...] = ()
     last_number: int = 0

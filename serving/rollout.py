@@ -23,6 +23,7 @@ from .canary.reader import CanaryReader
 from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
 from .probes import Probe
 from .releases import (
+    CanaryLimits,
     Change,
     EndpointState,
     Release,
@@ -53,6 +54,7 @@ _FAULT_S = 15.0  # so long may an engine server fail to start
 SHADOW_PERCENT = 10  # of stable's requests, asked of a canary too
 _KEEP = 5  # former releases an endpoint may go back to
 PROBES = ("hello", "can you help me?", "what can you do?")
+_NO_CANARY = {"canary": None, "canary_percent": 0, "shadow_percent": 0, "limits": None, "candidate": None}
 
 
 @dataclass(frozen=True)
@@ -120,25 +122,31 @@ class Rollout:
         probes: Sequence[str | Probe] = PROBES,
         key: str = "",
         shadow_percent: int = SHADOW_PERCENT,
+        limits: CanaryLimits | None = None,
     ) -> Outcome:
         """Load a bundle with its rails, probe it, then give it traffic: all of it, or a canary's share.
 
         An endpoint's first release is stable at once. A share of 0 only shadows: users get nothing of it.
-        shadow_percent: of stable's requests, asked of the canary too. AskError when another canary is out.
+        shadow_percent: of stable's requests, asked of the canary too. limits: what the gateway watches the
+        canary by and withdraws it; None: nobody does. AskError when another canary is out.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if state.stable is not None and state.stable.is_same_as(bundle, guardrails):
                 return self._still_serving(state, state.stable, "stable")
             is_canary = state.stable is not None and canary_percent < 100
-            shares = (canary_percent, shadow_percent)
+            wanted = {
+                "canary_percent": canary_percent,
+                "shadow_percent": shadow_percent,
+                "limits": limits,
+            }
             if state.canary is not None:
                 if not state.canary.is_same_as(bundle, guardrails):
                     raise AskError(
                         f"endpoint {self.endpoint} has a canary already ({state.canary.id}). Promote it or "
                         "roll it back first."
                     )
-                if is_canary and shares == (state.canary_percent, state.shadow_percent):
+                if is_canary and all(getattr(state, name) == value for name, value in wanted.items()):
                     return self._still_serving(state, state.canary, "canary")
                 release = state.canary
             else:
@@ -149,7 +157,8 @@ class Rollout:
             state, blocked = self._examined(state, release, probes)
             if is_canary:
                 remove_others(self.workspace.endpoints / self.endpoint, release.id)
-                after = _as_canary(state, release, *shares).changed("canary", release, key)
+                as_canary = {"canary": release, "candidate": None, **wanted}
+                after = state.model_copy(update=as_canary).changed("canary", release, key)
             else:
                 after = _as_stable(state, release).changed("deployed", release, key)
             return self._switched(state, after, release, "canary" if is_canary else "stable", blocked=blocked)
@@ -231,6 +240,15 @@ class Rollout:
             after = state.model_copy(update=update).changed("rolled back", target, key, f"from {bad.id}")
             return self._switched(state, after, target, "stable", blocked=blocked, withdrawn=bad.id)
 
+    def withdraw(self, canary: str, key: str, reason: str) -> Outcome | None:
+        """Give a canary's traffic back to stable, and see it served; None when it is no longer the canary."""
+        with changing(self.workspace, self.endpoint):
+            state = read_state(self.workspace, self.endpoint)
+            if state.canary is None or state.canary.id != canary:
+                return None
+            self.fleet.start()
+            return self._without_canary(state, key, "withdrawn", reason[:500])
+
     def _examined(
         self, state: EndpointState, release: Release, probes: Sequence[str | Probe]
     ) -> tuple[EndpointState, int]:
@@ -283,8 +301,7 @@ class Rollout:
         if state.stable is None or state.canary is None:
             raise AskError(f"endpoint {self.endpoint} has no canary to withdraw.")
         left = state.canary
-        update = {"canary": None, "canary_percent": 0, "shadow_percent": 0, "candidate": None}
-        after = state.model_copy(update=update).changed(what, left, key, message)
+        after = state.model_copy(update=_NO_CANARY).changed(what, left, key, message)
         return self._switched(state, after, state.stable, "stable", withdrawn=left.id)
 
     def _judged(self, state: EndpointState, probes: Sequence[str | Probe], bars: Bars) -> Verdict:
@@ -382,11 +399,4 @@ def _as_stable(state: EndpointState, release: Release) -> EndpointState:
     """The release gets all traffic; the one before it is kept to go back to."""
     former = (state.stable, *state.previous) if state.stable is not None else state.previous
     kept = tuple(r for r in former if r is not None and r.id != release.id)[:_KEEP]
-    update = {"stable": release, "canary": None, "canary_percent": 0, "shadow_percent": 0}
-    return state.model_copy(update={**update, "candidate": None, "previous": kept})
-
-
-def _as_canary(state: EndpointState, release: Release, percent: int, shadow_percent: int) -> EndpointState:
-    """The release gets a share of the sessions, and is asked a share of what stable is asked."""
-    update = {"canary": release, "canary_percent": percent, "candidate": None}
-    return state.model_copy(update={**update, "shadow_percent": shadow_percent})
+    return state.model_copy(update={**_NO_CANARY, "stable": release, "previous": kept})

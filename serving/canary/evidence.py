@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -44,11 +45,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class Pair:
-    """One request that both were asked; `agrees` is None where answers could not be compared."""
+    """One request that both were asked; `agrees` is None where answers could not be compared.
+
+    is_timed: whether both were asked alike, so that how long they took can be compared.
+    """
 
     canary: Reply
     stable: Reply
     agrees: bool | None = None
+    is_timed: bool = True
 
     @property
     def is_shared_fault(self) -> bool:
@@ -57,6 +62,8 @@ class Pair:
 
     def events(self, max_slower: float) -> tuple[set[str], set[str]]:
         """What is held against the canary and against stable; slow is by how long the other one took."""
+        if not self.is_timed:
+            return self.canary.events(math.inf), self.stable.events(math.inf)
         return (
             self.canary.events(max_slower * self.stable.latency_ms + SLOWER_MS),
             self.stable.events(max_slower * self.canary.latency_ms + SLOWER_MS),
@@ -165,7 +172,7 @@ class Evidence:
             self._first.append(reply.latency_ms)
             if len(self._first) == _BASELINE:
                 self.budget_ms = budget_of(self._first, self.max_slower)
-        return float("inf")
+        return math.inf
 
 
 def budget_of(took_ms: Iterable[float], max_slower: float) -> float:

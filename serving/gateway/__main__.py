@@ -14,7 +14,9 @@ from ...core.errors import AskError, HeldError, OpswrightError, from_os_error
 from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
-from ..fleet import record_path
+from ..canary.watch import CanaryWatch
+from ..fleet import GatewayClient, record_path
+from ..rollout import Rollout
 
 _GRACE_S = 5
 _BACKLOG = 1024
@@ -77,11 +79,14 @@ def _serve(workspace: Workspace) -> None:
         lifespan="on",
         timeout_graceful_shutdown=_GRACE_S,
     )
+    watch = CanaryWatch(workspace, lambda name: Rollout(workspace, name, GatewayClient(workspace)))
     path = record_path(workspace)
     processes.write_record(path, os.getpid(), host=settings.host, port=port, control=control)
+    watch.start()
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
+        watch.stop()
         path.unlink(missing_ok=True)
 
 
