@@ -78,6 +78,8 @@ class EndpointHistory:
     def _promoted(self, stable: str, result: Mapping[str, Any]) -> None:
         if result["canary_now"] == "stable":
             self.stable = stable
+        if result["canary_now"] == "canary" and "canary_percent" in result:
+            self.canary, self.percent = str(result["canary"]), int(result["canary_percent"])
         if result["canary_now"] == "withdrawn":
             self.withdrawn.add(str(result.get("canary")))
         if result["canary_now"] != "canary":

@@ -98,8 +98,8 @@ class Rollout:
         self.workspace = workspace
         self.endpoint = endpoint
         self.fleet = fleet
-        self._check = check  # raises when the caller was cancelled or its time is over
-        self._say = say
+        self.check = check  # raises when the caller was cancelled or its time is over
+        self.say = say
         self._timeout_s = timeout_s
 
     @classmethod
@@ -193,7 +193,7 @@ class Rollout:
             self._wait_loaded(canary)
             verdict = self._judged(state, probes or PROBES, bars or Bars())
             for row in verdict.rows:
-                self._say(f"{row.name}: {row.decision} ({row.message})")
+                self.say(f"{row.name}: {row.decision} ({row.message})")
             if verdict.decision is Decision.GO:
                 after = _as_stable(state, canary).changed("promoted", canary, key)
                 state = self._switched(state, after, canary, "stable").state
@@ -268,13 +268,13 @@ class Rollout:
             self._wait_loaded(release)
             blocked = 0
             for asked in probes:
-                self._check()
+                self.check()
                 reply = self.fleet.ask(self.endpoint, asked, release=release.id)
                 if fault := comparison.fault_of(reply, release.id):
                     text = Probe.of(asked).text[:60]
                     raise BackendError(f"release {release.id} failed the probe {text!r}: {fault}")
                 blocked += reply.rail is not None
-            self._say(f"release {release.id} answered {len(probes)} probes")
+            self.say(f"release {release.id} answered {len(probes)} probes")
         except OpswrightError as error:
             back = before.model_copy(update={"serial": state.serial, "last_number": state.last_number})
             write_state(self.workspace, back.changed("refused", release, "", str(error)[:500]))
@@ -306,7 +306,7 @@ class Rollout:
 
     def _judged(self, state: EndpointState, probes: Sequence[str | Probe], bars: Bars) -> Verdict:
         def ask(asked: str | Probe, release: str) -> Any:
-            self._check()
+            self.check()
             return self.fleet.ask(self.endpoint, asked, release=release)
 
         evidence = CanaryReader(self.workspace, state, bars.max_slower).update()
@@ -324,7 +324,7 @@ class Rollout:
             if fault:
                 raise BackendError(f"release {release.id} was refused: {fault}")
             if not said:
-                self._say(f"loading release {release.id}")
+                self.say(f"loading release {release.id}")
                 said = True
             patience_s = min(self._timeout_s, _FAULT_S) if life.server_fault else self._timeout_s
             why = f": {life.server_fault}" if life.server_fault else ""
@@ -338,7 +338,7 @@ class Rollout:
             self._pause(deadline, f"traffic of {self.endpoint} did not follow within {self._timeout_s:.0f} s")
 
     def _pause(self, deadline: float, message: str) -> None:
-        self._check()
+        self.check()
         if time.monotonic() > deadline:
             raise BackendError(message)
         time.sleep(_POLL_S)

@@ -47,8 +47,8 @@ class DeployRequest(Request):
         None,
         gt=0,
         le=1,
-        description="Largest share of a canary's answers that may differ from stable's; empty: 0.3, or as many "
-        "as differed on the suite that both were judged on, and 0.1 more; 1: any.",
+        description="Largest share of a canary's answers that may differ from stable's; empty: 0.3, or as "
+        "many as differed on the suite that both were judged on, and 0.1 more; 1: any.",
     )
     max_slower: float = Field(
         1.5, ge=1, le=100, description="A canary's answer is slow that takes this many times stable's p95."

@@ -148,7 +148,7 @@ def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
         max_disagreement=request.max_disagreement,
     )
     done = Rollout.of_step(ctx, request.endpoint).promote(
-        request.probes or _probes(request, ctx), bars, key=ctx.idempotency_key, only=ctx.served
+        request.probes or promotion_probes(request, ctx), bars, key=ctx.idempotency_key, only=ctx.served
     )
     return PromoteResult(
         endpoint=request.endpoint,
@@ -162,7 +162,7 @@ def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     )
 
 
-def _probes(request: PromoteRequest, ctx: StepContext) -> tuple[str | Probe, ...]:
+def promotion_probes(request: PromoteRequest, ctx: StepContext) -> tuple[str | Probe, ...]:
     """What users asked last, and items of the suite that stable was judged on."""
     from ..serving.gateway.traffic_log import read
     from ..serving.releases import stable_release

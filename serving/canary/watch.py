@@ -14,7 +14,7 @@ from ...core.errors import OpswrightError
 from ...core.gate import Check, Decision, Verdict
 from ...core.principal import Principal
 from ...core.workspace import Workspace
-from ...record.endpoint_history import WATCH_SKILL
+from ...record.endpoint_history import WATCH_SKILL, withdrew
 from ...record.ledger import Ledger, Phase
 from ...record.scan import LedgerScan
 from ..releases import CanaryLimits, Change, EndpointState, endpoint_names, read_state
@@ -87,9 +87,8 @@ class CanaryWatch:
         if change is None or self._recorded.get(state.endpoint) == change.release:
             return
         ledger = Ledger.of(self.workspace)
-        if not any(
-            _names(one.detail, change.release) for one in LedgerScan(ledger).of_endpoint(state.endpoint)
-        ):
+        known = LedgerScan(ledger).of_endpoint(state.endpoint)
+        if not any(withdrew(one) and one.detail["result"]["canary"] == change.release for one in known):
             result = {
                 "endpoint": state.endpoint,
                 "release": change.stable,
@@ -115,12 +114,4 @@ def bars_of(limits: CanaryLimits) -> Bars:
         max_slower=limits.max_slower,
         alpha=limits.alpha,
         max_disagreement=limits.max_disagreement,
-    )
-
-
-def _names(detail: object, canary: str) -> bool:
-    result = detail.get("result") if isinstance(detail, dict) else None
-    return isinstance(result, dict) and (result.get("canary"), result.get("canary_now")) == (
-        canary,
-        "withdrawn",
     )

@@ -98,6 +98,8 @@ class FakeServer:
         if "too long" in ask.messages:
             raise AskError("the prompt has 999 tokens; this engine takes 255")
         release = "v9-somebody" if ail == "liar" and not is_proof else model.release
+        if ail == "garbage" and not is_proof and "question" in ask.messages:
+            return Completion("\ufffd\ufffd", "stop", 4, 3, model.release)
         text = "the secret" if "tell me" in ask.messages else f" answer of {model.version}"
         return Completion(text, "stop", 4, 3, release)
 

@@ -1,4 +1,4 @@
-"""The watch: a bad canary is withdrawn with nobody there, seen to be gone, and recorded; a healthy one stays."""
+"""The watch: a bad canary is withdrawn with nobody there, and that is recorded; a healthy one stays."""
 
 from __future__ import annotations
 
