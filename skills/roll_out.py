@@ -31,21 +31,21 @@ class RollOutRequest(Request):
     endpoint: EndpointName = Field(description="Name of the service; the `model` of its users' requests.")
     stages: Annotated[tuple[Percent, ...], Field(min_length=1, max_length=20)] = Field(
         (0, 1, 10, 50),
-        description="Percent of sessions at each stage before everybody; at 0 it is only asked what stable is "
-        "asked, and users get nothing of it.",
+        description="Percent of sessions at each stage before everybody; at 0 it is only asked what stable "
+        "is asked, and users get nothing of it.",
     )
     stage_requests: int = Field(
         20,
         ge=0,
         le=1_000_000,
-        description="Requests the canary must meet at a stage before the next: its own, and at 0 shadowed ones.",
+        description="Requests the canary must meet at a stage before the next; at 0: shadowed ones.",
     )
     stage_minutes: float = Field(0, ge=0, le=10_080, description="Minutes a stage lasts at least.")
     max_minutes: float = Field(
         60,
         gt=0,
         le=10_080,
-        description="Minutes in all, after which the canary stays as it is: INCONCLUSIVE.",
+        description="Minutes in all; after them the canary stays as it is: INCONCLUSIVE.",
     )
     shadow_percent: int = Field(
         10, ge=0, le=100, description="Percent of stable's requests asked of it too; at stage 0 it is all."
