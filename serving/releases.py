@@ -25,6 +25,7 @@ EndpointName = Annotated[str, Field(pattern=ENDPOINT_PATTERN)]  # of skills' req
 ProbeTexts = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...], Field(max_length=200)
 ]
+StateFingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$")]
 _LOCK_S = 300.0
 
 
@@ -103,6 +104,11 @@ class EndpointState(_Frozen):
         """Who gets traffic: stable id, canary id, percent of the canary."""
         stable = self.stable.id if self.stable else None
         return stable, self.canary.id if self.canary else None, self.canary_percent
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that tell what users get, and would by a rollback, from any other such state."""
+        return sha256_json([*self.routes(), [release.id for release in self.previous]])[:12]
 
     def changed(self, what: str, release: Release, key: str, message: str = "") -> EndpointState:
         """The same state with the change that led to it written down."""

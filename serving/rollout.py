@@ -21,6 +21,7 @@ from .canary.judgement import Bars
 from .canary.pair_log import remove_others
 from .canary.reader import CanaryReader
 from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
+from .impacts import now_in_words
 from .probes import Probe
 from .releases import (
     CanaryLimits,
@@ -169,10 +170,12 @@ class Rollout:
         bars: Bars | None = None,
         key: str = "",
         only: Collection[str] | None = None,
+        planned_for: str = "",
     ) -> Promotion:
         """Judge the canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays what it is.
 
         only: the bundles that may be promoted; HeldError for a canary that took their canary's place.
+        planned_for: the fingerprint of the state that was consented to; HeldError when it is another by now.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
@@ -184,6 +187,7 @@ class Rollout:
                     "100 makes one."
                 )
             canary = state.canary
+            self._check_state(state, planned_for)
             if only is not None and str(canary.bundle) not in only:
                 raise HeldError(
                     f"endpoint {self.endpoint} has another canary by now, {canary.id}, than the one that was "
@@ -210,18 +214,23 @@ class Rollout:
         return Promotion(canary, verdict, now, stable or "", self.fleet.start())
 
     def rollback(
-        self, probes: Sequence[str | Probe] = PROBES, key: str = "", only: Collection[str] | None = None
+        self,
+        probes: Sequence[str | Probe] = PROBES,
+        key: str = "",
+        only: Collection[str] | None = None,
+        planned_for: str = "",
     ) -> Outcome:
         """Withdraw the canary; without one, bring the release before stable back, examined like a new one.
 
-        only: the bundles and rails that may be brought back; HeldError for others. AskError when there is
-        nothing to go back to.
+        only: the bundles and rails that may be brought back; HeldError for others. planned_for: as of
+        `promote`. AskError when there is nothing to go back to.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if (done := self._finished(state, key)) is not None and state.stable is not None:
                 left = done.message.removeprefix("from ") if done.what == "rolled back" else done.release
                 return self._outcome(state, state.stable, "stable", is_repeated=True, withdrawn=left)
+            self._check_state(state, planned_for)
             if state.canary is not None:
                 self.fleet.start()
                 return self._without_canary(state, key, "withdrawn", "")
@@ -239,6 +248,15 @@ class Rollout:
             update = {"stable": target, "previous": state.previous[1:], "candidate": None}
             after = state.model_copy(update=update).changed("rolled back", target, key, f"from {bad.id}")
             return self._switched(state, after, target, "stable", blocked=blocked, withdrawn=bad.id)
+
+    def _check_state(self, state: EndpointState, planned_for: str) -> None:
+        """HeldError when an endpoint is not as it was when somebody consented to change it."""
+        if planned_for and state.fingerprint != planned_for:
+            last = state.changes[-1]
+            raise HeldError(
+                f"endpoint {self.endpoint} was changed since this was planned ({last.what} {last.release} at "
+                f"{last.at}): {now_in_words(state)}. Nothing was done. Look at it, then ask anew."
+            )
 
     def withdraw(self, canary: str, key: str, reason: str) -> Outcome | None:
         """Give a canary's traffic back to stable, and see it served; None when it is no longer the canary."""

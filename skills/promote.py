@@ -13,7 +13,8 @@ from ..core.gate import Verdict
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.probes import Probe
-from ..serving.releases import EndpointName, ProbeTexts
+from ..serving.releases import EndpointName, ProbeTexts, StateFingerprint
+from .state_pins import state_pins
 from .suite_probes import suite_probes
 
 _MINUTES = 0.3
@@ -23,6 +24,11 @@ class PromoteRequest(Request):
     """Which canary, and what it must hold."""
 
     endpoint: EndpointName = Field(description="Name of the service.")
+    planned_for: StateFingerprint = Field(
+        "",
+        description="State of the endpoint that this is for, filled in when it is planned: once somebody "
+        "else has changed it, nothing is done. Empty: any.",
+    )
     probes: ProbeTexts = Field(
         (),
         description="Texts that canary and stable are both asked; empty: the newest of the traffic, and "
@@ -124,6 +130,7 @@ def serves(ask: PromoteRequest, workspace: Workspace) -> list[ArtifactRef]:
     estimate=estimate,
     impact=impact,
     serves=serves,
+    pins=state_pins,
 )
 def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.
@@ -148,7 +155,11 @@ def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
         max_disagreement=request.max_disagreement,
     )
     done = Rollout.of_step(ctx, request.endpoint).promote(
-        request.probes or promotion_probes(request, ctx), bars, key=ctx.idempotency_key, only=ctx.served
+        request.probes or promotion_probes(request, ctx),
+        bars,
+        key=ctx.idempotency_key,
+        only=ctx.served,
+        planned_for=request.planned_for,
     )
     return PromoteResult(
         endpoint=request.endpoint,

@@ -171,6 +171,38 @@ def test_rolling_back_twice_does_not_bring_the_bad_release_back(served: House) -
         served.rollout("nobody").rollback()
 
 
+def test_of_two_operators_who_roll_back_at_once_the_second_is_refused(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 100)
+    served.rollout().deploy(served.bundle("three"), None, 100)
+    seen = read_state(served.workspace, "support").fingerprint
+    first = served.rollout().rollback(key="ada", planned_for=seen)
+    with pytest.raises(HeldError, match=r"changed since this was planned \(rolled back v2"):
+        served.rollout().rollback(key="bob", planned_for=seen)
+    assert who(served) == {"v2"}
+    again = served.rollout().rollback(key="ada", planned_for=seen)
+    assert (again.is_repeated, again.release) == (True, first.release)
+
+
+def test_a_promotion_is_for_the_canary_that_was_there_when_it_was_planned(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    seen = read_state(served.workspace, "support").fingerprint
+    served.rollout().rollback()
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    with pytest.raises(HeldError, match="changed since"):
+        served.rollout().promote(planned_for=seen)
+    assert "v1" in who(served)
+
+
+def test_what_was_taken_back_can_be_rolled_forward(served: House) -> None:
+    two = served.bundle("two")
+    served.rollout().deploy(two, None, 100)
+    served.rollout().rollback()
+    served.rollout().deploy(two, None, 50)
+    assert served.rollout().promote().now == "stable"
+    assert who(served) == {"v3"}
+    assert served.rollout().rollback().release.id.startswith("v1-")
+
+
 def test_a_rollback_to_a_release_that_no_longer_loads_leaves_users_where_they_are(served: House) -> None:
     served.rollout().deploy(served.bundle("two"), None, 100)
     served.wait(lambda: list(served.server.models) == ["support-v2"], "the first release left")
