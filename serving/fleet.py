@@ -81,6 +81,16 @@ def record_path(workspace: Workspace) -> Path:
     return serving_folder(workspace) / "gateway.json"
 
 
+def kept_port(workspace: Workspace) -> Path:
+    """Where a gateway whose port nobody named keeps the one it has."""
+    return serving_folder(workspace) / "port"
+
+
+def starts_path(workspace: Workspace) -> Path:
+    """Where each gateway notes with which settings it began."""
+    return serving_folder(workspace) / "starts.jsonl"
+
+
 def gateway_record(workspace: Workspace) -> dict[str, Any] | None:
     """The record of the running gateway, or None."""
     record = processes.read_record(record_path(workspace))
@@ -122,7 +132,7 @@ class GatewayClient:
 
     def _launch(self, choice: Choice) -> dict[str, Any]:
         settings = self.workspace.settings.serving
-        processes.need_port(settings.gateway_port, "the gateway")
+        processes.need_port(settings.gateway_port or 0, "the gateway")
         command = [
             sys.executable,
             "-P",

@@ -67,6 +67,7 @@ class Change(_Frozen):
     stable: str | None = None
     canary: str | None = None
     canary_percent: int = 0
+    shadow_percent: int = 0
     message: str = ""
 
 
@@ -122,6 +123,7 @@ class EndpointState(_Frozen):
                 "stable": stable,
                 "canary": canary,
                 "canary_percent": percent,
+                "shadow_percent": self.shadow_percent,
                 "message": message,
             }
         )

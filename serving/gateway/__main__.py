@@ -6,20 +6,22 @@ import argparse
 import logging
 import os
 import secrets
-import socket
 import sys
 from pathlib import Path
 
-from ...core.errors import AskError, HeldError, OpswrightError, from_os_error
+from ... import __version__
+from ...core.errors import AskError, HeldError, OpswrightError
+from ...core.files import canonical_json
 from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..canary.watch import CanaryWatch
-from ..fleet import GatewayClient, record_path
+from ..fleet import GatewayClient, kept_port, record_path, starts_path
+from ..ports import listen
+from ..releases import now
 from ..rollout import Rollout
 
 _GRACE_S = 5
-_BACKLOG = 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,7 +66,7 @@ def _serve(workspace: Workspace) -> None:
         )
     chosen = server_selection.choose(workspace)
     server = server_selection.build(workspace, chosen, logging.getLogger("triton").info)
-    listener = bind(settings.host, settings.gateway_port)
+    listener = listen(settings.host, settings.gateway_port, kept_port(workspace))
     port = int(listener.getsockname()[1])
     control = secrets.token_urlsafe(24)
     app = build_app(
@@ -82,6 +84,7 @@ def _serve(workspace: Workspace) -> None:
     watch = CanaryWatch(workspace, lambda name: Rollout(workspace, name, GatewayClient(workspace)))
     path = record_path(workspace)
     processes.write_record(path, os.getpid(), host=settings.host, port=port, control=control)
+    _note_start(workspace, port)
     watch.start()
     try:
         uvicorn.Server(config).run(sockets=[listener])
@@ -90,21 +93,12 @@ def _serve(workspace: Workspace) -> None:
         path.unlink(missing_ok=True)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """The socket to listen on; NeedsError, naming the owner, when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # the protocol by name: asyncio switches Nagle's delay (40 ms an answer) off only for sockets that say TCP
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        processes.need_port(port, "the gateway")
-        raise from_os_error(error, f"the gateway wanted {host}:{port}") from error
-    listener.set_inheritable(True)
-    return listener
+def _note_start(workspace: Workspace, port: int) -> None:
+    """Keep the settings that are in force from now on, for who asks later what was served and how."""
+    settings = workspace.settings.serving.model_dump(mode="json", exclude={"auth_token"})
+    start = {"at": now(), "version": __version__, "settings": {**settings, "gateway_port": port}}
+    with starts_path(workspace).open("ab") as file:
+        file.write(canonical_json(start) + b"\n")
 
 
 if __name__ == "__main__":
