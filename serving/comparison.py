@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ..core.gate import Check, Decision, Tier, Verdict
 from ..core.statistics.shares import upper_bound
 from .canary.answers import agree, is_invalid
-from .canary.evidence import TESTS, Evidence, Pair, Reply
+from .canary.evidence import TESTS, CanaryEvidence, Pair, ReleaseReply
 from .canary.judgement import Bars, judge
 from .fleet import ProbeReply
 from .probes import Probe, scores_check
@@ -28,7 +28,7 @@ class _Asked:
     golden_agreed: list[bool] = field(default_factory=list)
 
 
-def compare(evidence: Evidence, probes: Sequence[str | Probe], ask: Ask, bars: Bars) -> Verdict:
+def compare(evidence: CanaryEvidence, probes: Sequence[str | Probe], ask: Ask, bars: Bars) -> Verdict:
     """The verdict on a canary: what traffic showed, and what both releases answer now.
 
     A golden sample (probes with scores) decides where there is one; traffic is held against the canary as
@@ -48,7 +48,7 @@ def compare(evidence: Evidence, probes: Sequence[str | Probe], ask: Ask, bars: B
     return Verdict.of([*rows, _own_requests(evidence.requests, bars.min_requests), *judge(evidence, bars)])
 
 
-def _ask_both(probe: Probe, ask: Ask, evidence: Evidence, asked: _Asked, *, canary_first: bool) -> None:
+def _ask_both(probe: Probe, ask: Ask, evidence: CanaryEvidence, asked: _Asked, *, canary_first: bool) -> None:
     """Ask both releases in turn; what neither can answer says nothing of the canary."""
     order = (evidence.canary, evidence.stable) if canary_first else (evidence.stable, evidence.canary)
     replies = {release: ask(probe, release) for release in order}
@@ -86,12 +86,12 @@ def _same(one: ProbeReply, other: ProbeReply) -> bool:
     return (one.rail is None) == (other.rail is None) and agree(one.text, other.text)
 
 
-def _reply(reply: ProbeReply, fault: str | None) -> Reply:
+def _reply(reply: ProbeReply, fault: str | None) -> ReleaseReply:
     if fault is not None:
-        return Reply("error", reply.latency_ms)
+        return ReleaseReply("error", reply.latency_ms)
     if reply.rail is not None:
-        return Reply("blocked", reply.latency_ms)
-    return Reply("ok", reply.latency_ms, is_invalid(reply.text))
+        return ReleaseReply("blocked", reply.latency_ms)
+    return ReleaseReply("ok", reply.latency_ms, is_invalid(reply.text))
 
 
 def _answered(asked: _Asked) -> Check:

@@ -21,7 +21,7 @@ _BASELINE = 50  # answers of stable that the budget of a slow one is taken from
 
 
 @dataclass(frozen=True)
-class Reply:
+class ReleaseReply:
     """How a release met one request; latency in ms."""
 
     status: Status
@@ -29,7 +29,7 @@ class Reply:
     is_invalid: bool = False
 
     @classmethod
-    def of(cls, row: TrafficRow) -> Reply:
+    def of(cls, row: TrafficRow) -> ReleaseReply:
         """What a row of the traffic log says."""
         return cls(row.status, row.latency_ms, row.status == "ok" and is_invalid(row.output))
 
@@ -50,8 +50,8 @@ class Pair:
     is_timed: whether both were asked alike, so that how long they took can be compared.
     """
 
-    canary: Reply
-    stable: Reply
+    canary: ReleaseReply
+    stable: ReleaseReply
     agrees: bool | None = None
     is_timed: bool = True
 
@@ -71,7 +71,7 @@ class Pair:
 
 
 @dataclass
-class Tally:
+class EventTally:
     """Requests of both releases, and how many of each met an event."""
 
     requests: list[int] = field(default_factory=lambda: [0, 0])  # canary, stable
@@ -79,7 +79,7 @@ class Tally:
 
 
 @dataclass
-class Evidence:
+class CanaryEvidence:
     """Everything counted since a canary is out; rows come in the order of the log.
 
     A session stays with its release, so it counts once for each event: what one caller does a hundred times
@@ -90,8 +90,8 @@ class Evidence:
     stable: str
     max_slower: float = 1.5
     budget_ms: float | None = None
-    by_percent: dict[int, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    pairs: Tally = field(default_factory=Tally)
+    by_percent: dict[int, EventTally] = field(default_factory=lambda: defaultdict(EventTally))
+    pairs: EventTally = field(default_factory=EventTally)
     agreed: list[bool] = field(default_factory=list)
     series: dict[str, list[tuple[bool, bool]]] = field(default_factory=lambda: defaultdict(list))
     pair_differences: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -101,7 +101,7 @@ class Evidence:
     @classmethod
     def starting(
         cls, canary: str, stable: str, before: Iterable[TrafficRow], max_slower: float = 1.5
-    ) -> Evidence:
+    ) -> CanaryEvidence:
         """Nothing yet; the budget comes from what stable answered before, where that is enough."""
         took = [row.latency_ms for row in before if row.release == stable and row.status == "ok"]
         budget_ms = budget_of(took, max_slower) if len(took) >= _BASELINE else None
@@ -117,7 +117,7 @@ class Evidence:
         is_drawn = row.release in (self.canary, self.stable) and 0 < row.canary_percent < 100
         if not is_drawn or not row.is_judged:
             return
-        is_canary, reply = row.release == self.canary, Reply.of(row)
+        is_canary, reply = row.release == self.canary, ReleaseReply.of(row)
         met = reply.events(self._budget(reply, is_canary))
         tally = self.by_percent[row.canary_percent]
         tally.requests[not is_canary] += 1
@@ -165,7 +165,7 @@ class Evidence:
         )
         return canary, stable
 
-    def _budget(self, reply: Reply, is_canary: bool) -> float:
+    def _budget(self, reply: ReleaseReply, is_canary: bool) -> float:
         if self.budget_ms is not None:
             return self.budget_ms
         if not is_canary and reply.status == "ok":

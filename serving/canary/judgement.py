@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...core.gate import Check, Decision, Tier
 from ...core.statistics.shares import upper_bound, wilson
-from .evidence import EVENTS, TESTS, Evidence
+from .evidence import EVENTS, TESTS, CanaryEvidence
 
 if TYPE_CHECKING:
     from ...core.statistics.always_valid import EventCounts
@@ -37,7 +37,7 @@ class Bars:
         return math.log(TESTS / self.alpha)
 
 
-def judge(evidence: Evidence, bars: Bars) -> list[Check]:
+def judge(evidence: CanaryEvidence, bars: Bars) -> list[Check]:
     """A row for each thing that is watched: shown worse, shown no worse, or neither yet."""
     rows = [_event(evidence, name, bars) for name in EVENTS]
     return [*rows, _agreement(evidence.agreed, bars)] if evidence.agreed else rows
@@ -56,7 +56,7 @@ def events_log_e(drawn: list[EventCounts], pairs: list[EventCounts]) -> float:
     return most + math.log(sum(math.exp(one - most) for one in both) / 2)
 
 
-def _event(evidence: Evidence, name: str, bars: Bars) -> Check:
+def _event(evidence: CanaryEvidence, name: str, bars: Bars) -> Check:
     (mine, n), (theirs, of_stable) = evidence.met(name)
     log_e = events_log_e(*evidence.counts(name))
     share, usual = (mine / n if n else 0.0), (theirs / of_stable if of_stable else 0.0)
@@ -87,7 +87,7 @@ def _unseen(mine: int, n: int, bars: Bars) -> str:
     return f"; {n} requests are few: up to {most:.0%} would look the same, no worse is not shown"
 
 
-def _within(evidence: Evidence, name: str, margin: float) -> float:
+def _within(evidence: CanaryEvidence, name: str, margin: float) -> float:
     """Log evidence that the canary meets an event at most `margin` more often than stable."""
     import numpy as np
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...core.workspace import Workspace
-from .evidence import Pair, Reply
+from .evidence import Pair, ReleaseReply
 
 MOST_ROWS = 50_000  # of one canary; more would tell nothing new
 
@@ -25,8 +25,8 @@ class PairRow:
 
     id: str
     kind: Literal["shadow", "replay"]
-    canary: Reply
-    stable: Reply
+    canary: ReleaseReply
+    stable: ReleaseReply
     agrees: bool | None
 
     @property
@@ -82,7 +82,11 @@ def _parsed(line: bytes) -> PairRow | None:
     try:
         found = json.loads(line)
         return PairRow(
-            found["id"], found["kind"], Reply(**found["canary"]), Reply(**found["stable"]), found["agrees"]
+            found["id"],
+            found["kind"],
+            ReleaseReply(**found["canary"]),
+            ReleaseReply(**found["stable"]),
+            found["agrees"],
         )
     except (ValueError, TypeError, KeyError):
         return None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ...core.workspace import Workspace
 from ..gateway.traffic_log import TrafficRow, TrafficTail, read
 from ..releases import EndpointState
-from .evidence import Evidence
+from .evidence import CanaryEvidence
 from .pair_log import PairLog
 
 _HISTORY = 2000  # requests before the canary that stable's usual latency is taken from
@@ -24,13 +24,13 @@ class CanaryReader:
         self.canary = state.canary.id
         out = canary_since(state)
         before = read(workspace, state.endpoint, last=_HISTORY, before=out)
-        self.evidence = Evidence.starting(self.canary, state.stable.id, before, max_slower)
+        self.evidence = CanaryEvidence.starting(self.canary, state.stable.id, before, max_slower)
         self._tail = TrafficTail(workspace, state.endpoint, out)
         self._pairs = PairLog(workspace, state.endpoint, self.canary)
         self._is_shared: dict[str, bool] = {}  # failed request to whether the other release failed too
         self._failed: list[TrafficRow] = []  # not yet known whether the request is at fault
 
-    def update(self) -> Evidence:
+    def update(self) -> CanaryEvidence:
         """The evidence with all that came since."""
         for pair in self._pairs.rows():
             if pair.kind == "replay":

@@ -24,6 +24,7 @@ from ..server import ready
 from . import openai_api as form
 from .chat_handler import Caller, ChatHandler, Exchange, UnavailableError, UnknownModelError, in_words
 from .controller import Controller, LoadedRelease
+from .shadow import Shadow
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -98,6 +99,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
 def _add_chat(app: FastAPI, controller: Controller, access: Access) -> None:
     handler = ChatHandler(controller)
+    handler.on_closed = Shadow(handler).consider
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:

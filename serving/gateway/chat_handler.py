@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from ..server import Completion, ServerDown
 from .controller import Controller, Endpoint, LoadedRelease
 from .openai_api import ChatRequest
 from .router import choose
-from .shadow import Shadow
 from .traffic_log import Route, Status, TrafficRow
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class ChatHandler:
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
         self._hold_s = controller.workspace.settings.serving.hold_s
-        self._shadow = Shadow(self)
+        self.on_closed: Callable[[Exchange], None] = lambda exchange: None  # of a user, once it is logged
 
     def open(self, request: ChatRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
@@ -166,7 +165,7 @@ class ChatHandler:
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
         self.controller.metrics.answered(exchange.endpoint.name, row)
-        self._shadow.consider(exchange)
+        self.on_closed(exchange)
 
     async def _passes_input(self, exchange: Exchange) -> bool:
         await self._alive(exchange.loaded)  # its rails are loaded with it

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ...core.errors import OpswrightError
 from ..canary.answers import agree, is_invalid
-from ..canary.evidence import Reply
+from ..canary.evidence import ReleaseReply
 from ..canary.pair_log import MOST_ROWS, PairLog, PairRow
 from .router import bucket
 from .traffic_log import CALLERS_FAULTS, CANCELLED
@@ -79,7 +79,7 @@ class Shadow:
         PairLog(self._handler.controller.workspace, state.endpoint, state.canary.id).append(row)
         self._made[state.canary.id] = self._made.get(state.canary.id, 0) + 1
 
-    async def _exchange(self, exchange: Exchange, release: str) -> tuple[Exchange, Reply] | None:
+    async def _exchange(self, exchange: Exchange, release: str) -> tuple[Exchange, ReleaseReply] | None:
         """The same request answered by another release; None when that is gone by now."""
         try:
             again = self._handler.open_again(exchange, release)
@@ -96,13 +96,13 @@ class Shadow:
         return again, reply_of(again, (time.perf_counter() - began) * 1000)
 
 
-def reply_of(exchange: Exchange, latency_ms: float) -> Reply:
+def reply_of(exchange: Exchange, latency_ms: float) -> ReleaseReply:
     """How a release met a request."""
     if exchange.rail is not None:
-        return Reply("blocked", latency_ms)
+        return ReleaseReply("blocked", latency_ms)
     if exchange.finish.startswith("error"):
-        return Reply("error", latency_ms)
-    return Reply("ok", latency_ms, is_invalid(exchange.text))
+        return ReleaseReply("error", latency_ms)
+    return ReleaseReply("ok", latency_ms, is_invalid(exchange.text))
 
 
 def _agree(one: Exchange, other: Exchange) -> bool:

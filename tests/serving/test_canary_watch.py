@@ -80,9 +80,14 @@ def test_a_healthy_canary_stays(served: House) -> None:
 
 
 def test_requests_that_no_release_can_answer_withdraw_nobody(served: House) -> None:
+    """Also when only callers who meet the canary send them."""
     canary = ship(served)
-    ask(served, 120, text="poison")
-    served.wait(lambda: replays(served, canary) == 120, "each was asked of the other release too")
+    sessions = [{"x-session-id": f"s{number}", "x-request-id": f"r{number}"} for number in range(80)]
+    meet = [one for one in sessions if served.chat("hello", one).headers["x-opswright-route"] == "canary"]
+    assert len(meet) > 15
+    for one in meet:
+        assert served.chat("poison", one).status_code == 503
+    served.wait(lambda: replays(served, canary) == len(meet), "each was asked of the other release too")
     watch_of(served).look("support")
     assert read_state(served.workspace, "support").canary is not None
 

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from opswright.core.gate import Check, Decision
-from opswright.serving.canary.evidence import Evidence, p95
+from opswright.serving.canary.evidence import CanaryEvidence, p95
 from opswright.serving.canary.judgement import Bars
 from opswright.serving.comparison import compare
 from opswright.serving.fleet import ProbeReply
@@ -42,9 +42,9 @@ def rows(
     return [row(number) for number in range(n)]
 
 
-def seen(traffic: Sequence[TrafficRow], before: int = 200) -> Evidence:
+def seen(traffic: Sequence[TrafficRow], before: int = 200) -> CanaryEvidence:
     """The evidence of traffic, mixed as it comes, with a budget from what stable answered before."""
-    found = Evidence.starting(CANARY, STABLE, rows(STABLE, before))
+    found = CanaryEvidence.starting(CANARY, STABLE, rows(STABLE, before))
     for number in sorted(range(len(traffic)), key=lambda n: (n * 7919) % 10007):
         found.add(traffic[number])
     return found
