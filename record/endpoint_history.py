@@ -89,8 +89,9 @@ class EndpointHistory:
 def withdrew(record: Record) -> bool:
     """Whether a record says that the watch withdrew a canary, and nothing else."""
     result = record.detail.get("result")
-    is_one = record.skill == WATCH_SKILL and record.phase == Phase.DONE and isinstance(result, Mapping)
-    return is_one and isinstance(result.get("endpoint"), str) and result.get("canary_now") == "withdrawn"
+    if record.skill != WATCH_SKILL or record.phase != Phase.DONE or not isinstance(result, Mapping):
+        return False
+    return isinstance(result.get("endpoint"), str) and result.get("canary_now") == "withdrawn"
 
 
 def history_of(scan: LedgerScan, endpoint: str) -> EndpointHistory:

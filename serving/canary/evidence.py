@@ -150,9 +150,7 @@ class CanaryEvidence:
         """
         from ...core.statistics.always_valid import EventCounts
 
-        drawn = [
-            EventCounts(*tally.events[event], percent / 100) for percent, tally in self.by_percent.items()
-        ]
+        drawn = [_event_counts(tally, event, percent) for percent, tally in self.by_percent.items()]
         differences = self.pair_differences[event]
         return drawn, [EventCounts(differences.count(1), differences.count(-1), 0.5)]
 
@@ -173,6 +171,13 @@ class CanaryEvidence:
             if len(self._first) == _BASELINE:
                 self.budget_ms = budget_of(self._first, self.max_slower)
         return math.inf
+
+
+def _event_counts(tally: EventTally, event: str, percent: int) -> EventCounts:
+    from ...core.statistics.always_valid import EventCounts
+
+    mine, theirs = tally.events[event]
+    return EventCounts(mine, theirs, percent / 100)
 
 
 def budget_of(took_ms: Iterable[float], max_slower: float) -> float:

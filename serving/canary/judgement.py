@@ -94,8 +94,9 @@ def _within(evidence: CanaryEvidence, name: str, margin: float) -> float:
     from ...core.statistics.always_valid import block_differences, log_e_within
 
     series = evidence.series[name]
-    is_canary, met = (np.array(column) for column in zip(*series, strict=True)) if series else ([], [])
-    blocks = block_differences(met.astype(float), is_canary)[0] if series else np.empty(0)
+    is_canary = np.array([arm for arm, _ in series], dtype=bool)
+    met = np.array([is_met for _, is_met in series], dtype=float)
+    blocks = block_differences(met, is_canary)[0]
     pairs = np.array(evidence.pair_differences[name], float)
     both = [float(log_e_within(found, margin)[-1]) if len(found) else 0.0 for found in (blocks, pairs)]
     most = max(both)
