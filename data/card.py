@@ -92,7 +92,17 @@ def make_card(
 ) -> dict[str, Any]:
     """The card of a dataset, from its report and from what was counted while it was written."""
     labels = most_first(report["rows_of_label"])
-    names = ("task", "columns", "unused", "rows", "train_rows", "validation_rows", "groups", "leaked")
+    names = (
+        "task",
+        "columns",
+        "unused",
+        "rows",
+        "train_rows",
+        "validation_rows",
+        "groups",
+        "leaked",
+        "near_golden",
+    )
     return {
         **{name: report[name] for name in names},
         "dropped": {
@@ -176,6 +186,14 @@ code { white-space: pre-wrap; overflow-wrap: anywhere }
 {% endfor %}
 </table>
 {{ counts("Rows of the golden set that were found and left out", card.leaked, "found") }}
+{% if card.near_golden %}
+<table><caption>Near a golden row in meaning, by an embedder: {{ card.near_golden.near }};
+not compared: {{ card.near_golden.not_compared }}</caption>
+{% for row in card.near_golden.examples %}
+<tr><td>{{ row.where }}</td><td><code>{{ row.text }}</code></td><td>{{ row.why }}</td></tr>
+{% endfor %}
+</table>
+{% endif %}
 {% if card.labels.different %}
 {{ counts("Labels: " ~ card.labels.different ~ ", the rarest with " ~ card.labels.rarest ~ " rows",
           card.labels.rows_of_label, "label") }}

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     GOLDEN_MISSPELT = "golden_misspelt"
     GOLDEN_REORDERED = "golden_reordered"
     GOLDEN_GROUP = "golden_group"
+    GOLDEN_MEANING = "golden_meaning"
     OWN_ANSWER = "own_answer"
     FILTER_LENGTH = "filter_length"
     FILTER_ENCODING = "filter_encoding"

@@ -49,6 +49,11 @@ class EmbeddingEndpoint:
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="embeddings") as pool:
             return [one for some in pool.map(ask, parts) for one in some]
 
+    @property
+    def first_failure(self) -> str:
+        """Why a request failed for good, but for texts that the server refused; empty while none has."""
+        return self._first_failure
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

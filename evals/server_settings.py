@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..core.contract import Finding
+from ..core.errors import OpswrightError
 from ..core.inputs import EndpointUrl
 from ..core.secrets import SecretName
 
@@ -23,3 +25,15 @@ class ServerSettings(BaseModel):
     requests_per_minute: float | None = Field(
         None, gt=0, description="Requests in a minute, at most; empty: no limit."
     )
+
+
+def sent_to(kind: str, server: ServerSettings, what: str = "questions and answers") -> Finding:
+    """That a server is sent something, and where it is; a stop when its key is not there."""
+    if server.key is not None:
+        try:
+            server.key.resolve()
+        except OpswrightError as error:
+            return Finding(level="stop", message=f"the {kind}'s key: {error}")
+    key = f" with the key {server.key}" if server.key else ""
+    message = f"{what} are sent to the {kind} {server.model} at {server.url}{key}."
+    return Finding(level="warn", message=message, fix="Check the address before you approve the plan.")

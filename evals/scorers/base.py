@@ -12,8 +12,8 @@ from ...data.sample import ASSISTANT, Sample, Task
 
 if TYPE_CHECKING:
     from ...engines import GenerationResult, Progress
+    from ..embedder_settings import EmbedderSettings
     from ..judges.settings import JudgeSettings
-    from .embedder_settings import EmbedderSettings
 
 ScoreFunction = Callable[[Sample, str], float | bool | None]
 """What a scorer computes: 0 to 1, or None for an answer that it cannot score."""

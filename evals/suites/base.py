@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ...core.errors import AskError, did_you_mean
 from ...core.files import sha256_json
 from ...data.sample import Sample, Task
+from ..embedder_settings import EmbedderSettings
 from ..judges.prompt import shipped_prompts_digest
 from ..judges.settings import JudgeSettings
 from ..lm_eval.environment import interpreter
@@ -27,7 +28,6 @@ from ..scorers import (
     load_scorer,
     right_answers,
 )
-from ..scorers.embedder_settings import EmbedderSettings
 from ..turns import Turns
 
 SliceValues = tuple[str, ...] | Mapping[str, tuple[str, ...]]

@@ -13,12 +13,12 @@ from ...core.errors import AskError, did_you_mean
 from ...core.strict_yaml import YamlText, read_yaml
 from ...core.suite_source import is_suite_file
 from ...data.sample import Sample, Task
+from ..embedder_settings import EmbedderSettings
 from ..judges.base import gold_of
 from ..judges.settings import JudgeSettings
 from ..lm_eval.scoring import check_metrics
 from ..prompts import Prompt, draw_examples
 from ..scorers import ScorerSpec, check_scorer_name, default_specs, right_answers
-from ..scorers.embedder_settings import EmbedderSettings
 from ..templates import compile_template
 from ..turns import Turns, each_turn
 from .base import ChooseBy, Suite, in_slice

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...core.settings import Settings
     from ...data.sample import Task
     from .gather import GoldenRows, RowSource
+    from .golden_meaning import GoldenMeaning
     from .on_ray.table import RayTable
     from .stages import Chosen, RowTable, Table, Tally, Written
 
@@ -32,6 +33,7 @@ _RAY_START_S, _RAY_CPU, _RAY_DISK = (
     20,
 )  # a cluster of this machine; its CPU time and disk by a source's
 _STAGES = 5
+_ONE_MACHINE = "golden_embedder is asked from this machine alone, not from a Ray cluster's workers."
 _NAME_CHARS = 24
 _NOT_IN_REPORT = {"source", "source_sha256", "toxic_words", "compute", "dedup"}  # the rows do not hang on it
 
@@ -69,10 +71,15 @@ def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -
 
 def _where_findings(request: CurateRequest, settings: Settings) -> Iterator[Finding]:
     """Where rows are judged and compared, and what stands in its way."""
+    from ...evals.server_settings import sent_to
     from .on_ray import environment, gpu
 
     if request.dedup == "gpu":
         yield gpu.not_run(request.near_duplicate_jaccard)
+    if (embedder := request.golden_embedder) is not None:
+        yield sent_to("embedder", embedder, "what each row and each golden row asks")
+        if compute_name(request, settings) == "ray":
+            yield Finding(level="stop", message=_ONE_MACHINE, fix="Curate with compute=local.")
     if compute_name(request, settings) == "ray":
         yield from environment.findings(settings.compute.ray)
 
@@ -171,10 +178,11 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
         raise NeedsError(gpu.not_run(request.near_duplicate_jaccard).message)
     source = gather.RowSource(request, ctx)
     golden = gather.golden_rows(request, ctx)
+    meaning = _golden_meaning(request, golden, ctx)
     with ctx.artifacts.staging() as folder:
         with (
             DatasetWriter(folder, request.seed) as writer,
-            _table(source.task, request, golden, folder, ctx) as table,
+            _table(source.task, request, golden, folder, meaning, ctx) as table,
         ):
             drop = Tally(writer.drop, request.hides_personal_data)
             table.take_in(source.rows, drop, lambda: ctx.progress(1, _STAGES, "stages"))
@@ -187,7 +195,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
             written = write_rows(rows, table, verdicts, chosen, writer.add, drop)
             _check(written, source.task, request, drop.by_reason)
         ctx.progress(4, _STAGES, "stages")
-        counts = Counts(source, table, chosen, written, drop, unused, len(verdicts.conflicts))
+        counts = Counts(source, table, chosen, written, drop, unused, len(verdicts.conflicts), meaning)
         parents = [ref for ref in (request.golden, request.replay) if ref is not None]
         report = counts.report(request)
         write_report(folder, report)
@@ -204,7 +212,12 @@ def compute_name(request: CurateRequest, settings: Settings) -> str:
 
 
 def _table(
-    task: Task, request: CurateRequest, golden: GoldenRows, folder: Path, ctx: StepContext
+    task: Task,
+    request: CurateRequest,
+    golden: GoldenRows,
+    folder: Path,
+    meaning: GoldenMeaning | None,
+    ctx: StepContext,
 ) -> RowTable | RayTable:
     """The rows as this machine or a cluster takes them in."""
     from .gather import own_answers
@@ -216,7 +229,18 @@ def _table(
         return RayTable(task, request, golden, ctx, own)
     from .stages import RowTable
 
-    return RowTable(task, request, golden, folder, own)
+    return RowTable(task, request, golden, folder, own, meaning)
+
+
+def _golden_meaning(request: CurateRequest, golden: GoldenRows, ctx: StepContext) -> GoldenMeaning | None:
+    """What finds golden rows in other words, where that is asked for and there are some."""
+    from .golden_meaning import GoldenMeaning
+
+    if request.golden_embedder is None or not golden.texts:
+        return None
+    if compute_name(request, ctx.settings) == "ray":
+        raise AskError(f"{_ONE_MACHINE} Curate with compute=local.")
+    return GoldenMeaning(request.golden_embedder, golden, ctx)
 
 
 def _check(written: Written, task: Task, request: CurateRequest, dropped: Counter[str]) -> None:
@@ -245,6 +269,7 @@ class Counts:
     left_out: Tally
     unused: dict[str, int]
     conflicts: int
+    meaning: GoldenMeaning | None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -285,6 +310,7 @@ class Counts:
             "dropped": self.dropped,
             "unused": self.unused,
             "leaked": self.leaked,
+            "near_golden": None if self.meaning is None else self.meaning.document(),
             "conflicts": self.written.conflicts,
             "rows_of_label": dict(sorted(self.written.labels.items())),
             "groups": int(self.chosen.groups.max()) + 1,
@@ -300,6 +326,8 @@ class Counts:
         """Record the counts as metrics."""
         more = {"dropped": self.left_out.by_reason.total(), "leaked": sum(self.leaked.values())}
         more["own_answers"] = self.table.own_answers
+        if self.meaning is not None:
+            more["near_golden"] = self.meaning.near
         for name, value in {**self.counts, **more}.items():
             ctx.metric(name, value)
 
@@ -317,6 +345,7 @@ class Counts:
             masked_rows=self.source.masked,
             source_sha256=self.source.sha256,
             own_answers=self.table.own_answers,
+            near_golden=0 if self.meaning is None else self.meaning.near,
             conflicts=self.conflicts,
             rows_left_out=_few([self._told(why, n) for why, n in _most_first(self.left_out.by_reason)]),
             fields_left_out=_few([name for name, _ in _most_first(Counter(self.unused))]),

@@ -17,11 +17,26 @@ from ...data.remote import RemoteSource
 from ...data.row_shapes import LABEL_COLUMN
 from ...data.rows import Reason
 from ...data.sample import Task
+from ...evals.embedder_settings import EmbedderSettings
 
 Share = Annotated[float, Field(ge=0.5, le=1.0)]
 
 
 LEAKS = {reason: reason.removeprefix("golden_") for reason in Reason if reason.startswith("golden_")}
+
+
+class GoldenEmbedder(EmbedderSettings):
+    """An embedder that looks for golden rows in other words."""
+
+    min_cosine: float = Field(
+        gt=0,
+        le=1,
+        description="From which cosine on a row is near a golden one. What is near differs from embedder to "
+        "embedder: count first, and look at the card.",
+    )
+    near: Literal["count", "drop"] = Field(
+        "count", description="drop: leave out rows that are near, and those that have no vector."
+    )
 
 
 class CurateRequest(Request):
@@ -55,6 +70,11 @@ class CurateRequest(Request):
     golden: DatasetRef | None = Field(None, description="Rows that must not leak into the dataset.")
     golden_jaccard: Share = Field(
         0.8, description="A row this similar to a golden row is a leak (Jaccard of 5-character shingles)."
+    )
+    golden_embedder: GoldenEmbedder | None = Field(
+        None,
+        description="Finds rows that ask in other words what a golden row asks; each row's question is sent "
+        "to it. Rows of one label are near each other, so for `classify` it counts better than it decides.",
     )
     near_duplicate_jaccard: Share = Field(
         0.9, description="Of two rows this similar, with one label, the first stays; 1 drops only equal ones."
@@ -119,6 +139,12 @@ class CurateRequest(Request):
             raise AskError("toxic_words is given, but no filter looks for them. Add toxicity to filters.")
         return self
 
+    @model_validator(mode="after")
+    def _an_embedder_has_golden_rows(self) -> Self:
+        if self.golden_embedder is not None and self.golden is None:
+            raise AskError("golden_embedder is given, and no golden rows to compare with. Give golden too.")
+        return self
+
     @property
     def hides_personal_data(self) -> bool:
         """Whether personal data is masked or dropped, so that no report may show it either."""
@@ -127,9 +153,9 @@ class CurateRequest(Request):
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether the request alone decides what comes out: neither traffic nor what an address holds now."""
+        """Whether the request alone decides what comes out: no traffic, address or embedder of today."""
         pinned = isinstance(self.source, Path) or self.source.is_pinned or self.source_sha256 is not None
-        return pinned and self.own_answers == "keep"
+        return pinned and self.own_answers == "keep" and self.golden_embedder is None
 
     def rows(self, path: Path) -> Source:
         """The new rows as a reader takes them; path: where the source lies on this machine."""
@@ -167,6 +193,9 @@ class CurateResult(Result):
     source_sha256: str = Field("", description="SHA-256 of a source that was fetched; empty for a file here.")
     own_answers: int = Field(
         0, description="Rows whose answer an endpoint of this workspace wrote; in the dataset unless dropped."
+    )
+    near_golden: int = Field(
+        0, description="Rows near a golden one by `golden_embedder`; in the dataset unless it drops them."
     )
     conflicts: int = Field(description="Texts that came with more than one label.")
     rows_left_out: str = Field(

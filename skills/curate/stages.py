@@ -19,6 +19,7 @@ from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
 from .clean import TIED_JACCARD, Verdicts, leave_alike, leave_equal
 from .gather import GatheredRow, GoldenRows
+from .golden_meaning import GoldenMeaning
 from .judge import JudgeRules, RowJudge
 from .keys import RowKeys, answer_of
 from .own_answers import OwnAnswers
@@ -91,13 +92,14 @@ class RowTable:
         golden: GoldenRows,
         folder: Path,
         own: OwnAnswers | None = None,
+        meaning: GoldenMeaning | None = None,
     ) -> None:
         self._files = ExitStack()
         memory = request.memory_mb << 20
         self.keys = self._files.enter_context(RowKeys(task, folder))
         self.taken = array("B")
         self.own_answers = 0
-        self._request, self._memory, self._own = request, memory, own
+        self._request, self._memory, self._own, self._meaning = request, memory, own, meaning
         self._judge = RowJudge(JudgeRules.of(request, golden))
         index = SimilarityIndex(least_jaccard(request), folder, memory // 2)
         self._texts = self._files.enter_context(ExitStack())
@@ -125,14 +127,18 @@ class RowTable:
     def _kept(self, batch: Sequence[GatheredRow], drop: Tally) -> list[GatheredRow]:
         """The rows that are taken in; the others are left out with their reason."""
         answered = self._own.why([row.sample for row in batch]) if self._own else [None] * len(batch)
+        judged = self._judge.judge(batch, answered)
+        self.own_answers += sum(one.is_own for one in judged)
+        faults = [one.fault for one in judged]
+        if self._meaning is not None:
+            faults = self._meaning.judge(batch, faults)
         kept = []
-        for row, judged in zip(batch, self._judge.judge(batch, answered), strict=True):
-            self.own_answers += judged.is_own
-            self.taken.append(judged.fault is None)
-            if judged.fault is None:
+        for row, fault in zip(batch, faults, strict=True):
+            self.taken.append(fault is None)
+            if fault is None:
                 kept.append(row)
             else:
-                drop.row(row, *judged.fault)
+                drop.row(row, *fault)
         return kept
 
     def clean(self) -> tuple[Verdicts, Pairs]:

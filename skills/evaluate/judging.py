@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...core.contract import Finding, StepContext
-from ...core.errors import OpswrightError
+from ...evals.server_settings import sent_to
 from .request import EvaluateRequest, JudgeFigures
 
 if TYPE_CHECKING:
+    from ...evals.embedder_settings import EmbedderSettings
     from ...evals.judges.settings import JudgeSettings
     from ...evals.runner import EvalResult
     from ...evals.scorers import ServerAccess
-    from ...evals.scorers.embedder_settings import EmbedderSettings
     from ...evals.suites import Suite
 
 
@@ -32,19 +32,7 @@ def judge_findings(suite: Suite) -> list[Finding]:
         asked.append(("judge", suite.judge))
     if suite.embedder is not None:
         asked.append(("embedder", suite.embedder))
-    return [told(kind, server) for kind, server in asked]
-
-
-def told(kind: str, server: JudgeSettings | EmbedderSettings, what: str = "questions and answers") -> Finding:
-    """That a server is sent something, and where it is; a stop when its key is not there."""
-    if server.key is not None:
-        try:
-            server.key.resolve()
-        except OpswrightError as error:
-            return Finding(level="stop", message=f"the {kind}'s key: {error}")
-    key = f" with the key {server.key}" if server.key else ""
-    message = f"{what} are sent to the {kind} {server.model} at {server.url}{key}."
-    return Finding(level="warn", message=message, fix="Check the address before you approve the plan.")
+    return [sent_to(kind, server) for kind, server in asked]
 
 
 def judge_figures(judge: Mapping[str, Any]) -> JudgeFigures:

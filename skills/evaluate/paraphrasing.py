@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.contract import Finding, StepContext
 from ...data.alterations import PARAPHRASE, own_paraphrase
-from .judging import server_access, told
+from ...evals.server_settings import sent_to
+from .judging import server_access
 from .request import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def paraphrase_findings(request: EvaluateRequest, suite: Suite) -> list[Finding]
         message = "a paraphraser is named, and `robustness` does not ask for `paraphrase`."
         return [Finding(level="stop", message=message, fix="Add it, or leave `paraphraser` out.")]
     if request.paraphraser is not None:
-        return [told("paraphraser", request.paraphraser, "questions")]
+        return [sent_to("paraphraser", request.paraphraser, "questions")]
     own = sum(own_paraphrase(item) is not None for item in suite.items)
     message = f"{own:,} of {len(suite.items):,} items of suite {suite.name} bring a paraphrase"
     fix = "Name a `paraphraser: {url: ..., model: ...}`, or map a column of the suite as `paraphrase`."

@@ -164,9 +164,7 @@ def test_a_worker_and_a_node_die_and_no_row_is_lost_or_doubled(
     at_death = len(marks(tmp_path))
     assert at_death < PARTS, "the node died after the work"
     thread.join()
-    once(
-        lambda: two_nodes.tell("nodes") == "1", "Ray holds the node for dead"
-    )  # some heartbeats after its end
+    once(lambda: two_nodes.tell("nodes") == "1", "Ray holds the node for dead")
     assert [one.dataset for one in found] == [here.dataset], "the same rows, to the byte"
     assert found[0].dropped == here.dropped and found[0].rows == here.rows
     assert not list((tmp_path / "shared").iterdir()), "what is done is gone"

@@ -15,9 +15,9 @@ import pytest
 
 from opswright.core.errors import AskError
 from opswright.data.sample import Sample
+from opswright.evals.embedder_settings import EmbedderSettings
 from opswright.evals.scorers import ScorerSpec, ServerAccess
 from opswright.evals.scorers.embedder import EmbedderSimilarity
-from opswright.evals.scorers.embedder_settings import EmbedderSettings
 from opswright.evals.suites import Suite, load_suite
 
 WORDS = {

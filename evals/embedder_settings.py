@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ..server_settings import ServerSettings
+from .server_settings import ServerSettings
 
 
 class EmbedderSettings(ServerSettings):
