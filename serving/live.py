@@ -89,7 +89,7 @@ def _live(workspace: Workspace, state: EndpointState, at: str) -> Live | None:
         releases=_releases(state, change),
         since=change.at,
         change=f"{change.what} {change.release}",
-        key=change.key,
+        key=change.key.partition("/")[0],  # of the step, whichever of its changes it was
         last_request=last.time if last else None,
         last_release=last.release if last else None,
         shadow_percent=change.shadow_percent,
