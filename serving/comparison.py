@@ -23,6 +23,7 @@ class _Asked:
     """What both releases said to the probes."""
 
     probes: int = 0
+    at_fault: int = 0  # of them, what stable could not answer either
     unanswered: list[str] = field(default_factory=list)  # which the canary did not answer, and stable did
     scores: list[tuple[float, float]] = field(default_factory=list)  # of stable's answer, of the canary's
     golden_agreed: list[bool] = field(default_factory=list)
@@ -58,6 +59,7 @@ def _ask_both(probe: Probe, ask: Ask, evidence: CanaryEvidence, asked: _Asked, *
     compared = agrees if probe.score is None else None  # what scores say tells more
     evidence.add_pair(Pair(_reply(canary, fault), _reply(stable, usual), compared))
     asked.probes += 1
+    asked.at_fault += fault is not None and usual is not None
     if fault is not None and usual is None:
         canary, fault = _asked_again(probe, ask, evidence.canary, canary, fault)
         if fault is not None:
@@ -96,7 +98,8 @@ def _reply(reply: ProbeReply, fault: str | None) -> ReleaseReply:
 
 def _answered(asked: _Asked) -> Check:
     wrong, n = asked.unanswered, asked.probes
-    told = f"the canary answered {n} of {n} probes as itself, or stable could not either"
+    told = f"the canary answered {n - asked.at_fault} of {n} probes as itself"
+    told += f"; stable could not answer the other {asked.at_fault} either" if asked.at_fault else ""
     return Check(
         name="probes",
         decision=Decision.NO_GO if wrong or not n else Decision.GO,

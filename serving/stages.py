@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..core.artifacts import BundleRef, GuardrailRef
 from ..core.gate import Check, Decision, Verdict
-from .canary.judgement import judge
+from .canary.judgement import faults, judge
 from .canary.reader import CanaryReader
 from .canary.watch import bars_of
 from .probes import Probe
@@ -112,11 +112,11 @@ class StagedRollout:
             state = self._state()
             if state.canary is None or state.canary.id != canary.id:
                 return self._gone(canary)
-            rows = judge(reader.update(), bars_of(self.stages.limits))
-            if any(row.decision is Decision.NO_GO for row in rows):
-                reason = "; ".join(row.message for row in rows if row.decision is Decision.NO_GO)
+            bars = bars_of(self.stages.limits)
+            if bad := faults(reader.update(), bars):
+                reason = "; ".join(f"{row.name}: {row.message}" for row in bad)
                 self.rollout.withdraw(canary.id, f"{self._key}/withdrawn", reason)
-                return self._as_ended(canary, Verdict.of(rows))
+                return self._as_ended(canary, Verdict.of(bad))
             is_enough = self._met(reader, percent) - met >= self.stages.requests
             if is_enough and time.monotonic() - began >= self.stages.minutes * 60:
                 self.rollout.say(f"stage {percent} %: nothing is held against the canary")
@@ -124,6 +124,7 @@ class StagedRollout:
             if time.monotonic() > self._deadline:
                 missing = self.stages.requests - self._met(reader, percent) + met
                 why = f"{missing} more requests are needed at {percent} %" if missing > 0 else "time is over"
+                rows = judge(reader.evidence, bars)
                 return self._as_ended(canary, Verdict.of([*rows, _stopped(why)]))
             time.sleep(_LOOK_S)
 

@@ -79,6 +79,14 @@ class EventTally:
 
 
 @dataclass
+class EventSeries:
+    """Requests in their order, a byte each: whether it was the canary's, and whether it met the event."""
+
+    is_canary: bytearray = field(default_factory=bytearray)
+    met: bytearray = field(default_factory=bytearray)
+
+
+@dataclass
 class CanaryEvidence:
     """Everything counted since a canary is out; rows come in the order of the log.
 
@@ -93,7 +101,7 @@ class CanaryEvidence:
     by_percent: dict[int, EventTally] = field(default_factory=lambda: defaultdict(EventTally))
     pairs: EventTally = field(default_factory=EventTally)
     agreed: list[bool] = field(default_factory=list)
-    series: dict[str, list[tuple[bool, bool]]] = field(default_factory=lambda: defaultdict(list))
+    series: dict[str, EventSeries] = field(default_factory=lambda: defaultdict(EventSeries))
     pair_differences: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _first: list[float] = field(default_factory=list)
     _met: set[tuple[str, str]] = field(default_factory=set)
@@ -127,7 +135,8 @@ class CanaryEvidence:
                 tally.events[name][not is_canary] += 1
                 self._met.add((name, row.session))
             if is_first or name not in met:
-                self.series[name].append((is_canary, name in met))
+                self.series[name].is_canary.append(is_canary)
+                self.series[name].met.append(name in met)
 
     def add_pair(self, pair: Pair) -> None:
         """Count a request that both were asked."""

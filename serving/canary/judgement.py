@@ -43,6 +43,16 @@ def judge(evidence: CanaryEvidence, bars: Bars) -> list[Check]:
     return [*rows, _agreement(evidence.agreed, bars)] if evidence.agreed else rows
 
 
+def faults(evidence: CanaryEvidence, bars: Bars) -> list[Check]:
+    """The rows of `judge` that find the canary worse, and nothing of what is shown no worse.
+
+    Takes the same time however many requests there were, so it may be asked all the time.
+    """
+    rows = [_event(evidence, name, bars, shows_within=False) for name in EVENTS]
+    rows += [_agreement(evidence.agreed, bars)] if evidence.agreed else []
+    return [row for row in rows if row.decision is Decision.NO_GO]
+
+
 def events_log_e(drawn: list[EventCounts], pairs: list[EventCounts]) -> float:
     """The evidence of both that the canary meets an event more often.
 
@@ -56,13 +66,13 @@ def events_log_e(drawn: list[EventCounts], pairs: list[EventCounts]) -> float:
     return most + math.log(sum(math.exp(one - most) for one in both) / 2)
 
 
-def _event(evidence: CanaryEvidence, name: str, bars: Bars) -> Check:
+def _event(evidence: CanaryEvidence, name: str, bars: Bars, *, shows_within: bool = True) -> Check:
     (mine, n), (theirs, of_stable) = evidence.met(name)
     log_e = events_log_e(*evidence.counts(name))
     share, usual = (mine / n if n else 0.0), (theirs / of_stable if of_stable else 0.0)
     spared = bars.max_error_share if name == "errors" else usual
     is_worse = log_e >= bars.limit and share > max(spared, usual)
-    log_within = _within(evidence, name, bars.margin)
+    log_within = _within(evidence, name, bars.margin) if shows_within else 0.0
     is_held = log_within >= -math.log(bars.alpha)
     told = f"{mine} of the canary's {n} requests, {theirs} of stable's {of_stable}"
     if not is_worse and not is_held:
@@ -94,9 +104,8 @@ def _within(evidence: CanaryEvidence, name: str, margin: float) -> float:
     from ...core.statistics.always_valid import block_differences, log_e_within
 
     series = evidence.series[name]
-    is_canary = np.array([arm for arm, _ in series], dtype=bool)
-    met = np.array([is_met for _, is_met in series], dtype=float)
-    blocks = block_differences(met, is_canary)[0]
+    is_canary, met = (np.frombuffer(bytes(one), np.uint8) for one in (series.is_canary, series.met))
+    blocks = block_differences(met.astype(float), is_canary.astype(bool))[0]
     pairs = np.array(evidence.pair_differences[name], float)
     both = [float(log_e_within(found, margin)[-1]) if len(found) else 0.0 for found in (blocks, pairs)]
     most = max(both)

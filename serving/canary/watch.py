@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from ...core.errors import OpswrightError
-from ...core.gate import Check, Decision, Verdict
+from ...core.gate import Check
 from ...core.principal import Principal
 from ...core.workspace import Workspace
 from ...record.endpoint_history import WATCH_SKILL, withdrew
@@ -19,12 +20,13 @@ from ...record.ledger import Ledger, Phase
 from ...record.scan import LedgerScan
 from ..releases import CanaryLimits, Change, EndpointState, endpoint_names, read_state
 from ..rollout import Rollout
-from .judgement import Bars, judge
+from .judgement import Bars, faults
 from .reader import CanaryReader
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
+_RETRY_S = 30.0  # after a withdrawal that did not take
 KEY = "canary-watch"  # of the changes it makes
 _ACTOR = Principal("canary-watch", (), "the gateway of this workspace")
 
@@ -37,6 +39,7 @@ class CanaryWatch:
         self._rollout = rollout
         self._readers: dict[str, CanaryReader] = {}  # by endpoint
         self._recorded: dict[str, str] = {}  # endpoint to the last withdrawal that is in the ledger
+        self._not_before: dict[str, float] = {}  # endpoint to when it may be withdrawn from again
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="canary-watch", daemon=True)
 
@@ -59,21 +62,21 @@ class CanaryWatch:
                 except Exception:
                     log.exception("the watch met an error of its own at %s and goes on", name)
 
-    def look(self, endpoint: str) -> Verdict | None:
-        """Judge an endpoint's canary by what is known now, and withdraw a bad one; None without a canary."""
+    def look(self, endpoint: str) -> list[Check]:
+        """What is held against an endpoint's canary by now; one with anything is withdrawn."""
         state = read_state(self.workspace, endpoint)
         self._record_withdrawal(state)
         if state.canary is None or state.limits is None or state.stable is None:
             self._readers.pop(endpoint, None)
-            return None
-        verdict = Verdict.of(judge(self._reader(state, state.limits).update(), bars_of(state.limits)))
-        bad = [row for row in verdict.rows if row.decision is Decision.NO_GO]
-        if bad:
+            return []
+        bad = faults(self._reader(state, state.limits).update(), bars_of(state.limits))
+        if bad and time.monotonic() >= self._not_before.get(endpoint, 0.0):
+            self._not_before[endpoint] = time.monotonic() + _RETRY_S  # it may fail: stable may be down too
             reason = "; ".join(f"{row.name}: {row.message}" for row in bad)
             log.warning("canary %s of %s is withdrawn: %s", state.canary.id, endpoint, reason)
             self._rollout(endpoint).withdraw(state.canary.id, KEY, reason)
             self._record_withdrawal(read_state(self.workspace, endpoint), bad)
-        return verdict
+        return bad
 
     def _reader(self, state: EndpointState, limits: CanaryLimits) -> CanaryReader:
         reader = self._readers.get(state.endpoint)

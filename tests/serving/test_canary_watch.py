@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from opswright.core.errors import BackendError
 from opswright.core.gate import Decision
 from opswright.record.endpoint_history import WATCH_SKILL, history_of
 from opswright.record.ledger import Ledger
@@ -14,6 +15,7 @@ from opswright.record.scan import LedgerScan
 from opswright.serving.canary.pair_log import PairLog
 from opswright.serving.canary.watch import CanaryWatch
 from opswright.serving.releases import CanaryLimits, read_state
+from opswright.serving.rollout import Rollout
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
@@ -61,8 +63,7 @@ def test_a_canary_that_fails_is_withdrawn_with_nobody_there_and_that_is_recorded
         row.status_code == 500 for row in [served.chat("x", {"x-session-id": f"s{n}"}) for n in range(60)]
     )
     served.wait(lambda: replays(served, canary) >= failed, "what failed was asked of stable")
-    verdict = watch_of(served).look("support")
-    assert verdict is not None and verdict.decision is Decision.NO_GO
+    assert [row.decision for row in watch_of(served).look("support")] == [Decision.NO_GO]
     state = read_state(served.workspace, "support")
     assert (state.canary, state.limits, state.changes[-1].what) == (None, None, "withdrawn")
     assert served.chat("hello").headers["x-opswright-release"].startswith("v1-")
@@ -74,8 +75,7 @@ def test_a_canary_that_fails_is_withdrawn_with_nobody_there_and_that_is_recorded
 def test_a_healthy_canary_stays(served: House) -> None:
     ship(served, shadow=100)
     ask(served, 60)
-    verdict = watch_of(served).look("support")
-    assert verdict is not None and verdict.decision is not Decision.NO_GO
+    assert watch_of(served).look("support") == []
     assert read_state(served.workspace, "support").canary is not None and withdrawn(served) == []
 
 
@@ -96,7 +96,7 @@ def test_a_canary_that_nobody_should_watch_is_left_alone(served: House) -> None:
     ship(served, limits=None)
     served.server.ails[2] = "error"
     ask(served, 60)
-    assert watch_of(served).look("support") is None
+    assert watch_of(served).look("support") == []
     assert read_state(served.workspace, "support").canary is not None
 
 
@@ -139,3 +139,22 @@ def test_a_canary_that_took_the_bad_ones_place_is_not_withdrawn_for_it(served: H
     served.rollout().deploy(served.bundle("three"), None, 50, limits=LIMITS)
     assert served.rollout().withdraw(canary, "canary-watch", "errors") is None
     assert read_state(served.workspace, "support").canary is not None
+
+
+def test_a_withdrawal_that_does_not_take_is_not_tried_again_at_once(served: House) -> None:
+    canary = ship(served)
+    served.server.ails[2] = "error"
+    ask(served, 60)
+    path = PairLog(served.workspace, "support", canary).path
+    served.wait(lambda: path.exists() and replays(served, canary) > 10, "what failed was asked of stable")
+    tried: list[str] = []
+
+    def broken(endpoint: str) -> Rollout:
+        tried.append(endpoint)
+        raise BackendError("stable does not answer either")
+
+    watch = CanaryWatch(served.workspace, broken)
+    with pytest.raises(BackendError):
+        watch.look("support")
+    assert [row.decision for row in watch.look("support")] == [Decision.NO_GO]
+    assert tried == ["support"]
