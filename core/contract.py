@@ -267,6 +267,7 @@ class Skill(Generic[RequestT, ResultT]):
     serves: Callable[[RequestT, Workspace], Sequence[ArtifactRef]] | None = None
     restores: bool = False
     lacks: Callable[[RequestT], Mapping[str, str]] = lambda request: {}
+    pins: Callable[[Mapping[str, Any], Workspace], Mapping[str, Any]] | None = None
 
     def __call__(self, request: RequestT, ctx: StepContext) -> ResultT:
         """Run the skill's own function, nothing around it."""
@@ -322,6 +323,7 @@ def skill(
     serves: Callable[[Any, Workspace], Sequence[ArtifactRef]] | None = None,
     restores: bool = False,
     lacks: Callable[[Any], Mapping[str, str]] = lambda request: {},
+    pins: Callable[[Mapping[str, Any], Workspace], Mapping[str, Any]] | None = None,
 ) -> Callable[[Callable[[RequestT, StepContext], ResultT]], Skill[RequestT, ResultT]]:
     """Declare a function `(ask: XRequest, ctx: StepContext) -> XResult` as a skill.
 
@@ -333,8 +335,9 @@ def skill(
     artifacts users get by a call, which gates must have judged GO; by default all that the request names,
     however deep. One that `restores` brings back what everybody got from its request's `endpoint` before:
     the record of that stands for a gate. `lacks` names the fields that a request's result will not have, each
-    with why: a plan that hands one on is refused. TypeError when the annotations do not fit, or a skill
-    restores without an endpoint.
+    with why: a plan that hands one on is refused. `pins` gives arguments that tie a call to what it is
+    planned for, as that is now: a plan that leaves them out gets them. TypeError when the annotations do not
+    fit, or a skill restores without an endpoint.
     """
 
     def declare(function: Callable[[RequestT, StepContext], ResultT]) -> Skill[RequestT, ResultT]:
@@ -364,6 +367,7 @@ def skill(
             serves=serves,
             restores=restores,
             lacks=lacks,
+            pins=pins,
         )
 
     return declare

@@ -158,7 +158,13 @@ class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
     host: str = Field("127.0.0.1", description="Address of gateway and server.")
-    gateway_port: int = Field(8700, ge=0, le=65535, description="Port of the gateway; 0 takes a free one.")
+    gateway_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the gateway; empty: 8700, or a free one where another program has that; 0 takes "
+        "a free one.",
+    )
     server: Literal["auto", "triton", "in-process"] = Field(
         "auto",
         description="Engine server; auto takes Triton where its wheel runs, else the in-process engine.",

@@ -11,6 +11,8 @@ from .ledger import Phase, Record
 from .run_state import FINISHED
 from .scan import LedgerScan
 
+WATCH_SKILL = "canary-watch"  # of the records that say that a bad canary was withdrawn; they belong to no run
+
 _INTENT = str(Phase.INTENT)
 _CALLS = FINISHED | {Phase.INTENT}
 Parts = tuple[str | None, str | None]  # bundle and guardrails
@@ -27,6 +29,7 @@ class EndpointHistory:
     seq: int = 0  # the last record that changed it
     was_stable: set[str] = field(default_factory=set)  # what a rollback may bring back
     taken_back_to: list[tuple[int, str]] = field(default_factory=list)  # by records, what never was stable
+    withdrawn: set[str] = field(default_factory=set)  # canaries, maybe before the call that made them ended
     unfinished: dict[tuple[str | None, str | None], Record] = field(default_factory=dict)
 
     @property
@@ -39,12 +42,14 @@ class EndpointHistory:
         if record.phase == _INTENT:
             self.unfinished[record.run, record.step] = record
             return
-        self.unfinished.clear()  # who finished held the endpoint's lock, and went on from what was there
+        if record.run is not None:
+            self.unfinished.clear()  # who finished held the endpoint's lock, and went on from what was there
         release = result.get("release")
         if not isinstance(release, str):
             return
         self.seq = record.seq
         if "canary_now" in result:
+            self._made(result.get("canary"), request)
             self._promoted(release, result)
         elif result.get("rolled_back"):
             if release not in self.was_stable:
@@ -57,24 +62,44 @@ class EndpointHistory:
             self.was_stable.add(self.stable)
 
     def _deployed(self, release: str, request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        if isinstance(bundle := request.get("bundle"), str):
-            self.releases.setdefault(release, (bundle, request.get("guardrails")))
+        self._made(release, request)
+        if result.get("route") == "canary" and release in self.withdrawn:
+            return
         if result.get("route") == "canary":
             self.canary, self.percent = release, int(result.get("canary_percent", 0))
         elif self.stable != release:
             self.stable, self.canary, self.percent = release, None, 0
 
+    def _made(self, release: object, request: Mapping[str, Any]) -> None:
+        """Note what a release is made of, where the call that made it says so."""
+        if isinstance(release, str) and isinstance(bundle := request.get("bundle"), str):
+            self.releases.setdefault(release, (bundle, request.get("guardrails")))
+
     def _promoted(self, stable: str, result: Mapping[str, Any]) -> None:
         if result["canary_now"] == "stable":
             self.stable = stable
+        if result["canary_now"] == "canary" and "canary_percent" in result:
+            self.canary, self.percent = str(result["canary"]), int(result["canary_percent"])
+        if result["canary_now"] == "withdrawn":
+            self.withdrawn.add(str(result.get("canary")))
         if result["canary_now"] != "canary":
             self.canary, self.percent = None, 0
+
+
+def withdrew(record: Record) -> bool:
+    """Whether a record says that the watch withdrew a canary, and nothing else."""
+    result = record.detail.get("result")
+    if record.skill != WATCH_SKILL or record.phase != Phase.DONE or not isinstance(result, Mapping):
+        return False
+    return isinstance(result.get("endpoint"), str) and result.get("canary_now") == "withdrawn"
 
 
 def history_of(scan: LedgerScan, endpoint: str) -> EndpointHistory:
     """What the ledger says of an endpoint, read line by line; IntegrityError when such a line is damaged."""
     found = EndpointHistory()
-    named = [record.run for record in scan.of_endpoint(endpoint) if record.run is not None]
+    naming = scan.of_endpoint(endpoint)
+    named = [record.run for record in naming if record.run is not None]
+    watched = [one for one in naming if one.run is None and withdrew(one)]
     calls = (
         (record, step.request, record.detail.get("result", {}))
         for run in scan.runs(named).values()
@@ -82,7 +107,8 @@ def history_of(scan: LedgerScan, endpoint: str) -> EndpointHistory:
         for record in step.records
         if record.effect == Effect.SERVES and record.phase in _CALLS
     )
-    for record, request, result in sorted(calls, key=lambda call: call[0].seq):
+    told = [*calls, *((one, {}, one.detail["result"]) for one in watched)]
+    for record, request, result in sorted(told, key=lambda call: call[0].seq):
         if endpoint == (result.get("endpoint") or request.get("endpoint")):
             found.take(record, request, result)
     return found

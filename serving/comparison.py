@@ -1,80 +1,138 @@
-"""Is a canary as good as stable? Probes that both answer, and the canary's own traffic, as a verdict."""
+"""Is a canary as good as stable? Probes that both answer, and what their traffic showed, as a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from ..core.gate import Check, Decision, Verdict
+from ..core.gate import Check, Decision, Tier, Verdict
+from ..core.statistics.shares import upper_bound
+from .canary.answers import agree, is_invalid
+from .canary.evidence import TESTS, CanaryEvidence, Pair, ReleaseReply
+from .canary.judgement import Bars, judge
 from .fleet import ProbeReply
-from .gateway.traffic_log import TrafficRow
 from .probes import Probe, scores_check
 
 Ask = Callable[[str | Probe, str], ProbeReply]  # (what is asked, release id)
-_SLOWER_MS = 5.0  # a difference smaller than this is never called slower
-_ENOUGH = 20
+_TRIES = 3  # a release that fails once in a while still answers
+_TOLERANCE = 0.1  # above the disagreement that the golden sample shows to be right
 
 
-@dataclass(frozen=True)
-class Bars:
-    """The limits a canary must keep to be promoted; shares are 0 to 1."""
+@dataclass
+class _Asked:
+    """What both releases said to the probes."""
 
-    max_error_share: float = 0.01
-    max_slower: float = 1.5  # p95 of the canary over p95 of stable
-    alpha: float = 0.01
-    min_requests: int = 0
-    max_score_drop: float = 0.05  # of the answers to probes that are scored, above 0
+    probes: int = 0
+    at_fault: int = 0  # of them, what stable could not answer either
+    unanswered: list[str] = field(default_factory=list)  # which the canary did not answer, and stable did
+    scores: list[tuple[float, float]] = field(default_factory=list)  # of stable's answer, of the canary's
+    golden_agreed: list[bool] = field(default_factory=list)
 
 
-def compare(
-    rows: Sequence[TrafficRow],
-    probes: Sequence[str | Probe],
-    ask: Ask,
-    canary: str,
-    stable: str | None,
-    bars: Bars,
-) -> Verdict:
-    """The verdict on a canary.
+def compare(evidence: CanaryEvidence, probes: Sequence[str | Probe], ask: Ask, bars: Bars) -> Verdict:
+    """The verdict on a canary: what traffic showed, and what both releases answer now.
 
-    `rows` is the endpoint's traffic since the canary is out; `probes` are what both releases are asked now.
-    Too few requests of its own are said, and are INCONCLUSIVE when `bars.min_requests` asks for more.
+    A golden sample (probes with scores) decides where there is one; traffic is held against the canary as
+    soon as it shows something. Too few requests of its own are INCONCLUSIVE when `bars.min_requests` asks for
+    more. What the probes show is added to the evidence.
     """
-    checks = probe_both(probes, ask, canary, stable, bars)
-    own = [row for row in rows if row.release == canary and not _is_callers_fault(row)]
-    theirs = [row for row in rows if row.release == stable and not _is_callers_fault(row)]
-    return Verdict.of([*checks, _errors(own, theirs, bars), *_latency(own, theirs, bars)])
-
-
-def probe_both(
-    probes: Sequence[str | Probe], ask: Ask, canary: str, stable: str | None, bars: Bars
-) -> list[Check]:
-    """Ask both releases the same in turn: the canary must answer each itself, not worse and not slower."""
-    wrong: list[str] = []
-    slow: list[float] = []
-    usual: list[float] = []
-    scores: list[tuple[float, float]] = []
-    for asked in probes:
-        probe, reply = Probe.of(asked), ask(asked, canary)
-        if fault := fault_of(reply, canary):
-            wrong.append(f"{probe.text[:60]!r}: {fault}")
-        slow.append(reply.latency_ms)
-        if stable is not None:
-            before = ask(asked, stable)
-            usual.append(before.latency_ms)
-            worth = probe.worth(before.text), 0.0 if fault else probe.worth(reply.text)
-            if worth[0] is not None and worth[1] is not None:
-                scores.append((worth[0], worth[1]))
-    answered = Check(
-        name="probes",
-        decision=Decision.NO_GO if wrong or not probes else Decision.GO,
-        got=(len(probes) - len(wrong)) / len(probes) if probes else 0.0,
-        bar=1.0,
-        n=len(probes),
-        message=wrong[0] if wrong else f"the canary answered {len(probes)} of {len(probes)} probes as itself",
+    asked = _Asked()
+    for number, probe in enumerate(probes):
+        _ask_both(Probe.of(probe), ask, evidence, asked, canary_first=number % 2 == 0)
+    rows = [_answered(asked)]
+    scored = scores_check(
+        asked.scores, bars.max_score_drop, bars.max_unseen_drop, bars.alpha, bars.alpha / TESTS
     )
-    scored = scores_check(scores, bars.max_score_drop, bars.alpha)
-    found = [answered] if scored is None else [answered, scored]
-    return found if len(usual) < _ENOUGH else [*found, _slower("probe latency p95", slow, usual, bars)]
+    if scored is not None:
+        rows.append(scored)
+        bars = replace(bars, max_disagreement=_usual_disagreement(asked.golden_agreed, bars))
+    return Verdict.of([*rows, _own_requests(evidence.requests, bars.min_requests), *judge(evidence, bars)])
+
+
+def _ask_both(probe: Probe, ask: Ask, evidence: CanaryEvidence, asked: _Asked, *, canary_first: bool) -> None:
+    """Ask both releases in turn; what neither can answer says nothing of the canary."""
+    order = (evidence.canary, evidence.stable) if canary_first else (evidence.stable, evidence.canary)
+    replies = {release: ask(probe, release) for release in order}
+    canary, stable = replies[evidence.canary], replies[evidence.stable]
+    fault, usual = fault_of(canary, evidence.canary), fault_of(stable, evidence.stable)
+    agrees = None if fault or usual else _same(canary, stable)
+    compared = agrees if probe.score is None else None  # what scores say tells more
+    evidence.add_pair(Pair(_reply(canary, fault), _reply(stable, usual), compared))
+    asked.probes += 1
+    asked.at_fault += fault is not None and usual is not None
+    if fault is not None and usual is None:
+        canary, fault = _asked_again(probe, ask, evidence.canary, canary, fault)
+        if fault is not None:
+            asked.unanswered.append(f"{probe.text[:60]!r}: {fault}")
+    if usual is None:
+        worth = probe.worth(stable.text), 0.0 if fault else probe.worth(canary.text)
+        if worth[0] is not None and worth[1] is not None:
+            asked.scores.append((worth[0], worth[1]))
+            asked.golden_agreed.append(fault is None and _same(canary, stable))
+
+
+def _asked_again(
+    probe: Probe, ask: Ask, release: str, reply: ProbeReply, fault: str
+) -> tuple[ProbeReply, str | None]:
+    """The first reply that is an answer, else the last one and its fault."""
+    found: str | None = fault
+    for _ in range(_TRIES - 1):
+        if found is None or reply.status == 200:  # somebody else answers: that is no mishap
+            break
+        reply = ask(probe, release)
+        found = fault_of(reply, release)
+    return reply, found
+
+
+def _same(one: ProbeReply, other: ProbeReply) -> bool:
+    return (one.rail is None) == (other.rail is None) and agree(one.text, other.text)
+
+
+def _reply(reply: ProbeReply, fault: str | None) -> ReleaseReply:
+    if fault is not None:
+        return ReleaseReply("error", reply.latency_ms)
+    if reply.rail is not None:
+        return ReleaseReply("blocked", reply.latency_ms)
+    return ReleaseReply("ok", reply.latency_ms, is_invalid(reply.text))
+
+
+def _answered(asked: _Asked) -> Check:
+    wrong, n = asked.unanswered, asked.probes
+    told = f"the canary answered {n - asked.at_fault} of {n} probes as itself"
+    told += f"; stable could not answer the other {asked.at_fault} either" if asked.at_fault else ""
+    return Check(
+        name="probes",
+        decision=Decision.NO_GO if wrong or not n else Decision.GO,
+        got=(n - len(wrong)) / n if n else 0.0,
+        bar=1.0,
+        n=n,
+        message=wrong[0] if wrong else told if n else "nothing was asked",
+    )
+
+
+def _usual_disagreement(agreed: Sequence[bool], bars: Bars) -> float:
+    """How often answers may differ: as often as on the golden sample, whose scores say what that is worth."""
+    differ = len(agreed) - sum(agreed)
+    return min(1.0, max(bars.max_disagreement, upper_bound(differ, len(agreed), bars.alpha) + _TOLERANCE))
+
+
+def _own_requests(requests: int, wanted: int) -> Check:
+    """How much traffic stands behind the verdict; it decides only where some was asked for."""
+    is_enough = requests >= wanted
+    told = f"the canary answered {requests} requests of its own"
+    if not is_enough:
+        told += f"; {wanted} are asked for"
+    elif not requests:
+        told = "the canary had no traffic of its own yet: probes and shadowed requests decide alone"
+    return Check(
+        name="requests",
+        decision=Decision.GO if is_enough else Decision.INCONCLUSIVE,
+        got=requests,
+        bar=wanted,
+        unit="count",
+        tier=Tier.CRITICAL if wanted else Tier.ADVISORY,
+        message=told,
+    )
 
 
 def fault_of(reply: ProbeReply, release: str) -> str | None:
@@ -84,76 +142,3 @@ def fault_of(reply: ProbeReply, release: str) -> str | None:
     if reply.release != release:
         return f"release {reply.release or 'unknown'} answered"
     return None
-
-
-def _is_callers_fault(row: TrafficRow) -> bool:
-    return row.status == "error" and row.finish == "error: AskError"
-
-
-def _errors(own: Sequence[TrafficRow], theirs: Sequence[TrafficRow], bars: Bars) -> Check:
-    """The canary's failed requests: no more than the bar, and not significantly more than stable's."""
-    name, n = "traffic errors", len(own)
-    failed = sum(row.status == "error" for row in own)
-    if n < max(bars.min_requests, 1):
-        return Check(
-            name=name,
-            decision=Decision.INCONCLUSIVE if n < bars.min_requests else Decision.GO,
-            bar=bars.max_error_share,
-            n=n,
-            message=f"the canary answered {n} requests of its own; {bars.min_requests} are asked for"
-            if bars.min_requests
-            else "the canary had no traffic of its own yet: its probes decide alone",
-        )
-    share, p_value = failed / n, None
-    worse = share > bars.max_error_share
-    if failed and theirs:
-        from scipy.stats import fisher_exact
-
-        usual = sum(row.status == "error" for row in theirs)
-        table = [[failed, n - failed], [usual, len(theirs) - usual]]
-        p_value = float(fisher_exact(table, alternative="greater").pvalue)
-        worse = worse or p_value < bars.alpha
-    few = "" if n >= _ENOUGH else f"; {n} requests are few, so this shows only what breaks often"
-    return Check(
-        name=name,
-        decision=Decision.NO_GO if worse else Decision.GO,
-        got=share,
-        bar=bars.max_error_share,
-        n=n,
-        p_value=p_value,
-        message=f"{failed} of the canary's own {n} requests failed{few}",
-    )
-
-
-def _latency(own: Sequence[TrafficRow], theirs: Sequence[TrafficRow], bars: Bars) -> list[Check]:
-    """The canary's latency on its own traffic, where both releases had enough of it."""
-    slow = [row.latency_ms for row in own if row.status == "ok"]
-    usual = [row.latency_ms for row in theirs if row.status == "ok"]
-    if min(len(slow), len(usual)) < _ENOUGH:
-        return []
-    return [_slower("traffic latency p95", slow, usual, bars)]
-
-
-def _slower(name: str, slow: Sequence[float], usual: Sequence[float], bars: Bars) -> Check:
-    """NO_GO when the p95 is over the bar and the whole sample is slower too (one-sided Mann-Whitney)."""
-    from scipy.stats import mannwhitneyu
-
-    got, stable = p95(slow), p95(usual)
-    p_value = float(mannwhitneyu(slow, usual, alternative="greater").pvalue)
-    ratio = got / stable if stable > 0 else 1.0
-    is_slower = ratio > bars.max_slower and got - stable > _SLOWER_MS and p_value < bars.alpha
-    return Check(
-        name=name,
-        decision=Decision.NO_GO if is_slower else Decision.GO,
-        got=round(ratio, 3),
-        bar=bars.max_slower,
-        n=len(slow),
-        p_value=p_value,
-        message=f"p95 {got:.1f} ms against {stable:.1f} ms of stable",
-    )
-
-
-def p95(values: Sequence[float]) -> float:
-    """The 95th percentile, nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]

@@ -84,6 +84,11 @@ def record_path(workspace: Workspace) -> Path:
     return serving_folder(workspace) / "gateway.json"
 
 
+def starts_path(workspace: Workspace) -> Path:
+    """Where each gateway notes with which settings it began."""
+    return serving_folder(workspace) / "starts.jsonl"
+
+
 def gateway_record(workspace: Workspace) -> dict[str, Any] | None:
     """The record of the running gateway, or None."""
     record = processes.read_record(record_path(workspace))
@@ -140,7 +145,7 @@ class GatewayClient:
 
     def _launch(self, choice: Choice) -> dict[str, Any]:
         settings = self.workspace.settings.serving
-        processes.need_port(settings.gateway_port, "the gateway")
+        processes.need_port(settings.gateway_port or 0, "the gateway")
         command = [
             sys.executable,
             "-P",

@@ -40,6 +40,20 @@ def of_promote(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     )
 
 
+def of_roll_out(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
+    """What a rollout in stages would change, and when."""
+    state = _state(workspace, arguments["endpoint"])
+    what = value_in_words(arguments["bundle"])
+    stages = ", ".join(f"{percent} %" for percent in arguments["stages"])
+    end = "then all traffic" if arguments["promote"] else "and stays a canary there"
+    return Impact(
+        endpoint=value_in_words(arguments["endpoint"]),
+        before=state if isinstance(state, str) else now_in_words(state),
+        after=f"a new release of {what} gets {stages} of sessions, {end}, each once what it met holds; it is "
+        "withdrawn as soon as it is shown to be worse",
+    )
+
+
 def of_rollback(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What would be taken back."""
     state = _state(workspace, arguments["endpoint"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..core.errors import AskError
 from ..core.workspace import Workspace
+from .fleet import starts_path
 from .gateway.traffic_log import as_logged, last_before
 from .releases import Change, EndpointState, Release, endpoint_names, now, read_state
 
@@ -35,6 +38,8 @@ class Live:
     key: str  # idempotency key of the step that did it
     last_request: str | None
     last_release: str | None
+    shadow_percent: int = 0  # of stable's requests, asked of the canary too
+    gateway: Mapping[str, Any] | None = None  # since when, version and settings; None: not noted
 
     @property
     def stable(self) -> str | None:
@@ -84,10 +89,29 @@ def _live(workspace: Workspace, state: EndpointState, at: str) -> Live | None:
         releases=_releases(state, change),
         since=change.at,
         change=f"{change.what} {change.release}",
-        key=change.key,
+        key=change.key.partition("/")[0],  # of the step, whichever of its changes it was
         last_request=last.time if last else None,
         last_release=last.release if last else None,
+        shadow_percent=change.shadow_percent,
+        gateway=_gateway_at(workspace, at),
     )
+
+
+def _gateway_at(workspace: Workspace, at: str) -> Mapping[str, Any] | None:
+    """How the gateway was set that had begun last by then; a line that was cut tells nothing."""
+    found = None
+    try:
+        lines = starts_path(workspace).read_bytes().splitlines()
+    except FileNotFoundError:
+        return None
+    for line in lines:
+        try:
+            start = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(start, dict) and str(start.get("at", "")) <= at:
+            found = start
+    return found
 
 
 def _releases(state: EndpointState, change: Change) -> tuple[LiveRelease, ...]:

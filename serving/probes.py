@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.gate import Check, Decision
-from ..core.statistics import Paired, mean_drop_at_most, share_drop_at_most
+from ..core.statistics import BarTest, Paired, mean_drop_at_most, share_drop_at_most
 
 _TOKENS = 64
 
@@ -38,27 +38,41 @@ class Probe:
         return None if self.score is None else self.score(answer)
 
 
-def scores_check(scores: Sequence[tuple[float, float]], max_drop: float, alpha: float) -> Check | None:
-    """Whether answers are worth less than before by more than a margin: NO_GO when that is shown.
+def scores_check(
+    scores: Sequence[tuple[float, float]], max_drop: float, max_unseen: float, alpha: float, level: float
+) -> Check | None:
+    """Whether answers are worth less than before by more than a margin: NO_GO when that is shown at `level`.
 
-    scores: (before, now) of each scored probe; None without any.
+    GO only when a drop of `max_unseen` is shown not to be there, at alpha. scores: (before, now) of each
+    scored probe; None without any.
     """
     if not scores:
         return None
     drops = [before - now for before, now in scores]
-    if set(drops) <= {-1.0, 0.0, 1.0}:
-        counts = Paired(len(drops), drops.count(1.0), drops.count(-1.0))
-        test = share_drop_at_most(counts, counts, max_drop, alpha)
-    else:
-        test = mean_drop_at_most(drops, drops, max_drop, alpha)
+    p_nogo, p_seen = _drop_test(drops, max_drop).p_nogo, _drop_test(drops, max_unseen).p_go
     before, now = (sum(values) / len(drops) for values in zip(*scores, strict=True))
+    told = f"the canary's answers score {now:.1%}, stable's {before:.1%}"
+    decision = Decision.GO
+    if p_nogo <= level:
+        decision = Decision.NO_GO
+    elif p_seen > alpha:
+        decision = Decision.INCONCLUSIVE
+        told += f"; {len(drops)} items are too few to tell that it is not {100 * max_unseen:.0f} points worse"
     return Check(
-        name="probe scores",
-        decision=Decision.NO_GO if test.p_nogo <= alpha else Decision.GO,
-        got=test.got,
+        name="golden sample",
+        decision=decision,
+        got=sum(drops) / len(drops),
         bar=max_drop,
         n=len(drops),
-        p_nogo=test.p_nogo,
+        p_go=p_seen,
+        p_nogo=p_nogo,
         unit="points",
-        message=f"the canary's answers score {now:.1%}, stable's {before:.1%}",
+        message=told,
     )
+
+
+def _drop_test(drops: Sequence[float], margin: float) -> BarTest:
+    if set(drops) <= {-1.0, 0.0, 1.0}:
+        counts = Paired(len(drops), drops.count(1.0), drops.count(-1.0))
+        return share_drop_at_most(counts, counts, margin, 0.05)
+    return mean_drop_at_most(drops, drops, margin, 0.05)

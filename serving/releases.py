@@ -25,6 +25,7 @@ EndpointName = Annotated[str, Field(pattern=ENDPOINT_PATTERN)]  # of skills' req
 ProbeTexts = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...], Field(max_length=200)
 ]
+StateFingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$")]
 _LOCK_S = 300.0
 
 
@@ -47,6 +48,15 @@ class Release(_Frozen):
         return self.bundle == bundle and self.guardrails == guardrails
 
 
+class CanaryLimits(_Frozen):
+    """What a canary is watched by; shares are 0 to 1."""
+
+    max_error_share: float = Field(0.01, ge=0, le=1)
+    max_slower: float = Field(1.5, ge=1)
+    max_disagreement: float = Field(0.3, gt=0, le=1)
+    alpha: float = Field(0.05, gt=0, lt=1)
+
+
 class Change(_Frozen):
     """One change of what an endpoint serves, as it was finished; `key` makes a repeated call find it."""
 
@@ -57,6 +67,7 @@ class Change(_Frozen):
     stable: str | None = None
     canary: str | None = None
     canary_percent: int = 0
+    shadow_percent: int = 0
     message: str = ""
 
 
@@ -68,6 +79,8 @@ class EndpointState(_Frozen):
     stable: Release | None = None
     canary: Release | None = None
     canary_percent: int = Field(0, ge=0, le=99)
+    shadow_percent: int = Field(0, ge=0, le=100)  # of stable's requests, asked of the canary too
+    limits: CanaryLimits | None = None  # of the canary; None: nobody watches it
     candidate: Release | None = None
     previous: tuple[Release, ...] = ()
     last_number: int = 0
@@ -93,6 +106,11 @@ class EndpointState(_Frozen):
         stable = self.stable.id if self.stable else None
         return stable, self.canary.id if self.canary else None, self.canary_percent
 
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that tell what users get, and would by a rollback, from any other such state."""
+        return sha256_json([*self.routes(), [release.id for release in self.previous]])[:12]
+
     def changed(self, what: str, release: Release, key: str, message: str = "") -> EndpointState:
         """The same state with the change that led to it written down."""
         stable, canary, percent = self.routes()
@@ -105,6 +123,7 @@ class EndpointState(_Frozen):
                 "stable": stable,
                 "canary": canary,
                 "canary_percent": percent,
+                "shadow_percent": self.shadow_percent,
                 "message": message,
             }
         )

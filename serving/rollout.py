@@ -17,10 +17,14 @@ from ..core.errors import AskError, BackendError, HeldError, OpswrightError
 from ..core.gate import Check, Decision, Verdict
 from ..core.workspace import Workspace
 from . import comparison
+from .canary.judgement import Bars
+from .canary.pair_log import remove_others
+from .canary.reader import CanaryReader
 from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
-from .gateway import traffic_log
+from .impacts import now_in_words
 from .probes import Probe
 from .releases import (
+    CanaryLimits,
     Change,
     EndpointState,
     Release,
@@ -48,9 +52,10 @@ __all__ = [
 _POLL_S = 0.03
 _ASKS = 5  # sessions that must all meet the release that a change made stable
 _FAULT_S = 15.0  # so long may an engine server fail to start
-_MOST_ROWS = 200_000  # of the newest traffic a canary is judged by
+SHADOW_PERCENT = 10  # of stable's requests, asked of a canary too
 _KEEP = 5  # former releases an endpoint may go back to
 PROBES = ("hello", "can you help me?", "what can you do?")
+_NO_CANARY = {"canary": None, "canary_percent": 0, "shadow_percent": 0, "limits": None, "candidate": None}
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ class Rollout:
         self.workspace = workspace
         self.endpoint = endpoint
         self.fleet = fleet
-        self._check = check  # raises when the caller was cancelled or its time is over
-        self._say = say
+        self.check = check  # raises when the caller was cancelled or its time is over
+        self.say = say
         self._timeout_s = timeout_s
 
     @classmethod
@@ -117,23 +122,32 @@ class Rollout:
         canary_percent: int,
         probes: Sequence[str | Probe] = PROBES,
         key: str = "",
+        shadow_percent: int = SHADOW_PERCENT,
+        limits: CanaryLimits | None = None,
     ) -> Outcome:
         """Load a bundle with its rails, probe it, then give it traffic: all of it, or a canary's share.
 
-        An endpoint's first release is stable at once. AskError when another canary is out.
+        An endpoint's first release is stable at once. A share of 0 only shadows: users get nothing of it.
+        shadow_percent: of stable's requests, asked of the canary too. limits: what the gateway watches the
+        canary by and withdraws it; None: nobody does. AskError when another canary is out.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if state.stable is not None and state.stable.is_same_as(bundle, guardrails):
                 return self._still_serving(state, state.stable, "stable")
-            percent = 0 if state.stable is None or canary_percent >= 100 else canary_percent
+            is_canary = state.stable is not None and canary_percent < 100
+            wanted = {
+                "canary_percent": canary_percent,
+                "shadow_percent": shadow_percent,
+                "limits": limits,
+            }
             if state.canary is not None:
                 if not state.canary.is_same_as(bundle, guardrails):
                     raise AskError(
                         f"endpoint {self.endpoint} has a canary already ({state.canary.id}). Promote it or "
                         "roll it back first."
                     )
-                if percent == state.canary_percent:
+                if is_canary and all(getattr(state, name) == value for name, value in wanted.items()):
                     return self._still_serving(state, state.canary, "canary")
                 release = state.canary
             else:
@@ -142,22 +156,26 @@ class Rollout:
                     self.workspace.artifacts.open(guardrails)
                 release = new_release(state, bundle, guardrails, engine)
             state, blocked = self._examined(state, release, probes)
-            if percent:
-                after = _as_canary(state, release, percent).changed("canary", release, key)
+            if is_canary:
+                remove_others(self.workspace.endpoints / self.endpoint, release.id)
+                as_canary = {"canary": release, "candidate": None, **wanted}
+                after = state.model_copy(update=as_canary).changed("canary", release, key)
             else:
                 after = _as_stable(state, release).changed("deployed", release, key)
-            return self._switched(state, after, release, "canary" if percent else "stable", blocked=blocked)
+            return self._switched(state, after, release, "canary" if is_canary else "stable", blocked=blocked)
 
     def promote(
         self,
         probes: Sequence[str | Probe] = (),
-        bars: comparison.Bars | None = None,
+        bars: Bars | None = None,
         key: str = "",
         only: Collection[str] | None = None,
+        planned_for: str = "",
     ) -> Promotion:
         """Judge the canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays what it is.
 
         only: the bundles that may be promoted; HeldError for a canary that took their canary's place.
+        planned_for: the fingerprint of the state that was consented to; HeldError when it is another by now.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
@@ -169,6 +187,7 @@ class Rollout:
                     "100 makes one."
                 )
             canary = state.canary
+            self._check_state(state, planned_for)
             if only is not None and str(canary.bundle) not in only:
                 raise HeldError(
                     f"endpoint {self.endpoint} has another canary by now, {canary.id}, than the one that was "
@@ -176,9 +195,9 @@ class Rollout:
                 )
             self.fleet.start()
             self._wait_loaded(canary)
-            verdict = self._judged(state, canary, probes or PROBES, bars or comparison.Bars())
+            verdict = self._judged(state, probes or PROBES, bars or Bars())
             for row in verdict.rows:
-                self._say(f"{row.name}: {row.decision} ({row.message})")
+                self.say(f"{row.name}: {row.decision} ({row.message})")
             if verdict.decision is Decision.GO:
                 after = _as_stable(state, canary).changed("promoted", canary, key)
                 state = self._switched(state, after, canary, "stable").state
@@ -195,18 +214,23 @@ class Rollout:
         return Promotion(canary, verdict, now, stable or "", self.fleet.start())
 
     def rollback(
-        self, probes: Sequence[str | Probe] = PROBES, key: str = "", only: Collection[str] | None = None
+        self,
+        probes: Sequence[str | Probe] = PROBES,
+        key: str = "",
+        only: Collection[str] | None = None,
+        planned_for: str = "",
     ) -> Outcome:
         """Withdraw the canary; without one, bring the release before stable back, examined like a new one.
 
-        only: the bundles and rails that may be brought back; HeldError for others. AskError when there is
-        nothing to go back to.
+        only: the bundles and rails that may be brought back; HeldError for others. planned_for: as of
+        `promote`. AskError when there is nothing to go back to.
         """
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if (done := self._finished(state, key)) is not None and state.stable is not None:
                 left = done.message.removeprefix("from ") if done.what == "rolled back" else done.release
                 return self._outcome(state, state.stable, "stable", is_repeated=True, withdrawn=left)
+            self._check_state(state, planned_for)
             if state.canary is not None:
                 self.fleet.start()
                 return self._without_canary(state, key, "withdrawn", "")
@@ -224,6 +248,24 @@ class Rollout:
             update = {"stable": target, "previous": state.previous[1:], "candidate": None}
             after = state.model_copy(update=update).changed("rolled back", target, key, f"from {bad.id}")
             return self._switched(state, after, target, "stable", blocked=blocked, withdrawn=bad.id)
+
+    def _check_state(self, state: EndpointState, planned_for: str) -> None:
+        """HeldError when an endpoint is not as it was when somebody consented to change it."""
+        if planned_for and state.fingerprint != planned_for:
+            last = state.changes[-1]
+            raise HeldError(
+                f"endpoint {self.endpoint} was changed since this was planned ({last.what} {last.release} at "
+                f"{last.at}): {now_in_words(state)}. Nothing was done. Look at it, then ask anew."
+            )
+
+    def withdraw(self, canary: str, key: str, reason: str) -> Outcome | None:
+        """Give a canary's traffic back to stable, and see it served; None when it is no longer the canary."""
+        with changing(self.workspace, self.endpoint):
+            state = read_state(self.workspace, self.endpoint)
+            if state.canary is None or state.canary.id != canary:
+                return None
+            self.fleet.start()
+            return self._without_canary(state, key, "withdrawn", reason[:500])
 
     def _examined(
         self, state: EndpointState, release: Release, probes: Sequence[str | Probe]
@@ -244,13 +286,13 @@ class Rollout:
             self._wait_loaded(release)
             blocked = 0
             for asked in probes:
-                self._check()
+                self.check()
                 reply = self.fleet.ask(self.endpoint, asked, release=release.id)
                 if fault := comparison.fault_of(reply, release.id):
                     text = Probe.of(asked).text[:60]
                     raise BackendError(f"release {release.id} failed the probe {text!r}: {fault}")
                 blocked += reply.rail is not None
-            self._say(f"release {release.id} answered {len(probes)} probes")
+            self.say(f"release {release.id} answered {len(probes)} probes")
         except OpswrightError as error:
             back = before.model_copy(update={"serial": state.serial, "last_number": state.last_number})
             write_state(self.workspace, back.changed("refused", release, "", str(error)[:500]))
@@ -277,24 +319,16 @@ class Rollout:
         if state.stable is None or state.canary is None:
             raise AskError(f"endpoint {self.endpoint} has no canary to withdraw.")
         left = state.canary
-        update = {"canary": None, "canary_percent": 0, "candidate": None}
-        after = state.model_copy(update=update).changed(what, left, key, message)
+        after = state.model_copy(update=_NO_CANARY).changed(what, left, key, message)
         return self._switched(state, after, state.stable, "stable", withdrawn=left.id)
 
-    def _judged(
-        self, state: EndpointState, canary: Release, probes: Sequence[str | Probe], bars: comparison.Bars
-    ) -> Verdict:
-        out = next(
-            (c.at for c in reversed(state.changes) if c.release == canary.id and c.what == "canary"), None
-        )
-        rows = traffic_log.read(self.workspace, self.endpoint, last=_MOST_ROWS, after=out)
-
+    def _judged(self, state: EndpointState, probes: Sequence[str | Probe], bars: Bars) -> Verdict:
         def ask(asked: str | Probe, release: str) -> Any:
-            self._check()
+            self.check()
             return self.fleet.ask(self.endpoint, asked, release=release)
 
-        stable = state.stable.id if state.stable else None
-        return comparison.compare(rows, probes, ask, canary.id, stable, bars)
+        evidence = CanaryReader(self.workspace, state, bars.max_slower).update()
+        return comparison.compare(evidence, probes, ask, bars)
 
     def _wait_loaded(self, release: Release) -> None:
         """Until the release answers inferences; BackendError with the reason when it cannot be loaded."""
@@ -308,7 +342,7 @@ class Rollout:
             if fault:
                 raise BackendError(f"release {release.id} was refused: {fault}")
             if not said:
-                self._say(f"loading release {release.id}")
+                self.say(f"loading release {release.id}")
                 said = True
             patience_s = min(self._timeout_s, _FAULT_S) if life.server_fault else self._timeout_s
             why = f": {life.server_fault}" if life.server_fault else ""
@@ -322,7 +356,7 @@ class Rollout:
             self._pause(deadline, f"traffic of {self.endpoint} did not follow within {self._timeout_s:.0f} s")
 
     def _pause(self, deadline: float, message: str) -> None:
-        self._check()
+        self.check()
         if time.monotonic() > deadline:
             raise BackendError(message)
         time.sleep(_POLL_S)
@@ -383,10 +417,4 @@ def _as_stable(state: EndpointState, release: Release) -> EndpointState:
     """The release gets all traffic; the one before it is kept to go back to."""
     former = (state.stable, *state.previous) if state.stable is not None else state.previous
     kept = tuple(r for r in former if r is not None and r.id != release.id)[:_KEEP]
-    update = {"stable": release, "canary": None, "canary_percent": 0, "candidate": None, "previous": kept}
-    return state.model_copy(update=update)
-
-
-def _as_canary(state: EndpointState, release: Release, percent: int) -> EndpointState:
-    """The release gets a share of the sessions."""
-    return state.model_copy(update={"canary": release, "canary_percent": percent, "candidate": None})
+    return state.model_copy(update={**_NO_CANARY, "stable": release, "previous": kept})

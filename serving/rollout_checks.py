@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..core.artifacts import BundleRef, GuardrailRef
 from ..core.contract import Finding
 from ..core.errors import AskError, NeedsError
@@ -10,6 +12,7 @@ from ..core.workspace import Workspace
 from ..engines.registry import engine_target
 from . import processes
 from .fleet import gateway_record, url_of
+from .ports import USUAL
 from .releases import read_state
 from .server_selection import choose, triton_home
 from .triton import environment
@@ -32,11 +35,20 @@ def platform_findings(workspace: Workspace) -> list[Finding]:
     if record is not None:
         findings.append(Finding(level="ok", message=f"the gateway runs at {url_of(record)}."))
         return findings
+    return [*findings, *_port_findings(workspace.settings.serving.gateway_port)]
+
+
+def _port_findings(wanted: int | None) -> Iterator[Finding]:
+    """Whether the gateway gets the port that was named, or the usual one where none was."""
+    if wanted is None:
+        if owner := processes.port_owner(USUAL):
+            message = f"port {USUAL} is in use by {owner}; the gateway takes a free one, and says which."
+            yield Finding(level="note", message=message)
+        return
     try:
-        processes.need_port(workspace.settings.serving.gateway_port, "the gateway")
+        processes.need_port(wanted, "the gateway")
     except NeedsError as error:
-        findings.append(Finding(level="stop", message=str(error)))
-    return findings
+        yield Finding(level="stop", message=str(error))
 
 
 def engine_findings(workspace: Workspace, bundle: BundleRef) -> list[Finding]:

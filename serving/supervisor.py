@@ -23,7 +23,8 @@ from ..core.errors import HeldError, OpswrightError
 from ..core.settings import load_settings
 from ..core.workspace import Workspace
 from . import processes
-from .gateway.listening import LISTENER, bind
+from .gateway.listening import LISTENER
+from .ports import kept_port, listen
 from .server_selection import serving_folder
 
 MODULE = "opswright.serving.supervisor"
@@ -57,7 +58,7 @@ def supervise(workspace: Workspace) -> int:
     try:
         with (
             workspace.lock("supervisor", timeout_s=0),
-            bind(settings.host, settings.gateway_port) as listener,
+            listen(settings.host, settings.gateway_port, kept_port(workspace)) as listener,
         ):
             processes.write_record(path, os.getpid())
             command = [sys.executable, "-P", "-m", _GATEWAY, "--home", str(workspace.root)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.workspace import Workspace
 from .gateway.segments import first_time
-from .gateway.traffic_log import as_logged, segments
+from .gateway.traffic_log import CALLERS_FAULTS, as_logged, segments
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -117,7 +117,7 @@ def _aggregates() -> list[Any]:
     import polars as pl
 
     error = pl.col("status") == "error"
-    callers = pl.col("finish").fill_null("") == "error: AskError"  # as promotion counts it
+    callers = pl.col("finish").is_in(CALLERS_FAULTS).fill_null(value=False)  # as promotion counts it
     answers = pl.col("latency_ms").filter(pl.col("status") == "ok").sort()
     return [
         pl.len().alias("requests"),

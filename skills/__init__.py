@@ -16,6 +16,7 @@ BUILTIN = {
     "build-engine": "opswright.skills.build_engine:build_engine",
     "guardrails": "opswright.skills.guardrails:guardrails",
     "deploy": "opswright.skills.deploy:deploy",
+    "roll-out": "opswright.skills.roll_out:roll_out",
     "promote": "opswright.skills.promote:promote",
     "rollback": "opswright.skills.rollback:rollback",
     "drift": "opswright.skills.drift:drift",

@@ -12,6 +12,7 @@ from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, Step
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.releases import EndpointName, ProbeTexts
+from .canary_limits import usual_disagreement
 from .suite_probes import suite_probes
 
 _TRITON_INSTALL_MINUTES = 1.0
@@ -29,9 +30,28 @@ class DeployRequest(Request):
     endpoint: EndpointName = Field(description="Name of the service; the `model` of its users' requests.")
     canary_percent: int = Field(
         100,
-        ge=1,
+        ge=0,
         le=100,
         description="Percent of sessions that get it; below 100 it is a canary beside the stable release.",
+    )
+    shadow_percent: int = Field(
+        10,
+        ge=0,
+        le=100,
+        description="Percent of stable's requests that a canary is asked too; users get nothing of that.",
+    )
+    watch: bool = Field(
+        True, description="Have the gateway watch a canary, and withdraw it once it is shown to be worse."
+    )
+    max_disagreement: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Largest share of a canary's answers that may differ from stable's; empty: 0.3, or as "
+        "many as differed on the suite that both were judged on, and 0.1 more; 1: any.",
+    )
+    max_slower: float = Field(
+        1.5, ge=1, le=100, description="A canary's answer is slow that takes this many times stable's p95."
     )
     probes: ProbeTexts = Field(
         (),
@@ -105,12 +125,23 @@ def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
 
     Example: /deploy bundle=bundle:1f2e3d endpoint=shop canary_percent=10
     """
+    from ..serving.releases import CanaryLimits
     from ..serving.rollout import PROBES, Rollout
 
+    limits = None
+    if request.watch and request.canary_percent < 100:
+        most = request.max_disagreement or usual_disagreement(ctx, request.endpoint, request.bundle)
+        limits = CanaryLimits(max_slower=request.max_slower, max_disagreement=most)
     rollout = Rollout.of_step(ctx, request.endpoint)
     probes = request.probes or suite_probes(ctx, request.bundle, _PROBES) or PROBES
     done = rollout.deploy(
-        request.bundle, request.guardrails, request.canary_percent, probes, key=ctx.idempotency_key
+        request.bundle,
+        request.guardrails,
+        request.canary_percent,
+        probes,
+        key=ctx.idempotency_key,
+        shadow_percent=request.shadow_percent,
+        limits=limits,
     )
     return DeployResult(
         endpoint=request.endpoint,

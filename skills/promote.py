@@ -13,7 +13,8 @@ from ..core.gate import Verdict
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.probes import Probe
-from ..serving.releases import EndpointName, ProbeTexts
+from ..serving.releases import EndpointName, ProbeTexts, StateFingerprint
+from .state_pins import state_pins
 from .suite_probes import suite_probes
 
 _MINUTES = 0.3
@@ -23,6 +24,11 @@ class PromoteRequest(Request):
     """Which canary, and what it must hold."""
 
     endpoint: EndpointName = Field(description="Name of the service.")
+    planned_for: StateFingerprint = Field(
+        "",
+        description="State of the endpoint that this is for, filled in when it is planned: once somebody "
+        "else has changed it, nothing is done. Empty: any.",
+    )
     probes: ProbeTexts = Field(
         (),
         description="Texts that canary and stable are both asked; empty: the newest of the traffic, and "
@@ -32,10 +38,26 @@ class PromoteRequest(Request):
         50, ge=0, le=200, description="Texts of recent traffic to ask both, when no probes are given."
     )
     scored_probes: int = Field(
-        50, ge=0, le=200, description="Items of stable's suite to ask both, when no probes are given."
+        50,
+        ge=0,
+        le=2000,
+        description="Items of stable's suite to ask both, when no probes are given: a golden sample.",
     )
     max_score_drop: float = Field(
         0.05, gt=0, lt=1, description="Largest drop of the score of the answers to the suite's items."
+    )
+    max_unseen_drop: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Drop of that score that the items must show not to be there, else INCONCLUSIVE.",
+    )
+    max_disagreement: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Largest share of answers that may differ from stable's to the same request; where the "
+        "suite's items differ more, as many as there; 1: any.",
     )
     min_requests: int = Field(
         0,
@@ -44,12 +66,20 @@ class PromoteRequest(Request):
         description="Requests the canary must have answered, else INCONCLUSIVE; 0: its probes may decide.",
     )
     max_error_share: float = Field(
-        0.01, ge=0, le=1, description="Largest share of the canary's own requests that may have failed."
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of the canary's own requests that may fail without being held against it.",
     )
     max_slower: float = Field(
-        1.5, ge=1, le=100, description="Largest ratio of the canary's p95 latency to stable's."
+        1.5, ge=1, le=100, description="An answer is slow that takes this many times stable's p95 latency."
     )
-    alpha: float = Field(0.01, gt=0, lt=1, description="Significance level of the comparisons with stable.")
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Chance that a healthy canary is found worse, however often traffic is judged.",
+    )
 
 
 class PromoteResult(Result):
@@ -94,34 +124,42 @@ def serves(ask: PromoteRequest, workspace: Workspace) -> list[ArtifactRef]:
 
 @skill(
     effect=Effect.SERVES,
-    summary="Make the canary stable if its probes, errors and latency hold against stable; else withdraw it.",
+    summary="Make the canary stable if its answers, errors and latency hold; else withdraw it.",
     phrases=["promote {endpoint}", "promote the canary of {endpoint}"],
     preflight=preflight,
     estimate=estimate,
     impact=impact,
     serves=serves,
+    pins=state_pins,
 )
 def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     """Judge an endpoint's canary; on GO it becomes stable, on NO_GO it is withdrawn, else it stays a canary.
 
-    Both releases answer the same recent texts, and items of the suite that stable was judged on, by which
-    their answers are scored; the canary's own traffic is compared with stable's. What too little traffic
-    cannot show is in the verdict. The release before stays at hand for `rollback`.
+    Both releases answer the same recent texts, and items of the suite that stable was judged on: that golden
+    sample decides. Errors, blocks, slow and invalid answers and disagreement with stable are held against the
+    canary as soon as traffic, shadowed requests or these texts show them. What so few requests cannot show is
+    in the verdict. The release before stays at hand for `rollback`.
 
     Example: /promote endpoint=shop min_requests=200
     """
-    from ..serving.comparison import Bars
+    from ..serving.canary.judgement import Bars
     from ..serving.rollout import Rollout
 
     bars = Bars(
-        request.max_error_share,
-        request.max_slower,
-        request.alpha,
-        request.min_requests,
-        request.max_score_drop,
+        max_error_share=request.max_error_share,
+        max_slower=request.max_slower,
+        alpha=request.alpha,
+        min_requests=request.min_requests,
+        max_score_drop=request.max_score_drop,
+        max_unseen_drop=request.max_unseen_drop,
+        max_disagreement=request.max_disagreement,
     )
     done = Rollout.of_step(ctx, request.endpoint).promote(
-        request.probes or _probes(request, ctx), bars, key=ctx.idempotency_key, only=ctx.served
+        request.probes or promotion_probes(request, ctx),
+        bars,
+        key=ctx.idempotency_key,
+        only=ctx.served,
+        planned_for=request.planned_for,
     )
     return PromoteResult(
         endpoint=request.endpoint,
@@ -135,7 +173,7 @@ def promote(request: PromoteRequest, ctx: StepContext) -> PromoteResult:
     )
 
 
-def _probes(request: PromoteRequest, ctx: StepContext) -> tuple[str | Probe, ...]:
+def promotion_probes(request: PromoteRequest, ctx: StepContext) -> tuple[str | Probe, ...]:
     """What users asked last, and items of the suite that stable was judged on."""
     from ..serving.gateway.traffic_log import read
     from ..serving.releases import stable_release

@@ -11,7 +11,8 @@ from ..core.artifacts import ArtifactRef, BundleRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace
-from ..serving.releases import EndpointName
+from ..serving.releases import EndpointName, StateFingerprint
+from .state_pins import state_pins
 
 _MINUTES = 0.3
 
@@ -20,6 +21,11 @@ class RollbackRequest(Request):
     """Which endpoint."""
 
     endpoint: EndpointName = Field(description="Name of the service.")
+    planned_for: StateFingerprint = Field(
+        "",
+        description="State of the endpoint that this is for, filled in when it is planned: once somebody "
+        "else has changed it, nothing is done. Empty: any.",
+    )
 
 
 class RollbackResult(Result):
@@ -72,6 +78,7 @@ def serves(ask: RollbackRequest, workspace: Workspace) -> list[ArtifactRef]:
     estimate=estimate,
     impact=impact,
     serves=serves,
+    pins=state_pins,
     restores=True,
 )
 def rollback(request: RollbackRequest, ctx: StepContext) -> RollbackResult:
@@ -84,7 +91,9 @@ def rollback(request: RollbackRequest, ctx: StepContext) -> RollbackResult:
     """
     from ..serving.rollout import Rollout
 
-    done = Rollout.of_step(ctx, request.endpoint).rollback(key=ctx.idempotency_key, only=ctx.served)
+    done = Rollout.of_step(ctx, request.endpoint).rollback(
+        key=ctx.idempotency_key, only=ctx.served, planned_for=request.planned_for
+    )
     return RollbackResult(
         endpoint=request.endpoint,
         release=done.release.id,

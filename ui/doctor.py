@@ -12,6 +12,7 @@ from ..core.install import install_hint, missing_modules
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..engines.registry import EngineTarget, engine_targets
+from ..serving.ports import USUAL
 
 _EXTRAS = (
     (
@@ -121,17 +122,16 @@ def _triton(machine: Machine) -> Ability:
 def _port(workspace: Workspace) -> Ability:
     serving = workspace.settings.serving
     ability = "listen for clients"
+    port = USUAL if serving.gateway_port is None else serving.gateway_port
     with socket.socket() as probe:
         try:
-            probe.bind((serving.host, serving.gateway_port))
+            probe.bind((serving.host, port))
         except OSError:
-            return Ability(
-                ability,
-                "yes",
-                f"port {serving.gateway_port} is taken, by this workspace's gateway or another program",
-                "OPSWRIGHT_SERVING__GATEWAY_PORT=0 takes a free port.",
-            )
-    return Ability(ability, "yes", f"port {serving.gateway_port} of {serving.host} is free")
+            taken = f"port {port} is taken, by this workspace's gateway or another program"
+            if serving.gateway_port is None:
+                return Ability(ability, "yes", f"{taken}; a gateway takes a free one then")
+            return Ability(ability, "yes", taken, "OPSWRIGHT_SERVING__GATEWAY_PORT=0 takes a free port.")
+    return Ability(ability, "yes", f"port {port} of {serving.host} is free")
 
 
 def _mlflow(workspace: Workspace) -> Ability:

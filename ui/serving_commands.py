@@ -82,6 +82,11 @@ def _show(found: list[Live], records: Mapping[str, Record], at: str | None) -> N
     for one in found:
         last = f"{one.last_request} by {one.last_release}" if one.last_request else "none"
         print(f"{one.endpoint}: last request answered by then: {last}")
+        if one.shadow_percent:
+            print(f"{one.endpoint}: {one.shadow_percent} % of stable's requests were asked of the canary too")
+    if found[0].gateway is not None:
+        settings = ", ".join(f"{name} {value}" for name, value in found[0].gateway["settings"].items())
+        print(f"gateway since {found[0].gateway['at'][:19].replace('T', ' ')} UTC: {settings}")
 
 
 def _sequence(records: Mapping[str, Record], key: str) -> int | None:

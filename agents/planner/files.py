@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.check_compiled import check_compiled
 from ...core.compile import compile_plan
 from ...core.errors import AskError
+from ...core.pins import with_pins
 from ...core.plan import Plan
 from ...core.plan_file import read_plan_file
 from ...core.registry import Registry
@@ -29,7 +30,7 @@ class PlanFilePlanner:
 
     def propose(self, ask: Ask, conversation: Sequence[Turn]) -> Proposal:
         """The file's plan; AskError with its line for what is wrong."""
-        text = read_plan_file(Path(ask.text))
+        text = with_pins(read_plan_file(Path(ask.text)), self.registry, self.workspace)
         return Proposal(compile_plan(text, self.registry, self.workspace.artifacts.resolve), ask.text)
 
 

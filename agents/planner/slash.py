@@ -14,6 +14,7 @@ from ...core.compile import compile_plan
 from ...core.contract import Effect, Skill
 from ...core.errors import AskError, did_you_mean
 from ...core.inputs import annotation_options, types_in
+from ...core.pins import with_pins
 from ...core.plan_file import single_step
 from ...core.registry import Registry
 from .base import Ask, Proposal, Turn
@@ -44,6 +45,7 @@ class SlashPlanner:
         waiver = arguments.pop(WAIVER, None) if skill.effect is Effect.SERVES else None
         skill.parse(arguments)  # for the sharper error; the compiler checks again
         text = single_step(skill.name, arguments, goal=ask.text.strip(), waive_gate=waiver)
+        text = with_pins(text, self.registry, self.workspace)
         return Proposal(compile_plan(text, self.registry), ask.text)
 
     def parse(self, text: str) -> tuple[Skill[Any, Any], dict[str, Any]]:

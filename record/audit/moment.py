@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ...core.contract import Effect
 from ...core.gate import Decision
 from ...core.workspace import Workspace
-from ..endpoint_history import EndpointHistory
+from ..endpoint_history import EndpointHistory, withdrew
 from ..judging import given_to, is_model, made_by, outcome_of
 from ..ledger import Record
 from ..mirror.remembered import VIEW_SKILL
@@ -75,6 +75,9 @@ class History:
         if record.run is None:
             if record.skill == VIEW_SKILL:
                 self.views.append(record)
+            elif withdrew(record):
+                result = record.detail["result"]
+                self.endpoints.setdefault(result["endpoint"], EndpointHistory()).take(record, {}, result)
         elif record.step is not None:
             if record.phase in _TAKEN:
                 self._take_step(at, record.run, record.step)

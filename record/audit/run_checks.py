@@ -12,6 +12,7 @@ from typing import Any
 
 from ...core.contract import Effect
 from ...core.gate import Decision
+from ..endpoint_history import withdrew
 from ..mirror.remembered import VIEW_SKILL
 from ..run_state import FINISHED
 from .moment import Moment, Note, fingerprint
@@ -33,7 +34,9 @@ def records(at: Moment) -> Said:
     elif record.phase in (_OF_A_RUN if record.step is not None else _OF_A_STEP):
         yield f"is '{record.phase}' of " + (f"step {record.step}" if record.step else "no step")
     if record.run is None:
-        if record.skill != VIEW_SKILL or record.effect is not None or record.step is not None:
+        if withdrew(record) and record.step is None:
+            yield from _withdraws_more(at)
+        elif record.skill != VIEW_SKILL or record.effect is not None or record.step is not None:
             what = f" of {record.skill}" if record.skill else ""
             yield f"is '{record.phase}'{what} without a run: no plan, approval or budget stands behind it"
         return
@@ -44,6 +47,15 @@ def records(at: Moment) -> Said:
             yield f"proposes run {record.run} again (record {at.run.proposed.seq} did)"
     elif at.run.proposed is None:
         yield f"acts in run {record.run}, which nobody proposed"
+
+
+def _withdraws_more(at: Moment) -> Iterator[str]:
+    """A withdrawal without a plan gives users what they have: the stable release, and no other."""
+    result = at.record.detail["result"]
+    known = at.past.endpoints.get(result["endpoint"])
+    said, was = result.get("release"), known.stable if known is not None else None
+    if said != was:
+        yield f"withdraws a canary of endpoint {result['endpoint']} and leaves {said}, stable was {was}"
 
 
 def plans(at: Moment) -> Said:

@@ -9,14 +9,20 @@ import secrets
 import sys
 from pathlib import Path
 
+from ... import __version__
 from ...core.errors import AskError, HeldError, OpswrightError
+from ...core.files import canonical_json
 from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
-from ..fleet import record_path
+from ..canary.watch import CanaryWatch
+from ..fleet import GatewayClient, record_path, starts_path
 from ..keys.store import KeyStore
 from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
+from ..ports import kept_port
+from ..releases import now
+from ..rollout import Rollout
 
 _GRACE_S = 10
 _SWITCH_S = 0.001  # how long a thread that reads a long text may keep the event loop waiting
@@ -70,7 +76,7 @@ def _serve(workspace: Workspace) -> None:
         )
     chosen = server_selection.choose(workspace)
     server = server_selection.build(workspace, chosen, logging.getLogger("triton").info)
-    listener = listen(settings.host, settings.gateway_port)
+    listener = listen(settings.host, settings.gateway_port, kept_port(workspace))
     port = int(listener.getsockname()[1])
     control = secrets.token_urlsafe(24)
     usage = KeyUsage(usage_path(workspace))
@@ -86,17 +92,29 @@ def _serve(workspace: Workspace) -> None:
         http=patient_protocol(settings.headers_timeout_s),
         timeout_graceful_shutdown=_GRACE_S,
     )
+    watch = CanaryWatch(workspace, lambda name: Rollout(workspace, name, GatewayClient(workspace)))
     path = record_path(workspace)
     processes.write_record(
         path, os.getpid(), host=settings.host, port=port, control=control, supervisor=os.getppid()
     )
     logs = [workspace.logs / "gateway.log", workspace.logs / "triton.log"]
+    _note_start(workspace, port)
+    watch.start()
     try:
         with kept_small(logs, round(settings.log_mb * 1_000_000)):
             uvicorn.Server(config).run(sockets=[listener])
     finally:
+        watch.stop()
         usage.close()
         path.unlink(missing_ok=True)
+
+
+def _note_start(workspace: Workspace, port: int) -> None:
+    """Keep the settings that are in force from now on, for who asks later what was served and how."""
+    settings = workspace.settings.serving.model_dump(mode="json", exclude={"auth_token"})
+    start = {"at": now(), "version": __version__, "settings": {**settings, "gateway_port": port}}
+    with starts_path(workspace).open("ab") as file:
+        file.write(canonical_json(start) + b"\n")
 
 
 if __name__ == "__main__":

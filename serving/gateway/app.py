@@ -15,7 +15,7 @@ from starlette.responses import Response
 from ...core.errors import OpswrightError
 from . import openai_api as form
 from .access import Access, AccessMiddleware, allowance_of, pass_of
-from .chat_handler import Caller
+from .chat_handler import Caller, ChatHandler
 from .controller import Controller
 from .feedback import parse_feedback
 from .feedback_handler import keep_feedback
@@ -23,6 +23,7 @@ from .openai_routes import add_openai, body_of, failure, http_failure, json_repl
 from .patience import Patience, PatienceMiddleware, ending_of
 from .readiness import Readiness
 from .refusals import RefusalCounter
+from .shadow import Shadow
 
 
 def build_app(controller: Controller, access: Access, server_facts: dict[str, Any]) -> FastAPI:
@@ -46,7 +47,9 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
     def caller_of(request: Request) -> Caller:
         return _caller(request, access)
 
-    add_openai(app, controller, caller_of)
+    handler = ChatHandler(controller)
+    handler.on_closed = Shadow(handler).consider
+    add_openai(app, handler, caller_of)
     _add_feedback(app, controller, access)
 
     @app.get("/healthz")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,11 @@ from .output_windows import in_windows
 from .patience import Ending
 from .router import choose
 from .tool_calls import find_calls
-from .traffic_log import Route, Status, TrafficRow
+from .traffic_log import CANCELLED, Route, Status, TrafficRow
 
 if TYPE_CHECKING:
     from ..rails import RailDecision
 
-CANCELLED = "cancelled"  # finish of an exchange whose caller left
 _TRIES = 2  # a prompt that brings the engine down must not do so for ever
 
 
@@ -89,6 +89,8 @@ class Exchange:
     served: str = ""  # the release that the engine says it is
     finish: str = ""  # of all choices: cancelled, or an error; empty when each has its own
     rail: str | None = None
+    canary_percent: int = 0  # when it was routed
+    latency_ms: float = 0.0  # once it is closed
 
     @property
     def elapsed_ms(self) -> float:
@@ -105,6 +107,11 @@ class Exchange:
         """Note that its engine is asked now, if it was not before."""
         if self.queue_ms is None:
             self.queue_ms = self.elapsed_ms
+
+    @property
+    def outcome(self) -> str:
+        """What ended it: an error, its caller leaving, or else how its first choice ended."""
+        return self.finish or self.choices[0].finish
 
     @property
     def text(self) -> str:
@@ -124,6 +131,7 @@ class ChatHandler:
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
         self._hold_s = controller.workspace.settings.serving.hold_s
+        self.on_closed: Callable[[Exchange], None] = lambda exchange: None  # of a user, once it is logged
 
     def open(self, request: CompletionRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
@@ -146,12 +154,19 @@ class ChatHandler:
         caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
-        return Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), choices)
+        exchange = Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), choices)
+        exchange.canary_percent = endpoint.applied.canary_percent
+        return exchange
 
     def unknown(self, name: str) -> UnknownModelError:
         """The error for a name that no endpoint has."""
         known = ", ".join(sorted(self.controller.endpoints)) or "none"
         return UnknownModelError(f"endpoint '{name[:60]}' does not exist (deployed: {known}).")
+
+    def open_again(self, exchange: Exchange, release: str) -> Exchange:
+        """The same request for another release, as no traffic."""
+        caller = Caller(f"{exchange.caller.id}-again", is_probe=True, release=release)
+        return self.open(exchange.request, caller)
 
     async def whole(self, exchange: Exchange) -> None:
         """Answer in one piece; what came of it is in the exchange and in the traffic log."""
@@ -198,6 +213,7 @@ class ChatHandler:
             exchange.caller.allowance.settle(sum(choice.spent_tokens or 0 for choice in exchange.choices))
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
+        exchange.latency_ms = exchange.elapsed_ms
         if exchange.caller.is_probe:
             return
         status: Status = "error" if exchange.finish.startswith("error") else "ok"
@@ -213,18 +229,21 @@ class ChatHandler:
             output=exchange.text,
             status="blocked" if exchange.rail is not None else status,
             rail=exchange.rail,
-            latency_ms=exchange.elapsed_ms,
+            latency_ms=exchange.latency_ms,
             model_version=exchange.loaded.model.version,
-            finish=exchange.finish or exchange.choices[0].finish,
+            finish=exchange.outcome,
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             first_token_ms=exchange.first_token_ms,
             queue_ms=exchange.queue_ms,
             caller=exchange.caller.allowance.name,
+            canary_percent=exchange.canary_percent,
+            session=_digest(exchange.caller.session or exchange.request.user),
         )
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
         self.controller.metrics.answered(exchange.endpoint.name, row)
+        self.on_closed(exchange)
 
     async def _passes_input(self, exchange: Exchange) -> bool:
         """Whether rails let the whole conversation pass; otherwise each choice says what the user is told."""
@@ -345,6 +364,11 @@ def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:
         target = engine_target(loaded.model.target)
         if feature not in target.features:
             raise RequestError(f"'{param}' is not supported by engines of target {target.name}.", param)
+
+
+def _digest(session: str) -> str:
+    """What tells a session from others without saying whose it is; empty without one."""
+    return hashlib.sha256(session.encode()).hexdigest()[:12] if session else ""
 
 
 def _accept(exchange: Exchange, choice: AnswerChoice, decision: RailDecision) -> bool:

@@ -38,9 +38,9 @@ MAX_IN_FLIGHT = 512
 ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/feedback")
 
 
-def add_openai(app: Starlette, controller: Controller, caller_of: Callable[[Request], Caller]) -> None:
+def add_openai(app: Starlette, handler: ChatHandler, caller_of: Callable[[Request], Caller]) -> None:
     """Put the routes into an application; `caller_of` says who asks."""
-    handler = ChatHandler(controller)
+    controller = handler.controller
 
     def completions(parse: Callable[[bytes], CompletionRequest]) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -24,15 +26,18 @@ _PREFIX = "traffic"
 Route = Literal["stable", "canary"]
 Status = Literal["ok", "blocked", "error", "cancelled"]
 CALLERS_FAULTS = frozenset({"error: AskError", "error: PromptError"})  # finishes of requests that were wrong
+CANCELLED = "cancelled"  # finish of a request whose caller left
 
 
 @dataclass(frozen=True)
 class TrafficRow:
     """One request as it was answered; `finish` is the finish reason, or the error's family.
 
-    cancelled: the caller left before the answer's end. first_token_ms: None where
-    nothing was streamed; queue_ms: until its engine was asked, None where none was. caller:
-    whose key it was; empty where none is asked for.
+    cancelled: the caller left before the answer's end. first_token_ms: None where nothing was streamed;
+    queue_ms: until its engine was asked, None where none was. caller: whose key it was; empty where none is
+    asked for.
+    canary_percent: the canary's share when the request was routed, 0 without one; session: a digest of the
+    key by which it was, empty for a request that stands for itself.
     """
 
     time: str
@@ -51,6 +56,13 @@ class TrafficRow:
     first_token_ms: float | None = None
     queue_ms: float | None = None
     caller: str = ""
+    canary_percent: int = 0
+    session: str = ""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it says something of its release: it was no wrong request, and its caller waited."""
+        return self.finish not in CALLERS_FAULTS and self.finish != CANCELLED
 
 
 class TrafficLog:
@@ -92,22 +104,64 @@ class TrafficLog:
         self._segments.close()
 
 
+class TrafficTail:
+    """The requests of an endpoint that were answered after a time, as they come."""
+
+    def __init__(self, workspace: Workspace, endpoint: str, after: str) -> None:
+        self._folder = workspace.endpoints / endpoint
+        self._after = after
+        self._read: dict[Path, int] = {}  # segment to the bytes of it that were read
+        self._is_old: set[Path] = set()
+
+    def rows(self) -> Iterator[TrafficRow]:
+        """Those that came since the last call, in the order of the log; a line being written comes later."""
+        for path in self._segments():
+            with suppress(FileNotFoundError), path.open("rb") as file:  # it may be too old by now
+                file.seek(self._read.get(path, 0))
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._read[path] = self._read.get(path, 0) + len(line)
+                    row = row_of(line)
+                    if row is not None and row.time > self._after:
+                        yield row
+
+    def _segments(self) -> list[Path]:
+        """The segments that may hold such rows; one that ends before them is never read again."""
+        found = segments(self._folder)
+        for path, following in pairwise(found):
+            if path in self._is_old or path in self._read:
+                continue
+            first = None
+            with suppress(FileNotFoundError), following.open("rb") as file:
+                first = row_of(file.readline())
+            if first is not None and first.time <= self._after:
+                self._is_old.add(path)
+        return [path for path in found if path not in self._is_old]
+
+
 def read(
-    workspace: Workspace, endpoint: str, last: int | None = None, after: str | None = None
+    workspace: Workspace,
+    endpoint: str,
+    last: int | None = None,
+    after: str | None = None,
+    before: str | None = None,
 ) -> list[TrafficRow]:
     """The requests of an endpoint in the order they were answered.
 
-    `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601.
-    A line that was cut by a crash, or is being written, is left out. AskError when `after` is no time.
+    `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601;
+    `before`: at that time or earlier. A line that was cut by a crash, or is being written, is left out.
+    AskError for what is no time.
     """
-    start = as_logged(after)
+    start, end = as_logged(after), as_logged(before)
     rows: list[TrafficRow] = []
     for row in _rows_newest_first(workspace.endpoints / endpoint):
         if last is not None and len(rows) >= last:
             break
         if start is not None and row.time <= start:
             break
-        rows.append(row)
+        if end is None or row.time <= end:
+            rows.append(row)
     return rows[::-1]
 
 

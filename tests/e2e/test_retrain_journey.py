@@ -146,7 +146,7 @@ def test_from_an_alarm_to_a_promoted_model_that_knows_what_is_new(shop: Project)
     assert results["stable"]["value"] < 0.6 < 0.9 < results["eval"]["value"]
     assert results["engine"]["metric"] == "json_exact"
     rows = {row["name"]: row["decision"] for row in results["promote"]["verdict"]["rows"]}
-    assert rows["probe scores"] == "GO"
+    assert rows["golden sample"] == "GO"
     body = {"model": "shop", "messages": [{"role": "user", "content": later(draw)[0]}], "max_tokens": 40}
     reply = httpx.post(f"{results['live']['url']}/v1/chat/completions", json=body, trust_env=False)
     assert reply.headers["x-opswright-release"] == results["promote"]["release"] != live["release"]

@@ -7,8 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from opswright.core.principal import Principal
+from opswright.core.workspace import Workspace
+from opswright.record.audit import verify
 from opswright.record.audit.served import compare_endpoint
-from opswright.record.endpoint_history import EndpointHistory
+from opswright.record.endpoint_history import WATCH_SKILL, EndpointHistory
+from opswright.record.ledger import Ledger, Phase
 
 
 def told(*calls: dict[str, Any]) -> EndpointHistory:
@@ -57,3 +61,22 @@ def test_an_honest_rollback_is_none(tmp_path: Path) -> None:
     assert faults(tmp_path, history, "two", "one") == []
     back = told(SHIPPED, CANARY, PROMOTED, {"release": "one", "rolled_back": True})
     assert faults(tmp_path, back, "one") == []
+
+
+def watch_says(workspace: Workspace, stable: str | None) -> list[str]:
+    """What an audit says once the watch's record of a withdrawal says that users are left with this."""
+    told = {"endpoint": "support", "release": stable, "canary": "two", "canary_now": "withdrawn"}
+    Ledger.of(workspace).append(
+        Phase.DONE, principal=Principal("canary-watch", (), "the gateway"), skill=WATCH_SKILL, result=told
+    )
+    return [fault.message for fault in verify(workspace, mlflow=False).faults]
+
+
+def test_a_withdrawal_without_a_plan_can_give_users_nothing_new(workspace: Workspace) -> None:
+    assert watch_says(workspace, None) == []
+    (said, *_) = watch_says(workspace, "somebody else's release")
+    assert "leaves somebody else's release, stable was None" in said
+
+
+def test_what_the_watch_withdrew_before_its_deployment_was_recorded_is_no_canary() -> None:
+    assert told(SHIPPED, WITHDRAWN, CANARY).canary is None

@@ -25,10 +25,10 @@ from opswright.serving.gateway.access import Access
 from opswright.serving.gateway.app import build_app
 from opswright.serving.gateway.controller import Controller
 from opswright.serving.gateway.http_protocol import patient_protocol
-from opswright.serving.gateway.listening import bind
 from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.keys.store import KeyStore
 from opswright.serving.keys.usage import KeyUsage, usage_path
+from opswright.serving.ports import bind
 from opswright.serving.probes import Probe
 from opswright.serving.rails import RailDecision
 from opswright.serving.rollout import Rollout
@@ -110,6 +110,8 @@ class FakeServer:
         if "too long" in ask.messages:
             raise AskError("the prompt has 999 tokens; this engine takes 255")
         release = "v9-somebody" if ail == "liar" and not is_proof else model.release
+        if ail == "garbage" and not is_proof and "question" in ask.messages:
+            return Completion("\ufffd\ufffd", "stop", 4, 3, model.release)
         text = "the secret" if "tell me" in ask.messages else f" answer of {model.version}"
         text = self.says if self.says is not None and not is_proof else text
         return Completion(text, "stop", 4, 3, release)

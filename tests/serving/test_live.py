@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
+from opswright.serving.fleet import starts_path
 from opswright.serving.live import live_at
 from opswright.serving.releases import EndpointState, desired_path, now, read_state
 
@@ -80,3 +82,18 @@ def test_a_time_to_come_no_time_and_an_unknown_endpoint_are_told(workspace: Work
         live_at(workspace, "noon")
     with pytest.raises(AskError, match="it has none yet"):
         live_at(workspace, endpoint="nobody")
+
+
+def test_the_gateways_settings_are_those_that_were_in_force_then(house: House) -> None:
+    house.rollout().deploy(house.bundle("one"), None, 100)
+    first, path = moment(), starts_path(house.workspace)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert live_at(house.workspace)[0].gateway is None
+    lines = [{"at": now(), "version": "1", "settings": {"hold_s": 20, "gateway_port": 8700}}]
+    path.write_text(json.dumps(lines[0]) + "\n")
+    second = moment()
+    lines.append({"at": now(), "version": "1", "settings": {"hold_s": 5, "gateway_port": 8701}})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"at": "2026-')
+    assert live_at(house.workspace, first)[0].gateway is None
+    assert live_at(house.workspace, second)[0].gateway == lines[0]
+    assert live_at(house.workspace)[0].gateway == lines[1]

@@ -18,7 +18,7 @@ from opswright.core.workspace import Workspace
 from opswright.serving import processes
 from opswright.serving.fleet import GatewayClient, gateway_record, stop_all, url_of
 from opswright.serving.gateway.__main__ import main, serve
-from opswright.serving.gateway.listening import bind
+from opswright.serving.ports import USUAL, bind, listen
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
@@ -117,3 +117,31 @@ def test_the_address_of_a_gateway_can_be_opened() -> None:
 
 def test_stopping_what_does_not_run_says_so(workspace: Workspace) -> None:
     assert stop_all(workspace) == []
+
+
+def test_a_port_that_nobody_named_is_the_usual_one_or_a_free_one_that_is_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "serving" / "port"
+    with bind("127.0.0.1", 0) as taken:
+        number = taken.getsockname()[1]
+        kept.parent.mkdir()
+        kept.write_text(str(number))
+        with listen("127.0.0.1", None, kept) as first:
+            own = first.getsockname()[1]
+            assert own != number and kept.read_text() == str(own)
+            with listen("127.0.0.1", None, tmp_path / "other" / "port") as second:
+                assert second.getsockname()[1] not in (own, number)
+    with listen("127.0.0.1", None, kept) as again:
+        assert again.getsockname()[1] == own
+
+
+def test_a_port_that_was_named_and_is_taken_is_refused(tmp_path: Path) -> None:
+    with bind("127.0.0.1", 0) as taken, pytest.raises(NeedsError, match="is in use by"):
+        listen("127.0.0.1", taken.getsockname()[1], tmp_path / "port")
+
+
+@pytest.mark.parametrize("said", ["", "no port", "99999999", "-1"])
+def test_a_kept_port_that_is_none_is_not_believed(tmp_path: Path, said: str) -> None:
+    (tmp_path / "port").write_text(said)
+    with listen("127.0.0.1", None, tmp_path / "port") as found:
+        assert found.getsockname()[1] > 0
+    assert USUAL == 8700  # what the examples ask

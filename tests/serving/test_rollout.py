@@ -13,7 +13,7 @@ from opswright.core.artifacts import BundleRef
 from opswright.core.errors import AskError, BackendError, HeldError, IntegrityError, OpswrightError
 from opswright.core.gate import Decision
 from opswright.core.workspace import Workspace
-from opswright.serving.comparison import Bars
+from opswright.serving.canary.judgement import Bars
 from opswright.serving.fleet import EndpointLife, ProbeReply, ServerFacts
 from opswright.serving.probes import Probe
 from opswright.serving.releases import desired_path, read_state
@@ -108,21 +108,23 @@ def test_a_canary_whose_own_requests_failed_is_not_promoted_though_its_probes_pa
     judged = served.rollout().promote()
     assert judged.verdict.decision is Decision.NO_GO
     (row,) = [row for row in judged.verdict.rows if row.decision is Decision.NO_GO]
-    assert (row.name, row.got) == ("traffic errors", 1.0)
+    assert row.name == "errors"
 
 
 def test_a_canary_without_enough_traffic_stays_a_canary_when_traffic_is_asked_for(served: House) -> None:
     served.rollout().deploy(served.bundle("two"), None, 50)
     judged = served.rollout().promote(bars=Bars(min_requests=20))
     assert (judged.now, judged.verdict.decision) == ("canary", Decision.INCONCLUSIVE)
-    assert "0 requests of its own; 20 are asked for" in judged.verdict.rows[-1].message
+    (row,) = [row for row in judged.verdict.rows if row.name == "requests"]
+    assert "0 requests of its own; 20 are asked for" in row.message
     assert who(served) == {"v1", "v2"}
 
 
 def test_promoting_on_probes_alone_says_that_there_was_no_traffic(served: House) -> None:
     served.rollout().deploy(served.bundle("two"), None, 50)
     judged = served.rollout().promote()
-    assert "no traffic of its own" in judged.verdict.rows[-1].message
+    (row,) = [row for row in judged.verdict.rows if row.name == "requests"]
+    assert "no traffic of its own" in row.message
 
 
 def test_a_canary_that_took_the_judged_ones_place_is_not_promoted(served: House) -> None:
@@ -167,6 +169,38 @@ def test_rolling_back_twice_does_not_bring_the_bad_release_back(served: House) -
         served.rollout().rollback()
     with pytest.raises(AskError, match="it serves nothing"):
         served.rollout("nobody").rollback()
+
+
+def test_of_two_operators_who_roll_back_at_once_the_second_is_refused(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 100)
+    served.rollout().deploy(served.bundle("three"), None, 100)
+    seen = read_state(served.workspace, "support").fingerprint
+    first = served.rollout().rollback(key="ada", planned_for=seen)
+    with pytest.raises(HeldError, match=r"changed since this was planned \(rolled back v2"):
+        served.rollout().rollback(key="bob", planned_for=seen)
+    assert who(served) == {"v2"}
+    again = served.rollout().rollback(key="ada", planned_for=seen)
+    assert (again.is_repeated, again.release) == (True, first.release)
+
+
+def test_a_promotion_is_for_the_canary_that_was_there_when_it_was_planned(served: House) -> None:
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    seen = read_state(served.workspace, "support").fingerprint
+    served.rollout().rollback()
+    served.rollout().deploy(served.bundle("two"), None, 50)
+    with pytest.raises(HeldError, match="changed since"):
+        served.rollout().promote(planned_for=seen)
+    assert "v1" in who(served)
+
+
+def test_what_was_taken_back_can_be_rolled_forward(served: House) -> None:
+    two = served.bundle("two")
+    served.rollout().deploy(two, None, 100)
+    served.rollout().rollback()
+    served.rollout().deploy(two, None, 50)
+    assert served.rollout().promote().now == "stable"
+    assert who(served) == {"v3"}
+    assert served.rollout().rollback().release.id.startswith("v1-")
 
 
 def test_a_rollback_to_a_release_that_no_longer_loads_leaves_users_where_they_are(served: House) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from opswright.serving.gateway.listening import LISTENER, bind
+from opswright.serving.gateway.listening import LISTENER
+from opswright.serving.ports import bind
 from opswright.serving.supervisor import Keeper
 
 PATIENCE_S = 240.0

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from opswright.core.workspace import Workspace
-from opswright.serving.comparison import p95
+from opswright.serving.canary.evidence import p95
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.serving.traffic_metrics import TrafficMetrics, bucket_for, metrics_by_release, read_columns
 

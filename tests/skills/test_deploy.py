@@ -93,7 +93,9 @@ def test_serving_without_rails_is_said(workspace: Workspace) -> None:
     [
         {"endpoint": "Support"},
         {"endpoint": "../up"},
-        {"canary_percent": 0},
+        {"canary_percent": -1},
+        {"shadow_percent": 101},
+        {"max_disagreement": 0},
         {"canary_percent": 101},
         {"bundle": "dataset:" + "0" * 64},
         {"probes": [""]},

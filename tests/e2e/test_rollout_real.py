@@ -1,0 +1,130 @@
+"""Canaries on a real Triton behind a real gateway process: withdrawn with nobody there, or brought to all."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import opswright
+from opswright.core.contract import StepContext
+from opswright.core.gate import Decision
+from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.workspace import Workspace
+from opswright.record.endpoint_history import WATCH_SKILL
+from opswright.record.ledger import Ledger
+from opswright.serving.fleet import GatewayClient
+from opswright.serving.releases import CanaryLimits, read_state
+from opswright.serving.rollout import Rollout, stop_all
+from opswright.skills.roll_out import RollOutRequest, roll_out
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+FAULTY = Path(opswright.__file__).parent / "benchmarks" / "faulty_engine"
+_PATIENCE_S = 240.0
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, triton_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.syspath_prepend(str(FAULTY))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAULTY), os.environ.get("PYTHONPATH", "")]))
+    importlib.invalidate_caches()
+    chosen = ServingSettings(gateway_port=0, triton_home=triton_home, start_timeout_s=240)
+    found = Workspace(load_settings(home=tmp_path / "workspace", serving=chosen, actor="tester"))
+    yield found
+    stop_all(found)
+
+
+def bundle(workspace: Workspace, fault: str, seed: int) -> Any:
+    return importlib.import_module("faulty_engine").faulty_bundle(workspace, fault, seed)
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.05)
+
+
+def recorded(workspace: Workspace) -> list[str]:
+    """The canaries that the ledger says the watch withdrew."""
+    found = (one for one in Ledger.of(workspace).records() if one.skill == WATCH_SKILL)
+    return [one.detail["result"]["canary"] for one in found]
+
+
+class Clients:
+    """Clients that keep asking, each request as a session of its own."""
+
+    def __init__(self, url: str, clients: int = 2) -> None:
+        self.url, self.failed = url, list[str]()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=_PATIENCE_S)
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as http:
+            number = 0
+            while not self._stop.wait(0.002):
+                said = {"role": "user", "content": f"question {number % 50}"}
+                reply = http.post(
+                    f"{self.url}/v1/chat/completions", json={"model": "shop", "messages": [said]}
+                )
+                if reply.status_code != 200:
+                    self.failed.append(reply.text)
+                number += 1
+
+
+def test_a_canary_with_wrong_answers_is_withdrawn_while_nobody_looks(workspace: Workspace) -> None:
+    rollout = Rollout(workspace, "shop", GatewayClient(workspace), timeout_s=_PATIENCE_S)
+    live = rollout.deploy(bundle(workspace, "healthy", 1), None, 100, ("hello",))
+    with Clients(live.url) as clients:
+        canary = rollout.deploy(
+            bundle(workspace, "wrong answers", 2),
+            None,
+            30,
+            ("hello",),
+            shadow_percent=50,
+            limits=CanaryLimits(max_slower=100),
+        ).release.id
+        wait_until(lambda: read_state(workspace, "shop").canary is None, "it was withdrawn")
+        wait_until(lambda: bool(recorded(workspace)), "that was recorded")
+    assert clients.failed == []
+    change = read_state(workspace, "shop").changes[-1]
+    assert (change.what, change.release, change.stable) == ("withdrawn", canary, live.release.id)
+    assert "answers differ from stable's" in change.message
+    assert recorded(workspace) == [canary]
+    reply = rollout.fleet.ask("shop", "question 1", session="anybody")
+    assert reply.release == live.release.id and reply.text.startswith("label")
+
+
+def test_a_healthy_bundle_is_rolled_out_from_shadow_to_everybody(workspace: Workspace) -> None:
+    rollout = Rollout(workspace, "shop", GatewayClient(workspace), timeout_s=_PATIENCE_S)
+    live = rollout.deploy(bundle(workspace, "healthy", 1), None, 100, ("hello",))
+    workdir = workspace.run_folder("run") / "1"
+    workdir.mkdir(parents=True)
+    ask = RollOutRequest(
+        bundle=bundle(workspace, "healthy", 2), endpoint="shop", stages=(0, 30), max_slower=100
+    )
+    with Clients(live.url) as clients:
+        done = roll_out(ask, StepContext(workspace, "run", "1", "run-1", workdir))
+    assert clients.failed == []
+    assert (done.canary_now, done.promoted, done.verdict.decision) == ("stable", True, Decision.GO)
+    assert rollout.fleet.ask("shop", "question 1", session="anybody").release == done.release
+    shares = [one.canary_percent for one in read_state(workspace, "shop").changes if one.what == "canary"]
+    assert shares == [0, 30]
