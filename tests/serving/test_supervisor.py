@@ -7,12 +7,14 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from opswright.serving import processes
 from opswright.serving.gateway.listening import LISTENER
 from opswright.serving.ports import bind
 from opswright.serving.supervisor import Keeper
@@ -55,6 +57,15 @@ class Kept:
         return self.code
 
 
+def kill(pid: int) -> None:
+    """Until it is gone: a dying process may still take a connection."""
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE_S
+    while processes.started_at(pid) is not None:
+        assert time.monotonic() < deadline, "it does not die"
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def keep() -> Iterator[Callable[[str], Kept]]:
     started: list[Kept] = []
@@ -73,7 +84,7 @@ def keep() -> Iterator[Callable[[str], Kept]]:
 def test_what_was_killed_is_run_again_and_who_comes_meanwhile_waits(keep: Callable[[str], Kept]) -> None:
     kept = keep(ANSWERS)
     first = kept.ask()
-    os.kill(int(first), signal.SIGKILL)
+    kill(int(first))
     second = kept.ask()  # no connection is refused
     assert second != first
     with suppress(ConnectionResetError):  # it ends without an answer
