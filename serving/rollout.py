@@ -183,8 +183,8 @@ class Rollout:
                 return self._promotion(done.release, _verdict_again(done), state)
             if state.canary is None:
                 raise AskError(
-                    f"endpoint {self.endpoint} has no canary to promote. `deploy` with canary_percent below "
-                    "100 makes one."
+                    f"endpoint {self.endpoint} has no canary to promote{_why_gone(state)}. `deploy` with "
+                    "canary_percent below 100 makes one."
                 )
             canary = state.canary
             self._check_state(state, planned_for)
@@ -402,6 +402,14 @@ class Rollout:
 
     def _outcome(self, state: EndpointState, release: Release, route: str, **facts: Any) -> Outcome:
         return Outcome(state, release, route, self.fleet.start(), self.fleet.facts(), **facts)
+
+
+def _why_gone(state: EndpointState) -> str:
+    """That the last canary was withdrawn, and why, where that was the last thing that happened."""
+    last = state.changes[-1] if state.changes else None
+    if last is None or last.what != "withdrawn":
+        return ""
+    return f": {last.release} was withdrawn at {last.at}" + (f" ({last.message})" if last.message else "")
 
 
 def _verdict_again(change: Change) -> Verdict:
