@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..core.artifacts import BundleRef, GuardrailRef
 from ..core.contract import StepContext
 from ..core.errors import AskError, BackendError, HeldError, OpswrightError
-from ..core.gate import Check, Decision, Verdict
+from ..core.gate import Decision, Verdict
 from ..core.workspace import Workspace
 from . import comparison
 from .canary.judgement import Bars
 from .canary.pair_log import remove_others
 from .canary.reader import CanaryReader
-from .fleet import Fleet, GatewayClient, ServerFacts, stop_all
+from .fleet import Fleet, GatewayClient, stop_all
 from .impacts import now_in_words
+from .outcomes import Outcome, Promotion, verdict_again, why_gone
 from .probes import Probe
 from .releases import (
     CanaryLimits,
@@ -56,31 +56,6 @@ SHADOW_PERCENT = 10  # of stable's requests, asked of a canary too
 _KEEP = 5  # former releases an endpoint may go back to
 PROBES = ("hello", "can you help me?", "what can you do?")
 _NO_CANARY = {"canary": None, "canary_percent": 0, "shadow_percent": 0, "limits": None, "candidate": None}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a call led to: the release that its users get, or that became the canary, and by which route."""
-
-    state: EndpointState
-    release: Release
-    route: str
-    url: str
-    facts: ServerFacts
-    is_repeated: bool = False
-    withdrawn: str = ""  # the release that users no longer get
-    blocked: int = 0  # probes that a rail answered
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """What the judgement of a canary led to: it is stable, withdrawn, or still a canary."""
-
-    canary: str
-    verdict: Verdict
-    now: Literal["stable", "withdrawn", "canary"]
-    stable: str  # what users get
-    url: str
 
 
 class Rollout:
@@ -180,11 +155,11 @@ class Rollout:
         with changing(self.workspace, self.endpoint):
             state = read_state(self.workspace, self.endpoint)
             if (done := self._finished(state, key)) is not None:
-                return self._promotion(done.release, _verdict_again(done), state)
+                return self._promotion(done.release, verdict_again(done), state)
             if state.canary is None:
                 raise AskError(
-                    f"endpoint {self.endpoint} has no canary to promote. `deploy` with canary_percent below "
-                    "100 makes one."
+                    f"endpoint {self.endpoint} has no canary to promote{why_gone(state)}. `deploy` with "
+                    "canary_percent below 100 makes one."
                 )
             canary = state.canary
             self._check_state(state, planned_for)
@@ -402,15 +377,6 @@ class Rollout:
 
     def _outcome(self, state: EndpointState, release: Release, route: str, **facts: Any) -> Outcome:
         return Outcome(state, release, route, self.fleet.start(), self.fleet.facts(), **facts)
-
-
-def _verdict_again(change: Change) -> Verdict:
-    """What a finished promotion decided, from its record."""
-    decision = Decision.GO if change.what == "promoted" else Decision.NO_GO
-    row = Check(
-        name="recorded", decision=decision, message=f"carried out at {change.at}. {change.message}".strip()
-    )
-    return Verdict.of([row])
 
 
 def _as_stable(state: EndpointState, release: Release) -> EndpointState:

@@ -152,6 +152,13 @@ def test_there_is_nothing_to_promote_without_a_canary(served: House) -> None:
         served.rollout().promote()
 
 
+def test_promoting_what_the_watch_withdrew_says_why_it_is_gone(served: House) -> None:
+    canary = served.rollout().deploy(served.bundle("two"), None, 50).release.id
+    served.rollout().withdraw(canary, "canary-watch", "errors: 9 of 10")
+    with pytest.raises(AskError, match=rf"no canary to promote: {canary} was withdrawn at .*errors: 9 of 10"):
+        served.rollout().promote()
+
+
 def test_rolling_back_withdraws_the_canary_first_then_the_release(served: House) -> None:
     served.rollout().deploy(served.bundle("two"), None, 100)
     served.rollout().deploy(served.bundle("three"), None, 50)
