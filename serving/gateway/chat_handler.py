@@ -238,7 +238,7 @@ class ChatHandler:
             queue_ms=exchange.queue_ms,
             caller=exchange.caller.allowance.name,
             canary_percent=exchange.canary_percent,
-            session=_digest(exchange.caller.session or exchange.request.user),
+            session=_digest(exchange.caller.session or exchange.request.user or ""),
         )
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
