@@ -186,7 +186,7 @@ code { white-space: pre-wrap; overflow-wrap: anywhere }
 {% endfor %}
 </table>
 {{ counts("Rows of the golden set that were found and left out", card.leaked, "found") }}
-{% if card.near_golden %}
+{% if card.near_golden is defined and card.near_golden %}
 <table><caption>Near a golden row in meaning, by an embedder: {{ card.near_golden.near }};
 not compared: {{ card.near_golden.not_compared }}</caption>
 {% for row in card.near_golden.examples %}

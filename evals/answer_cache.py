@@ -26,6 +26,9 @@ from ..engines import (
 )
 
 _ASKED_AT_ONCE = 500  # keys of one look into the file
+_KEPT = GenerationResult._fields.index(
+    "continuations"
+)  # of a result, what comes before what it was chosen by
 
 
 class AnswerCache:
@@ -128,7 +131,7 @@ class CachedEngine:
             lengths,
             ask,
             read=lambda value: GenerationResult(*value),
-            keep=lambda result: None if result.error is not None else list(result[:-1]),  # no continuations
+            keep=lambda result: None if result.error is not None else list(result[:_KEPT]),
             progress=progress,
         )
 

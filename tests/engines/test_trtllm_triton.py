@@ -48,8 +48,9 @@ def test_triton_reads_the_config_and_finds_the_gpus_of_each_instance(
 
 
 def test_a_client_names_the_same_tensors_on_cpu_and_gpu() -> None:
-    """`messages`, `release`, counts and errors are this gateway's own; the rest is NVIDIA's."""
-    ours = {"messages", "num_input_tokens", "num_output_tokens", "release", "error"}
+    """What is asked as a chat, with its tools and schemas, what is counted and told besides: our own."""
+    ours = {"messages", "tools", "json_schema", "top_logprobs", "logprobs", "release", "error"}
+    ours |= {"num_input_tokens", "num_output_tokens"}
     known = {one.name: one.type for one in (*contract().inputs, *contract().outputs)}
     for name, kind in {**INPUTS, **OUTPUTS}.items():
         assert name in ours or known[name] == kind

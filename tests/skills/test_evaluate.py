@@ -218,8 +218,8 @@ def test_a_bundle_of_another_engine_is_sent_to_its_endpoint(
 ) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "manifest.json").write_text("{}")
-    bundle = workspace.artifacts.save(BundleRef, tmp_path / "b", {"target": "trtllm"})
-    with pytest.raises(AskError, match=r"unknown engine target 'trtllm'.*evaluate the endpoint's address"):
+    bundle = workspace.artifacts.save(BundleRef, tmp_path / "b", {"target": "abacus"})
+    with pytest.raises(AskError, match=r"unknown engine target 'abacus'.*evaluate the endpoint's address"):
         evaluate(EvaluateRequest(model=bundle, suite="clinc150"), context())
 
 
