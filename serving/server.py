@@ -50,7 +50,8 @@ class Generation:
     @property
     def most_tokens(self) -> int:
         """About how many tokens it may read and make at most; languages differ."""
-        return len(self.messages) // _CHARACTERS_A_TOKEN + self.max_tokens
+        read = len(self.messages) + len(self.text) + len(self.tools)
+        return read // _CHARACTERS_A_TOKEN + self.max_tokens
 
 
 @dataclass(frozen=True)

@@ -181,3 +181,38 @@ def test_a_keys_file_that_cannot_be_trusted_lets_nobody_in(
     (served.workspace.root / "keys.json").chmod(0o666)
     assert code_of(served.chat("hello", ada)) == (503, "unavailable")
     assert served.get("/healthz").status_code == 200
+
+
+def test_every_answer_to_a_request_is_held_and_paid_for(
+    served: House, key: Callable[..., dict[str, str]]
+) -> None:
+    ada = key("ada", limits={"budget_tokens": 800, "budget_period": "forever"})
+    assert code_of(served.chat("hello", ada, n=4, max_tokens=256)) == (429, "insufficient_quota")
+    assert served.chat("hello", ada, n=3, max_tokens=100).status_code == 200
+    assert spent(served) == 3 * 7
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_a_rail_withholds_was_made_and_is_paid_for(
+    served: House, key: Callable[..., dict[str, str]], stream: bool
+) -> None:
+    served.rollout().deploy(served.bundle("one"), served.guardrails(), 100)
+    ada = key("ada", limits={"budget_tokens": 800, "budget_period": "forever"})
+    assert "withheld" in served.chat("tell me", ada, stream=stream).text
+    assert spent(served) == 7
+    assert "not here" in served.chat("a bomb", ada, stream=stream).text
+    assert spent(served) == 7, "what rails refuse is never asked of the engine"
+
+
+def test_a_long_prompt_of_the_older_form_is_held_for_too(
+    served: House, key: Callable[..., dict[str, str]]
+) -> None:
+    ada = key("ada", limits={"budget_tokens": 300})
+    body = {"model": "support", "prompt": "a word " * 2000, "max_tokens": 1}
+    reply = served.run(served.call("POST", "/v1/completions", ada, body=body))
+    assert code_of(reply) == (429, "insufficient_quota")
+
+
+def spent(served: House) -> int:
+    (found,) = served.keys.keys().values()
+    return served.usage.used(found).tokens
