@@ -19,7 +19,6 @@ from ...data.shingles import ShingleStore
 from ...data.similar import Pairs, SimilarityIndex
 from .clean import TIED_JACCARD, Verdicts, leave_alike, leave_equal
 from .gather import GatheredRow, GoldenRows
-from .golden_meaning import GoldenMeaning
 from .judge import JudgeRules, RowJudge
 from .keys import RowKeys, answer_of
 from .own_answers import OwnAnswers
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...data.sample import Task
+    from .golden_meaning import GoldenMeaning
 
     Ints = NDArray[np.int64]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from opswright.skills.curate.judge import JudgeRules, RowJudge
 from opswright.skills.curate.on_ray import environment, workers
 from opswright.skills.curate.on_ray.failures import explained, leave, left
 from opswright.skills.curate.on_ray.table import RayTable
-from opswright.skills.curate.on_ray.work import Work
+from opswright.skills.curate.on_ray.work import Work, copy_code
 from opswright.skills.curate.request import CurateRequest
 from opswright.skills.curate.stages import RowTable, Table, Tally, choose
 
@@ -363,3 +365,13 @@ def test_gpu_deduplication_is_said_to_be_not_run_and_stops_plan_and_step(
     assert any(one.level == "stop" and "compiled and not run" in one.message for one in found)
     with pytest.raises(NeedsError, match=r"not run.*char_ngrams=5, num_bands="):
         curate(request, ctx)
+
+
+def test_what_workers_are_given_needs_nothing_that_they_are_not_given(tmp_path: Path) -> None:
+    code = copy_code(tmp_path)
+    asked = "import opswright.skills.curate.on_ray.workers as w; print(w.__file__)"
+    run = subprocess.run(
+        [sys.executable, "-c", asked], env={"PYTHONPATH": str(code)}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-800:]
+    assert Path(run.stdout.strip()).is_relative_to(code)
