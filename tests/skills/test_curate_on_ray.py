@@ -369,7 +369,12 @@ def test_gpu_deduplication_is_said_to_be_not_run_and_stops_plan_and_step(
 
 def test_what_workers_are_given_needs_nothing_that_they_are_not_given(tmp_path: Path) -> None:
     code = copy_code(tmp_path)
-    asked = "import opswright.skills.curate.on_ray.workers as w; print(w.__file__)"
+    asked = """
+import sys
+sys.meta_path = [one for one in sys.meta_path if "editable" not in one.__module__]  # where it is installed so
+import opswright.skills.curate.on_ray.workers as found
+print(found.__file__)
+"""
     run = subprocess.run(
         [sys.executable, "-c", asked], env={"PYTHONPATH": str(code)}, capture_output=True, text=True
     )
