@@ -177,6 +177,12 @@ def add_ref_type(ref_type: type[ArtifactRef]) -> None:
     REF_TYPES[kind] = ref_type
 
 
+def is_reference(value: object) -> bool:
+    """Whether a value is a reference to an artifact of a known kind, whole."""
+    kind, _, digest = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return kind in REF_TYPES and re.fullmatch("[0-9a-f]{64}", digest) is not None
+
+
 def parse_ref(text: str) -> ArtifactRef:
     """The typed reference a full `kind:digest` string means; AskError for anything else."""
     kind = text.partition(":")[0]

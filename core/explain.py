@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from .artifacts import is_reference
 from .errors import did_you_mean
 from .secrets import SecretName
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_WANTED_KIND = re.compile(r"expected a reference like ([a-z-]+):")
 
 
 def _is_name(part: int | str) -> bool:
@@ -21,22 +28,31 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
     What was found is left out where a secret's name belongs: it may be the secret itself.
     """
-    sentences = []
+    by_place: dict[str, list[ErrorDetails]] = {}
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"] if _is_name(part)) or "request"
-        if fault["type"] == "extra_forbidden":
-            known = list(model.model_fields)
-            name = str(fault["loc"][-1])
-            sentences.append(
-                f"unknown argument '{name}' (it takes: {', '.join(known)}).{did_you_mean(name, known)}"
-            )
-        elif fault["type"] == "missing":
-            sentences.append(f"argument '{where}' is required")
-        elif _may_hold_secret(model, fault["loc"]):
-            sentences.append(f"argument '{where}': {fault['msg']}")
-        else:
-            sentences.append(f"argument '{where}': {fault['msg']} (found {str(fault['input'])[:80]!r})")
-    return sentences
+        by_place.setdefault(where, []).append(fault)
+    return [_sentence(where, faults, model) for where, faults in by_place.items()]
+
+
+def _sentence(where: str, faults: Sequence[ErrorDetails], model: type[BaseModel]) -> str:
+    """The faults of one place, which are several where none of what it takes fits."""
+    first = faults[0]
+    if first["type"] == "extra_forbidden":
+        known, name = list(model.model_fields), str(first["loc"][-1])
+        return f"unknown argument '{name}' (it takes: {', '.join(known)}).{did_you_mean(name, known)}"
+    if first["type"] == "missing":
+        return f"argument '{where}' is required"
+    kinds = [kind[1] for fault in faults if (kind := _WANTED_KIND.search(fault["msg"]))]
+    if is_reference(first["input"]):
+        takes = f" (of artifacts it takes: {', '.join(kinds)})" if kinds else ""
+        return f"argument '{where}': a {first['input'].partition(':')[0]} is not taken here{takes}"
+    others = [fault["msg"] for fault in faults if not _WANTED_KIND.search(fault["msg"])]
+    more = f" (or {', '.join(kinds[1:])})" if kinds[1:] else ""
+    reference = [f"expected a reference like {kinds[0]}:<64 hex digits>{more}"] if kinds else []
+    messages = dict.fromkeys(one.removeprefix("Value error, ") for one in (*reference, *others))
+    said = f"argument '{where}': {', or: '.join(messages)}"
+    return said if _may_hold_secret(model, first["loc"]) else f"{said} (found {str(first['input'])[:80]!r})"
 
 
 def _may_hold_secret(model: type[BaseModel], place: tuple[int | str, ...]) -> bool:

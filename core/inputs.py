@@ -7,7 +7,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, SecretBytes, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretBytes, SecretStr
+
+from .artifacts import is_reference
 
 Place = tuple[str | int, ...]
 
@@ -16,7 +18,14 @@ class InputMarker:
     """Marks a path as a file or folder outside the workspace: a plan records its digest."""
 
 
-InputPath = Annotated[Path, InputMarker()]
+def _no_reference(path: Path) -> Path:
+    """A reference of a kind that is not taken would else pass for the name of a file."""
+    if is_reference(str(path)):
+        raise ValueError("expected a file or folder")
+    return path
+
+
+InputPath = Annotated[Path, AfterValidator(_no_reference), InputMarker()]
 
 EndpointUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
 """The address of a server that is asked; without a password or a query, since it is recorded."""

@@ -51,7 +51,11 @@ def test_name_types_and_example_come_from_the_declaration() -> None:
         ({"text": "a", "tims": 2}, "unknown argument 'tims'.*Did you mean 'times'"),
         ({"text": "a", "times": 10}, "'times'.*less than or equal to 9.*found '10'"),
         ({"text": "a", "mode": "quiet"}, "'mode'"),
-        ({"text": "a", "data": "checkpoint:" + "a" * 64}, "expected a reference like dataset:"),
+        ({"text": "a", "data": "b" * 64}, "'data': expected a reference like dataset:.*found 'bbb"),
+        (
+            {"text": "a", "data": "checkpoint:" + "a" * 64},
+            r"a checkpoint is not taken here \(of .*: dataset\)",
+        ),
     ],
 )
 def test_a_wrong_request_is_explained(arguments: dict[str, object], message: str) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from opswright.core.artifacts import CheckpointRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
+from opswright.core.explain import explain
 from opswright.core.inputs import InputMarker, outside_paths
 from opswright.core.secrets import Redactor, SecretName
 
@@ -98,3 +100,17 @@ def test_a_secret_is_read_from_its_file_and_hidden_from_then_on(tmp_path: Path) 
         "a": ["x [secret] y"],
         "[secret]": 1,
     }
+
+
+@pytest.mark.parametrize("kind", ["bundle", "classifier"])
+def test_an_artifact_of_a_kind_that_is_not_taken_does_not_pass_for_a_file(kind: str) -> None:
+    class Given(BaseModel):
+        base: CheckpointRef | InputPath
+
+    checkpoint = f"checkpoint:{'a' * 64}"
+    assert Given.model_validate({"base": checkpoint}).base == checkpoint
+    assert Given.model_validate({"base": f"{kind}:notes"}).base == Path(f"{kind}:notes")
+    with pytest.raises(ValidationError) as refused:
+        Given.model_validate({"base": f"{kind}:{'b' * 64}"})
+    said = explain(refused.value, Given)
+    assert said == [f"argument 'base': a {kind} is not taken here (of artifacts it takes: checkpoint)"]
