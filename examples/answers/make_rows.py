@@ -28,8 +28,8 @@ from read_pages import GOLDEN, HERE, PAGES, Fact, HeldOut
 
 DATA = HERE / "data"
 VALIDATED = ("evaluate", "retrain")  # pages whose facts only validate
-COPIES, ROWS = 8_000, 20_000
-REPEATED, SHORT = 0.15, 0.3  # shares of the rows; the others have three passages as long as on a page
+COPIES, ROWS = 8_000, 60_000
+REPEATED, SHORT = 0.1, 0.2  # shares of the rows; the others have three passages as long as on a page
 PASSAGES, QUESTIONS = 3, 3
 COPIED_WORDS = (2, 3, 4, 6, 8, 12, 16, 20)
 FEW_WORDS = (1, 2, 3, 4, 6, 8)  # of a meaning in a short row
