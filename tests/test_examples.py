@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +21,6 @@ PLANS = [plan for folder in EXAMPLES for plan in sorted(folder.glob("*.yaml"))]
 SUITES = [suite for folder in EXAMPLES for suite in sorted((folder / "suites").glob("*.yaml"))]
 RAILS = [rails for folder in EXAMPLES if (rails := folder / "guardrails").is_dir()]
 RAW = [raw for folder in FOLDERS for raw in sorted((folder / "raw").glob("*"))]
-ANSWERS = ROOT / "examples" / "answers"
 
 
 def named(path: Path) -> str:
@@ -65,38 +61,3 @@ def test_all_data_of_others_lies_with_its_licence_and_its_source(raw: Path) -> N
     source = (raw / "SOURCE.md").read_text(encoding="utf-8")
     for path in raw.iterdir():
         assert path.name in (*source.split("`"), "LICENCE.txt", "SOURCE.md"), path
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    lines = (ANSWERS / "data" / name).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def test_an_answer_stands_in_its_passages_and_on_no_page_of_the_training() -> None:
-    train, golden = rows("train.jsonl"), rows("golden.jsonl")
-    for row in (*train, *golden):
-        assert any(row["reference"] in passage for passage in row["contexts"]), row
-    assert not {row["page"] for row in train} & {row["page"] for row in golden}
-    assert min(Counter(row["kind"] for row in golden).values()) >= 10
-
-
-def test_the_questions_are_made_from_the_tables_of_pages(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("make_rows", ANSWERS / "make_rows.py")
-    assert spec and spec.loader
-    make_rows = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_rows)
-    (tmp_path / "guide").mkdir()
-    (tmp_path / "reference").mkdir()
-    table = (
-        "# {0}\n\n| name | type | default | meaning |\n|---|---|---|---|\n{1}\n\n| not | this |\n|---|---|\n"
-    )
-    facts = "| `{0}_rows` | n | 3 | Rows of {0}. |\n| `{0}_kind` | a\\|b | none | One of a\\|b. |"
-    for page in ("curate", "drift"):
-        (tmp_path / "reference" / f"{page}.md").write_text(table.format(page, facts.format(page)))
-    draws = make_rows.DRAWS
-    assert make_rows.make(tmp_path, tmp_path) == ((3 + 2 + 2 + 3 + 2) * draws, 5)
-    golden = [json.loads(line) for line in (tmp_path / "golden.jsonl").read_text().splitlines()]
-    assert Counter(row["reference"] for row in golden) == Counter(
-        ["Rows of drift.", "3", "drift_rows", "One of a|b.", "drift_kind"]
-    )
-    assert all(len(row["contexts"]) == 2 for row in golden)
