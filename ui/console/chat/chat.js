@@ -139,14 +139,16 @@ function showList(conversations) {
   }
 }
 
+let beginning = Promise.resolve(); // of a new conversation: what is said after the click is said there
 let sending = "", sent = 0; // sent: the fault of an earlier line says nothing of the last one
 async function send(text) {
   const line = (text === undefined ? box.value : text).trim();
   if (!line || !state.conversation || line === sending) return; // a second Enter says nothing new
-  stopAssisting();
-  const first = !log.querySelector(".said"), of = state.conversation;
   const number = ++sent;
   sending = line;
+  await beginning;
+  stopAssisting();
+  const first = !log.querySelector(".said"), of = state.conversation;
   const answer = await ask("send", { ...where(), text: line });
   if (number === sent) sending = "";
   if (!answer) return;
@@ -308,6 +310,13 @@ box.addEventListener("keydown", (event) => {
   }
 });
 
+async function begin() {
+  const answer = await ask("new_conversation");
+  if (!answer || answer.fault) return;
+  await openConversation(answer.conversation);
+  box.focus();
+}
+
 const acts = {
   send: () => send(),
   take: (node) => { box.value = node.dataset.text; box.focus(); grow(); assist(); },
@@ -315,11 +324,8 @@ const acts = {
   complete: (node) => complete(state.options[Number(node.dataset.index)]),
   attach: () => $("input[type=file]").click(),
   open: (node) => openConversation(node.dataset.conversation),
-  new: async () => {
-    const answer = await ask("new_conversation");
-    if (!answer || answer.fault) return;
-    await openConversation(answer.conversation);
-    box.focus();
+  new: () => {
+    beginning = begin();
   },
   approve: (node) => act(node, "decide", { run: node.dataset.run, plan: node.dataset.plan, approved: true }),
   reject: (node) => act(node, "decide", { run: node.dataset.run, plan: node.dataset.plan, approved: false }),
