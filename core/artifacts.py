@@ -179,8 +179,9 @@ def add_ref_type(ref_type: type[ArtifactRef]) -> None:
 
 def is_reference(value: object) -> bool:
     """Whether a value is a reference to an artifact of a known kind, whole."""
-    kind, _, digest = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return kind in REF_TYPES and re.fullmatch("[0-9a-f]{64}", digest) is not None
+    with suppress(AskError):
+        return isinstance(value, str) and bool(parse_ref(value))
+    return False
 
 
 def parse_ref(text: str) -> ArtifactRef:

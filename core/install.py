@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .contract import Finding
+from .errors import NeedsError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 _CPU_REQUIREMENTS = "requirements-nemo-cpu.txt"  # what [train] needs besides, without its GPU dependencies
@@ -41,6 +42,22 @@ def environment_hint(home: Path, requirements: Path, *, pins: bool = False) -> s
     ours = [] if pins else ["-c", _shown(PACKAGE / "constraints.txt")]
     install = shlex.join([str(home / "bin" / "pip"), "install", *ours, "-r", _shown(requirements)])
     return f"`{made} && {install}`"
+
+
+def environment_python(
+    what: str, home: Path, requirements: Path, variable: str, *, pins: bool = False
+) -> Path:
+    """The Python of an environment of its own; NeedsError, with what makes it, where there is none.
+
+    variable: names another place for it. pins: as of `environment_hint`.
+    """
+    found = home.absolute() / "bin" / "python"
+    if not found.is_file():
+        raise NeedsError(
+            f"{what} is not installed: no {home}/bin/python. It has its own environment: "
+            f"{environment_hint(home, requirements, pins=pins)}; another place is named by {variable}."
+        )
+    return found
 
 
 def missing_modules(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from ...core.errors import NeedsError
-from ...core.install import PACKAGE, environment_hint
+from ...core.install import PACKAGE, environment_python
 from ...core.settings import load_settings
 
 REQUIREMENTS = PACKAGE / "requirements-modelopt.txt"
@@ -16,14 +16,7 @@ _DECIDING = ("nvidia-modelopt", "torch", "transformers")
 def interpreter() -> Path:
     """The Python that has ModelOpt; NeedsError, with what makes it, where there is none."""
     home = load_settings().build.modelopt
-    found = home.absolute() / "bin" / "python"
-    if not found.is_file():
-        raise NeedsError(
-            f"ModelOpt is not installed: no {home}/bin/python. It has its own environment: "
-            f"{environment_hint(home, REQUIREMENTS, pins=True)}; another place is named by "
-            "OPSWRIGHT_BUILD__MODELOPT."
-        )
-    return found
+    return environment_python("ModelOpt", home, REQUIREMENTS, "OPSWRIGHT_BUILD__MODELOPT", pins=True)
 
 
 def tools() -> dict[str, str]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import AskError, BackendError, NeedsError
-from ...core.install import PACKAGE, environment_hint
+from ...core.errors import AskError, BackendError
+from ...core.install import PACKAGE, environment_python
 from . import worker
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -31,15 +31,8 @@ def interpreter() -> Path:
     """The Python that has lm-evaluation-harness; NeedsError, with what makes it, where there is none."""
     from ...core.settings import load_settings
 
-    home = load_settings().evaluation.lm_eval
-    found = home.absolute() / "bin" / "python"
-    if not found.is_file():
-        raise NeedsError(
-            f"lm-evaluation-harness is not installed: no {home}/bin/python. It has its own environment: "
-            f"{environment_hint(home, PACKAGE / REQUIREMENTS)}; another place is named by "
-            "OPSWRIGHT_EVALUATION__LM_EVAL."
-        )
-    return found
+    home, needed = load_settings().evaluation.lm_eval, PACKAGE / REQUIREMENTS
+    return environment_python("lm-evaluation-harness", home, needed, "OPSWRIGHT_EVALUATION__LM_EVAL")
 
 
 def run_worker(asked: Mapping[str, Any]) -> Mapping[str, Any]:

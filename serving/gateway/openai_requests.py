@@ -6,6 +6,7 @@ A field that nothing here can follow is refused, never ignored (docs/guide/opena
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -100,19 +101,19 @@ class CompletionRequest(RequestPart):
         return self
 
     @property
+    @abstractmethod
     def last_text(self) -> str:
         """What the user says."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def turns(self) -> Sequence[tuple[str, str]]:
         """Everything that is said, in its order, with the role that says it: what rails read."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def needs(self) -> Sequence[tuple[str, Feature]]:
         """What an engine must be able to beside answering a chat: the parameter that asks, the feature."""
-        raise NotImplementedError
 
     @property
     def offered_tools(self) -> frozenset[str]:
@@ -134,8 +135,9 @@ class CompletionRequest(RequestPart):
         seed = random_seed if self.seed is None else self.seed
         return [self._generation((seed + number) % _SEEDS) for number in range(self.n or 1)]
 
+    @abstractmethod
     def _generation(self, seed: int) -> Generation:
-        raise NotImplementedError
+        """What the engine is asked for one choice."""
 
 
 class ChatRequest(CompletionRequest):

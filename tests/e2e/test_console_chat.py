@@ -254,6 +254,7 @@ def test_a_button_that_is_held_down_while_its_run_goes_on_is_still_pressed(
     page.wait_for_timeout(2000)  # the card would be drawn anew meanwhile
     page.mouse.up()
     page.wait_for_selector(".card.stopped")
+    assert not board(folder), "the run was stopped before its last step"
 
 
 def test_stopping_all_processes_stops_a_run_where_it_is_and_not_those_of_another_workspace(

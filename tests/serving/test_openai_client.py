@@ -180,11 +180,12 @@ def test_what_cannot_be_followed_is_refused_in_words(
     assert not served.server.generations
 
 
-def test_values_that_ask_for_nothing_are_let_pass(ask: Ask[Any]) -> None:
+def test_values_that_ask_for_nothing_are_let_pass(served: House, ask: Ask[Any]) -> None:
     ask(chat(frequency_penalty=0, presence_penalty=0.0, logit_bias={}, store=False, modalities=["text"]))
     ask(chat(stream=None, stop=None, n=None, seed=None, temperature=None, response_format={"type": "text"}))
     spoken = [*HELLO, {"role": "assistant", "content": None, "tool_calls": None}, *HELLO]
     ask(chat(messages=spoken))
+    assert len(served.server.generations) == 3
 
 
 @pytest.mark.parametrize(
