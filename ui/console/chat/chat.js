@@ -146,8 +146,8 @@ async function send(text) {
   if (!line || !state.conversation || line === sending) return; // a second Enter says nothing new
   const number = ++sent;
   sending = line;
+  stopAssisting(); // before any wait: what is typed from here on gets its help
   await beginning;
-  stopAssisting();
   const first = !log.querySelector(".said"), of = state.conversation;
   const answer = await ask("send", { ...where(), text: line });
   if (number === sent) sending = "";
