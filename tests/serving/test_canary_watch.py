@@ -116,7 +116,7 @@ def test_a_shadow_is_asked_what_stable_is_and_users_get_nothing_of_it(served: Ho
 
 
 def test_a_slow_canary_is_found_before_it_has_users_of_its_own(served: House) -> None:
-    """Stable is asked beside it, in either order: the user's own request says nothing of how fast they are."""
+    """Stable is asked beside it, in either order: the user's own request does not say how fast they are."""
     canary = ship(served, percent=0, shadow=100)
     served.server.ails[2] = "slow"
     for number in range(40):
