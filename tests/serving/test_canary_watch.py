@@ -165,6 +165,21 @@ def test_a_canary_that_took_the_bad_ones_place_is_not_withdrawn_for_it(served: H
     assert read_state(served.workspace, "support").canary is not None
 
 
+def test_a_bad_canary_right_after_a_bad_one_is_withdrawn_as_soon(served: House) -> None:
+    watch = watch_of(served)
+    for number in (2, 3):
+        done = served.rollout().deploy(served.bundle(f"bad {number}"), None, 50, limits=LIMITS)
+        served.server.ails[number] = "error"
+        for session in range(60):
+            served.chat("hello", {"x-session-id": f"{number} {session}"})
+        path = PairLog(served.workspace, "support", done.release.id).path
+        served.wait(
+            lambda path=path: path.exists() and len(path.read_text().splitlines()) > 10, "failed ones again"
+        )
+        assert watch.look("support") != []
+        assert read_state(served.workspace, "support").canary is None
+
+
 def test_a_withdrawal_that_does_not_take_is_not_tried_again_at_once(served: House) -> None:
     canary = ship(served)
     served.server.ails[2] = "error"
