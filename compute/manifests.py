@@ -120,8 +120,7 @@ def _by_schema(manifest: Manifest, version: str, schemas: Schemas) -> Iterator[F
         return
     if kind in schemas:
         checked = jsonschema.Draft202012Validator(schemas[kind])  # type: ignore[index]
-        for error in checked.iter_errors(manifest):
-            yield _fault(error)
+        yield from map(_fault, checked.iter_errors(manifest))
         return
     try:
         kubernetes_validate.validate(dict(manifest), version, strict=True)

@@ -119,8 +119,7 @@ def _attach(ctx: StepContext, job: Job, backend: Compute) -> tuple[JobHandle | N
 
 def _check_place(ctx: StepContext, job: Job, handle: JobHandle) -> None:
     """IntegrityError for a handle that leads anywhere but to an attempt of this very job."""
-    shared = ctx.settings.compute.slurm.shared_folder
-    places = [job.folder.resolve(), *([shared.resolve()] if shared is not None else [])]
+    places = [folder.resolve() for folder in (job.folder, *ctx.settings.compute.shared_folders)]
     state = JobFolder.of(handle).path
     if state.is_symlink() or not any(state.resolve().is_relative_to(place) for place in places):
         raise IntegrityError(
