@@ -250,6 +250,8 @@ def _quantities(manifest: Manifest) -> Iterator[Fault]:
         numbers: dict[tuple[str, str], Decimal] = {}
         for part in ("requests", "limits"):
             for name, text in _mapping(node.get(part)).items():
+                if not _is_key(name):
+                    yield Fault(f"{path}.{part}", f"'{name}' is no name of a resource")
                 number = quantity(text)
                 if number is None or number < 0:
                     yield Fault(f"{path}.{part}.{name}", f"'{text}' is no quantity, as 500m, 2 or 4Gi")

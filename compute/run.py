@@ -79,7 +79,7 @@ def run_job(
         if handle is None:
             ctx.check()
             prepare()
-            handle = backend.submit(job)
+            handle = backend.submit(_labelled(ctx, job))
             ctx.submitted(handle)
             ctx.log(f"{_name(handle)} was submitted: {job.name}")
         status = _follow(ctx, handle, backend, watcher or NoWatcher())
@@ -94,6 +94,11 @@ def run_job(
     if status.state is not JobState.SUCCEEDED:
         raise _failure(handle, backend, status)
     return JobResult(handle, status, backend.collect(handle), attached)
+
+
+def _labelled(ctx: StepContext, job: Job) -> Job:
+    labels = {"run": ctx.run_id, "step": ctx.step_id, "plan": ctx.plan_id}
+    return job.model_copy(update={"labels": {key: value for key, value in labels.items() if value}})
 
 
 def run_folder(handle: JobHandle) -> Path:

@@ -121,7 +121,7 @@ class ClusterSettings(_Part):
     version: str | None = Field(
         None,
         pattern=r"^1\.\d+$",
-        description="Version of Kubernetes that manifests are checked for, as 1.34; empty: the cluster's own.",
+        description="Version of Kubernetes that manifests are checked for, as 1.34; empty: the cluster's.",
     )
     timeout_s: float = Field(20, gt=0, description="Seconds the cluster's API may take to reply.")
 
@@ -214,6 +214,11 @@ class ComputeSettings(_Part):
     slurm: SlurmSettings = SlurmSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
     ray: RaySettings = RaySettings()
+
+    def limit_minutes(self, backend: str) -> int | None:
+        """Minutes that a job of a backend may run; None where nothing limits it."""
+        clusters = {"slurm": self.slurm, "kubernetes": self.kubernetes}
+        return clusters[backend].walltime_minutes if backend in clusters else None
 
     @property
     def shared_folders(self) -> tuple[Path, ...]:

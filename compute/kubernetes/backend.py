@@ -304,7 +304,8 @@ class KubernetesCompute:
         )
 
     def _waited_s(self, key: tuple[str, str]) -> float:
-        return self._clock() - self._since.setdefault(key, self._clock())
+        now = self._clock()
+        return now - self._since.setdefault(key, now)
 
     def _unreachable(self, seen: StatusFile | None, error: OpswrightError) -> JobStatus:
         """By the job's own word how it ended, unless it was told to: it may have been started again since."""
@@ -341,8 +342,8 @@ class KubernetesCompute:
         return (
             f"it runs on Kubernetes as a {ours.kind} (compute: kubernetes), {self._cluster.address}, image "
             f"{ours.image}{f', queue {queue}' if queue else ''}: {', '.join(asked)}. Waiting for a node is "
-            "not in the estimate and counts towards the plan's minutes. `opswright compute manifest` shows what "
-            "is sent."
+            "not in the estimate and counts towards the plan's minutes. `opswright compute manifest` shows "
+            "what is sent."
         )
 
     def _facts(self, state: JobFolder) -> dict[str, str]:

@@ -73,7 +73,7 @@ def job_manifest(request: JobRequest, settings: KubernetesSettings, namespace: s
 
 
 def train_job_manifest(request: JobRequest, settings: KubernetesSettings, namespace: str) -> Json:
-    """The TrainJob: the same command in the trainer of a runtime, whose pods are patched to see the volume."""
+    """The TrainJob: the same command as the trainer of a runtime, whose pods get the volume."""
     volume = SharedVolume.of(settings)
     container = _container(request, settings, volume)
     pod = _pod(request, settings, volume)
@@ -184,8 +184,8 @@ def _environment(settings: KubernetesSettings) -> list[Json]:
         where = _SECRET.fullmatch(place)
         if where is None:
             raise AskError(
-                f"invalid secret of {variable} in compute.kubernetes.secrets: expected 'secret/key', the name "
-                "of a Secret of the namespace and a key of it. Values do not belong into settings."
+                f"invalid secret of {variable} in compute.kubernetes.secrets: expected 'secret/key', the "
+                "name of a Secret of the namespace and a key of it. Values do not belong into settings."
             )
         reference = {"secretKeyRef": {"name": where[1], "key": where[3]}}
         found.append({"name": variable, "valueFrom": reference})

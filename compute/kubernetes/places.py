@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +61,7 @@ class SharedVolume:
         """AskError when a link among the inputs of a job that runs in place leads off the volume."""
         root = self.here.resolve()
         for name in job.inputs:
-            for path in (job.folder / name, *(job.folder / name).rglob("*")):
+            for path in chain([job.folder / name], _within(job.folder / name)):
                 if path.is_symlink() and not path.resolve().is_relative_to(root):
                     raise AskError(
                         f"job {job.name} reads {path}, a link to {path.resolve()}, which pods do not see: it "
@@ -66,3 +69,9 @@ class SharedVolume:
                         "compute.kubernetes.mount_path to another path than this machine's: inputs are then "
                         "copied."
                     )
+
+
+def _within(folder: Path) -> Iterator[Path]:
+    """Everything below a folder, through no link but the folder itself."""
+    for root, folders, files in os.walk(folder):
+        yield from (Path(root, name) for name in (*folders, *files))

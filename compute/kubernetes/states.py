@@ -166,8 +166,8 @@ def _failure_of(pod: Json, seen: StatusFile | None, restarts: int) -> JobStatus:
     if code is not None:
         message = f"ended with code {code} before it could say how"
         remedy = (
-            "Check compute.kubernetes (claim, claim_folder, mount_path, user): its pod may not see or read its "
-            "folder."
+            "Check compute.kubernetes (claim, claim_folder, mount_path, user): its pod may not see or read "
+            "its folder."
         )
         return _ended(JobState.FAILED, ended.get("reason", ""), message, remedy, seen, restarts, code)
     reason = status.get("reason", "")

@@ -449,7 +449,7 @@ class FakeCluster:
 
 
 def _template(job: Json) -> tuple[Json, str]:
-    """The pod template of a job, and the label that its pods get; a TrainJob's as Trainer v2 puts it together."""
+    """The pod template of a job and the label of its pods; a TrainJob's as Trainer puts it together."""
     if job["kind"] == "Job":
         return job["spec"]["template"], "job-name"
     trainer = job["spec"]["trainer"]
