@@ -34,6 +34,10 @@ _ENVIRONMENT = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _DECIMAL_UNITS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY_UNITS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
+_TOLERATED = {
+    "operator": ("Equal", "Exists"),
+    "effect": ("NoSchedule", "PreferNoSchedule", "NoExecute"),
+}
 _LABEL_NAMED = ("Namespace",)  # kinds whose name is one label, of 63 characters
 _ONE_LABEL = 63
 _SUBDOMAIN_LENGTH = 253
@@ -326,6 +330,16 @@ def _references(manifest: Manifest) -> Iterator[Fault]:
                     yield Fault(f"{path}.{place}.env", f"{variable['name']} has a value and a source")
 
 
+def _tolerations(manifest: Manifest) -> Iterator[Fault]:
+    """What a pod tolerates are taints that there are."""
+    for path, pod in _pods(manifest):
+        for index, one in enumerate(pod.get("tolerations", ())):
+            for field, known in _TOLERATED.items():
+                if (value := one.get(field, known[0])) not in known:
+                    place = f"{path}.tolerations[{index}].{field}"
+                    yield Fault(place, f"'{value}' is none of {', '.join(known)}")
+
+
 def _jobs(manifest: Manifest) -> Iterator[Fault]:
     """A Job's pods end, and what decides on their failures fits that."""
     if manifest.get("kind") != "Job":
@@ -370,6 +384,7 @@ _RULES: Sequence[Callable[[Manifest], Iterator[Fault]]] = (
     _ports,
     _selectors,
     _references,
+    _tolerations,
     _jobs,
     _scaling,
 )

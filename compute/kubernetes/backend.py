@@ -93,6 +93,12 @@ class KubernetesCompute:
         )
         return self._render(request)
 
+    def checked_manifest(self, resources: Resources) -> Json:
+        """The same; AskError for one with faults, by the schemas of the version that is set or the newest."""
+        manifest = self.manifest(resources)
+        require_valid(manifest, self._settings.version or _NEWEST, SCHEMAS)
+        return manifest
+
     def submit(self, job: Job) -> JobHandle:
         """Lay the job out on the volume and create it; what the API did not answer is asked again."""
         if missing := missing_inputs(job):

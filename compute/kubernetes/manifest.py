@@ -74,6 +74,10 @@ def job_manifest(request: JobRequest, settings: KubernetesSettings, namespace: s
 
 def train_job_manifest(request: JobRequest, settings: KubernetesSettings, namespace: str) -> Json:
     """The TrainJob: the same command as the trainer of a runtime, whose pods get the volume."""
+    if settings.priority_class is not None:
+        raise AskError(
+            "a TrainJob takes no priority_class: set it in the runtime, or compute.kubernetes.kind=Job."
+        )
     volume = SharedVolume.of(settings)
     container = _container(request, settings, volume)
     pod = _pod(request, settings, volume)

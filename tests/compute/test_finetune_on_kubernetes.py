@@ -106,7 +106,6 @@ def test_killed_asker_and_evicted_pod_end_in_the_same_checkpoint(
     assert len(fake.objects("pods")) == 2
 
 
-@pytest.mark.parametrize("kind", ["Job", "TrainJob"])
 def test_a_workspace_the_pods_do_not_see_trains_on_the_volume_under_another_path(
     fake: FakeCluster,
     kubernetes_settings: KubernetesSettings,
@@ -114,19 +113,17 @@ def test_a_workspace_the_pods_do_not_see_trains_on_the_volume_under_another_path
     data: DatasetRef,
     trained_here: CheckpointRef,
     tmp_path: Path,
-    kind: str,
 ) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     fake.volumes["work"] = volume
-    changes = {"kind": kind, "shared_folder": volume, "mount_path": tmp_path / "in" / "pod"}
+    changes = {"shared_folder": volume, "mount_path": tmp_path / "in" / "pod"}
     cluster = kubernetes_settings.model_copy(update=changes).model_dump()
     workspace = Workspace(load_settings(home=shared.root, compute={"kubernetes": cluster}))
-    workdir = workspace.run_folder(f"staged-{kind}") / "step"
+    workdir = workspace.run_folder("staged") / "step"
     workdir.mkdir(parents=True)
     ctx = StepContext(workspace, "staged", "step", "key", workdir)
     request = FinetuneRequest.model_validate({"data": data, "compute": "kubernetes", **ASKED})
     result = finetune(request, ctx)
     assert result.checkpoint == trained_here and ctx.metrics["loss"] > 0
     assert not (workdir / "checkpoints").exists() and list(volume.glob("*/checkpoints"))
-    assert [one["kind"] for one in fake.objects("jobs") + fake.objects("trainjobs")] == [kind]

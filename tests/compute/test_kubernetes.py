@@ -475,7 +475,7 @@ def test_pre_flight_stops_what_could_not_run(
 
 
 @pytest.mark.parametrize(
-    ("code", "level", "message"), [(403, "would not take the job"), (500, "warn", "cannot be asked")]
+    ("code", "level", "message"), [(403, "stop", "would not take the job"), (500, "warn", "cannot be asked")]
 )
 def test_pre_flight_asks_the_cluster_itself(
     fake: FakeCluster, kubernetes_settings: KubernetesSettings, code: int, level: str, message: str
@@ -489,3 +489,40 @@ def test_the_settings_name_the_backend(kubernetes_settings: KubernetesSettings, 
     settings = load_settings(home=tmp_path / "ws", compute={"backend": "kubernetes"})
     assert open_compute(None, settings).name == "kubernetes"
     assert settings.compute.kubernetes.claim == "work"
+
+
+# TrainJobs of Kubeflow Trainer
+
+
+@pytest.mark.parametrize(
+    ("line", "state"), [("echo 1 > out", JobState.SUCCEEDED), ("exit 4", JobState.FAILED)]
+)
+def test_a_train_job_ends_as_a_job_does(
+    fake: FakeCluster,
+    kubernetes_settings: KubernetesSettings,
+    bash_job: MakeJob,
+    wait: Any,
+    line: str,
+    state: JobState,
+) -> None:
+    backend = with_(kubernetes_settings, kind="TrainJob", node_selector={"a": "b"}, walltime_minutes=5)
+    assert [one.level for one in backend.check(Resources(gpus=1))] == ["note"]
+    handle = backend.submit(bash_job(line))
+    assert wait.end(backend, handle).state is state
+    assert len(fake.objects("trainjobs")) == 1 and not fake.objects("jobs")
+
+
+def test_a_train_job_is_cancelled_with_its_pods(
+    fake: FakeCluster, kubernetes_settings: KubernetesSettings, bash_job: MakeJob, wait: Any
+) -> None:
+    backend = with_(kubernetes_settings, kind="TrainJob")
+    handle = begin(backend, bash_job(WORK), wait)
+    assert backend.poll(handle).state is JobState.RUNNING
+    backend.cancel(handle)
+    assert wait.end(backend, handle).state is JobState.CANCELLED
+    assert not fake.objects("trainjobs") and not fake.objects("pods")
+
+
+def test_what_a_train_job_does_not_take_is_refused(kubernetes_settings: KubernetesSettings) -> None:
+    found = with_(kubernetes_settings, kind="TrainJob", priority_class="batch").check(Resources())
+    assert [one.level for one in found] == ["stop"] and "takes no priority_class" in found[0].message

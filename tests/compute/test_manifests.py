@@ -102,6 +102,13 @@ def test_a_good_manifest_has_no_faults(manifest: dict[str, Any], version: str) -
         (f"{CONTAINER}.ports.0.name", "a-name-that-is-too-long", f"{POD}.containers[0].ports[0]", "no name"),
         (f"{CONTAINER}.volumeMounts.0.name", "wrok", f"{POD}.containers[0]", "which is no volume"),
         (f"{CONTAINER}.env.0.name", "1 A", f"{POD}.containers[0].env", "no name of a variable"),
+        (
+            f"{POD}.tolerations",
+            [{"effect": "NoSchedul"}],
+            f"{POD}.tolerations[0].effect",
+            "none of NoSchedule",
+        ),
+        (f"{CONTAINER}.resources.limits", {"a/b/c": "1"}, f"{POD}.containers[0]", "no name of a resource"),
         (f"{CONTAINER}.name", "Job", f"{POD}.containers", "no name"),
         ("spec.activeDeadlineSeconds", 0, "spec.activeDeadlineSeconds", "less than 1"),
         ("spec.podFailurePolicy", {"rules": [{"action": "Ignore"}]}, "spec.podFailurePolicy", "needs one of"),
