@@ -25,8 +25,8 @@ def manifest(
 ) -> None:
     """Print the manifest that a job on Kubernetes would be sent as, checked without asking the cluster.
 
-    Everything is as the settings have it but the name, the token and the folders of the job. It can be piped to
-    `kubectl create --dry-run=server -f -`.
+    Everything is as the settings have it but the name, the token and the folders of the job. It can be piped
+    to `kubectl create --dry-run=server -f -`.
 
     Example: opswright compute manifest --gpus 2
     """

@@ -11,6 +11,7 @@ import pytest
 
 from opswright.compute import Job, JobFailedError, JobState, Resources, open_compute, run_job
 from opswright.compute.kubernetes import KubernetesCompute
+from opswright.compute.kubernetes.client import JOBS, open_cluster
 from opswright.core.contract import JobHandle, NullEvents, StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.settings import KubernetesSettings, load_settings
@@ -130,6 +131,21 @@ def test_a_manifest_with_a_fault_is_not_sent(
 
 
 # looking
+
+
+def test_deleting_takes_only_the_object_that_was_looked_at(
+    fake: FakeCluster,
+    kubernetes: KubernetesCompute,
+    kubernetes_settings: KubernetesSettings,
+    bash_job: MakeJob,
+) -> None:
+    handle = kubernetes.submit(bash_job("sleep 300"))
+    cluster = open_cluster(kubernetes_settings)
+    cluster.delete(JOBS, handle.id, "the uid of another")
+    assert "deletionTimestamp" not in fake.objects("jobs")[0]["metadata"]
+    cluster.delete(JOBS, handle.id, handle.facts["uid"])
+    cluster.delete(JOBS, "never-made", "x")
+    assert cluster.read(JOBS, "never-made") is None
 
 
 @pytest.mark.parametrize(
@@ -526,3 +542,21 @@ def test_a_train_job_is_cancelled_with_its_pods(
 def test_what_a_train_job_does_not_take_is_refused(kubernetes_settings: KubernetesSettings) -> None:
     found = with_(kubernetes_settings, kind="TrainJob", priority_class="batch").check(Resources())
     assert [one.level for one in found] == ["stop"] and "takes no priority_class" in found[0].message
+
+
+def test_a_train_job_keeps_every_key_in_the_models_of_kubeflow_trainer(
+    kubernetes_settings: KubernetesSettings,
+) -> None:
+    models = pytest.importorskip(
+        "kubeflow_trainer_api.models", reason="not run: kubeflow_trainer_api missing"
+    )
+    backend = with_(
+        kubernetes_settings,
+        kind="TrainJob",
+        memory_gb=8,
+        walltime_minutes=5,
+        service_account="x",
+        claim_folder="y",
+    )
+    sent = backend.manifest(Resources(gpus=2))
+    assert models.TrainerV1alpha1TrainJob.from_dict(sent).to_dict() == sent
