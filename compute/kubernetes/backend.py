@@ -18,7 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ...core.contract import Finding, JobHandle
-from ...core.errors import AskError, BackendError, NeedsError, OpswrightError
+from ...core.errors import AskError, BackendError, IntegrityError, NeedsError, OpswrightError
 from ...core.settings import KubernetesSettings
 from ..folder import GRACE_S, SCRIPT, JobFolder, StatusFile, missing_inputs
 from ..job import Job, JobState, JobStatus, Resources
@@ -34,6 +34,7 @@ from .train_job import SCHEMAS
 _KINDS = {"Job": JOBS, "TrainJob": TRAIN_JOBS}
 _NEWEST = "1.37"
 _SENT_TO = "sent-to.json"  # in the state folder, before anything is sent
+_FACTS = {"kind", "namespace", "server"}
 Opener = Callable[[KubernetesSettings], Cluster]
 
 
@@ -169,7 +170,7 @@ class KubernetesCompute:
             cluster = self._at(handle.facts)
             pod = newest(self._pods(cluster, handle))
             return "" if pod is None else cluster.pod_log(pod["metadata"]["name"])
-        except ApiError:
+        except OpswrightError:
             return ""
 
     def cancel(self, handle: JobHandle) -> None:
@@ -251,6 +252,10 @@ class KubernetesCompute:
 
     def _at(self, facts: Mapping[str, str]) -> Cluster:
         """The cluster, if it is the one that has the job: by another, the job would be called lost."""
+        if not facts.keys() >= _FACTS or facts["kind"] not in _KINDS:
+            raise IntegrityError(
+                "the recorded job names no cluster. The record was forged: see `opswright audit verify`."
+            )
         here = self._cluster.address
         if (here.server, here.namespace) != (facts["server"], facts["namespace"]):
             raise ApiError(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
 
 from ...core.errors import AskError, BackendError, NeedsError, did_you_mean
 from ..manifests import INSTALL, NEWEST, OLDEST
@@ -57,7 +59,9 @@ class Kind:
     def path(self, namespace: str, name: str = "") -> str:
         """The path of all of them in a namespace, or of one."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        return f"{root}/namespaces/{namespace}/{self.plural}" + (f"/{name}" if name else "")
+        return f"{root}/namespaces/{quote(namespace, safe='')}/{self.plural}" + (
+            f"/{quote(name, safe='')}" if name else ""
+        )
 
 
 JOBS = Kind("batch", "v1", "jobs")
@@ -103,9 +107,9 @@ class Cluster:
     def version(self) -> str:
         """The cluster's version as `1.34`, or the nearest one whose schemas are there."""
         found = self._request("GET", "/version")
-        minor = "".join(filter(str.isdecimal, str(found.get("minor", ""))))
-        known = min(max((int(found.get("major", 1)), int(minor or NEWEST[1])), OLDEST), NEWEST)
-        return ".".join(map(str, known))
+        said = re.match(r"v?(\d+)\.(\d+)", f"{found.get('major')}.{found.get('minor')}")  # minor may be 34+
+        own = (int(said[1]), int(said[2])) if said else NEWEST
+        return ".".join(map(str, min(max(own, OLDEST), NEWEST)))
 
     def create(self, kind: Kind, manifest: Mapping[str, Any], dry_run: bool = False) -> Json:
         """Create an object; with `dry_run` everything is checked and nothing kept. Code 409: it exists."""

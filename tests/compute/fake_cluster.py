@@ -166,7 +166,7 @@ class FakeCluster:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.text() or "{}")
         with self._lock:
-            self.requests.append((request.method, request.path, body))
+            self.requests.append((request.method, request.rel_url.raw_path, body))
             fault = self._fault(request)
         if fault is not None and not fault.after and not fault.cut:
             return await self._fail(fault)

@@ -13,7 +13,7 @@ from opswright.compute import Job, JobFailedError, JobState, Resources, open_com
 from opswright.compute.kubernetes import KubernetesCompute
 from opswright.compute.kubernetes.client import JOBS, open_cluster
 from opswright.core.contract import JobHandle, NullEvents, StepContext
-from opswright.core.errors import AskError, BackendError
+from opswright.core.errors import AskError, BackendError, IntegrityError
 from opswright.core.settings import KubernetesSettings, load_settings
 
 from .fake_cluster import FakeCluster, Fault
@@ -560,3 +560,32 @@ def test_a_train_job_keeps_every_key_in_the_models_of_kubeflow_trainer(
     )
     sent = backend.manifest(Resources(gpus=2))
     assert models.TrainerV1alpha1TrainJob.from_dict(sent).to_dict() == sent
+
+
+def test_a_forged_record_leads_nowhere(
+    fake: FakeCluster, kubernetes: KubernetesCompute, bash_job: MakeJob
+) -> None:
+    handle = kubernetes.submit(bash_job("sleep 300"))
+    bare = handle.model_copy(update={"facts": {"state": handle.facts["state"]}})
+    with pytest.raises(IntegrityError, match="names no cluster"):
+        kubernetes.cancel(bare)
+    aside = handle.model_copy(update={"id": "../../other/jobs/theirs"})
+    kubernetes.cancel(aside)
+    assert all("/other/" not in path for _, path, _ in fake.requests)
+    assert not [one for one in fake.requests if one[0] == "DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ({"minor": "31+"}, "1.31"),
+        ({"minor": "99"}, "1.37"),
+        ({"minor": "9"}, "1.25"),
+        ({"minor": None}, "1.37"),
+    ],
+)
+def test_a_version_is_the_nearest_whose_schemas_are_there(
+    fake: FakeCluster, kubernetes_settings: KubernetesSettings, said: dict[str, Any], version: str
+) -> None:
+    fake.gitversion.update(said)
+    assert open_cluster(kubernetes_settings).version() == version
