@@ -44,7 +44,7 @@ _SUBDOMAIN_LENGTH = 253
 
 
 @dataclass(frozen=True)
-class Fault:
+class ManifestFault:
     """What is wrong at which place of a manifest: `spec.template.spec.containers[0].ports[0]`."""
 
     path: str
@@ -54,7 +54,7 @@ class Fault:
         return f"{self.path}: {self.message}"
 
 
-def faults(manifest: Manifest, version: str, schemas: Schemas | None = None) -> list[Fault]:
+def faults(manifest: Manifest, version: str, schemas: Schemas | None = None) -> list[ManifestFault]:
     """What a cluster of that version would refuse, or would take and never make work; empty: nothing.
 
     `schemas` are JSON schemas of kinds that Kubernetes does not publish itself (custom resources); a kind
@@ -109,7 +109,7 @@ def _check_version(version: str) -> None:
         )
 
 
-def _by_schema(manifest: Manifest, version: str, schemas: Schemas) -> Iterator[Fault]:
+def _by_schema(manifest: Manifest, version: str, schemas: Schemas) -> Iterator[ManifestFault]:
     """What the schema of its kind does not take; of several alternatives, the fault that lies deepest."""
     try:
         import jsonschema
@@ -120,7 +120,7 @@ def _by_schema(manifest: Manifest, version: str, schemas: Schemas) -> Iterator[F
         ) from error
     kind = (manifest.get("apiVersion"), manifest.get("kind"))
     if not all(isinstance(word, str) and word for word in kind):
-        yield Fault("", "apiVersion and kind are needed")
+        yield ManifestFault("", "apiVersion and kind are needed")
         return
     if kind in schemas:
         checked = jsonschema.Draft202012Validator(schemas[kind])  # type: ignore[index]
@@ -131,12 +131,12 @@ def _by_schema(manifest: Manifest, version: str, schemas: Schemas) -> Iterator[F
     except kubernetes_validate.ValidationError as error:
         yield _fault(error)
     except kubernetes_validate.SchemaNotFoundError:
-        yield Fault("kind", f"Kubernetes {version} has no {kind[1]} in {kind[0]}")
+        yield ManifestFault("kind", f"Kubernetes {version} has no {kind[1]} in {kind[0]}")
 
 
-def _fault(error: Any) -> Fault:
+def _fault(error: Any) -> ManifestFault:
     deepest = max([error, *(error.context or ())], key=lambda one: len(one.absolute_path))
-    return Fault(_path(deepest.absolute_path), deepest.message)
+    return ManifestFault(_path(deepest.absolute_path), deepest.message)
 
 
 def _path(parts: Iterable[str | int]) -> str:
@@ -145,10 +145,10 @@ def _path(parts: Iterable[str | int]) -> str:
 
 
 def _unless_misshapen(
-    rule: Callable[[Manifest], Iterator[Fault]], manifest: Manifest, is_misshapen: bool
-) -> list[Fault]:
+    rule: Callable[[Manifest], Iterator[ManifestFault]], manifest: Manifest, is_misshapen: bool
+) -> list[ManifestFault]:
     """What a rule finds; a manifest whose types the schema refused already may stop it half-way."""
-    found: list[Fault] = []
+    found: list[ManifestFault] = []
     try:
         found.extend(rule(manifest))
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -181,12 +181,12 @@ def _containers(pod: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
             yield f"{kind}[{index}]", container
 
 
-def _names(manifest: Manifest) -> Iterator[Fault]:
+def _names(manifest: Manifest) -> Iterator[ManifestFault]:
     """Names of the object, its namespace, its containers and volumes."""
     metadata = manifest.get("metadata", {})
     name, kind = metadata.get("name"), manifest.get("kind")
     if name is None and "generateName" not in metadata:
-        yield Fault("metadata.name", "missing")
+        yield ManifestFault("metadata.name", "missing")
     if name is not None:
         if kind == "Service":
             fits, expected = _SERVICE.fullmatch(name), "a letter, then letters, digits and '-'"
@@ -198,9 +198,9 @@ def _names(manifest: Manifest) -> Iterator[Fault]:
         short = kind in (*_LABEL_NAMED, "Service", "Job", "StatefulSet", "TrainJob")
         most = _ONE_LABEL if short else _SUBDOMAIN_LENGTH
         if not fits or len(name) > most:
-            yield Fault("metadata.name", f"'{name}' is no name: expected {expected}, at most {most}")
+            yield ManifestFault("metadata.name", f"'{name}' is no name: expected {expected}, at most {most}")
     if (space := metadata.get("namespace")) is not None and not _is_label(space):
-        yield Fault("metadata.namespace", f"'{space}' is no name of a namespace")
+        yield ManifestFault("metadata.namespace", f"'{space}' is no name of a namespace")
     for path, pod in _pods(manifest):
         yield from _names_within(path, pod)
 
@@ -209,32 +209,36 @@ def _is_label(text: str) -> bool:
     return len(text) <= _ONE_LABEL and _LABEL.fullmatch(text) is not None
 
 
-def _names_within(path: str, pod: Mapping[str, Any]) -> Iterator[Fault]:
+def _names_within(path: str, pod: Mapping[str, Any]) -> Iterator[ManifestFault]:
     groups = {"containers": [one for _, one in _containers(pod)], "volumes": pod.get("volumes", [])}
     for what, members in groups.items():
         names = [member.get("name", "") for member in members]
         for name in dict.fromkeys(names):
             if not _is_label(name):
-                yield Fault(f"{path}.{what}", f"'{name}' is no name: lower-case letters, digits and '-'")
+                yield ManifestFault(
+                    f"{path}.{what}", f"'{name}' is no name: lower-case letters, digits and '-'"
+                )
             if names.count(name) > 1:
-                yield Fault(f"{path}.{what}", f"'{name}' stands {names.count(name)} times")
+                yield ManifestFault(f"{path}.{what}", f"'{name}' stands {names.count(name)} times")
 
 
-def _labels(manifest: Manifest) -> Iterator[Fault]:
+def _labels(manifest: Manifest) -> Iterator[ManifestFault]:
     """Labels, annotations and selectors: form of keys and values."""
     for path, node in _nodes(manifest):
         for part in ("labels", "matchLabels", "nodeSelector"):
             for key, value in _mapping(node.get(part)).items():
                 place = f"{path}.{part}".removeprefix(".")
                 if not _is_key(key):
-                    yield Fault(place, f"'{key}' is no name of a label")
+                    yield ManifestFault(place, f"'{key}' is no name of a label")
                 if isinstance(value, str) and not is_label_value(value):
-                    yield Fault(
+                    yield ManifestFault(
                         place, f"'{value}' is no value of a label: letters, digits, '-', '_', '.', at most 63"
                     )
         for key in _mapping(node.get("annotations")):
             if not _is_key(key):
-                yield Fault(f"{path}.annotations".removeprefix("."), f"'{key}' is no name of an annotation")
+                yield ManifestFault(
+                    f"{path}.annotations".removeprefix("."), f"'{key}' is no name of an annotation"
+                )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -246,7 +250,7 @@ def _is_key(key: str) -> bool:
     return found is not None and len(found["name"]) <= _ONE_LABEL and len(found["prefix"] or "") <= 253
 
 
-def _quantities(manifest: Manifest) -> Iterator[Fault]:
+def _quantities(manifest: Manifest) -> Iterator[ManifestFault]:
     """Requests and limits are quantities, no request is above its limit, GPUs are whole."""
     for path, node in _nodes(manifest):
         if path.rpartition(".")[2] not in ("resources", "resourcesPerNode"):
@@ -255,49 +259,53 @@ def _quantities(manifest: Manifest) -> Iterator[Fault]:
         for part in ("requests", "limits"):
             for name, text in _mapping(node.get(part)).items():
                 if not _is_key(name):
-                    yield Fault(f"{path}.{part}", f"'{name}' is no name of a resource")
+                    yield ManifestFault(f"{path}.{part}", f"'{name}' is no name of a resource")
                 number = quantity(text)
                 if number is None or number < 0:
-                    yield Fault(f"{path}.{part}.{name}", f"'{text}' is no quantity, as 500m, 2 or 4Gi")
+                    yield ManifestFault(
+                        f"{path}.{part}.{name}", f"'{text}' is no quantity, as 500m, 2 or 4Gi"
+                    )
                     continue
                 numbers[part, name] = number
                 if "/" in name and number % 1:
-                    yield Fault(f"{path}.{part}.{name}", f"'{text}': devices are given out whole")
+                    yield ManifestFault(f"{path}.{part}.{name}", f"'{text}': devices are given out whole")
         yield from _above_their_limits(path, numbers)
 
 
-def _above_their_limits(path: str, numbers: Mapping[tuple[str, str], Decimal]) -> Iterator[Fault]:
+def _above_their_limits(path: str, numbers: Mapping[tuple[str, str], Decimal]) -> Iterator[ManifestFault]:
     for (part, name), number in numbers.items():
         limit = numbers.get(("limits", name))
         if part != "requests" or limit is None:
             continue
         if number > limit:
-            yield Fault(f"{path}.requests.{name}", f"{number} is more than its limit, {limit}")
+            yield ManifestFault(f"{path}.requests.{name}", f"{number} is more than its limit, {limit}")
         elif "/" in name and number != limit:
-            yield Fault(f"{path}.requests.{name}", f"{number} is not its limit, {limit}, as devices need")
+            yield ManifestFault(
+                f"{path}.requests.{name}", f"{number} is not its limit, {limit}, as devices need"
+            )
 
 
-def _ports(manifest: Manifest) -> Iterator[Fault]:
+def _ports(manifest: Manifest) -> Iterator[ManifestFault]:
     """Port numbers, names and protocols."""
     for path, node in _nodes(manifest):
         for field in ("port", "targetPort", "containerPort", "hostPort", "nodePort", "endPort"):
             value = node.get(field)
             if isinstance(value, int) and not 1 <= value <= 65535:
-                yield Fault(f"{path}.{field}", f"{value} is no port (1 to 65535)")
+                yield ManifestFault(f"{path}.{field}", f"{value} is no port (1 to 65535)")
             if field in ("port", "targetPort") and isinstance(value, str) and not _is_port_name(value):
-                yield Fault(f"{path}.{field}", f"'{value}' is no name of a port")
+                yield ManifestFault(f"{path}.{field}", f"'{value}' is no name of a port")
         if path.rpartition(".")[2].startswith("ports["):
             if (protocol := node.get("protocol", "TCP")) not in _PROTOCOLS:
-                yield Fault(f"{path}.protocol", f"'{protocol}' is none of {', '.join(_PROTOCOLS)}")
+                yield ManifestFault(f"{path}.protocol", f"'{protocol}' is none of {', '.join(_PROTOCOLS)}")
             if "containerPort" in node and (name := node.get("name")) is not None and not _is_port_name(name):
-                yield Fault(f"{path}.name", f"'{name}' is no name of a port: at most 15 characters")
+                yield ManifestFault(f"{path}.name", f"'{name}' is no name of a port: at most 15 characters")
 
 
 def _is_port_name(text: str) -> bool:
     return _PORT_NAME.fullmatch(text) is not None
 
 
-def _selectors(manifest: Manifest) -> Iterator[Fault]:
+def _selectors(manifest: Manifest) -> Iterator[ManifestFault]:
     """A workload selects the pods that it makes."""
     if manifest.get("kind") not in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"):
         return
@@ -305,13 +313,13 @@ def _selectors(manifest: Manifest) -> Iterator[Fault]:
     wanted = spec.get("selector", {}).get("matchLabels", {})
     labels = spec.get("template", {}).get("metadata", {}).get("labels", {})
     if not wanted and not spec.get("selector", {}).get("matchExpressions"):
-        yield Fault("spec.selector", "selects every pod")
+        yield ManifestFault("spec.selector", "selects every pod")
     for key, value in wanted.items():
         if labels.get(key) != value:
-            yield Fault("spec.selector.matchLabels", f"{key}={value} is no label of spec.template")
+            yield ManifestFault("spec.selector.matchLabels", f"{key}={value} is no label of spec.template")
 
 
-def _references(manifest: Manifest) -> Iterator[Fault]:
+def _references(manifest: Manifest) -> Iterator[ManifestFault]:
     """What containers mount is a volume of their pod; variables have names that a shell can give."""
     for path, pod in _pods(manifest):
         volumes = {volume.get("name") for volume in pod.get("volumes", ())}
@@ -319,28 +327,32 @@ def _references(manifest: Manifest) -> Iterator[Fault]:
             mounts = container.get("volumeMounts", ())
             for mount in mounts:
                 if mount.get("name") not in volumes and manifest.get("kind") != "StatefulSet":
-                    yield Fault(f"{path}.{place}", f"mounts '{mount.get('name')}', which is no volume")
+                    yield ManifestFault(
+                        f"{path}.{place}", f"mounts '{mount.get('name')}', which is no volume"
+                    )
             paths = [mount.get("mountPath") for mount in mounts]
             for twice in {one for one in paths if paths.count(one) > 1}:
-                yield Fault(f"{path}.{place}.volumeMounts", f"two volumes at {twice}")
+                yield ManifestFault(f"{path}.{place}.volumeMounts", f"two volumes at {twice}")
             for variable in container.get("env", ()):
                 if not _ENVIRONMENT.fullmatch(variable.get("name", "")):
-                    yield Fault(f"{path}.{place}.env", f"'{variable.get('name')}' is no name of a variable")
+                    yield ManifestFault(
+                        f"{path}.{place}.env", f"'{variable.get('name')}' is no name of a variable"
+                    )
                 if "value" in variable and "valueFrom" in variable:
-                    yield Fault(f"{path}.{place}.env", f"{variable['name']} has a value and a source")
+                    yield ManifestFault(f"{path}.{place}.env", f"{variable['name']} has a value and a source")
 
 
-def _tolerations(manifest: Manifest) -> Iterator[Fault]:
+def _tolerations(manifest: Manifest) -> Iterator[ManifestFault]:
     """What a pod tolerates are taints that there are."""
     for path, pod in _pods(manifest):
         for index, one in enumerate(pod.get("tolerations", ())):
             for field, known in _TOLERATED.items():
                 if (value := one.get(field, known[0])) not in known:
                     place = f"{path}.tolerations[{index}].{field}"
-                    yield Fault(place, f"'{value}' is none of {', '.join(known)}")
+                    yield ManifestFault(place, f"'{value}' is none of {', '.join(known)}")
 
 
-def _jobs(manifest: Manifest) -> Iterator[Fault]:
+def _jobs(manifest: Manifest) -> Iterator[ManifestFault]:
     """A Job's pods end, and what decides on their failures fits that."""
     if manifest.get("kind") != "Job":
         return
@@ -348,36 +360,36 @@ def _jobs(manifest: Manifest) -> Iterator[Fault]:
     pod = spec.get("template", {}).get("spec", {})
     policy = pod.get("restartPolicy")
     if policy not in ("Never", "OnFailure"):
-        yield Fault("spec.template.spec.restartPolicy", f"'{policy}' is neither Never nor OnFailure")
+        yield ManifestFault("spec.template.spec.restartPolicy", f"'{policy}' is neither Never nor OnFailure")
     if "podFailurePolicy" in spec and policy != "Never":
-        yield Fault("spec.podFailurePolicy", "needs restartPolicy Never")
+        yield ManifestFault("spec.podFailurePolicy", "needs restartPolicy Never")
     for field in ("activeDeadlineSeconds", "ttlSecondsAfterFinished", "backoffLimit"):
         least = 1 if field == "activeDeadlineSeconds" else 0
         if isinstance(value := spec.get(field), int) and value < least:
-            yield Fault(f"spec.{field}", f"{value} is less than {least}")
+            yield ManifestFault(f"spec.{field}", f"{value} is less than {least}")
     for index, rule in enumerate(spec.get("podFailurePolicy", {}).get("rules", ())):
         if ("onExitCodes" in rule) == ("onPodConditions" in rule):
-            yield Fault(
+            yield ManifestFault(
                 f"spec.podFailurePolicy.rules[{index}]", "needs one of onExitCodes and onPodConditions"
             )
 
 
-def _scaling(manifest: Manifest) -> Iterator[Fault]:
+def _scaling(manifest: Manifest) -> Iterator[ManifestFault]:
     """Replicas of autoscalers and what a disruption budget leaves."""
     spec = manifest.get("spec", {})
     if manifest.get("kind") == "HorizontalPodAutoscaler":
         least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 1)
         if least > most:
-            yield Fault("spec.minReplicas", f"{least} is more than maxReplicas, {most}")
+            yield ManifestFault("spec.minReplicas", f"{least} is more than maxReplicas, {most}")
     if manifest.get("kind") == "PodDisruptionBudget":
         limits = [name for name in ("minAvailable", "maxUnavailable") if name in spec]
         if len(limits) != 1:
-            yield Fault("spec", "needs one of minAvailable and maxUnavailable")
+            yield ManifestFault("spec", "needs one of minAvailable and maxUnavailable")
     if isinstance(replicas := spec.get("replicas"), int) and replicas < 0:
-        yield Fault("spec.replicas", f"{replicas} is less than 0")
+        yield ManifestFault("spec.replicas", f"{replicas} is less than 0")
 
 
-_RULES: Sequence[Callable[[Manifest], Iterator[Fault]]] = (
+_RULES: Sequence[Callable[[Manifest], Iterator[ManifestFault]]] = (
     _names,
     _labels,
     _quantities,

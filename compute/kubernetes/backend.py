@@ -25,7 +25,7 @@ from ..job import Job, JobState, JobStatus, Resources
 from ..local import require_outputs
 from ..manifests import faults, require_valid
 from ..staging import bring_back, stage
-from .client import EVENTS, JOBS, PODS, TRAIN_JOBS, ApiError, Cluster, Json, Kind, open_cluster
+from .client import EVENTS, JOBS, PODS, TRAIN_JOBS, ApiError, ClusterApi, Json, Kind, open_cluster
 from .manifest import TOKEN, JobRequest, job_manifest, pod_selector, train_job_manifest
 from .places import SharedVolume
 from .states import STUCK, newest, status_of, waits_without_a_cause
@@ -35,7 +35,7 @@ _KINDS = {"Job": JOBS, "TrainJob": TRAIN_JOBS}
 _NEWEST = "1.37"
 _SENT_TO = "sent-to.json"  # in the state folder, before anything is sent
 _FACTS = {"kind", "namespace", "server"}
-Opener = Callable[[KubernetesSettings], Cluster]
+Opener = Callable[[KubernetesSettings], ClusterApi]
 
 
 class KubernetesCompute:
@@ -197,7 +197,7 @@ class KubernetesCompute:
         return job.folder
 
     @cached_property
-    def _cluster(self) -> Cluster:
+    def _cluster(self) -> ClusterApi:
         return self._opened(self._settings)
 
     @property
@@ -250,7 +250,7 @@ class KubernetesCompute:
             "step asks for."
         ) from error
 
-    def _at(self, facts: Mapping[str, str]) -> Cluster:
+    def _at(self, facts: Mapping[str, str]) -> ClusterApi:
         """The cluster, if it is the one that has the job: by another, the job would be called lost."""
         if not facts.keys() >= _FACTS or facts["kind"] not in _KINDS:
             raise IntegrityError(
@@ -265,19 +265,19 @@ class KubernetesCompute:
             )
         return self._cluster
 
-    def _read(self, cluster: Cluster, handle: JobHandle) -> Json | None:
+    def _read(self, cluster: ClusterApi, handle: JobHandle) -> Json | None:
         """The job, None when the cluster has it no more or another has its name."""
         job = cluster.read(_KINDS[handle.facts["kind"]], handle.id)
         if job is None or _token(job) != handle.token or job["metadata"]["uid"] != handle.facts["uid"]:
             return None
         return job
 
-    def _pods(self, cluster: Cluster, handle: JobHandle) -> list[Json]:
+    def _pods(self, cluster: ClusterApi, handle: JobHandle) -> list[Json]:
         """Its pods: those that carry its token, whoever chose their names."""
         found = cluster.list(PODS, labels=pod_selector(handle.facts["kind"], handle.id))
         return [pod for pod in found if _token(pod) == handle.token]
 
-    def _events(self, cluster: Cluster, job: Json, pods: Sequence[Json]) -> list[Json]:
+    def _events(self, cluster: ClusterApi, job: Json, pods: Sequence[Json]) -> list[Json]:
         """What was said of its last pod, or of the job while it has none; nothing without the right."""
         about = newest(pods) or job
         try:

@@ -83,7 +83,7 @@ class ClusterAddress:
         return f"namespace {self.namespace} of {where}"
 
 
-class Cluster:
+class ClusterApi:
     """Requests to one namespace. Each takes `timeout_s` at most, and ApiError says what became of it.
 
     What changes something is asked again while the API is busy or away, for `timeout_s` in all: objects are
@@ -209,7 +209,7 @@ class Cluster:
         return data
 
 
-def open_cluster(settings: ClusterSettings) -> Cluster:
+def open_cluster(settings: ClusterSettings) -> ClusterApi:
     """The cluster that the settings name; nothing is asked of it yet.
 
     NeedsError without the client, or where neither a kubeconfig nor a service account is; AskError for a
@@ -226,7 +226,7 @@ def open_cluster(settings: ClusterSettings) -> Cluster:
         address = _load(settings, configuration)
     except (ConfigException, OSError) as error:
         raise NeedsError(f"no access to a Kubernetes cluster: {error}. {_ACCESS}") from error
-    return Cluster(client.ApiClient(configuration), address, settings.timeout_s)
+    return ClusterApi(client.ApiClient(configuration), address, settings.timeout_s)
 
 
 _ACCESS = (
