@@ -217,7 +217,10 @@ class ComputeSettings(_Part):
 
     def limit_minutes(self, backend: str) -> int | None:
         """Minutes that a job of a backend may run; None where nothing limits it."""
-        clusters = {"slurm": self.slurm, "kubernetes": self.kubernetes}
+        clusters: dict[str, SlurmSettings | KubernetesSettings] = {
+            "slurm": self.slurm,
+            "kubernetes": self.kubernetes,
+        }
         return clusters[backend].walltime_minutes if backend in clusters else None
 
     @property

@@ -80,7 +80,7 @@ class FakeCluster:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(60)
         for process in list(self._processes.values()):
-            _kill_session(process.pid)
+            _kill(process)
 
     def kubeconfig(self, namespace: str = "lm") -> Path:
         path = self.folder / "kubeconfig"
@@ -113,6 +113,16 @@ class FakeCluster:
             pod["status"].setdefault("conditions", []).append(condition)
             self._end(pod, kill=kill)
 
+    def reach_deadline(self, name: str) -> None:
+        """What the Job controller does once activeDeadlineSeconds are over."""
+        with self._lock:
+            job = next(one for one in self.objects("jobs") if one["metadata"]["name"] == name)
+            assert job["spec"]["activeDeadlineSeconds"] > 0
+            self._condition(
+                job, "Failed", "DeadlineExceeded", "Job was active longer than specified deadline"
+            )
+            self._end(self.pod_of(name))
+
     def silence_node(self, name: str) -> None:
         with self._lock:
             pod = self.pod_of(name)
@@ -122,7 +132,8 @@ class FakeCluster:
         """Delete an object and its pods by force, without a word."""
         with self._lock:
             for pod in self._pods_of(name):
-                self._kill(pod)
+                if pod["metadata"]["uid"] in self._processes:
+                    _kill(self._processes[pod["metadata"]["uid"]])
                 self._remove("pods", pod)
             for one in self.objects(plural):
                 if one["metadata"]["name"] == name:
@@ -357,10 +368,6 @@ class FakeCluster:
         self._processes[pod["metadata"]["uid"]] = process
         pod["status"] = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
         threading.Thread(target=self._await, args=(job, pod, process), daemon=True).start()
-        if limit_s := job["spec"].get("activeDeadlineSeconds"):
-            timer = threading.Timer(limit_s, self._reach_deadline, (job,))
-            timer.daemon = True
-            timer.start()
 
     def _environment(self, container: Json, pod: Json) -> dict[str, str]:
         found = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOSTNAME": pod["metadata"]["name"]}
@@ -419,15 +426,6 @@ class FakeCluster:
     def _is_disrupted(self, pod: Json) -> bool:
         return any(one["type"] == "DisruptionTarget" for one in pod["status"].get("conditions", ()))
 
-    def _reach_deadline(self, job: Json) -> None:
-        with self._lock:
-            if not job["status"]["conditions"]:
-                self._condition(
-                    job, "Failed", "DeadlineExceeded", "Job was active longer than specified deadline"
-                )
-                for pod in self._pods_of(job["metadata"]["name"]):
-                    self._end(pod)
-
     def _is_at_work(self, pod: Json) -> bool:
         process = self._processes.get(pod["metadata"]["uid"])
         return process is not None and pod["status"]["phase"] == "Running"
@@ -439,13 +437,9 @@ class FakeCluster:
         process = self._processes[pod["metadata"]["uid"]]
         process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
         grace_s = pod["spec"].get("terminationGracePeriodSeconds", 30)
-        timer = threading.Timer(grace_s, _kill_session, (process.pid,))
+        timer = threading.Timer(grace_s, _kill, (process,))
         timer.daemon = True
         timer.start()
-
-    def _kill(self, pod: Json) -> None:
-        if self._is_at_work(pod):
-            _kill_session(self._processes[pod["metadata"]["uid"]].pid)
 
 
 def _template(job: Json) -> tuple[Json, str]:
@@ -483,6 +477,12 @@ async def _cut(request: web.Request, reply: web.Response) -> web.StreamResponse:
     assert request.transport is not None
     request.transport.close()
     return response
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """A pod's first process with all that it started; one that ended gave its number away."""
+    if process.poll() is None:
+        _kill_session(process.pid)
 
 
 def _kill_session(leader: int) -> None:
