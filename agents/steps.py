@@ -285,6 +285,7 @@ class StepRunner:
             job=known.job if known is not None else None,
             served=attempt.served if step.effect is Effect.SERVES else None,
             on_submit=partial(self.record.submitted, plan, step),
+            plan_id=plan.id,
         )
 
 

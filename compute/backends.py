@@ -55,4 +55,10 @@ def _slurm(settings: Settings) -> Compute:
     return SlurmCompute(settings.compute.slurm)
 
 
-_BUILT_IN: dict[str, Opener] = {"local": _local, "slurm": _slurm}
+def _kubernetes(settings: Settings) -> Compute:
+    from .kubernetes import KubernetesCompute
+
+    return KubernetesCompute(settings.compute.kubernetes)
+
+
+_BUILT_IN: dict[str, Opener] = {"local": _local, "slurm": _slurm, "kubernetes": _kubernetes}

@@ -32,7 +32,8 @@ class Job(BaseModel):
 
     `key` makes submitting safe to repeat: of one key there is never more than one job at work. Inputs and
     outputs are files or folders relative to `folder`; a backend whose machines do not see the folder copies
-    them. `environment` is added to the submitter's own and is kept on disk: no secrets.
+    them. `environment` is added to the submitter's own and is kept on disk: no secrets. `labels` tell
+    people who look at the scheduler which run and step it belongs to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class Job(BaseModel):
     outputs: tuple[str, ...] = ()
     resources: Resources = Resources()
     environment: dict[str, str] = {}
+    labels: dict[str, str] = {}
 
     @field_validator("folder", "log")
     @classmethod

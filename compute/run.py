@@ -79,7 +79,7 @@ def run_job(
         if handle is None:
             ctx.check()
             prepare()
-            handle = backend.submit(job)
+            handle = backend.submit(_labelled(ctx, job))
             ctx.submitted(handle)
             ctx.log(f"{_name(handle)} was submitted: {job.name}")
         status = _follow(ctx, handle, backend, watcher or NoWatcher())
@@ -94,6 +94,11 @@ def run_job(
     if status.state is not JobState.SUCCEEDED:
         raise _failure(handle, backend, status)
     return JobResult(handle, status, backend.collect(handle), attached)
+
+
+def _labelled(ctx: StepContext, job: Job) -> Job:
+    labels = {"run": ctx.run_id, "step": ctx.step_id, "plan": ctx.plan_id}
+    return job.model_copy(update={"labels": {key: value for key, value in labels.items() if value}})
 
 
 def run_folder(handle: JobHandle) -> Path:
@@ -119,8 +124,7 @@ def _attach(ctx: StepContext, job: Job, backend: Compute) -> tuple[JobHandle | N
 
 def _check_place(ctx: StepContext, job: Job, handle: JobHandle) -> None:
     """IntegrityError for a handle that leads anywhere but to an attempt of this very job."""
-    shared = ctx.settings.compute.slurm.shared_folder
-    places = [job.folder.resolve(), *([shared.resolve()] if shared is not None else [])]
+    places = [folder.resolve() for folder in (job.folder, *ctx.settings.compute.shared_folders)]
     state = JobFolder.of(handle).path
     if state.is_symlink() or not any(state.resolve().is_relative_to(place) for place in places):
         raise IntegrityError(

@@ -181,6 +181,7 @@ class StepContext:
     job: JobHandle | None = None  # what an earlier attempt of this step submitted and nobody has collected
     served: tuple[str, ...] | None = None  # what the step may serve, as it was judged; None: nobody asked
     on_submit: Callable[[JobHandle], None] = field(default=lambda job: None)
+    plan_id: str = ""
     redactor: Redactor = field(default_factory=Redactor)
 
     @property

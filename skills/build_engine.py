@@ -94,7 +94,7 @@ class BuildEngineRequest(Request):
     compute: str | None = Field(
         None,
         min_length=1,
-        description="Where it runs: local, slurm or an installed backend; empty: as set.",
+        description="Where it runs: local, slurm, kubernetes or an installed backend; empty: as set.",
     )
 
     @field_validator("options")

@@ -17,6 +17,7 @@ from ..core.text import escaped
 from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
+from .compute_commands import compute_app
 from .contract_commands import contract_app
 from .given_once import refuse_repeats
 from .init_command import init
@@ -87,6 +88,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(keys_app, name="keys")
     app.add_typer(suites_app, name="suites")
     app.add_typer(contract_app, name="contract")
+    app.add_typer(compute_app, name="compute")
     app.add_typer(traffic_app, name="traffic")
     add_machine_commands(app)
     add_board_commands(app)

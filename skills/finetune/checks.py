@@ -169,7 +169,7 @@ def what_to_check(
 def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by rows and a measured rate for the tiny model on CPU, by arithmetic for a GPU that is known.
 
-    Unknown elsewhere; on Slurm what is unknown is bounded by the time limit, where one is set.
+    Unknown elsewhere; on a cluster what is unknown is bounded by the time limit, where one is set.
     """
     facts = data_facts(workspace.artifacts.open(request.data), request)
     name = compute_name(request, workspace)
@@ -185,7 +185,7 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
         wall = _STARTUP_S / 3600 + hours(request, base, gpu, tokens, recipe.tuning)
         return Cost(minutes=wall * 60, gpu_hours=wall * request.gpus, usd=0, disk_bytes=disk)
     if device == "cuda" or (base.has_weights and base.parameters >= _TINY_PARAMETERS):
-        limit = workspace.settings.compute.slurm.walltime_minutes if name == "slurm" else None
+        limit = workspace.settings.compute.limit_minutes(name)
         gpu_minutes = None if limit is None else limit * request.gpus
         gpu_hours = 0.0 if device == "cpu" else None if gpu_minutes is None else gpu_minutes / 60
         return Cost(minutes=limit, gpu_hours=gpu_hours, usd=0, disk_bytes=disk)

@@ -161,7 +161,7 @@ class FinetuneRequest(Request):
     compute: str | None = Field(
         None,
         min_length=1,
-        description="Where it runs: local, slurm or an installed backend; empty: as set.",
+        description="Where it runs: local, slurm, kubernetes or an installed backend; empty: as set.",
     )
     seed: int = Field(1111, ge=0, lt=2**31, description="Seed of weights, order and dropout.")
 

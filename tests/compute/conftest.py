@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +15,13 @@ from pathlib import Path
 import pytest
 
 from opswright.compute import Compute, Job, JobStatus
+from opswright.compute.kubernetes import KubernetesCompute
 from opswright.compute.local import LocalCompute
 from opswright.compute.slurm import SlurmCompute
 from opswright.core.contract import JobHandle
-from opswright.core.settings import SlurmSettings
+from opswright.core.settings import KubernetesSettings, SlurmSettings
+
+from .fake_cluster import FakeCluster
 
 SCRIPT = Path(__file__).with_name("one_node_slurm.sh")
 # Seconds: a finished job is forgotten early, a requeued one held back briefly.
@@ -26,6 +30,7 @@ NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 BACKENDS = [
     pytest.param("local", marks=pytest.mark.e2e),
     pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.timeout(900)]),
+    pytest.param("kubernetes", marks=pytest.mark.e2e),
 ]
 
 
@@ -84,8 +89,41 @@ def backend(request: pytest.FixtureRequest) -> Compute:
     """Each backend in turn."""
     if request.param == "local":
         return LocalCompute(grace_s=4)
+    if request.param == "kubernetes":
+        settings = request.getfixturevalue("kubernetes_settings")
+        return KubernetesCompute(settings, grace_s=4)
     request.getfixturevalue("cluster")
     return SlurmCompute(SlurmSettings())
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeCluster]:
+    """A cluster whose one claim is this test's folder."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    cluster = FakeCluster(folder)
+    cluster.volumes["work"] = tmp_path
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def kubernetes_settings(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> KubernetesSettings:
+    """Settings that lead to it, also for processes that the test starts."""
+    settings = KubernetesSettings(
+        kubeconfig=fake.kubeconfig(),
+        image="registry.lan/opswright:1",
+        python=sys.executable,
+        claim="work",
+        shared_folder=tmp_path,
+        lost_after_s=1,
+    )
+    for name in ("kubeconfig", "image", "python", "claim", "shared_folder"):
+        monkeypatch.setenv(f"OPSWRIGHT_COMPUTE__KUBERNETES__{name.upper()}", str(getattr(settings, name)))
+    return settings
 
 
 @pytest.fixture

@@ -1,0 +1,495 @@
+"""A Kubernetes API server in a thread, with controllers that run a Job's pod as a process of this machine.
+
+It speaks what compute.kubernetes asks: create (with dryRun), read, list by selectors, log, delete with a
+precondition and in the foreground; real Status objects for what it refuses. `faults` say what
+happens to the next requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from aiohttp import web
+
+Json = dict[str, Any]
+KINDS = {"jobs": "Job", "trainjobs": "TrainJob", "pods": "Pod", "events": "Event"}
+
+
+@dataclass
+class Fault:
+    """What the next requests of a method to a path get instead of an answer."""
+
+    method: str
+    part: str  # of the path
+    code: int = 0  # 0: no reply at all
+    times: int = 1
+    after: bool = False  # the request is carried out first: only the answer is lost
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False  # the connection ends in the middle of the answer
+
+
+class Refusal(Exception):
+    """A Status that goes back to the client."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.reason = code, reason
+
+
+class FakeCluster:
+    """The cluster: what it has, and what is to happen to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.volumes: dict[str, Path] = {}
+        self.secrets: dict[tuple[str, str], str] = {}
+        self.faults: list[Fault] = []
+        self.requests: list[tuple[str, str, Json]] = []
+        self.pod_waits: tuple[str, str] | None = None  # the next pods wait for this reason, with this message
+        self.refuses_pods = ""  # what the Job controller is told instead of a pod
+        self.holds = False  # a queue manager that admits nothing yet
+        self.gitversion = {"major": "1", "minor": "34"}
+        self._objects: dict[tuple[str, str, str], Json] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.RLock()
+        self._count = itertools.count(1)
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.url = ""
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(60)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(60)
+        for process in list(self._processes.values()):
+            _kill(process)
+
+    def kubeconfig(self, namespace: str = "lm") -> Path:
+        path = self.folder / "kubeconfig"
+        context = {"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": namespace}}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "fake",
+            "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
+            "users": [{"name": "fake", "user": {"token": "t"}}],
+            "contexts": [context],
+        }
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    # what happens to what is there
+
+    def objects(self, plural: str) -> list[Json]:
+        with self._lock:
+            return [one for (kind, _, _), one in self._objects.items() if kind == plural]
+
+    def pod_of(self, name: str) -> Json:
+        return max(self._pods_of(name), key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+    def disrupt(self, name: str, reason: str, kill: bool = False) -> None:
+        """Take a job's pod away, by request (TERM, then KILL) or by force."""
+        with self._lock:
+            pod = self.pod_of(name)
+            condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "taken"}
+            pod["status"].setdefault("conditions", []).append(condition)
+            self._end(pod, kill=kill)
+
+    def reach_deadline(self, name: str) -> None:
+        """What the Job controller does once activeDeadlineSeconds are over."""
+        with self._lock:
+            job = next(one for one in self.objects("jobs") if one["metadata"]["name"] == name)
+            assert job["spec"]["activeDeadlineSeconds"] > 0
+            self._condition(
+                job, "Failed", "DeadlineExceeded", "Job was active longer than specified deadline"
+            )
+            self._end(self.pod_of(name))
+
+    def silence_node(self, name: str) -> None:
+        with self._lock:
+            pod = self.pod_of(name)
+            pod["status"]["reason"] = "NodeLost"
+
+    def forget(self, name: str, plural: str = "jobs") -> None:
+        """Delete an object and its pods by force, without a word."""
+        with self._lock:
+            for pod in self._pods_of(name):
+                if pod["metadata"]["uid"] in self._processes:
+                    _kill(self._processes[pod["metadata"]["uid"]])
+                self._remove("pods", pod)
+            for one in self.objects(plural):
+                if one["metadata"]["name"] == name:
+                    self._remove(plural, one)
+
+    def delete(self, name: str, plural: str = "jobs") -> None:
+        """What `kubectl delete` does: the pods are asked to end first."""
+        with self._lock:
+            space = next(one["metadata"]["namespace"] for one in self.objects(plural))
+            self._delete(plural, space, name, {})
+
+    def release(self) -> None:
+        """Let go what waits: pods start, jobs are admitted, pods are allowed."""
+        with self._lock:
+            self.pod_waits, self.refuses_pods, self.holds = None, "", False
+            for job in self.objects("jobs") + self.objects("trainjobs"):
+                job["status"] = {"conditions": []}
+                for pod in self._pods_of(job["metadata"]["name"]):
+                    self._remove("pods", pod)
+                self._make_pod(job)
+
+    # the API
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._run())
+        self._loop.close()
+
+    async def _run(self) -> None:
+        app = web.Application(client_max_size=2**22)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self._ready.set()
+        await self._stopped.wait()
+        await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.text() or "{}")
+        with self._lock:
+            self.requests.append((request.method, request.rel_url.raw_path, body))
+            fault = self._fault(request)
+        if fault is not None and not fault.after and not fault.cut:
+            return await self._fail(fault)
+        try:
+            reply = self._answer(request, body)
+        except Refusal as refused:
+            reply = _status(refused.code, refused.reason, str(refused))
+        if fault is not None and fault.cut:
+            return await _cut(request, reply)
+        return await self._fail(fault) if fault is not None else reply
+
+    def _fault(self, request: web.Request) -> Fault | None:
+        for fault in self.faults:
+            if fault.times > 0 and fault.method == request.method and fault.part in request.path:
+                fault.times -= 1
+                return fault
+        return None
+
+    async def _fail(self, fault: Fault) -> web.StreamResponse:
+        if fault.code == 0:
+            await self._stopped.wait()
+        reasons = {410: "Expired", 429: "TooManyRequests", 500: "InternalError", 403: "Forbidden"}
+        reply = _status(fault.code, reasons.get(fault.code, "Unknown"), f"injected {fault.code}")
+        reply.headers.update(fault.headers)
+        return reply
+
+    def _answer(self, request: web.Request, body: Json) -> web.Response:
+        parts = request.path.strip("/").split("/")
+        if parts == ["version"]:
+            return web.json_response(self.gitversion)
+        at = parts.index("namespaces")
+        space, plural, rest = parts[at + 1], parts[at + 2], parts[at + 3 :]
+        if plural not in KINDS:
+            raise Refusal(404, "NotFound", "the server could not find the requested resource")
+        with self._lock:
+            if request.method == "POST":
+                return self._create(plural, space, body, bool(request.query.get("dryRun")))
+            if request.method == "DELETE":
+                return self._delete(plural, space, rest[0], body)
+            if rest[1:] == ["log"]:
+                return web.Response(body=self._log(self._get(plural, space, rest[0])))
+            if rest:
+                return web.json_response(self._get(plural, space, rest[0]))
+            return web.json_response({"items": self._list(plural, space, request.query)})
+
+    def _get(self, plural: str, space: str, name: str) -> Json:
+        try:
+            return self._objects[plural, space, name]
+        except KeyError:
+            raise Refusal(404, "NotFound", f'{plural} "{name}" not found') from None
+
+    def _list(self, plural: str, space: str, query: Any) -> list[Json]:
+        found = [one for (kind, ns, _), one in self._objects.items() if (kind, ns) == (plural, space)]
+        for selector in filter(None, query.get("labelSelector", "").split(",")):
+            key, _, value = selector.partition("=")
+            found = [one for one in found if one["metadata"].get("labels", {}).get(key) == value]
+        for selector in filter(None, query.get("fieldSelector", "").split(",")):
+            key, _, value = selector.partition("=")
+            assert key == "involvedObject.uid"
+            found = [one for one in found if one["involvedObject"]["uid"] == value]
+        return found
+
+    def _create(self, plural: str, space: str, body: Json, is_dry: bool) -> web.Response:
+        name = body["metadata"]["name"]
+        if (plural, space, name) in self._objects:
+            raise Refusal(409, "AlreadyExists", f'{plural}.batch "{name}" already exists')
+        if plural == "jobs" and "template" not in body.get("spec", {}):
+            raise Refusal(422, "Invalid", "spec.template: Required value")
+        made = self._stored(plural, {**body, "status": {"conditions": []}})
+        if not is_dry:
+            self._objects[plural, space, name] = made
+            if self.holds:
+                self._condition(made, "Suspended", "Suspended", "no quota reserved")
+            else:
+                self._make_pod(made)
+        return web.json_response(made, status=201)
+
+    def _stored(self, plural: str, thing: Json) -> Json:
+        now = f"{time.time():.6f}"
+        metadata = {"uid": str(uuid.uuid4()), "creationTimestamp": now, **thing["metadata"]}
+        return {
+            **thing,
+            "kind": KINDS[plural],
+            "metadata": {**metadata, "resourceVersion": str(next(self._count))},
+        }
+
+    def _delete(self, plural: str, space: str, name: str, options: Json) -> web.Response:
+        found = self._get(plural, space, name)
+        wanted = options.get("preconditions", {}).get("uid", found["metadata"]["uid"])
+        if wanted != found["metadata"]["uid"]:
+            raise Refusal(409, "Conflict", "the UID in the precondition does not match")
+        found["metadata"].setdefault("deletionTimestamp", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        for pod in self._pods_of(name):
+            self._end(pod)
+        self._finish_deletion(plural, found)
+        return web.json_response(found)
+
+    def _finish_deletion(self, plural: str, thing: Json) -> None:
+        """Foreground: it goes when its pods are gone."""
+        name = thing["metadata"]["name"]
+        if "deletionTimestamp" in thing["metadata"] and not any(map(self._is_at_work, self._pods_of(name))):
+            for pod in self._pods_of(name):
+                self._remove("pods", pod)
+            self._remove(plural, thing)
+
+    def _remove(self, plural: str, thing: Json) -> None:
+        self._objects.pop((plural, thing["metadata"]["namespace"], thing["metadata"]["name"]), None)
+
+    def _log(self, pod: Json) -> bytes:
+        path = self.folder / f"{pod['metadata']['uid']}.log"
+        return path.read_bytes() if path.exists() else b""
+
+    # controllers and kubelet
+
+    def _condition(self, thing: Json, kind: str, reason: str, message: str = "") -> None:
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        thing["status"]["conditions"].append(condition)
+
+    def _event(self, about: Json, reason: str, message: str) -> None:
+        space = about["metadata"]["namespace"]
+        metadata = {"name": f"e{next(self._count)}", "namespace": space}
+        event = {
+            "metadata": metadata,
+            "involvedObject": {"uid": about["metadata"]["uid"]},
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+            "lastTimestamp": f"{time.time():.6f}",
+        }
+        self._objects["events", space, metadata["name"]] = event
+
+    def _pods_of(self, name: str) -> list[Json]:
+        keys = ("job-name", "jobset.sigs.k8s.io/jobset-name")
+        with self._lock:
+            pods = [one for (kind, _, _), one in self._objects.items() if kind == "pods"]
+            return [pod for pod in pods if name in (pod["metadata"]["labels"].get(key) for key in keys)]
+
+    def _make_pod(self, job: Json) -> None:
+        if self.refuses_pods:
+            self._event(job, "FailedCreate", f"Error creating: {self.refuses_pods}")
+            return
+        name = job["metadata"]["name"]
+        template, label = _template(job)
+        metadata = {
+            **template.get("metadata", {}),
+            "name": f"{name}-{next(self._count)}",
+            "namespace": job["metadata"]["namespace"],
+            "labels": {**template.get("metadata", {}).get("labels", {}), label: name},
+        }
+        pod = self._stored(
+            "pods", {"metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}}
+        )
+        self._objects["pods", metadata["namespace"], metadata["name"]] = pod
+        if self.pod_waits is None:
+            self._start(job, pod)
+            return
+        reason, message = self.pod_waits
+        if reason == "Unschedulable":
+            condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+            pod["status"]["conditions"] = [condition]
+        elif reason == "FailedMount":
+            pod["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": "ContainerCreating"}}}]
+            self._event(pod, reason, message)
+        else:
+            pod["status"]["containerStatuses"] = [
+                {"state": {"waiting": {"reason": reason, "message": message}}}
+            ]
+
+    def _start(self, job: Json, pod: Json) -> None:
+        container = pod["spec"]["containers"][0]
+        try:
+            environment = self._environment(container, pod)
+            self._mount(pod)
+        except KeyError as missing:
+            waiting = {"reason": "CreateContainerConfigError", "message": f"{missing} not found"}
+            pod["status"]["containerStatuses"] = [{"state": {"waiting": waiting}}]
+            return
+        with (self.folder / f"{pod['metadata']['uid']}.log").open("wb") as log:
+            process = subprocess.Popen(
+                container["command"],
+                cwd="/",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._processes[pod["metadata"]["uid"]] = process
+        pod["status"] = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
+        threading.Thread(target=self._await, args=(job, pod, process), daemon=True).start()
+
+    def _environment(self, container: Json, pod: Json) -> dict[str, str]:
+        found = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOSTNAME": pod["metadata"]["name"]}
+        for name in ("PYTHONPATH", "OMP_NUM_THREADS"):  # as an image has its own
+            found |= {name: os.environ[name]} if name in os.environ else {}
+        for variable in container.get("env", ()):
+            source = variable.get("valueFrom", {})
+            if "secretKeyRef" in source:
+                reference = source["secretKeyRef"]
+                found[variable["name"]] = self.secrets[reference["name"], reference["key"]]
+            elif "fieldRef" in source:
+                found[variable["name"]] = pod["metadata"][source["fieldRef"]["fieldPath"].rpartition(".")[2]]
+            else:
+                found[variable["name"]] = variable["value"]
+        return found
+
+    def _mount(self, pod: Json) -> None:
+        """A claim is a folder here; where pods see it under another path, that is a link to it."""
+        claims = {one["name"]: one.get("persistentVolumeClaim") for one in pod["spec"]["volumes"]}
+        for mount in pod["spec"]["containers"][0]["volumeMounts"]:
+            if claim := claims[mount["name"]]:
+                place = self.volumes[claim["claimName"]] / mount.get("subPath", "")
+                path = Path(mount["mountPath"])
+                if path != place and not path.is_symlink():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.symlink_to(place)
+
+    def _await(self, job: Json, pod: Json, process: subprocess.Popen[bytes]) -> None:
+        code = process.wait()
+        _kill_session(process.pid)  # a container ends with its first process
+        with self._lock:
+            exit_code = code if code >= 0 else 128 - code
+            reason = "Completed" if code == 0 else "Error"
+            terminated = {"exitCode": exit_code, "reason": reason}
+            pod["status"]["phase"] = "Succeeded" if code == 0 else "Failed"
+            pod["status"]["containerStatuses"] = [{"state": {"terminated": terminated}}]
+            self._reconcile(job, pod)
+
+    def _reconcile(self, job: Json, pod: Json) -> None:
+        plural = {"Job": "jobs", "TrainJob": "trainjobs"}[job["kind"]]
+        if self._objects.get((plural, job["metadata"]["namespace"], job["metadata"]["name"])) is not job:
+            return
+        if "deletionTimestamp" in job["metadata"]:
+            self._finish_deletion(plural, job)
+        elif any(one["type"] in ("Complete", "Failed") for one in job["status"]["conditions"]):
+            return
+        elif pod["status"]["phase"] == "Succeeded":
+            self._condition(job, "Complete", "CompletionsReached")
+        elif self._is_disrupted(pod) and "podFailurePolicy" in job["spec"]:
+            self._make_pod(job)
+        else:
+            self._condition(
+                job, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+            )
+
+    def _is_disrupted(self, pod: Json) -> bool:
+        return any(one["type"] == "DisruptionTarget" for one in pod["status"].get("conditions", ()))
+
+    def _is_at_work(self, pod: Json) -> bool:
+        process = self._processes.get(pod["metadata"]["uid"])
+        return process is not None and pod["status"]["phase"] == "Running"
+
+    def _end(self, pod: Json, kill: bool = False) -> None:
+        """Ask a pod's first process to end, and kill what is left of it after its grace."""
+        if not self._is_at_work(pod):
+            return
+        process = self._processes[pod["metadata"]["uid"]]
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        grace_s = pod["spec"].get("terminationGracePeriodSeconds", 30)
+        timer = threading.Timer(grace_s, _kill, (process,))
+        timer.daemon = True
+        timer.start()
+
+
+def _template(job: Json) -> tuple[Json, str]:
+    """The pod template of a job and the label of its pods; a TrainJob's as Trainer puts it together."""
+    if job["kind"] == "Job":
+        return job["spec"]["template"], "job-name"
+    trainer = job["spec"]["trainer"]
+    patch = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]
+    template = patch["template"]["spec"]["template"]
+    container = {**template["spec"]["containers"][0], "command": trainer["command"], "env": trainer["env"]}
+    spec = {**template["spec"], "containers": [{**container, "image": trainer["image"]}]}
+    return {"metadata": template["metadata"], "spec": spec}, "jobset.sigs.k8s.io/jobset-name"
+
+
+def _status(code: int, reason: str, message: str) -> web.Response:
+    status = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+    return web.json_response(status, status=code)
+
+
+async def _cut(request: web.Request, reply: web.Response) -> web.StreamResponse:
+    """The first half of an answer, then the end of the connection."""
+    body = reply.body
+    assert isinstance(body, bytes)
+    response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """A pod's first process with all that it started; one that ended gave its number away."""
+    if process.poll() is None:
+        _kill_session(process.pid)
+
+
+def _kill_session(leader: int) -> None:
+    """Every process of a session, as a runtime does to a container."""
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader:
+                process.kill()
+        except (ProcessLookupError, psutil.Error):
+            continue
