@@ -20,6 +20,7 @@ BUILTIN = {
     "promote": "opswright.skills.promote:promote",
     "rollback": "opswright.skills.rollback:rollback",
     "kubernetes-manifests": "opswright.skills.kubernetes_manifests:kubernetes_manifests",
+    "kubernetes-deploy": "opswright.skills.kubernetes_deploy:kubernetes_deploy",
     "drift": "opswright.skills.drift:drift",
     "retrain": "opswright.skills.retrain:retrain",
     "leaderboard": "opswright.skills.leaderboard:leaderboard",

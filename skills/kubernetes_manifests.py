@@ -55,7 +55,7 @@ def kubernetes_manifests(request: KubernetesManifestsRequest, ctx: StepContext) 
     All are checked against the published schemas of the cluster's version, and by rules for what those let
     pass; one error lists every fault. `kubernetes-deploy` with the same arguments applies them.
 
-    Example: /kubernetes-manifests bundle=bundle:1f2e3d endpoint=shop source=pvc:artifacts shape={gateway_image: registry.example/opswright-gateway:1, triton_image: registry.example/opswright-triton:1}
+    Example: /kubernetes-manifests bundle=bundle:1f2e3d endpoint=a source=pvc:a shape='{gateway_image: g:1}'
     """
     from ..serving.kubernetes.files import as_yaml, difference, read_texts, write_texts, written_folder
 
@@ -63,15 +63,22 @@ def kubernetes_manifests(request: KubernetesManifestsRequest, ctx: StepContext) 
     texts = as_yaml(manifests)
     folder = written_folder(ctx.workspace, request.endpoint)
     with ctx.workspace.lock(f"kubernetes-{request.endpoint}"):
-        changes = difference(read_texts(folder), texts)
+        before = read_texts(folder)
+        changes = difference(before, texts)
         write_texts(folder, texts)
-    for line in changes[:_SHOWN_LINES]:
+    if not before:
+        ctx.log(f"{len(texts)} files, all new: {', '.join(texts)}")
+    for line in changes[:_SHOWN_LINES] if before else ():
         ctx.log(line)
-    if len(changes) > _SHOWN_LINES:
+    if before and len(changes) > _SHOWN_LINES:
         ctx.log(f"... {len(changes) - _SHOWN_LINES} lines more")
     with ctx.artifacts.staging() as stage:
         write_texts(stage, texts)
-        facts = {"endpoint": request.endpoint, "release": release.digest, "kubernetes": request.shape.kubernetes}
+        facts = {
+            "endpoint": request.endpoint,
+            "release": release.digest,
+            "kubernetes": request.shape.kubernetes,
+        }
         parents = [request.bundle, *([request.guardrails] if request.guardrails else [])]
         saved = ctx.artifacts.save(ManifestsRef, stage, facts, parents)
     return KubernetesManifestsResult(

@@ -35,7 +35,7 @@ class KubernetesRequest(Request):
         description="Where the workspace's `artifacts` lie on the cluster: pvc:CLAIM/PATH or s3://BUCKET/PREFIX."
     )
     shape: ClusterShape = Field(
-        description="Images, sizes, scaling: {gateway_image: ..., triton_image: ..., kubernetes: '1.33', ...}."
+        description="Images, sizes, scaling, as {gateway_image: ..., kubernetes: '1.33'}."
     )
 
     @model_validator(mode="before")
@@ -81,8 +81,8 @@ def rendered(
     )
     if request.shape.triton_image is None and release.gpu is None:
         raise AskError(
-            "shape.triton_image is missing: this bundle runs on CPUs, with code that NVIDIA's containers have "
-            "not. Build one from docker/triton.Dockerfile, and name it."
+            "shape.triton_image is missing: this bundle runs on CPUs, with code that NVIDIA's containers "
+            "lack. Build one from docker/triton.Dockerfile, and name it."
         )
     manifests = render(release, request.shape)
     check(manifests, request.shape.kubernetes)
@@ -107,7 +107,9 @@ def release_findings(request: KubernetesRequest, workspace: Workspace) -> Iterat
         message = f"an image by its tag may change under you: {', '.join(loose)}."
         yield Finding(level="warn", message=message, fix="Name it by digest, as image@sha256:...")
     if release.gpu is not None:
-        message = "a bundle for GPUs: its pods were never run, and the gateway cannot read NVIDIA's model yet."
+        message = (
+            "a bundle for GPUs: its pods were never run; the gateway cannot read NVIDIA's model."
+        )
         yield Finding(level="warn", message=message)
     yield Finding(level="note", message=NOT_TRIED)
 

@@ -1,4 +1,4 @@
-"""The gateway on a cluster: replicas that each hold the same release, keys and settings, and share nothing."""
+"""The gateway on a cluster: replicas that hold the same release, keys and settings, and share nothing."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .objects import (
     source_parts,
 )
 from .release import ClusterRelease
+from .secret_names import keys_secret, triton_secret
 from .shape import ClusterShape
 from .triton_pods import PART as TRITON
 from .triton_pods import PORT as TRITON_PORT
@@ -39,7 +40,7 @@ def triton_address(release: ClusterRelease, shape: ClusterShape) -> str:
 def gateway_pod(release: ClusterRelease, shape: ClusterShape) -> Manifest:
     """The pod: release, rails and keys put into a workspace of its own, then the gateway."""
     volumes, _, _ = source_parts(release)
-    keys = shape.secrets.keys or release.name("keys")
+    keys = keys_secret(release, shape)
     mounts = [mounted("workspace", WORKSPACE), mounted("keys", KEYS_MOUNT, read_only=True)]
     found: Manifest = {
         "serviceAccountName": release.name(PART),
@@ -87,7 +88,6 @@ def gateway_settings(release: ClusterRelease, shape: ClusterShape) -> dict[str, 
 
 
 def _gateway(release: ClusterRelease, shape: ClusterShape) -> Manifest:
-    triton_secret = shape.secrets.triton or release.name("triton")
     settings = name_of(settings_config(release, gateway_settings(release, shape)))
     return {
         "name": "gateway",
@@ -96,7 +96,9 @@ def _gateway(release: ClusterRelease, shape: ClusterShape) -> Manifest:
         "args": [f"--home={WORKSPACE}"],
         "envFrom": [{"configMapRef": {"name": settings}}],
         "env": [
-            from_secret("OPSWRIGHT_SERVING__PRELOADED_TRITON_SECRET", triton_secret, "secret"),
+            from_secret(
+                "OPSWRIGHT_SERVING__PRELOADED_TRITON_SECRET", triton_secret(release, shape), "secret"
+            ),
             {"name": "HOME", "value": "/tmp"},
         ],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],

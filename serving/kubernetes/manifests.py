@@ -1,4 +1,4 @@
-"""All objects of a release, in the order in which a cluster takes them. Pure: the same release, the same bytes."""
+"""All objects of a release, in the order in which a cluster takes them; the same release, the same bytes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ def render(release: ClusterRelease, shape: ClusterShape) -> dict[str, Manifest]:
 def _accounts(release: ClusterRelease) -> dict[str, Manifest]:
     """Accounts that may do nothing: no pod gets a token."""
     return {
-        f"{part}-account": manifest(
-            release, "ServiceAccount", part, {}, automountServiceAccountToken=False
-        )
+        f"{part}-account": manifest(release, "ServiceAccount", part, {}, automountServiceAccountToken=False)
         for part in (triton_pods.PART, gateway_pods.PART)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import gateway_pods, triton_pods
 from .objects import Manifest, manifest
 from .release import ClusterRelease
+from .secret_names import metrics_secret
 from .shape import ClusterShape
 
 _API = "monitoring.coreos.com/v1"
@@ -12,7 +13,7 @@ _API = "monitoring.coreos.com/v1"
 
 def monitors(release: ClusterRelease, shape: ClusterShape) -> dict[str, Manifest]:
     """A ServiceMonitor for gateway and Triton, by file name."""
-    key = shape.secrets.metrics or release.name("metrics")
+    key = metrics_secret(release, shape)
     bearer = {"type": "Bearer", "credentials": {"name": key, "key": "key"}}
     found = {
         "gateway-monitor": _monitor(
@@ -20,9 +21,7 @@ def monitors(release: ClusterRelease, shape: ClusterShape) -> dict[str, Manifest
         )
     }
     if not shape.kserve:  # whose Service shows the model's port alone
-        found["triton-monitor"] = _monitor(
-            release, triton_pods.PART, {"port": "metrics", "path": "/metrics"}
-        )
+        found["triton-monitor"] = _monitor(release, triton_pods.PART, {"port": "metrics", "path": "/metrics"})
     return found
 
 

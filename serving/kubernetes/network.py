@@ -16,7 +16,7 @@ _HTTPS: Manifest = {"ports": [{"protocol": "TCP", "port": 443}]}  # an S3-like a
 
 
 def network_policies(release: ClusterRelease, shape: ClusterShape) -> dict[str, Manifest]:
-    """The policies of gateway and Triton by file name; of the endpoint, so that no release is ever without."""
+    """The policies of gateway and Triton by file name; of the endpoint, so no release is without."""
     gateway, triton = release.labels(gateway_pods.PART), release.labels(triton_pods.PART)
     scrapers = _namespaces(shape.monitoring_namespace)
     outward = [_DNS, *([_HTTPS] if release.source.startswith("s3:") else [])]
@@ -50,9 +50,7 @@ def _reach(peers: list[Manifest], port: int) -> Manifest:
     return {"from": peers, "ports": [{"protocol": "TCP", "port": port}]}
 
 
-def _policy(
-    release: ClusterRelease, part: str, ingress: list[Manifest], egress: list[Manifest]
-) -> Manifest:
+def _policy(release: ClusterRelease, part: str, ingress: list[Manifest], egress: list[Manifest]) -> Manifest:
     spec = {
         "podSelector": {"matchLabels": release.labels(part)},
         "policyTypes": ["Ingress", "Egress"],

@@ -74,7 +74,9 @@ def _by_queue(release: ClusterRelease, shape: ClusterShape) -> Manifest:
 
 def queue_query(release: ClusterRelease) -> str:
     """The seconds that 90 % of an endpoint's requests wait at most, in PromQL; 0 where nobody asks."""
-    series = f'opswright_queue_seconds_bucket{{namespace="{release.namespace}",endpoint="{release.endpoint}"}}'
+    series = (
+        f'opswright_queue_seconds_bucket{{namespace="{release.namespace}",endpoint="{release.endpoint}"}}'
+    )
     return f"(histogram_quantile(0.9, sum by (le) (rate({series}[2m]))) >= 0) or vector(0)"
 
 
@@ -96,6 +98,4 @@ def _keda(release: ClusterRelease, shape: ClusterShape) -> Manifest:
         "triggers": [trigger],
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _SLOW_DOWN}},
     }
-    return manifest(
-        release, "ScaledObject", triton_pods.PART, spec, api="keda.sh/v1alpha1", of_release=True
-    )
+    return manifest(release, "ScaledObject", triton_pods.PART, spec, api="keda.sh/v1alpha1", of_release=True)

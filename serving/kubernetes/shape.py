@@ -1,4 +1,4 @@
-"""How a release is laid out on a cluster: images, sizes, scaling, who may ask. Secrets stand here by name only."""
+"""How a release is laid out on a cluster: images, sizes, scaling, who may ask. Secrets by name only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from .quantities import as_number
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _QUALIFIED = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-SOURCE_PATTERN = (
-    rf"^(pvc:{_LABEL}(/[A-Za-z0-9][A-Za-z0-9._-]*)*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[A-Za-z0-9._-]+)*)$"
-)
+SOURCE_PATTERN = rf"^(pvc:{_LABEL}(/[A-Za-z0-9][A-Za-z0-9._-]*)*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[A-Za-z0-9._-]+)*)$"
 
 
 def _quantity(text: str) -> str:
@@ -74,7 +72,9 @@ class SecretNames(_Part):
 class ClusterShape(_Part):
     """Images, sizes, scaling, and who may ask."""
 
-    gateway_image: Image = Field(description="Image with the gateway, built from the Dockerfile of Opswright.")
+    gateway_image: Image = Field(
+        description="Image with the gateway, built from the Dockerfile of Opswright."
+    )
     triton_image: Image | None = Field(
         None, description="Image with Triton; empty: NVIDIA's container, for bundles that it serves."
     )
@@ -86,7 +86,10 @@ class ClusterShape(_Part):
         "hpa", description="What adds and removes pods of Triton by the time that requests wait."
     )
     queue_ms: float = Field(
-        100, gt=0, le=600_000, description="Milliseconds that 90 % of requests may wait before pods are added."
+        100,
+        gt=0,
+        le=600_000,
+        description="Milliseconds that 90 % of requests may wait before pods are added.",
     )
     prometheus: EndpointUrl | None = Field(None, description="Address of the Prometheus that KEDA asks.")
     service_monitor: bool = Field(True, description="Have the Prometheus Operator scrape gateway and Triton.")
@@ -109,6 +112,7 @@ class ClusterShape(_Part):
             raise ValueError("kserve scales by itself: set scaling to hpa or none")
         if as_number(self.triton.memory) <= self.shared_memory_mb * 2**20:
             raise ValueError(
-                f"triton.memory {self.triton.memory} must hold shared_memory_mb ({self.shared_memory_mb}) and more"
+                f"triton.memory {self.triton.memory} must hold more than shared_memory_mb "
+                f"({self.shared_memory_mb})"
             )
         return self

@@ -19,6 +19,7 @@ from .objects import (
 )
 from .quantities import as_number
 from .release import ClusterRelease
+from .secret_names import triton_secret
 from .shape import ClusterShape
 
 PART = "triton"
@@ -42,7 +43,13 @@ def triton_pod(release: ClusterRelease, shape: ClusterShape) -> Manifest:
         "securityContext": pod_security(_USER),
         "terminationGracePeriodSeconds": _GRACE_S,
         "initContainers": [
-            fetching(release, shape, "triton", [f"--into={files}", f"--threads={threads}"], [mounted("files", files)])
+            fetching(
+                release,
+                shape,
+                "triton",
+                [f"--into={files}", f"--threads={threads}"],
+                [mounted("files", files)],
+            )
         ],
         "containers": [_server(release, shape, files)],
         "volumes": [
@@ -64,14 +71,16 @@ def triton_pod(release: ClusterRelease, shape: ClusterShape) -> Manifest:
 
 def _server(release: ClusterRelease, shape: ClusterShape, files: str) -> Manifest:
     image = shape.triton_image or (release.gpu.image if release.gpu else "")
-    start = [f"{files}/triton.sh"] if release.gpu else ["tritonserver", f"--model-repository={files}/repository"]
+    start = (
+        [f"{files}/triton.sh"] if release.gpu else ["tritonserver", f"--model-repository={files}/repository"]
+    )
     return {
         "name": "triton",
         "image": image,
         "command": start,
         "args": server_options(release),
         "env": [
-            from_secret("TRITON_SECRET", shape.secrets.triton or release.name("triton"), "secret"),
+            from_secret("TRITON_SECRET", triton_secret(release, shape), "secret"),
             {"name": "OPSWRIGHT_MODEL", "value": release.model},
             {"name": "OPSWRIGHT_RELEASE", "value": "" if release.gpu else release.id},
             {"name": "HOME", "value": "/tmp"},

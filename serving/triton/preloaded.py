@@ -1,4 +1,4 @@
-"""A Triton elsewhere that loads its one release itself, as pods of a cluster do: it is asked, never changed."""
+"""A Triton elsewhere that loads its one release itself, as on a cluster: it is asked, never changed."""
 
 from __future__ import annotations
 

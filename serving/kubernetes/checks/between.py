@@ -30,7 +30,11 @@ class _Whole:
     def faults(self, manifest: Manifest) -> Iterator[Found]:
         """What one of them names and the others have not."""
         if self._names.count(_key(manifest)) > 1:
-            yield ("metadata", "name"), manifest["metadata"]["name"], "a name that no other object of its kind has"
+            yield (
+                ("metadata", "name"),
+                manifest["metadata"]["name"],
+                "a name that no other object of its kind has",
+            )
         spec = manifest.get("spec", {})
         match manifest["kind"]:
             case "Service":
@@ -59,7 +63,11 @@ class _Whole:
             target = port.get("targetPort", port["port"])
             for labels, pod in self._pods:
                 if pod is not None and wanted.items() <= labels.items() and not _has_port(pod, target):
-                    yield ("spec", "ports", number, "targetPort"), target, "a port of the pods that it selects"
+                    yield (
+                        ("spec", "ports", number, "targetPort"),
+                        target,
+                        "a port of the pods that it selects",
+                    )
 
     def _named(self, place: tuple[str | int, ...], kind: str, name: str) -> Iterator[Found]:
         if (kind, name) not in self._names:

@@ -139,7 +139,11 @@ def _pod(pod: Mapping[str, Any]) -> Iterator[Found]:
 def _pod_rights(pod: Mapping[str, Any]) -> Iterator[Found]:
     security = pod.get("securityContext", {})
     if security.get("runAsNonRoot") is not True or security.get("runAsUser", 1) == 0:
-        yield ("securityContext", "runAsNonRoot"), security.get("runAsNonRoot"), "true, with a user that is not 0"
+        yield (
+            ("securityContext", "runAsNonRoot"),
+            security.get("runAsNonRoot"),
+            "true, with a user that is not 0",
+        )
     if security.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
         yield ("securityContext", "seccompProfile"), security.get("seccompProfile"), "type RuntimeDefault"
     if pod.get("automountServiceAccountToken") is not False:
@@ -162,7 +166,11 @@ def _container(container: Mapping[str, Any], volumes: list[str]) -> Iterator[Fou
         yield ("image",), container.get("image"), "the name of an image"
     for number, mount in enumerate(container.get("volumeMounts", [])):
         if mount["name"] not in volumes:
-            yield ("volumeMounts", number, "name"), mount["name"], f"one of the volumes ({', '.join(volumes)})"
+            yield (
+                ("volumeMounts", number, "name"),
+                mount["name"],
+                f"one of the volumes ({', '.join(volumes)})",
+            )
     for field, key in (("volumeMounts", "mountPath"), ("env", "name"), ("ports", "name")):
         given = [one.get(key) for one in container.get(field, [])]
         if twice := {one for one in given if given.count(one) > 1}:

@@ -34,7 +34,9 @@ def _faults(
 ) -> list[Fault]:
     return [
         Fault(file, dotted((*place, *error.absolute_path)), shown(error.instance), error.message[:300])
-        for error in sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
+        for error in sorted(
+            validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path))
+        )
     ]
 
 
@@ -62,7 +64,7 @@ def _validator(kind: str, api: str, version: str) -> Draft202012Validator | None
 
 
 def _group(api: str) -> str:
-    """The part of a schema's file name that an apiVersion gives: `rbac-v1` of rbac.authorization.k8s.io/v1."""
+    """The part of a schema's file name that an apiVersion gives: `apps-v1` of apps/v1."""
     group, _, version = api.rpartition("/")
     return f"{group.partition('.')[0]}-{version}" if group else version
 
