@@ -107,9 +107,7 @@ def release_findings(request: KubernetesRequest, workspace: Workspace) -> Iterat
         message = f"an image by its tag may change under you: {', '.join(loose)}."
         yield Finding(level="warn", message=message, fix="Name it by digest, as image@sha256:...")
     if release.gpu is not None:
-        message = (
-            "a bundle for GPUs: its pods were never run; the gateway cannot read NVIDIA's model."
-        )
+        message = "a bundle for GPUs: its pods were never run; the gateway cannot read NVIDIA's model."
         yield Finding(level="warn", message=message)
     yield Finding(level="note", message=NOT_TRIED)
 

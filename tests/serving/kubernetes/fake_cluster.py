@@ -189,7 +189,9 @@ class FakeCluster:
             self._remove_pods(key)
         for number in range(wanted):
             name = f"{key[2]}-pod{number}{'-bad' if is_bad else ''}"
-            self.add("pods", key[1], name, metadata=copy.deepcopy(template["metadata"]), status=self._pod(is_bad))
+            self.add(
+                "pods", key[1], name, metadata=copy.deepcopy(template["metadata"]), status=self._pod(is_bad)
+            )
         ready = 0 if is_bad else wanted
         stuck = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
         found["status"] = {
@@ -202,7 +204,9 @@ class FakeCluster:
 
     def _pod(self, is_bad: bool) -> dict[str, Any]:
         waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
-        statuses = [{"name": "fetch", "state": {"waiting": waiting}}] if "image" in self.ails and is_bad else []
+        statuses = (
+            [{"name": "fetch", "state": {"waiting": waiting}}] if "image" in self.ails and is_bad else []
+        )
         return {
             "conditions": [{"type": "Ready", "status": "False" if is_bad else "True"}],
             "initContainerStatuses": statuses,
