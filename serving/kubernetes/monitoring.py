@@ -28,6 +28,7 @@ def monitors(release: ClusterRelease, shape: ClusterShape) -> dict[str, Manifest
 def _monitor(release: ClusterRelease, part: str, endpoint: Manifest) -> Manifest:
     spec = {
         "selector": {"matchLabels": release.labels(part)},
-        "endpoints": [{**endpoint, "interval": "15s"}],
+        # the gateway's own label `endpoint` stays: the operator would put the port's name in its place
+        "endpoints": [{**endpoint, "interval": "15s", "honorLabels": True}],
     }
     return manifest(release, "ServiceMonitor", part, spec, api=_API)

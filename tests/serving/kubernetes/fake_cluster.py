@@ -1,8 +1,8 @@
-"""A stand-in for a cluster's API server: real HTTP, real Status documents, server-side apply, pods that start.
+"""A stand-in for a cluster's API server: real HTTP, real Status documents, server-side apply, pods.
 
-`ails` says what is wrong: `image` (no pod gets its image), `never` (pods never become ready), `liar` (a gateway
-pod says that it serves something else), `quota` (the server refuses a Deployment), or the name of a kind that is
-not installed.
+`ails` says what is wrong: `image` (no pod gets its image), `never` (pods never become ready), `liar` (a
+gateway pod says that it serves something else), `quota` (the server refuses a Deployment), or the name of a
+kind that is not installed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def status_of(code: int, reason: str, message: str) -> web.Response:
 
 @dataclass
 class FakeCluster:
-    """What the server holds and was asked; `serves` overrides what gateway pods of a digest say."""
+    """What the server holds and was asked."""
 
     objects: dict[Key, dict[str, Any]] = field(default_factory=dict)
     owners: dict[Key, dict[str, str]] = field(default_factory=dict)  # top field of spec to its manager
@@ -53,7 +53,6 @@ class FakeCluster:
     tried: int = 0
     secrets_read: int = 0
     endpoint_of: dict[str, tuple[str, str]] = field(default_factory=dict)  # digest to endpoint and release id
-    during_wait: Any = None  # called once, when a rollout is waited for
     url: str = ""
     _number: int = 0
 
@@ -92,14 +91,8 @@ class FakeCluster:
             return status_of(404, "NotFound", f'{key[0]} "{key[2]}" not found')
         if key[0] == "secrets" and "PartialObjectMetadata" not in request.headers["Accept"]:
             self.secrets_read += 1
-        if key[0] == "deployments" and (called := self.during_wait) is not None and self._is_new(key):
-            self.during_wait = None
-            called()
         self._settle(key)
         return web.json_response(self.objects[key])
-
-    def _is_new(self, key: Key) -> bool:
-        return "status" not in self.objects[key]
 
     async def _list(self, request: web.Request) -> web.Response:
         plural, namespace = request.match_info["plural"], request.match_info["namespace"]

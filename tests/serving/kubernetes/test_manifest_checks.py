@@ -1,4 +1,4 @@
-"""What is wrong with manifests is found offline: by the published schemas, and by rules where those are silent."""
+"""What is wrong with manifests is found offline: by published schemas, and by rules where they are silent."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import release_of, shape_of
 
 from opswright.core.errors import AskError
-from opswright.core.workspace import Workspace
 from opswright.serving.kubernetes.checks import check, faults_of
 from opswright.serving.kubernetes.manifests import render
 
@@ -18,8 +16,8 @@ Objects = dict[str, dict[str, Any]]
 
 
 @pytest.fixture
-def manifests(workspace: Workspace) -> Objects:
-    return copy.deepcopy(render(release_of(workspace, "one"), shape_of()))
+def manifests(layout: Any) -> Objects:
+    return copy.deepcopy(render(layout.release("one"), layout.shape()))
 
 
 def first(manifests: Objects, kind: str) -> dict[str, Any]:
@@ -130,8 +128,8 @@ def test_what_a_version_has_not_is_found_for_that_version(manifests: Objects) ->
     assert "sleep" in str(faults_of(manifests, "1.25")[0])
 
 
-def test_kserves_pod_is_checked_as_a_pod(workspace: Workspace) -> None:
-    found = copy.deepcopy(render(release_of(workspace, "one"), shape_of(kserve=True)))
+def test_kserves_pod_is_checked_as_a_pod(layout: Any) -> None:
+    found = copy.deepcopy(render(layout.release("one"), layout.shape(kserve=True)))
     assert faults_of(found, "1.33") == []
     first(found, "InferenceService")["spec"]["predictor"]["container"] = []
     assert "'container' was unexpected" in str(faults_of(found, "1.33")[0])

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import release_of, shape_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.errors import AskError
-from opswright.core.workspace import Workspace
 from opswright.serving.kubernetes.checks import faults_of
 from opswright.serving.kubernetes.files import as_yaml, difference
 from opswright.serving.kubernetes.manifests import render
@@ -24,7 +22,11 @@ from opswright.serving.kubernetes.release import ClusterRelease, GpuNeeds
 from opswright.serving.kubernetes.shape import ClusterShape
 from opswright.serving.releases import ENDPOINT_PATTERN
 
-Labels = dict[str, str]
+IMAGES = {"gateway_image": "reg.example/gateway:1", "triton_image": "reg.example/triton:1"}
+
+
+def shape_of(**other: Any) -> ClusterShape:
+    return ClusterShape.model_validate({**IMAGES, **other})
 
 
 def one(manifests: dict[str, Any], kind: str, part: str) -> dict[str, Any]:
@@ -124,13 +126,13 @@ def test_the_files_hold_what_was_checked(release: ClusterRelease, shape: Cluster
         assert yaml.safe_load(text) == json.loads(json.dumps(manifests[name]))
 
 
-def test_a_release_is_the_same_bytes_each_time(workspace: Workspace) -> None:
-    release = release_of(workspace, "one")
-    assert as_yaml(render(release, shape_of())) == as_yaml(render(release, shape_of()))
+def test_a_release_is_the_same_bytes_each_time(layout: Any) -> None:
+    release = layout.release("one")
+    assert as_yaml(render(release, layout.shape())) == as_yaml(render(release, layout.shape()))
 
 
-def test_tritons_port_is_open_to_the_gateway_alone(workspace: Workspace) -> None:
-    manifests = render(release_of(workspace, "one"), shape_of(callers=["web"]))
+def test_tritons_port_is_open_to_the_gateway_alone(layout: Any) -> None:
+    manifests = render(layout.release("one"), layout.shape(callers=["web"]))
     policy = one(manifests, "NetworkPolicy", "triton")["spec"]
     (inference,) = [rule for rule in policy["ingress"] if rule["ports"][0]["port"] == 8000]
     assert inference["from"] == [{"podSelector": one(manifests, "Deployment", "gateway")["spec"]["selector"]}]
@@ -138,8 +140,8 @@ def test_tritons_port_is_open_to_the_gateway_alone(workspace: Workspace) -> None
     assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [53, 53]
 
 
-def test_every_api_of_triton_asks_for_the_secret_that_no_file_has(workspace: Workspace) -> None:
-    manifests = render(release_of(workspace, "one"), shape_of())
+def test_every_api_of_triton_asks_for_the_secret_that_no_file_has(layout: Any) -> None:
+    manifests = render(layout.release("one"), layout.shape())
     triton = container(manifests, "triton")
     (restricted,) = [one for one in triton["args"] if one.startswith("--http-restricted-api=")]
     assert restricted.endswith(":opswright-secret=$(TRITON_SECRET)") and "health" in restricted
@@ -148,27 +150,27 @@ def test_every_api_of_triton_asks_for_the_secret_that_no_file_has(workspace: Wor
     assert secret["valueFrom"]["secretKeyRef"] == {"name": "ops-shop-triton", "key": "secret"}
 
 
-def test_what_runs_can_be_told_from_its_annotations(workspace: Workspace) -> None:
-    release = dataclasses.replace(release_of(workspace, "one"), plan="b" * 64)
-    for found in render(release, shape_of()).values():
+def test_what_runs_can_be_told_from_its_annotations(layout: Any) -> None:
+    release = dataclasses.replace(layout.release("one"), plan="b" * 64)
+    for found in render(release, layout.shape()).values():
         notes = found["metadata"]["annotations"]
         assert notes["opswright.dev/release-digest"] == release.digest
         assert notes["opswright.dev/bundle"] == str(release.bundle)
         assert notes["opswright.dev/plan"] == "b" * 64
 
 
-def test_a_plan_alone_restarts_no_pod(workspace: Workspace) -> None:
-    release = release_of(workspace, "one")
+def test_a_plan_alone_restarts_no_pod(layout: Any) -> None:
+    release = layout.release("one")
     planned = dataclasses.replace(release, plan="b" * 64)
     for before, after in zip(
-        render(release, shape_of()).values(), render(planned, shape_of()).values(), strict=True
+        render(release, layout.shape()).values(), render(planned, layout.shape()).values(), strict=True
     ):
         assert before.get("spec") == after.get("spec")
 
 
-def test_another_release_has_a_triton_of_its_own_and_the_same_gateway(workspace: Workspace) -> None:
-    first = render(release_of(workspace, "one"), shape_of())
-    second = render(release_of(workspace, "two"), shape_of())
+def test_another_release_has_a_triton_of_its_own_and_the_same_gateway(layout: Any) -> None:
+    first = render(layout.release("one"), layout.shape())
+    second = render(layout.release("two"), layout.shape())
     names = [one(m, "Deployment", "triton")["metadata"]["name"] for m in (first, second)]
     assert len(set(names)) == 2
     assert (
@@ -177,28 +179,28 @@ def test_another_release_has_a_triton_of_its_own_and_the_same_gateway(workspace:
     )
 
 
-def test_a_bundle_for_gpus_asks_for_them_and_runs_in_nvidias_container(workspace: Workspace) -> None:
+def test_a_bundle_for_gpus_asks_for_them_and_runs_in_nvidias_container(layout: Any) -> None:
     needs = GpuNeeds(4, "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3", "/bundle")
-    release = dataclasses.replace(release_of(workspace, "one"), gpu=needs, target="trtllm")
-    triton = container(render(release, shape_of(triton_image=None)), "triton")
+    release = dataclasses.replace(layout.release("one"), gpu=needs, target="trtllm")
+    triton = container(render(release, layout.shape(triton_image=None)), "triton")
     assert triton["image"] == needs.image and triton["command"] == ["/bundle/triton.sh"]
     assert triton["resources"]["limits"]["nvidia.com/gpu"] == "4"
     assert "--load-model=tensorrt_llm" in triton["args"]
 
 
-def test_autoscaled_pods_have_no_fixed_number(workspace: Workspace) -> None:
-    release = release_of(workspace, "one")
+def test_autoscaled_pods_have_no_fixed_number(layout: Any) -> None:
+    release = layout.release("one")
     for scaling, fixed in (("hpa", False), ("none", True)):
         for part in ("triton", "gateway"):
-            spec = one(render(release, shape_of(scaling=scaling)), "Deployment", part)["spec"]
+            spec = one(render(release, layout.shape(scaling=scaling)), "Deployment", part)["spec"]
             assert ("replicas" in spec) is fixed
 
 
-def test_the_difference_is_that_of_the_objects_not_of_their_numbers(workspace: Workspace) -> None:
-    release = release_of(workspace, "one")
-    wide = as_yaml(render(release, shape_of(scaling="none")))
+def test_the_difference_is_that_of_the_objects_not_of_their_numbers(layout: Any) -> None:
+    release = layout.release("one")
+    wide = as_yaml(render(release, layout.shape(scaling="none")))
     assert difference(wide, wide) == []
-    more = as_yaml(render(release, shape_of(scaling="none", gateway={"replicas": 3})))
+    more = as_yaml(render(release, layout.shape(scaling="none", gateway={"replicas": 3})))
     changed = [line for line in difference(wide, more) if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     assert changed == ["-  replicas: 2", "+  replicas: 3"]
 
@@ -240,10 +242,10 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
         as_number(text)
 
 
-def test_a_bundle_that_no_triton_serves_is_refused(workspace: Workspace) -> None:
-    with workspace.artifacts.staging() as stage:
+def test_a_bundle_that_no_triton_serves_is_refused(layout: Any) -> None:
+    with layout.workspace.artifacts.staging() as stage:
         (stage / "engine").mkdir()
         (stage / "engine" / "x").write_text("x")
-        bundle = workspace.artifacts.save(BundleRef, stage, {"target": "trtllm"})
+        bundle = layout.workspace.artifacts.save(BundleRef, stage, {"target": "trtllm"})
     with pytest.raises(AskError, match="no cluster can"):
-        ClusterRelease.of(workspace, "shop", "prod", bundle, None, "pvc:a")
+        ClusterRelease.of(layout.workspace, "shop", "prod", bundle, None, "pvc:a")
