@@ -19,10 +19,10 @@ _MINUTES = 10.0
 class KubernetesDeployRequest(KubernetesRequest):
     """A release, the cluster it is laid out for, and which cluster that is."""
 
-    context: str = Field(
+    cluster: str = Field(
         "",
         max_length=253,
-        description="Context of the kubeconfig (KUBECONFIG); empty: the one that is current there.",
+        description="Cluster, as a context of the kubeconfig (KUBECONFIG); empty: the current one.",
     )
     timeout_minutes: float = Field(
         30, gt=0, le=1440, description="Minutes until pods must answer; else all is undone."
@@ -67,7 +67,7 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     rails = arguments["guardrails"]
     what += f" behind {value_in_words(rails)}" if rails else " without guardrails"
     where = f"namespace {value_in_words(arguments['namespace'])} of "
-    where += f"context {arguments['context']}" if arguments["context"] else "the current context"
+    where += f"cluster {arguments['cluster']}" if arguments["cluster"] else "the current cluster"
     return Impact(
         endpoint=value_in_words(arguments["endpoint"]),
         before=f"what {where} serves now; it is asked when the step runs",
@@ -97,7 +97,7 @@ def kubernetes_deploy(request: KubernetesDeployRequest, ctx: StepContext) -> Kub
 
     release, manifests = rendered(request, ctx.workspace, plan_of(ctx))
     applied = ClusterRollout(
-        Cluster(open_client(request.context), request.namespace),
+        Cluster(open_client(request.cluster), request.namespace),
         release,
         manifests,
         wanted_secrets(release, request.shape),

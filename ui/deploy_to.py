@@ -41,7 +41,9 @@ def _is_dry_run(words: list[str], command: int) -> bool:
     if value is None:
         return True
     if value not in _VALUES:
-        raise AskError(f"invalid dry-run '{value[:40]}': expected true (write manifests) or false (apply them).")
+        raise AskError(
+            f"invalid dry-run '{value[:40]}': expected true (write manifests) or false (apply them)."
+        )
     return _VALUES[value]
 
 
