@@ -25,8 +25,9 @@ def routed(argv: Sequence[str]) -> list[str]:
     if place is None:
         return words
     if place not in _PLACES:
+        known = ", ".join(_PLACES)
         raise AskError(
-            f"cannot deploy to '{place[:40]}' (places are: {', '.join(_PLACES)}).{did_you_mean(place, _PLACES)}"
+            f"cannot deploy to '{place[:40]}' (places are: {known}).{did_you_mean(place, _PLACES)}"
         )
     if place == "kubernetes":
         words[command] = _WRITE if _is_dry_run(words, command) else _APPLY
