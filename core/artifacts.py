@@ -125,6 +125,12 @@ class BundleRef(ArtifactRef):
     kind = "bundle"
 
 
+class ManifestsRef(ArtifactRef):
+    """A release as objects of a Kubernetes cluster: YAML files, checked; no secret is in them."""
+
+    kind = "manifests"
+
+
 class GuardrailRef(ArtifactRef):
     """A NeMo Guardrails config that passed its must-block and must-pass sets."""
 
@@ -161,6 +167,7 @@ REF_TYPES: dict[str, type[ArtifactRef]] = {
         GuardrailRef,
         EvalReportRef,
         LearningCurveRef,
+        ManifestsRef,
         DriftReportRef,
     )
 }

@@ -279,6 +279,14 @@ class ServingSettings(_Part):
     triton_home: Path | None = Field(
         None, description="Folder of Triton's own virtual environment; empty: inside the workspace."
     )
+    preloaded_triton: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/@?#]+$",
+        description="Address of a Triton that loads its one release itself, as pods of a cluster do.",
+    )
+    preloaded_triton_secret: SecretStr | None = Field(
+        None, description="What that Triton asks of who reaches it."
+    )
     log_mb: float = Field(
         10,
         gt=0,

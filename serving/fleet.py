@@ -20,6 +20,7 @@ from .probes import Probe
 from .server_selection import Choice, choose, serving_folder, triton_home
 from .supervisor import MODULE, supervisor_record
 
+SECRET_SETTINGS = frozenset({"auth_token", "preloaded_triton_secret"})
 _POLL_S = 0.03
 _ASK_S = 60.0
 _STOP_S = 20.0
@@ -102,10 +103,10 @@ def url_of(record: Mapping[str, Any]) -> str:
 
 
 def serving_variables(settings: ServingSettings) -> dict[str, str]:
-    """How a gateway is told its settings: as variables of its environment, the token among them."""
-    values = settings.model_dump(mode="json", exclude={"auth_token"}, exclude_none=True)
-    if settings.auth_token is not None:
-        values["auth_token"] = settings.auth_token.get_secret_value()
+    """How a gateway is told its settings: as variables of its environment, secrets among them."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    for name in SECRET_SETTINGS & values.keys():
+        values[name] = getattr(settings, name).get_secret_value()
     return {
         f"OPSWRIGHT_SERVING__{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
         for name, value in values.items()
@@ -135,6 +136,8 @@ class GatewayClient:
     def prepare(self) -> Choice:
         """The server that will run, with Triton installed by now, so that its trouble is told here."""
         choice = choose(self.workspace)
+        if self.workspace.settings.serving.preloaded_triton is not None:
+            return choice
         if choice.kind == "triton":
             from .triton.environment import PlatformFacts, locate
 

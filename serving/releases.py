@@ -7,7 +7,7 @@ itself like it, now and after every restart.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,6 +158,11 @@ def new_release(
         engine=engine,
         made=now(),
     )
+
+
+def served_digest(releases: Mapping[str, str]) -> str:
+    """A digest of the release that each endpoint answers with: it tells only who knows what to expect."""
+    return sha256_json(dict(releases))
 
 
 def check_name(endpoint: str) -> str:

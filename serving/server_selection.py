@@ -27,6 +27,8 @@ class Choice:
 def choose(workspace: Workspace, facts: PlatformFacts | None = None) -> Choice:
     """The server that settings and platform lead to; NeedsError when Triton is demanded but cannot run."""
     wanted = workspace.settings.serving.server
+    if workspace.settings.serving.preloaded_triton is not None:
+        return Choice("triton")
     if wanted == "in-process":
         return Choice("in-process", "the settings ask for it (serving.server = in-process)")
     if has_own_server():
@@ -54,6 +56,12 @@ def triton_home(workspace: Workspace) -> Path:
 
 def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> InferenceServer:
     """The chosen server, not yet started."""
+    serving = workspace.settings.serving
+    if serving.preloaded_triton is not None:
+        from .triton.preloaded import PreloadedTriton
+
+        secret = serving.preloaded_triton_secret
+        return PreloadedTriton(serving.preloaded_triton, secret.get_secret_value() if secret else "")
     if choice.kind == "in-process":
         from .in_process import InProcessServer
 

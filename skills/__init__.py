@@ -19,6 +19,8 @@ BUILTIN = {
     "roll-out": "opswright.skills.roll_out:roll_out",
     "promote": "opswright.skills.promote:promote",
     "rollback": "opswright.skills.rollback:rollback",
+    "kubernetes-manifests": "opswright.skills.kubernetes_manifests:kubernetes_manifests",
+    "kubernetes-deploy": "opswright.skills.kubernetes_deploy:kubernetes_deploy",
     "drift": "opswright.skills.drift:drift",
     "retrain": "opswright.skills.retrain:retrain",
     "leaderboard": "opswright.skills.leaderboard:leaderboard",

@@ -19,6 +19,7 @@ from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
 from .compute_commands import compute_app
 from .contract_commands import contract_app
+from .deploy_to import routed
 from .given_once import refuse_repeats
 from .init_command import init
 from .key_commands import keys_app
@@ -41,6 +42,7 @@ Examples:
   opswright init tickets.csv                     a project from your data; then opswright run plans/ship.yaml
   opswright run examples/support_router/v1.yaml  carry out a plan after showing it and asking
   opswright evaluate --help                      one skill as a command
+  opswright deploy --to kubernetes ...           manifests for a cluster; --dry-run false applies them
   opswright audit verify                         check the record of everything that was done
 
 Exit codes: 0 done or GO, 1 failed, 2 wrong command or plan, 3 NO_GO, 4 INCONCLUSIVE, 5 approval needed or
@@ -126,6 +128,7 @@ def run(argv: list[str], registry: Registry | None = None) -> int:
             from ..skills import load_registry
 
             registry = load_registry()
+        argv = routed(argv)
         completing = "_OPSWRIGHT_COMPLETE" in os.environ
         return _invoke(build_app(registry, None if completing else argv), argv)
     except OpswrightError as error:

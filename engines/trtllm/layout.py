@@ -125,15 +125,20 @@ def triton_start_script(options: TrtllmOptions) -> str:
 
     Without `--disable-auto-complete-config`, by which model.yaml's batching and streaming would be left out.
     """
-    tag = options.container or versions().container_of(options.tensorrt_llm) or "TAG"
     return _TRITON_SCRIPT.format(
         version=options.tensorrt_llm,
-        image=f"nvcr.io/nvidia/tritonserver:{tag}-trtllm-python-py3",
+        image=triton_image(options),
         mount=options.mount,
         model=MODEL,
         repository=REPOSITORY,
         script=TRITON_SCRIPT,
     )
+
+
+def triton_image(options: TrtllmOptions) -> str:
+    """NVIDIA's container that has the bundle's TensorRT-LLM; its tag is `TAG` where none is known."""
+    tag = options.container or versions().container_of(options.tensorrt_llm) or "TAG"
+    return f"nvcr.io/nvidia/tritonserver:{tag}-trtllm-python-py3"
 
 
 def _yaml(values: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..canary.watch import CanaryWatch
-from ..fleet import GatewayClient, record_path, starts_path
+from ..fleet import SECRET_SETTINGS, GatewayClient, record_path, starts_path
 from ..keys.store import KeyStore
 from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
@@ -111,7 +111,7 @@ def _serve(workspace: Workspace) -> None:
 
 def _note_start(workspace: Workspace, port: int) -> None:
     """Keep the settings that are in force from now on, for who asks later what was served and how."""
-    settings = workspace.settings.serving.model_dump(mode="json", exclude={"auth_token"})
+    settings = workspace.settings.serving.model_dump(mode="json", exclude=set(SECRET_SETTINGS))
     start = {"at": now(), "version": __version__, "settings": {**settings, "gateway_port": port}}
     with starts_path(workspace).open("ab") as file:
         file.write(canonical_json(start) + b"\n")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+from ..releases import served_digest
 from ..server import ready
 from .controller import Controller, LoadedRelease
 
@@ -22,12 +23,15 @@ class Readiness:
         self._ended = 0.0
 
     async def document(self, is_known: bool) -> dict[str, Any]:
-        """`ready`, and each release's part in it; a stranger gets the first alone, as it was a moment ago."""
+        """`ready`, and each release's part in it; a stranger gets two things, as they were a moment ago.
+
+        Those are `ready`, and a digest of what answers (`served_digest`), which names nothing.
+        """
         kept_s = 0.0 if is_known else _KEPT_S
         if self._proof is None or (self._proof.done() and time.monotonic() >= self._ended + kept_s):
             self._proof = asyncio.create_task(self._prove_all())
         document = await asyncio.shield(self._proof)
-        return document if is_known else {"ready": document["ready"]}
+        return document if is_known else {name: document[name] for name in ("ready", "serves")}
 
     async def _prove_all(self) -> dict[str, Any]:
         endpoints = self._controller.endpoints
@@ -41,7 +45,8 @@ class Readiness:
         lost = sum(endpoint.traffic.lost for endpoint in endpoints.values())
         is_ready = bool(rows) and all(row["ready"] for row in rows)
         self._ended = time.monotonic()
-        document = {"ready": is_ready, "releases": rows, "traffic_rows_lost": lost}
+        serves = served_digest({row["endpoint"]: row["release"] for row in rows if row["ready"]})
+        document = {"ready": is_ready, "serves": serves, "releases": rows, "traffic_rows_lost": lost}
         return document | ({} if rows else {"error": "no endpoint serves a release"})
 
     async def _prove(self, name: str, loaded: LoadedRelease) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""Manifests checked offline: by the API's published schemas, and by rules for what those let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ....core.errors import AskError
+from ..objects import Manifest
+from .between import faults_between
+from .fault import Fault
+from .objects import faults_of_object
+from .schemas import faults_of_schema
+from .secrets import faults_of_secrets
+
+
+def faults_of(manifests: Mapping[str, Manifest], version: str) -> list[Fault]:
+    """Everything that is wrong with a set of manifests, for a version of Kubernetes' API; [] for nothing.
+
+    Rules look at what has the right form alone: a file with faults of its form is not searched further.
+    """
+    found: list[Fault] = []
+    well_formed: dict[str, Manifest] = {}
+    for file, manifest in manifests.items():
+        of_form = faults_of_schema(file, manifest, version)
+        found += [*of_form, *faults_of_secrets(file, manifest)]
+        if not of_form:
+            well_formed[file] = manifest
+            found += faults_of_object(file, manifest)
+    if len(well_formed) == len(manifests):
+        found += faults_between(well_formed)
+    return found
+
+
+def check(manifests: Mapping[str, Manifest], version: str) -> None:
+    """AskError that lists every fault of a set of manifests."""
+    if faults := faults_of(manifests, version):
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        number = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
+        raise AskError(f"the manifests are not valid for Kubernetes {version} ({number}):\n{lines}")

@@ -1,0 +1,90 @@
+"""A pod's files: copied from where they lie, checked against the release, and only then laid out."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+from opswright.serving.keys.store import KeyStore
+from opswright.serving.kubernetes.fetch import main
+from opswright.serving.releases import read_state
+
+
+def fetch(layout: Any, part: str, into: Path, *more: str, source: Path | None = None) -> int:
+    release = layout.release("one")
+    told = into.parent / "release.json"
+    told.write_text(release.document())
+    folder = source or layout.workspace.artifacts.root
+    return main([part, f"--release={told}", f"--source={folder}", f"--into={into}", *more])
+
+
+def test_triton_gets_its_engine_and_a_repository_that_names_the_release(layout: Any, tmp_path: Path) -> None:
+    assert fetch(layout, "triton", tmp_path / "models", "--threads=4") == 0
+    (config,) = (tmp_path / "models" / "repository").glob("*/config.pbtxt")
+    assert config.parent.name == "shop-v1" and layout.release("one").id in config.read_text()
+    engine = tmp_path / "models" / "artifacts" / "bundle" / layout.release("one").bundle.digest
+    assert str(engine / "files" / "engine") in config.read_text()
+    assert (engine / "files" / "engine" / "model.onnx").read_text() == "one"
+
+
+def test_a_container_that_starts_again_starts_over(layout: Any, tmp_path: Path) -> None:
+    assert fetch(layout, "triton", tmp_path / "models") == 0
+    (weights,) = (tmp_path / "models").rglob("model.onnx")
+    weights.write_text("half")
+    assert fetch(layout, "triton", tmp_path / "models") == 0
+    assert weights.read_text() == "one"
+
+
+def test_the_gateway_gets_rails_keys_that_only_it_may_read_and_what_to_serve(
+    layout: Any, tmp_path: Path
+) -> None:
+    key = KeyStore(layout.workspace).create("webshop")
+    mounted = tmp_path / "mounted.json"
+    mounted.write_bytes((layout.workspace.root / "keys.json").read_bytes())
+    mounted.chmod(0o440)
+    home = tmp_path / "home-of-pod"
+    assert fetch(layout, "gateway", home, f"--keys={mounted}") == 0
+    pod = Workspace(load_settings(home=home))
+    assert stat.S_IMODE((home / "keys.json").stat().st_mode) == 0o600
+    assert KeyStore(pod).find(key.text) is not None
+    release = layout.release("one")
+    stable = read_state(pod, "shop").stable
+    assert stable is not None and stable.id == release.id and stable.bundle == release.bundle
+    assert pod.artifacts.open(release.guardrails).path.is_dir()
+    assert not (home / "artifacts" / "bundle").exists()
+
+
+def test_a_file_that_was_changed_is_not_served(
+    layout: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = layout.release("one")
+    weights = layout.workspace.artifacts.folder(release.bundle) / "files" / "engine" / "model.onnx"
+    weights.chmod(0o644)
+    weights.write_text("two")
+    told = tmp_path / "release.json"
+    told.write_text(release.document())
+    arguments = [f"--release={told}", f"--source={layout.workspace.artifacts.root}"]
+    assert main(["triton", *arguments, f"--into={tmp_path / 'models'}"]) == 7
+    assert "model.onnx" in capsys.readouterr().err
+    assert not (tmp_path / "models" / "repository").exists()
+
+
+def test_files_that_are_not_there_are_named(
+    layout: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fetch(layout, "triton", tmp_path / "models", source=tmp_path / "nowhere") == 2
+    assert "Copy the workspace's artifacts there" in capsys.readouterr().err
+
+
+def test_a_release_that_says_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = tmp_path / "release.json"
+    for text in ("", "{}", json.dumps({"state": {"endpoint": "shop"}, "model": "shop-v1"})):
+        told.write_text(text)
+        assert main(["triton", f"--release={told}", "--source=x", f"--into={tmp_path / 'm'}"]) != 0
+    assert "fetch:" in capsys.readouterr().err
