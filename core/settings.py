@@ -184,7 +184,9 @@ class ServingSettings(_Part):
         None, description="Bearer token the gateway asks for; needed to listen on any but a local address."
     )
     triton_home: Path | None = Field(
-        None, description="Folder of Triton's own virtual environment; empty: inside the workspace."
+        None,
+        description="Folder that Triton's server is installed in, for all workspaces; empty: opswright in "
+        "the user's cache.",
     )
     log_mb: float = Field(
         10,

@@ -15,7 +15,7 @@ from .fleet import gateway_record, url_of
 from .ports import USUAL
 from .releases import read_state
 from .server_selection import choose, triton_home
-from .triton import environment
+from .triton import environment, installation
 
 
 def platform_findings(workspace: Workspace) -> list[Finding]:
@@ -29,7 +29,8 @@ def platform_findings(workspace: Workspace) -> list[Finding]:
         message = f"served by the in-process engine, not by Triton: {choice.reason}."
         findings.append(Finding(level="warn", message=message))
     elif install_bytes(workspace):
-        message = f"Triton's server ({', '.join(environment.WHEELS)}) will be installed, once."
+        home = triton_home(workspace)
+        message = f"Triton's server ({', '.join(installation.pins())}) will be installed into {home}, once."
         findings.append(Finding(level="ok", message=message))
     record = gateway_record(workspace)
     if record is not None:
@@ -76,8 +77,8 @@ def install_bytes(workspace: Workspace) -> int:
         needs_wheel = choose(workspace).kind == "triton"
     except NeedsError:
         return 0
-    is_there = environment.has_own_server() or environment.is_installed(triton_home(workspace))
-    return environment.DISK_BYTES if needs_wheel and not is_there else 0
+    is_there = environment.has_own_server() or environment.is_ready(triton_home(workspace))
+    return installation.DISK_BYTES if needs_wheel and not is_there else 0
 
 
 def endpoint_findings(

@@ -11,6 +11,7 @@ from typing import Literal
 from ..core.errors import NeedsError
 from ..core.workspace import Workspace
 from .server import InferenceServer, ServedModel
+from .triton import installation
 from .triton.environment import PlatformFacts, has_own_server
 
 _SMALL_ENGINE_BYTES = 64 << 20
@@ -48,8 +49,14 @@ def serving_folder(workspace: Workspace) -> Path:
 
 
 def triton_home(workspace: Workspace) -> Path:
-    """Where Triton's own virtual environment lies, or will."""
-    return (workspace.settings.serving.triton_home or workspace.root / "triton-server").resolve()
+    """Where Triton's server is installed, or will be: a folder that is shared with other workspaces.
+
+    A workspace that an earlier version gave an environment of its own goes on with that.
+    """
+    own, serving = workspace.root / "triton-server", workspace.settings.serving
+    if serving.triton_home is None and installation.own_environment(own) is not None:
+        return own
+    return installation.home_of(serving)
 
 
 def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> InferenceServer:

@@ -20,6 +20,7 @@ from .board_commands import COMMANDS, add_board_commands
 from .contract_commands import contract_app
 from .given_once import refuse_repeats
 from .init_command import init
+from .install_command import install
 from .key_commands import keys_app
 from .machine_commands import add_machine_commands
 from .policy_commands import policy_app
@@ -79,6 +80,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
         context.obj = Session(registry, home, actor, role)
 
     app.command()(init)
+    app.command()(install)
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
     app.add_typer(approvals_app, name="approvals")

@@ -16,7 +16,6 @@ from opswright.serving.triton.environment import (
     Install,
     PlatformFacts,
     check_stub,
-    is_installed,
     locate,
 )
 
@@ -73,18 +72,6 @@ def test_a_server_of_your_own_is_taken_on_any_platform(
     binary.chmod(0o755)
     found = locate(workspace.root, arm, print)
     assert (found.binary, found.backends) == (binary, None)
-
-
-def test_an_environment_for_another_interpreter_does_not_count_as_installed(tmp_path: Path) -> None:
-    from opswright.serving.triton import environment
-
-    folder = environment._folder(tmp_path)
-    folder.mkdir(parents=True)
-    assert not is_installed(tmp_path)
-    (folder / "ready.json").write_bytes(environment._stamp())
-    assert is_installed(tmp_path)
-    (folder / "ready.json").write_bytes(environment._stamp().replace(b"1.26.4", b"2.0.0"))
-    assert not is_installed(tmp_path)
 
 
 def test_a_stub_that_cannot_load_its_library_is_found_before_a_load_would_hang(tmp_path: Path) -> None:
