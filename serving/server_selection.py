@@ -1,7 +1,8 @@
-"""Which engine server runs here: Triton where it can, else the in-process engine, and why."""
+"""Which engine server serves: Triton elsewhere, a Triton of this machine, or the in-process engine."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.errors import NeedsError
+from ..core.settings import ExternalTritonSettings
 from ..core.workspace import Workspace
 from .server import InferenceServer, ServedModel
 from .triton import installation
+from .triton.access import RemoteAccess
 from .triton.environment import PlatformFacts, has_own_server
 
 _SMALL_ENGINE_BYTES = 64 << 20
@@ -19,9 +22,9 @@ _SMALL_ENGINE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Choice:
-    """A kind of server, and why it is not Triton when it is not."""
+    """A kind of server, and why it is not a Triton of this machine when it is not."""
 
-    kind: Literal["triton", "in-process"]
+    kind: Literal["triton", "external", "in-process"]
     reason: str = ""
 
 
@@ -30,6 +33,8 @@ def choose(workspace: Workspace, facts: PlatformFacts | None = None) -> Choice:
     wanted = workspace.settings.serving.server
     if wanted == "in-process":
         return Choice("in-process", "the settings ask for it (serving.server = in-process)")
+    if urls := workspace.settings.serving.external.urls:
+        return Choice("external", f"run by somebody else: {', '.join(urls)}")
     if has_own_server():
         return Choice("triton")
     lacks = (facts or PlatformFacts.here()).lacks()
@@ -65,6 +70,8 @@ def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> I
         from .in_process import InProcessServer
 
         return InProcessServer(threads_for)
+    if choice.kind == "external":
+        return _external(workspace)
     from .triton.environment import locate
     from .triton.server import TritonServer
 
@@ -75,6 +82,26 @@ def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> I
         threads_for,
         workspace.settings.serving.start_timeout_s,
     )
+
+
+def _external(workspace: Workspace) -> InferenceServer:
+    from .triton.external import ExternalTriton
+    from .triton.shared_repository import SharedRepository
+
+    serving = workspace.settings.serving
+    return ExternalTriton(
+        lambda: external_accesses(serving.external),
+        SharedRepository(serving.external.repository),
+        f"ops{hashlib.sha256(str(workspace.root).encode()).hexdigest()[:10]}-",
+        threads_for,
+        serving.start_timeout_s,
+    )
+
+
+def external_accesses(settings: ExternalTritonSettings) -> list[RemoteAccess]:
+    """How each server that settings name is reached; NeedsError when their secret is not there."""
+    headers = {} if settings.secret is None else {settings.header: settings.secret.resolve()}
+    return [RemoteAccess(url, headers) for url in settings.urls]
 
 
 def threads_for(model: ServedModel) -> int:

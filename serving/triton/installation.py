@@ -59,7 +59,7 @@ def shared_home() -> Path:
 
 def server_folder(home: Path) -> Path:
     """Where the server of these pins, for this version of Python, lies below a home, or will."""
-    key = {"pins": pins(), "python": _PYTHON, "platform": sysconfig.get_platform()}
+    key = {"pins": sorted(pins()), "python": _PYTHON, "platform": sysconfig.get_platform()}
     return home / f"triton-{sha256_json(key)[:16]}"
 
 

@@ -57,7 +57,7 @@ def config_pbtxt(model: ServedModel, threads: int) -> str:
     return str(text_format.MessageToString(config))
 
 
-def _sources(model: ServedModel) -> list[Path]:
+def model_code(model: ServedModel) -> list[Path]:
     """The files that Triton's Python backend runs a model with; BackendError when its target has none."""
     code = engine_target(model.target).triton
     if code is None:
@@ -81,7 +81,7 @@ class ModelRepository:
         try:
             version = stage / str(model.version)
             version.mkdir(parents=True)
-            for source in _sources(model):
+            for source in model_code(model):
                 shutil.copyfile(source, version / source.name)
             write_atomically(stage / "config.pbtxt", config_pbtxt(model, threads).encode())
             self.remove(model.name)

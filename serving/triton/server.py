@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +167,10 @@ class TritonServer:
             for name, inner in self._names.items()
             if found.get(inner, ("",))[0] == "READY"
         }
+
+    def missing(self, name: str) -> Mapping[str, str]:
+        """Nowhere: it has no replicas."""
+        return {}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer of a loaded model; ServerDown when it is not loaded."""
