@@ -220,6 +220,13 @@ class ServingSettings(_Part):
         "auto",
         description="Engine server; auto takes Triton where its wheel runs, else the in-process engine.",
     )
+    instances: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Copies of an engine on a server; empty: one for every four cores, as memory allows, on "
+        "this machine, and one elsewhere.",
+    )
     start_timeout_s: float = Field(120, gt=0, description="Seconds a server may take to become ready.")
     hold_s: float = Field(
         20, gt=0, description="Seconds a request waits for a release that is being healed or loaded."

@@ -18,6 +18,9 @@ from .triton.access import RemoteAccess
 from .triton.environment import PlatformFacts, has_own_server
 
 _SMALL_ENGINE_BYTES = 64 << 20
+_CORES_A_COPY = 4  # for each thread of an engine; on two cores a second copy answers no more, and costs more
+_COPY_BYTES = 100 << 20  # of a process that runs an engine
+_LOADED = 3  # times its size on disk, with caches and what answers need
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> I
         lambda: locate(triton_home(workspace), PlatformFacts.here(), say),
         threads_for,
         workspace.settings.serving.start_timeout_s,
+        lambda model: instances_for(model, workspace.settings.serving.instances),
     )
 
 
@@ -95,6 +99,7 @@ def _external(workspace: Workspace) -> InferenceServer:
         f"ops{hashlib.sha256(str(workspace.root).encode()).hexdigest()[:10]}-",
         threads_for,
         serving.start_timeout_s,
+        serving.instances or 1,
     )
 
 
@@ -106,7 +111,27 @@ def external_accesses(settings: ExternalTritonSettings) -> list[RemoteAccess]:
 
 def threads_for(model: ServedModel) -> int:
     """Threads for one engine: a small one is fastest on one, which leaves other cores to its neighbours."""
-    size = sum(path.stat().st_size for path in model.engine.rglob("*") if path.is_file())
-    if size < _SMALL_ENGINE_BYTES:
-        return 1
+    return 1 if _bytes_of(model) < _SMALL_ENGINE_BYTES else _cores()
+
+
+def instances_for(model: ServedModel, wanted: int | None, cores: int = 0, free_bytes: int = 0) -> int:
+    """Copies of one engine: as many as are wanted, else one for every four cores that its threads leave.
+
+    No more than half of the free memory holds. cores, free_bytes: of this machine, when 0.
+    """
+    if wanted is not None:
+        return wanted
+    import psutil
+
+    one = _COPY_BYTES + _LOADED * _bytes_of(model)
+    by_cores = (cores or _cores()) // (_CORES_A_COPY * threads_for(model))
+    by_memory = (free_bytes or psutil.virtual_memory().available) // 2 // one
+    return max(1, min(by_cores, by_memory))
+
+
+def _bytes_of(model: ServedModel) -> int:
+    return sum(path.stat().st_size for path in model.engine.rglob("*") if path.is_file())
+
+
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

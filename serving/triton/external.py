@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from functools import partial
 
 from ...core.errors import BackendError
 from ..server import Completion, Generation, ServedModel, ServerDown
@@ -35,11 +36,12 @@ class ExternalTriton:
         prefix: str,
         threads: Callable[[ServedModel], int],
         timeout_s: float,
+        instances: int = 1,
     ) -> None:
         self._accesses = accesses
         self._repository = repository
         self._prefix = prefix
-        self._threads = threads
+        self._write = partial(_write, repository, threads, instances)
         self._timeout_s = timeout_s
         self._replicas: list[Replica] = []
         self._models: dict[str, ServedModel] = {}
@@ -57,8 +59,7 @@ class ExternalTriton:
         """Reach the servers; BackendError when none answers. What is loaded there stays."""
         await self._close()
         self._replicas = [
-            Replica(access, self._repository, self._threads, self._prefix, self._timeout_s)
-            for access in self._accesses()
+            Replica(access, self._write, self._prefix, self._timeout_s) for access in self._accesses()
         ]
         asked = (replica.client.version() for replica in self._replicas)
         found = await asyncio.gather(*asked, return_exceptions=True)
@@ -210,6 +211,17 @@ class ExternalTriton:
             log.error("%s does not serve %s: %s", replica.url, model.release, why) if why else log.warning(
                 "%s serves %s again", replica.url, model.release
             )
+
+
+def _write(
+    repository: SharedRepository,
+    threads: Callable[[ServedModel], int],
+    instances: int,
+    model: ServedModel,
+) -> str:
+    """Put a model into the repository; where that is."""
+    repository.write(model, threads(model), instances)
+    return repository.address
 
 
 @contextmanager

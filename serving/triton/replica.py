@@ -12,7 +12,6 @@ from ...core.errors import BackendError, OpswrightError
 from ..server import PROOF, ServedModel, ServerDown
 from .access import RemoteAccess
 from .client import TritonClient
-from .shared_repository import SharedRepository
 
 _PROOF_S = 10.0
 _PROVE_AGAIN_S = 5.0
@@ -30,8 +29,7 @@ class Replica:
     def __init__(
         self,
         access: RemoteAccess,
-        repository: SharedRepository,
-        threads: Callable[[ServedModel], int],
+        write: Callable[[ServedModel], str],
         prefix: str,
         timeout_s: float,
     ) -> None:
@@ -40,8 +38,7 @@ class Replica:
         self.in_flight = 0
         self.serves: dict[str, str] = {}  # name to its name in Triton
         self.missing: dict[str, str] = {}  # name to why it is not served, "" while it loads
-        self._repository = repository
-        self._threads = threads
+        self._write = write  # into the repository; where that is
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._dead: dict[str, int] = {}  # how many names of a model no longer answer
@@ -74,10 +71,8 @@ class Replica:
         try:
             if not await self._answers(model, inner):
                 inner = self._inner(model.name)
-                await asyncio.to_thread(
-                    self._repository.write, replace(model, name=inner), self._threads(model)
-                )
-                await self._load(inner)
+                repository = await asyncio.to_thread(self._write, replace(model, name=inner))
+                await self._load(inner, repository)
                 await self._prove(model, inner)
             self.serves[model.name] = inner
             self.missing.pop(model.name, None)
@@ -109,7 +104,7 @@ class Replica:
             return False
         return True
 
-    async def _load(self, inner: str) -> None:
+    async def _load(self, inner: str, repository: str) -> None:
         try:
             await self.client.load(inner, self._timeout_s)
         except ServerDown:
@@ -117,7 +112,7 @@ class Replica:
         except BackendError as error:
             for mark, hint in _HINTS.items():
                 if mark in str(error):
-                    raise BackendError(f"{error}. {hint.format(self._repository.address)}") from error
+                    raise BackendError(f"{error}. {hint.format(repository)}") from error
             raise
 
     async def _prove(self, model: ServedModel, inner: str) -> None:

@@ -33,12 +33,12 @@ class SharedRepository:
         with _Place(self.address, _NOBODYS) as place:
             place.read(_WHOLE)
 
-    def write(self, model: ServedModel, threads: int) -> None:
+    def write(self, model: ServedModel, threads: int, instances: int = 1) -> None:
         """Put a model's folder there, unless it is; its last file says that it is whole.
 
         NeedsError when the place cannot be reached or written.
         """
-        config = config_pbtxt(replace(model, engine=Path(_ENGINE)), threads).encode()
+        config = config_pbtxt(replace(model, engine=Path(_ENGINE)), threads, instances).encode()
         version = str(model.version)
         files = {f"{version}/{path.name}": path for path in model_code(model)}
         files |= {f"{version}/{_ENGINE}/{name}": path for name, path in files_below(model.engine).items()}
