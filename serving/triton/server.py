@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,16 +158,17 @@ class TritonServer:
     async def unload(self, name: str) -> None:
         """Unload, wait until it is gone, remove its folder."""
         if (found := self._names.pop(name, None)) is not None:
-            await self._take_out(found)
+            await self._take_out(found, self._timeout_s)
 
     async def _give_up(self, name: str) -> None:
         """Free what a model holds whose worker died or hangs: it may never unload."""
         await asyncio.to_thread(self.runtime.end_workers, name, self._workers.pop(name, ()))
-        await self._take_out(name)
+        with suppress(BackendError):
+            await self._take_out(name, _UNLOAD_S)
 
-    async def _take_out(self, name: str) -> None:
+    async def _take_out(self, name: str, timeout_s: float) -> None:
         try:
-            await self.client.unload(name, self._timeout_s)
+            await self.client.unload(name, timeout_s)
         finally:
             await self.client.drop(name)
             self.repository.remove(name)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from opswright.serving.processes import started_at
 from opswright.serving.server import Generation, ServedModel, ready
 from opswright.serving.triton.environment import PlatformFacts, locate
 from opswright.serving.triton.server import TritonServer
@@ -61,7 +62,7 @@ def test_a_dead_or_hung_worker_leaves_no_process_no_memory_and_no_folder(
         while (now := await asyncio.to_thread(left_of, server)) != whole:
             assert time.monotonic() < deadline, f"{now} is left, not {whole}"
             await asyncio.sleep(0.1)
-        assert not psutil.pid_exists(worker.pid)
+        assert started_at(worker.pid) is None
         assert await ready(server, model, _PATIENCE_S)
 
     async def whole() -> None:
