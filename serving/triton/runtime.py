@@ -20,7 +20,7 @@ _GRACE_S = 4.0
 
 
 @dataclass(frozen=True)
-class Worker:
+class ModelProcess:
     """A process that runs a model for Triton, and its shared memory."""
 
     pid: int
@@ -89,16 +89,16 @@ class TritonRuntime:
             with contextlib.suppress(FileNotFoundError):  # its model left meanwhile
                 region.chmod(0o600)
 
-    def workers(self, name: str) -> list[Worker]:
+    def workers(self, name: str) -> list[ModelProcess]:
         """The processes that run a model, by its name in Triton, and the shared memory of each."""
         found = []
         for pid in processes.with_argument(f"{self.repository}/{name}/"):
             words = processes.arguments_of(pid)
             regions = [word.lstrip("/") for word in words if word.lstrip("/").startswith(self.shm_prefix)]
-            found.append(Worker(pid, tuple(_SHM / region for region in regions)))
+            found.append(ModelProcess(pid, tuple(_SHM / region for region in regions)))
         return found
 
-    def end_workers(self, name: str, known: Iterable[Worker]) -> None:
+    def end_workers(self, name: str, known: Iterable[ModelProcess]) -> None:
         """End what still runs of a model that was given up, and free its shared memory.
 
         known: its workers as they were seen alive: of one that was killed nothing else tells the memory.

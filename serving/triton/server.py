@@ -13,7 +13,7 @@ from ..server import Completion, Generation, ServedModel, ServerDown
 from .client import TritonClient
 from .environment import Install
 from .repository import ModelRepository
-from .runtime import TritonRuntime, Worker
+from .runtime import TritonRuntime, ModelProcess
 
 _SILENT = 3  # looks in a row without an answer, after which a server counts as hung
 _POLL_S = 0.02
@@ -44,7 +44,9 @@ class TritonServer:
         self._version = ""
         self._names: dict[str, str] = {}  # name of a release's model to its name in Triton
         self._loads = 0
-        self._workers: dict[str, list[Worker]] = {}  # by name in Triton, as they were when it was loaded
+        self._workers: dict[
+            str, list[ModelProcess]
+        ] = {}  # by name in Triton, as they were when it was loaded
         self._silent = 0  # looks in a row that it left unanswered
         self._leaving: set[asyncio.Task[None]] = set()
 
