@@ -243,8 +243,8 @@ class ServingSettings(_Part):
     )
     triton_home: Path | None = Field(
         None,
-        description="Folder that Triton's server is installed in, for all workspaces; empty: opswright in "
-        "the user's cache.",
+        description="Folder that Triton's server is installed in, for all workspaces; empty: one in the "
+        "user's cache.",
     )
     log_mb: float = Field(
         10,

@@ -13,7 +13,7 @@ from ..server import Completion, Generation, ServedModel, ServerDown
 from .client import TritonClient
 from .environment import Install
 from .repository import ModelRepository
-from .runtime import TritonRuntime, ModelProcess
+from .runtime import ModelProcess, TritonRuntime
 
 _SILENT = 3  # looks in a row without an answer, after which a server counts as hung
 _POLL_S = 0.02
