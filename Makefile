@@ -15,15 +15,16 @@ MODELOPT := .venv-modelopt
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml constraints.txt requirements-nemo-cpu.txt
+$(READY): pyproject.toml constraints.txt requirements-nemo-cpu.txt requirements-triton.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Opswright needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[all]"
 	$(PIP) install --quiet --no-deps --requirement requirements-nemo-cpu.txt
 	mkdir -p .link && ln -sfn "$(CURDIR)" .link/opswright
+	$(BIN)/opswright install triton --optional
 	touch $(READY)
 
-install: $(READY) ## set up .venv (about 2.8 GB; some minutes, once)
+install: $(READY) ## set up .venv (about 2.8 GB; some minutes, once), and Triton in the user's cache (250 MB)
 
 $(RAY)/.ready: requirements-ray.txt
 	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)

@@ -6,9 +6,18 @@ import getpass
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +26,7 @@ from pydantic_settings import (
 )
 
 from .errors import AskError
+from .secrets import SecretName
 
 # Off for every dependency, before any of them is imported.
 NO_TELEMETRY = {
@@ -247,6 +257,47 @@ class TrafficSettings(_Part):
     )
 
 
+class ExternalTritonSettings(_Part):
+    """Triton servers that somebody else runs, as in containers, and how they are told what to serve."""
+
+    urls: tuple[str, ...] = Field(
+        (), description="Their addresses, http://HOST:PORT, all of one repository; empty: one is run here."
+    )
+    repository: str = Field(
+        "",
+        description="Their model repository as this machine reaches it: a shared folder, or an address such "
+        "as s3://BUCKET/FOLDER.",
+    )
+    header: str = Field(
+        "opswright-secret",
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Header in which their restricted APIs look for a secret.",
+    )
+    secret: SecretName | None = Field(
+        None, description="The secret: secret:env:NAME or secret:file:PATH, never itself."
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _are_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        found = tuple(url.rstrip("/") for url in urls)
+        for url in found:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+                raise ValueError(f"expected http://HOST:PORT, not {url!r}")
+            if parts.username or parts.password:
+                raise ValueError("an address holds no password: name it by `secret`")
+        if len(set(found)) != len(found):
+            raise ValueError("an address stands there twice")
+        return found
+
+    @model_validator(mode="after")
+    def _have_a_repository(self) -> Self:
+        if self.urls and not self.repository:
+            raise ValueError("`repository` is missing: the folder or address that these servers read")
+        return self
+
+
 class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
@@ -261,6 +312,13 @@ class ServingSettings(_Part):
     server: Literal["auto", "triton", "in-process"] = Field(
         "auto",
         description="Engine server; auto takes Triton where its wheel runs, else the in-process engine.",
+    )
+    instances: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Copies of an engine on a server; empty: one for every four cores, as memory allows, on "
+        "this machine, and one elsewhere.",
     )
     start_timeout_s: float = Field(120, gt=0, description="Seconds a server may take to become ready.")
     hold_s: float = Field(
@@ -277,7 +335,9 @@ class ServingSettings(_Part):
         None, description="Bearer token the gateway asks for; needed to listen on any but a local address."
     )
     triton_home: Path | None = Field(
-        None, description="Folder of Triton's own virtual environment; empty: inside the workspace."
+        None,
+        description="Folder that Triton's server is installed in, for all workspaces; empty: one in the "
+        "user's cache.",
     )
     preloaded_triton: str | None = Field(
         None,
@@ -292,6 +352,7 @@ class ServingSettings(_Part):
         gt=0,
         description="Megabytes a server's log may have; then it is put aside, three such at most.",
     )
+    external: ExternalTritonSettings = ExternalTritonSettings()
     traffic: TrafficSettings = TrafficSettings()
 
 

@@ -42,6 +42,7 @@ class EndpointLife:
     serial: int = -1
     releases: Mapping[str, str | None] = field(default_factory=dict)  # id to its fault, "" while it loads
     server_fault: str | None = None  # why no engine server runs, while none does
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by release: who lacks it, why
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ class GatewayClient:
             from .triton.environment import PlatformFacts, locate
 
             locate(triton_home(self.workspace), PlatformFacts.here(), self._say)
+        elif choice.kind == "external":
+            self._say(f"engines run on Triton, {choice.reason}")
         else:
             self._say(f"serving in-process, not on Triton: {choice.reason}")
         return choice
@@ -209,7 +212,8 @@ class GatewayClient:
         releases = {
             name: None if row["answers"] else (row["error"] or "") for name, row in found["releases"].items()
         }
-        return EndpointLife(found["serial"], releases, fault)
+        missing = {name: row["missing"] for name, row in found["releases"].items()}
+        return EndpointLife(found["serial"], releases, fault, missing)
 
     def state(self) -> dict[str, Any]:
         """Everything the gateway says of itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from .. import __version__
@@ -81,6 +81,10 @@ class InProcessServer:
     async def versions(self) -> dict[str, int]:
         """Each loaded model's version, by name."""
         return {name: loaded.model.version for name, loaded in self._loaded.items()}
+
+    def missing(self, name: str) -> Mapping[str, str]:
+        """Nowhere: it has no replicas."""
+        return {}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer; PromptError for a prompt that the engine cannot take."""

@@ -102,6 +102,16 @@ def with_argument(*fragments: str) -> list[int]:
     return found
 
 
+def arguments_of(pid: int) -> list[str]:
+    """The command line of a process; empty when it is gone."""
+    import psutil
+
+    try:
+        return list(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return []
+
+
 def end(pids: Iterable[int], grace_s: float) -> None:
     """Ask processes to end (SIGTERM), and end those still there after the grace (SIGKILL)."""
     import psutil

@@ -7,7 +7,7 @@ between any two leaves traffic where it was or where it should be, and the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from ..core.artifacts import BundleRef, GuardrailRef
@@ -130,14 +130,15 @@ class Rollout:
                 if guardrails is not None:
                     self.workspace.artifacts.open(guardrails)
                 release = new_release(state, bundle, guardrails, engine)
-            state, blocked = self._examined(state, release, probes)
+            state, blocked = self._examined(state, release, probes, is_everywhere=True)
             if is_canary:
                 remove_others(self.workspace.endpoints / self.endpoint, release.id)
                 as_canary = {"canary": release, "candidate": None, **wanted}
                 after = state.model_copy(update=as_canary).changed("canary", release, key)
             else:
                 after = _as_stable(state, release).changed("deployed", release, key)
-            return self._switched(state, after, release, "canary" if is_canary else "stable", blocked=blocked)
+            route = "canary" if is_canary else "stable"
+            return self._switched(state, after, release, route, is_everywhere=True, blocked=blocked)
 
     def promote(
         self,
@@ -169,13 +170,13 @@ class Rollout:
                     "judged when this step was prepared. Look at it, then promote again."
                 )
             self.fleet.start()
-            self._wait_loaded(canary)
+            self._wait_loaded(canary, is_everywhere=True)
             verdict = self._judged(state, probes or PROBES, bars or Bars())
             for row in verdict.rows:
                 self.say(f"{row.name}: {row.decision} ({row.message})")
             if verdict.decision is Decision.GO:
                 after = _as_stable(state, canary).changed("promoted", canary, key)
-                state = self._switched(state, after, canary, "stable").state
+                state = self._switched(state, after, canary, "stable", is_everywhere=True).state
             elif verdict.decision is Decision.NO_GO:
                 reason = next(row.message for row in verdict.rows if row.decision is Decision.NO_GO)
                 state = self._without_canary(state, key, "refused", reason).state
@@ -243,10 +244,16 @@ class Rollout:
             return self._without_canary(state, key, "withdrawn", reason[:500])
 
     def _examined(
-        self, state: EndpointState, release: Release, probes: Sequence[str | Probe]
+        self,
+        state: EndpointState,
+        release: Release,
+        probes: Sequence[str | Probe],
+        *,
+        is_everywhere: bool = False,
     ) -> tuple[EndpointState, int]:
         """Have a release loaded beside what serves and answer its probes; it has no traffic yet.
 
+        is_everywhere: on every replica; what only brings an old release back does with those there are.
         On any failure the state is as it was, and the failure is written down and raised.
         """
         before = state
@@ -258,7 +265,7 @@ class Rollout:
             ),
         )
         try:
-            self._wait_loaded(release)
+            self._wait_loaded(release, is_everywhere=is_everywhere)
             blocked = 0
             for asked in probes:
                 self.check()
@@ -275,13 +282,22 @@ class Rollout:
         return state, blocked
 
     def _switched(
-        self, before: EndpointState, after: EndpointState, release: Release, route: str, **facts: Any
+        self,
+        before: EndpointState,
+        after: EndpointState,
+        release: Release,
+        route: str,
+        *,
+        is_everywhere: bool = False,
+        **facts: Any,
     ) -> Outcome:
         """Make a state the desired one and see it served; what does not serve is taken back."""
         after = write_state(self.workspace, after)
         try:
             self._wait_applied(after)
             self._see_served(after, release, route)
+            if is_everywhere:
+                self._wait_loaded(release, is_everywhere=True)
         except OpswrightError as error:
             update = {"serial": after.serial, "candidate": None}
             back = before.model_copy(update=update).changed("refused", release, "", str(error)[:500])
@@ -305,22 +321,28 @@ class Rollout:
         evidence = CanaryReader(self.workspace, state, bars.max_slower).update()
         return comparison.compare(evidence, probes, ask, bars)
 
-    def _wait_loaded(self, release: Release) -> None:
-        """Until the release answers inferences; BackendError with the reason when it cannot be loaded."""
+    def _wait_loaded(self, release: Release, *, is_everywhere: bool = False) -> None:
+        """Until the release answers inferences; BackendError with the reason when it cannot be loaded.
+
+        is_everywhere: until every replica of the server has proven that it serves it.
+        """
         said = False
         began = time.monotonic()
         while True:
             life = self.fleet.life(self.endpoint)
             fault = life.releases.get(release.id, "")
-            if fault is None:
+            missing = life.missing.get(release.id, {}) if is_everywhere else {}
+            if fault is None and not missing:
                 return
             if fault:
                 raise BackendError(f"release {release.id} was refused: {fault}")
+            if any(missing.values()) and time.monotonic() > began + min(self._timeout_s, _FAULT_S):
+                raise BackendError(f"release {release.id} is not served everywhere: {_in_words(missing)}")
             if not said:
                 self.say(f"loading release {release.id}")
                 said = True
             patience_s = min(self._timeout_s, _FAULT_S) if life.server_fault else self._timeout_s
-            why = f": {life.server_fault}" if life.server_fault else ""
+            why = f": {life.server_fault or _in_words(missing)}".removesuffix(": ")
             message = f"release {release.id} did not load within {patience_s:.0f} s{why}"
             self._pause(began + patience_s, message)
 
@@ -377,6 +399,10 @@ class Rollout:
 
     def _outcome(self, state: EndpointState, release: Release, route: str, **facts: Any) -> Outcome:
         return Outcome(state, release, route, self.fleet.start(), self.fleet.facts(), **facts)
+
+
+def _in_words(missing: Mapping[str, str]) -> str:
+    return "; ".join(f"{replica}: {why or 'still loading'}" for replica, why in missing.items())
 
 
 def _as_stable(state: EndpointState, release: Release) -> EndpointState:

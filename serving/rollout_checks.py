@@ -14,8 +14,10 @@ from . import processes
 from .fleet import gateway_record, url_of
 from .ports import USUAL
 from .releases import read_state
-from .server_selection import choose, triton_home
-from .triton import environment
+from .server_selection import choose, external_accesses, triton_home
+from .triton import environment, installation
+from .triton.external_checks import server_findings
+from .triton.shared_repository import SharedRepository
 
 
 def platform_findings(workspace: Workspace) -> list[Finding]:
@@ -28,14 +30,30 @@ def platform_findings(workspace: Workspace) -> list[Finding]:
     if choice.kind == "in-process":
         message = f"served by the in-process engine, not by Triton: {choice.reason}."
         findings.append(Finding(level="warn", message=message))
+    elif choice.kind == "external":
+        findings += external_findings(workspace)
     elif install_bytes(workspace):
-        message = f"Triton's server ({', '.join(environment.WHEELS)}) will be installed, once."
+        home = triton_home(workspace)
+        message = f"Triton's server ({', '.join(installation.pins())}) will be installed into {home}, once."
         findings.append(Finding(level="ok", message=message))
     record = gateway_record(workspace)
     if record is not None:
         findings.append(Finding(level="ok", message=f"the gateway runs at {url_of(record)}."))
         return findings
     return [*findings, *_port_findings(workspace.settings.serving.gateway_port)]
+
+
+def external_findings(workspace: Workspace) -> Iterator[Finding]:
+    """Whether each Triton server that settings name can be used, and their repository reached."""
+    external = workspace.settings.serving.external
+    try:
+        accesses = external_accesses(external)
+        SharedRepository(external.repository).check()
+    except NeedsError as error:
+        yield Finding(level="stop", message=str(error))
+        return
+    for access in accesses:
+        yield from server_findings(access)
 
 
 def _port_findings(wanted: int | None) -> Iterator[Finding]:
@@ -60,11 +78,11 @@ def engine_findings(workspace: Workspace, bundle: BundleRef) -> list[Finding]:
         return [Finding(level="stop", message=f"{bundle.short} cannot be served here: {error}")]
     except NeedsError:
         return []  # platform_findings says so
-    if kind == "triton" and target.triton is None:
+    if kind != "in-process" and target.triton is None:
         where = f"{target.elsewhere}." if target.elsewhere else "it is served in-process only."
         message = f"Triton cannot run a bundle of target '{name}' here: {where}"
         return [Finding(level="stop", message=message, fix="Set OPSWRIGHT_SERVING__SERVER=in-process.")]
-    missing = not_installed(target.runs_with, *target.run_extras)
+    missing = None if kind == "external" else not_installed(target.runs_with, *target.run_extras)
     if missing is None and target.elsewhere:
         return [Finding(level="warn", message=f"what answers here is no '{name}': {target.elsewhere}.")]
     return [] if missing is None else [missing]
@@ -76,8 +94,8 @@ def install_bytes(workspace: Workspace) -> int:
         needs_wheel = choose(workspace).kind == "triton"
     except NeedsError:
         return 0
-    is_there = environment.has_own_server() or environment.is_installed(triton_home(workspace))
-    return environment.DISK_BYTES if needs_wheel and not is_there else 0
+    is_there = environment.has_own_server() or environment.is_ready(triton_home(workspace))
+    return installation.DISK_BYTES if needs_wheel and not is_there else 0
 
 
 def endpoint_findings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,6 +101,9 @@ class InferenceServer(Protocol):
 
     async def versions(self) -> dict[str, int]:
         """The loaded models and their versions."""
+
+    def missing(self, name: str) -> Mapping[str, str]:
+        """The replicas of this server that do not serve a loaded model, each with why ("": it is loading)."""
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """Generate; AskError for a prompt that cannot be, ServerDown when healing may help."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import BackendError
@@ -60,9 +60,21 @@ def status(workspace: Workspace) -> dict[str, Any]:
                 "canary_percent": percent,
                 "previous": [release.id for release in state.previous],
                 "answers": stable is not None and found.get(stable, {}).get("answers", False),
+                "missing": {one: release.get("missing", {}) for one, release in found.items()},
                 "last_request": last[0].time if last else None,
                 "last_change": state.changes[-1].model_dump(mode="json") if state.changes else None,
             }
         )
     gateway = None if record is None else {"pid": record["pid"], "url": url_of(record)}
-    return {"gateway": gateway, "server": live.get("server"), "fault": live.get("fault"), "endpoints": rows}
+    facts = {"gateway": gateway, "server": live.get("server"), "fault": live.get("fault")}
+    return {**facts, "endpoints": rows, "alarms": _alarms(rows)}
+
+
+def _alarms(endpoints: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each release that a server does not serve which should: a fleet that is updated by half."""
+    return [
+        f"{row['endpoint']}: release {release} is not served by {replica}: {why or 'it is being loaded'}"
+        for row in endpoints
+        for release, missing in row["missing"].items()
+        for replica, why in missing.items()
+    ]

@@ -22,6 +22,7 @@ from .contract_commands import contract_app
 from .deploy_to import routed
 from .given_once import refuse_repeats
 from .init_command import init
+from .install_command import install
 from .key_commands import keys_app
 from .machine_commands import add_machine_commands
 from .policy_commands import policy_app
@@ -82,6 +83,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
         context.obj = Session(registry, home, actor, role)
 
     app.command()(init)
+    app.command()(install)
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
     app.add_typer(approvals_app, name="approvals")

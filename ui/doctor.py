@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-import shutil
+import os
 import socket
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -13,6 +12,8 @@ from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..engines.registry import EngineTarget, engine_targets
 from ..serving.ports import USUAL
+from ..serving.server_selection import triton_home
+from ..serving.triton.environment import PlatformFacts, has_own_server, is_ready
 
 _EXTRAS = (
     (
@@ -44,7 +45,7 @@ def examine(workspace: Workspace) -> list[Ability]:
     """Every line, quick and without side effects."""
     machine = Machine.here(workspace.root)
     lines = [_workspace(workspace, machine), *(_packages(*extra) for extra in _EXTRAS), *_engines()]
-    lines += [_gpu(machine), _triton(machine), _port(workspace), _mlflow(workspace)]
+    lines += [_gpu(machine), _triton(workspace), _port(workspace), _mlflow(workspace)]
     return lines
 
 
@@ -95,28 +96,18 @@ def _gpu(machine: Machine) -> Ability:
     )
 
 
-def _triton(machine: Machine) -> Ability:
+def _triton(workspace: Workspace) -> Ability:
     ability = "run a real Triton server"
-    if shutil.which("tritonserver"):
-        return Ability(ability, "yes", "tritonserver on PATH")
-    if machine.system != "linux" or machine.architecture != "x86_64":
-        return Ability(
-            ability,
-            "no",
-            f"the server's wheel is for Linux x86_64 only, this is {machine.system} {machine.architecture}",
-            "Set TRITON_SERVER to a tritonserver binary; until then the in-process engine serves.",
-        )
-    library, version = platform.libc_ver()
-    if library == "glibc" and tuple(map(int, version.split("."))) < (2, 35):
-        return Ability(
-            ability,
-            "no",
-            f"glibc {version}",
-            "The wheel needs glibc 2.35 or newer (Debian 12, Ubuntu 22.04).",
-        )
-    return Ability(
-        ability, "yes", "from the nvidia-pytriton wheel, in a virtual environment made on the first deploy"
-    )
+    if has_own_server():
+        return Ability(ability, "yes", f"TRITON_SERVER names {os.environ['TRITON_SERVER']}")
+    if reason := PlatformFacts.here().lacks():
+        fix = "Set TRITON_SERVER to a tritonserver binary; until then the in-process engine serves."
+        return Ability(ability, "no", reason, fix)
+    home = triton_home(workspace)
+    if is_ready(home):
+        return Ability(ability, "yes", f"installed in {home}")
+    fix = "`opswright install triton` installs it now (250 MB), else the first deploy does."
+    return Ability(ability, "yes", "from the nvidia-pytriton wheel, which is not installed yet", fix)
 
 
 def _port(workspace: Workspace) -> Ability:

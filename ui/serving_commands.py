@@ -37,16 +37,20 @@ def live(
     from ..serving.gateway.traffic_log import as_logged
     from ..serving.live import live_at
     from ..serving.releases import now
+    from ..serving.status import status
     from .show import print_json
 
     session: Session = context.obj
     found = live_at(session.workspace, at, endpoint)
+    alarms = status(session.workspace)["alarms"] if at is None else []  # of other times nobody knows them
     records = LedgerIndex.of(session.workspace).changes(one.key for one in found)
     if json:
         endpoints = [{**one.document(), "record": _sequence(records, one.key)} for one in found]
-        print_json({"at": as_logged(at) or now(), "endpoints": endpoints})
+        print_json({"at": as_logged(at) or now(), "endpoints": endpoints, "alarms": alarms})
     else:
         _show(found, records, at)
+        for alarm in alarms:
+            print(f"ALARM {alarm}")
 
 
 def _show(found: list[Live], records: Mapping[str, Record], at: str | None) -> None:

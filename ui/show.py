@@ -229,6 +229,8 @@ def show_serving(status: Mapping[str, Any]) -> None:
         out.print("Nothing is running. `opswright serve` starts what is deployed.")
     if status.get("fault"):
         out.print(plain(status["fault"], "red"))
+    for alarm in status["alarms"]:
+        out.print(plain(alarm, "red"))
     if endpoints:
         rows = []
         for row in endpoints:

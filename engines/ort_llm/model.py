@@ -33,7 +33,7 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         given = {name: entry["string_value"] for name, entry in parameters.items()}
         self.release = _strings(given["release"])
-        folder = Path(given["engine"])
+        folder = Path(args["model_repository"], args["model_version"], given["engine"])  # or an absolute path
         model = OrtModel(folder, int(given["threads"]))
         encoder = PromptEncoder(folder, model.tokenizer, model.context)
         self.batcher = Batcher(model, encoder.encode)

@@ -63,6 +63,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        controller.metrics.set_missing(controller.missing())
         return Response(controller.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/-/state")
@@ -119,6 +120,7 @@ def _endpoint(controller: Controller, name: str) -> dict[str, Any]:
                 "error": loaded.error,
                 "in_flight": loaded.in_flight,
                 "rails": loaded.rails is not None,
+                "missing": dict(controller.server.missing(loaded.model.name)),
             }
             for loaded in endpoint.loaded.values()
         },

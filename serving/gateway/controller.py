@@ -134,6 +134,14 @@ class Controller:
             loaded.in_flight for endpoint in self.endpoints.values() for loaded in endpoint.loaded.values()
         )
 
+    def missing(self) -> dict[tuple[str, str], int]:
+        """How many replicas of the server lack a release that is served, by endpoint and release."""
+        return {
+            (endpoint.name, loaded.release.id): len(self.server.missing(loaded.model.name))
+            for endpoint in self.endpoints.values()
+            for loaded in endpoint.loaded.values()
+        }
+
     def loaded_release(self, endpoint: Endpoint, release: str) -> LoadedRelease:
         """A release of an endpoint that is, or is about to be, served; AskError when it is not."""
         if release not in endpoint.loaded:

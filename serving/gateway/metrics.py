@@ -7,6 +7,7 @@ from short lists; what is beyond counts as `other`.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .traffic_log import CALLERS_FAULTS, TrafficRow
@@ -77,6 +78,10 @@ class GatewayMetrics:
             "opswright_release_reloads", "Releases found dead in a living server and loaded again.",
             "endpoint", "release",
         )  # fmt: skip
+        self._missing = Gauge(
+            "opswright_replicas_missing", "Replicas of the engine server that do not serve a release.",
+            ["endpoint", "release"], registry=self.registry,
+        )  # fmt: skip
         self.in_flight = Gauge(
             "opswright_requests_in_flight", "Requests being answered.", registry=self.registry
         )
@@ -110,6 +115,12 @@ class GatewayMetrics:
     def refused(self, reason: str, status: int) -> None:
         """Count an answer that is an error, by its code and HTTP status."""
         self._refused.labels(reason if reason in REASONS else _OTHER, str(status)).inc()
+
+    def set_missing(self, found: Mapping[tuple[str, str], int]) -> None:
+        """How many replicas lack each release, by endpoint and release: all that there are now."""
+        self._missing.clear()
+        for labels, count in found.items():
+            self._missing.labels(*labels).set(count)
 
     def _keep_newest(self, endpoint: str, release: str) -> None:
         """Note that a release answered, and forget the series of the one that has been silent longest."""

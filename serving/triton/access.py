@@ -1,11 +1,13 @@
 """How a Triton server is reached: a socket in a folder that only its owner may enter, and a secret.
 
-Whoever may load a model runs code here, so nobody else gets that far (docs/decisions/030-serving.md).
+Whoever may load a model runs code here, so nobody else gets that far (docs/decisions/030-serving.md). A
+server that somebody else runs is reached by its address.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +41,12 @@ class TritonAccess:
         return self.folder / SOCKET_NAME
 
     @property
-    def headers(self) -> dict[str, str]:
+    def url(self) -> str:
+        """What requests name; where they go is the socket."""
+        return "http://triton"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
         """What every request must carry."""
         return {SECRET_HEADER: self.secret}
 
@@ -55,3 +62,11 @@ class TritonAccess:
             "--allow-grpc=false",
             "--allow-metrics=false",
         ]
+
+
+@dataclass(frozen=True)
+class RemoteAccess:
+    """The address of a server that somebody else runs, and the header that its control API asks for."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)

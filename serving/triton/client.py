@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import BackendError
 from ...engines import PromptError
 from ..server import Completion, Generation, ServerDown
-from .access import TritonAccess
+from .access import SOCKET_NAME, RemoteAccess, TritonAccess
 
 if TYPE_CHECKING:
     import aiohttp
@@ -29,25 +29,29 @@ _CONNECTIONS = 512
 
 
 class TritonClient:
-    """Repository and inference of a server on this machine; made in the event loop that uses it.
+    """Repository and inference of a server, on a socket or elsewhere; made in the event loop that uses it.
 
-    On aiohttp alone: tritonclient speaks to TCP ports only.
+    On aiohttp alone: tritonclient speaks to TCP ports only. No redirect is followed: it would get the secret.
     """
 
-    def __init__(self, access: TritonAccess) -> None:
+    def __init__(self, access: TritonAccess | RemoteAccess) -> None:
         self._access = access
-        self._folder = os.open(access.folder, os.O_PATH | os.O_DIRECTORY)
+        self._folder = -1  # of the socket
+        self._is_closed = False
+        if isinstance(access, TritonAccess):
+            self._folder = os.open(access.folder, os.O_PATH | os.O_DIRECTORY)
         self._sessions: dict[str, aiohttp.ClientSession] = {}  # one a model, so that one can be given up
 
     @property
     def socket_path(self) -> str:
         """The server's socket by its folder's descriptor: a path of more than 107 characters is refused."""
-        return f"/proc/self/fd/{self._folder}/{self._access.socket.name}"
+        return f"/proc/self/fd/{self._folder}/{SOCKET_NAME}"
 
     async def close(self) -> None:
         """End the connections; whoever waits for an answer gets ServerDown."""
         for name in list(self._sessions):
             await self.drop(name)
+        self._is_closed = True
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
@@ -60,13 +64,18 @@ class TritonClient:
     def _session(self, name: str) -> aiohttp.ClientSession:
         import aiohttp
 
-        if self._folder < 0:
+        if self._is_closed:
             raise ServerDown("the connection to Triton is closed")
         if name not in self._sessions:
+            connector = (
+                aiohttp.TCPConnector(limit=_CONNECTIONS)
+                if isinstance(self._access, RemoteAccess)
+                else aiohttp.UnixConnector(self.socket_path, limit=_CONNECTIONS)
+            )
             self._sessions[name] = aiohttp.ClientSession(
-                "http://triton",
+                self._access.url,
                 headers=self._access.headers,
-                connector=aiohttp.UnixConnector(self.socket_path, limit=_CONNECTIONS),
+                connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CALL_S),
             )
         return self._sessions[name]
@@ -80,7 +89,7 @@ class TritonClient:
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._session("").request(method, f"/v2{path}", json=body) as reply,
+                self._session("").request(method, f"/v2{path}", json=body, allow_redirects=False) as reply,
             ):
                 found = json.loads(await reply.read() or b"{}")
         except TimeoutError as error:
@@ -131,7 +140,8 @@ class TritonClient:
         import aiohttp
 
         try:
-            async with self._session(name).post(f"/v2/models/{name}/generate", data=_body(ask)) as reply:
+            url = f"/v2/models/{name}/generate"
+            async with self._session(name).post(url, data=_body(ask), allow_redirects=False) as reply:
                 answer = _piece(await reply.read())
         except (aiohttp.ClientError, OSError) as error:
             raise ServerDown(f"Triton is gone: {error}") from error
@@ -145,7 +155,7 @@ class TritonClient:
 
         url, body, rest = f"/v2/models/{name}/generate_stream", _body(ask, streaming=True), b""
         try:
-            async with self._session(name).post(url, data=body) as reply:
+            async with self._session(name).post(url, data=body, allow_redirects=False) as reply:
                 async for data in reply.content.iter_any():
                     *events, rest = (rest + data).split(b"\n\n")
                     for event in events:
@@ -186,7 +196,10 @@ def _piece(data: bytes) -> str | Completion:
 
     Raises PromptError when the prompt is at fault, ServerDown when healing may help, else BackendError.
     """
-    found = json.loads(data)
+    try:
+        found = json.loads(data)
+    except ValueError as error:  # of something between us and the server
+        raise ServerDown(f"Triton's answer cannot be read: {data[:80]!r}") from error
     if "error" in found:
         message = str(found["error"])
         if found.get("finish_reason") == "wrong prompt":

@@ -1,15 +1,14 @@
-"""Where tritonserver comes from: its wheel in a layered virtual environment, or a binary of yours.
+"""Where tritonserver comes from: its wheel, installed once for a user, or a binary of yours.
 
 The wheel (nvidia-pytriton) holds a CPU build of the server with the Python backend. Its stub breaks silently
-with numpy 2, so it gets an environment of its own: two wheels, and one .pth line that lends it the packages
-of the main one. Your own server: set TRITON_SERVER to its binary.
+with numpy 2, so the wheels lie in a folder of their own, and a small environment puts them before the
+packages of the main one. Your own server: set TRITON_SERVER to its binary.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import NeedsError
-from ...core.files import canonical_json, write_atomically
+from . import installation
 
-WHEELS = ("nvidia-pytriton==0.7.0", "numpy==1.26.4")
-DISK_BYTES = 260_000_000
 _GLIBC = (2, 35)
 _PYTHONS = ((3, 10), (3, 11), (3, 12))  # numpy 1.26 has no wheel for later ones
 
@@ -95,16 +92,12 @@ def locate(home: Path, facts: PlatformFacts, say: Callable[[str], None]) -> Inst
         return _existing(Path(os.environ["TRITON_SERVER"]))
     if reason := facts.lacks():
         raise NeedsError(f"Triton cannot run here: {reason}. Set OPSWRIGHT_SERVING__SERVER=in-process.")
-    folder = _folder(home)
-    if not is_installed(home):
-        from filelock import FileLock
-
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / ".lock"):
-            if not is_installed(home):
-                say(f"installing Triton's server ({', '.join(WHEELS)}) into {folder}; once, about 250 MB")
-                _build(folder)
-    install = _install(folder, facts)
+    if (own := installation.own_environment(home)) is not None:
+        install = _install(own, installation.own_packages(own), own / "bin", facts)
+    else:
+        folder = installation.install(home, say)
+        packages = installation.packages_of(folder)
+        install = _install(folder, packages, installation.lent_python(home, packages), facts)
     check_stub(install)
     return install
 
@@ -114,77 +107,17 @@ def has_own_server() -> bool:
     return bool(os.environ.get("TRITON_SERVER"))
 
 
-def is_installed(home: Path) -> bool:
-    """Whether a whole environment for this interpreter and these packages is there."""
-    try:
-        return (_folder(home) / "ready.json").read_bytes() == _stamp()
-    except OSError:
-        return False
+def is_ready(home: Path) -> bool:
+    """Whether the server can be started from `home` without anything being installed."""
+    return installation.own_environment(home) is not None or installation.is_installed(home)
 
 
-def _folder(home: Path) -> Path:
-    return home / f"pytriton-py{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _stamp() -> bytes:
-    """What the environment was made for; a difference means to make it again."""
-    return canonical_json(
-        {"wheels": WHEELS, "python": sys.version, "packages": sysconfig.get_path("purelib")}
-    )
-
-
-def _build(folder: Path) -> None:
-    """Make the environment beside its place, then move it there: a crash leaves nothing half made."""
-    import importlib.util
-    import venv
-
-    stage = folder.with_name(folder.name + ".making")
-    shutil.rmtree(stage, ignore_errors=True)
-    has_pip = importlib.util.find_spec("pip") is not None
-    venv.EnvBuilder(symlinks=True, with_pip=not has_pip).create(stage)
-    python = str(stage / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--python", python] if has_pip else [python, "-m", "pip"]
-    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
-    env = {k: v for k, v in os.environ.items() if k not in ("PIP_CONSTRAINT", "PIP_REQUIRE_VIRTUALENV")}
-    done = subprocess.run([*pip, "install", *options, *WHEELS], env=env, capture_output=True, text=True)
-    if done.returncode != 0:
-        shutil.rmtree(stage, ignore_errors=True)
-        raise NeedsError(
-            f"Triton's server could not be installed: `pip install --no-deps {' '.join(WHEELS)}` ended with "
-            f"{done.stderr.strip()[-600:]}\nMake the package index reachable and repeat, or set "
-            "OPSWRIGHT_SERVING__SERVER=in-process."
-        )
-    packages = _packages(stage)
-    (packages / "_main_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    _join_backend(stage, packages)
-    write_atomically(stage / "ready.json", _stamp())
-    shutil.rmtree(folder, ignore_errors=True)
-    stage.rename(folder)
-
-
-def _packages(folder: Path) -> Path:
-    return folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-
-
-def _join_backend(folder: Path, packages: Path) -> None:
-    """Put the stub beside the backend's library, as links: copies would lose the library's search path."""
-    wheel = packages / "pytriton" / "tritonserver"
-    target = folder / "backends" / "python"
-    target.mkdir(parents=True)
-    stub = (
-        wheel / "python_backend_stubs" / "{}.{}".format(*sys.version_info[:2]) / "triton_python_backend_stub"
-    )
-    for path in (*(wheel / "backends" / "python").iterdir(), stub):
-        if path.is_file():
-            (target / path.name).symlink_to(os.path.relpath(path, target))
-
-
-def _install(folder: Path, facts: PlatformFacts) -> Install:
+def _install(folder: Path, packages: Path, bin_folder: Path, facts: PlatformFacts) -> Install:
     library = str(facts.libpython.parent) if facts.libpython else ""
     return Install(
-        binary=_packages(folder) / "pytriton" / "tritonserver" / "bin" / "tritonserver",
+        binary=packages / "pytriton" / "tritonserver" / "bin" / "tritonserver",
         backends=folder / "backends",
-        environment=_environment(folder / "bin", library),
+        environment=_environment(bin_folder, library),
     )
 
 
@@ -214,9 +147,10 @@ def check_stub(install: Install) -> None:
     if install.backends is None:
         return
     stub = install.backends / "python" / "triton_python_backend_stub"
-    done = subprocess.run([stub], env=dict(install.environment), capture_output=True, text=True, timeout=30)
+    done = subprocess.run([stub], env=dict(install.environment), capture_output=True, text=True, timeout=60)
     if done.returncode != 1:  # 1: it asks for its arguments
         raise NeedsError(
             f"Triton's Python stub does not start (exit {done.returncode}): {done.stderr.strip()[-400:]}\n"
-            f"Remove {install.backends} to have it made again, or set OPSWRIGHT_SERVING__SERVER=in-process."
+            f"Remove {install.backends.parent} to have it made again, or set "
+            "OPSWRIGHT_SERVING__SERVER=in-process."
         )

@@ -37,17 +37,17 @@ OUTPUTS = {
 }
 
 
-def config_pbtxt(model: ServedModel, threads: int) -> str:
+def config_pbtxt(model: ServedModel, threads: int, instances: int = 1) -> str:
     """The model's config.pbtxt, made of Triton's own message type, so that a wrong field cannot be written.
 
-    Decoupled without a batch dimension: the model batches by itself, as the llmapi model does.
+    Decoupled without a batch dimension: each instance batches by itself, as the llmapi model does.
     """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2 as pb
 
     config = pb.ModelConfig(name=model.name, backend="python", max_batch_size=0)
     config.model_transaction_policy.decoupled = True
-    config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.instance_group.add(count=instances, kind=pb.ModelInstanceGroup.KIND_CPU)
     for name, kind in INPUTS.items():
         config.input.add(name=name, data_type=pb.DataType.Value(kind), dims=[1], optional=True)
     for name, kind in OUTPUTS.items():
@@ -57,7 +57,7 @@ def config_pbtxt(model: ServedModel, threads: int) -> str:
     return str(text_format.MessageToString(config))
 
 
-def _sources(model: ServedModel) -> list[Path]:
+def model_code(model: ServedModel) -> list[Path]:
     """The files that Triton's Python backend runs a model with; BackendError when its target has none."""
     code = engine_target(model.target).triton
     if code is None:
@@ -74,16 +74,16 @@ class ModelRepository:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def write(self, model: ServedModel, threads: int) -> Path:
+    def write(self, model: ServedModel, threads: int, instances: int = 1) -> Path:
         """Put a model's folder in place in one rename; Triton never sees a part of it."""
         self.root.mkdir(parents=True, exist_ok=True)
         stage = self.root.parent / f".staging-{uuid.uuid4().hex[:8]}"
         try:
             version = stage / str(model.version)
             version.mkdir(parents=True)
-            for source in _sources(model):
+            for source in model_code(model):
                 shutil.copyfile(source, version / source.name)
-            write_atomically(stage / "config.pbtxt", config_pbtxt(model, threads).encode())
+            write_atomically(stage / "config.pbtxt", config_pbtxt(model, threads, instances).encode())
             self.remove(model.name)
             stage.rename(self.root / model.name)
         finally:

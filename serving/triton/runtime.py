@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,14 @@ from .environment import Install
 
 _SHM = Path("/dev/shm")
 _GRACE_S = 4.0
+
+
+@dataclass(frozen=True)
+class ModelProcess:
+    """A process that runs a model for Triton, and its shared memory."""
+
+    pid: int
+    regions: tuple[Path, ...]
 
 
 class TritonRuntime:
@@ -78,6 +88,26 @@ class TritonRuntime:
         for region in _SHM.glob(f"{self.shm_prefix}*"):
             with contextlib.suppress(FileNotFoundError):  # its model left meanwhile
                 region.chmod(0o600)
+
+    def workers(self, name: str) -> list[ModelProcess]:
+        """The processes that run a model, by its name in Triton, and the shared memory of each."""
+        found = []
+        for pid in processes.with_argument(f"{self.repository}/{name}/"):
+            words = processes.arguments_of(pid)
+            regions = [word.lstrip("/") for word in words if word.lstrip("/").startswith(self.shm_prefix)]
+            found.append(ModelProcess(pid, tuple(_SHM / region for region in regions)))
+        return found
+
+    def end_workers(self, name: str, known: Iterable[ModelProcess]) -> None:
+        """End what still runs of a model that was given up, and free its shared memory.
+
+        known: its workers as they were seen alive: of one that was killed nothing else tells the memory.
+        """
+        alive = self.workers(name)
+        processes.end([worker.pid for worker in alive], grace_s=0)
+        for worker in (*known, *alive):
+            for region in worker.regions:
+                region.unlink(missing_ok=True)
 
     def exited(self) -> int | None:
         """The exit code of a server that ended; -1 for one that was taken over, whose code nobody knows."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..server import Completion, Generation, ServedModel, ServerDown
 from .client import TritonClient
 from .environment import Install
 from .repository import ModelRepository
-from .runtime import TritonRuntime
+from .runtime import ModelProcess, TritonRuntime
 
 _SILENT = 3  # looks in a row without an answer, after which a server counts as hung
 _POLL_S = 0.02
@@ -31,16 +32,21 @@ class TritonServer:
         locate: Callable[[], Install],
         threads: Callable[[ServedModel], int],
         timeout_s: float,
+        instances: Callable[[ServedModel], int] = lambda model: 1,
     ) -> None:
         self.runtime = TritonRuntime(folder, log)
         self.repository = ModelRepository(self.runtime.repository)
         self._locate = locate
         self._threads = threads
         self._timeout_s = timeout_s
+        self._instances = instances
         self._client: TritonClient | None = None
         self._version = ""
         self._names: dict[str, str] = {}  # name of a release's model to its name in Triton
         self._loads = 0
+        self._workers: dict[
+            str, list[ModelProcess]
+        ] = {}  # by name in Triton, as they were when it was loaded
         self._silent = 0  # looks in a row that it left unanswered
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -87,6 +93,7 @@ class TritonServer:
         for inner in sorted((name for name, row in found.items() if row[0] == "READY"), key=_load_number):
             self._names[inner.partition(".")[0]] = inner  # of two the one that was loaded later
             self._loads = max(self._loads, _load_number(inner))
+            self._workers[inner] = await asyncio.to_thread(self.runtime.workers, inner)
         return True
 
     async def _come_up(self) -> None:
@@ -113,6 +120,7 @@ class TritonServer:
             await asyncio.gather(*unloads, return_exceptions=True)  # it is ended below in any case
             await client.close()
         self._names.clear()
+        self._workers.clear()
         await asyncio.to_thread(self.runtime.clear)
 
     async def alive(self) -> bool:
@@ -134,7 +142,8 @@ class TritonServer:
         old = self._names.get(model.name)
         self._loads += 1
         name = model.name if old is None else f"{model.name}.{self._loads}"
-        await asyncio.to_thread(self.repository.write, replace(model, name=name), self._threads(model))
+        threads, instances = self._threads(model), self._instances(model)
+        await asyncio.to_thread(self.repository.write, replace(model, name=name), threads, instances)
         try:
             await self.client.load(name, self._timeout_s)
         except BackendError as error:
@@ -142,22 +151,30 @@ class TritonServer:
             raise type(error)(str(error), log=self.runtime.log) from error
         self.runtime.close_memory()
         self._names[model.name] = name
+        self._workers[name] = await asyncio.to_thread(self.runtime.workers, name)
         if old is not None:
             await self.client.drop(old)
-            self._leaving.add(leaving := asyncio.create_task(self._take_out(old)))
+            self._leaving.add(leaving := asyncio.create_task(self._give_up(old)))
             leaving.add_done_callback(self._leaving.discard)
 
     async def unload(self, name: str) -> None:
         """Unload, wait until it is gone, remove its folder."""
         if (found := self._names.pop(name, None)) is not None:
-            await self._take_out(found)
+            await self._take_out(found, self._timeout_s)
 
-    async def _take_out(self, name: str) -> None:
+    async def _give_up(self, name: str) -> None:
+        """Free what a model holds whose worker died or hangs: it may never unload."""
+        await asyncio.to_thread(self.runtime.end_workers, name, self._workers.pop(name, ()))
+        with suppress(BackendError):
+            await self._take_out(name, _UNLOAD_S)
+
+    async def _take_out(self, name: str, timeout_s: float) -> None:
         try:
-            await self.client.unload(name, self._timeout_s)
+            await self.client.unload(name, timeout_s)
         finally:
             await self.client.drop(name)
             self.repository.remove(name)
+            self._workers.pop(name, None)
 
     async def versions(self) -> dict[str, int]:
         """What is READY, by the names it was loaded under."""
@@ -167,6 +184,10 @@ class TritonServer:
             for name, inner in self._names.items()
             if found.get(inner, ("",))[0] == "READY"
         }
+
+    def missing(self, name: str) -> Mapping[str, str]:
+        """Nowhere: it has no replicas."""
+        return {}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer of a loaded model; ServerDown when it is not loaded."""

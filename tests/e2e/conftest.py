@@ -60,6 +60,28 @@ def triton_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(named) if named else _made_once(tmp_path_factory, "triton", lambda folder: None)
 
 
+@pytest.fixture
+def start_triton(
+    triton_home: Path, tmp_path: Path, free_port: Callable[[], int]
+) -> Iterator[Callable[..., Any]]:
+    """Starts Triton servers by hand, as if somebody else did; they are ended with the test."""
+    from opswright.serving.triton.environment import PlatformFacts, locate
+
+    install = locate(triton_home, PlatformFacts.here(), print)
+    started: list[Any] = []
+
+    def start(repository: Path, **options: Any) -> Any:
+        log = tmp_path / f"triton-{len(started)}.log"
+        server = _beside("foreign_triton").ForeignTriton(install, repository, free_port(), log, **options)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.end()
+
+
 @pytest.fixture(scope="session")
 def tiny_bases() -> Any:
     """The module that makes small bases in the usual chat formats."""

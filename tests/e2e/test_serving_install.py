@@ -1,16 +1,21 @@
-"""Triton's own environment: made once, by whoever needs it first, checked whenever it is used."""
+"""Triton's server: installed once, by whoever needs it first, checked whenever it is used."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
 
 from opswright.core.errors import NeedsError
-from opswright.serving.triton.environment import PlatformFacts, is_installed, locate
+from opswright.serving.triton.environment import PlatformFacts, locate
+from opswright.serving.triton.installation import is_installed, server_folder
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +35,7 @@ def test_several_processes_that_need_it_at_once_make_it_once(tmp_path: Path) -> 
     assert len({lines[-1] for lines in said}) == 1
     assert sum("installing" in lines[0] for lines in said) == 1
     assert is_installed(tmp_path)
-    packages = {path.name for path in tmp_path.glob("*/lib/*/site-packages/*.dist-info")}
+    packages = {path.name for path in tmp_path.glob("*/packages/*.dist-info")}
     assert {"nvidia_pytriton-0.7.0.dist-info", "numpy-1.26.4.dist-info"} <= packages
     assert not any(name.startswith("torch-") for name in packages)
 
@@ -47,3 +52,45 @@ def test_without_a_package_index_it_says_what_to_do_and_leaves_nothing_half_made
         locate(tmp_path, PlatformFacts.here(), lambda line: None)
     assert not is_installed(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def located(home: Path) -> tuple[Path, list[str]]:
+    said: list[str] = []
+    return locate(home, PlatformFacts.here(), said.append).binary, said
+
+
+def test_a_server_that_lost_a_file_or_was_left_half_made_is_installed_anew(
+    triton_home: Path, tmp_path: Path
+) -> None:
+    whole, _ = located(triton_home)
+    folder = server_folder(tmp_path)
+    shutil.copytree(server_folder(triton_home), folder, symlinks=True, copy_function=os.link)
+    assert located(tmp_path) == (folder / whole.relative_to(server_folder(triton_home)), [])
+    (folder / "backends" / "python" / "libtriton_python.so").unlink()
+    half = tmp_path / f".{folder.name}.12345678"  # of a process that was killed
+    (half / "packages").mkdir(parents=True)
+    binary, said = located(tmp_path)
+    assert len(said) == 1 and binary.is_file() and is_installed(tmp_path)
+    assert not half.exists() and located(tmp_path) == (binary, [])
+
+
+def test_an_environment_that_a_workspace_has_already_still_starts(triton_home: Path, tmp_path: Path) -> None:
+    """As version 0.1 made it: the wheels in a virtual environment of the workspace."""
+    located(triton_home)
+    version = "{}.{}".format(*sys.version_info[:2])
+    folder = tmp_path / f"pytriton-py{version}"
+    venv.EnvBuilder(symlinks=True).create(folder)
+    packages = folder / "lib" / f"python{version}" / "site-packages"
+    installed = server_folder(triton_home) / "packages"
+    shutil.copytree(installed, packages, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
+    (packages / "_main_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (folder / "backends" / "python").mkdir(parents=True)
+    for link in (server_folder(triton_home) / "backends" / "python").iterdir():
+        inside = link.resolve().relative_to(installed.resolve())
+        (folder / "backends" / "python" / link.name).symlink_to(packages / inside)
+    made = {"wheels": ["nvidia-pytriton==0.7.0", "numpy==1.26.4"], "python": sys.version}
+    made["packages"] = sysconfig.get_path("purelib")
+    (folder / "ready.json").write_text(json.dumps(made))
+    binary, said = located(tmp_path)
+    assert said == [] and binary.is_relative_to(folder)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name], "nothing was installed beside it"

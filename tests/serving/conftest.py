@@ -58,6 +58,7 @@ class FakeServer:
         self.cannot_start = False
         self.unload_s = 0.0
         self.left: dict[str, ServedModel] = {}  # what a server has that is taken over at its start
+        self.lacking: dict[str, str] = {}  # replicas that lack every model, and why
         self.gate: asyncio.Event | None = None  # answers wait for it when it is set
 
     async def start(self) -> None:
@@ -90,6 +91,9 @@ class FakeServer:
 
     async def versions(self) -> dict[str, int]:
         return {name: model.version for name, model in self.models.items()}
+
+    def missing(self, name: str) -> Mapping[str, str]:
+        return self.lacking if name in self.models else {}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         if not self.is_up or name not in self.models:

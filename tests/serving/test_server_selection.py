@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from opswright.core.errors import NeedsError
 from opswright.core.settings import ServingSettings, load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving.server import ServedModel
-from opswright.serving.server_selection import choose, threads_for
+from opswright.serving.server_selection import choose, instances_for, threads_for
 from opswright.serving.triton.environment import (
     Install,
     PlatformFacts,
     check_stub,
-    is_installed,
     locate,
 )
 
@@ -75,18 +76,6 @@ def test_a_server_of_your_own_is_taken_on_any_platform(
     assert (found.binary, found.backends) == (binary, None)
 
 
-def test_an_environment_for_another_interpreter_does_not_count_as_installed(tmp_path: Path) -> None:
-    from opswright.serving.triton import environment
-
-    folder = environment._folder(tmp_path)
-    folder.mkdir(parents=True)
-    assert not is_installed(tmp_path)
-    (folder / "ready.json").write_bytes(environment._stamp())
-    assert is_installed(tmp_path)
-    (folder / "ready.json").write_bytes(environment._stamp().replace(b"1.26.4", b"2.0.0"))
-    assert not is_installed(tmp_path)
-
-
 def test_a_stub_that_cannot_load_its_library_is_found_before_a_load_would_hang(tmp_path: Path) -> None:
     stub = tmp_path / "backends" / "python" / "triton_python_backend_stub"
     stub.parent.mkdir(parents=True)
@@ -108,3 +97,49 @@ def test_a_small_engine_runs_on_one_thread_and_a_large_one_on_all(tmp_path: Path
     with (tmp_path / "model.onnx.data").open("wb") as file:
         file.truncate(100 << 20)
     assert threads_for(model) >= 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cores", "free_gb", "copies"),
+    [(None, 2, 8, 1), (None, 16, 8, 4), (None, 16, 0.5, 2), (None, 16, 0.01, 1), (3, 2, 0.01, 3)],
+)
+def test_copies_of_an_engine_follow_cores_and_memory_unless_they_are_named(
+    tmp_path: Path, wanted: int | None, cores: int, free_gb: float, copies: int
+) -> None:
+    model = ServedModel("support-v1", 1, tmp_path, "v1-abc", "onnx-int8")
+    assert instances_for(model, wanted, cores, int(free_gb * 2**30)) == copies
+
+
+def test_a_large_engine_that_takes_all_cores_has_one_copy(tmp_path: Path) -> None:
+    with (tmp_path / "model.onnx.data").open("wb") as file:
+        file.truncate(100 << 20)
+    model = ServedModel("support-v1", 1, tmp_path, "v1-abc", "onnx-int8")
+    assert instances_for(model, None) == 1
+
+
+@pytest.mark.parametrize(
+    ("external", "reason"),
+    [
+        ({"urls": ["http://a:8000"]}, "`repository` is missing"),
+        ({"urls": ["a:8000"], "repository": "/r"}, "expected http://HOST:PORT"),
+        ({"urls": ["http://a:8000/path"], "repository": "/r"}, "expected http://HOST:PORT"),
+        ({"urls": ["http://me:secret@a:8000"], "repository": "/r"}, "holds no password"),
+        ({"urls": ["http://a:8000", "http://a:8000/"], "repository": "/r"}, "stands there twice"),
+        (
+            {"urls": ["http://a:8000"], "repository": "/r", "secret": "hunter2hunter2"},
+            "not the secret itself",
+        ),
+        ({"urls": ["http://a:8000"], "repository": "/r", "header": "a: b"}, "String should match"),
+    ],
+)
+def test_wrong_settings_of_servers_elsewhere_are_refused(external: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        ServingSettings.model_validate({"external": external})
+
+
+def test_servers_elsewhere_win_over_one_of_this_machine(workspace: Workspace) -> None:
+    external = {"urls": ["http://a:8000", "http://b:8000"], "repository": "/r"}
+    for server, kind in (("auto", "external"), ("triton", "external"), ("in-process", "in-process")):
+        serving = ServingSettings.model_validate({"external": external, "server": server})
+        choice = choose(Workspace(load_settings(home=workspace.root, serving=serving)), LINUX)
+        assert choice.kind == kind

@@ -266,7 +266,7 @@ class _Answers:
             for one in found["endpoints"]
         ]
         table = blocks.table(["endpoint", "stable", "canary", "answers", "last request (UTC)"], rows)
-        return [blocks.text(state, "soft"), table]
+        return [blocks.text(state, "soft"), *(blocks.text(one, "warn") for one in found["alarms"]), table]
 
     def _file(self, given: str) -> Path:
         """A file a person names; what was uploaded is found by its own name."""

@@ -1,0 +1,137 @@
+"""Two Triton servers of somebody else behind one gateway: a release is served by both, or taken back."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from opswright.core.artifacts import BundleRef
+from opswright.core.errors import BackendError
+from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.workspace import Workspace
+from opswright.serving.fleet import GatewayClient
+from opswright.serving.releases import read_state
+from opswright.serving.rollout import Rollout, status, stop_all
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+SECRET = "a-secret-of-theirs"
+_PATIENCE_S = 240.0
+
+
+@pytest.fixture
+def servers(start_triton: Callable[..., Any], tmp_path: Path) -> tuple[Any, Any]:
+    (tmp_path / "shared").mkdir()
+    return start_triton(tmp_path / "shared"), start_triton(tmp_path / "shared")
+
+
+@pytest.fixture
+def workspace(servers: tuple[Any, Any], tmp_path: Path) -> Iterator[Workspace]:
+    (tmp_path / "secret").write_text(SECRET)
+    external = {
+        "urls": [server.url for server in servers],
+        "repository": str(tmp_path / "shared"),
+        "secret": f"secret:file:{tmp_path / 'secret'}",
+    }
+    serving = ServingSettings.model_validate(
+        {"gateway_port": 0, "start_timeout_s": _PATIENCE_S, "external": external}
+    )
+    found = Workspace(load_settings(home=tmp_path / "workspace", serving=serving, actor="tester"))
+    yield found
+    stop_all(found)
+
+
+def bundle(workspace: Workspace, engine: Path) -> BundleRef:
+    with workspace.artifacts.staging() as stage:
+        shutil.copytree(engine, stage / "engine")
+        (stage / "manifest.json").write_text("{}")
+        return workspace.artifacts.save(BundleRef, stage, {"target": "onnx-int8"})
+
+
+def rollout(workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> Rollout:
+    return Rollout(workspace, "shop", GatewayClient(workspace), say=say, timeout_s=_PATIENCE_S)
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def asked(url: str) -> Iterator[list[tuple[int, str]]]:
+    """Somebody asks all the time: statuses and releases of what came back."""
+    replies: list[tuple[int, str]] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as http:
+            while not over.wait(0.01):
+                said = {"role": "user", "content": "transfer money"}
+                body = {"model": "shop", "messages": [said], "max_tokens": 3}
+                reply = http.post(f"{url}/v1/chat/completions", json=body)
+                replies.append((reply.status_code, reply.headers.get("x-opswright-release", "")))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield replies
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(timeout=_PATIENCE_S)
+
+
+def test_a_deploy_during_which_a_server_dies_is_taken_back_and_nobody_notices(
+    workspace: Workspace, servers: tuple[Any, Any], engines: tuple[Path, Path]
+) -> None:
+    stays, dies = servers
+    first = rollout(workspace).deploy(bundle(workspace, engines[0]), None, 100)
+    assert status(workspace)["alarms"] == [] and first.facts.server == "triton"
+    assert len(stays.models()) == len(dies.models()) == 1
+
+    def kill(line: str) -> None:
+        if line.startswith("loading release"):
+            dies.kill()
+
+    second = bundle(workspace, engines[1])
+    with asked(first.url) as replies:
+        with pytest.raises(BackendError, match=r"not served everywhere.*") as refused:
+            rollout(workspace, kill).deploy(second, None, 100)
+        wait_until(lambda: bool(status(workspace)["alarms"]), "the dead server is an alarm")
+    assert dies.url in str(refused.value) and stays.url not in str(refused.value)
+    assert {code for code, _ in replies} == {200} and {name for _, name in replies} == {first.release.id}
+    state = read_state(workspace, "shop")
+    assert state.stable == first.release and state.candidate is None
+    (alarm,) = status(workspace)["alarms"]
+    assert dies.url in alarm and first.release.id in alarm
+    dies.start()
+    wait_until(lambda: status(workspace)["alarms"] == [], "the server that is back serves again")
+    done = rollout(workspace).deploy(second, None, 100)
+    assert status(workspace)["alarms"] == [] and done.release.id != first.release.id
+
+
+def test_stopping_the_gateway_leaves_their_servers_and_a_killed_one_finds_what_it_had(
+    workspace: Workspace, servers: tuple[Any, Any], engines: tuple[Path, Path]
+) -> None:
+    done = rollout(workspace).deploy(bundle(workspace, engines[0]), None, 100)
+    stubs = {stub.pid for server in servers for stub in server.stubs()}
+    with asked(done.url) as replies:
+        wait_until(lambda: len(replies) > 5, "answers")
+    assert {code for code, _ in replies} == {200}
+    stopped = stop_all(workspace)
+    assert all("triton" not in one for one in stopped)
+    assert all(server.is_live() and server.models() == set() for server in servers)
+    assert stubs and GatewayClient(workspace).start()
+    wait_until(lambda: status(workspace)["endpoints"][0]["answers"], "it serves again")
+    wait_until(lambda: status(workspace)["alarms"] == [], "on both")
