@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ...core.errors import BackendError
 from ...core.workspace import Workspace
 from .store import ApiKey, Period
 
@@ -82,15 +84,17 @@ class KeyUsage:
         self._db.close()
 
     def reserve(self, key: ApiKey, tokens: int) -> Reservation | LimitReached:
-        """Let one request in that may use so many tokens, or say which limit it would pass."""
+        """Let one request in that may use so many tokens, or say which limit it would pass.
+
+        Like `settle`, it raises BackendError where nothing can be written down.
+        """
         now = self._clock()
         minute = int(now) // _MINUTE_S * _MINUTE_S
         limits = key.limits
         held = Reservation(
             key.id, limits.budget_period, minute, period_start(limits.budget_period, now), tokens
         )
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._writing():
             reached = self._reached(key, held, now)
             if reached is None:
                 self._add(held, 1, tokens)
@@ -98,17 +102,27 @@ class KeyUsage:
                     "DELETE FROM used WHERE key = ? AND period = 'minute' AND start < ?",
                     (key.id, minute - _MINUTE_S),
                 )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
         return reached or held
 
     def settle(self, held: Reservation, tokens: int) -> None:
         """Count what a request really used in place of what was held for it."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._add(held, 0, tokens - held.tokens)
-        self._db.execute("COMMIT")
+        with self._writing():
+            self._add(held, 0, tokens - held.tokens)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """All of it or nothing; BackendError where the file cannot be written (locked, full disk)."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise BackendError(f"what keys used cannot be counted now: {error}.") from error
 
     def used(self, key: ApiKey) -> Used:
         """What a key has used of its budget, in the period that runs."""

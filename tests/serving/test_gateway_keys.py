@@ -216,3 +216,18 @@ def test_a_long_prompt_of_the_older_form_is_held_for_too(
 def spent(served: House) -> int:
     (found,) = served.keys.keys().values()
     return served.usage.used(found).tokens
+
+
+def test_an_error_of_the_gateways_own_is_told_in_openais_form_on_every_route(
+    served: House, key: Callable[..., dict[str, str]]
+) -> None:
+    ada = key()
+
+    def broken(request_id: str, caller: str) -> bool:
+        raise RuntimeError("a fault")
+
+    served.controller.endpoints["support"].feedback.knows = broken  # type: ignore[method-assign]
+    said = {"model": "support", "id": "x", "thumb": "up"}
+    reply = served.run(served.call("POST", "/v1/feedback", ada, body=said))
+    assert code_of(reply) == (500, "internal")
+    assert reply.json()["error"]["type"] == "server_error" and "a fault" not in reply.text
