@@ -46,7 +46,7 @@ class CanaryReader:
         return self.evidence
 
     def _settled(self, rows: list[TrafficRow]) -> Iterator[TrafficRow]:
-        """The rows that count: of those that met something, the ones whose request was not at fault itself."""
+        """The rows that count: of those that ended badly, the ones whose request was not at fault itself."""
         self._waiting = []
         recent = _as_logged(datetime.now(UTC) - timedelta(seconds=_REPLAY_S))
         for row in rows:
@@ -55,7 +55,7 @@ class CanaryReader:
                 yield row
             elif row.id not in self._is_shared:
                 self._waiting.append(row)
-            elif not self._is_shared.pop(row.id):
+            elif not self._is_shared[row.id]:
                 yield row
 
 

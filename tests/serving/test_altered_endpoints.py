@@ -1,4 +1,4 @@
-"""Files of an endpoint's folder that somebody copied, altered or took away: one endpoint's, and no other's."""
+"""Files of an endpoint's folder that somebody copied or altered: a fault of one endpoint, and of no other."""
 
 from __future__ import annotations
 

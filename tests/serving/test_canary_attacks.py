@@ -62,6 +62,7 @@ def test_who_will_wait_for_nothing_says_nothing_of_the_canary(served: House) -> 
         assert served.chat("hello", {**session, "x-request-timeout": "0.001"}).status_code == 504
     served.loop.call_soon_threadsafe(gate.set)
     assert len(meet) > 20
+    assert {row.status for row in read(served.workspace, "support", last=len(meet))} == {"cancelled"}
     assert watch_of(served).look("support") == [] and has_canary(served)
 
 
