@@ -140,7 +140,7 @@ class ChatHandler:
         if endpoint is None and not self.controller.knows_endpoints:
             raise UnavailableError("the gateway has just started; ask again in a moment.")
         if endpoint is None:
-            raise self.unknown(request.model)
+            raise self.unknown(request.model, caller)
         if caller.release is not None:
             loaded = self.controller.loaded_release(endpoint, caller.release)
             canary = endpoint.applied.canary
@@ -159,9 +159,9 @@ class ChatHandler:
         exchange.canary_percent = endpoint.applied.canary_percent
         return exchange
 
-    def unknown(self, name: str) -> UnknownModelError:
-        """The error for a name that no endpoint has."""
-        known = ", ".join(sorted(self.controller.endpoints)) or "none"
+    def unknown(self, name: str, caller: Caller) -> UnknownModelError:
+        """The error for a name that no endpoint has; it names those that this caller may ask."""
+        known = ", ".join(filter(caller.allowance.may_ask, sorted(self.controller.endpoints))) or "none"
         return UnknownModelError(f"endpoint '{name[:60]}' does not exist (deployed: {known}).")
 
     def open_again(self, exchange: Exchange, release: str) -> Exchange:

@@ -66,7 +66,7 @@ def add_openai(app: Starlette, handler: ChatHandler, caller_of: Callable[[Reques
         name = request.path_params["name"]
         caller = caller_of(request)
         if name not in controller.endpoints or not caller.allowance.may_ask(name):
-            return failure(handler.unknown(name), caller.id)
+            return failure(handler.unknown(name, caller), caller.id)
         return json_reply(_model(controller, name))
 
     app.add_route("/v1/chat/completions", completions(parse_chat), methods=["POST"])

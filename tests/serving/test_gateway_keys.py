@@ -108,6 +108,9 @@ def test_a_key_is_for_its_endpoints_alone(served: House, key: Callable[..., dict
     assert [row["id"] for row in served.get("/v1/models", orders).json()["data"]] == ["orders"]
     said = {"id": "x", "model": "support", "thumb": "up"}
     assert code_of(served.run(served.call("POST", "/v1/feedback", orders, body=said)))[0] == 403
+    for reply in (served.chat("hello", orders, model="x"), served.get("/v1/models/support", orders)):
+        assert code_of(reply) == (404, "model_not_found")
+        assert "(deployed: orders)" in reply.text
 
 
 def test_prometheus_has_a_key_that_opens_the_figures_and_nothing_else(
