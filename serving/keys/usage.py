@@ -67,17 +67,20 @@ class KeyUsage:
     """Counts by key and minute, and by key and budget period. A minute slides: the last one counts in part.
 
     A request is let in with as many tokens held as it may use, and settled when it has ended: what runs at
-    once cannot pass a budget together. What a killed gateway held stays counted.
+    once cannot pass a budget together. What a killed gateway held stays counted. BackendError for a file that
+    cannot be opened.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_TABLE)
+        try:
+            self._db = _opened(path)
+        except sqlite3.Error as error:
+            raise BackendError(
+                f"{path}, which has what keys used, cannot be opened: {error}. Free some space, or make it "
+                "writable; where it is damaged, remove it: every budget begins anew then."
+            ) from error
 
     def close(self) -> None:
         """Let the file go."""
@@ -162,6 +165,20 @@ class KeyUsage:
     def _add(self, held: Reservation, requests: int, tokens: int) -> None:
         for period, start in (("minute", held.minute), (held.period, held.period_start)):
             self._db.execute(_ADD, (held.key, period, start, requests, tokens))
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The database of a path, made when there is none."""
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        path.chmod(0o600)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(_TABLE)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _tokens(key: ApiKey, held: Reservation, limit: int, period: str) -> str:

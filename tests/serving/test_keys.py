@@ -197,6 +197,14 @@ def test_a_full_disk_breaks_off_no_later_count(
     assert usage.used(key).tokens == 10
 
 
+def test_a_damaged_file_of_counts_is_said_with_what_to_do(
+    tmp_path: Path, open_usage: Callable[[Clock], KeyUsage]
+) -> None:
+    (tmp_path / "used.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(BackendError, match=r"used\.sqlite.* file is not a database.* remove it"):
+        open_usage(Clock())
+
+
 def test_who_reaches_a_rate_is_told_when_to_come_again(open_usage: Callable[[Clock], KeyUsage]) -> None:
     clock, key = Clock(START + 20), key_of(requests_per_minute=3)
     usage = open_usage(clock)
