@@ -60,6 +60,7 @@ _FOUND: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("phone", _PHONE_ABROAD, _is_phone),
     ("phone", _PHONE_AT_HOME, _is_phone),
 )
+PLACEHOLDER = re.compile("<(?:{})>".format("|".join(dict.fromkeys(kind for kind, _, _ in _FOUND))))
 
 
 def find_personal_data(text: str) -> list[PersonalData]:

@@ -12,6 +12,12 @@ from ..core.errors import AskError
 
 MODELOPT = "modelopt"  # how its exports call their quantisation
 _MOST_HEADER_BYTES = 100_000_000  # as safetensors itself limits it
+_NUMBER_BYTES = {  # of safetensors' types that fill whole bytes
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2"), 1),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise AskError(f"{folder} is not a Hugging Face folder: config.json not found.")
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise AskError(f"{config} is not valid JSON: {error}") from error
     if not isinstance(values, dict) or "model_type" not in values:
         raise AskError(f"{config} has no model_type.")
@@ -75,6 +81,14 @@ def count_parameters(folder: Path) -> int:
     return sum(tensor.count for tensor in read_tensors(folder).values())
 
 
+def _check_size(name: str, tensor: TensorInfo) -> None:
+    """ValueError for a tensor whose bytes do not hold its numbers: what its shape says would be wrong."""
+    number_bytes = _NUMBER_BYTES.get(tensor.dtype)
+    is_odd = number_bytes is not None and number_bytes * tensor.count != tensor.size_bytes
+    if is_odd or min((*tensor.shape, tensor.size_bytes)) < 0:
+        raise ValueError(f"tensor {name[:80]} of shape {list(tensor.shape)} has {tensor.size_bytes:,} bytes")
+
+
 def _read_header(path: Path) -> dict[str, TensorInfo]:
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -87,7 +101,10 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
     for name, entry in header.items():
         first, last = entry["data_offsets"]
         tensors[name] = TensorInfo(entry["dtype"], tuple(map(int, entry["shape"])), last - first)
+        _check_size(name, tensors[name])
         end = max(end, last)
+    if end != sum(tensor.size_bytes for tensor in tensors.values()):
+        raise ValueError("its tensors overlap, or leave gaps")
     if size != 8 + length + end:
         raise ValueError(f"it has {size:,} bytes and names {8 + length + end:,}")
     return tensors

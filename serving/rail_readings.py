@@ -80,6 +80,8 @@ def read(texts: Sequence[str]) -> Iterator[TextForms]:
         yield TextForms.of(part)
         for hidden in encoded_texts(part):
             yield TextForms.of(hidden)
+            for deeper in encoded_texts(hidden):
+                yield TextForms.of(deeper)
 
 
 def _windows(text: str) -> Iterator[str]:

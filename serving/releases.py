@@ -184,14 +184,22 @@ def read_state(workspace: Workspace, endpoint: str) -> EndpointState:
     """The endpoint's state; an empty one when there is none. IntegrityError when the file is not one."""
     path = desired_path(workspace, endpoint)
     try:
-        return EndpointState.model_validate_json(path.read_bytes())
+        state = EndpointState.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return EndpointState(endpoint=endpoint)
+    except OSError as error:
+        raise IntegrityError(f"{path} cannot be read ({error.strerror}). Restore it.") from error
     except ValidationError as error:
         raise IntegrityError(
             f"{path} is not the state of an endpoint ({error.error_count()} faults, first: "
             f"{error.errors()[0]['msg']}). Restore it, or remove it and deploy again."
         ) from error
+    if state.endpoint != endpoint:
+        raise IntegrityError(
+            f"{path} is the state of endpoint {state.endpoint[:60]}, not of {endpoint}: a copied folder? "
+            "Remove it."
+        )
+    return state
 
 
 def write_state(workspace: Workspace, state: EndpointState) -> EndpointState:
@@ -203,8 +211,9 @@ def write_state(workspace: Workspace, state: EndpointState) -> EndpointState:
 
 
 def endpoint_names(workspace: Workspace) -> list[str]:
-    """Every endpoint that has a state."""
-    return sorted(path.parent.name for path in workspace.endpoints.glob("*/desired.json"))
+    """Every endpoint that has a state; a folder of another name, such as a copy of one, is none."""
+    found = (path.parent.name for path in workspace.endpoints.glob("*/desired.json"))
+    return sorted(name for name in found if re.fullmatch(ENDPOINT_PATTERN, name))
 
 
 def stable_release(workspace: Workspace, endpoint: str) -> Release | None:

@@ -33,7 +33,9 @@ _LEET = str.maketrans("013457@$!", "oieastasi")
 _WORD = re.compile(r"[a-z0-9@$!]+")
 _MIXED = re.compile(r"[a-z][013457@$!]|[013457@$][a-z]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){12,}")
+_LINE_OF_BASE64 = re.compile(r"(?<=[A-Za-z0-9+/_-]{16})\s+(?=[A-Za-z0-9+/_-]{2})")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}(?:,? ?(?:0x|\\x)|, |[ :,])?){12,}")
+_NOT_HEX = re.compile(r"0x|[^0-9a-fA-F]")
 
 
 def plain_form(text: str) -> str:
@@ -45,8 +47,11 @@ def plain_form(text: str) -> str:
 
 
 def latin_form(plain: str) -> str:
-    """A plain text without accents, look-alikes and digits made Latin, spaced-out letters joined."""
-    text = plain
+    """A plain text without accents, look-alikes and digits made Latin, spaced-out letters joined.
+
+    An underscore is a space: patterns take it for a letter, readers do not.
+    """
+    text = plain.replace("_", " ")
     if not plain.isascii():
         text = "".join(c for c in unicodedata.normalize("NFKD", plain) if unicodedata.category(c) != "Mn")
         text = "".join(c if c.isascii() else _latin(c) for c in text)
@@ -75,13 +80,16 @@ def leet_form(latin: str) -> str | None:
 
 
 def encoded_texts(text: str) -> Iterator[str]:
-    """The texts that are encoded within a text: base64, hexadecimal, ROT13."""
-    for match in _BASE64.finditer(text):
-        word = match.group().replace("-", "+").replace("_", "/").rstrip("=")
+    """The texts that are encoded within a text, in lines too: base64, hexadecimal, ROT13."""
+    runs = dict.fromkeys(
+        match.group() for one in (text, _LINE_OF_BASE64.sub("", text)) for match in _BASE64.finditer(one)
+    )
+    for run in runs:
+        word = run.replace("-", "+").replace("_", "/").rstrip("=")
         if (found := _decoded(word)) is not None:
             yield found
     for match in _HEX.finditer(text):
-        digits = re.sub(r"[ :]", "", match.group())
+        digits = _NOT_HEX.sub("", match.group())
         if (found := _readable(bytes.fromhex(digits[: len(digits) // 2 * 2]))) is not None:
             yield found
     if text.isascii() and "rot" in text.casefold():

@@ -66,7 +66,8 @@ def is_quantisable(name: str, tensor: TensorInfo) -> bool:
 def read_facts(folder: Path) -> ModelFacts:
     """The facts of a Hugging Face folder; AskError when its config cannot be read."""
     config = read_config(folder)
-    architecture = next(iter(config.get("architectures") or ()), str(config["model_type"]))
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else config["model_type"]
     heads, hidden = _whole(config, "num_attention_heads"), _whole(config, "hidden_size")
     try:
         tensors, fault = read_tensors(folder), _missing(folder)
@@ -104,9 +105,9 @@ def _missing(folder: Path) -> str:
         return ""
     try:
         named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{index} cannot be read: {error!r}."
-    absent = sorted(name for name in named if not (folder / str(name)).is_file())
+    absent = sorted(str(name) for name in named if not (folder / str(name)).is_file())
     return f"{index.name} names files that are not there: {', '.join(absent[:5])}." if absent else ""
 
 
@@ -117,7 +118,7 @@ def _tokens(path: Path) -> int | None:
         vocabulary = read["model"]["vocab"]
         ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
         return 1 + int(max([*ids, *(token["id"] for token in read.get("added_tokens", ()))]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -126,7 +127,7 @@ def _has_template(folder: Path) -> bool:
         return True
     try:
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and bool(config.get("chat_template"))
 

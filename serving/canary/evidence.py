@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..gateway.traffic_log import Status, TrafficRow
+from ..gateway.traffic_log import CALLERS_FAULTS, Status, TrafficRow
 from .answers import is_invalid
 from .tallies import COMPLAINTS, EventSeries, EventTally, Ratings
 
@@ -33,6 +33,11 @@ class ReleaseReply:
     def of(cls, row: TrafficRow) -> ReleaseReply:
         """What a row of the traffic log says."""
         return cls(row.status, row.latency_ms, row.status == "ok" and is_invalid(row.output))
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether anything but how long it took is held against it."""
+        return bool(self.events(math.inf))
 
     def events(self, budget_ms: float) -> set[str]:
         """What is held against it; slow is an answer that took longer than the budget."""
@@ -60,6 +65,11 @@ class Pair:
     def is_shared_fault(self) -> bool:
         """Whether it is the request that is at fault: neither release could answer."""
         return self.canary.status == self.stable.status == "error"
+
+    @property
+    def shares_event(self) -> bool:
+        """Whether both met it alike: whatever is held against one is the request's doing."""
+        return bool(self.canary.events(math.inf) & self.stable.events(math.inf))
 
     def events(self, max_slower: float) -> tuple[set[str], set[str]]:
         """What is held against the canary and against stable; slow is by how long the other one took."""
@@ -107,11 +117,16 @@ class CanaryEvidence:
         return sum(tally.requests[0] for tally in self.by_percent.values())
 
     def add(self, row: TrafficRow) -> None:
-        """Count a request of users; one that was wrong itself, or was not drawn, counts for nobody."""
-        if not self._is_drawn(row) or not row.is_judged:
+        """Count a request of users; one that was wrong itself, or was not drawn, counts for nobody.
+
+        Of one whose caller left it is known only how long they waited: that may show a slow answer.
+        """
+        if not self._is_drawn(row) or row.finish in CALLERS_FAULTS:
             return
         is_canary, reply = row.release == self.canary, ReleaseReply.of(row)
         met = reply.events(self._budget(reply, is_canary))
+        if reply.status == "cancelled" and not met:
+            return
         tally = self.by_percent[row.canary_percent]
         tally.requests[not is_canary] += 1
         for name in EVENTS:

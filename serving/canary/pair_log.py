@@ -5,27 +5,31 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 from ...core.workspace import Workspace
+from ..gateway.privacy import Privacy
 from .evidence import Pair, ReleaseReply
 
-MOST_ROWS = 50_000  # of one canary; more would tell nothing new
+MOST_ROWS = 50_000  # of one canary and kind; more would tell nothing new
+Kind = Literal["shadow", "replay"]
 
 
 @dataclass(frozen=True)
 class PairRow:
     """One request asked of both.
 
-    `kind`: a shadow was drawn among stable's requests; a replay was chosen because one of them failed, so it
-    tells whether the request is at fault and is no pair to count. is_timed: both were asked alike, neither as
-    the user's own request, so that how long they took can be compared.
+    `kind`: a shadow was drawn among stable's requests, whatever came of them; a replay was chosen because of
+    how one of them ended, so it tells whether the request is at fault and is no pair to count. is_timed: both
+    were asked alike, neither as the user's own request, so that how long they took can be compared.
     """
 
     id: str
-    kind: Literal["shadow", "replay"]
+    kind: Kind
     canary: ReleaseReply
     stable: ReleaseReply
     agrees: bool | None
@@ -37,16 +41,21 @@ class PairRow:
         return Pair(self.canary, self.stable, self.agrees, self.is_timed)
 
 
+_ROW = TypeAdapter(PairRow)
+
+
 class PairLog:
     """The pairs of one canary: written by the gateway, read by whoever judges."""
 
     def __init__(self, workspace: Workspace, endpoint: str, canary: str) -> None:
         self.path = workspace.endpoints / endpoint / f"pairs-{canary}.jsonl"
+        self._privacy = Privacy.of(workspace.settings.serving.traffic)
         self._read = 0
 
     def append(self, row: PairRow) -> None:
         """Add one; a pair that cannot be written (full disk) is lost, and costs nothing but time."""
-        line = json.dumps(asdict(row), separators=(",", ":")).encode() + b"\n"
+        masked = replace(row, id=self._privacy.id(row.id))  # as the traffic log has it
+        line = json.dumps(asdict(masked), separators=(",", ":")).encode() + b"\n"
         try:
             file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError:
@@ -82,14 +91,6 @@ def remove_others(folder: Path, canary: str) -> None:
 
 def _parsed(line: bytes) -> PairRow | None:
     try:
-        found = json.loads(line)
-        return PairRow(
-            found["id"],
-            found["kind"],
-            ReleaseReply(**found["canary"]),
-            ReleaseReply(**found["stable"]),
-            found["agrees"],
-            found.get("is_timed", False),
-        )
-    except (ValueError, TypeError, KeyError):
+        return _ROW.validate_json(line, strict=True)
+    except ValueError:
         return None

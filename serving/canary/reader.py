@@ -9,7 +9,7 @@ from ...core.workspace import Workspace
 from ..gateway.traffic_log import TrafficRow, TrafficTail, read
 from ..releases import EndpointState
 from ..traffic_samples import LabelledTail
-from .evidence import CanaryEvidence
+from .evidence import CanaryEvidence, ReleaseReply
 from .pair_log import PairLog
 
 _HISTORY = 2000  # requests before the canary that stable's usual latency is taken from
@@ -29,32 +29,33 @@ class CanaryReader:
         self._tail = TrafficTail(workspace, state.endpoint, out)
         self._labelled = LabelledTail(workspace, state.endpoint, out)
         self._pairs = PairLog(workspace, state.endpoint, self.canary)
-        self._is_shared: dict[str, bool] = {}  # failed request to whether the other release failed too
-        self._failed: list[TrafficRow] = []  # not yet known whether the request is at fault
+        self._is_shared: dict[str, bool] = {}  # request to whether the other release met it as badly
+        self._waiting: list[TrafficRow] = []  # not yet known whether the request is at fault
 
     def update(self) -> CanaryEvidence:
         """The evidence with all that came since."""
         for pair in self._pairs.rows():
-            if pair.kind == "replay":
-                self._is_shared[pair.id] = pair.pair.is_shared_fault
-            else:
+            if pair.kind == "replay" or pair.stable.is_bad:
+                self._is_shared[pair.id] = pair.pair.shares_event
+            if pair.kind == "shadow":
                 self.evidence.add_pair(pair.pair)
-        for row in self._settled([*self._failed, *self._tail.rows()]):
+        for row in self._settled([*self._waiting, *self._tail.rows()]):
             self.evidence.add(row)
         for one in self._labelled.labelled():
             self.evidence.rate(one.row, one.is_right)
         return self.evidence
 
     def _settled(self, rows: list[TrafficRow]) -> Iterator[TrafficRow]:
-        """The rows that count: of the failed ones, those whose request was not at fault itself."""
-        self._failed = []
+        """The rows that count: of those that ended badly, the ones whose request was not at fault itself."""
+        self._waiting = []
         recent = _as_logged(datetime.now(UTC) - timedelta(seconds=_REPLAY_S))
         for row in rows:
-            if row.status != "error" or (row.id not in self._is_shared and row.time < recent):
+            is_good = not ReleaseReply.of(row).is_bad
+            if is_good or (row.id not in self._is_shared and row.time < recent):
                 yield row
             elif row.id not in self._is_shared:
-                self._failed.append(row)
-            elif not self._is_shared.pop(row.id):
+                self._waiting.append(row)
+            elif not self._is_shared[row.id]:
                 yield row
 
 

@@ -42,6 +42,7 @@ class Ratings:
 
     def __init__(self) -> None:
         self._said: dict[tuple[str, str], _Rating] = {}  # by id and caller
+        self._is_stale = False  # somebody took back what was counted
         self._forget_counts()
 
     def __bool__(self) -> bool:
@@ -55,22 +56,41 @@ class Ratings:
         if before is None:
             self._count(rating)
         elif before != rating:
-            self._forget_counts()
-            for one in self._said.values():
-                self._count(one)
+            self._is_stale = True
+
+    @property
+    def by_percent(self) -> dict[int, EventTally]:
+        """Rated answers and complaints, by the canary's share when they were given."""
+        self._recount()
+        return self._by_percent
+
+    @property
+    def series(self) -> EventSeries:
+        """The rated answers in the order in which they were first spoken of."""
+        self._recount()
+        return self._series
+
+    def _recount(self) -> None:
+        """Count anew if something was taken back: once, however often it was."""
+        if not self._is_stale:
+            return
+        self._is_stale = False
+        self._forget_counts()
+        for one in self._said.values():
+            self._count(one)
 
     def _forget_counts(self) -> None:
-        self.by_percent: dict[int, EventTally] = defaultdict(EventTally)
-        self.series = EventSeries()
+        self._by_percent: dict[int, EventTally] = defaultdict(EventTally)
+        self._series = EventSeries()
         self._complained: set[str] = set()  # sessions
 
     def _count(self, rating: _Rating) -> None:
-        tally, is_stable = self.by_percent[rating.percent], not rating.is_canary
+        tally, is_stable = self._by_percent[rating.percent], not rating.is_canary
         tally.requests[is_stable] += 1
         if not rating.is_right and rating.session in self._complained:
             return
         if not rating.is_right:
             tally.events[COMPLAINTS][is_stable] += 1
             self._complained |= {rating.session} - {""}
-        self.series.is_canary.append(rating.is_canary)
-        self.series.met.append(not rating.is_right)
+        self._series.is_canary.append(rating.is_canary)
+        self._series.met.append(not rating.is_right)

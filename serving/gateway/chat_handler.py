@@ -65,6 +65,7 @@ class AnswerChoice:
     finish: str = ""
     completion: Completion | None = None
     tool_calls: Sequence[dict[str, Any]] = ()
+    called: str = ""  # the answer as the model wrote it, where that calls tools
     spent_tokens: int | None = None  # by the engine, also where a rail answered; None: nobody knows
 
     def blocked(self, decision: RailDecision) -> None:
@@ -115,8 +116,8 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        """What was answered first of all."""
-        return self.choices[0].text
+        """What was answered first of all, calls of tools too, as the model wrote them."""
+        return self.choices[0].called or self.choices[0].text
 
     @property
     def used(self) -> tuple[int, int]:
@@ -139,13 +140,13 @@ class ChatHandler:
         if endpoint is None and not self.controller.knows_endpoints:
             raise UnavailableError("the gateway has just started; ask again in a moment.")
         if endpoint is None:
-            raise self.unknown(request.model)
+            raise self.unknown(request.model, caller)
         if caller.release is not None:
             loaded = self.controller.loaded_release(endpoint, caller.release)
             canary = endpoint.applied.canary
             route: Route = "canary" if canary is not None and canary.id == caller.release else "stable"
         else:
-            chosen = choose(endpoint.applied, caller.session or request.user or caller.id)
+            chosen = choose(endpoint.applied, _routing_key(request, caller))
             if chosen is None:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
@@ -158,9 +159,9 @@ class ChatHandler:
         exchange.canary_percent = endpoint.applied.canary_percent
         return exchange
 
-    def unknown(self, name: str) -> UnknownModelError:
-        """The error for a name that no endpoint has."""
-        known = ", ".join(sorted(self.controller.endpoints)) or "none"
+    def unknown(self, name: str, caller: Caller) -> UnknownModelError:
+        """The error for a name that no endpoint has; it names those that this caller may ask."""
+        known = ", ".join(filter(caller.allowance.may_ask, sorted(self.controller.endpoints))) or "none"
         return UnknownModelError(f"endpoint '{name[:60]}' does not exist (deployed: {known}).")
 
     def open_again(self, exchange: Exchange, release: str) -> Exchange:
@@ -238,7 +239,7 @@ class ChatHandler:
             queue_ms=exchange.queue_ms,
             caller=exchange.caller.allowance.name,
             canary_percent=exchange.canary_percent,
-            session=_digest(exchange.caller.session or exchange.request.user or ""),
+            session=_digest(_routing_key(exchange.request, exchange.caller)),
         )
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
@@ -261,8 +262,10 @@ class ChatHandler:
         if rails is not None and not _accept(exchange, choice, await rails.acheck_output(choice.text)):
             return
         if offered := exchange.request.offered_tools:
-            choice.text, choice.tool_calls = find_calls(choice.text, offered)
-            choice.finish = "tool_calls" if choice.tool_calls else choice.finish
+            written = choice.text
+            choice.text, choice.tool_calls = find_calls(written, offered)
+            if choice.tool_calls:
+                choice.called, choice.finish = written, "tool_calls"
 
     async def _choice_pieces(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[str]:
         """One choice piece by piece; one that may be a tool call is known only when it is whole."""
@@ -366,9 +369,14 @@ def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:
             raise RequestError(f"'{param}' is not supported by engines of target {target.name}.", param)
 
 
+def _routing_key(request: CompletionRequest, caller: Caller) -> str:
+    """What decides which release answers: the session, the user, else the request's id."""
+    return caller.session or request.user or caller.id
+
+
 def _digest(session: str) -> str:
-    """What tells a session from others without saying whose it is; empty without one."""
-    return hashlib.sha256(session.encode()).hexdigest()[:12] if session else ""
+    """What tells a session from others without saying whose it is."""
+    return hashlib.sha256(session.encode()).hexdigest()[:12]
 
 
 def _accept(exchange: Exchange, choice: AnswerChoice, decision: RailDecision) -> bool:

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from ...core.errors import AskError
 from ...core.workspace import Workspace
@@ -74,6 +82,9 @@ class Feedback:
     answer: str | None
     comment: str = ""
     caller: str = ""
+
+
+_FEEDBACK = TypeAdapter(Feedback)
 
 
 class FeedbackLog:
@@ -168,8 +179,8 @@ def latest_feedback(
 
 
 def _parsed(line: bytes) -> Feedback | None:
-    """What a line says; None for one that was cut."""
+    """What a line says; None for one that is none: cut, or altered."""
     try:
-        return Feedback(**json.loads(line))
-    except (ValueError, TypeError):
+        return _FEEDBACK.validate_json(line, strict=True)
+    except ValueError:
         return None

@@ -174,12 +174,14 @@ class ChatRequest(CompletionRequest):
 
     @property
     def turns(self) -> Sequence[tuple[str, str]]:
-        """Every role's text, with the names and arguments of calls, and what the tools say of themselves."""
+        """Every role's text, with the ids, names and arguments of calls, and what tools say of themselves."""
         found = [("tools", " ".join(_words(tool))) for tool in self._offered]
         for message in self.messages:
             found.append((message.role, message.text))
             for call in message.tool_calls or ():
-                found.append((message.role, f"{call.function.name} {call.function.arguments}"))
+                found.append((message.role, f"{call.id} {call.function.name} {call.function.arguments}"))
+            if message.tool_call_id:
+                found.append((message.role, message.tool_call_id))
         return found
 
     @property

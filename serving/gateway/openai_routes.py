@@ -66,7 +66,7 @@ def add_openai(app: Starlette, handler: ChatHandler, caller_of: Callable[[Reques
         name = request.path_params["name"]
         caller = caller_of(request)
         if name not in controller.endpoints or not caller.allowance.may_ask(name):
-            return failure(handler.unknown(name), caller.id)
+            return failure(handler.unknown(name, caller), caller.id)
         return json_reply(_model(controller, name))
 
     app.add_route("/v1/chat/completions", completions(parse_chat), methods=["POST"])
@@ -79,6 +79,7 @@ def add_openai(app: Starlette, handler: ChatHandler, caller_of: Callable[[Reques
         return http_failure(found, caller_of(request).id)
 
     app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(Exception, refused)  # said in OpenAI's form; the server logs it
 
 
 async def _answered(handler: ChatHandler, caller: Caller, request: CompletionRequest) -> Response:
@@ -209,7 +210,7 @@ def failure(error: OpswrightError, number: str) -> Response:
     return json_reply(document, status, headers | ({} if retry_s is None else {"retry-after": str(retry_s)}))
 
 
-_CODES = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large"}
+_CODES = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large", 500: "internal"}
 
 
 def http_failure(error: HTTPException, number: str) -> Response:
@@ -218,7 +219,8 @@ def http_failure(error: HTTPException, number: str) -> Response:
         404: f"unknown URL: this gateway has {', '.join(ROUTES)}",
         405: "this URL takes another method",
     }.get(error.status_code, str(error.detail))
-    body = form.error_body(said, "invalid_request_error", _CODES.get(error.status_code, "bad_request"))
+    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
+    body = form.error_body(said, kind, _CODES.get(error.status_code, "bad_request"))
     return json_reply(body, error.status_code, {**(error.headers or {}), "x-request-id": number})
 
 

@@ -43,7 +43,8 @@ class PatienceMiddleware:
     """Reads a request's body, then answers it while its caller stays and its time lasts.
 
     The body is read here, so that one that never comes holds nothing. A caller that leaves, or a deadline,
-    cancels the work; a caller may ask for a shorter deadline by `x-request-timeout`, in seconds.
+    cancels the work; a caller may ask for a shorter deadline by `x-request-timeout`, in seconds, and has left
+    when that is over.
     """
 
     def __init__(self, app: ASGIApp, patience: Patience) -> None:
@@ -75,7 +76,8 @@ class PatienceMiddleware:
             await asyncio.wait({work, left}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return
-            ending.reason = "cancelled" if left.done() else "error: DeadlineError"
+            is_callers_wish = left.done() or limit_s < self.patience.answer_s
+            ending.reason = "cancelled" if is_callers_wish else "error: DeadlineError"
             work.cancel()
             await asyncio.wait({work})
             if not left.done():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...core.settings import TrafficSettings
 from ...data.personal import mask, masked_group
 
-_EDGE = 256  # characters looked at beyond a cut, so that no number is cut in two and missed
+_EDGE = 640  # characters looked at beyond a cut, so that nothing is cut in two and missed: the longest e-mail
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,14 @@ class Privacy:
 
     def text(self, text: str) -> str:
         """A text as it is logged."""
-        near = text if self.max_characters is None else text[: self.max_characters + _EDGE]
-        return (mask(near) if self.masks else near)[: self.max_characters]
+        most = self.max_characters
+        if not self.masks or most is None:
+            return mask(text) if self.masks else text[:most]
+        near = text[: most + _EDGE]
+        masked = mask(near)
+        if len(near) < len(text):  # its end may be half a number
+            masked = masked[: max(0, len(masked) - _EDGE)]
+        return masked[:most]
 
     def id(self, id: str) -> str:
         """A request's id, which callers may choose: one with personal data becomes a digest."""

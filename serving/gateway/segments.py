@@ -196,8 +196,9 @@ def json_line(document: Mapping[str, Any]) -> bytes:
 
 
 def segments(folder: Path, prefix: str) -> list[Path]:
-    """The files of a log, oldest first."""
-    return sorted(folder.glob(f"{prefix}-*.jsonl"))
+    """The files of a log, oldest first; any other that somebody put there, such as a copy, is left out."""
+    named = re.compile(rf"{re.escape(prefix)}-\d{{6,}}\.jsonl")
+    return sorted(path for path in folder.glob(f"{prefix}-*.jsonl") if named.fullmatch(path.name))
 
 
 def newest_first(folder: Path, prefix: str) -> Iterator[bytes]:

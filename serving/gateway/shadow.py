@@ -1,4 +1,4 @@
-"""Shadowing: what stable was asked is asked of the canary too, and what failed is asked of the other release.
+"""Shadowing: what stable was asked is asked of the canary too, and what ended badly of the other release.
 
 A user never waits for it, gets nothing of it and is billed nothing for it: it begins when their answer is
 made, is no traffic, and its text is compared and forgotten. While a canary has no users of its own, stable is
@@ -8,12 +8,13 @@ asked once more beside it, first or second by chance, so that how long both take
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from ...core.errors import OpswrightError
 from ..canary.answers import agree, is_invalid
 from ..canary.evidence import ReleaseReply
-from ..canary.pair_log import MOST_ROWS, PairLog, PairRow
+from ..canary.pair_log import MOST_ROWS, Kind, PairLog, PairRow
 from .router import bucket
 from .traffic_log import CALLERS_FAULTS, CANCELLED
 
@@ -34,33 +35,35 @@ class Shadow:
         self._handler = handler
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._running: set[asyncio.Task[None]] = set()
-        self._made: dict[str, int] = {}  # pairs by canary
+        self._made: Counter[tuple[str, Kind]] = Counter()  # pairs of a canary
 
     def consider(self, exchange: Exchange) -> None:
         """Begin to ask the other release, if this request is one to ask again."""
         kind = self._kind(exchange)
-        most = _MOST_REPLAYS if kind == "replay" else _MOST_WAITING
-        if kind is None or len(self._running) >= most:
+        if kind is None:
             return
         task = asyncio.get_running_loop().create_task(self._ask(exchange, kind))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    def _kind(self, exchange: Exchange) -> Literal["shadow", "replay"] | None:
+    def _kind(self, exchange: Exchange) -> Kind | None:
         applied = exchange.endpoint.applied
         if exchange.caller.is_probe or applied.canary is None or applied.stable is None:
             return None
         release, finish = exchange.loaded.release.id, exchange.outcome
         if finish in CALLERS_FAULTS or finish in ("", CANCELLED):
             return None
-        if self._made.get(applied.canary.id, 0) >= MOST_ROWS:
-            return None
-        if finish.startswith("error"):
-            return "replay" if release in applied.routes()[:2] else None
         drawn = bucket(f"shadow {applied.canary.id}", exchange.caller.id) % _OUT_OF < applied.shadow_percent
-        return "shadow" if drawn and release == applied.stable.id else None
+        if drawn and release == applied.stable.id and self._has_room(applied.canary.id, "shadow"):
+            return "shadow"  # whatever came of it: a pair tells of both alike
+        is_bad = reply_of(exchange).is_bad and release in applied.routes()[:2]
+        return "replay" if is_bad and self._has_room(applied.canary.id, "replay") else None
 
-    async def _ask(self, exchange: Exchange, kind: Literal["shadow", "replay"]) -> None:
+    def _has_room(self, canary: str, kind: Kind) -> bool:
+        is_room = len(self._running) < (_MOST_REPLAYS if kind == "replay" else _MOST_WAITING)
+        return is_room and self._made[canary, kind] < MOST_ROWS
+
+    async def _ask(self, exchange: Exchange, kind: Kind) -> None:
         state = exchange.endpoint.applied
         if state.canary is None or state.stable is None:
             return
@@ -78,7 +81,7 @@ class Shadow:
         agrees = _agree(exchange, again) if is_comparable else None
         row = PairRow(exchange.caller.id, kind, *met, agrees, is_timed)
         PairLog(self._handler.controller.workspace, state.endpoint, state.canary.id).append(row)
-        self._made[state.canary.id] = self._made.get(state.canary.id, 0) + 1
+        self._made[state.canary.id, kind] += 1
 
     async def _again(self, exchange: Exchange, release: str) -> Exchange | None:
         """The same request as a release answers it now; None when that is gone."""

@@ -8,11 +8,12 @@ data that a pattern can tell is masked before anything is written, unless a sett
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+from pydantic import TypeAdapter
 
 from ...core.workspace import Workspace
 from . import segments as files
@@ -35,7 +36,7 @@ class TrafficRow:
     queue_ms: until its engine was asked, None where none was. caller: whose key it was; empty where none is
     asked for.
     canary_percent: the canary's share when the request was routed, 0 without one; session: a digest of the
-    key by which it was, empty for a request that stands for itself.
+    key by which it was: the caller's session or user, else the request's id, which callers may choose too.
     """
 
     time: str
@@ -57,10 +58,8 @@ class TrafficRow:
     canary_percent: int = 0
     session: str = ""
 
-    @property
-    def is_judged(self) -> bool:
-        """Whether it says something of its release: it was no wrong request, and its caller waited."""
-        return self.finish not in CALLERS_FAULTS and self.finish != CANCELLED
+
+_ROW = TypeAdapter(TrafficRow)
 
 
 class TrafficLog:
@@ -149,10 +148,10 @@ def _rows_newest_first(folder: Path) -> Iterator[TrafficRow]:
 
 
 def row_of(line: bytes) -> TrafficRow | None:
-    """The row of a line; None for one that was cut by a crash."""
+    """The row of a line; None for one that is none: cut by a crash, or altered."""
     try:
-        return TrafficRow(**json.loads(line))
-    except (ValueError, TypeError):
+        return _ROW.validate_json(line, strict=True)
+    except ValueError:
         return None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-from ...core.errors import OpswrightError
+from ...core.errors import BackendError, OpswrightError
 from .store import ApiKey
 from .usage import KeyUsage, LimitReached, Reservation
+
+log = logging.getLogger(__name__)
 
 
 class RefusedError(OpswrightError):
@@ -47,14 +50,27 @@ class Allowance:
         self.check_endpoint(endpoint)
         if self.key is None or self.usage is None:
             return
-        held = self.usage.reserve(self.key, tokens)
+        try:
+            held = self.usage.reserve(self.key, tokens)
+        except BackendError as error:
+            log.error("nobody with a key is let in: %s", error)
+            raise RefusedError(
+                "keys cannot be checked now; the gateway's log says why.", 503, "unavailable"
+            ) from error
         if isinstance(held, LimitReached):
             code = "insufficient_quota" if held.limit == "budget" else "rate_limit_exceeded"
             raise RefusedError(f"{held.message}.", 429, code, held.retry_s)
         self.held = held
 
     def settle(self, tokens: int) -> None:
-        """Count what the request used; it was admitted, or this does nothing."""
+        """Count what the request used; it was admitted, or this does nothing.
+
+        Where that cannot be written down, what was held for it stays counted.
+        """
         held, self.held = self.held, None
-        if held is not None and self.usage is not None:
+        if held is None or self.usage is None:
+            return
+        try:
             self.usage.settle(held, tokens)
+        except BackendError as error:
+            log.error("key %s pays what was held: %s", self.name, error)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ...core.errors import BackendError
 from ...core.workspace import Workspace
 from .store import ApiKey, Period
 
@@ -65,32 +67,37 @@ class KeyUsage:
     """Counts by key and minute, and by key and budget period. A minute slides: the last one counts in part.
 
     A request is let in with as many tokens held as it may use, and settled when it has ended: what runs at
-    once cannot pass a budget together. What a killed gateway held stays counted.
+    once cannot pass a budget together. What a killed gateway held stays counted. BackendError for a file that
+    cannot be opened.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_TABLE)
+        try:
+            self._db = _opened(path)
+        except sqlite3.Error as error:
+            raise BackendError(
+                f"{path}, which has what keys used, cannot be opened: {error}. Free some space, or make it "
+                "writable; where it is damaged, remove it: every budget begins anew then."
+            ) from error
 
     def close(self) -> None:
         """Let the file go."""
         self._db.close()
 
     def reserve(self, key: ApiKey, tokens: int) -> Reservation | LimitReached:
-        """Let one request in that may use so many tokens, or say which limit it would pass."""
+        """Let one request in that may use so many tokens, or say which limit it would pass.
+
+        Like `settle`, it raises BackendError where nothing can be written down.
+        """
         now = self._clock()
         minute = int(now) // _MINUTE_S * _MINUTE_S
         limits = key.limits
         held = Reservation(
             key.id, limits.budget_period, minute, period_start(limits.budget_period, now), tokens
         )
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._writing():
             reached = self._reached(key, held, now)
             if reached is None:
                 self._add(held, 1, tokens)
@@ -98,17 +105,27 @@ class KeyUsage:
                     "DELETE FROM used WHERE key = ? AND period = 'minute' AND start < ?",
                     (key.id, minute - _MINUTE_S),
                 )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
         return reached or held
 
     def settle(self, held: Reservation, tokens: int) -> None:
         """Count what a request really used in place of what was held for it."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._add(held, 0, tokens - held.tokens)
-        self._db.execute("COMMIT")
+        with self._writing():
+            self._add(held, 0, tokens - held.tokens)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """All of it or nothing; BackendError where the file cannot be written (locked, full disk)."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise BackendError(f"what keys used cannot be counted now: {error}.") from error
 
     def used(self, key: ApiKey) -> Used:
         """What a key has used of its budget, in the period that runs."""
@@ -148,6 +165,20 @@ class KeyUsage:
     def _add(self, held: Reservation, requests: int, tokens: int) -> None:
         for period, start in (("minute", held.minute), (held.period, held.period_start)):
             self._db.execute(_ADD, (held.key, period, start, requests, tokens))
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The database of a path, made when there is none."""
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        path.chmod(0o600)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(_TABLE)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _tokens(key: ApiKey, held: Reservation, limit: int, period: str) -> str:

@@ -39,6 +39,27 @@ def test_a_cut_file_is_refused_and_named(tmp_path: Path, cut: int) -> None:
         read_tensors(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [1000], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 4]}},
+        {
+            "a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
+            "b": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]},
+        },
+    ],
+)
+def test_a_header_whose_shapes_are_not_what_the_file_holds_is_refused(
+    tmp_path: Path, tensors: dict[str, object]
+) -> None:
+    header = json.dumps(tensors).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    with pytest.raises(AskError, match="cut or no safetensors file"):
+        read_tensors(tmp_path)
+
+
 def test_a_pointer_to_large_storage_is_no_weights(tmp_path: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 135\n"
     (tmp_path / "model.safetensors").write_text(pointer)

@@ -48,6 +48,7 @@ class FakeServer:
         self.version = ""
         self.models: dict[str, ServedModel] = {}
         self.ails: dict[int, str] = {}
+        self.fails_on: dict[int, str] = {}  # by release's number: it fails where a conversation says this
         self.asked: list[tuple[int, str]] = []  # by users
         self.generations: list[Generation] = []  # what users asked for, in full
         self.says: str | None = None  # what it answers in place of its own words
@@ -107,7 +108,8 @@ class FakeServer:
             self.generations.append(ask)
         if ail == "dead" or ("poison" in ask.messages and not is_proof):
             raise ServerDown("its worker is gone")
-        if ail == "error" and not is_proof:
+        is_failing = ail == "error" or self.fails_on.get(model.version, "\0") in ask.messages
+        if is_failing and not is_proof:
             raise BackendError("the engine failed")
         if ail == "slow" and not is_proof:
             await asyncio.sleep(0.1)

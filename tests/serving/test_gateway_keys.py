@@ -108,6 +108,9 @@ def test_a_key_is_for_its_endpoints_alone(served: House, key: Callable[..., dict
     assert [row["id"] for row in served.get("/v1/models", orders).json()["data"]] == ["orders"]
     said = {"id": "x", "model": "support", "thumb": "up"}
     assert code_of(served.run(served.call("POST", "/v1/feedback", orders, body=said)))[0] == 403
+    for reply in (served.chat("hello", orders, model="x"), served.get("/v1/models/support", orders)):
+        assert code_of(reply) == (404, "model_not_found")
+        assert "(deployed: orders)" in reply.text
 
 
 def test_prometheus_has_a_key_that_opens_the_figures_and_nothing_else(
@@ -216,3 +219,18 @@ def test_a_long_prompt_of_the_older_form_is_held_for_too(
 def spent(served: House) -> int:
     (found,) = served.keys.keys().values()
     return served.usage.used(found).tokens
+
+
+def test_an_error_of_the_gateways_own_is_told_in_openais_form_on_every_route(
+    served: House, key: Callable[..., dict[str, str]]
+) -> None:
+    ada = key()
+
+    def broken(request_id: str, caller: str) -> bool:
+        raise RuntimeError("a fault")
+
+    served.controller.endpoints["support"].feedback.knows = broken  # type: ignore[method-assign]
+    said = {"model": "support", "id": "x", "thumb": "up"}
+    reply = served.run(served.call("POST", "/v1/feedback", ada, body=said))
+    assert code_of(reply) == (500, "internal")
+    assert reply.json()["error"]["type"] == "server_error" and "a fault" not in reply.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import multiprocessing
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opswright.core.errors import AskError
+from opswright.core.errors import AskError, BackendError
 from opswright.core.workspace import Workspace
+from opswright.serving.keys.allowance import Allowance, RefusedError
 from opswright.serving.keys.store import ApiKey, KeyStore, Limits
 from opswright.serving.keys.usage import KeyUsage, LimitReached, Reservation, period_start
 
@@ -157,6 +159,50 @@ def test_a_budget_holds_across_a_restart_and_begins_anew_with_its_period(
     assert isinstance(refused, LimitReached) and (refused.limit, refused.retry_s) == ("budget", None)
     clock.now += 86_400
     assert used_up(again, key, 100) == 10
+
+
+def test_counts_that_cannot_be_written_let_nobody_in_and_are_written_again_when_they_can(
+    tmp_path: Path, open_usage: Callable[[Clock], KeyUsage], store: KeyStore
+) -> None:
+    usage = open_usage(Clock())
+    key = store.create("ada", limits=Limits(budget_tokens=100)).key
+    allowance = Allowance(key, usage)
+    allowance.admit("support", 60)
+    usage._db.execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(tmp_path / "used.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    allowance.settle(10)  # the answer was made: it is no fault of its caller's
+    with pytest.raises(RefusedError) as refused:
+        Allowance(key, usage).admit("support", 1)
+    assert refused.value.status == 503
+    other.execute("ROLLBACK")
+    other.close()
+    assert usage.used(key).tokens == 60  # what was held stays counted
+    Allowance(key, usage).admit("support", 40)
+
+
+def test_a_full_disk_breaks_off_no_later_count(
+    open_usage: Callable[[Clock], KeyUsage], store: KeyStore
+) -> None:
+    usage = open_usage(Clock())
+    key = store.create("ada").key
+    held = usage.reserve(key, 60)
+    assert isinstance(held, Reservation)
+    usage._db.execute("CREATE TEMP TRIGGER full BEFORE INSERT ON used BEGIN SELECT RAISE(ABORT, 'full'); END")
+    for _ in range(2):
+        with pytest.raises(BackendError, match="cannot be counted now: full"):
+            usage.settle(held, 10)
+    usage._db.execute("DROP TRIGGER full")
+    usage.settle(held, 10)
+    assert usage.used(key).tokens == 10
+
+
+def test_a_damaged_file_of_counts_is_said_with_what_to_do(
+    tmp_path: Path, open_usage: Callable[[Clock], KeyUsage]
+) -> None:
+    (tmp_path / "used.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(BackendError, match=r"used\.sqlite.* file is not a database.* remove it"):
+        open_usage(Clock())
 
 
 def test_who_reaches_a_rate_is_told_when_to_come_again(open_usage: Callable[[Clock], KeyUsage]) -> None:

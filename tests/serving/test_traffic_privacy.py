@@ -68,6 +68,13 @@ def test_a_cut_never_leaves_part_of_a_number(before: str, limit: int) -> None:
     assert len(written) <= limit
 
 
+def test_a_cut_leaves_no_part_of_a_number_where_masking_shortens_what_comes_before() -> None:
+    before = " ".join(f"somebody.with.a.long.name.{number:03d}@example-company.com" for number in range(40))
+    say = Privacy(masks=True, max_characters=1000)
+    for filling in range(700):
+        assert "4111" not in say.text(f"{before[:950]} {'x' * filling} {CARD} {before}")
+
+
 def row(at: datetime, size: int = 0) -> bytes:
     return json_line({"time": at.isoformat().replace("+00:00", "Z"), "text": "x" * size})
 
