@@ -24,7 +24,8 @@ class PairRow:
     """One request asked of both.
 
     `kind`: a shadow was drawn among stable's requests, whatever came of them; a replay was chosen because of
-    how one of them ended, so it tells whether the request is at fault and is no pair to count.
+    how one of them ended, so it tells whether the request is at fault and is no pair to count. is_timed: both
+    were asked alike, neither as the user's own request, so that how long they took can be compared.
     """
 
     id: str
@@ -32,11 +33,12 @@ class PairRow:
     canary: ReleaseReply
     stable: ReleaseReply
     agrees: bool | None
+    is_timed: bool = False
 
     @property
     def pair(self) -> Pair:
-        """What it says of both; not who is slower: a shadow runs beside the next user's request."""
-        return Pair(self.canary, self.stable, self.agrees, is_timed=False)
+        """What it says of both."""
+        return Pair(self.canary, self.stable, self.agrees, self.is_timed)
 
 
 _ROW = TypeAdapter(PairRow)

@@ -107,6 +107,8 @@ class FakeServer:
         is_failing = ail == "error" or self.fails_on.get(model.version, "\0") in ask.messages
         if is_failing and not is_proof:
             raise BackendError("the engine failed")
+        if ail == "slow" and not is_proof:
+            await asyncio.sleep(0.1)
         if self.gate is not None and not is_proof:
             await self.gate.wait()
         if "too long" in ask.messages:
