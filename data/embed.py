@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .scripts import UNSPACED
+
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -19,7 +21,6 @@ Vectors = npt.NDArray[np.float32]
 
 DIMENSIONS = 128
 _POWER_ITERATIONS = 2  # 5, the library's default, takes twice the time and gave no more power
-_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Thai, Japanese, Chinese
 
 
 def words(text: str) -> list[str]:
@@ -35,7 +36,7 @@ def _word() -> re.Pattern[str]:
         for code in range(sys.maxunicode + 1)
         if unicodedata.category(chr(code)).startswith("M")
     )
-    return re.compile(f"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\\w{marks}])+")
+    return re.compile(f"[{UNSPACED}]|(?:(?![{UNSPACED}])[\\w{marks}])+")
 
 
 def pieces() -> TfidfVectorizer:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..core.workspace import Workspace
@@ -34,6 +36,10 @@ class LabelledRequest:
 
 
 def _plain(text: str) -> str:
+    """A text by which answers are the same: but for case and spaces, and JSON however it is laid out."""
+    with suppress(ValueError, RecursionError):
+        if isinstance(value := json.loads(text), dict | list):
+            return json.dumps(value, sort_keys=True).casefold()
     return " ".join(text.split()).casefold()
 
 

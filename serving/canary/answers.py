@@ -7,10 +7,12 @@ import unicodedata
 from collections import Counter
 
 from ...data.personal import PLACEHOLDER
+from ...data.scripts import UNSPACED
 
 _ALIKE = 0.66  # of the words of both
 _MOST_OF_ONE_WORD = 0.5
 _LEAST_WORDS = 12  # a shorter answer may well repeat itself
+_WORD = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])\w)+")
 _UNPRINTABLE = {"Cc", "Cn", "Co", "Cs"}  # control, unassigned, private use, half a character
 _LAYOUT = frozenset("\n\r\t")
 _STILL_GROWING = (range(0x1F000, 0x1FBFF), range(0x20000, 0x3FFFE))  # pictographs, ideographs
@@ -45,4 +47,5 @@ def agree(one: str, other: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+    """The words; single characters in scripts that put no space between them."""
+    return _WORD.findall(text.casefold())

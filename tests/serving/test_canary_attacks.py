@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from opswright.serving.canary.answers import is_invalid
+from opswright.serving.canary.answers import agree, is_invalid
 from opswright.serving.canary.evidence import CanaryEvidence, ReleaseReply
 from opswright.serving.canary.judgement import Bars, faults
 from opswright.serving.canary.pair_log import PairLog
@@ -165,6 +165,14 @@ def test_an_answer_that_calls_a_tool_is_one_and_is_told_from_another(served: Hou
 )
 def test_answers_of_other_tasks_are_answers(text: str) -> None:
     assert not is_invalid(Privacy(masks=True).text(text))
+
+
+def test_texts_in_scripts_without_spaces_agree_by_their_characters() -> None:
+    told = "您的退款已经批准,将在三个工作日内退回到您的账户。"
+    assert agree(told, told.replace("三", "五"))
+    assert not agree(told, "抱歉,我们今天无法处理这个请求,请稍后再试。")
+    assert is_invalid("哈" * 40)
+    assert not is_invalid(told)
 
 
 def test_who_changes_their_mind_all_the_time_is_counted_anew_once() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from opswright.data.sample import Sample
-from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
+from opswright.serving.gateway.traffic_log import TrafficLog
+from opswright.serving.releases import now
 from opswright.serving.traffic_samples import export_row, labelled_requests, share_right, traffic_samples
 from tests.serving.test_traffic_log import row as traffic_row
 
@@ -53,6 +55,15 @@ def test_a_thumb_and_the_right_answer_are_joined_to_their_requests(served: House
         ("three", "lost card", False),
     ]
     assert share_right(labelled_requests(served.workspace, "support")) == pytest.approx(1 / 3)
+
+
+def test_an_answer_in_json_is_the_same_however_it_is_laid_out(served: House) -> None:
+    served.server.says = '{"city": "Rome", "sum": 5}'
+    for said in ('{"sum":5,"city":"Rome"}', '{"sum":6,"city":"Rome"}'):
+        number = served.chat("hello").json()["id"]
+        body = {"model": "support", "id": number, "answer": said}
+        assert served.run(served.call("POST", "/v1/feedback", body=body)).status_code == 200
+    assert [one.is_right for one in labelled_requests(served.workspace, "support")] == [True, False]
 
 
 def test_the_last_word_on_an_answer_counts(served: House) -> None:
@@ -125,7 +136,7 @@ def test_labelled_traffic_is_samples_without_marks_of_the_endpoint(
 
 def test_a_request_is_found_in_any_segment_of_a_long_log(served: House) -> None:
     log = TrafficLog(served.workspace.endpoints / "support", segment_bytes=1000)
-    rows: list[TrafficRow] = [traffic_row(number) for number in range(60)]
+    rows = [replace(traffic_row(number), time=now()) for number in range(60)]  # old ones are forgotten
     for one in rows:
         log.append(one)
     log.close()
