@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,7 @@ class ChatHandler:
         finally:
             self.close(exchange)
 
-    async def pieces(self, exchange: Exchange) -> AsyncIterator[tuple[int, str]]:
+    async def pieces(self, exchange: Exchange) -> AsyncGenerator[tuple[int, str]]:
         """Answer piece by piece, as the engine makes them: the choice's number and its text.
 
         Output rails read a text before it is sent (see in_windows): nothing that was sent can be taken back.
