@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
 
 
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+
+
 def build_app(controller: Controller, access: Access, server_facts: dict[str, Any]) -> ASGIApp:
     """The application; `server_facts` is what `/-/state` says of the engine server besides its life."""
 
@@ -101,13 +104,18 @@ def _add_feedback(app: FastAPI, controller: Controller, access: Access) -> None:
 
 def _caller(scope: Scope, access: Access) -> Caller:
     headers = headers_of(scope)
-    number = headers.get("x-request-id", "")[:128] or uuid.uuid4().hex
+    number = headers.get("x-request-id", "")[:128] or new_id()
     session = headers.get("x-session-id", "")[:512]
     if not pass_of(scope).is_control:
         allowance = allowance_of(scope, access)
         return Caller(number, session, allowance=allowance, ending=ending_of(scope))
     release, has_rails = headers.get("x-opswright-release"), headers.get("x-opswright-rails") != "off"
     return Caller(number, session, is_probe=True, release=release, has_rails=has_rails)
+
+
+def new_id() -> str:
+    """A request's id: 128 random bits as letters alone, so that the log never takes it for a number."""
+    return uuid.uuid4().hex.translate(_LETTERS)
 
 
 def _endpoint(controller: Controller, name: str) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class ChatHandler:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
         _check_needs(request, loaded)
-        choices = [AnswerChoice(ask) for ask in request.generations(secrets.randbelow(2**31))]
+        choices = [AnswerChoice(ask) for ask in request.generations(_random_seed)]
         caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
@@ -364,6 +364,10 @@ def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:
         target = engine_target(loaded.model.target)
         if feature not in target.features:
             raise RequestError(f"'{param}' is not supported by engines of target {target.name}.", param)
+
+
+def _random_seed() -> int:
+    return secrets.randbits(31)
 
 
 def _digest(session: str) -> str:

@@ -14,10 +14,13 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from ...core.errors import BackendError
 from ...engines import PromptError
 from ..server import Completion, Generation, ServerDown
 from .access import TritonAccess
+from .socket_pool import SocketPool
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,6 +41,7 @@ class TritonClient:
         self._access = access
         self._folder = os.open(access.folder, os.O_PATH | os.O_DIRECTORY)
         self._sessions: dict[str, aiohttp.ClientSession] = {}  # one a model, so that one can be given up
+        self._pools: dict[str, SocketPool] = {}  # for whole answers, likewise
 
     @property
     def socket_path(self) -> str:
@@ -46,7 +50,7 @@ class TritonClient:
 
     async def close(self) -> None:
         """End the connections; whoever waits for an answer gets ServerDown."""
-        for name in list(self._sessions):
+        for name in {*self._sessions, *self._pools}:
             await self.drop(name)
         if self._folder >= 0:
             os.close(self._folder)
@@ -54,8 +58,17 @@ class TritonClient:
 
     async def drop(self, name: str) -> None:
         """Give everyone who waits for an answer of a model ServerDown: a dead stub never answers."""
+        if (pool := self._pools.pop(name, None)) is not None:
+            pool.close()
         if (session := self._sessions.pop(name, None)) is not None:
             await session.close()
+
+    def _pool(self, name: str) -> SocketPool:
+        if self._folder < 0:
+            raise ServerDown("the connection to Triton is closed")
+        if name not in self._pools:
+            self._pools[name] = SocketPool(self.socket_path, self._access.headers)
+        return self._pools[name]
 
     def _session(self, name: str) -> aiohttp.ClientSession:
         import aiohttp
@@ -128,13 +141,8 @@ class TritonClient:
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer; PromptError for a wrong prompt, ServerDown when healing may help."""
-        import aiohttp
-
-        try:
-            async with self._session(name).post(f"/v2/models/{name}/generate", data=_body(ask)) as reply:
-                answer = _piece(await reply.read())
-        except (aiohttp.ClientError, OSError) as error:
-            raise ServerDown(f"Triton is gone: {error}") from error
+        _, reply = await self._pool(name).post(f"/v2/models/{name}/generate", _body(ask))
+        answer = _piece(reply)
         if isinstance(answer, str):
             raise BackendError(f"Triton's model {name} answered a whole question in pieces")
         return answer
@@ -178,7 +186,7 @@ def _body(ask: Generation, *, streaming: bool = False) -> bytes:
         fields["sampling_param_seed"] = ask.seed
     if ask.stop:
         fields["sampling_param_stop"] = json.dumps(ask.stop)
-    return json.dumps(fields).encode()
+    return to_json(fields)
 
 
 def _piece(data: bytes) -> str | Completion:
