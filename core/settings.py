@@ -154,6 +154,20 @@ class TrafficSettings(_Part):
     )
 
 
+class QueueSettings(_Part):
+    """How many requests an endpoint takes, and who waits."""
+
+    at_once: int = Field(
+        64, ge=1, le=10_000, description="Requests of an endpoint that its engine is asked at once."
+    )
+    waiting: int = Field(
+        448, ge=0, le=100_000, description="Requests that may wait besides; the next one gets 503."
+    )
+    caller_share: float = Field(
+        0.5, gt=0, le=1, description="Share of both that one key may have; its next request gets 429."
+    )
+
+
 class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
@@ -191,6 +205,7 @@ class ServingSettings(_Part):
         gt=0,
         description="Megabytes a server's log may have; then it is put aside, three such at most.",
     )
+    queue: QueueSettings = QueueSettings()
     traffic: TrafficSettings = TrafficSettings()
 
 

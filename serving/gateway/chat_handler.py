@@ -21,6 +21,7 @@ from .merged_streams import all_of, merged
 from .openai_requests import CompletionRequest, RequestError
 from .output_windows import in_windows
 from .patience import Ending
+from .request_queue import Place, UnavailableError
 from .router import choose
 from .tool_calls import find_calls
 from .traffic_log import CANCELLED, Route, Status, TrafficRow
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from ..rails import RailDecision
 
 _TRIES = 2  # a prompt that brings the engine down must not do so for ever
-
-
-class UnavailableError(BackendError):
-    """Nothing can answer now; asking again later may succeed."""
 
 
 class UnknownModelError(AskError):
@@ -84,6 +81,7 @@ class Exchange:
     caller: Caller
     started: float
     choices: list[AnswerChoice]
+    place: Place | None = None  # in its endpoint's queue; a probe needs none
     first_token_ms: float | None = None
     queue_ms: float | None = None  # until its engine was first asked
     served: str = ""  # the release that the engine says it is
@@ -151,10 +149,18 @@ class ChatHandler:
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
         _check_needs(request, loaded)
         choices = [AnswerChoice(ask) for ask in request.generations(_random_seed)]
-        caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
+        caller.allowance.check_endpoint(endpoint.name)
+        place = None if caller.is_probe else endpoint.queue.enter(caller.allowance.name)
+        try:
+            caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
+        except BaseException:
+            if place is not None:
+                place.leave()
+            raise
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
         exchange = Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), choices)
+        exchange.place = place
         exchange.canary_percent = endpoint.applied.canary_percent
         return exchange
 
@@ -171,7 +177,7 @@ class ChatHandler:
     async def whole(self, exchange: Exchange) -> None:
         """Answer in one piece; what came of it is in the exchange and in the traffic log."""
         try:
-            if not await self._passes_input(exchange):
+            if not await self._may_ask(exchange):
                 return
             await all_of([self._answer(exchange, choice) for choice in exchange.choices])
         except BaseException as error:
@@ -186,7 +192,7 @@ class ChatHandler:
         Output rails read a text before it is sent (see in_windows): nothing that was sent can be taken back.
         """
         try:
-            if not await self._passes_input(exchange):
+            if not await self._may_ask(exchange):
                 for number, choice in enumerate(exchange.choices):
                     yield number, choice.text
                 return
@@ -211,6 +217,8 @@ class ChatHandler:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
         if not exchange.was_cut:
             exchange.caller.allowance.settle(sum(choice.spent_tokens or 0 for choice in exchange.choices))
+        if exchange.place is not None:
+            exchange.place.leave()
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
         exchange.latency_ms = exchange.elapsed_ms
@@ -253,6 +261,14 @@ class ChatHandler:
             return True
         decision = await rails.acheck_conversation(exchange.request.turns)
         return all([_accept(exchange, choice, decision) for choice in exchange.choices])
+
+    async def _may_ask(self, exchange: Exchange) -> bool:
+        """Whether the engine is to be asked: rails let the conversation pass, and its turn has come."""
+        if not await self._passes_input(exchange):
+            return False
+        if exchange.place is not None:
+            await exchange.place.turn()
+        return True
 
     async def _answer(self, exchange: Exchange, choice: AnswerChoice) -> None:
         """One choice in one piece."""

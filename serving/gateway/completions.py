@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from ...core.errors import OpswrightError
 from . import openai_api as form
-from .chat_handler import AnswerChoice, Caller, ChatHandler, Exchange, UnavailableError
+from .chat_handler import AnswerChoice, Caller, ChatHandler, Exchange
 from .openai_requests import ChatRequest, CompletionRequest, parse_chat, parse_text
 from .replies import COMPLETIONS, body_of, error_document, failure, http_failure, json_reply
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 512
 _PARSERS: Mapping[str, Callable[[bytes], CompletionRequest]] = dict(
     zip(COMPLETIONS, (parse_chat, parse_text), strict=True)
 )
@@ -61,8 +60,6 @@ class Completions:
 
     async def _answered(self, caller: Caller, request: CompletionRequest, send: Send) -> Response | None:
         """The answer; None where it was streamed, and so was sent already."""
-        if self.handler.controller.in_flight >= MAX_IN_FLIGHT:
-            raise UnavailableError(f"{MAX_IN_FLIGHT} requests are being answered; ask again in a moment.")
         exchange = self.handler.open(request, caller)
         if request.stream:
             await _stream(self.handler, exchange, send)

@@ -7,6 +7,7 @@ from short lists; what is beyond counts as `other`.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .traffic_log import CALLERS_FAULTS, TrafficRow
@@ -23,8 +24,8 @@ REASONS = frozenset(
     {
         "bad_request", "cancelled", "context_length_exceeded", "deadline", "denied", "endpoint_not_allowed",
         "insufficient_quota", "internal", "invalid_api_key", "method_not_allowed", "model_not_found",
-        "prompt_refused", "queue_full", "rate_limit_exceeded", "request_not_found", "request_timeout",
-        "request_too_large", "scope_missing", "unavailable", "unknown_url", "wrong_host",
+        "prompt_refused", "queue_full", "queue_share_exceeded", "rate_limit_exceeded", "request_not_found",
+        "request_timeout", "request_too_large", "scope_missing", "unavailable", "unknown_url", "wrong_host",
     }
 )  # fmt: skip
 
@@ -82,6 +83,16 @@ class GatewayMetrics:
         self.in_flight = Gauge(
             "opswright_requests_in_flight", "Requests being answered.", registry=self.registry
         )
+        self._depth = Gauge(
+            "opswright_queue_depth",
+            "Requests that wait for their turn.",
+            ["endpoint"],
+            registry=self.registry,
+        )
+
+    def watch_queue(self, endpoint: str, depth: Callable[[], float]) -> None:
+        """Tell how many requests of an endpoint wait, whenever somebody looks."""
+        self._depth.labels(endpoint).set_function(depth)
 
     def _counter(self, name: str, says: str, *labels: str) -> Counter:
         from prometheus_client import Counter

@@ -12,9 +12,10 @@ from ...core.errors import AskError, OpswrightError
 from ...engines import PROMPT_REFUSED, PromptError
 from ..keys.allowance import RefusedError
 from . import openai_api as form
-from .chat_handler import UnavailableError, UnknownModelError, in_words
+from .chat_handler import UnknownModelError, in_words
 from .feedback import UnknownRequestError
 from .openai_requests import MAX_BODY_BYTES, RequestError
+from .request_queue import UnavailableError
 
 if TYPE_CHECKING:
     from starlette.types import Receive
@@ -52,7 +53,7 @@ def error_document(error: OpswrightError) -> tuple[dict[str, Any], int]:
     if isinstance(error, RefusedError):
         return form.error_body(message, "auth", error.code), error.status
     if isinstance(error, UnavailableError):
-        return form.error_body(message, "server_error", "unavailable"), 503
+        return form.error_body(message, "server_error", error.code), 503
     return form.error_body(message, "server_error", "internal"), 500
 
 
@@ -60,7 +61,7 @@ def failure(error: OpswrightError, number: str) -> Response:
     """The reply to a request that failed."""
     document, status = error_document(error)
     headers = {"x-request-id": number}
-    retry_s = 1 if status == 503 else error.retry_s if isinstance(error, RefusedError) else None
+    retry_s = error.retry_s if isinstance(error, RefusedError | UnavailableError) else None
     return json_reply(document, status, headers | ({} if retry_s is None else {"retry-after": str(retry_s)}))
 
 

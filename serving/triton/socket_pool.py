@@ -32,6 +32,11 @@ class SocketPool:
         self._all: set[_Connection] = set()
         self._is_closed = False
 
+    @property
+    def idle(self) -> int:
+        """How many connections wait for a request."""
+        return sum(connection.is_open for connection in self._free)
+
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer; ServerDown when none comes. Who is cancelled hangs up."""
         connection = self._take() or await self._connect()
