@@ -168,6 +168,19 @@ class QueueSettings(_Part):
     )
 
 
+class TracingSettings(_Part):
+    """Where traces of requests go."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="OTLP/HTTP address of a collector, such as http://127.0.0.1:4318; empty: no traces.",
+    )
+    sample: float = Field(
+        1.0, ge=0, le=1, description="Share of requests that are traced; a caller's own decision goes before."
+    )
+
+
 class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
@@ -206,6 +219,7 @@ class ServingSettings(_Part):
         description="Megabytes a server's log may have; then it is put aside, three such at most.",
     )
     queue: QueueSettings = QueueSettings()
+    tracing: TracingSettings = TracingSettings()
     traffic: TrafficSettings = TrafficSettings()
 
 

@@ -66,6 +66,7 @@ def _serve(workspace: Workspace) -> None:
     from .http_protocol import patient_protocol
     from .listening import listen
     from .metrics import GatewayMetrics
+    from .tracing import Tracing
 
     settings = workspace.settings.serving
     token = settings.auth_token.get_secret_value() if settings.auth_token else None
@@ -83,7 +84,10 @@ def _serve(workspace: Workspace) -> None:
     control = secrets.token_urlsafe(24)
     usage = KeyUsage(usage_path(workspace))
     access = Access(control, token, keys=keys, usage=usage)
-    app = build_app(Controller(workspace, server, GatewayMetrics()), access, {"reason": chosen.reason})
+    tracing = Tracing.of(settings.tracing)
+    app = build_app(
+        Controller(workspace, server, GatewayMetrics()), access, {"reason": chosen.reason}, tracing
+    )
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -110,6 +114,8 @@ def _serve(workspace: Workspace) -> None:
     finally:
         watch.stop()
         usage.close()
+        if tracing is not None:
+            tracing.close()
         path.unlink(missing_ok=True)
 
 

@@ -15,9 +15,10 @@ from starlette.responses import Response
 from ...core.errors import OpswrightError
 from . import openai_api as form
 from .access import Access, AccessMiddleware, allowance_of, headers_of, pass_of
-from .chat_handler import Caller, ChatHandler
+from .chat_handler import ChatHandler
 from .completions import Completions
 from .controller import Controller
+from .exchange import Caller
 from .feedback import parse_feedback
 from .feedback_handler import keep_feedback
 from .openai_routes import add_openai
@@ -26,6 +27,8 @@ from .readiness import Readiness
 from .refusals import RefusalCounter
 from .replies import body_of, failure, http_failure, json_reply
 from .shadow import Shadow
+from .tracing import HEADERS as TRACE_HEADERS
+from .tracing import Tracing
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
-def build_app(controller: Controller, access: Access, server_facts: dict[str, Any]) -> ASGIApp:
+def build_app(
+    controller: Controller, access: Access, server_facts: dict[str, Any], tracing: Tracing | None = None
+) -> ASGIApp:
     """The application; `server_facts` is what `/-/state` says of the engine server besides its life."""
 
     @asynccontextmanager
@@ -44,7 +49,8 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         await controller.stop()
 
     readiness = Readiness(controller)
-    handler = ChatHandler(controller)
+    serving = controller.workspace.settings.serving
+    handler = ChatHandler(controller, tracing)
     handler.on_closed = Shadow(handler).consider
     app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -82,7 +88,6 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
             }
         )
 
-    serving = controller.workspace.settings.serving
     short = Completions(app, handler, lambda scope: _caller(scope, access))
     patient = PatienceMiddleware(short, Patience(serving.body_timeout_s, serving.request_timeout_s))
     return RefusalCounter(AccessMiddleware(patient, access), controller.metrics)
@@ -107,8 +112,9 @@ def _caller(scope: Scope, access: Access) -> Caller:
     number = headers.get("x-request-id", "")[:128] or new_id()
     session = headers.get("x-session-id", "")[:512]
     if not pass_of(scope).is_control:
+        trace = {name: headers[name] for name in TRACE_HEADERS if name in headers}
         allowance = allowance_of(scope, access)
-        return Caller(number, session, allowance=allowance, ending=ending_of(scope))
+        return Caller(number, session, allowance=allowance, ending=ending_of(scope), trace_headers=trace)
     release, has_rails = headers.get("x-opswright-release"), headers.get("x-opswright-rails") != "off"
     return Caller(number, session, is_probe=True, release=release, has_rails=has_rails)
 

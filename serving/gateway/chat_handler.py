@@ -7,23 +7,22 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from ...core.errors import AskError, BackendError, OpswrightError
 from ...engines.registry import engine_target
-from ..keys.allowance import Allowance
 from ..releases import now
 from ..server import Completion, Generation, ServerDown
-from .controller import Controller, Endpoint, LoadedRelease, RailChecker
+from .controller import Controller, LoadedRelease, RailChecker
+from .exchange import AnswerChoice, Caller, Exchange
 from .merged_streams import all_of, merged
 from .openai_requests import CompletionRequest, RequestError
 from .output_windows import in_windows
-from .patience import Ending
-from .request_queue import Place, UnavailableError
+from .request_queue import UnavailableError
 from .router import choose
 from .tool_calls import find_calls
+from .tracing import Tracing, engine_step, step
 from .traffic_log import CANCELLED, Route, Status, TrafficRow
 
 if TYPE_CHECKING:
@@ -36,98 +35,12 @@ class UnknownModelError(AskError):
     """There is no endpoint of that name."""
 
 
-@dataclass(frozen=True)
-class Caller:
-    """What a request says beside its body: its id and the key of its session.
-
-    The workspace's own probes may also insist on a release and pass the rails by; they are not logged.
-    allowance: what it may do by its key. ending: why it was cancelled, once it was.
-    """
-
-    id: str
-    session: str = ""
-    is_probe: bool = False
-    release: str | None = None
-    has_rails: bool = True
-    allowance: Allowance = field(default_factory=Allowance)
-    ending: Ending = field(default_factory=Ending)
-
-
-@dataclass
-class AnswerChoice:
-    """One answer to a request: what the engine is asked for, and what came of it."""
-
-    ask: Generation
-    text: str = ""
-    finish: str = ""
-    completion: Completion | None = None
-    tool_calls: Sequence[dict[str, Any]] = ()
-    spent_tokens: int | None = None  # by the engine, also where a rail answered; None: nobody knows
-
-    def blocked(self, decision: RailDecision) -> None:
-        """End with what the user is told in place of the answer."""
-        self.text = decision.message or "This request cannot be answered."
-        self.finish, self.completion = "content_filter", None
-
-
-@dataclass
-class Exchange:
-    """One request and what became of it. The traffic log has the first choice's text."""
-
-    endpoint: Endpoint
-    loaded: LoadedRelease
-    route: Route
-    request: CompletionRequest
-    caller: Caller
-    started: float
-    choices: list[AnswerChoice]
-    place: Place | None = None  # in its endpoint's queue; a probe needs none
-    first_token_ms: float | None = None
-    queue_ms: float | None = None  # until its engine was first asked
-    served: str = ""  # the release that the engine says it is
-    finish: str = ""  # of all choices: cancelled, or an error; empty when each has its own
-    rail: str | None = None
-    canary_percent: int = 0  # when it was routed
-    latency_ms: float = 0.0  # once it is closed
-
-    @property
-    def elapsed_ms(self) -> float:
-        """Milliseconds since the request came."""
-        return round((time.perf_counter() - self.started) * 1000, 3)
-
-    @property
-    def was_cut(self) -> bool:
-        """Whether nobody knows how many tokens it used: the engine worked until the caller left."""
-        is_cut = self.queue_ms is not None and self.finish in (CANCELLED, "error: DeadlineError")
-        return is_cut and any(choice.spent_tokens is None for choice in self.choices)
-
-    def asks_engine(self) -> None:
-        """Note that its engine is asked now, if it was not before."""
-        if self.queue_ms is None:
-            self.queue_ms = self.elapsed_ms
-
-    @property
-    def outcome(self) -> str:
-        """What ended it: an error, its caller leaving, or else how its first choice ended."""
-        return self.finish or self.choices[0].finish
-
-    @property
-    def text(self) -> str:
-        """What was answered first of all."""
-        return self.choices[0].text
-
-    @property
-    def used(self) -> tuple[int, int]:
-        """Tokens read and made: the prompt counts once. What a rail answered used none."""
-        made = [choice.completion for choice in self.choices if choice.completion is not None]
-        return max((one.tokens_in for one in made), default=0), sum(one.tokens_out for one in made)
-
-
 class ChatHandler:
     """Answers chat requests with the releases that a controller keeps alive."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, tracing: Tracing | None = None) -> None:
         self.controller = controller
+        self._tracing = tracing
         self._hold_s = controller.workspace.settings.serving.hold_s
         self.on_closed: Callable[[Exchange], None] = lambda exchange: None  # of a user, once it is logged
 
@@ -161,6 +74,8 @@ class ChatHandler:
         self.controller.metrics.in_flight.inc()
         exchange = Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), choices)
         exchange.place = place
+        if self._tracing is not None and not caller.is_probe:
+            exchange.trace = self._tracing.begin(request.operation, endpoint.name, caller.trace_headers)
         exchange.canary_percent = endpoint.applied.canary_percent
         return exchange
 
@@ -251,6 +166,8 @@ class ChatHandler:
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
         self.controller.metrics.answered(exchange.endpoint.name, row)
+        if exchange.trace is not None:
+            exchange.trace.end(row, exchange.endpoint.traffic.shown_id(row.id))
         self.on_closed(exchange)
 
     async def _passes_input(self, exchange: Exchange) -> bool:
@@ -259,7 +176,8 @@ class ChatHandler:
         rails = _rails(exchange)
         if rails is None:
             return True
-        decision = await rails.acheck_conversation(exchange.request.turns)
+        with step(exchange.trace, "rails of the input"):
+            decision = await rails.acheck_conversation(exchange.request.turns)
         return all([_accept(exchange, choice, decision) for choice in exchange.choices])
 
     async def _may_ask(self, exchange: Exchange) -> bool:
@@ -267,14 +185,14 @@ class ChatHandler:
         if not await self._passes_input(exchange):
             return False
         if exchange.place is not None:
-            await exchange.place.turn()
+            with step(exchange.trace, "queue"):
+                await exchange.place.turn()
         return True
 
     async def _answer(self, exchange: Exchange, choice: AnswerChoice) -> None:
         """One choice in one piece."""
         await self._generate(exchange, choice)
-        rails = _rails(exchange)
-        if rails is not None and not _accept(exchange, choice, await rails.acheck_output(choice.text)):
+        if (check := _output_check(exchange)) and not _accept(exchange, choice, await check(choice.text)):
             return
         if offered := exchange.request.offered_tools:
             choice.text, choice.tool_calls = find_calls(choice.text, offered)
@@ -282,19 +200,19 @@ class ChatHandler:
 
     async def _choice_pieces(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[str]:
         """One choice piece by piece; one that may be a tool call is known only when it is whole."""
-        rails = _rails(exchange)
         if exchange.request.offered_tools:
             await self._answer(exchange, choice)
             if choice.text:
                 yield choice.text
             return
         async with contextlib.aclosing(self._stream(exchange, choice)) as pieces:
-            if rails is None:
+            check = _output_check(exchange)
+            if check is None:
                 async for piece in pieces:
                     choice.text += piece
                     yield piece
                 return
-            async for passed in in_windows(pieces, rails.acheck_output):
+            async for passed in in_windows(pieces, check):
                 if isinstance(passed, str):
                     choice.text += passed
                     yield passed
@@ -313,7 +231,8 @@ class ChatHandler:
             await self._alive(loaded)
             exchange.asks_engine()
             try:
-                completion = await self.controller.server.infer(loaded.model.name, choice.ask)
+                with engine_step(exchange.trace, choice.ask) as ask:
+                    completion = await self.controller.server.infer(loaded.model.name, ask)
                 break
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)
@@ -324,27 +243,37 @@ class ChatHandler:
 
     async def _stream(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[str]:
         """The engine's answer in pieces; begun again only while nothing has come of it."""
-        loaded, has_begun = exchange.loaded, bool(choice.ask.text)  # a chat's answer begins without space
+        loaded, has_said = exchange.loaded, False
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
             exchange.asks_engine()
-            pieces = self.controller.server.stream(loaded.model.name, choice.ask)
-            has_said = False
             try:
-                async for piece in pieces:
-                    if isinstance(piece, Completion):
-                        self._finish(exchange, choice, piece)
-                        return
-                    if shown := piece if has_begun else piece.lstrip():
-                        has_begun = has_said = True
-                        exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
-                        yield shown
+                with engine_step(exchange.trace, choice.ask) as ask:
+                    async with contextlib.aclosing(self._shown(exchange, choice, ask)) as pieces:
+                        async for piece in pieces:
+                            has_said = True
+                            exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
+                            yield piece
+                return
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)
                 if has_said or attempt == _TRIES:  # what was sent cannot be sent again
                     raise UnavailableError(f"release {loaded.release.id} died while it answered.") from error
-            finally:
-                await pieces.aclose()  # type: ignore[attr-defined]  # both servers give generators
+
+    async def _shown(self, exchange: Exchange, choice: AnswerChoice, ask: Generation) -> AsyncGenerator[str]:
+        """What the engine makes, piece by piece, until its end; a chat's answer begins without space."""
+        has_begun = bool(ask.text)
+        pieces = self.controller.server.stream(exchange.loaded.model.name, ask)
+        try:
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    self._finish(exchange, choice, piece)
+                    return
+                if shown := piece if has_begun else piece.lstrip():
+                    has_begun = True
+                    yield shown
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]  # both servers give generators
 
     async def _alive(self, loaded: LoadedRelease) -> None:
         """Wait until the release answers; UnavailableError when it does not in time."""
@@ -372,6 +301,19 @@ class ChatHandler:
 
 def _rails(exchange: Exchange) -> RailChecker | None:
     return exchange.loaded.rails if exchange.caller.has_rails else None
+
+
+def _output_check(exchange: Exchange) -> Callable[[str], Awaitable[RailDecision]] | None:
+    """What reads an answer before its user does; None without rails."""
+    rails = _rails(exchange)
+    if rails is None or exchange.trace is None:
+        return None if rails is None else rails.acheck_output
+
+    async def check(text: str) -> RailDecision:
+        with step(exchange.trace, "rails of the answer"):
+            return await rails.acheck_output(text)
+
+    return check
 
 
 def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:

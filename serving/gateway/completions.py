@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 
 from ...core.errors import OpswrightError
 from . import openai_api as form
-from .chat_handler import AnswerChoice, Caller, ChatHandler, Exchange
+from .chat_handler import ChatHandler
+from .exchange import AnswerChoice, Caller, Exchange
 from .openai_requests import ChatRequest, CompletionRequest, parse_chat, parse_text
 from .replies import COMPLETIONS, body_of, error_document, failure, http_failure, json_reply
 

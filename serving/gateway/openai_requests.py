@@ -103,6 +103,11 @@ class CompletionRequest(RequestPart):
 
     @property
     @abstractmethod
+    def operation(self) -> str:
+        """What it asks for, as OpenTelemetry names it (gen_ai.operation.name)."""
+
+    @property
+    @abstractmethod
     def last_text(self) -> str:
         """What the user says."""
 
@@ -174,6 +179,11 @@ class ChatRequest(CompletionRequest):
         return self
 
     @property
+    def operation(self) -> str:
+        """See CompletionRequest."""
+        return "chat"
+
+    @property
     def last_text(self) -> str:
         """The last user message."""
         return next((m.text for m in reversed(self.messages) if m.role == "user"), self.messages[-1].text)
@@ -237,6 +247,11 @@ class TextRequest(CompletionRequest):
 
     prompt: Annotated[str, Field(min_length=1)]
     logprobs: Literal[None] = None
+
+    @property
+    def operation(self) -> str:
+        """See CompletionRequest."""
+        return "text_completion"
 
     @property
     def last_text(self) -> str:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from .chat_handler import Caller, ChatHandler
+    from .chat_handler import ChatHandler
     from .controller import Controller
+    from .exchange import Caller
 
 
 def add_openai(app: Starlette, handler: ChatHandler, caller_of: Callable[[Request], Caller]) -> None:

@@ -141,7 +141,8 @@ class TritonClient:
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer; PromptError for a wrong prompt, ServerDown when healing may help."""
-        _, reply = await self._pool(name).post(f"/v2/models/{name}/generate", _body(ask))
+        path = f"/v2/models/{name}/generate"
+        _, reply = await self._pool(name).post(path, _body(ask), ask.trace_headers)
         answer = _piece(reply)
         if isinstance(answer, str):
             raise BackendError(f"Triton's model {name} answered a whole question in pieces")
@@ -153,7 +154,7 @@ class TritonClient:
 
         url, body, rest = f"/v2/models/{name}/generate_stream", _body(ask, streaming=True), b""
         try:
-            async with self._session(name).post(url, data=body) as reply:
+            async with self._session(name).post(url, data=body, headers=ask.trace_headers) as reply:
                 async for data in reply.content.iter_any():
                     *events, rest = (rest + data).split(b"\n\n")
                     for event in events:

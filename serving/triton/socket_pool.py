@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from ..server import ServerDown
@@ -37,11 +37,14 @@ class SocketPool:
         """How many connections wait for a request."""
         return sum(connection.is_open for connection in self._free)
 
-    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+    async def post(
+        self, path: str, body: bytes, headers: Iterable[tuple[str, str]] = ()
+    ) -> tuple[int, bytes]:
         """Status and body of the answer; ServerDown when none comes. Who is cancelled hangs up."""
         connection = self._take() or await self._connect()
         try:
-            head = f"POST {path} HTTP/1.1\r\n{self._fixed}{len(body)}\r\n\r\n"
+            more = "".join(f"{name}: {value}\r\n" for name, value in headers)
+            head = f"POST {path} HTTP/1.1\r\n{more}{self._fixed}{len(body)}\r\n\r\n"
             answer = await connection.ask(head.encode("latin-1") + body)
         except BaseException:
             self._all.discard(connection)
@@ -114,6 +117,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Put an answer together, and hand it over when it is whole."""
+        if self._answer is None or self._answer.done():
+            self._give_up(data)  # nobody asked for it
+            return
         self._received = received = self._received + data if self._received else data
         head, ends, body = received.partition(_HEAD_ENDS)
         if not ends:
@@ -125,12 +131,11 @@ class _Connection(asyncio.Protocol):
             whole = _body(head, body)
         except ValueError:
             status = whole = None
-        if status is None or self._answer is None:
+        if status is None:
             self._give_up(received)
         elif whole is not None:
             self._received = b""
-            if not self._answer.done():
-                self._answer.set_result((int(status[1]), whole))
+            self._answer.set_result((int(status[1]), whole))
 
     def connection_lost(self, error: Exception | None) -> None:
         """See asyncio.Protocol."""

@@ -154,6 +154,26 @@ def test_a_connection_is_used_again_and_a_closed_one_is_not(tmp_path: Path) -> N
     assert len(connections) == 3
 
 
+def test_what_nobody_asked_for_is_not_the_beginning_of_the_next_answer(tmp_path: Path) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            _, body = await request(reader)
+            writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
+            await asyncio.sleep(0.001)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n")
+
+    async def story(pool: SocketPool) -> None:
+        for body in (b"first", b"other"):
+            assert await pool.post("/x", body) == (200, body)
+            for _ in range(100_000):  # both sides run in this loop
+                if pool.idle:
+                    await asyncio.sleep(0)
+            assert pool.idle == 0
+
+    in_front_of(tmp_path, talk, story)
+
+
 def test_who_waits_when_the_pool_is_closed_or_the_server_dies_is_told(tmp_path: Path) -> None:
     came = asyncio.Event()
 
