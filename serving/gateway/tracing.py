@@ -107,7 +107,7 @@ class RequestTrace:
 
     def end(self, row: TrafficRow, request_id: str) -> None:
         """End the request's span with what became of it; never with what was said."""
-        told = {
+        told: dict[str, str | int] = {
             "gen_ai.usage.input_tokens": row.tokens_in,
             "gen_ai.usage.output_tokens": row.tokens_out,
             "opswright.release": row.release,

@@ -165,7 +165,8 @@ def _body(head: bytes, sent: bytes) -> bytes | None:
 
 def _joined(chunks: bytes) -> bytes | None:
     """The bytes in chunks; None while the last one is not there: what looks like it may stand within one."""
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while at < len(chunks):
         line_ends = chunks.index(b"\r\n", at)
         size, start = int(chunks[at:line_ends], 16), line_ends + 2
