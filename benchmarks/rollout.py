@@ -1,8 +1,9 @@
 """How soon a bad canary is withdrawn, and how seldom a healthy one: simulated, by the product's own tests.
 
 Each row: one fault at one share of the traffic, `--runs` canaries, looked at after every request. Latencies
-have a heavy tail and bursts that both releases feel; a tenth of stable's requests is shadowed. 2 cores: about
-ten minutes with 5,000 runs, half a minute with --quick; seeds are fixed. Injected for real: rollout_real.py.
+have a heavy tail and bursts that both releases feel; a tenth of stable's requests is shadowed; users speak of
+one answer in twenty, and call a fifth of those wrong. 2 cores: about ten minutes with 5,000 runs, half a
+minute with --quick; seeds are fixed. Injected for real: rollout_real.py.
 
     python benchmarks/rollout.py [--quick] [--runs 5000] [--share 1,10,50] [--json]
 """
@@ -27,9 +28,11 @@ from opswright.core.statistics.always_valid import (
 )
 from opswright.serving.canary.evidence import EVENTS, budget_of
 from opswright.serving.canary.judgement import Bars
+from opswright.serving.canary.tallies import COMPLAINTS
 
 BARS = Bars()
 SHADOWED = 0.1
+RATED, USUAL_COMPLAINTS = 0.05, 0.2  # of requests, of rated answers
 LENGTH = {1: 40_000, 10: 10_000, 50: 6_000}  # requests of a run, both releases
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -45,6 +48,7 @@ class Fault:
     slower_ms: float = 0.0
     invalid: float = 0.0
     disagreement: float = 0.1
+    complaints: float = USUAL_COMPLAINTS
     base: float = 0.01  # errors of both releases
 
 
@@ -58,6 +62,7 @@ FAULTS = (
     Fault("5 % errors on 1 %", errors=0.05),
     Fault("60 % blocks", blocks=0.6),
     Fault("garbage", invalid=1.0, disagreement=1.0),
+    Fault("60 % of rated answers wrong", complaints=0.6),
 )
 
 
@@ -93,7 +98,9 @@ class Traffic:
         self.rows = {name: np.where(self.is_canary, *both) for name, both in met.items()}
         self.rows["slow answers"] = np.where(self.is_canary, canary_ms, stable_ms) > budget_ms
         untimed = np.zeros(n, bool)  # a shadow runs beside the next request: that says nothing of its speed
-        self.both = {**met, "slow answers": (untimed, untimed)}
+        complains = draw.random(n) < np.where(self.is_canary, fault.complaints, USUAL_COMPLAINTS)
+        self.rows[COMPLAINTS] = (draw.random(n) < RATED) & complains
+        self.both = {**met, "slow answers": (untimed, untimed), COMPLAINTS: (untimed, untimed)}
         self.disagrees = draw.random(n) < fault.disagreement
 
     def withdrawn_at(self) -> float:
@@ -101,7 +108,7 @@ class Traffic:
         at = np.flatnonzero(self.shadowed)
         disagreed = np.cumsum(self.disagrees[at])
         log_e = log_e_share(disagreed, np.arange(1, len(at) + 1), BARS.max_disagreement)
-        return min([*(self._event_at(name) for name in EVENTS), _first(log_e, at)])
+        return min([*(self._event_at(name) for name in (*EVENTS, COMPLAINTS)), _first(log_e, at)])
 
     def _event_at(self, name: str) -> float:
         mine, theirs = self.both[name]

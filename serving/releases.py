@@ -25,7 +25,14 @@ EndpointName = Annotated[str, Field(pattern=ENDPOINT_PATTERN)]  # of skills' req
 ProbeTexts = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=2000)], ...], Field(max_length=200)
 ]
-StateFingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$")]
+StateFingerprint = Annotated[
+    str,
+    Field(
+        pattern=r"^([0-9a-f]{12})?$",
+        description="State of the endpoint that this is for, filled in when it is planned: once somebody "
+        "else has changed it, nothing is done. Empty: any.",
+    ),
+]
 _LOCK_S = 300.0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..core.workspace import Workspace
 from ..data.sample import Sample
-from .gateway.feedback import Feedback, latest_feedback
+from .gateway.feedback import Feedback, FeedbackTail, latest_feedback, request_of
 from .gateway.traffic_log import TrafficRow, read
 
 
@@ -46,6 +46,21 @@ def labelled_requests(workspace: Workspace, endpoint: str, after: str | None = N
     said = latest_feedback(workspace, endpoint, after)  # nobody speaks of an answer before it is given
     rows = _answered(workspace, endpoint, after) if said else []
     return [LabelledRequest(row, said[key]) for row in rows if (key := (row.id, row.caller)) in said]
+
+
+class LabelledTail:
+    """Answers of an endpoint that somebody said something of after a UTC time, as it is said."""
+
+    def __init__(self, workspace: Workspace, endpoint: str, after: str) -> None:
+        self._folder = workspace.endpoints / endpoint
+        self._tail = FeedbackTail(workspace, endpoint, after)
+
+    def labelled(self) -> Iterator[LabelledRequest]:
+        """Those of which something was said since the last call; one that is no longer kept is left out."""
+        for feedback in self._tail.said():
+            row = request_of(self._folder, feedback.id, feedback.caller)
+            if row is not None and row.status == "ok":
+                yield LabelledRequest(row, feedback)
 
 
 def _answered(workspace: Workspace, endpoint: str, after: str | None) -> list[TrafficRow]:

@@ -1,14 +1,29 @@
-"""How far a canary's answers may differ from stable's, by what both answered to one suite."""
+"""What a canary must hold, as several skills ask for it; how far its answers may differ from stable's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
 
 from ..core.artifacts import BundleRef
 from ..core.contract import StepContext
 from ..core.errors import OpswrightError
 from ..core.statistics.shares import upper_bound
 
+MaxSlower = Annotated[
+    float,
+    Field(ge=1, le=100, description="A canary's answer is slow that takes this many times stable's p95."),
+]
+ScoredProbes = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2000,
+        description="Items of stable's suite that both are asked before promotion: a golden sample.",
+    ),
+]
 USUAL = 0.3  # where no suite tells
 _TOLERANCE = 0.1
 _ALPHA = 0.05

@@ -12,7 +12,7 @@ from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, Step
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.releases import EndpointName, ProbeTexts
-from .canary_limits import usual_disagreement
+from .canary_limits import MaxSlower, usual_disagreement
 from .suite_probes import suite_probes
 
 _TRITON_INSTALL_MINUTES = 1.0
@@ -50,9 +50,7 @@ class DeployRequest(Request):
         description="Largest share of a canary's answers that may differ from stable's; empty: 0.3, or as "
         "many as differed on the suite that both were judged on, and 0.1 more; 1: any.",
     )
-    max_slower: float = Field(
-        1.5, ge=1, le=100, description="A canary's answer is slow that takes this many times stable's p95."
-    )
+    max_slower: MaxSlower = 1.5
     probes: ProbeTexts = Field(
         (),
         description="Texts it must answer before it gets traffic; empty: three items of the suite that it "

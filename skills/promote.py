@@ -14,6 +14,7 @@ from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.probes import Probe
 from ..serving.releases import EndpointName, ProbeTexts, StateFingerprint
+from .canary_limits import MaxSlower, ScoredProbes
 from .state_pins import state_pins
 from .suite_probes import suite_probes
 
@@ -24,11 +25,7 @@ class PromoteRequest(Request):
     """Which canary, and what it must hold."""
 
     endpoint: EndpointName = Field(description="Name of the service.")
-    planned_for: StateFingerprint = Field(
-        "",
-        description="State of the endpoint that this is for, filled in when it is planned: once somebody "
-        "else has changed it, nothing is done. Empty: any.",
-    )
+    planned_for: StateFingerprint = ""
     probes: ProbeTexts = Field(
         (),
         description="Texts that canary and stable are both asked; empty: the newest of the traffic, and "
@@ -37,12 +34,7 @@ class PromoteRequest(Request):
     replay: int = Field(
         50, ge=0, le=200, description="Texts of recent traffic to ask both, when no probes are given."
     )
-    scored_probes: int = Field(
-        50,
-        ge=0,
-        le=2000,
-        description="Items of stable's suite to ask both, when no probes are given: a golden sample.",
-    )
+    scored_probes: ScoredProbes = 50
     max_score_drop: float = Field(
         0.05, gt=0, lt=1, description="Largest drop of the score of the answers to the suite's items."
     )
@@ -71,9 +63,7 @@ class PromoteRequest(Request):
         le=1,
         description="Share of the canary's own requests that may fail without being held against it.",
     )
-    max_slower: float = Field(
-        1.5, ge=1, le=100, description="An answer is slow that takes this many times stable's p95 latency."
-    )
+    max_slower: MaxSlower = 1.5
     alpha: float = Field(
         0.05,
         gt=0,

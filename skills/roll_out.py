@@ -13,7 +13,7 @@ from ..core.gate import Verdict
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..serving.releases import EndpointName
-from .canary_limits import usual_disagreement
+from .canary_limits import MaxSlower, ScoredProbes, usual_disagreement
 from .promote import PromoteRequest, promotion_probes
 from .suite_probes import suite_probes
 
@@ -53,21 +53,14 @@ class RollOutRequest(Request):
     promote: bool = Field(
         True, description="Make it stable when it holds at the last stage; else it stays a canary there."
     )
-    scored_probes: int = Field(
-        50,
-        ge=0,
-        le=2000,
-        description="Items of stable's suite to ask both before promotion: a golden sample.",
-    )
+    scored_probes: ScoredProbes = 50
     max_disagreement: float | None = Field(
         None,
         gt=0,
         le=1,
         description="Largest share of answers that may differ from stable's; empty: as of `deploy`; 1: any.",
     )
-    max_slower: float = Field(
-        1.5, ge=1, le=100, description="An answer is slow that takes this many times stable's p95 latency."
-    )
+    max_slower: MaxSlower = 1.5
 
 
 class RollOutResult(Result):

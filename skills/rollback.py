@@ -21,11 +21,7 @@ class RollbackRequest(Request):
     """Which endpoint."""
 
     endpoint: EndpointName = Field(description="Name of the service.")
-    planned_for: StateFingerprint = Field(
-        "",
-        description="State of the endpoint that this is for, filled in when it is planned: once somebody "
-        "else has changed it, nothing is done. Empty: any.",
-    )
+    planned_for: StateFingerprint = ""
 
 
 class RollbackResult(Result):

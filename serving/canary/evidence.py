@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from ..gateway.traffic_log import Status, TrafficRow
 from .answers import is_invalid
+from .tallies import COMPLAINTS, EventSeries, EventTally, Ratings
 
 if TYPE_CHECKING:
     from ...core.statistics.always_valid import EventCounts
 
 EVENTS = ("errors", "blocks", "slow answers", "invalid answers")
-TESTS = len(EVENTS) + 2  # with agreement and scores: alpha is shared among them
+TESTS = len(EVENTS) + 3  # with complaints, agreement and scores: alpha is shared among them
 SLOWER_MS = 5.0  # a difference smaller than this is never called slower
 _BASELINE = 50  # answers of stable that the budget of a slow one is taken from
 
@@ -71,22 +72,6 @@ class Pair:
 
 
 @dataclass
-class EventTally:
-    """Requests of both releases, and how many of each met an event."""
-
-    requests: list[int] = field(default_factory=lambda: [0, 0])  # canary, stable
-    events: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
-
-
-@dataclass
-class EventSeries:
-    """Requests in their order, a byte each: whether it was the canary's, and whether it met the event."""
-
-    is_canary: bytearray = field(default_factory=bytearray)
-    met: bytearray = field(default_factory=bytearray)
-
-
-@dataclass
 class CanaryEvidence:
     """Everything counted since a canary is out; rows come in the order of the log.
 
@@ -103,6 +88,7 @@ class CanaryEvidence:
     agreed: list[bool] = field(default_factory=list)
     series: dict[str, EventSeries] = field(default_factory=lambda: defaultdict(EventSeries))
     pair_differences: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    ratings: Ratings = field(default_factory=Ratings)
     _first: list[float] = field(default_factory=list)
     _met: set[tuple[str, str]] = field(default_factory=set)
 
@@ -122,8 +108,7 @@ class CanaryEvidence:
 
     def add(self, row: TrafficRow) -> None:
         """Count a request of users; one that was wrong itself, or was not drawn, counts for nobody."""
-        is_drawn = row.release in (self.canary, self.stable) and 0 < row.canary_percent < 100
-        if not is_drawn or not row.is_judged:
+        if not self._is_drawn(row) or not row.is_judged:
             return
         is_canary, reply = row.release == self.canary, ReleaseReply.of(row)
         met = reply.events(self._budget(reply, is_canary))
@@ -137,6 +122,11 @@ class CanaryEvidence:
             if is_first or name not in met:
                 self.series[name].is_canary.append(is_canary)
                 self.series[name].met.append(name in met)
+
+    def rate(self, row: TrafficRow, is_right: bool) -> None:
+        """Count what a user said of an answer; the last word on each counts."""
+        if self._is_drawn(row):
+            self.ratings.add(row, row.release == self.canary, is_right)
 
     def add_pair(self, pair: Pair) -> None:
         """Count a request that both were asked."""
@@ -159,18 +149,32 @@ class CanaryEvidence:
         """
         from ...core.statistics.always_valid import EventCounts
 
-        drawn = [_event_counts(tally, event, percent) for percent, tally in self.by_percent.items()]
+        by_percent = self.ratings.by_percent if event == COMPLAINTS else self.by_percent
+        drawn = [_event_counts(tally, event, percent) for percent, tally in by_percent.items()]
         differences = self.pair_differences[event]
         return drawn, [EventCounts(differences.count(1), differences.count(-1), 0.5)]
 
     def met(self, event: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Events and requests of the canary, then of stable, over all that was counted."""
-        tallies = [*self.by_percent.values(), self.pairs]
+        """Events and requests of the canary, then of stable, over all that was counted.
+
+        Complaints are counted among the answers that users spoke of.
+        """
+        if event == COMPLAINTS:
+            tallies = list(self.ratings.by_percent.values())
+        else:
+            tallies = [*self.by_percent.values(), self.pairs]
         canary, stable = (
             (sum(tally.events[event][arm] for tally in tallies), sum(t.requests[arm] for t in tallies))
             for arm in (0, 1)
         )
         return canary, stable
+
+    def in_order(self, event: str) -> EventSeries:
+        """The requests that `met` counts and were drawn, in their order."""
+        return self.ratings.series if event == COMPLAINTS else self.series[event]
+
+    def _is_drawn(self, row: TrafficRow) -> bool:
+        return row.release in (self.canary, self.stable) and 0 < row.canary_percent < 100
 
     def _budget(self, reply: ReleaseReply, is_canary: bool) -> float:
         if self.budget_ms is not None:

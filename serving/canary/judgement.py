@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...core.gate import Check, Decision, Tier
 from ...core.statistics.shares import upper_bound, wilson
 from .evidence import EVENTS, TESTS, CanaryEvidence
+from .tallies import COMPLAINTS
 
 if TYPE_CHECKING:
     from ...core.statistics.always_valid import EventCounts
@@ -39,7 +40,7 @@ class Bars:
 
 def judge(evidence: CanaryEvidence, bars: Bars) -> list[Check]:
     """A row for each thing that is watched: shown worse, shown no worse, or neither yet."""
-    rows = [_event(evidence, name, bars) for name in EVENTS]
+    rows = [_event(evidence, name, bars) for name in _events(evidence)]
     return [*rows, _agreement(evidence.agreed, bars)] if evidence.agreed else rows
 
 
@@ -48,9 +49,13 @@ def faults(evidence: CanaryEvidence, bars: Bars) -> list[Check]:
 
     Takes the same time however many requests there were, so it may be asked all the time.
     """
-    rows = [_event(evidence, name, bars, shows_within=False) for name in EVENTS]
+    rows = [_event(evidence, name, bars, shows_within=False) for name in _events(evidence)]
     rows += [_agreement(evidence.agreed, bars)] if evidence.agreed else []
     return [row for row in rows if row.decision is Decision.NO_GO]
+
+
+def _events(evidence: CanaryEvidence) -> tuple[str, ...]:
+    return (*EVENTS, COMPLAINTS) if evidence.ratings else EVENTS
 
 
 def events_log_e(drawn: list[EventCounts], pairs: list[EventCounts]) -> float:
@@ -74,9 +79,10 @@ def _event(evidence: CanaryEvidence, name: str, bars: Bars, *, shows_within: boo
     is_worse = log_e >= bars.limit and share > max(spared, usual)
     log_within = _within(evidence, name, bars.margin) if shows_within else 0.0
     is_held = log_within >= -math.log(bars.alpha)
-    told = f"{mine} of the canary's {n} requests, {theirs} of stable's {of_stable}"
+    counted = "rated answers" if name == COMPLAINTS else "requests"
+    told = f"{mine} of the canary's {n} {counted}, {theirs} of stable's {of_stable}"
     if not is_worse and not is_held:
-        told += _unseen(mine, n, bars)
+        told += _unseen(mine, n, counted, bars)
     return Check(
         name=name,
         decision=Decision.NO_GO if is_worse else Decision.GO if is_held else Decision.INCONCLUSIVE,
@@ -89,12 +95,12 @@ def _event(evidence: CanaryEvidence, name: str, bars: Bars, *, shows_within: boo
     )
 
 
-def _unseen(mine: int, n: int, bars: Bars) -> str:
+def _unseen(mine: int, n: int, counted: str, bars: Bars) -> str:
     """What so few requests leave open."""
     if n == 0:
-        return "; the canary had no traffic of its own yet"
+        return f"; the canary had no {counted} of its own yet"
     most = upper_bound(mine, n, bars.alpha)
-    return f"; {n} requests are few: up to {most:.0%} would look the same, no worse is not shown"
+    return f"; {n} {counted} are few: up to {most:.0%} would look the same, no worse is not shown"
 
 
 def _within(evidence: CanaryEvidence, name: str, margin: float) -> float:
@@ -103,7 +109,7 @@ def _within(evidence: CanaryEvidence, name: str, margin: float) -> float:
 
     from ...core.statistics.always_valid import block_differences, log_e_within
 
-    series = evidence.series[name]
+    series = evidence.in_order(name)
     is_canary, met = (np.frombuffer(bytes(one), np.uint8) for one in (series.is_canary, series.met))
     blocks = block_differences(met.astype(float), is_canary.astype(bool))[0]
     pairs = np.array(evidence.pair_differences[name], float)

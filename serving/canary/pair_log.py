@@ -20,7 +20,8 @@ class PairRow:
     """One request asked of both.
 
     `kind`: a shadow was drawn among stable's requests; a replay was chosen because one of them failed, so it
-    tells whether the request is at fault and is no pair to count.
+    tells whether the request is at fault and is no pair to count. is_timed: both were asked alike, neither as
+    the user's own request, so that how long they took can be compared.
     """
 
     id: str
@@ -28,11 +29,12 @@ class PairRow:
     canary: ReleaseReply
     stable: ReleaseReply
     agrees: bool | None
+    is_timed: bool = False
 
     @property
     def pair(self) -> Pair:
-        """What it says of both; not who is slower: a shadow runs beside the next user's request."""
-        return Pair(self.canary, self.stable, self.agrees, is_timed=False)
+        """What it says of both."""
+        return Pair(self.canary, self.stable, self.agrees, self.is_timed)
 
 
 class PairLog:
@@ -87,6 +89,7 @@ def _parsed(line: bytes) -> PairRow | None:
             ReleaseReply(**found["canary"]),
             ReleaseReply(**found["stable"]),
             found["agrees"],
+            found.get("is_timed", False),
         )
     except (ValueError, TypeError, KeyError):
         return None

@@ -1,4 +1,4 @@
-"""Reads what is known of an endpoint's canary from its traffic log and its pairs, and goes on reading."""
+"""Reads what is known of a canary: traffic log, pairs, what users said of answers; and goes on reading."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ...core.workspace import Workspace
 from ..gateway.traffic_log import TrafficRow, TrafficTail, read
 from ..releases import EndpointState
+from ..traffic_samples import LabelledTail
 from .evidence import CanaryEvidence
 from .pair_log import PairLog
 
@@ -26,6 +27,7 @@ class CanaryReader:
         before = read(workspace, state.endpoint, last=_HISTORY, before=out)
         self.evidence = CanaryEvidence.starting(self.canary, state.stable.id, before, max_slower)
         self._tail = TrafficTail(workspace, state.endpoint, out)
+        self._labelled = LabelledTail(workspace, state.endpoint, out)
         self._pairs = PairLog(workspace, state.endpoint, self.canary)
         self._is_shared: dict[str, bool] = {}  # failed request to whether the other release failed too
         self._failed: list[TrafficRow] = []  # not yet known whether the request is at fault
@@ -39,6 +41,8 @@ class CanaryReader:
                 self.evidence.add_pair(pair.pair)
         for row in self._settled([*self._failed, *self._tail.rows()]):
             self.evidence.add(row)
+        for one in self._labelled.labelled():
+            self.evidence.rate(one.row, one.is_right)
         return self.evidence
 
     def _settled(self, rows: list[TrafficRow]) -> Iterator[TrafficRow]:

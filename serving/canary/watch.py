@@ -39,7 +39,7 @@ class CanaryWatch:
         self._rollout = rollout
         self._readers: dict[str, CanaryReader] = {}  # by endpoint
         self._recorded: dict[str, str] = {}  # endpoint to the last withdrawal that is in the ledger
-        self._not_before: dict[str, float] = {}  # endpoint to when it may be withdrawn from again
+        self._not_before: dict[str, float] = {}  # canary to when withdrawing it may be tried again
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="canary-watch", daemon=True)
 
@@ -70,11 +70,12 @@ class CanaryWatch:
             self._readers.pop(endpoint, None)
             return []
         bad = faults(self._reader(state, state.limits).update(), bars_of(state.limits))
-        if bad and time.monotonic() >= self._not_before.get(endpoint, 0.0):
-            self._not_before[endpoint] = time.monotonic() + _RETRY_S  # it may fail: stable may be down too
+        canary = state.canary.id
+        if bad and time.monotonic() >= self._not_before.get(canary, 0.0):
+            self._not_before[canary] = time.monotonic() + _RETRY_S  # it may fail: stable may be down too
             reason = "; ".join(f"{row.name}: {row.message}" for row in bad)
-            log.warning("canary %s of %s is withdrawn: %s", state.canary.id, endpoint, reason)
-            self._rollout(endpoint).withdraw(state.canary.id, KEY, reason)
+            log.warning("canary %s of %s is withdrawn: %s", canary, endpoint, reason)
+            self._rollout(endpoint).withdraw(canary, KEY, reason)
             self._record_withdrawal(read_state(self.workspace, endpoint), bad)
         return bad
 

@@ -16,7 +16,7 @@ from ...core.errors import AskError
 from ...core.workspace import Workspace
 from . import traffic_log
 from .privacy import PLAIN, Privacy
-from .segments import Retention, SegmentWriter, json_line, newest_first
+from .segments import Retention, SegmentTail, SegmentWriter, json_line, newest_first
 from .traffic_log import TrafficRow, as_logged
 
 _PREFIX = "feedback"
@@ -101,7 +101,7 @@ class FeedbackLog:
 
     def knows(self, request_id: str, caller: str) -> bool:
         """Whether this caller made a request of that id, as far as the traffic log goes back."""
-        return any(row.caller == caller for row in _rows_of(self.folder, self._privacy.id(request_id)))
+        return request_of(self.folder, self._privacy.id(request_id), caller) is not None
 
     def sync(self) -> None:
         """Flush to disk what was written; once a minute, remove what is too old."""
@@ -110,6 +110,26 @@ class FeedbackLog:
     def close(self) -> None:
         """Put what was written on disk and close the segment."""
         self._segments.close()
+
+
+class FeedbackTail:
+    """What is said of an endpoint's answers after a time, as it comes."""
+
+    def __init__(self, workspace: Workspace, endpoint: str, after: str) -> None:
+        self._tail = SegmentTail(workspace.endpoints / endpoint, _PREFIX, after)
+        self._after = after
+
+    def said(self) -> Iterator[Feedback]:
+        """What was said since the last call, in its order."""
+        for line in self._tail.lines():
+            feedback = _parsed(line)
+            if feedback is not None and feedback.time > self._after:
+                yield feedback
+
+
+def request_of(folder: Path, request_id: str, caller: str) -> TrafficRow | None:
+    """The last logged request of an id and caller; None when it is no longer kept, or never was."""
+    return next((row for row in _rows_of(folder, request_id) if row.caller == caller), None)
 
 
 def _rows_of(folder: Path, request_id: str) -> Iterator[TrafficRow]:
@@ -138,9 +158,18 @@ def latest_feedback(
     start = as_logged(after)
     found: dict[tuple[str, str], Feedback] = {}
     for line in newest_first(workspace.endpoints / endpoint, _PREFIX):
-        with suppress(ValueError, TypeError):  # a line that was cut
-            feedback = Feedback(**json.loads(line))
-            if start is not None and feedback.time <= start:
-                break
-            found.setdefault((feedback.id, feedback.caller), feedback)
+        feedback = _parsed(line)
+        if feedback is None:
+            continue
+        if start is not None and feedback.time <= start:
+            break
+        found.setdefault((feedback.id, feedback.caller), feedback)
     return found
+
+
+def _parsed(line: bytes) -> Feedback | None:
+    """What a line says; None for one that was cut."""
+    try:
+        return Feedback(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,39 @@ class SegmentWriter:
             is_of_today = first is None or first[:10] == day
             number += 0 if is_of_today and size + more <= self._segment_bytes else 1
         return self.folder / f"{self.prefix}-{number:06d}.jsonl"
+
+
+class SegmentTail:
+    """The lines of a log that may be later than a UTC time, as they come; one being written comes later."""
+
+    def __init__(self, folder: Path, prefix: str, after: str) -> None:
+        self._folder, self._prefix, self._after = folder, prefix, after
+        self._read: dict[Path, int] = {}  # segment to the bytes of it that were read
+        self._is_old: set[Path] = set()
+
+    def lines(self) -> Iterator[bytes]:
+        """Those that came since the last call, in the order of the log; some may be earlier than the time."""
+        for path in self._segments():
+            with suppress(FileNotFoundError), path.open("rb") as file:  # it may be too old by now
+                file.seek(self._read.get(path, 0))
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._read[path] = self._read.get(path, 0) + len(line)
+                    yield line
+
+    def _segments(self) -> list[Path]:
+        """The segments that may hold such lines; one that ends before them is never read again."""
+        found = segments(self._folder, self._prefix)
+        for path, following in pairwise(found):
+            if path in self._is_old or path in self._read:
+                continue
+            first = None
+            with suppress(FileNotFoundError):
+                first = first_time(following)
+            if first is not None and first <= self._after:
+                self._is_old.add(path)
+        return [path for path in found if path not in self._is_old]
 
 
 def json_line(document: Mapping[str, Any]) -> bytes:

@@ -1,13 +1,13 @@
 """Shadowing: what stable was asked is asked of the canary too, and what failed is asked of the other release.
 
 A user never waits for it, gets nothing of it and is billed nothing for it: it begins when their answer is
-made, is no traffic, and its text is compared and forgotten.
+made, is no traffic, and its text is compared and forgotten. While a canary has no users of its own, stable is
+asked once more beside it, first or second by chance, so that how long both take can be compared.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Literal
 
 from ...core.errors import OpswrightError
@@ -65,28 +65,28 @@ class Shadow:
         state = exchange.endpoint.applied
         if state.canary is None or state.stable is None:
             return
-        is_canary = exchange.loaded.release.id == state.canary.id
-        other = state.stable.id if is_canary else state.canary.id
-        first = reply_of(exchange, exchange.latency_ms)
+        own = exchange.loaded.release.id
+        other = state.stable.id if own == state.canary.id else state.canary.id
+        is_timed = kind == "shadow" and state.canary_percent == 0
         async with self._room:
-            found = await self._exchange(exchange, other)
-        if found is None:
+            asked = _in_turn(own, other, exchange.caller.id) if is_timed else (other,)
+            found = {own: exchange} | {release: await self._again(exchange, release) for release in asked}
+        canary, stable, again = (found[one] for one in (state.canary.id, state.stable.id, other))
+        if canary is None or stable is None or again is None:
             return
-        again, second = found
-        canary, stable = (first, second) if is_canary else (second, first)
-        comparable = not exchange.request.temperature and stable.status != "error"
-        agrees = _agree(exchange, again) if comparable else None
-        row = PairRow(exchange.caller.id, kind, canary, stable, agrees)
+        met = reply_of(canary), reply_of(stable)
+        is_comparable = not exchange.request.temperature and met[1].status != "error"
+        agrees = _agree(exchange, again) if is_comparable else None
+        row = PairRow(exchange.caller.id, kind, *met, agrees, is_timed)
         PairLog(self._handler.controller.workspace, state.endpoint, state.canary.id).append(row)
         self._made[state.canary.id] = self._made.get(state.canary.id, 0) + 1
 
-    async def _exchange(self, exchange: Exchange, release: str) -> tuple[Exchange, ReleaseReply] | None:
-        """The same request answered by another release; None when that is gone by now."""
+    async def _again(self, exchange: Exchange, release: str) -> Exchange | None:
+        """The same request as a release answers it now; None when that is gone."""
         try:
             again = self._handler.open_again(exchange, release)
         except OpswrightError:
             return None
-        began = time.perf_counter()
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await self._handler.whole(again)
@@ -94,16 +94,21 @@ class Shadow:
             again.finish = "error: TimeoutError"
         except OpswrightError:
             pass  # `whole` noted it
-        return again, reply_of(again, (time.perf_counter() - began) * 1000)
+        return again
 
 
-def reply_of(exchange: Exchange, latency_ms: float) -> ReleaseReply:
-    """How a release met a request."""
+def _in_turn(one: str, other: str, request: str) -> tuple[str, str]:
+    """Both releases, either first as often: who comes second may find the machine warm, or busy."""
+    return (one, other) if bucket("in turn", request) % 2 else (other, one)
+
+
+def reply_of(exchange: Exchange) -> ReleaseReply:
+    """How a release met a request, which is closed."""
     if exchange.rail is not None:
-        return ReleaseReply("blocked", latency_ms)
+        return ReleaseReply("blocked", exchange.latency_ms)
     if exchange.finish.startswith("error"):
-        return ReleaseReply("error", latency_ms)
-    return ReleaseReply("ok", latency_ms, is_invalid(exchange.text))
+        return ReleaseReply("error", exchange.latency_ms)
+    return ReleaseReply("ok", exchange.latency_ms, is_invalid(exchange.text))
 
 
 def _agree(one: Exchange, other: Exchange) -> bool:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from ...core.workspace import Workspace
 from . import segments as files
 from .privacy import PLAIN, Privacy
-from .segments import SEGMENT_BYTES, Retention, SegmentWriter, json_line
+from .segments import SEGMENT_BYTES, Retention, SegmentTail, SegmentWriter, json_line
 
 _PREFIX = "traffic"
 
@@ -112,36 +110,15 @@ class TrafficTail:
     """The requests of an endpoint that were answered after a time, as they come."""
 
     def __init__(self, workspace: Workspace, endpoint: str, after: str) -> None:
-        self._folder = workspace.endpoints / endpoint
+        self._tail = SegmentTail(workspace.endpoints / endpoint, _PREFIX, after)
         self._after = after
-        self._read: dict[Path, int] = {}  # segment to the bytes of it that were read
-        self._is_old: set[Path] = set()
 
     def rows(self) -> Iterator[TrafficRow]:
-        """Those that came since the last call, in the order of the log; a line being written comes later."""
-        for path in self._segments():
-            with suppress(FileNotFoundError), path.open("rb") as file:  # it may be too old by now
-                file.seek(self._read.get(path, 0))
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._read[path] = self._read.get(path, 0) + len(line)
-                    row = row_of(line)
-                    if row is not None and row.time > self._after:
-                        yield row
-
-    def _segments(self) -> list[Path]:
-        """The segments that may hold such rows; one that ends before them is never read again."""
-        found = segments(self._folder)
-        for path, following in pairwise(found):
-            if path in self._is_old or path in self._read:
-                continue
-            first = None
-            with suppress(FileNotFoundError), following.open("rb") as file:
-                first = row_of(file.readline())
-            if first is not None and first.time <= self._after:
-                self._is_old.add(path)
-        return [path for path in found if path not in self._is_old]
+        """Those that came since the last call, in the order of the log."""
+        for line in self._tail.lines():
+            row = row_of(line)
+            if row is not None and row.time > self._after:
+                yield row
 
 
 def read(

@@ -106,6 +106,8 @@ class FakeServer:
             raise ServerDown("its worker is gone")
         if ail == "error" and not is_proof:
             raise BackendError("the engine failed")
+        if ail == "slow" and not is_proof:
+            await asyncio.sleep(0.1)
         if self.gate is not None and not is_proof:
             await self.gate.wait()
         if "too long" in ask.messages:

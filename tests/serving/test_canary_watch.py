@@ -115,6 +115,30 @@ def test_a_shadow_is_asked_what_stable_is_and_users_get_nothing_of_it(served: Ho
     assert len(read(served.workspace, "support")) == 20
 
 
+def test_a_slow_canary_is_found_before_it_has_users_of_its_own(served: House) -> None:
+    """Stable is asked beside it, in either order: the user's own request does not say how fast they are."""
+    canary = ship(served, percent=0, shadow=100)
+    served.server.ails[2] = "slow"
+    for number in range(40):
+        served.chat(f"question {number}")
+        served.wait(lambda made=number: replays(served, canary) > made, "both were asked again")
+    assert "slow answers" in {row.name for row in watch_of(served).look("support")}
+    assert read_state(served.workspace, "support").canary is None
+    asked = [version for version, messages in served.server.asked if "question" in messages]
+    orders = [tuple(asked[at : at + 3]) for at in range(0, len(asked), 3)]
+    assert len(orders) == 40 and set(orders) == {(1, 1, 2), (1, 2, 1)}
+
+
+def test_with_users_of_its_own_a_canary_is_timed_by_them_and_not_by_shadows(served: House) -> None:
+    canary = ship(served, percent=1, shadow=100)
+    for number in range(20):
+        served.chat(f"question {number}")
+    served.wait(lambda: replays(served, canary) >= 15, "most were asked of the canary")
+    lines = PairLog(served.workspace, "support", canary).path.read_text().splitlines()
+    assert not any(json.loads(line)["is_timed"] for line in lines)
+    assert sum(version == 1 and "question" in messages for version, messages in served.server.asked) <= 20
+
+
 def test_a_withdrawal_that_a_killed_gateway_did_not_record_is_recorded_later_and_once(served: House) -> None:
     canary = ship(served)
     served.rollout().withdraw(canary, "canary-watch", "errors: 9 of 10")
@@ -139,6 +163,21 @@ def test_a_canary_that_took_the_bad_ones_place_is_not_withdrawn_for_it(served: H
     served.rollout().deploy(served.bundle("three"), None, 50, limits=LIMITS)
     assert served.rollout().withdraw(canary, "canary-watch", "errors") is None
     assert read_state(served.workspace, "support").canary is not None
+
+
+def test_a_bad_canary_right_after_a_bad_one_is_withdrawn_as_soon(served: House) -> None:
+    watch = watch_of(served)
+    for number in (2, 3):
+        done = served.rollout().deploy(served.bundle(f"bad {number}"), None, 50, limits=LIMITS)
+        served.server.ails[number] = "error"
+        for session in range(60):
+            served.chat("hello", {"x-session-id": f"{number} {session}"})
+        path = PairLog(served.workspace, "support", done.release.id).path
+        served.wait(
+            lambda path=path: path.exists() and len(path.read_text().splitlines()) > 10, "failed ones again"
+        )
+        assert watch.look("support") != []
+        assert read_state(served.workspace, "support").canary is None
 
 
 def test_a_withdrawal_that_does_not_take_is_not_tried_again_at_once(served: House) -> None:
