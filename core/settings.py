@@ -298,6 +298,33 @@ class ExternalTritonSettings(_Part):
         return self
 
 
+class QueueSettings(_Part):
+    """How many requests an endpoint takes, and who waits."""
+
+    at_once: int = Field(
+        64, ge=1, le=10_000, description="Requests of an endpoint that its engine is asked at once."
+    )
+    waiting: int = Field(
+        448, ge=0, le=100_000, description="Requests that may wait besides; the next one gets 503."
+    )
+    caller_share: float = Field(
+        0.5, gt=0, le=1, description="Share of both that one key may have; its next request gets 429."
+    )
+
+
+class TracingSettings(_Part):
+    """Where traces of requests go."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="OTLP/HTTP address of a collector, such as http://127.0.0.1:4318; empty: no traces.",
+    )
+    sample: float = Field(
+        1.0, ge=0, le=1, description="Share of requests that are traced; a caller's own decision goes before."
+    )
+
+
 class ServingSettings(_Part):
     """Where endpoints listen, and on which server."""
 
@@ -353,6 +380,8 @@ class ServingSettings(_Part):
         description="Megabytes a server's log may have; then it is put aside, three such at most.",
     )
     external: ExternalTritonSettings = ExternalTritonSettings()
+    queue: QueueSettings = QueueSettings()
+    tracing: TracingSettings = TracingSettings()
     traffic: TrafficSettings = TrafficSettings()
 
 

@@ -51,6 +51,7 @@ _IP = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]\d|\d)")
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
 _PHONE_ABROAD = re.compile(r"(?<![\w+])\+\d(?:[ .-]?\(?\d\)?){7,14}(?!\w)")
 _PHONE_AT_HOME = re.compile(r"(?<![\w.-])(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}(?![\w-])")
+_MAY_HOLD_SOME = re.compile(r"[@\d]")  # what each of these has
 _FOUND: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("email", _EMAIL, lambda found: True),
     ("iban", _IBAN, iban_checks),
@@ -78,6 +79,8 @@ def find_personal_data(text: str) -> list[PersonalData]:
 
 def _find(text: str) -> list[PersonalData]:
     found: list[PersonalData] = []
+    if not _MAY_HOLD_SOME.search(text):
+        return found
     for kind, pattern, holds in _FOUND:
         for match in pattern.finditer(text):
             start, end = match.span()

@@ -134,8 +134,7 @@ class RailSet(_Part):
         return None
 
     def _injection(self, readings: Sequence[TextForms]) -> Hit | None:
-        found = (one.meets(pattern) for one in readings for pattern in self._injections)
-        if self.injection is not None and any(found):
+        if self.injection is not None and any(one.meets_any(self._injections) for one in readings):
             return Hit("injection", "instructions to the model", self.injection.message)
         return None
 
@@ -148,8 +147,10 @@ class RailSet(_Part):
     def _pii(self, readings: Sequence[TextForms]) -> Hit | None:
         if self.pii is None:
             return None
+        forms = [form for one in readings for form in one.exact]
+        marked = [form for form in forms if _PII_MARK.search(form)]
         for kind in self.pii.kinds:
-            if any(has_pii(kind, form) for one in readings for form in one.exact):
+            if any(has_pii(kind, form) for form in (forms if kind == "secret" else marked)):
                 return Hit("pii", kind, self.pii.message)
         return None
 
@@ -168,6 +169,7 @@ class RailSet(_Part):
         )
 
 
+_PII_MARK = re.compile(r"[@\d]")  # what each kind but a secret has
 _PII: dict[str, re.Pattern[str]] = {
     "email": re.compile(r"[a-z0-9._%+-]+@(?:[a-z0-9-]+\.)+[a-z]{2,}"),
     "card": re.compile(

@@ -62,6 +62,16 @@ class TextForms:
         latin = latin_form(plain)
         return cls((plain,) if latin == plain else (plain, latin), leet_form(latin), loose_form(plain, latin))
 
+    def meets_any(self, sought: Sequence[Sought]) -> bool:
+        """Whether a form holds any of what is sought; most texts hold nothing, so this is a plain loop."""
+        if self.leet is not None or self.loose is not None:
+            return any(self.meets(one) for one in sought)
+        for form in self.exact:
+            for one in sought:
+                if one.exact.search(form):
+                    return True
+        return False
+
     def meets(self, sought: Sought) -> bool:
         """Whether a form holds what is sought."""
         if any(sought.exact.search(form) for form in self.exact):

@@ -33,6 +33,7 @@ class Generation:
     text: a prompt that no chat template is put around, in place of messages. tools: JSON that the template is
     given. json_schema: what the answer must fit. top_logprobs: how many likeliest tokens are told beside each
     chosen one; None: no log-probabilities. What of these an engine can is in its target's `features`.
+    trace_headers: those by which a server adds its part to a trace.
     """
 
     messages: str
@@ -46,6 +47,7 @@ class Generation:
     tools: str = ""
     json_schema: str = ""
     top_logprobs: int | None = None
+    trace_headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def most_tokens(self) -> int:

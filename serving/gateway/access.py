@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ...core.errors import OpswrightError
@@ -27,6 +26,7 @@ _PROBES = frozenset({"/healthz", "/readyz"})  # Kubernetes asks them without a k
 _METRICS = "/metrics"
 _CONTROL = "x-opswright-control"
 _STATE = "opswright_pass"
+_HEADERS = "opswright_headers"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class AccessMiddleware:
         await self.app(scope, receive, send)
 
     def _judge(self, scope: Scope) -> Pass | Response:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = headers_of(scope)
         if _CONTROL in headers and _same(headers[_CONTROL], self.access.control):
             return Pass(is_control=True)
         is_probe = scope["path"] in _PROBES
@@ -126,15 +126,26 @@ def _scoped(key: ApiKey, path: str) -> Pass | Response:
     return _refusal(f"key {key.name} has not the scope '{needed}'", "scope_missing", 403)
 
 
-def pass_of(request: Request) -> Pass:
-    """Who asks, as the middleware found."""
-    found: Pass = request.scope["state"][_STATE]
+def headers_of(scope: Scope) -> dict[str, str]:
+    """A request's headers by their names, which are in small letters; of several the last."""
+    state = scope.setdefault("state", {})
+    if _HEADERS not in state:
+        state[_HEADERS] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+    found: dict[str, str] = state[_HEADERS]
     return found
 
 
-def allowance_of(request: Request, access: Access) -> Allowance:
+def pass_of(scope: Scope) -> Pass:
+    """Who asks, as the middleware found."""
+    found: Pass = scope["state"][_STATE]
+    return found
+
+
+def allowance_of(scope: Scope, access: Access) -> Allowance:
     """What a request may do by its key."""
-    return Allowance(pass_of(request).key, access.usage)
+    return Allowance(pass_of(scope).key, access.usage)
 
 
 def _same(given: str, wanted: str) -> bool:

@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -14,19 +14,32 @@ from starlette.responses import Response
 
 from ...core.errors import OpswrightError
 from . import openai_api as form
-from .access import Access, AccessMiddleware, allowance_of, pass_of
-from .chat_handler import Caller, ChatHandler
+from .access import Access, AccessMiddleware, allowance_of, headers_of, pass_of
+from .chat_handler import ChatHandler
+from .completions import Completions
 from .controller import Controller
+from .exchange import Caller
 from .feedback import parse_feedback
 from .feedback_handler import keep_feedback
-from .openai_routes import add_openai, body_of, failure, http_failure, json_reply
+from .openai_routes import add_openai
 from .patience import Patience, PatienceMiddleware, ending_of
 from .readiness import Readiness
 from .refusals import RefusalCounter
+from .replies import body_of, failure, http_failure, json_reply
 from .shadow import Shadow
+from .tracing import HEADERS as TRACE_HEADERS
+from .tracing import Tracing
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Scope
 
 
-def build_app(controller: Controller, access: Access, server_facts: dict[str, Any]) -> FastAPI:
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+
+
+def build_app(
+    controller: Controller, access: Access, server_facts: dict[str, Any], tracing: Tracing | None = None
+) -> ASGIApp:
     """The application; `server_facts` is what `/-/state` says of the engine server besides its life."""
 
     @asynccontextmanager
@@ -36,19 +49,14 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
         await controller.stop()
 
     readiness = Readiness(controller)
-    app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     serving = controller.workspace.settings.serving
-    app.add_middleware(
-        PatienceMiddleware, patience=Patience(serving.body_timeout_s, serving.request_timeout_s)
-    )
-    app.add_middleware(AccessMiddleware, access=access)
-    app.add_middleware(RefusalCounter, metrics=controller.metrics)
+    handler = ChatHandler(controller, tracing)
+    handler.on_closed = Shadow(handler).consider
+    app = FastAPI(title="Opswright gateway", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
 
     def caller_of(request: Request) -> Caller:
-        return _caller(request, access)
+        return _caller(request.scope, access)
 
-    handler = ChatHandler(controller)
-    handler.on_closed = Shadow(handler).consider
     add_openai(app, handler, caller_of)
     _add_feedback(app, controller, access)
 
@@ -58,7 +66,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
     @app.get("/readyz")
     async def readyz(request: Request) -> Response:
-        document = await readiness.document(pass_of(request).is_known)
+        document = await readiness.document(pass_of(request.scope).is_known)
         return json_reply(document, 200 if document["ready"] else 503)
 
     @app.get("/metrics")
@@ -68,7 +76,7 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
 
     @app.get("/-/state")
     async def state(request: Request) -> Response:
-        if not pass_of(request).is_control:
+        if not pass_of(request.scope).is_control:
             return json_reply(
                 form.error_body("this needs the workspace's control token", "auth", "denied"), 403
             )
@@ -81,15 +89,17 @@ def build_app(controller: Controller, access: Access, server_facts: dict[str, An
             }
         )
 
-    return app
+    short = Completions(app, handler, lambda scope: _caller(scope, access))
+    patient = PatienceMiddleware(short, Patience(serving.body_timeout_s, serving.request_timeout_s))
+    return RefusalCounter(AccessMiddleware(patient, access), controller.metrics)
 
 
 def _add_feedback(app: FastAPI, controller: Controller, access: Access) -> None:
     @app.post("/v1/feedback")
     async def feedback(request: Request) -> Response:
-        caller = _caller(request, access)
+        caller = _caller(request.scope, access)
         try:
-            said = parse_feedback(await body_of(request))
+            said = parse_feedback(await body_of(request.receive))
             await keep_feedback(controller, said, caller)
         except OpswrightError as error:
             return failure(error, caller.id)
@@ -98,15 +108,21 @@ def _add_feedback(app: FastAPI, controller: Controller, access: Access) -> None:
         return json_reply({"object": "feedback", **said.model_dump(mode="json", exclude_none=True)})
 
 
-def _caller(request: Request, access: Access) -> Caller:
-    headers = request.headers
-    number = headers.get("x-request-id", "")[:128] or uuid.uuid4().hex
+def _caller(scope: Scope, access: Access) -> Caller:
+    headers = headers_of(scope)
+    number = headers.get("x-request-id", "")[:128] or new_id()
     session = headers.get("x-session-id", "")[:512]
-    if not pass_of(request).is_control:
-        allowance = allowance_of(request, access)
-        return Caller(number, session, allowance=allowance, ending=ending_of(request.scope))
+    if not pass_of(scope).is_control:
+        trace = {name: headers[name] for name in TRACE_HEADERS if name in headers}
+        allowance = allowance_of(scope, access)
+        return Caller(number, session, allowance=allowance, ending=ending_of(scope), trace_headers=trace)
     release, has_rails = headers.get("x-opswright-release"), headers.get("x-opswright-rails") != "off"
     return Caller(number, session, is_probe=True, release=release, has_rails=has_rails)
+
+
+def new_id() -> str:
+    """A request's id: 128 random bits as letters alone, so that the log never takes it for a number."""
+    return uuid.uuid4().hex.translate(_LETTERS)
 
 
 def _endpoint(controller: Controller, name: str) -> dict[str, Any]:

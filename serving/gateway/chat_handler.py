@@ -7,22 +7,22 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from ...core.errors import AskError, BackendError, OpswrightError
 from ...engines.registry import engine_target
-from ..keys.allowance import Allowance
 from ..releases import now
 from ..server import Completion, Generation, ServerDown
-from .controller import Controller, Endpoint, LoadedRelease, RailChecker
+from .controller import Controller, LoadedRelease, RailChecker
+from .exchange import AnswerChoice, Caller, Exchange
 from .merged_streams import all_of, merged
 from .openai_requests import CompletionRequest, RequestError
 from .output_windows import in_windows
-from .patience import Ending
+from .request_queue import UnavailableError
 from .router import choose
 from .tool_calls import find_calls
+from .tracing import Tracing, engine_step, step
 from .traffic_log import CANCELLED, Route, Status, TrafficRow
 
 if TYPE_CHECKING:
@@ -31,106 +31,16 @@ if TYPE_CHECKING:
 _TRIES = 2  # a prompt that brings the engine down must not do so for ever
 
 
-class UnavailableError(BackendError):
-    """Nothing can answer now; asking again later may succeed."""
-
-
 class UnknownModelError(AskError):
     """There is no endpoint of that name."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """What a request says beside its body: its id and the key of its session.
-
-    The workspace's own probes may also insist on a release and pass the rails by; they are not logged.
-    allowance: what it may do by its key. ending: why it was cancelled, once it was.
-    """
-
-    id: str
-    session: str = ""
-    is_probe: bool = False
-    release: str | None = None
-    has_rails: bool = True
-    allowance: Allowance = field(default_factory=Allowance)
-    ending: Ending = field(default_factory=Ending)
-
-
-@dataclass
-class AnswerChoice:
-    """One answer to a request: what the engine is asked for, and what came of it."""
-
-    ask: Generation
-    text: str = ""
-    finish: str = ""
-    completion: Completion | None = None
-    tool_calls: Sequence[dict[str, Any]] = ()
-    called: str = ""  # the answer as the model wrote it, where that calls tools
-    spent_tokens: int | None = None  # by the engine, also where a rail answered; None: nobody knows
-
-    def blocked(self, decision: RailDecision) -> None:
-        """End with what the user is told in place of the answer."""
-        self.text = decision.message or "This request cannot be answered."
-        self.finish, self.completion = "content_filter", None
-
-
-@dataclass
-class Exchange:
-    """One request and what became of it. The traffic log has the first choice's text."""
-
-    endpoint: Endpoint
-    loaded: LoadedRelease
-    route: Route
-    request: CompletionRequest
-    caller: Caller
-    started: float
-    choices: list[AnswerChoice]
-    first_token_ms: float | None = None
-    queue_ms: float | None = None  # until its engine was first asked
-    served: str = ""  # the release that the engine says it is
-    finish: str = ""  # of all choices: cancelled, or an error; empty when each has its own
-    rail: str | None = None
-    canary_percent: int = 0  # when it was routed
-    latency_ms: float = 0.0  # once it is closed
-
-    @property
-    def elapsed_ms(self) -> float:
-        """Milliseconds since the request came."""
-        return round((time.perf_counter() - self.started) * 1000, 3)
-
-    @property
-    def was_cut(self) -> bool:
-        """Whether nobody knows how many tokens it used: the engine worked until the caller left."""
-        is_cut = self.queue_ms is not None and self.finish in (CANCELLED, "error: DeadlineError")
-        return is_cut and any(choice.spent_tokens is None for choice in self.choices)
-
-    def asks_engine(self) -> None:
-        """Note that its engine is asked now, if it was not before."""
-        if self.queue_ms is None:
-            self.queue_ms = self.elapsed_ms
-
-    @property
-    def outcome(self) -> str:
-        """What ended it: an error, its caller leaving, or else how its first choice ended."""
-        return self.finish or self.choices[0].finish
-
-    @property
-    def text(self) -> str:
-        """What was answered first of all, calls of tools too, as the model wrote them."""
-        return self.choices[0].called or self.choices[0].text
-
-    @property
-    def used(self) -> tuple[int, int]:
-        """Tokens read and made: the prompt counts once. What a rail answered used none."""
-        made = [choice.completion for choice in self.choices if choice.completion is not None]
-        return max((one.tokens_in for one in made), default=0), sum(one.tokens_out for one in made)
 
 
 class ChatHandler:
     """Answers chat requests with the releases that a controller keeps alive."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, tracing: Tracing | None = None) -> None:
         self.controller = controller
+        self._tracing = tracing
         self._hold_s = controller.workspace.settings.serving.hold_s
         self.on_closed: Callable[[Exchange], None] = lambda exchange: None  # of a user, once it is logged
 
@@ -151,11 +61,21 @@ class ChatHandler:
                 raise UnavailableError(f"endpoint {endpoint.name} serves no release yet.")
             loaded, route = self.controller.loaded_release(endpoint, chosen[0].id), chosen[1]
         _check_needs(request, loaded)
-        choices = [AnswerChoice(ask) for ask in request.generations(secrets.randbelow(2**31))]
-        caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
+        choices = [AnswerChoice(ask) for ask in request.generations(_random_seed)]
+        caller.allowance.check_endpoint(endpoint.name)
+        place = None if caller.is_probe else endpoint.queue.enter(caller.allowance.name)
+        try:
+            caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
+        except BaseException:
+            if place is not None:
+                place.leave()
+            raise
         loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
         exchange = Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), choices)
+        exchange.place = place
+        if self._tracing is not None and not caller.is_probe:
+            exchange.trace = self._tracing.begin(request.operation, endpoint.name, caller.trace_headers)
         exchange.canary_percent = endpoint.applied.canary_percent
         return exchange
 
@@ -172,7 +92,7 @@ class ChatHandler:
     async def whole(self, exchange: Exchange) -> None:
         """Answer in one piece; what came of it is in the exchange and in the traffic log."""
         try:
-            if not await self._passes_input(exchange):
+            if not await self._may_ask(exchange):
                 return
             await all_of([self._answer(exchange, choice) for choice in exchange.choices])
         except BaseException as error:
@@ -181,13 +101,13 @@ class ChatHandler:
         finally:
             self.close(exchange)
 
-    async def pieces(self, exchange: Exchange) -> AsyncIterator[tuple[int, str]]:
+    async def pieces(self, exchange: Exchange) -> AsyncGenerator[tuple[int, str]]:
         """Answer piece by piece, as the engine makes them: the choice's number and its text.
 
         Output rails read a text before it is sent (see in_windows): nothing that was sent can be taken back.
         """
         try:
-            if not await self._passes_input(exchange):
+            if not await self._may_ask(exchange):
                 for number, choice in enumerate(exchange.choices):
                     yield number, choice.text
                 return
@@ -212,6 +132,8 @@ class ChatHandler:
         """Let the release go and write the exchange down; a probe of our own is no traffic."""
         if not exchange.was_cut:
             exchange.caller.allowance.settle(sum(choice.spent_tokens or 0 for choice in exchange.choices))
+        if exchange.place is not None:
+            exchange.place.leave()
         exchange.loaded.in_flight -= 1
         self.controller.metrics.in_flight.dec()
         exchange.latency_ms = exchange.elapsed_ms
@@ -244,6 +166,8 @@ class ChatHandler:
         if not exchange.endpoint.traffic.append(row):
             self.controller.metrics.lost_rows.labels(exchange.endpoint.name).inc()
         self.controller.metrics.answered(exchange.endpoint.name, row)
+        if exchange.trace is not None:
+            exchange.trace.end(row, exchange.endpoint.traffic.shown_id(row.id))
         self.on_closed(exchange)
 
     async def _passes_input(self, exchange: Exchange) -> bool:
@@ -252,14 +176,23 @@ class ChatHandler:
         rails = _rails(exchange)
         if rails is None:
             return True
-        decision = await rails.acheck_conversation(exchange.request.turns)
+        with step(exchange.trace, "rails of the input"):
+            decision = await rails.acheck_conversation(exchange.request.turns)
         return all([_accept(exchange, choice, decision) for choice in exchange.choices])
+
+    async def _may_ask(self, exchange: Exchange) -> bool:
+        """Whether the engine is to be asked: rails let the conversation pass, and its turn has come."""
+        if not await self._passes_input(exchange):
+            return False
+        if exchange.place is not None:
+            with step(exchange.trace, "queue"):
+                await exchange.place.turn()
+        return True
 
     async def _answer(self, exchange: Exchange, choice: AnswerChoice) -> None:
         """One choice in one piece."""
         await self._generate(exchange, choice)
-        rails = _rails(exchange)
-        if rails is not None and not _accept(exchange, choice, await rails.acheck_output(choice.text)):
+        if (check := _output_check(exchange)) and not _accept(exchange, choice, await check(choice.text)):
             return
         if offered := exchange.request.offered_tools:
             written = choice.text
@@ -269,19 +202,19 @@ class ChatHandler:
 
     async def _choice_pieces(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[str]:
         """One choice piece by piece; one that may be a tool call is known only when it is whole."""
-        rails = _rails(exchange)
         if exchange.request.offered_tools:
             await self._answer(exchange, choice)
             if choice.text:
                 yield choice.text
             return
         async with contextlib.aclosing(self._stream(exchange, choice)) as pieces:
-            if rails is None:
+            check = _output_check(exchange)
+            if check is None:
                 async for piece in pieces:
                     choice.text += piece
                     yield piece
                 return
-            async for passed in in_windows(pieces, rails.acheck_output):
+            async for passed in in_windows(pieces, check):
                 if isinstance(passed, str):
                     choice.text += passed
                     yield passed
@@ -300,7 +233,8 @@ class ChatHandler:
             await self._alive(loaded)
             exchange.asks_engine()
             try:
-                completion = await self.controller.server.infer(loaded.model.name, choice.ask)
+                with engine_step(exchange.trace, choice.ask) as ask:
+                    completion = await self.controller.server.infer(loaded.model.name, ask)
                 break
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)
@@ -311,27 +245,37 @@ class ChatHandler:
 
     async def _stream(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[str]:
         """The engine's answer in pieces; begun again only while nothing has come of it."""
-        loaded, has_begun = exchange.loaded, bool(choice.ask.text)  # a chat's answer begins without space
+        loaded, has_said = exchange.loaded, False
         for attempt in range(1, _TRIES + 1):
             await self._alive(loaded)
             exchange.asks_engine()
-            pieces = self.controller.server.stream(loaded.model.name, choice.ask)
-            has_said = False
             try:
-                async for piece in pieces:
-                    if isinstance(piece, Completion):
-                        self._finish(exchange, choice, piece)
-                        return
-                    if shown := piece if has_begun else piece.lstrip():
-                        has_begun = has_said = True
-                        exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
-                        yield shown
+                with engine_step(exchange.trace, choice.ask) as ask:
+                    async with contextlib.aclosing(self._shown(exchange, choice, ask)) as pieces:
+                        async for piece in pieces:
+                            has_said = True
+                            exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
+                            yield piece
+                return
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)
                 if has_said or attempt == _TRIES:  # what was sent cannot be sent again
                     raise UnavailableError(f"release {loaded.release.id} died while it answered.") from error
-            finally:
-                await pieces.aclose()  # type: ignore[attr-defined]  # both servers give generators
+
+    async def _shown(self, exchange: Exchange, choice: AnswerChoice, ask: Generation) -> AsyncGenerator[str]:
+        """What the engine makes, piece by piece, until its end; a chat's answer begins without space."""
+        has_begun = bool(ask.text)
+        pieces = self.controller.server.stream(exchange.loaded.model.name, ask)
+        try:
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    self._finish(exchange, choice, piece)
+                    return
+                if shown := piece if has_begun else piece.lstrip():
+                    has_begun = True
+                    yield shown
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]  # both servers give generators
 
     async def _alive(self, loaded: LoadedRelease) -> None:
         """Wait until the release answers; UnavailableError when it does not in time."""
@@ -361,6 +305,19 @@ def _rails(exchange: Exchange) -> RailChecker | None:
     return exchange.loaded.rails if exchange.caller.has_rails else None
 
 
+def _output_check(exchange: Exchange) -> Callable[[str], Awaitable[RailDecision]] | None:
+    """What reads an answer before its user does; None without rails."""
+    rails = _rails(exchange)
+    if rails is None or exchange.trace is None:
+        return None if rails is None else rails.acheck_output
+
+    async def check(text: str) -> RailDecision:
+        with step(exchange.trace, "rails of the answer"):
+            return await rails.acheck_output(text)
+
+    return check
+
+
 def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:
     """RequestError for a parameter that the release's engine cannot follow."""
     for param, feature in request.needs:
@@ -372,6 +329,10 @@ def _check_needs(request: CompletionRequest, loaded: LoadedRelease) -> None:
 def _routing_key(request: CompletionRequest, caller: Caller) -> str:
     """What decides which release answers: the session, the user, else the request's id."""
     return caller.session or request.user or caller.id
+
+
+def _random_seed() -> int:
+    return secrets.randbits(31)
 
 
 def _digest(session: str) -> str:

@@ -21,6 +21,7 @@ from ..releases import EndpointState, Release, desired_path, endpoint_names, rea
 from ..server import InferenceServer, ServedModel, ServerDown, ready
 from .feedback import FeedbackLog
 from .metrics import GatewayMetrics
+from .request_queue import RequestQueue
 from .traffic_log import TrafficLog
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Endpoint:
     feedback: FeedbackLog
     applied: EndpointState
     desired: EndpointState
+    queue: RequestQueue
     stamp: tuple[int, int, int] | None = None
     fault: str | None = None
     loaded: dict[str, LoadedRelease] = field(default_factory=dict)
@@ -227,7 +229,9 @@ class Controller:
             return
         if endpoint is None:
             logs = TrafficLog.of(self.workspace, name), FeedbackLog.of(self.workspace, name)
-            endpoint = self.endpoints[name] = Endpoint(name, *logs, applied=desired, desired=desired)
+            queue = RequestQueue(self.workspace.settings.serving.queue)
+            self.metrics.watch_queue(name, lambda: queue.depth)
+            endpoint = self.endpoints[name] = Endpoint(name, *logs, desired, desired, queue)
         endpoint.stamp, endpoint.desired, endpoint.fault = stamp, desired, None
         for release in desired.releases:
             if release.id in endpoint.leaving:

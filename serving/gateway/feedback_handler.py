@@ -6,8 +6,9 @@ import asyncio
 
 from ...core.errors import BackendError
 from ..releases import now
-from .chat_handler import Caller, UnknownModelError
+from .chat_handler import UnknownModelError
 from .controller import Controller
+from .exchange import Caller
 from .feedback import Feedback, FeedbackRequest, UnknownRequestError
 
 

@@ -7,14 +7,15 @@ from short lists; what is beyond counts as `other`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .traffic_log import CALLERS_FAULTS, TrafficRow
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
+_Metric = TypeVar("_Metric", "Counter", "Histogram")
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _RELEASES = 10  # of an endpoint whose series are kept
 _RAILS = 30
@@ -23,8 +24,8 @@ REASONS = frozenset(
     {
         "bad_request", "cancelled", "context_length_exceeded", "deadline", "denied", "endpoint_not_allowed",
         "insufficient_quota", "internal", "invalid_api_key", "method_not_allowed", "model_not_found",
-        "prompt_refused", "queue_full", "rate_limit_exceeded", "request_not_found", "request_timeout",
-        "request_too_large", "scope_missing", "unavailable", "unknown_url", "wrong_host",
+        "prompt_refused", "queue_full", "queue_share_exceeded", "rate_limit_exceeded", "request_not_found",
+        "request_timeout", "request_too_large", "scope_missing", "unavailable", "unknown_url", "wrong_host",
     }
 )  # fmt: skip
 
@@ -39,6 +40,7 @@ class GatewayMetrics:
         self._releases: dict[
             str, OrderedDict[str, None]
         ] = {}  # by endpoint, the one that answered last at the end
+        self._series: dict[tuple[str, ...], dict[Any, Any]] = {}  # by endpoint and release
         self._rails: set[str] = set()
         self._add_traffic()
         self._add_health()
@@ -85,6 +87,16 @@ class GatewayMetrics:
         self.in_flight = Gauge(
             "opswright_requests_in_flight", "Requests being answered.", registry=self.registry
         )
+        self._depth = Gauge(
+            "opswright_queue_depth",
+            "Requests that wait for their turn.",
+            ["endpoint"],
+            registry=self.registry,
+        )
+
+    def watch_queue(self, endpoint: str, depth: Callable[[], float]) -> None:
+        """Tell how many requests of an endpoint wait, whenever somebody looks."""
+        self._depth.labels(endpoint).set_function(depth)
 
     def _counter(self, name: str, says: str, *labels: str) -> Counter:
         from prometheus_client import Counter
@@ -101,16 +113,25 @@ class GatewayMetrics:
         self._keep_newest(endpoint, row.release)
         labels = (endpoint, row.release, row.route)
         is_callers = row.status == "error" and row.finish in CALLERS_FAULTS
-        self._requests.labels(*labels, "refused" if is_callers else row.status).inc()
-        self._latency.labels(*labels).observe(row.latency_ms / 1000)
+        self._child(self._requests, *labels, "refused" if is_callers else row.status).inc()
+        self._child(self._latency, *labels).observe(row.latency_ms / 1000)
         if row.first_token_ms is not None:
-            self._first_token.labels(*labels).observe(row.first_token_ms / 1000)
+            self._child(self._first_token, *labels).observe(row.first_token_ms / 1000)
         if row.queue_ms is not None:
-            self._queue.labels(*labels).observe(row.queue_ms / 1000)
+            self._child(self._queue, *labels).observe(row.queue_ms / 1000)
         for kind, count in (("read", row.tokens_in), ("made", row.tokens_out)):
-            self._tokens.labels(*labels, kind).inc(count)
+            self._child(self._tokens, *labels, kind).inc(count)
         if row.status == "blocked":
             self._blocked.labels(endpoint, row.release, self._rail(row.rail or "")).inc()
+
+    def _child(self, metric: _Metric, *labels: str) -> _Metric:
+        """The series of a release, kept: to find it by its labels each time costs more than to count."""
+        series = self._series.setdefault(labels[:2], {})
+        key = (metric, labels[2:])
+        if key not in series:
+            series[key] = metric.labels(*labels)
+        found: _Metric = series[key]
+        return found
 
     def refused(self, reason: str, status: int) -> None:
         """Count an answer that is an error, by its code and HTTP status."""
@@ -129,6 +150,7 @@ class GatewayMetrics:
         known.move_to_end(release)
         if len(known) > _RELEASES:
             silent, _ = known.popitem(last=False)
+            self._series.pop((endpoint, silent), None)
             for metric in self._of_releases:
                 metric.remove_by_labels({"endpoint": endpoint, "release": silent})
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import to_json
 
 
 def usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
@@ -110,5 +111,5 @@ def error_body(message: str, kind: str, code: str, param: str | None = None) -> 
 
 def event(document: dict[str, Any] | str) -> bytes:
     """A server-sent event with a document as JSON, or a word such as [DONE]."""
-    text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
-    return f"data: {text}\n\n".encode()
+    data = document.encode() if isinstance(document, str) else to_json(document)
+    return b"data: %b\n\n" % data

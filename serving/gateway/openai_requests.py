@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_json
 
 from ...core.errors import AskError
 from ...engines.registry import Feature
@@ -102,6 +103,11 @@ class CompletionRequest(RequestPart):
 
     @property
     @abstractmethod
+    def operation(self) -> str:
+        """What it asks for, as OpenTelemetry names it (gen_ai.operation.name)."""
+
+    @property
+    @abstractmethod
     def last_text(self) -> str:
         """What the user says."""
 
@@ -130,9 +136,14 @@ class CompletionRequest(RequestPart):
         """Whether a stream ends with the tokens used."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
-    def generations(self, random_seed: int) -> list[Generation]:
-        """One generation for each choice, defaults filled in; choices differ by their seed."""
-        seed = random_seed if self.seed is None else self.seed
+    def generations(self, random_seed: Callable[[], int]) -> list[Generation]:
+        """One generation for each choice, defaults filled in; choices differ by their seed.
+
+        A greedy answer has no use for a random seed, and takes none.
+        """
+        seed = self.seed or 0
+        if self.seed is None and self.temperature:
+            seed = random_seed()
         return [self._generation((seed + number) % _SEEDS) for number in range(self.n or 1)]
 
     @abstractmethod
@@ -166,6 +177,11 @@ class ChatRequest(CompletionRequest):
         if self.tool_choice is not None and not self.tools:
             raise ValueError("tool_choice goes with tools")
         return self
+
+    @property
+    def operation(self) -> str:
+        """See CompletionRequest."""
+        return "chat"
 
     @property
     def last_text(self) -> str:
@@ -216,7 +232,7 @@ class ChatRequest(CompletionRequest):
 
     def _generation(self, seed: int) -> Generation:
         return Generation(
-            messages=json.dumps([m.for_engine() for m in self.messages], ensure_ascii=False),
+            messages=to_json([message.for_engine() for message in self.messages]).decode(),
             max_tokens=self.max_completion_tokens or self.max_tokens or _DEFAULT_MAX_TOKENS,
             temperature=self.temperature or 0.0,
             top_p=self.top_p or 1.0,
@@ -233,6 +249,11 @@ class TextRequest(CompletionRequest):
 
     prompt: Annotated[str, Field(min_length=1)]
     logprobs: Literal[None] = None
+
+    @property
+    def operation(self) -> str:
+        """See CompletionRequest."""
+        return "text_completion"
 
     @property
     def last_text(self) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _STATE = "opswright_ending"
+DEADLINE: Literal["error: DeadlineError"] = "error: DeadlineError"
+Reason = Literal["cancelled", "error: DeadlineError"]
 _DEADLINE_HEADER = b"x-request-timeout"
 
 
@@ -22,7 +24,7 @@ _DEADLINE_HEADER = b"x-request-timeout"
 class Ending:
     """Why a request was ended before its answer was whole; empty while it was not."""
 
-    reason: Literal["", "cancelled", "error: DeadlineError"] = ""
+    reason: Literal[""] | Reason = ""
 
 
 def ending_of(scope: Scope) -> Ending:
@@ -69,26 +71,17 @@ class PatienceMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         ending = scope.setdefault("state", {})[_STATE] = Ending()
         reply = _Reply(send)
-        left = asyncio.create_task(_until_gone(receive))
-        work = asyncio.ensure_future(self.app(scope, _replay(body, left), reply.send))
         limit_s = self._limit_s(scope)
-        try:
-            await asyncio.wait({work, left}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return
-            is_callers_wish = left.done() or limit_s < self.patience.answer_s
-            ending.reason = "cancelled" if is_callers_wish else "error: DeadlineError"
-            work.cancel()
-            await asyncio.wait({work})
-            if not left.done():
-                await reply.end(scope, receive, f"the answer was not made within {limit_s:g} s")
-        finally:
-            left.cancel()
-            if not work.done():  # the server itself stops
-                work.cancel()
-            await asyncio.gather(left, return_exceptions=True)
-            if not work.cancelled() and work.done() and (error := work.exception()) is not None:
-                raise error
+        left = asyncio.create_task(_until_gone(receive))
+        late: Reason = DEADLINE if limit_s >= self.patience.answer_s else "cancelled"
+        with _Clock(ending, left, limit_s, late) as clock:
+            try:
+                await self.app(scope, _replay(body, left), reply.send)
+            except asyncio.CancelledError:
+                if not clock.has_ended_it():
+                    raise  # the server itself stops
+        if clock.is_late:
+            await reply.end(scope, receive, f"the answer was not made within {limit_s:g} s")
 
     def _limit_s(self, scope: Scope) -> float:
         """The deadline: the gateway's, or a shorter one that the caller asks for."""
@@ -98,6 +91,49 @@ class PatienceMiddleware:
         except ValueError:
             return self.patience.answer_s
         return min(asked_s, self.patience.answer_s) if asked_s > 0 else self.patience.answer_s
+
+
+class _Clock:
+    """Cancels the task that answers when its caller leaves or its time is over, and notes which it was.
+
+    The answer is made in the server's own task: one of its own for each request costs what a rail does.
+    """
+
+    def __init__(self, ending: Ending, left: asyncio.Task[None], limit_s: float, late: Reason) -> None:
+        self.is_late = False
+        self._ending = ending
+        self._left = left
+        self._limit_s = limit_s
+        self._late = late
+
+    def __enter__(self) -> _Clock:
+        self._task = asyncio.current_task()
+        self._handle = asyncio.get_running_loop().call_later(self._limit_s, self._on_late)
+        self._left.add_done_callback(self._on_left)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._handle.cancel()
+        self._left.remove_done_callback(self._on_left)
+        self._left.cancel()
+
+    def _on_left(self, left: asyncio.Task[None]) -> None:
+        if not left.cancelled():
+            left.exception()  # a connection that broke is one that was left
+            self._end("cancelled")
+
+    def _on_late(self) -> None:
+        self.is_late = not self._ending.reason
+        self._end(self._late)
+
+    def _end(self, reason: Reason) -> None:
+        if self._task is not None and not self._ending.reason:
+            self._ending.reason = reason
+            self._task.cancel()
+
+    def has_ended_it(self) -> bool:
+        """Whether a cancellation was this clock's alone."""
+        return bool(self._ending.reason) and self._task is not None and self._task.uncancel() == 0
 
 
 class _Reply:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -14,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_json
 
 from ...core.settings import TrafficSettings
 
@@ -192,7 +193,7 @@ class SegmentTail:
 
 def json_line(document: Mapping[str, Any]) -> bytes:
     """A document as one line of a log."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return to_json(document) + b"\n"
 
 
 def segments(folder: Path, prefix: str) -> list[Path]:

@@ -19,7 +19,8 @@ from .router import bucket
 from .traffic_log import CALLERS_FAULTS, CANCELLED
 
 if TYPE_CHECKING:
-    from .chat_handler import ChatHandler, Exchange
+    from .chat_handler import ChatHandler
+    from .exchange import Exchange
 
 _AT_ONCE = 2  # of all endpoints, besides the requests of users
 _MOST_WAITING = 8  # shadows; one that is drawn beyond that is not made

@@ -92,6 +92,10 @@ class TrafficLog:
         row = replace(row, id=say.id(row.id), text=say.text(row.text), output=say.text(row.output))
         return self._segments.append(json_line(vars(row)), row.time)
 
+    def shown_id(self, request_id: str) -> str:
+        """A request's id as the log has it."""
+        return self._privacy.id(request_id)
+
     def sync(self) -> None:
         """Flush to disk what was written since the last time; once a minute, remove what is too old."""
         self._segments.sync()

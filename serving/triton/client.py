@@ -14,10 +14,13 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from ...core.errors import BackendError
 from ...engines import PromptError
 from ..server import Completion, Generation, ServerDown
 from .access import SOCKET_NAME, RemoteAccess, TritonAccess
+from .socket_pool import SocketPool
 
 if TYPE_CHECKING:
     import aiohttp
@@ -41,6 +44,7 @@ class TritonClient:
         if isinstance(access, TritonAccess):
             self._folder = os.open(access.folder, os.O_PATH | os.O_DIRECTORY)
         self._sessions: dict[str, aiohttp.ClientSession] = {}  # one a model, so that one can be given up
+        self._pools: dict[str, SocketPool] = {}  # for whole answers, likewise
 
     @property
     def socket_path(self) -> str:
@@ -49,7 +53,7 @@ class TritonClient:
 
     async def close(self) -> None:
         """End the connections; whoever waits for an answer gets ServerDown."""
-        for name in list(self._sessions):
+        for name in {*self._sessions, *self._pools}:
             await self.drop(name)
         self._is_closed = True
         if self._folder >= 0:
@@ -58,8 +62,17 @@ class TritonClient:
 
     async def drop(self, name: str) -> None:
         """Give everyone who waits for an answer of a model ServerDown: a dead stub never answers."""
+        if (pool := self._pools.pop(name, None)) is not None:
+            pool.close()
         if (session := self._sessions.pop(name, None)) is not None:
             await session.close()
+
+    def _pool(self, name: str) -> SocketPool:
+        if self._folder < 0:
+            raise ServerDown("the connection to Triton is closed")
+        if name not in self._pools:
+            self._pools[name] = SocketPool(self.socket_path, self._access.headers)
+        return self._pools[name]
 
     def _session(self, name: str) -> aiohttp.ClientSession:
         import aiohttp
@@ -137,17 +150,26 @@ class TritonClient:
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer; PromptError for a wrong prompt, ServerDown when healing may help."""
-        import aiohttp
-
-        try:
-            url = f"/v2/models/{name}/generate"
-            async with self._session(name).post(url, data=_body(ask), allow_redirects=False) as reply:
-                answer = _piece(await reply.read())
-        except (aiohttp.ClientError, OSError) as error:
-            raise ServerDown(f"Triton is gone: {error}") from error
+        path = f"/v2/models/{name}/generate"
+        if isinstance(self._access, TritonAccess):
+            _, reply = await self._pool(name).post(path, _body(ask), ask.trace_headers)
+        else:
+            reply = await self._post(name, path, ask)
+        answer = _piece(reply)
         if isinstance(answer, str):
             raise BackendError(f"Triton's model {name} answered a whole question in pieces")
         return answer
+
+    async def _post(self, name: str, path: str, ask: Generation) -> bytes:
+        """The body of a whole answer of a server elsewhere."""
+        import aiohttp
+
+        try:
+            session, headers = self._session(name), ask.trace_headers
+            async with session.post(path, data=_body(ask), headers=headers, allow_redirects=False) as reply:
+                return await reply.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServerDown(f"Triton is gone: {error}") from error
 
     async def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
         """Pieces as the engine makes them, then the Completion; closing stops the engine."""
@@ -155,7 +177,9 @@ class TritonClient:
 
         url, body, rest = f"/v2/models/{name}/generate_stream", _body(ask, streaming=True), b""
         try:
-            async with self._session(name).post(url, data=body, allow_redirects=False) as reply:
+            async with self._session(name).post(
+                url, data=body, headers=ask.trace_headers, allow_redirects=False
+            ) as reply:
                 async for data in reply.content.iter_any():
                     *events, rest = (rest + data).split(b"\n\n")
                     for event in events:
@@ -188,7 +212,7 @@ def _body(ask: Generation, *, streaming: bool = False) -> bytes:
         fields["sampling_param_seed"] = ask.seed
     if ask.stop:
         fields["sampling_param_stop"] = json.dumps(ask.stop)
-    return json.dumps(fields).encode()
+    return to_json(fields)
 
 
 def _piece(data: bytes) -> str | Completion:

@@ -26,6 +26,7 @@ from opswright.serving.gateway.app import build_app
 from opswright.serving.gateway.controller import Controller
 from opswright.serving.gateway.http_protocol import patient_protocol
 from opswright.serving.gateway.metrics import GatewayMetrics
+from opswright.serving.gateway.tracing import Tracing
 from opswright.serving.keys.store import KeyStore
 from opswright.serving.keys.usage import KeyUsage, usage_path
 from opswright.serving.ports import bind
@@ -161,7 +162,8 @@ class House:
             self.keys = KeyStore(self.workspace)
             self.usage = KeyUsage(usage_path(self.workspace))
             access = Access(CONTROL, self.token, keys=self.keys, usage=self.usage)
-            self.app = build_app(self.controller, access, {"reason": "a test"})
+            self.tracing = Tracing.of(self.workspace.settings.serving.tracing)
+            self.app = build_app(self.controller, access, {"reason": "a test"}, self.tracing)
             if starts:
                 await self.controller.start()
 
@@ -169,6 +171,8 @@ class House:
 
     def close(self) -> None:
         self.run(self.controller.stop())
+        if self.tracing is not None:
+            self.tracing.close()
         self.usage.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
