@@ -45,6 +45,11 @@ class EndpointLife:
     missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by release: who lacks it, why
 
 
+def in_words(missing: Mapping[str, str]) -> str:
+    """The replicas that lack a release, and why."""
+    return "; ".join(f"{replica}: {why or 'still loading'}" for replica, why in missing.items())
+
+
 @dataclass(frozen=True)
 class ProbeReply:
     """One answer of an endpoint, and who says they gave it."""

@@ -7,7 +7,7 @@ between any two leaves traffic where it was or where it should be, and the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 from ..core.artifacts import BundleRef, GuardrailRef
@@ -19,7 +19,7 @@ from . import comparison
 from .canary.judgement import Bars
 from .canary.pair_log import remove_others
 from .canary.reader import CanaryReader
-from .fleet import Fleet, GatewayClient, stop_all
+from .fleet import Fleet, GatewayClient, in_words, stop_all
 from .impacts import now_in_words
 from .outcomes import Outcome, Promotion, verdict_again, why_gone
 from .probes import Probe
@@ -337,12 +337,12 @@ class Rollout:
             if fault:
                 raise BackendError(f"release {release.id} was refused: {fault}")
             if any(missing.values()) and time.monotonic() > began + min(self._timeout_s, _FAULT_S):
-                raise BackendError(f"release {release.id} is not served everywhere: {_in_words(missing)}")
+                raise BackendError(f"release {release.id} is not served everywhere: {in_words(missing)}")
             if not said:
                 self.say(f"loading release {release.id}")
                 said = True
             patience_s = min(self._timeout_s, _FAULT_S) if life.server_fault else self._timeout_s
-            why = f": {life.server_fault or _in_words(missing)}".removesuffix(": ")
+            why = f": {life.server_fault or in_words(missing)}".removesuffix(": ")
             message = f"release {release.id} did not load within {patience_s:.0f} s{why}"
             self._pause(began + patience_s, message)
 
@@ -399,10 +399,6 @@ class Rollout:
 
     def _outcome(self, state: EndpointState, release: Release, route: str, **facts: Any) -> Outcome:
         return Outcome(state, release, route, self.fleet.start(), self.fleet.facts(), **facts)
-
-
-def _in_words(missing: Mapping[str, str]) -> str:
-    return "; ".join(f"{replica}: {why or 'still loading'}" for replica, why in missing.items())
 
 
 def _as_stable(state: EndpointState, release: Release) -> EndpointState:

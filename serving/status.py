@@ -67,12 +67,13 @@ def status(workspace: Workspace) -> dict[str, Any]:
         )
     gateway = None if record is None else {"pid": record["pid"], "url": url_of(record)}
     facts = {"gateway": gateway, "server": live.get("server"), "fault": live.get("fault")}
-    return {**facts, "endpoints": rows, "alarms": _alarms(rows)}
+    return {**facts, "endpoints": rows, "alarms": _alarms(live.get("server"), rows)}
 
 
-def _alarms(endpoints: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Each release that a server does not serve which should: a fleet that is updated by half."""
-    return [
+def _alarms(server: Mapping[str, Any] | None, endpoints: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why no engine server runs; each release that a replica does not serve: a fleet updated by half."""
+    fault = (server or {}).get("fault")
+    return [f"no engine server runs: {fault}"] * bool(fault) + [
         f"{row['endpoint']}: release {release} is not served by {replica}: {why or 'it is being loaded'}"
         for row in endpoints
         for release, missing in row["missing"].items()

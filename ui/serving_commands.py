@@ -46,7 +46,8 @@ def live(
     records = LedgerIndex.of(session.workspace).changes(one.key for one in found)
     if json:
         endpoints = [{**one.document(), "record": _sequence(records, one.key)} for one in found]
-        print_json({"at": as_logged(at) or now(), "endpoints": endpoints, "alarms": alarms})
+        told = {"alarms": alarms} if at is None else {}
+        print_json({"at": as_logged(at) or now(), "endpoints": endpoints, **told})
     else:
         _show(found, records, at)
         for alarm in alarms:

@@ -21,7 +21,6 @@ from .shared_repository import SharedRepository
 log = logging.getLogger(__name__)
 
 _TEND_S = 0.5
-_SWEEP_S = 30.0
 
 
 class ExternalTriton:
@@ -37,12 +36,16 @@ class ExternalTriton:
         threads: Callable[[ServedModel], int],
         timeout_s: float,
         instances: int = 1,
+        *,
+        sweep_s: float = 30.0,
     ) -> None:
         self._accesses = accesses
         self._repository = repository
         self._prefix = prefix
         self._write = partial(_write, repository, threads, instances)
         self._timeout_s = timeout_s
+        self._sweep_s = sweep_s
+        self._loading: set[str] = set()
         self._replicas: list[Replica] = []
         self._models: dict[str, ServedModel] = {}
         self._left: set[str] = set()  # what an earlier gateway loaded and nobody asked for yet
@@ -104,8 +107,15 @@ class ExternalTriton:
 
         BackendError when none can.
         """
+        self._loading.add(model.name)
+        try:
+            await self._load(model)
+        finally:
+            self._loading.discard(model.name)
+
+    async def _load(self, model: ServedModel) -> None:
         works = [replica.begin(model) for replica in self._replicas]
-        faults: list[BaseException] = []
+        faults: list[BackendError] = []
         for work in asyncio.as_completed(works):
             try:
                 await work
@@ -117,7 +127,7 @@ class ExternalTriton:
         refused = next((fault for fault in faults if not isinstance(fault, ServerDown)), None)
         if refused is not None and model.name not in self._models:
             await self.unload(model.name)
-        raise refused or faults[0]
+        raise refused or next(iter(faults), ServerDown("no Triton server is reached"))
 
     async def unload(self, name: str) -> None:
         """Take a model out of every server that answers, and out of the repository."""
@@ -198,8 +208,8 @@ class ExternalTriton:
                 for model in list(self._models.values()):
                     replica.tend(model)
                     self._tell(told, replica, model)
-            if clock() - swept > _SWEEP_S:
-                wanted = {*self._models, *self._left}
+            if clock() - swept > self._sweep_s:
+                wanted = {*self._models, *self._left, *self._loading}
                 await asyncio.gather(*(replica.sweep(wanted) for replica in self._replicas))
                 swept = clock()
 

@@ -91,7 +91,7 @@ def play(tmp_path: Path) -> Callable[[Scene], None]:
         urls = [await one.start(), await other.start()]
         repository = SharedRepository(str(tmp_path / "shared"))
         accesses = [RemoteAccess(url, SECRET) for url in urls]
-        server = ExternalTriton(lambda: accesses, repository, "ops1-", lambda model: 1, 60)
+        server = ExternalTriton(lambda: accesses, repository, "ops1-", lambda model: 1, 60, sweep_s=0)
         await server.start()
         try:
             await scene(server, one, other)
@@ -180,6 +180,9 @@ def test_what_is_somebody_elses_stays_whatever_happens(play: Callable[[Scene], N
         await server.load(model(tmp_path))
         await server.unload("gone-v7")
         assert await settled(server) == {}
+        other.models["ops1-shop-v9"] = "v9-xyz"  # of this workspace, and wanted by nobody
+        while "ops1-shop-v9" in other.models:
+            await asyncio.sleep(0.01)
         assert set(one.models) == {"theirs", "ops2-shop-v1", "ops1-shop-v1"}
 
     play(scene)

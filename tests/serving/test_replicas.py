@@ -79,3 +79,12 @@ def test_half_a_fleet_is_an_alarm_in_state_metrics_and_status(
     monkeypatch.setattr("opswright.serving.status.GatewayClient", lambda workspace: fleet)
     (alarm,) = status(served.workspace)["alarms"]
     assert alarm == f"support: release {release.id} is not served by http://b:8000: {WHY}"
+
+
+def test_a_server_that_does_not_run_is_an_alarm(served: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, record = served.rollout().fleet, {"pid": 1, "host": "", "port": 1}
+    monkeypatch.setattr("opswright.serving.status.gateway_record", lambda workspace: record)
+    monkeypatch.setattr("opswright.serving.status.GatewayClient", lambda workspace: fleet)
+    assert status(served.workspace)["alarms"] == []
+    served.controller.server_fault = "none of the Triton servers answers"
+    assert "none of the Triton servers answers" in status(served.workspace)["alarms"][0]
