@@ -66,7 +66,12 @@ class ClusterRollout:
         except BaseException as error:
             self._undo(touched, before, error)
             raise
-        return Applied(gateways, tritons, self._remove_others(), former)
+        try:
+            removed = self._remove_others()
+        except OpswrightError as error:  # what is served was proven
+            self.say(f"what earlier releases left was not removed: {error}")
+            removed = ()
+        return Applied(gateways, tritons, removed, former)
 
     def _preconditions(self) -> None:
         """What can be known before anything changes: kinds, Secrets, and the server's own judgement."""
@@ -161,6 +166,8 @@ class ClusterRollout:
             return None
         metadata = {name: value for name, value in found["metadata"].items() if name not in _SERVER_SIDE}
         kept = {name: value for name, value in found.items() if name != "status"}
+        if "spec" in kept and "replicas" not in one.get("spec", {}):  # the autoscaler's, then and now
+            kept["spec"] = {name: value for name, value in kept["spec"].items() if name != "replicas"}
         return {**kept, "apiVersion": one["apiVersion"], "kind": one["kind"], "metadata": metadata}
 
     def _former(self) -> str:

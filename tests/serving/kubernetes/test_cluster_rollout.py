@@ -157,3 +157,18 @@ def test_a_cluster_that_is_not_there_is_said_in_words(layout: Any, cluster: Any,
     one.cluster._client.configuration.retries = 0
     with pytest.raises(BackendError, match="the cluster does not answer"):
         one.run()
+
+
+def test_undoing_leaves_the_autoscaler_its_number_of_pods(layout: Any, cluster: Any, rollout: Make) -> None:
+    first, second = layout.release("one"), layout.release("two")
+    scaled = layout.shape(scaling="hpa")
+    rollout(first, scaled).run()
+    found = cluster.objects["deployments", NAMESPACE, "ops-shop-gateway"]
+    found["spec"]["replicas"] = 2
+    cluster.owners["deployments", NAMESPACE, "ops-shop-gateway"]["replicas"] = "autoscaler"
+    cluster.ails.add("liar")
+    with pytest.raises(BackendError, match="does not answer with release"):
+        rollout(second, scaled).run()
+    after = cluster.objects["deployments", NAMESPACE, "ops-shop-gateway"]
+    assert after["spec"]["replicas"] == 2
+    assert cluster.owners["deployments", NAMESPACE, "ops-shop-gateway"]["replicas"] == "autoscaler"
