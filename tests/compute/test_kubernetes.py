@@ -98,6 +98,17 @@ def test_an_api_that_stays_away_fails_the_step_and_the_job_is_found_later(
     assert found is not None and wait.end(backend, found).state is JobState.SUCCEEDED and starts(job) == 1
 
 
+def test_a_job_that_was_made_and_cannot_be_asked_for_is_found_later(
+    fake: FakeCluster, kubernetes: KubernetesCompute, bash_job: MakeJob, wait: Any
+) -> None:
+    fake.faults += [Fault("POST", "/jobs", 503, after=True), Fault("GET", "/jobs", 500)]
+    job = bash_job("echo $$ >> started")
+    with pytest.raises(BackendError, match="it is found again"):  # the second request is a conflict
+        kubernetes.submit(job)
+    found = kubernetes.find(job)
+    assert found is not None and wait.end(kubernetes, found).state is JobState.SUCCEEDED and starts(job) == 1
+
+
 def test_a_name_that_another_workspace_took_is_not_attached_to(
     fake: FakeCluster, kubernetes: KubernetesCompute, bash_job: MakeJob, wait: Any, tmp_path: Path
 ) -> None:
