@@ -13,7 +13,7 @@ from opswright.compute import Job, JobFailedError, JobState, Resources, open_com
 from opswright.compute.kubernetes import KubernetesCompute
 from opswright.compute.kubernetes.client import JOBS, open_cluster
 from opswright.core.contract import JobHandle, NullEvents, StepContext
-from opswright.core.errors import AskError, BackendError, IntegrityError
+from opswright.core.errors import AskError, BackendError, IntegrityError, NeedsError
 from opswright.core.settings import KubernetesSettings, load_settings
 
 from .fake_cluster import FakeCluster, Fault
@@ -518,6 +518,17 @@ def test_the_settings_name_the_backend(kubernetes_settings: KubernetesSettings, 
     settings = load_settings(home=tmp_path / "ws", compute={"backend": "kubernetes"})
     assert open_compute(None, settings).name == "kubernetes"
     assert settings.compute.kubernetes.claim == "work"
+
+
+@pytest.mark.parametrize(
+    "text", [b"a: [b", b"", b"[]", b"\xa3\xff", b"{contexts: 3}", b"{contexts: [x], current-context: x}"]
+)
+def test_a_file_that_is_no_kubeconfig_is_named(
+    kubernetes_settings: KubernetesSettings, tmp_path: Path, text: bytes
+) -> None:
+    (tmp_path / "kubeconfig").write_bytes(text)
+    with pytest.raises(NeedsError, match=str(tmp_path / "kubeconfig")):
+        open_cluster(kubernetes_settings.model_copy(update={"kubeconfig": tmp_path / "kubeconfig"}))
 
 
 # TrainJobs of Kubeflow Trainer
