@@ -160,6 +160,7 @@ class KubernetesCompute:
             events = self._events(cluster, job, pods) if waits_without_a_cause(job, pods) else []
         except (ApiError, NeedsError, AskError) as error:
             return self._unreachable(state.status(), error)
+        self._since.pop((handle.token, "gone"), None)
         return self._unless_stuck(handle, status_of(job, pods, seen, events))
 
     def logs(self, handle: JobHandle) -> str:
@@ -231,15 +232,19 @@ class KubernetesCompute:
         return (self._settings.python, *command[1:]) if command[0] == sys.executable else command
 
     def _after_refusal(self, job: Job, state: JobFolder, error: ApiError) -> Json:
-        """The object that an unanswered request made after all, or the reason why there is none."""
-        if error.code == HTTPStatus.CONFLICT or error.code == 0:
+        """The object that an unanswered request made after all, or the reason why there is none.
+
+        Only a refusal that is sure closes the attempt: one that may be at work must be found again.
+        """
+        is_unsure = error.may_pass
+        if error.code in (0, HTTPStatus.CONFLICT):
             try:
                 made = self._cluster.read(self._kind, _object_name(job, state.token))
             except ApiError:
-                made = None
+                made, is_unsure = None, True
             if made is not None and _token(made) == state.token:
                 return made
-        if error.may_pass:
+        if is_unsure:
             raise BackendError(
                 f"the cluster did not take job {job.name}: {error} Repeat when it replies; should it have "
                 "been taken after all, it is found again."

@@ -130,7 +130,8 @@ class ClusterApi:
         """The objects that selectors of labels and fields pick."""
         wanted = {"labelSelector": labels, "fieldSelector": fields}
         query = {name: text for name, text in wanted.items() if text}
-        items: list[Json] = self._request("GET", kind.path(self.address.namespace), query).get("items", [])
+        found = self._request("GET", kind.path(self.address.namespace), query)
+        items: list[Json] = found.get("items") or []
         return items
 
     def delete(self, kind: Kind, name: str, uid: str) -> None:
@@ -218,6 +219,7 @@ def open_cluster(settings: ClusterSettings) -> ClusterApi:
     try:
         from kubernetes import client
         from kubernetes.config import ConfigException
+        from yaml import YAMLError
     except ImportError as error:
         raise NeedsError(f"the client of Kubernetes is missing. {INSTALL}") from error
     configuration = client.Configuration()
@@ -226,6 +228,9 @@ def open_cluster(settings: ClusterSettings) -> ClusterApi:
         address = _load(settings, configuration)
     except (ConfigException, OSError) as error:
         raise NeedsError(f"no access to a Kubernetes cluster: {error}. {_ACCESS}") from error
+    except (YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        file = settings.kubeconfig or os.environ.get("KUBECONFIG", "~/.kube/config")
+        raise NeedsError(f"{file} is no kubeconfig: {error}. {_ACCESS}") from error
     return ClusterApi(client.ApiClient(configuration), address, settings.timeout_s)
 
 

@@ -139,6 +139,11 @@ def bash_job(tmp_path: Path) -> Callable[..., Job]:
     return make
 
 
+@pytest.fixture
+def kubernetes(kubernetes_settings: KubernetesSettings) -> KubernetesCompute:
+    return KubernetesCompute(kubernetes_settings, grace_s=4)
+
+
 class Wait:
     """Waits with an end: a test that waits for ever says nothing."""
 

@@ -119,7 +119,9 @@ def test_a_backend_is_looked_up_by_name_setting_or_installed_package(tmp_path: P
     settings = load_settings(home=tmp_path, compute={"backend": "slurm"})
     assert open_compute(None, settings).name == "slurm" and open_compute("local", settings).name == "local"
     assert isinstance(open_compute("ours", settings, [Brought()]), LocalCompute)  # type: ignore[list-item]
-    with pytest.raises(AskError, match=r"'locl' \(there are: local, slurm\)\. Did you mean 'local'\?"):
+    with pytest.raises(
+        AskError, match=r"'locl' \(there are: local, slurm, kubernetes\)\. Did you mean 'local'\?"
+    ):
         open_compute("locl", settings, [])
     assert [f.level for f in where_it_runs("locl", settings, Resources())] == ["stop"]
 

@@ -220,7 +220,7 @@ def test_a_compute_backend_there_is_none_of_stops_the_plan(
     request = BuildEngineRequest(model=model, compute="slrum")
     stops = [f for f in build_engine.preflight(request, LAPTOP, workspace) if f.level == "stop"]
     assert [f.message for f in stops] == [
-        "unknown compute backend 'slrum' (there are: local, slurm). Did you mean 'slurm'?"
+        "unknown compute backend 'slrum' (there are: local, slurm, kubernetes). Did you mean 'slurm'?"
     ]
 
 
