@@ -85,9 +85,8 @@ def _serve(workspace: Workspace) -> None:
     usage = KeyUsage(usage_path(workspace))
     access = Access(control, token, keys=keys, usage=usage)
     tracing = Tracing.of(settings.tracing)
-    app = build_app(
-        Controller(workspace, server, GatewayMetrics()), access, {"reason": chosen.reason}, tracing
-    )
+    controller = Controller(workspace, server, GatewayMetrics())
+    app = build_app(controller, access, {"reason": chosen.reason}, tracing)
     config = uvicorn.Config(
         app,
         log_level="warning",
