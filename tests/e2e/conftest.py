@@ -55,9 +55,12 @@ def _make_tiny_engines(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def triton_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where Triton's own environment lies: OPSWRIGHT_SERVING__TRITON_HOME, or a folder of this session."""
-    named = os.environ.get("OPSWRIGHT_SERVING__TRITON_HOME")
-    return Path(named) if named else _made_once(tmp_path_factory, "triton", lambda folder: None)
+    """Where Triton's server lies: where settings or `make install` put it, else a folder of this session."""
+    from opswright.core.settings import load_settings
+    from opswright.serving.triton.installation import home_of, is_installed
+
+    home = home_of(load_settings().serving)
+    return home if is_installed(home) else _made_once(tmp_path_factory, "triton", lambda folder: None)
 
 
 @pytest.fixture

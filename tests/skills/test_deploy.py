@@ -68,7 +68,8 @@ def test_the_in_process_engine_is_said_before_it_serves(workspace: Workspace) ->
 
 
 def test_the_first_deployment_says_that_triton_will_be_installed_and_counts_it(workspace: Workspace) -> None:
-    here, request = serving(workspace), DeployRequest(bundle=bundle(workspace), endpoint="shop")
+    here = serving(workspace, triton_home=workspace.root / "nothing-installed")
+    request = DeployRequest(bundle=bundle(workspace), endpoint="shop")
     assert deploy.estimate is not None
     machine = Machine.here(workspace.root)
     first = deploy.estimate(request, machine, here)

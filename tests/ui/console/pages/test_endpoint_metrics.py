@@ -66,7 +66,7 @@ def test_what_users_wrote_is_text_on_the_page(workspace: Workspace, served: Endp
     shown = render(
         "endpoint.html",
         view=view(workspace, "support", "All"),
-        standing={"gateway": None, "server": None, "fault": None},
+        standing={"alarms": [], "gateway": None, "server": None, "fault": None},
         row={"answers": False, "last_request": None},
     )
     assert "<script>" not in shown and "&lt;script&gt;alert(1)" in shown
