@@ -15,6 +15,7 @@ from .secrets import SecretName
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+HOLDS_SECRET = "holds_secret"  # the type of a fault whose input is repeated nowhere
 _WANTED_KIND = re.compile(r"expected a reference like ([a-z-]+):")
 
 
@@ -26,7 +27,8 @@ def _is_name(part: int | str) -> bool:
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Each fault of a pydantic error as one sentence: where, what was found, what would do.
 
-    What was found is left out where a secret's name belongs: it may be the secret itself.
+    What was found is left out where a secret's name belongs, as it may be the secret itself, and where the
+    fault is HOLDS_SECRET.
     """
     by_place: dict[str, list[ErrorDetails]] = {}
     for fault in error.errors():
@@ -52,7 +54,8 @@ def _sentence(where: str, faults: Sequence[ErrorDetails], model: type[BaseModel]
     reference = [f"expected a reference like {kinds[0]}:<64 hex digits>{more}"] if kinds else []
     messages = dict.fromkeys(one.removeprefix("Value error, ") for one in (*reference, *others))
     said = f"argument '{where}': {', or: '.join(messages)}"
-    return said if _may_hold_secret(model, first["loc"]) else f"{said} (found {str(first['input'])[:80]!r})"
+    is_hidden = first["type"] == HOLDS_SECRET or _may_hold_secret(model, first["loc"])
+    return said if is_hidden else f"{said} (found {str(first['input'])[:80]!r})"
 
 
 def _may_hold_secret(model: type[BaseModel], place: tuple[int | str, ...]) -> bool:

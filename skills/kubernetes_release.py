@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..core.artifacts import BundleRef, GuardrailRef
 from ..core.contract import Finding, Request, StepContext
+from ..core.explain import HOLDS_SECRET
 from ..core.install import not_installed
 from ..core.workspace import Workspace
 from ..serving.kubernetes.checks.secrets import looks_secret
@@ -44,8 +46,10 @@ class KubernetesRequest(Request):
         """Refuse a secret before it is part of a plan, which is recorded; it is not repeated."""
         for place, text in _texts(given, ""):
             if looks_secret(text):
-                raise ValueError(
-                    f"{place} holds what looks like a key or a password: name a Secret of the cluster instead"
+                raise PydanticCustomError(
+                    HOLDS_SECRET,
+                    "{place} holds what looks like a key or a password: name a Secret of the cluster instead",
+                    {"place": place},
                 )
         return given
 

@@ -82,9 +82,15 @@ def test_files_that_a_release_no_longer_needs_go(layout: Any) -> None:
     ["ops_0123456789ab_" + "a" * 43, "hf_" + "a" * 34, "AKIA" + "A" * 16, "http://user:word@host:9090"],
 )
 def test_a_secret_as_an_argument_is_refused_and_not_repeated(layout: Any, secret: str) -> None:
-    with pytest.raises(AskError, match="key or a password") as refused:
-        write(layout, shape={**SHAPE, "prometheus": secret})
-    assert secret not in str(refused.value)
+    plain = arguments(layout)
+    for asked in (
+        {"shape": {"prometheus": secret, **SHAPE}, **{k: v for k, v in plain.items() if k != "shape"}},
+        {"source": secret, **{k: v for k, v in plain.items() if k != "source"}},
+        {"namespace": secret, **{k: v for k, v in plain.items() if k != "namespace"}},
+    ):
+        with pytest.raises(AskError, match="key or a password") as refused:
+            kubernetes_manifests.parse(asked)
+        assert secret[:12] not in str(refused.value)
     assert not (layout.workspace.root / "kubernetes").exists()
 
 
