@@ -180,7 +180,7 @@ def test_a_deadline_counts_the_waiting(narrow: House) -> None:
     assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline")
     assert (depth(narrow), len(narrow.server.asked)) == (0, 1)
     (row,) = read(narrow.workspace, "support")
-    assert (row.finish, row.queue_ms) == ("error: DeadlineError", None)
+    assert (row.finish, row.queue_ms) == ("cancelled", None)
 
 
 def test_a_key_over_its_share_gets_429_and_loses_nothing_of_its_budget(

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from ....core.errors import AskError
 from ..objects import Manifest
 from .between import faults_between
-from .fault import ManifestFault
+from .fault import FileFault
 from .objects import faults_of_object
 from .schemas import faults_of_schema
 from .secrets import faults_of_secrets
 
 
-def faults_of(manifests: Mapping[str, Manifest], version: str) -> list[ManifestFault]:
+def faults_of(manifests: Mapping[str, Manifest], version: str) -> list[FileFault]:
     """Everything that is wrong with a set of manifests, for a version of Kubernetes' API; [] for nothing.
 
     Rules look at what has the right form alone: a file with faults of its form is not searched further.
     """
-    found: list[ManifestFault] = []
+    found: list[FileFault] = []
     well_formed: dict[str, Manifest] = {}
     for file, manifest in manifests.items():
         of_form = faults_of_schema(file, manifest, version)

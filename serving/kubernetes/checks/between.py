@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..objects import Manifest
-from .fault import ManifestFault, dotted, shown
+from .fault import FileFault, dotted, shown
 from .objects import Found, pod_of
 
 Labels = Mapping[str, str]
 
 
-def faults_between(manifests: Mapping[str, Manifest]) -> list[ManifestFault]:
+def faults_between(manifests: Mapping[str, Manifest]) -> list[FileFault]:
     """What is wrong with objects of valid forms as a whole."""
     whole = _Whole(list(manifests.values()))
     found = [(file, one) for file, manifest in manifests.items() for one in whole.faults(manifest)]
-    return [ManifestFault(file, dotted(where), shown(what), wanted) for file, (where, what, wanted) in found]
+    return [FileFault(file, dotted(where), shown(what), wanted) for file, (where, what, wanted) in found]
 
 
 class _Whole:

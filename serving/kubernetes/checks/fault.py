@@ -9,7 +9,7 @@ _LONGEST = 80
 
 
 @dataclass(frozen=True)
-class ManifestFault:
+class FileFault:
     """Where it is, what stands there, and what should. `found` is cut, and is no value of a secret."""
 
     file: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..objects import Manifest
 from ..quantities import as_number
-from .fault import ManifestFault, dotted, shown
+from .fault import FileFault, dotted, shown
 
 _SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -23,13 +23,13 @@ Place = tuple[str | int, ...]
 Found = tuple[Place, object, str]  # where, what stands there, what should
 
 
-def faults_of_object(file: str, manifest: Manifest) -> list[ManifestFault]:
+def faults_of_object(file: str, manifest: Manifest) -> list[FileFault]:
     """What is wrong with one object of a valid form."""
     found = [*_metadata(manifest), *_numbers(manifest), *_of_kind(manifest)]
     pod, place = pod_of(manifest)
     if pod is not None:
         found += [(place + where, what, wanted) for where, what, wanted in _pod(pod)]
-    return [ManifestFault(file, dotted(where), shown(what), wanted) for where, what, wanted in found]
+    return [FileFault(file, dotted(where), shown(what), wanted) for where, what, wanted in found]
 
 
 def pod_of(manifest: Manifest) -> tuple[Manifest | None, Place]:

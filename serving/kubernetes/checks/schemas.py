@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....core.strict_yaml import read_yaml
 from ..objects import Manifest
-from .fault import ManifestFault, dotted, shown
+from .fault import FileFault, dotted, shown
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -17,12 +17,12 @@ _CUSTOM = Path(__file__).with_name("custom_resources.yaml")
 _PREDICTOR_ONLY = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget")
 
 
-def faults_of_schema(file: str, manifest: Manifest, version: str) -> list[ManifestFault]:
+def faults_of_schema(file: str, manifest: Manifest, version: str) -> list[FileFault]:
     """Every place of a manifest that the schema of its kind does not allow; unknown fields too."""
     kind, api = str(manifest.get("kind", "")), str(manifest.get("apiVersion", ""))
     validator = _validator(kind, api, version)
     if validator is None:
-        return [ManifestFault(file, "kind", f"{kind} of {api}", f"a kind that Kubernetes {version} has")]
+        return [FileFault(file, "kind", f"{kind} of {api}", f"a kind that Kubernetes {version} has")]
     faults = _faults(validator, file, manifest, ())
     if kind == "InferenceService" and not faults:
         faults += _predictor_faults(file, manifest, version)
@@ -31,9 +31,9 @@ def faults_of_schema(file: str, manifest: Manifest, version: str) -> list[Manife
 
 def _faults(
     validator: Draft202012Validator, file: str, value: Any, place: tuple[str | int, ...]
-) -> list[ManifestFault]:
+) -> list[FileFault]:
     return [
-        ManifestFault(
+        FileFault(
             file, dotted((*place, *error.absolute_path)), shown(error.instance), error.message[:300]
         )
         for error in sorted(
@@ -42,7 +42,7 @@ def _faults(
     ]
 
 
-def _predictor_faults(file: str, manifest: Manifest, version: str) -> list[ManifestFault]:
+def _predictor_faults(file: str, manifest: Manifest, version: str) -> list[FileFault]:
     """KServe's predictor is a pod's specification with a few fields more: it is checked as a pod."""
     predictor = manifest["spec"]["predictor"]
     pod = {name: value for name, value in predictor.items() if name not in _PREDICTOR_ONLY}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..objects import Manifest
-from .fault import ManifestFault, dotted
+from .fault import FileFault, dotted
 
 _FORMS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
@@ -27,10 +27,10 @@ def looks_secret(text: str) -> bool:
     return _FORMS.search(text) is not None
 
 
-def faults_of_secrets(file: str, manifest: Manifest) -> list[ManifestFault]:
+def faults_of_secrets(file: str, manifest: Manifest) -> list[FileFault]:
     """Where a manifest holds what nobody should read; the value itself is not shown."""
     places = ([()] if manifest.get("kind") == "Secret" else []) + list(_places(manifest, ()))
-    return [ManifestFault(file, dotted(place), "a secret's value", _WANTED) for place in places]
+    return [FileFault(file, dotted(place), "a secret's value", _WANTED) for place in places]
 
 
 def _places(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
