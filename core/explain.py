@@ -54,8 +54,9 @@ def _sentence(where: str, faults: Sequence[ErrorDetails], model: type[BaseModel]
     reference = [f"expected a reference like {kinds[0]}:<64 hex digits>{more}"] if kinds else []
     messages = dict.fromkeys(one.removeprefix("Value error, ") for one in (*reference, *others))
     said = f"argument '{where}': {', or: '.join(messages)}"
-    is_hidden = first["type"] == HOLDS_SECRET or _may_hold_secret(model, first["loc"])
-    return said if is_hidden else f"{said} (found {str(first['input'])[:80]!r})"
+    if first["type"] == HOLDS_SECRET:
+        return said
+    return said if _may_hold_secret(model, first["loc"]) else f"{said} (found {str(first['input'])[:80]!r})"
 
 
 def _may_hold_secret(model: type[BaseModel], place: tuple[int | str, ...]) -> bool:

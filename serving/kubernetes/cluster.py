@@ -61,7 +61,9 @@ class Cluster:
 
     def get(self, kind: str, name: str) -> Manifest | None:
         """An object as it is now; None when there is none."""
-        return self._call("GET", _path(kind, self.namespace, name), f"reading {kind} {name}", absent=True)
+        path = _path(kind, self.namespace, name)
+        found: Manifest | None = self._call("GET", path, f"reading {kind} {name}", absent=True)
+        return found
 
     def exists(self, kind: str, name: str) -> bool:
         """Whether an object is there; of a Secret, nothing that it holds is asked for."""
@@ -75,7 +77,7 @@ class Cluster:
         prefix = f"/apis/{api}" if "/" in api else f"/api/{api}"
         return self._call("GET", prefix, f"looking for {api}", absent=True) is not None
 
-    def list(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
+    def objects(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
         """The objects of a kind that have all these labels; none where the cluster has no such kind."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         path = _path(kind, self.namespace)

@@ -126,7 +126,7 @@ class ClusterRollout:
 
     def _pods(self, part: str) -> list[Manifest]:
         """The living pods of a part that were made for this release."""
-        found = self.cluster.list("Pod", self.release.labels(part))
+        found = self.cluster.objects("Pod", self.release.labels(part))
         return [one for one in found if self._is_of_release(one) and not _is_leaving(one)]
 
     def _is_of_release(self, one: Manifest) -> bool:
@@ -135,7 +135,7 @@ class ClusterRollout:
 
     def _prove_gateways(self) -> tuple[str, ...]:
         """Ask each gateway pod which release answers through it; BackendError when one says another."""
-        found = self.cluster.list("Pod", self.release.labels(gateway_pods.PART))
+        found = self.cluster.objects("Pod", self.release.labels(gateway_pods.PART))
         pods = [one for one in found if not _is_leaving(one)]
         if not pods:
             raise BackendError("no gateway pod is there, although its rollout ended")
@@ -202,7 +202,7 @@ class ClusterRollout:
         """Remove what only earlier releases of the endpoint needed, once their last gateway pod is gone."""
         deadline = time.monotonic() + _OLD_PODS_S
         labels = self.release.labels(gateway_pods.PART)
-        while not all(self._is_of_release(one) for one in self.cluster.list("Pod", labels)):
+        while not all(self._is_of_release(one) for one in self.cluster.objects("Pod", labels)):
             if time.monotonic() > deadline:
                 self.say("pods of the former release are still there: nothing of it is removed")
                 return ()
@@ -214,7 +214,7 @@ class ClusterRollout:
         }
         removed = []
         for kind in KINDS:
-            for one in self.cluster.list(kind, owned):
+            for one in self.cluster.objects(kind, owned):
                 name = one["metadata"]["name"]
                 if (kind, name) not in kept:
                     self.cluster.delete(kind, name)
