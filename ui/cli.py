@@ -43,7 +43,6 @@ Examples:
   opswright init tickets.csv                     a project from your data; then opswright run plans/ship.yaml
   opswright run examples/support_router/v1.yaml  carry out a plan after showing it and asking
   opswright evaluate --help                      one skill as a command
-  opswright deploy --to kubernetes ...           manifests for a cluster; --dry-run false applies them
   opswright audit verify                         check the record of everything that was done
 
 Exit codes: 0 done or GO, 1 failed, 2 wrong command or plan, 3 NO_GO, 4 INCONCLUSIVE, 5 approval needed or

@@ -1,4 +1,4 @@
-"""`opswright deploy --to kubernetes`: the same word for another place, which has skills of its own."""
+"""`deploy --to kubernetes`: the same word for another place, which has skills of its own."""
 
 from __future__ import annotations
 

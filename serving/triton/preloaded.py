@@ -2,48 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
 
 from ..server import Completion, Generation, ServedModel, ServerDown
-from .access import SECRET_HEADER
+from .access import SECRET_HEADER, RemoteAccess
 from .client import TritonClient
-
-if TYPE_CHECKING:
-    import aiohttp
-
-_CONNECT_S = 5.0
-_CONNECTIONS = 512
-
-
-class RemoteTritonClient(TritonClient):
-    """The client of a server at an address; its secret goes along with each request."""
-
-    def __init__(self, url: str, secret: str) -> None:
-        self._url = url
-        self._headers = {SECRET_HEADER: secret}
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._is_closed = False
-
-    async def close(self) -> None:
-        """End the connections; whoever waits for an answer gets ServerDown."""
-        self._is_closed = True
-        for name in list(self._sessions):
-            await self.drop(name)
-
-    def _session(self, name: str) -> aiohttp.ClientSession:
-        import aiohttp
-
-        if self._is_closed:
-            raise ServerDown("the connection to Triton is closed")
-        if name not in self._sessions:
-            self._sessions[name] = aiohttp.ClientSession(
-                self._url,
-                headers=self._headers,
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=15),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            )
-        return self._sessions[name]
 
 
 class PreloadedTriton:
@@ -57,7 +20,7 @@ class PreloadedTriton:
     def __init__(self, url: str, secret: str) -> None:
         self._url = url
         self._secret = secret
-        self._client: RemoteTritonClient | None = None
+        self._client: TritonClient | None = None
         self._version = ""
 
     @property
@@ -66,7 +29,7 @@ class PreloadedTriton:
         return self._version
 
     @property
-    def client(self) -> RemoteTritonClient:
+    def client(self) -> TritonClient:
         """The client; ServerDown before the start."""
         if self._client is None:
             raise ServerDown(f"Triton at {self._url} was not reached yet")
@@ -75,7 +38,7 @@ class PreloadedTriton:
     async def start(self) -> None:
         """Reach it; ServerDown while no pod answers."""
         await self.stop()
-        client = RemoteTritonClient(self._url, self._secret)
+        client = TritonClient(RemoteAccess(self._url, {SECRET_HEADER: self._secret}))
         try:
             self._version = await client.version()
         except BaseException:
@@ -107,6 +70,10 @@ class PreloadedTriton:
         if not found:
             raise ServerDown(f"Triton at {self._url} has loaded nothing yet")
         return found
+
+    def missing(self, name: str) -> Mapping[str, str]:
+        """Nowhere that can be seen from here: a pod that lacks its release is not ready, and asked nothing."""
+        return {}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer of whichever pod it reaches."""

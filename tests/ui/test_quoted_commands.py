@@ -29,6 +29,7 @@ from opswright.ui.console.chat.commands import Commands
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
 from opswright.ui.console.pages.mlflow_pages import MlflowPages
+from opswright.ui.deploy_to import routed
 from opswright.ui.skill_commands import named_words
 
 ROOT = Path(opswright.__file__).parent
@@ -169,6 +170,7 @@ def check_skill(registry: Registry, workspace: Workspace, name: str, values: dic
 
 def check_shell(app: typer.Typer, registry: Registry, workspace: Workspace, words: list[str]) -> None:
     """What the shell's parser raises when it does not take the words; nothing is run."""
+    words = routed(words)
     if words[-1] == "--help":
         assert words[1] in registry, words
         return

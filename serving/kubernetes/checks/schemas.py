@@ -33,9 +33,7 @@ def _faults(
     validator: Draft202012Validator, file: str, value: Any, place: tuple[str | int, ...]
 ) -> list[FileFault]:
     return [
-        FileFault(
-            file, dotted((*place, *error.absolute_path)), shown(error.instance), error.message[:300]
-        )
+        FileFault(file, dotted((*place, *error.absolute_path)), shown(error.instance), error.message[:300])
         for error in sorted(
             validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path))
         )
