@@ -72,7 +72,7 @@ class PreloadedTriton:
         return found
 
     def missing(self, name: str) -> Mapping[str, str]:
-        """Nowhere that can be seen from here: a pod that lacks its release is not ready, and asked nothing."""
+        """Nowhere that can be seen from here: a pod that lacks its release is not asked."""
         return {}
 
     async def infer(self, name: str, ask: Generation) -> Completion:
