@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,8 @@ def open_client(context: str) -> ApiClient:
     from kubernetes.client import ApiClient
 
     try:
-        return config.new_client_from_config(context=context or None)
+        # named here, since the client itself looks for KUBECONFIG once, when it is imported
+        return config.new_client_from_config(os.environ.get("KUBECONFIG"), context or None)
     except config.ConfigException as error:
         if not context:
             try:

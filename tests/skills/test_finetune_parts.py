@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -287,8 +288,10 @@ def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
     base.mkdir()
     for name, text in (("config.json", '{"model_type": "llama"}'), ("tokenizer.json", "{}")):
         (base / name).write_text(text)
-    header = json.dumps({"w": {"dtype": "F32", "shape": [3000, 1000], "data_offsets": [0, 0]}}).encode()
+    weights = {"dtype": "F32", "shape": [3000, 1000], "data_offsets": [0, 12_000_000]}
+    header = json.dumps({"w": weights}).encode()
     (base / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(base / "model.safetensors", 8 + len(header) + 12_000_000)
     estimate = finetune.estimate
     assert estimate
     tiny = estimate(FinetuneRequest(data=data), LAPTOP, workspace)

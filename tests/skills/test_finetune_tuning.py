@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -259,10 +260,12 @@ def test_disk_counts_weights_moments_and_every_checkpoint_that_is_kept() -> None
 
 
 def big_base(folder: Path, parameters: int = 8_000_000_000) -> Path:
-    """A folder that says it holds a large model: the header of its weights is all there is of them."""
+    """A folder that says it holds a large model: behind the header of its weights is a hole of their size."""
     folder.mkdir()
-    header = json.dumps({"w": {"dtype": "BF16", "shape": [parameters // 1000, 1000], "data_offsets": [0, 0]}})
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    weights = {"dtype": "BF16", "shape": [parameters // 1000, 1000], "data_offsets": [0, 2 * parameters]}
+    header = json.dumps({"w": weights}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    os.truncate(folder / "model.safetensors", 8 + len(header) + 2 * parameters)
     sizes = {"hidden_size": 4096, "num_hidden_layers": 32, "vocab_size": 128_256}
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", **sizes}))
     (folder / "tokenizer.json").write_text("{}")
