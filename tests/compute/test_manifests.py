@@ -109,6 +109,7 @@ def test_a_good_manifest_has_no_faults(manifest: dict[str, Any], version: str) -
             "none of NoSchedule",
         ),
         (f"{CONTAINER}.resources.limits", {"a/b/c": "1"}, f"{POD}.containers[0]", "no name of a resource"),
+        (f"{POD}.volumes.0.emptyDir", {"sizeLimit": "1GB"}, f"{POD}.volumes[0].emptyDir", "no quantity"),
         (f"{CONTAINER}.name", "Job", f"{POD}.containers", "no name"),
         ("spec.activeDeadlineSeconds", 0, "spec.activeDeadlineSeconds", "less than 1"),
         ("spec.podFailurePolicy", {"rules": [{"action": "Ignore"}]}, "spec.podFailurePolicy", "needs one of"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ....compute.manifests import faults_of_form, faults_of_rules
 from ....core.errors import AskError
 from ..objects import Manifest
 from .between import faults_between
 from .fault import FileFault
 from .objects import faults_of_object
-from .schemas import faults_of_schema
+from .schemas import custom_schemas, faults_of_predictor
 from .secrets import faults_of_secrets
 
 
@@ -21,11 +22,14 @@ def faults_of(manifests: Mapping[str, Manifest], version: str) -> list[FileFault
     found: list[FileFault] = []
     well_formed: dict[str, Manifest] = {}
     for file, manifest in manifests.items():
-        of_form = faults_of_schema(file, manifest, version)
-        found += [*of_form, *faults_of_secrets(file, manifest)]
-        if not of_form:
+        faults = faults_of_form(manifest, version, custom_schemas())
+        if not faults and manifest["kind"] == "InferenceService":
+            faults = faults_of_predictor(manifest, version)
+        if not faults:
             well_formed[file] = manifest
-            found += faults_of_object(file, manifest)
+            faults = [*faults_of_rules(manifest), *faults_of_object(manifest)]
+        found += (FileFault(file, fault.path, fault.message) for fault in faults)
+        found += faults_of_secrets(file, manifest)
     if len(well_formed) == len(manifests):
         found += faults_between(well_formed)
     return found

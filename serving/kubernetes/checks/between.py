@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ....compute.manifests import path_of
 from ..objects import Manifest
-from .fault import FileFault, dotted, shown
+from .fault import FileFault, differs
 from .objects import Found, pod_of
 
 Labels = Mapping[str, str]
@@ -16,7 +17,7 @@ def faults_between(manifests: Mapping[str, Manifest]) -> list[FileFault]:
     """What is wrong with objects of valid forms as a whole."""
     whole = _Whole(list(manifests.values()))
     found = [(file, one) for file, manifest in manifests.items() for one in whole.faults(manifest)]
-    return [FileFault(file, dotted(where), shown(what), wanted) for file, (where, what, wanted) in found]
+    return [FileFault(file, path_of(where), differs(what, wanted)) for file, (where, what, wanted) in found]
 
 
 class _Whole:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ....compute.manifests import path_of
 from ..objects import Manifest
-from .fault import FileFault, dotted
+from .fault import FileFault
 
 _FORMS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
@@ -30,7 +31,7 @@ def looks_secret(text: str) -> bool:
 def faults_of_secrets(file: str, manifest: Manifest) -> list[FileFault]:
     """Where a manifest holds what nobody should read; the value itself is not shown."""
     places = ([()] if manifest.get("kind") == "Secret" else []) + list(_places(manifest, ()))
-    return [FileFault(file, dotted(place), "a secret's value", _WANTED) for place in places]
+    return [FileFault(file, path_of(place), f"found a secret's value, wanted {_WANTED}") for place in places]
 
 
 def _places(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:

@@ -1,25 +1,19 @@
-"""Faults of a Kubernetes manifest, found without a cluster.
+"""What the published schemas leave to the API server, of one object.
 
-The published OpenAPI schemas (kubernetes-validate, strict: unknown fields are faults) say what a field's type
-is. What they leave to the API server is checked here: names, labels, quantities, ports, selectors, references
-between fields, and the values that a Job's pods may not have.
+Names, labels, quantities, ports, selectors, references between fields, and the values that a Job's pods may
+not have.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 
-from ..core.errors import AskError, NeedsError
-
-Manifest: TypeAlias = Mapping[str, Any]
-Schemas: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]  # JSON schemas by (apiVersion, kind)
-
-OLDEST, NEWEST = (1, 25), (1, 37)  # versions of Kubernetes whose schemas are there
-INSTALL = "Install it: python -m pip install 'opswright[kubernetes]'"
+from .fault import ManifestFault
+from .quantities import quantity
+from .schemas import Manifest
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
@@ -28,11 +22,8 @@ _KEY = re.compile(
     rf"(?:(?P<prefix>{_SUBDOMAIN.pattern})/)?(?P<name>[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
 )
 _VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E))?")
 _PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?")
 _ENVIRONMENT = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-_DECIMAL_UNITS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY_UNITS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _TOLERATED = {
     "operator": ("Equal", "Exists"),
@@ -43,50 +34,9 @@ _ONE_LABEL = 63
 _SUBDOMAIN_LENGTH = 253
 
 
-@dataclass(frozen=True)
-class ManifestFault:
-    """What is wrong at which place of a manifest: `spec.template.spec.containers[0].ports[0]`."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
-
-
-def faults(manifest: Manifest, version: str, schemas: Schemas | None = None) -> list[ManifestFault]:
-    """What a cluster of that version would refuse, or would take and never make work; empty: nothing.
-
-    `schemas` are JSON schemas of kinds that Kubernetes does not publish itself (custom resources); a kind
-    without any schema is a fault. AskError for a version whose schemas are not there, NeedsError without
-    kubernetes-validate.
-    """
-    _check_version(version)
-    found = list(_by_schema(manifest, version, schemas or {}))
-    if found and not isinstance(manifest.get("metadata"), Mapping):
-        return found
-    for rule in _RULES:
-        found += _unless_misshapen(rule, manifest, bool(found))
-    return list(dict.fromkeys(found))
-
-
-def require_valid(manifest: Manifest, version: str, schemas: Schemas | None = None) -> None:
-    """AskError that names every fault of a manifest."""
-    if found := faults(manifest, version, schemas):
-        name = manifest.get("metadata", {}).get("name", "")
-        listed = "\n".join(f"  {fault}" for fault in found)
-        raise AskError(f"invalid manifest of {manifest.get('kind')} '{name}':\n{listed}")
-
-
-def quantity(text: str | int | float) -> Decimal | None:
-    """The number that a Kubernetes quantity stands for (`500m`, `2Gi`, `1e3`); None when it is none."""
-    found = _QUANTITY.fullmatch(str(text))
-    if found is None:
-        return None
-    number, exponent, unit = Decimal(found[1]), found[2], found[3] or ""
-    if exponent:
-        return number.scaleb(int(exponent[1:]))
-    return number * 2 ** _BINARY_UNITS[unit] if unit in _BINARY_UNITS else number.scaleb(_DECIMAL_UNITS[unit])
+def faults_of_rules(manifest: Manifest, is_misshapen: bool = False) -> list[ManifestFault]:
+    """What is wrong with an object; one whose types a schema refused already may stop a rule half-way."""
+    return [fault for rule in _RULES for fault in _unless_misshapen(rule, manifest, is_misshapen)]
 
 
 def is_label_value(text: str) -> bool:
@@ -99,55 +49,9 @@ def is_name(text: str) -> bool:
     return len(text) <= _SUBDOMAIN_LENGTH and _SUBDOMAIN.fullmatch(text) is not None
 
 
-def _check_version(version: str) -> None:
-    found = re.fullmatch(r"v?(\d+)\.(\d+)(\.\d+)?", version)
-    if found is None or not OLDEST <= (int(found[1]), int(found[2])) <= NEWEST:
-        lowest, highest = (".".join(map(str, one)) for one in (OLDEST, NEWEST))
-        raise AskError(
-            f"no schemas of Kubernetes '{version}' are here: expected {lowest} to {highest}, as `kubectl "
-            "version` shows it of the server."
-        )
-
-
-def _by_schema(manifest: Manifest, version: str, schemas: Schemas) -> Iterator[ManifestFault]:
-    """What the schema of its kind does not take; of several alternatives, the fault that lies deepest."""
-    try:
-        import jsonschema
-        import kubernetes_validate
-    except ImportError as error:
-        raise NeedsError(
-            f"manifests are checked by kubernetes-validate, which is missing. {INSTALL}"
-        ) from error
-    kind = (manifest.get("apiVersion"), manifest.get("kind"))
-    if not all(isinstance(word, str) and word for word in kind):
-        yield ManifestFault("", "apiVersion and kind are needed")
-        return
-    if kind in schemas:
-        checked = jsonschema.Draft202012Validator(schemas[kind])  # type: ignore[index]
-        yield from map(_fault, checked.iter_errors(manifest))
-        return
-    try:
-        kubernetes_validate.validate(dict(manifest), version, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        yield _fault(error)
-    except kubernetes_validate.SchemaNotFoundError:
-        yield ManifestFault("kind", f"Kubernetes {version} has no {kind[1]} in {kind[0]}")
-
-
-def _fault(error: Any) -> ManifestFault:
-    deepest = max([error, *(error.context or ())], key=lambda one: len(one.absolute_path))
-    return ManifestFault(_path(deepest.absolute_path), deepest.message)
-
-
-def _path(parts: Iterable[str | int]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return text.removeprefix(".")
-
-
 def _unless_misshapen(
     rule: Callable[[Manifest], Iterator[ManifestFault]], manifest: Manifest, is_misshapen: bool
 ) -> list[ManifestFault]:
-    """What a rule finds; a manifest whose types the schema refused already may stop it half-way."""
     found: list[ManifestFault] = []
     try:
         found.extend(rule(manifest))
@@ -253,6 +157,8 @@ def _is_key(key: str) -> bool:
 def _quantities(manifest: Manifest) -> Iterator[ManifestFault]:
     """Requests and limits are quantities, no request is above its limit, GPUs are whole."""
     for path, node in _nodes(manifest):
+        if "sizeLimit" in node and quantity(node["sizeLimit"]) is None:
+            yield ManifestFault(f"{path}.sizeLimit", f"'{node['sizeLimit']}' is no quantity, as 512Mi")
         if path.rpartition(".")[2] not in ("resources", "resourcesPerNode"):
             continue
         numbers: dict[tuple[str, str], Decimal] = {}
