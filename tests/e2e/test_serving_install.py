@@ -94,7 +94,7 @@ def test_an_environment_that_a_workspace_has_already_still_starts(triton_home: P
     shutil.copytree(installed, packages, symlinks=True, copy_function=linked, dirs_exist_ok=True)
     (packages / "_main_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (folder / "backends" / "python").mkdir(parents=True)
-    for link in (server_folder(triton_home) / "backends" / "python").iterdir():
+    for link in filter(Path.is_symlink, (server_folder(triton_home) / "backends" / "python").iterdir()):
         inside = link.resolve().relative_to(installed.resolve())
         (folder / "backends" / "python" / link.name).symlink_to(packages / inside)
     made = {"wheels": ["nvidia-pytriton==0.7.0", "numpy==1.26.4"], "python": sys.version}

@@ -108,7 +108,7 @@ def test_a_deploy_during_which_a_server_dies_is_taken_back_and_nobody_notices(
     with asked(first.url) as replies:
         with pytest.raises(BackendError, match=r"not served everywhere.*") as refused:
             rollout(workspace, kill).deploy(second, None, 100)
-        wait_until(lambda: bool(status(workspace)["alarms"]), "the dead server is an alarm")
+        wait_until(lambda: len(status(workspace)["alarms"]) == 1, "the dead server is the one alarm")
     assert dies.url in str(refused.value) and stays.url not in str(refused.value)
     assert {code for code, _ in replies} == {200} and {name for _, name in replies} == {first.release.id}
     state = read_state(workspace, "shop")
