@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from opswright.core.strict_yaml import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("breaks.yaml")
@@ -58,7 +58,7 @@ class Break:
 
 def read_breaks() -> list[Break]:
     """Every break of the list."""
-    found = yaml.safe_load(LIST.read_text(encoding="utf-8"))
+    found = read_yaml(LIST, "list of breaks").data
     return [Break(**{**one, "tests": tuple(one["tests"])}) for one in found]
 
 

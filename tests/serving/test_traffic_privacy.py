@@ -41,6 +41,11 @@ def test_personal_data_is_masked_before_it_is_written_in_questions_answers_and_i
         assert private not in logged(house)
 
 
+@pytest.mark.parametrize("most", [None, 100])
+def test_a_text_is_masked_however_much_of_it_is_kept(most: int | None) -> None:
+    assert Privacy(masks=True, max_characters=most).text("to ada@example.org") == "to <email>"
+
+
 def test_a_setting_turns_masking_off(house: House, reopened: Callable[..., None]) -> None:
     reopened(traffic={"mask": False})
     house.rollout().deploy(house.bundle("one"), None, 100)
