@@ -11,7 +11,7 @@ from .objects import (
     from_secret,
     manifest,
     mounted,
-    pod_security,
+    pod_base,
     resources,
     scratch,
     source_parts,
@@ -43,11 +43,7 @@ def gateway_pod(release: ClusterRelease, shape: ClusterShape) -> Manifest:
     keys = keys_secret(release, shape)
     mounts = [mounted("workspace", WORKSPACE), mounted("keys", KEYS_MOUNT, read_only=True)]
     found: Manifest = {
-        "serviceAccountName": release.name(PART),
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(_USER),
-        "terminationGracePeriodSeconds": _GRACE_S,
+        **pod_base(release, PART, _USER, _GRACE_S),
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,

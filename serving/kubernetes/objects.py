@@ -48,7 +48,18 @@ def manifest(
     return found | ({"spec": spec} if spec else {})
 
 
-def pod_security(user: int) -> Manifest:
+def pod_base(release: ClusterRelease, part: str, user: int, grace_s: int) -> Manifest:
+    """What pods of either part begin with: an account without a token, nobody's root, time to end."""
+    return {
+        "serviceAccountName": release.name(part),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _pod_security(user),
+        "terminationGracePeriodSeconds": grace_s,
+    }
+
+
+def _pod_security(user: int) -> Manifest:
     """A pod that is nobody's root, with the runtime's own filter of system calls."""
     return {
         "runAsNonRoot": True,

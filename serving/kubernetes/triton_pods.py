@@ -12,7 +12,7 @@ from .objects import (
     from_secret,
     manifest,
     mounted,
-    pod_security,
+    pod_base,
     resources,
     scratch,
     source_parts,
@@ -37,11 +37,7 @@ def triton_pod(release: ClusterRelease, shape: ClusterShape) -> Manifest:
     files = release.gpu.mount if release.gpu else MODELS
     threads = max(1, int(as_number(shape.triton.cpu)))
     found: Manifest = {
-        "serviceAccountName": release.name(PART),
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(_USER),
-        "terminationGracePeriodSeconds": _GRACE_S,
+        **pod_base(release, PART, _USER, _GRACE_S),
         "initContainers": [
             fetching(
                 release,

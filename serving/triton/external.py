@@ -216,11 +216,13 @@ class ExternalTriton:
     def _tell(self, told: dict[tuple[str, str], str], replica: Replica, model: ServedModel) -> None:
         """Log each change of what a replica lacks, once."""
         why = "" if model.name in replica.serves else replica.missing.get(model.name, "")
-        if told.get((replica.url, model.name), "") != why:
-            told[replica.url, model.name] = why
-            log.error("%s does not serve %s: %s", replica.url, model.release, why) if why else log.warning(
-                "%s serves %s again", replica.url, model.release
-            )
+        if told.get((replica.url, model.name), "") == why:
+            return
+        told[replica.url, model.name] = why
+        if why:
+            log.error("%s does not serve %s: %s", replica.url, model.release, why)
+        else:
+            log.warning("%s serves %s again", replica.url, model.release)
 
 
 def _write(

@@ -94,6 +94,9 @@ def test_without_keys_nobody_has_a_share() -> None:
     line = queue(at_once=2, waiting=4, share=0.5)
     for _ in range(6):
         line.enter("")
+    with pytest.raises(UnavailableError) as full:
+        line.enter("")
+    assert full.value.code == "queue_full"
 
 
 def test_who_leaves_while_waiting_gives_the_place_back() -> None:
@@ -128,7 +131,9 @@ def test_who_leaves_in_the_moment_of_their_turn_does_not_keep_it() -> None:
         places[1].leave()
         await turns[1]
         places[2].leave()
-        await line.enter("").turn()
+        last = line.enter("")
+        await last.turn()
+        assert line.depth == 0 and last.began is not None
 
     asyncio.run(story())
 
