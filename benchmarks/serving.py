@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import GatewayClient
 from opswright.serving.rails import SHIPPED

@@ -28,7 +28,7 @@ from .slurm_states import status_in_log, status_of
 from .staging import bring_back, run_folder_of, stage
 
 if TYPE_CHECKING:
-    from ..core.settings import SlurmSettings
+    from ..core.settings.compute import SlurmSettings
 
 _GONE = "Invalid job id specified"
 _SET_HERE = "parsable job-name comment chdir output error open-mode array wrap export"

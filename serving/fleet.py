@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import BackendError, NeedsError
-from ..core.settings import ServingSettings
+from ..core.settings.serving import ServingSettings
 from ..core.workspace import Workspace
 from . import processes
 from .probes import Probe

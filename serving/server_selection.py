@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.errors import NeedsError
-from ..core.settings import ExternalTritonSettings
+from ..core.settings.serving import ExternalTritonSettings
 from ..core.workspace import Workspace
 from .server import InferenceServer, ServedModel
 from .triton import installation

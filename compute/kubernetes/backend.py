@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ...core.contract import Finding, JobHandle
 from ...core.errors import AskError, BackendError, IntegrityError, NeedsError, OpswrightError
-from ...core.settings import KubernetesSettings
+from ...core.settings.compute import KubernetesSettings
 from ..folder import GRACE_S, SCRIPT, JobFolder, StatusFile, missing_inputs
 from ..job import Job, JobState, JobStatus, Resources
 from ..local import require_outputs

@@ -24,7 +24,7 @@ from ..manifests import INSTALL, NEWEST, OLDEST
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-    from ...core.settings import ClusterSettings
+    from ...core.settings.compute import ClusterSettings
 
 Json: TypeAlias = dict[str, Any]
 

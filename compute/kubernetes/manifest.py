@@ -23,7 +23,7 @@ from .client import Json
 from .places import SharedVolume
 
 if TYPE_CHECKING:
-    from ...core.settings import KubernetesSettings
+    from ...core.settings.compute import KubernetesSettings
 
 TOKEN = "opswright/token"  # annotation: what tells this job from any other
 FOLDER = "opswright/folder"  # annotation: for people who look for its files

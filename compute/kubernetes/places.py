@@ -14,7 +14,7 @@ from ..job import Job
 from ..staging import run_folder_of
 
 if TYPE_CHECKING:
-    from ...core.settings import KubernetesSettings
+    from ...core.settings.compute import KubernetesSettings
 
 
 @dataclass(frozen=True)

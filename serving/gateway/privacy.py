@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...core.settings import TrafficSettings
+from ...core.settings.serving import TrafficSettings
 from ...data.personal import mask, masked_group
 
 _EDGE = 640  # characters looked at beyond a cut, so that nothing is cut in two and missed: the longest e-mail

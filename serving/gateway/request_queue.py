@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 from ...core.errors import BackendError
-from ...core.settings import QueueSettings
+from ...core.settings.serving import QueueSettings
 from ..keys.allowance import RefusedError
 
 _LONGEST_RETRY_S = 30

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from ...core.settings import TrafficSettings
+from ...core.settings.serving import TrafficSettings
 
 SEGMENT_BYTES = 32 << 20
 _BLOCK_BYTES = 1 << 16

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ... import __version__
 from ...core.errors import NeedsError
 from ...core.install import install_hint
-from ...core.settings import TracingSettings
+from ...core.settings.serving import TracingSettings
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

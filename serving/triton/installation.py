@@ -28,7 +28,7 @@ from ...core.files import canonical_json, sha256_json, write_atomically
 from ...core.install import PACKAGE
 
 if TYPE_CHECKING:
-    from ...core.settings import ServingSettings
+    from ...core.settings.serving import ServingSettings
 
 DISK_BYTES = 260_000_000
 _REQUIREMENTS = PACKAGE / "requirements-triton.txt"

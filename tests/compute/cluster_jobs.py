@@ -8,7 +8,7 @@ from typing import Any
 from opswright.compute import Job
 from opswright.compute.kubernetes import KubernetesCompute
 from opswright.core.contract import JobHandle, NullEvents, StepContext
-from opswright.core.settings import KubernetesSettings
+from opswright.core.settings.compute import KubernetesSettings
 
 MakeJob = Callable[..., Job]
 WORK = "echo $$ >> started; echo attempt; while [ ! -e go ]; do sleep 0.05; done; echo done > out"

@@ -19,7 +19,7 @@ from opswright.compute.kubernetes import KubernetesCompute
 from opswright.compute.local import LocalCompute
 from opswright.compute.slurm import SlurmCompute
 from opswright.core.contract import JobHandle
-from opswright.core.settings import KubernetesSettings, SlurmSettings
+from opswright.core.settings.compute import KubernetesSettings, SlurmSettings
 
 from .fake_cluster import FakeCluster
 

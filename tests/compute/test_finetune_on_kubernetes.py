@@ -9,7 +9,8 @@ import pytest
 
 from opswright.core.artifacts import CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
-from opswright.core.settings import KubernetesSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.compute import KubernetesSettings
 from opswright.core.workspace import Workspace
 from opswright.skills.finetune import FinetuneRequest, finetune
 

@@ -11,7 +11,7 @@ from opswright.compute import JobState
 from opswright.compute.kubernetes import KubernetesCompute
 from opswright.compute.kubernetes.client import JOBS, open_cluster
 from opswright.core.errors import AskError, BackendError, IntegrityError
-from opswright.core.settings import KubernetesSettings
+from opswright.core.settings.compute import KubernetesSettings
 
 from .cluster_jobs import WORK, MakeJob, begin, starts, with_
 from .fake_cluster import FakeCluster, Fault

@@ -13,7 +13,8 @@ from opswright.compute.kubernetes import KubernetesCompute
 from opswright.compute.kubernetes.client import open_cluster
 from opswright.core.contract import StepContext
 from opswright.core.errors import NeedsError
-from opswright.core.settings import KubernetesSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.compute import KubernetesSettings
 
 from .cluster_jobs import WORK, MakeJob, begin, with_
 from .fake_cluster import FakeCluster, Fault

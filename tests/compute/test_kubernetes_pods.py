@@ -13,7 +13,7 @@ from opswright.compute import JobFailedError, JobState, Resources, run_job
 from opswright.compute.kubernetes import KubernetesCompute
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
-from opswright.core.settings import KubernetesSettings
+from opswright.core.settings.compute import KubernetesSettings
 
 from .cluster_jobs import WORK, Lines, MakeJob, attach, begin, starts, with_
 from .fake_cluster import FakeCluster, Fault

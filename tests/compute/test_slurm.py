@@ -16,7 +16,7 @@ from opswright.compute import Compute, Job, JobFailedError, JobState, Resources,
 from opswright.compute.slurm import SlurmCompute
 from opswright.core.contract import JobHandle, NullEvents, StepContext
 from opswright.core.errors import AskError, BackendError
-from opswright.core.settings import SlurmSettings
+from opswright.core.settings.compute import SlurmSettings
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 MakeJob = Callable[..., Job]

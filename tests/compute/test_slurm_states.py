@@ -13,7 +13,8 @@ from opswright.compute.slurm import ControllerReply, SlurmCompute
 from opswright.compute.slurm_states import status_of
 from opswright.core.contract import JobHandle
 from opswright.core.errors import AskError, BackendError, NeedsError
-from opswright.core.settings import SlurmSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.compute import SlurmSettings
 
 MakeJob = Callable[..., Job]
 GONE = ControllerReply(1, "", "slurm_load_jobs error: Invalid job id specified")

@@ -16,7 +16,8 @@ import pytest
 import opswright
 from opswright.core.contract import StepContext
 from opswright.core.gate import Decision
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.record.endpoint_history import WATCH_SKILL
 from opswright.record.ledger import Ledger

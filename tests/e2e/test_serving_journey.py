@@ -21,7 +21,8 @@ import pytest
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.contract import StepContext
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving import processes
 from opswright.serving.fleet import GatewayClient, gateway_record, record_path

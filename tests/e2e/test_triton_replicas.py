@@ -15,7 +15,8 @@ import pytest
 
 from opswright.core.artifacts import BundleRef
 from opswright.core.errors import BackendError
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import GatewayClient
 from opswright.serving.releases import read_state

@@ -16,7 +16,8 @@ from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.engines import PromptError
 from opswright.engines.registry import GROUP, engine_target, engine_targets

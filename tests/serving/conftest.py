@@ -18,7 +18,8 @@ import uvicorn
 
 from opswright.core.artifacts import BundleRef, GuardrailRef
 from opswright.core.errors import AskError, BackendError
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import GatewayClient, ProbeReply
 from opswright.serving.gateway.access import Access

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import AskError, NeedsError
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving import processes
 from opswright.serving.fleet import GatewayClient, gateway_record, stop_all, url_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from opswright.core.settings import QueueSettings
+from opswright.core.settings.serving import QueueSettings
 from opswright.serving.gateway.request_queue import Place, RequestQueue, UnavailableError
 from opswright.serving.gateway.traffic_log import read
 from opswright.serving.keys.allowance import RefusedError

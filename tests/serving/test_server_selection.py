@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from opswright.core.errors import NeedsError
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.server import ServedModel
 from opswright.serving.server_selection import choose, instances_for, threads_for

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import BackendError
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving import systemd
 from opswright.serving.systemd import install, unit_name

@@ -12,7 +12,8 @@ import pytest
 
 from opswright.core.errors import NeedsError
 from opswright.core.files import canonical_json
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.server_selection import triton_home
 from opswright.serving.triton import installation

@@ -18,7 +18,7 @@ import pytest
 from opswright.core.contract import StepContext
 from opswright.core.errors import BackendError, IntegrityError, NeedsError
 from opswright.core.machine import Machine
-from opswright.core.settings import RaySettings
+from opswright.core.settings.compute import RaySettings
 from opswright.data.rows import Reason
 from opswright.data.sample import Sample
 from opswright.skills.curate import curate, gather

@@ -15,7 +15,8 @@ from opswright.core.artifacts import BundleRef, GuardrailRef, PendingArtifact
 from opswright.core.contract import Finding
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.machine import Machine
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.skills import load_registry
 from opswright.skills.deploy import DeployRequest, deploy

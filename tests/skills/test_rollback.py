@@ -6,7 +6,8 @@ import pytest
 
 from opswright.core.artifacts import BundleRef
 from opswright.core.machine import Machine
-from opswright.core.settings import ServingSettings, load_settings
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.releases import EndpointState, new_release, write_state
 from opswright.skills.rollback import RollbackRequest, rollback

@@ -17,7 +17,7 @@ from ....core.errors import NeedsError
 from ....core.install import PACKAGE
 
 if TYPE_CHECKING:
-    from ....core.settings import RaySettings
+    from ....core.settings.compute import RaySettings
 
 REQUIREMENTS = "requirements-ray.txt"
 _DECIDING = ("ray", "nemo-curator")  # whose versions must be those that were tried

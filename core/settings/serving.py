@@ -1,0 +1,157 @@
+"""Settings of endpoints: the gateway, the engine server behind it, and what is written down of requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from ..secrets import SecretName
+from .part import Part
+
+
+class TrafficSettings(Part):
+    """What is written down of requests, and for how long."""
+
+    mask: bool = Field(
+        True, description="Mask addresses, card, account, social security and phone numbers before writing."
+    )
+    max_characters: int = Field(
+        16_384, ge=1, le=1_000_000, description="Characters of a text that are written; the rest is left out."
+    )
+    keep_days: float = Field(
+        90, gt=0, le=36_500, description="Days after which rows are removed, to the day."
+    )
+    max_mb: float = Field(
+        1024, gt=0, description="Megabytes of an endpoint's log; beyond, the oldest rows are removed."
+    )
+
+
+class ExternalTritonSettings(Part):
+    """Triton servers that somebody else runs, as in containers, and how they are told what to serve."""
+
+    urls: tuple[str, ...] = Field(
+        (), description="Their addresses, http://HOST:PORT, all of one repository; empty: one is run here."
+    )
+    repository: str = Field(
+        "",
+        description="Their model repository as this machine reaches it: a shared folder, or an address such "
+        "as s3://BUCKET/FOLDER.",
+    )
+    header: str = Field(
+        "opswright-secret",
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Header in which their restricted APIs look for a secret.",
+    )
+    secret: SecretName | None = Field(
+        None, description="The secret: secret:env:NAME or secret:file:PATH, never itself."
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _are_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        found = tuple(url.rstrip("/") for url in urls)
+        for url in found:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+                raise ValueError(f"expected http://HOST:PORT, not {url!r}")
+            if parts.username or parts.password:
+                raise ValueError("an address holds no password: name it by `secret`")
+        if len(set(found)) != len(found):
+            raise ValueError("an address stands there twice")
+        return found
+
+    @model_validator(mode="after")
+    def _have_a_repository(self) -> Self:
+        if self.urls and not self.repository:
+            raise ValueError("`repository` is missing: the folder or address that these servers read")
+        return self
+
+
+class QueueSettings(Part):
+    """How many requests an endpoint takes, and who waits."""
+
+    at_once: int = Field(
+        64, ge=1, le=10_000, description="Requests of an endpoint that its engine is asked at once."
+    )
+    waiting: int = Field(
+        448, ge=0, le=100_000, description="Requests that may wait besides; the next one gets 503."
+    )
+    caller_share: float = Field(
+        0.5, gt=0, le=1, description="Share of both that one key may have; its next request gets 429."
+    )
+
+
+class TracingSettings(Part):
+    """Where traces of requests go."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="OTLP/HTTP address of a collector, such as http://127.0.0.1:4318; empty: no traces.",
+    )
+    sample: float = Field(
+        1.0, ge=0, le=1, description="Share of requests that are traced; a caller's own decision goes before."
+    )
+
+
+class ServingSettings(Part):
+    """Where endpoints listen, and on which server."""
+
+    host: str = Field("127.0.0.1", description="Address of gateway and server.")
+    gateway_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the gateway; empty: 8700, or a free one where another program has that; 0 takes "
+        "a free one.",
+    )
+    server: Literal["auto", "triton", "in-process"] = Field(
+        "auto",
+        description="Engine server; auto takes Triton where its wheel runs, else the in-process engine.",
+    )
+    instances: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Copies of an engine on a server; empty: one for every four cores, as memory allows, on "
+        "this machine, and one elsewhere.",
+    )
+    start_timeout_s: float = Field(120, gt=0, description="Seconds a server may take to become ready.")
+    hold_s: float = Field(
+        20, gt=0, description="Seconds a request waits for a release that is being healed or loaded."
+    )
+    headers_timeout_s: float = Field(
+        10, gt=0, description="Seconds a connection may take to send a request's headers."
+    )
+    body_timeout_s: float = Field(30, gt=0, description="Seconds a request's body may take to come.")
+    request_timeout_s: float = Field(
+        120, gt=0, description="Seconds an answer may take; a caller may ask for fewer by x-request-timeout."
+    )
+    auth_token: SecretStr | None = Field(
+        None, description="Bearer token the gateway asks for; needed to listen on any but a local address."
+    )
+    triton_home: Path | None = Field(
+        None,
+        description="Folder that Triton's server is installed in, for all workspaces; empty: one in the "
+        "user's cache.",
+    )
+    preloaded_triton: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/@?#]+$",
+        description="Address of a Triton that loads its one release itself, as pods of a cluster do.",
+    )
+    preloaded_triton_secret: SecretStr | None = Field(
+        None, description="What that Triton asks of who reaches it."
+    )
+    log_mb: float = Field(
+        10,
+        gt=0,
+        description="Megabytes a server's log may have; then it is put aside, three such at most.",
+    )
+    external: ExternalTritonSettings = ExternalTritonSettings()
+    queue: QueueSettings = QueueSettings()
+    tracing: TracingSettings = TracingSettings()
+    traffic: TrafficSettings = TrafficSettings()
