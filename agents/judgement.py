@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..core.artifacts import ArtifactRef, ArtifactStore, BundleRef, CheckpointRef, GuardrailRef, parse_ref
+from ..core.artifact_refs import ArtifactRef, BundleRef, CheckpointRef, GuardrailRef, parse_ref
+from ..core.artifacts import ArtifactStore
 from ..core.errors import OpswrightError
 from ..core.gate import Decision
 from ..core.workspace import Workspace

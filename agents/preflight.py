@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.artifacts import ArtifactRef, PendingArtifact, parse_ref
+from ..core.artifact_refs import ArtifactRef, PendingArtifact, parse_ref
 from ..core.compile import stand_in
 from ..core.contract import Cost, Finding, Impact
 from ..core.errors import BudgetError, HeldError, OpswrightError

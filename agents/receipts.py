@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import parse_ref
+from ..core.artifact_refs import parse_ref
 from ..core.contract import Skill
 from ..core.errors import OpswrightError
 from ..core.files import PRIVATE, canonical_json, files_below, sha256_file, sha256_json, write_atomically

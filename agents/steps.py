@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import parse_ref
+from ..core.artifact_refs import parse_ref
 from ..core.contract import Cost, Effect, Events, NullEvents, Result, Skill, StepContext
 from ..core.errors import BackendError, BudgetError, HeldError, IntegrityError, OpswrightError, from_os_error
 from ..core.files import canonical_json, sha256_json

@@ -35,7 +35,7 @@ import aiohttp  # noqa: E402  (the engine's folder is put on the path above)
 import psutil  # noqa: E402
 from faulty_engine import faulty_bundle  # noqa: E402
 
-from opswright.core.artifacts import BundleRef, GuardrailRef  # noqa: E402
+from opswright.core.artifact_refs import BundleRef, GuardrailRef  # noqa: E402
 from opswright.core.settings import ServingSettings, load_settings  # noqa: E402
 from opswright.core.workspace import Workspace  # noqa: E402
 from opswright.serving.fleet import GatewayClient, gateway_record  # noqa: E402

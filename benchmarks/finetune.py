@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import opswright
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.skills.finetune import FinetuneRequest
 from opswright.skills.finetune.base import BaseFacts
 from opswright.skills.finetune.launch import environment

@@ -26,7 +26,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(FAULTY), os.environ.get("PYTHONP
 
 from faulty_engine import FAULTS, faulty_bundle  # noqa: E402  (its folder is put on the path above)
 
-from opswright.core.artifacts import GuardrailRef  # noqa: E402
+from opswright.core.artifact_refs import GuardrailRef  # noqa: E402
 from opswright.core.errors import OpswrightError  # noqa: E402
 from opswright.core.settings import ServingSettings, load_settings  # noqa: E402
 from opswright.core.workspace import Workspace  # noqa: E402
@@ -37,7 +37,7 @@ from opswright.serving.releases import CanaryLimits, read_state  # noqa: E402
 from opswright.serving.rollout import Rollout, stop_all  # noqa: E402
 
 if TYPE_CHECKING:
-    from opswright.core.artifacts import BundleRef
+    from opswright.core.artifact_refs import BundleRef
 
 ENDPOINT = "shop"
 CLIENTS = 4

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from .artifacts import REF_TYPES, ArtifactRef, EvalReportRef
+from .artifact_refs import REF_TYPES, ArtifactRef, EvalReportRef
 from .contract import Effect, Skill
 from .errors import AskError, did_you_mean
 from .explain import explain

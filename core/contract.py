@@ -27,7 +27,8 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from .artifacts import ArtifactRef, ArtifactStore
+from .artifact_refs import ArtifactRef
+from .artifacts import ArtifactStore
 from .errors import AskError, BackendError, BudgetError, HeldError
 from .explain import explain
 from .inputs import InputPath as InputPath  # where a skill's author looks for it

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from .artifacts import is_reference
+from .artifact_refs import is_reference
 from .errors import did_you_mean
 from .secrets import SecretName
 

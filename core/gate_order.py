@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .artifacts import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef
+from .artifact_refs import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef
 from .contract import Effect, Skill
 from .inputs import types_in
 from .plan import StepCall, references

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field, SecretBytes, SecretStr
 
-from .artifacts import is_reference
+from .artifact_refs import is_reference
 
 Place = tuple[str | int, ...]
 

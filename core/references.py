@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .artifacts import REF_TYPES, ArtifactRef, parse_ref
+from .artifact_refs import REF_TYPES, ArtifactRef, parse_ref
 
 _REFERENCE = re.compile(r"[a-z][a-z0-9-]*:[0-9a-f]{64}")
 

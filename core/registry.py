@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import ArtifactRef, add_ref_type
+from .artifact_refs import ArtifactRef, add_ref_type
 from .contract import Skill
 from .entry_points import entry_points_of
 from .errors import AskError, BackendError, did_you_mean

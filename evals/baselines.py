@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..core.artifacts import ArtifactStore, DatasetRef
+from ..core.artifact_refs import DatasetRef
+from ..core.artifacts import ArtifactStore
 from ..core.errors import AskError, OpswrightError
 from ..data.sample import Sample, Task
 from ..data.text import label_form

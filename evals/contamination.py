@@ -9,7 +9,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.artifacts import ArtifactStore, DatasetRef
+from ..core.artifact_refs import DatasetRef
+from ..core.artifacts import ArtifactStore
 from ..data.batches import in_runs
 from ..data.dataset import dataset_samples
 from ..data.personal import masked_group

@@ -9,15 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.artifacts import (
-    AdapterRef,
-    ArtifactRef,
-    ArtifactStore,
-    CheckpointRef,
-    ClassifierRef,
-    DatasetRef,
-    parse_ref,
-)
+from ..core.artifact_refs import AdapterRef, ArtifactRef, CheckpointRef, ClassifierRef, DatasetRef, parse_ref
+from ..core.artifacts import ArtifactStore
 from ..core.errors import AskError, OpswrightError
 from ..core.gate import GateSpec, SuiteBar
 from ..core.suite_source import is_suite_file

@@ -9,7 +9,8 @@ from itertools import chain
 from statistics import fmean
 from typing import Any
 
-from ..core.artifacts import Artifact, ArtifactStore, parse_ref
+from ..core.artifact_refs import parse_ref
+from ..core.artifacts import Artifact, ArtifactStore
 from ..core.errors import AskError, IntegrityError, did_you_mean
 from ..core.statistics import holm
 from .gate_scores import drops_on, score_of

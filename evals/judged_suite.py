@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import ArtifactRef, EvalReportRef, parse_ref
+from ..core.artifact_refs import ArtifactRef, EvalReportRef, parse_ref
 from ..core.errors import AskError
 from ..core.gate import Decision
 from ..core.suite_source import is_suite_file

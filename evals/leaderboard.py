@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.artifacts import ArtifactRef, ArtifactStore, ClassifierRef, parse_ref
+from ..core.artifact_refs import ArtifactRef, ClassifierRef, parse_ref
+from ..core.artifacts import ArtifactStore
 from ..core.errors import AskError
 from ..core.suite_source import suite_name
 from ..core.workspace import Workspace

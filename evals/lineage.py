@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..core.artifacts import AdapterRef, ArtifactRef, ArtifactStore, CheckpointRef, ClassifierRef, DatasetRef
+from ..core.artifact_refs import AdapterRef, ArtifactRef, CheckpointRef, ClassifierRef, DatasetRef
+from ..core.artifacts import ArtifactStore
 from ..core.errors import AskError
 from ..record.index import LedgerIndex, Link
 

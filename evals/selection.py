@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..core.artifacts import Artifact, ArtifactStore, DatasetRef
+from ..core.artifact_refs import DatasetRef
+from ..core.artifacts import Artifact, ArtifactStore
 from ..core.errors import AskError
 from ..data.dataset import ROWS, dataset_samples
 from ..data.sample import asked_of

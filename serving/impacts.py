@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..core.artifacts import parse_ref
+from ..core.artifact_refs import parse_ref
 from ..core.contract import Impact
 from ..core.errors import OpswrightError
 from ..core.plan import references

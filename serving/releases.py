@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.errors import AskError, HeldError, IntegrityError
 from ..core.files import canonical_json, sha256_json, write_atomically
 from ..core.workspace import Workspace

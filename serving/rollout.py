@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
-from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.contract import StepContext
 from ..core.errors import AskError, BackendError, HeldError, OpswrightError
 from ..core.gate import Decision, Verdict

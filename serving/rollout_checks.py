@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.contract import Finding
 from ..core.errors import AskError, NeedsError
 from ..core.install import not_installed

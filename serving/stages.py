@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.gate import Check, Decision, Verdict
 from .canary.judgement import faults, judge
 from .canary.reader import CanaryReader

@@ -13,15 +13,15 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
-from ..core.artifacts import (
+from ..core.artifact_refs import (
     AdapterRef,
     ArtifactRef,
-    ArtifactStore,
     BundleRef,
     CheckpointRef,
     DatasetRef,
     PendingArtifact,
 )
+from ..core.artifacts import ArtifactStore
 from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError, BackendError
 from ..core.install import not_installed

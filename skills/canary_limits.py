@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..core.artifacts import BundleRef
+from ..core.artifact_refs import BundleRef
 from ..core.contract import StepContext
 from ..core.errors import OpswrightError
 from ..core.statistics.shares import upper_bound

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.artifacts import AdapterRef, CheckpointRef, DatasetRef
+from ..core.artifact_refs import AdapterRef, CheckpointRef, DatasetRef
 from ..core.contract import StepContext
 from ..core.errors import AskError
 from ..core.suite_source import SuiteSource, suite_name

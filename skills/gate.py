@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ..core.artifacts import ArtifactStore, BundleRef, EvalReportRef, parse_ref
+from ..core.artifact_refs import BundleRef, EvalReportRef, parse_ref
+from ..core.artifacts import ArtifactStore
 from ..core.contract import Effect, Finding, Request, Result, StepContext, skill
 from ..core.errors import AskError, did_you_mean
 from ..core.gate import GateSpec, Verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ..core.artifacts import DatasetRef
+from ..core.artifact_refs import DatasetRef
 from ..core.contract import Cost, Effect, Request, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.suite_source import SuiteSource

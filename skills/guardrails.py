@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..core.artifacts import GuardrailRef
+from ..core.artifact_refs import GuardrailRef
 from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ..core.errors import AskError
 from ..core.files import canonical_json

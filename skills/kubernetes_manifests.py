@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.artifacts import ManifestsRef
+from ..core.artifact_refs import ManifestsRef
 from ..core.contract import Cost, Effect, Finding, Result, StepContext, skill
 from ..core.machine import Machine
 from ..core.workspace import Workspace

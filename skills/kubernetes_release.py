@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.contract import Finding, Request, StepContext
 from ..core.explain import HOLDS_SECRET
 from ..core.install import not_installed

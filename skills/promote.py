@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ..core.artifacts import ArtifactRef
+from ..core.artifact_refs import ArtifactRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.gate import Verdict
 from ..core.machine import Machine

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..core.artifacts import BundleRef, GuardrailRef
+from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.gate import Verdict
 from ..core.machine import Machine

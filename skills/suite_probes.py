@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.artifacts import BundleRef
+from ..core.artifact_refs import BundleRef
 from ..core.contract import StepContext
 from ..core.errors import OpswrightError
 from ..serving.probes import Probe

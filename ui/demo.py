@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.artifacts import parse_ref
+from ..core.artifact_refs import parse_ref
 from ..core.errors import BackendError, OpswrightError
 from ..record.ledger import Ledger, Record
 from .demo_story import DemoStory

@@ -55,7 +55,7 @@ def live(
 
 
 def _show(found: list[Live], records: Mapping[str, Record], at: str | None) -> None:
-    from ..core.artifacts import parse_ref
+    from ..core.artifact_refs import parse_ref
     from .show import console, table
 
     out = console()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ...core.artifacts import REF_TYPES, ArtifactStore
+from ...core.artifact_refs import REF_TYPES
+from ...core.artifacts import ArtifactStore
 from ...core.compile import compile_plan
 from ...core.contract import Effect, Skill
 from ...core.errors import AskError, did_you_mean

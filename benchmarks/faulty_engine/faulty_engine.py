@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
 from opswright.engines import Engine

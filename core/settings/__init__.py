@@ -18,7 +18,7 @@ from pydantic_settings import (
 
 from ..errors import AskError
 from .compute import ComputeSettings
-from .part import Part
+from .part import SettingsPart
 from .serving import ServingSettings
 
 # Off for every dependency, before any of them is imported.
@@ -47,7 +47,7 @@ class Role(StrEnum):
     RELEASER = "releaser"
 
 
-class MlflowSettings(Part):
+class MlflowSettings(SettingsPart):
     """Where the view of the ledger is written."""
 
     tracking_uri: str | None = Field(
@@ -59,7 +59,7 @@ class MlflowSettings(Part):
     )
 
 
-class TrainSettings(Part):
+class TrainSettings(SettingsPart):
     """How training workers run."""
 
     threads: int = Field(2, ge=1, le=256, description="CPU threads of a training worker.")
@@ -68,7 +68,7 @@ class TrainSettings(Part):
     )
 
 
-class EvaluationSettings(Part):
+class EvaluationSettings(SettingsPart):
     """What evaluations need besides."""
 
     lm_eval: Path = Field(
@@ -76,7 +76,7 @@ class EvaluationSettings(Part):
     )
 
 
-class BuildSettings(Part):
+class BuildSettings(SettingsPart):
     """What builds of engines need besides."""
 
     modelopt: Path = Field(
@@ -84,7 +84,7 @@ class BuildSettings(Part):
     )
 
 
-class ConsoleSettings(Part):
+class ConsoleSettings(SettingsPart):
     """Where the console listens, and who may use it."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address the console listens on.")

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from .part import Part
+from .part import SettingsPart
 
 
-class SlurmSettings(Part):
+class SlurmSettings(SettingsPart):
     """How jobs are put to a Slurm cluster; what is empty, the cluster decides."""
 
     partition: str | None = Field(None, min_length=1, description="Partition that jobs go to.")
@@ -29,7 +29,7 @@ class SlurmSettings(Part):
     )
 
 
-class ClusterSettings(Part):
+class ClusterSettings(SettingsPart):
     """Which Kubernetes cluster, and which namespace of it."""
 
     kubeconfig: Path | None = Field(
@@ -105,7 +105,7 @@ class KubernetesSettings(ClusterSettings):
     )
 
 
-class RaySettings(Part):
+class RaySettings(SettingsPart):
     """On which Ray cluster rows are judged and compared."""
 
     address: str | None = Field(
@@ -125,7 +125,7 @@ class RaySettings(Part):
     )
 
 
-class ComputeSettings(Part):
+class ComputeSettings(SettingsPart):
     """Where long work runs."""
 
     backend: str = Field(

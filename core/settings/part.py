@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 
-class Part(BaseModel):
+class SettingsPart(BaseModel):
     """A frozen group of settings that takes no unknown name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..secrets import SecretName
-from .part import Part
+from .part import SettingsPart
 
 
-class TrafficSettings(Part):
+class TrafficSettings(SettingsPart):
     """What is written down of requests, and for how long."""
 
     mask: bool = Field(
@@ -29,7 +29,7 @@ class TrafficSettings(Part):
     )
 
 
-class ExternalTritonSettings(Part):
+class ExternalTritonSettings(SettingsPart):
     """Triton servers that somebody else runs, as in containers, and how they are told what to serve."""
 
     urls: tuple[str, ...] = Field(
@@ -70,7 +70,7 @@ class ExternalTritonSettings(Part):
         return self
 
 
-class QueueSettings(Part):
+class QueueSettings(SettingsPart):
     """How many requests an endpoint takes, and who waits."""
 
     at_once: int = Field(
@@ -84,7 +84,7 @@ class QueueSettings(Part):
     )
 
 
-class TracingSettings(Part):
+class TracingSettings(SettingsPart):
     """Where traces of requests go."""
 
     endpoint: str | None = Field(
@@ -97,7 +97,7 @@ class TracingSettings(Part):
     )
 
 
-class ServingSettings(Part):
+class ServingSettings(SettingsPart):
     """Where endpoints listen, and on which server."""
 
     host: str = Field("127.0.0.1", description="Address of gateway and server.")

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...core.artifacts import ArtifactStore, parse_ref
+from ...core.artifact_refs import parse_ref
+from ...core.artifacts import ArtifactStore
 from ...core.errors import AskError, IntegrityError, OpswrightError
 from ...core.files import sha256_json
 from ...core.workspace import Workspace

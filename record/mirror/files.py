@@ -9,7 +9,8 @@ from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ...core.artifacts import ArtifactRef, ArtifactStore, parse_ref
+from ...core.artifact_refs import ArtifactRef, parse_ref
+from ...core.artifacts import ArtifactStore
 from ...core.errors import OpswrightError
 from ...core.files import canonical_json, sha256_file
 from ..ledger import Ledger

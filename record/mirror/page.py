@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.artifacts import REF_TYPES
+from ...core.artifact_refs import REF_TYPES
 from ...core.files import canonical_json
 from ..ledger import Phase
 from ..run_state import RunState, StepState

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...core.artifacts import ArtifactRef, BundleRef, parse_ref
+from ...core.artifact_refs import ArtifactRef, BundleRef, parse_ref
 from ...core.contract import Effect
 from ...core.errors import OpswrightError
 from ...core.workspace import Workspace

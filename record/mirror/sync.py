@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...core.artifacts import DatasetRef, parse_ref
+from ...core.artifact_refs import DatasetRef, parse_ref
 from ...core.contract import Effect
 from ...core.errors import BackendError, IntegrityError, OpswrightError
 from ...core.principal import Principal

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...core.artifacts import ArtifactRef, ArtifactStore
+from ...core.artifact_refs import ArtifactRef
+from ...core.artifacts import ArtifactStore
 from ...core.errors import AskError, BackendError, OpswrightError
 from ...core.files import PRIVATE, canonical_json, write_atomically
 from ..releases import EndpointState, Release

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ...core.artifacts import BundleRef, GuardrailRef
+from ...core.artifact_refs import BundleRef, GuardrailRef
 from ...core.errors import AskError, IntegrityError
 from ...core.files import canonical_json, sha256_json
 from ...core.workspace import Workspace

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import DatasetRef, PendingArtifact
+from ...core.artifact_refs import DatasetRef, PendingArtifact
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
 from ...core.errors import AskError, NeedsError, OpswrightError
 from ...core.machine import Machine

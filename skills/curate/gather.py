@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...core.artifacts import Artifact, DatasetRef
+from ...core.artifact_refs import DatasetRef
+from ...core.artifacts import Artifact
 from ...core.contract import StepContext
 from ...core.errors import AskError, did_you_mean
 from ...core.files import files_below

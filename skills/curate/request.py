@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ...core.artifacts import DatasetRef
+from ...core.artifact_refs import DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.errors import AskError
 from ...data.columns import Columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...core.artifacts import DriftReportRef
+from ...core.artifact_refs import DriftReportRef
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
 from ...core.errors import AskError
 from .request import LEAST_WINDOW, DriftRequest, DriftResult, TestFigures

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...core.artifacts import DatasetRef, DriftReportRef
+from ...core.artifact_refs import DatasetRef, DriftReportRef
 from ...core.contract import Request, Result
 from ...serving.releases import EndpointName
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ...core.artifacts import ArtifactRef, BundleRef, DatasetRef
+from ...core.artifact_refs import ArtifactRef, BundleRef, DatasetRef
 from ...core.contract import StepContext
 from ...core.errors import AskError, OpswrightError
 from .checks import least_answers

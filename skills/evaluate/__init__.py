@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import (
+from ...core.artifact_refs import (
     AdapterRef,
     ArtifactRef,
     BundleRef,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...core.artifacts import DatasetRef
+from ...core.artifact_refs import DatasetRef
 from ...core.contract import StepContext
 
 if TYPE_CHECKING:

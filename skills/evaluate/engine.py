@@ -6,7 +6,14 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import AdapterRef, ArtifactRef, BundleRef, CheckpointRef, ClassifierRef, GuardrailRef
+from ...core.artifact_refs import (
+    AdapterRef,
+    ArtifactRef,
+    BundleRef,
+    CheckpointRef,
+    ClassifierRef,
+    GuardrailRef,
+)
 from ...core.contract import Finding, StepContext
 from ...core.errors import AskError
 from ...core.install import not_installed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...core.artifacts import ClassifierRef
+from ...core.artifact_refs import ClassifierRef
 from ...core.contract import Finding
 from ...core.errors import AskError
 from ...core.workspace import Workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ...core.artifacts import (
+from ...core.artifact_refs import (
     AdapterRef,
     BundleRef,
     CheckpointRef,

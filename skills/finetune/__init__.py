@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...compute import open_compute
 from ...compute.run import run_folder
-from ...core.artifacts import AdapterRef, CheckpointRef, ClassifierRef
+from ...core.artifact_refs import AdapterRef, CheckpointRef, ClassifierRef
 from ...core.contract import Effect, StepContext, skill
 from ...core.files import canonical_json, sha256_path
 from ...engines.hf_folder import count_parameters

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...core.artifacts import Artifact, ArtifactStore, CheckpointRef, parse_ref
+from ...core.artifact_refs import CheckpointRef, parse_ref
+from ...core.artifacts import Artifact, ArtifactStore
 from ...core.errors import AskError, IntegrityError
 from ...core.files import sha256_path
 from ...core.workspace import Workspace

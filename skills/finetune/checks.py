@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ...compute import where_it_runs
 from ...compute.gpus import GpuModel, known_gpu
-from ...core.artifacts import Artifact, PendingArtifact
+from ...core.artifact_refs import PendingArtifact
+from ...core.artifacts import Artifact
 from ...core.contract import Cost, Finding
 from ...core.errors import NeedsError
 from ...core.install import missing_modules, not_installed

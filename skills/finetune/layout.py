@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ...core.artifacts import Artifact, CheckpointRef, PendingArtifact
+from ...core.artifact_refs import CheckpointRef, PendingArtifact
+from ...core.artifacts import Artifact
 from ...core.contract import StepContext
 from ...core.errors import AskError, NeedsError, did_you_mean
 from ...core.files import sha256_json, sha256_path

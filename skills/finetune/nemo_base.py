@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-from ...core.artifacts import CheckpointRef, PendingArtifact
+from ...core.artifact_refs import CheckpointRef, PendingArtifact
 from ...core.contract import StepContext
 from ...core.errors import NeedsError
 from ...core.workspace import Workspace

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ...compute.gpus import DeclaredGpus
-from ...core.artifacts import AdapterRef, CheckpointRef, ClassifierRef, DatasetRef
+from ...core.artifact_refs import AdapterRef, CheckpointRef, ClassifierRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.suite_source import SuiteSource
 from ..nemo_archive.importable import NemoImport

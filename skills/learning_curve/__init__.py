@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ...core.artifacts import CheckpointRef, DatasetRef
+from ...core.artifact_refs import CheckpointRef, DatasetRef
 from ...core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ...core.files import sha256_json, write_atomically
 from ...core.machine import Machine

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ...core.artifacts import (
-    Artifact,
-    CheckpointRef,
-    ClassifierRef,
-    EvalReportRef,
-    LearningCurveRef,
-    parse_ref,
-)
+from ...core.artifact_refs import CheckpointRef, ClassifierRef, EvalReportRef, LearningCurveRef, parse_ref
+from ...core.artifacts import Artifact
 from ...core.contract import Cost, Effect, Request, Result, StepContext, skill
 from ...core.errors import AskError
 from ...core.files import canonical_json

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from ...core.artifacts import ArtifactRef, CheckpointRef, NemoArchiveRef, PendingArtifact
+from ...core.artifact_refs import ArtifactRef, CheckpointRef, NemoArchiveRef, PendingArtifact
 from ...core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from ...core.errors import AskError
 from ...core.install import not_installed

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.artifacts import ArtifactStore, CheckpointRef
+from ...core.artifact_refs import CheckpointRef
+from ...core.artifacts import ArtifactStore
 from ...core.contract import StepContext
 from ...core.errors import AskError, BackendError, IntegrityError, NeedsError
 from ...core.files import sha256_file, sha256_path

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...core.artifacts import DatasetRef
+from ...core.artifact_refs import DatasetRef
 from ...data.read import TEXT_COLUMN
 from ...data.row_shapes import LABEL_COLUMN
 from ...engines.registry import DEFAULT_TARGET

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ...core.artifacts import CheckpointRef, DatasetRef, DriftReportRef
+from ...core.artifact_refs import CheckpointRef, DatasetRef, DriftReportRef
 from ...core.contract import InputPath, Request, Result
 from ...core.gate import Share
 from ...core.suite_source import SuiteSource

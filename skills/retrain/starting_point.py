@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import AdapterRef, Artifact, ArtifactRef, CheckpointRef, DatasetRef
+from ...core.artifact_refs import AdapterRef, ArtifactRef, CheckpointRef, DatasetRef
+from ...core.artifacts import Artifact
 from ...core.contract import StepContext
 from ...core.errors import AskError
 from ...core.suite_source import resolved

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field
 
 from opswright.agents.agent import Agent
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
 from opswright.core.gate import Check, Decision, Verdict
 from opswright.core.machine import Machine

@@ -18,7 +18,7 @@ from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.worker import Worker
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import Cost, Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, HeldError, IntegrityError
 from opswright.core.files import canonical_json, sha256_json

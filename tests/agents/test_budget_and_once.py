@@ -18,7 +18,7 @@ from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.stopping import request_stop
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import (
     Cost,
     Effect,

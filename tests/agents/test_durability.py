@@ -15,7 +15,7 @@ import pytest
 
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.files import write_atomically
 from opswright.core.principal import Principal

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
-from opswright.core.artifacts import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef, GuardrailRef
+from opswright.core.artifact_refs import ArtifactRef, BundleRef, CheckpointRef, EvalReportRef, GuardrailRef
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError
 from opswright.core.gate import Check, Decision, Verdict

@@ -15,7 +15,7 @@ from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.judgement import judgement_on
 from opswright.agents.planner import Ask
-from opswright.core.artifacts import AdapterRef, BundleRef, CheckpointRef
+from opswright.core.artifact_refs import AdapterRef, BundleRef, CheckpointRef
 from opswright.core.contract import Cost, Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import sha256_json

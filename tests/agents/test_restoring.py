@@ -11,7 +11,7 @@ import pytest
 from opswright.agents.agent import Agent, RunOutcome
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
-from opswright.core.artifacts import ArtifactRef, BundleRef
+from opswright.core.artifact_refs import ArtifactRef, BundleRef
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import opswright
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from opswright.core.artifacts import REF_TYPES, ArtifactRef, DatasetRef, parse_ref
+from opswright.core.artifact_refs import REF_TYPES, ArtifactRef, DatasetRef, parse_ref
 from opswright.core.compile import compile_plan
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, BackendError

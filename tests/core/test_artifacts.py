@@ -14,13 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from opswright.core.artifacts import (
-    ArtifactStore,
-    BundleRef,
-    CheckpointRef,
-    DatasetRef,
-    parse_ref,
-)
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, DatasetRef, parse_ref
+from opswright.core.artifacts import ArtifactStore
 from opswright.core.errors import AskError, IntegrityError
 
 FILES = {"train.jsonl": b'{"a": 1}\n' * 40, "nested/report.json": b"{}", "empty.txt": b""}
@@ -232,7 +227,8 @@ def test_a_folder_built_in_staging_is_taken_without_a_copy_and_may_be_saved_agai
 SAVER = """
 import sys
 from pathlib import Path
-from opswright.core.artifacts import ArtifactStore, DatasetRef
+from opswright.core.artifact_refs import DatasetRef
+from opswright.core.artifacts import ArtifactStore
 store = ArtifactStore(Path(sys.argv[1]))
 for n in range(30):
     print(store.save(DatasetRef, Path(sys.argv[2]), {"rows": n}))

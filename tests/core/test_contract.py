@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, BackendError, BudgetError, HeldError
 from opswright.core.registry import Registry, discover, load_skill

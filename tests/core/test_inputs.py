@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
-from opswright.core.artifacts import CheckpointRef
+from opswright.core.artifact_refs import CheckpointRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.explain import explain
 from opswright.core.inputs import InputMarker, outside_paths

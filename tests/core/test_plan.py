@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.compile import compile_plan
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, IntegrityError

@@ -12,7 +12,7 @@ import pytest
 
 import opswright
 from opswright.compute.local import LocalCompute
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import BackendError, HeldError
 from opswright.core.settings import load_settings

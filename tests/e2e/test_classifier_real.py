@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import ClassifierRef, DatasetRef
+from opswright.core.artifact_refs import ClassifierRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, HeldError
 from opswright.core.machine import Machine

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, DatasetRef
 from opswright.core.errors import BackendError
 from opswright.core.workspace import Workspace
 from opswright.data.dataset import training_rows

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import HeldError
 from opswright.core.files import sha256_file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.settings import TrainSettings, load_settings
 from opswright.core.workspace import Workspace

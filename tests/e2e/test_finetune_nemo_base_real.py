@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import sha256_file

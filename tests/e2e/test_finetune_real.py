@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import opswright
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import AskError, HeldError
 from opswright.core.settings import load_settings

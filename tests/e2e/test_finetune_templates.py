@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.errors import AskError
 from opswright.skills.finetune import FinetuneRequest
 from opswright.skills.finetune.base import BaseFacts

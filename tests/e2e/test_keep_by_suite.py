@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.gate import GateSpec
 from opswright.core.settings import load_settings

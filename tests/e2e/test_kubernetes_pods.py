@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.serving.keys.store import KeyStore

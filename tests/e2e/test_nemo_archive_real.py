@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef
+from opswright.core.artifact_refs import CheckpointRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.core.settings import load_settings

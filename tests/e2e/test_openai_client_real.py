@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 
-from opswright.core.artifacts import BundleRef, GuardrailRef
+from opswright.core.artifact_refs import BundleRef, GuardrailRef
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace

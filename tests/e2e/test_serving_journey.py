@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from opswright.core.artifacts import BundleRef, GuardrailRef
+from opswright.core.artifact_refs import BundleRef, GuardrailRef
 from opswright.core.contract import StepContext
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.errors import BackendError
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import Artifact, CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
+from opswright.core.artifacts import Artifact
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.settings import load_settings

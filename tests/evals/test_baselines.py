@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
 from opswright.data.sample import Sample

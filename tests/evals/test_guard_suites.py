@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import GuardrailRef
+from opswright.core.artifact_refs import GuardrailRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.core.gate import GateSpec, SliceBar

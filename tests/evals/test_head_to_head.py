@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef, parse_ref
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef, EvalReportRef, parse_ref
 from opswright.core.errors import AskError
 from opswright.core.statistics import mcnemar_exact
 from opswright.core.workspace import Workspace

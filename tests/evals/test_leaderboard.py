@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import ArtifactStore, CheckpointRef, ClassifierRef, DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import CheckpointRef, ClassifierRef, DatasetRef, EvalReportRef
+from opswright.core.artifacts import ArtifactStore
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
 from opswright.evals.leaderboard import FORMATS, leaderboard_rows, render

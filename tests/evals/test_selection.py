@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.gate import GateSpec

@@ -11,13 +11,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import (
-    ArtifactRef,
-    BundleRef,
-    CheckpointRef,
-    DatasetRef,
-    EvalReportRef,
-)
+from opswright.core.artifact_refs import ArtifactRef, BundleRef, CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect
 from opswright.core.files import canonical_json, sha256_json, write_atomically
 from opswright.core.gate import GateSpec

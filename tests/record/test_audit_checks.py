@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import opswright
-from opswright.core.artifacts import BundleRef, CheckpointRef, EvalReportRef
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, EvalReportRef
 from opswright.core.contract import Effect
 from opswright.core.files import canonical_json, sha256_json, write_atomically
 from opswright.core.plan import Budget, Plan, StepCall, bind

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import parse_ref
+from opswright.core.artifact_refs import parse_ref
 from opswright.core.errors import AskError
 from opswright.core.files import canonical_json, sha256_json, write_atomically
 from opswright.core.workspace import Workspace

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef
+from opswright.core.artifact_refs import CheckpointRef
 from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger, Phase
 from opswright.record.mirror.files import curve_figures, write_run_files, write_step_files

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
-from opswright.core.artifacts import BundleRef, GuardrailRef
+from opswright.core.artifact_refs import BundleRef, GuardrailRef
 from opswright.core.errors import AskError, BackendError
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import BundleRef, GuardrailRef
+from opswright.core.artifact_refs import BundleRef, GuardrailRef
 from opswright.core.workspace import Workspace
 from opswright.serving.impacts import of_deploy, of_promote, of_rollback
 from opswright.serving.releases import EndpointState, desired_path, new_release, read_state, write_state

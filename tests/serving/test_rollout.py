@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.errors import AskError, BackendError, HeldError, IntegrityError, OpswrightError
 from opswright.core.gate import Decision
 from opswright.core.workspace import Workspace

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.serving.gateway.router import choose
 from opswright.serving.releases import EndpointState, Release
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from opswright.compute.local import LocalCompute
-from opswright.core.artifacts import AdapterRef, CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import AdapterRef, CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError, IntegrityError
 from opswright.core.files import sha256_path

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import Finding, StepContext
 from opswright.core.errors import AskError, HeldError
 from opswright.core.machine import Machine

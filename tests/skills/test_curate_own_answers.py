@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from opswright.core.artifacts import BundleRef, CheckpointRef
+from opswright.core.artifact_refs import BundleRef, CheckpointRef
 from opswright.core.contract import StepContext
 from opswright.core.workspace import Workspace
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow

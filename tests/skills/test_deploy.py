@@ -11,7 +11,7 @@ import pytest
 from opswright.agents.agent import Agent
 from opswright.agents.planner import Ask
 from opswright.agents.preflight import preflight
-from opswright.core.artifacts import BundleRef, GuardrailRef, PendingArtifact
+from opswright.core.artifact_refs import BundleRef, GuardrailRef, PendingArtifact
 from opswright.core.contract import Finding
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.machine import Machine

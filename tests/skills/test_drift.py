@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import opswright
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.data.embed import TextEmbedder, words

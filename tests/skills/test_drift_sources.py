@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from opswright.core.artifacts import BundleRef, DatasetRef
+from opswright.core.artifact_refs import BundleRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.engines import Chat, GenerationOptions, GenerationResult, registry

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, DatasetRef
 from opswright.core.contract import NullEvents
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine

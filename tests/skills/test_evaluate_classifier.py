@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import ClassifierRef
+from opswright.core.artifact_refs import ClassifierRef
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Machine
 from opswright.core.workspace import Workspace

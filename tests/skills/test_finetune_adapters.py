@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import AdapterRef, CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import AdapterRef, CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, IntegrityError
 from opswright.core.files import sha256_path

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from opswright.core.artifacts import CheckpointRef, ClassifierRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, ClassifierRef, DatasetRef
 from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError

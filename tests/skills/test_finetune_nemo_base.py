@@ -18,7 +18,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, NeedsError

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.errors import AskError, BackendError
 from opswright.core.machine import Gpu, Machine
 from opswright.core.settings import TrainSettings, load_settings

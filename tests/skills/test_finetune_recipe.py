@@ -11,7 +11,7 @@ import yaml
 from filelock import FileLock
 from pydantic import ValidationError
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, NeedsError
 from opswright.core.workspace import Workspace

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from opswright.compute.local import LocalCompute
-from opswright.core.artifacts import DatasetRef
+from opswright.core.artifact_refs import DatasetRef
 from opswright.core.contract import NullEvents, StepContext
 from opswright.core.errors import AskError, BackendError, BudgetError, HeldError, NeedsError
 from opswright.core.workspace import Workspace

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from opswright.compute.gpus import GPU_MODELS, known_gpu
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.errors import AskError
 from opswright.core.machine import Machine
 from opswright.core.settings import load_settings

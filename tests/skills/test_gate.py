@@ -6,12 +6,7 @@ from typing import Any
 import pytest
 
 import opswright
-from opswright.core.artifacts import (
-    BundleRef,
-    CheckpointRef,
-    DatasetRef,
-    EvalReportRef,
-)
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Finding
 from opswright.core.errors import AskError, OpswrightError
 from opswright.core.gate import Decision, GateSpec

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.errors import AskError
 from opswright.core.gate import Decision, GateSpec
 from opswright.core.principal import Principal

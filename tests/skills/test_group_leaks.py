@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import StepContext
 from opswright.core.gate import GateSpec
 from opswright.data.dataset import dataset_rows, dataset_samples, write_samples

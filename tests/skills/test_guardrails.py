@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from opswright.core.artifacts import GuardrailRef
+from opswright.core.artifact_refs import GuardrailRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.core.machine import Machine

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import EvalReportRef
+from opswright.core.artifact_refs import EvalReportRef
 from opswright.core.errors import AskError
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError

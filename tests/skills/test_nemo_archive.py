@@ -16,7 +16,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from opswright.core.artifacts import CheckpointRef
+from opswright.core.artifact_refs import CheckpointRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, NeedsError
 from opswright.skills.nemo_archive import NemoArchiveRequest, nemo_archive

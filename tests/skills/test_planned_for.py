@@ -9,7 +9,7 @@ import pytest
 from opswright.agents.planner import Ask
 from opswright.agents.planner.files import PlanFilePlanner
 from opswright.agents.planner.slash import SlashPlanner
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.workspace import Workspace
 from opswright.serving.releases import EndpointState, new_release, write_state
 from opswright.skills import load_registry

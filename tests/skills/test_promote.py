@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.errors import AskError
 from opswright.core.machine import Machine
 from opswright.core.settings import load_settings

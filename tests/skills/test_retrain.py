@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from opswright.core.artifacts import (
+from opswright.core.artifact_refs import (
     BundleRef,
     CheckpointRef,
     DatasetRef,

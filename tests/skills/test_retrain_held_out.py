@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef, DriftReportRef, EvalReportRef
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, DatasetRef, DriftReportRef, EvalReportRef
 from opswright.core.compile import compile_plan
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError

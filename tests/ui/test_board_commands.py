@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, EvalReportRef
+from opswright.core.artifact_refs import CheckpointRef, EvalReportRef
 from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.evals.report import facts_of

@@ -16,7 +16,7 @@ import typer
 
 import opswright
 from opswright.agents.planner.slash import SlashPlanner
-from opswright.core.artifacts import REF_TYPES
+from opswright.core.artifact_refs import REF_TYPES
 from opswright.core.errors import OpswrightError
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings

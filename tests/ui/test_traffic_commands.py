@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.artifacts import parse_ref
+from ...core.artifact_refs import parse_ref
 from ...core.errors import OpswrightError
 from ...core.files import write_atomically
 from ...core.gate import Verdict

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef, EvalReportRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.data.sample import Sample
 from opswright.engines import Chat, GenerationOptions, GenerationResult, Progress

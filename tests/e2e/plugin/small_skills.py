@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from opswright.core.artifacts import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import CheckpointRef, DatasetRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 
 

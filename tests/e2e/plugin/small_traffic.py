@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from opswright.core.artifacts import BundleRef, CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import BundleRef, CheckpointRef, DatasetRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.core.workspace import Workspace
 from opswright.serving.fleet import EndpointLife, ProbeReply, ServerFacts

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from opswright.core.artifacts import BundleRef, GuardrailRef
+from opswright.core.artifact_refs import BundleRef, GuardrailRef
 from opswright.core.errors import AskError
 from opswright.serving.kubernetes.checks import faults_of
 from opswright.serving.kubernetes.files import as_yaml, difference

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ....core.artifacts import ArtifactRef, DatasetRef
+from ....core.artifact_refs import ArtifactRef, DatasetRef
 from ....core.errors import AskError
 from ....core.workspace import Workspace
 from ....record.index import LedgerIndex, Link

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from opswright.core.artifacts import BundleRef, DatasetRef, DriftReportRef
+from opswright.core.artifact_refs import BundleRef, DatasetRef, DriftReportRef
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
 from opswright.ui.console.markup import render

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from opswright.core.artifacts import BundleRef
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.workspace import Workspace
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.serving.releases import EndpointState, new_release, write_state

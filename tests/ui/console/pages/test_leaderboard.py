@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opswright.core.artifacts import CheckpointRef, EvalReportRef
+from opswright.core.artifact_refs import CheckpointRef, EvalReportRef
 from opswright.core.workspace import Workspace
 from opswright.evals.leaderboard import render
 from opswright.evals.report import facts_of
