@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.contract import Events, NullEvents
 from ..core.errors import AskError, HeldError, OpswrightError
+from ..core.exit_code import ExitCode
 from ..core.plan import Plan
 from ..core.principal import Principal
 from ..core.registry import Registry
@@ -58,6 +59,7 @@ class RunOutcome:
         return {
             "run": self.run,
             "status": self.status,
+            "outcome": ExitCode.of(self.exit_code).outcome,
             "exit_code": self.exit_code,
             "message": self.message,
             "plan": self.plan.id if self.plan else None,
@@ -225,11 +227,11 @@ class Agent:
         if end is not None:
             code = int(end.detail.get("exit_code", 1))
         elif status in ("waiting", "approved") and plan is not None:
-            code = HeldError.exit_code
+            code = ExitCode.NEEDS_APPROVAL
             word = "waits for approval" if status == "waiting" else "is approved and was not begun"
             message = f"plan {plan.id[:12]} {word}; it {plan.effect.in_words}"
         else:
-            code = HeldError.exit_code if status == "denied" else 1
+            code = ExitCode.DENIED if status == "denied" else ExitCode.FAILED
             message = f"{len(state.results)} steps done"
         return RunOutcome(
             run=state.run,

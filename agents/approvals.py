@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.errors import HeldError
+from ..core.errors import DeniedError, HeldError
 from ..core.plan import Plan
 from ..core.principal import Principal
 from ..core.workspace import Workspace
@@ -40,9 +40,9 @@ def record_consent(record: RunRecord, plan: Plan, consent: Consent) -> None:
         costs = state.proposal.get("costs")
         ruling = record.policy.may_approve(record.principal, plan, state.proposer, costs)
         if consent.approved and not ruling.allowed:
-            raise HeldError(ruling.message)
+            raise DeniedError(ruling.message)
         if not consent.approved and not may_refuse(record.policy, record.principal, plan, state.proposer):
-            raise HeldError(f"{record.principal} may not refuse or withdraw plans: {ruling.message}")
+            raise DeniedError(f"{record.principal} may not refuse or withdraw plans: {ruling.message}")
         if state.is_over and not state.may_be_judged_again:
             raise HeldError(f"run {record.run_id} is over ({state.status}): it takes no answer any more.")
         now = datetime.now(UTC)

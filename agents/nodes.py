@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import HeldError
+from ..core.exit_code import ExitCode
 from ..core.gate import Decision
 from ..core.plan import Plan, StepCall
 from ..core.registry import Registry
@@ -20,8 +21,11 @@ from .preflight import preflight, refusal
 from .record import RunRecord, load_plan
 from .steps import StepRunner
 
-EXIT_BY_DECISION = {Decision.GO: 0, Decision.NO_GO: 3, Decision.INCONCLUSIVE: 4}
-_NOT_ALLOWED = 5
+_BY_DECISION = {
+    Decision.GO: ExitCode.DONE,
+    Decision.NO_GO: ExitCode.NO_GO,
+    Decision.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+}
 
 
 @dataclass
@@ -137,7 +141,12 @@ def _outcome(refused: dict[str, Any] | None, plan: Plan, run: RunState) -> dict[
     if run.denial is not None:
         why = run.denial.detail.get("why")
         message = f"{run.denial.actor} denied the plan" + (f": {why}" if why else "")
-        return {"status": "denied", "verdict": None, "message": message, "exit_code": _NOT_ALLOWED}
+        return {
+            "status": "denied",
+            "verdict": None,
+            "message": message,
+            "exit_code": ExitCode.DENIED,
+        }
     verdict = run.verdict
     if verdict is None:
         return {"status": "done", "verdict": None, "message": "every step is done", "exit_code": 0}
@@ -147,5 +156,5 @@ def _outcome(refused: dict[str, Any] | None, plan: Plan, run: RunState) -> dict[
         "status": "done",
         "verdict": verdict,
         "message": message,
-        "exit_code": EXIT_BY_DECISION[Decision(verdict)],
+        "exit_code": _BY_DECISION[Decision(verdict)],
     }

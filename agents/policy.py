@@ -183,7 +183,7 @@ class Policy:
             if ruling.allowed:
                 return Ruling(True, ruling.rule)
             why, rule = f"{needs}; that of {approval.principal} does not count: {ruling.message}", ruling.rule
-        return Ruling(False, rule, why)
+        return Ruling(False, rule, why, needs_approval=True)
 
     def has_lapsed(self, approval: Approval, at: datetime) -> bool:
         """Whether an approval no longer counts at a time for its age."""

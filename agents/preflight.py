@@ -9,7 +9,8 @@ from pathlib import Path
 from ..core.artifact_refs import ArtifactRef, PendingArtifact, parse_ref
 from ..core.compile import stand_in
 from ..core.contract import Cost, Finding, Impact
-from ..core.errors import BudgetError, HeldError, OpswrightError
+from ..core.errors import OpswrightError
+from ..core.exit_code import ExitCode
 from ..core.gate_order import unjudged_models
 from ..core.inputs import annotation_options
 from ..core.machine import Machine
@@ -58,12 +59,12 @@ def refusal(found: Preflight, ruling: Ruling) -> tuple[int, list[str]]:
     ruling: whether the policy lets whoever asks propose the plan.
     """
     if not ruling.allowed:
-        return HeldError.exit_code, [ruling.message]
+        return ExitCode.DENIED, [ruling.message]
     if found.stops:
         return 1, found.stops
     if found.not_judged:
-        return HeldError.exit_code, list(found.not_judged)
-    return (BudgetError.exit_code, list(found.over_budget)) if found.over_budget else (0, [])
+        return ExitCode.DENIED, list(found.not_judged)
+    return (ExitCode.BUDGET, list(found.over_budget)) if found.over_budget else (0, [])
 
 
 def preflight(

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.contract import Effect, JobHandle
 from ..core.errors import IntegrityError, OpswrightError
+from ..core.exit_code import ExitCode
 from ..core.files import PRIVATE, canonical_json, sha256_json, write_atomically
 from ..core.plan import Plan, StepCall
 from ..core.principal import Principal
@@ -226,7 +227,9 @@ def load_plan(workspace: Workspace, plan_id: str) -> Plan:
 def error_detail(error: BaseException) -> dict[str, Any]:
     """An error as records keep it."""
     family = error.family if isinstance(error, OpswrightError) else type(error).__name__
-    code = error.exit_code if isinstance(error, OpswrightError) else 1
+    code = error.exit_code if isinstance(error, OpswrightError) else ExitCode.FAILED
+    if isinstance(error, KeyboardInterrupt):
+        code = ExitCode.INTERRUPTED
     return {"error": {"family": family, "message": str(error)[:4000]}, "exit_code": code}
 
 

@@ -14,7 +14,15 @@ from typing import Any
 
 from ..core.artifact_refs import parse_ref
 from ..core.contract import Cost, Effect, Events, NullEvents, Result, Skill, StepContext
-from ..core.errors import BackendError, BudgetError, HeldError, IntegrityError, OpswrightError, from_os_error
+from ..core.errors import (
+    BackendError,
+    BudgetError,
+    DeniedError,
+    HeldError,
+    IntegrityError,
+    OpswrightError,
+    from_os_error,
+)
 from ..core.files import canonical_json, sha256_json
 from ..core.inputs import outside_paths
 from ..core.machine import Machine
@@ -118,7 +126,7 @@ class StepRunner:
             raise IntegrityError(f"step {step.id}: {'; '.join(changed)}. Plan again and have that approved.")
 
     def _check_may_run(self, plan: Plan, step: StepCall) -> None:
-        """HeldError without right or consent, IntegrityError for a plan that says another effect."""
+        """DeniedError without right, HeldError without consent, IntegrityError for a forged effect."""
         self.record.policy = policy_of(self.workspace, self.registry)  # as it is now, hours into a run too
         policy, state = self.record.policy, self.record.state
         if policy.effect_of(step) is not step.effect:
@@ -136,10 +144,10 @@ class StepRunner:
             state.proposal.get("costs"),
         )
         if not ruling.allowed:
-            raise HeldError(ruling.message)
+            raise HeldError(ruling.message) if ruling.needs_approval else DeniedError(ruling.message)
 
     def _check_judged(self, step: StepCall, request: Any) -> tuple[str, ...]:
-        """What the step would serve; HeldError when no gate judged it GO and the plan names no waiver."""
+        """What the step would serve; DeniedError when no gate judged it GO and the plan names no waiver."""
         whole = is_all_of(self.workspace, self.record.state)
         if not whole and not is_all_of(self.workspace, self.record.refresh()):  # nobody acted just now
             raise IntegrityError(
@@ -158,7 +166,7 @@ class StepRunner:
         elif step.waive_gate is not None:
             self.events.log(step.id, f"gate waived ({step.waive_gate}): {judgement.message}")
         else:
-            raise HeldError(f"step {step.id} may not serve: {judgement.message}. {HOW_TO_SERVE}")
+            raise DeniedError(f"step {step.id} may not serve: {judgement.message}. {HOW_TO_SERVE}")
         return tuple(map(str, served))
 
     def _reuse(self, attempt: _Attempt) -> bool:

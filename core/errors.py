@@ -11,11 +11,13 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
+from .exit_code import ExitCode
+
 
 class OpswrightError(Exception):
     """The root of the family; `exit_code` is what the command line ends with."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
     @property
     def family(self) -> str:
@@ -26,7 +28,7 @@ class OpswrightError(Exception):
 class AskError(OpswrightError):
     """The request is wrong: whoever made it (a person or a model) can put it right."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class NeedsError(OpswrightError):
@@ -42,21 +44,27 @@ class BackendError(OpswrightError):
 
 
 class HeldError(OpswrightError):
-    """A person must act first: the plan is not approved, or the role does not allow it."""
+    """A person must act first, such as approve the plan."""
 
-    exit_code = 5
+    exit_code = ExitCode.NEEDS_APPROVAL
+
+
+class DeniedError(HeldError):
+    """A person, a role or a rule does not allow it: nobody's approval of this would change that."""
+
+    exit_code = ExitCode.DENIED
 
 
 class BudgetError(HeldError):
     """A budget or a limit was reached; what is done so far is kept."""
 
-    exit_code = 6
+    exit_code = ExitCode.BUDGET
 
 
 class IntegrityError(HeldError):
     """Something is not what its record says it is: a person must look before anything goes on."""
 
-    exit_code = 7
+    exit_code = ExitCode.INTEGRITY
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -45,3 +45,4 @@ class Ruling:
     allowed: bool
     rule: str
     message: str = ""
+    needs_approval: bool = False  # whether somebody's approval would change it

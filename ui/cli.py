@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ import typer
 
 from .. import __version__
 from ..core.errors import AskError, OpswrightError, from_os_error
+from ..core.exit_code import ExitCode
 from ..core.registry import Registry
 from ..core.text import escaped
 from .approval_commands import approvals_app
 from .audit_commands import audit_app
 from .board_commands import COMMANDS, add_board_commands
+from .ci.stream import write_line
 from .compute_commands import compute_app
 from .contract_commands import contract_app
 from .deploy_to import routed
@@ -34,7 +37,7 @@ from .suite_commands import suites_app
 from .traffic_commands import traffic_app
 from .user_commands import users_app
 
-_INTERRUPTED = 130
+_INTERRUPTED = ExitCode.INTERRUPTED
 
 HELP = """Operate the life of a language model, from curated data to a watched endpoint.
 
@@ -45,8 +48,8 @@ Examples:
   opswright evaluate --help                      one skill as a command
   opswright audit verify                         check the record of everything that was done
 
-Exit codes: 0 done or GO, 1 failed, 2 wrong command or plan, 3 NO_GO, 4 INCONCLUSIVE, 5 approval needed or
-denied, 6 budget reached, 7 integrity, 130 interrupted.
+Exit codes: 0 done or GO, 1 failed, 2 wrong command or plan, 3 NO_GO, 4 INCONCLUSIVE, 5 approval needed,
+6 budget reached, 7 integrity, 8 denied, 130 interrupted.
 """
 
 
@@ -137,7 +140,7 @@ def run(argv: list[str], registry: Registry | None = None) -> int:
     except KeyboardInterrupt as error:
         return _say(
             error,
-            130,
+            _INTERRUPTED,
             argv,
             "interrupted; `opswright status` lists the run, `opswright resume RUN` continues it",
         )
@@ -174,8 +177,10 @@ def _usage(error: Any) -> str:
 def _say(error: BaseException, code: int, argv: list[str], words: str | None = None) -> int:
     said = escaped(words or str(error), keep="\n\t")
     print(f"opswright: {said}", file=sys.stderr)
-    if "--json" in argv:
-        print(error_document(error, code))
+    if "--stream" in argv:
+        write_line("outcome", **error_document(error, code))
+    elif "--json" in argv:
+        print(json.dumps(error_document(error, code), indent=2))
     return code
 
 

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.contract import Effect
 from ..core.errors import AskError
-from .session import Session
+from ..core.exit_code import ExitCode
+from .ci.files import CiFiles, Junit, Sarif, Summary
+from .session import Output, Session
 
 if TYPE_CHECKING:
     pass
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
+Stream = Annotated[bool, typer.Option("--stream", help="Print what happens as JSON lines, the outcome last.")]
+YesTo = Annotated[
+    Effect | None,
+    typer.Option(
+        "--yes-to", help="Consent, in your own name, to a plan that does no more: reads, writes or serves."
+    ),
+]
 Approve = Annotated[str | None, typer.Option(metavar="PLAN_ID", help="Consent to exactly this plan.")]
 
 
@@ -42,10 +52,13 @@ def plan(
         bool, typer.Option("--settings", help="Also list every setting, and which stand at a default.")
     ] = False,
     json: Json = False,
+    junit: Junit = None,
+    sarif: Sarif = None,
+    summary: Summary = None,
 ) -> None:
     """Compile a plan file: every default written out, inputs by digest, references checked. Runs nothing.
 
-    Ends as a run would that is refused before its first step: with 1 when pre-flight stops it, 5 when the
+    Ends as a run would that is refused before its first step: with 1 when pre-flight stops it, 8 when the
     policy does not let you propose it or no gate judges what it serves, 6 when it is over its budget.
 
     Example: opswright plan plan.yaml -o plan.json
@@ -53,23 +66,29 @@ def plan(
     from ..agents.planner import Ask
     from ..agents.preflight import impacts, preflight, refusal
     from ..core.files import write_atomically
+    from .ci.report import report_of_plan
     from .show import print_json, show_plan, show_settings
 
     session: Session = context.obj
-    agent = session.agent()
-    proposal = agent.plan_for(Ask("plan_file", str(file)))
-    compiled = proposal.plan
-    found = preflight(compiled, session.registry, session.workspace, proposal.folder)
-    findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
-    if output is not None:
-        write_atomically(output, compiled.document(proposal.folder))
-    costs = found.recorded_costs
-    code, why = refusal(found, agent.policy.may_propose(agent.principal, compiled, costs))
+    files = CiFiles(f"plan {file}", junit, sarif, summary, source=file)
+    with files.of_errors():
+        agent = session.agent()
+        proposal = agent.plan_for(Ask("plan_file", str(file)))
+        compiled = proposal.plan
+        found = preflight(compiled, session.registry, session.workspace, proposal.folder)
+        findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
+        if output is not None:
+            write_atomically(output, compiled.document(proposal.folder))
+        costs = found.recorded_costs
+        code, why = refusal(found, agent.policy.may_propose(agent.principal, compiled, costs))
+        seen = impacts(compiled, session.registry, session.workspace)
+    if files.is_wanted:
+        files.write(report_of_plan(compiled, code, why, findings, costs, seen))
     if json:
         document = {"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings}
-        print_json({**document, "refused": why, "exit_code": code})
+        print_json({**document, "refused": why, "outcome": ExitCode.of(code).outcome, "exit_code": code})
         raise typer.Exit(code)
-    show_plan(compiled, findings, costs, impacts(compiled, session.registry, session.workspace))
+    show_plan(compiled, findings, costs, seen)
     if settings:
         show_settings(compiled, session.registry)
     print(compiled.id)
@@ -91,6 +110,10 @@ def apply(
     ],
     approve: Approve = None,
     json: Json = False,
+    stream: Stream = False,
+    junit: Junit = None,
+    sarif: Sarif = None,
+    summary: Summary = None,
 ) -> None:
     """Carry out a compiled plan, with consent to its id.
 
@@ -99,7 +122,8 @@ def apply(
     from ..agents.planner import Ask
 
     session: Session = context.obj
-    session.carry_out(Ask("compiled_plan", str(file)), as_json=json, approve=approve, yes=False, how="apply")
+    out = Output(json, stream, CiFiles(f"apply {file}", junit, sarif, summary, source=file))
+    session.carry_out(Ask("compiled_plan", str(file)), out=out, approve=approve, yes=None, how="apply")
 
 
 def run(
@@ -107,7 +131,12 @@ def run(
     file: Annotated[Path, typer.Argument(help="A plan file (YAML).")],
     approve: Approve = None,
     yes: Yes = False,
+    yes_to: YesTo = None,
     json: Json = False,
+    stream: Stream = False,
+    junit: Junit = None,
+    sarif: Sarif = None,
+    summary: Summary = None,
 ) -> None:
     """Compile a plan file, show the plan, ask, and carry it out.
 
@@ -116,7 +145,9 @@ def run(
     from ..agents.planner import Ask
 
     session: Session = context.obj
-    session.carry_out(Ask("plan_file", str(file)), as_json=json, approve=approve, yes=yes, how="run")
+    out = Output(json, stream, CiFiles(f"run {file}", junit, sarif, summary, source=file))
+    consented = Effect.SERVES if yes else yes_to
+    session.carry_out(Ask("plan_file", str(file)), out=out, approve=approve, yes=consented, how="run")
 
 
 def resume(
@@ -127,24 +158,34 @@ def resume(
     deny: Annotated[bool, typer.Option("--deny", help="Refuse the waiting plan.")] = False,
     why: Annotated[str, typer.Option(help="Why it is refused, for the record.")] = "",
     json: Json = False,
+    stream: Stream = False,
+    junit: Junit = None,
+    sarif: Sarif = None,
+    summary: Summary = None,
 ) -> None:
     """Resume a run after a crash or failure, or with your answer to its plan.
 
     Example: opswright resume 20261120-101500-1a2b3c --approve 3f9c2a7be101
     """
     session: Session = context.obj
-    session.resume(run, as_json=json, approve=approve, yes=yes, deny=deny, why=why)
+    out = Output(json, stream, CiFiles(f"resume {run}", junit, sarif, summary))
+    session.resume(run, out=out, approve=approve, yes=yes, deny=deny, why=why)
 
 
 def agent_command(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="A slash command.")],
     yes: Yes = False,
+    yes_to: YesTo = None,
     json: Json = False,
+    stream: Stream = False,
+    junit: Junit = None,
+    sarif: Sarif = None,
+    summary: Summary = None,
 ) -> None:
     """Ask the agent, as in the chat.
 
-    Example: opswright agent "/leaderboard suite=shop"
+    Example: opswright agent "/leaderboard suite=shop" --json --yes-to reads
     """
     session: Session = context.obj
     if not text.strip().startswith("/"):
@@ -152,7 +193,8 @@ def agent_command(
             f"not a slash command: {text.strip()[:60]!r}. Expected one like "
             "`/leaderboard suite=shop`; `opswright skills` lists them."
         )
-    session.slash(text, as_json=json, yes=yes, how="agent")
+    out = Output(json, stream, CiFiles("agent", junit, sarif, summary))
+    session.slash(text, out=out, yes=Effect.SERVES if yes else yes_to, how="agent")
 
 
 def chat(

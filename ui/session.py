@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,42 @@ import typer
 
 from ..core.contract import Effect, Skill
 from ..core.errors import AskError
+from ..core.exit_code import ExitCode
 from ..core.registry import Registry
+from .ci.files import CiFiles
+from .ci.stream import write_line
 
 if TYPE_CHECKING:
     from ..agents.agent import Agent, RunOutcome
     from ..agents.planner import Ask
+    from ..core.plan import Plan
     from ..core.workspace import Workspace
+    from .ci.stream import StreamEvents
+    from .progress import PlainEvents, TerminalEvents
+
+
+_STRENGTH = {effect: strength for strength, effect in enumerate(Effect)}  # reads, writes, serves
+
+
+@dataclass(frozen=True)
+class Output:
+    """How one command shows a run: as text, as one JSON document or as JSON lines; and its reports."""
+
+    json: bool = False
+    stream: bool = False
+    files: CiFiles = field(default_factory=CiFiles)
+
+    @property
+    def is_for_machines(self) -> bool:
+        """Whether a program reads stdout: nobody is asked anything then."""
+        return self.json or self.stream
+
+    def events(self) -> PlainEvents | TerminalEvents | StreamEvents:
+        """Who is told what happens, while inside it as a context."""
+        from .ci.stream import StreamEvents
+        from .progress import terminal_events
+
+        return StreamEvents() if self.stream else terminal_events(quiet=self.json)
 
 
 @dataclass
@@ -52,80 +81,107 @@ class Session:
 
         return Agent(self.workspace, self.registry, **options)
 
-    def carry_out(self, ask: Ask, *, as_json: bool, approve: str | None, yes: bool, how: str) -> None:
-        """Start a run, ask for consent where a person can answer, show how it ended, exit with its code."""
+    def carry_out(self, ask: Ask, *, out: Output, approve: str | None, yes: Effect | None, how: str) -> None:
+        """Start a run, ask for consent where a person can answer, show how it ended, exit with its code.
+
+        yes: the strongest effect of plans that are consented to beforehand; None: of no plan.
+        """
         from ..agents.approvals import Consent
 
-        consent = None
-        proposal = self.agent().plan_for(ask)
-        if approve is not None:
-            consent = Consent(match_plan(approve, proposal.plan.id), f"{how} --approve")
-        elif yes:
-            consent = Consent(proposal.plan.id, f"{how} --yes")
-        interactive = approve is None and not yes
-        self._drive(lambda live: live.start(proposal, consent), as_json=as_json, interactive=interactive)
+        with out.files.of_errors():
+            consent = None
+            proposal = self.agent().plan_for(ask)
+            if approve is not None:
+                consent = Consent(match_plan(approve, proposal.plan.id), f"{how} --approve")
+            elif yes is not None and self._strongest(proposal.plan) <= _STRENGTH[yes]:
+                consent = Consent(proposal.plan.id, f"{how} --yes-to {yes}")
+            interactive = approve is None and consent is None
+            outcome = self._drive(lambda live: live.start(proposal, consent), out, interactive=interactive)
+        raise typer.Exit(outcome.exit_code)
 
-    def resume(
-        self, run: str, *, as_json: bool, approve: str | None, yes: bool, deny: bool, why: str
-    ) -> None:
-        """Resume a run, with an answer to its plan where one is given."""
+    def _strongest(self, plan: Plan) -> int:
+        """The strength of what a plan does, by the registry's effects and not by what the plan says."""
+        policy = self.agent().policy
+        return max(_STRENGTH[policy.effect_of(step)] for step in plan.steps)
+
+    def resume(self, run: str, *, out: Output, approve: str | None, yes: bool, deny: bool, why: str) -> None:
+        """Resume a run, with an answer to its plan where one is given; exit with its code."""
         from ..agents.approvals import Consent
 
-        plan = self.agent().outcome(run).plan
-        consent: Consent | None = None
-        if plan is not None and (deny or approve is not None or yes):
-            wanted = plan.id if approve is None else match_plan(approve, plan.id)
-            consent = Consent(wanted, "resume", approved=not deny, why=why)
+        with out.files.of_errors():
+            plan = self.agent().outcome(run).plan
+            consent: Consent | None = None
+            if plan is not None and (deny or approve is not None or yes):
+                wanted = plan.id if approve is None else match_plan(approve, plan.id)
+                consent = Consent(wanted, "resume", approved=not deny, why=why)
 
-        def go(live: Agent) -> RunOutcome:
-            if consent is not None and not consent.approved:
-                return live.answer(run, consent)
-            return live.resume(run, consent)
+            def go(live: Agent) -> RunOutcome:
+                if consent is not None and not consent.approved:
+                    return live.answer(run, consent)
+                return live.resume(run, consent)
 
-        self._drive(go, as_json=as_json, interactive=consent is None)
+            outcome = self._drive(go, out, interactive=consent is None)
+        raise typer.Exit(outcome.exit_code)
 
-    def _drive(self, go: Callable[[Agent], RunOutcome], *, as_json: bool, interactive: bool) -> None:
+    def _drive(self, go: Callable[[Agent], RunOutcome], out: Output, *, interactive: bool) -> RunOutcome:
+        """Carry a run on, show how it ended in the form that was asked for, and write the reports."""
         from ..agents.approvals import Consent
         from ..agents.preflight import impacts
-        from .progress import terminal_events
         from .show import print_json, show_outcome, show_plan
 
-        with terminal_events(quiet=as_json) as events:
+        with out.events() as events:
             outcome = go(self.agent(events=events))
         plan = outcome.plan
         if outcome.status == "waiting" and plan is not None:
             seen = impacts(plan, self.registry, self.workspace)
             show_plan(plan, outcome.findings, outcome.costs, seen)
-            if interactive and not as_json and sys.stdin.isatty():
+            if interactive and not out.is_for_machines and sys.stdin.isatty():
                 approved = typer.confirm("Carry out this plan?", err=True)
                 consent = Consent(plan.id, "prompt", approved=approved)
                 run = outcome.run
-                with terminal_events() as events:
+                with out.events() as events:
                     live = self.agent(events=events)
                     outcome = live.resume(run, consent) if approved else live.answer(run, consent)
             else:
                 print(approval_hint(outcome.run, plan.id), file=sys.stderr)
-        if as_json:
+        if out.stream:
+            write_line("outcome", **outcome.document())
+        elif out.json:
             print_json(outcome.document())
         else:
             show_outcome(outcome)
-        raise typer.Exit(outcome.exit_code)
+        if out.files.is_wanted:
+            self._report(outcome, out.files)
+        return outcome
 
-    def slash(self, text: str, *, as_json: bool, yes: bool, how: str) -> None:
+    def _report(self, outcome: RunOutcome, files: CiFiles) -> None:
+        from ..agents.preflight import impacts
+        from ..record.index import LedgerIndex
+        from .ci.report import report_of_run
+
+        state = LedgerIndex.of(self.workspace).run_state(outcome.run)
+        waits = outcome.plan if outcome.status == "waiting" else None
+        seen = impacts(waits, self.registry, self.workspace) if waits is not None else ()
+        files.write(report_of_run(outcome, state, seen))
+
+    def slash(self, text: str, *, out: Output, yes: Effect | None, how: str) -> None:
         """Carry out a slash command. Typing one is consent to it, but to what changes an endpoint."""
         from ..agents.planner import Ask
         from ..agents.planner.slash import SlashPlanner
 
-        skill, _ = SlashPlanner(self.registry, self.workspace).parse(text)
-        typed = skill.effect is Effect.WRITES
-        self.carry_out(Ask("slash", text), as_json=as_json, approve=None, yes=yes or typed, how=how)
+        with out.files.of_errors():
+            skill, _ = SlashPlanner(self.registry, self.workspace).parse(text)
+        if yes is None and skill.effect is Effect.WRITES:
+            yes = Effect.WRITES
+        self.carry_out(Ask("slash", text), out=out, approve=None, yes=yes, how=how)
 
     def call_skill(self, skill: Skill[Any, Any], values: dict[str, str], as_json: bool, yes: bool) -> None:
         """Run one skill as a plan of one step."""
         import shlex
 
         words = [f"/{skill.name}", *(shlex.quote(f"{name}={value}") for name, value in values.items())]
-        self.slash(" ".join(words), as_json=as_json, yes=yes, how=f"typed {skill.name}")
+        consented = Effect.SERVES if yes else None
+        self.slash(" ".join(words), out=Output(json=as_json), yes=consented, how=f"typed {skill.name}")
 
 
 def match_plan(given: str, plan: str) -> str:
@@ -143,7 +199,7 @@ def approval_hint(run: str, plan: str) -> str:
     )
 
 
-def error_document(error: BaseException, exit_code: int) -> str:
+def error_document(error: BaseException, exit_code: int) -> dict[str, Any]:
     """An error as the one JSON document on stdout."""
-    message = {"status": "failed", "exit_code": exit_code}
-    return json.dumps({**message, "error": {"family": type(error).__name__, "message": str(error)}}, indent=2)
+    ended = {"status": "failed", "outcome": ExitCode.of(exit_code).outcome, "exit_code": exit_code}
+    return {**ended, "error": {"family": type(error).__name__, "message": str(error)}}

@@ -185,7 +185,7 @@ def show_outcome(outcome: RunOutcome) -> None:
             continue
         words = ", ".join(f"{name} {short(value)}" for name, value in result.items() if is_brief(value))
         out.print(plain(f"{step}: {words}"))
-    style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6) else "red"
+    style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6, 8) else "red"
     out.print(plain(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from ...core.exit_code import ExitCode
 from ..ledger import Phase, Record
 from ..run_state import RunState, StepState
 
-_INTERRUPTED = 130  # exit code of a run that a person stopped
+_INTERRUPTED = ExitCode.INTERRUPTED  # of a run that a person stopped
 
 
 class Status(StrEnum):

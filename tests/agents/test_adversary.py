@@ -289,7 +289,7 @@ def test_a_policy_that_changes_while_a_run_goes_on_counts_for_its_next_step(
     made.events = Tightens()
     proposal = made.plan_for(Ask("plan_file", str(plan_file)))
     ended = made.start(proposal, Consent(proposal.plan.id, "test"))
-    assert ended.exit_code == 5 and list(ended.results) == ["data"] and not Path("board.txt").exists()
+    assert ended.exit_code == 8 and list(ended.results) == ["data"] and not Path("board.txt").exists()
     assert faults(agent()) == []
 
 

@@ -52,7 +52,7 @@ def test_a_denied_plan_ends_and_is_recorded(agent: Any, plan_file: Path) -> None
     waiting = one.start(Ask("plan_file", str(plan_file)))
     answer = Consent(waiting.plan.id, "test", approved=False, why="not on a Friday")
     denied = one.answer(waiting.run, answer)
-    assert denied.status == "denied" and denied.exit_code == 5 and "Friday" in denied.message
+    assert denied.status == "denied" and denied.exit_code == 8 and "Friday" in denied.message
     assert [p for _, p in phases(one.workspace)] == ["proposed", "denied", "failed"]
     assert one.resume(waiting.run, Consent(waiting.plan.id, "late")).status == "denied"
 
@@ -152,7 +152,7 @@ def test_resuming_an_unknown_run_is_refused(agent: Any) -> None:
 def test_a_viewer_may_not_run_what_writes(agent: Any, plan_file: Path) -> None:
     one = agent(role="viewer")
     refused = one.start(Ask("plan_file", str(plan_file)))
-    assert refused.status == "refused" and refused.exit_code == 5 and "viewer" in refused.message
+    assert refused.status == "refused" and refused.exit_code == 8 and "viewer" in refused.message
     assert [p for _, p in phases(one.workspace)] == ["proposed", "failed"]
 
 

@@ -85,7 +85,7 @@ def test_an_honest_compiled_plan_is_taken_and_waits_for_consent(agent: Any, plan
 def test_a_viewer_may_propose_nothing_that_changes_anything(agent: Any, plan_file: Path) -> None:
     one = acting(agent, VIC)
     refused = one.start(Ask("plan_file", str(plan_file)))
-    assert (refused.status, refused.exit_code) == ("refused", 5) and "Who may: operator, releaser" in (
+    assert (refused.status, refused.exit_code) == ("refused", 8) and "Who may: operator, releaser" in (
         refused.message
     )
 
@@ -237,7 +237,7 @@ def test_what_no_gate_judged_go_is_not_served_without_a_waiver(
     ria = acting(agent, RIA)
     model = trained(ria, plan_file, decision)
     refused = serve(ria, model)
-    assert (refused.status, refused.exit_code) == ("refused", 5) and "may not serve" in refused.message
+    assert (refused.status, refused.exit_code) == ("refused", 8) and "may not serve" in refused.message
     assert "waive_gate" in refused.message
     assert not Path("board.txt").exists()
     waived = serve(ria, model, "an emergency")

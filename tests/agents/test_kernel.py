@@ -45,7 +45,7 @@ def test_a_viewer_who_resumes_an_approved_run_runs_nothing(agent: Any, plan_file
     waiting = waits(ria, plan_file)
     ria.answer(waiting.run, Consent(waiting.plan.id, "test"))
     held = vic.resume(waiting.run)
-    assert held.exit_code == 5 and "vic" in held.message and held.results == {}
+    assert held.exit_code == 8 and "vic" in held.message and held.results == {}
     assert ria.resume(waiting.run).status == "done"
 
 
@@ -148,10 +148,10 @@ def test_what_an_earlier_step_made_is_held_at_the_step_when_no_gate_judged_it(
     )
     proposal = one.plan_for(Ask("plan_file", "serve.yaml"))
     refused = one.start(proposal, Consent(proposal.plan.id, "test"))
-    assert refused.status == "refused" and refused.exit_code == 5
+    assert refused.status == "refused" and refused.exit_code == 8
     lines = Path("board.txt").read_text().splitlines()
     runner_held = small.force(one, proposal)
-    assert runner_held.exit_code == 5 and "may not serve" in runner_held.message
+    assert runner_held.exit_code == 8 and "may not serve" in runner_held.message
     assert Path("board.txt").read_text().splitlines() == lines
 
 

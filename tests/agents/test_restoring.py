@@ -96,7 +96,7 @@ def test_what_no_record_made_stable_there_does_not_come_back(one: Agent, where: 
         BEFORE.write_text(str(bundle(one.workspace, "planted")))
     now = NOW.read_text()
     held = run(one, f"{{skill: back, with: {{endpoint: {where}}}}}")
-    assert held.exit_code == 5
+    assert held.exit_code == 8
     assert f"from endpoint {where} before" in held.message
     assert NOW.read_text() == now
 

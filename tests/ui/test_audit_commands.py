@@ -80,11 +80,11 @@ def test_a_run_that_failed_and_was_taken_up_again_passes(capsys: Captured) -> No
 
 
 def test_a_refused_and_a_denied_run_pass(capsys: Captured) -> None:
-    assert opswright("--role", "viewer", "run", "plan.yaml", "--yes", "--json") == 5
+    assert opswright("--role", "viewer", "run", "plan.yaml", "--yes", "--json") == 8
     capsys.readouterr()
     assert opswright("run", "plan.yaml", "--json") == 5
     name = json.loads(capsys.readouterr().out)["run"]
-    assert opswright("resume", name, "--deny", "--why", "not on a Friday", "--json") == 5
+    assert opswright("resume", name, "--deny", "--why", "not on a Friday", "--json") == 8
     assert verified().ok, verified().faults
 
 

@@ -53,11 +53,11 @@ def test_settings_lists_what_the_plan_chose_and_what_stands_at_a_default(capsys:
     [
         (("board.txt", "nowhere/board.txt"), [], 1, "live: no folder nowhere"),
         (("steps:", "budget: {minutes: 1}\nsteps:"), [], 6, "minutes"),
-        (("", ""), ["--role", "viewer"], 5, "may not propose"),
+        (("", ""), ["--role", "viewer"], 8, "may not propose"),
         (
             ('  verdict: {skill: judge, with: {model: "${model.checkpoint}", decision: GO}}\n', ""),
             [],
-            5,
+            8,
             "no gate",
         ),
     ],
@@ -121,7 +121,7 @@ def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:
         (["resume", "20260101-000000-abc"], 2, "unknown run"),
         (["agent", "what is going on"], 2, "not a slash command"),
         (["agent", "/colect source=lines.txt"], 2, "Did you mean 'collect'"),
-        (["--role", "viewer", "collect", "--source", "lines.txt"], 5, "viewer"),
+        (["--role", "viewer", "collect", "--source", "lines.txt"], 8, "viewer"),
         (["--role", "king", "status"], 2, "role"),
     ],
 )
@@ -189,7 +189,7 @@ def test_what_no_gate_judged_is_served_with_a_waiver_typed_beside_it(waiver: str
     assert opswright("run", "plan.yaml", "--yes", "--json") == 0
     model = json.loads(capsys.readouterr().out)["results"]["model"]["checkpoint"]
     words = ["publish", "--model", model, "--board", "board.txt", "--yes"]
-    assert opswright(*words) == 5 and "--waive-gate" in capsys.readouterr().out
+    assert opswright(*words) == 8 and "--waive-gate" in capsys.readouterr().out
     assert opswright(*words, waiver) == 0
 
 

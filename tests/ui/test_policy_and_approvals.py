@@ -138,7 +138,7 @@ def test_a_plan_is_proposed_by_one_and_approved_by_another(call: Any) -> None:
     code, listed, _ = call("approvals", "list")
     assert [(r["run"], r["status"], r["needs"]) for r in listed] == [(run_id, "waiting", ["releaser"])]
     code, document, _ = call("--role", "operator", "approvals", "approve", run_id, "--plan", plan[:12])
-    assert code == 5 and "may not approve" in document["error"]["message"]
+    assert code == 8 and "may not approve" in document["error"]["message"]
     code, _, _ = call("--actor", "ria", "approvals", "approve", run_id, "--plan", "0" * 12)
     assert code == 5
     code, given, _ = call("--actor", "ria", "approvals", "approve", run_id, "--plan", plan[:12])
@@ -165,6 +165,6 @@ def test_serving_without_a_gate_asks_for_a_reason_on_the_command_line(call: Any)
     assert code == 3
     model = ended["results"]["model"]["checkpoint"]
     code, refused, _ = call("publish", "--model", model, "--board", "other.txt", "--yes")
-    assert code == 5 and "waive-gate" in refused["message"]
+    assert code == 8 and "waive-gate" in refused["message"]
     waived = call("publish", "--model", model, "--board", "other.txt", "--waive-gate", "a drill", "--yes")
     assert waived[0] == 0 and Path("other.txt").exists()

@@ -1,0 +1,90 @@
+"""Which reports a command was asked to write, and where."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...core.errors import AskError, OpswrightError
+from ...core.exit_code import ExitCode
+
+if TYPE_CHECKING:
+    from .report import CiReport
+
+Junit = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Write a JUnit report: steps and rows of gates as tests."),
+]
+Sarif = Annotated[
+    Path | None,
+    typer.Option("--sarif", metavar="FILE", help="Write a SARIF 2.1.0 report: findings at the plan's file."),
+]
+Summary = Annotated[
+    Path | None,
+    typer.Option("--summary", metavar="FILE", help="Add a Markdown summary to the end of this file."),
+]
+
+
+@dataclass(frozen=True)
+class CiFiles:
+    """The reports of one command. `title` is what it is called before there is a plan."""
+
+    title: str = "opswright"
+    junit: Path | None = None
+    sarif: Path | None = None
+    summary: Path | None = None
+    source: Path | None = None  # the plan's file
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any report was asked for."""
+        return any((self.junit, self.sarif, self.summary))
+
+    @contextmanager
+    def of_errors(self) -> Iterator[None]:
+        """While inside, an error is also written as a report; nothing is run for reports that cannot be."""
+        self._check()
+        try:
+            yield
+        except (OpswrightError, OSError, KeyboardInterrupt) as error:
+            if self.is_wanted:
+                from .report import report_of_error
+
+                code = error.exit_code if isinstance(error, OpswrightError) else ExitCode.FAILED
+                if isinstance(error, KeyboardInterrupt):
+                    code = ExitCode.INTERRUPTED
+                self.write(report_of_error(self.title, error, code))
+            raise
+
+    def write(self, report: CiReport) -> None:
+        """Write every report that was asked for; the summary is added to what its file holds."""
+        from ...core.files import write_atomically
+        from .junit import junit
+        from .sarif import sarif
+        from .summary import summary
+
+        if self.junit is not None:
+            write_atomically(self.junit, junit(report))
+        if self.sarif is not None:
+            document = json.dumps(sarif(report, self.source), indent=2, ensure_ascii=False)
+            write_atomically(self.sarif, f"{document}\n".encode())
+        if self.summary is not None:
+            with self.summary.open("a", encoding="utf-8") as file:
+                file.write(summary(report))
+
+    def _check(self) -> None:
+        """AskError for a report that could not be written, before anything is run."""
+        named = {"--junit": self.junit, "--sarif": self.sarif, "--summary": self.summary}
+        wanted = {option: path for option, path in named.items() if path is not None}
+        for option, path in wanted.items():
+            if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+                raise AskError(f"{option} {path} cannot be written: expected a file in a writable folder.")
+        if len({path.absolute() for path in wanted.values()}) != len(wanted):
+            raise AskError("two reports were given the same file.")
