@@ -37,7 +37,7 @@ def export_command(
     """
     from ..core.files import PRIVATE, write_atomically
     from ..serving.releases import endpoint_names
-    from ..serving.traffic_samples import export_row, traffic_samples
+    from ..serving.traffic.samples import export_row, traffic_samples
 
     workspace = context.obj.workspace
     names = endpoint_names(workspace)

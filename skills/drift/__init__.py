@@ -169,7 +169,7 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
 
 def _told(ctx: StepContext, request: DriftRequest, rows: Sequence[TrafficLike]) -> dict[str, Any]:
     """How many of the compared requests users labelled, and the share whose answer was right."""
-    from ...serving.traffic_samples import labelled_requests, share_right
+    from ...serving.traffic.samples import labelled_requests, share_right
 
     labelled = [
         one
