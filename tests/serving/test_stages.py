@@ -13,7 +13,7 @@ from opswright.core.errors import OpswrightError
 from opswright.core.gate import Decision
 from opswright.serving.releases import CanaryLimits, read_state
 from opswright.serving.rollout import Rollout
-from opswright.serving.stages import RolledOut, StagedRollout, Stages
+from opswright.serving.rollout.stages import RolledOut, StagedRollout, Stages
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..core.gate import Check, Decision, Verdict
-from .fleet import ServerFacts
-from .releases import Change, EndpointState, Release
+from ...core.gate import Check, Decision, Verdict
+from ..fleet import ServerFacts
+from ..releases import Change, EndpointState, Release
 
 
 @dataclass(frozen=True)

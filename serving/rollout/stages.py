@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..core.artifact_refs import BundleRef, GuardrailRef
-from ..core.gate import Check, Decision, Verdict
-from .canary.judgement import faults, judge
-from .canary.reader import CanaryReader
-from .canary.watch import bars_of
-from .probes import Probe
-from .releases import CanaryLimits, Change, EndpointState, Release, read_state
-from .rollout import Rollout
+from ...core.artifact_refs import BundleRef, GuardrailRef
+from ...core.gate import Check, Decision, Verdict
+from ..canary.judgement import faults, judge
+from ..canary.reader import CanaryReader
+from ..canary.watch import bars_of
+from ..probes import Probe
+from ..releases import CanaryLimits, Change, EndpointState, Release, read_state
+from . import Rollout
 
 _LOOK_S = 0.5
 Probes = Sequence[str | Probe]

@@ -10,20 +10,17 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
-from ..core.artifact_refs import BundleRef, GuardrailRef
-from ..core.contract import StepContext
-from ..core.errors import AskError, BackendError, HeldError, OpswrightError
-from ..core.gate import Decision, Verdict
-from ..core.workspace import Workspace
-from . import comparison
-from .canary.judgement import Bars
-from .canary.pair_log import remove_others
-from .canary.reader import CanaryReader
-from .fleet import Fleet, GatewayClient, in_words, stop_all
-from .impacts import now_in_words
-from .outcomes import Outcome, Promotion, verdict_again, why_gone
-from .probes import Probe
-from .releases import (
+from ...core.artifact_refs import BundleRef, GuardrailRef
+from ...core.contract import StepContext
+from ...core.errors import AskError, BackendError, HeldError, OpswrightError
+from ...core.gate import Decision, Verdict
+from ...core.workspace import Workspace
+from ..canary.judgement import Bars
+from ..canary.pair_log import remove_others
+from ..canary.reader import CanaryReader
+from ..fleet import Fleet, GatewayClient, in_words, stop_all
+from ..probes import Probe
+from ..releases import (
     CanaryLimits,
     Change,
     EndpointState,
@@ -34,7 +31,10 @@ from .releases import (
     stable_release,
     write_state,
 )
-from .status import start_all, status
+from ..status import start_all, status
+from . import comparison
+from .impacts import now_in_words
+from .outcomes import Outcome, Promotion, verdict_again, why_gone
 
 __all__ = [
     "EndpointState",
