@@ -187,7 +187,7 @@ def status(
     Example: opswright status --json
     """
     from ..agents.runs import count_runs, list_runs
-    from ..serving.rollout import status as serving_status
+    from ..serving.status import status as serving_status
     from .show import console, print_json, table
 
     session: Session = context.obj

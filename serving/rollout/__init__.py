@@ -18,7 +18,7 @@ from ...core.workspace import Workspace
 from ..canary.judgement import Bars
 from ..canary.pair_log import remove_others
 from ..canary.reader import CanaryReader
-from ..fleet import Fleet, GatewayClient, in_words, stop_all
+from ..fleet import Fleet, GatewayClient, in_words
 from ..probes import Probe
 from ..releases import (
     CanaryLimits,
@@ -28,26 +28,11 @@ from ..releases import (
     changing,
     new_release,
     read_state,
-    stable_release,
     write_state,
 )
-from ..status import start_all, status
 from . import comparison
 from .impacts import now_in_words
 from .outcomes import Outcome, Promotion, verdict_again, why_gone
-
-__all__ = [
-    "EndpointState",
-    "Outcome",
-    "Promotion",
-    "Release",
-    "Rollout",
-    "read_state",
-    "stable_release",
-    "start_all",
-    "status",
-    "stop_all",
-]
 
 _POLL_S = 0.03
 _ASKS = 5  # sessions that must all meet the release that a change made stable

@@ -16,8 +16,9 @@ from opswright.core.workspace import Workspace
 from opswright.serving.canary.judgement import Bars
 from opswright.serving.fleet import EndpointLife, ProbeReply, ServerFacts
 from opswright.serving.probes import Probe
-from opswright.serving.releases import desired_path, read_state
-from opswright.serving.rollout import Rollout, stable_release, status
+from opswright.serving.releases import desired_path, read_state, stable_release
+from opswright.serving.rollout import Rollout
+from opswright.serving.status import status
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
