@@ -123,8 +123,9 @@ def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
 
     Example: /deploy bundle=bundle:1f2e3d endpoint=shop canary_percent=10
     """
+    from ..serving.probes import PROBES
     from ..serving.releases import CanaryLimits
-    from ..serving.rollout import PROBES, Rollout
+    from ..serving.rollout import Rollout
 
     limits = None
     if request.watch and request.canary_percent < 100:

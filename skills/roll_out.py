@@ -118,8 +118,9 @@ def roll_out(request: RollOutRequest, ctx: StepContext) -> RollOutResult:
 
     Example: /roll-out bundle=bundle:1f2e3d endpoint=shop
     """
+    from ..serving.probes import PROBES
     from ..serving.releases import CanaryLimits
-    from ..serving.rollout import PROBES, Rollout
+    from ..serving.rollout import Rollout
     from ..serving.rollout.stages import StagedRollout, Stages
 
     most = request.max_disagreement or usual_disagreement(ctx, request.endpoint, request.bundle)
