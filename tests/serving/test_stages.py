@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 STAGES = Stages((0, 20, 60), 3, 0, 10, 100, CanaryLimits())
 
 
-@pytest.fixture
-def served(house: House) -> House:
-    house.rollout().deploy(house.bundle("one"), None, 100)
-    return house
-
-
 @contextmanager
 def asked(house: House) -> Iterator[None]:
     """A client that keeps asking, each time as another session."""
