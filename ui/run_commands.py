@@ -111,7 +111,7 @@ def run(
 ) -> None:
     """Compile a plan file, show the plan, ask, and carry it out.
 
-    Example: opswright run examples/support_router/v1.yaml
+    Example: opswright run plans/ship.yaml
     """
     from ..agents.planner import Ask
 

@@ -33,7 +33,7 @@ def export_command(
     Rows without a label hold the endpoint's own answer, and `curate` leaves them out: learned again, errors
     grow.
 
-    Example: opswright traffic export support --labelled -o labelled.jsonl
+    Example: opswright traffic export shop --labelled -o labelled.jsonl
     """
     from ..core.files import PRIVATE, write_atomically
     from ..serving.releases import endpoint_names
