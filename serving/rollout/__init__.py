@@ -7,7 +7,7 @@ between any two leaves traffic where it was or where it should be, and the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ...core.artifact_refs import BundleRef, GuardrailRef
 from ...core.contract import StepContext
@@ -164,11 +164,8 @@ class Rollout:
             return self._promotion(canary.id, verdict, state)
 
     def _promotion(self, canary: str, verdict: Verdict, state: EndpointState) -> Promotion:
-        stable, still, _ = state.routes()
-        now: Literal["stable", "withdrawn", "canary"] = (
-            "stable" if stable == canary else "canary" if still == canary else "withdrawn"
-        )
-        return Promotion(canary, verdict, now, stable or "", self.fleet.start())
+        stable, _, _ = state.routes()
+        return Promotion(canary, verdict, state.route_of(canary), stable or "", self.fleet.start())
 
     def rollback(
         self,
