@@ -144,7 +144,9 @@ def _compile_step(
     for path, reference in bound.later.items():
         dumped = put(dumped, path, reference)
     if step.waive_gate is not None and skill.effect is not Effect.SERVES:
-        raise text.error(f"steps.{step.id}.waive_gate", f"step '{step.id}' ({skill.name}) serves nothing.")
+        raise text.error(
+            f"steps.{step.id}.waive_gate", f"step '{step.id}' ({skill.name}) serves nothing: leave it out."
+        )
     return StepCall(
         id=step.id,
         skill=skill.name,
@@ -171,7 +173,7 @@ def _with_placeholders(text: PlanText, step: StepText, skills: Mapping[str, Skil
                 where, f"there is no step '{other}' to take '{field}' from.{did_you_mean(other, known)}"
             )
         if other == step.id:
-            raise text.error(where, f"step '{step.id}' refers to itself.")
+            raise text.error(where, f"step '{step.id}' refers to itself: name another step.")
         fields = skills[other].result.model_fields
         if field not in fields:
             raise text.error(
@@ -235,7 +237,10 @@ def _order(text: PlanText) -> list[str]:
     while waiting:
         ready = next((place for place, i in enumerate(waiting) if needs[i] <= ordered.keys()), None)
         if ready is None:
-            raise text.error(f"steps.{waiting[0]}", f"these steps wait for each other: {', '.join(waiting)}.")
+            raise text.error(
+                f"steps.{waiting[0]}",
+                f"these steps wait for each other: {', '.join(waiting)}. Leave a reference out.",
+            )
         ordered[waiting.pop(ready)] = None
     return list(ordered)
 
