@@ -5,9 +5,11 @@ Triton's generate endpoint, the gateway, the gateway with the shipped rails. The
 cores with what it measures. Takes about two minutes on 2 cores, engine and installation included.
 
 With `--litellm`, the Python of an environment that has `litellm[proxy]`, its proxy is asked in the same
-turns, before an upstream that answers at once.
+turns, before an upstream that answers at once. With `--before`, a checkout of an earlier version, its gateway
+with a Triton and a tiny engine of its own is asked in the same turns.
 
-Run: python benchmarks/serving.py [--engine FOLDER] [--requests 400] [--rounds 3] [--litellm PYTHON] [--json]
+Run: python benchmarks/serving.py [--engine FOLDER] [--requests 400] [--rounds 3] [--litellm PYTHON]
+    [--before CHECKOUT] [--json]
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +224,54 @@ def litellm(python: Path, folder: Path) -> Iterator[dict[str, Way]]:
             process.wait()
 
 
+BEFORE = """
+import json, runpy, sys
+from pathlib import Path
+bench = runpy.run_path("benchmarks/serving.py")
+home, folder, triton_home = (Path(word) for word in sys.argv[1:])
+settings = bench["ServingSettings"](gateway_port=0, triton_home=triton_home)
+workspace = bench["Workspace"](bench["load_settings"](home=home, serving=settings))
+try:
+    ways = bench["serve"](workspace, bench["tiny_engine"](folder))
+    urls = {name: way[0] if isinstance(way, tuple) else way.url for name, way in ways.items()}
+    print(json.dumps(urls), flush=True)
+    sys.stdin.read()
+finally:
+    bench["stop_all"](workspace)
+"""
+
+
+@contextmanager
+def earlier(checkout: Path, folder: Path) -> Iterator[dict[str, Way]]:
+    """The gateway of a checkout of an earlier version, on a tiny engine of its own maker, while it runs."""
+    link = folder / "earlier" / "link"
+    link.mkdir(parents=True)
+    (link / "opswright").symlink_to(checkout.resolve())
+    command = [sys.executable, "-c", BEFORE, folder / "earlier" / "workspace", folder / "earlier"]
+    process = subprocess.Popen(
+        [*command, folder / "earlier" / "triton"],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(link), os.environ.get("PYTHONPATH", "")])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the gateway of {checkout} did not start; its own messages say why.")
+        urls = json.loads(line)
+        yield {
+            "triton before": Way(urls["triton"], triton_body),
+            "gateway before": Way(urls["gateway"], chat_body("bare")),
+            "with rails before": Way(urls["gateway with rails"], chat_body("guarded")),
+        }
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
 def answers(way: Way) -> bool:
     """Whether a way answers already."""
     import aiohttp
@@ -239,6 +289,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400, help="Requests of each measurement.")
     parser.add_argument("--rounds", type=int, default=3, help="Measurements; their median is shown.")
     parser.add_argument("--litellm", type=Path, help="Python of an environment that has litellm[proxy].")
+    parser.add_argument("--before", type=Path, help="Checkout of an earlier version, to compare with.")
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="opswright-bench-") as name:
@@ -248,8 +299,12 @@ def main() -> None:
         workspace = Workspace(load_settings(home=folder / "workspace", serving=settings))
         try:
             ways = serve(workspace, options.engine or tiny_engine(folder))
-            with litellm(options.litellm, folder) if options.litellm else nullcontext({}) as others:
-                found = measure({**ways, **others}, options.requests, options.rounds)
+            with ExitStack() as others:
+                if options.litellm:
+                    ways |= others.enter_context(litellm(options.litellm, folder))
+                if options.before:
+                    ways |= others.enter_context(earlier(options.before, folder))
+                found = measure(ways, options.requests, options.rounds)
         finally:
             stop_all(workspace)
     show(found, as_json=options.json)

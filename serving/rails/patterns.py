@@ -139,10 +139,10 @@ class RailSet(_Part):
         return None
 
     def _topics(self, readings: Sequence[TextForms]) -> Hit | None:
-        for name, pattern, message in self._off_limits:
-            if any(one.meets(pattern) for one in readings):
-                return Hit("topics", name, message)
-        return None
+        if not any(one.meets_any(self._off_limits_sought) for one in readings):
+            return None
+        found = (topic for topic in self._off_limits if any(one.meets(topic[1]) for one in readings))
+        return next(Hit("topics", name, message) for name, _, message in found)
 
     def _pii(self, readings: Sequence[TextForms]) -> Hit | None:
         if self.pii is None:
@@ -157,6 +157,10 @@ class RailSet(_Part):
     @cached_property
     def _injections(self) -> tuple[Sought, ...]:
         return tuple(Sought.of(pattern) for pattern in self.injection.patterns) if self.injection else ()
+
+    @cached_property
+    def _off_limits_sought(self) -> tuple[Sought, ...]:
+        return tuple(sought for _, sought, _ in self._off_limits)
 
     @cached_property
     def _off_limits(self) -> tuple[tuple[str, Sought, str], ...]:
