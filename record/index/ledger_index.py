@@ -154,6 +154,23 @@ class LedgerIndex:
         named = list(things)
         return self._ask(lambda database: self._linked(database, named, link))
 
+    def runs_that_judged(self, subjects: Iterable[str]) -> list[RunState]:
+        """The runs with a verdict about one of these artifacts, or about what a step made that was given one.
+
+        So a gate's verdict about an eval report is found by the model that was evaluated.
+        """
+        named = list(subjects)
+        made: dict[str, None] = dict.fromkeys(named)
+        for records in self.linked(named, Link.USED).values():
+            for record in records:
+                state = self.run_state(record.run) if record.run is not None else None
+                step = state.steps[record.step] if state is not None and record.step is not None else None
+                if step is not None and step.finished is not None:
+                    made |= dict.fromkeys(step.finished.artifacts.values())
+        judged = [record for records in self.linked(made, Link.JUDGED).values() for record in records]
+        runs = dict.fromkeys(record.run for record in sorted(judged, key=lambda one: one.seq) if record.run)
+        return [state for run in runs if (state := self.run_state(run)) is not None]
+
     def changes(self, keys: Iterable[str]) -> dict[str, Record]:
         """The records of the steps that changed an endpoint, by the idempotency key each was given."""
         return {key: records[0] for key, records in self.linked(keys, Link.CHANGED).items()}

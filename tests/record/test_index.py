@@ -158,6 +158,16 @@ def test_a_report_leads_to_what_made_used_and_judged_it(workspace: Workspace, sc
     assert found(Link.REUSED) == [("three", "eval", "reused")]
 
 
+def test_a_verdict_on_a_report_is_found_by_the_model_that_was_evaluated(
+    workspace: Workspace, scene: Any
+) -> None:
+    scene.ship("one")
+    scene.propose("two", scene.plan("Another"))
+    index, model = LedgerIndex.of(workspace), scene.results["one"]["model"]["checkpoint"]
+    assert [state.run for state in index.runs_that_judged([model])] == ["one"]
+    assert index.runs_that_judged([scene.results["one"]["engine"]["bundle"], REPORT]) == []
+
+
 def test_a_change_of_an_endpoint_is_found_by_its_first_attempts_key(workspace: Workspace) -> None:
     ledger, call = Ledger.of(workspace), {"run": "r", "step": "live", "skill": "deploy", "effect": "serves"}
     for attempt in (1, 2):
