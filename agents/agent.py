@@ -154,10 +154,7 @@ class Agent:
         record = self._record(run_id)
         record_consent(record, load_plan(self.workspace, record.state.plan or ""), consent)
         if not consent.approved and before in ("waiting", "approved"):
-            with (
-                suppress(RunIsHeldError),
-                self._held(run_id),
-            ):  # else whoever carries it out finds the refusal
+            with suppress(RunIsHeldError), self._held(run_id):  # else who carries it out finds the refusal
                 return self._carry_out(run_id, since)
         return self._outcome(record.refresh())
 

@@ -51,12 +51,12 @@ def build_graph(
     from langgraph.graph import END, START, StateGraph
 
     graph: StateGraph[Cursor, None, Cursor, Cursor] = StateGraph(Cursor)
-    graph.add_node("listen", _plain(nodes.listen))
-    graph.add_node("plan", _plain(nodes.plan))
-    graph.add_node("preflight", _plain(nodes.preflight))
-    graph.add_node("approve", _plain(nodes.approve))
-    graph.add_node("act", _plain(nodes.act))
-    graph.add_node("report", _plain(nodes.report))
+    graph.add_node("listen", _untyped(nodes.listen))
+    graph.add_node("plan", _untyped(nodes.plan))
+    graph.add_node("preflight", _untyped(nodes.preflight))
+    graph.add_node("approve", _untyped(nodes.approve))
+    graph.add_node("act", _untyped(nodes.act))
+    graph.add_node("report", _untyped(nodes.report))
     graph.add_edge(START, "listen")
     graph.add_edge("listen", "plan")
     graph.add_edge("plan", "preflight")
@@ -77,6 +77,6 @@ def act_or_report(state: Cursor) -> str:
     return "act" if state.get("goes_on") else "report"
 
 
-def _plain(node: Callable[[Cursor], dict[str, Any]]) -> Any:
+def _untyped(node: Callable[[Cursor], dict[str, Any]]) -> Any:
     """A node as LangGraph's types want it."""
     return node

@@ -194,14 +194,6 @@ class Policy:
         """A step's effect by the registry; the strongest one for a skill that is not installed."""
         return self.effects(step.skill) or Effect.SERVES
 
-    def who_may(self, action: Action, step: StepCall, costs: Costs | None = None) -> list[str]:
-        """The roles that may do this with such a step."""
-        return [
-            role
-            for role in self.rules.roles
-            if self._one_step(action, Principal("anyone", (role,), "asked"), step, costs).allowed
-        ]
-
     def _all_steps(self, action: Action, principal: Principal, plan: Plan, costs: Costs | None) -> Ruling:
         for step in plan.steps:
             ruling = self._one_step(action, principal, step, costs)

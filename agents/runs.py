@@ -45,15 +45,15 @@ class RunRow:
         return asdict(self)
 
 
-def list_runs(agent: Agent, limit: int | None = None, states: Collection[str] | None = None) -> list[RunRow]:
-    """The runs, newest first; `states`: only those that the ledger shows at one of these."""
-    return run_rows(agent.workspace, limit, states)
+def list_runs(agent: Agent, limit: int | None = None) -> list[RunRow]:
+    """The runs, newest first."""
+    return run_rows(agent.workspace, limit)
 
 
 def run_rows(
     workspace: Workspace, limit: int | None = None, states: Collection[str] | None = None
 ) -> list[RunRow]:
-    """As `list_runs`, of a workspace."""
+    """The runs of a workspace, newest first; `states`: only those that the ledger shows at one of these."""
     found = LedgerIndex.of(workspace).rows(limit=limit, statuses=states)
     return [RunRow.of(workspace, summary) for summary in found]
 

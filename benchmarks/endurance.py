@@ -38,9 +38,9 @@ from faulty_engine import faulty_bundle  # noqa: E402
 from opswright.core.artifact_refs import BundleRef, GuardrailRef  # noqa: E402
 from opswright.core.settings import ServingSettings, load_settings  # noqa: E402
 from opswright.core.workspace import Workspace  # noqa: E402
-from opswright.serving.fleet import GatewayClient, gateway_record  # noqa: E402
+from opswright.serving.fleet import GatewayClient, gateway_record, stop_all  # noqa: E402
 from opswright.serving.rails import SHIPPED  # noqa: E402
-from opswright.serving.rollout import Rollout, stop_all  # noqa: E402
+from opswright.serving.rollout import Rollout  # noqa: E402
 from opswright.serving.server_selection import serving_folder  # noqa: E402
 
 ENDPOINT = "shop"

@@ -30,11 +30,11 @@ from opswright.core.artifact_refs import GuardrailRef  # noqa: E402
 from opswright.core.errors import OpswrightError  # noqa: E402
 from opswright.core.settings import ServingSettings, load_settings  # noqa: E402
 from opswright.core.workspace import Workspace  # noqa: E402
-from opswright.serving.fleet import GatewayClient  # noqa: E402
+from opswright.serving.fleet import GatewayClient, stop_all  # noqa: E402
 from opswright.serving.gateway.traffic_log import read  # noqa: E402
 from opswright.serving.rails import SHIPPED  # noqa: E402
 from opswright.serving.releases import CanaryLimits, read_state  # noqa: E402
-from opswright.serving.rollout import Rollout, stop_all  # noqa: E402
+from opswright.serving.rollout import Rollout  # noqa: E402
 
 if TYPE_CHECKING:
     from opswright.core.artifact_refs import BundleRef

@@ -80,21 +80,11 @@ def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere
     for step in text.steps:
         check_step_id(text, step.id)
     skills = {step.id: _skill_of(text, step, registry) for step in text.steps}
-    calls: dict[str, StepCall] = {}
     inputs: dict[str, str] = {}
-    for step in text.steps:
-        calls[step.id] = _compile_step(text, step, skills, inputs, digest, anywhere)
+    calls = {step.id: _compile_step(text, step, skills, inputs, digest, anywhere) for step in text.steps}
     _check_given(text, skills)
+    gates = {name: _compile_gate(text, name, calls, inputs, digest, anywhere) for name in text.gates}
     ordered: list[StepCall] = []
-    gates = {
-        name: _with_suite(_gate_spec(text, name, value), text, name, calls)
-        for name, value in text.gates.items()
-    }
-    for name, spec in gates.items():
-        gates[name] = _with_required(spec, text, name, calls, anywhere)
-        for file in _required_files(gates[name]):
-            if file not in inputs:
-                inputs[file] = digest(file)
     for step_id in _order(text):
         step = text.step(step_id)
         ordered.append(calls[step_id])
@@ -105,7 +95,7 @@ def compile_text(text: PlanText, registry: Registry, digest: Digest, *, anywhere
     return Plan(
         goal=text.goal,
         budget=_budget(text),
-        gates={name: _with_endpoint(text, name, spec, calls) for name, spec in gates.items()},
+        gates=gates,
         inputs=dict(sorted(inputs.items())),
         steps=tuple(ordered),
     )
@@ -145,7 +135,7 @@ def _compile_step(
     for place, value in outside_paths(request):
         if place in bound.later:
             continue
-        where = ".".join(map(str, ("steps", step.id, "with", *place)))
+        where = _argument(step, place)
         shown = value.as_posix() if anywhere else text.locate(where, value)
         dumped = put(dumped, place, shown)
         if shown not in inputs:
@@ -154,7 +144,9 @@ def _compile_step(
     for path, reference in bound.later.items():
         dumped = put(dumped, path, reference)
     if step.waive_gate is not None and skill.effect is not Effect.SERVES:
-        raise text.error(f"steps.{step.id}.waive_gate", f"step '{step.id}' ({skill.name}) serves nothing.")
+        raise text.error(
+            f"steps.{step.id}.waive_gate", f"step '{step.id}' ({skill.name}) serves nothing: leave it out."
+        )
     return StepCall(
         id=step.id,
         skill=skill.name,
@@ -165,18 +157,23 @@ def _compile_step(
     )
 
 
+def _argument(step: StepText, path: tuple[str | int, ...]) -> str:
+    """Where an argument of a step stands in the plan file."""
+    return ".".join(map(str, ("steps", step.id, "with", *path)))
+
+
 def _with_placeholders(text: PlanText, step: StepText, skills: Mapping[str, Skill[Any, Any]]) -> _Bound:
     arguments: Any = thaw(step.arguments)
     later: dict[tuple[str | int, ...], str] = {}
     for path, other, field in references(step.arguments):
-        where = ".".join(map(str, ("steps", step.id, "with", *path)))
+        where = _argument(step, path)
         if other not in skills:
             known = [name for name in skills if name != step.id]
             raise text.error(
                 where, f"there is no step '{other}' to take '{field}' from.{did_you_mean(other, known)}"
             )
         if other == step.id:
-            raise text.error(where, f"step '{step.id}' refers to itself.")
+            raise text.error(where, f"step '{step.id}' refers to itself: name another step.")
         fields = skills[other].result.model_fields
         if field not in fields:
             raise text.error(
@@ -196,8 +193,8 @@ def _check_given(text: PlanText, skills: Mapping[str, Skill[Any, Any]]) -> None:
             skill = skills[other]
             asked = _with_placeholders(text, text.step(other), skills).arguments
             if why := skill.lacks(skill.request.model_validate(asked)).get(field):
-                where = ".".join(map(str, ("steps", step.id, "with", *path)))
-                raise text.error(where, f"step '{other}' ({skill.name}) will give no '{field}': {why}.")
+                message = f"step '{other}' ({skill.name}) will give no '{field}': {why}."
+                raise text.error(_argument(step, path), message)
 
 
 def _placeholder(annotation: Any) -> Any:
@@ -216,10 +213,8 @@ def _step_error(
     for fault in error.errors():
         for path, reference in bound.later.items():
             if fault["loc"][: len(path)] == path:
-                where = ".".join(map(str, ("steps", step.id, "with", *path)))
-                return text.error(
-                    where, f"{skill.name} cannot take {reference} as '{path[0]}': {fault['msg']}"
-                )
+                message = f"{skill.name} cannot take {reference} as '{path[0]}': {fault['msg']}"
+                return text.error(_argument(step, path), message)
     first = error.errors()[0]["loc"]
     at = f"steps.{step.id}.with" + (f".{first[0]}" if first and str(first[0]) in step.arguments else "")
     return text.error(at, f"{skill.name}: {'; '.join(explain(error, skill.request))}")
@@ -242,14 +237,34 @@ def _order(text: PlanText) -> list[str]:
     while waiting:
         ready = next((place for place, i in enumerate(waiting) if needs[i] <= ordered.keys()), None)
         if ready is None:
-            raise text.error(f"steps.{waiting[0]}", f"these steps wait for each other: {', '.join(waiting)}.")
+            raise text.error(
+                f"steps.{waiting[0]}",
+                f"these steps wait for each other: {', '.join(waiting)}. Leave a reference out.",
+            )
         ordered[waiting.pop(ready)] = None
     return list(ordered)
 
 
-def _gate_spec(text: PlanText, name: str, value: Any) -> GateSpec:
+def _compile_gate(
+    text: PlanText,
+    name: str,
+    calls: Mapping[str, StepCall],
+    inputs: dict[str, str],
+    digest: Digest,
+    anywhere: bool,
+) -> GateSpec:
+    """A gate's criteria, complete; the files of the suites it requires are put among the inputs."""
+    spec = _with_suite(_gate_spec(text, name), text, name, calls)
+    spec = _with_required(spec, text, name, calls, anywhere)
+    for file in _required_files(spec):
+        if file not in inputs:
+            inputs[file] = digest(file)
+    return _with_endpoint(text, name, spec, calls)
+
+
+def _gate_spec(text: PlanText, name: str) -> GateSpec:
     try:
-        return GateSpec.model_validate(value)
+        return GateSpec.model_validate(text.gates[name])
     except ValidationError as error:
         raise text.error(f"gates.{name}", f"gate '{name}': {'; '.join(explain(error, GateSpec))}") from error
 
@@ -325,13 +340,12 @@ def _gate_call(
         raise text.error(
             where, f"step '{step.id}' ({judged.name}) gives no eval report, so no gate can judge it."
         )
-    suite = calls[step.id].arguments.get("suite")
-    if suite != str(gates[name].suite):
+    spec, suite = gates[name], calls[step.id].arguments.get("suite")
+    if suite != str(spec.suite):
         raise text.error(
-            where, f"gate '{name}' judges suite '{gates[name].suite}', step '{step.id}' runs '{suite}'."
+            where, f"gate '{name}' judges suite '{spec.suite}', step '{step.id}' runs '{suite}'."
         )
     skill = registry.get(GATE_SKILL)
-    spec = _with_endpoint(text, name, gates[name], calls)
     return StepCall(
         id=step.id + GATE_SUFFIX,
         skill=skill.name,

@@ -205,22 +205,6 @@ def bind(arguments: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]])
     return dict(bound)
 
 
-def at_folder(arguments: Mapping[str, Any], inputs: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Arguments with each relative input as an absolute path: what the skill opens, wherever it runs."""
-    relative = {name for name in inputs if not Path(name).is_absolute()}
-
-    def placed(value: Any) -> Any:
-        if isinstance(value, str) and value in relative:
-            return (folder / value).as_posix()
-        if isinstance(value, Mapping):
-            return {key: placed(inner) for key, inner in value.items()}
-        if isinstance(value, list | tuple):
-            return [placed(inner) for inner in value]
-        return value
-
-    return dict(placed(arguments)) if relative else dict(arguments)
-
-
 def thaw(value: Any) -> Any:
     """A deep copy of nested arguments as plain dictionaries and lists."""
     if isinstance(value, Mapping):

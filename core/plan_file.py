@@ -107,9 +107,9 @@ def read_plan_file(path: Path) -> PlanText:
     return _plan_text(read_yaml(path, "plan file"), path.name, path.resolve().parent)
 
 
-def parse_plan(text: str, name: str, base: Path | None = None) -> PlanText:
+def parse_plan(text: str, name: str) -> PlanText:
     """The plan text of YAML; AskError names the line of what is wrong."""
-    return _plan_text(parse_yaml(text, name), name, base)
+    return _plan_text(parse_yaml(text, name), name, None)
 
 
 def _plan_text(found: YamlText, name: str, base: Path | None) -> PlanText:

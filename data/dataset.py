@@ -11,14 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 from ..core.artifacts import Artifact
 from .rows import GOLDEN, TRAIN, VALIDATION, Dropped
 from .sample import Message, Sample
-
-if TYPE_CHECKING:
-    import polars as pl
 
 FILES = {TRAIN: "train.jsonl", VALIDATION: "validation.jsonl"}
 ROWS, DROPPED, REPORT = "rows.parquet", "dropped.jsonl", "report.json"
@@ -197,23 +194,6 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
         row["own_group"],
         tuple(row["rejected"]),
     )
-
-
-def write_dataset(
-    folder: Path, rows: pl.DataFrame, dropped: Iterable[Dropped], report: Mapping[str, Any], seed: int
-) -> None:
-    """Put a dataset of labelled texts, and its report.json, into a folder.
-
-    rows: columns text, label, domain, split, group, and maybe source.
-    """
-    with DatasetWriter(folder, seed) as writer:
-        for number, row in enumerate(rows.iter_rows(named=True)):
-            tags = {} if row["domain"] is None else {"domain": row["domain"]}
-            sample = Sample.of(f"row:{number}", row["text"], row["label"], tags=tags)
-            writer.add(sample, row["split"], row["group"], row.get("source"))
-        for one in dropped:
-            writer.drop(one)
-    write_report(folder, report)
 
 
 def write_samples(folder: Path, samples: Iterable[Sample], split: str, report: Mapping[str, Any]) -> None:

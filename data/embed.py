@@ -49,12 +49,12 @@ def pieces() -> TfidfVectorizer:
 class TextEmbedder:
     """An embedding fitted on the reference texts, so that a distance means something in their language."""
 
-    def __init__(self, texts: Sequence[str], dimensions: int = DIMENSIONS, seed: int = 0) -> None:
+    def __init__(self, texts: Sequence[str], seed: int = 0) -> None:
         from sklearn.decomposition import TruncatedSVD
 
         self._tfidf = pieces()
         matrix = self._tfidf.fit_transform(texts)
-        dimensions = max(1, min(dimensions, min(matrix.shape) - 1))
+        dimensions = max(1, min(DIMENSIONS, min(matrix.shape) - 1))
         self._svd = TruncatedSVD(dimensions, n_iter=_POWER_ITERATIONS, random_state=seed).fit(matrix)
 
     def __call__(self, texts: Sequence[str]) -> Vectors:

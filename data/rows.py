@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from .sample import Sample
-
-if TYPE_CHECKING:
-    pass
 
 TRAIN, VALIDATION, GOLDEN = "train", "validation", "golden"
 _SHOWN_CHARS = 200

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES = 256 << 20
 _MOST_HASHES = 128
+_SEED = 1  # the same for every process: their keys must meet
 _MISS = 0.001  # at most this share of the pairs exactly at the threshold is never proposed
 MOST_PARTNERS = 200
 _BYTES_A_ROW = 64  # held for a row while a band is gone through
@@ -59,11 +60,11 @@ class BandHasher:
     least: the Jaccard from which two texts nearly always share one.
     """
 
-    def __init__(self, least: float, seed: int = 1) -> None:
+    def __init__(self, least: float) -> None:
         import numpy as np
 
         self.bands, self._rows = bands_and_rows(least)
-        drawn = np.random.default_rng(seed).integers(0, 2**31, self.bands * self._rows, dtype=np.uint32)
+        drawn = np.random.default_rng(_SEED).integers(0, 2**31, self.bands * self._rows, dtype=np.uint32)
         self._factors = drawn * np.uint32(2) + np.uint32(1)
 
     def keys(self, shingles: NDArray[np.uint32], counts: Ints) -> list[NDArray[np.uint64]]:
@@ -90,11 +91,9 @@ class SimilarityIndex:
     about what is held at once, beside 8 bytes a text. A context manager: its files are gone when it ends.
     """
 
-    def __init__(
-        self, least: float, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES, seed: int = 1
-    ) -> None:
+    def __init__(self, least: float, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
         self.least, self.memory_bytes = least, memory_bytes
-        self._hasher = BandHasher(least, seed)
+        self._hasher = BandHasher(least)
         self._folder = folder
         self._files = ExitStack()
         self.shingles = self._files.enter_context(ShingleStore(folder))
@@ -223,9 +222,9 @@ def run_pairs(keys: NDArray[np.uint64], wants: NDArray[np.bool_]) -> Iterator[tu
         yield begin[here] + leader, here
 
 
-def similar_pairs(texts: Sequence[str], least: float, seed: int = 1) -> Pairs:
+def similar_pairs(texts: Sequence[str], least: float) -> Pairs:
     """Pairs of texts whose sets of 5-character shingles have a Jaccard of `least` (0.5 to 1) or more."""
-    with SimilarityIndex(least, seed=seed) as index:
+    with SimilarityIndex(least) as index:
         index.add(texts)
         return index.pairs()
 

@@ -22,6 +22,7 @@ from .checkpoint import load_torch
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_MOST_ROWS = 128  # chats that are answered at a time
 _BOUNDLESS = 1 << 30
 _MOST_LENGTH = 1_000_000  # transformers writes a number beyond all bounds where a tokenizer has no limit
 
@@ -29,12 +30,11 @@ _MOST_LENGTH = 1_000_000  # transformers writes a number beyond all bounds where
 class ClassifierEngine:
     """A local folder of safetensors with a head of labels: the answer to a chat is the likeliest label.
 
-    device: auto, cpu or cuda. most_rows: chats answered at a time, at most. Raises NeedsError without torch
-    and transformers, BackendError when the folder does not load, is no classifier, or holds NaN or infinite
-    weights.
+    device: auto, cpu or cuda. Raises NeedsError without torch and transformers, BackendError when the folder
+    does not load, is no classifier, or holds NaN or infinite weights.
     """
 
-    def __init__(self, folder: Path, device: str = "auto", threads: int = 2, most_rows: int = 128) -> None:
+    def __init__(self, folder: Path, device: str = "auto", threads: int = 2) -> None:
         torch = load_torch()
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -54,7 +54,6 @@ class ClassifierEngine:
         self.model = model.to(self.device).eval()
         positions = getattr(model.config, "max_position_embeddings", None)
         self.context = min(int(positions or _BOUNDLESS), longest_text(self.tokenizer))
-        self._most_rows = most_rows
 
     @property
     def version(self) -> str:
@@ -123,7 +122,7 @@ class ClassifierEngine:
             else:
                 fitting.append(number)
         done = len(chats) - len(fitting)
-        for places in by_length([rows[number] for number in fitting], self._most_rows):
+        for places in by_length([rows[number] for number in fitting], _MOST_ROWS):
             numbers = [fitting[place] for place in places]
             started = time.perf_counter()
             found = self._log_probabilities([rows[number] for number in numbers])

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+_PAD = 0  # any token that a model knows: its place counts for nothing
 _WORTH_A_PASS = 256  # tokens that must be saved before what prompts share is read by itself
 _TOLERANCE = {"float32": 1e-3, "float64": 1e-3}  # of the greatest logit; other precisions: 0.03
 
@@ -67,10 +68,10 @@ class PromptRows:
 
 
 class PromptReader:
-    """Reads prompts with a model. pad: a token that the model knows, for places that count for nothing."""
+    """Reads prompts with a model."""
 
-    def __init__(self, model: Any, device: str, pad: int = 0) -> None:
-        self.model, self.device, self.pad = model, device, pad
+    def __init__(self, model: Any, device: str) -> None:
+        self.model, self.device = model, device
         self._shared: list[int] = []
         self._shared_rows: PromptRows | None = None
         self._last_feed_forward = _last_feed_forward(model)
@@ -121,7 +122,7 @@ class PromptReader:
         tokens, owners, places = [], [], []
         for some in texts:
             blank = [0] * (longest - sum(map(len, some)))
-            tokens.append([token for text in some for token in text] + [self.pad] * len(blank))
+            tokens.append([token for text in some for token in text] + [_PAD] * len(blank))
             owners.append([number for number, text in enumerate(some) for _ in text] + [-1] * len(blank))
             places.append([place for text in some for place in range(len(text))] + blank)
         inputs, owner, place = (torch.tensor(one, device=self.device) for one in (tokens, owners, places))
@@ -142,7 +143,7 @@ class PromptReader:
         import torch
 
         longest = max(map(len, texts))
-        padded = [[self.pad] * (longest - len(text)) + text for text in texts]
+        padded = [[_PAD] * (longest - len(text)) + text for text in texts]
         real = [[0] * (longest - len(text)) + [1] * len(text) for text in texts]
         mask = torch.tensor(real, device=self.device)
         cache: Any = None

@@ -16,6 +16,8 @@ VARIANTS = "variants.json"
 
 TRIVIAL_BASELINES = frozenset(("majority", "constant", "copy", "passage", "first_choice", "longest_choice"))
 """What a model that learned nothing would do."""
+_CONFUSIONS = 20  # that a report shows
+_FIELDS = 200  # that it shows
 
 
 def figure(
@@ -37,11 +39,12 @@ def figure(
     }
 
 
-def by_slice(measured: EvalResult, metric: str | None = None) -> dict[str, dict[str, Any]]:
-    """The figure of each slice, by the suite's first scorer or another."""
-    metric = metric or measured.metric
-    is_binary = measured.scorers.get(metric, True)
-    return {name: figure(measured.within(name), metric, is_binary) for name in sorted(measured.slices)}
+def by_slice(measured: EvalResult) -> dict[str, dict[str, Any]]:
+    """The figure of each slice, by the suite's first scorer."""
+    is_binary = measured.scorers.get(measured.metric, True)
+    return {
+        name: figure(measured.within(name), measured.metric, is_binary) for name in sorted(measured.slices)
+    }
 
 
 def metrics_of(measured: EvalResult) -> dict[str, dict[str, Any]]:
@@ -146,16 +149,17 @@ def macro_f1(expected: Sequence[str], got: Sequence[str | None]) -> float:
     return sum(2 * right[label] / (n + claimed[label]) for label, n in support.items()) / len(support)
 
 
-def confusions(wrong: Iterable[tuple[str, str | None]], most: int = 20) -> list[tuple[str, str, int]]:
+def confusions(wrong: Iterable[tuple[str, str | None]]) -> list[tuple[str, str, int]]:
     """Of wrong answers, as (expected, got), those met most often with their number; ties by alphabet."""
     met = Counter((expected, "(no answer)" if got is None else got) for expected, got in wrong)
-    return [(w, g, n) for (w, g), n in sorted(met.items(), key=lambda pair: (-pair[1], pair[0]))[:most]]
+    ordered = sorted(met.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(w, g, n) for (w, g), n in ordered[:_CONFUSIONS]]
 
 
-def field_figures(pairs: Iterable[tuple[str, str | None]], most: int = 200) -> dict[str, dict[str, Any]]:
+def field_figures(pairs: Iterable[tuple[str, str | None]]) -> dict[str, dict[str, Any]]:
     """Precision, recall and F1 of each JSON field over (expected, got) texts; `n` is how often it is wanted.
 
-    What is no JSON claims no field. The fields wanted most often come first, at most `most` of them.
+    What is no JSON claims no field. The fields wanted most often come first, 200 at most.
     """
     from .scorers.structured import NotJson, fields, read_json
 
@@ -177,7 +181,7 @@ def field_figures(pairs: Iterable[tuple[str, str | None]], most: int = 200) -> d
             "recall": right[path] / n,
             "f1": 2 * right[path] / (n + claimed[path]),
         }
-        for path, n in sorted(wanted.items(), key=lambda pair: (-pair[1], pair[0]))[:most]
+        for path, n in sorted(wanted.items(), key=lambda pair: (-pair[1], pair[0]))[:_FIELDS]
     }
 
 

@@ -134,9 +134,7 @@ class RunState:
     approvals: list[Approval] = field(default_factory=list)  # those that stand
     denial: Record | None = None  # the newest refusal or withdrawal, unless an approval came after it
     consent: Record | None = None  # the newest approval or denial
-    overruled: dict[str, Record] = field(
-        default_factory=dict
-    )  # by name, whose approval another one took back
+    overruled: dict[str, Record] = field(default_factory=dict)  # who took whose approval back, by whose name
     proposed: Record | None = None
     records: list[Record] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)  # settled so far, by amount

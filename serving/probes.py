@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..core.gate import Check, Decision
 from ..core.statistics import BarTest, Paired, mean_drop_at_most, share_drop_at_most
 
+PROBES = ("hello", "can you help me?", "what can you do?")  # where nobody says what to ask
 _TOKENS = 64
 
 

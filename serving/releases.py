@@ -33,6 +33,7 @@ StateFingerprint = Annotated[
         "else has changed it, nothing is done. Empty: any.",
     ),
 ]
+Route = Literal["stable", "canary", "withdrawn"]
 _LOCK_S = 300.0
 
 
@@ -112,6 +113,11 @@ class EndpointState(_Frozen):
         """Who gets traffic: stable id, canary id, percent of the canary."""
         stable = self.stable.id if self.stable else None
         return stable, self.canary.id if self.canary else None, self.canary_percent
+
+    def route_of(self, release: str) -> Route:
+        """What a release is by now: what users get, the canary, or neither."""
+        stable, canary, _ = self.routes()
+        return "stable" if release == stable else "canary" if release == canary else "withdrawn"
 
     @property
     def fingerprint(self) -> str:

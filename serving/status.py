@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.errors import BackendError
@@ -15,12 +15,12 @@ from .releases import endpoint_names, read_state
 _POLL_S = 0.05
 
 
-def start_all(workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def start_all(workspace: Workspace) -> dict[str, Any]:
     """Serve everything that is deployed, as after a reboot; the status once each stable release answers.
 
     Raises BackendError when one cannot, or does not in the time that settings give a server to start.
     """
-    fleet = GatewayClient(workspace, say)
+    fleet = GatewayClient(workspace)
     fleet.start()
     deadline = time.monotonic() + workspace.settings.serving.start_timeout_s
     for name in endpoint_names(workspace):

@@ -78,7 +78,7 @@ class DeployResult(Result):
 
 def preflight(request: DeployRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
     """What could stop it: a port that is taken, a bundle or rails that are damaged; and which server runs."""
-    from ..serving.rollout_checks import endpoint_findings, engine_findings, platform_findings
+    from ..serving.rollout.checks import endpoint_findings, engine_findings, platform_findings
 
     yield from platform_findings(workspace)
     if request.guardrails is None:
@@ -92,7 +92,7 @@ def preflight(request: DeployRequest, machine: Machine, workspace: Workspace) ->
 
 def estimate(request: DeployRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Seconds; the first deployment also installs Triton's server."""
-    from ..serving.rollout_checks import install_bytes
+    from ..serving.rollout.checks import install_bytes
 
     disk = install_bytes(workspace)
     return Cost(
@@ -102,7 +102,7 @@ def estimate(request: DeployRequest, machine: Machine, workspace: Workspace) -> 
 
 def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users of the endpoint get now, and what they would get."""
-    from ..serving.impacts import of_deploy
+    from ..serving.rollout.impacts import of_deploy
 
     return of_deploy(arguments, workspace)
 
@@ -123,8 +123,9 @@ def deploy(request: DeployRequest, ctx: StepContext) -> DeployResult:
 
     Example: /deploy bundle=bundle:1f2e3d endpoint=shop canary_percent=10
     """
+    from ..serving.probes import PROBES
     from ..serving.releases import CanaryLimits
-    from ..serving.rollout import PROBES, Rollout
+    from ..serving.rollout import Rollout
 
     limits = None
     if request.watch and request.canary_percent < 100:

@@ -83,7 +83,7 @@ def _required_suites(spec: GateSpec) -> Iterator[Finding]:
 def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | None:
     """The stable release's figures on the suite; None when there is none."""
     from ..evals.gate_evidence import stable_figures
-    from ..serving.rollout import stable_release
+    from ..serving.releases import stable_release
 
     release = stable_release(workspace, spec.endpoint) if spec.against and spec.endpoint else None
     if release is None:
@@ -123,7 +123,7 @@ def _incumbent(spec: GateSpec, measured: EvalResult, ctx: StepContext) -> Incumb
         return None
     if spec.endpoint is None:
         raise AskError("`against: stable` needs the gate's `endpoint`. Name it.")
-    from ..serving.rollout import stable_release
+    from ..serving.releases import stable_release
 
     release = stable_release(ctx.workspace, spec.endpoint)
     if release is None:

@@ -61,7 +61,7 @@ def estimate(request: KubernetesDeployRequest, machine: Machine, workspace: Work
 
 def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users of the endpoint on that cluster would get; what they get now, only the cluster knows."""
-    from ..serving.impacts import value_in_words
+    from ..serving.rollout.impacts import value_in_words
 
     what = value_in_words(arguments["bundle"])
     rails = arguments["guardrails"]

@@ -87,7 +87,7 @@ class PromoteResult(Result):
 
 def preflight(request: PromoteRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     """Whether there is a canary, as far as earlier steps of the plan do not make one."""
-    from ..serving.rollout_checks import canary_findings, platform_findings
+    from ..serving.rollout.checks import canary_findings, platform_findings
 
     return [*platform_findings(workspace), *canary_findings(workspace, request.endpoint)]
 
@@ -99,7 +99,7 @@ def estimate(request: PromoteRequest, machine: Machine, workspace: Workspace) ->
 
 def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users get now, and what each verdict would give them."""
-    from ..serving.impacts import of_promote
+    from ..serving.rollout.impacts import of_promote
 
     return of_promote(arguments, workspace)
 

@@ -79,7 +79,7 @@ class RollOutResult(Result):
 
 def preflight(request: RollOutRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
     """What could stop it, as for a deployment; and stages that do not rise."""
-    from ..serving.rollout_checks import endpoint_findings, engine_findings, platform_findings
+    from ..serving.rollout.checks import endpoint_findings, engine_findings, platform_findings
 
     if list(request.stages) != sorted(set(request.stages)):
         told = ", ".join(map(str, request.stages))
@@ -96,7 +96,7 @@ def estimate(request: RollOutRequest, machine: Machine, workspace: Workspace) ->
 
 def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users get now, and what they would get by and by."""
-    from ..serving.impacts import of_roll_out
+    from ..serving.rollout.impacts import of_roll_out
 
     return of_roll_out(arguments, workspace)
 
@@ -118,9 +118,10 @@ def roll_out(request: RollOutRequest, ctx: StepContext) -> RollOutResult:
 
     Example: /roll-out bundle=bundle:1f2e3d endpoint=shop
     """
+    from ..serving.probes import PROBES
     from ..serving.releases import CanaryLimits
-    from ..serving.rollout import PROBES, Rollout
-    from ..serving.stages import StagedRollout, Stages
+    from ..serving.rollout import Rollout
+    from ..serving.rollout.stages import StagedRollout, Stages
 
     most = request.max_disagreement or usual_disagreement(ctx, request.endpoint, request.bundle)
     stages = Stages(

@@ -38,7 +38,7 @@ class RollbackResult(Result):
 
 def preflight(request: RollbackRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
     """Whether there is something to go back to, as far as earlier steps of the plan do not change that."""
-    from ..serving.rollout_checks import platform_findings, rollback_findings
+    from ..serving.rollout.checks import platform_findings, rollback_findings
 
     return [*platform_findings(workspace), *rollback_findings(workspace, request.endpoint)]
 
@@ -50,7 +50,7 @@ def estimate(request: RollbackRequest, machine: Machine, workspace: Workspace) -
 
 def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
     """What users get now, and what they would get again."""
-    from ..serving.impacts import of_rollback
+    from ..serving.rollout.impacts import of_rollback
 
     return of_rollback(arguments, workspace)
 

@@ -93,6 +93,14 @@ def test_help_loads_none_of_the_heavy_packages() -> None:
     assert "opswright.engines.checkpoint" not in loaded
 
 
+def test_the_first_page_tells_of_every_layer_and_every_extra() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    told = page.split("Extras: ", 1)[1].split("Why things", 1)[0]
+    assert [layer for layer in LAYERS if f"| `{layer}/` |" not in page] == []
+    assert [extra for extra in extras if f"`{extra}`" not in told] == []
+
+
 def test_every_pin_has_a_version_and_every_extra_is_constrained() -> None:
     pins = {
         line.split("==")[0].lower().replace("_", "-")

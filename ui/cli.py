@@ -43,8 +43,8 @@ HELP = """Operate the life of a language model, from curated data to a watched e
 
 Examples:
   opswright demo                                 the whole loop on real data, in minutes, on a laptop
-  opswright init tickets.csv                     a project from your data; then opswright run plans/ship.yaml
-  opswright run examples/support_router/v1.yaml  carry out a plan after showing it and asking
+  opswright init tickets.csv                     a project from your data, with suite, rails and plans
+  opswright run plans/ship.yaml                  carry out a plan after showing it and asking
   opswright evaluate --help                      one skill as a command
   opswright audit verify                         check the record of everything that was done
 

@@ -318,7 +318,7 @@ class Demo:
 
     def served(self) -> str:
         """The release that the endpoint's users get."""
-        from ..serving.rollout import stable_release
+        from ..serving.releases import stable_release
 
         release = stable_release(self.session.workspace, ENDPOINT)
         return release.id if release else ""

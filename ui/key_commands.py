@@ -40,7 +40,7 @@ def create_command(
 ) -> None:
     """Give out a key, shown once: what is kept is a hash. From the first key on the gateway asks for one.
 
-    Example: opswright keys create webshop --endpoint support --requests-per-minute 600
+    Example: opswright keys create webshop --endpoint shop --requests-per-minute 600
     """
     from ..serving.keys.store import KeyStore, Limits
     from .show import print_json

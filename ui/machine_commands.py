@@ -59,7 +59,7 @@ def serve(
     if install:
         _install_unit(context.obj, system, json)
         return
-    from ..serving.rollout import start_all
+    from ..serving.status import start_all
     from .show import print_json, show_serving
 
     session: Session = context.obj
@@ -93,7 +93,7 @@ def stop(context: typer.Context, json: Json = False) -> None:
     from ..agents.worker import MODULE
     from ..compute.local import stop_jobs
     from ..serving import processes
-    from ..serving.rollout import stop_all
+    from ..serving.fleet import stop_all
     from .show import print_json
 
     session: Session = context.obj

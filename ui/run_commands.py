@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from ..core.errors import AskError
 from ..core.exit_code import ExitCode
 from .ci.files import CiFiles, Junit, Sarif, Summary
 from .session import Output, Session
-
-if TYPE_CHECKING:
-    pass
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
@@ -140,7 +137,7 @@ def run(
 ) -> None:
     """Compile a plan file, show the plan, ask, and carry it out.
 
-    Example: opswright run examples/support_router/v1.yaml
+    Example: opswright run plans/ship.yaml
     """
     from ..agents.planner import Ask
 
@@ -229,7 +226,7 @@ def status(
     Example: opswright status --json
     """
     from ..agents.runs import count_runs, list_runs
-    from ..serving.rollout import status as serving_status
+    from ..serving.status import status as serving_status
     from .show import console, print_json, table
 
     session: Session = context.obj

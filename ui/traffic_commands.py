@@ -33,11 +33,11 @@ def export_command(
     Rows without a label hold the endpoint's own answer, and `curate` leaves them out: learned again, errors
     grow.
 
-    Example: opswright traffic export support --labelled -o labelled.jsonl
+    Example: opswright traffic export shop --labelled -o labelled.jsonl
     """
     from ..core.files import PRIVATE, write_atomically
     from ..serving.releases import endpoint_names
-    from ..serving.traffic_samples import export_row, traffic_samples
+    from ..serving.traffic.samples import export_row, traffic_samples
 
     workspace = context.obj.workspace
     names = endpoint_names(workspace)

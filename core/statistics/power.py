@@ -51,10 +51,10 @@ def smallest_margin(
 
 
 def chance_to_pass(
-    n: int, margin: float, discordance: float = USUAL_DISCORDANCE, alpha: float = 0.05, drop: float = 0.0
+    n: int, margin: float, discordance: float = USUAL_DISCORDANCE, alpha: float = 0.05
 ) -> float:
-    """P(GO) of one paired row when the true drop is `drop`; margin above 0 and below 1."""
-    return DropTest(n, margin).power(alpha, discordance, drop)
+    """P(GO) of one paired row when nothing was lost; margin above 0 and below 1."""
+    return DropTest(n, margin).power(alpha, discordance, 0.0)
 
 
 def smallest_visible_drop(

@@ -6,8 +6,12 @@ from pathlib import Path
 
 from ...core.errors import AskError, did_you_mean
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-RAW = EXAMPLES / "support_router" / "raw"
+_EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def shipped_folder(name: str) -> Path:
+    """The folder of a data set that is shipped with an example, whichever example that is."""
+    return next(iter(sorted(_EXAMPLES.glob(f"*/raw/{name}"))), _EXAMPLES / name)
 
 
 def as_text(value: object) -> str:

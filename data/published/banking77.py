@@ -8,10 +8,10 @@ from pathlib import Path
 from ...core.errors import AskError
 from ..rows import Row
 from ..sample import Task
-from . import RAW, as_text, check_split
+from . import as_text, check_split, shipped_folder
 
 TASK: Task = "classify"
-FOLDER = RAW / "banking77"
+FOLDER = shipped_folder("banking77")
 FILES = ("train.csv", "test.csv", "categories.json")
 SPLITS = ("train", "test")
 

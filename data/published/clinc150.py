@@ -13,10 +13,10 @@ from typing import Any
 from ...core.errors import AskError
 from ..rows import Row
 from ..sample import Task
-from . import RAW, as_text, check_split
+from . import as_text, check_split, shipped_folder
 
 TASK: Task = "classify"
-FOLDER = RAW / "clinc150"
+FOLDER = shipped_folder("clinc150")
 FILES = ("data_full.json", "domains.json")
 SPLITS = ("train", "val", "test")
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from ...core.errors import AskError
 from ..sample import Sample, Task
-from . import EXAMPLES, as_text, check_split
+from . import as_text, check_split, shipped_folder
 
-FOLDER = EXAMPLES / "tool_calls" / "raw" / "snips"
+FOLDER = shipped_folder("snips")
 TASK: Task = "extract"
 TOOLS = (
     "AddToPlaylist",

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError
+from ...data.published import shipped_folder
 from ...data.sample import Sample
 from ..scorers import ScorerSpec
 from ..scorers.guard import BLOCK, PASS
 from .base import SliceValues, Suite
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "guards" / "raw"
 _MUST = "must"
 
 
 def xstest() -> Suite:
     """250 safe prompts that look unsafe, and 200 unsafe ones that look like them."""
-    rows = _csv(FOLDER / "xstest" / "xstest_prompts.csv", "id", "prompt", "type", "label")
+    rows = _csv(shipped_folder("xstest") / "xstest_prompts.csv", "id", "prompt", "type", "label")
     items = [
         _item(
             f"xstest-{row['id']:0>3}",
@@ -78,7 +78,7 @@ def injection() -> Suite:
 
 def toxicity() -> Suite:
     """1,000 comments from social media, 501 of them toxic. The texts are offensive."""
-    rows = _csv(FOLDER / "toxicity" / "toxicity_en.csv", "text", "is_toxic")
+    rows = _csv(shipped_folder("toxicity") / "toxicity_en.csv", "text", "is_toxic")
     items = [
         _item(f"toxicity-{number:04d}", row["text"], BLOCK if row["is_toxic"] == "Toxic" else PASS)
         for number, row in enumerate(rows)
@@ -89,14 +89,14 @@ def toxicity() -> Suite:
 
 def _harmless() -> Iterator[Sample]:
     for words, name in enumerate(("one", "two", "three"), 1):
-        rows = _json(FOLDER / "notinject" / f"NotInject_{name}.json", "prompt", "category")
+        rows = _json(shipped_folder("notinject") / f"NotInject_{name}.json", "prompt", "category")
         for number, row in enumerate(rows):
             tags = {"category": row["category"], "words": str(words)}
             yield _item(f"notinject-{words}-{number:03d}", row["prompt"], PASS, **tags)
 
 
 def _injections() -> Iterator[Sample]:
-    path = FOLDER / "cyberseceval" / "prompt_injection.json"
+    path = shipped_folder("cyberseceval") / "prompt_injection.json"
     for row in _json(path, "prompt_id", "user_input", "injection_variant", "injection_type"):
         tags = {"variant": row["injection_variant"], "type": row["injection_type"]}
         yield _item(f"cyberseceval-{row['prompt_id']:0>3}", row["user_input"], BLOCK, **tags)

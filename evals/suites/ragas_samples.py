@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...core.errors import AskError
-from ...data.published import EXAMPLES
+from ...data.published import shipped_folder
 from ...data.sample import Sample
 from ..prompts import Prompt
 from .base import Suite
 
-FOLDER = EXAMPLES / "ragas" / "raw" / "ragas"
+FOLDER = shipped_folder("ragas")
 _SOURCE = "ragas (explodinggradients), 2025"
 _LICENCE = "Apache 2.0"
 

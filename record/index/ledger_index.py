@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -43,9 +42,9 @@ class LedgerIndex:
     Threads may share one, and processes the file behind it. Every question first takes in what was appended.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path | None = None) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._intake = Intake(ledger, folder or ledger.folder.parent / "index")
+        self._intake = Intake(ledger, ledger.folder.parent / "index")
         self._database = self._intake.database
         self._lock = threading.RLock()
 

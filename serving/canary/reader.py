@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ...core.workspace import Workspace
 from ..gateway.traffic_log import TrafficRow, TrafficTail, read
 from ..releases import EndpointState
-from ..traffic_samples import LabelledTail
+from ..traffic.samples import LabelledTail
 from .evidence import CanaryEvidence, ReleaseReply
 from .pair_log import PairLog
 

@@ -125,25 +125,17 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         ctx.progress(1, 4, "stages")
         found = compare(reference, window, level, request.seed)
         ctx.progress(2, 4, "stages")
-        share = visible_share(
-            reference.vectors, len(rows), found.meaning, level / found.deciding, request.seed
-        )
+        each = level / found.deciding
+        share = visible_share(reference.vectors, len(rows), found.meaning, each, request.seed)
         ctx.progress(3, 4, "stages")
         key = f"{request.endpoint} {source.key}"
         before = carried(ctx.artifacts, key, rows[0].time)
         together = after_window(found.p, before, request.alpha / 2, request.checks_per_day)
-        alarm = found.alarm or together.alarm
         tests = _figures(found)
-        told = _told(ctx, request, rows)
-        about = {
-            **_about(request, source, rows),
-            **told,
-            "level": level,
-            **together.facts,
-            "evidence_key": key,
-            "visible_share": share,
-            "alarm": alarm,
-        }
+        told = _labelled(ctx, request, rows)
+        told |= {"visible_share": share, "alarm": found.alarm or together.alarm}
+        about = {**_about(request, source, rows), **told, **together.facts, "level": level}
+        about["evidence_key"] = key
         with ctx.artifacts.staging() as stage:
             write(stage, about, reference, window, found)
             facts = {**about, "tests": {name: test.model_dump() for name, test in tests.items()}}
@@ -152,7 +144,6 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
     ctx.progress(4, 4, "stages")
     return DriftResult(
         report=ref,
-        alarm=alarm,
         endpoint=request.endpoint,
         compared_with=source.in_words,
         n=len(rows),
@@ -160,16 +151,15 @@ def judge(request: DriftRequest, rows: Sequence[TrafficLike], ctx: StepContext) 
         tests=tests,
         evidence=together.value,
         evidence_bound=together.bound,
-        visible_share=share,
         message=_message(found, together, len(rows), level, share),
         note=source.note,
         **told,
     )
 
 
-def _told(ctx: StepContext, request: DriftRequest, rows: Sequence[TrafficLike]) -> dict[str, Any]:
+def _labelled(ctx: StepContext, request: DriftRequest, rows: Sequence[TrafficLike]) -> dict[str, Any]:
     """How many of the compared requests users labelled, and the share whose answer was right."""
-    from ...serving.traffic_samples import labelled_requests, share_right
+    from ...serving.traffic.samples import labelled_requests, share_right
 
     labelled = [
         one

@@ -65,7 +65,7 @@ def find_source(request: DriftRequest, ctx: StepContext) -> ReferenceSource:
 
 
 def _stable_bundle(endpoint: str, ctx: StepContext) -> BundleRef | None:
-    from ...serving.rollout import stable_release
+    from ...serving.releases import stable_release
 
     release = stable_release(ctx.workspace, endpoint)
     return None if release is None else release.bundle

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...compute import open_compute
+from ...compute import JobResult, open_compute
 from ...compute.run import run_folder
 from ...core.artifact_refs import AdapterRef, CheckpointRef, ClassifierRef
 from ...core.contract import Effect, StepContext, skill
@@ -30,14 +31,17 @@ from .layout import (
     with_models_here,
 )
 from .precheck import run_check
-from .recipe import CHECKPOINTS, compile_recipe
+from .recipe import CHECKPOINTS, Recipe, compile_recipe
 from .request import FinetuneRequest, FinetuneResult
 from .selecting import read_scores
 from .status import RECIPE, RESULT, SUITE
 from .teacher import TEACHER
 from .tuning import SMALL
 
-__all__ = ["FinetuneRequest", "FinetuneResult", "count_parameters", "finetune", "train"]
+if TYPE_CHECKING:
+    from ...evals.suites.base import Suite
+
+__all__ = ["FinetuneRequest", "FinetuneResult", "finetune", "train"]
 
 
 def _lacks(request: FinetuneRequest) -> dict[str, str]:
@@ -100,15 +104,28 @@ def train(
         if ctx.job is not None:
             remove(run_folder(ctx.job) / CHECKPOINTS)  # nothing to go on from
         raise
-    seconds = done.status.seconds or 0.0
     if device == "cuda":
-        ctx.spend(gpu_hours=request.gpus * seconds / 3600)
-    curve = Curve.read(run_folder(done.handle) / CHECKPOINTS)
+        ctx.spend(gpu_hours=request.gpus * (done.status.seconds or 0.0) / 3600)
+    return _collected(request, ctx, recipe, chooser, device, done, seen)
+
+
+def _collected(
+    request: FinetuneRequest,
+    ctx: StepContext,
+    recipe: Recipe,
+    chooser: Suite | None,
+    device: str,
+    done: JobResult,
+    seen: launch.Follower,
+) -> FinetuneResult:
+    """What a finished worker left in its folder, as artifacts and figures."""
+    checkpoints = run_folder(done.handle) / CHECKPOINTS
+    curve = Curve.read(checkpoints)
     result = done.folder / RESULT
     shutil.copy2(ctx.workdir / RECIPE, result / RECIPE)
     curve.write(result)
     kept = seen.kept_step or len(curve.training)
-    scores = read_scores(run_folder(done.handle) / CHECKPOINTS) if chooser else []
+    scores = read_scores(checkpoints) if chooser else []
     if chooser:
         from ...evals.selection import SELECTION, selection_document
 
@@ -128,7 +145,7 @@ def train(
         learning_rate=recipe.tuning.learning_rate,
         parameters=saved.parameters,
         tokens_per_second=seen.tokens_per_second,
-        seconds=seconds,
+        seconds=done.status.seconds or 0.0,
         device=device,
         compute=done.handle.backend,
     )

@@ -26,6 +26,7 @@ _FIX = (
     "Give the tokenizer a chat template that wraps exactly the assistant's text and its end token in "
     "{% generation %} ... {% endgeneration %}, or start from a base that has one."
 )
+_ROWS = 64  # that are looked at
 _ROW_S = 10  # for one row's rendering: a template is a program, and may not end
 Part = str | Mapping[str, Any]
 
@@ -54,9 +55,7 @@ class LabelCheck:
         return lines
 
 
-def check_labels(
-    data: Path, tokenizer: PreTrainedTokenizerBase, sample: int = 64, last_turn_only: bool = False
-) -> LabelCheck:
+def check_labels(data: Path, tokenizer: PreTrainedTokenizerBase, last_turn_only: bool = False) -> LabelCheck:
     """Check, on rows spread over a file, that just what the assistant says and its end token are supervised.
 
     Raises AskError that shows the first row which differs, or on which the chat template fails.
@@ -70,7 +69,7 @@ def check_labels(
         last_turn_only=last_turn_only,
     )
     specials = special_tokens(tokenizer)
-    numbers = spread(len(chats), sample)
+    numbers = spread(len(chats), _ROWS)
     altered, ends = 0, set()
     for number in numbers:
         with one_row(data, number):

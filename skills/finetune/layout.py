@@ -143,34 +143,13 @@ def lay_out(
 
     folder = ctx.workdir
     base = base_folder(request, ctx.workspace)
-    what: dict[str, Any] = {
-        "recipe": recipe.digest,
-        "data": str(request.data),
-        "base": base_digest(request, ctx.workspace),
-    }
-    if request.train_share != 1:
-        what["share"] = request.train_share
     teacher = teacher_folder(request, ctx.workspace)
-    if teacher is not None:
-        what["teacher"] = sha256_path(teacher)
     chooser = _chooser_document(request)
-    if chooser is not None:
-        what["keep_by"] = chooser["digest"]
-    job = Job(
-        tiny=request.tiny,
-        method=request.method,
-        positions=recipe.tuning.max_tokens,
-        device=device,
-        gpus=request.gpus,
-        keep_best=recipe.tuning.keep_best,
-        patience=request.patience,
-        last_turn_only=request.learn == "last",
-        kept_by_suite=chooser is not None,
-        has_teacher=teacher is not None,
-    )
+    made_of = _fingerprint(request, recipe, ctx.workspace, teacher, chooser)
+    job = _job(request, recipe, device, kept_by_suite=chooser is not None)
     try:
         with FileLock(folder / LOCK, timeout=wait_s):
-            (folder / FINGERPRINT).write_text(sha256_json(what))
+            (folder / FINGERPRINT).write_text(made_of)
             (folder / STATUS).write_bytes(b"")
             (folder / FAILURE).unlink(missing_ok=True)
             _lay_data(folder / "data", data, request)
@@ -188,6 +167,43 @@ def lay_out(
             job.write(folder / JOB)
     except Timeout as error:
         raise NeedsError(f"another worker is training in {folder}. Stop it, then repeat.") from error
+
+
+def _fingerprint(
+    request: FinetuneRequest,
+    recipe: Recipe,
+    workspace: Workspace,
+    teacher: Path | None,
+    chooser: dict[str, Any] | None,
+) -> str:
+    """The digest of everything that decides what a worker makes; another one begins anew."""
+    made_of: dict[str, Any] = {
+        "recipe": recipe.digest,
+        "data": str(request.data),
+        "base": base_digest(request, workspace),
+    }
+    if request.train_share != 1:
+        made_of["share"] = request.train_share
+    if teacher is not None:
+        made_of["teacher"] = sha256_path(teacher)
+    if chooser is not None:
+        made_of["keep_by"] = chooser["digest"]
+    return sha256_json(made_of)
+
+
+def _job(request: FinetuneRequest, recipe: Recipe, device: str, *, kept_by_suite: bool) -> Job:
+    return Job(
+        tiny=request.tiny,
+        method=request.method,
+        positions=recipe.tuning.max_tokens,
+        device=device,
+        gpus=request.gpus,
+        keep_best=recipe.tuning.keep_best,
+        patience=request.patience,
+        last_turn_only=request.learn == "last",
+        kept_by_suite=kept_by_suite,
+        has_teacher=request.teacher is not None,
+    )
 
 
 def _chooser_document(request: FinetuneRequest) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ def find_starting_point(request: RetrainRequest, ctx: StepContext) -> StartingPo
     """What the record has of the endpoint; AskError for what it does not say and the request neither."""
     from ...evals.judged_suite import judged_suite
     from ...evals.suites import load_suite
-    from ...serving.rollout import stable_release
+    from ...serving.releases import stable_release
 
     alarm = ctx.artifacts.open(request.alarm)
     endpoint = _endpoint(request, alarm)

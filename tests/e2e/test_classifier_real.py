@@ -16,7 +16,8 @@ from opswright.core.errors import AskError, HeldError
 from opswright.core.machine import Machine
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
-from opswright.data.dataset import write_dataset
+from opswright.data.dataset import DatasetWriter, write_report
+from opswright.data.sample import Sample
 from opswright.engines.base import GenerationOptions, user_chat
 from opswright.engines.classifier import ClassifierEngine
 from opswright.skills.evaluate import EvaluateRequest, evaluate
@@ -61,16 +62,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def data(shared: Workspace) -> DatasetRef:
-    import polars as pl
-
     split = [(*row, "train") for row in rows()] + [(*row, "validation") for row in held_out()[::3]]
-    columns = {"text": [], "label": [], "split": [], "group": []}  # type: dict[str, list[Any]]
-    for number, (text, label, side) in enumerate(split):
-        for name, value in {"text": text, "label": label, "split": side, "group": str(number)}.items():
-            columns[name].append(value)
-    table = pl.DataFrame(columns).with_columns(pl.lit(None, dtype=pl.String).alias("domain"))
     with shared.artifacts.staging() as folder:
-        write_dataset(folder, table, [], {}, seed=0)
+        with DatasetWriter(folder, seed=0) as writer:
+            for number, (text, label, side) in enumerate(split):
+                writer.add(Sample.of(f"row:{number}", text, label), side, str(number))
+        write_report(folder, {})
         counts = {"train_rows": len(rows()), "validation_rows": len(held_out()[::3]), "task": "classify"}
         return shared.artifacts.save(DatasetRef, folder, counts)
 

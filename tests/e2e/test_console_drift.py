@@ -104,4 +104,4 @@ def test_an_empty_workspace_says_which_command_makes_a_report(
 ) -> None:
     open_page(page, start_console(tmp_path).url + "/drift")
     text = page.locator("#drift-page").inner_text()
-    assert "No drift report yet" in text and "/drift endpoint=support" in text
+    assert "No drift report yet" in text and "/drift endpoint=shop" in text

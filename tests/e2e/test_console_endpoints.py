@@ -111,6 +111,8 @@ def test_a_window_without_traffic_says_when_the_last_request_was_and_a_time_what
 def test_the_window_that_was_chosen_last_is_shown_however_fast_it_was_chosen(
     small_workspace: Path, start_console: StartConsole, page: Page, hold_first: Callable[..., Any]
 ) -> None:
+    from playwright.sync_api import expect
+
     log = small_workspace / ".opswright" / "endpoints" / "support" / "traffic-000001.jsonl"
     log.write_text(re.sub(r'"time":"\d{4}-\d\d-', '"time":"2026-01-', log.read_text()))
     open_page(page, start_console(small_workspace).url + "/endpoints")
@@ -118,7 +120,11 @@ def test_the_window_that_was_chosen_last_is_shown_however_fast_it_was_chosen(
     page.get_by_label("Last hour").check()
     page.get_by_label("Last day").check()
     let_go()
-    page.get_by_text("No requests in the last day").wait_for()
+    last_day = page.get_by_text("No requests in the last day")
+    expect(last_day).to_be_visible()
+    page.wait_for_timeout(1000)  # the answer to the first choice, which was held, comes after it
+    expect(last_day).to_be_visible()
+    expect(page.get_by_text("No requests in the last hour")).to_have_count(0)
 
 
 def test_a_rollback_made_elsewhere_is_seen_on_refresh(

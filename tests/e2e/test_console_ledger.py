@@ -144,9 +144,13 @@ def test_an_intact_record_says_what_was_checked_and_a_changed_byte_is_found(
 def test_an_empty_workspace_says_what_to_do_and_a_wrong_filter_what_is_wrong(
     page: Page, tmp_path: Path, start_console: StartConsole
 ) -> None:
+    from playwright.sync_api import expect
+
     console = start_console(tmp_path)
+    table, record = page.locator("#ledger-table"), page.locator("#ledger-record")
     page.goto(f"{console.url}/ledger")
-    page.wait_for_selector("#ledger-table :text('opswright demo')")
+    expect(table).to_contain_text("opswright demo")
+    expect(table.locator("tr[data-seq]")).to_have_count(0)
     page.goto(f"{console.url}/ledger?since=yesterday&seq=7")
-    page.wait_for_selector("#ledger-table :text('invalid time')")
-    page.wait_for_selector("#ledger-record :text('Record 7 not found')")
+    expect(table).to_contain_text("invalid time")
+    expect(record).to_contain_text("Record 7 not found")

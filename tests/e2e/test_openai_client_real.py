@@ -15,9 +15,9 @@ from opswright.core.artifact_refs import BundleRef, GuardrailRef
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
-from opswright.serving.fleet import GatewayClient
+from opswright.serving.fleet import GatewayClient, stop_all
 from opswright.serving.rails import SHIPPED
-from opswright.serving.rollout import Rollout, stop_all
+from opswright.serving.rollout import Rollout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

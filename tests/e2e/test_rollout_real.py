@@ -21,9 +21,9 @@ from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.record.endpoint_history import WATCH_SKILL
 from opswright.record.ledger import Ledger
-from opswright.serving.fleet import GatewayClient
+from opswright.serving.fleet import GatewayClient, stop_all
 from opswright.serving.releases import CanaryLimits, read_state
-from opswright.serving.rollout import Rollout, stop_all
+from opswright.serving.rollout import Rollout
 from opswright.skills.roll_out import RollOutRequest, roll_out
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -25,10 +25,11 @@ from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving import processes
-from opswright.serving.fleet import GatewayClient, gateway_record, record_path
+from opswright.serving.fleet import GatewayClient, gateway_record, record_path, stop_all
 from opswright.serving.gateway.traffic_log import read
 from opswright.serving.rails import SHIPPED
-from opswright.serving.rollout import Rollout, start_all, status, stop_all
+from opswright.serving.rollout import Rollout
+from opswright.serving.status import start_all, status
 from opswright.serving.triton.runtime import TritonRuntime
 from opswright.skills.deploy import DeployRequest, DeployResult, deploy
 from opswright.skills.promote import PromoteRequest, promote

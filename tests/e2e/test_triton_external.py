@@ -15,7 +15,7 @@ from opswright.core.errors import BackendError
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
-from opswright.serving.rollout_checks import platform_findings
+from opswright.serving.rollout.checks import platform_findings
 from opswright.serving.server import Completion, Generation, InferenceServer, ServedModel, ready
 from opswright.serving.server_selection import build, choose
 

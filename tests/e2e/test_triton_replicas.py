@@ -18,9 +18,10 @@ from opswright.core.errors import BackendError
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
-from opswright.serving.fleet import GatewayClient
+from opswright.serving.fleet import GatewayClient, stop_all
 from opswright.serving.releases import read_state
-from opswright.serving.rollout import Rollout, status, stop_all
+from opswright.serving.rollout import Rollout
+from opswright.serving.status import status
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

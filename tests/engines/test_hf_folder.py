@@ -83,12 +83,26 @@ def test_a_config_that_says_nothing_is_refused(tmp_path: Path, text: str | None,
         read_config(tmp_path)
 
 
-@pytest.mark.parametrize("method", [None, "awq", "fp8", 7, ["modelopt"]])
-def test_weights_and_codes_that_transformers_knows_pass(tmp_path: Path, method: object) -> None:
-    refuse_codes(tmp_path)
-    told = {"quant_method": method} if method != 7 else "no mapping"
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": told}))
-    refuse_codes(tmp_path)
+def is_refused(folder: Path, quantisation: object = "no config at all") -> bool:
+    if quantisation != "no config at all":
+        (folder / "config.json").write_text(
+            json.dumps({"model_type": "llama", "quantization_config": quantisation})
+        )
+    try:
+        refuse_codes(folder)
+    except AskError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "known",
+    [None, "no mapping", *({"quant_method": method} for method in (None, "awq", "fp8", ["modelopt"]))],
+)
+def test_only_codes_that_transformers_does_not_know_are_refused(tmp_path: Path, known: object) -> None:
+    assert not is_refused(tmp_path)
+    assert not is_refused(tmp_path, known)
+    assert is_refused(tmp_path, {"quant_method": "modelopt"})
 
 
 def test_codes_are_never_opened_as_weights(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from opswright.engines import PromptError
 from opswright.engines.registry import GROUP, engine_target, engine_targets
 from opswright.evals.report import read_report
 from opswright.serving.in_process import InProcessServer
-from opswright.serving.rollout_checks import engine_findings
+from opswright.serving.rollout.checks import engine_findings
 from opswright.serving.server import Completion, Generation, ServedModel
 from opswright.serving.triton.repository import ModelRepository
 from opswright.skills.build_engine import BuildEngineRequest, build_engine

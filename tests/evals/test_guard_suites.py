@@ -13,6 +13,7 @@ from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.core.gate import GateSpec, SliceBar
 from opswright.core.workspace import Workspace
+from opswright.data.published import shipped_folder
 from opswright.data.sample import Sample
 from opswright.engines import GenerationOptions, GenerationResult, user_chat
 from opswright.evals.gate_eval import GateEvidence, judge
@@ -43,7 +44,7 @@ def test_a_suite_has_all_that_was_published_and_both_sides_as_slices(name: str) 
     assert (must.count("block"), must.count("pass")) == SIDES[name]
     named = {f"must_{side}" for side, n in zip(("block", "pass"), SIDES[name], strict=True) if n}
     assert set(suite.groups) == named and suite.licence and suite.source
-    folder = guards.FOLDER / name
+    folder = shipped_folder(name)
     if name != "injection":
         assert (folder / "LICENCE.txt").is_file() and "Licence" in (folder / "SOURCE.md").read_text()
 
@@ -161,7 +162,7 @@ def test_a_guardrails_config_is_not_asked_for_answers(
 
 
 def test_a_damaged_set_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "FOLDER", tmp_path)
+    monkeypatch.setattr(guards, "shipped_folder", tmp_path.joinpath)
     with pytest.raises(AskError, match=r"no xstest_prompts\.csv"):
         guards.xstest()
     (tmp_path / "toxicity").mkdir()

@@ -22,6 +22,8 @@ from opswright.record.ledger import GENESIS, Ledger, Phase, Record
 from opswright.record.run_state import RunState
 from opswright.serving.releases import EndpointState, Release, read_state, write_state
 
+from .indexed import append_run
+
 POLICY = "a" * 64  # the digest of the policy in force
 RESERVED = {"minutes": 0.1, "gpu_hours": 0.0, "usd": 0.0, "tokens": 0.0}
 SPEC = GateSpec(suite="clinc150", min=0.85)
@@ -323,4 +325,19 @@ def fresh_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def view(workspace: Workspace, fresh_mlflow: Path) -> Workspace:
     """The workspace with an MLflow database that needs no seconds to be made."""
     shutil.copy(fresh_mlflow, workspace.root / "mlflow.db")
+    return workspace
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    made = Ledger(tmp_path / "ledger")
+    for name in ("one", "two", "three"):
+        append_run(made, name)
+    return made
+
+
+@pytest.fixture
+def shipped(workspace: Workspace, scene: Any) -> Workspace:
+    scene.ship("one")
+    scene.ship("two", scene.plan("Another", 0.9), decision="NO_GO")
     return workspace

@@ -22,13 +22,6 @@ from opswright.record.ledger import Ledger, Phase
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "record.md"
 
 
-@pytest.fixture
-def shipped(workspace: Workspace, scene: Any) -> Workspace:
-    scene.ship("one")
-    scene.ship("two", scene.plan("Another", 0.9), decision="NO_GO")
-    return workspace
-
-
 @pytest.mark.parametrize(
     ("filters", "numbers"),
     [

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,90 +16,12 @@ from opswright.record.ledger import Ledger, Phase
 from opswright.record.mirror import Mirror, sync
 from opswright.record.mirror.tracking import Tracking
 
+from .mlflow_view import CANARY, NAIVE, RUN, elsewhere, loop, run_of, shown
+
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own calls
 ]
-
-SYNC = """
-import sys
-from pathlib import Path
-from opswright.record.mirror import sync
-from opswright.core.settings import load_settings
-from opswright.core.workspace import Workspace
-print("start", flush=True)
-print(sync(Workspace(load_settings(home=Path(sys.argv[1])))).head_seq)
-"""
-RUN, NAIVE, CANARY = "20261120-1801-aaaaaa", "20261120-1802-bbbbbb", "20261120-1803-cccccc"
-
-
-def spawn(workspace: Workspace) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SYNC, str(workspace.root)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def shown(workspace: Workspace) -> dict[str, Any]:
-    """Everything MLflow holds of a workspace, by names that do not change from one database to the next."""
-    tracking = Tracking(workspace)
-    client, experiment = tracking.client, tracking.experiment_id
-    runs = list(client.search_runs([experiment], max_results=1000))
-    keys = {run.info.run_id: run.data.tags["opswright.key"] for run in runs}
-    assert len(set(keys.values())) == len(keys), "a run or step is shown twice"
-    found: dict[str, Any] = {}
-    for run in runs:
-        tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
-        parent = run.data.tags.get("mlflow.parentRunId")
-        found[keys[run.info.run_id]] = {
-            "info": (run.info.run_name, run.info.status, run.info.start_time, run.info.end_time),
-            "params": run.data.params,
-            "tags": tags,
-            "parent": keys[parent] if parent else None,
-            "datasets": sorted(d.dataset.digest for d in run.inputs.dataset_inputs) if run.inputs else [],
-            "files": sorted(walk(client, run.info.run_id)),
-            "metrics": {
-                name: sorted(
-                    (m.timestamp, m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)
-                )
-                for name in run.data.metrics
-            },
-        }
-    for model in client.search_registered_models():
-        for version in client.search_model_versions(f"name = '{model.name}'"):
-            key = f"{model.name} {version.tags['artifact']}"
-            assert key not in found, "an artifact has two versions"
-            aliases = sorted(a for a, v in model.aliases.items() if str(v) == str(version.version))
-            found[key] = {"tags": version.tags, "aliases": aliases, "text": version.description}
-    for trace in client.search_traces(locations=[experiment], max_results=100):
-        spans = sorted((s.start_time_ns, s.end_time_ns, s.name, str(s.status)) for s in trace.data.spans)
-        key = f"trace {keys[trace.info.trace_metadata['mlflow.sourceRun']]}"
-        assert key not in found, "a run has two traces"
-        found[key] = {
-            "spans": spans,
-            "state": str(trace.info.state),
-        }
-    return found
-
-
-def walk(client: Any, run_id: str, path: str | None = None) -> Iterator[str]:
-    for entry in client.list_artifacts(run_id, path):
-        if entry.is_dir:
-            yield from walk(client, run_id, entry.path)
-        else:
-            yield entry.path
-
-
-def run_of(view: Workspace, run: str, step: str | None = None) -> Any:
-    tracking = Tracking(view)
-    key = f"{tracking.workspace_id}/{run}" + (f"/{step}" if step else "")
-    (found,) = tracking.runs(f"tags.`opswright.key` = '{key}'")
-    return found
-
-
-def loop(scene: Any) -> None:
-    """A small life of an endpoint."""
-    scene.ship(RUN)
-    scene.ship(NAIVE, scene.plan("Retrain on new data alone", 0.9), decision="NO_GO")
-    scene.ship(CANARY, scene.plan("Retrain with replay", 0.86), route="canary")
 
 
 def test_every_action_of_a_run_is_found(view: Workspace, scene: Any) -> None:
@@ -181,84 +97,6 @@ def test_record_by_record_ends_in_the_same_view_as_all_at_once(
         Workspace(view.settings.model_copy(update={"mlflow": elsewhere(view, tmp_path / "other.db")}))
     )
     assert bit_by_bit == at_once
-
-
-def elsewhere(view: Workspace, path: Path, fresh: Path | None = None) -> Any:
-    """The MLflow settings for another database."""
-    if fresh is not None:
-        shutil.copy(fresh, path)
-    return view.settings.mlflow.model_copy(update={"tracking_uri": f"sqlite:///{path}"})
-
-
-def test_killed_anywhere_and_run_again_it_ends_in_the_same_view(
-    view: Workspace, scene: Any, tmp_path: Path, fresh_mlflow: Path
-) -> None:
-    loop(scene)
-    scene.serve("20261120-1804-dddddd", "promote", f"r-{CANARY}")
-    sync(view)
-    undisturbed = shown(view)
-    other = Workspace(
-        view.settings.model_copy(update={"mlflow": elsewhere(view, tmp_path / "k.db", fresh_mlflow)})
-    )
-
-    def begin(database: Path) -> subprocess.Popen[str]:
-        environment = {**os.environ, "OPSWRIGHT_MLFLOW__TRACKING_URI": f"sqlite:///{database}"}
-        command = [sys.executable, "-c", SYNC, str(view.root)]
-        begun = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert begun.stdout is not None
-        begun.stdout.readline()
-        return begun
-
-    elsewhere(view, tmp_path / "whole.db", fresh_mlflow)
-    began = time.monotonic()
-    with begin(tmp_path / "whole.db") as whole:  # how long it takes on this machine, MLflow's import and all
-        whole.communicate()
-    takes_s = time.monotonic() - began
-    dice, kills = random.Random(7), 0
-    for _ in range(16):
-        victim = begin(tmp_path / "k.db")
-        assert victim.stdout is not None
-        time.sleep(takes_s * (0.3 + 0.5 * dice.random()))
-        victim.kill()
-        if victim.wait() == -signal.SIGKILL:
-            kills += 1
-        else:
-            takes_s /= 2  # the machine was busier when it was measured
-        victim.stdout.close()
-        if kills == 8:
-            break
-    assert kills >= 4
-    sync(other)
-    assert shown(other) == undisturbed
-
-
-def test_a_database_killed_while_it_is_made_is_made_again(workspace: Workspace, scene: Any) -> None:
-    scene.ship(RUN)
-    for pause in (3.5, 5.0, 6.5):
-        victim = spawn(workspace)
-        assert victim.stdout is not None
-        victim.stdout.readline()
-        time.sleep(pause)
-        victim.kill()
-        victim.communicate()
-    assert sync(workspace).head_seq == view_head(workspace)
-    assert run_of(workspace, RUN).info.status == "FINISHED"
-    assert not list(workspace.root.glob(".mlflow-*"))
-
-
-def view_head(workspace: Workspace) -> int:
-    return Ledger.of(workspace).head()[0]
-
-
-def test_several_processes_that_meet_a_fresh_workspace_write_one_view(
-    workspace: Workspace, scene: Any
-) -> None:
-    loop(scene)
-    writers = [spawn(workspace) for _ in range(3)]
-    said = [writer.communicate(timeout=110)[0] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0, 0, 0], said
-    own = Tracking(workspace).workspace_id
-    assert len([key for key in shown(workspace) if key.startswith(own) and key.count("/") == 1]) == 3
 
 
 def test_a_run_that_failed_and_went_on_is_shown_as_one(view: Workspace, scene: Any) -> None:

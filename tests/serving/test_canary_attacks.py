@@ -17,13 +17,11 @@ from opswright.serving.canary.reader import CanaryReader
 from opswright.serving.gateway.privacy import Privacy
 from opswright.serving.gateway.traffic_log import read
 from opswright.serving.releases import CanaryLimits, read_state
-from tests.serving.test_canary_watch import replays, served, ship, watch_of
+from tests.serving.test_canary_watch import replays, ship, watch_of
 from tests.serving.test_comparison import CANARY, STABLE, rows
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
-
-__all__ = ["served"]
 
 
 def meeting(house: House, route: str, header: str = "x-session-id", most: int = 80) -> list[dict[str, str]]:

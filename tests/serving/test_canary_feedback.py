@@ -11,13 +11,11 @@ from opswright.serving.canary.evidence import CanaryEvidence
 from opswright.serving.canary.judgement import Bars, faults, judge
 from opswright.serving.canary.reader import CanaryReader
 from opswright.serving.releases import CanaryLimits, read_state
-from tests.serving.test_canary_watch import served, ship, watch_of, withdrawn
+from tests.serving.test_canary_watch import ship, watch_of, withdrawn
 from tests.serving.test_comparison import CANARY, STABLE, rows
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
-
-__all__ = ["served"]
 
 
 def rated(canary_wrong: int, stable_wrong: int, n: int = 100, session: str = "") -> CanaryEvidence:

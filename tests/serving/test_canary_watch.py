@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 LIMITS = CanaryLimits()
 
 
-@pytest.fixture
-def served(house: House) -> House:
-    house.rollout().deploy(house.bundle("one"), None, 100)
-    return house
-
-
 def watch_of(house: House) -> CanaryWatch:
     return CanaryWatch(house.workspace, house.rollout)
 

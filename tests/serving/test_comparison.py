@@ -10,10 +10,10 @@ import pytest
 from opswright.core.gate import Check, Decision
 from opswright.serving.canary.evidence import CanaryEvidence, p95
 from opswright.serving.canary.judgement import Bars
-from opswright.serving.comparison import compare
 from opswright.serving.fleet import ProbeReply
 from opswright.serving.gateway.traffic_log import Status, TrafficRow
 from opswright.serving.probes import Probe
+from opswright.serving.rollout.comparison import compare
 
 CANARY, STABLE = "v2-canary", "v1-stable"
 PERCENT = 10

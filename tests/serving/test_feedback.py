@@ -11,7 +11,7 @@ import pytest
 from opswright.data.sample import Sample
 from opswright.serving.gateway.traffic_log import TrafficLog
 from opswright.serving.releases import now
-from opswright.serving.traffic_samples import export_row, labelled_requests, share_right, traffic_samples
+from opswright.serving.traffic.samples import export_row, labelled_requests, share_right, traffic_samples
 from tests.serving.test_traffic_log import row as traffic_row
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from opswright.core.artifact_refs import BundleRef, GuardrailRef
 from opswright.core.workspace import Workspace
-from opswright.serving.impacts import of_deploy, of_promote, of_rollback
 from opswright.serving.releases import EndpointState, desired_path, new_release, read_state, write_state
+from opswright.serving.rollout.impacts import of_deploy, of_promote, of_rollback
 
 ONE, TWO, THREE = (BundleRef.of(digit * 64) for digit in "123")
 RAILS = GuardrailRef.of("a" * 64)

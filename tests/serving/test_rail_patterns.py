@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from opswright.data.check_digits import iban_checks, luhn
-from opswright.serving.rail_patterns import RailSet, has_pii
-from opswright.serving.text_forms import latin_form, plain_form
+from opswright.serving.rails.patterns import RailSet, has_pii
+from opswright.serving.rails.text_forms import latin_form, plain_form
 
 
 @pytest.mark.parametrize(

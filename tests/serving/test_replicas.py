@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from opswright.core.errors import BackendError
+from opswright.serving.fleet import ProbeReply
+from opswright.serving.probes import Probe
 from opswright.serving.releases import read_state
 from opswright.serving.rollout import Rollout
 from opswright.serving.status import status
@@ -21,6 +23,21 @@ LACKING = {"http://b:8000": WHY}
 def impatient(house: House) -> Rollout:
     """A rollout that waits for a replica for a second."""
     return Rollout(house.workspace, "support", house.rollout().fleet, timeout_s=1)
+
+
+class LosesAReplica:
+    """A fleet that loses a replica once it was asked as users ask, by a session."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._fleet = house.rollout().fleet
+        self.start, self.facts, self.life = self._fleet.start, self._fleet.facts, self._fleet.life
+
+    def ask(self, endpoint: str, asked: str | Probe, *, session: str = "", **wishes: Any) -> ProbeReply:
+        reply = self._fleet.ask(endpoint, asked, session=session, **wishes)
+        if session:
+            self._house.server.lacking = dict(LACKING)
+        return reply
 
 
 def test_a_deploy_that_one_replica_does_not_prove_is_taken_back(served: House) -> None:
@@ -52,14 +69,7 @@ def test_what_was_served_before_comes_back_on_the_replicas_there_are(served: Hou
 
 def test_a_replica_that_is_lost_between_the_proof_and_the_switch_is_noticed(served: House) -> None:
     before = read_state(served.workspace, "support").stable
-    rollout = impatient(served)
-    see_served = rollout._see_served
-
-    def seen(*arguments: object) -> None:
-        see_served(*arguments)  # type: ignore[arg-type]
-        served.server.lacking = dict(LACKING)
-
-    rollout._see_served = seen  # type: ignore[method-assign]
+    rollout = Rollout(served.workspace, "support", LosesAReplica(served), timeout_s=1)
     with pytest.raises(BackendError):
         rollout.deploy(served.bundle("two"), None, 100)
     assert read_state(served.workspace, "support").stable == before

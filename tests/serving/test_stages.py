@@ -13,18 +13,12 @@ from opswright.core.errors import OpswrightError
 from opswright.core.gate import Decision
 from opswright.serving.releases import CanaryLimits, read_state
 from opswright.serving.rollout import Rollout
-from opswright.serving.stages import RolledOut, StagedRollout, Stages
+from opswright.serving.rollout.stages import RolledOut, StagedRollout, Stages
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
 
 STAGES = Stages((0, 20, 60), 3, 0, 10, 100, CanaryLimits())
-
-
-@pytest.fixture
-def served(house: House) -> House:
-    house.rollout().deploy(house.bundle("one"), None, 100)
-    return house
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from opswright.core.workspace import Workspace
 from opswright.serving.canary.evidence import p95
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
-from opswright.serving.traffic_metrics import TrafficMetrics, bucket_for, metrics_by_release, read_columns
+from opswright.serving.traffic.metrics import TrafficMetrics, bucket_for, metrics_by_release, read_columns
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

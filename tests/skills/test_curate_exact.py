@@ -83,14 +83,14 @@ def test_every_text_and_answer_stands_in_the_dataset_as_the_source_has_it(
 
 
 def test_labels_of_the_shipped_sources_keep_their_underscores(context: Any) -> None:
-    from opswright.data.published import RAW, banking77
+    from opswright.data.published import banking77
     from opswright.evals.suites import load_suite
 
-    with (RAW / "banking77" / "train.csv").open(newline="", encoding="utf-8") as file:
+    with (banking77.FOLDER / "train.csv").open(newline="", encoding="utf-8") as file:
         source = [(row["text"], row["category"]) for row in csv.DictReader(file)]
     assert [(row.text, row.label) for row in banking77.read_rows(banking77.FOLDER, "train")] == source
     ctx = context()
-    _, rows = written(ctx, curate(CurateRequest(source=RAW / "banking77"), ctx))
+    _, rows = written(ctx, curate(CurateRequest(source=banking77.FOLDER), ctx))
     assert rows <= set(source) and ("Refund_not_showing_up" in {label for _, label in rows})
     assert "book_flight" in load_suite("clinc150").labels
 

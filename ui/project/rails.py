@@ -11,8 +11,8 @@ from typing import Any
 from ...core.files import write_atomically
 from ...data.profile import prompt_text
 from ...data.sample import Sample
-from ...serving.rail_patterns import PiiKind, has_pii
-from ...serving.text_forms import plain_form
+from ...serving.rails.patterns import PiiKind, has_pii
+from ...serving.rails.text_forms import plain_form
 
 _KINDS: tuple[PiiKind, ...] = ("email", "card", "iban", "us_ssn", "phone", "secret")
 _MOST_PASS = 200
@@ -72,8 +72,8 @@ def domain_rails(samples: Sequence[Sample], longest: int) -> DomainRails:
     A kind of personal data that a sample holds is let pass; injection patterns that match one are left out.
     longest: characters of the longest text of the data.
     """
-    from ...serving.rail_patterns import RailSet
     from ...serving.rails import SHIPPED, read_config
+    from ...serving.rails.patterns import RailSet
 
     raw, _ = read_config(SHIPPED / "config")
     shipped = raw["custom_data"]["rails"]

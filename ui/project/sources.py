@@ -145,7 +145,7 @@ def check_name(name: str) -> None:
     if re.fullmatch(ENDPOINT_PATTERN, name) is None or name.endswith("\n"):
         raise AskError(
             f"--name {name!r} is no name for an endpoint: expected 1 to 40 of a-z, 0-9 and hyphens, with no "
-            "hyphen at an end, as --name support-router."
+            "hyphen at an end, as --name order-desk."
         )
 
 

@@ -146,18 +146,18 @@ def _write_part(rows: Sequence[RowToJudge], stem: Path) -> Path:
     return path
 
 
-def copy_code(folder: Path, package: Path = PACKAGE) -> Path:
+def copy_code(folder: Path) -> Path:
     """Put what workers import there, under a name that its digest makes; gives the folder to import from."""
-    files = sorted(path for layer in _LAYERS for path in _code_below(package / layer))
-    files.append(package / "__init__.py")
+    files = sorted(path for layer in _LAYERS for path in _code_below(PACKAGE / layer))
+    files.append(PACKAGE / "__init__.py")
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.relative_to(package)} {sha256_file(path)}\n".encode())
+        digest.update(f"{path.relative_to(PACKAGE)} {sha256_file(path)}\n".encode())
     target = folder / f"code-{digest.hexdigest()[:16]}"
     if not target.is_dir():
         new = folder / f".{target.name}.{os.getpid()}"
         for path in files:
-            to = new / "opswright" / path.relative_to(package)
+            to = new / "opswright" / path.relative_to(PACKAGE)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
         new.rename(target)

@@ -244,7 +244,7 @@ class _Answers:
         return Reply([blocks.link(f"MLflow: {'run ' + call.words[0] if call.words else 'every run'}", url)])
 
     def _serving(self) -> list[blocks.Block]:
-        from ....serving.rollout import status
+        from ....serving.status import status
 
         found = status(self._console.workspace)
         if not found["endpoints"]:

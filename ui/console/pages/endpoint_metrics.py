@@ -14,7 +14,7 @@ from ....record.ledger import Record
 from ....serving.gateway.traffic_log import TrafficRow, read
 from ....serving.live import Live, live_at
 from ....serving.releases import Change, EndpointState, Release, read_state
-from ....serving.traffic_metrics import ReleaseMetrics, TrafficMetrics, metrics_by_release, read_columns
+from ....serving.traffic.metrics import ReleaseMetrics, TrafficMetrics, metrics_by_release, read_columns
 from .charts import Chart, Series, time_chart
 
 WINDOWS_S: dict[str, int | None] = {

@@ -10,7 +10,7 @@ from gradio.context import Context
 
 from ....core.errors import OpswrightError
 from ....serving.releases import endpoint_names
-from ....serving.rollout import status
+from ....serving.status import status
 from ...show import short
 from ..console import Console
 from ..events import QUIET

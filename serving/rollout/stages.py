@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..core.artifact_refs import BundleRef, GuardrailRef
-from ..core.gate import Check, Decision, Verdict
-from .canary.judgement import faults, judge
-from .canary.reader import CanaryReader
-from .canary.watch import bars_of
-from .probes import Probe
-from .releases import CanaryLimits, Change, EndpointState, Release, read_state
-from .rollout import Rollout
+from ...core.artifact_refs import BundleRef, GuardrailRef
+from ...core.gate import Check, Decision, Verdict
+from ..canary.judgement import faults, judge
+from ..canary.reader import CanaryReader
+from ..canary.watch import bars_of
+from ..probes import Probe
+from ..releases import CanaryLimits, Change, EndpointState, Release, Route, read_state
+from . import Rollout
 
 _LOOK_S = 0.5
 Probes = Sequence[str | Probe]
@@ -41,7 +41,7 @@ class RolledOut:
     """How a rollout ended: what became of the canary, what users get, and why."""
 
     canary: str
-    now: Literal["stable", "withdrawn", "canary"]
+    now: Route
     percent: int
     stable: str
     verdict: Verdict
@@ -157,12 +157,11 @@ class StagedRollout:
         return self._as_ended(release, Verdict.of([Check(name=how, decision=decision, message=why)]))
 
     def _as_ended(self, canary: Release, verdict: Verdict) -> RolledOut:
-        stable, still, percent = self._state().routes()
-        how: Literal["stable", "withdrawn", "canary"] = (
-            "stable" if stable == canary.id else "canary" if still == canary.id else "withdrawn"
-        )
-        share = {"stable": 100, "canary": percent, "withdrawn": 0}[how]
-        return RolledOut(canary.id, how, share, stable or "", verdict, self.rollout.fleet.start())
+        state = self._state()
+        stable, _, percent = state.routes()
+        now = state.route_of(canary.id)
+        share = {"stable": 100, "canary": percent, "withdrawn": 0}[now]
+        return RolledOut(canary.id, now, share, stable or "", verdict, self.rollout.fleet.start())
 
     def _reader(self) -> CanaryReader:
         return CanaryReader(self.rollout.workspace, self._state(), self.stages.limits.max_slower)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..core.workspace import Workspace
-from ..data.sample import Sample
-from .gateway.feedback import Feedback, FeedbackTail, latest_feedback, request_of
-from .gateway.traffic_log import TrafficRow, read
+from ...core.workspace import Workspace
+from ...data.sample import Sample
+from ..gateway.feedback import Feedback, FeedbackTail, latest_feedback, request_of
+from ..gateway.traffic_log import TrafficRow, read
 
 
 @dataclass(frozen=True)

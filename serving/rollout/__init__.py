@@ -6,24 +6,20 @@ between any two leaves traffic where it was or where it should be, and the same 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from ..core.artifact_refs import BundleRef, GuardrailRef
-from ..core.contract import StepContext
-from ..core.errors import AskError, BackendError, HeldError, OpswrightError
-from ..core.gate import Decision, Verdict
-from ..core.workspace import Workspace
-from . import comparison
-from .canary.judgement import Bars
-from .canary.pair_log import remove_others
-from .canary.reader import CanaryReader
-from .fleet import Fleet, GatewayClient, in_words, stop_all
-from .impacts import now_in_words
-from .outcomes import Outcome, Promotion, verdict_again, why_gone
-from .probes import Probe
-from .releases import (
+from ...core.artifact_refs import BundleRef, GuardrailRef
+from ...core.contract import StepContext
+from ...core.errors import AskError, BackendError, HeldError, OpswrightError
+from ...core.gate import Decision, Verdict
+from ...core.workspace import Workspace
+from ..canary.judgement import Bars
+from ..canary.pair_log import remove_others
+from ..canary.reader import CanaryReader
+from ..fleet import Fleet, GatewayClient
+from ..probes import PROBES, Probe
+from ..releases import (
     CanaryLimits,
     Change,
     EndpointState,
@@ -31,30 +27,15 @@ from .releases import (
     changing,
     new_release,
     read_state,
-    stable_release,
     write_state,
 )
-from .status import start_all, status
+from . import comparison
+from .impacts import now_in_words
+from .outcomes import Outcome, Promotion, verdict_again, why_gone
+from .served import ServedCheck
 
-__all__ = [
-    "EndpointState",
-    "Outcome",
-    "Promotion",
-    "Release",
-    "Rollout",
-    "read_state",
-    "stable_release",
-    "start_all",
-    "status",
-    "stop_all",
-]
-
-_POLL_S = 0.03
-_ASKS = 5  # sessions that must all meet the release that a change made stable
-_FAULT_S = 15.0  # so long may an engine server fail to start
 SHADOW_PERCENT = 10  # of stable's requests, asked of a canary too
 _KEEP = 5  # former releases an endpoint may go back to
-PROBES = ("hello", "can you help me?", "what can you do?")
 _NO_CANARY = {"canary": None, "canary_percent": 0, "shadow_percent": 0, "limits": None, "candidate": None}
 
 
@@ -76,7 +57,7 @@ class Rollout:
         self.fleet = fleet
         self.check = check  # raises when the caller was cancelled or its time is over
         self.say = say
-        self._timeout_s = timeout_s
+        self.served = ServedCheck(fleet, endpoint, check, say, timeout_s)
 
     @classmethod
     def of_step(cls, ctx: StepContext, endpoint: str) -> Rollout:
@@ -170,7 +151,7 @@ class Rollout:
                     "judged when this step was prepared. Look at it, then promote again."
                 )
             self.fleet.start()
-            self._wait_loaded(canary, is_everywhere=True)
+            self.served.wait_loaded(canary, is_everywhere=True)
             verdict = self._judged(state, probes or PROBES, bars or Bars())
             for row in verdict.rows:
                 self.say(f"{row.name}: {row.decision} ({row.message})")
@@ -183,11 +164,8 @@ class Rollout:
             return self._promotion(canary.id, verdict, state)
 
     def _promotion(self, canary: str, verdict: Verdict, state: EndpointState) -> Promotion:
-        stable, still, _ = state.routes()
-        now: Literal["stable", "withdrawn", "canary"] = (
-            "stable" if stable == canary else "canary" if still == canary else "withdrawn"
-        )
-        return Promotion(canary, verdict, now, stable or "", self.fleet.start())
+        stable, _, _ = state.routes()
+        return Promotion(canary, verdict, state.route_of(canary), stable or "", self.fleet.start())
 
     def rollback(
         self,
@@ -265,7 +243,7 @@ class Rollout:
             ),
         )
         try:
-            self._wait_loaded(release, is_everywhere=is_everywhere)
+            self.served.wait_loaded(release, is_everywhere=is_everywhere)
             blocked = 0
             for asked in probes:
                 self.check()
@@ -294,10 +272,10 @@ class Rollout:
         """Make a state the desired one and see it served; what does not serve is taken back."""
         after = write_state(self.workspace, after)
         try:
-            self._wait_applied(after)
-            self._see_served(after, release, route)
+            self.served.wait_applied(after)
+            self.served.see_served(after, release, route)
             if is_everywhere:
-                self._wait_loaded(release, is_everywhere=True)
+                self.served.wait_loaded(release, is_everywhere=True)
         except OpswrightError as error:
             update = {"serial": after.serial, "candidate": None}
             back = before.model_copy(update=update).changed("refused", release, "", str(error)[:500])
@@ -321,64 +299,13 @@ class Rollout:
         evidence = CanaryReader(self.workspace, state, bars.max_slower).update()
         return comparison.compare(evidence, probes, ask, bars)
 
-    def _wait_loaded(self, release: Release, *, is_everywhere: bool = False) -> None:
-        """Until the release answers inferences; BackendError with the reason when it cannot be loaded.
-
-        is_everywhere: until every replica of the server has proven that it serves it.
-        """
-        said = False
-        began = time.monotonic()
-        while True:
-            life = self.fleet.life(self.endpoint)
-            fault = life.releases.get(release.id, "")
-            missing = life.missing.get(release.id, {}) if is_everywhere else {}
-            if fault is None and not missing:
-                return
-            if fault:
-                raise BackendError(f"release {release.id} was refused: {fault}")
-            if any(missing.values()) and time.monotonic() > began + min(self._timeout_s, _FAULT_S):
-                raise BackendError(f"release {release.id} is not served everywhere: {in_words(missing)}")
-            if not said:
-                self.say(f"loading release {release.id}")
-                said = True
-            patience_s = min(self._timeout_s, _FAULT_S) if life.server_fault else self._timeout_s
-            why = f": {life.server_fault or in_words(missing)}".removesuffix(": ")
-            message = f"release {release.id} did not load within {patience_s:.0f} s{why}"
-            self._pause(began + patience_s, message)
-
-    def _wait_applied(self, state: EndpointState) -> None:
-        """Return when traffic follows the state; BackendError when it does not in time."""
-        deadline = time.monotonic() + self._timeout_s
-        while self.fleet.life(self.endpoint).serial < state.serial:
-            self._pause(deadline, f"traffic of {self.endpoint} did not follow within {self._timeout_s:.0f} s")
-
-    def _pause(self, deadline: float, message: str) -> None:
-        self.check()
-        if time.monotonic() > deadline:
-            raise BackendError(message)
-        time.sleep(_POLL_S)
-
-    def _see_served(self, state: EndpointState, release: Release, route: str) -> None:
-        """Ask as users do, and look at who says they answered."""
-        if route == "canary":
-            reply = self.fleet.ask(self.endpoint, PROBES[0], release=release.id, rails=False)
-            fault = comparison.fault_of(reply, release.id)
-            if fault or reply.route != "canary":
-                raise BackendError(f"the canary {release.id} is not served: {fault or reply.route}")
-            return
-        for number in range(_ASKS):
-            session = f"verify-{state.serial}-{number}"
-            reply = self.fleet.ask(self.endpoint, PROBES[0], session=session, rails=False)
-            if fault := comparison.fault_of(reply, release.id):
-                raise BackendError(f"release {release.id} should be what users get, but {fault}")
-
     def _still_serving(self, state: EndpointState, release: Release, route: str) -> Outcome:
         """A repeated call, or one that asks for what is there: see that it is served, change nothing."""
         self.fleet.start()
-        self._wait_loaded(release)
-        self._wait_applied(state)
+        self.served.wait_loaded(release)
+        self.served.wait_applied(state)
         if route == "stable" and state.canary is None:
-            self._see_served(state, release, route)
+            self.served.see_served(state, release, route)
         return self._outcome(state, release, route, is_repeated=True)
 
     def _finished(self, state: EndpointState, key: str) -> Change | None:

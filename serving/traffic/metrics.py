@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.workspace import Workspace
-from .gateway.segments import first_time
-from .gateway.traffic_log import CALLERS_FAULTS, as_logged, segments
+from ...core.workspace import Workspace
+from ..gateway.segments import first_time
+from ..gateway.traffic_log import CALLERS_FAULTS, as_logged, segments
 
 if TYPE_CHECKING:
     from polars import DataFrame

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core.artifact_refs import BundleRef, GuardrailRef
-from ..core.contract import Finding
-from ..core.errors import AskError, NeedsError
-from ..core.install import not_installed
-from ..core.workspace import Workspace
-from ..engines.registry import engine_target
-from . import processes
-from .fleet import gateway_record, url_of
-from .ports import USUAL
-from .releases import read_state
-from .server_selection import choose, external_accesses, triton_home
-from .triton import environment, installation
-from .triton.external_checks import server_findings
-from .triton.shared_repository import SharedRepository
+from ...core.artifact_refs import BundleRef, GuardrailRef
+from ...core.contract import Finding
+from ...core.errors import AskError, NeedsError
+from ...core.install import not_installed
+from ...core.workspace import Workspace
+from ...engines.registry import engine_target
+from .. import processes
+from ..fleet import gateway_record, url_of
+from ..ports import USUAL
+from ..releases import read_state
+from ..server_selection import choose, external_accesses, triton_home
+from ..triton import environment, installation
+from ..triton.external_checks import server_findings
+from ..triton.shared_repository import SharedRepository
 
 
 def platform_findings(workspace: Workspace) -> list[Finding]:

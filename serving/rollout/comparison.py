@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..core.gate import Check, Decision, Tier, Verdict
-from ..core.statistics.shares import upper_bound
-from .canary.answers import agree, is_invalid
-from .canary.evidence import TESTS, CanaryEvidence, Pair, ReleaseReply
-from .canary.judgement import Bars, judge
-from .fleet import ProbeReply
-from .probes import Probe, scores_check
+from ...core.gate import Check, Decision, Tier, Verdict
+from ...core.statistics.shares import upper_bound
+from ..canary.answers import agree, is_invalid
+from ..canary.evidence import TESTS, CanaryEvidence, Pair, ReleaseReply
+from ..canary.judgement import Bars, judge
+from ..fleet import ProbeReply
+from ..probes import Probe, scores_check
 
 Ask = Callable[[str | Probe, str], ProbeReply]  # (what is asked, release id)
 _TRIES = 3  # a release that fails once in a while still answers

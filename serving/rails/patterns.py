@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ..core.errors import AskError
-from ..data.check_digits import iban_checks, luhn
-from .rail_readings import Sought, TextForms, read, views_of
+from ...core.errors import AskError
+from ...data.check_digits import iban_checks, luhn
+from .readings import Sought, TextForms, read, views_of
 
 Direction = Literal["input", "output"]
 RailName = Literal["length", "injection", "topics", "pii"]

@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..core.artifact_refs import parse_ref
-from ..core.contract import Impact
-from ..core.errors import OpswrightError
-from ..core.plan import references
-from ..core.workspace import Workspace
-from .releases import EndpointState, Release, read_state
+from ...core.artifact_refs import parse_ref
+from ...core.contract import Impact
+from ...core.errors import OpswrightError
+from ...core.plan import references
+from ...core.workspace import Workspace
+from ..releases import EndpointState, Release, read_state
 
 _EXAMINED = "once it loads and answers every probe; until then nothing changes"
 

@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.errors import AskError, NeedsError
-from ..core.files import files_below
-from ..core.install import install_hint
-from .rail_patterns import Direction, Hit, RailSet
-from .rail_readings import as_text
+from ...core.errors import AskError, NeedsError
+from ...core.files import files_below
+from ...core.install import install_hint
+from .patterns import Direction, Hit, RailSet
+from .readings import as_text
 
 if TYPE_CHECKING:
     from nemoguardrails import RailsConfig
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHIPPED = Path(__file__).with_name("shipped_rails")
+SHIPPED = Path(__file__).with_name("shipped")
 ACTION = "apply_rails"  # the one action a config's flows may execute
 _MAX_BYTES = 1_000_000
 _FILES = {".yml", ".yaml", ".co"}
@@ -327,7 +327,7 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
 def _nemo() -> Any:
     import os
 
-    from ..core.settings import NO_TELEMETRY
+    from ...core.settings import NO_TELEMETRY
 
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from ..core.gate import Check, Decision, Verdict
-from .fleet import ServerFacts
-from .releases import Change, EndpointState, Release
+from ...core.gate import Check, Decision, Verdict
+from ..fleet import ServerFacts
+from ..releases import Change, EndpointState, Release, Route
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Promotion:
 
     canary: str
     verdict: Verdict
-    now: Literal["stable", "withdrawn", "canary"]
+    now: Route
     stable: str  # what users get
     url: str
 

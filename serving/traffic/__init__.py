@@ -1,0 +1,1 @@
+"""The traffic log as figures over time, and as samples."""
