@@ -19,6 +19,7 @@ from . import processes
 from .probes import Probe
 from .server_selection import Choice, choose, serving_folder, triton_home
 from .supervisor import MODULE, supervisor_record
+from .workers import remove_worker_records, worker_records
 
 SECRET_SETTINGS = frozenset({"auth_token", "preloaded_triton_secret"})
 _POLL_S = 0.03
@@ -86,20 +87,14 @@ class Fleet(Protocol):
         """Ask as a user does, but unlogged; `release`: that one; without `rails`: its bare engine."""
 
 
-def record_path(workspace: Workspace) -> Path:
-    """Where the gateway leaves its process id, port and control token."""
-    return serving_folder(workspace) / "gateway.json"
-
-
 def starts_path(workspace: Workspace) -> Path:
     """Where each gateway notes with which settings it began."""
     return serving_folder(workspace) / "starts.jsonl"
 
 
 def gateway_record(workspace: Workspace) -> dict[str, Any] | None:
-    """The record of the running gateway, or None."""
-    record = processes.read_record(record_path(workspace))
-    return record if processes.is_running(record) else None
+    """The record of the running gateway, that of its first worker which runs; or None."""
+    return next(iter(worker_records(workspace)), None)
 
 
 def url_of(record: Mapping[str, Any]) -> str:
@@ -126,6 +121,7 @@ class GatewayClient:
         self.workspace = workspace
         self._say = say
         self._log = workspace.logs / "gateway.log"
+        self._turn = 0  # of the worker that is asked next
 
     def start(self) -> str:
         """Start the gateway unless it runs; NeedsError when its port is taken or Triton cannot be had."""
@@ -263,19 +259,27 @@ class GatewayClient:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
+        """Ask a worker, each in its turn; the next one where that one is gone."""
         import httpx
 
-        record = gateway_record(self.workspace)
-        if record is None:
+        records = worker_records(self.workspace)
+        if not records:
             raise BackendError("the gateway is not running; `opswright serve` starts it.", log=self._log)
         token = self.workspace.settings.serving.auth_token
-        sent = {"x-opswright-control": record["control"], **(headers or {})}
+        sent = {"x-opswright-control": records[0]["control"], **(headers or {})}
         if token is not None:
             sent["authorization"] = f"Bearer {token.get_secret_value()}"
-        try:
-            return _client().request(method, url_of(record) + path, json=body, headers=sent, timeout=_ASK_S)
-        except httpx.HTTPError as error:
-            raise BackendError(f"the gateway does not answer: {error}", log=self._log) from error
+        self._turn += 1
+        last: httpx.HTTPError | None = None
+        for number in range(len(records)):
+            record = records[(self._turn + number) % len(records)]
+            url = url_of(record) if len(records) == 1 else f"http://127.0.0.1:{record['own_port']}"
+            timeout = _ASK_S if number == len(records) - 1 else _ASK_S / 4
+            try:
+                return _client().request(method, url + path, json=body, headers=sent, timeout=timeout)
+            except httpx.HTTPError as error:
+                last = error
+        raise BackendError(f"the gateway does not answer: {last}", log=self._log) from last
 
 
 def stop_all(workspace: Workspace) -> list[str]:
@@ -284,12 +288,10 @@ def stop_all(workspace: Workspace) -> list[str]:
 
     stopped = []
     with workspace.lock("gateway"):
-        record = processes.read_record(record_path(workspace))
         home = f"--home\0{workspace.root}\0"
         supervisors = processes.with_argument(f"\0{MODULE}\0", home)
         gateways = set(processes.with_argument("\0opswright.serving.gateway\0", home))
-        if record is not None and processes.is_running(record):
-            gateways.add(int(record["pid"]))
+        gateways |= {int(record["pid"]) for record in worker_records(workspace)}
         for pid in sorted(gateways):
             stopped.append(f"gateway (pid {pid})")
         runtime = TritonRuntime(serving_folder(workspace) / "triton", workspace.logs / "triton.log")
@@ -297,7 +299,7 @@ def stop_all(workspace: Workspace) -> list[str]:
         processes.end(supervisors, _STOP_S)  # it ends its gateway, and that its server
         processes.end(gateways, _STOP_S)
         runtime.clear()
-        record_path(workspace).unlink(missing_ok=True)
+        remove_worker_records(workspace)
     return stopped
 
 
