@@ -78,7 +78,7 @@ def _alarms(
     endpoints: Sequence[Mapping[str, Any]],
     workers: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """Why no engine server runs; each worker that hangs or is not there; each release not served somewhere."""
+    """Each worker that hangs or is not there; why no engine server runs; each release that is lacking."""
     fault = (server or {}).get("fault")
     alarms = [
         f"gateway worker {one['worker']} "

@@ -150,7 +150,7 @@ class SegmentWriter:
             found = os.fstat(self._file)
         file = self._file
         assert file is not None  # it was opened, if it was not
-        return file, bool(found.st_size) and os.pread(file, 1, found.st_size - 1) != b"\n"
+        return file, _is_cut(file, found.st_size) and _is_cut(file, os.fstat(file).st_size)
 
     def _is_left(self, found: os.stat_result, more: int) -> bool:
         """Whether the open segment is full, was removed, or has one after it that another process began."""
@@ -209,6 +209,11 @@ def segments(folder: Path, prefix: str) -> list[Path]:
     """The files of a log, oldest first; any other that somebody put there, such as a copy, is left out."""
     named = re.compile(rf"{re.escape(prefix)}-\d{{6,}}\.jsonl")
     return sorted(path for path in folder.glob(f"{prefix}-*.jsonl") if named.fullmatch(path.name))
+
+
+def _is_cut(file: int, size: int) -> bool:
+    """Whether the last line has no end; it may be of a process that is writing at this moment."""
+    return bool(size) and os.pread(file, 1, size - 1) != b"\n"
 
 
 def _numbered(folder: Path, prefix: str, number: int) -> Path:
