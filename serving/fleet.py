@@ -24,6 +24,7 @@ from .workers import remove_worker_records, worker_records
 SECRET_SETTINGS = frozenset({"auth_token", "preloaded_triton_secret"})
 _POLL_S = 0.03
 _ASK_S = 60.0
+_OTHERS_S = {"GET": 5.0, "POST": 20.0}  # before another worker is asked
 _STOP_S = 20.0
 
 
@@ -274,7 +275,7 @@ class GatewayClient:
         for number in range(len(records)):
             record = records[(self._turn + number) % len(records)]
             url = url_of(record) if len(records) == 1 else f"http://127.0.0.1:{record['own_port']}"
-            timeout = _ASK_S if number == len(records) - 1 else _ASK_S / 4
+            timeout = _ASK_S if number == len(records) - 1 else _OTHERS_S[method]
             try:
                 return _client().request(method, url + path, json=body, headers=sent, timeout=timeout)
             except httpx.HTTPError as error:

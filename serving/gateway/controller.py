@@ -211,18 +211,26 @@ class Controller:
             for loaded in endpoint.loaded.values():
                 if self._is_due(loaded) and (loaded.work is None or loaded.work.done()):
                     loaded.work = asyncio.create_task(self._prove(loaded))
-        held = await self._held()
-        for endpoint in self.endpoints.values():
-            self._apply(endpoint, held)
+            self._apply(endpoint)
+        if idle := [(endpoint, one) for endpoint in self.endpoints.values() for one in _idle(endpoint)]:
+            held = await self._held()
+            for endpoint, loaded in idle:
+                if held is not None and (endpoint.name, loaded.release.id) not in held:
+                    self._let_go(endpoint, loaded)
 
     async def _held(self) -> Set[tuple[str, str]] | None:
-        """What the other workers still need of what this one could take out, by endpoint and release.
+        """What other workers still need of the server that this one owns, by endpoint and release.
 
-        None: one that runs does not say, so nothing is taken out.
+        None: one that runs does not say, so nothing may be taken out.
         """
-        if self._is_alone or not self._owns_server or not any(map(_idle, self.endpoints.values())):
-            return frozenset()
-        return await self._peers.holding()
+        owns_for_others = self._owns_server and not self._is_alone
+        return await self._peers.holding() if owns_for_others else frozenset()
+
+    def _let_go(self, endpoint: Endpoint, loaded: LoadedRelease) -> None:
+        """Take a release out, unless it came to be needed since it was found idle."""
+        if loaded in _idle(endpoint):
+            del endpoint.loaded[loaded.release.id]
+            endpoint.leaving[loaded.release.id] = asyncio.create_task(self._take_out(endpoint, loaded))
 
     async def _bring_up(self) -> None:
         """Start the server; after a death, everything it had must be loaded again."""
@@ -326,16 +334,12 @@ class Controller:
         loaded.answered()
         loaded.answers.set()
 
-    def _apply(self, endpoint: Endpoint, held: Set[tuple[str, str]] | None) -> None:
-        """Move traffic to the desired state once all it needs answers; drain what nobody needs, nor holds."""
+    def _apply(self, endpoint: Endpoint) -> None:
+        """Move traffic to the desired state once all it needs answers."""
         desired, applied = endpoint.desired, endpoint.applied
         wanted = [endpoint.loaded[r.id] for r in (desired.stable, desired.canary) if r is not None]
         if desired is not applied and all(loaded.answers.is_set() for loaded in wanted):
             endpoint.applied = desired
-        for loaded in _idle(endpoint):
-            if held is not None and (endpoint.name, loaded.release.id) not in held:
-                del endpoint.loaded[loaded.release.id]
-                endpoint.leaving[loaded.release.id] = asyncio.create_task(self._take_out(endpoint, loaded))
 
     async def _take_out(self, endpoint: Endpoint, loaded: LoadedRelease) -> None:
         """Unload a release whose last request is answered."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
@@ -17,11 +18,15 @@ from opswright.serving.gateway.feedback import Feedback, FeedbackLog, latest_fee
 from opswright.serving.gateway.merged_state import merged_readiness, merged_states
 from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.gateway.metrics_sum import KeptMetrics
-from opswright.serving.gateway.peers import WorkerReply
+from opswright.serving.gateway.peers import Peers, WorkerReply
 from opswright.serving.gateway.request_queue import RequestQueue, UnavailableError
 from opswright.serving.gateway.segments import Retention, SegmentWriter, json_line, segments
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow, last_before, read, row_of
+from opswright.serving.server import ServedModel
 from opswright.serving.workers import GatewayWorker
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import House
 
 HALVES = [GatewayWorker(number, 2) for number in (0, 1)]
 
@@ -245,3 +250,59 @@ def test_readiness_is_that_of_all_that_answer() -> None:
     assert found["traffic_rows_lost"] == 2
     assert merged_readiness(ready, replies(None))["ready"]  # users are answered by the other
     assert "workers" not in merged_readiness(ready, [])
+
+
+class FakePeers(Peers):
+    """Another worker, which needs what the test says; None: it gives no answer."""
+
+    needs: set[tuple[str, str]] | None = None
+
+    async def holding(self) -> set[tuple[str, str]] | None:
+        return self.needs
+
+
+@pytest.fixture
+def peers(house: House) -> FakePeers:
+    """The house as the first of two workers."""
+    house.close()
+    house.peers = found = FakePeers(house.workspace, HALVES[0])
+    found.needs = set()
+    house.open()
+    return found
+
+
+def test_a_release_leaves_only_when_no_other_worker_needs_it(house: House, peers: FakePeers) -> None:
+    old = house.rollout().deploy(house.bundle("one"), None, 100).release
+    peers.needs = {("support", old.id)}
+    house.rollout().deploy(house.bundle("two"), None, 100)
+    for _ in range(3):  # a worker that hangs may need it, too
+        assert len(house.server.models) == 2
+        assert house.chat("hello").status_code == 200
+        peers.needs = None
+    peers.needs = set()
+    house.wait(lambda: len(house.server.models) == 1, "it leaves")
+
+
+def test_a_worker_that_is_not_the_first_waits_for_no_unload_and_counts_no_restart(
+    house: House, peers: FakePeers
+) -> None:
+    house.rollout().deploy(house.bundle("one"), None, 100)
+    house.close()
+    house.peers = Peers(house.workspace, HALVES[1])
+    house.server.left = {"stranger-v9": ServedModel("stranger-v9", 9, Path(), "v9-x", "onnx-int8")}
+    house.open()
+    house.wait(lambda: house.controller.is_settled, "it follows")
+    assert "stranger-v9" in house.server.models  # the first worker's to take out
+    house.server.is_up = False
+    assert house.chat("hello").status_code == 200
+    assert "opswright_server_restarts_total 0.0" in house.get("/metrics").text
+
+
+def test_limits_of_a_worker_are_its_share(reopened: Callable[..., None], house: House) -> None:
+    house.peers = Peers(house.workspace, HALVES[1])
+    reopened(queue={"at_once": 3, "waiting": 1})
+    house.rollout().deploy(house.bundle("one"), None, 100)
+    queue = house.controller.endpoints["support"].queue
+    queue.enter("")
+    with pytest.raises(UnavailableError):
+        queue.enter("")
