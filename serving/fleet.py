@@ -122,7 +122,7 @@ class GatewayClient:
         self.workspace = workspace
         self._say = say
         self._log = workspace.logs / "gateway.log"
-        self._turn = 0  # of the worker that is asked next
+        self._turn = -1  # of the worker that was asked last
 
     def start(self) -> str:
         """Start the gateway unless it runs; NeedsError when its port is taken or Triton cannot be had."""

@@ -148,7 +148,7 @@ def scene(tmp_path: Path, triton_home: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAULTY), os.environ.get("PYTHONPATH", "")]))
     importlib.invalidate_caches()
     chosen = ServingSettings(
-        gateway_port=0, triton_home=triton_home, start_timeout_s=240, workers=2, watchdog_s=4
+        gateway_port=0, triton_home=triton_home, start_timeout_s=240, workers=2, watchdog_s=8
     )
     workspace = Workspace(load_settings(home=tmp_path / "workspace", serving=chosen, actor="tester"))
     try:
@@ -236,8 +236,9 @@ def test_a_killed_worker_is_back_and_meanwhile_the_other_answers(scene: Scene, n
 def test_a_worker_that_is_stopped_is_replaced_and_a_change_waits_for_it(scene: Scene) -> None:
     victim = scene.worker(1)
     os.kill(victim["pid"], signal.SIGSTOP)
-    assert [one["answers"] for one in status(scene.workspace)["gateway"]["workers"]] == [True, False]
-    assert f"gateway worker 1 (pid {victim['pid']}) hangs" in status(scene.workspace)["alarms"]
+    told = status(scene.workspace)
+    assert [one["answers"] for one in told["gateway"]["workers"]] == [True, False]
+    assert f"gateway worker 1 (pid {victim['pid']}) hangs" in told["alarms"]
     for _ in range(20):  # new connections go to the one that answers
         assert scene.ask().status_code == 200
     changed = scene.deploy().release.id

@@ -18,7 +18,7 @@ from opswright.serving.gateway.feedback import Feedback, FeedbackLog, latest_fee
 from opswright.serving.gateway.merged_state import merged_readiness, merged_states
 from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.gateway.metrics_sum import KeptMetrics
-from opswright.serving.gateway.peers import Peers, WorkerReply
+from opswright.serving.gateway.peers import METRICS_PATH, READY_PATH, STATE_PATH, Peers, WorkerReply
 from opswright.serving.gateway.request_queue import RequestQueue, UnavailableError
 from opswright.serving.gateway.segments import Retention, SegmentWriter, json_line, segments
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow, last_before, read, row_of
@@ -28,6 +28,7 @@ from opswright.serving.workers import GatewayWorker
 if TYPE_CHECKING:
     from tests.serving.conftest import House
 
+CONTROL = "control-token"  # the house's
 HALVES = [GatewayWorker(number, 2) for number in (0, 1)]
 
 
@@ -306,3 +307,10 @@ def test_limits_of_a_worker_are_its_share(reopened: Callable[..., None], house: 
     queue.enter("")
     with pytest.raises(UnavailableError):
         queue.enter("")
+
+
+@pytest.mark.parametrize("path", [STATE_PATH, READY_PATH, METRICS_PATH, "/-/state"])
+def test_what_workers_tell_each_other_is_for_the_control_token_alone(house: House, path: str) -> None:
+    assert house.get(path).status_code == 403
+    assert house.get(path, {"x-opswright-control": "guessed"}).status_code == 403
+    assert house.get(path, {"x-opswright-control": CONTROL}).status_code == 200
