@@ -127,6 +127,7 @@ class GatewayClient:
     def start(self) -> str:
         """Start the gateway unless it runs; NeedsError when its port is taken or Triton cannot be had."""
         with self.workspace.lock("gateway"):
+            self._end_orphans()
             record = gateway_record(self.workspace)
             if record is None and (supervisor := supervisor_record(self.workspace)) is not None:
                 record = self._await(
@@ -135,6 +136,13 @@ class GatewayClient:
             if record is None:
                 record = self._launch(self.prepare())
         return url_of(record)
+
+    def _end_orphans(self) -> None:
+        """End workers that neither a supervisor nor the first worker is left to: nobody loads for them."""
+        records = worker_records(self.workspace)
+        is_headless = bool(records) and records[0].get("worker", 0) != 0
+        if is_headless and supervisor_record(self.workspace) is None:
+            processes.end([int(record["pid"]) for record in records], _STOP_S)
 
     def prepare(self) -> Choice:
         """The server that will run, with Triton installed by now, so that its trouble is told here."""

@@ -12,11 +12,13 @@ import os
 import secrets
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +41,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
 _STEADY_S = 10.0  # a gateway that lived for so long is started again at once
 _GRACE_S = 18.0  # to drain and to end the engine server
 _LOOK_S = 0.5
+_TELL_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,16 @@ def _keepers(workspace: Workspace, listener: int) -> WorkerKeepers:
         for number in range(settings.workers)
     ]
     return WorkerKeepers(keepers, table)
+
+
+def tell_systemd() -> None:
+    """Give systemd a sign of the supervisor's life, where that watches it (WatchdogSec)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address[:1] not in ("/", "@"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notes, suppress(OSError):
+        notes.setblocking(False)
+        notes.sendto(b"WATCHDOG=1", address.replace("@", "\0", 1) if address[0] == "@" else address)
 
 
 def supervisor_path(workspace: Workspace) -> Path:
@@ -221,7 +234,9 @@ class WorkerKeepers:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                tell_systemd()
+                thread.join(_TELL_S)
         return self._codes[0]
 
     def _keep(self, keeper: Keeper) -> None:
