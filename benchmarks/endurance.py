@@ -36,6 +36,7 @@ import psutil  # noqa: E402
 from faulty_engine import faulty_bundle  # noqa: E402
 
 from opswright.core.artifact_refs import BundleRef, GuardrailRef  # noqa: E402
+from opswright.core.errors import BackendError  # noqa: E402
 from opswright.core.settings import ServingSettings, load_settings  # noqa: E402
 from opswright.core.workspace import Workspace  # noqa: E402
 from opswright.serving.fleet import GatewayClient  # noqa: E402
@@ -142,7 +143,18 @@ class House:
         self._kills += 1
         time.sleep(0.2)
         GatewayClient(self.workspace).start()
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._all_answer() and time.monotonic() < deadline:
+            time.sleep(0.1)
         time.sleep(3)
+
+    def _all_answer(self) -> bool:
+        """Whether every worker does."""
+        try:
+            state = GatewayClient(self.workspace).state()
+            return all(one["answers"] for one in state["workers"])
+        except BackendError:
+            return False
 
 
 def _megabytes(process: psutil.Process) -> float:

@@ -116,7 +116,7 @@ class SegmentWriter:
         for path in paths:
             if excess > 0 and path != paths[-1]:
                 excess -= sizes[path]
-            elif path.exists() and last_written(path) >= oldest:  # another process may have removed it
+            elif _is_later(path, oldest):
                 break
             with self._lock:
                 if path == self._path:
@@ -209,6 +209,13 @@ def segments(folder: Path, prefix: str) -> list[Path]:
     """The files of a log, oldest first; any other that somebody put there, such as a copy, is left out."""
     named = re.compile(rf"{re.escape(prefix)}-\d{{6,}}\.jsonl")
     return sorted(path for path in folder.glob(f"{prefix}-*.jsonl") if named.fullmatch(path.name))
+
+
+def _is_later(path: Path, oldest: datetime) -> bool:
+    """Whether a segment was written later than that; one that another process removed was not."""
+    with suppress(FileNotFoundError):
+        return last_written(path) >= oldest
+    return False
 
 
 def _is_cut(file: int, size: int) -> bool:
