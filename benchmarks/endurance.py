@@ -8,7 +8,7 @@ each tenth. 2 cores: about 15 minutes; --quick: one.
 A request that was being answered when the gateway was killed is counted as in flight. One that met nobody,
 or a 503, is asked again after 20 ms and counted as waited, as a client that retries would.
 
-    python benchmarks/endurance.py [--requests 10000] [--total 100000] [--quick] [--json]
+    python benchmarks/endurance.py [--requests 10000] [--total 100000] [--workers 1] [--quick] [--json]
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ import psutil  # noqa: E402
 from faulty_engine import faulty_bundle  # noqa: E402
 
 from opswright.core.artifact_refs import BundleRef, GuardrailRef  # noqa: E402
-from opswright.core.settings import ServingSettings, load_settings  # noqa: E402
+from opswright.core.errors import BackendError  # noqa: E402
+from opswright.core.settings import load_settings  # noqa: E402
+from opswright.core.settings.serving import ServingSettings  # noqa: E402
 from opswright.core.workspace import Workspace  # noqa: E402
-from opswright.serving.fleet import GatewayClient, gateway_record, stop_all  # noqa: E402
+from opswright.serving.fleet import GatewayClient, stop_all  # noqa: E402
 from opswright.serving.rails import SHIPPED  # noqa: E402
 from opswright.serving.rollout import Rollout  # noqa: E402
 from opswright.serving.server_selection import serving_folder  # noqa: E402
+from opswright.serving.workers import worker_records  # noqa: E402
 
 ENDPOINT = "shop"
 CLIENTS = 8
@@ -92,7 +95,7 @@ class House:
         self.workspace = workspace
         self.rollout = Rollout(workspace, ENDPOINT, GatewayClient(workspace))
         self.rails = self._rails()
-        self._made = 0
+        self._made = self._kills = 0
         self.url = self.rollout.deploy(self.bundle(), self.rails, 100, ("hello",)).url
 
     def bundle(self) -> BundleRef:
@@ -105,17 +108,14 @@ class House:
             shutil.copytree(SHIPPED / "config", stage / "config")
             return self.workspace.artifacts.save(GuardrailRef, stage, {})
 
-    def gateway(self) -> psutil.Process:
-        """The gateway's process."""
-        record = gateway_record(self.workspace)
-        if record is None:
-            raise RuntimeError("no gateway runs")
-        return psutil.Process(int(record["pid"]))
+    def workers(self) -> list[psutil.Process]:
+        """The gateway's processes."""
+        return [psutil.Process(int(record["pid"])) for record in worker_records(self.workspace)]
 
     def megabytes(self) -> tuple[float, float]:
-        """Resident memory of the gateway, and of Triton with its stubs."""
+        """Resident memory of the gateway's workers, and of Triton with its stubs."""
         record = json.loads((serving_folder(self.workspace) / "triton" / "server.json").read_text())
-        return _megabytes(self.gateway()), _megabytes(psutil.Process(int(record["pid"])))
+        return sum(map(_megabytes, self.workers())), _megabytes(psutil.Process(int(record["pid"])))
 
     def update(self) -> None:
         """Another release for everybody."""
@@ -138,11 +138,24 @@ class House:
         self.rollout.deploy(live, self.rails, 100, ("hello",))
 
     def kill(self) -> None:
-        """The gateway ends at once, and its supervisor or the next call starts it again."""
-        self.gateway().kill()
+        """A worker ends at once, each in its turn, and its supervisor or the next call starts it again."""
+        workers = self.workers()
+        workers[self._kills % len(workers)].kill()
+        self._kills += 1
         time.sleep(0.2)
         GatewayClient(self.workspace).start()
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._all_answer() and time.monotonic() < deadline:
+            time.sleep(0.1)
         time.sleep(3)
+
+    def _all_answer(self) -> bool:
+        """Whether every worker does."""
+        try:
+            state = GatewayClient(self.workspace).state()
+            return all(one["answers"] for one in state["workers"])
+        except BackendError:
+            return False
 
 
 def _megabytes(process: psutil.Process) -> float:
@@ -238,11 +251,11 @@ def _line(phase: Phase) -> str:
 
 
 @contextmanager
-def house() -> Iterator[House]:
+def house(workers: int) -> Iterator[House]:
     """A workspace of its own, and its servers while they are needed."""
     with tempfile.TemporaryDirectory(prefix="opswright-endurance-") as name:
         home = os.environ.get("OPSWRIGHT_SERVING__TRITON_HOME")
-        settings = ServingSettings(gateway_port=0, triton_home=Path(home) if home else None)
+        settings = ServingSettings(gateway_port=0, triton_home=Path(home) if home else None, workers=workers)
         workspace = Workspace(load_settings(home=Path(name) / "workspace", serving=settings))
         try:
             yield House(workspace)
@@ -255,11 +268,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000, help="Requests through each kind of change.")
     parser.add_argument("--total", type=int, default=100_000, help="Requests that memory is looked at over.")
+    parser.add_argument("--workers", type=int, default=1, help="Processes of the gateway.")
     parser.add_argument("--quick", action="store_true", help="A twentieth of both.")
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")
     options = parser.parse_args()
     share = 20 if options.quick else 1
-    with house() as served:
+    with house(options.workers) as served:
         changes = {
             "nothing": None,
             "rolling update": served.update,

@@ -28,7 +28,8 @@ from faulty_engine import FAULTS, faulty_bundle  # noqa: E402  (its folder is pu
 
 from opswright.core.artifact_refs import GuardrailRef  # noqa: E402
 from opswright.core.errors import OpswrightError  # noqa: E402
-from opswright.core.settings import ServingSettings, load_settings  # noqa: E402
+from opswright.core.settings import load_settings  # noqa: E402
+from opswright.core.settings.serving import ServingSettings  # noqa: E402
 from opswright.core.workspace import Workspace  # noqa: E402
 from opswright.serving.fleet import GatewayClient, stop_all  # noqa: E402
 from opswright.serving.gateway.traffic_log import read  # noqa: E402

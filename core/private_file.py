@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -52,6 +53,19 @@ class PrivateFile(Generic[T]):
         """Replace what the file holds; it is made when there is none."""
         write_atomically(self.path, data, PRIVATE)
         self.path.chmod(PRIVATE)
+
+    def overwrite(self, data: bytes) -> None:
+        """Replace what the file holds in its own place, where no room is left for another; spaces fill it up.
+
+        A crash in this moment leaves a file that is refused. OSError for more bytes than it has.
+        """
+        size = self.path.stat().st_size
+        if len(data) > size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        with self.path.open("r+b") as file:
+            file.write(data.ljust(size))
+            file.flush()
+            os.fsync(file.fileno())
 
     def _parsed(self) -> T:
         try:

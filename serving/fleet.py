@@ -19,10 +19,12 @@ from . import processes
 from .probes import Probe
 from .server_selection import Choice, choose, serving_folder, triton_home
 from .supervisor import MODULE, supervisor_record
+from .workers import remove_worker_records, worker_records
 
 SECRET_SETTINGS = frozenset({"auth_token", "preloaded_triton_secret"})
 _POLL_S = 0.03
 _ASK_S = 60.0
+_OTHERS_S = {"GET": 5.0, "POST": 20.0}  # before another worker is asked
 _STOP_S = 20.0
 
 
@@ -86,20 +88,14 @@ class Fleet(Protocol):
         """Ask as a user does, but unlogged; `release`: that one; without `rails`: its bare engine."""
 
 
-def record_path(workspace: Workspace) -> Path:
-    """Where the gateway leaves its process id, port and control token."""
-    return serving_folder(workspace) / "gateway.json"
-
-
 def starts_path(workspace: Workspace) -> Path:
     """Where each gateway notes with which settings it began."""
     return serving_folder(workspace) / "starts.jsonl"
 
 
 def gateway_record(workspace: Workspace) -> dict[str, Any] | None:
-    """The record of the running gateway, or None."""
-    record = processes.read_record(record_path(workspace))
-    return record if processes.is_running(record) else None
+    """The record of the running gateway, that of its first worker which runs; or None."""
+    return next(iter(worker_records(workspace)), None)
 
 
 def url_of(record: Mapping[str, Any]) -> str:
@@ -126,10 +122,12 @@ class GatewayClient:
         self.workspace = workspace
         self._say = say
         self._log = workspace.logs / "gateway.log"
+        self._turn = -1  # of the worker that was asked last
 
     def start(self) -> str:
         """Start the gateway unless it runs; NeedsError when its port is taken or Triton cannot be had."""
         with self.workspace.lock("gateway"):
+            self._end_orphans()
             record = gateway_record(self.workspace)
             if record is None and (supervisor := supervisor_record(self.workspace)) is not None:
                 record = self._await(
@@ -138,6 +136,13 @@ class GatewayClient:
             if record is None:
                 record = self._launch(self.prepare())
         return url_of(record)
+
+    def _end_orphans(self) -> None:
+        """End workers that neither a supervisor nor the first worker is left to: nobody loads for them."""
+        records = worker_records(self.workspace)
+        is_headless = bool(records) and records[0].get("worker", 0) != 0
+        if is_headless and supervisor_record(self.workspace) is None:
+            processes.end([int(record["pid"]) for record in records], _STOP_S)
 
     def prepare(self) -> Choice:
         """The server that will run, with Triton installed by now, so that its trouble is told here."""
@@ -263,19 +268,27 @@ class GatewayClient:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
+        """Ask a worker, each in its turn; the next one where that one is gone."""
         import httpx
 
-        record = gateway_record(self.workspace)
-        if record is None:
+        records = worker_records(self.workspace)
+        if not records:
             raise BackendError("the gateway is not running; `opswright serve` starts it.", log=self._log)
         token = self.workspace.settings.serving.auth_token
-        sent = {"x-opswright-control": record["control"], **(headers or {})}
+        sent = {"x-opswright-control": records[0]["control"], **(headers or {})}
         if token is not None:
             sent["authorization"] = f"Bearer {token.get_secret_value()}"
-        try:
-            return _client().request(method, url_of(record) + path, json=body, headers=sent, timeout=_ASK_S)
-        except httpx.HTTPError as error:
-            raise BackendError(f"the gateway does not answer: {error}", log=self._log) from error
+        self._turn += 1
+        last: httpx.HTTPError | None = None
+        for number in range(len(records)):
+            record = records[(self._turn + number) % len(records)]
+            url = url_of(record) if len(records) == 1 else f"http://127.0.0.1:{record['own_port']}"
+            timeout = _ASK_S if number == len(records) - 1 else _OTHERS_S[method]
+            try:
+                return _client().request(method, url + path, json=body, headers=sent, timeout=timeout)
+            except httpx.HTTPError as error:
+                last = error
+        raise BackendError(f"the gateway does not answer: {last}", log=self._log) from last
 
 
 def stop_all(workspace: Workspace) -> list[str]:
@@ -284,12 +297,10 @@ def stop_all(workspace: Workspace) -> list[str]:
 
     stopped = []
     with workspace.lock("gateway"):
-        record = processes.read_record(record_path(workspace))
         home = f"--home\0{workspace.root}\0"
         supervisors = processes.with_argument(f"\0{MODULE}\0", home)
         gateways = set(processes.with_argument("\0opswright.serving.gateway\0", home))
-        if record is not None and processes.is_running(record):
-            gateways.add(int(record["pid"]))
+        gateways |= {int(record["pid"]) for record in worker_records(workspace)}
         for pid in sorted(gateways):
             stopped.append(f"gateway (pid {pid})")
         runtime = TritonRuntime(serving_folder(workspace) / "triton", workspace.logs / "triton.log")
@@ -297,7 +308,7 @@ def stop_all(workspace: Workspace) -> list[str]:
         processes.end(supervisors, _STOP_S)  # it ends its gateway, and that its server
         processes.end(gateways, _STOP_S)
         runtime.clear()
-        record_path(workspace).unlink(missing_ok=True)
+        remove_worker_records(workspace)
     return stopped
 
 

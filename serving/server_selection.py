@@ -69,8 +69,10 @@ def triton_home(workspace: Workspace) -> Path:
     return installation.home_of(serving)
 
 
-def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> InferenceServer:
-    """The chosen server, not yet started."""
+def build(
+    workspace: Workspace, choice: Choice, say: Callable[[str], None], *, is_first: bool = True
+) -> InferenceServer:
+    """The chosen server, not yet started. A worker that is not the first is given that one's Triton."""
     serving = workspace.settings.serving
     if serving.preloaded_triton is not None:
         from .triton.preloaded import PreloadedTriton
@@ -83,12 +85,16 @@ def build(workspace: Workspace, choice: Choice, say: Callable[[str], None]) -> I
         return InProcessServer(threads_for)
     if choice.kind == "external":
         return _external(workspace)
+    from .triton.attached import AttachedTriton
     from .triton.environment import locate
     from .triton.server import TritonServer
 
+    folder, log = serving_folder(workspace) / "triton", workspace.logs / "triton.log"
+    if not is_first:
+        return AttachedTriton(folder, log, serving.start_timeout_s)
     return TritonServer(
-        serving_folder(workspace) / "triton",
-        workspace.logs / "triton.log",
+        folder,
+        log,
         lambda: locate(triton_home(workspace), PlatformFacts.here(), say),
         threads_for,
         workspace.settings.serving.start_timeout_s,

@@ -65,17 +65,34 @@ def status(workspace: Workspace) -> dict[str, Any]:
                 "last_change": state.changes[-1].model_dump(mode="json") if state.changes else None,
             }
         )
-    gateway = None if record is None else {"pid": record["pid"], "url": url_of(record)}
+    workers = live.get("workers", [])
+    gateway = None
+    if record is not None:
+        gateway = {"pid": record["pid"], "url": url_of(record), "workers": workers}
     facts = {"gateway": gateway, "server": live.get("server"), "fault": live.get("fault")}
-    return {**facts, "endpoints": rows, "alarms": _alarms(live.get("server"), rows)}
+    return {**facts, "endpoints": rows, "alarms": _alarms(live.get("server"), rows, workers)}
 
 
-def _alarms(server: Mapping[str, Any] | None, endpoints: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why no engine server runs; each release that a replica does not serve: a fleet updated by half."""
+def _alarms(
+    server: Mapping[str, Any] | None,
+    endpoints: Sequence[Mapping[str, Any]],
+    workers: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
+    """Each worker that hangs or is not there; why no engine server runs; each release that is lacking."""
     fault = (server or {}).get("fault")
-    return [f"no engine server runs: {fault}"] * bool(fault) + [
-        f"{row['endpoint']}: release {release} is not served by {replica}: {why or 'it is being loaded'}"
-        for row in endpoints
-        for release, missing in row["missing"].items()
-        for replica, why in missing.items()
+    alarms = [
+        f"gateway worker {one['worker']} "
+        + ("does not run; it is being started" if one["pid"] is None else f"(pid {one['pid']}) hangs")
+        for one in workers
+        if not one["answers"]
     ]
+    return (
+        alarms
+        + [f"no engine server runs: {fault}"] * bool(fault)
+        + [
+            f"{row['endpoint']}: release {release} is not served by {replica}: {why or 'it is being loaded'}"
+            for row in endpoints
+            for release, missing in row["missing"].items()
+            for replica, why in missing.items()
+        ]
+    )

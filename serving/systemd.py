@@ -34,6 +34,8 @@ WorkingDirectory={folder}
 # what was stopped by `opswright stop` ends with 0 and stays ended
 Restart=on-failure
 RestartSec=1
+# the supervisor watches its workers, and is watched by this
+WatchdogSec=60
 # the supervisor alone is asked to end: it lets the gateway drain, and that ends its server
 KillMode=mixed
 TimeoutStopSec=40

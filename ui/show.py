@@ -224,7 +224,9 @@ def show_serving(status: Mapping[str, Any]) -> None:
     if gateway is not None:
         server = status.get("server") or {}
         words = " ".join(str(server[key]) for key in ("kind", "version") if server.get(key))
-        out.print(plain(f"gateway {gateway['url']} (pid {gateway['pid']}){f' on {words}' if words else ''}"))
+        pids = [str(one["pid"]) for one in gateway.get("workers", ()) if one["pid"]] or [str(gateway["pid"])]
+        said = f"pid {pids[0]}" if len(pids) == 1 else f"{len(pids)} workers: pids {', '.join(pids)}"
+        out.print(plain(f"gateway {gateway['url']} ({said}){f' on {words}' if words else ''}"))
     elif endpoints:
         out.print("Nothing is running. `opswright serve` starts what is deployed.")
     if status.get("fault"):

@@ -120,6 +120,19 @@ class ServingSettings(SettingsPart):
         "this machine, and one elsewhere.",
     )
     start_timeout_s: float = Field(120, gt=0, description="Seconds a server may take to become ready.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that answer requests behind the one socket; each is busy on one core at most.",
+    )
+    watchdog_s: float = Field(
+        10,
+        ge=2,
+        le=3600,
+        description="Seconds without a sign of life, those of waiting for a processor not counted, after "
+        "which a worker is killed and started again.",
+    )
     hold_s: float = Field(
         20, gt=0, description="Seconds a request waits for a release that is being healed or loaded."
     )
@@ -155,3 +168,14 @@ class ServingSettings(SettingsPart):
     queue: QueueSettings = QueueSettings()
     tracing: TracingSettings = TracingSettings()
     traffic: TrafficSettings = TrafficSettings()
+
+    @model_validator(mode="after")
+    def _have_work(self) -> Self:
+        if self.workers > self.queue.at_once:
+            raise ValueError(
+                f"{self.workers} workers share `queue.at_once`, so that must be {self.workers} at least, not "
+                f"{self.queue.at_once}"
+            )
+        if self.workers > 1 and self.external.urls:
+            raise ValueError("several workers need a Triton that Opswright runs: `external.urls` takes one")
+        return self

@@ -8,7 +8,11 @@ import logging
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from socket import socket
+from typing import TYPE_CHECKING
 
 from ... import __version__
 from ...core.errors import AskError, HeldError, OpswrightError
@@ -17,13 +21,19 @@ from ...core.settings import load_settings
 from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..canary.watch import CanaryWatch
-from ..fleet import SECRET_SETTINGS, GatewayClient, record_path, starts_path
+from ..fleet import SECRET_SETTINGS, GatewayClient, starts_path
 from ..keys.store import KeyStore
 from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
-from ..ports import kept_port
+from ..ports import bind, kept_port
 from ..releases import now
 from ..rollout import Rollout
+from ..workers import GatewayWorker, worker_record_path
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from .controller import Controller
 
 _GRACE_S = 10
 _YOUNG_OBJECTS = 20_000  # some tens of requests leave so many
@@ -39,34 +49,35 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.setswitchinterval(_SWITCH_S)
     try:
-        serve(Workspace(load_settings(home=options.home)))
+        serve(Workspace(load_settings(home=options.home)), GatewayWorker.of_environment())
     except OpswrightError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def serve(workspace: Workspace) -> None:
+def serve(workspace: Workspace, worker: GatewayWorker | None = None) -> None:
     """Bind, leave a record for others to find, and serve; one gateway a workspace."""
     from filelock import Timeout
 
+    worker = worker or GatewayWorker()
+    name = f"gateway-process-{worker.number}" if worker.number else "gateway-process"
     try:
-        with workspace.lock("gateway-process", timeout_s=0):
-            _serve(workspace)
+        with workspace.lock(name, timeout_s=0):
+            _serve(workspace, worker)
     except Timeout as error:
         raise HeldError(f"another gateway serves {workspace.root}; `opswright stop` ends it.") from error
 
 
-def _serve(workspace: Workspace) -> None:
-    import uvicorn
-
+def _serve(workspace: Workspace, worker: GatewayWorker) -> None:
     from .access import Access
     from .app import build_app
     from .controller import Controller
-    from .http_protocol import patient_protocol
     from .listening import listen
     from .metrics import GatewayMetrics
+    from .peers import Peers
     from .tracing import Tracing
+    from .whole_gateway import WholeGateway
 
     settings = workspace.settings.serving
     token = settings.auth_token.get_secret_value() if settings.auth_token else None
@@ -78,15 +89,51 @@ def _serve(workspace: Workspace) -> None:
             "OPSWRIGHT_SERVING__HOST=127.0.0.1)."
         )
     chosen = server_selection.choose(workspace)
-    server = server_selection.build(workspace, chosen, logging.getLogger("triton").info)
+    is_first = worker.number == 0
+    server = server_selection.build(workspace, chosen, logging.getLogger("triton").info, is_first=is_first)
     listener = listen(settings.host, settings.gateway_port, kept_port(workspace))
     port = int(listener.getsockname()[1])
-    control = secrets.token_urlsafe(24)
+    own = bind("127.0.0.1", 0) if worker.count > 1 else None  # where this one and no other answers
+    control = worker.control or secrets.token_urlsafe(24)
     usage = KeyUsage(usage_path(workspace))
     access = Access(control, token, keys=keys, usage=usage)
     tracing = Tracing.of(settings.tracing)
-    controller = Controller(workspace, server, GatewayMetrics())
-    app = build_app(controller, access, {"reason": chosen.reason}, tracing)
+    peers = Peers(workspace, worker)
+    controller = Controller(workspace, server, GatewayMetrics(), peers=peers)
+    gateway = WholeGateway(controller, peers, os.getppid())
+    app = build_app(controller, access, {"reason": chosen.reason}, tracing, gateway)
+    path = worker_record_path(workspace, worker.number)
+    processes.write_record(
+        path,
+        os.getpid(),
+        host=settings.host,
+        port=port,
+        control=control,
+        supervisor=os.getppid(),
+        worker=worker.number,
+        own_port=port if own is None else own.getsockname()[1],
+    )
+    _spare_the_collector()
+    try:
+        with _looked_after(workspace, port) if is_first else nullcontext():
+            _run(app, worker, listener, own, controller)
+    finally:
+        usage.close()
+        if tracing is not None:
+            tracing.close()
+        path.unlink(missing_ok=True)
+
+
+def _run(
+    app: ASGIApp, worker: GatewayWorker, listener: socket, own: socket | None, controller: Controller
+) -> None:
+    """Serve; `own`: the socket of this worker alone, where there are others."""
+    import uvicorn
+
+    from .http_protocol import patient_protocol
+    from .worker_server import WorkerServer
+
+    settings = controller.workspace.settings.serving
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -98,24 +145,25 @@ def _serve(workspace: Workspace) -> None:
         http=patient_protocol(settings.headers_timeout_s),
         timeout_graceful_shutdown=_GRACE_S,
     )
-    watch = CanaryWatch(workspace, lambda name: Rollout(workspace, name, GatewayClient(workspace)))
-    path = record_path(workspace)
-    processes.write_record(
-        path, os.getpid(), host=settings.host, port=port, control=control, supervisor=os.getppid()
-    )
+    if own is None:
+        WorkerServer(config, worker).run(sockets=[listener])
+        return
+    shared = WorkerServer(config, worker, listener, lambda: controller.is_settled, settings.hold_s)
+    shared.run(sockets=[own])
+
+
+@contextmanager
+def _looked_after(workspace: Workspace, port: int) -> Iterator[None]:
+    """What one worker does for all: it watches canaries, and keeps logs small."""
     logs = [workspace.logs / "gateway.log", workspace.logs / "triton.log"]
+    watch = CanaryWatch(workspace, lambda name: Rollout(workspace, name, GatewayClient(workspace)))
     _note_start(workspace, port)
     watch.start()
-    _spare_the_collector()
     try:
-        with kept_small(logs, round(settings.log_mb * 1_000_000)):
-            uvicorn.Server(config).run(sockets=[listener])
+        with kept_small(logs, round(workspace.settings.serving.log_mb * 1_000_000)):
+            yield
     finally:
         watch.stop()
-        usage.close()
-        if tracing is not None:
-            tracing.close()
-        path.unlink(missing_ok=True)
 
 
 def _spare_the_collector() -> None:

@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ...core.errors import OpswrightError
-from . import openai_api as form
 from .access import Access, AccessMiddleware, allowance_of, headers_of, pass_of
 from .chat_handler import ChatHandler
 from .completions import Completions
@@ -23,12 +22,12 @@ from .feedback import parse_feedback
 from .feedback_handler import keep_feedback
 from .openai_routes import add_openai
 from .patience import Patience, PatienceMiddleware, ending_of
-from .readiness import Readiness
 from .refusals import RefusalCounter
 from .replies import body_of, failure, http_failure, json_reply
 from .shadow import Shadow
 from .tracing import HEADERS as TRACE_HEADERS
 from .tracing import Tracing
+from .whole_gateway import WholeGateway, add_control
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
@@ -38,9 +37,16 @@ _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 def build_app(
-    controller: Controller, access: Access, server_facts: dict[str, Any], tracing: Tracing | None = None
+    controller: Controller,
+    access: Access,
+    server_facts: dict[str, Any],
+    tracing: Tracing | None = None,
+    gateway: WholeGateway | None = None,
 ) -> ASGIApp:
-    """The application; `server_facts` is what `/-/state` says of the engine server besides its life."""
+    """The application; `server_facts` is what `/-/state` says of the engine server besides its life.
+
+    gateway: what it says for all workers; this one alone when None.
+    """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -48,7 +54,7 @@ def build_app(
         yield
         await controller.stop()
 
-    readiness = Readiness(controller)
+    whole = gateway or WholeGateway.of_one(controller)
     serving = controller.workspace.settings.serving
     handler = ChatHandler(controller, tracing)
     handler.on_closed = Shadow(handler).consider
@@ -66,29 +72,14 @@ def build_app(
 
     @app.get("/readyz")
     async def readyz(request: Request) -> Response:
-        document = await readiness.document(pass_of(request.scope).is_known)
+        document = await whole.readiness(pass_of(request.scope).is_known)
         return json_reply(document, 200 if document["ready"] else 503)
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        controller.metrics.set_missing(controller.missing())
-        return Response(controller.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await whole.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/-/state")
-    async def state(request: Request) -> Response:
-        if not pass_of(request.scope).is_control:
-            return json_reply(
-                form.error_body("this needs the workspace's control token", "auth", "denied"), 403
-            )
-        facts = {"kind": controller.server.kind, "version": controller.server.version, **server_facts}
-        return json_reply(
-            {
-                "pid": os.getpid(),
-                "server": {**facts, "fault": controller.server_fault},
-                "endpoints": {name: _endpoint(controller, name) for name in sorted(controller.endpoints)},
-            }
-        )
-
+    add_control(app, whole, server_facts)
     short = Completions(app, handler, lambda scope: _caller(scope, access))
     patient = PatienceMiddleware(short, Patience(serving.body_timeout_s, serving.request_timeout_s))
     return RefusalCounter(AccessMiddleware(patient, access), controller.metrics)
@@ -123,21 +114,3 @@ def _caller(scope: Scope, access: Access) -> Caller:
 def new_id() -> str:
     """A request's id: 128 random bits as letters alone, so that the log never takes it for a number."""
     return uuid.uuid4().hex.translate(_LETTERS)
-
-
-def _endpoint(controller: Controller, name: str) -> dict[str, Any]:
-    endpoint = controller.endpoints[name]
-    return {
-        "serial": endpoint.applied.serial,
-        "fault": endpoint.fault,
-        "releases": {
-            loaded.release.id: {
-                "answers": loaded.answers.is_set(),
-                "error": loaded.error,
-                "in_flight": loaded.in_flight,
-                "rails": loaded.rails is not None,
-                "missing": dict(controller.server.missing(loaded.model.name)),
-            }
-            for loaded in endpoint.loaded.values()
-        },
-    }

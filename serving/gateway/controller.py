@@ -1,8 +1,8 @@
 """Makes what is served like what is desired: loads, routes, drains, heals.
 
-The one owner of the engine server. It reads each endpoint's desired state when that changes. Traffic moves
-only when every release that gets some has answered an inference; a release leaves when its last request is
-answered.
+The one owner of the engine server; in a gateway of several workers the first one's is, and the others follow
+it. It reads each endpoint's desired state when that changes. Traffic moves only when every release that gets
+some has answered an inference; a release leaves when its last request is answered, in every worker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,8 +19,10 @@ from ...core.errors import AskError, BackendError, OpswrightError
 from ...core.workspace import Workspace
 from ..releases import EndpointState, Release, desired_path, endpoint_names, read_state
 from ..server import InferenceServer, ServedModel, ServerDown, ready
+from ..workers import GatewayWorker
 from .feedback import FeedbackLog
 from .metrics import GatewayMetrics
+from .peers import Peers
 from .request_queue import RequestQueue
 from .traffic_log import TrafficLog
 
@@ -34,7 +36,7 @@ _ALIVE_S = 0.5  # between two looks at the server
 _IDLE_PROOF_S = 5.0  # a release that answered nothing for so long is asked
 _PROOF_S = 10.0
 _RETRY_S = 3.0
-_DRAIN_S = 60.0
+_DRAIN_S = 11.0  # that the other workers get: as long as the gateway gives requests, and a moment
 
 
 class RailChecker(Protocol):
@@ -98,7 +100,9 @@ class Controller:
         server: InferenceServer,
         metrics: GatewayMetrics,
         load_rails: Callable[[Path], RailChecker] = shipped_rails,
+        peers: Peers | None = None,
     ) -> None:
+        """peers: the other workers; where they share the server, the first one owns it."""
         self.workspace = workspace
         self.server = server
         self.metrics = metrics
@@ -106,6 +110,9 @@ class Controller:
         self.server_fault: str | None = None
         self.knows_endpoints = False  # whether it has read yet which there are
         self._load_rails = load_rails
+        self._peers = peers or Peers(workspace, GatewayWorker())
+        self._is_alone = server.kind == "in-process" or self._peers.worker.count == 1
+        self._owns_server = self._is_alone or self._peers.worker.number == 0
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._checked_at = 0.0
@@ -124,7 +131,10 @@ class Controller:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        if self._owns_server and not self._is_alone:
+            await self._peers.ended(_DRAIN_S)  # until then they need it
         await self.server.stop()
+        await self._peers.close()
         for endpoint in endpoints:
             endpoint.traffic.close()
             endpoint.feedback.close()
@@ -135,6 +145,17 @@ class Controller:
         return sum(
             loaded.in_flight for endpoint in self.endpoints.values() for loaded in endpoint.loaded.values()
         )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it knows what there is, and all that gets traffic answers."""
+        routed = (
+            endpoint.loaded.get(release)
+            for endpoint in self.endpoints.values()
+            for release in endpoint.applied.routes()[:2]
+            if release is not None
+        )
+        return self.knows_endpoints and all(one is not None and one.answers.is_set() for one in routed)
 
     def missing(self) -> dict[tuple[str, str], int]:
         """How many replicas of the server lack a release that is served, by endpoint and release."""
@@ -191,6 +212,25 @@ class Controller:
                 if self._is_due(loaded) and (loaded.work is None or loaded.work.done()):
                     loaded.work = asyncio.create_task(self._prove(loaded))
             self._apply(endpoint)
+        if idle := [(endpoint, one) for endpoint in self.endpoints.values() for one in _idle(endpoint)]:
+            held = await self._held()
+            for endpoint, loaded in idle:
+                if held is not None and (endpoint.name, loaded.release.id) not in held:
+                    self._let_go(endpoint, loaded)
+
+    async def _held(self) -> Set[tuple[str, str]] | None:
+        """What other workers still need of the server that this one owns, by endpoint and release.
+
+        None: one that runs does not say, so nothing may be taken out.
+        """
+        owns_for_others = self._owns_server and not self._is_alone
+        return await self._peers.holding() if owns_for_others else frozenset()
+
+    def _let_go(self, endpoint: Endpoint, loaded: LoadedRelease) -> None:
+        """Take a release out, unless it came to be needed since it was found idle."""
+        if loaded in _idle(endpoint):
+            del endpoint.loaded[loaded.release.id]
+            endpoint.leaving[loaded.release.id] = asyncio.create_task(self._take_out(endpoint, loaded))
 
     async def _bring_up(self) -> None:
         """Start the server; after a death, everything it had must be loaded again."""
@@ -198,11 +238,11 @@ class Controller:
             for loaded in endpoint.loaded.values():
                 loaded.answers.clear()
                 loaded.retry_at = 0.0
-        if self._started:
+        if self._started and self._owns_server:
             log.warning("the %s server is gone; starting it again", self.server.kind)
             self.metrics.restarts.inc()
         await self.server.start()
-        for name in await self.server.versions():  # of a server that was taken over
+        for name in await self.server.versions() if self._owns_server else ():  # of one that was taken over
             if not any(
                 name == loaded.model.name for one in self.endpoints.values() for loaded in one.loaded.values()
             ):
@@ -229,7 +269,7 @@ class Controller:
             return
         if endpoint is None:
             logs = TrafficLog.of(self.workspace, name), FeedbackLog.of(self.workspace, name)
-            queue = RequestQueue(self.workspace.settings.serving.queue)
+            queue = RequestQueue(self.workspace.settings.serving.queue, worker=self._peers.worker)
             self.metrics.watch_queue(name, lambda: queue.depth)
             endpoint = self.endpoints[name] = Endpoint(name, *logs, desired, desired, queue)
         endpoint.stamp, endpoint.desired, endpoint.fault = stamp, desired, None
@@ -280,8 +320,10 @@ class Controller:
             if await ready(self.server, loaded.model, _PROOF_S):
                 self._mark_healthy(loaded)
                 return
-            self.metrics.reloads.labels(name.rpartition("-v")[0], loaded.release.id).inc()
-        await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.bundle)  # verifies every file
+            if self._owns_server:
+                self.metrics.reloads.labels(name.rpartition("-v")[0], loaded.release.id).inc()
+        if self._owns_server:  # who loads it verifies every file
+            await asyncio.to_thread(self.workspace.artifacts.open, loaded.release.bundle)
         await self.server.load(loaded.model)
         if not await ready(self.server, loaded.model, _PROOF_S):
             raise BackendError(f"release {loaded.release.id} loaded, but does not answer an inference")
@@ -293,24 +335,27 @@ class Controller:
         loaded.answers.set()
 
     def _apply(self, endpoint: Endpoint) -> None:
-        """Move traffic to the desired state once all it needs answers; drain what nobody needs."""
+        """Move traffic to the desired state once all it needs answers."""
         desired, applied = endpoint.desired, endpoint.applied
         wanted = [endpoint.loaded[r.id] for r in (desired.stable, desired.canary) if r is not None]
         if desired is not applied and all(loaded.answers.is_set() for loaded in wanted):
             endpoint.applied = desired
-        needed = {r.id for r in (*endpoint.applied.releases, *desired.releases)}
-        for release, loaded in list(endpoint.loaded.items()):
-            if release not in needed and loaded.in_flight == 0:
-                del endpoint.loaded[release]
-                endpoint.leaving[release] = asyncio.create_task(self._take_out(endpoint, loaded))
 
     async def _take_out(self, endpoint: Endpoint, loaded: LoadedRelease) -> None:
         """Unload a release whose last request is answered."""
         try:
             if loaded.work is not None:
+                if not self._owns_server:
+                    loaded.work.cancel()  # it may wait for a load that is not made any more
                 await asyncio.gather(loaded.work, return_exceptions=True)
             await self.server.unload(loaded.model.name)
         except BackendError as error:
             log.warning("release %s did not unload: %s", loaded.release.id, error)
         finally:
             del endpoint.leaving[loaded.release.id]
+
+
+def _idle(endpoint: Endpoint) -> list[LoadedRelease]:
+    """The releases that nobody needs here any more and that answer nothing."""
+    needed = {r.id for r in (*endpoint.applied.releases, *endpoint.desired.releases)}
+    return [one for one in endpoint.loaded.values() if one.release.id not in needed and one.in_flight == 0]

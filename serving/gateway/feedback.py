@@ -24,7 +24,7 @@ from ...core.errors import AskError
 from ...core.workspace import Workspace
 from . import traffic_log
 from .privacy import PLAIN, Privacy
-from .segments import Retention, SegmentTail, SegmentWriter, json_line, newest_first
+from .segments import Retention, SegmentTail, SegmentWriter, earlier, json_line, newest_first
 from .traffic_log import TrafficRow, as_logged
 
 _PREFIX = "feedback"
@@ -88,7 +88,7 @@ _FEEDBACK = TypeAdapter(Feedback)
 
 
 class FeedbackLog:
-    """What is said of the answers of one endpoint, written by one gateway."""
+    """What is said of the answers of one endpoint, as one worker of a gateway writes it."""
 
     def __init__(self, folder: Path, privacy: Privacy = PLAIN, keep: Retention | None = None) -> None:
         self.folder = folder
@@ -167,14 +167,17 @@ def latest_feedback(
 ) -> dict[tuple[str, str], Feedback]:
     """The last that each caller said of each request, by id and caller; `after`: only what was said later."""
     start = as_logged(after)
+    first = None if start is None else earlier(start)
     found: dict[tuple[str, str], Feedback] = {}
     for line in newest_first(workspace.endpoints / endpoint, _PREFIX):
         feedback = _parsed(line)
         if feedback is None:
             continue
-        if start is not None and feedback.time <= start:
+        if first is not None and feedback.time <= first:
             break
-        found.setdefault((feedback.id, feedback.caller), feedback)
+        key = (feedback.id, feedback.caller)
+        if (start is None or feedback.time > start) and (key not in found or feedback.time > found[key].time):
+            found[key] = feedback
     return found
 
 

@@ -7,9 +7,10 @@ from short lists; what is beyond counts as `other`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .metrics_sum import Snapshot, as_text, summed, taken, without
 from .traffic_log import CALLERS_FAULTS, TrafficRow
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 _RELEASES = 10  # of an endpoint whose series are kept
 _RAILS = 30
 _OTHER = "other"
+_MISSING = "opswright_replicas_missing"
 REASONS = frozenset(
     {
         "bad_request", "cancelled", "context_length_exceeded", "deadline", "denied", "endpoint_not_allowed",
@@ -31,7 +33,7 @@ REASONS = frozenset(
 
 
 class GatewayMetrics:
-    """Counters of one gateway, in a registry of its own."""
+    """Counters of one worker, in a registry of its own, and what the one before it in its place counted."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry
@@ -42,6 +44,7 @@ class GatewayMetrics:
         ] = {}  # by endpoint, the one that answered last at the end
         self._series: dict[tuple[str, ...], dict[Any, Any]] = {}  # by endpoint and release
         self._rails: set[str] = set()
+        self._before: Snapshot = {}  # of a worker whose place this one took
         self._add_traffic()
         self._add_health()
 
@@ -81,7 +84,7 @@ class GatewayMetrics:
             "endpoint", "release",
         )  # fmt: skip
         self._missing = Gauge(
-            "opswright_replicas_missing", "Replicas of the engine server that do not serve a release.",
+            _MISSING, "Replicas of the engine server that do not serve a release.",
             ["endpoint", "release"], registry=self.registry,
         )  # fmt: skip
         self.in_flight = Gauge(
@@ -153,6 +156,7 @@ class GatewayMetrics:
             self._series.pop((endpoint, silent), None)
             for metric in self._of_releases:
                 metric.remove_by_labels({"endpoint": endpoint, "release": silent})
+            self._before = without(self._before, {"endpoint": endpoint, "release": silent})
 
     def _rail(self, name: str) -> str:
         if name not in self._rails and len(self._rails) >= _RAILS:
@@ -160,8 +164,21 @@ class GatewayMetrics:
         self._rails.add(name)
         return name
 
+    def go_on_from(self, before: Snapshot) -> None:
+        """Count on from what a killed worker told last in this one's place."""
+        self._before = before
+        for _, labels, _ in before.get("opswright_requests", {}).get("samples", ()):
+            self._keep_newest(labels["endpoint"], labels["release"])
+
+    def snapshot(self) -> Snapshot:
+        """Everything that was counted here and before."""
+        own = taken(self.registry)
+        return summed([own, self._before]) if self._before else own
+
     def text(self) -> bytes:
         """Everything in Prometheus' text form."""
-        from prometheus_client import generate_latest
+        return self.text_of(self.snapshot())
 
-        return bytes(generate_latest(self.registry))
+    def text_of(self, own: Snapshot, others: Sequence[Snapshot] = ()) -> bytes:
+        """What this worker counted and what the others did, in Prometheus' text form."""
+        return as_text(summed([own, *others], largest=(_MISSING,)) if others else own)

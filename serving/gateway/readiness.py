@@ -22,16 +22,15 @@ class Readiness:
         self._proof: asyncio.Task[dict[str, Any]] | None = None
         self._ended = 0.0
 
-    async def document(self, is_known: bool) -> dict[str, Any]:
-        """`ready`, and each release's part in it; a stranger gets two things, as they were a moment ago.
+    async def document(self, *, is_fresh: bool) -> dict[str, Any]:
+        """`ready`, a digest of what answers (`served_digest`), and each release's part in it.
 
-        Those are `ready`, and a digest of what answers (`served_digest`), which names nothing.
+        is_fresh: proven from now on; else it may have been a moment ago.
         """
-        kept_s = 0.0 if is_known else _KEPT_S
+        kept_s = 0.0 if is_fresh else _KEPT_S
         if self._proof is None or (self._proof.done() and time.monotonic() >= self._ended + kept_s):
             self._proof = asyncio.create_task(self._prove_all())
-        document = await asyncio.shield(self._proof)
-        return document if is_known else {name: document[name] for name in ("ready", "serves")}
+        return await asyncio.shield(self._proof)
 
     async def _prove_all(self) -> dict[str, Any]:
         endpoints = self._controller.endpoints

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ...core.errors import BackendError
 from ...core.settings.serving import QueueSettings
 from ..keys.allowance import RefusedError
+from ..workers import GatewayWorker
 
 _LONGEST_RETRY_S = 30
 _WEIGHT = 0.05  # of the last answer in the mean of how long answers take
@@ -29,12 +30,19 @@ class RequestQueue:
     """Places for so many requests, of which some are asked of the engine and the others wait.
 
     Those who wait are taken in turns by caller, so that who asks much waits behind their own requests. A
-    caller with a key may have only a share of the places; who has none is told from nobody.
+    caller with a key may have only a share of the places; who has none is told from nobody. Each of
+    several workers has its part of the places.
     """
 
-    def __init__(self, settings: QueueSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._at_once = settings.at_once
-        self._places = settings.at_once + settings.waiting
+    def __init__(
+        self,
+        settings: QueueSettings,
+        clock: Callable[[], float] = time.monotonic,
+        worker: GatewayWorker | None = None,
+    ) -> None:
+        worker = worker or GatewayWorker()
+        self._at_once = worker.share(settings.at_once)
+        self._places = self._at_once + worker.share(settings.waiting)
         self._share = max(1, math.floor(self._places * settings.caller_share))
         self._clock = clock
         self._taken: Counter[str] = Counter()  # places by caller

@@ -1,4 +1,4 @@
-"""Append-only JSON lines in segments of a folder: written by one process, read by any, forgotten in time."""
+"""Append-only JSON lines in segments of a folder: written and read by any process, forgotten in time."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _BLOCK_BYTES = 1 << 16
 _PRUNE_S = 60.0
 _HEAD_BYTES = 1 << 16
 _TIME = re.compile(rb'\{"time": ?"([0-9TZ:.+-]{10,40})"')
+LATE_S = 15.0  # a line may stand so much behind later ones: several processes write, and any may be held up
 _FEWEST_SEGMENTS = 8  # that a log of its full size has, so that forgetting one of them costs little
 
 
@@ -47,8 +48,9 @@ class Retention:
 class SegmentWriter:
     """Writes the lines of one log, `PREFIX-NNNNNN.jsonl`: a new segment each UTC day, and when one is full.
 
-    A line is a JSON object whose `time` is ISO 8601 in UTC. It is handed to the system before `append`
-    returns, and on disk after `sync`.
+    A line is a JSON object whose `time` is ISO 8601 in UTC. It is handed to the system, in one call, before
+    `append` returns, and on disk after `sync`. Other processes may write the same log: each line goes to the
+    end of the newest segment, and begins anew after one that was cut. Lines of one moment may change places.
     """
 
     def __init__(
@@ -69,23 +71,23 @@ class SegmentWriter:
         self._lock = threading.Lock()  # lines are appended in one thread and forgotten in another
         self._path: Path | None = None
         self._file: int | None = None
+        self._following = folder  # the path of the segment after the open one
         self._day = ""
-        self._size = 0
         self._unsynced = False
 
     def append(self, line: bytes, at: str) -> bool:
         """Write one line, its end included, that is of a UTC time; False when it was lost."""
         with self._lock:
             try:
-                file = self._open(len(line), at[:10])
-                written = os.write(file, line)
-                if written < len(line):
-                    raise OSError(f"only {written} of {len(line)} bytes fit")
+                file, is_cut = self._open(len(line), at[:10])
+                data = b"\n" + line if is_cut else line  # readers skip a line that was cut
+                written = os.write(file, data)
+                if written < len(data):
+                    raise OSError(f"only {written} of {len(data)} bytes fit")
             except OSError:
                 self.lost += 1
-                self._close()  # opening it again ends a line that was cut
+                self._close()
                 return False
-            self._size += written
             self._unsynced = True
             return True
 
@@ -108,13 +110,13 @@ class SegmentWriter:
         """
         oldest = now - timedelta(days=keep.days)
         paths = segments(self.folder, self.prefix)
-        sizes = {path: path.stat().st_size for path in paths}
+        sizes = {path: _size(path) for path in paths}
         excess = sum(sizes.values()) - keep.max_bytes
         gone: list[Path] = []
         for path in paths:
             if excess > 0 and path != paths[-1]:
                 excess -= sizes[path]
-            elif last_written(path) >= oldest:
+            elif _is_later(path, oldest):
                 break
             with self._lock:
                 if path == self._path:
@@ -135,34 +137,41 @@ class SegmentWriter:
             self._file = None
             self._path = None
 
-    def _open(self, more: int, day: str) -> int:
-        if self._file is not None and self._size + more <= self._segment_bytes and day == self._day:
-            return self._file
-        self.close()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._path = self._next_path(more, day)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._day = day
-        self._size = os.fstat(self._file).st_size
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self._size += os.write(self._file, b"\n")  # readers skip a line that was cut
-        return self._file
+    def _open(self, more: int, day: str) -> tuple[int, bool]:
+        """The newest segment, which has room and is of that day; whether its last line was cut."""
+        found = os.fstat(self._file) if self._file is not None and day == self._day else None
+        if found is None or self._is_left(found, more):
+            self.close()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._path = self._next_path(more, day)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._following = _numbered(self.folder, self.prefix, _number(self._path) + 1)
+            self._day = day
+            found = os.fstat(self._file)
+        file = self._file
+        assert file is not None  # it was opened, if it was not
+        return file, _is_cut(file, found.st_size) and _is_cut(file, os.fstat(file).st_size)
+
+    def _is_left(self, found: os.stat_result, more: int) -> bool:
+        """Whether the open segment is full, was removed, or has one after it that another process began."""
+        is_full = bool(found.st_size) and found.st_size + more > self._segment_bytes
+        return is_full or not found.st_nlink or self._following.exists()
 
     def _next_path(self, more: int, day: str) -> Path:
         found = segments(self.folder, self.prefix)
-        number = int(found[-1].stem.rpartition("-")[2]) if found else 1
+        number = _number(found[-1]) if found else 1
         if found and (size := found[-1].stat().st_size):
             first = first_time(found[-1])
-            is_of_today = first is None or first[:10] == day
-            number += 0 if is_of_today and size + more <= self._segment_bytes else 1
-        return self.folder / f"{self.prefix}-{number:06d}.jsonl"
+            is_of_day = first is None or first[:10] >= day  # of a later one: another process was here first
+            number += 0 if is_of_day and size + more <= self._segment_bytes else 1
+        return _numbered(self.folder, self.prefix, number)
 
 
 class SegmentTail:
     """The lines of a log that may be later than a UTC time, as they come; one being written comes later."""
 
     def __init__(self, folder: Path, prefix: str, after: str) -> None:
-        self._folder, self._prefix, self._after = folder, prefix, after
+        self._folder, self._prefix, self._after = folder, prefix, earlier(after)
         self._read: dict[Path, int] = {}  # segment to the bytes of it that were read
         self._is_old: set[Path] = set()
 
@@ -200,6 +209,40 @@ def segments(folder: Path, prefix: str) -> list[Path]:
     """The files of a log, oldest first; any other that somebody put there, such as a copy, is left out."""
     named = re.compile(rf"{re.escape(prefix)}-\d{{6,}}\.jsonl")
     return sorted(path for path in folder.glob(f"{prefix}-*.jsonl") if named.fullmatch(path.name))
+
+
+def _is_later(path: Path, oldest: datetime) -> bool:
+    """Whether a segment was written later than that; one that another process removed was not."""
+    with suppress(FileNotFoundError):
+        return last_written(path) >= oldest
+    return False
+
+
+def _is_cut(file: int, size: int) -> bool:
+    """Whether the last line has no end; it may be of a process that is writing at this moment."""
+    return bool(size) and os.pread(file, 1, size - 1) != b"\n"
+
+
+def _numbered(folder: Path, prefix: str, number: int) -> Path:
+    return folder / f"{prefix}-{number:06d}.jsonl"
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def earlier(time: str) -> str:
+    """The earliest time of a line behind which one of this time may stand; what is no time as it is."""
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(time).astimezone(UTC) - timedelta(seconds=LATE_S)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time
 
 
 def newest_first(folder: Path, prefix: str) -> Iterator[bytes]:

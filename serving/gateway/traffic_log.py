@@ -63,7 +63,7 @@ _ROW = TypeAdapter(TrafficRow)
 
 
 class TrafficLog:
-    """The log of one endpoint, written by one gateway."""
+    """The log of one endpoint, as one worker of a gateway writes it."""
 
     def __init__(
         self,
@@ -127,22 +127,23 @@ def read(
     after: str | None = None,
     before: str | None = None,
 ) -> list[TrafficRow]:
-    """The requests of an endpoint in the order they were answered.
+    """The requests of an endpoint in the order they were answered; those of one moment in that of the log.
 
     `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601;
     `before`: at that time or earlier. A line that was cut by a crash, or is being written, is left out.
     AskError for what is no time.
     """
     start, end = as_logged(after), as_logged(before)
+    first = None if start is None else files.earlier(start)
     rows: list[TrafficRow] = []
     for row in _rows_newest_first(workspace.endpoints / endpoint):
         if last is not None and len(rows) >= last:
             break
-        if start is not None and row.time <= start:
+        if first is not None and row.time <= first:
             break
-        if end is None or row.time <= end:
+        if (end is None or row.time <= end) and (start is None or row.time > start):
             rows.append(row)
-    return rows[::-1]
+    return sorted(reversed(rows), key=lambda row: row.time)
 
 
 def _rows_newest_first(folder: Path) -> Iterator[TrafficRow]:
@@ -162,10 +163,13 @@ def row_of(line: bytes) -> TrafficRow | None:
 def last_before(workspace: Workspace, endpoint: str, time: str) -> TrafficRow | None:
     """The newest request answered at that UTC time or before it, ISO 8601; None when there was none."""
     end = as_logged(time) or ""
+    found: TrafficRow | None = None
     for row in _rows_newest_first(workspace.endpoints / endpoint):
-        if row.time <= end:
-            return row
-    return None
+        if found is not None and row.time <= files.earlier(found.time):
+            break
+        if row.time <= end and (found is None or row.time > found.time):
+            found = row
+    return found
 
 
 def as_logged(text: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -22,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _KEY = re.compile(r"ops_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _SECRET_BYTES, _HASH_KEY_BYTES = 32, 32
 _MOST_DAYS = 36_500
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # disk full, or what this user may have of it
 _NOBODYS_HASH = "0" * 64
 
 Scope = Literal["ask", "metrics"]  # the endpoints' API; Prometheus' figures
@@ -145,13 +147,22 @@ class KeyStore:
         return NewKey(key, text)
 
     def revoke(self, which: str) -> ApiKey:
-        """Take a key back, by its id or by the name that one valid key has; AskError for what is neither."""
+        """Take a key back, by its id or by the name that one valid key has; AskError for what is neither.
+
+        On a full disk too: the file is written with fewer spaces then, in its own place.
+        """
         now = datetime.now(UTC)
         with self._workspace.lock("keys"):
             document = self._document()
             key = _chosen(document.keys, which, now)
             revoked = key.model_copy(update={"revoked": key.revoked or now})
-            self._write(document, {**document.keys, key.id: revoked})
+            keys = {**document.keys, key.id: revoked}
+            try:
+                self._write(document, keys)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                self._file.overwrite(_json(document, keys))
         return revoked
 
     def _document(self) -> _Document:
@@ -160,8 +171,13 @@ class KeyStore:
         return _Document(hash_key=secrets.token_hex(_HASH_KEY_BYTES), keys={})
 
     def _write(self, document: _Document, keys: Mapping[str, ApiKey]) -> None:
-        plain = document.model_copy(update={"keys": keys}).model_dump(mode="json")
-        self._file.write((json.dumps(plain, indent=2) + "\n").encode())
+        self._file.write(_json(document, keys, indent=2))
+
+
+def _json(document: _Document, keys: Mapping[str, ApiKey], indent: int | None = None) -> bytes:
+    plain = document.model_copy(update={"keys": keys}).model_dump(mode="json")
+    separators = (",", ":") if indent is None else None
+    return (json.dumps(plain, indent=indent, separators=separators) + "\n").encode()
 
 
 def _hash(hash_key: str, text: str) -> str:

@@ -11,13 +11,14 @@ from ...core.install import not_installed
 from ...core.workspace import Workspace
 from ...engines.registry import engine_target
 from .. import processes
-from ..fleet import gateway_record, url_of
+from ..fleet import url_of
 from ..ports import USUAL
 from ..releases import read_state
 from ..server_selection import choose, external_accesses, triton_home
 from ..triton import environment, installation
 from ..triton.external_checks import server_findings
 from ..triton.shared_repository import SharedRepository
+from ..workers import worker_records
 
 
 def platform_findings(workspace: Workspace) -> list[Finding]:
@@ -36,9 +37,10 @@ def platform_findings(workspace: Workspace) -> list[Finding]:
         home = triton_home(workspace)
         message = f"Triton's server ({', '.join(installation.pins())}) will be installed into {home}, once."
         findings.append(Finding(level="ok", message=message))
-    record = gateway_record(workspace)
-    if record is not None:
-        findings.append(Finding(level="ok", message=f"the gateway runs at {url_of(record)}."))
+    records = worker_records(workspace)
+    if records:
+        by = f", {len(records)} workers" if len(records) > 1 else ""
+        findings.append(Finding(level="ok", message=f"the gateway runs at {url_of(records[0])}{by}."))
         return findings
     return [*findings, *_port_findings(workspace.settings.serving.gateway_port)]
 

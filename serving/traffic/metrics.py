@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.workspace import Workspace
-from ..gateway.segments import first_time
+from ..gateway.segments import earlier, first_time
 from ..gateway.traffic_log import CALLERS_FAULTS, as_logged, segments
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _segments_after(paths: Sequence[Path], start: str | None) -> list[Path]:
     for path in reversed(paths):
         with suppress(FileNotFoundError):  # it was too old a moment ago
             kept += [path] if path.stat().st_size else []
-            if start is not None and (first := first_time(path)) is not None and first <= start:
+            if start is not None and (first := first_time(path)) is not None and first <= earlier(start):
                 break
     return kept[::-1]
 

@@ -90,9 +90,9 @@ class TritonServer:
             await client.close()
             return False
         self._client, self._version = client, version
-        for inner in sorted((name for name, row in found.items() if row[0] == "READY"), key=_load_number):
+        for inner in sorted((name for name, row in found.items() if row[0] == "READY"), key=load_number):
             self._names[inner.partition(".")[0]] = inner  # of two the one that was loaded later
-            self._loads = max(self._loads, _load_number(inner))
+            self._loads = max(self._loads, load_number(inner))
             self._workers[inner] = await asyncio.to_thread(self.runtime.workers, inner)
         return True
 
@@ -203,6 +203,6 @@ class TritonServer:
         return self._names[name]
 
 
-def _load_number(inner: str) -> int:
+def load_number(inner: str) -> int:
     """Which load of this server a Triton name is of; 0 for a model's first."""
     return int(inner.partition(".")[2] or 0)

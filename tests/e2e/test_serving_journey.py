@@ -25,12 +25,13 @@ from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving import processes
-from opswright.serving.fleet import GatewayClient, gateway_record, record_path, stop_all
+from opswright.serving.fleet import GatewayClient, gateway_record, stop_all
 from opswright.serving.gateway.traffic_log import read
 from opswright.serving.rails import SHIPPED
 from opswright.serving.rollout import Rollout
 from opswright.serving.status import start_all, status
 from opswright.serving.triton.runtime import TritonRuntime
+from opswright.serving.workers import worker_record_path
 from opswright.skills.deploy import DeployRequest, DeployResult, deploy
 from opswright.skills.promote import PromoteRequest, promote
 from opswright.skills.rollback import RollbackRequest, rollback
@@ -200,7 +201,7 @@ def nothing_is_left(scene: Scene) -> None:
     left += [p for p in processes.with_argument(f"--home\0{scene.workspace.root}") if processes.started_at(p)]
     assert left == []
     assert list(Path("/dev/shm").glob(f"{scene.runtime.shm_prefix}*")) == []
-    assert not record_path(scene.workspace).exists()
+    assert not worker_record_path(scene.workspace, 0).exists()
 
 
 def test_v2_comes_as_a_canary_is_promoted_and_taken_back_while_nobody_fails(scene: Scene) -> None:

@@ -27,6 +27,7 @@ from opswright.serving.gateway.app import build_app
 from opswright.serving.gateway.controller import Controller
 from opswright.serving.gateway.http_protocol import patient_protocol
 from opswright.serving.gateway.metrics import GatewayMetrics
+from opswright.serving.gateway.peers import Peers
 from opswright.serving.gateway.tracing import Tracing
 from opswright.serving.keys.store import KeyStore
 from opswright.serving.keys.usage import KeyUsage, usage_path
@@ -156,10 +157,11 @@ class House:
     loop: asyncio.AbstractEventLoop
     server: FakeServer = field(default_factory=FakeServer)
     token: str | None = None
+    peers: Peers | None = None  # the other workers
 
     def open(self, *, starts: bool = True) -> None:
         async def start() -> None:
-            self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails)
+            self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails, self.peers)
             self.keys = KeyStore(self.workspace)
             self.usage = KeyUsage(usage_path(self.workspace))
             access = Access(CONTROL, self.token, keys=self.keys, usage=self.usage)

@@ -6,6 +6,8 @@ import hmac
 import json
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -286,3 +288,30 @@ def test_periods_begin_at_midnight_and_on_the_first_in_utc() -> None:
 def test_limits_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         Limits(budget_tokens=0)
+
+
+_REVOKE = """
+import resource, signal, sys
+from pathlib import Path
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+from opswright.serving.keys.store import KeyStore
+workspace = Workspace(load_settings(home=Path(sys.argv[1])))
+size = (workspace.root / "keys.json").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # no file may grow further: there is no room
+for key in sys.argv[2:]:
+    KeyStore(workspace).revoke(key)
+"""
+
+
+def test_keys_are_revoked_where_no_room_is_left(workspace: Workspace) -> None:
+    store = KeyStore(workspace)
+    made = [store.create(f"shop{number}") for number in range(3)]
+    running = KeyStore(workspace)  # a gateway's
+    assert all(running.find(one.text) for one in made)
+    ids = [one.key.id for one in made[:2]]
+    subprocess.run([sys.executable, "-c", _REVOKE, str(workspace.root), *ids], check=True)
+    assert [running.find(one.text) is not None for one in made] == [False, False, True]
+    assert (workspace.root / "keys.json").stat().st_mode & 0o077 == 0
+    store.create("later")  # with room again
+    assert running.find(made[0].text) is None

@@ -17,7 +17,7 @@ import pytest
 from opswright.serving import processes
 from opswright.serving.gateway.listening import LISTENER
 from opswright.serving.ports import bind
-from opswright.serving.supervisor import Keeper
+from opswright.serving.supervisor import Keeper, tell_systemd
 
 PATIENCE_S = 240.0
 # answers each connection with its process id; `quit` ends it by itself, with the code that follows
@@ -110,3 +110,15 @@ def test_a_supervisor_that_is_stopped_ends_what_it_runs(keep: Callable[[str], Ke
     kept.keeper.stop()
     assert kept.ended() == 0
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_systemd_is_told_that_the_supervisor_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        tell_systemd()
+        assert systemd.recv(100) == b"WATCHDOG=1"
+    tell_systemd()  # nobody listens any more
+    monkeypatch.setenv("NOTIFY_SOCKET", "vsock:1:2")
+    tell_systemd()
