@@ -18,8 +18,8 @@ from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..canary.watch import CanaryWatch
 from ..fleet import SECRET_SETTINGS, GatewayClient, record_path, starts_path
+from ..keys.shared_store import SharedStore, key_counts
 from ..keys.store import KeyStore
-from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
 from ..ports import kept_port
 from ..releases import now
@@ -70,7 +70,8 @@ def _serve(workspace: Workspace) -> None:
 
     settings = workspace.settings.serving
     token = settings.auth_token.get_secret_value() if settings.auth_token else None
-    keys = KeyStore(workspace)
+    store = SharedStore.of(workspace)
+    keys = store.keys if store is not None else KeyStore(workspace)
     if token is None and not keys.exists and settings.host not in ("127.0.0.1", "localhost", "::1"):
         raise AskError(
             f"a gateway on {settings.host} can be reached from other machines, so it needs keys: "
@@ -82,8 +83,8 @@ def _serve(workspace: Workspace) -> None:
     listener = listen(settings.host, settings.gateway_port, kept_port(workspace))
     port = int(listener.getsockname()[1])
     control = secrets.token_urlsafe(24)
-    usage = KeyUsage(usage_path(workspace))
-    access = Access(control, token, keys=keys, usage=usage)
+    usage = store.usage if store is not None else key_counts(workspace)
+    access = Access(control, token, keys=keys, usage=usage, store=store)
     tracing = Tracing.of(settings.tracing)
     controller = Controller(workspace, server, GatewayMetrics())
     app = build_app(controller, access, {"reason": chosen.reason}, tracing)

@@ -44,11 +44,15 @@ def build_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        if access.store is not None:
+            await access.store.start()
         await controller.start()
         yield
         await controller.stop()
+        if access.store is not None:
+            await access.store.stop()
 
-    readiness = Readiness(controller)
+    readiness = Readiness(controller, access.store)
     serving = controller.workspace.settings.serving
     handler = ChatHandler(controller, tracing)
     handler.on_closed = Shadow(handler).consider

@@ -19,7 +19,7 @@ async def keep_feedback(controller: Controller, said: FeedbackRequest, caller: C
     this caller was not given, as far as the log goes back; BackendError when it could not be written.
     """
     name = caller.allowance.name
-    caller.allowance.admit(said.model, tokens=0)
+    await caller.allowance.admit(said.model, tokens=0)
     endpoint = controller.endpoints.get(said.model)
     if endpoint is None:
         raise UnknownModelError(f"endpoint '{said.model[:60]}' does not exist.")

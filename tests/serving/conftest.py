@@ -29,7 +29,7 @@ from opswright.serving.gateway.http_protocol import patient_protocol
 from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.gateway.tracing import Tracing
 from opswright.serving.keys.store import KeyStore
-from opswright.serving.keys.usage import KeyUsage, usage_path
+from opswright.serving.keys.sqlite_usage import SqliteUsage, usage_path
 from opswright.serving.ports import bind
 from opswright.serving.probes import Probe
 from opswright.serving.rails import RailDecision
@@ -161,7 +161,7 @@ class House:
         async def start() -> None:
             self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails)
             self.keys = KeyStore(self.workspace)
-            self.usage = KeyUsage(usage_path(self.workspace))
+            self.usage = SqliteUsage(usage_path(self.workspace))
             access = Access(CONTROL, self.token, keys=self.keys, usage=self.usage)
             self.tracing = Tracing.of(self.workspace.settings.serving.tracing)
             self.app = build_app(self.controller, access, {"reason": "a test"}, self.tracing)
