@@ -129,6 +129,11 @@ class RedisServer:
             if number != signal.SIGSTOP:
                 self.process.wait(60)
 
+    def go_on(self) -> None:
+        """After SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def _listens(self) -> bool:
         unix = self.url.startswith("unix")
         family = socket.AF_UNIX if unix else socket.AF_INET

@@ -161,8 +161,9 @@ class WatchedKeys:
         except BackendError as error:
             self._fault = error
         except AskError as error:  # keys that are damaged let nobody in, as a damaged file
+            if str(error) != str(self._fault):
+                log.error("nobody is let in: %s", error)
             self._document, self._version, self._fault = None, None, error
-            log.error("nobody is let in: %s", error)
 
     def _take(self, fields: Any, version: str | None) -> None:
         if version is None and not fields:
