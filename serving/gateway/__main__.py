@@ -24,6 +24,7 @@ from ..log_files import kept_small
 from ..ports import kept_port
 from ..releases import now
 from ..rollout import Rollout
+from .shipping import TrafficShipper
 
 _GRACE_S = 10
 _YOUNG_OBJECTS = 20_000  # some tens of requests leave so many
@@ -100,6 +101,7 @@ def _serve(workspace: Workspace) -> None:
         timeout_graceful_shutdown=_GRACE_S,
     )
     watch = CanaryWatch(workspace, lambda name: Rollout(workspace, name, GatewayClient(workspace)))
+    shipper = TrafficShipper.of(workspace)
     path = record_path(workspace)
     processes.write_record(
         path, os.getpid(), host=settings.host, port=port, control=control, supervisor=os.getppid()
@@ -107,12 +109,16 @@ def _serve(workspace: Workspace) -> None:
     logs = [workspace.logs / "gateway.log", workspace.logs / "triton.log"]
     _note_start(workspace, port)
     watch.start()
+    if shipper is not None:
+        shipper.start()
     _spare_the_collector()
     try:
         with kept_small(logs, round(settings.log_mb * 1_000_000)):
             uvicorn.Server(config).run(sockets=[listener])
     finally:
         watch.stop()
+        if shipper is not None:
+            shipper.stop()
         usage.close()
         if tracing is not None:
             tracing.close()

@@ -104,12 +104,13 @@ def _add_feedback(app: FastAPI, controller: Controller, access: Access) -> None:
         caller = _caller(request.scope, access)
         try:
             said = parse_feedback(await body_of(request.receive))
-            await keep_feedback(controller, said, caller)
+            is_known = await keep_feedback(controller, said, caller)
         except OpswrightError as error:
             return failure(error, caller.id)
         except HTTPException as error:
             return http_failure(error, caller.id)
-        return json_reply({"object": "feedback", **said.model_dump(mode="json", exclude_none=True)})
+        kept = {"object": "feedback", **said.model_dump(mode="json", exclude_none=True)}
+        return json_reply(kept if is_known else {**kept, "joined": "when read"})
 
 
 def _caller(scope: Scope, access: Access) -> Caller:

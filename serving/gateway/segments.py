@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from ...core.settings.serving import TrafficSettings
 SEGMENT_BYTES = 32 << 20
 _BLOCK_BYTES = 1 << 16
 _PRUNE_S = 60.0
+_PULLED = "pulled"
 _HEAD_BYTES = 1 << 16
 _TIME = re.compile(rb'\{"time": ?"([0-9TZ:.+-]{10,40})"')
 _FEWEST_SEGMENTS = 8  # that a log of its full size has, so that forgetting one of them costs little
@@ -69,6 +72,7 @@ class SegmentWriter:
         self._lock = threading.Lock()  # lines are appended in one thread and forgotten in another
         self._path: Path | None = None
         self._file: int | None = None
+        self._following = folder  # the path of the segment after the open one
         self._day = ""
         self._size = 0
         self._unsynced = False
@@ -137,11 +141,13 @@ class SegmentWriter:
 
     def _open(self, more: int, day: str) -> int:
         if self._file is not None and self._size + more <= self._segment_bytes and day == self._day:
-            return self._file
+            if not self._following.exists():  # whoever makes that one has finished this one
+                return self._file
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self._next_path(more, day)
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._following = self.folder / f"{self.prefix}-{number_of(self._path) + 1:06d}.jsonl"
         self._day = day
         self._size = os.fstat(self._file).st_size
         if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
@@ -150,7 +156,7 @@ class SegmentWriter:
 
     def _next_path(self, more: int, day: str) -> Path:
         found = segments(self.folder, self.prefix)
-        number = int(found[-1].stem.rpartition("-")[2]) if found else 1
+        number = number_of(found[-1]) if found else 1
         if found and (size := found[-1].stat().st_size):
             first = first_time(found[-1])
             is_of_today = first is None or first[:10] == day
@@ -202,11 +208,74 @@ def segments(folder: Path, prefix: str) -> list[Path]:
     return sorted(path for path in folder.glob(f"{prefix}-*.jsonl") if named.fullmatch(path.name))
 
 
+def number_of(segment: Path) -> int:
+    """A segment's number, by its name."""
+    return int(segment.stem.rpartition("-")[2])
+
+
+def pulled_folder(folder: Path, writer: str) -> Path:
+    """Where the segments of another writer lie that were brought into a log's folder."""
+    return folder / _PULLED / writer
+
+
+def has_pulled(folder: Path) -> bool:
+    """Whether logs of other writers were brought into a log's folder."""
+    return (folder / _PULLED).is_dir()
+
+
 def newest_first(folder: Path, prefix: str) -> Iterator[bytes]:
-    """The lines of all segments, from the end, reading no more than is asked for; some may be cut."""
-    for path in reversed(segments(folder, prefix)):
+    """The lines of all segments, from the end, reading no more than is asked for; some may be cut.
+
+    Where segments of other writers were brought in, their lines come between by their time.
+    """
+    brought = [path for one in sorted((folder / _PULLED).glob("*")) for path in segments(one, prefix)]
+    own = reversed(segments(folder, prefix))
+    yield from _by_time([*own, *brought]) if brought else _one_by_one(own)
+
+
+def _one_by_one(paths: Iterable[Path]) -> Iterator[bytes]:
+    for path in paths:
         with suppress(FileNotFoundError):  # it was too old a moment ago
             yield from _lines_backwards(path)
+
+
+def _by_time(paths: Iterable[Path]) -> Iterator[bytes]:
+    """Whole lines of segments, the latest first; only segments of one time are open at once."""
+    waiting = sorted((_end_of(path), path) for path in paths)
+    open_now: list[tuple[str, int, bytes, Iterator[tuple[str, bytes]]]] = []
+    count = itertools.count()
+    while waiting or open_now:
+        while waiting and (not open_now or waiting[-1][0] >= open_now[-1][0]):
+            _push(open_now, count, _timed(_one_by_one([waiting.pop()[1]])))
+        if open_now:
+            _, _, line, rest = open_now.pop()
+            yield line
+            _push(open_now, count, rest)
+
+
+def _push(
+    open_now: list[tuple[str, int, bytes, Iterator[tuple[str, bytes]]]],
+    count: Iterator[int],
+    lines: Iterator[tuple[str, bytes]],
+) -> None:
+    """Put the next line of a segment in its place, if it has one."""
+    found = next(lines, None)
+    if found is not None:
+        bisect.insort(open_now, (found[0], -next(count), found[1], lines))
+
+
+def _end_of(path: Path) -> str:
+    """The time of a segment's last line, as lines have it; empty where it is gone."""
+    with suppress(FileNotFoundError):
+        return last_written(path).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return ""
+
+
+def _timed(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Whole lines with their time, and no others."""
+    for line in lines:
+        if (time := _time_of(line)) is not None:
+            yield time, line
 
 
 def _lines_backwards(path: Path) -> Iterator[bytes]:
