@@ -139,7 +139,9 @@ def pull(workspace: Workspace, endpoint: str, address: str, since: str | None, o
     for part in source.parts(endpoint):
         if part.writer == own or (since is not None and part.day < since[:10]):
             continue
-        path = pulled_folder(workspace.endpoints / endpoint, part.writer) / f"{part.log}-{part.number:06d}.jsonl"
+        path = (
+            pulled_folder(workspace.endpoints / endpoint, part.writer) / f"{part.log}-{part.number:06d}.jsonl"
+        )
         if path.is_file():
             known += 1
             _check_same(path, part, endpoint)

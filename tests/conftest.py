@@ -168,7 +168,9 @@ def redis_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Calla
         folder = tmp_path / f"redis-{len(started)}"
         folder.mkdir()
         port = str(free_port())
-        server = RedisServer(folder, ("--port", port, "--bind", "127.0.0.1"), f"redis://127.0.0.1:{port}", options)
+        server = RedisServer(
+            folder, ("--port", port, "--bind", "127.0.0.1"), f"redis://127.0.0.1:{port}", options
+        )
         server.start()
         started.append(server)
         return server

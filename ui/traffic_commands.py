@@ -42,7 +42,9 @@ def export_command(
 
     workspace = context.obj.workspace
     names = endpoint_names(workspace)
-    if endpoint not in names and not (is_endpoint_name(endpoint) and has_pulled(workspace.endpoints / endpoint)):
+    if endpoint not in names and not (
+        is_endpoint_name(endpoint) and has_pulled(workspace.endpoints / endpoint)
+    ):
         has = ", ".join(names) or "none"
         raise AskError(f"endpoint '{endpoint[:60]}' does not exist in this workspace (it has: {has}).")
     samples = traffic_samples(workspace, endpoint, since, labelled)
@@ -88,5 +90,6 @@ def pull_command(
     with workspace.lock(f"pull-{endpoint}"):
         found = pull(workspace, endpoint, address, as_logged(since), own)
     print(
-        f"{found.new:,} new files ({found.size / 1e6:,.1f} MB), {found.known:,} were here before", file=sys.stderr
+        f"{found.new:,} new files ({found.size / 1e6:,.1f} MB), {found.known:,} were here before",
+        file=sys.stderr,
     )

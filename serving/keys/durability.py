@@ -48,7 +48,9 @@ def findings_of(told: dict[str, Any], snapshots: str | None) -> Iterator[Finding
         yield Finding(level="warn", message=message, fix=_AOF)
     else:
         often = f" ({snapshots})" if snapshots else ""
-        message = f"the shared store keeps snapshots alone{often}: its restart forgets what came after the last."
+        message = (
+            f"the shared store keeps snapshots alone{often}: its restart forgets what came after the last."
+        )
         yield Finding(level="warn", message=message, fix=_AOF)
 
 

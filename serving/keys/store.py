@@ -193,9 +193,7 @@ def new_key(
     if not _NAME.fullmatch(name):
         raise AskError(f"invalid name {name[:80]!r}: expected 1 to 64 letters, digits, . _ - @")
     if valid_days is not None and not 0 < valid_days < _MOST_DAYS:
-        raise AskError(
-            f"invalid number of days {valid_days:g}: expected more than 0, below {_MOST_DAYS:,}."
-        )
+        raise AskError(f"invalid number of days {valid_days:g}: expected more than 0, below {_MOST_DAYS:,}.")
     now = datetime.now(UTC)
     id = secrets.token_hex(6)
     text = f"ops_{id}_{secrets.token_urlsafe(_SECRET_BYTES)}"

@@ -293,7 +293,14 @@ def test_a_password_is_named_and_resolved_and_a_wrong_one_lets_nobody_in(
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://ada:secret@db:6379", "redis://:secret@db", "http://db", "redis://", "unix://", "redis://db?password=a"],
+    [
+        "redis://ada:secret@db:6379",
+        "redis://:secret@db",
+        "http://db",
+        "redis://",
+        "unix://",
+        "redis://db?password=a",
+    ],
 )
 def test_an_address_that_holds_a_password_or_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
@@ -352,7 +359,11 @@ def certified(folder: Path) -> tuple[Path, Path]:
         ((), "warn", "keeps nothing on disk"),
         (("--save", "60 1"), "warn", "keeps snapshots alone"),
         (AOF, "ok", "writes each change down"),
-        ((*AOF, "--maxmemory-policy", "allkeys-lru"), "warn", "forgets keys and budgets when its memory is full"),
+        (
+            (*AOF, "--maxmemory-policy", "allkeys-lru"),
+            "warn",
+            "forgets keys and budgets when its memory is full",
+        ),
     ],
 )
 def test_what_a_store_keeps_on_disk_is_said(

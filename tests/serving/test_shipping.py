@@ -35,7 +35,17 @@ BEGAN = datetime.now(UTC) - timedelta(minutes=30)
 def row(number: int, writer: str = "a", caller: str = "ada") -> TrafficRow:
     at = (BEGAN + timedelta(seconds=number)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return TrafficRow(
-        at, f"{writer}-{number}", "c-1", "stable", f"question {number}", "answer", "ok", None, 1.0, 1, caller=caller
+        at,
+        f"{writer}-{number}",
+        "c-1",
+        "stable",
+        f"question {number}",
+        "answer",
+        "ok",
+        None,
+        1.0,
+        1,
+        caller=caller,
     )
 
 
@@ -49,7 +59,10 @@ class Host:
         self.folder = self.workspace.endpoints / "support"
         self.folder.mkdir(parents=True)
         (self.folder / "desired.json").write_text("{}")
-        self.log, self.feedback = TrafficLog.of(self.workspace, "support"), FeedbackLog.of(self.workspace, "support")
+        self.log, self.feedback = (
+            TrafficLog.of(self.workspace, "support"),
+            FeedbackLog.of(self.workspace, "support"),
+        )
 
     def shipper(self) -> TrafficShipper:
         found = TrafficShipper.of(self.workspace)
@@ -166,7 +179,9 @@ def test_nothing_is_shipped_twice_however_often_it_is_tried_or_begun_again(
     for _ in range(2):
         one.drain()
     (one.folder / "shipping.json").write_text(
-        json.dumps({"writer": json.loads((one.folder / "shipping.json").read_text())["writer"], "shipped": {}})
+        json.dumps(
+            {"writer": json.loads((one.folder / "shipping.json").read_text())["writer"], "shipped": {}}
+        )
     )  # killed after it was put there, before that was noted
     one.drain()
     assert names(address) == first
@@ -289,7 +304,10 @@ def test_what_was_pulled_is_exported_for_an_endpoint_that_only_a_cluster_has(
     one = host()
     one.log.append(row(1))
     one.drain()
-    for command in (["pull", "support", "--from", address], ["export", "support", "-o", str(tmp_path / "out")]):
+    for command in (
+        ["pull", "support", "--from", address],
+        ["export", "support", "-o", str(tmp_path / "out")],
+    ):
         assert run(["--home", str(tmp_path / "new"), "traffic", *command], Registry([])) == 0
     assert json.loads((tmp_path / "out").read_text())["text"] == "question 1"
 
@@ -305,5 +323,7 @@ def test_a_log_of_thousands_of_writers_is_read_with_few_open_files(tmp_path: Pat
         "print(sum(1 for _ in newest_first(Path(sys.argv[1]), 'traffic')))"
     )
     folder = str(home.endpoints / "support")
-    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=100
+    )
     assert done.stdout.strip() == "1200", done.stderr
