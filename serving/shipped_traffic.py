@@ -102,7 +102,7 @@ class ShippedTraffic:
             raise self._failed(error) from error
         if hashlib.sha256(data).hexdigest() != part.digest:
             raise IntegrityError(
-                f"{part.name} of endpoint {endpoint} at {self.address} was altered or cut: it is not what its "
+                f"{part.name} of endpoint {endpoint} at {self.address} was altered or cut: not what its "
                 "name tells. Nothing of it was taken; remove it there, or put back what was shipped."
             )
         return data
@@ -156,6 +156,6 @@ def _check_same(path: Path, part: LogPart, endpoint: str) -> None:
     """IntegrityError where a writer shipped two parts of one number, or the one here was altered."""
     if hashlib.sha256(path.read_bytes()).hexdigest() != part.digest:
         raise IntegrityError(
-            f"{path} is not {part.name} of endpoint {endpoint}: it was altered here, or shipped twice. Remove "
+            f"{path} is not {part.name} of endpoint {endpoint}: altered here, or shipped twice. Remove "
             "it and pull again, or remove the wrong part there."
         )

@@ -139,12 +139,11 @@ class RedisServer:
         unix = self.url.startswith("unix")
         family = socket.AF_UNIX if unix else socket.AF_INET
         place = self.url.removeprefix("unix://") if unix else ("127.0.0.1", int(self.url.rpartition(":")[2]))
-        with socket.socket(family) as probe:
-            with suppress(OSError):
-                probe.settimeout(5)
-                probe.connect(place)
-                probe.sendall(b"PING\r\n")
-                return b"LOADING" not in probe.recv(64)
+        with socket.socket(family) as probe, suppress(OSError):
+            probe.settimeout(5)
+            probe.connect(place)
+            probe.sendall(b"PING\r\n")
+            return b"LOADING" not in probe.recv(64)
         return False
 
 

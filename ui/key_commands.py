@@ -98,7 +98,7 @@ def list_command(context: typer.Context, json: Json = False) -> None:
 def revoke_command(
     context: typer.Context, key: Annotated[str, typer.Argument(help="Its id; or the name of its only key.")]
 ) -> None:
-    """Take a key back: the gateway refuses it from its next request on, those of a shared store within a second.
+    """Take a key back: the gateway refuses it from its next request on; in a shared store, within a second.
 
     Example: opswright keys revoke webshop
     """

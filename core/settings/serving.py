@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -51,8 +52,8 @@ class StoreSettings(SettingsPart):
 
     url: str | None = Field(
         None,
-        description="redis://HOST:PORT/NUMBER, rediss:// (TLS) or unix:///PATH; empty: keys and counts are this "
-        "workspace's own.",
+        description="redis://HOST:PORT/NUMBER, rediss:// (TLS) or unix:///PATH; empty: keys and counts are "
+        "this workspace's own.",
     )
     username: str = Field("", max_length=200, description="User of its access list; empty: its default one.")
     password: SecretName | None = Field(
@@ -83,6 +84,7 @@ class StoreSettings(SettingsPart):
         if parts.username or parts.password:
             raise ValueError("an address holds no password: name it by `password`")
         has_place = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
+        has_place = has_place and not re.search(r"\s", url) and parts.port != 0  # ValueError above 65535
         if parts.scheme not in ("redis", "rediss", "unix") or not has_place or parts.query or parts.fragment:
             raise ValueError("expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")
         return url

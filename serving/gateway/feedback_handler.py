@@ -15,7 +15,7 @@ from .feedback import Feedback, FeedbackRequest, UnknownRequestError
 async def keep_feedback(controller: Controller, said: FeedbackRequest, caller: Caller) -> bool:
     """Write feedback down; whether it is about an answer of this gateway.
 
-    Where traffic is shipped, another gateway may have answered: then it is kept, and joined when both are read.
+    Where traffic is shipped, another gateway may have answered: it is kept, and joined when both are read.
 
     RefusedError where the key does not allow it; UnknownModelError or UnknownRequestError for an answer that
     this caller was not given, as far as the log goes back; BackendError when it could not be written.

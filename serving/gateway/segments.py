@@ -140,9 +140,10 @@ class SegmentWriter:
             self._path = None
 
     def _open(self, more: int, day: str) -> int:
-        if self._file is not None and self._size + more <= self._segment_bytes and day == self._day:
-            if not self._following.exists():  # whoever makes that one has finished this one
-                return self._file
+        has_room = self._file is not None and self._size + more <= self._segment_bytes and day == self._day
+        if has_room and not self._following.exists():  # whoever makes that one has finished this one
+            assert self._file is not None
+            return self._file
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self._next_path(more, day)

@@ -35,7 +35,7 @@ def store_findings(settings: StoreSettings) -> Iterator[Finding]:
 
 
 def findings_of(told: dict[str, Any], snapshots: str | None) -> Iterator[Finding]:
-    """What INFO tells of a server. snapshots: its `save` setting, "" for none, None where it does not tell."""
+    """What INFO tells of a server. snapshots: its `save` setting, "" for none, None where it is not told."""
     version = f"the shared store is version {told.get('valkey_version') or told.get('redis_version', '?')}"
     policy = str(told.get("maxmemory_policy", "noeviction"))
     if policy.startswith("allkeys"):
@@ -49,7 +49,7 @@ def findings_of(told: dict[str, Any], snapshots: str | None) -> Iterator[Finding
     else:
         often = f" ({snapshots})" if snapshots else ""
         message = (
-            f"the shared store keeps snapshots alone{often}: its restart forgets what came after the last."
+            f"the shared store keeps snapshots alone{often}: a restart forgets what came after the last."
         )
         yield Finding(level="warn", message=message, fix=_AOF)
 

@@ -99,7 +99,7 @@ def gateway_settings(release: ClusterRelease, shape: ClusterShape) -> dict[str, 
 
 
 def _secret_volumes(release: ClusterRelease, shape: ClusterShape) -> list[Manifest]:
-    """The keys where pods share no store; else the certificates by which that is judged, where they are private."""
+    """The keys where pods share no store; else the certificates by which it is judged, if private."""
     if shape.store is None:
         return [{"name": "keys", "secret": {"secretName": keys_secret(release, shape), "defaultMode": 0o440}}]
     if not shape.store.private_ca:

@@ -84,7 +84,7 @@ class SecretNames(_Part):
     )
     traffic: Name | None = Field(
         None,
-        description="Has AWS_ACCESS_KEY_ID and the like to write traffic with; empty: by the node's own role.",
+        description="Has AWS_ACCESS_KEY_ID and the like to write traffic; empty: by the node's own role.",
     )
     pull: tuple[Name, ...] = Field((), description="Of registries that images are pulled from.")
 
@@ -94,8 +94,8 @@ class ClusterStore(_Part):
 
     url: str = Field(
         max_length=300,
-        description="redis://HOST:PORT or, with TLS, rediss://HOST:PORT, as pods reach it. Its password is in a "
-        "Secret.",
+        description="redis://HOST:PORT or, with TLS, rediss://HOST:PORT, as pods reach it; password "
+        "by a Secret.",
     )
     username: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,200}$", description="User of its access list.")
     prefix: str = Field(
