@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import secrets
+import signal
 import sys
 from pathlib import Path
 
@@ -39,12 +40,18 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.setswitchinterval(_SWITCH_S)
+    signal.signal(signal.SIGTERM, _end)
     try:
         serve(Workspace(load_settings(home=options.home)))
     except OpswrightError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _end(number: int, frame: object) -> None:
+    """End by leaving: uvicorn sends the signal that stopped it once more, before logs are shipped."""
+    raise SystemExit(128 + number)
 
 
 def serve(workspace: Workspace) -> None:

@@ -322,8 +322,6 @@ def test_a_log_of_thousands_of_writers_is_read_with_few_open_files(tmp_path: Pat
         "from opswright.serving.gateway.segments import newest_first\n"
         "print(sum(1 for _ in newest_first(Path(sys.argv[1]), 'traffic')))"
     )
-    folder = str(home.endpoints / "support")
-    done = subprocess.run(
-        [sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=100
-    )
+    command = [sys.executable, "-c", program, str(home.endpoints / "support")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == "1200", done.stderr
