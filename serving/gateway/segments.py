@@ -224,12 +224,13 @@ def has_pulled(folder: Path) -> bool:
     return (folder / _PULLED).is_dir()
 
 
-def newest_first(folder: Path, prefix: str) -> Iterator[bytes]:
+def newest_first(folder: Path, prefix: str, *, pulled: bool = False) -> Iterator[bytes]:
     """The lines of all segments, from the end, reading no more than is asked for; some may be cut.
 
-    Where segments of other writers were brought in, their lines come between by their time.
+    pulled: with those of other writers that were brought in, between its own by their time.
     """
-    brought = [path for one in sorted((folder / _PULLED).glob("*")) for path in segments(one, prefix)]
+    others = sorted((folder / _PULLED).glob("*")) if pulled else []
+    brought = [path for one in others for path in segments(one, prefix)]
     own = reversed(segments(folder, prefix))
     yield from _by_time([*own, *brought]) if brought else _one_by_one(own)
 

@@ -393,7 +393,7 @@ def test_two_gateway_pods_share_keys_limits_and_traffic_whatever_dies(
     home = Workspace(load_settings(home=site.root / "analyst"))
     brought = pull(home, "shop", f"s3://{s3_bucket}/logs", since=None, own=None)
     assert brought.new >= 3
-    rows = read(home, "shop")
+    rows = read(home, "shop", pulled=True)
     ids = [row.id for row in rows]
     assert len(set(ids)) == len(ids)
     by_caller = Counter(row.caller for row in rows if row.status == "ok")

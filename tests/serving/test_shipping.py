@@ -119,12 +119,14 @@ def test_rows_of_all_hosts_are_read_in_order_and_once(
     for new in (2, 0):
         found = pull(home, "support", address, since=None, own=None)
         assert (found.new, found.known) == (new, 2 - new)
-    rows = read(home, "support")
+    rows = read(home, "support", pulled=True)
     assert [one.text for one in rows] == [f"question {number}" for number in range(200)]
-    assert [one.text for one in read(home, "support", last=3)] == [f"question {n}" for n in (197, 198, 199)]
-    assert read(home, "support", after=row(195).time)[0].text == "question 196"
-    last = last_before(home, "support", row(101).time)
-    assert last is not None and last.id == "two-101"
+    assert [one.text for one in read(home, "support", last=3, pulled=True)] == [
+        f"question {n}" for n in (197, 198, 199)
+    ]
+    assert read(home, "support", after=row(195).time, pulled=True)[0].text == "question 196"
+    assert read(home, "support") == []  # what judges a canary, or tells what was served, is of this host
+    assert last_before(home, "support", row(101).time) is None
     assert len(list(traffic_samples(home, "support"))) == 200
 
 
@@ -158,9 +160,17 @@ def test_a_segment_is_finished_in_time_and_shipped_while_the_gateway_goes_on(
     assert shipper.ship()
     settled(one)
     assert shipper.ship() and len(names(address)) == 2
+    one.log.append(row(3))
+    assert shipper.ship() and len(names(address)) == 2
+    settled(one)
+    assert shipper.ship() and len(names(address)) == 3
     pull(home, "support", address, since=None, own=None)
-    assert [found.id for found in read(home, "support")] == ["a-1", "a-2"]
-    assert [found.id for found in read(one.workspace, "support")] == ["a-1", "a-2"]  # and they stay there
+    assert [found.id for found in read(home, "support", pulled=True)] == ["a-1", "a-2", "a-3"]
+    assert [found.id for found in read(one.workspace, "support")] == [
+        "a-1",
+        "a-2",
+        "a-3",
+    ]  # and they stay there
 
 
 def settled(one: Host) -> None:
@@ -203,7 +213,7 @@ def test_a_workspace_that_ships_itself_does_not_get_its_own_rows_again(
     two.drain()
     arguments = ["--home", str(one.workspace.root), "traffic", "pull", "support", "--from", address]
     assert run(arguments, Registry([])) == 0
-    assert [found.id for found in read(one.workspace, "support")] == ["one-1", "two-2"]
+    assert [found.id for found in read(one.workspace, "support", pulled=True)] == ["one-1", "two-2"]
 
 
 def test_what_was_altered_or_cut_where_it_lies_is_refused(
@@ -218,7 +228,7 @@ def test_what_was_altered_or_cut_where_it_lies_is_refused(
     source._fs.pipe_file(path, source.get("support", part).replace(b"answer", b"forged"))
     with pytest.raises(IntegrityError, match="altered or cut"):
         pull(home, "support", address, since=None, own=None)
-    assert read(home, "support") == []
+    assert read(home, "support", pulled=True) == []
 
 
 def test_names_that_are_no_parts_are_left_alone(home: Workspace, tmp_path: Path) -> None:
@@ -320,7 +330,7 @@ def test_a_log_of_thousands_of_writers_is_read_with_few_open_files(tmp_path: Pat
         "import resource,sys; resource.setrlimit(resource.RLIMIT_NOFILE,(64,64))\n"
         "from pathlib import Path\n"
         "from opswright.serving.gateway.segments import newest_first\n"
-        "print(sum(1 for _ in newest_first(Path(sys.argv[1]), 'traffic')))"
+        "print(sum(1 for _ in newest_first(Path(sys.argv[1]), 'traffic', pulled=True)))"
     )
     command = [sys.executable, "-c", program, str(home.endpoints / "support")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
