@@ -88,7 +88,9 @@ def list_command(context: typer.Context, json: Json = False) -> None:
         print_json([{**key, "used": vars(used)} for key, used in documents])
         return
     if not found:
-        print("There are no keys: whoever reaches the gateway under a local name may ask.")
+        is_shared = context.obj.workspace.settings.serving.store.url is not None
+        who = "nobody may ask" if is_shared else "whoever reaches the gateway under a local name may ask"
+        print(f"There are no keys: {who}.")
         return
     columns = ["id", "name", "for", "requests a minute", "tokens a minute", "budget", "used", "state"]
     console().print(table(columns, [_row(key, used) for key, used in found]))

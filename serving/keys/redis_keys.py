@@ -96,6 +96,8 @@ class SharedKeyStore:
         client = blocking_client(self._settings)
         try:
             return ask(client)
+        except UnicodeDecodeError as error:
+            raise AskError("the keys in the shared store are damaged (UnicodeDecodeError).") from error
         except (RedisError, OSError) as error:
             raise unreachable(self._settings, error) from error
         finally:

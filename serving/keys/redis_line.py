@@ -45,12 +45,11 @@ class RedisLine:
         self.fault: BackendError | None = None
         self._waiting: deque[_Call] = deque()
         self._wake = asyncio.Event()
-        self._client: AsyncRedis | None = None
+        self._client: AsyncRedis = async_client(settings)  # reached when something is sent
         self._work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to send; the store is not asked yet."""
-        self._client = async_client(self.settings)
         self._work = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -66,8 +65,7 @@ class RedisLine:
         for call in self._waiting:
             self._fail(call, BackendError("the gateway ends"))
         self._waiting.clear()
-        if self._client is not None:
-            await self._client.aclose()
+        await self._client.aclose()
 
     def probe(self, *command: Any) -> asyncio.Future[Any]:
         """Send a command that changes nothing, whether the store answered lately or not."""
@@ -107,12 +105,11 @@ class RedisLine:
         try:
             async with asyncio.timeout(self.settings.timeout_s):
                 replies = await self._asked(batch)
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # also what no client should raise, as for bytes that are no text
             self.fault = self._down(unreachable(self.settings, error))
             for call in batch:
                 self._fail(call, self.fault)
             with suppress(RedisError, OSError):
-                assert self._client is not None
                 await self._client.connection_pool.disconnect()  # no later reply is taken for another's
         except BaseException:
             for call in batch:
@@ -141,7 +138,6 @@ class RedisLine:
         return replies
 
     async def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        assert self._client is not None
         async with self._client.pipeline(transaction=False) as pipe:
             for command in commands:
                 pipe.execute_command(*command)

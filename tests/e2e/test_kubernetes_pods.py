@@ -230,13 +230,7 @@ def test_the_pods_of_a_release_answer_users_and_prove_who_they_are(
 
     _, url = site.gateway(release, site.workspace.root / "keys.json")
 
-    def ready() -> bool:
-        try:
-            return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    until(ready, "the gateway does not get ready")
+    until(lambda: answers(url), "the gateway does not get ready")
     assert httpx.get(f"{url}/readyz", timeout=60).json() == {"ready": True, "serves": release.serves}
     asked = {"model": "shop", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
     bearer = {"authorization": f"Bearer {key.text}"}
@@ -245,10 +239,10 @@ def test_the_pods_of_a_release_answer_users_and_prove_who_they_are(
     assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).status_code == 401
 
     triton.end()
-    until(lambda: not ready(), "the gateway is ready without Triton")
+    until(lambda: not answers(url), "the gateway is ready without Triton")
     assert triton.probe("livenessProbe").returncode == 1
     site.start_triton(triton)
-    until(ready, "the gateway does not come back")
+    until(lambda: answers(url), "the gateway does not come back")
 
 
 def test_a_triton_of_another_release_is_ready_for_nobody(site: Site, engines: tuple[Path, Path]) -> None:

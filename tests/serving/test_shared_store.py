@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from pydantic import ValidationError
 
 from opswright.core.errors import AskError, BackendError, NeedsError
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings, StoreSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.keys.allowance import Allowance
-from opswright.serving.keys.durability import findings_of, store_findings
-from opswright.serving.keys.redis_client import blocking_client, keys_name
+from opswright.serving.keys.redis_client import blocking_client, keys_name, usage_name
 from opswright.serving.keys.redis_keys import SharedKeyStore
-from opswright.serving.keys.store import Limits
+from opswright.serving.keys.redis_line import RedisLine
+from opswright.serving.keys.redis_usage import RedisUsage
+from opswright.serving.keys.store import Limits, new_key
+from opswright.serving.keys.usage import Reservation
 
 if TYPE_CHECKING:
     from tests.conftest import RedisServer
@@ -150,6 +149,63 @@ def test_keys_of_another_prefix_or_workspace_open_nothing(
     here.wait(lambda: here.chat("hello").status_code == 401, "keys were read")
     assert here.chat("hello", bearer(other.text)).status_code == 401
     assert here.chat("hello", bearer(local.text)).status_code == 401
+
+
+@pytest.mark.parametrize("command", [("HSET", "x", "y", "z"), ("SET", "x")])
+def test_counts_that_somebody_else_wrote_over_let_nobody_pass_a_limit(
+    gateway: Callable[[StoreSettings], House], shared: StoreSettings, command: tuple[str, ...]
+) -> None:
+    house = gateway(shared)
+    made = SharedKeyStore(shared).create("ada", limits=Limits(requests_per_minute=2))
+    knows(house, made.text)
+    client = blocking_client(shared)
+    name = usage_name(shared, made.key.id)
+    if command[0] == "SET":
+        client.set(name, "x")
+    else:
+        client.hset(name, mapping={"minute": "x", "requests": "nan"})
+    codes = [house.chat("hi", bearer(made.text)).status_code for _ in range(5)]
+    assert codes.count(200) <= 2 and set(codes) <= {200, 429, 503}
+    client.close()
+
+
+def test_bytes_that_are_no_text_stop_neither_the_gateway_nor_the_line(
+    gateway: Callable[[StoreSettings], House], shared: StoreSettings
+) -> None:
+    house, store = gateway(shared), SharedKeyStore(shared)
+    free, limited = store.create("free"), store.create("limited", limits=Limits(budget_tokens=1000))
+    for made in (free, limited):
+        knows(house, made.text)
+    client = blocking_client(shared)
+    client.hset(keys_name(shared), mapping={"key:x": b"\xff\xfe", "version": "bytes"})
+    with pytest.raises(AskError, match="damaged"):
+        store.keys()
+    client.hdel(keys_name(shared), "key:x")
+    house.wait(lambda: house.chat("hi", bearer(limited.text)).status_code == 200, "the line is dead")
+    client.close()
+
+
+def test_a_clock_that_goes_back_gives_nobody_more(
+    shared: StoreSettings, loop: asyncio.AbstractEventLoop
+) -> None:
+    now = [1_800_000_000.0]
+
+    async def count() -> list[bool]:
+        line = RedisLine(shared)
+        await line.start()
+        usage, key = (
+            RedisUsage(shared, line, lambda: now[0]),
+            new_key("00", "ada", limits=Limits(requests_per_minute=2)).key,
+        )
+        let_in = []
+        for later in (0, 0, 0, -3600, 0, 3720):
+            now[0] += later
+            let_in.append(isinstance(await usage.reserve(key, 1), Reservation))
+        await line.stop()
+        return let_in
+
+    counted = asyncio.run_coroutine_threadsafe(count(), loop).result(timeout=60)
+    assert counted == [True, True, False, False, False, True]
 
 
 @pytest.mark.parametrize("damage", ["{", '{"id": "000000000000"}', ""])
@@ -289,92 +345,3 @@ def test_a_password_is_named_and_resolved_and_a_wrong_one_lets_nobody_in(
     assert "horse" not in str(wrong.value)
     shut = gateway(settings)
     assert shut.chat("hi", bearer(text)).status_code == 503 and shut.get("/readyz").status_code == 503
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://ada:secret@db:6379",
-        "redis://:secret@db",
-        "http://db",
-        "redis://",
-        "unix://",
-        "redis://db?password=a",
-    ],
-)
-def test_an_address_that_holds_a_password_or_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ValidationError):
-        StoreSettings(url=url)
-
-
-def test_tls_is_verified_by_the_certificates_that_are_named(
-    redis_server: Callable[..., RedisServer], tmp_path: Path, free_port: Callable[[], int]
-) -> None:
-    certificate, key = certified(tmp_path)
-    port = free_port()
-    tls = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
-    redis_server(*tls, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
-    url = f"rediss://localhost:{port}"
-    trusted = SharedKeyStore(StoreSettings(url=url, ca_file=certificate, timeout_s=20))
-    text = trusted.create("ada").key.name
-    assert [one.name for one in trusted.keys().values()] == [text]
-    with pytest.raises(BackendError, match=r"(?i)certificate"):
-        SharedKeyStore(StoreSettings(url=url, timeout_s=20)).keys()
-
-
-def certified(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that nobody else signed, and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "certificate.pem", folder / "key.pem"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    no_password = serialization.NoEncryption()
-    form = serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, no_password))
-    assert ssl.create_default_context(cafile=str(paths[0]))
-    return paths
-
-
-@pytest.mark.parametrize(
-    ("options", "level", "says"),
-    [
-        ((), "warn", "keeps nothing on disk"),
-        (("--save", "60 1"), "warn", "keeps snapshots alone"),
-        (AOF, "ok", "writes each change down"),
-        (
-            (*AOF, "--maxmemory-policy", "allkeys-lru"),
-            "warn",
-            "forgets keys and budgets when its memory is full",
-        ),
-    ],
-)
-def test_what_a_store_keeps_on_disk_is_said(
-    redis_server: Callable[..., RedisServer], options: tuple[str, ...], level: str, says: str
-) -> None:
-    found = next(store_findings(StoreSettings(url=redis_server(*options).url, timeout_s=20)))
-    assert found.level == level and says in found.message
-
-
-def test_a_store_that_is_not_reached_and_one_that_tells_little_are_said() -> None:
-    (found,) = store_findings(StoreSettings(url="redis://127.0.0.1:1", timeout_s=20))
-    assert found.level == "warn" and "does not answer here" in found.message
-    (found,) = findings_of({"redis_version": "7"}, snapshots=None)
-    assert found.level == "warn" and "snapshots alone" in found.message
