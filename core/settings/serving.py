@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..secrets import SecretName
+from ..store_address import store_address
 from .part import SettingsPart
 
 
@@ -78,16 +78,7 @@ class StoreSettings(SettingsPart):
     @field_validator("url")
     @classmethod
     def _is_address(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.username or parts.password:
-            raise ValueError("an address holds no password: name it by `password`")
-        has_place = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
-        has_place = has_place and not re.search(r"\s", url) and parts.port != 0  # ValueError above 65535
-        if parts.scheme not in ("redis", "rediss", "unix") or not has_place or parts.query or parts.fragment:
-            raise ValueError("expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")
-        return url
+        return None if url is None else store_address(url)
 
 
 class ExternalTritonSettings(SettingsPart):

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from ...core.inputs import EndpointUrl
-from ...core.settings.serving import StoreSettings
+from ...core.store_address import store_address
 from .quantities import as_number
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -113,7 +113,7 @@ class ClusterStore(_Part):
     def _is_address(cls, url: str) -> str:
         if url.startswith("unix:"):
             raise ValueError("expected redis://HOST:PORT or rediss://HOST:PORT: pods share no socket")
-        return StoreSettings(url=url).url or ""
+        return store_address(url)
 
     @model_validator(mode="after")
     def _has_tls(self) -> Self:
