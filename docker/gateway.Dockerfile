@@ -5,7 +5,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/opswright \
- && /opt/opswright/bin/pip install --no-cache-dir -c constraints.txt ".[serve,guard,remote]" s3fs \
+ && /opt/opswright/bin/pip install --no-cache-dir -c constraints.txt ".[serve,guard,remote,store]" s3fs \
  && find /opt/opswright -name __pycache__ -prune -exec rm -rf {} +
 
 FROM python:3.11-slim-bookworm

@@ -222,6 +222,11 @@ def endpoint_names(workspace: Workspace) -> list[str]:
     return sorted(name for name in found if re.fullmatch(ENDPOINT_PATTERN, name))
 
 
+def is_endpoint_name(name: str) -> bool:
+    """Whether an endpoint can have this name."""
+    return re.fullmatch(ENDPOINT_PATTERN, name) is not None
+
+
 def stable_release(workspace: Workspace, endpoint: str) -> Release | None:
     """The release that an endpoint's users get, if there is one."""
     return read_state(workspace, endpoint).stable

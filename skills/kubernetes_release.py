@@ -110,10 +110,43 @@ def release_findings(request: KubernetesRequest, workspace: Workspace) -> Iterat
     if loose := [image for image in images if "@" not in image]:
         message = f"an image by its tag may change under you: {', '.join(loose)}."
         yield Finding(level="warn", message=message, fix="Name it by digest, as image@sha256:...")
+    yield from _sharing_findings(request.shape, workspace)
     if release.gpu is not None:
         message = "a bundle for GPUs: its pods were never run; the gateway cannot read NVIDIA's model."
         yield Finding(level="warn", message=message)
     yield Finding(level="note", message=NOT_TRIED)
+
+
+def _sharing_findings(shape: ClusterShape, workspace: Workspace) -> Iterator[Finding]:
+    """What gateway pods hold together, and what each holds alone."""
+    from ..serving.keys.durability import store_findings
+
+    pods = shape.gateway.replicas if shape.scaling == "none" else shape.gateway.max_replicas
+    if shape.store is None and pods > 1:
+        message = (
+            f"limits and budgets of keys count in each gateway pod: with {pods} pods a key gets up to {pods} "
+            "times as much. A key is taken back by changing the Secret and restarting the pods."
+        )
+        yield Finding(level="warn", message=message, fix="Name a Redis that they share: shape.store.")
+    if shape.traffic is None:
+        message = "the traffic log and the feedback of a pod go with it."
+        yield Finding(level="warn", message=message, fix="Name where they are kept: shape.traffic.ship_to.")
+    if shape.store is None:
+        return
+    own = workspace.settings.serving.store
+    if own.url is None:
+        message = "`opswright keys` here gives out keys of this workspace, and not of the shared store."
+        fix = "Set serving.store to the shared store, as this machine reaches it, and give out a key."
+        yield Finding(level="note", message=message, fix=fix)
+        return
+    if own.prefix != shape.store.prefix:
+        message = (
+            f"keys are given out here under {own.prefix}, and looked for by pods under {shape.store.prefix}."
+        )
+        yield Finding(
+            level="warn", message=message, fix="Make serving.store.prefix and shape.store.prefix one."
+        )
+    yield from store_findings(own)
 
 
 def plan_of(ctx: StepContext) -> str:

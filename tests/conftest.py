@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import signal
 import socket
+import subprocess
+import tempfile
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from socketserver import BaseServer
 
@@ -94,3 +101,111 @@ def start_server() -> Iterator[Callable[[BaseServer], None]]:
             started.callback(server.shutdown)
 
         yield start
+
+
+@dataclass
+class RedisServer:
+    """A real Redis as a child process, without a password unless an option gives it one."""
+
+    folder: Path
+    address: tuple[str, ...]
+    url: str
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        assert program is not None, "install redis-server"
+        given = [*self.address, "--dir", str(self.folder), "--save", "", *self.options]
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen([program, *given], stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while not self._listens():
+            assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()
+            time.sleep(0.02)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            if number != signal.SIGSTOP:
+                self.process.wait(60)
+
+    def go_on(self) -> None:
+        """After SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def _listens(self) -> bool:
+        unix = self.url.startswith("unix")
+        family = socket.AF_UNIX if unix else socket.AF_INET
+        place = self.url.removeprefix("unix://") if unix else ("127.0.0.1", int(self.url.rpartition(":")[2]))
+        with socket.socket(family) as probe, suppress(OSError):
+            probe.settimeout(5)
+            probe.connect(place)
+            probe.sendall(b"PING\r\n")
+            return b"LOADING" not in probe.recv(64)
+        return False
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """One Redis for tests that need no more of it than names of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/redis.sock"
+        server = RedisServer(Path(folder), ("--port", "0", "--unixsocket", path), f"unix://{path}")
+        server.start()
+        yield server.url
+        server.kill()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., RedisServer]]:
+    """Starts a Redis of the test's own, on a port; given its options. It may be killed and started again."""
+    started: list[RedisServer] = []
+
+    def start(*options: str) -> RedisServer:
+        folder = tmp_path / f"redis-{len(started)}"
+        folder.mkdir()
+        port = str(free_port())
+        server = RedisServer(
+            folder, ("--port", port, "--bind", "127.0.0.1"), f"redis://127.0.0.1:{port}", options
+        )
+        server.start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3_server(free_port: Callable[[], int]) -> Iterator[str]:
+    """The address of a stand-in for S3 that speaks its API; variables of AWS lead there."""
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        port = free_port()
+        address = f"http://127.0.0.1:{port}"
+        for name, value in {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+        server.start()
+        yield address
+        server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: str) -> str:
+    """The name of a bucket that is empty."""
+    import s3fs
+
+    name = f"b{uuid.uuid4().hex}"
+    s3fs.S3FileSystem().mkdir(name)
+    return name

@@ -42,7 +42,8 @@ def create_command(
 
     Example: opswright keys create webshop --endpoint shop --requests-per-minute 600
     """
-    from ..serving.keys.store import KeyStore, Limits
+    from ..serving.keys.shared_store import key_registry
+    from ..serving.keys.store import Limits
     from .show import print_json
 
     workspace = context.obj.workspace
@@ -54,7 +55,7 @@ def create_command(
         "budget_period": per,
     }
     try:
-        made = KeyStore(workspace).create(
+        made = key_registry(workspace).create(
             name,
             scopes=scope or ("ask",),  # type: ignore[arg-type]  # checked by the key
             endpoints=endpoint or (),
@@ -87,7 +88,9 @@ def list_command(context: typer.Context, json: Json = False) -> None:
         print_json([{**key, "used": vars(used)} for key, used in documents])
         return
     if not found:
-        print("There are no keys: whoever reaches the gateway under a local name may ask.")
+        is_shared = context.obj.workspace.settings.serving.store.url is not None
+        who = "nobody may ask" if is_shared else "whoever reaches the gateway under a local name may ask"
+        print(f"There are no keys: {who}.")
         return
     columns = ["id", "name", "for", "requests a minute", "tokens a minute", "budget", "used", "state"]
     console().print(table(columns, [_row(key, used) for key, used in found]))
@@ -97,13 +100,13 @@ def list_command(context: typer.Context, json: Json = False) -> None:
 def revoke_command(
     context: typer.Context, key: Annotated[str, typer.Argument(help="Its id; or the name of its only key.")]
 ) -> None:
-    """Take a key back: the gateway refuses it from its next request on.
+    """Take a key back: the gateway refuses it from its next request on; in a shared store, within a second.
 
     Example: opswright keys revoke webshop
     """
-    from ..serving.keys.store import KeyStore
+    from ..serving.keys.shared_store import key_registry
 
-    revoked = KeyStore(context.obj.workspace).revoke(key)
+    revoked = key_registry(context.obj.workspace).revoke(key)
     print(f"key {revoked.id} of {revoked.name} was revoked", file=sys.stderr)
 
 
@@ -123,13 +126,12 @@ def _check_endpoints(named: list[str]) -> None:
 def _with_use(workspace: Workspace) -> list[tuple[ApiKey, Used]]:
     from contextlib import closing
 
-    from ..serving.keys.store import KeyStore
-    from ..serving.keys.usage import KeyUsage, usage_path
+    from ..serving.keys.shared_store import key_counts, key_registry
 
-    keys = KeyStore(workspace).keys()
+    keys = key_registry(workspace).keys()
     if not keys:
         return []
-    with closing(KeyUsage(usage_path(workspace))) as usage:
+    with closing(key_counts(workspace)) as usage:
         return [(key, usage.used(key)) for key in keys.values()]
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..secrets import SecretName
+from ..store_address import store_address
 from .part import SettingsPart
 
 
@@ -27,6 +28,57 @@ class TrafficSettings(SettingsPart):
     max_mb: float = Field(
         1024, gt=0, description="Megabytes of an endpoint's log; beyond, the oldest rows are removed."
     )
+    ship_to: str | None = Field(
+        None,
+        description="Where finished parts of the log are copied, as s3://BUCKET/PREFIX or a folder; empty: "
+        "they stay here. Nothing is ever removed there.",
+    )
+    ship_every_s: float = Field(
+        300, ge=1, le=86_400, description="Seconds after which a part of the log is finished, and copied."
+    )
+
+    @field_validator("ship_to")
+    @classmethod
+    def _holds_no_secret(cls, address: str | None) -> str | None:
+        if address is not None:
+            parts = urlsplit(address)
+            if parts.username or parts.password or parts.query or not address.strip("/ "):
+                raise ValueError("expected an address without a password, such as s3://BUCKET/PREFIX")
+        return address
+
+
+class StoreSettings(SettingsPart):
+    """A Redis or Valkey server that several gateways share: API keys, and what each has used."""
+
+    url: str | None = Field(
+        None,
+        description="redis://HOST:PORT/NUMBER, rediss:// (TLS) or unix:///PATH; empty: keys and counts are "
+        "this workspace's own.",
+    )
+    username: str = Field("", max_length=200, description="User of its access list; empty: its default one.")
+    password: SecretName | None = Field(
+        None, description="Its password: secret:env:NAME or secret:file:PATH, never itself."
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates by which its own is judged; empty: those of this machine."
+    )
+    prefix: str = Field(
+        "opswright",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="What its names begin with; gateways of one prefix share keys.",
+    )
+    timeout_s: float = Field(0.5, gt=0, le=30, description="Seconds it may take to answer.")
+    offline_s: float = Field(
+        600,
+        ge=0,
+        le=86_400,
+        description="Seconds without it in which keys without limits go on; those with limits wait for it.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        return None if url is None else store_address(url)
 
 
 class ExternalTritonSettings(SettingsPart):
@@ -168,6 +220,7 @@ class ServingSettings(SettingsPart):
     queue: QueueSettings = QueueSettings()
     tracing: TracingSettings = TracingSettings()
     traffic: TrafficSettings = TrafficSettings()
+    store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")
     def _have_work(self) -> Self:

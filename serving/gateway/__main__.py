@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,13 +23,14 @@ from ...core.workspace import Workspace
 from .. import processes, server_selection
 from ..canary.watch import CanaryWatch
 from ..fleet import SECRET_SETTINGS, GatewayClient, starts_path
+from ..keys.shared_store import SharedStore, key_counts
 from ..keys.store import KeyStore
-from ..keys.usage import KeyUsage, usage_path
 from ..log_files import kept_small
 from ..ports import bind, kept_port
 from ..releases import now
 from ..rollout import Rollout
 from ..workers import GatewayWorker, worker_record_path
+from .shipping import TrafficShipper
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -48,12 +50,18 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.setswitchinterval(_SWITCH_S)
+    signal.signal(signal.SIGTERM, _end)
     try:
         serve(Workspace(load_settings(home=options.home)), GatewayWorker.of_environment())
     except OpswrightError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _end(number: int, frame: object) -> None:
+    """End by leaving: uvicorn sends the signal that stopped it once more, before logs are shipped."""
+    raise SystemExit(128 + number)
 
 
 def serve(workspace: Workspace, worker: GatewayWorker | None = None) -> None:
@@ -81,7 +89,8 @@ def _serve(workspace: Workspace, worker: GatewayWorker) -> None:
 
     settings = workspace.settings.serving
     token = settings.auth_token.get_secret_value() if settings.auth_token else None
-    keys = KeyStore(workspace)
+    store = SharedStore.of(workspace)
+    keys = store.keys if store is not None else KeyStore(workspace)
     if token is None and not keys.exists and settings.host not in ("127.0.0.1", "localhost", "::1"):
         raise AskError(
             f"a gateway on {settings.host} can be reached from other machines, so it needs keys: "
@@ -95,12 +104,12 @@ def _serve(workspace: Workspace, worker: GatewayWorker) -> None:
     port = int(listener.getsockname()[1])
     own = bind("127.0.0.1", 0) if worker.count > 1 else None  # where this one and no other answers
     control = worker.control or secrets.token_urlsafe(24)
-    usage = KeyUsage(usage_path(workspace))
-    access = Access(control, token, keys=keys, usage=usage)
+    usage = store.usage if store is not None else key_counts(workspace)
+    access = Access(control, token, keys=keys, usage=usage, store=store)
     tracing = Tracing.of(settings.tracing)
     peers = Peers(workspace, worker)
     controller = Controller(workspace, server, GatewayMetrics(), peers=peers)
-    gateway = WholeGateway(controller, peers, os.getppid())
+    gateway = WholeGateway(controller, peers, os.getppid(), store)
     app = build_app(controller, access, {"reason": chosen.reason}, tracing, gateway)
     path = worker_record_path(workspace, worker.number)
     processes.write_record(
@@ -157,13 +166,18 @@ def _looked_after(workspace: Workspace, port: int) -> Iterator[None]:
     """What one worker does for all: it watches canaries, and keeps logs small."""
     logs = [workspace.logs / "gateway.log", workspace.logs / "triton.log"]
     watch = CanaryWatch(workspace, lambda name: Rollout(workspace, name, GatewayClient(workspace)))
+    shipper = TrafficShipper.of(workspace)
     _note_start(workspace, port)
     watch.start()
+    if shipper is not None:
+        shipper.start()
     try:
         with kept_small(logs, round(workspace.settings.serving.log_mb * 1_000_000)):
             yield
     finally:
         watch.stop()
+        if shipper is not None:
+            shipper.stop()
 
 
 def _spare_the_collector() -> None:

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from ...core.errors import OpswrightError
 from ..keys.allowance import Allowance
-from ..keys.store import ApiKey, KeyStore
+from ..keys.shared_store import SharedStore
+from ..keys.store import ApiKey, KeyLookup
 from ..keys.usage import KeyUsage
 from .openai_api import error_body
 
@@ -39,8 +40,9 @@ class Access:
     control: str
     token: str | None = None
     hosts: frozenset[str] = field(default=LOCAL_HOSTS)
-    keys: KeyStore | None = None
+    keys: KeyLookup | None = None
     usage: KeyUsage | None = None
+    store: SharedStore | None = None  # that keys and usage are of, where gateways share one
 
     @property
     def needs_credentials(self) -> bool:

@@ -50,11 +50,15 @@ def build_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        if access.store is not None:
+            await access.store.start()
         await controller.start()
         yield
         await controller.stop()
+        if access.store is not None:
+            await access.store.stop()
 
-    whole = gateway or WholeGateway.of_one(controller)
+    whole = gateway or WholeGateway.of_one(controller, access.store)
     serving = controller.workspace.settings.serving
     handler = ChatHandler(controller, tracing)
     handler.on_closed = Shadow(handler).consider
@@ -91,12 +95,13 @@ def _add_feedback(app: FastAPI, controller: Controller, access: Access) -> None:
         caller = _caller(request.scope, access)
         try:
             said = parse_feedback(await body_of(request.receive))
-            await keep_feedback(controller, said, caller)
+            is_known = await keep_feedback(controller, said, caller)
         except OpswrightError as error:
             return failure(error, caller.id)
         except HTTPException as error:
             return http_failure(error, caller.id)
-        return json_reply({"object": "feedback", **said.model_dump(mode="json", exclude_none=True)})
+        kept = {"object": "feedback", **said.model_dump(mode="json", exclude_none=True)}
+        return json_reply(kept if is_known else {**kept, "joined": "when read"})
 
 
 def _caller(scope: Scope, access: Access) -> Caller:

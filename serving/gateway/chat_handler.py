@@ -44,7 +44,7 @@ class ChatHandler:
         self._hold_s = controller.workspace.settings.serving.hold_s
         self.on_closed: Callable[[Exchange], None] = lambda exchange: None  # of a user, once it is logged
 
-    def open(self, request: CompletionRequest, caller: Caller) -> Exchange:
+    async def open(self, request: CompletionRequest, caller: Caller) -> Exchange:
         """Route a request; from here to `close` its release cannot leave."""
         endpoint = self.controller.endpoints.get(request.model)
         if endpoint is None and not self.controller.knows_endpoints:
@@ -64,13 +64,14 @@ class ChatHandler:
         choices = [AnswerChoice(ask) for ask in request.generations(_random_seed)]
         caller.allowance.check_endpoint(endpoint.name)
         place = None if caller.is_probe else endpoint.queue.enter(caller.allowance.name)
+        loaded.in_flight += 1
         try:
-            caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
+            await caller.allowance.admit(endpoint.name, sum(choice.ask.most_tokens for choice in choices))
         except BaseException:
+            loaded.in_flight -= 1
             if place is not None:
                 place.leave()
             raise
-        loaded.in_flight += 1
         self.controller.metrics.in_flight.inc()
         exchange = Exchange(endpoint, loaded, route, request, caller, time.perf_counter(), choices)
         exchange.place = place
@@ -84,10 +85,10 @@ class ChatHandler:
         known = ", ".join(filter(caller.allowance.may_ask, sorted(self.controller.endpoints))) or "none"
         return UnknownModelError(f"endpoint '{name[:60]}' does not exist (deployed: {known}).")
 
-    def open_again(self, exchange: Exchange, release: str) -> Exchange:
+    async def open_again(self, exchange: Exchange, release: str) -> Exchange:
         """The same request for another release, as no traffic."""
         caller = Caller(f"{exchange.caller.id}-again", is_probe=True, release=release)
-        return self.open(exchange.request, caller)
+        return await self.open(exchange.request, caller)
 
     async def whole(self, exchange: Exchange) -> None:
         """Answer in one piece; what came of it is in the exchange and in the traffic log."""

@@ -61,7 +61,7 @@ class Completions:
 
     async def _answered(self, caller: Caller, request: CompletionRequest, send: Send) -> Response | None:
         """The answer; None where it was streamed, and so was sent already."""
-        exchange = self.handler.open(request, caller)
+        exchange = await self.handler.open(request, caller)
         if request.stream:
             await _stream(self.handler, exchange, send)
             return None

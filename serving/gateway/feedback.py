@@ -165,11 +165,14 @@ def _rows_of(folder: Path, request_id: str) -> Iterator[TrafficRow]:
 def latest_feedback(
     workspace: Workspace, endpoint: str, after: str | None = None
 ) -> dict[tuple[str, str], Feedback]:
-    """The last that each caller said of each request, by id and caller; `after`: only what was said later."""
+    """The last that each caller said of each request, by id and caller; `after`: only what was said later.
+
+    What was said to other hosts, and was brought here, counts too.
+    """
     start = as_logged(after)
     first = None if start is None else earlier(start)
     found: dict[tuple[str, str], Feedback] = {}
-    for line in newest_first(workspace.endpoints / endpoint, _PREFIX):
+    for line in newest_first(workspace.endpoints / endpoint, _PREFIX, pulled=True):
         feedback = _parsed(line)
         if feedback is None:
             continue

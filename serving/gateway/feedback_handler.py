@@ -12,18 +12,21 @@ from .exchange import Caller
 from .feedback import Feedback, FeedbackRequest, UnknownRequestError
 
 
-async def keep_feedback(controller: Controller, said: FeedbackRequest, caller: Caller) -> None:
-    """Write feedback down.
+async def keep_feedback(controller: Controller, said: FeedbackRequest, caller: Caller) -> bool:
+    """Write feedback down; whether it is about an answer of this gateway.
+
+    Where traffic is shipped, another gateway may have answered: it is kept, and joined when both are read.
 
     RefusedError where the key does not allow it; UnknownModelError or UnknownRequestError for an answer that
     this caller was not given, as far as the log goes back; BackendError when it could not be written.
     """
     name = caller.allowance.name
-    caller.allowance.admit(said.model, tokens=0)
+    await caller.allowance.admit(said.model, tokens=0)
     endpoint = controller.endpoints.get(said.model)
     if endpoint is None:
         raise UnknownModelError(f"endpoint '{said.model[:60]}' does not exist.")
-    if not await asyncio.to_thread(endpoint.feedback.knows, said.request_id, name):
+    is_known = await asyncio.to_thread(endpoint.feedback.knows, said.request_id, name)
+    if not is_known and controller.workspace.settings.serving.traffic.ship_to is None:
         raise UnknownRequestError(
             f"endpoint {endpoint.name} has answered no request '{said.id[:60]}' of yours that is still kept; "
             "send the `id` of its answer."
@@ -31,3 +34,4 @@ async def keep_feedback(controller: Controller, said: FeedbackRequest, caller: C
     feedback = Feedback(now(), said.request_id, said.thumb, said.answer, said.comment, name)
     if not endpoint.feedback.append(feedback):
         raise BackendError("the feedback could not be written down; try again later.")
+    return is_known

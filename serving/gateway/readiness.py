@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+from ..keys.shared_store import SharedStore
 from ..releases import served_digest
 from ..server import ready
 from .controller import Controller, LoadedRelease
@@ -17,8 +18,9 @@ _KEPT_S = 0.5  # what strangers are told may be so old: however many ask, engine
 class Readiness:
     """Proves readiness when asked; one proof answers all who ask while it is made."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, store: SharedStore | None = None) -> None:
         self._controller = controller
+        self._store = store
         self._proof: asyncio.Task[dict[str, Any]] | None = None
         self._ended = 0.0
 
@@ -45,6 +47,9 @@ class Readiness:
         is_ready = bool(rows) and all(row["ready"] for row in rows)
         self._ended = time.monotonic()
         serves = served_digest({row["endpoint"]: row["release"] for row in rows if row["ready"]})
+        if self._store is not None and not self._store.keys.is_ready:
+            fault = "the keys of the shared store were never read; the gateway's log says why"
+            return {"ready": False, "serves": "", "releases": rows, "error": fault}
         document = {"ready": is_ready, "serves": serves, "releases": rows, "traffic_rows_lost": lost}
         return document | ({} if rows else {"error": "no endpoint serves a release"})
 

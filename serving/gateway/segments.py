@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from ...core.settings.serving import TrafficSettings
 SEGMENT_BYTES = 32 << 20
 _BLOCK_BYTES = 1 << 16
 _PRUNE_S = 60.0
+_PULLED = "pulled"
 _HEAD_BYTES = 1 << 16
 _TIME = re.compile(rb'\{"time": ?"([0-9TZ:.+-]{10,40})"')
 LATE_S = 15.0  # a line may stand so much behind later ones: several processes write, and any may be held up
@@ -145,7 +148,7 @@ class SegmentWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._path = self._next_path(more, day)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            self._following = _numbered(self.folder, self.prefix, _number(self._path) + 1)
+            self._following = _numbered(self.folder, self.prefix, number_of(self._path) + 1)
             self._day = day
             found = os.fstat(self._file)
         file = self._file
@@ -159,7 +162,7 @@ class SegmentWriter:
 
     def _next_path(self, more: int, day: str) -> Path:
         found = segments(self.folder, self.prefix)
-        number = _number(found[-1]) if found else 1
+        number = number_of(found[-1]) if found else 1
         if found and (size := found[-1].stat().st_size):
             first = first_time(found[-1])
             is_of_day = first is None or first[:10] >= day  # of a later one: another process was here first
@@ -227,10 +230,6 @@ def _numbered(folder: Path, prefix: str, number: int) -> Path:
     return folder / f"{prefix}-{number:06d}.jsonl"
 
 
-def _number(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
-
-
 def _size(path: Path) -> int:
     with suppress(FileNotFoundError):
         return path.stat().st_size
@@ -245,11 +244,75 @@ def earlier(time: str) -> str:
     return time
 
 
-def newest_first(folder: Path, prefix: str) -> Iterator[bytes]:
-    """The lines of all segments, from the end, reading no more than is asked for; some may be cut."""
-    for path in reversed(segments(folder, prefix)):
+def number_of(segment: Path) -> int:
+    """A segment's number, by its name."""
+    return int(segment.stem.rpartition("-")[2])
+
+
+def pulled_folder(folder: Path, writer: str) -> Path:
+    """Where the segments of another writer lie that were brought into a log's folder."""
+    return folder / _PULLED / writer
+
+
+def has_pulled(folder: Path) -> bool:
+    """Whether logs of other writers were brought into a log's folder."""
+    return (folder / _PULLED).is_dir()
+
+
+def newest_first(folder: Path, prefix: str, *, pulled: bool = False) -> Iterator[bytes]:
+    """The lines of all segments, from the end, reading no more than is asked for; some may be cut.
+
+    pulled: with those of other writers that were brought in, between its own by their time.
+    """
+    others = sorted((folder / _PULLED).glob("*")) if pulled else []
+    brought = [path for one in others for path in segments(one, prefix)]
+    own = reversed(segments(folder, prefix))
+    yield from _by_time([*own, *brought]) if brought else _one_by_one(own)
+
+
+def _one_by_one(paths: Iterable[Path]) -> Iterator[bytes]:
+    for path in paths:
         with suppress(FileNotFoundError):  # it was too old a moment ago
             yield from _lines_backwards(path)
+
+
+def _by_time(paths: Iterable[Path]) -> Iterator[bytes]:
+    """Whole lines of segments, the latest first; only segments of one time are open at once."""
+    waiting = sorted((_end_of(path), path) for path in paths)
+    open_now: list[tuple[str, int, bytes, Iterator[tuple[str, bytes]]]] = []
+    count = itertools.count()
+    while waiting or open_now:
+        while waiting and (not open_now or waiting[-1][0] >= open_now[-1][0]):
+            _push(open_now, count, _timed(_one_by_one([waiting.pop()[1]])))
+        if open_now:
+            _, _, line, rest = open_now.pop()
+            yield line
+            _push(open_now, count, rest)
+
+
+def _push(
+    open_now: list[tuple[str, int, bytes, Iterator[tuple[str, bytes]]]],
+    count: Iterator[int],
+    lines: Iterator[tuple[str, bytes]],
+) -> None:
+    """Put the next line of a segment in its place, if it has one."""
+    found = next(lines, None)
+    if found is not None:
+        bisect.insort(open_now, (found[0], -next(count), found[1], lines))
+
+
+def _end_of(path: Path) -> str:
+    """The time of a segment's last line, as lines have it; empty where it is gone."""
+    with suppress(FileNotFoundError):
+        return last_written(path).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return ""
+
+
+def _timed(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Whole lines with their time, and no others."""
+    for line in lines:
+        if (time := _time_of(line)) is not None:
+            yield time, line
 
 
 def _lines_backwards(path: Path) -> Iterator[bytes]:

@@ -87,7 +87,7 @@ class Shadow:
     async def _again(self, exchange: Exchange, release: str) -> Exchange | None:
         """The same request as a release answers it now; None when that is gone."""
         try:
-            again = self._handler.open_again(exchange, release)
+            again = await self._handler.open_again(exchange, release)
         except OpswrightError:
             return None
         try:

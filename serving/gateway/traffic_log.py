@@ -126,17 +126,20 @@ def read(
     last: int | None = None,
     after: str | None = None,
     before: str | None = None,
+    *,
+    pulled: bool = False,
 ) -> list[TrafficRow]:
     """The requests of an endpoint in the order they were answered; those of one moment in that of the log.
 
     `last`: at most that many, the newest; `after`: only those answered later than this UTC time, in ISO 8601;
-    `before`: at that time or earlier. A line that was cut by a crash, or is being written, is left out.
+    `before`: at that time or earlier; `pulled`: with those that other hosts answered and were brought here.
+    A line that was cut by a crash, or is being written, is left out.
     AskError for what is no time.
     """
     start, end = as_logged(after), as_logged(before)
     first = None if start is None else files.earlier(start)
     rows: list[TrafficRow] = []
-    for row in _rows_newest_first(workspace.endpoints / endpoint):
+    for row in _rows_newest_first(workspace.endpoints / endpoint, pulled=pulled):
         if last is not None and len(rows) >= last:
             break
         if first is not None and row.time <= first:
@@ -146,8 +149,8 @@ def read(
     return sorted(reversed(rows), key=lambda row: row.time)
 
 
-def _rows_newest_first(folder: Path) -> Iterator[TrafficRow]:
-    for line in files.newest_first(folder, _PREFIX):
+def _rows_newest_first(folder: Path, *, pulled: bool = False) -> Iterator[TrafficRow]:
+    for line in files.newest_first(folder, _PREFIX, pulled=pulled):
         if (row := row_of(line)) is not None:
             yield row
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from ..keys.shared_store import SharedStore
 from ..workers import GatewayWorker, kept_metrics_path
 from . import openai_api as form
 from .access import pass_of
@@ -24,19 +25,21 @@ from .replies import json_reply
 class WholeGateway:
     """All workers of a gateway, as this one sees them."""
 
-    def __init__(self, controller: Controller, peers: Peers, supervisor: int = 0) -> None:
+    def __init__(
+        self, controller: Controller, peers: Peers, supervisor: int = 0, store: SharedStore | None = None
+    ) -> None:
         self._controller = controller
         self._peers = peers
-        self._readiness = Readiness(controller)
+        self._readiness = Readiness(controller, store)
         self._supervisor = supervisor
         self._has_others = peers.worker.count > 1
         if self._has_others:
             controller.metrics.go_on_from(self._kept(peers.worker.number).read())
 
     @classmethod
-    def of_one(cls, controller: Controller) -> WholeGateway:
+    def of_one(cls, controller: Controller, store: SharedStore | None = None) -> WholeGateway:
         """A gateway of one process."""
-        return cls(controller, Peers(controller.workspace, GatewayWorker()))
+        return cls(controller, Peers(controller.workspace, GatewayWorker()), store=store)
 
     def _kept(self, number: int) -> KeptMetrics:
         return KeptMetrics(kept_metrics_path(self._controller.workspace, number), self._supervisor)

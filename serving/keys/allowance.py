@@ -45,13 +45,13 @@ class Allowance:
             message = f"key {self.name} is not for endpoint '{endpoint[:60]}'."
             raise RefusedError(message, 403, "endpoint_not_allowed")
 
-    def admit(self, endpoint: str, tokens: int) -> None:
+    async def admit(self, endpoint: str, tokens: int) -> None:
         """Hold tokens for a request that may use so many; RefusedError where the key does not allow it."""
         self.check_endpoint(endpoint)
         if self.key is None or self.usage is None:
             return
         try:
-            held = self.usage.reserve(self.key, tokens)
+            held = await self.usage.reserve(self.key, tokens)
         except BackendError as error:
             log.error("nobody with a key is let in: %s", error)
             raise RefusedError(

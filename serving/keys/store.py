@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,8 +66,8 @@ class ApiKey(_Part):
         return "ask" in self.scopes and (not self.endpoints or endpoint in self.endpoints)
 
 
-class _Document(_Part):
-    """The file: the key of the hashes, and the keys by id."""
+class KeyDocument(_Part):
+    """All keys of a place: the key of the hashes, and the keys by id."""
 
     hash_key: str = Field(pattern=r"^[0-9a-f]{64}$")
     keys: dict[str, ApiKey]
@@ -81,6 +81,38 @@ class NewKey:
     text: str
 
 
+class KeyLookup(Protocol):
+    """What a gateway asks of keys, for each request: it may not wait."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether a key is needed."""
+
+    def find(self, text: str, at: datetime | None = None) -> ApiKey | None:
+        """The valid key of that text, None for what is none. An OpswrightError lets nobody in."""
+
+
+class KeyRegistry(Protocol):
+    """What the command line asks of keys."""
+
+    def keys(self) -> dict[str, ApiKey]:
+        """Every key by id, oldest first."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        scopes: Iterable[Scope] = ("ask",),
+        endpoints: Iterable[str] = (),
+        limits: Limits | None = None,
+        valid_days: float | None = None,
+    ) -> NewKey:
+        """Give out a key."""
+
+    def revoke(self, which: str) -> ApiKey:
+        """Take a key back."""
+
+
 class KeyStore:
     """The keys of one workspace. Whoever reads it sees a change at once; nothing is kept of an old file."""
 
@@ -88,7 +120,7 @@ class KeyStore:
         self._workspace = workspace
         path = workspace.root / "keys.json"
         self._file = PrivateFile(
-            path, "keys file", "opswright keys create NAME", _Document.model_validate_json
+            path, "keys file", "opswright keys create NAME", KeyDocument.model_validate_json
         )
 
     @property
@@ -105,12 +137,7 @@ class KeyStore:
 
         Compared in constant time; an id that nobody has takes as long as a wrong secret.
         """
-        document = self._file.read()
-        parts = _KEY.fullmatch(text)
-        key = document.keys.get(parts[1]) if parts else None
-        hashed = _hash(document.hash_key, text)
-        matches = hmac.compare_digest(hashed, key.hash if key is not None else _NOBODYS_HASH)
-        return key if matches and key is not None and key.is_valid(at or datetime.now(UTC)) else None
+        return find_key(self._file.read(), text, at)
 
     def create(
         self,
@@ -122,29 +149,11 @@ class KeyStore:
         valid_days: float | None = None,
     ) -> NewKey:
         """Give out a key. `name`: whose it is, as each row of the traffic log will have it."""
-        if not _NAME.fullmatch(name):
-            raise AskError(f"invalid name {name[:80]!r}: expected 1 to 64 letters, digits, . _ - @")
-        if valid_days is not None and not 0 < valid_days < _MOST_DAYS:
-            raise AskError(
-                f"invalid number of days {valid_days:g}: expected more than 0, below {_MOST_DAYS:,}."
-            )
-        now = datetime.now(UTC)
         with self._workspace.lock("keys"):
             document = self._document()
-            id = secrets.token_hex(6)
-            text = f"ops_{id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-            key = ApiKey(
-                id=id,
-                name=name,
-                hash=_hash(document.hash_key, text),
-                created=now,
-                expires=None if valid_days is None else now + timedelta(days=valid_days),
-                scopes=tuple(scopes),
-                endpoints=tuple(endpoints),
-                limits=limits or Limits(),
-            )
-            self._write(document, {**document.keys, id: key})
-        return NewKey(key, text)
+            made = new_key(document.hash_key, name, scopes, endpoints, limits, valid_days)
+            self._write(document, {**document.keys, made.key.id: made.key})
+        return made
 
     def revoke(self, which: str) -> ApiKey:
         """Take a key back, by its id or by the name that one valid key has; AskError for what is neither.
@@ -154,9 +163,8 @@ class KeyStore:
         now = datetime.now(UTC)
         with self._workspace.lock("keys"):
             document = self._document()
-            key = _chosen(document.keys, which, now)
-            revoked = key.model_copy(update={"revoked": key.revoked or now})
-            keys = {**document.keys, key.id: revoked}
+            revoked = revoked_key(chosen_key(document.keys, which, now), now)
+            keys = {**document.keys, revoked.id: revoked}
             try:
                 self._write(document, keys)
             except OSError as error:
@@ -165,26 +173,75 @@ class KeyStore:
                 self._file.overwrite(_json(document, keys))
         return revoked
 
-    def _document(self) -> _Document:
+    def _document(self) -> KeyDocument:
         if self.exists:
             return self._file.read()
-        return _Document(hash_key=secrets.token_hex(_HASH_KEY_BYTES), keys={})
+        return KeyDocument(hash_key=new_hash_key(), keys={})
 
-    def _write(self, document: _Document, keys: Mapping[str, ApiKey]) -> None:
+    def _write(self, document: KeyDocument, keys: Mapping[str, ApiKey]) -> None:
         self._file.write(_json(document, keys, indent=2))
 
 
-def _json(document: _Document, keys: Mapping[str, ApiKey], indent: int | None = None) -> bytes:
+def _json(document: KeyDocument, keys: Mapping[str, ApiKey], indent: int | None = None) -> bytes:
     plain = document.model_copy(update={"keys": keys}).model_dump(mode="json")
     separators = (",", ":") if indent is None else None
     return (json.dumps(plain, indent=indent, separators=separators) + "\n").encode()
+
+
+def find_key(document: KeyDocument, text: str, at: datetime | None = None) -> ApiKey | None:
+    """The valid key of that text among those of a document; compared in constant time."""
+    parts = _KEY.fullmatch(text)
+    key = document.keys.get(parts[1]) if parts else None
+    hashed = _hash(document.hash_key, text)
+    matches = hmac.compare_digest(hashed, key.hash if key is not None else _NOBODYS_HASH)
+    return key if matches and key is not None and key.is_valid(at or datetime.now(UTC)) else None
+
+
+def new_key(
+    hash_key: str,
+    name: str,
+    scopes: Iterable[Scope] = ("ask",),
+    endpoints: Iterable[str] = (),
+    limits: Limits | None = None,
+    valid_days: float | None = None,
+) -> NewKey:
+    """A key that nobody has yet; AskError for an invalid name or number of days."""
+    if not _NAME.fullmatch(name):
+        raise AskError(f"invalid name {name[:80]!r}: expected 1 to 64 letters, digits, . _ - @")
+    if valid_days is not None and not 0 < valid_days < _MOST_DAYS:
+        raise AskError(f"invalid number of days {valid_days:g}: expected more than 0, below {_MOST_DAYS:,}.")
+    now = datetime.now(UTC)
+    id = secrets.token_hex(6)
+    text = f"ops_{id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    key = ApiKey(
+        id=id,
+        name=name,
+        hash=_hash(hash_key, text),
+        created=now,
+        expires=None if valid_days is None else now + timedelta(days=valid_days),
+        scopes=tuple(scopes),
+        endpoints=tuple(endpoints),
+        limits=limits or Limits(),
+    )
+    return NewKey(key, text)
+
+
+def new_hash_key() -> str:
+    """What the hashes of a new place are keyed by."""
+    return secrets.token_hex(_HASH_KEY_BYTES)
+
+
+def revoked_key(key: ApiKey, at: datetime) -> ApiKey:
+    """The key as one that was taken back; earlier stays earlier."""
+    return key.model_copy(update={"revoked": key.revoked or at})
 
 
 def _hash(hash_key: str, text: str) -> str:
     return hmac.new(bytes.fromhex(hash_key), text.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
-def _chosen(keys: Mapping[str, ApiKey], which: str, now: datetime) -> ApiKey:
+def chosen_key(keys: Mapping[str, ApiKey], which: str, now: datetime) -> ApiKey:
+    """The key of an id, or the one valid key of a name; AskError for what is neither."""
     if which in keys:
         return keys[which]
     named = [key for key in keys.values() if key.name == which and key.is_valid(now)]

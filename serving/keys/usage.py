@@ -1,33 +1,14 @@
-"""What each key has used: in SQLite, so that a limit holds across a restart, and across several gateways."""
+"""What keys have used, and what they may still use: the words, whichever place counts it."""
 
 from __future__ import annotations
 
-import sqlite3
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Literal, Protocol
 
-from ...core.errors import BackendError
-from ...core.workspace import Workspace
 from .store import ApiKey, Period
 
-_MINUTE_S = 60
-_BUSY_S = 10.0
-_TABLE = """
-CREATE TABLE IF NOT EXISTS used (
-    key TEXT NOT NULL, period TEXT NOT NULL, start INTEGER NOT NULL,
-    requests INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    PRIMARY KEY (key, period, start)
-) WITHOUT ROWID
-"""
-
-_ADD = """
-INSERT INTO used VALUES (?1, ?2, ?3, ?4, max(0, ?5))
-ON CONFLICT (key, period, start) DO UPDATE SET requests = requests + ?4, tokens = max(0, tokens + ?5)
-"""
+Limit = Literal["requests_per_minute", "tokens_per_minute", "budget"]
 
 
 @dataclass(frozen=True)
@@ -53,137 +34,50 @@ class Reservation:
 class LimitReached:
     """Which limit a key has reached, and after how many seconds it may ask again; None: not by waiting."""
 
-    limit: str
+    limit: Limit
     message: str
     retry_s: int | None
 
 
-def usage_path(workspace: Workspace) -> Path:
-    """Where a workspace's counts lie."""
-    return workspace.root / "serving" / "key-usage.sqlite"
-
-
-class KeyUsage:
-    """Counts by key and minute, and by key and budget period. A minute slides: the last one counts in part.
+class KeyUsage(Protocol):
+    """Counts by key: in 60 sliding seconds, the minute before counting in part, and in the budget's period.
 
     A request is let in with as many tokens held as it may use, and settled when it has ended: what runs at
-    once cannot pass a budget together. What a killed gateway held stays counted. BackendError for a file that
-    cannot be opened.
+    once cannot pass a budget together. What a killed gateway held stays counted.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._db = _opened(path)
-        except sqlite3.Error as error:
-            raise BackendError(
-                f"{path}, which has what keys used, cannot be opened: {error}. Free some space, or make it "
-                "writable; where it is damaged, remove it: every budget begins anew then."
-            ) from error
-
-    def close(self) -> None:
-        """Let the file go."""
-        self._db.close()
-
-    def reserve(self, key: ApiKey, tokens: int) -> Reservation | LimitReached:
+    async def reserve(self, key: ApiKey, tokens: int) -> Reservation | LimitReached:
         """Let one request in that may use so many tokens, or say which limit it would pass.
 
-        Like `settle`, it raises BackendError where nothing can be written down.
+        BackendError where a key with limits cannot be counted.
         """
-        now = self._clock()
-        minute = int(now) // _MINUTE_S * _MINUTE_S
-        limits = key.limits
-        held = Reservation(
-            key.id, limits.budget_period, minute, period_start(limits.budget_period, now), tokens
-        )
-        with self._writing():
-            reached = self._reached(key, held, now)
-            if reached is None:
-                self._add(held, 1, tokens)
-                self._db.execute(
-                    "DELETE FROM used WHERE key = ? AND period = 'minute' AND start < ?",
-                    (key.id, minute - _MINUTE_S),
-                )
-        return reached or held
 
     def settle(self, held: Reservation, tokens: int) -> None:
-        """Count what a request really used in place of what was held for it."""
-        with self._writing():
-            self._add(held, 0, tokens - held.tokens)
+        """Count what a request really used in place of what was held for it; before the next `reserve`.
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """All of it or nothing; BackendError where the file cannot be written (locked, full disk)."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise BackendError(f"what keys used cannot be counted now: {error}.") from error
+        BackendError where it is known at once that it cannot be counted.
+        """
 
     def used(self, key: ApiKey) -> Used:
-        """What a key has used of its budget, in the period that runs."""
-        period = key.limits.budget_period
-        return self._read(key.id, period, period_start(period, self._clock()))
+        """What a key has used of its budget, in the period that runs; for people, since it may wait."""
 
-    def _reached(self, key: ApiKey, held: Reservation, now: float) -> LimitReached | None:
-        limits, last = key.limits, self._last_minute(key.id, now)
-        wait = held.minute + _MINUTE_S - int(now)
-        if limits.requests_per_minute is not None and last.requests + 1 > limits.requests_per_minute:
-            message = f"key {key.name} may make {limits.requests_per_minute:,} requests a minute"
-            return LimitReached("requests_per_minute", message, wait)
-        if limits.tokens_per_minute is not None and last.tokens + held.tokens > limits.tokens_per_minute:
-            return LimitReached(
-                "tokens_per_minute", _tokens(key, held, limits.tokens_per_minute, "minute"), wait
-            )
-        spent = self._read(key.id, held.period, held.period_start).tokens
-        if limits.budget_tokens is not None and spent + held.tokens > limits.budget_tokens:
-            message = _tokens(key, held, limits.budget_tokens, limits.budget_period)
-            return LimitReached("budget", f"{message}; {spent:,.0f} are used", None)
-        return None
-
-    def _last_minute(self, key: str, now: float) -> Used:
-        """The running minute, and of the one before as much as lies within the last 60 seconds."""
-        minute = int(now) // _MINUTE_S * _MINUTE_S
-        this, before = self._read(key, "minute", minute), self._read(key, "minute", minute - _MINUTE_S)
-        share = 1 - (now - minute) / _MINUTE_S
-        return Used(this.requests + before.requests * share, this.tokens + before.tokens * share)
-
-    def _read(self, key: str, period: str, start: int) -> Used:
-        row = self._db.execute(
-            "SELECT requests, tokens FROM used WHERE key = ? AND period = ? AND start = ?",
-            (key, period, start),
-        ).fetchone()
-        return Used(*row) if row else Used()
-
-    def _add(self, held: Reservation, requests: int, tokens: int) -> None:
-        for period, start in (("minute", held.minute), (held.period, held.period_start)):
-            self._db.execute(_ADD, (held.key, period, start, requests, tokens))
+    def close(self) -> None:
+        """Let go of what `used` opened."""
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """The database of a path, made when there is none."""
-    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    try:
-        path.chmod(0o600)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute(_TABLE)
-    except BaseException:
-        db.close()
-        raise
-    return db
+def limit_reached(limit: Limit, key: ApiKey, tokens: int, found: float) -> LimitReached:
+    """The refusal of a request that may need so many tokens.
 
-
-def _tokens(key: ApiKey, held: Reservation, limit: int, period: str) -> str:
-    per = "in all" if period == "forever" else f"a {period}"
-    return f"key {key.name} may use {limit:,} tokens {per}, and this request may need {held.tokens:,}"
+    found: seconds until the next minute; of a budget, the tokens that are used.
+    """
+    limits = key.limits
+    if limit == "requests_per_minute":
+        message = f"key {key.name} may make {limits.requests_per_minute:,} requests a minute"
+        return LimitReached(limit, message, int(found))
+    if limit == "tokens_per_minute":
+        return LimitReached(limit, _tokens(key, tokens, limits.tokens_per_minute or 0, "minute"), int(found))
+    message = _tokens(key, tokens, limits.budget_tokens or 0, limits.budget_period)
+    return LimitReached(limit, f"{message}; {found:,.0f} are used", None)
 
 
 def period_start(period: Period, now: float) -> int:
@@ -192,3 +86,8 @@ def period_start(period: Period, now: float) -> int:
     if period == "forever":
         return 0
     return int((today if period == "day" else today.replace(day=1)).timestamp())
+
+
+def _tokens(key: ApiKey, needed: int, limit: int, period: str) -> str:
+    per = "in all" if period == "forever" else f"a {period}"
+    return f"key {key.name} may use {limit:,} tokens {per}, and this request may need {needed:,}"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from . import gateway_pods, triton_pods
 from .objects import Manifest, manifest
 from .release import ClusterRelease
-from .shape import ClusterShape
+from .shape import ClusterShape, ClusterStore
 
 _NAMESPACE = "kubernetes.io/metadata.name"
 _DNS: Manifest = {
     "to": [{"namespaceSelector": {"matchLabels": {_NAMESPACE: "kube-system"}}}],
     "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
 }
-_HTTPS: Manifest = {"ports": [{"protocol": "TCP", "port": 443}]}  # an S3-like address has no pods to name
+_HTTPS_PORT = 443
+_HTTPS: Manifest = {
+    "ports": [{"protocol": "TCP", "port": _HTTPS_PORT}]
+}  # an S3-like address has no pods to name
 
 
 def network_policies(release: ClusterRelease, shape: ClusterShape) -> dict[str, Manifest]:
@@ -25,6 +28,9 @@ def network_policies(release: ClusterRelease, shape: ClusterShape) -> dict[str, 
         "to": [{"podSelector": {"matchLabels": triton}}],
         "ports": [{"protocol": "TCP", "port": triton_pods.PORT}],
     }
+    shared = [] if shape.store is None else [_to_store(shape.store)]
+    if shape.traffic is not None and not (shape.traffic.port == _HTTPS_PORT and _HTTPS in outward):
+        shared.append({"ports": [{"protocol": "TCP", "port": shape.traffic.port}]})
     callers = [{"podSelector": {}}, *_namespaces(*shape.callers)]
     return {
         "triton-network": _policy(
@@ -37,9 +43,15 @@ def network_policies(release: ClusterRelease, shape: ClusterShape) -> dict[str, 
             release,
             gateway_pods.PART,
             [_reach([*callers, *scrapers], gateway_pods.PORT)],
-            [*outward, to_triton],
+            [*outward, to_triton, *shared],
         ),
     }
+
+
+def _to_store(store: ClusterStore) -> Manifest:
+    """The way to the shared store: its port, in its namespace where that is named."""
+    way: Manifest = {"ports": [{"protocol": "TCP", "port": store.port}]}
+    return way if store.namespace is None else {"to": _namespaces(store.namespace), **way}
 
 
 def _namespaces(*names: str) -> list[Manifest]:

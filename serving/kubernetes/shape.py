@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from ...core.inputs import EndpointUrl
+from ...core.store_address import store_address
 from .quantities import as_number
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _QUALIFIED = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-SOURCE_PATTERN = rf"^(pvc:{_LABEL}(/[A-Za-z0-9][A-Za-z0-9._-]*)*|s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[A-Za-z0-9._-]+)*)$"
+_S3 = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*"
+SOURCE_PATTERN = rf"^(pvc:{_LABEL}(/[A-Za-z0-9][A-Za-z0-9._-]*)*|{_S3})$"
+_STORE_PORT = 6379
 
 
 def _quantity(text: str) -> str:
@@ -32,6 +44,7 @@ Quantity = Annotated[str, AfterValidator(_quantity)]
 LabelKey = Annotated[str, StringConstraints(pattern=_QUALIFIED)]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
 ClusterVersion = Annotated[str, StringConstraints(pattern=r"^1\.(2[5-9]|3[0-7])$")]
+ObjectAddress = Annotated[str, StringConstraints(pattern=rf"^{_S3}$", max_length=500)]
 ReleaseSource = Annotated[str, StringConstraints(pattern=SOURCE_PATTERN)]
 
 
@@ -66,7 +79,62 @@ class SecretNames(_Part):
     source: Name | None = Field(
         None, description="Has AWS_ACCESS_KEY_ID and the like; empty: by the node's own role."
     )
+    store: Name | None = Field(
+        None, description="Has `password` of the shared store, and `ca.crt` with private_ca."
+    )
+    traffic: Name | None = Field(
+        None,
+        description="Has AWS_ACCESS_KEY_ID and the like to write traffic; empty: by the node's own role.",
+    )
     pull: tuple[Name, ...] = Field((), description="Of registries that images are pulled from.")
+
+
+class ClusterStore(_Part):
+    """A Redis or Valkey server that all gateway pods share: API keys and what each has used."""
+
+    url: str = Field(
+        max_length=300,
+        description="redis://HOST:PORT or, with TLS, rediss://HOST:PORT, as pods reach it; password "
+        "by a Secret.",
+    )
+    username: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,200}$", description="User of its access list.")
+    prefix: str = Field(
+        "opswright",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="What its names begin with; releases of one prefix share keys.",
+    )
+    private_ca: bool = Field(False, description="Judge its certificate by `ca.crt` of that Secret.")
+    namespace: Name | None = Field(
+        None, description="Namespace that it runs in; empty: pods may reach its port wherever it is."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if url.startswith("unix:"):
+            raise ValueError("expected redis://HOST:PORT or rediss://HOST:PORT: pods share no socket")
+        return store_address(url)
+
+    @model_validator(mode="after")
+    def _has_tls(self) -> Self:
+        if self.private_ca and not self.url.startswith("rediss:"):
+            raise ValueError("private_ca is for a rediss:// address; this one has no TLS")
+        return self
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or _STORE_PORT
+
+
+class ClusterTraffic(_Part):
+    """Where the traffic logs and the feedback of all gateway pods come together."""
+
+    ship_to: ObjectAddress = Field(description="s3://BUCKET/PREFIX; what is there is never removed by pods.")
+    ship_every_s: float = Field(
+        300, ge=1, le=86_400, description="Seconds of its log that a pod which dies may take with it."
+    )
+    port: int = Field(443, ge=1, le=65535, description="Port of the object store.")
 
 
 class ClusterShape(_Part):
@@ -79,6 +147,13 @@ class ClusterShape(_Part):
         None, description="Image with Triton; empty: NVIDIA's container, for bundles that it serves."
     )
     kubernetes: ClusterVersion = Field("1.33", description="Version of the cluster's API, 1.25 to 1.37.")
+    store: ClusterStore | None = Field(
+        None,
+        description="What gateway pods share; empty: keys come from a Secret, and each pod counts alone.",
+    )
+    traffic: ClusterTraffic | None = Field(
+        None, description="Where logs and feedback are kept; empty: in each pod, and gone with it."
+    )
     gateway: PodShape = PodShape()
     triton: PodShape = PodShape()
     secrets: SecretNames = SecretNames()

@@ -71,8 +71,8 @@ class LabelledTail:
 
 def _answered(workspace: Workspace, endpoint: str, after: str | None) -> list[TrafficRow]:
     """The answered requests; of those that share caller and id, the last."""
-    rows = {(row.id, row.caller): row for row in read(workspace, endpoint, after=after) if row.status == "ok"}
-    return list(rows.values())
+    found = read(workspace, endpoint, after=after, pulled=True)
+    return list({(row.id, row.caller): row for row in found if row.status == "ok"}.values())
 
 
 def traffic_samples(

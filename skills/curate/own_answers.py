@@ -72,7 +72,7 @@ class OwnAnswers:
         folders = [path for path in sorted(ctx.workspace.endpoints.iterdir()) if path.is_dir()]
         for endpoint in (folder.name for folder in folders):
             share = 1 + most // len(folders)
-            rows = read(ctx.workspace, endpoint, last=share)
+            rows = read(ctx.workspace, endpoint, last=share, pulled=True)
             if len(rows) == share:
                 ctx.log(
                     f"own answers: the newest {share:,} requests of {endpoint} are looked at, no older ones"

@@ -79,7 +79,8 @@ def drift(request: DriftRequest, ctx: StepContext) -> DriftResult:
     from ...serving.gateway.traffic_log import read
 
     rows = answered(
-        lambda last: read(ctx.workspace, request.endpoint, last=last, after=request.since), request.window
+        lambda last: read(ctx.workspace, request.endpoint, last=last, after=request.since, pulled=True),
+        request.window,
     )
     return judge(request, rows, ctx)
 

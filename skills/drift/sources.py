@@ -84,7 +84,7 @@ def _earlier_traffic(request: DriftRequest, ctx: StepContext, dataset: DatasetRe
     until = as_logged(request.reference_until)
     rows = [
         row
-        for row in read(ctx.workspace, request.endpoint, after=request.reference_from)
+        for row in read(ctx.workspace, request.endpoint, after=request.reference_from, pulled=True)
         if row.status == "ok" and row.text.strip() and (until is None or row.time <= until)
     ]
     if not rows:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +23,17 @@ import pytest
 
 from opswright.core.artifact_refs import BundleRef
 from opswright.core.settings import load_settings
+from opswright.core.settings.serving import StoreSettings
 from opswright.core.workspace import Workspace
-from opswright.serving.keys.store import KeyStore
+from opswright.serving.gateway.traffic_log import read
+from opswright.serving.keys.redis_keys import SharedKeyStore
+from opswright.serving.keys.redis_usage import RedisUsage
+from opswright.serving.keys.store import KeyStore, Limits
 from opswright.serving.kubernetes.manifests import render
 from opswright.serving.kubernetes.release import ClusterRelease
 from opswright.serving.kubernetes.shape import ClusterShape
+from opswright.serving.shipped_traffic import pull
+from opswright.serving.traffic_samples import labelled_requests
 from opswright.serving.triton.environment import Install, PlatformFacts, locate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -84,7 +91,10 @@ class PodHere:
     def environment(self, container: dict[str, Any]) -> dict[str, str]:
         found: dict[str, str] = {}
         for source in container.get("envFrom", []):
-            found |= self.config_maps[source["configMapRef"]["name"]]
+            if "configMapRef" in source:
+                found |= self.config_maps[source["configMapRef"]["name"]]
+            else:  # a Secret with what S3 asks for
+                found |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         for one in container["env"]:
             found[one["name"]] = one.get("value", SECRET)
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -151,8 +161,9 @@ class Site:
             bundle = self.workspace.artifacts.save(BundleRef, stage, {"target": "onnx-int8"})
         return ClusterRelease.of(self.workspace, "shop", "prod", bundle, None, "pvc:files/artifacts")
 
-    def pod(self, release: ClusterRelease, part: str, name: str) -> PodHere:
-        shape = ClusterShape(gateway_image="reg.example/gateway:1", triton_image="reg.example/triton:1")
+    def pod(self, release: ClusterRelease, part: str, name: str, **shared: Any) -> PodHere:
+        images = {"gateway_image": "reg.example/gateway:1", "triton_image": "reg.example/triton:1"}
+        shape = ClusterShape.model_validate({**images, **shared})
         objects = render(release, shape).values()
         config_maps = {o["metadata"]["name"]: o["data"] for o in objects if o["kind"] == "ConfigMap"}
         deployments = {o["metadata"]["name"]: o for o in objects if o["kind"] == "Deployment"}
@@ -182,10 +193,13 @@ class Site:
         memory = f"--backend-config=python,shm-region-prefix-name=k{self.port}{len(self.pods)}_"
         return pod.start([*program, repository, memory], **self.install.environment)
 
-    def gateway(self, release: ClusterRelease, keys: Path) -> tuple[PodHere, str]:
-        """A gateway pod that was started, and its address."""
-        pod, port = self.pod(release, "gateway", "gateway"), self.free_port()
-        shutil.copyfile(keys, pod.folder("/var/run/opswright/keys") / "keys.json")
+    def gateway(
+        self, release: ClusterRelease, keys: Path | None, name: str = "gateway", **shared: Any
+    ) -> tuple[PodHere, str]:
+        """A gateway pod that was started, and its address; without a keys file it shares a store."""
+        pod, port = self.pod(release, "gateway", name, **shared), self.free_port()
+        if keys is not None:
+            shutil.copyfile(keys, pod.folder("/var/run/opswright/keys") / "keys.json")
         service = f"{release.name('triton', of_release=True)}:8000"
         pod.replaced = {service: f"127.0.0.1:{self.port}", "8700": str(port)}
         done = pod.fetch()
@@ -216,13 +230,7 @@ def test_the_pods_of_a_release_answer_users_and_prove_who_they_are(
 
     _, url = site.gateway(release, site.workspace.root / "keys.json")
 
-    def ready() -> bool:
-        try:
-            return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    until(ready, "the gateway does not get ready")
+    until(lambda: answers(url), "the gateway does not get ready")
     assert httpx.get(f"{url}/readyz", timeout=60).json() == {"ready": True, "serves": release.serves}
     asked = {"model": "shop", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
     bearer = {"authorization": f"Bearer {key.text}"}
@@ -231,10 +239,10 @@ def test_the_pods_of_a_release_answer_users_and_prove_who_they_are(
     assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).status_code == 401
 
     triton.end()
-    until(lambda: not ready(), "the gateway is ready without Triton")
+    until(lambda: not answers(url), "the gateway is ready without Triton")
     assert triton.probe("livenessProbe").returncode == 1
     site.start_triton(triton)
-    until(ready, "the gateway does not come back")
+    until(lambda: answers(url), "the gateway does not come back")
 
 
 def test_a_triton_of_another_release_is_ready_for_nobody(site: Site, engines: tuple[Path, Path]) -> None:
@@ -288,3 +296,103 @@ def test_files_that_are_not_there_are_named(site: Site, engines: tuple[Path, Pat
     shutil.rmtree(pod.folder("/artifacts") / "artifacts")
     done = pod.fetch()
     assert done.returncode == 2 and f"no {release.bundle.short} at" in done.stderr
+
+
+def asked(url: str, key: str, **more: Any) -> httpx.Response:
+    body = {"model": "shop", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3, **more}
+    bearer = {"authorization": f"Bearer {key}"}
+    return httpx.post(f"{url}/v1/chat/completions", json=body, headers=bearer, timeout=60)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def knows(url: str, key: str) -> bool:
+    """Whether a gateway lets a key in; asked of what counts against no limit."""
+    bearer = {"authorization": f"Bearer {key}"}
+    return httpx.get(f"{url}/v1/models", headers=bearer, timeout=60).status_code == 200
+
+
+def test_two_gateway_pods_share_keys_limits_and_traffic_whatever_dies(
+    site: Site,
+    engines: tuple[Path, Path],
+    redis_server: Callable[..., Any],
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One Redis that asks for a password and writes each change down, one S3, two pods, one Triton."""
+    monkeypatch.setenv("STORE_PASSWORD", SECRET)
+    redis = redis_server("--requirepass", SECRET, "--appendonly", "yes", "--appendfsync", "always")
+    store = StoreSettings.model_validate(
+        {"url": redis.url, "password": "secret:env:STORE_PASSWORD", "timeout_s": 20}
+    )
+    keys = SharedKeyStore(store)
+    limited = keys.create("limited", limits=Limits(requests_per_minute=4))
+    webshop = keys.create("webshop", limits=Limits(budget_tokens=100_000, budget_period="forever"))
+    release = site.release(engines[0], "one")
+    triton = site.triton(release)
+    until(lambda: triton.probe("startupProbe").returncode == 0, "Triton does not get ready")
+    shared = {
+        "store": {"url": redis.url},
+        "traffic": {"ship_to": f"s3://{s3_bucket}/logs", "ship_every_s": 2},
+        "secrets": {"traffic": "writer"},
+    }
+    pods = [site.gateway(release, None, f"gateway-{number}", **shared) for number in range(2)]
+    (one, first), (_, second) = pods
+    for url in (first, second):
+        until(lambda at=url: answers(at), "a gateway does not get ready")  # type: ignore[misc]
+
+    # a limit holds over both together
+    codes = [asked(url, limited.text).status_code for url in (first, second) * 4]
+    assert codes.count(200) in range(4, 7) and codes[-1] == 429  # a minute may turn in between
+
+    # a key that is taken back is refused by both, a new one is taken by both
+    keys.revoke("limited")
+    until(lambda: not knows(first, limited.text) and not knows(second, limited.text), "it still opens")
+    late = keys.create("late")
+    until(lambda: knows(first, late.text) and knows(second, late.text), "a new key is not taken")
+
+    # what was used outlives a pod and the store that are killed
+    told = [asked(url, webshop.text) for url in (first, second)]
+    assert [reply.status_code for reply in told] == [200, 200]
+    used = sum(reply.json()["usage"]["total_tokens"] for reply in told)
+    counts = RedisUsage(store, None)
+    until(lambda: counts.used(webshop.key).tokens == used, "it is not counted")
+    one.started[0].kill()
+    one.started[0].wait(PATIENCE_S)
+    redis.kill()
+    assert asked(second, webshop.text).status_code == 503  # limits cannot be looked at
+    assert asked(second, late.text).status_code == 200  # and a key without any goes on
+    redis.start()
+    until(lambda: asked(second, webshop.text).status_code == 200, "the store is not used again")
+    counts.close()
+    until(lambda: counts.used(webshop.key).requests == 3, "what was used before is forgotten")
+
+    # the killed pod's container begins again on its folder; what users said to the other pod joins its answer
+    one.started.clear()
+    one.start([sys.executable])
+    until(lambda: answers(first), "the pod does not come back")
+    said = {"model": "shop", "id": told[0].json()["id"], "answer": "lost_card"}
+    bearer = {"authorization": f"Bearer {webshop.text}"}
+    reply = httpx.post(f"{second}/v1/feedback", json=said, headers=bearer, timeout=60)
+    assert reply.status_code == 200 and reply.json()["joined"] == "when read"
+    for pod, _ in pods:
+        pod.end()
+    counts.close()
+
+    home = Workspace(load_settings(home=site.root / "analyst"))
+    brought = pull(home, "shop", f"s3://{s3_bucket}/logs", since=None, own=None)
+    assert brought.new >= 3
+    rows = read(home, "shop", pulled=True)
+    ids = [row.id for row in rows]
+    assert len(set(ids)) == len(ids)
+    by_caller = Counter(row.caller for row in rows if row.status == "ok")
+    assert by_caller["limited"] == codes.count(200) and by_caller["webshop"] == 3 and by_caller["late"] == 1
+    (labelled,) = labelled_requests(home, "shop")
+    assert labelled.right_answer == "lost_card" and labelled.row.caller == "webshop"
+    files = [path for pod, _ in pods for path in pod.root.rglob("*") if path.is_file()]
+    assert not any(SECRET.encode() in path.read_bytes() for path in files)

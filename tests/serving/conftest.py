@@ -29,8 +29,8 @@ from opswright.serving.gateway.http_protocol import patient_protocol
 from opswright.serving.gateway.metrics import GatewayMetrics
 from opswright.serving.gateway.peers import Peers
 from opswright.serving.gateway.tracing import Tracing
-from opswright.serving.keys.store import KeyStore
-from opswright.serving.keys.usage import KeyUsage, usage_path
+from opswright.serving.keys.shared_store import SharedStore, key_counts, key_registry
+from opswright.serving.keys.store import KeyLookup, KeyStore
 from opswright.serving.ports import bind
 from opswright.serving.probes import Probe
 from opswright.serving.rails import RailDecision
@@ -162,9 +162,15 @@ class House:
     def open(self, *, starts: bool = True) -> None:
         async def start() -> None:
             self.controller = Controller(self.workspace, self.server, GatewayMetrics(), FakeRails, self.peers)
-            self.keys = KeyStore(self.workspace)
-            self.usage = KeyUsage(usage_path(self.workspace))
-            access = Access(CONTROL, self.token, keys=self.keys, usage=self.usage)
+            self.store = SharedStore.of(self.workspace)
+            self.keys = key_registry(self.workspace)
+            self.usage = key_counts(self.workspace)
+            known: KeyLookup = KeyStore(self.workspace)
+            counts = self.usage
+            if self.store is not None:
+                await self.store.start()
+                known, counts = self.store.keys, self.store.usage
+            access = Access(CONTROL, self.token, keys=known, usage=counts, store=self.store)
             self.tracing = Tracing.of(self.workspace.settings.serving.tracing)
             self.app = build_app(self.controller, access, {"reason": "a test"}, self.tracing)
             if starts:
@@ -174,6 +180,8 @@ class House:
 
     def close(self) -> None:
         self.run(self.controller.stop())
+        if self.store is not None:
+            self.run(self.store.stop())
         if self.tracing is not None:
             self.tracing.close()
         self.usage.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,22 @@ def test_a_wrong_key_is_refused_and_none_is_made(
 def test_without_keys_the_list_says_that_everybody_of_this_machine_may_ask(capsys: Captured) -> None:
     assert opswright("keys", "list") == 0
     assert "no keys" in capsys.readouterr().out
+
+
+def test_with_a_shared_store_keys_are_given_out_listed_and_taken_back_there(
+    tmp_path: Path, capsys: Captured, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSWRIGHT_SERVING__STORE__URL", redis_url)
+    monkeypatch.setenv("OPSWRIGHT_SERVING__STORE__PREFIX", f"t{uuid.uuid4().hex}")
+    assert opswright("keys", "list") == 0
+    assert "nobody may ask" in capsys.readouterr().out
+    text = created(capsys, "webshop", "--budget-tokens", "500")
+    assert opswright("keys", "list", "--json") == 0
+    shown = capsys.readouterr().out
+    (key,) = json.loads(shown)
+    assert key["name"] == "webshop" and key["used"] == {"requests": 0, "tokens": 0} and text not in shown
+    assert opswright("keys", "revoke", "webshop") == 0
+    assert not list(tmp_path.rglob("keys.json")) and not list(tmp_path.rglob("key-usage.sqlite"))
+    monkeypatch.setenv("OPSWRIGHT_SERVING__STORE__URL", "redis://127.0.0.1:1")
+    assert opswright("keys", "list") == 1
+    assert "does not serve" in capsys.readouterr().err

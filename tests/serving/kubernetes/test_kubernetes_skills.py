@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from opswright.core.contract import Effect, StepContext
 from opswright.core.errors import AskError, NeedsError
 from opswright.core.machine import Machine
+from opswright.core.settings import load_settings
+from opswright.core.settings.serving import ServingSettings, StoreSettings
+from opswright.core.workspace import Workspace
 from opswright.serving.kubernetes.files import read_texts
 from opswright.skills import load_registry
 from opswright.skills.kubernetes_deploy import kubernetes_deploy
@@ -114,6 +118,35 @@ def test_preflight_says_what_was_never_tried(layout: Any) -> None:
     said = " ".join(finding.message for finding in found)
     assert "never on a real cluster" in said and "reg.example/gateway:1" in said
     assert not any(finding.level == "stop" for finding in found)
+
+
+def said(layout: Any, workspace: Any = None, **shape: Any) -> str:
+    """What pre-flight says of a shape."""
+    request = kubernetes_deploy.parse(arguments(layout, shape={**SHAPE, **shape}))
+    assert kubernetes_deploy.preflight is not None
+    home = workspace or layout.workspace
+    found = list(kubernetes_deploy.preflight(request, Machine.here(home.root), home))
+    return " ".join(f"{finding.level}: {finding.message}" for finding in found)
+
+
+def test_preflight_says_what_pods_do_not_share(layout: Any) -> None:
+    alone = said(layout, gateway={"replicas": 3})
+    assert "warn: limits and budgets of keys count in each gateway pod: with 3 pods" in alone
+    assert "warn: the traffic log and the feedback of a pod go with it" in alone
+    assert "limits and budgets" not in said(layout, gateway={"replicas": 1})
+    shared = said(layout, store={"url": "redis://redis"}, traffic={"ship_to": "s3://logs"})
+    assert "limits and budgets" not in shared and "go with it" not in shared
+    assert "note: `opswright keys` here gives out keys of this workspace" in shared
+
+
+def test_preflight_says_what_the_store_keeps_on_disk(
+    layout: Any, redis_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    serving = ServingSettings(store=StoreSettings(url=redis_server().url, timeout_s=20, prefix="here"))
+    workspace = Workspace(load_settings(home=layout.workspace.root, serving=serving))
+    shared = said(layout, workspace, store={"url": "redis://redis"})
+    assert "warn: the shared store keeps nothing on disk: its restart forgets every key" in shared
+    assert "warn: keys are given out here under here, and looked for by pods under opswright" in shared
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from opswright.serving.kubernetes.files import as_yaml, difference
 from opswright.serving.kubernetes.manifests import render
 from opswright.serving.kubernetes.quantities import as_number
 from opswright.serving.kubernetes.release import ClusterRelease, GpuNeeds
+from opswright.serving.kubernetes.secret_names import wanted_secrets
 from opswright.serving.kubernetes.shape import ClusterShape
 from opswright.serving.releases import ENDPOINT_PATTERN
 
@@ -59,6 +60,18 @@ _SOURCES = st.one_of(
     st.builds("pvc:{}/a/b.c".format, _NAMES), st.just("pvc:x"), st.just("s3://my-bucket/a/b")
 )
 
+_STORES = st.one_of(
+    st.fixed_dictionaries(
+        {"url": st.just("rediss://redis.data.svc:6380/2"), "private_ca": st.booleans()},
+        optional={"namespace": _NAMES, "username": st.just("ops"), "prefix": st.just("shop")},
+    ),
+    st.fixed_dictionaries({"url": st.builds("redis://{}".format, _NAMES)}, optional={"namespace": _NAMES}),
+)
+_TRAFFIC = st.fixed_dictionaries(
+    {"ship_to": st.just("s3://logs/a/b")},
+    optional={"port": st.integers(1, 65535), "ship_every_s": st.integers(1, 86_400)},
+)
+
 
 @st.composite
 def pods(draw: Any) -> dict[str, Any]:
@@ -83,10 +96,14 @@ def shapes(draw: Any) -> ClusterShape:
         secrets={
             "triton": draw(st.none() | _NAMES),
             "keys": draw(st.none() | _NAMES),
+            "store": draw(st.none() | _NAMES),
+            "traffic": draw(st.none() | _NAMES),
             "source": draw(st.none() | _NAMES),
             "pull": draw(st.lists(_NAMES, max_size=2)),
         },
         scaling=scaling,
+        store=draw(st.none() | _STORES),
+        traffic=draw(st.none() | _TRAFFIC),
         queue_ms=draw(st.floats(0.1, 600_000)),
         prometheus="http://prometheus.monitoring:9090",
         service_monitor=draw(st.booleans()),
@@ -137,6 +154,46 @@ def test_tritons_port_is_open_to_the_gateway_alone(layout: Any) -> None:
     (inference,) = [rule for rule in policy["ingress"] if rule["ports"][0]["port"] == 8000]
     assert inference["from"] == [{"podSelector": one(manifests, "Deployment", "gateway")["spec"]["selector"]}]
     assert all(list(rule["from"][0]) for rule in policy["ingress"])
+    assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [53, 53]
+
+
+def test_pods_that_share_a_store_hold_its_address_and_name_its_password(layout: Any) -> None:
+    store = {"url": "rediss://redis.data.svc:6380", "private_ca": True, "namespace": "data"}
+    release = layout.release("one")
+    shape = layout.shape(store=store, traffic={"ship_to": "s3://logs/ops"}, secrets={"traffic": "writer"})
+    manifests = render(release, shape)
+    pod = one(manifests, "Deployment", "gateway")["spec"]["template"]["spec"]
+    (main,) = pod["containers"]
+    named = {env["name"]: env["valueFrom"]["secretKeyRef"] for env in main["env"] if "valueFrom" in env}
+    assert named["OPSWRIGHT_STORE_PASSWORD"] == {"name": "ops-shop-store", "key": "password"}
+    assert main["envFrom"][1:] == [{"secretRef": {"name": "writer"}}]
+    settings = next(found["data"] for name, found in manifests.items() if name.endswith("-settings.yaml"))
+    assert settings["OPSWRIGHT_SERVING__STORE__URL"] == store["url"]
+    assert settings["OPSWRIGHT_SERVING__STORE__PASSWORD"] == "secret:env:OPSWRIGHT_STORE_PASSWORD"
+    assert settings["OPSWRIGHT_SERVING__TRAFFIC__SHIP_TO"] == "s3://logs/ops"
+    mounts = {mount["name"]: mount["mountPath"] for mount in main["volumeMounts"]}
+    assert settings["OPSWRIGHT_SERVING__STORE__CA_FILE"] == f"{mounts['store']}/ca.crt"
+    (certificates,) = [volume for volume in pod["volumes"] if volume["name"] == "store"]
+    assert certificates["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]  # the password is no file
+    egress = one(manifests, "NetworkPolicy", "gateway")["spec"]["egress"]
+    data = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "data"}}}]
+    assert {"ports": [{"protocol": "TCP", "port": 6380}], "to": data} in egress
+    assert {"ports": [{"protocol": "TCP", "port": 443}]} in egress
+    wanted = wanted_secrets(release, shape)
+    assert "--from-file=password=FILE --from-file=ca.crt=FILE" in wanted["ops-shop-store"]
+    assert "writer" in wanted and "ops-shop-keys" not in wanted
+
+
+def test_keys_of_a_secret_are_mounted_only_where_no_store_holds_them(layout: Any) -> None:
+    for store in (None, {"url": "redis://redis"}):
+        pod = one(render(layout.release("one"), layout.shape(store=store)), "Deployment", "gateway")
+        text = json.dumps(pod)
+        assert ("keys.json" in text, "ops-shop-keys" in text) == (store is None, store is None)
+
+
+def test_triton_reaches_neither_the_store_nor_where_traffic_is_kept(layout: Any) -> None:
+    shape = layout.shape(store={"url": "redis://redis"}, traffic={"ship_to": "s3://logs"})
+    policy = one(render(layout.release("one"), shape), "NetworkPolicy", "triton")["spec"]
     assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [53, 53]
 
 
@@ -221,6 +278,14 @@ def test_the_difference_is_that_of_the_objects_not_of_their_numbers(layout: Any)
         ("scaling", "keda"),
         ("replicas", 3),
         ("node_selector", {"a": "b"}),
+        ("store", {"url": "unix:///tmp/redis.sock"}),
+        ("store", {"url": "redis://:word-of-pass@redis"}),
+        ("store", {"url": "redis://redis:99999"}),
+        ("store", {"url": "redis://redis:0"}),
+        ("store", {"url": "redis://re dis"}),
+        ("store", {"url": "redis://redis", "private_ca": True}),
+        ("traffic", {"ship_to": "/tmp/logs"}),
+        ("traffic", {"ship_to": "s3://key:word@logs"}),
     ],
 )
 def test_a_shape_that_no_cluster_would_take_is_refused_at_once(field: str, value: object) -> None:
