@@ -190,8 +190,10 @@ class Keeper:
     def _watched(self, process: subprocess.Popen[bytes], reading: int) -> int:
         """The exit code of a process, ended when it hangs or does not stop."""
         pulse = self._pulse = Pulse(process.pid, self._watchdog_s, self._start_s, self._clock)
+        news = select.poll()  # select.select takes no descriptor above 1,023
+        news.register(reading, select.POLLIN | select.POLLHUP)
         while process.poll() is None:
-            has_news = bool(select.select([reading], [], [], _LOOK_S)[0])
+            has_news = bool(news.poll(_LOOK_S * 1000))
             if has_news and not os.read(reading, 4096):
                 break  # it ended
             if has_news:

@@ -49,9 +49,11 @@ class Readiness:
         serves = served_digest({row["endpoint"]: row["release"] for row in rows if row["ready"]})
         if self._store is not None and not self._store.keys.is_ready:
             fault = "the keys of the shared store were never read; the gateway's log says why"
-            return {"ready": False, "serves": "", "releases": rows, "error": fault}
+            is_ready, serves = False, ""
+        else:
+            fault = "" if rows else "no endpoint serves a release"
         document = {"ready": is_ready, "serves": serves, "releases": rows, "traffic_rows_lost": lost}
-        return document | ({} if rows else {"error": "no endpoint serves a release"})
+        return document | ({"error": fault} if fault else {})
 
     async def _prove(self, name: str, loaded: LoadedRelease) -> dict[str, Any]:
         began = time.perf_counter()

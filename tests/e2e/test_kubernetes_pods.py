@@ -33,7 +33,7 @@ from opswright.serving.kubernetes.manifests import render
 from opswright.serving.kubernetes.release import ClusterRelease
 from opswright.serving.kubernetes.shape import ClusterShape
 from opswright.serving.shipped_traffic import pull
-from opswright.serving.traffic_samples import labelled_requests
+from opswright.serving.traffic.samples import labelled_requests
 from opswright.serving.triton.environment import Install, PlatformFacts, locate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -23,7 +23,7 @@ from opswright.serving.gateway.feedback import Feedback, FeedbackLog
 from opswright.serving.gateway.shipping import TrafficShipper
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow, last_before, read
 from opswright.serving.shipped_traffic import LogPart, ShippedTraffic, pull
-from opswright.serving.traffic_samples import labelled_requests, traffic_samples
+from opswright.serving.traffic.samples import labelled_requests, traffic_samples
 from opswright.ui.cli import run
 
 if TYPE_CHECKING:
