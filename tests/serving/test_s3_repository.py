@@ -1,4 +1,4 @@
-"""The model repository in an object store, by a real S3 API: whole or not seen, and what refuses it in words."""
+"""The model repository in an object store, by a real S3 API: whole or not seen, refusals in words."""
 
 from __future__ import annotations
 
