@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -145,3 +145,40 @@ class Compute(Protocol):
 
     def collect(self, handle: JobHandle) -> Path:
         """The folder with the outputs of a job that succeeded; BackendError names those that are missing."""
+
+
+class Changes(Protocol):
+    """Tells that something happened to a job, in the background; what, a look says."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the next change would be told: while not, the job is looked at as often as without."""
+
+    def happened(self) -> bool:
+        """Whether anything may have happened since the last call."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class NoChanges:
+    """Of a backend that tells nothing by itself."""
+
+    is_alive = False
+
+    def happened(self) -> bool:
+        """Nothing that is known of."""
+        return False
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@runtime_checkable
+class TellsChanges(Protocol):
+    """What a backend has besides, whose scheduler can be watched."""
+
+    look_s: float  # between two looks at a job at most, while changes are told
+
+    def changes(self, handle: JobHandle) -> Changes:
+        """Begin to watch a job; nothing that keeps it from being watched is an error."""

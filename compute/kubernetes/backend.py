@@ -2,8 +2,8 @@
 
 A job is known by its name together with the token in its annotations and the uid that the API gave it: names
 are given out again, and another workspace may have chosen the same. What the job reads, writes and says of
-itself lies on a volume that its pod and this machine share. It is looked at from time to time rather than
-watched: a look needs no connection that stays open, and whoever resumes starts with one.
+itself lies on a volume that its pod and this machine share. How it stands, a look says; watches tell when to
+look, and where there are none it is looked at from time to time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ...core.contract import Finding, JobHandle
 from ...core.errors import AskError, BackendError, IntegrityError, NeedsError, OpswrightError
 from ...core.settings.compute import KubernetesSettings
 from ..folder import GRACE_S, SCRIPT, JobFolder, StatusFile, missing_inputs
-from ..job import Job, JobState, JobStatus, Resources
-from ..local import require_outputs
+from ..job import Changes, Job, JobState, JobStatus, NoChanges, Resources
 from ..manifests import faults, require_valid
-from ..staging import bring_back, stage
+from ..staging import collected, stage
 from .client import EVENTS, JOBS, PODS, TRAIN_JOBS, ApiError, ClusterApi, Json, Kind, open_cluster
 from .manifest import TOKEN, JobRequest, job_manifest, pod_selector, train_job_manifest
 from .places import SharedVolume
 from .states import STUCK, newest, status_of, waits_without_a_cause
 from .train_job import SCHEMAS
+from .watch import JobWatches
 
 _KINDS = {"Job": JOBS, "TrainJob": TRAIN_JOBS}
 _NEWEST = "1.37"
@@ -43,6 +43,7 @@ class KubernetesCompute:
 
     name = "kubernetes"
     poll_s = (0.5, 15.0)
+    look_s = 120.0  # while it is watched
     outputs_s = 30.0  # a network disk may show a file this much later
 
     def __init__(
@@ -163,6 +164,17 @@ class KubernetesCompute:
         self._since.pop((handle.token, "gone"), None)
         return self._unless_stuck(handle, status_of(job, pods, seen, events))
 
+    def changes(self, handle: JobHandle) -> Changes:
+        """Watch the job, its pods and what is said of them; a cluster that cannot be asked tells nothing."""
+        try:
+            cluster = self._at(handle.facts)
+        except (ApiError, NeedsError, AskError):
+            return NoChanges()
+        kind = handle.facts["kind"]
+        return JobWatches(
+            cluster, _KINDS[kind], handle.id, handle.facts["uid"], pod_selector(kind, handle.id)
+        )
+
     def logs(self, handle: JobHandle) -> str:
         """The end of its log on the volume; what its pod's container wrote where that is empty."""
         if text := JobFolder.of(handle).log_tail():
@@ -191,11 +203,7 @@ class KubernetesCompute:
 
     def collect(self, handle: JobHandle) -> Path:
         """The folder the outputs are in: the job's own, to which a staged folder's are copied back."""
-        state = JobFolder.of(handle)
-        job = state.job
-        require_outputs(job, state.path.parent, self.outputs_s)
-        bring_back(job, state.path.parent)
-        return job.folder
+        return collected(handle, self.outputs_s)
 
     @cached_property
     def _cluster(self) -> ClusterApi:
