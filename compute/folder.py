@@ -141,10 +141,10 @@ class JobFolder:
         write_atomically(self.path / "handle.json", handle.model_dump_json().encode())
         return handle
 
-    def status(self) -> StatusFile | None:
-        """What the job last wrote; None when it has not started, or another job's file is there."""
+    def status(self, rank: int = 0) -> StatusFile | None:
+        """What the job last wrote on a node; None before it started, or when another job's file is there."""
         try:
-            text = (self.path / "status").read_text()
+            text = (self.path / (f"status.{rank}" if rank else "status")).read_text()
             found = dict(line.partition("=")[::2] for line in text.splitlines())
             if found["token"] != self.token:
                 return None

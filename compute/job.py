@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..core.contract import Finding, JobHandle
+from ..core.errors import AskError
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -20,9 +21,10 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cpus: int = Field(1, ge=1, description="CPU cores.")
-    gpus: int = Field(0, ge=0, description="GPUs.")
-    memory_gb: float | None = Field(None, gt=0, description="Memory in GB.")
+    cpus: int = Field(1, ge=1, description="CPU cores of each node.")
+    gpus: int = Field(0, ge=0, description="GPUs of each node.")
+    nodes: int = Field(1, ge=1, description="Machines that run the command at once, each with its rank.")
+    memory_gb: float | None = Field(None, gt=0, description="Memory of each node in GB.")
     walltime_minutes: float | None = Field(None, gt=0, description="Minutes after which it is ended.")
     partition: str | None = Field(None, min_length=1, description="Queue of a cluster.")
 
@@ -145,6 +147,24 @@ class Compute(Protocol):
 
     def collect(self, handle: JobHandle) -> Path:
         """The folder with the outputs of a job that succeeded; BackendError names those that are missing."""
+
+
+@runtime_checkable
+class ManyNodes(Protocol):
+    """What a backend has besides, that can run one job on several machines."""
+
+    most_nodes: int
+
+
+def check_nodes(backend: Compute, nodes: int) -> None:
+    """AskError when a backend cannot run a job on so many machines."""
+    most = backend.most_nodes if isinstance(backend, ManyNodes) else 1
+    if nodes > most:
+        raise AskError(
+            f"compute '{backend.name}' runs a job on {most} node{'s' if most > 1 else ''} as it is set, and "
+            f"nodes is {nodes}. Set nodes={most}, or compute=kubernetes with "
+            "OPSWRIGHT_COMPUTE__KUBERNETES__KIND=TrainJob."
+        )
 
 
 class Changes(Protocol):

@@ -91,7 +91,7 @@ def train(
             ctx.log(recipe.tuning.in_words())
     also = {SUITE: chooser, TEACHER: request.teacher, LABELS: request.method == METHOD}
     more = [name for name, is_there in also.items() if is_there]
-    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command, more)
+    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command, more, request.nodes)
     try:
         done, seen = launch.run_worker(
             ctx, job, backend, prepare=lambda: lay_out(request, ctx, data, recipe, device)
@@ -102,7 +102,7 @@ def train(
         raise
     seconds = done.status.seconds or 0.0
     if device == "cuda":
-        ctx.spend(gpu_hours=request.gpus * seconds / 3600)
+        ctx.spend(gpu_hours=request.processes * seconds / 3600)
     curve = Curve.read(run_folder(done.handle) / CHECKPOINTS)
     result = done.folder / RESULT
     shutil.copy2(ctx.workdir / RECIPE, result / RECIPE)

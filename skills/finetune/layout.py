@@ -148,6 +148,8 @@ def lay_out(
         "data": str(request.data),
         "base": base_digest(request, ctx.workspace),
     }
+    if request.nodes > 1:
+        what["nodes"] = request.nodes  # a checkpoint of several nodes holds the place of each
     if request.train_share != 1:
         what["share"] = request.train_share
     teacher = teacher_folder(request, ctx.workspace)
@@ -162,6 +164,7 @@ def lay_out(
         positions=recipe.tuning.max_tokens,
         device=device,
         gpus=request.gpus,
+        nodes=request.nodes,
         keep_best=recipe.tuning.keep_best,
         patience=request.patience,
         last_turn_only=request.learn == "last",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -20,6 +21,7 @@ from aiohttp import web
 from .fake_api import FakeApi, Fault, Json, Refusal
 
 __all__ = ["FakeCluster", "Fault"]
+INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 class FakeCluster(FakeApi):
@@ -33,6 +35,8 @@ class FakeCluster(FakeApi):
         self.pod_waits: tuple[str, str] | None = None  # the next pods wait for this reason, with this message
         self.refuses_pods = ""  # what the Job controller is told instead of a pod
         self.holds = False  # a queue manager that admits nothing yet
+        self.has_torch_policy = True
+        self._ports: dict[str, int] = {}
         self._out_of_memory: set[str] = set()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -119,7 +123,7 @@ class FakeCluster(FakeApi):
                 job["status"] = {"conditions": []}
                 for pod in self._pods_of(job["metadata"]["name"]):
                     self._remove("pods", pod)
-                self._make_pod(job)
+                self._make_pods(job)
 
     # what is asked of it
 
@@ -135,7 +139,7 @@ class FakeCluster(FakeApi):
             if self.holds:
                 self._condition(made, "Suspended", "Suspended", "no quota reserved")
             else:
-                self._make_pod(made)
+                self._make_pods(made)
         return web.json_response(made, status=201)
 
     def _delete(self, plural: str, space: str, name: str, options: Json) -> web.Response:
@@ -186,7 +190,11 @@ class FakeCluster(FakeApi):
             pods = [one for (kind, _, _), one in self._objects.items() if kind == "pods"]
             return [pod for pod in pods if name in (pod["metadata"]["labels"].get(key) for key in keys)]
 
-    def _make_pod(self, job: Json) -> None:
+    def _make_pods(self, job: Json) -> None:
+        for rank in range(_nodes(job)):
+            self._make_pod(job, rank)
+
+    def _make_pod(self, job: Json, rank: int = 0) -> None:
         if self.refuses_pods:
             self._event(job, "FailedCreate", f"Error creating: {self.refuses_pods}")
             return
@@ -196,6 +204,7 @@ class FakeCluster(FakeApi):
             **template.get("metadata", {}),
             "name": f"{name}-{next(self._count)}",
             "namespace": job["metadata"]["namespace"],
+            "annotations": {**template.get("metadata", {}).get("annotations", {}), INDEX: str(rank)},
             "labels": {**template.get("metadata", {}).get("labels", {}), label: name},
         }
         pod = self._stored(
@@ -220,7 +229,7 @@ class FakeCluster(FakeApi):
     def _start(self, job: Json, pod: Json) -> None:
         container = pod["spec"]["containers"][0]
         try:
-            environment = self._environment(container, pod)
+            environment = {**self._environment(container, pod), **self._meeting(job, pod)}
             self._mount(pod)
         except KeyError as missing:
             waiting = {"reason": "CreateContainerConfigError", "message": f"{missing} not found"}
@@ -239,6 +248,20 @@ class FakeCluster(FakeApi):
         self._processes[pod["metadata"]["uid"]] = process
         pod["status"] = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
         threading.Thread(target=self._await, args=(job, pod, process), daemon=True).start()
+
+    def _meeting(self, job: Json, pod: Json) -> dict[str, str]:
+        """What the torch policy of a runtime of Kubeflow Trainer tells each pod."""
+        if job["kind"] != "TrainJob" or not self.has_torch_policy:
+            return {}
+        uid = job["metadata"]["uid"]
+        trainer = job["spec"]["trainer"]
+        return {
+            "PET_NNODES": str(trainer["numNodes"]),
+            "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
+            "PET_NODE_RANK": pod["metadata"]["annotations"][INDEX],
+            "PET_MASTER_ADDR": "127.0.0.1",  # there NAME-node-0-0.NAME, which its DNS knows
+            "PET_MASTER_PORT": str(self._ports.setdefault(uid, _free_port())),
+        }
 
     def _environment(self, container: Json, pod: Json) -> dict[str, str]:
         found = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOSTNAME": pod["metadata"]["name"]}
@@ -273,7 +296,7 @@ class FakeCluster(FakeApi):
             exit_code = code if code >= 0 else 128 - code
             reason = "Completed" if code == 0 else "Error"
             reason = "OOMKilled" if pod["metadata"]["uid"] in self._out_of_memory else reason
-            terminated = {"exitCode": exit_code, "reason": reason}
+            terminated = {"exitCode": exit_code, "reason": reason, "finishedAt": f"{time.time():.6f}"}
             pod["status"]["phase"] = "Succeeded" if code == 0 else "Failed"
             pod["status"]["containerStatuses"] = [{"state": {"terminated": terminated}}]
             self._reconcile(job, pod)
@@ -287,10 +310,13 @@ class FakeCluster(FakeApi):
         elif any(one["type"] in ("Complete", "Failed") for one in job["status"]["conditions"]):
             return
         elif pod["status"]["phase"] == "Succeeded":
-            self._condition(job, "Complete", "CompletionsReached")
+            if all(one["status"]["phase"] == "Succeeded" for one in self._pods_of(job["metadata"]["name"])):
+                self._condition(job, "Complete", "CompletionsReached")
         elif self._is_disrupted(pod) and "podFailurePolicy" in job["spec"]:
             self._make_pod(job)
         else:
+            for other in self._pods_of(job["metadata"]["name"]):  # as a JobSet that fails ends what it has
+                self._end(other)
             self._condition(
                 job, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
             )
@@ -312,6 +338,16 @@ class FakeCluster(FakeApi):
         timer = threading.Timer(grace_s, _kill, (process,))
         timer.daemon = True
         timer.start()
+
+
+def _nodes(job: Json) -> int:
+    return int(job["spec"]["trainer"]["numNodes"]) if job["kind"] == "TrainJob" else 1
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def _template(job: Json) -> tuple[Json, str]:
