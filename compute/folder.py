@@ -161,10 +161,11 @@ class JobFolder:
         except (OSError, KeyError, ValueError):
             return None
 
-    def log_tail(self) -> str:
-        """The end of the job's log; empty when it wrote nothing."""
+    def log_tail(self, rank: int = 0) -> str:
+        """The end of the job's log on a node; empty when it wrote nothing."""
         try:
-            with self.job.log.open("rb") as file:
+            log = self.job.log
+            with (log.with_name(f"{log.name}.{rank}") if rank else log).open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
                 return file.read().decode(errors="replace")
         except OSError:

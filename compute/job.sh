@@ -6,10 +6,11 @@
 # STATE holds `token`, `command` and `environment` (NUL after each item); nothing of them is text of this
 # script. LIMIT_S: seconds until the job is ended, 0 for never. GRACE_S: seconds between TERM and KILL.
 # LOG: a file that gets what the job writes, besides where it goes.
-# One of several nodes (PET_NODE_RANK of Kubeflow Trainer) but the first writes STATE/status.RANK, LOG.RANK.
+# Of several nodes (PET_NODE_RANK, JOB_COMPLETION_INDEX) all but the first write STATE/status.RANK, LOG.RANK.
 # STATE/status: token, id, state (running, exited), rc, why (terminated, walltime), restarts, started, ended.
 state=$1 folder=$2 limit=$3 grace=$4 log=$5 status=$1/status
-if [ "${PET_NODE_RANK:-0}" -gt 0 ]; then status=$status.$PET_NODE_RANK log=${log:+$log.$PET_NODE_RANK}; fi
+rank=${PET_NODE_RANK:-${JOB_COMPLETION_INDEX:-0}}
+if [ "$rank" -gt 0 ]; then status=$status.$rank log=${log:+$log.$rank}; fi
 now() { # seconds since 1970, with a point in any locale; whole ones before bash 5
   local at=${EPOCHREALTIME:-$(date +%s)}
   echo "${at/,/.}"

@@ -60,6 +60,7 @@ class KubernetesCompute:
         self._clock = clock
         self._since: dict[tuple[str, str], float] = {}
         self._cancelled: set[str] = set()
+        self._rank: dict[str, int] = {}  # of the node by which a job stands as it does
 
     def check(self, resources: Resources) -> Sequence[Finding]:
         """The namespace, the image and what is asked for; whether the cluster would take such a job."""
@@ -156,7 +157,8 @@ class KubernetesCompute:
             cluster = self._at(handle.facts)
             job = self._read(cluster, handle)
             pods = [] if job is None else self._pods(cluster, handle)
-            seen = state.status(rank_of(telling(pods)))
+            rank = self._rank[handle.token] = rank_of(telling(pods))
+            seen = state.status(rank)
             if job is None:
                 return self._gone(handle, state.status())
             events = self._events(cluster, job, pods) if waits_without_a_cause(job, pods) else []
@@ -177,8 +179,8 @@ class KubernetesCompute:
         )
 
     def logs(self, handle: JobHandle) -> str:
-        """The end of its log on the volume; what its pod's container wrote where that is empty."""
-        if text := JobFolder.of(handle).log_tail():
+        """The end of its node's log on the volume; what its pod's container wrote where that is empty."""
+        if text := JobFolder.of(handle).log_tail(self._rank.get(handle.token, 0)):
             return text
         try:
             cluster = self._at(handle.facts)

@@ -47,8 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         job = Job.read(Path(request.job.name))
         if request.rank:
             return _train(job, folder)
-        is_first = job.nodes == 1 or os.environ.get("PET_NODE_RANK", "0") == "0"
-        return (_lead if is_first else _help)(job, request.job.name, folder)
+        if job.nodes > 1 and int(_place_to_meet(job.nodes)["PET_NODE_RANK"]) > 0:
+            return _train_on_several(job, request.job.name)  # nobody meets before the first has prepared
+        return _lead(job, request.job.name, folder)
     except (Exception, SystemExit) as error:
         ours = error.__cause__ if isinstance(error, SystemExit) else error  # AutoModel exits on a bad dataset
         if isinstance(ours, OpswrightError):
@@ -76,11 +77,6 @@ def _lead(job: Job, name: str, folder: Path) -> int:
         raise NeedsError(
             f"another worker is training in {folder}. Wait for it or stop it, then repeat."
         ) from error
-
-
-def _help(job: Job, name: str, folder: Path) -> int:
-    """Train with the first node, once it has prepared the folder: nobody meets before that."""
-    return _train_on_several(job, name)
 
 
 def go_on(job: Job, folder: Path) -> None:
@@ -189,13 +185,17 @@ def _live(log: Any) -> Any:
 
 def _train_on_several(job: Job, name: str) -> int:
     """Run the recipe in a process for each GPU of each node, by torchrun."""
-    meeting = ["--standalone"] if job.nodes == 1 else _meeting_of(job.nodes)
+    meeting = ["--standalone"]
+    if job.nodes > 1:
+        rank, address, port = _place_to_meet(job.nodes).values()
+        meeting = [f"--nnodes={job.nodes}", f"--node-rank={rank}", f"--master-addr={address}"]
+        meeting += [f"--master-port={port}", f"--rdzv-conf=timeout={_MEET_S}"]
     command = [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={job.gpus}"]
     command += ["-m", "opswright.skills.finetune.worker", name, "--rank"]
     return subprocess.run(command, check=False).returncode
 
 
-def _meeting_of(nodes: int) -> list[str]:
+def _place_to_meet(nodes: int) -> dict[str, str]:
     """Where the nodes meet, as Kubeflow Trainer tells each pod; NeedsError where it told nothing."""
     names = ("PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
     found = {name: os.environ.get(name, "") for name in names}
@@ -209,9 +209,7 @@ def _meeting_of(nodes: int) -> list[str]:
         raise NeedsError(
             f"{nodes} nodes are to train together, and Kubeflow Trainer started {os.environ['PET_NNODES']}."
         )
-    rank, address, port = found.values()
-    where = [f"--node-rank={rank}", f"--master-addr={address}", f"--master-port={port}"]
-    return [f"--nnodes={nodes}", *where, f"--rdzv-conf=timeout={_MEET_S}"]
+    return found
 
 
 class _Tell(logging.Handler):

@@ -251,14 +251,18 @@ class FakeCluster(FakeApi):
 
     def _meeting(self, job: Json, pod: Json) -> dict[str, str]:
         """What the torch policy of a runtime of Kubeflow Trainer tells each pod."""
-        if job["kind"] != "TrainJob" or not self.has_torch_policy:
+        if job["kind"] != "TrainJob":
             return {}
+        index = pod["metadata"]["annotations"][INDEX]
+        if not self.has_torch_policy:
+            return {"JOB_COMPLETION_INDEX": index}
         uid = job["metadata"]["uid"]
         trainer = job["spec"]["trainer"]
         return {
             "PET_NNODES": str(trainer["numNodes"]),
             "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
-            "PET_NODE_RANK": pod["metadata"]["annotations"][INDEX],
+            "JOB_COMPLETION_INDEX": index,
+            "PET_NODE_RANK": index,
             "PET_MASTER_ADDR": "127.0.0.1",  # there NAME-node-0-0.NAME, which its DNS knows
             "PET_MASTER_PORT": str(self._ports.setdefault(uid, _free_port())),
         }
@@ -310,7 +314,11 @@ class FakeCluster(FakeApi):
         elif any(one["type"] in ("Complete", "Failed") for one in job["status"]["conditions"]):
             return
         elif pod["status"]["phase"] == "Succeeded":
-            if all(one["status"]["phase"] == "Succeeded" for one in self._pods_of(job["metadata"]["name"])):
+            pods = sorted(
+                self._pods_of(job["metadata"]["name"]), key=lambda one: one["metadata"]["creationTimestamp"]
+            )
+            last = {one["metadata"]["annotations"][INDEX]: one for one in pods}
+            if all(one["status"]["phase"] == "Succeeded" for one in last.values()):
                 self._condition(job, "Complete", "CompletionsReached")
         elif self._is_disrupted(pod) and "podFailurePolicy" in job["spec"]:
             self._make_pod(job)
