@@ -88,13 +88,9 @@ class S3Place:
 
     def remove(self, first: Iterable[str] = ()) -> None:
         """Delete everything in it, some files before all others, and give up uploads that were cut off."""
-        leading = [self._root + name for name in first]
+        turn = {self._root + name: place for place, name in enumerate(first)}
         with _InWords(self, "emptied"):
-            keys = list(self._keys())
-            for key in (
-                *(one for one in leading if one in keys),
-                *(one for one in keys if one not in leading),
-            ):
+            for key in sorted(self._keys(), key=lambda key: turn.get(key, len(turn))):
                 self._client.delete_object(Bucket=self._bucket, Key=key)
             self._give_up_uploads()
 
