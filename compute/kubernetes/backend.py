@@ -175,7 +175,7 @@ class KubernetesCompute:
             return NoChanges()
         kind = handle.facts["kind"]
         return JobWatches(
-            cluster, _KINDS[kind], handle.id, handle.facts["uid"], pod_selector(kind, handle.id)
+            cluster, _KINDS[kind], handle.id, handle.facts.get("uid", ""), pod_selector(kind, handle.id)
         )
 
     def logs(self, handle: JobHandle) -> str:

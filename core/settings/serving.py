@@ -91,6 +91,8 @@ class ExternalTritonSettings(SettingsPart):
     def _have_a_repository(self) -> Self:
         if self.urls and not self.repository:
             raise ValueError("`repository` is missing: the folder or address that these servers read")
+        if "://" in self.repository and "@" in urlsplit(self.repository).netloc:
+            raise ValueError("`repository` holds no keys: name them by `s3`, or set them in the environment")
         return self
 
 

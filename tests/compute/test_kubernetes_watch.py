@@ -38,8 +38,17 @@ def seldom(settings: KubernetesSettings) -> KubernetesCompute:
     return backend
 
 
-def later(act: Callable[[], object], when: Callable[[], object], wait: Any) -> threading.Thread:
-    thread = threading.Thread(target=lambda: (wait.until(when), act()))
+def later(act: Callable[[], object], fake: FakeCluster, wait: Any) -> threading.Thread:
+    """Do it once the job is watched and nobody asks for it any more: only a watch can tell of it then."""
+
+    def settled() -> None:
+        wait.until(lambda: watched(fake))
+        seen = -1
+        while seen != (seen := len(fake.requests)):
+            time.sleep(1.5)
+        act()
+
+    thread = threading.Thread(target=settled)
     thread.start()
     return thread
 
@@ -57,7 +66,7 @@ def test_the_end_of_a_job_is_told_at_once(
 ) -> None:
     backend, job = seldom(kubernetes_settings), bash_job(WORK, outputs=("out",))
     handle = begin(backend, job, wait)
-    later((job.folder / "go").touch, lambda: watched(fake), wait)
+    later((job.folder / "go").touch, fake, wait)
     assert run_job(attach(context, handle), job, backend).status.state is JobState.SUCCEEDED
 
 
@@ -90,7 +99,7 @@ def test_why_a_pod_waits_is_told_at_once(
         wait.until(lambda: any(told in line and reason in line for line in lines))
         fake.release()
 
-    thread = later(admit, lambda: watched(fake), wait)
+    thread = later(admit, fake, wait)
     assert run_job(ctx, job, backend).status.state is JobState.SUCCEEDED
     thread.join(60)
 
@@ -104,7 +113,7 @@ def test_a_pod_that_ran_out_of_memory_ends_the_step_at_once(
 ) -> None:
     backend, job = seldom(kubernetes_settings), bash_job(WORK)
     handle = begin(backend, job, wait)
-    later(lambda: fake.run_out_of_memory(handle.id), lambda: watched(fake), wait)
+    later(lambda: fake.run_out_of_memory(handle.id), fake, wait)
     with pytest.raises(JobFailedError, match="ran out of memory"):
         run_job(attach(context, handle), job, backend)
 
@@ -134,7 +143,8 @@ def test_a_watch_in_trouble_goes_on_and_misses_nothing(
         if trouble in ("cut", "forgotten"):
             fake.tells = False  # what happens is not told to who watches now
             (job.folder / "go").touch()
-            wait.until(lambda: (job.folder / "out").exists())
+            wait.until(lambda: fake.objects("jobs")[0]["status"]["conditions"])
+            time.sleep(0.2)
             if trouble == "forgotten":
                 fake.compact()
             fake.tells = True
@@ -143,7 +153,7 @@ def test_a_watch_in_trouble_goes_on_and_misses_nothing(
             wait.until(lambda: watched(fake, 4))
             (job.folder / "go").touch()
 
-    thread = later(act, lambda: watched(fake), wait)
+    thread = later(act, fake, wait)
     assert run_job(attach(context, handle), job, backend).status.state is JobState.SUCCEEDED
     thread.join(60)
 
@@ -165,9 +175,21 @@ def test_without_a_watch_that_works_the_job_is_looked_at_as_ever(
     if trouble == "ends at once":
         fake.faults.append(Fault("WATCH", "/", 200, times=9999))
     handle = begin(backend, job, wait)
-    later((job.folder / "go").touch, lambda: watched(fake), wait)
+    threading.Timer(2, (job.folder / "go").touch).start()
     assert run_job(attach(context, handle), job, backend).status.state is JobState.SUCCEEDED
     assert len(fake.watches) < 20, "it asks for watches without a pause"
+
+
+def test_what_is_refused_or_not_connected_is_no_watch(
+    fake: FakeCluster, kubernetes: KubernetesCompute, bash_job: MakeJob, wait: Any
+) -> None:
+    handle = begin(kubernetes, job := bash_job(WORK), wait)
+    fake.faults += [Fault("WATCH", "/pods", 403, times=99)]
+    with closing(kubernetes.changes(handle)) as changes:
+        later(lambda: None, fake, wait).join(60)
+        assert not changes.is_alive
+    (job.folder / "go").touch()
+    wait.end(kubernetes, handle)
 
 
 def test_a_watched_job_is_seldom_asked_for_and_the_server_is_told_where_to_go_on(

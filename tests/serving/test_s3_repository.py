@@ -206,6 +206,9 @@ def test_one_key_without_the_other_and_a_key_in_an_address_are_refused() -> None
     ):
         with pytest.raises(ValueError, match="s3"):
             ExternalTritonSettings.model_validate({"s3": wrong})
+    with pytest.raises(ValueError, match="`repository` holds no keys") as refused:
+        ExternalTritonSettings(repository="s3://AKIAKEY:hush-hush@models/team")
+    assert refused.value.errors(include_input=False)[0]["msg"].count("hush") == 0  # type: ignore[attr-defined]
 
 
 def test_folders_that_nobody_wants_are_pruned_and_those_of_others_stay(
