@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.contract import Finding
 from ..core.errors import AskError, OpswrightError, did_you_mean
-from .job import Compute, Resources
+from .job import Compute, Resources, check_nodes
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
@@ -38,7 +38,9 @@ def open_compute(name: str | None, settings: Settings, group: Sequence[EntryPoin
 def where_it_runs(name: str | None, settings: Settings, resources: Resources) -> list[Finding]:
     """The pre-flight findings on where a job would run; what is wrong with it is one of them."""
     try:
-        return list(open_compute(name, settings).check(resources))
+        backend = open_compute(name, settings)
+        check_nodes(backend, resources.nodes)
+        return list(backend.check(resources))
     except OpswrightError as error:
         return [Finding(level="stop", message=str(error))]
 

@@ -141,10 +141,10 @@ class JobFolder:
         write_atomically(self.path / "handle.json", handle.model_dump_json().encode())
         return handle
 
-    def status(self) -> StatusFile | None:
-        """What the job last wrote; None when it has not started, or another job's file is there."""
+    def status(self, rank: int = 0) -> StatusFile | None:
+        """What the job last wrote on a node; None before it started, or when another job's file is there."""
         try:
-            text = (self.path / "status").read_text()
+            text = (self.path / (f"status.{rank}" if rank else "status")).read_text()
             found = dict(line.partition("=")[::2] for line in text.splitlines())
             if found["token"] != self.token:
                 return None
@@ -161,10 +161,11 @@ class JobFolder:
         except (OSError, KeyError, ValueError):
             return None
 
-    def log_tail(self) -> str:
-        """The end of the job's log; empty when it wrote nothing."""
+    def log_tail(self, rank: int = 0) -> str:
+        """The end of the job's log on a node; empty when it wrote nothing."""
         try:
-            with self.job.log.open("rb") as file:
+            log = self.job.log
+            with (log.with_name(f"{log.name}.{rank}") if rank else log).open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
                 return file.read().decode(errors="replace")
         except OSError:

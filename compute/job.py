@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..core.contract import Finding, JobHandle
+from ..core.errors import AskError
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -20,9 +21,10 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cpus: int = Field(1, ge=1, description="CPU cores.")
-    gpus: int = Field(0, ge=0, description="GPUs.")
-    memory_gb: float | None = Field(None, gt=0, description="Memory in GB.")
+    cpus: int = Field(1, ge=1, description="CPU cores of each node.")
+    gpus: int = Field(0, ge=0, description="GPUs of each node.")
+    nodes: int = Field(1, ge=1, description="Machines that run the command at once, each with its rank.")
+    memory_gb: float | None = Field(None, gt=0, description="Memory of each node in GB.")
     walltime_minutes: float | None = Field(None, gt=0, description="Minutes after which it is ended.")
     partition: str | None = Field(None, min_length=1, description="Queue of a cluster.")
 
@@ -145,3 +147,58 @@ class Compute(Protocol):
 
     def collect(self, handle: JobHandle) -> Path:
         """The folder with the outputs of a job that succeeded; BackendError names those that are missing."""
+
+
+@runtime_checkable
+class ManyNodes(Protocol):
+    """What a backend has besides, that can run one job on several machines."""
+
+    most_nodes: int
+
+
+def check_nodes(backend: Compute, nodes: int) -> None:
+    """AskError when a backend cannot run a job on so many machines."""
+    most = backend.most_nodes if isinstance(backend, ManyNodes) else 1
+    if nodes > most:
+        raise AskError(
+            f"compute '{backend.name}' runs a job on {most} node{'s' if most > 1 else ''} as it is set, and "
+            f"nodes is {nodes}. Set nodes={most}, or compute=kubernetes with "
+            "OPSWRIGHT_COMPUTE__KUBERNETES__KIND=TrainJob."
+        )
+
+
+class Changes(Protocol):
+    """Tells that something happened to a job, in the background; what, a look says."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the next change would be told: while not, the job is looked at as often as without."""
+
+    def happened(self) -> bool:
+        """Whether anything may have happened since the last call."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class NoChanges:
+    """Of a backend that tells nothing by itself."""
+
+    is_alive = False
+
+    def happened(self) -> bool:
+        """Nothing that is known of."""
+        return False
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@runtime_checkable
+class TellsChanges(Protocol):
+    """What a backend has besides, whose scheduler can be watched."""
+
+    look_s: float  # between two looks at a job at most, while changes are told
+
+    def changes(self, handle: JobHandle) -> Changes:
+        """Begin to watch a job; nothing that keeps it from being watched is an error."""

@@ -6,8 +6,11 @@
 # STATE holds `token`, `command` and `environment` (NUL after each item); nothing of them is text of this
 # script. LIMIT_S: seconds until the job is ended, 0 for never. GRACE_S: seconds between TERM and KILL.
 # LOG: a file that gets what the job writes, besides where it goes.
+# Of several nodes (PET_NODE_RANK, JOB_COMPLETION_INDEX) all but the first write STATE/status.RANK, LOG.RANK.
 # STATE/status: token, id, state (running, exited), rc, why (terminated, walltime), restarts, started, ended.
-state=$1 folder=$2 limit=$3 grace=$4 log=$5
+state=$1 folder=$2 limit=$3 grace=$4 log=$5 status=$1/status
+rank=${PET_NODE_RANK:-${JOB_COMPLETION_INDEX:-0}}
+if [ "$rank" -gt 0 ]; then status=$status.$rank log=${log:+$log.$rank}; fi
 now() { # seconds since 1970, with a point in any locale; whole ones before bash 5
   local at=${EPOCHREALTIME:-$(date +%s)}
   echo "${at/,/.}"
@@ -24,14 +27,14 @@ if [ -n "$log" ]; then
   exec > >(trap '' TERM INT; exec tee -a "$log") 2>&1
   tee=$!
 fi
-if [ -z "$SLURM_JOB_ID" ] && grep -qsx "token=$token" "$state/status"; then # a scheduler that does not count
-  restarts=$(($(sed -n 's/^restarts=//p' "$state/status") + 1))
+if [ -z "$SLURM_JOB_ID" ] && grep -qsx "token=$token" "$status"; then # a scheduler that does not count
+  restarts=$(($(sed -n 's/^restarts=//p' "$status") + 1))
 fi
 
 write_status() { # STATE [RC ENDED]
   printf '%s\n' "token=$token" "id=${SLURM_JOB_ID:-${OPSWRIGHT_JOB_ID:-$$}}" "pid=$$" "state=$1" "rc=$2" \
-    "why=$why" "restarts=$restarts" "started=$began" "ended=$3" > "$state/.status.$$" &&
-    mv -f "$state/.status.$$" "$state/status"
+    "why=$why" "restarts=$restarts" "started=$began" "ended=$3" > "$status.new" &&
+    mv -f "$status.new" "$status"
 }
 later() { # SECONDS COMMAND: in a process group of its own, so that all of it can be ended
   set -m

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,10 +17,12 @@ from ..core.contract import JobHandle, StepContext
 from ..core.errors import BackendError, HeldError, IntegrityError, OpswrightError
 from .backends import open_compute
 from .folder import GRACE_S, JobFolder
-from .job import Compute, Job, JobState, JobStatus
+from .job import Changes, Compute, Job, JobState, JobStatus, NoChanges, TellsChanges, check_nodes
 
 _LOOK_S = 0.25  # between two looks at what the job writes
+_SOONEST_S = 0.5  # between two looks at the job itself, whatever happens to it
 _PATIENCE = 0.1  # a job is polled after a tenth of the time it has taken so far
+_PATIENCE_TOLD = 0.5  # after half of it, where changes are told: a proxy on the way may hold them back
 _END_S = GRACE_S + 15.0
 _NOISE = ("warning", "failed to load", "skipping import", "[rank", "user warning")
 
@@ -78,6 +81,7 @@ def run_job(
     try:
         if handle is None:
             ctx.check()
+            check_nodes(backend, job.resources.nodes)
             prepare()
             handle = backend.submit(_labelled(ctx, job))
             ctx.submitted(handle)
@@ -134,26 +138,34 @@ def _check_place(ctx: StepContext, job: Job, handle: JobHandle) -> None:
 
 
 def _follow(ctx: StepContext, handle: JobHandle, backend: Compute, watcher: Watcher) -> JobStatus:
-    """Poll a job, less and less often, until it ended."""
-    first_s, most_s = backend.poll_s
+    """Look at a job until it ended: when the backend tells that something happened, and now and then."""
     folder = run_folder(handle)
     began = time.monotonic()
     said = JobStatus(state=JobState.RUNNING)
-    while True:
-        status = backend.poll(handle)
-        watcher.look(folder)
-        if status.state.is_final:
-            return status
-        _say(ctx, handle, said, status)
-        said = status
-        now = time.monotonic()
-        again = now + min(most_s, max(first_s, _PATIENCE * (now - began)))
-        while (left := again - time.monotonic()) > 0:
-            ctx.check()
-            ctx.cancelled.wait(min(left, _LOOK_S))
-            if left > _LOOK_S:
+    with closing(backend.changes(handle) if isinstance(backend, TellsChanges) else NoChanges()) as changes:
+        while True:
+            status = backend.poll(handle)
+            watcher.look(folder)
+            if status.state.is_final:
+                return status
+            _say(ctx, handle, said, status)
+            said = status
+            looked = time.monotonic()
+            while not _is_due(looked - began, time.monotonic() - looked, backend, changes):
+                ctx.check()
+                ctx.cancelled.wait(min(_LOOK_S, backend.poll_s[0]))
                 watcher.look(folder)
-        ctx.check()
+            ctx.check()
+
+
+def _is_due(taken_s: float, waited_s: float, backend: Compute, changes: Changes) -> bool:
+    """Whether a job is to be looked at again: seldom while changes are told, less and less often without."""
+    (first_s, most_s), patience = backend.poll_s, _PATIENCE
+    if changes.is_alive and isinstance(backend, TellsChanges):
+        most_s, patience = backend.look_s, _PATIENCE_TOLD
+    if waited_s >= min(_SOONEST_S, first_s) and changes.happened():
+        return True
+    return waited_s >= min(most_s, max(first_s, patience * taken_s))
 
 
 def _say(ctx: StepContext, handle: JobHandle, before: JobStatus, now: JobStatus) -> None:

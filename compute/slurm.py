@@ -23,9 +23,8 @@ from ..core.contract import Finding, JobHandle
 from ..core.errors import AskError, BackendError, NeedsError
 from .folder import GRACE_S, SCRIPT, JobFolder, missing_inputs
 from .job import Job, JobState, JobStatus, Resources
-from .local import require_outputs
 from .slurm_states import status_in_log, status_of
-from .staging import bring_back, run_folder_of, stage
+from .staging import collected, run_folder_of, stage
 
 if TYPE_CHECKING:
     from ..core.settings.compute import SlurmSettings
@@ -206,11 +205,7 @@ class SlurmCompute:
 
     def collect(self, handle: JobHandle) -> Path:
         """The folder the outputs are in: the job's own, to which a shared folder's are copied back."""
-        state = JobFolder.of(handle)
-        job = state.job
-        require_outputs(job, state.path.parent, self.outputs_s)
-        bring_back(job, state.path.parent)
-        return job.folder
+        return collected(handle, self.outputs_s)
 
     def _gone(self, handle: JobHandle, reply: ControllerReply) -> JobStatus:
         since = self._gone_since.setdefault(handle.id, self._clock())

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ..core.contract import JobHandle
 from ..core.files import sha256_json
+from .folder import JobFolder
 from .job import Job
+from .local import require_outputs
 
 
 def run_folder_of(job: Job, shared: Path | None) -> Path:
@@ -31,6 +34,18 @@ def bring_back(job: Job, folder: Path) -> None:
         return
     for name in job.outputs:
         copy(folder / name, job.folder / name)
+
+
+def collected(handle: JobHandle, outputs_s: float) -> Path:
+    """The job's own folder with its outputs, to which a shared folder's are copied back.
+
+    outputs_s: a network disk may show a file this much later. BackendError names those that are missing.
+    """
+    state = JobFolder.of(handle)
+    job = state.job
+    require_outputs(job, state.path.parent, outputs_s)
+    bring_back(job, state.path.parent)
+    return job.folder
 
 
 def copy(source: Path, target: Path) -> None:

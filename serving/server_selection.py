@@ -109,7 +109,7 @@ def _external(workspace: Workspace) -> InferenceServer:
     serving = workspace.settings.serving
     return ExternalTriton(
         lambda: external_accesses(serving.external),
-        SharedRepository(serving.external.repository),
+        SharedRepository(serving.external.repository, serving.external.s3),
         f"ops{hashlib.sha256(str(workspace.root).encode()).hexdigest()[:10]}-",
         threads_for,
         serving.start_timeout_s,

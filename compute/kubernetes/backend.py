@@ -2,8 +2,8 @@
 
 A job is known by its name together with the token in its annotations and the uid that the API gave it: names
 are given out again, and another workspace may have chosen the same. What the job reads, writes and says of
-itself lies on a volume that its pod and this machine share. It is looked at from time to time rather than
-watched: a look needs no connection that stays open, and whoever resumes starts with one.
+itself lies on a volume that its pod and this machine share. How it stands, a look says; watches tell when to
+look, and where there are none it is looked at from time to time.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from ...core.contract import Finding, JobHandle
 from ...core.errors import AskError, BackendError, IntegrityError, NeedsError, OpswrightError
 from ...core.settings.compute import KubernetesSettings
 from ..folder import GRACE_S, SCRIPT, JobFolder, StatusFile, missing_inputs
-from ..job import Job, JobState, JobStatus, Resources
-from ..local import require_outputs
+from ..job import Changes, Job, JobState, JobStatus, NoChanges, Resources
 from ..manifests import faults, require_valid
-from ..staging import bring_back, stage
+from ..staging import collected, stage
 from .client import EVENTS, JOBS, PODS, TRAIN_JOBS, ApiError, ClusterApi, Json, Kind, open_cluster
-from .manifest import TOKEN, JobRequest, job_manifest, pod_selector, train_job_manifest
+from .manifest import JobRequest, manifest_of, object_name, pod_selector, token_of
 from .places import SharedVolume
-from .states import STUCK, newest, status_of, waits_without_a_cause
+from .states import STUCK, rank_of, status_of, telling, waits_without_a_cause
 from .train_job import SCHEMAS
+from .watch import JobWatches
 
 _KINDS = {"Job": JOBS, "TrainJob": TRAIN_JOBS}
 _NEWEST = "1.37"
+_MOST_NODES = 64
 _SENT_TO = "sent-to.json"  # in the state folder, before anything is sent
 _FACTS = {"kind", "namespace", "server"}
 Opener = Callable[[KubernetesSettings], ClusterApi]
@@ -43,6 +44,7 @@ class KubernetesCompute:
 
     name = "kubernetes"
     poll_s = (0.5, 15.0)
+    look_s = 120.0  # while it is watched
     outputs_s = 30.0  # a network disk may show a file this much later
 
     def __init__(
@@ -58,6 +60,7 @@ class KubernetesCompute:
         self._clock = clock
         self._since: dict[tuple[str, str], float] = {}
         self._cancelled: set[str] = set()
+        self._rank: dict[str, int] = {}  # of the node by which a job stands as it does
 
     def check(self, resources: Resources) -> Sequence[Finding]:
         """The namespace, the image and what is asked for; whether the cluster would take such a job."""
@@ -134,7 +137,7 @@ class KubernetesCompute:
             return handle
         try:
             facts = json.loads((state.path / _SENT_TO).read_text())
-            made = self._at(facts).read(_KINDS[facts["kind"]], _object_name(job, state.token))
+            made = self._at(facts).read(_KINDS[facts["kind"]], object_name(job, state.token))
         except FileNotFoundError:
             made = None  # it was not sent yet
         except ApiError as error:
@@ -142,7 +145,7 @@ class KubernetesCompute:
                 f"job {job.name} may have been submitted to Kubernetes, and the cluster cannot be asked: "
                 f"{error} Repeat when it replies: it is not submitted twice."
             ) from error
-        if made is not None and _token(made) == state.token:
+        if made is not None and token_of(made) == state.token:
             return state.keep(self._handle(facts, state, made))
         state.close()  # should its submission still be under way, the script does nothing
         return None
@@ -154,22 +157,34 @@ class KubernetesCompute:
             cluster = self._at(handle.facts)
             job = self._read(cluster, handle)
             pods = [] if job is None else self._pods(cluster, handle)
-            seen = state.status()
+            rank = self._rank[handle.token] = rank_of(telling(pods))
+            seen = state.status(rank)
             if job is None:
-                return self._gone(handle, seen)
+                return self._gone(handle, state.status())
             events = self._events(cluster, job, pods) if waits_without_a_cause(job, pods) else []
         except (ApiError, NeedsError, AskError) as error:
             return self._unreachable(state.status(), error)
         self._since.pop((handle.token, "gone"), None)
         return self._unless_stuck(handle, status_of(job, pods, seen, events))
 
+    def changes(self, handle: JobHandle) -> Changes:
+        """Watch the job, its pods and what is said of them; a cluster that cannot be asked tells nothing."""
+        try:
+            cluster = self._at(handle.facts)
+        except (ApiError, NeedsError, AskError):
+            return NoChanges()
+        kind = handle.facts["kind"]
+        return JobWatches(
+            cluster, _KINDS[kind], handle.id, handle.facts.get("uid", ""), pod_selector(kind, handle.id)
+        )
+
     def logs(self, handle: JobHandle) -> str:
-        """The end of its log on the volume; what its pod's container wrote where that is empty."""
-        if text := JobFolder.of(handle).log_tail():
+        """The end of its node's log on the volume; what its pod's container wrote where that is empty."""
+        if text := JobFolder.of(handle).log_tail(self._rank.get(handle.token, 0)):
             return text
         try:
             cluster = self._at(handle.facts)
-            pod = newest(self._pods(cluster, handle))
+            pod = telling(self._pods(cluster, handle))
             return "" if pod is None else cluster.pod_log(pod["metadata"]["name"])
         except OpswrightError:
             return ""
@@ -191,11 +206,12 @@ class KubernetesCompute:
 
     def collect(self, handle: JobHandle) -> Path:
         """The folder the outputs are in: the job's own, to which a staged folder's are copied back."""
-        state = JobFolder.of(handle)
-        job = state.job
-        require_outputs(job, state.path.parent, self.outputs_s)
-        bring_back(job, state.path.parent)
-        return job.folder
+        return collected(handle, self.outputs_s)
+
+    @property
+    def most_nodes(self) -> int:
+        """Nodes that a job may have: a Job has one pod, a TrainJob one a node."""
+        return _MOST_NODES if self._settings.kind == "TrainJob" else 1
 
     @cached_property
     def _cluster(self) -> ClusterApi:
@@ -212,12 +228,11 @@ class KubernetesCompute:
             return _NEWEST  # the creation that follows says what is wrong
 
     def _render(self, request: JobRequest) -> Json:
-        render = job_manifest if self._settings.kind == "Job" else train_job_manifest
-        return render(request, self._settings, self._cluster.address.namespace)
+        return manifest_of(request, self._settings, self._cluster.address.namespace)
 
     def _request(self, job: Job, state: JobFolder, folder: Path) -> JobRequest:
         return JobRequest(
-            name=_object_name(job, state.token),
+            name=object_name(job, state.token),
             token=state.token,
             state=state.path,
             folder=folder,
@@ -239,10 +254,10 @@ class KubernetesCompute:
         is_unsure = error.may_pass
         if error.code in (0, HTTPStatus.CONFLICT):
             try:
-                made = self._cluster.read(self._kind, _object_name(job, state.token))
+                made = self._cluster.read(self._kind, object_name(job, state.token))
             except ApiError:
                 made, is_unsure = None, True
-            if made is not None and _token(made) == state.token:
+            if made is not None and token_of(made) == state.token:
                 return made
         if is_unsure:
             raise BackendError(
@@ -273,18 +288,18 @@ class KubernetesCompute:
     def _read(self, cluster: ClusterApi, handle: JobHandle) -> Json | None:
         """The job, None when the cluster has it no more or another has its name."""
         job = cluster.read(_KINDS[handle.facts["kind"]], handle.id)
-        if job is None or _token(job) != handle.token or job["metadata"]["uid"] != handle.facts["uid"]:
+        if job is None or token_of(job) != handle.token or job["metadata"]["uid"] != handle.facts["uid"]:
             return None
         return job
 
     def _pods(self, cluster: ClusterApi, handle: JobHandle) -> list[Json]:
         """Its pods: those that carry its token, whoever chose their names."""
         found = cluster.list(PODS, labels=pod_selector(handle.facts["kind"], handle.id))
-        return [pod for pod in found if _token(pod) == handle.token]
+        return [pod for pod in found if token_of(pod) == handle.token]
 
     def _events(self, cluster: ClusterApi, job: Json, pods: Sequence[Json]) -> list[Json]:
         """What was said of its last pod, or of the job while it has none; nothing without the right."""
-        about = newest(pods) or job
+        about = telling(pods) or job
         try:
             return cluster.list(EVENTS, fields=f"involvedObject.uid={about['metadata']['uid']}")
         except ApiError as error:
@@ -354,6 +369,8 @@ class KubernetesCompute:
         minutes = resources.walltime_minutes or ours.walltime_minutes
         queue = resources.partition or ours.queue
         asked = [f"{resources.cpus} CPUs", f"{resources.gpus} GPUs"]
+        if resources.nodes > 1:
+            asked.insert(0, f"{resources.nodes} nodes of")
         asked.append(f"{minutes:g} minutes" if minutes else "no time limit")
         return (
             f"it runs on Kubernetes as a {ours.kind} (compute: kubernetes), {self._cluster.address}, image "
@@ -377,12 +394,3 @@ class KubernetesCompute:
         return JobHandle(
             backend=self.name, id=metadata["name"], token=state.token, facts={**facts, "uid": metadata["uid"]}
         )
-
-
-def _object_name(job: Job, token: str) -> str:
-    """A name of at most 63 characters that no other attempt has, and that this one finds again."""
-    return f"opswright-{job.name[:36].rstrip('-')}-{token[:12]}"
-
-
-def _token(thing: Json) -> str:
-    return str((thing["metadata"].get("annotations") or {}).get(TOKEN, ""))

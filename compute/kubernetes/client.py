@@ -11,7 +11,8 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +31,8 @@ Json: TypeAlias = dict[str, Any]
 
 _AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, *(HTTPStatus(code) for code in (500, 502, 503, 504))}
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
+_LONGEST_SILENCE_S = 120.0  # of a watch: bookmarks come each minute
+_PIECE_BYTES = 1 << 16
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -128,11 +131,27 @@ class ClusterApi:
 
     def list(self, kind: Kind, labels: str = "", fields: str = "") -> list[Json]:
         """The objects that selectors of labels and fields pick."""
-        wanted = {"labelSelector": labels, "fieldSelector": fields}
-        query = {name: text for name, text in wanted.items() if text}
-        found = self._request("GET", kind.path(self.address.namespace), query)
-        items: list[Json] = found.get("items") or []
-        return items
+        return [*self.list_version(kind, labels, fields)[0]]
+
+    def list_version(self, kind: Kind, labels: str = "", fields: str = "") -> tuple[Sequence[Json], str]:
+        """The same, and the version of the list, from which a watch goes on."""
+        found = self._request("GET", kind.path(self.address.namespace), _selectors(labels, fields))
+        return found.get("items") or [], str((found.get("metadata") or {}).get("resourceVersion", ""))
+
+    def watch(self, kind: Kind, version: str, labels: str, fields: str, for_s: int) -> Stream:
+        """What happens to objects after a version, for at most `for_s`; code 410 when that is forgotten."""
+        query = {
+            **_selectors(labels, fields),
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(for_s),
+        }
+        path = kind.path(self.address.namespace)
+        silent_s = min(for_s + self._timeout_s, _LONGEST_SILENCE_S)
+        with self._reaching("GET", path):
+            reply = self._open("GET", path, query, None, (self._timeout_s, silent_s))
+        return Stream(reply, lambda: self._reaching("GET", path))
 
     def delete(self, kind: Kind, name: str, uid: str) -> None:
         """Delete that very object and, before it goes, what it owns; nothing when it is gone or another."""
@@ -184,22 +203,39 @@ class ClusterApi:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> bytes:
+        with self._reaching(method, path):
+            data: bytes = self._open(method, path, query, body, self._timeout_s).data
+            return data
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        timeout_s: float | tuple[float, float],
+    ) -> Any:
+        """The reply to a request, of which nothing was read yet where it came with no error."""
+        return self._api.call_api(
+            path,
+            method,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json, */*"},
+            body=None if body is None else dict(body),
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=timeout_s,
+        )
+
+    @contextmanager
+    def _reaching(self, method: str, path: str) -> Iterator[None]:
+        """Tell the client's errors as ApiError."""
         from kubernetes.client import ApiException
         from kubernetes.config import ConfigException
         from urllib3.exceptions import HTTPError
 
         try:
-            reply = self._api.call_api(
-                path,
-                method,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json, */*"},
-                body=None if body is None else dict(body),
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _request_timeout=self._timeout_s,
-            )
-            data: bytes = reply.data
+            yield
         except ApiException as error:
             raise _refusal(error, method, path) from error
         except (HTTPError, ConfigException, OSError) as error:
@@ -207,7 +243,52 @@ class ClusterApi:
                 f"the API of {self.address} was not reached ({self.address.server}): {error}. Check it with "
                 "`kubectl cluster-info`."
             ) from error
-        return data
+
+
+class Stream:
+    """The lines of a watch as they come: what happened, and the object. As a context it ends with it."""
+
+    def __init__(self, reply: Any, reaching: Callable[[], AbstractContextManager[None]]) -> None:
+        self._reply = reply
+        self._reaching = reaching
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._reply.close()
+
+    def __iter__(self) -> Iterator[tuple[str, Json]]:
+        """Until the server ends it; ApiError when it is cut, cannot be read, or with what the server says."""
+        rest = b""
+        with self._reaching():
+            while data := self._reply.read1(_PIECE_BYTES):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in filter(None, lines):
+                    yield _told(line)
+
+    def close(self) -> None:
+        """End it from another thread, which waits for what comes next."""
+        with suppress(ValueError, RuntimeError, OSError):  # it ended by itself
+            self._reply.shutdown()
+
+
+def _told(line: bytes) -> tuple[str, Json]:
+    """One line of a watch; ApiError for one that tells of an error, or that is none."""
+    try:
+        found = json.loads(line)
+        change, thing = str(found["type"]), found["object"]
+        if change == "ERROR":
+            raise ApiError(f"Kubernetes ended a watch: {thing.get('message')}", int(thing.get("code") or 0))
+        thing["metadata"]["resourceVersion"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ApiError("Kubernetes sent a line of a watch that cannot be read.") from error
+    return change, thing
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    wanted = {"labelSelector": labels, "fieldSelector": fields}
+    return {name: text for name, text in wanted.items() if text}
 
 
 def open_cluster(settings: ClusterSettings) -> ClusterApi:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...core.errors import AskError, NeedsError
 from ..folder import GRACE_S
-from ..job import Resources
+from ..job import Job, Resources
 from ..manifests import is_label_value
 from .client import Json
 from .places import SharedVolume
@@ -46,6 +46,12 @@ class JobRequest:
     resources: Resources
     labels: Mapping[str, str]
     grace_s: int = GRACE_S
+
+
+def manifest_of(request: JobRequest, settings: KubernetesSettings, namespace: str) -> Json:
+    """The manifest of the kind that settings ask for."""
+    make = job_manifest if settings.kind == "Job" else train_job_manifest
+    return make(request, settings, namespace)
 
 
 def job_manifest(request: JobRequest, settings: KubernetesSettings, namespace: str) -> Json:
@@ -99,7 +105,8 @@ def train_job_manifest(request: JobRequest, settings: KubernetesSettings, namesp
             "image": container["image"],
             "command": container["command"],
             "env": container["env"],
-            "numNodes": 1,
+            "numNodes": request.resources.nodes,
+            "numProcPerNode": max(1, request.resources.gpus),
             "resourcesPerNode": container["resources"],
         },
         "runtimePatches": [
@@ -242,3 +249,13 @@ def pod_selector(kind: str, name: str) -> str:
     if kind == "Job":
         return f"job-name={name}"
     return f"jobset.sigs.k8s.io/jobset-name={name}"
+
+
+def object_name(job: Job, token: str) -> str:
+    """A name that no other attempt has, and this one finds again; a node's, made of it, has 63 characters."""
+    return f"opswright-{job.name[:27].rstrip('-')}-{token[:12]}"
+
+
+def token_of(thing: Json) -> str:
+    """The token of the job that an object belongs to; empty for none of ours."""
+    return str((thing["metadata"].get("annotations") or {}).get(TOKEN, ""))

@@ -46,6 +46,7 @@ _REMEDIES = {
     "FailedMount": "Check compute.kubernetes.claim: `kubectl describe pvc CLAIM`.",
     "FailedScheduling": "No node fits now, or the claim is not bound: `kubectl describe pod` says more.",
 }
+_INDEX = "batch.kubernetes.io/job-completion-index"
 _WITHOUT_A_CAUSE = ("ContainerCreating", "PodInitializing", "Pending")
 
 
@@ -53,7 +54,7 @@ def status_of(
     job: Json, pods: Sequence[Json], seen: StatusFile | None, events: Sequence[Json] = ()
 ) -> JobStatus:
     """How a job stands; `seen` is what it last wrote, `events` what the cluster said of it or its pod."""
-    pod = newest(pods)
+    pod = telling(pods)
     restarts = _restarts(pod, seen)
     conditions = _true_conditions(job)
     if "Complete" in conditions:
@@ -69,16 +70,44 @@ def status_of(
     return _of_pod(pod, events, restarts)
 
 
+def rank_of(pod: Json | None) -> int:
+    """Which of a job's nodes a pod is; 0 for the only one."""
+    annotations = (pod or {}).get("metadata", {}).get("annotations") or {}
+    number = str(annotations.get(_INDEX, "0"))
+    return int(number) if number.isdecimal() else 0
+
+
+def telling(pods: Sequence[Json]) -> Json | None:
+    """The pod by which a job stands as it does: the first that failed, else one that waits, else rank 0's.
+
+    Of each node only the pod that was made last counts.
+    """
+    last: dict[int, Json] = {}
+    for pod in sorted(pods, key=_made):
+        last[rank_of(pod)] = pod
+    by_rank = [last[rank] for rank in sorted(last)]
+    phases: dict[str, list[Json]] = {}
+    for pod in by_rank:
+        phases.setdefault(pod.get("status", {}).get("phase", "Pending"), []).append(pod)
+    if failed := phases.get("Failed"):
+        return min(failed, key=lambda pod: str(_terminated(pod).get("finishedAt", "~")))
+    return next(iter(phases.get("Pending") or by_rank), None)
+
+
+def _made(pod: Json) -> str:
+    return str(pod["metadata"].get("creationTimestamp", ""))
+
+
 def newest(pods: Sequence[Json]) -> Json | None:
     """The pod that was made last."""
-    return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+    return max(pods, key=_made, default=None)
 
 
 def waits_without_a_cause(job: Json, pods: Sequence[Json]) -> bool:
     """Whether only events can say what a job waits for."""
     if any(kind in _true_conditions(job) for kind in ("Complete", "Failed", "Suspended")):
         return False
-    pod = newest(pods)
+    pod = telling(pods)
     return pod is None or _pod_waits_for(pod)[0] in _WITHOUT_A_CAUSE
 
 
@@ -157,7 +186,8 @@ def _failure_of(pod: Json, seen: StatusFile | None, restarts: int) -> JobStatus:
         return _ended(JobState.FAILED, "OOMKilled", "ran out of memory", remedy, seen, restarts, 137)
     if seen is not None and seen.id == pod["metadata"]["uid"] and seen.state == "exited":
         said = seen.ended_as()
-        return said.model_copy(update={"restarts": restarts})
+        where = f"{said.message} on its node {rank}" if (rank := rank_of(pod)) else said.message
+        return said.model_copy(update={"restarts": restarts, "message": where})
     code = _exit_code(pod)
     if ended.get("reason") in ("StartError", "ContainerCannotRun"):
         message = f"could not be started: {ended.get('message', '')}"

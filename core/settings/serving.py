@@ -81,6 +81,29 @@ class StoreSettings(SettingsPart):
         return None if url is None else store_address(url)
 
 
+class S3Settings(SettingsPart):
+    """An object store that speaks S3's API; what is empty is as AWS's client finds it."""
+
+    endpoint_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/@]+/?)?$",
+        description="Its address, as http://minio.lan:9000; empty: AWS_ENDPOINT_URL, or AWS itself.",
+    )
+    region: str = Field("", description="Region of the bucket; empty: AWS_DEFAULT_REGION, or us-east-1.")
+    access_key: SecretName | None = Field(
+        None, description="Access key id: secret:env:NAME or secret:file:PATH; empty: AWS_ACCESS_KEY_ID, ..."
+    )
+    secret_key: SecretName | None = Field(
+        None, description="Secret access key: secret:env:NAME or secret:file:PATH, never itself."
+    )
+
+    @model_validator(mode="after")
+    def _has_both_keys(self) -> Self:
+        if (self.access_key is None) != (self.secret_key is None):
+            raise ValueError("`access_key` and `secret_key` belong together: set both, or neither")
+        return self
+
+
 class ExternalTritonSettings(SettingsPart):
     """Triton servers that somebody else runs, as in containers, and how they are told what to serve."""
 
@@ -100,6 +123,7 @@ class ExternalTritonSettings(SettingsPart):
     secret: SecretName | None = Field(
         None, description="The secret: secret:env:NAME or secret:file:PATH, never itself."
     )
+    s3: S3Settings = S3Settings()
 
     @field_validator("urls")
     @classmethod
@@ -119,6 +143,8 @@ class ExternalTritonSettings(SettingsPart):
     def _have_a_repository(self) -> Self:
         if self.urls and not self.repository:
             raise ValueError("`repository` is missing: the folder or address that these servers read")
+        if "://" in self.repository and "@" in urlsplit(self.repository).netloc:
+            raise ValueError("`repository` holds no keys: name them by `s3`, or set them in the environment")
         return self
 
 

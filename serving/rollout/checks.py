@@ -50,7 +50,7 @@ def external_findings(workspace: Workspace) -> Iterator[Finding]:
     external = workspace.settings.serving.external
     try:
         accesses = external_accesses(external)
-        SharedRepository(external.repository).check()
+        SharedRepository(external.repository, external.s3).check()
     except NeedsError as error:
         yield Finding(level="stop", message=str(error))
         return

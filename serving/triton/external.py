@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
 
-from ...core.errors import BackendError
+from ...core.errors import BackendError, OpswrightError
 from ..server import Completion, Generation, ServedModel, ServerDown
 from .access import RemoteAccess
 from .replica import Replica
@@ -48,6 +48,7 @@ class ExternalTriton:
         self._loading: set[str] = set()
         self._replicas: list[Replica] = []
         self._models: dict[str, ServedModel] = {}
+        self._pruned: set[str] | None = None  # what was used when the repository was pruned last
         self._left: set[str] = set()  # what an earlier gateway loaded and nobody asked for yet
         self._version = ""
         self._turn = itertools.count()
@@ -209,9 +210,34 @@ class ExternalTriton:
                     replica.tend(model)
                     self._tell(told, replica, model)
             if clock() - swept > self._sweep_s:
-                wanted = {*self._models, *self._left, *self._loading}
+                wanted = self._wanted()
                 await asyncio.gather(*(replica.sweep(wanted) for replica in self._replicas))
+                await self._prune()
                 swept = clock()
+
+    def _wanted(self) -> set[str]:
+        """The models that are served, are being loaded, or were left by an earlier gateway."""
+        return {*self._models, *self._left, *self._loading}
+
+    async def _prune(self) -> None:
+        """Have the repository hold what is served and no more, once after each change of that."""
+        used = self._used()
+        if used == self._pruned:
+            return
+        try:
+            gone = await asyncio.to_thread(
+                self._repository.prune, self._prefix, lambda inner: inner in self._used()
+            )
+        except OpswrightError as error:
+            log.warning("the model repository could not be pruned: %s", error)
+            return
+        self._pruned = used
+        if gone:
+            log.warning("taken out of the model repository, since nothing serves them: %s", ", ".join(gone))
+
+    def _used(self) -> set[str]:
+        """The names in Triton of what is wanted."""
+        return {inner for name in self._wanted() for one in self._replicas for inner in one.names_of(name)}
 
     def _tell(self, told: dict[tuple[str, str], str], replica: Replica, model: ServedModel) -> None:
         """Log each change of what a replica lacks, once."""

@@ -129,6 +129,10 @@ class Replica:
         dead = self._dead.get(name, 0)
         return f"{self._prefix}{name}.{dead + 1}" if dead else f"{self._prefix}{name}"
 
+    def names_of(self, name: str) -> set[str]:
+        """The names in Triton by which a model is served here, or would be loaded next."""
+        return {self.serves.get(name, ""), self._inner(name)}
+
     async def found(self) -> set[str]:
         """The models of this workspace that the server has, by the gateway's names."""
         index = await self.client.index()

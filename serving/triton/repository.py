@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 from ...core.errors import BackendError
@@ -68,6 +69,9 @@ def model_code(model: ServedModel) -> list[Path]:
     return sorted(path for path in code.iterdir() if path.is_file() and path.name != "__init__.py")
 
 
+_STAGING = ".staging-"
+
+
 class ModelRepository:
     """The folder that Triton reads models from."""
 
@@ -77,7 +81,7 @@ class ModelRepository:
     def write(self, model: ServedModel, threads: int, instances: int = 1) -> Path:
         """Put a model's folder in place in one rename; Triton never sees a part of it."""
         self.root.mkdir(parents=True, exist_ok=True)
-        stage = self.root.parent / f".staging-{uuid.uuid4().hex[:8]}"
+        stage = self.root.parent / f"{_STAGING}{uuid.uuid4().hex[:8]}"
         try:
             version = stage / str(model.version)
             version.mkdir(parents=True)
@@ -94,7 +98,15 @@ class ModelRepository:
         """Take a model's folder away; none there is no error."""
         shutil.rmtree(self.root / name, ignore_errors=True)
 
+    def prune(self, kept: Collection[str]) -> None:
+        """Take away every folder but those of some models, and what a killed writer left beside it."""
+        for folder in self.root.iterdir() if self.root.is_dir() else ():
+            if folder.name not in kept:
+                self.remove(folder.name)
+        for stage in self.root.parent.glob(f"{_STAGING}*"):
+            shutil.rmtree(stage, ignore_errors=True)
+
     def clear(self) -> None:
         """Take every model away: what is served is decided by the endpoints' desired state alone."""
-        shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir(parents=True)
+        self.prune(())
+        self.root.mkdir(parents=True, exist_ok=True)

@@ -94,6 +94,8 @@ class TritonServer:
             self._names[inner.partition(".")[0]] = inner  # of two the one that was loaded later
             self._loads = max(self._loads, load_number(inner))
             self._workers[inner] = await asyncio.to_thread(self.runtime.workers, inner)
+        at_work = [name for name, row in found.items() if row[0] in ("READY", "LOADING", "UNLOADING")]
+        self.repository.prune(at_work)  # a gateway that was killed may have left more
         return True
 
     async def _come_up(self) -> None:

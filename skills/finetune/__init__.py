@@ -95,7 +95,7 @@ def train(
             ctx.log(recipe.tuning.in_words())
     also = {SUITE: chooser, TEACHER: request.teacher, LABELS: request.method == METHOD}
     more = [name for name, is_there in also.items() if is_there]
-    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command, more)
+    job = launch.worker_job(ctx, device, request.gpus, request.base == "tiny", command, more, request.nodes)
     try:
         done, seen = launch.run_worker(
             ctx, job, backend, prepare=lambda: lay_out(request, ctx, data, recipe, device)
@@ -105,7 +105,7 @@ def train(
             remove(run_folder(ctx.job) / CHECKPOINTS)  # nothing to go on from
         raise
     if device == "cuda":
-        ctx.spend(gpu_hours=request.gpus * (done.status.seconds or 0.0) / 3600)
+        ctx.spend(gpu_hours=request.processes * (done.status.seconds or 0.0) / 3600)
     return _collected(request, ctx, recipe, chooser, device, done, seen)
 
 

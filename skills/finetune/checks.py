@@ -48,7 +48,7 @@ def preflight(request: FinetuneRequest, machine: Machine, workspace: Workspace) 
     """What is missing where it runs, or wrong with the request."""
     name = compute_name(request, workspace)
     device = device_on(request, workspace, machine)
-    wanted = launch.resources(workspace.settings.train.threads, device, request.gpus)
+    wanted = launch.resources(workspace.settings.train.threads, device, request.gpus, request.nodes)
     found = [*where_it_runs(name, workspace.settings, wanted), _installed(machine, device)]
     found += (
         _hardware(request, device, machine, workspace)
@@ -184,10 +184,10 @@ def estimate(request: FinetuneRequest, machine: Machine, workspace: Workspace) -
     if device == "cuda" and base.parameters >= SMALL and (gpu := _gpu(request, name, machine)):
         tokens = training_tokens(request, facts, recipe.tuning, recipe.steps)
         wall = _STARTUP_S / 3600 + hours(request, base, gpu, tokens, recipe.tuning)
-        return Cost(minutes=wall * 60, gpu_hours=wall * request.gpus, usd=0, disk_bytes=disk)
+        return Cost(minutes=wall * 60, gpu_hours=wall * request.processes, usd=0, disk_bytes=disk)
     if device == "cuda" or (base.has_weights and base.parameters >= _TINY_PARAMETERS):
         limit = workspace.settings.compute.limit_minutes(name)
-        gpu_minutes = None if limit is None else limit * request.gpus
+        gpu_minutes = None if limit is None else limit * request.processes
         gpu_hours = 0.0 if device == "cpu" else None if gpu_minutes is None else gpu_minutes / 60
         return Cost(minutes=limit, gpu_hours=gpu_hours, usd=0, disk_bytes=disk)
     cores = machine.cpu_cores if name == "local" else workspace.settings.train.threads

@@ -40,9 +40,9 @@ def environment(threads: int, device: str) -> dict[str, str]:
     return env
 
 
-def resources(threads: int, device: str, gpus: int) -> Resources:
-    """What a training asks for."""
-    return Resources(cpus=threads, gpus=gpus if device == "cuda" else 0)
+def resources(threads: int, device: str, gpus: int, nodes: int = 1) -> Resources:
+    """What a training asks for, on each of its nodes."""
+    return Resources(cpus=threads, gpus=gpus if device == "cuda" else 0, nodes=nodes)
 
 
 def worker_job(
@@ -52,6 +52,7 @@ def worker_job(
     tiny: bool = True,
     command: Sequence[str] = WORKER,
     more: Sequence[str] = (),
+    nodes: int = 1,
 ) -> Job:
     """The job that trains in the step's work folder, as it is laid out; more: further inputs there."""
     threads = ctx.settings.train.threads
@@ -67,7 +68,7 @@ def worker_job(
             *more,
         ),
         outputs=(RESULT,),
-        resources=resources(threads, device, gpus),
+        resources=resources(threads, device, gpus, nodes),
         environment=environment(threads, device),
     )
 

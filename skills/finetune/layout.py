@@ -182,6 +182,8 @@ def _fingerprint(
         "data": str(request.data),
         "base": base_digest(request, workspace),
     }
+    if request.nodes > 1:
+        made_of["nodes"] = request.nodes  # a checkpoint of several nodes holds the place of each
     if request.train_share != 1:
         made_of["share"] = request.train_share
     if teacher is not None:
@@ -198,6 +200,7 @@ def _job(request: FinetuneRequest, recipe: Recipe, device: str, *, kept_by_suite
         positions=recipe.tuning.max_tokens,
         device=device,
         gpus=request.gpus,
+        nodes=request.nodes,
         keep_best=recipe.tuning.keep_best,
         patience=request.patience,
         last_turn_only=request.learn == "last",

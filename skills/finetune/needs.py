@@ -52,8 +52,8 @@ def memory_gb(
     taught = 0.0
     if teacher is not None:
         half_teacher = 1 if tuning.precision != "float32" else 2
-        taught = 2 * half_teacher * (teacher.parameters / request.gpus + tokens * base.vocabulary)
-    return (state / request.gpus + activations + logits + taught) / 1e9 + _RUNTIME_GB
+        taught = 2 * half_teacher * (teacher.parameters / request.processes + tokens * base.vocabulary)
+    return (state / request.processes + activations + logits + taught) / 1e9 + _RUNTIME_GB
 
 
 def disk_bytes(request: FinetuneRequest, base: BaseFacts, tuning: Tuning) -> int:
@@ -77,8 +77,8 @@ def training_tokens(request: FinetuneRequest, data: DataFacts, tuning: Tuning, s
 
 
 def hours(request: FinetuneRequest, base: BaseFacts, gpu: GpuModel, tokens: float, tuning: Tuning) -> float:
-    """Wall hours on `request.gpus` GPUs of a kind, at a third of their data sheet."""
+    """Wall hours on the request's GPUs, of a kind, at a third of their data sheet."""
     operations = (4 if request.trains_adapters else 6) + 2 * request.activation_checkpointing
     peak = gpu.tflops / (8 if tuning.precision == "float32" else 1)  # TF32 and float32 units are far slower
-    seconds = operations * base.parameters * tokens / (peak * 1e12 * _UTILISATION * request.gpus)
+    seconds = operations * base.parameters * tokens / (peak * 1e12 * _UTILISATION * request.processes)
     return seconds / 3600

@@ -99,7 +99,7 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
         "recipe": "TrainFinetuneRecipeForNextTokenPrediction",
         "seed": request.seed,
         "step_scheduler": _schedule(request, data, steps, tuning),
-        "dist_env": {"backend": "nccl", "timeout_minutes": 5},  # with one process AutoModel takes gloo
+        "dist_env": {"backend": _meeting(request, device), "timeout_minutes": 5},
         "model": _model(base, tuning),
         "checkpoint": {
             "enabled": True,
@@ -130,6 +130,11 @@ def compile_recipe(request: FinetuneRequest, data: DataFacts, base: BaseFacts, d
     if request.method == "classifier":
         values = as_classifier(values, data.labels)
     return Recipe(merged(values, request.overrides), steps, tuning)
+
+
+def _meeting(request: FinetuneRequest, device: str) -> str:
+    """How processes meet: with one of them AutoModel takes gloo, whatever stands there."""
+    return "gloo" if device == "cpu" and request.nodes > 1 else "nccl"
 
 
 def _optimizer(request: FinetuneRequest, tuning: Tuning, warmup: int) -> dict[str, Any]:
@@ -226,9 +231,9 @@ def _distributed(request: FinetuneRequest, tuning: Tuning) -> dict[str, Any]:
     values: dict[str, Any] = {"strategy": "fsdp2", "dp_size": "none", "tp_size": 1, "cp_size": 1}
     if request.activation_checkpointing:
         values["activation_checkpointing"] = True
-    if tuning.precision == "mixed" and request.gpus == 1:
+    if tuning.precision == "mixed" and request.processes == 1:
         values["autocast_dtype"] = "bfloat16"
-    if tuning.precision == "float32" and request.gpus > 1:
+    if tuning.precision == "float32" and request.processes > 1:
         values["mp_policy"] = {"param_dtype": "float32", "reduce_dtype": "float32"}
     return values
 

@@ -152,7 +152,13 @@ class FinetuneRequest(Request):
         description="More of the NeMo AutoModel recipe by dotted key, as {optimizer.eps: 1e-7}; what names "
         "code or files is refused, and AutoModel checks the rest before anything starts.",
     )
-    gpus: int = Field(1, ge=1, le=8, description="GPUs of one machine to share a step; no meaning on CPU.")
+    gpus: int = Field(1, ge=1, le=8, description="GPUs of each machine to share a step; no meaning on CPU.")
+    nodes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Machines to share a step; more than one on Kubernetes alone, as a TrainJob.",
+    )
     gpu: DeclaredGpus | None = Field(
         None,
         description="GPUs it is meant for, as h100 or a100-80gbx4: memory and time are checked for them, "
@@ -203,28 +209,34 @@ class FinetuneRequest(Request):
             raise ValueError(f"a teacher needs another training: {why}")
         if self.keep_by is not None and self.keep == "last":
             raise ValueError("keep_by chooses among the checkpoints, and keep is 'last'. Leave keep out")
-        if self.keep_by is not None and self.gpus > 1:
+        if self.keep_by is not None and self.processes > 1:
             raise ValueError(
-                f"keep_by asks each checkpoint in one process, and gpus is {self.gpus}: the others would "
-                "wait longer than they may. Use one GPU, or leave keep_by out"
+                f"keep_by asks each checkpoint in one process, and this training has {self.processes}: the "
+                "others would wait longer than they may. Use one GPU of one node, or leave keep_by out"
             )
         if self.tiny is not None and self.base != "tiny":
             raise ValueError(f"tiny is the size of base 'tiny', and base is '{self.base}'. Leave it out")
         if self.nemo is not None and not isinstance(self.base, Path):
             raise ValueError(f"nemo is for a .nemo file as base, and base is '{self.base}'. Leave it out")
-        if self.batch_size % self.gpus:
-            raise ValueError(f"batch_size {self.batch_size} does not divide over {self.gpus} gpus")
-        share = self.batch_size // self.gpus
+        over = f"{self.gpus} gpus" + (f" of {self.nodes} nodes" if self.nodes > 1 else "")
+        if self.batch_size % self.processes:
+            raise ValueError(f"batch_size {self.batch_size} does not divide over {over}")
+        share = self.batch_size // self.processes
         if self.micro_batch_size is not None and share % self.micro_batch_size:
             raise ValueError(
-                f"a GPU's share of a step is {share} rows (batch_size {self.batch_size} over {self.gpus} "
-                f"gpus), which micro_batch_size {self.micro_batch_size} does not divide"
+                f"a GPU's share of a step is {share} rows (batch_size {self.batch_size} over {over}), which "
+                f"micro_batch_size {self.micro_batch_size} does not divide"
             )
         if self.gpu is not None and self.gpu.number != self.gpus:
             raise ValueError(f"gpu '{self.gpu}' is {self.gpu.number} GPU(s) and gpus is {self.gpus}")
         if self.method == "qlora" and self.precision not in (None, "bfloat16"):
             raise ValueError(f"method 'qlora' computes in bfloat16, and precision is '{self.precision}'")
         return self
+
+    @property
+    def processes(self) -> int:
+        """How many share a step: one for each GPU of each machine."""
+        return self.gpus * self.nodes
 
     def _of_generation(self) -> str:
         """The first field that is set and that only a model that generates has a use for; empty if none."""

@@ -34,6 +34,7 @@ class Job:
     positions: int
     device: str  # cpu or cuda
     gpus: int
+    nodes: int = 1
     keep_best: bool = False
     patience: int | None = None
     last_turn_only: bool = False

@@ -160,7 +160,7 @@ def _precision(request: FinetuneRequest, base: BaseFacts, device: str) -> Precis
 
 def _rows_at_once(request: FinetuneRequest, base: BaseFacts, max_tokens: int) -> int:
     """The most rows that divide a GPU's share and stay below the tokens it computes at once."""
-    share = request.batch_size // request.gpus
+    share = request.batch_size // request.processes
     if base.parameters < SMALL:
         return share
     fitting = [

@@ -29,6 +29,7 @@ from .recipe import CHECKPOINTS
 from .status import FAILURE, FINGERPRINT, LOCK, LOCK_S, RECIPE, RESULT, STOPPED, Job, record_failure, tell
 
 _FLUSH_S = 0.5
+_MEET_S = 3600  # for other nodes to be there, and for the first to have prepared the folder
 _PACKAGE = "opswright.skills.finetune"  # this module is __main__
 # Imported by the trainer's libraries where they are installed, used by no recipe of ours: 3 s of each start.
 _NOT_NEEDED = ("mlflow", "sklearn", "wandb")
@@ -44,7 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     os.chdir(folder)
     try:
         job = Job.read(Path(request.job.name))
-        return _train(job, folder) if request.rank else _lead(job, request.job.name, folder)
+        if request.rank:
+            return _train(job, folder)
+        if job.nodes > 1 and int(_place_to_meet(job.nodes)["PET_NODE_RANK"]) > 0:
+            return _train_on_several(job, request.job.name)  # nobody meets before the first has prepared
+        return _lead(job, request.job.name, folder)
     except (Exception, SystemExit) as error:
         ours = error.__cause__ if isinstance(error, SystemExit) else error  # AutoModel exits on a bad dataset
         if isinstance(ours, OpswrightError):
@@ -62,7 +67,8 @@ def _lead(job: Job, name: str, folder: Path) -> int:
         with FileLock(folder / LOCK, timeout=LOCK_S):  # the system frees it when the holder dies
             go_on(job, folder)
             ends = _prepare(job, folder)
-            code = _train_on_several(job, name) if job.gpus > 1 else _train(job, folder, ends)
+            is_one = job.gpus * job.nodes == 1
+            code = _train(job, folder, ends) if is_one else _train_on_several(job, name)
             if code == 0:
                 tell(folder, message="training is done, saving the model")
                 export(job, folder, ends)
@@ -178,10 +184,32 @@ def _live(log: Any) -> Any:
 
 
 def _train_on_several(job: Job, name: str) -> int:
-    """Run the recipe in a process for each GPU, by torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.gpus}"]
+    """Run the recipe in a process for each GPU of each node, by torchrun."""
+    meeting = ["--standalone"]
+    if job.nodes > 1:
+        rank, address, port = _place_to_meet(job.nodes).values()
+        meeting = [f"--nnodes={job.nodes}", f"--node-rank={rank}", f"--master-addr={address}"]
+        meeting += [f"--master-port={port}", f"--rdzv-conf=timeout={_MEET_S}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={job.gpus}"]
     command += ["-m", "opswright.skills.finetune.worker", name, "--rank"]
     return subprocess.run(command, check=False).returncode
+
+
+def _place_to_meet(nodes: int) -> dict[str, str]:
+    """Where the nodes meet, as Kubeflow Trainer tells each pod; NeedsError where it told nothing."""
+    names = ("PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT")
+    found = {name: os.environ.get(name, "") for name in names}
+    if missing := [name for name, value in found.items() if not value]:
+        raise NeedsError(
+            f"{nodes} nodes are to train together, and nobody said where they meet: {', '.join(missing)} is "
+            "not set. Set OPSWRIGHT_COMPUTE__KUBERNETES__RUNTIME to a runtime of Kubeflow Trainer with the "
+            "mlPolicy torch."
+        )
+    if os.environ.get("PET_NNODES") not in (None, "", str(nodes)):
+        raise NeedsError(
+            f"{nodes} nodes are to train together, and Kubeflow Trainer started {os.environ['PET_NNODES']}."
+        )
+    return found
 
 
 class _Tell(logging.Handler):

@@ -1,11 +1,11 @@
-"""What the tests of jobs on Kubernetes share: work that leaves marks, and short ways to begin and attach."""
+"""What the tests of jobs share: work that leaves marks, and short ways to begin and attach."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from opswright.compute import Job
+from opswright.compute import Compute, Job
 from opswright.compute.kubernetes import KubernetesCompute
 from opswright.core.contract import JobHandle, NullEvents, StepContext
 from opswright.core.settings.compute import KubernetesSettings
@@ -31,7 +31,7 @@ def starts(job: Job) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def begin(backend: KubernetesCompute, job: Job, wait: Any) -> JobHandle:
+def begin(backend: Compute, job: Job, wait: Any) -> JobHandle:
     handle = backend.submit(job)
     wait.until(lambda: starts(job))
     return handle

@@ -1,84 +1,47 @@
-"""A Kubernetes API server in a thread, with controllers that run a Job's pod as a process of this machine.
+"""An API server (fake_api.py) with controllers that run a Job's pods as processes of this machine.
 
-It speaks what compute.kubernetes asks: create (with dryRun), read, list by selectors, log, delete with a
-precondition and in the foreground; real Status objects for what it refuses. `faults` say what
-happens to the next requests.
+It speaks what compute.kubernetes asks: create (with dryRun), read, list and watch by selectors, log, delete
+with a precondition and in the foreground.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
-import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import yaml
 from aiohttp import web
 
-Json = dict[str, Any]
-KINDS = {"jobs": "Job", "trainjobs": "TrainJob", "pods": "Pod", "events": "Event"}
+from .fake_api import FakeApi, Fault, Json, Refusal
+
+__all__ = ["FakeCluster", "Fault"]
+INDEX = "batch.kubernetes.io/job-completion-index"
 
 
-@dataclass
-class Fault:
-    """What the next requests of a method to a path get instead of an answer."""
-
-    method: str
-    part: str  # of the path
-    code: int = 0  # 0: no reply at all
-    times: int = 1
-    after: bool = False  # the request is carried out first: only the answer is lost
-    headers: dict[str, str] = field(default_factory=dict)
-    cut: bool = False  # the connection ends in the middle of the answer
-
-
-class Refusal(Exception):
-    """A Status that goes back to the client."""
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.reason = code, reason
-
-
-class FakeCluster:
+class FakeCluster(FakeApi):
     """The cluster: what it has, and what is to happen to it."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.volumes: dict[str, Path] = {}
         self.secrets: dict[tuple[str, str], str] = {}
-        self.faults: list[Fault] = []
-        self.requests: list[tuple[str, str, Json]] = []
         self.pod_waits: tuple[str, str] | None = None  # the next pods wait for this reason, with this message
         self.refuses_pods = ""  # what the Job controller is told instead of a pod
         self.holds = False  # a queue manager that admits nothing yet
-        self.gitversion = {"major": "1", "minor": "34"}
-        self._objects: dict[tuple[str, str, str], Json] = {}
+        self.has_torch_policy = True
+        self._ports: dict[str, int] = {}
+        self._out_of_memory: set[str] = set()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock = threading.RLock()
-        self._count = itertools.count(1)
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._stopped = asyncio.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self.url = ""
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._ready.wait(60)
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        self._thread.join(60)
+        super().stop()
         for process in list(self._processes.values()):
             _kill(process)
 
@@ -145,100 +108,24 @@ class FakeCluster:
             space = next(one["metadata"]["namespace"] for one in self.objects(plural))
             self._delete(plural, space, name, {})
 
-    def release(self) -> None:
-        """Let go what waits: pods start, jobs are admitted, pods are allowed."""
+    def run_out_of_memory(self, name: str) -> None:
+        """What a kernel and kubelet do to a container that wants more than its limit."""
         with self._lock:
-            self.pod_waits, self.refuses_pods, self.holds = None, "", False
+            pod = self.pod_of(name)
+            self._out_of_memory.add(pod["metadata"]["uid"])
+            self._end(pod, kill=True)
+
+    def release(self, waits: tuple[str, str] | None = None) -> None:
+        """Let go what waits: pods start (or wait for a reason), jobs are admitted, pods are allowed."""
+        with self._lock:
+            self.pod_waits, self.refuses_pods, self.holds = waits, "", False
             for job in self.objects("jobs") + self.objects("trainjobs"):
                 job["status"] = {"conditions": []}
                 for pod in self._pods_of(job["metadata"]["name"]):
                     self._remove("pods", pod)
-                self._make_pod(job)
+                self._make_pods(job)
 
-    # the API
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._run())
-        self._loop.close()
-
-    async def _run(self) -> None:
-        app = web.Application(client_max_size=2**22)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        await self._stopped.wait()
-        await runner.cleanup()
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.text() or "{}")
-        with self._lock:
-            self.requests.append((request.method, request.rel_url.raw_path, body))
-            fault = self._fault(request)
-        if fault is not None and not fault.after and not fault.cut:
-            return await self._fail(fault)
-        try:
-            reply = self._answer(request, body)
-        except Refusal as refused:
-            reply = _status(refused.code, refused.reason, str(refused))
-        if fault is not None and fault.cut:
-            return await _cut(request, reply)
-        return await self._fail(fault) if fault is not None else reply
-
-    def _fault(self, request: web.Request) -> Fault | None:
-        for fault in self.faults:
-            if fault.times > 0 and fault.method == request.method and fault.part in request.path:
-                fault.times -= 1
-                return fault
-        return None
-
-    async def _fail(self, fault: Fault) -> web.StreamResponse:
-        if fault.code == 0:
-            await self._stopped.wait()
-        reasons = {410: "Expired", 429: "TooManyRequests", 500: "InternalError", 403: "Forbidden"}
-        reply = _status(fault.code, reasons.get(fault.code, "Unknown"), f"injected {fault.code}")
-        reply.headers.update(fault.headers)
-        return reply
-
-    def _answer(self, request: web.Request, body: Json) -> web.Response:
-        parts = request.path.strip("/").split("/")
-        if parts == ["version"]:
-            return web.json_response(self.gitversion)
-        at = parts.index("namespaces")
-        space, plural, rest = parts[at + 1], parts[at + 2], parts[at + 3 :]
-        if plural not in KINDS:
-            raise Refusal(404, "NotFound", "the server could not find the requested resource")
-        with self._lock:
-            if request.method == "POST":
-                return self._create(plural, space, body, bool(request.query.get("dryRun")))
-            if request.method == "DELETE":
-                return self._delete(plural, space, rest[0], body)
-            if rest[1:] == ["log"]:
-                return web.Response(body=self._log(self._get(plural, space, rest[0])))
-            if rest:
-                return web.json_response(self._get(plural, space, rest[0]))
-            return web.json_response({"items": self._list(plural, space, request.query)})
-
-    def _get(self, plural: str, space: str, name: str) -> Json:
-        try:
-            return self._objects[plural, space, name]
-        except KeyError:
-            raise Refusal(404, "NotFound", f'{plural} "{name}" not found') from None
-
-    def _list(self, plural: str, space: str, query: Any) -> list[Json]:
-        found = [one for (kind, ns, _), one in self._objects.items() if (kind, ns) == (plural, space)]
-        for selector in filter(None, query.get("labelSelector", "").split(",")):
-            key, _, value = selector.partition("=")
-            found = [one for one in found if one["metadata"].get("labels", {}).get(key) == value]
-        for selector in filter(None, query.get("fieldSelector", "").split(",")):
-            key, _, value = selector.partition("=")
-            assert key == "involvedObject.uid"
-            found = [one for one in found if one["involvedObject"]["uid"] == value]
-        return found
+    # what is asked of it
 
     def _create(self, plural: str, space: str, body: Json, is_dry: bool) -> web.Response:
         name = body["metadata"]["name"]
@@ -252,17 +139,8 @@ class FakeCluster:
             if self.holds:
                 self._condition(made, "Suspended", "Suspended", "no quota reserved")
             else:
-                self._make_pod(made)
+                self._make_pods(made)
         return web.json_response(made, status=201)
-
-    def _stored(self, plural: str, thing: Json) -> Json:
-        now = f"{time.time():.6f}"
-        metadata = {"uid": str(uuid.uuid4()), "creationTimestamp": now, **thing["metadata"]}
-        return {
-            **thing,
-            "kind": KINDS[plural],
-            "metadata": {**metadata, "resourceVersion": str(next(self._count))},
-        }
 
     def _delete(self, plural: str, space: str, name: str, options: Json) -> web.Response:
         found = self._get(plural, space, name)
@@ -282,9 +160,6 @@ class FakeCluster:
             for pod in self._pods_of(name):
                 self._remove("pods", pod)
             self._remove(plural, thing)
-
-    def _remove(self, plural: str, thing: Json) -> None:
-        self._objects.pop((plural, thing["metadata"]["namespace"], thing["metadata"]["name"]), None)
 
     def _log(self, pod: Json) -> bytes:
         path = self.folder / f"{pod['metadata']['uid']}.log"
@@ -315,7 +190,11 @@ class FakeCluster:
             pods = [one for (kind, _, _), one in self._objects.items() if kind == "pods"]
             return [pod for pod in pods if name in (pod["metadata"]["labels"].get(key) for key in keys)]
 
-    def _make_pod(self, job: Json) -> None:
+    def _make_pods(self, job: Json) -> None:
+        for rank in range(_nodes(job)):
+            self._make_pod(job, rank)
+
+    def _make_pod(self, job: Json, rank: int = 0) -> None:
         if self.refuses_pods:
             self._event(job, "FailedCreate", f"Error creating: {self.refuses_pods}")
             return
@@ -325,6 +204,7 @@ class FakeCluster:
             **template.get("metadata", {}),
             "name": f"{name}-{next(self._count)}",
             "namespace": job["metadata"]["namespace"],
+            "annotations": {**template.get("metadata", {}).get("annotations", {}), INDEX: str(rank)},
             "labels": {**template.get("metadata", {}).get("labels", {}), label: name},
         }
         pod = self._stored(
@@ -349,7 +229,7 @@ class FakeCluster:
     def _start(self, job: Json, pod: Json) -> None:
         container = pod["spec"]["containers"][0]
         try:
-            environment = self._environment(container, pod)
+            environment = {**self._environment(container, pod), **self._meeting(job, pod)}
             self._mount(pod)
         except KeyError as missing:
             waiting = {"reason": "CreateContainerConfigError", "message": f"{missing} not found"}
@@ -368,6 +248,24 @@ class FakeCluster:
         self._processes[pod["metadata"]["uid"]] = process
         pod["status"] = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
         threading.Thread(target=self._await, args=(job, pod, process), daemon=True).start()
+
+    def _meeting(self, job: Json, pod: Json) -> dict[str, str]:
+        """What the torch policy of a runtime of Kubeflow Trainer tells each pod."""
+        if job["kind"] != "TrainJob":
+            return {}
+        index = pod["metadata"]["annotations"][INDEX]
+        if not self.has_torch_policy:
+            return {"JOB_COMPLETION_INDEX": index}
+        uid = job["metadata"]["uid"]
+        trainer = job["spec"]["trainer"]
+        return {
+            "PET_NNODES": str(trainer["numNodes"]),
+            "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
+            "JOB_COMPLETION_INDEX": index,
+            "PET_NODE_RANK": index,
+            "PET_MASTER_ADDR": "127.0.0.1",  # there NAME-node-0-0.NAME, which its DNS knows
+            "PET_MASTER_PORT": str(self._ports.setdefault(uid, _free_port())),
+        }
 
     def _environment(self, container: Json, pod: Json) -> dict[str, str]:
         found = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOSTNAME": pod["metadata"]["name"]}
@@ -401,7 +299,8 @@ class FakeCluster:
         with self._lock:
             exit_code = code if code >= 0 else 128 - code
             reason = "Completed" if code == 0 else "Error"
-            terminated = {"exitCode": exit_code, "reason": reason}
+            reason = "OOMKilled" if pod["metadata"]["uid"] in self._out_of_memory else reason
+            terminated = {"exitCode": exit_code, "reason": reason, "finishedAt": f"{time.time():.6f}"}
             pod["status"]["phase"] = "Succeeded" if code == 0 else "Failed"
             pod["status"]["containerStatuses"] = [{"state": {"terminated": terminated}}]
             self._reconcile(job, pod)
@@ -415,10 +314,17 @@ class FakeCluster:
         elif any(one["type"] in ("Complete", "Failed") for one in job["status"]["conditions"]):
             return
         elif pod["status"]["phase"] == "Succeeded":
-            self._condition(job, "Complete", "CompletionsReached")
+            pods = sorted(
+                self._pods_of(job["metadata"]["name"]), key=lambda one: one["metadata"]["creationTimestamp"]
+            )
+            last = {one["metadata"]["annotations"][INDEX]: one for one in pods}
+            if all(one["status"]["phase"] == "Succeeded" for one in last.values()):
+                self._condition(job, "Complete", "CompletionsReached")
         elif self._is_disrupted(pod) and "podFailurePolicy" in job["spec"]:
             self._make_pod(job)
         else:
+            for other in self._pods_of(job["metadata"]["name"]):  # as a JobSet that fails ends what it has
+                self._end(other)
             self._condition(
                 job, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
             )
@@ -442,6 +348,16 @@ class FakeCluster:
         timer.start()
 
 
+def _nodes(job: Json) -> int:
+    return int(job["spec"]["trainer"]["numNodes"]) if job["kind"] == "TrainJob" else 1
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 def _template(job: Json) -> tuple[Json, str]:
     """The pod template of a job and the label of its pods; a TrainJob's as Trainer puts it together."""
     if job["kind"] == "Job":
@@ -452,31 +368,6 @@ def _template(job: Json) -> tuple[Json, str]:
     container = {**template["spec"]["containers"][0], "command": trainer["command"], "env": trainer["env"]}
     spec = {**template["spec"], "containers": [{**container, "image": trainer["image"]}]}
     return {"metadata": template["metadata"], "spec": spec}, "jobset.sigs.k8s.io/jobset-name"
-
-
-def _status(code: int, reason: str, message: str) -> web.Response:
-    status = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
-    }
-    return web.json_response(status, status=code)
-
-
-async def _cut(request: web.Request, reply: web.Response) -> web.StreamResponse:
-    """The first half of an answer, then the end of the connection."""
-    body = reply.body
-    assert isinstance(body, bytes)
-    response = web.StreamResponse(headers={"Content-Length": str(len(body))})
-    await response.prepare(request)
-    await response.write(body[: len(body) // 2])
-    assert request.transport is not None
-    request.transport.close()
-    return response
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -13,25 +13,13 @@ from typing import Any
 
 import pytest
 
-from opswright.compute import Compute, Job, JobFailedError, JobState, run_job
-from opswright.core.contract import JobHandle, NullEvents, StepContext
+from opswright.compute import Compute, JobFailedError, JobState, run_job
+from opswright.core.contract import JobHandle, StepContext
 from opswright.core.errors import AskError, BackendError, HeldError
 
-MakeJob = Callable[..., Job]
+from .cluster_jobs import MakeJob, starts
+
 MARK = "echo $$ >> started; "  # one line for each time the work was begun
-
-
-def starts(job: Job) -> int:
-    path = job.folder / "started"
-    return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-class Lines(NullEvents):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def log(self, step: str, line: str) -> None:
-        self.lines.append(line)
 
 
 def test_a_job_runs_in_its_folder_with_its_environment_and_leaves_its_outputs(

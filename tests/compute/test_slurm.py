@@ -12,31 +12,20 @@ from typing import Any
 
 import pytest
 
-from opswright.compute import Compute, Job, JobFailedError, JobState, Resources, run_job
+from opswright.compute import JobFailedError, JobState, Resources, run_job
 from opswright.compute.slurm import SlurmCompute
-from opswright.core.contract import JobHandle, NullEvents, StepContext
+from opswright.core.contract import JobHandle, StepContext
 from opswright.core.errors import AskError, BackendError
 from opswright.core.settings.compute import SlurmSettings
 
+from .cluster_jobs import WORK, Lines, MakeJob, attach, begin, starts
+
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
-MakeJob = Callable[..., Job]
-WORK = "echo $$ >> started; echo attempt; while [ ! -e go ]; do sleep 0.1; done; echo done > out"
 
 
 @pytest.fixture
 def slurm(cluster: Any) -> SlurmCompute:
     return SlurmCompute(SlurmSettings(lost_after_s=1))
-
-
-def starts(job: Job) -> int:
-    path = job.folder / "started"
-    return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-def begin(slurm: Compute, job: Job, wait: Any) -> JobHandle:
-    handle = slurm.submit(job)
-    wait.until(lambda: starts(job))
-    return handle
 
 
 def is_running(status: Any) -> bool:
@@ -46,20 +35,6 @@ def is_running(status: Any) -> bool:
 def wait_until_forgotten(handle: JobHandle, wait: Any) -> None:
     show = ["scontrol", "show", "job", handle.id]
     wait.until(lambda: subprocess.run(show, capture_output=True, check=False).returncode == 1)
-
-
-class Lines(NullEvents):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def log(self, step: str, line: str) -> None:
-        self.lines.append(line)
-
-
-def attach(context: Callable[..., StepContext], handle: JobHandle) -> StepContext:
-    ctx = context()
-    ctx.events, ctx.job = Lines(), handle
-    return ctx
 
 
 def test_a_requeued_job_keeps_its_log_and_the_person_is_told(

@@ -73,7 +73,7 @@ def start_triton(
     install = locate(triton_home, PlatformFacts.here(), print)
     started: list[Any] = []
 
-    def start(repository: Path, **options: Any) -> Any:
+    def start(repository: Path | str, **options: Any) -> Any:
         log = tmp_path / f"triton-{len(started)}.log"
         server = _beside("foreign_triton").ForeignTriton(install, repository, free_port(), log, **options)
         started.append(server)

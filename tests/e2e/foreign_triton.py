@@ -22,7 +22,7 @@ class ForeignTriton:
     def __init__(
         self,
         install: Any,
-        repository: Path,
+        repository: Path | str,
         port: int,
         log: Path,
         mode: str = "explicit",
@@ -52,13 +52,17 @@ class ForeignTriton:
     def start(self) -> None:
         with self._log.open("ab") as out:
             self.process = psutil.Popen(
-                self._command, env=dict(self._install.environment), stdout=out, stderr=subprocess.STDOUT
+                self._command, env=self._environment(), stdout=out, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + _PATIENCE_S
         while not self.is_live():
             assert self.process.poll() is None, self._log.read_text()[-2000:]
             assert time.monotonic() < deadline, self._log.read_text()[-2000:]
             time.sleep(0.02)
+
+    def _environment(self) -> dict[str, str]:
+        aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        return {**self._install.environment, **aws}
 
     def is_live(self) -> bool:
         try:

@@ -78,3 +78,33 @@ def test_a_dead_or_hung_worker_leaves_no_process_no_memory_and_no_folder(
         assert theirs.exists()
     finally:
         theirs.unlink()
+
+
+def test_a_gateway_that_takes_a_server_over_leaves_only_what_is_served_in_its_repository(
+    triton_home: Path, engines: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def gateway() -> TritonServer:
+        return TritonServer(
+            tmp_path / "triton",
+            tmp_path / "triton.log",
+            lambda: locate(triton_home, PlatformFacts.here(), print),
+            lambda model: 1,
+            timeout_s=_PATIENCE_S,
+        )
+
+    async def scene() -> None:
+        dies, again = gateway(), gateway()
+        await dies.start()
+        try:
+            await dies.load(ServedModel("support-v1", 1, engines[0], "v1-abc", "onnx-int8"))
+            dies.repository.write(ServedModel("support-v0", 1, engines[1], "v0", "onnx-int8"), threads=1)
+            (dies.repository.root.parent / ".staging-of-a-killed-one").mkdir()
+            await again.start()
+            assert await again.versions() == {"support-v1": 1}
+            assert [path.name for path in again.repository.root.iterdir()] == ["support-v1"]
+            assert not list(again.repository.root.parent.glob(".staging-*"))
+        finally:
+            await dies.client.close()
+            await again.stop()
+
+    asyncio.run(scene())

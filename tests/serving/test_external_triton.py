@@ -222,3 +222,37 @@ def test_without_any_that_answers_it_does_not_start(tmp_path: Path) -> None:
         assert not await server.alive()
 
     asyncio.run(scene())
+
+
+def test_the_repository_holds_what_is_served_and_no_more(
+    play: Callable[[Scene], None], tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    for left in (
+        "ops1-shop-v0",
+        "ops1-shop-v7.2",
+        "ops2-shop-v0",
+        "theirs",
+    ):  # as of a gateway that was killed
+        (shared / left).mkdir(parents=True)
+        (shared / left / "config.pbtxt").touch()
+
+    def held() -> set[str]:
+        return {path.name for path in shared.iterdir()}
+
+    async def scene(server: ExternalTriton, one: FakeTriton, other: FakeTriton) -> None:
+        releases = [
+            ServedModel(f"shop-v{number}", number, tmp_path / "engine", f"v{number}-abc", "onnx-int8")
+            for number in range(1, 13)
+        ]
+        for former, release in zip([None, *releases], releases, strict=False):
+            await server.load(release)
+            if former is not None:
+                await server.unload(former.name)
+        await server.load(releases[3])  # rolled back to one that was taken out
+        async with asyncio.timeout(20):
+            while held() != {"ops1-shop-v12", "ops1-shop-v4", "ops2-shop-v0", "theirs"}:
+                await asyncio.sleep(0.05)
+        assert {(await server.infer("shop-v4", ASK)).release for _ in range(4)} == {"v4-abc"}
+
+    play(scene)
