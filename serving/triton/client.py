@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from ...core.errors import BackendError
-from ...engines import PromptError
+from ...engines import PromptError, TextPiece
 from ..server import Completion, Generation, ServerDown
 from .access import SOCKET_NAME, RemoteAccess, TritonAccess
 from .socket_pool import SocketPool
@@ -231,7 +231,7 @@ def _piece(data: bytes) -> str | Completion:
         family = ServerDown if any(mark in message for mark in _GONE) else BackendError
         raise family(f"Triton's model failed: {message}")
     if "finish_reason" not in found:
-        return str(found["text_output"])
+        return TextPiece(str(found["text_output"]), json.loads(found.get("logprobs") or "[]"))
     return Completion(
         text=found["text_output"],
         finish_reason=found["finish_reason"],
