@@ -20,8 +20,7 @@ COMPARED = (
     *((name, "") for name in RATES),
 )
 _FEWEST = 20
-_TURN_SAMPLES = 1000
-_SEED = 20261123
+_FEWEST_TURNS = 6
 ALPHA = 0.05
 
 
@@ -107,50 +106,59 @@ def _cut(value: object) -> str:
 
 
 def _rows(concurrency: int, a: LoadReport, b: LoadReport) -> list[LoadDifference]:
-    import numpy as np
-
     one, other = a.samples[concurrency], b.samples[concurrency]
-    in_turns = _in_turns(one, other) if a.is_beside(b) else None
     found = []
     for name, label in COMPARED:
         before, after = a.figure(concurrency, name, label), b.figure(concurrency, name, label)
         if not before or not after:  # as tpot of answers of one token
             continue
-        if in_turns is not None:
-            drawn = np.array(
-                [other.of_rows(y, name, label) / one.of_rows(x, name, label) for x, y in in_turns]
-            )
+        if a.is_beside(b):
+            told = _by_turns(one, other, name, label)
         else:
-            drawn = _drawn_ratios(one, other, name, label) * (after / before if not label else 1.0)
-        drawn = drawn[np.isfinite(drawn)]
-        low, high = np.quantile(drawn, (0.025, 0.975))
-        above = (np.sum(drawn >= 1) + 1) / (len(drawn) + 1)
-        below = (np.sum(drawn <= 1) + 1) / (len(drawn) + 1)
-        p_value = float(min(1.0, 2 * min(above, below)))
+            told = _by_requests(one, other, name, label, after / before)
+        if told is None:
+            continue
         title = f"{name.removesuffix('_ms')} {label} ms" if label else name
-        ratio = after / before
-        found.append(
-            LoadDifference(
-                concurrency,
-                name if not label else title,
-                before,
-                after,
-                ratio,
-                float(low),
-                float(high),
-                p_value,
-            )
-        )
+        found.append(LoadDifference(concurrency, title, before, after, *told))
     return found
 
 
-def _in_turns(one: Samples, other: Samples) -> list[tuple[Any, Any]]:
-    """Rows of both in the same turns, drawn with replacement: a turn's moment was the same for both."""
+def _by_turns(
+    one: Samples, other: Samples, name: str, label: str
+) -> tuple[float, float, float, float] | None:
+    """B over A, its interval and p, by Student's t of the turns' logarithms; None without six turns.
+
+    A turn's moment was the same for both, so what the machine did between turns is in neither.
+    """
     import numpy as np
+    from scipy.stats import t
 
     turns = sorted(set(one.turns.tolist()) & set(other.turns.tolist()))
-    drawn = np.random.default_rng(_SEED).choice(turns, (_TURN_SAMPLES, len(turns)))
-    return list(zip(one.in_turns(drawn), other.in_turns(drawn), strict=True))
+    pairs = np.array([[x.of_turn(turn, name, label) for x in (one, other)] for turn in turns])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a turn in which nothing came, or came at once
+        logs = np.log(pairs[:, 1] / pairs[:, 0]) if len(turns) else np.array([])
+    logs = logs[np.isfinite(logs)]
+    if len(logs) < _FEWEST_TURNS:
+        return None
+    mean, error = float(logs.mean()), float(logs.std(ddof=1) / np.sqrt(len(logs))) or 1e-12
+    half = float(t.ppf(0.975, len(logs) - 1)) * error
+    p_value = float(2 * t.sf(abs(mean) / error, len(logs) - 1))
+    low, ratio, high = np.exp([mean - half, mean, mean + half]).tolist()
+    return ratio, low, high, p_value
+
+
+def _by_requests(
+    one: Samples, other: Samples, name: str, label: str, ratio: float
+) -> tuple[float, float, float, float]:
+    """B over A, its interval and p, by bootstrap over the requests of each."""
+    import numpy as np
+
+    drawn = _drawn_ratios(one, other, name, label) * (1.0 if label else ratio)
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
+    above = (np.sum(drawn >= 1) + 1) / (len(drawn) + 1)
+    below = (np.sum(drawn <= 1) + 1) / (len(drawn) + 1)
+    return ratio, low, high, float(min(1.0, 2 * min(above, below)))
 
 
 def _drawn_ratios(one: Samples, other: Samples, name: str, label: str) -> Any:

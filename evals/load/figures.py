@@ -8,7 +8,7 @@ share the machine's moods.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError
@@ -79,21 +79,15 @@ class Samples:
         self._tokens = np.array([one.tokens_out for one in ordered], dtype=float)
         self._rows = _drawn(self.n, concurrency)  # (SAMPLES, n)
 
-    def in_turns(self, drawn: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
-        """Of each sample of turns, (samples, turns), the numbers of its rows."""
-        import numpy as np
-
-        rows = {turn: np.flatnonzero(self.turns == turn) for turn in set(self.turns.tolist())}
-        for sample in drawn:
-            yield np.concatenate([rows.get(turn, np.array([], dtype=int)) for turn in sample.tolist()])
-
-    def of_rows(self, rows: np.ndarray[Any, Any], name: str, label: str) -> float:
-        """A figure of some rows: a quantile of a latency, or (no label) what was given per ms under way."""
+    def of_turn(self, turn: int, name: str, label: str) -> float:
+        """A figure of one turn, NaN for none; without a label, what was given per ms under way."""
+        rows = self.turns == turn
+        if not rows.any():
+            return float("nan")
         if label:
-            return float(_quantile(self.values[name][rows], label)) if len(rows) else float("nan")
-        given = self._tokens[rows].sum() if name == "output_tokens_per_s" else float(len(rows))
-        taken = float(self.values["e2el_ms"][rows].sum())
-        return float(given / taken) if taken else float("nan")
+            return float(_quantile(self.values[name][rows], label))
+        given = self._tokens[rows].sum() if name == "output_tokens_per_s" else rows.sum()
+        return float(given / self.values["e2el_ms"][rows].sum())
 
     def latency(self, name: str) -> dict[str, Any] | None:
         """Mean and quantiles with their intervals; None without a value."""

@@ -9,9 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ...core.errors import BackendError, OpswrightError
+from ...engines.triton_text import RELEASE
 from ..server import PROOF, ServedModel, ServerDown
 from .access import RemoteAccess
 from .client import TritonClient
+from .questions import QuestionMaker
 
 _PROOF_S = 10.0
 _PROVE_AGAIN_S = 5.0
@@ -32,6 +34,7 @@ class Replica:
         write: Callable[[ServedModel], str],
         prefix: str,
         timeout_s: float,
+        questions: QuestionMaker,
     ) -> None:
         self.url = access.url
         self.client = TritonClient(access)
@@ -40,6 +43,7 @@ class Replica:
         self.missing: dict[str, str] = {}  # name to why it is not served, "" while it loads
         self._write = write  # into the repository; where that is
         self._prefix = prefix
+        self._questions = questions
         self._timeout_s = timeout_s
         self._dead: dict[str, int] = {}  # how many names of a model no longer answer
         self._due: dict[str, float] = {}  # when a model is proven or loaded again, on the monotonic clock
@@ -116,13 +120,23 @@ class Replica:
             raise
 
     async def _prove(self, model: ServedModel, inner: str) -> None:
-        """One inference; BackendError unless the very release answers."""
+        """One inference; BackendError unless the very release answers.
+
+        A model whose answers do not say is asked for its config besides, in which its release stands.
+        """
+        question = await self._questions.ask(model, PROOF)
         try:
-            answer = await asyncio.wait_for(self.client.infer(inner, PROOF), _PROOF_S)
+            answer = await asyncio.wait_for(self.client.infer(inner, question), _PROOF_S)
         except TimeoutError as error:
             raise ServerDown(f"no answer to an inference within {_PROOF_S:.0f} s") from error
         if answer.release != model.release:
             raise BackendError(f"it answers as {answer.release}, not as {model.release}")
+        if not question.names_release:
+            stated = (await self.client.stated(inner)).get(RELEASE, "")
+            if stated != model.release:
+                raise BackendError(
+                    f"its config says that it is {stated or 'no release'}, not {model.release}"
+                )
 
     def _inner(self, name: str) -> str:
         """The name in Triton; another one after a model's worker died, which would never unload."""

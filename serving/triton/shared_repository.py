@@ -6,6 +6,7 @@ A model's folder holds everything, its engine too, so that no server needs to se
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ...core.errors import BackendError, NeedsError
 from ...core.files import canonical_json, files_below, sha256_file, sha256_json
 from ...core.install import install_hint
 from ..server import ServedModel
+from .questions import QuestionMaker
 from .repository import config_pbtxt, model_code
 
 _ENGINE = "engine"  # below the version's folder
@@ -24,8 +26,9 @@ _CONFIG, _WHOLE = "config.pbtxt", "opswright.json"
 class SharedRepository:
     """The folder or address that every replica reads models from; methods may be called from any thread."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, questions: QuestionMaker | None = None) -> None:
         self.address = address
+        self.questions = questions or QuestionMaker()  # what models of other people's code need
         self._turn = threading.Lock()  # one writes at a time; whoever comes second finds it there
 
     def check(self) -> None:
@@ -38,11 +41,13 @@ class SharedRepository:
 
         NeedsError when the place cannot be reached or written.
         """
-        config = config_pbtxt(replace(model, engine=Path(_ENGINE)), threads, instances).encode()
+        config, code = self._parts(model, threads, instances)
         version = str(model.version)
-        files = {f"{version}/{path.name}": path for path in model_code(model)}
+        texts = {f"{version}/{name}": data for name, data in code.items() if isinstance(data, bytes)}
+        files = {f"{version}/{name}": path for name, path in code.items() if isinstance(path, Path)}
         files |= {f"{version}/{_ENGINE}/{name}": path for name, path in files_below(model.engine).items()}
         digests = {name: sha256_file(path) for name, path in files.items()}
+        digests |= {name: sha256_json(data.decode()) for name, data in texts.items()}
         whole = canonical_json({"files": sha256_json(digests), "config": config.decode()})
         with self._turn, _Place(self.address, model.name) as place:
             if place.read(_WHOLE) == whole:
@@ -50,8 +55,21 @@ class SharedRepository:
             place.remove()
             for name, path in files.items():
                 place.put(name, path)
+            for name, data in texts.items():
+                place.write(name, data)
             place.write(_CONFIG, config)
             place.write(_WHOLE, whole)
+
+    def _parts(
+        self, model: ServedModel, threads: int, instances: int
+    ) -> tuple[bytes, Mapping[str, Path | bytes]]:
+        """A model's config.pbtxt, and what lies beside its engine."""
+        text = self.questions.text_model(model)
+        if text is None:
+            config = config_pbtxt(replace(model, engine=Path(_ENGINE)), threads, instances)
+            return config.encode(), {path.name: path for path in model_code(model)}
+        place = self.questions.place(model)
+        return text.config(place).encode(), text.files(place)
 
     def remove(self, name: str) -> None:
         """Take a model's folder away; none there is no error."""
