@@ -112,10 +112,10 @@ class TritonClient:
             raise BackendError(f"Triton refused {doing}: {found.get('error', reply.status)}")
         return found
 
-    async def live(self) -> bool:
-        """Whether the server answers at all."""
+    async def live(self, timeout_s: float = _CALL_S) -> bool:
+        """Whether the server answers at all, in time."""
         try:
-            await self._manage("GET", "/health/live", "a sign of life")
+            await self._manage("GET", "/health/live", "a sign of life", timeout_s)
         except BackendError:
             return False
         return True

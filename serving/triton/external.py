@@ -213,6 +213,7 @@ class ExternalTriton:
         while True:
             await asyncio.sleep(_TEND_S)
             for replica in self._replicas:
+                replica.look()
                 for model in list(self._models.values()):
                     replica.tend(model)
                     self._tell(told, replica, model)

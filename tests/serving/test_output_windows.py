@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from opswright.engines import TextPiece
@@ -60,6 +60,7 @@ def test_no_letter_of_what_is_blocked_leaves(before: str, after: str, size: int)
 
 
 @given(before=st.text("ab c", max_size=900), after=st.text("ab c", max_size=400), size=st.integers(1, 50))
+@example(before="ab " * 200, after="c " * 150, size=7)
 def test_log_probabilities_leave_with_their_text_and_never_spell_what_is_blocked(
     before: str, after: str, size: int
 ) -> None:
