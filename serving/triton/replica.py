@@ -69,7 +69,7 @@ class Replica:
             self.begin(model)
 
     def look(self) -> None:
-        """Look whether the server itself answers, unless that is under way; lose its models where it does not.
+        """Look whether the server itself answers, unless that is under way; where not, its models are lost.
 
         That costs it no inference, so a busy server answers; one that hangs is silent each time.
         """
