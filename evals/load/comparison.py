@@ -180,7 +180,7 @@ def _notes(a: LoadReport, b: LoadReport) -> list[str]:
     if not a.is_beside(b):
         found.append(
             "they were measured one after the other: what the machine did meanwhile is in the difference and "
-            "not in its interval (measure both in turns: `opswright benchmark A --against B`)"
+            "not in its interval (the argument `against` of a benchmark measures both in turns)"
         )
     for side, report in (("A", a), ("B", b)):
         failed = sum(level["requests"] - level["completed"] for level in report.levels)

@@ -180,6 +180,6 @@ def find_report(store: ArtifactStore, text: str) -> Artifact:
     refs = [str(ref) for ref, _ in store.list(BenchmarkReportRef.kind)]
     found = [ref for ref in refs if len(digits) >= 6 and ref.startswith(text)]
     if len(found) != 1:
-        known = ", ".join(map(short, refs[:8])) or "none; `opswright benchmark URL` makes one"
+        known = ", ".join(map(short, refs[:8])) or "none; `opswright benchmark URL --suite NAME` makes one"
         raise AskError(f"'{text}' names {len(found)} benchmark reports (there are: {known}).")
     return store.open(parse_ref(found[0]))

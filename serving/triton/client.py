@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import BackendError
 from ..server import Completion, Generation, ServerDown
 from .access import SOCKET_NAME, RemoteAccess, TritonAccess
-from .questions import OwnQuestion, Question, outputs_of
+from .questions import OwnQuestion, TritonQuestion, outputs_of
 from .socket_pool import SocketPool
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class TritonClient:
         told = found.get("parameters") or {}
         return {key: str(one.get("string_value", "")) for key, one in told.items()}
 
-    async def infer(self, name: str, ask: Generation | Question) -> Completion:
+    async def infer(self, name: str, ask: Generation | TritonQuestion) -> Completion:
         """The whole answer; PromptError for a wrong prompt, ServerDown when healing may help."""
         path = f"/v2/models/{name}/generate"
         question = OwnQuestion(ask) if isinstance(ask, Generation) else ask
@@ -164,7 +164,7 @@ class TritonClient:
                 return answer
         raise BackendError(f"Triton's model {name} answered a whole question in pieces")
 
-    async def _post(self, name: str, path: str, question: Question) -> bytes:
+    async def _post(self, name: str, path: str, question: TritonQuestion) -> bytes:
         """The body of a whole answer of a server elsewhere."""
         import aiohttp
 
@@ -177,7 +177,7 @@ class TritonClient:
         except (aiohttp.ClientError, OSError) as error:
             raise ServerDown(f"Triton is gone: {error}") from error
 
-    async def stream(self, name: str, ask: Generation | Question) -> AsyncIterator[str | Completion]:
+    async def stream(self, name: str, ask: Generation | TritonQuestion) -> AsyncIterator[str | Completion]:
         """Pieces as the engine makes them, then the Completion; closing stops the engine."""
         import aiohttp
 

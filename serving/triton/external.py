@@ -15,7 +15,7 @@ from functools import partial
 from ...core.errors import BackendError
 from ..server import Completion, Generation, ServedModel, ServerDown
 from .access import RemoteAccess
-from .questions import OwnQuestion, Question
+from .questions import OwnQuestion, TritonQuestion
 from .replica import Replica
 from .shared_repository import SharedRepository
 
@@ -192,7 +192,7 @@ class ExternalTriton:
                         raise
         raise fault
 
-    async def _question(self, name: str, ask: Generation) -> Question:
+    async def _question(self, name: str, ask: Generation) -> TritonQuestion:
         """The generation as the model is asked it; of one that is not loaded, as ours are."""
         model = self._models.get(name)
         return OwnQuestion(ask) if model is None else await self._questions.ask(model, ask)

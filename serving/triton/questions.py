@@ -20,7 +20,7 @@ _GONE = ("not healthy", "Stub process", "is not ready", "unknown model", "not fo
 _PARTIAL = "\ufffd"  # a character of which more bytes come
 
 
-class Question(Protocol):
+class TritonQuestion(Protocol):
     """A generation, ready to be asked once."""
 
     @property
@@ -161,7 +161,7 @@ class QuestionMaker:
             model.name, model.release, f"{self._seen_at}/{model.name}/{model.version}", self._code
         )
 
-    async def ask(self, model: ServedModel, ask: Generation) -> Question:
+    async def ask(self, model: ServedModel, ask: Generation) -> TritonQuestion:
         """A generation as the model is asked it; PromptError for a chat that cannot be."""
         if engine_target(model.target).triton_text is None:
             return OwnQuestion(ask)

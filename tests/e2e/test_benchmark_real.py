@@ -1,4 +1,4 @@
-"""Benchmarks of two real servers: a bundle behind our own gateway, and `transformers serve` on its checkpoint."""
+"""Benchmarks of two real servers: a bundle behind our gateway, and `transformers serve` on its checkpoint."""
 
 from __future__ import annotations
 
