@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -35,11 +34,10 @@ def _preflight(request: BenchmarkRequest, machine: Machine, workspace: Workspace
 
     if finding := not_installed(["aiohttp", "httpx"], "serve"):
         return [finding]
-    for variable in filter(None, (request.api_key_env, request.against_key_env)):
-        if not os.environ.get(variable):
-            return [Finding(level="stop", message=f"environment variable {variable} is not set.")]
     found = []
     try:
+        for key in filter(None, (request.key, request.against_key)):
+            key.resolve()
         check_goodput(request.goodput)
         for what in filter(None, (request.model, request.against)):
             found += _about(what, request, workspace)
@@ -59,8 +57,9 @@ def _about(what: BundleRef | str, request: BenchmarkRequest, workspace: Workspac
             message = "settings name Triton servers of somebody else: no benchmark loads models there."
             fix = "Deploy the bundle, and measure the endpoint's address."
             return [Finding(level="stop", message=message, fix=fix)]
-        workspace.artifacts.open(what)
-        return []
+        from ...serving.rollout_checks import engine_findings
+
+        return engine_findings(workspace, what)
     sent = len(request.concurrency) * (request.requests + request.warmup)
     load = (
         f"{sent:,} requests are" if request.seconds is None else f"{request.seconds:g} s of load a level are"
@@ -143,11 +142,11 @@ def _target(name: str, request: BenchmarkRequest, ctx: StepContext, stack: ExitS
 
     what: Any = getattr(request, name)
     model = request.endpoint_model if name == "model" else request.against_model
-    variable = request.api_key_env if name == "model" else request.against_key_env
+    secret = request.key if name == "model" else request.against_key
     if isinstance(what, BundleRef):
         url, key = stack.enter_context(served(what, name, ctx))
     else:
-        url, key = what, os.environ.get(variable) if variable else None
+        url, key = what, None if secret is None else ctx.secret(secret)
     return LoadTarget(what, model, options_of(request, url, key))
 
 
@@ -254,9 +253,11 @@ def _save(
         "is_complete": is_complete,
         "note": note,
     }
+    facts = ctx.redactor.plain(facts)  # some servers repeat the key they were sent
+    requests = ctx.redactor.text(request_lines(levels).decode()).encode()
     with ctx.artifacts.staging() as folder:
         (folder / REPORT).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        (folder / REQUESTS).write_bytes(request_lines(levels))
+        (folder / REQUESTS).write_bytes(requests)
         save_plot(figures, folder / PLOT)
         (folder / PAGE).write_text(render_page(facts, (folder / PLOT).read_bytes()), encoding="utf-8")
         parents = [target.what] if isinstance(target.what, BundleRef) else []

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ...core.artifact_refs import BenchmarkReportRef, BundleRef, CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.inputs import EndpointUrl
+from ...core.secrets import SecretName
 from ...core.suite_source import SuiteSource
 
 Concurrency = Annotated[int, Field(ge=1, le=1024)]
@@ -52,14 +53,12 @@ class BenchmarkRequest(Request):
     endpoint_model: str | None = Field(
         None, description="Model name at the endpoint; by default the first it lists."
     )
-    api_key_env: str | None = Field(
-        None, description="Name of the environment variable that holds the endpoint's key."
+    key: SecretName | None = Field(
+        None, description="Where the endpoint's key is: secret:env:NAME or secret:file:PATH."
     )
 
     against_model: str | None = Field(None, description="Model name at the other endpoint.")
-    against_key_env: str | None = Field(
-        None, description="Name of the environment variable that holds the other endpoint's key."
-    )
+    against_key: SecretName | None = Field(None, description="Where the other endpoint's key is.")
 
     @field_validator("concurrency")
     @classmethod

@@ -66,6 +66,9 @@ class StandIn:
         how = self.how(len(self.bodies) - 1)
         if how == "busy":
             return web.json_response({"error": "slow down"}, status=429, headers={"Retry-After": "0.05"})
+        if how == "echo":
+            said = f"not with {request.headers['authorization']}"
+            return web.json_response({"error": said}, status=401)
         if how == "broken":
             return web.json_response({"error": "sorry"}, status=500)
         if how == "whole":
@@ -263,7 +266,12 @@ def test_a_server_is_what_it_says_and_no_more(
 def test_a_key_is_sent_and_kept_nowhere(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THEIR_KEY", "sk-of-theirs")
     server = StandIn()
-    _, report = measure(server, api_key_env="THEIR_KEY")
+    server.models["data"][0]["owned_by"] = "whoever asks with sk-of-theirs"
+    server.routes = {}
+    server.how = lambda number: "" if number else "echo"
+    _, report = measure(server, key="secret:env:THEIR_KEY")
+    assert report.facts["levels"][0]["errors"] == {"http_401": 1}
+    assert "sk-of-theirs" not in json.dumps(dict(report.facts))
     assert set(server.headers) == {"Bearer sk-of-theirs"}
     assert not any(b"sk-of-theirs" in path.read_bytes() for path in report.path.iterdir())
 
