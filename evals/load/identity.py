@@ -59,7 +59,7 @@ class ServerIdentity:
 
 
 async def identify(session: aiohttp.ClientSession, url: str, model: str | None) -> ServerIdentity:
-    """Ask `/v1/models`, and of the servers that have them `/version` and SGLang's two routes.
+    """Ask `/v1/models`, and of the servers that have them `GET /version` and SGLang's two routes.
 
     model: which of its models; None: the first. BackendError when it cannot be reached or lists none.
     """
