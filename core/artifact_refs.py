@@ -130,6 +130,12 @@ class EvalReportRef(ArtifactRef):
     kind = "eval-report"
 
 
+class BenchmarkReportRef(ArtifactRef):
+    """One endpoint under load: latencies, rates and errors at each concurrency, and every request."""
+
+    kind = "benchmark-report"
+
+
 class LearningCurveRef(ArtifactRef):
     """Scores of trainings on growing shares of a dataset, the law through them, a page and a picture."""
 
@@ -153,6 +159,7 @@ REF_TYPES: dict[str, type[ArtifactRef]] = {
         BundleRef,
         GuardrailRef,
         EvalReportRef,
+        BenchmarkReportRef,
         LearningCurveRef,
         ManifestsRef,
         DriftReportRef,

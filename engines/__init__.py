@@ -20,6 +20,7 @@ from .base import (
     StreamingEngine,
     user_chat,
 )
+from .ort_llm.generation import TextPiece
 
 __all__ = [
     "PROMPT_REFUSED",
@@ -33,5 +34,6 @@ __all__ = [
     "PromptError",
     "ScoringEngine",
     "StreamingEngine",
+    "TextPiece",
     "user_chat",
 ]

@@ -147,8 +147,9 @@ class ScoringEngine(Protocol):
 class GenerationListener:
     """Who hears of one generation, from a thread of the engine.
 
-    `on_text` gets each new piece, None for a text that is wanted whole; one of `on_result` and `on_error`
-    ends it. A result after pieces has an empty text. `is_cancelled` is asked now and then.
+    `on_text` gets each new piece (a TextPiece where log-probabilities are told), None for a text that is
+    wanted whole; one of `on_result` and `on_error` ends it. A result after pieces has an empty text.
+    `is_cancelled` is asked now and then.
     """
 
     on_result: Callable[[GenerationResult], None]

@@ -100,7 +100,7 @@ class EndpointClient:
                 return EndpointReply(None, self._told(refusal), True, _ms_since(started))
             status = response.status_code
             problem = f"HTTP {status}: {self._told(response.text)[:200]}"
-            wait_s = _retry_after_s(response)
+            wait_s = retry_after_s(response.headers.get("retry-after", "0"))
             if status not in _RETRIED:
                 break
         return EndpointReply(None, self._told(problem), False, _ms_since(started), status)
@@ -162,9 +162,8 @@ def _ms_since(started: float) -> float:
     return (perf_counter() - started) * 1000
 
 
-def _retry_after_s(response: httpx.Response) -> float:
+def retry_after_s(said: str) -> float:
     """The seconds that a reply asks to wait, as a number or a date; at most a minute, 0 when it asks none."""
-    said = response.headers.get("retry-after", "0")
     try:
         asked = float(said)
     except ValueError:

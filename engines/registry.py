@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..core.contract import Finding
     from ..core.machine import Machine
     from .builders.base import EngineBuilder
+    from .triton_text import TritonTextModel
 
 GROUP = "opswright.engines"
 DEFAULT_TARGET = "onnx-int8"
@@ -85,8 +86,10 @@ class EngineTarget:
     runs_with and builds_with: modules that must be importable; extras: what of Opswright's own brings them,
     empty for another package's.
     triton: a folder with the `model.py` that Triton's Python backend runs it with, and the files beside it;
-    None: it is served in-process only. build_s: seconds a build takes, by the checkpoint's bytes and the
-    number of parity prompts, None where that is not known. features: what it can beside answering a chat.
+    None: it is served in-process only. triton_text: of a bundle's `engine/` folder, what speaks to a Triton
+    model of somebody else's code, which servers elsewhere run. build_s: seconds a build takes, by the
+    checkpoint's bytes and the number of parity prompts, None where that is not known. features: what it can
+    beside answering a chat.
     """
 
     name: str
@@ -104,6 +107,7 @@ class EngineTarget:
     run_extras: tuple[str, ...] = ()
     build_extras: tuple[str, ...] = ()
     triton: Path | None = None
+    triton_text: Callable[[Path], TritonTextModel] | None = None
     build_s: Callable[[int, int], float | None] = lambda model_bytes, prompts: None
     features: frozenset[Feature] = frozenset()
 

@@ -18,6 +18,7 @@ from ..engines import (
     GenerationResult,
     PromptError,
     StreamingEngine,
+    TextPiece,
 )
 from ..engines.registry import engine_target
 from .server import Completion, Generation, ServedModel, ServerDown
@@ -175,8 +176,8 @@ async def _generated(
     if result.text is None:
         raise (PromptError if result.finish_reason == "refused" else BackendError)(str(result.error))
     if streaming:
-        yield result.text
-    yield result._replace(text="") if streaming else result
+        yield TextPiece(result.text, result.logprobs)
+    yield result._replace(text="", logprobs=()) if streaming else result
 
 
 def _chat(messages: str) -> Chat:

@@ -111,7 +111,10 @@ class InferenceServer(Protocol):
         """Generate; AskError for a prompt that cannot be, ServerDown when healing may help."""
 
     def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
-        """Generate piece by piece; the Completion, its text empty, ends it. Closing it stops the engine."""
+        """Generate piece by piece; the Completion, its text empty, ends it. Closing it stops the engine.
+
+        A piece is a TextPiece where log-probabilities were asked for; the Completion then has none.
+        """
 
 
 PROOF = Generation(messages='[{"role":"user","content":"ready?"}]', max_tokens=1)

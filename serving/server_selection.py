@@ -16,6 +16,7 @@ from .server import InferenceServer, ServedModel
 from .triton import installation
 from .triton.access import RemoteAccess
 from .triton.environment import PlatformFacts, has_own_server
+from .triton.questions import QuestionMaker
 
 _SMALL_ENGINE_BYTES = 64 << 20
 _CORES_A_COPY = 4  # for each thread of an engine; on two cores a second copy answers no more, and costs more
@@ -109,12 +110,17 @@ def _external(workspace: Workspace) -> InferenceServer:
     serving = workspace.settings.serving
     return ExternalTriton(
         lambda: external_accesses(serving.external),
-        SharedRepository(serving.external.repository, serving.external.s3),
+        SharedRepository(serving.external.repository, serving.external.s3, question_maker(serving.external)),
         f"ops{hashlib.sha256(str(workspace.root).encode()).hexdigest()[:10]}-",
         threads_for,
         serving.start_timeout_s,
         serving.instances or 1,
     )
+
+
+def question_maker(settings: ExternalTritonSettings) -> QuestionMaker:
+    """What models of other people's code are asked with, where settings say what that needs."""
+    return QuestionMaker(settings.llmapi_code, settings.seen_at)
 
 
 def external_accesses(settings: ExternalTritonSettings) -> list[RemoteAccess]:

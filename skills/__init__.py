@@ -10,6 +10,7 @@ BUILTIN = {
     "finetune": "opswright.skills.finetune:finetune",
     "nemo-archive": "opswright.skills.nemo_archive:nemo_archive",
     "evaluate": "opswright.skills.evaluate:evaluate",
+    "benchmark": "opswright.skills.benchmark:benchmark",
     "learning-curve": "opswright.skills.learning_curve:learning_curve",
     "fit-curve": "opswright.skills.learning_curve.fit:fit_curve",
     "gate": "opswright.skills.gate:gate",

@@ -49,6 +49,10 @@ def leaderboard(
     ] = BoardFormat.TABLE,
     output: Output = None,
     json: Json = False,
+    speed: Annotated[
+        bool,
+        typer.Option("--speed", help="What benchmarks measured instead: latencies and tokens per second."),
+    ] = False,
 ) -> None:
     """Show every measured model and its baselines, best first.
 
@@ -58,6 +62,9 @@ def leaderboard(
     from ..evals.standings import standings
 
     session: Session = context.obj
+    if speed:
+        _give(_speed(session, BoardFormat.JSON if json else format), output)
+        return
     lines = standings(session.workspace, suite)
     if not lines:
         print(
@@ -85,18 +92,41 @@ def compare(
 ) -> None:
     """Compare two measured models item by item: won, lost, the difference with its interval, a paired test.
 
+    Of two benchmark reports: each latency and rate, B over A, with its interval.
+
     Example: opswright compare checkpoint:3c2d97 checkpoint:e17623
     """
+    from ..core.artifact_refs import BenchmarkReportRef
     from ..evals.head_to_head import compare as compare_two
     from ..evals.head_to_head import find_line, open_measured, render
     from ..evals.leaderboard import board
 
     session: Session = context.obj
-    lines = board(session.workspace, suite)
     store = session.workspace.artifacts
+    if {text.partition(":")[0] for text in (a, b)} == {BenchmarkReportRef.kind}:
+        from ..evals.load.comparison import compare_load, render_comparison
+        from ..evals.load.report import find_report
+
+        loads = compare_load(find_report(store, a), find_report(store, b))
+        _give(render_comparison(loads, CompareFormat.JSON if json else format), output)
+        return
+    lines = board(session.workspace, suite)
     before, after = (open_measured(store, find_line(lines, text)) for text in (a, b))
     found = compare_two(before, after)
     _give(render(found, CompareFormat.JSON if json else format, items), output)
+
+
+def _speed(session: Session, form: BoardFormat) -> str:
+    """The table of all benchmarks; AskError for a format that it has not."""
+    from ..core.errors import AskError
+    from ..evals.load.report import load_board, render_board
+
+    if form not in (BoardFormat.TABLE, BoardFormat.MD, BoardFormat.JSON):
+        raise AskError(f"benchmarks are not written as {form} (but as: table, md, json).")
+    rows = load_board(session.workspace.artifacts)
+    if not rows:
+        print("nothing was benchmarked; `opswright benchmark URL --suite NAME` does it", file=sys.stderr)
+    return render_board(rows, form)
 
 
 def _give(text: str, output: Path | None) -> None:

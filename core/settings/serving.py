@@ -115,6 +115,13 @@ class ExternalTritonSettings(SettingsPart):
         description="Their model repository as this machine reaches it: a shared folder, or an address such "
         "as s3://BUCKET/FOLDER.",
     )
+    seen_at: str = Field(
+        "", description="Path of the repository on the servers; for bundles of TensorRT-LLM, else not needed."
+    )
+    llmapi_code: Path | None = Field(
+        None,
+        description="Folder with NVIDIA's model.py and helpers.py (llmapi); for bundles of TensorRT-LLM.",
+    )
     header: str = Field(
         "opswright-secret",
         pattern=r"^[A-Za-z0-9-]+$",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,12 +47,25 @@ class Sampling:
         }
 
 
+class TextPiece(str):
+    """A piece of an answer, told while it is made; `logprobs` are of the tokens that end in it."""
+
+    __slots__ = ("logprobs",)
+    logprobs: tuple[dict[str, Any], ...]
+
+    def __new__(cls, text: str, logprobs: Sequence[dict[str, Any]] = ()) -> TextPiece:
+        """A text as it is."""
+        piece = super().__new__(cls, text)
+        piece.logprobs = tuple(logprobs)
+        return piece
+
+
 @dataclass
 class GenerationJob:
     """One prompt: `text`, given to the model as it is, or `messages` and `tools`, JSON for the chat template.
 
     top_logprobs: how many tokens beside the chosen one are told with their log-probabilities; None: none is
-    told of any. They are in `logprobs` when the job is done, as OpenAI's `logprobs.content`.
+    told of any. They are in `logprobs` when the job is done, as OpenAI's `logprobs.content`, and in pieces.
     Nothing that it calls may hold the job: Triton unloads a model when all its requests are let go.
     `on_text` gets each new piece while it is made, `on_done` (text, reason, tokens in, tokens out) ends it,
     or `on_error` does. All three are called from the batcher's thread.
@@ -65,7 +79,7 @@ class GenerationJob:
     max_tokens: int = 64
     sampling: Sampling = field(default_factory=Sampling)
     stop: Sequence[str] = ()
-    on_text: Callable[[str], None] | None = None
+    on_text: Callable[[TextPiece], None] | None = None
     is_cancelled: Callable[[], bool] = lambda: False
     top_logprobs: int | None = None
     tokens: Any = None  # int32 (prompt length,), set when the job is taken in
@@ -81,6 +95,8 @@ class _Sequence:
         self.out: list[int] = []
         self.text = ""
         self.told = 0
+        self._ends: list[int] = []  # of each token in the text, where pieces tell log-probabilities
+        self._told_tokens = 0
         self.live = True
         self.is_complete = False  # whether `text` is the whole answer, cut before a stop string
         self._watch = job.on_text is not None or bool(job.stop)
@@ -94,6 +110,7 @@ class _Sequence:
         self.out.append(token)
         if self._pieces is not None:
             self.text += self._pieces.decode(token)
+            self._ends.append(len(self.text))
             if found := [at for word in self.job.stop if (at := self.text.find(word)) >= 0]:
                 self.text = self.text[: min(found)]
                 self.is_complete = True
@@ -122,7 +139,7 @@ class _Sequence:
         del self.job.logprobs[len(self.out) :]  # the end token's are no part of the text
         if not self.is_complete:
             self.text = self._whole(tokenizer)
-        self._tell(len(self.text))
+        self._tell(len(self.text), is_end=True)
         self.job.on_done(self.text, reason, len(self.job.tokens), len(self.out))
 
     def _whole(self, tokenizer: Any) -> str:
@@ -138,10 +155,15 @@ class _Sequence:
             pieces = "".join(stream.decode(token) for token in self.out)
         return whole if whole.startswith(pieces) else pieces
 
-    def _tell(self, upto: int) -> None:
-        if self.job.on_text is not None and upto > self.told:
-            self.job.on_text(self.text[self.told : upto])
-            self.told = upto
+    def _tell(self, upto: int, *, is_end: bool = False) -> None:
+        """Tell the text up to a place, with the log-probabilities of the tokens that end there or before."""
+        if self.job.on_text is None or (upto <= self.told and not is_end):
+            return
+        first, last = self._told_tokens, len(self.out) if is_end else bisect_right(self._ends, upto)
+        logprobs = self.job.logprobs[first:last]
+        if upto > self.told or logprobs:
+            self.job.on_text(TextPiece(self.text[self.told : upto], logprobs))
+            self.told, self._told_tokens = upto, last
 
 
 def _told(token: int, logprob: float, tokenizer: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from generation import (
     GenerationJob,
     OrtModel,
     Sampling,
+    TextPiece,
     WrongSchema,
 )
 from prompts import PromptEncoder, WrongPrompt
@@ -68,8 +69,11 @@ class TritonPythonModel:
         )
         self.batcher.submit(job)
 
-    def _send_piece(self, sender: Any, text: str) -> None:
-        sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("text_output", _strings(text))]))
+    def _send_piece(self, sender: Any, piece: TextPiece) -> None:
+        outputs = [pb_utils.Tensor("text_output", _strings(piece))]
+        if piece.logprobs:
+            outputs.append(pb_utils.Tensor("logprobs", _strings(json.dumps(piece.logprobs))))
+        sender.send(pb_utils.InferenceResponse(outputs))
 
     def _send_end(
         self,
@@ -88,7 +92,7 @@ class TritonPythonModel:
             pb_utils.Tensor("num_output_tokens", numpy.array([made], dtype=numpy.int32)),
             pb_utils.Tensor("release", self.release),
         ]
-        if logprobs is not None:
+        if logprobs is not None and not streaming:  # pieces have told theirs
             outputs.append(pb_utils.Tensor("logprobs", _strings(json.dumps(logprobs))))
         sender.send(pb_utils.InferenceResponse(outputs), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ...core.contract import Finding
     from ..base import Engine
     from ..builders.base import EngineBuilder
+    from ..triton_text import TritonTextModel
     from .checks import GpuTarget
     from .model_facts import ModelFacts
 
@@ -33,6 +34,12 @@ def _open(folder: Path, threads: int) -> Engine:
     from .on_cpu import DequantisedEngine
 
     return DequantisedEngine(folder, threads)
+
+
+def _triton_text(folder: Path) -> TritonTextModel:
+    from .llmapi import LlmapiModel
+
+    return LlmapiModel(folder)
 
 
 def _lacking() -> str:
@@ -108,4 +115,5 @@ TRTLLM = EngineTarget(
     build_extras=("train", "serve"),
     elsewhere=_ELSEWHERE,
     lacking=_lacking,
+    triton_text=_triton_text,
 )

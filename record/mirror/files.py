@@ -26,6 +26,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "bundle": ("manifest.json", "*.pbtxt", "*/genai_config.json"),
     "guardrails": ("config/*", "tests.json", "report.json"),
     "eval-report": ("report.json", "items.jsonl", "*.png", "*.svg"),
+    "benchmark-report": ("report.json", "report.html", "*.png"),
     "learning-curve": ("curve.json", "curve.html", "*.png"),
     "drift-report": ("report.json", "examples.json", "*.png", "*.svg"),
 }

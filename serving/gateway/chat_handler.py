@@ -8,9 +8,10 @@ import hashlib
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AskError, BackendError, OpswrightError
+from ...engines import TextPiece
 from ...engines.registry import engine_target
 from ..releases import now
 from ..server import Completion, Generation, ServerDown
@@ -206,7 +207,8 @@ class ChatHandler:
         if exchange.request.offered_tools:
             await self._answer(exchange, choice)
             if choice.text:
-                yield choice.text
+                made = choice.completion
+                yield TextPiece(choice.text, made.logprobs if made is not None else ())
             return
         async with contextlib.aclosing(self._stream(exchange, choice)) as pieces:
             check = _output_check(exchange)
@@ -266,15 +268,21 @@ class ChatHandler:
     async def _shown(self, exchange: Exchange, choice: AnswerChoice, ask: Generation) -> AsyncGenerator[str]:
         """What the engine makes, piece by piece, until its end; a chat's answer begins without space."""
         has_begun = bool(ask.text)
+        told: tuple[dict[str, Any], ...] = ()  # of tokens whose text has not left
         pieces = self.controller.server.stream(exchange.loaded.model.name, ask)
         try:
             async for piece in pieces:
                 if isinstance(piece, Completion):
+                    if told:
+                        yield TextPiece("", told)
                     self._finish(exchange, choice, piece)
                     return
-                if shown := piece if has_begun else piece.lstrip():
+                told += piece.logprobs if isinstance(piece, TextPiece) else ()
+                shown = piece if has_begun else piece.lstrip()
+                if shown or (has_begun and told):
                     has_begun = True
-                    yield shown
+                    yield TextPiece(shown, told)
+                    told = ()
         finally:
             await pieces.aclose()  # type: ignore[attr-defined]  # both servers give generators
 

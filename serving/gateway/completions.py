@@ -119,7 +119,8 @@ def _ends(chunks: form.Chunks, exchange: Exchange) -> list[dict[str, Any]]:
     found = []
     for number, choice in enumerate(exchange.choices):
         if choice.tool_calls:
-            found.append(chunks.calls(number, choice.tool_calls))
+            made = choice.completion if not choice.text else None  # beside a text, that has told them
+            found.append(chunks.calls(number, choice.tool_calls, made.logprobs if made is not None else ()))
         found.append(chunks.end(number, choice.finish))
     return [*found, chunks.usage(_usage(exchange))] if exchange.request.wants_usage else found
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from ...engines import TextPiece
+
 
 def usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
     """The `usage` object, counted by the engine's tokenizer."""
@@ -83,13 +85,16 @@ class Chunks:
         return [self._chunk(number, role, "", None) for number in range(choices if self._is_chat else 0)]
 
     def piece(self, number: int, text: str) -> dict[str, Any]:
-        """A chunk with the next piece of a choice's text."""
-        return self._chunk(number, {"content": text}, text, None)
+        """A chunk with the next piece of a choice's text, and the log-probabilities it may have."""
+        logprobs = text.logprobs if isinstance(text, TextPiece) else ()
+        return self._chunk(number, {"content": text}, text, None, logprobs)
 
-    def calls(self, number: int, calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def calls(
+        self, number: int, calls: Sequence[dict[str, Any]], logprobs: Sequence[dict[str, Any]] = ()
+    ) -> dict[str, Any]:
         """A chunk with the tools that a choice calls."""
         indexed = [{"index": place, **call} for place, call in enumerate(calls)]
-        return self._chunk(number, {"tool_calls": indexed}, "", None)
+        return self._chunk(number, {"tool_calls": indexed}, "", None, logprobs)
 
     def end(self, number: int, finish: str) -> dict[str, Any]:
         """The chunk that ends a choice, with its finish reason."""
@@ -99,8 +104,17 @@ class Chunks:
         """The tokens, after the end, for who asked for them."""
         return {**self._head, "choices": [], "usage": used}
 
-    def _chunk(self, number: int, delta: dict[str, Any], text: str, finish: str | None) -> dict[str, Any]:
-        said = {"delta": delta} if self._is_chat else {"text": text}
+    def _chunk(
+        self,
+        number: int,
+        delta: dict[str, Any],
+        text: str,
+        finish: str | None,
+        logprobs: Sequence[dict[str, Any]] = (),
+    ) -> dict[str, Any]:
+        said: dict[str, Any] = {"delta": delta} if self._is_chat else {"text": text}
+        if logprobs:
+            said["logprobs"] = {"content": list(logprobs), "refusal": None}
         return {**self._head, "choices": [{**_choice(number, finish), **said}]}
 
 

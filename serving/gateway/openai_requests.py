@@ -172,8 +172,6 @@ class ChatRequest(CompletionRequest):
             raise ValueError("max_tokens and max_completion_tokens say the same: give one of them")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs goes with logprobs: true")
-        if self.logprobs and self.stream:
-            raise ValueError("logprobs are not told while streaming: take one of the two")
         if self.tool_choice is not None and not self.tools:
             raise ValueError("tool_choice goes with tools")
         return self

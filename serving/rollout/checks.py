@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ...core.artifact_refs import BundleRef, GuardrailRef
 from ...core.contract import Finding
@@ -14,7 +15,8 @@ from .. import processes
 from ..fleet import url_of
 from ..ports import USUAL
 from ..releases import read_state
-from ..server_selection import choose, external_accesses, triton_home
+from ..server import ServedModel
+from ..server_selection import choose, external_accesses, question_maker, triton_home
 from ..triton import environment, installation
 from ..triton.external_checks import server_findings
 from ..triton.shared_repository import SharedRepository
@@ -80,6 +82,8 @@ def engine_findings(workspace: Workspace, bundle: BundleRef) -> list[Finding]:
         return [Finding(level="stop", message=f"{bundle.short} cannot be served here: {error}")]
     except NeedsError:
         return []  # platform_findings says so
+    if kind == "external" and target.triton_text is not None:
+        return _text_findings(workspace, name)
     if kind != "in-process" and target.triton is None:
         where = f"{target.elsewhere}." if target.elsewhere else "it is served in-process only."
         message = f"Triton cannot run a bundle of target '{name}' here: {where}"
@@ -88,6 +92,25 @@ def engine_findings(workspace: Workspace, bundle: BundleRef) -> list[Finding]:
     if missing is None and target.elsewhere:
         return [Finding(level="warn", message=f"what answers here is no '{name}': {target.elsewhere}.")]
     return [] if missing is None else [missing]
+
+
+def _text_findings(workspace: Workspace, target: str) -> list[Finding]:
+    """Whether servers elsewhere get what a model of other people's code needs, and what it cannot do."""
+    external = workspace.settings.serving.external
+    model = ServedModel("preflight", 1, Path(), "", target)
+    try:
+        place = question_maker(external).place(model)
+    except NeedsError as error:
+        return [Finding(level="stop", message=str(error))]
+    if "://" in external.repository:
+        message = f"'{target}' reads its weights by a path, which {external.repository} gives no server."
+        return [Finding(level="stop", message=message, fix="Take a folder that the servers share.")]
+    missing = [name for name in ("model.py", "helpers.py") if not (place.code / name).is_file()]
+    if missing:
+        message = f"{place.code} has no {' and no '.join(missing)}."
+        return [Finding(level="stop", message=message, fix="Copy them from the container that serves.")]
+    note = "its answers do not say which release gave them: the config of each server's model does"
+    return [Finding(level="note", message=f"{note}; tokens are counted by the bundle's tokenizer.")]
 
 
 def install_bytes(workspace: Workspace) -> int:

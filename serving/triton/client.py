@@ -14,18 +14,15 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import to_json
-
 from ...core.errors import BackendError
-from ...engines import PromptError
 from ..server import Completion, Generation, ServerDown
 from .access import SOCKET_NAME, RemoteAccess, TritonAccess
+from .questions import OwnQuestion, TritonQuestion, outputs_of
 from .socket_pool import SocketPool
 
 if TYPE_CHECKING:
     import aiohttp
 
-_GONE = ("not healthy", "Stub process", "is not ready", "unknown model", "not found", "unloading")
 _CALL_S = 5.0
 _POLL_S = 0.02
 _CONNECTIONS = 512
@@ -115,10 +112,10 @@ class TritonClient:
             raise BackendError(f"Triton refused {doing}: {found.get('error', reply.status)}")
         return found
 
-    async def live(self) -> bool:
-        """Whether the server answers at all."""
+    async def live(self, timeout_s: float = _CALL_S) -> bool:
+        """Whether the server answers at all, in time."""
         try:
-            await self._manage("GET", "/health/live", "a sign of life")
+            await self._manage("GET", "/health/live", "a sign of life", timeout_s)
         except BackendError:
             return False
         return True
@@ -148,95 +145,57 @@ class TritonClient:
             for row in rows
         }
 
-    async def infer(self, name: str, ask: Generation) -> Completion:
+    async def stated(self, name: str) -> dict[str, str]:
+        """The parameters of a model's config, as the server has loaded it."""
+        found = await self._manage("GET", f"/models/{name}/config", f"the config of {name}")
+        told = found.get("parameters") or {}
+        return {key: str(one.get("string_value", "")) for key, one in told.items()}
+
+    async def infer(self, name: str, ask: Generation | TritonQuestion) -> Completion:
         """The whole answer; PromptError for a wrong prompt, ServerDown when healing may help."""
         path = f"/v2/models/{name}/generate"
+        question = OwnQuestion(ask) if isinstance(ask, Generation) else ask
         if isinstance(self._access, TritonAccess):
-            _, reply = await self._pool(name).post(path, _body(ask), ask.trace_headers)
+            _, reply = await self._pool(name).post(path, question.body(), question.headers)
         else:
-            reply = await self._post(name, path, ask)
-        answer = _piece(reply)
-        if isinstance(answer, str):
-            raise BackendError(f"Triton's model {name} answered a whole question in pieces")
-        return answer
+            reply = await self._post(name, path, question)
+        for answer in question.pieces(reply, streaming=False):
+            if isinstance(answer, Completion):
+                return answer
+        raise BackendError(f"Triton's model {name} answered a whole question in pieces")
 
-    async def _post(self, name: str, path: str, ask: Generation) -> bytes:
+    async def _post(self, name: str, path: str, question: TritonQuestion) -> bytes:
         """The body of a whole answer of a server elsewhere."""
         import aiohttp
 
         try:
-            session, headers = self._session(name), ask.trace_headers
-            async with session.post(path, data=_body(ask), headers=headers, allow_redirects=False) as reply:
+            session, headers = self._session(name), question.headers
+            async with session.post(
+                path, data=question.body(), headers=headers, allow_redirects=False
+            ) as reply:
                 return await reply.read()
         except (aiohttp.ClientError, OSError) as error:
             raise ServerDown(f"Triton is gone: {error}") from error
 
-    async def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
+    async def stream(self, name: str, ask: Generation | TritonQuestion) -> AsyncIterator[str | Completion]:
         """Pieces as the engine makes them, then the Completion; closing stops the engine."""
         import aiohttp
 
-        url, body, rest = f"/v2/models/{name}/generate_stream", _body(ask, streaming=True), b""
+        question = OwnQuestion(ask) if isinstance(ask, Generation) else ask
+        url, body, rest = f"/v2/models/{name}/generate_stream", question.body(streaming=True), b""
         try:
             async with self._session(name).post(
-                url, data=body, headers=ask.trace_headers, allow_redirects=False
+                url, data=body, headers=question.headers, allow_redirects=False
             ) as reply:
                 async for data in reply.content.iter_any():
                     *events, rest = (rest + data).split(b"\n\n")
                     for event in events:
-                        piece = _piece(event.removeprefix(b"data: "))
-                        yield piece
-                        if isinstance(piece, Completion):
-                            return
+                        for piece in question.pieces(event.removeprefix(b"data: ")):
+                            yield piece
+                            if isinstance(piece, Completion):
+                                return
                 if rest:
-                    _piece(rest)  # an error before the first event comes as bare JSON
+                    outputs_of(rest)  # an error before the first event comes as bare JSON
         except (aiohttp.ClientError, OSError) as error:
             raise ServerDown(f"Triton's answer broke off: {error}") from error
         raise ServerDown("Triton ended the answer before its end")
-
-
-def _body(ask: Generation, *, streaming: bool = False) -> bytes:
-    """The generate extension's JSON for one generation; what the engine does by default is left out."""
-    prompt = {"text_input": ask.text} if ask.text else {"messages": ask.messages}
-    fields: dict[str, Any] = {**prompt, "sampling_param_max_tokens": ask.max_tokens}
-    fields.update(
-        (name, value) for name, value in (("tools", ask.tools), ("json_schema", ask.json_schema)) if value
-    )
-    if ask.top_logprobs is not None:
-        fields["top_logprobs"] = ask.top_logprobs
-    if streaming:
-        fields["streaming"] = True
-    if ask.temperature > 0:
-        fields["sampling_param_temperature"] = ask.temperature
-        fields["sampling_param_top_k"] = ask.top_k
-        fields["sampling_param_top_p"] = ask.top_p
-        fields["sampling_param_seed"] = ask.seed
-    if ask.stop:
-        fields["sampling_param_stop"] = json.dumps(ask.stop)
-    return to_json(fields)
-
-
-def _piece(data: bytes) -> str | Completion:
-    """A reply's JSON: a piece of text, or the end of the answer. An error may come with status 200.
-
-    Raises PromptError when the prompt is at fault, ServerDown when healing may help, else BackendError.
-    """
-    try:
-        found = json.loads(data)
-    except ValueError as error:  # of something between us and the server
-        raise ServerDown(f"Triton's answer cannot be read: {data[:80]!r}") from error
-    if "error" in found:
-        message = str(found["error"])
-        if found.get("finish_reason") == "wrong prompt":
-            raise PromptError(message)
-        family = ServerDown if any(mark in message for mark in _GONE) else BackendError
-        raise family(f"Triton's model failed: {message}")
-    if "finish_reason" not in found:
-        return str(found["text_output"])
-    return Completion(
-        text=found["text_output"],
-        finish_reason=found["finish_reason"],
-        tokens_in=int(found["num_input_tokens"]),
-        tokens_out=int(found["num_output_tokens"]),
-        release=found["release"],
-        logprobs=tuple(json.loads(found.get("logprobs") or "[]")),
-    )

@@ -15,6 +15,7 @@ from functools import partial
 from ...core.errors import BackendError, OpswrightError
 from ..server import Completion, Generation, ServedModel, ServerDown
 from .access import RemoteAccess
+from .questions import OwnQuestion, TritonQuestion
 from .replica import Replica
 from .shared_repository import SharedRepository
 
@@ -39,6 +40,7 @@ class ExternalTriton:
         *,
         sweep_s: float = 30.0,
     ) -> None:
+        self._questions = repository.questions
         self._accesses = accesses
         self._repository = repository
         self._prefix = prefix
@@ -63,7 +65,8 @@ class ExternalTriton:
         """Reach the servers; BackendError when none answers. What is loaded there stays."""
         await self._close()
         self._replicas = [
-            Replica(access, self._write, self._prefix, self._timeout_s) for access in self._accesses()
+            Replica(access, self._write, self._prefix, self._timeout_s, self._questions)
+            for access in self._accesses()
         ]
         asked = (replica.client.version() for replica in self._replicas)
         found = await asyncio.gather(*asked, return_exceptions=True)
@@ -154,11 +157,11 @@ class ExternalTriton:
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer of a replica; of the next one where that turns out to be gone."""
-        fault = ServerDown(f"no Triton server serves {name}")
+        fault, question = ServerDown(f"no Triton server serves {name}"), await self._question(name, ask)
         for replica, release in self._by_load(name):
             with _asking(replica):
                 try:
-                    answer = await replica.client.infer(replica.serves[name], ask)
+                    answer = await replica.client.infer(replica.serves[name], question)
                 except ServerDown as error:
                     fault = error
                     replica.lose(name, str(error))
@@ -173,10 +176,10 @@ class ExternalTriton:
         """The pieces of a replica's answer; of the next one where that is gone before the first piece."""
         fault = ServerDown(f"no Triton server serves {name}")
         for replica, release in self._by_load(name):
-            began = False
+            began, question = False, await self._question(name, ask)
             with _asking(replica):
                 try:
-                    async with aclosing(replica.client.stream(replica.serves[name], ask)) as pieces:  # type: ignore[type-var]
+                    async with aclosing(replica.client.stream(replica.serves[name], question)) as pieces:  # type: ignore[type-var]
                         async for piece in pieces:
                             began = True
                             if isinstance(piece, Completion) and piece.release != release:
@@ -189,6 +192,11 @@ class ExternalTriton:
                     if began:
                         raise
         raise fault
+
+    async def _question(self, name: str, ask: Generation) -> TritonQuestion:
+        """The generation as the model is asked it; of one that is not loaded, as ours are."""
+        model = self._models.get(name)
+        return OwnQuestion(ask) if model is None else await self._questions.ask(model, ask)
 
     def _by_load(self, name: str) -> Iterator[tuple[Replica, str]]:
         """The replicas that serve a model, and its release: the least busy first, in turns where alike."""
@@ -206,6 +214,7 @@ class ExternalTriton:
         while True:
             await asyncio.sleep(_TEND_S)
             for replica in self._replicas:
+                replica.look()
                 for model in list(self._models.values()):
                     replica.tend(model)
                     self._tell(told, replica, model)

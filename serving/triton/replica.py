@@ -9,12 +9,16 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ...core.errors import BackendError, OpswrightError
+from ...engines.triton_text import RELEASE
 from ..server import PROOF, ServedModel, ServerDown
 from .access import RemoteAccess
 from .client import TritonClient
+from .questions import QuestionMaker
 
 _PROOF_S = 10.0
 _PROVE_AGAIN_S = 5.0
+_LOOK_S = 2.0
+_SILENT = 2
 _RETRY_S = 3.0
 _UNLOAD_S = 3.0
 _HINTS = {
@@ -32,6 +36,7 @@ class Replica:
         write: Callable[[ServedModel], str],
         prefix: str,
         timeout_s: float,
+        questions: QuestionMaker,
     ) -> None:
         self.url = access.url
         self.client = TritonClient(access)
@@ -40,10 +45,13 @@ class Replica:
         self.missing: dict[str, str] = {}  # name to why it is not served, "" while it loads
         self._write = write  # into the repository; where that is
         self._prefix = prefix
+        self._questions = questions
         self._timeout_s = timeout_s
         self._dead: dict[str, int] = {}  # how many names of a model no longer answer
         self._due: dict[str, float] = {}  # when a model is proven or loaded again, on the monotonic clock
         self._work: dict[str, asyncio.Task[None]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._silent = 0  # looks in a row that were not answered
 
     def begin(self, model: ServedModel) -> asyncio.Task[None]:
         """Load a model and have it answer, unless that is under way; the task raises why it does not."""
@@ -59,6 +67,22 @@ class Replica:
         """Have a model proven again, or loaded again where it is missing, when its time has come."""
         if time.monotonic() > self._due.get(model.name, 0.0):
             self.begin(model)
+
+    def look(self) -> None:
+        """Look whether the server itself answers, unless that is under way; where not, its models are lost.
+
+        That costs it no inference, so a busy server answers; one that hangs is silent each time.
+        """
+        if self.serves and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        self._silent = 0 if await self.client.live(_LOOK_S) else self._silent + 1
+        if self._silent >= _SILENT:
+            self._silent = 0
+            for name, inner in list(self.serves.items()):
+                await self._give_up(name, inner, f"it gives no sign of life within {_LOOK_S:.0f} s")
+                self._due[name] = 0.0
 
     def lose(self, name: str, why: str) -> None:
         """Note that a model did not answer: nobody asks it here until it has proven itself again."""
@@ -116,13 +140,23 @@ class Replica:
             raise
 
     async def _prove(self, model: ServedModel, inner: str) -> None:
-        """One inference; BackendError unless the very release answers."""
+        """One inference; BackendError unless the very release answers.
+
+        A model whose answers do not say is asked for its config besides, in which its release stands.
+        """
+        question = await self._questions.ask(model, PROOF)
         try:
-            answer = await asyncio.wait_for(self.client.infer(inner, PROOF), _PROOF_S)
+            answer = await asyncio.wait_for(self.client.infer(inner, question), _PROOF_S)
         except TimeoutError as error:
             raise ServerDown(f"no answer to an inference within {_PROOF_S:.0f} s") from error
         if answer.release != model.release:
             raise BackendError(f"it answers as {answer.release}, not as {model.release}")
+        if not question.names_release:
+            stated = (await self.client.stated(inner)).get(RELEASE, "")
+            if stated != model.release:
+                raise BackendError(
+                    f"its config says that it is {stated or 'no release'}, not {model.release}"
+                )
 
     def _inner(self, name: str) -> str:
         """The name in Triton; another one after a model's worker died, which would never unload."""
@@ -173,7 +207,8 @@ class Replica:
 
     async def close(self) -> None:
         """End what is under way and the connections; the server and what it has loaded stay."""
-        for work in self._work.values():
+        works = [*self._work.values(), *([self._looking] if self._looking is not None else [])]
+        for work in works:
             work.cancel()
-        await asyncio.gather(*self._work.values(), return_exceptions=True)
+        await asyncio.gather(*works, return_exceptions=True)
         await self.client.close()

@@ -6,7 +6,7 @@ A model's folder holds everything, its engine too, so that no server needs to se
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from ...core.files import canonical_json, files_below, sha256_file, sha256_json
 from ...core.install import install_hint
 from ...core.settings.serving import S3Settings
 from ..server import ServedModel
+from .questions import QuestionMaker
 from .repository import config_pbtxt, model_code
 from .s3_place import S3Place, is_s3
 
@@ -29,8 +30,11 @@ _FIRST = (_WHOLE, _CONFIG)  # that go first: a folder that is going is no model 
 class SharedRepository:
     """The folder or address that every replica reads models from; methods may be called from any thread."""
 
-    def __init__(self, address: str, s3: S3Settings | None = None) -> None:
+    def __init__(
+        self, address: str, s3: S3Settings | None = None, questions: QuestionMaker | None = None
+    ) -> None:
         self.address = address
+        self.questions = questions or QuestionMaker()  # what models of other people's code need
         self._s3 = s3 or S3Settings()
         self._turn = threading.Lock()  # one writes at a time; whoever comes second finds it there
 
@@ -44,11 +48,13 @@ class SharedRepository:
         The configuration comes after the version's files: without it Triton sees no model. NeedsError when
         the place cannot be reached or written.
         """
-        config = config_pbtxt(replace(model, engine=Path(_ENGINE)), threads, instances).encode()
+        config, code = self._parts(model, threads, instances)
         version = str(model.version)
-        files = {f"{version}/{path.name}": path for path in model_code(model)}
+        texts = {f"{version}/{name}": data for name, data in code.items() if isinstance(data, bytes)}
+        files = {f"{version}/{name}": path for name, path in code.items() if isinstance(path, Path)}
         files |= {f"{version}/{_ENGINE}/{name}": path for name, path in files_below(model.engine).items()}
         digests = {name: sha256_file(path) for name, path in files.items()}
+        digests |= {name: sha256_json(data.decode()) for name, data in texts.items()}
         whole = canonical_json({"files": sha256_json(digests), "config": config.decode()})
         with self._turn:
             place = self._place(model.name)
@@ -57,8 +63,21 @@ class SharedRepository:
             place.remove(_FIRST)
             for name, path in files.items():
                 place.put(name, path)
+            for name, data in texts.items():
+                place.write(name, data)
             place.write(_CONFIG, config)
             place.write(_WHOLE, whole)
+
+    def _parts(
+        self, model: ServedModel, threads: int, instances: int
+    ) -> tuple[bytes, Mapping[str, Path | bytes]]:
+        """A model's config.pbtxt, and what lies beside its engine."""
+        text = self.questions.text_model(model)
+        if text is None:
+            config = config_pbtxt(replace(model, engine=Path(_ENGINE)), threads, instances)
+            return config.encode(), {path.name: path for path in model_code(model)}
+        place = self.questions.place(model)
+        return text.config(place).encode(), text.files(place)
 
     def remove(self, name: str) -> None:
         """Take a model's folder away; none there is no error."""

@@ -27,6 +27,7 @@ class ForeignTriton:
         log: Path,
         mode: str = "explicit",
         secret: str = SECRET,
+        completes_config: bool = False,
     ):
         self.url = f"http://127.0.0.1:{port}"
         self._install = install
@@ -37,7 +38,7 @@ class ForeignTriton:
             f"--model-repository={repository}",
             f"--backend-directory={install.backends}",
             f"--model-control-mode={mode}",
-            "--disable-auto-complete-config",
+            *([] if completes_config else ["--disable-auto-complete-config"]),
             f"--backend-config=python,shm-region-prefix-name=foreign{port}_",
             "--http-address=127.0.0.1",
             f"--http-port={port}",

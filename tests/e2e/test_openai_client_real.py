@@ -128,6 +128,21 @@ def test_log_probabilities_are_those_of_the_answers_tokens(client: openai.OpenAI
         assert one.token == one.top_logprobs[0].token  # greedy
 
 
+@pytest.mark.parametrize("model", ["bare", "guarded"])
+def test_a_stream_tells_the_log_probabilities_that_a_whole_answer_has(
+    client: openai.OpenAI, model: str
+) -> None:
+    asked: Any = {"model": model, "messages": HELLO, "max_tokens": 40, "logprobs": True, "top_logprobs": 2}
+    whole = client.chat.completions.create(**asked).choices[0]
+    choices = [chunk.choices[0] for chunk in client.chat.completions.create(**asked, stream=True)]
+    assert "".join(one.delta.content or "" for one in choices) == whole.message.content
+    assert whole.logprobs is not None
+    told = [token for one in choices if one.logprobs for token in one.logprobs.content or ()]
+    assert told == whole.logprobs.content
+    chunks = [one for one in choices if one.logprobs]
+    assert all(one.delta.content for one in chunks), "each goes with its text"
+
+
 def test_what_spells_a_control_token_is_read_as_letters(client: openai.OpenAI) -> None:
     def read(text: str) -> int:
         messages: Any = [{"role": "user", "content": text}]

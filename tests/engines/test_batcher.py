@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 import opswright
-from opswright.engines.ort_llm.generation import GenerationJob, Sampling, _Generators, _Sequence
+from opswright.engines.ort_llm.generation import (
+    GenerationJob,
+    Sampling,
+    TextPiece,
+    _Generators,
+    _Sequence,
+)
 from opswright.engines.ort_llm.prompts import chat_fault
 
 PIECES = {1: "ab", 2: "cd", 3: "e", 4: None}  # 4: a byte that no character ends
@@ -201,3 +207,27 @@ def test_generators_that_wait_take_no_more_than_their_share_of_memory() -> None:
     for _, give_back in leases:
         give_back()
     assert len(leases) > len(shelf._idle) > 0
+
+
+@pytest.mark.parametrize("stop", [(), ("cda",), ("e", "nothing like it")])
+def test_pieces_tell_each_token_once_and_not_before_its_text(stop: tuple[str, ...]) -> None:
+    told: list[TextPiece] = []
+    job = GenerationJob(
+        on_done=lambda text, reason, read, made: None,
+        on_error=lambda error: None,
+        on_text=told.append,  # type: ignore[arg-type]
+        tokens=[0],
+        max_tokens=99,
+        stop=stop,
+        top_logprobs=0,
+    )
+    row, seen = _Sequence(job, Tokenizer(), limit=99), ""
+    for token in (1, 2, 3, 4, 1, 2):
+        job.logprobs.append({"token": token})
+        if row.take(token, is_end=False) is not None:
+            break
+        seen += PIECES[token] or ""
+        assert len("".join(told)) <= len(seen)
+    row.finish("stop", Tokenizer())
+    assert [one for piece in told for one in piece.logprobs] == job.logprobs
+    assert "".join(told) == row.text

@@ -21,6 +21,7 @@ from opswright.core.errors import AskError, BackendError
 from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
+from opswright.engines import TextPiece
 from opswright.serving.fleet import GatewayClient, ProbeReply
 from opswright.serving.gateway.access import Access
 from opswright.serving.gateway.app import build_app
@@ -130,7 +131,8 @@ class FakeServer:
     async def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
         whole = await self.infer(name, ask)
         for word in whole.text.split(" ")[1:]:
-            yield f" {word}"
+            told = [{"token": f" {word}", "logprob": -0.5, "bytes": None, "top_logprobs": []}]
+            yield f" {word}" if ask.top_logprobs is None else TextPiece(f" {word}", told)
         yield Completion("", whole.finish_reason, whole.tokens_in, whole.tokens_out, whole.release)
 
 

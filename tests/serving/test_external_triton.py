@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2
 
 from opswright.core.errors import BackendError
 from opswright.serving.server import Generation, ServedModel, ServerDown
+from opswright.serving.triton import replica
 from opswright.serving.triton.access import RemoteAccess
 from opswright.serving.triton.external import ExternalTriton
 from opswright.serving.triton.shared_repository import SharedRepository
@@ -32,6 +33,7 @@ class FakeTriton:
         self.answers_as: str | None = None
         self.sends_to: str | None = None  # where it redirects who asks
         self.refuses = ""  # why it loads nothing
+        self.silent = 0  # how many signs of life it owes
         self.asked: list[str] = []
         self.headers: list[str | None] = []
 
@@ -49,6 +51,9 @@ class FakeTriton:
     async def _answer(self, request: web.Request) -> web.Response:
         self.headers.append(request.headers.get("their-header"))
         parts = request.path.split("/")
+        if request.path.endswith("/live") and self.silent:
+            self.silent -= 1
+            await asyncio.sleep(2)
         if self.sends_to is not None:
             raise web.HTTPTemporaryRedirect(self.sends_to + request.path)
         if request.path.endswith("/index"):
@@ -254,5 +259,28 @@ def test_the_repository_holds_what_is_served_and_no_more(
             while held() != {"ops1-shop-v12", "ops1-shop-v4", "ops2-shop-v0", "theirs"}:
                 await asyncio.sleep(0.05)
         assert {(await server.infer("shop-v4", ASK)).release for _ in range(4)} == {"v4-abc"}
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("owed", "is_lost"), [(1, False), (1000, True)])
+def test_one_that_gives_no_sign_of_life_is_not_asked_and_one_late_sign_is_none(
+    play: Callable[[Scene], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owed: int,
+    is_lost: bool,
+) -> None:
+    monkeypatch.setattr(replica, "_LOOK_S", 0.3)
+
+    async def scene(server: ExternalTriton, one: FakeTriton, other: FakeTriton) -> None:
+        await server.load(model(tmp_path))
+        assert await settled(server) == {}
+        one.silent = owed
+        lost: set[str] = set()
+        for _ in range(60):
+            await asyncio.sleep(0.05)
+            lost |= server.missing("shop-v1").keys()
+        assert len(lost) == is_lost
 
     play(scene)

@@ -116,6 +116,29 @@ def test_models_are_listed_and_retrieved(ask: Ask[Any]) -> None:
         ask(lambda client: client.models.retrieve("nobody"))
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_stream_tells_log_probabilities_chunk_by_chunk(ask: Ask[Any], n: int) -> None:
+    chunks = ask(streamed(chat(stream=True, logprobs=True, n=n)))
+    for number in range(n):
+        mine = [one.choices[0] for one in chunks if one.choices[0].index == number]
+        spelt = [token.token for one in mine if one.logprobs for token in one.logprobs.content]
+        assert spelt == [" answer", " of", " 1"]
+    silent = ask(streamed(chat(stream=True)))
+    assert all(one.choices[0].logprobs is None for one in silent)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_never_spell_an_answer_that_a_rail_withheld(
+    ask: Ask[Any], served: House, stream: bool
+) -> None:
+    served.rollout("guarded").deploy(served.bundle("two"), served.guardrails(), 100)
+    served.server.says = "so the secret is out"
+    call = chat(model="guarded", stream=stream, logprobs=True, top_logprobs=1)
+    told = ask(streamed(call)) if stream else [ask(call)]
+    whole = "".join(one.model_dump_json() for one in told)
+    assert "withheld" in whole and "secret" not in whole
+
+
 def test_what_the_engine_can_is_passed_to_it(ask: Ask[Any], served: House) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}

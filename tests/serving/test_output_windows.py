@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from opswright.engines import TextPiece
 from opswright.serving.gateway.output_windows import HELD_CHARACTERS, in_windows
 from opswright.serving.rails import SHIPPED, RailDecision, Rails, load_rails
 
@@ -56,6 +57,32 @@ def test_no_letter_of_what_is_blocked_leaves(before: str, after: str, size: int)
     text = f"{before}secret{after}"
     sent, is_blocked = play([text[at : at + size] for at in range(0, len(text), size)])
     assert is_blocked and before.startswith(sent)
+
+
+@given(before=st.text("ab c", max_size=900), after=st.text("ab c", max_size=400), size=st.integers(1, 50))
+@example(before="ab " * 200, after="c " * 150, size=7)
+def test_log_probabilities_leave_with_their_text_and_never_spell_what_is_blocked(
+    before: str, after: str, size: int
+) -> None:
+    text = f"{before}secret{after}"
+    cut = [text[at : at + size] for at in range(0, len(text), size)]
+    pieces = [TextPiece(one, [{"token": one}]) for one in cut]
+
+    async def read(rails: Listener) -> tuple[str, str]:
+        async def engine() -> AsyncIterator[str]:
+            for piece in pieces:
+                yield piece
+
+        sent = spelt = ""
+        async for passed in in_windows(engine(), rails):
+            if isinstance(passed, TextPiece):
+                sent += passed
+                spelt += "".join(one["token"] for one in passed.logprobs)
+                assert sent.startswith(spelt)
+        return sent, spelt
+
+    asyncio.run(read(Listener()))
+    assert asyncio.run(read(Listener("no such word"))) == (text, text)
 
 
 def test_an_answer_leaves_while_it_is_made() -> None:

@@ -105,3 +105,43 @@ def test_an_empty_workspace_has_an_empty_board_and_says_what_fills_it(
     assert run(["--home", str(workspace.root), "leaderboard", "--format", "json"], registry) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == [] and "opswright evaluate" in err
+
+
+def loaded(workspace: Workspace, model: str, ms: float) -> str:
+    """A benchmark report of an endpoint whose 30 answers take so long, more or less."""
+    from opswright.core.artifact_refs import BenchmarkReportRef
+    from opswright.evals.load.figures import level_figures
+    from opswright.evals.load.level import Level
+    from opswright.evals.load.report import REQUESTS, request_lines
+    from opswright.evals.load.streamed import RequestRecord
+
+    records = [
+        RequestRecord(n / 10, 0, ttft_ms=ms, e2el_ms=10 * ms + n, tokens_out=9, counted_by="usage")
+        for n in range(30)
+    ]
+    level = Level(1, records, ms)
+    facts = {
+        "model": model,
+        "server": {"name": "vllm 9"},
+        "prompts": "suite shop",
+        "workload": {"prompts": "d" * 64, "output_tokens": 9},
+        "levels": [level_figures(level, {})],
+        "is_complete": True,
+    }
+    with workspace.artifacts.staging() as folder:
+        (folder / REQUESTS).write_bytes(request_lines([level]))
+        return str(workspace.artifacts.save(BenchmarkReportRef, folder, facts))
+
+
+def test_what_was_measured_under_load_is_shown_and_compared(
+    capsys: Captured, registry: Registry, workspace: Workspace
+) -> None:
+    assert printed(capsys, registry, workspace, "leaderboard", "--speed") == "\n"
+    slow, fast = (loaded(workspace, f"http://{name}:1", ms) for name, ms in (("slow", 40.0), ("fast", 4.0)))
+    table = printed(capsys, registry, workspace, "leaderboard", "--speed").splitlines()
+    assert len(table) == 3 and "vllm 9" in table[1] and "TTFT p50" in table[0]
+    rows = json.loads(printed(capsys, registry, workspace, "leaderboard", "--speed", "--json"))
+    assert [row["ttft_p50_ms"] for row in rows] == [4.0, 40.0]
+    told = printed(capsys, registry, workspace, "compare", slow, fast[:30])
+    assert "e2el p50 ms" in told and "B is better" in told and "one after the other" in told
+    printed(capsys, registry, workspace, "leaderboard", "--speed", "--format", "csv", code=2)

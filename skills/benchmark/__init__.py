@@ -1,0 +1,298 @@
+"""The skill `benchmark`: how fast an endpoint answers under load, in the terms of the field's tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...core.artifact_refs import BenchmarkReportRef, BundleRef, CheckpointRef, PendingArtifact
+from ...core.contract import Cost, Effect, Finding, StepContext, skill
+from ...core.errors import AskError, OpswrightError
+from ...core.files import sha256_json
+from ...core.install import not_installed
+from ...core.machine import Machine
+from ...core.workspace import Workspace
+from .measuring import LoadTarget, measure, options_of
+from .notes import notes_of
+from .request import BenchmarkRequest, BenchmarkResult, LevelFigures
+
+if TYPE_CHECKING:
+    from ...engines.base import Chat
+    from ...evals.load.level import Level
+
+__all__ = ["BenchmarkRequest", "BenchmarkResult", "LevelFigures", "benchmark"]
+
+_MOST_PROMPTS = 1000
+
+
+def _preflight(request: BenchmarkRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
+    from ...evals.load.figures import check_goodput
+
+    if finding := not_installed(["aiohttp", "httpx"], "serve"):
+        return [finding]
+    found = []
+    try:
+        for key in filter(None, (request.key, request.against_key)):
+            key.resolve()
+        check_goodput(request.goodput)
+        for what in filter(None, (request.model, request.against)):
+            found += _about(what, request, workspace)
+        prompts = _prompts(request, workspace)
+        found.append(Finding(level="ok", message=f"{len(prompts)} prompts of {_source(request)}."))
+    except PendingArtifact as error:
+        found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
+    except OpswrightError as error:
+        found.append(Finding(level="stop", message=str(error)))
+    return found
+
+
+def _about(what: BundleRef | str, request: BenchmarkRequest, workspace: Workspace) -> list[Finding]:
+    """What to know before a bundle is served, or an endpoint loaded."""
+    if isinstance(what, BundleRef):
+        if workspace.settings.serving.external.urls:
+            message = "settings name Triton servers of somebody else: no benchmark loads models there."
+            fix = "Deploy the bundle, and measure the endpoint's address."
+            return [Finding(level="stop", message=message, fix=fix)]
+        from ...serving.rollout.checks import engine_findings
+
+        return engine_findings(workspace, what)
+    sent = len(request.concurrency) * (request.requests + request.warmup)
+    load = (
+        f"{sent:,} requests are" if request.seconds is None else f"{request.seconds:g} s of load a level are"
+    )
+    message = f"{load} sent to {what}, {max(request.concurrency)} at a time."
+    fix = "Make sure that it is yours to load, and what it costs."
+    return [Finding(level="warn", message=message, fix=fix)]
+
+
+def _estimate(request: BenchmarkRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Minutes where levels last a given time; else unknown, as what an endpoint charges is."""
+    levels = len(request.concurrency) * (1 if request.against is None else 2)
+    minutes = None if request.seconds is None else levels * (request.seconds + request.timeout_s / 4) / 60
+    is_ours = all(isinstance(one, BundleRef | None) for one in (request.model, request.against))
+    tokens = None if request.seconds is not None else levels * request.requests * request.output_tokens
+    return Cost(
+        minutes=minutes,
+        gpu_hours=0,
+        disk_bytes=20_000_000,
+        usd=0 if is_ours else None,
+        tokens=0 if is_ours else tokens,
+    )
+
+
+@skill(
+    effect=Effect.WRITES,
+    summary="Measure how fast an endpoint answers under load: latencies, tokens per second, errors.",
+    phrases=[
+        "benchmark {model} with {suite}",
+        "how fast is {model} on {suite}",
+        "load test {model} with {suite}",
+    ],
+    preflight=_preflight,
+    estimate=_estimate,
+    reusable=False,  # a machine's speed is not what it was
+)
+def benchmark(request: BenchmarkRequest, ctx: StepContext) -> BenchmarkResult:
+    """Stream answers at each concurrency; keep every request's times in a benchmark report.
+
+    A run that is stopped, or whose time is over, keeps what it has measured.
+
+    Example: `/benchmark model=http://127.0.0.1:8000/v1 suite=suites/shop.yaml concurrency=1,8,32`
+    """
+    from ...evals.load.figures import check_goodput
+
+    check_goodput(request.goodput)
+    chats = _prompts(request, ctx.workspace)
+    with ExitStack() as stack:
+        targets = [_target(name, request, ctx, stack) for name in _names(request)]
+        stopped = measure(request, targets, chats, ctx)
+    if stopped is not None and not any(level.records for one in targets for level in one.levels):
+        raise stopped
+    saved = [_saved(one, request, ctx, chats, is_complete=stopped is None) for one in targets]
+    if stopped is not None:
+        ctx.log(f"stopped: what was measured is kept as {', '.join(ref for ref, _, _ in saved)}")
+        raise stopped
+    ref, figures, note = saved[0]
+    for line in filter(None, note.split("; ")):
+        ctx.log(line)
+    _tell(figures, ctx)
+    return BenchmarkResult(
+        report=ref,
+        server=targets[0].identity.name,
+        served_model=targets[0].identity.model,
+        levels=tuple(map(_level, figures)),
+        counted_by=" and ".join(sorted({by for one in figures for by in one["counted_by"]})),
+        against=saved[1][0] if len(saved) > 1 else None,
+        differences=_differences(saved[1][0], ref, ctx) if len(saved) > 1 else {},
+        note=note,
+    )
+
+
+def _names(request: BenchmarkRequest) -> list[str]:
+    return ["model", *(["against"] if request.against is not None else [])]
+
+
+def _target(name: str, request: BenchmarkRequest, ctx: StepContext, stack: ExitStack) -> LoadTarget:
+    """The endpoint that a field of the request names, or the bundle that it names, served."""
+    from .served import served
+
+    what: Any = getattr(request, name)
+    model = request.endpoint_model if name == "model" else request.against_model
+    secret = request.key if name == "model" else request.against_key
+    if isinstance(what, BundleRef):
+        url, key = stack.enter_context(served(what, name, ctx))
+    else:
+        url, key = what, None if secret is None else ctx.secret(secret)
+    return LoadTarget(what, model, options_of(request, url, key))
+
+
+def _differences(a: BenchmarkReportRef, b: BenchmarkReportRef, ctx: StepContext) -> dict[str, str]:
+    """B over A in words; empty where too few answers came."""
+    from ...evals.load.comparison import compare_load
+
+    try:
+        found = compare_load(ctx.artifacts.open(a), ctx.artifacts.open(b))
+    except AskError as error:
+        ctx.log(f"nothing is compared: {error}")
+        return {}
+    return {f"{row.name} at {row.concurrency}": row.in_words for row in found.rows}
+
+
+def _saved(
+    target: LoadTarget,
+    request: BenchmarkRequest,
+    ctx: StepContext,
+    chats: Sequence[Chat],
+    *,
+    is_complete: bool,
+) -> tuple[BenchmarkReportRef, list[dict[str, Any]], str]:
+    """The report of one endpoint, its figures, and what to know of them."""
+    from ...evals.load.figures import level_figures
+
+    counted = [_counted(level, request, ctx) for level in target.levels]
+    figures = [level_figures(level, request.goodput) for level in counted if level.records]
+    note = "; ".join(notes_of(request, target.identity, figures))
+    ref = _save(target, request, ctx, counted, figures, chats, note, is_complete=is_complete)
+    return ref, figures, note
+
+
+def _prompts(request: BenchmarkRequest, workspace: Workspace) -> list[Chat]:
+    """The chats that are sent, in turn; AskError for a suite or dataset without any."""
+    from ...evals.parity import dataset_prompts, spread
+    from ...evals.suites import load_suite
+
+    if request.data is not None:
+        dataset = workspace.artifacts.open(request.data)
+        found = list(dataset_prompts(dataset, request.data.short, _MOST_PROMPTS).chats)
+    else:
+        suite = load_suite(str(request.suite))
+        found = [suite.prompt.chat(item) for item in spread(suite.items, _MOST_PROMPTS)]
+    if not found:
+        raise AskError(f"{_source(request)} holds no prompt to send.")
+    return found
+
+
+def _source(request: BenchmarkRequest) -> str:
+    from ...core.suite_source import suite_name
+
+    return request.data.short if request.data is not None else f"suite {suite_name(str(request.suite))}"
+
+
+def _counted(level: Level, request: BenchmarkRequest, ctx: StepContext) -> Level:
+    """The level, with tokens counted by the tokenizer where the server's own count is none."""
+    if request.tokenizer is None or all(one.counted_by != "chunks" for one in level.records):
+        return level
+    from transformers import AutoTokenizer
+
+    folder = (
+        ctx.artifacts.open(request.tokenizer).path
+        if isinstance(request.tokenizer, CheckpointRef)
+        else Path(request.tokenizer)
+    )
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise AskError(f"{folder} has no tokenizer that can be read: {error}") from error
+    for place, one in enumerate(level.records):
+        if one.counted_by == "chunks":
+            made = len(tokenizer(one.text, add_special_tokens=False)["input_ids"])
+            level.records[place] = replace(one, tokens_out=max(1, made), counted_by="tokenizer")
+    return level
+
+
+def _save(
+    target: LoadTarget,
+    request: BenchmarkRequest,
+    ctx: StepContext,
+    levels: Sequence[Level],
+    figures: Sequence[dict[str, Any]],
+    chats: Sequence[Chat],
+    note: str,
+    *,
+    is_complete: bool,
+) -> BenchmarkReportRef:
+    from ...evals.load.report import PAGE, PLOT, REPORT, REQUESTS, request_lines
+    from .page import render_page, save_plot
+
+    identity = target.identity
+    plain = [[dict(message) for message in chat] for chat in chats]
+    facts: dict[str, Any] = {
+        "model": str(target.what),
+        "session": ctx.idempotency_key if request.against is not None else "",
+        "server": {**identity.document(), "name": identity.name},
+        "prompts": _source(request),
+        "workload": {"prompts": sha256_json(plain), "output_tokens": request.output_tokens},
+        "warmup": request.warmup,
+        "fixed_length": identity.fixes_length,
+        "goodput": dict(request.goodput),
+        "levels": list(figures),
+        "is_complete": is_complete,
+        "note": note,
+    }
+    facts = ctx.redactor.plain(facts)  # some servers repeat the key they were sent
+    requests = ctx.redactor.text(request_lines(levels).decode()).encode()
+    with ctx.artifacts.staging() as folder:
+        (folder / REPORT).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        (folder / REQUESTS).write_bytes(requests)
+        save_plot(figures, folder / PLOT)
+        (folder / PAGE).write_text(render_page(facts, (folder / PLOT).read_bytes()), encoding="utf-8")
+        parents = [target.what] if isinstance(target.what, BundleRef) else []
+        return ctx.artifacts.save(BenchmarkReportRef, folder, facts, parents)
+
+
+def _tell(figures: Sequence[dict[str, Any]], ctx: StepContext) -> None:
+    """The report's figures as metrics of the step, at each concurrency."""
+    for level in figures:
+        at = f"at_{level['concurrency']}"
+        for name in ("ttft_ms", "tpot_ms", "e2el_ms"):
+            for label in ("p50", "p95"):
+                if level[name] is not None:
+                    ctx.metric(f"{name}.{label}.{at}", level[name][label])
+        for name in ("output_tokens_per_s", "requests_per_s"):
+            ctx.metric(f"{name}.{at}", level[name]["value"])
+        ctx.metric(f"failed.{at}", level["requests"] - level["completed"])
+
+
+def _level(level: dict[str, Any]) -> LevelFigures:
+    def at(name: str, label: str) -> float | None:
+        return None if level[name] is None else level[name][label]
+
+    return LevelFigures(
+        concurrency=level["concurrency"],
+        completed=level["completed"],
+        failed=level["requests"] - level["completed"],
+        ttft_p50_ms=at("ttft_ms", "p50"),
+        ttft_p95_ms=at("ttft_ms", "p95"),
+        tpot_p50_ms=at("tpot_ms", "p50"),
+        e2el_p50_ms=at("e2el_ms", "p50"),
+        e2el_p95_ms=at("e2el_ms", "p95"),
+        e2el_p99_ms=at("e2el_ms", "p99"),
+        output_tokens_per_s=level["output_tokens_per_s"]["value"],
+        requests_per_s=level["requests_per_s"]["value"],
+        goodput_requests_per_s=level.get("goodput_requests_per_s"),
+        errors=level["errors"],
+    )
