@@ -17,11 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "agents" / "planner"))
 
-from scoring import Outcome, judge, load, worlds  # noqa: E402
-from world import World  # noqa: E402
+from scoring import Outcome, judge, load, worlds
+from world import World
 
-from opswright.core.registry import Registry  # noqa: E402
-from opswright.skills import load_registry  # noqa: E402
+from opswright.core.registry import Registry
+from opswright.skills import load_registry
 
 SETS = ("built", "held_out", "third")
 
@@ -29,7 +29,9 @@ SETS = ("built", "held_out", "third")
 def main() -> None:
     """Print accuracy by kind and manner, wrong changes, and CPU time."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", choices=SETS, action="append", help="which sentences (default: all there are)")
+    parser.add_argument(
+        "--set", choices=SETS, action="append", help="which sentences (default: all there are)"
+    )
     parser.add_argument("--planner", default="phrases", help="kind of planner (default phrases)")
     parser.add_argument("--misses", action="store_true", help="list every sentence that went wrong")
     options = parser.parse_args()
@@ -51,7 +53,11 @@ def _report(name: str, outcomes: list[Outcome], *, misses: bool) -> None:
     plans = [one for one in outcomes if one.kind == "plan"]
     print(f"  skills and order      {_share([one.right_skills for one in plans])} of plans")
     print(f"  and every argument    {_share([one.right for one in plans])} of plans")
-    for kind, words in (("ask", "right question"), ("answer", "right answer"), ("refuse", "nothing proposed")):
+    for kind, words in (
+        ("ask", "right question"),
+        ("answer", "right answer"),
+        ("refuse", "nothing proposed"),
+    ):
         print(f"  {words:21} {_share([one.right for one in outcomes if one.kind == kind])}")
     traps = [one for one in outcomes if one.sentence.trap]
     print(f"  wrong changes         {sum(one.changed_wrongly for one in traps)} of {len(traps)} traps")
@@ -60,14 +66,19 @@ def _report(name: str, outcomes: list[Outcome], *, misses: bool) -> None:
         for one in outcomes:
             if value := getattr(one.sentence, key):
                 groups[value].append(one.right)
-        print(f"  by {title}: " + ", ".join(f"{value} {_share(right)}" for value, right in sorted(groups.items())))
+        print(
+            f"  by {title}: "
+            + ", ".join(f"{value} {_share(right)}" for value, right in sorted(groups.items()))
+        )
     times = sorted(one.cpu_ms for one in outcomes)
     p95 = times[int(0.95 * (len(times) - 1))]
     print(f"  CPU ms: p50 {statistics.median(times):.1f}, p95 {p95:.1f}, most {times[-1]:.1f}")
     if misses:
         for one in outcomes:
             if not one.right:
-                print(f"  - {one.sentence.say!r}\n      expected {one.sentence.expect}\n      got {one.got}: {one.shown}")
+                print(
+                    f"  - {one.sentence.say!r}\n      expected {one.sentence.expect}\n      got {one.got}: {one.shown}"
+                )
 
 
 def _share(right: list[bool]) -> str:

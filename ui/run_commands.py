@@ -138,21 +138,23 @@ def resume(
 
 def agent_command(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="A slash command.")],
+    text: Annotated[str, typer.Argument(help="A sentence, or a slash command.")],
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Ask the agent, as in the chat.
+    """Ask the agent, as in the chat: in plain language, or by a slash command.
 
-    Example: opswright agent "/leaderboard suite=shop"
+    A sentence leads to a proposed plan, a question (exit code 2), an answer from the record, or the reason why
+    nothing is proposed (2). It is no consent: approve the plan, or give --yes, which a plan that changes what
+    an endpoint's users get does not take.
+
+    Example: opswright agent "clean tickets.csv and train on it"
     """
     session: Session = context.obj
-    if not text.strip().startswith("/"):
-        raise AskError(
-            f"not a slash command: {text.strip()[:60]!r}. Expected one like "
-            "`/leaderboard suite=shop`; `opswright skills` lists them."
-        )
-    session.slash(text, as_json=json, yes=yes, how="agent")
+    if text.strip().startswith("/"):
+        session.slash(text, as_json=json, yes=yes, how="agent")
+    else:
+        session.plain(text, as_json=json, yes=yes)
 
 
 def chat(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ..core.registry import Registry
 
 if TYPE_CHECKING:
     from ..agents.agent import Agent, RunOutcome
-    from ..agents.planner import Ask
+    from ..agents.planner import Ask, Declined, Question, RecordAnswer
     from ..core.workspace import Workspace
 
 
@@ -51,6 +52,31 @@ class Session:
         from ..agents.agent import Agent
 
         return Agent(self.workspace, self.registry, **options)
+
+    def plain(self, text: str, *, as_json: bool, yes: bool) -> None:
+        """Plain language: a plan that waits for consent, or a reply that runs nothing.
+
+        --yes is consent to what makes artifacts; what serves waits for an answer to the plan that came out.
+        """
+        from ..agents.approvals import Consent
+        from ..agents.planner import PLAIN_LANGUAGE, Ask, Proposal
+        from .show import print_json
+
+        found = self.agent().propose(Ask(PLAIN_LANGUAGE, text))
+        if not isinstance(found, Proposal):
+            code, document = reply_document(found)
+            if as_json:
+                print_json(document)
+            else:
+                print("\n".join(reply_lines(found, self.registry)))
+            raise typer.Exit(code)
+        serves = found.plan.effect is Effect.SERVES
+        consent = Consent(found.plan.id, "agent --yes") if yes and not serves else None
+        if yes and serves:
+            print(
+                "--yes is no consent to what a sentence would serve: approve the plan below.", file=sys.stderr
+            )
+        self._drive(lambda live: live.start(found, consent), as_json=as_json, interactive=not yes)
 
     def carry_out(self, ask: Ask, *, as_json: bool, approve: str | None, yes: bool, how: str) -> None:
         """Start a run, ask for consent where a person can answer, show how it ended, exit with its code."""
@@ -122,10 +148,35 @@ class Session:
 
     def call_skill(self, skill: Skill[Any, Any], values: dict[str, str], as_json: bool, yes: bool) -> None:
         """Run one skill as a plan of one step."""
-        import shlex
-
         words = [f"/{skill.name}", *(shlex.quote(f"{name}={value}") for name, value in values.items())]
         self.slash(" ".join(words), as_json=as_json, yes=yes, how=f"typed {skill.name}")
+
+
+def reply_document(reply: Question | RecordAnswer | Declined) -> tuple[int, dict[str, Any]]:
+    """The exit code of a planner's reply that runs nothing, and the reply as the one JSON document."""
+    from ..agents.planner import Question, RecordAnswer
+
+    if isinstance(reply, RecordAnswer):
+        facts: dict[str, Any] = {"about": reply.about, "records": list(reply.records)}
+        return 0, {"status": "answered", "exit_code": 0, "message": reply.text, **facts}
+    code = AskError.exit_code
+    if isinstance(reply, Question):
+        asked = {"choices": list(reply.choices), "draft": reply.draft}
+        return code, {"status": "question", "exit_code": code, "message": reply.text, **asked}
+    facts = {"reason": reply.reason, "commands": list(reply.commands)}
+    return code, {"status": "declined", "exit_code": code, "message": reply.text, **facts}
+
+
+def reply_lines(reply: Question | RecordAnswer | Declined, registry: Registry) -> list[str]:
+    """A planner's reply that runs nothing, as lines for a terminal."""
+    from ..agents.planner import Question
+    from ..core.text import escaped
+
+    lines = [escaped(reply.text)]
+    if isinstance(reply, Question):
+        return [*lines, *(f"  {escaped(choice)}" for choice in reply.choices)]
+    typed = [command for command in reply.commands if command.split()[0].lstrip("/") in registry]
+    return [*lines, *(f"  opswright agent {shlex.quote(command)}" for command in typed)]
 
 
 def match_plan(given: str, plan: str) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
 __all__ = [
+    "PLAIN_LANGUAGE",
     "Ask",
     "Declined",
     "Draft",
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 GROUP = "opswright.planners"
+PLAIN_LANGUAGE = "phrases"  # the planner of what is neither a command nor a file
 
 
 def planners() -> Mapping[str, PlannerFactory]:

@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass
 
 from .fields import FieldWords
-from .text import Token
+from .text import Token, words
 
-_BETWEEN = frozenset(
-    "of to at is be = : the a an with about around roughly exactly only no more than most least up max".split()
+_BETWEEN = words(
+    "of to at is be = : the a an with about around roughly exactly only no more than most least up max"
 )
 _MINUTES = {
     "second": 1 / 60, "sec": 1 / 60, "s": 1 / 60, "minute": 1.0, "min": 1.0, "hour": 60.0, "hr": 60.0, "h": 60.0,
     "day": 1440.0,
 }  # fmt: skip
-_MONEY = frozenset("$ € dollar dollars usd bucks".split())
+_MONEY = words("$ € dollar dollars usd bucks")
 _SPELLED = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "twelve": 12, "twenty": 20, "thirty": 30, "fifty": 50, "hundred": 100, "half": 0.5, "thousand": 1000,

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 
 from .lexicon import Lexicon
-from .text import Token
+from .text import Token, words
 from .words import CONTRAST, NEGATIONS, SEQUENCE, negations_in, without_manners
 
-_JOINING = frozenset("and then also plus afterwards next finally & or , - – — > → but that which".split())
-_BOUNDS = frozenset("more less later fewer longer greater higher than".split())
-_IF = frozenset("if unless provided when whenever once until".split())
+_JOINING = words("and then also plus afterwards next finally & or , - – — > → but that which")
+_BOUNDS = words("more less later fewer longer greater higher than")
+_IF = words("if unless provided when whenever once until")
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def _parts(tokens: list[Token], lexicon: Lexicon) -> list[list[Token]]:
         if token.kind == "end":
             parts.append([])
             continue
-        if token.key in _IF | {"before"} and parts[-1]:
-            parts.append([])
-        elif parts[-1] and _begins(tokens, at, parts[-1], lexicon):
+        if (token.key in _IF | {"before"} and parts[-1]) or (
+            parts[-1] and _begins(tokens, at, parts[-1], lexicon)
+        ):
             parts.append([])
         parts[-1].append(token)
     return parts

@@ -15,22 +15,20 @@ from ..base import Declined, PlannerReply, Turn
 from .clauses import Clause, bar_of
 from .drafts import OpenField, PlanDraft, StepDraft, from_document
 from .slots import ClauseReading, SlotFiller
-from .text import Token
+from .text import Token, words
 from .words import NEGATIONS, negations_in
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
     from .planner import _Message
 
-_LEADS = frozenset(
-    """no nope actually sorry wait oops well hmm um please but ok okay i meant mean rather instead make use take change set
-    let us it that this to be should the with and also just only have want would like prefer better pick choose""".split()
+_LEADS = words("""no nope actually sorry wait oops well hmm um please but ok okay i meant mean rather instead make use take change set
+    let us it that this to be should the with and also just only have want would like prefer better pick choose""")
+_MARKS_CORRECTION = words("no nope actually sorry wait oops rather instead meant change make use")
+_CONSENT = words(
+    "yes yep yeah y ok okay go ahead do it sure please run proceed fine confirm confirmed ship agreed lgtm"
 )
-_MARKS_CORRECTION = frozenset("no nope actually sorry wait oops rather instead meant change make use".split())
-_CONSENT = frozenset(
-    "yes yep yeah y ok okay go ahead do it sure please run proceed fine confirm confirmed ship agreed lgtm".split()
-)
-_LEAVE_OUT = frozenset("skip without drop omit leave minus remove except".split())
+_LEAVE_OUT = words("skip without drop omit leave minus remove except")
 _ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1": 0, "2": 1, "3": 2, "4": 3}
 _SHORT = 12
 

@@ -13,7 +13,8 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
-from .text import Token, is_typo_of, key_of_word, tokens_of
+from .text import Token, is_typo_of, key_of_word, tokens_of, words
+from .wording import word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -189,20 +190,9 @@ class Lexicon:
         return match.skill.effect is Effect.READS
 
 
-# English words that lie a letter from a word of the skills and mean something else.
-_REAL_WORDS = frozenset(
-    """later letter latter matter better butter rather other order older cost most post past paste taste waste host
-    trail trial brain grain rain drain chain dear clear clearly lean learn clone close chase phase phrase
-    where there here their three these those house hours would could should think thing things might right light
-    night sight until still while white write wrote quite quiet quick since price place space raise praise
-    great eat heat meat feast beast least lest list lost last past fast cast report deport depot employ deploys
-    prompt present prevent event events seven eleven even ever never every server serve service serving
-    live love life alive delete deleted remove removed demote demoted remote remoted promoted built build build""".split()
-)
-_DESCRIBING = frozenset(
-    """stable canary live production prod last latest newest recent most previous first best current new fresh
-    yesterday today checkpoint one that this""".split()
-)
+_REAL_WORDS = word_list("no_typos")
+_DESCRIBING = words("""stable canary live production prod last latest newest recent most previous first best current new fresh
+    yesterday today checkpoint one that this""")
 
 
 def _is_same_head(near: list[str]) -> bool:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from ....core.artifact_refs import REF_TYPES, ArtifactRef
 from .surroundings import Surroundings
-from .text import Token, key_of_word
+from .text import Token, key_of_word, words
 
 _RELEASE = re.compile(r"v\d{1,6}(?:[0-9a-f]{8})?")
-_ROUTES = frozenset("stable canary live production prod".split())
-_NEWEST = frozenset("last latest newest recent".split())
-_ADJECTIVES = _NEWEST | frozenset(
-    "most previous first best current new fresh stable canary live production prod yesterday today".split()
+_ROUTES = words("stable canary live production prod")
+_NEWEST = words("last latest newest recent")
+_ADJECTIVES = _NEWEST | words(
+    "most previous first best current new fresh stable canary live production prod yesterday today"
 )
-_ARTICLES = frozenset("the my our this that these those your its a an".split())
-_PRONOUNS = frozenset("it this that them those".split())
+_ARTICLES = words("the my our this that these those your its a an")
+_PRONOUNS = words("it this that them those")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ....core.registry import Registry
+from .text import words
 
 
 def nearest_skills(text: str, registry: Registry) -> list[str]:
@@ -25,10 +26,8 @@ def nearest(text: str, names: Mapping[str, str], phrases: Mapping[str, Sequence[
     return [name for name in ranked if score(name) > 0][:3]
 
 
-_COMMON = frozenset(
-    """a an and are at be can do for from has have how i in into is it its me my no not of on or our please show that
-    the there this to us was we what when where which with you""".split()
-)
+_COMMON = words("""a an and are at be can do for from has have how i in into is it its me my no not of on or our please show that
+    the there this to us was we what when where which with you""")
 
 
 def _stems(text: str) -> set[str]:

@@ -27,7 +27,7 @@ from .nearest import nearest_skills
 from .record_answers import answer_from_record
 from .slots import ClauseReading, SlotFiller
 from .surroundings import Surroundings
-from .text import Token, shown
+from .text import shown, words
 from .words import CONDITIONAL, SEQUENCE, cues_in
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _WHY = {
     "unseen": "it holds characters that show nothing or move text",
     "long": f"it is longer than {_LONGEST:,} characters",
 }
-_ASKING = frozenset("how is are would which what does do show who".split())
+_ASKING = words("how is are would which what does do show who")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ....core.errors import OpswrightError
@@ -15,6 +14,7 @@ from ..base import RecordAnswer
 from .lexicon import Lexicon
 from .surroundings import Surroundings
 from .text import Token
+from .wording import any_of, sections
 
 if TYPE_CHECKING:
     from .conversation import Talk
@@ -23,36 +23,11 @@ _RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _RELEASE = re.compile(r"\bv\d{1,6}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNORECASE)
 _SEARCHED = 200  # newest runs
-_ASKS = r"^(?:and |so |ok |hey |hi |hello |please |, )*(?:(?:can|could|would) you )?(?:please )?(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |i (?:want|need|would like) to know )?(?:please )?"
-
-
-@dataclass(frozen=True)
-class _Topic:
-    about: str
-    pattern: re.Pattern[str]
-
-
-_TOPICS = tuple(
-    _Topic(about, re.compile(_ASKS + pattern))
-    for about, pattern in (
-        ("live", r"(?:what|which|who)(?: \w+){0,4}? (?:is|are|was|were|do|does|did|s)(?: \w+){0,5}? ?(?:live|serving|served|serve|deployed|stable|canary|in production|in prod|getting traffic|gets?)\b"),
-        ("live", r"(?:is|was) (?:there )?(?:anything|something|a canary|v\d+)(?: \w+){0,3} ?(?:live|serving|served|deployed|canary|stable|production|prod)\b"),
-        ("live", r"(?:what|which)(?: \w+){0,3} (?:users|customers|people)(?: \w+){0,3} (?:get|see|have|talk)\b|(?:current|live) (?:release|releases|version|versions|model)s?\b|what is (?:currently )?on (?!the (?:leader|board))\w+$"),
-        ("approved", r"who(?: \w+){0,2} (?:approved|approve|consented|consent|ok ?ed|okayed|signed|allowed|accepted|agreed|green ?lit|authori[sz]ed)\b|(?:was|is|has)(?: \w+){1,5} (?:been )?approved\b|by whom(?: \w+){0,5} approved|(?:which|what) (?:person|people|user|role)(?: \w+){0,2} approved\b|whose approval"),
-        ("refused", r"(?:why|how come|for what reason|what is the reason|what was the reason|reason|how is it that)(?: \w+){0,6} (?:refused|denied|rejected|refuse|reject|deny|fail|failed|withdrawn|withdraw|no ?go|stopped|blocked|rolled back|not (?:released|deployed|promoted|live|done)|declined|turned down|crash|crashed)\b"),
-        ("refused", r"who(?: \w+){0,2} (?:denied|refused|rejected|declined|stopped|blocked)\b|what (?:went wrong|failed|broke|stopped)\b|why (?:did|was|is|has)(?: \w+){1,6}$"),
-        ("cost", r"(?:what|how much)(?: \w+){0,7} (?:cost|costs|spent|spend|expensive|took|take|use|used)\b|how (?:much|long|many minutes|expensive)\b|(?:what|which) (?:was|were|is) the (?:cost|costs|price|bill|duration)|cost of\b|price of\b|duration of\b"),
-        ("best", r"(?:which|what)(?: \w+){0,3} (?:is|are|was|scores?|did|does|do|performs?)(?: the| our)? ?(?:currently )?(?:best|top|highest|winning|leading|strongest|most accurate)\b|which (?:one )?(?:is|was) (?:better|ahead|leading)|(?:best|top) (?:model|checkpoint|bundle)\b|who (?:is|leads)(?: \w+){0,3} (?:leaderboard|board|best)|what is our best"),
-        ("who", r"who(?: \w+){0,2} (?:deployed|promoted|ran|started|proposed|trained|evaluated|built|made|did|asked|launched|requested|rolled|cleaned|curated|released|pushed|shipped|put)\b|by whom"),
-        ("when", r"when(?: \w+){0,8} (?:deployed|promoted|trained|evaluated|built|made|approved|refused|denied|run|ran|start|started|finish|finished|happen|happened|go live|went live|live|released|done|end|ended|deploy|train|last)\b|since when\b|how old\b"),
-        ("waiting", r"(?:what|which|is|are|anything|does)(?: \w+){0,5} (?:wait|waits|waiting|pending|to approve|need approval|needs approval|needs my approval|open|for me)\b"),
-        ("status", r"(?:what|which|is|are|anything)(?: \w+){0,4} (?:running|going on|in progress|happening|busy)\b(?! on the gpu)|(?:is|did|has|was|have)(?: \w+){1,6} (?:done|finished|finish|ready|over|complete|completed|pass|passed|succeed|succeeded|successful|work|worked|ok|okay|go|crash|crashed|fail|failed|through)\b"),
-        ("status", r"(?:what|how) (?:happened|did|is|was|about|does)(?: \w+){0,5} (?:last|latest|previous|newest)(?: \w+){0,2}? ?(?:run|plan|training|evaluation|deployment|job|one|build)s?\b|how (?:did|is|was)(?: \w+){1,4} (?:go|going|doing|end|run)\b|what (?:was|is) the (?:verdict|outcome|status|state|result)\b|status\b|what happened\b|what did (?:we|you|i|it) (?:do|run)\b|what (?:was|were) the last\b|(?:list|show)(?: \w+){0,2} runs\b"),
-        ("trained", r"(?:what|which)(?: \w+){0,4} (?:trained|made|built|based|derived|come|comes|fine ?tuned) (?:on|from|with|of|out)\b|where (?:does|did)(?: \w+){1,4} come from|(?:what|which)(?: \w+){0,2} (?:data|dataset|base)(?: \w+){0,5} (?:trained|learn|learned|built|use|used|train)\b|lineage\b"),
-        ("help", r"(?:what (?:can|could) (?:you|i|we) (?:do|ask|say|type)|help\b$|what are you|who are you|what do you (?:do|know|understand)|how does this work|what (?:skills|commands)|which (?:skills|commands))"),
-        ("audit", r"(?:is|was|has)(?: \w+){0,3} (?:record|ledger|chain|log|history)(?: \w+){0,3} (?:intact|valid|ok|okay|altered|tampered|complete|true|correct|changed)\b|can i trust the (?:record|ledger)"),
-    )
-)  # fmt: skip
+_ASKS = (
+    r"^(?:and |so |ok |hey |hi |hello |please |, )*(?:(?:can|could|would) you )?(?:please )?"
+    r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |i (?:want|need|would like) to know )?(?:please )?"
+)
+_TOPICS = {about: any_of(patterns, _ASKS) for about, patterns in sections("questions").items()}
 
 
 def answer_from_record(
@@ -62,7 +37,7 @@ def answer_from_record(
     said = " ".join(token.key for token in tokens if token.kind in ("word", "number", "mark")).strip()
     said = re.sub(r"[^\w%' ]", " ", said)
     said = re.sub(r"\s+", " ", said).strip()
-    topic = next((one.about for one in _TOPICS if one.pattern.match(said)), None)
+    topic = next((about for about, pattern in _TOPICS.items() if pattern.match(said)), None)
     if topic is None or _supposes(said):
         return None
     asked = _Asked(text, said, around, lexicon, talk)

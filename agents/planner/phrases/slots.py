@@ -16,15 +16,15 @@ from .fields import FieldWords, field_words
 from .lexicon import Lexicon, PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
 from .surroundings import Surroundings
-from .text import Token, is_typo_of, key_of_word
+from .text import Token, is_typo_of, key_of_word, words
 from .words import ARTICLES, PREPOSITIONS, SMALL, negations_in
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-_DESCRIBES = frozenset(
-    "last latest best first all auto local current none train test text keep drop one case order".split()
+_DESCRIBES = words(
+    "last latest best first all auto local current none train test text keep drop one case order"
 )
-_ON = frozenset("with enable use using turn".split())
-_OFF = frozenset("without no disable".split())
+_ON = words("with enable use using turn")
+_OFF = words("without no disable")
 
 
 @dataclass
@@ -387,15 +387,17 @@ class SlotFiller:
             step.arguments[one.name] = values if one.is_list else " ".join(values)
 
     def _asked(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
-        """Fields whose default is not what is meant by whoever names them, and that got no value."""
-        keys = [token.key for token in clause.tokens]
+        """Ask for what a clause names and gives no value: where the default is not meant, or an artifact."""
+        keys = {token.key for token in clause.tokens}
+        free = {token.key for at, token in enumerate(clause.tokens) if at not in clause.taken}
         for one in fields:
-            if (
-                one.is_asked
-                and one.name not in step.arguments
-                and any(set(name) <= set(keys) for name in one.names)
-            ):
+            if one.name in step.arguments or one.is_required:
+                continue
+            if one.is_asked and any(set(name) <= keys for name in one.names):
                 step.missing[one.name] = OpenField(f"Which {_called(one)}?")
+            elif one.kinds and one.name in free and one.name not in step.missing:
+                refs = tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:4])
+                step.missing[one.name] = OpenField(f"Which {one.kinds[0]} as {_called(one)}?", refs)
 
     def _nested(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
         """A request within the request, as a gate's criteria."""
@@ -546,9 +548,9 @@ class SlotFiller:
                 continue
             if at in negating:
                 reading.negations.append(token.text)
-            elif token.kind in ("number", "path", "ref", "address", "quoted"):
-                reading.unused.append(token.text)
-            elif token.is_word and token.key in self._around.suites | self._around.endpoints:
+            elif token.kind in ("number", "path", "ref", "address", "quoted") or (
+                token.is_word and token.key in self._around.suites | self._around.endpoints
+            ):
                 reading.unused.append(token.text)
             elif (
                 token.is_word

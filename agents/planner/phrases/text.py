@@ -31,6 +31,11 @@ _SHORT_FORMS = {
 }  # fmt: skip
 
 
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
 @dataclass(frozen=True)
 class Token:
     """One piece of a sentence. `key` is what it is compared by: lower case, without hyphens."""

@@ -13,12 +13,31 @@ from typing import Any
 
 import yaml
 
-from opswright.agents.planner import Ask, Declined, PlannerReply, Proposal, Question, RecordAnswer, Turn, propose
+from opswright.agents.planner import (
+    Ask,
+    Declined,
+    PlannerReply,
+    Proposal,
+    Question,
+    RecordAnswer,
+    Turn,
+    propose,
+)
 from opswright.core.errors import OpswrightError
 from opswright.core.registry import Registry
 
 SENTENCES = Path(__file__).with_name("sentences")
-TRAPS = ("negated", "hypothetical", "quoted", "reported", "conditional", "destructive", "vague", "injected", "foreign")
+TRAPS = (
+    "negated",
+    "hypothetical",
+    "quoted",
+    "reported",
+    "conditional",
+    "destructive",
+    "vague",
+    "injected",
+    "foreign",
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,9 @@ def _told(reply: PlannerReply, world: Any) -> tuple[str, list[tuple[str, dict[st
 def _is_right(expect: dict[str, Any], reply: PlannerReply, steps: list[tuple[str, dict[str, Any]]]) -> bool:
     wanted, what = next(iter(expect.items()))
     if wanted == "plan":
-        return [(name, dict(arguments or {})) for step in what for name, arguments in step.items()] == steps and (
+        return [
+            (name, dict(arguments or {})) for step in what for name, arguments in step.items()
+        ] == steps and (
             dict((reply.draft or {}).get("budget", {})) == expect.get("budget", {})
             if isinstance(reply, Proposal)
             else False
@@ -140,5 +161,11 @@ def _shown(reply: PlannerReply, steps: list[tuple[str, dict[str, Any]]]) -> str:
     if isinstance(reply, Proposal):
         return "; ".join(f"{name} {arguments}" for name, arguments in steps)
     asked = (reply.draft or {}).get("asked") if isinstance(reply, Question) else ""
-    about = reply.about if isinstance(reply, RecordAnswer) else reply.reason if isinstance(reply, Declined) else asked
+    about = (
+        reply.about
+        if isinstance(reply, RecordAnswer)
+        else reply.reason
+        if isinstance(reply, Declined)
+        else asked
+    )
     return f"[{about}] {reply.text[:160]}"

@@ -57,7 +57,9 @@ class World:
             self._endpoints(("shop", "desk") if state == "rich" else ("shop",))
             self._runs()
 
-    def _save(self, name: str, ref: type[ArtifactRef], parents: list[str] = [], days: float = 0, **facts: Any) -> None:  # noqa: B006
+    def _save(
+        self, name: str, ref: type[ArtifactRef], parents: list[str] = [], days: float = 0, **facts: Any
+    ) -> None:
         store = self.workspace.artifacts
         with store.staging() as stage:
             (stage / "config.json").write_text(json.dumps({"name": name}))
@@ -74,9 +76,19 @@ class World:
         self._save("data-2", DatasetRef, days=4, task="classify")
         self._save("model-2", CheckpointRef, ["data-2", "model-1"], days=3)
         self._save("engine-2", BundleRef, ["model-2"], days=2)
-        measured = {"metric": "exact_match", "n": 500, "errors": 0, "kind": "checkpoint", "suite_digest": "0" * 64,
-                    "slices": {}, "latency_ms": {"p50": 1.0, "p95": 2.0}, "size_bytes": None, "train_dataset": None,
-                    "baselines": {}, "groups": []}
+        measured = {
+            "metric": "exact_match",
+            "n": 500,
+            "errors": 0,
+            "kind": "checkpoint",
+            "suite_digest": "0" * 64,
+            "slices": {},
+            "latency_ms": {"p50": 1.0, "p95": 2.0},
+            "size_bytes": None,
+            "train_dataset": None,
+            "baselines": {},
+            "groups": [],
+        }
         self._save("report-1", EvalReportRef, ["model-1"], days=3, suite="tickets", model=str(self.artifacts["model-1"]),
                    value=0.81, low=0.77, high=0.84, **measured)  # fmt: skip
         self._save("report-2", EvalReportRef, ["model-2"], days=1, suite="tickets", model=str(self.artifacts["model-2"]),
@@ -133,21 +145,29 @@ class World:
     def _done(self, record: RunRecord, plan: Plan, results: dict[str, Any], minutes: float, key: str) -> None:
         step = plan.steps[0]
         # the key of a change is the step's own, so that what is served is found in the record
-        kept = record.begun(plan, step, dict(step.arguments), key or "call", {"minutes": minutes}, lambda: None)
+        kept = record.begun(
+            plan, step, dict(step.arguments), key or "call", {"minutes": minutes}, lambda: None
+        )
         if key:
             self._rekey(key, kept)
         result = results[step.id]
         made = {name: value for name, value in result.items() if value.partition(":")[0] in REF_TYPES}
         spent = {"minutes": minutes, "usd": 0.0}
         record.ended_step(Phase.DONE, plan, step, spent, result=result, artifacts=made)
-        record.ended(plan, Phase.DONE, {"status": "done", "verdict": None, "message": "every step is done", "exit_code": 0})
+        record.ended(
+            plan,
+            Phase.DONE,
+            {"status": "done", "verdict": None, "message": "every step is done", "exit_code": 0},
+        )
 
     def _rekey(self, key: str, made: str) -> None:
         from opswright.serving.releases import endpoint_names, read_state
 
         for name in endpoint_names(self.workspace):
             state = read_state(self.workspace, name)
-            changes = tuple(one.model_copy(update={"key": made}) if one.key == key else one for one in state.changes)
+            changes = tuple(
+                one.model_copy(update={"key": made}) if one.key == key else one for one in state.changes
+            )
             write_state(self.workspace, state.model_copy(update={"changes": changes}))
 
     def named(self, value: Any) -> Any:
@@ -171,7 +191,9 @@ def _project(folder: Path) -> None:
     for name in ("data/tickets.csv", "data/reviews.csv", "raw/mails.jsonl", "new.csv", "data/old model.nemo"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("text,label\nhello,greet\n" if name.endswith("csv") else '{"text": "a", "label": "b"}\n')
+        path.write_text(
+            "text,label\nhello,greet\n" if name.endswith("csv") else '{"text": "a", "label": "b"}\n'
+        )
     (folder / "model.nemo").write_bytes(b"nemo")
     (folder / "rails").mkdir()
     (folder / "rails" / "config.yml").write_text("models: []\n")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from opswright.agents.planner.phrases.nearest import nearest
 from opswright.core.errors import AskError, HeldError
 from opswright.core.settings import Role
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat.builtin_commands import make_commands
-from opswright.ui.console.chat.commands import Call, Commands, Reply, nearest
+from opswright.ui.console.chat.commands import Call, Commands, Reply
 from opswright.ui.console.chat.completion import CommandCompletion
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
