@@ -37,7 +37,7 @@ class Amount:
 def amounts_in(tokens: list[Token], taken: set[int]) -> list[Amount]:
     """Every number that is not part of something else."""
     found = []
-    for at, token in enumerate(tokens):
+    for at in range(len(tokens)):
         value = _value(tokens, at)
         if at in taken or value is None:
             continue
@@ -52,13 +52,18 @@ def _value(tokens: list[Token], at: int) -> float | None:
         return _number(token.text)
     if token.is_word and token.key in _SPELLED and at + 1 < len(tokens):
         follows = tokens[at + 1].key
-        unit = follows.rstrip("s") in _MINUTES or follows in (
-            "%",
-            "percent",
-            "epochs",
-            "epoch",
-            "steps",
-            "passes",
+        unit = (
+            follows.rstrip("s") in _MINUTES
+            or (token.key == "half" and follows in ("an", "a"))
+            or follows
+            in (
+                "%",
+                "percent",
+                "epochs",
+                "epoch",
+                "steps",
+                "passes",
+            )
         )
         return float(_SPELLED[token.key]) if unit else None
     return None
@@ -76,6 +81,8 @@ def _with_unit(tokens: list[Token], at: int, value: float, before: tuple[str, ..
     if tokens[at].text[:1] in "$€" or (before and before[-1] in ("$", "€")):
         return Amount(at, at + 1, value, "usd", before, follows)
     first = follows[0] if follows else ""
+    if first in ("an", "a") and follows[1:2] == ("hour",):
+        return Amount(at, at + 3, value * 60, "minutes", before, follows[2:])
     if first in ("%", "percent", "pct", "per"):
         return Amount(at, at + 2, value, "percent", before, follows[1:])
     if first in _MONEY:
@@ -121,6 +128,8 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, int]:
         score = max(score, 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before)))
     if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours") and score:
         score += 1
+    if amount.unit == one.unit == "mb":
+        score, ahead = max(score, 1.5), 1
     return score, ahead
 
 

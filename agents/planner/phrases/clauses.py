@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .lexicon import Lexicon
 from .text import Token, words
+from .wording import any_of, sections
 from .words import CONTRAST, NEGATIONS, SEQUENCE, negations_in, without_manners
 
-_JOINING = words("and then also plus afterwards next finally & or , - – — > → but that which")
+_JOINING = words(
+    "and then also plus afterwards next finally & or , : - > \u2013 \u2014 \u2192 but that which"
+)
+_ASKING = words("check see look out test know")  # "look if there is" asks, and sets no condition
+_COURTESIES = any_of(sections("courtesies")[""], r"\b", r"\b")
 _BOUNDS = words("more less later fewer longer greater higher than")
 _IF = words("if unless provided when whenever once until")
 
@@ -21,11 +26,13 @@ class Clause:
     tokens: list[Token]
     kind: str
     whole: list[Token]
+    opens: bool = True  # whether it begins a sentence
 
 
 def clauses_of(tokens: list[Token], lexicon: Lexicon) -> list[Clause]:
     """The clauses of a message, from left to right."""
-    return _scoped([_judged(part, lexicon) for part in _parts(_unsequenced(tokens), lexicon) if part])
+    parts = [(part, opens) for part, opens in _parts(_unsequenced(tokens), lexicon) if part]
+    return _scoped([replace(_judged(part, lexicon), opens=opens) for part, opens in parts])
 
 
 def _unsequenced(tokens: list[Token]) -> list[Token]:
@@ -42,18 +49,31 @@ def _unsequenced(tokens: list[Token]) -> list[Token]:
     )
 
 
-def _parts(tokens: list[Token], lexicon: Lexicon) -> list[list[Token]]:
-    parts: list[list[Token]] = [[]]
+def _parts(tokens: list[Token], lexicon: Lexicon) -> list[tuple[list[Token], bool]]:
+    """The tokens of each clause, and whether it begins a sentence."""
+    parts: list[tuple[list[Token], bool]] = [([], True)]
     for at, token in enumerate(tokens):
         if token.kind == "end":
-            parts.append([])
+            parts.append(([], True))
             continue
-        if (token.key in _IF | {"before"} and parts[-1]) or (
-            parts[-1] and _begins(tokens, at, parts[-1], lexicon)
-        ):
-            parts.append([])
-        parts[-1].append(token)
+        part = parts[-1][0]
+        conditions = token.key in _IF | {"before"} and not (at and tokens[at - 1].key in _ASKING)
+        if part and (conditions or _begins(tokens, at, part, lexicon)):
+            parts.append(([], False))
+        parts[-1][0].append(token)
     return parts
+
+
+def without_courtesies(tokens: list[Token]) -> list[Token]:
+    """The tokens without "if possible" and the like."""
+    keys = [token.key for token in tokens]
+    text = " ".join(keys)
+    match = _COURTESIES.search(text)
+    if match is None:
+        return tokens
+    start = text[: match.start()].count(" ")
+    end = start + match.group().count(" ") + 1
+    return without_courtesies([*tokens[:start], Token(",", "mark", ","), *tokens[end:]])
 
 
 def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -> bool:
@@ -110,21 +130,14 @@ def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
 
 
 def _scoped(clauses: list[Clause]) -> list[Clause]:
-    """A negation reaches over what is joined to it, up to a "but" or the like."""
+    """A negation reaches to the end of its sentence, or up to a "but" or the like."""
     found: list[Clause] = []
     for clause in clauses:
         before = found[-1] if found else None
-        first = clause.whole[0].key if clause.whole else ""
-        joined = first in ("and", "or", "nor", ",", "then", "also", "&", "plus")
         contrast = any(token.key in CONTRAST for token in clause.whole[:4])
-        if (
-            clause.kind == "wish"
-            and before is not None
-            and before.kind == "negated"
-            and joined
-            and not contrast
-        ):
-            clause = Clause(clause.tokens, "negated", clause.whole)
+        if clause.kind == "wish" and before is not None and before.kind == "negated":
+            if not (clause.opens or contrast):
+                clause = replace(clause, kind="negated")
         found.append(clause)
     return found
 

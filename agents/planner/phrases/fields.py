@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -50,7 +51,20 @@ class FieldWords:
 def field_words(request: type[BaseModel]) -> list[FieldWords]:
     """The fields of a request, those it needs first."""
     found = [_words(name, info) for name, info in request.model_fields.items()]
+    lasts = Counter(one.name.rpartition("_")[2] for one in found)
+    every = {name for one in found for name in one.names}
+    found = [_with_last(one, every) if lasts[one.name.rpartition("_")[2]] == 1 else one for one in found]
     return sorted(found, key=lambda one: not one.is_required)
+
+
+def _with_last(one: FieldWords, every: set[Words]) -> FieldWords:
+    """A number's field is also called by the last word of its name, where no other one is: alpha, decay."""
+    last = (key_of_word(one.name.rpartition("_")[2]),)
+    return (
+        replace(one, names=(*one.names, last))
+        if one.takes_number and last not in every and not one.unit
+        else one
+    )
 
 
 def _words(name: str, info: FieldInfo) -> FieldWords:
@@ -97,9 +111,11 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
 
 
 def _without_bound(name: str) -> list[str]:
-    """`max_steps` is also called steps."""
+    """`max_steps` is also called steps, `timeout_s` timeout."""
     bound, _, rest = name.partition("_")
-    return [rest.replace("_", " ")] if bound in ("max", "min") and rest else []
+    before, _, unit = name.rpartition("_")
+    without_unit = [before.replace("_", " ")] if unit in _UNITS and unit != "steps" and before else []
+    return [rest.replace("_", " ")] * (bound in ("max", "min") and bool(rest)) + without_unit
 
 
 def _split(said: str) -> Words:

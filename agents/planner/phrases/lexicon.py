@@ -14,7 +14,7 @@ from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
 from .text import Token, is_typo_of, key_of_word, tokens_of, words
-from .wording import word_list
+from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -47,26 +47,25 @@ class PhrasePattern:
         if not tokens or tokens[0].key != self.head:
             return None
         used, slots, at, score = {0}, {}, 1, 2.0
-        open_slot: str | None = None
+        open_slots: list[str] = []
         began = 1
         for part in self.parts[1:]:
             if part.is_slot:
-                open_slot, began = part.key, at
+                open_slots.append(part.key)
+                began = at
                 continue
-            place = _find(tokens, part.key, at, len(tokens) if open_slot else at + _GAP + 1)
+            place = _find(tokens, part.key, at, len(tokens) if open_slots else at + _GAP + 1)
             if place is None:
                 if part.may_miss:
                     continue
                 return None
-            if open_slot is None and any(not _is_small(token) for token in tokens[at:place]):
+            if not open_slots and any(not _is_small(token) for token in tokens[at:place]):
                 return None
-            if open_slot is not None:
-                slots[open_slot] = (began, place)
-                open_slot = None
+            slots |= dict.fromkeys(open_slots, (began, place))
+            open_slots = []
             used.add(place)
             at, score = place + 1, score + (0.3 if part.may_miss else 2.0)
-        if open_slot is not None:
-            slots[open_slot] = (began, len(tokens))
+        slots |= dict.fromkeys(open_slots, (began, len(tokens)))
         return PhraseMatch(self, frozenset(used), slots, score)
 
 
@@ -128,6 +127,8 @@ class Lexicon:
                 words |= {key for name in one.names for key in name}
                 words |= {key for said, _ in one.values for key in said}
         words |= {key for said in kind_names() for key in said} | _DESCRIBING
+        patterns_asked = " ".join(line for lines in sections("questions").values() for line in lines)
+        words |= {word for word in re.findall(r"[a-z]{5,}", patterns_asked)}
         return frozenset(words)
 
     @cached_property

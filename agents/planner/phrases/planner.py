@@ -18,7 +18,7 @@ from ....core.pins import with_pins
 from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
 from ..base import Ask, Declined, PlannerReply, Proposal, Question, Turn
-from .clauses import Clause, bar_of, clauses_of
+from .clauses import Clause, bar_of, clauses_of, without_courtesies
 from .conversation import Talk, amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
 from .lexicon import Lexicon, PhraseMatch, lexicon_of
@@ -28,7 +28,7 @@ from .record_answers import answer_from_record
 from .slots import ClauseReading, SlotFiller
 from .surroundings import Surroundings
 from .text import shown, words
-from .words import CONDITIONAL, SEQUENCE, cues_in
+from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, cues_in
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
@@ -75,7 +75,7 @@ class _Message:
         self.lexicon: Lexicon = lexicon_of(self.registry)
         self.around = Surroundings(self.workspace)
         self.talk = Talk.of(conversation, self.registry, self.workspace)
-        self.tokens = self.lexicon.read(text, self.around.names)
+        self.tokens = without_courtesies(self.lexicon.read(text, self.around.names))
         self.keys = [token.key for token in self.tokens]
         self.draft = PlanDraft()
 
@@ -86,7 +86,11 @@ class _Message:
             return self._not_understood()
         clauses = clauses_of(self.tokens, self.lexicon)
         asks_outright = self._asks_outright(clauses)
-        if not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0]):
+        kinds = {clause.kind for clause in clauses}
+        depends = {"wish", "condition"} <= kinds and not self.text.endswith("?")
+        if not depends and (
+            not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0])
+        ):
             answer = answer_from_record(self.text, self.tokens, self.around, self.lexicon, self.talk)
             if answer is not None:
                 return answer
@@ -219,14 +223,14 @@ class _Message:
                     "words",
                 )
         told = [clause for clause in clauses if clause.kind == "told"]
-        if serves and "\n" in self.text and told:
+        if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
             return self._declined("reported", shown(told[0].whole))
         return None
 
     def _judged(self, conditions: list[Clause]) -> PlannerReply | None:
         """Have a condition become a gate, or ask which gate it is meant to be."""
         keys = " ".join(self._keys_of_words())
-        if not conditions and not CONDITIONAL.search(SEQUENCE.sub("", keys)):
+        if not conditions and not CONDITIONAL.search(ASKED_WHETHER.sub("", SEQUENCE.sub("", keys))):
             return None
         if all(step.skill.effect is Effect.READS for step in self.draft.steps):
             return None

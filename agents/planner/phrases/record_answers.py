@@ -15,6 +15,7 @@ from .lexicon import Lexicon
 from .surroundings import Surroundings
 from .text import Token
 from .wording import any_of, sections
+from .words import without_manners
 
 if TYPE_CHECKING:
     from .conversation import Talk
@@ -25,7 +26,7 @@ _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNO
 _SEARCHED = 200  # newest runs
 _ASKS = (
     r"^(?:and |so |ok |hey |hi |hello |please |, )*(?:(?:can|could|would) you )?(?:please )?"
-    r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |i (?:want|need|would like) to know )?(?:please )?"
+    r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |may i (?:know|ask) |i (?:want|need|would like) to know )?(?:please )?"
 )
 _TOPICS = {about: any_of(patterns, _ASKS) for about, patterns in sections("questions").items()}
 
@@ -37,7 +38,12 @@ def answer_from_record(
     said = " ".join(token.key for token in tokens if token.kind in ("word", "number", "mark")).strip()
     said = re.sub(r"[^\w%' ]", " ", said)
     said = re.sub(r"\s+", " ", said).strip()
-    topic = next((about for about, pattern in _TOPICS.items() if pattern.match(said)), None)
+    words = said.split()
+    asked_alone = " ".join(words[without_manners(words, lambda place: 0.0) :])
+    topic = next(
+        (about for about, pattern in _TOPICS.items() if pattern.match(said) or pattern.match(asked_alone)),
+        None,
+    )
     if topic is None or _supposes(said):
         return None
     asked = _Asked(text, said, around, lexicon, talk)

@@ -139,6 +139,11 @@ class SlotFiller:
             if token.kind == "address":
                 takers += [one for one in fields if one.takes_text and one.is_required]
             found = clause.best(takers, at, step)
+            slotted = [
+                one for one in fields if one.name in clause.slots_at(at) and one.is_required and one.kinds
+            ]
+            if found is not None and not found.is_required and slotted and found not in slotted:
+                found = None  # it is what the phrase's own slot is made from
             if found is not None:
                 step.arguments[found.name] = [token.text] if found.is_list else token.text
                 clause.taken.add(at)
@@ -174,7 +179,7 @@ class SlotFiller:
             if found is None:
                 if (
                     path is not None
-                    and clause.in_slot(at)
+                    and clause.slots_at(at)
                     and self._file_for_kind(step, fields, at, path, clause)
                 ):
                     clause.taken.add(at)
@@ -186,7 +191,7 @@ class SlotFiller:
         self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: _Clause
     ) -> bool:
         """ "train on tickets": the file becomes a dataset first."""
-        taker = next((one for one in fields if one.name == clause.in_slot(at) and one.kinds), None)
+        taker = next((one for one in fields if one.name in clause.slots_at(at) and one.kinds), None)
         return taker is not None and taker.name not in step.arguments and self._bridge(step, taker, "", path)
 
     def _values(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
@@ -199,14 +204,19 @@ class SlotFiller:
                 if at is None:
                     at = clause.find(words, literal=True)
                 if at is None or (
-                    clause.in_slot(at) != one.name
+                    one.name not in clause.slots_at(at)
                     and self._needs_name(words)
                     and not clause.is_named(one, at)
                 ):
                     continue
-                step.arguments[one.name] = [value] if one.is_list else value
                 clause.taken |= set(range(at, at + len(words))) | clause.name_beside(one, at)
-                break
+                if not one.is_list:
+                    step.arguments[one.name] = value
+                    break
+                several = {*step.arguments.get(one.name, ()), value}
+                step.arguments[one.name] = [
+                    known for known in dict.fromkeys(one.plain_values) if known in several
+                ]
             if one.is_flag:
                 self._switch(step, one, clause)
             elif one.takes_text and not one.is_endpoint and not one.kinds:
@@ -254,7 +264,7 @@ class SlotFiller:
         """Artifacts that are pointed at."""
         holds = {one.name for one in fields if one.kinds}
         for mention in mentions_in(
-            clause.tokens, clause.taken, self._around, lambda at: clause.in_slot(at) in holds
+            clause.tokens, clause.taken, self._around, lambda at: bool(clause.slots_at(at) & holds)
         ):
             takers = [
                 one
@@ -280,7 +290,7 @@ class SlotFiller:
     def _is_meant(one: FieldWords, mention: Mention, clause: _Clause) -> bool:
         """Whether a mention stands where an optional field's value would, or is called as the field is."""
         place = mention.start
-        return clause.in_slot(place) == one.name or clause.is_named(one, place) or one.name in mention.kinds
+        return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
 
     def _point(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:
         """Have a field hold what a mention points at, or say what is unclear about it."""
@@ -578,9 +588,9 @@ class _Clause:
         self.literal = frozenset(taken)  # the phrase's own words
         self.slots = slots
 
-    def in_slot(self, at: int) -> str | None:
-        """The slot that a token lies in."""
-        return next((name for name, (start, end) in self.slots.items() if start <= at < end), None)
+    def slots_at(self, at: int) -> set[str]:
+        """The slots that a token lies in: of two with nothing between them, both."""
+        return {name for name, (start, end) in self.slots.items() if start <= at < end}
 
     def best(self, fields: list[FieldWords], at: int, step: StepDraft) -> FieldWords | None:
         """Of the fields that could take a token, the one it is meant for: by slot, by the name before it, by need."""
@@ -588,7 +598,7 @@ class _Clause:
         if not free:
             return None
         named = [one for one in free if self.is_named(one, at)]
-        slotted = [one for one in free if one.name == self.in_slot(at)]
+        slotted = [one for one in free if one.name in self.slots_at(at)]
         needed = [one for one in free if one.is_required]
         return (named or slotted or needed or free)[0]
 

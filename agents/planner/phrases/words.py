@@ -49,8 +49,9 @@ CONTRAST = words("but just only instead simply")
 # What makes a whole message something else than a wish: patterns over its keys, by reason.
 CUES = {reason: any_of(patterns, r"\b", r"\b") for reason, patterns in sections("cues").items()}
 CONDITIONAL = re.compile(
-    r"\b(?:if|unless|provided|as long as|only when|when|whenever|until|depending|in case|should)\b"
+    r"\b(?:if|unless|provided|as long as|only when|when|whenever|until|depending|in case)\b"
 )
+ASKED_WHETHER = re.compile(r"\b(?:check|see|look|out|test|know) (?:if|when)\b")
 SEQUENCE = re.compile(
     r"\b(?:when|once|after|as soon as) (?:it|that|this|the \w+|training|\w+ing|everything|all)"
     r"(?: \w+)?(?: is| are| has| was| have| been| gets)* ?"
