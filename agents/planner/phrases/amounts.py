@@ -120,6 +120,8 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, int]:
         size = len(name)
         if tuple(words[-size:]) == name:
             score = max(score, 2.0 + size)
+        if size > 1 and amount.after[:1] == name[-1:] and tuple(words[1 - size :]) == name[:-1]:
+            score, ahead = max(score, 3.0 + size), 1  # "a warmup of 20 steps"
         after = amount.after[:size]
         if after and (after == name or (*after[:-1], after[-1] + "s") == name or _singular(after) == name):
             if 1.5 + size > score:

@@ -172,15 +172,30 @@ class Lexicon:
 
     def matches(self, tokens: list[Token]) -> list[PhraseMatch]:
         """Every phrase that fits the start of these tokens, the fullest first; a skill once."""
-        head = self.gerunds.get(tokens[0].key, tokens[0].key) if tokens else ""
-        if tokens and head != tokens[0].key:
+        if not tokens:
+            return []
+        first = tokens[0].key
+        found = [m for one in self.patterns.get(first, ()) if (m := one.match(tokens)) is not None]
+        if (head := self.gerunds.get(first)) is not None:
             tokens = [Token(tokens[0].text, "word", head), *tokens[1:]]
-        found = [m for one in self.patterns.get(head, ()) if (m := one.match(tokens)) is not None]
+            found += [m for one in self.patterns.get(head, ()) if (m := one.match(tokens)) is not None]
         found.sort(key=lambda match: -match.score)
         best: dict[str, PhraseMatch] = {}
         for match in found:
             best.setdefault(match.skill.name, match)
         return list(best.values())
+
+    @cached_property
+    def doing_heads(self) -> frozenset[str]:
+        """First words of phrases whose skills do more than read, but for what also names a kind of artifact."""
+        kinds = {key for name in kind_names() for key in name}
+        heads = {
+            head
+            for head, found in self.patterns.items()
+            for one in found
+            if one.skill.effect is not Effect.READS
+        }
+        return frozenset(heads - kinds - SMALL)
 
     def fit(self, tokens: list[Token]) -> float:
         """How well the best phrase fits the start of these tokens; 0 where none does."""

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from ....core.workspace import Workspace
 
 _LONGEST = 2_000
+_MARKUP = '"“”„«»`<[]{}|'  # that no pair of which makes a quotation
 _WHY = {
     "destructive": "nothing here deletes, wipes or stops things on a sentence",
     "approval": "consent and gates are not given or waived by a sentence: a person approves the plan's card or its id",
     "reported": "it tells what somebody or something says",
     "hypothetical": "it asks what could be, or whether to",
     "scheduled": "plain language starts things now or not at all; a scheduler can run a plan file",
-    "quoted": "it quotes",
+    "quoted": "it quotes, or holds markup",
     "negated": "it says not to",
     "command": "a command stands alone, as the whole message",
     "unseen": "it holds characters that show nothing or move text",
@@ -141,14 +142,14 @@ class _Message:
         return None
 
     def _quotes_something(self) -> bool:
-        """Whether something longer than a name stands in quotation marks, or a word that tells what to do."""
+        """Whether a sentence or a word that tells what to do stands in quotation marks, or markup anywhere."""
         for token in self.tokens:
             if token.kind != "quoted" or Path(token.text[:200]).exists():
                 continue
             inner = self.lexicon.read(token.text, self.around.names)
             if len(inner) > 3 or any(one.key in self.lexicon.heads for one in inner):
                 return True
-        return any(token.kind == "mark" and token.text in '"“”„«»`' for token in self.tokens)
+        return any(token.kind == "mark" and token.text in _MARKUP for token in self.tokens)
 
     def _planned(self, clauses: list[Clause]) -> PlannerReply:
         """The plan of the wishes, in order; what is negated beside them is left out."""
