@@ -7,24 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....core.artifact_refs import ArtifactRef
-from ....core.contract import Effect, Skill
-from ....record.judging import is_model
 from .amounts import amounts_in, budget_of, field_of
+from .clause_tokens import ClauseTokens
 from .drafts import OpenField, PlanDraft, StepDraft
 from .fields import FieldWords, field_words
 from .lexicon import Lexicon, PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
+from .supplies import Supplies, called
 from .surroundings import Surroundings
+from .word_values import fill_values
 from .text import Token, is_typo_of, key_of_word, words
 from .words import ARTICLES, PREPOSITIONS, SMALL, negations_in
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-_DESCRIBES = words(
-    "last latest best first all auto local current none train test text keep drop one case order"
-)
-_ON = words("with enable use using turn")
-_OFF = words("without no disable")
 
 
 @dataclass
@@ -46,15 +41,16 @@ class SlotFiller:
         self._around = around
         self._draft = draft
         self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
+        self._supplies = Supplies(lexicon, around, draft, at_hand)
 
     def read(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
         """The clause as a step at the end of the draft."""
         step = self._draft.add(match.skill)
         fields = self._lexicon.fields[match.skill.name]
-        clause = _Clause(tokens, set(match.used), match.slots)
+        clause = ClauseTokens(tokens, set(match.used), match.slots)
         self._places(step, fields, clause)
         self._names(step, fields, clause)
-        self._values(step, fields, clause)
+        fill_values(step, fields, clause)
         self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
         self._texts(step, fields, clause)
@@ -63,7 +59,7 @@ class SlotFiller:
         own = dict(step.arguments)
         if (former := self._former(step, own, fields)) is not None:
             return self._accounted(former, match, clause)
-        self.complete(step)
+        self._supplies.complete(step)
         return self._accounted(step, match, clause)
 
     def _former(self, step: StepDraft, own: dict[str, Any], fields: list[FieldWords]) -> StepDraft | None:
@@ -91,10 +87,10 @@ class SlotFiller:
         fields = [one for one in self._lexicon.fields[step.skill.name]]
         kept, step.arguments = step.arguments, {}
         budget, self._draft.budget = self._draft.budget, {}
-        clause = _Clause(tokens, set(), {})
+        clause = ClauseTokens(tokens, set(), {})
         self._places(step, fields, clause)
         self._names(step, fields, clause)
-        self._values(step, fields, clause)
+        fill_values(step, fields, clause)
         if any(one.kind == "ref" or one.is_word for one in tokens):
             self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
@@ -109,14 +105,18 @@ class SlotFiller:
         match = PhraseMatch(pattern, frozenset(), {}, 0)
         return self._accounted(step, match, clause)
 
+    def complete(self, step: StepDraft) -> None:
+        """Fill what earlier steps or the conversation give; ask for what is needed and not there."""
+        self._supplies.complete(step)
+
     def amend_field(self, step: StepDraft, one: FieldWords, tokens: list[Token]) -> ClauseReading | None:
         """A step with one field filled from an answer; None when the words give it nothing."""
         step.arguments.pop(one.name, None)
         step.missing.pop(one.name, None)
-        clause = _Clause(tokens, set(), {one.name: (0, len(tokens))})
+        clause = ClauseTokens(tokens, set(), {one.name: (0, len(tokens))})
         self._places(step, [one], clause)
         self._names(step, [one], clause)
-        self._values(step, [one], clause)
+        fill_values(step, [one], clause)
         self._mentions(step, [one], clause)
         self._amounts(step, [one], clause)
         self._texts(step, [one], clause)
@@ -125,7 +125,7 @@ class SlotFiller:
         pattern = next(p for found in self._lexicon.patterns.values() for p in found if p.skill is step.skill)
         return self._accounted(step, PhraseMatch(pattern, frozenset(), {}, 0), clause)
 
-    def _places(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
+    def _places(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Paths, addresses, and quoted names of files."""
         for at, token in enumerate(clause.tokens):
             if at in clause.taken or token.kind not in ("path", "address", "quoted"):
@@ -149,10 +149,10 @@ class SlotFiller:
                 clause.taken.add(at)
                 continue
             taker = clause.best([one for one in fields if one.kinds], at, step)
-            if taker is not None and not is_yaml and self._bridge(step, taker, "", token.text):
+            if taker is not None and not is_yaml and self._supplies.bridge(step, taker, "", token.text):
                 clause.taken.add(at)
 
-    def _names(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
+    def _names(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Suites, endpoints and files that a word names."""
         nested = [
             inner for one in fields if one.model and one.is_required for inner in field_words(one.model)
@@ -188,79 +188,17 @@ class SlotFiller:
             clause.taken.add(at)
 
     def _file_for_kind(
-        self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: _Clause
+        self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: ClauseTokens
     ) -> bool:
         """ "train on tickets": the file becomes a dataset first."""
         taker = next((one for one in fields if one.name in clause.slots_at(at) and one.kinds), None)
-        return taker is not None and taker.name not in step.arguments and self._bridge(step, taker, "", path)
+        return (
+            taker is not None
+            and taker.name not in step.arguments
+            and self._supplies.bridge(step, taker, "", path)
+        )
 
-    def _values(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
-        """Values that are words, switches with or without, and "name is value"."""
-        for one in fields:
-            if one.name in step.arguments:
-                continue
-            for words, value in one.values:
-                at = clause.find(words)
-                if at is None:
-                    at = clause.find(words, literal=True)
-                if at is None or (
-                    one.name not in clause.slots_at(at)
-                    and self._needs_name(words)
-                    and not clause.is_named(one, at)
-                ):
-                    continue
-                clause.taken |= set(range(at, at + len(words))) | clause.name_beside(one, at)
-                if not one.is_list:
-                    step.arguments[one.name] = value
-                    break
-                several = {*step.arguments.get(one.name, ()), value}
-                step.arguments[one.name] = [
-                    known for known in dict.fromkeys(one.plain_values) if known in several
-                ]
-            if one.is_flag:
-                self._switch(step, one, clause)
-            elif one.takes_text and not one.is_endpoint and not one.kinds:
-                self._named_text(step, one, clause)
-
-    @staticmethod
-    def _needs_name(words: tuple[str, ...]) -> bool:
-        return len(words) == 1 and (words[0] in _DESCRIBES or words[0] in SMALL)
-
-    @staticmethod
-    def _switch(step: StepDraft, one: FieldWords, clause: _Clause) -> None:
-        for name in one.names:
-            at = clause.find(name)
-            if at is None:
-                continue
-            before = clause.tokens[at - 1].key if at else ""
-            after = clause.tokens[at + len(name)].key if at + len(name) < len(clause.tokens) else ""
-            if before not in _ON | _OFF and after not in ("on", "off"):
-                continue
-            step.arguments[one.name] = before not in _OFF and after != "off"
-            clause.taken |= (
-                {at - 1, *range(at, at + len(name))}
-                if before in _ON | _OFF
-                else set(range(at, at + len(name) + 1))
-            )
-            return
-
-    @staticmethod
-    def _named_text(step: StepDraft, one: FieldWords, clause: _Clause) -> None:
-        for name in one.names:
-            at = clause.find(name)
-            if at is None or (len(name) == 1 and name[0] in ("split", "task", "text")):
-                continue
-            end = at + len(name)
-            while end < len(clause.tokens) and clause.tokens[end].key in ("is", "=", ":", "called", "named"):
-                end += 1
-            if end < len(clause.tokens) and (end > at + len(name) or len(name) > 1):
-                value = clause.tokens[end]
-                if value.kind in ("word", "quoted") and value.key not in SMALL | PREPOSITIONS:
-                    step.arguments[one.name] = [value.text] if one.is_list else value.text
-                    clause.taken |= set(range(at, end + 1))
-                    return
-
-    def _mentions(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
+    def _mentions(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Artifacts that are pointed at."""
         holds = {one.name for one in fields if one.kinds}
         for mention in mentions_in(
@@ -287,7 +225,7 @@ class SlotFiller:
             clause.take(mention)
 
     @staticmethod
-    def _is_meant(one: FieldWords, mention: Mention, clause: _Clause) -> bool:
+    def _is_meant(one: FieldWords, mention: Mention, clause: ClauseTokens) -> bool:
         """Whether a mention stands where an optional field's value would, or is called as the field is."""
         place = mention.start
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
@@ -296,47 +234,37 @@ class SlotFiller:
         """Have a field hold what a mention points at, or say what is unclear about it."""
         kinds = tuple(kind for kind in one.kinds if kind in mention.kinds) or one.kinds
         if mention.which in ("it", "the", "last") and (found := self._draft.output(kinds, step)) is not None:
-            self._set(step, one, found[0])
+            self._supplies.fill(step, one, found[0])
             return
         if mention.which in ("it", "the"):
-            if self._from_arguments(step, one, kinds) or self._bridged_from_draft(step, one):
+            if self._supplies.from_arguments(step, one, kinds) or self._supplies.bridged_from_draft(
+                step, one
+            ):
                 return
-            if self._from_at_hand(step, one, kinds):
+            if self._supplies.from_at_hand(step, one, kinds):
                 return
             if mention.which == "it":
-                step.missing[one.name] = self._question(one)
+                step.missing[one.name] = self._supplies.question(one)
                 return
         wanted = tuple(kind for kind in mention.kinds if kind in one.kinds) or mention.kinds or one.kinds
         found_ref = resolve(
-            mention, wanted if not mention.kinds else tuple({*wanted}), self._around, self._best
+            mention, wanted if not mention.kinds else tuple({*wanted}), self._around, self._supplies.best
         )
         if isinstance(found_ref, Unclear):
             step.missing[one.name] = OpenField(found_ref.text, found_ref.choices)
         elif found_ref.kind in one.kinds:
-            self._set(step, one, str(found_ref))
+            self._supplies.fill(step, one, str(found_ref))
         elif (made := self._around.made_from(found_ref, one.kinds)) is not None:
-            self._set(step, one, str(made))
+            self._supplies.fill(step, one, str(made))
         elif (behind := self._around.behind(found_ref, one.kinds)) is not None:
-            self._set(step, one, str(behind))
-        elif not self._bridge(step, one, found_ref.kind, str(found_ref)):
+            self._supplies.fill(step, one, str(behind))
+        elif not self._supplies.bridge(step, one, found_ref.kind, str(found_ref)):
             step.missing[one.name] = OpenField(
-                f"{found_ref.short} is no {' or '.join(one.kinds)}. Which {_called(one)} is meant?",
+                f"{found_ref.short} is no {' or '.join(one.kinds)}. Which {called(one)} is meant?",
                 tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:5]),
             )
 
-    def _best(self, kinds: tuple[str, ...]) -> ArtifactRef | None:
-        from ....core.artifact_refs import parse_ref
-        from ....evals.leaderboard import board
-
-        rows = [row for row in board(self._around.workspace) if row.model.partition(":")[0] in kinds]
-        return parse_ref(max(rows, key=lambda row: row.value).model) if rows else None
-
-    @staticmethod
-    def _set(step: StepDraft, one: FieldWords, value: str) -> None:
-        step.arguments[one.name] = [value] if one.is_list else value
-        step.missing.pop(one.name, None)
-
-    def _amounts(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
+    def _amounts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Numbers with units; a duration or a price that no field takes is the plan's budget."""
         for amount in amounts_in(clause.tokens, clause.taken):
             found = field_of(amount, fields, set(step.arguments))
@@ -349,7 +277,7 @@ class SlotFiller:
                 self._draft.budget |= limit
                 clause.taken |= span
 
-    def _texts(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
+    def _texts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """What is left in a phrase's slot, for a name to come or for lists of words."""
         for one in fields:
             if one.name in step.arguments:
@@ -359,7 +287,7 @@ class SlotFiller:
             elif one.name in clause.slots and one.takes_text and not one.kinds and not one.is_suite:
                 self._slot_text(step, one, clause)
 
-    def _new_endpoint(self, step: StepDraft, one: FieldWords, clause: _Clause) -> None:
+    def _new_endpoint(self, step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
         start, end = clause.slots.get(one.name, (0, 0))
         keys = [token.key for token in clause.tokens]
         named = [at + 1 for at, key in enumerate(keys[:-1]) if key in ("endpoint", "as", "called", "named")]
@@ -380,7 +308,7 @@ class SlotFiller:
                 step.arguments[one.name] = name
             return
 
-    def _slot_text(self, step: StepDraft, one: FieldWords, clause: _Clause) -> None:
+    def _slot_text(self, step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
         start, end = clause.slots[one.name]
         parts: list[str] = []
         for at in range(start, end):
@@ -396,7 +324,7 @@ class SlotFiller:
         if values:
             step.arguments[one.name] = values if one.is_list else " ".join(values)
 
-    def _asked(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
+    def _asked(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Ask for what a clause names and gives no value: where the default is not meant, or an artifact."""
         keys = {token.key for token in clause.tokens}
         free = {token.key for at, token in enumerate(clause.tokens) if at not in clause.taken}
@@ -404,12 +332,12 @@ class SlotFiller:
             if one.name in step.arguments or one.is_required:
                 continue
             if one.is_asked and any(set(name) <= keys for name in one.names):
-                step.missing[one.name] = OpenField(f"Which {_called(one)}?")
+                step.missing[one.name] = OpenField(f"Which {called(one)}?")
             elif one.kinds and one.name in free and one.name not in step.missing:
                 refs = tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:4])
-                step.missing[one.name] = OpenField(f"Which {one.kinds[0]} as {_called(one)}?", refs)
+                step.missing[one.name] = OpenField(f"Which {one.kinds[0]} as {called(one)}?", refs)
 
-    def _nested(self, step: StepDraft, fields: list[FieldWords], clause: _Clause) -> None:
+    def _nested(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """A request within the request, as a gate's criteria."""
         for one in fields:
             if one.model is None or not one.is_required or one.name in step.arguments:
@@ -434,120 +362,7 @@ class SlotFiller:
                     + f". Give it as a command, such as {step.skill.example}"
                 )
 
-    def complete(self, step: StepDraft) -> None:
-        """Fill what earlier steps or the conversation give; ask for what is needed and not there."""
-        fields = self._lexicon.fields[step.skill.name]
-        names = {other.skill.name.replace("-", "_") for other in self._draft.steps if other is not step}
-        for one in fields:
-            if one.name in step.arguments or one.name in step.missing:
-                continue
-            if not one.is_required:
-                if one.kinds and one.name in names and (found := self._draft.output(one.kinds, step)):
-                    self._set(step, one, found[0])
-                continue
-            if one.kinds and self._from_context(step, one):
-                continue
-            only = self._only(one)
-            if only is not None:
-                step.arguments[one.name] = only
-            elif one.takes_path and (path := self._path_at_hand()):
-                step.arguments[one.name] = path
-            else:
-                step.missing[one.name] = self._question(one)
-
-    def _from_context(self, step: StepDraft, one: FieldWords) -> bool:
-        if (found := self._draft.output(one.kinds, step)) is not None:
-            self._set(step, one, found[0])
-            return True
-        if self._bridged_from_draft(step, one) or self._from_arguments(step, one, one.kinds):
-            return True
-        return self._from_at_hand(step, one, one.kinds)
-
-    def _from_arguments(self, step: StepDraft, one: FieldWords, kinds: tuple[str, ...]) -> bool:
-        """What an earlier step of the draft was given."""
-        for other in reversed(self._draft.steps[: self._draft.steps.index(step)]):
-            for value in other.arguments.values():
-                if isinstance(value, str) and value.partition(":")[0] in kinds:
-                    self._set(step, one, value)
-                    return True
-        return False
-
-    def _from_at_hand(self, step: StepDraft, one: FieldWords, kinds: tuple[str, ...]) -> bool:
-        """What the conversation made or spoke of last."""
-        for thing in self._at_hand:
-            if isinstance(thing, Path):
-                if self._bridge(step, one, "", thing.as_posix()):
-                    return True
-            elif thing.kind in kinds:
-                self._set(step, one, str(thing))
-                return True
-        for thing in self._at_hand:
-            if not isinstance(thing, Path) and self._bridge(step, one, thing.kind, str(thing)):
-                return True
-        return False
-
-    def _bridged_from_draft(self, step: StepDraft, one: FieldWords) -> bool:
-        for other in reversed(self._draft.steps[: self._draft.steps.index(step)]):
-            for name, kind in other.outputs():
-                if self._bridge(step, one, kind, f"${{{other.id}.{name}}}"):
-                    return True
-        return False
-
-    def _bridge(self, step: StepDraft, one: FieldWords, given: str, value: str) -> bool:
-        """Put a step before this one that makes what it needs of a file, or an engine of a model."""
-        found = self._maker(given, one.kinds)
-        if found is None:
-            return False
-        skill, source, result = found
-        made = self._draft.add(skill)
-        self._draft.steps.remove(made)
-        self._draft.steps.insert(self._draft.steps.index(step), made)
-        made.arguments[source] = value
-        self._set(step, one, f"${{{made.id}.{result}}}")
-        return True
-
-    def _maker(self, given: str, kinds: tuple[str, ...]) -> tuple[Skill[Any, Any], str, str] | None:
-        """A skill that needs nothing but a file (given: empty) or a model of a kind, and gives such a kind."""
-        if given and not (is_model(f"{given}:") and any(is_model(f"{kind}:") for kind in kinds)):
-            return None
-        for skill in self._lexicon.skills:
-            needed = [one for one in self._lexicon.fields[skill.name] if one.is_required]
-            if skill.effect is not Effect.WRITES or len(needed) != 1:
-                continue
-            if not (given in needed[0].kinds if given else needed[0].takes_path and not needed[0].is_suite):
-                continue
-            for name, kind in StepDraft("", skill).outputs():
-                if kind in kinds:
-                    return skill, needed[0].name, name
-        return None
-
-    def _path_at_hand(self) -> str | None:
-        return next((thing.as_posix() for thing in self._at_hand if isinstance(thing, Path)), None)
-
-    def _only(self, one: FieldWords) -> str | None:
-        """The value of a field that can have but one."""
-        if one.is_endpoint and len(self._around.endpoints) == 1:
-            return next(iter(self._around.endpoints.values()))
-        return None
-
-    def _question(self, one: FieldWords) -> OpenField:
-        what = _called(one)
-        if one.is_suite:
-            choices = self._around.own_suites or list(self._around.suites.values())
-            return OpenField("Which suite?", tuple(choices[:8]))
-        if one.is_endpoint:
-            return OpenField("Which endpoint?", tuple(list(self._around.endpoints.values())[:8]))
-        if one.kinds:
-            refs = [ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:4]][:6]
-            none = (
-                f" There is no {' or '.join(k.replace('-', ' ') for k in one.kinds)} in this workspace yet."
-            )
-            return OpenField(f"Which {what}?" + ("" if refs else none), tuple(refs))
-        if one.takes_path:
-            return OpenField("Which file or folder?", tuple(list(self._around.files.values())[:8]))
-        return OpenField(f"Which {what}?", one.plain_values[:8])
-
-    def _accounted(self, step: StepDraft, match: PhraseMatch, clause: _Clause) -> ClauseReading:
+    def _accounted(self, step: StepDraft, match: PhraseMatch, clause: ClauseTokens) -> ClauseReading:
         reading = ClauseReading(step, match)
         meant = {key for one in self._lexicon.fields[step.skill.name] for name in one.names for key in name}
         meant |= {key_of_word(word.strip(".,:;")) for word in step.skill.summary.split()}
@@ -558,6 +373,8 @@ class SlotFiller:
                 continue
             if at in negating:
                 reading.negations.append(token.text)
+            elif token.is_word and token.key in self._lexicon.doing_heads:
+                reading.unused.append(token.text)  # a wish of its own that was not taken apart
             elif token.kind in ("number", "path", "ref", "address", "quoted") or (
                 token.is_word and token.key in self._around.suites | self._around.endpoints
             ):
@@ -573,60 +390,3 @@ class SlotFiller:
 
 def _is_plural(key: str, known: set[str]) -> bool:
     return key.removesuffix("s") in known or f"{key}s" in known
-
-
-def _called(one: FieldWords) -> str:
-    return one.name.replace("_", " ")
-
-
-class _Clause:
-    """The tokens of one clause, which of them are accounted for, and where a phrase's slots lie."""
-
-    def __init__(self, tokens: list[Token], taken: set[int], slots: dict[str, tuple[int, int]]) -> None:
-        self.tokens = tokens
-        self.taken = taken
-        self.literal = frozenset(taken)  # the phrase's own words
-        self.slots = slots
-
-    def slots_at(self, at: int) -> set[str]:
-        """The slots that a token lies in: of two with nothing between them, both."""
-        return {name for name, (start, end) in self.slots.items() if start <= at < end}
-
-    def best(self, fields: list[FieldWords], at: int, step: StepDraft) -> FieldWords | None:
-        """Of the fields that could take a token, the one it is meant for: by slot, by the name before it, by need."""
-        free = [one for one in fields if one.name not in step.arguments]
-        if not free:
-            return None
-        named = [one for one in free if self.is_named(one, at)]
-        slotted = [one for one in free if one.name in self.slots_at(at)]
-        needed = [one for one in free if one.is_required]
-        return (named or slotted or needed or free)[0]
-
-    def find(self, words: tuple[str, ...], *, literal: bool = False) -> int | None:
-        """Where these words stand: accounted for by nothing yet, or by the phrase itself (literal)."""
-        size = len(words)
-        for at in range(len(self.tokens) - size + 1):
-            span = range(at, at + size)
-            free = set(span) <= self.literal if literal else not self.taken & set(span)
-            if free and tuple(self.tokens[place].key for place in span) == words:
-                return at
-        return None
-
-    def is_named(self, one: FieldWords, at: int) -> bool:
-        """Whether a name of the field stands just before a token, with small words between at most."""
-        before = [token.key for token in self.tokens[max(0, at - 6) : at]]
-        while before and (before[-1] in ARTICLES | PREPOSITIONS or before[-1] in ("is", "=", ":")):
-            before.pop()
-        return any(tuple(before[-len(name) :]) == name for name in one.names) if before else False
-
-    def name_beside(self, one: FieldWords, at: int) -> set[int]:
-        """The places of the field's name before a token."""
-        for name in one.names:
-            for start in range(max(0, at - len(name) - 2), at):
-                if tuple(token.key for token in self.tokens[start : start + len(name)]) == name:
-                    return set(range(start, start + len(name)))
-        return set()
-
-    def take(self, mention: Mention) -> None:
-        """Account for a mention's tokens."""
-        self.taken |= set(range(mention.start, mention.end))
