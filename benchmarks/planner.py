@@ -1,9 +1,9 @@
 """How well plain language is understood: right plans, questions, answers and refusals, by kind and by manner.
 
 `python benchmarks/planner.py [--set built|held_out|third] [--misses]` plans every sentence of
-`tests/agents/planner/sentences/` in a small workspace made for it; nothing is run. Needs no GPU, no network and no
-model; half a minute. Goal on sentences never used to build the planner: 95 % right, and no wrong proposal that
-changes something on a negated, hypothetical, quoted, destructive or vague one.
+`tests/agents/planner/sentences/` in a small workspace made for it; nothing is run. Needs no GPU, no network
+and no model; half a minute. Goal on sentences never used to build the planner: 95 % right, and no wrong
+proposal that changes something on a negated, hypothetical, quoted, destructive or vague one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def _report(name: str, outcomes: list[Outcome], *, misses: bool) -> None:
         for one in outcomes:
             if not one.right:
                 print(
-                    f"  - {one.sentence.say!r}\n      expected {one.sentence.expect}\n      got {one.got}: {one.shown}"
+                    f"  - {one.sentence.say!r}\n      expected {one.sentence.expect}\n"
+                    f"      got {one.got}: {one.shown}"
                 )
 
 

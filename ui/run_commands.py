@@ -144,9 +144,9 @@ def agent_command(
 ) -> None:
     """Ask the agent, as in the chat: in plain language, or by a slash command.
 
-    A sentence leads to a proposed plan, a question (exit code 2), an answer from the record, or the reason why
-    nothing is proposed (2). It is no consent: approve the plan, or give --yes, which a plan that changes what
-    an endpoint's users get does not take.
+    A sentence leads to a proposed plan, a question (exit code 2), an answer from the record, or the reason
+    why nothing is proposed (2). It is no consent: approve the plan, or give --yes, which does not count for a
+    plan that changes what an endpoint's users get.
 
     Example: opswright agent "clean tickets.csv and train on it"
     """

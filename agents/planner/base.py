@@ -1,4 +1,4 @@
-"""What a planner takes and gives: an ask and the conversation before it; a proposal, or a reply that runs none."""
+"""What a planner takes and gives: an ask and what was said before it; a proposal or a reply."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ suite" or "200 steps" says what it changes; it is data, and compiled like a plan
 
 @dataclass(frozen=True)
 class Ask:
-    """What a person asked, and the kind of planner that takes it: plan_file, compiled_plan, slash, phrases."""
+    """What a person asked, and the kind of planner that takes it: plan_file, slash, phrases, ..."""
 
     kind: str
     text: str

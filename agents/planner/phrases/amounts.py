@@ -12,19 +12,20 @@ _BETWEEN = words(
     "of to at is be = : the a an with about around roughly exactly only no more than most least up max"
 )
 _MINUTES = {
-    "second": 1 / 60, "sec": 1 / 60, "s": 1 / 60, "minute": 1.0, "min": 1.0, "hour": 60.0, "hr": 60.0, "h": 60.0,
-    "day": 1440.0,
+    "second": 1 / 60, "sec": 1 / 60, "s": 1 / 60, "minute": 1.0, "min": 1.0,
+    "hour": 60.0, "hr": 60.0, "h": 60.0, "day": 1440.0,
 }  # fmt: skip
 _MONEY = words("$ € dollar dollars usd bucks")
 _SPELLED = {
-    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+    "nine": 9, "ten": 10,
     "twelve": 12, "twenty": 20, "thirty": 30, "fifty": 50, "hundred": 100, "half": 0.5, "thousand": 1000,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Amount:
-    """A number in a sentence: its unit as a plain word ("percent", "minutes", "usd"; else the word behind it)."""
+    """A number in a sentence; its unit is percent, minutes, usd, gpu_hours, or else the word behind it."""
 
     start: int
     end: int
@@ -111,7 +112,7 @@ def field_of(
 
 
 def _nearness(amount: Amount, one: FieldWords) -> tuple[float, int]:
-    """How well a field's names stand beside a number; 0 where they do not. How many words behind are its name."""
+    """How well a field's names stand beside a number (0: not at all); how many words behind it name it."""
     if not _fits_unit(amount, one):
         return 0, 0
     score, ahead = 0.0, 0
@@ -123,9 +124,9 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, int]:
         if size > 1 and amount.after[:1] == name[-1:] and tuple(words[1 - size :]) == name[:-1]:
             score, ahead = max(score, 3.0 + size), 1  # "a warmup of 20 steps"
         after = amount.after[:size]
-        if after and (after == name or (*after[:-1], after[-1] + "s") == name or _singular(after) == name):
-            if 1.5 + size > score:
-                score, ahead = 1.5 + size, size
+        is_name = after and name in (after, (*after[:-1], after[-1] + "s"), _singular(after))
+        if is_name and 1.5 + size > score:
+            score, ahead = 1.5 + size, size
     if amount.unit == "percent" and one.unit == "percent":
         score = max(score, 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before)))
     if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours") and score:

@@ -23,7 +23,7 @@ class ClauseTokens:
         return {name for name, (start, end) in self.slots.items() if start <= at < end}
 
     def best(self, fields: list[FieldWords], at: int, step: StepDraft) -> FieldWords | None:
-        """Of the fields that could take a token, the one it is meant for: by slot, by the name before it, by need."""
+        """Of fields that could take a token, the one it is meant for: by name, by slot, by need."""
         free = [one for one in fields if one.name not in step.arguments]
         if not free:
             return None

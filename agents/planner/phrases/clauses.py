@@ -77,7 +77,7 @@ def without_courtesies(tokens: list[Token]) -> list[Token]:
 
 
 def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -> bool:
-    """Whether a new clause begins at a joining word, or within a condition at any word that tells what to do."""
+    """Whether a new clause begins at a joining word, or in a condition at a word that tells what to do."""
     rest = tokens[at:]
     if part[0].key in _IF and rest[0].key in lexicon.heads and rest[0].key not in ("test", "report"):
         return bool(lexicon.matches(rest))
@@ -135,9 +135,9 @@ def _scoped(clauses: list[Clause]) -> list[Clause]:
     for clause in clauses:
         before = found[-1] if found else None
         contrast = any(token.key in CONTRAST for token in clause.whole[:4])
-        if clause.kind == "wish" and before is not None and before.kind == "negated":
-            if not (clause.opens or contrast):
-                clause = replace(clause, kind="negated")
+        reached = before is not None and before.kind == "negated" and not (clause.opens or contrast)
+        if clause.kind == "wish" and reached:
+            clause = replace(clause, kind="negated")
         found.append(clause)
     return found
 

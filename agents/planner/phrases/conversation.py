@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from ....core.workspace import Workspace
     from .planner import _Message
 
-_LEADS = words("""no nope actually sorry wait oops well hmm um please but ok okay i meant mean rather instead make use take change set
-    let us it that this to be should the with and also just only have want would like prefer better pick choose""")
+_LEADS = words(
+    """
+    no nope actually sorry wait oops well hmm um please but ok okay i meant mean rather instead make use
+    take change set let us it that this to be should the with and also just only have want would like
+    prefer better pick choose
+    """
+)
 _MARKS_CORRECTION = words("no nope actually sorry wait oops rather instead meant change make use")
 _CONSENT = words(
     "yes yep yeah y ok okay go ahead do it sure please run proceed fine confirm confirmed ship agreed lgtm"
@@ -81,7 +86,7 @@ def _take_draft(talk: Talk, turn: Turn, registry: Registry) -> None:
 
 
 def amended(message: _Message, clauses: list[Clause]) -> PlannerReply | None:
-    """The newest draft with what these words change of it; None where they are no correction and no answer."""
+    """The newest draft with what these words change of it; None where they change nothing."""
     talk = message.talk
     draft = talk.draft
     wishes = [clause for clause in clauses if clause.kind == "wish"]
@@ -107,7 +112,7 @@ def amended(message: _Message, clauses: list[Clause]) -> PlannerReply | None:
 
 
 def _with_wishes(message: _Message, draft: PlanDraft, wishes: list[Clause]) -> PlannerReply | None:
-    """ "no, evaluate on the other suite": the same step again; "and then deploy it": one step more."""
+    """The same step again ("no, evaluate on the other suite"), or one step more ("and then deploy it")."""
     lead = {token.key for token in message.tokens[:2]}
     matches = message.lexicon.matches(wishes[0].tokens)
     same = next((step for step in draft.steps if matches and step.skill is matches[0].skill), None)
@@ -189,7 +194,7 @@ def _as_gate(message: _Message, draft: PlanDraft) -> PlannerReply | None:
 
 
 def _left_out(message: _Message, draft: PlanDraft) -> PlannerReply | None:
-    """ "skip the evaluation": the draft without that step."""
+    """The draft without a step: "skip the evaluation"."""
     keys = [
         key for key in message.keys if key not in _LEADS | {",", ".", "out", "step", "for", "now", "part"}
     ]
@@ -199,9 +204,14 @@ def _left_out(message: _Message, draft: PlanDraft) -> PlannerReply | None:
     gone = [
         step
         for step in draft.steps
-        if any(head.startswith(stem) for p in message.lexicon.patterns.values() for one in p if one.skill is step.skill
-               for head in (one.head, step.skill.name.replace("-", "")))
-    ]  # fmt: skip
+        if any(
+            head.startswith(stem)
+            for found in message.lexicon.patterns.values()
+            for one in found
+            if one.skill is step.skill
+            for head in (one.head, step.skill.name.replace("-", ""))
+        )
+    ]
     if len(gone) != 1:
         return None
     used = f"${{{gone[0].id}."
@@ -236,7 +246,7 @@ def _change(tokens: list[Token]) -> list[Token]:
 
 
 def _other(message: _Message, draft: PlanDraft, tokens: list[Token]) -> PlannerReply | None:
-    """ "the other suite": the one there is besides what was proposed."""
+    """The one there is besides what was proposed: "the other suite"."""
     keys = [token.key for token in tokens]
     if "other" not in keys or len(keys) > 6:
         return None

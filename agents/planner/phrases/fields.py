@@ -1,4 +1,4 @@
-"""A request's fields as people name them: by their types, names, units, values and what is declared beside them."""
+"""A request's fields as people name them: by types, names, units, values and what is declared beside them."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ class PhrasePattern:
         """How it fits the start of these tokens, or None."""
         if not tokens or tokens[0].key != self.head:
             return None
-        used, slots, at, score = {0}, {}, 1, 2.0
+        used, at, score = {0}, 1, 2.0
+        slots: dict[str, tuple[int, int]] = {}
         open_slots: list[str] = []
         began = 1
         for part in self.parts[1:]:
@@ -113,7 +114,7 @@ class Lexicon:
 
     @cached_property
     def gerunds(self) -> dict[str, str]:
-        """ "evaluating" for "evaluate": what follows "would you mind" or "start"."""
+        """What follows "would you mind" or "start": evaluating, for evaluate."""
         return {form: head for head in self.heads for form in _gerunds(head)}
 
     @cached_property
@@ -187,7 +188,7 @@ class Lexicon:
 
     @cached_property
     def doing_heads(self) -> frozenset[str]:
-        """First words of phrases whose skills do more than read, but for what also names a kind of artifact."""
+        """First words of phrases whose skills do more than read; not what also names an artifact."""
         kinds = {key for name in kind_names() for key in name}
         heads = {
             head
@@ -207,8 +208,12 @@ class Lexicon:
 
 
 _REAL_WORDS = word_list("no_typos")
-_DESCRIBING = words("""stable canary live production prod last latest newest recent most previous first best current new fresh
-    yesterday today checkpoint one that this""")
+_DESCRIBING = words(
+    """
+    stable canary live production prod last latest newest recent most previous first best current new
+    fresh yesterday today checkpoint one that this
+    """
+)
 
 
 def _is_same_head(near: list[str]) -> bool:

@@ -38,7 +38,7 @@ def mentions_in(
     around: Surroundings,
     in_slot: Callable[[int], bool] = lambda at: True,
 ) -> list[Mention]:
-    """Every mention, from left to right; `in_slot`: whether an artifact may stand at a place without its noun."""
+    """Every mention, from left to right; `in_slot`: whether one may stand at a place without its noun."""
     found: list[Mention] = []
     at = 0
     while at < len(tokens):
@@ -100,7 +100,8 @@ def _noun_phrase(
 
 def _noun(tokens: list[Token], at: int, taken: set[int]) -> tuple[int, tuple[str, ...]]:
     """How many words name a kind of artifact here, and which kinds they may mean."""
-    best, kinds = 0, []
+    best = 0
+    kinds: list[str] = []
     for ref in REF_TYPES.values():
         for said in (ref.kind.replace("-", " "), ref.kind, *ref.spoken):
             words = tuple(key_of_word(word) for word in said.split())
@@ -125,7 +126,7 @@ def _which(adjectives: list[str]) -> str:
 
 
 def _when_after(tokens: list[Token], at: int, which: str) -> tuple[int, str]:
-    """ "the report from yesterday"."""
+    """The day behind a noun: "the report from yesterday"."""
     keys = [token.key for token in tokens[at : at + 2]]
     for ahead, lead in ((2, ("from", "of")), (1, ())):
         if len(keys) >= ahead and keys[ahead - 1] in ("yesterday", "today") and (not lead or keys[0] in lead):
@@ -134,7 +135,7 @@ def _when_after(tokens: list[Token], at: int, which: str) -> tuple[int, str]:
 
 
 def _endpoint_after(tokens: list[Token], at: int, around: Surroundings) -> tuple[str | None, int]:
-    """ "stable of shop", "stable on the endpoint shop"."""
+    """The endpoint behind a release: "stable of shop", "stable on the endpoint shop"."""
     keys = [token.key for token in tokens[at : at + 4]]
     if keys and keys[0] in ("of", "on", "behind", "from", "at"):
         for ahead, key in enumerate(keys[1:], 2):

@@ -26,8 +26,12 @@ def nearest(text: str, names: Mapping[str, str], phrases: Mapping[str, Sequence[
     return [name for name in ranked if score(name) > 0][:3]
 
 
-_COMMON = words("""a an and are at be can do for from has have how i in into is it its me my no not of on or our please show that
-    the there this to us was we what when where which with you""")
+_COMMON = words(
+    """
+    a an and are at be can do for from has have how i in into is it its me my no not of on or our please
+    show that the there this to us was we what when where which with you
+    """
+)
 
 
 def _stems(text: str) -> set[str]:

@@ -37,7 +37,7 @@ _LONGEST = 2_000
 _MARKUP = '"“”„«»`<[]{}|'  # that no pair of which makes a quotation
 _WHY = {
     "destructive": "nothing here deletes, wipes or stops things on a sentence",
-    "approval": "consent and gates are not given or waived by a sentence: a person approves the plan's card or its id",
+    "approval": "no sentence gives consent or waives a gate: a person approves the plan's card or its id",
     "reported": "it tells what somebody or something says",
     "hypothetical": "it asks what could be, or whether to",
     "scheduled": "plain language starts things now or not at all; a scheduler can run a plan file",
@@ -142,7 +142,7 @@ class _Message:
         return None
 
     def _quotes_something(self) -> bool:
-        """Whether a sentence or a word that tells what to do stands in quotation marks, or markup anywhere."""
+        """Whether a sentence, or a word that tells what to do, is quoted; or there is markup."""
         for token in self.tokens:
             if token.kind != "quoted" or Path(token.text[:200]).exists():
                 continue
@@ -208,6 +208,8 @@ class _Message:
         """A question about words that nothing accounts for; stricter for what serves."""
         serves = any(one.step.skill.effect is Effect.SERVES for one in readings)
         for reading in readings:
+            if reading.step.missing and not serves:
+                continue  # what is open is asked first
             foreign = [word for word in reading.unknown if not word.isascii()]
             unclear = [*reading.unused, *foreign]
             many = len(reading.unknown) > max(2, len(reading.step.arguments) + 1)
@@ -243,7 +245,8 @@ class _Message:
         measuring = [step for step in self.draft.steps if "suite" in step.arguments and _gives_report(step)]
         if bar is None or len(measuring) != 1 or self.draft.steps[-1] is measuring[0]:
             text = (
-                "What comes behind the condition needs a gate: a bar on a suite, fixed before anything runs. Which? "
+                "What comes behind the condition needs a gate: a bar on a suite, fixed before anything "
+                "runs. Which? "
                 "For example 'evaluate it on SUITE and, if it reaches 85 %, deploy it to ENDPOINT'."
             )
             return self.asking(self.draft, OpenField(text), self.draft.steps[-1], "gate")

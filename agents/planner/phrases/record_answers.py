@@ -26,7 +26,8 @@ _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNO
 _SEARCHED = 200  # newest runs
 _ASKS = (
     r"^(?:and |so |ok |hey |hi |hello |please |, )*(?:(?:can|could|would) you )?(?:please )?"
-    r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |may i (?:know|ask) |i (?:want|need|would like) to know )?(?:please )?"
+    r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |may i (?:know|ask) |"
+    r"i (?:want|need|would like) to know )?(?:please )?"
 )
 _TOPICS = {about: any_of(patterns, _ASKS) for about, patterns in sections("questions").items()}
 
@@ -192,7 +193,8 @@ class _Asked:
             cited = f", record {row.record}" if row.record is not None else ""
             records += [row.record] if row.record is not None else []
             lines.append(
-                f"{name}: {row.name} with {row.metric} {row.value:.3f} ({row.low:.3f} to {row.high:.3f}, n {row.n}{cited})."
+                f"{name}: {row.name} with {row.metric} {row.value:.3f} "
+                f"({row.low:.3f} to {row.high:.3f}, n {row.n}{cited})."
             )
         return RecordAnswer(" ".join(lines[:6]), "best", tuple(records[:6]), (command,))
 
@@ -272,8 +274,11 @@ class _Asked:
     def help(self) -> RecordAnswer:
         """What can be asked for."""
         skills = ", ".join(skill.name for skill in self.lexicon.skills)
-        return RecordAnswer(f"Skills, in your own words or as commands: {skills}. Questions: what is live, who approved that, "
-                            "why was a run refused, what did it cost, which model is best.", "help", (), ("/help",))  # fmt: skip
+        text = (
+            f"Skills, in your own words or as commands: {skills}. Questions: what is live, "
+            "who approved that, why was a run refused, what did it cost, which model is best."
+        )
+        return RecordAnswer(text, "help", (), ("/help",))
 
     def audit(self) -> RecordAnswer:
         """Where the record is checked."""
@@ -299,12 +304,12 @@ class _Asked:
         return list(self.around.releases(which, self.endpoint).values()) if which else []
 
     def _run(self, fits: Callable[[RunState], bool] = lambda state: True) -> RunState | None:
-        """The run that is meant: named, of a release, of the conversation, of a kind of step, else the newest."""
+        """The run that is meant: named, a release's, the conversation's, of a kind of step, or the newest."""
         if (named := _RUN.search(self.text)) is not None:
             return self.index.run_state(named.group())
-        if _RELEASE.search(self.said) or re.search(r"\b(?:canary|stable)\b", self.said):
-            if (of_release := self._run_of_release(fits)) is not None:
-                return of_release
+        names_release = _RELEASE.search(self.said) or re.search(r"\b(?:canary|stable)\b", self.said)
+        if names_release and (of_release := self._run_of_release(fits)) is not None:
+            return of_release
         skill = self._skill_named()
         if skill is None and re.search(r"\b(?:it|that|this|those|them)\b", self.said):
             for run in self.talk.runs:

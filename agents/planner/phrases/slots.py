@@ -15,8 +15,8 @@ from .lexicon import Lexicon, PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
 from .supplies import Supplies, called
 from .surroundings import Surroundings
+from .text import Token, is_typo_of, key_of_word
 from .word_values import fill_values
-from .text import Token, is_typo_of, key_of_word, words
 from .words import ARTICLES, PREPOSITIONS, SMALL, negations_in
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -190,7 +190,7 @@ class SlotFiller:
     def _file_for_kind(
         self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: ClauseTokens
     ) -> bool:
-        """ "train on tickets": the file becomes a dataset first."""
+        """The file becomes a dataset first: "train on tickets"."""
         taker = next((one for one in fields if one.name in clause.slots_at(at) and one.kinds), None)
         return (
             taker is not None

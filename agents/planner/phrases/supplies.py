@@ -1,4 +1,4 @@
-"""Where a step's artifacts come from when a sentence does not name them: earlier steps, what was spoken of, a maker."""
+"""Where a step's artifacts come from unnamed: from earlier steps, from what was spoken of, from a maker."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Supplies:
         self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
 
     def best(self, kinds: tuple[str, ...]) -> ArtifactRef | None:
+        """The artifact of these kinds with the highest score on the leaderboard."""
         from ....evals.leaderboard import board
 
         rows = [row for row in board(self._around.workspace) if row.model.partition(":")[0] in kinds]
@@ -31,6 +32,7 @@ class Supplies:
 
     @staticmethod
     def fill(step: StepDraft, one: FieldWords, value: str) -> None:
+        """Have a field hold a reference, and nothing be asked about it."""
         step.arguments[one.name] = [value] if one.is_list else value
         step.missing.pop(one.name, None)
 
@@ -56,6 +58,7 @@ class Supplies:
                 step.missing[one.name] = self.question(one)
 
     def from_context(self, step: StepDraft, one: FieldWords) -> bool:
+        """What earlier steps or the conversation give a field; False where they give it nothing."""
         if (found := self._draft.output(one.kinds, step)) is not None:
             self.fill(step, one, found[0])
             return True
@@ -87,6 +90,7 @@ class Supplies:
         return False
 
     def bridged_from_draft(self, step: StepDraft, one: FieldWords) -> bool:
+        """What can be made, in one step, of what an earlier step gives."""
         for other in reversed(self._draft.steps[: self._draft.steps.index(step)]):
             for name, kind in other.outputs():
                 if self.bridge(step, one, kind, f"${{{other.id}.{name}}}"):
@@ -107,7 +111,7 @@ class Supplies:
         return True
 
     def _maker(self, given: str, kinds: tuple[str, ...]) -> tuple[Skill[Any, Any], str, str] | None:
-        """A skill that needs nothing but a file (given: empty) or a model of a kind, and gives such a kind."""
+        """A skill that needs only a file (given: empty) or a model of a kind, and gives such a kind."""
         if given and not (is_model(f"{given}:") and any(is_model(f"{kind}:") for kind in kinds)):
             return None
         for skill in self._lexicon.skills:
@@ -131,6 +135,7 @@ class Supplies:
         return None
 
     def question(self, one: FieldWords) -> OpenField:
+        """What is asked about a field, and what there is to choose from."""
         what = called(one)
         if one.is_suite:
             choices = self._around.own_suites or list(self._around.suites.values())

@@ -1,4 +1,4 @@
-"""What there is to talk about: suites, endpoints, releases, artifacts and files, looked up once for an ask."""
+"""What there is to talk about: suites, endpoints, releases, artifacts, files; looked up once for an ask."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """A sentence as tokens: words, numbers, paths, references, quotations and punctuation."""
 
+# ruff: noqa: RUF001  # quotation marks and dashes of every kind are what it is about
 from __future__ import annotations
 
 import re
@@ -85,7 +86,7 @@ def shown(tokens: list[Token]) -> str:
 
 
 def is_typo_of(word: str, known: str) -> bool:
-    """Whether a word is a known one mistyped: one letter added, left out, wrong, or two swapped; two in long ones.
+    """Whether a word is a known one mistyped: a letter more, less, wrong, or two swapped; two in long ones.
 
     An inflected form is no typo: "deployed" tells what was, "deploy" says what to do.
     """

@@ -11,7 +11,7 @@ _FOLDER = Path(__file__).with_name("wording")
 
 @cache
 def sections(name: str) -> dict[str, list[str]]:
-    """The lines of a file under their `[headings]` ('' before the first); what follows a # at a line's start is left out."""
+    """The lines of a file under their `[headings]` ('' before the first), without notes (#)."""
     found: dict[str, list[str]] = {}
     heading = ""
     for line in (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines():

@@ -1,5 +1,6 @@
-"""Words that mean the same whatever the skills are: manners, small words, and what keeps a sentence from acting."""
+"""Words that mean the same whatever the skills are: manners, small words, what keeps it from acting."""
 
+# ruff: noqa: RUF001  # quotation marks and dashes of every kind are what it is about
 from __future__ import annotations
 
 import re
@@ -41,7 +42,8 @@ def without_manners(keys: list[str], fit: Callable[[int], float]) -> int:
 
 NEGATIONS = word_list("negations")
 _NOT_NEGATIVE = re.compile(
-    r"\b(?:no|not) (?:more|later|less|fewer|longer|greater|higher|bigger) than\b|\bnot only\b|\bno (?:problem|worries)\b"
+    r"\b(?:no|not) (?:more|later|less|fewer|longer|greater|higher|bigger) than\b"
+    r"|\bnot only\b|\bno (?:problem|worries)\b"
     r"|\b(?:why not|no hurry|no rush|if not yet done|do not forget to|don not forget to)\b"
 )
 CONTRAST = words("but just only instead simply")

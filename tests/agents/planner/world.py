@@ -1,7 +1,7 @@
 """A small workspace to talk about: files, suites, artifacts, endpoints and runs, written by the real parts.
 
-Its artifacts hold almost nothing and its runs were not carried out: who reads sentences needs what is there, not
-what it does. Used by the tests of the planner and by `benchmarks/planner.py`.
+Its artifacts hold almost nothing and its runs were not carried out: who reads sentences needs what is there,
+not what it does. Used by the tests of the planner and by `benchmarks/planner.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class World:
             self._runs()
 
     def _save(
-        self, name: str, ref: type[ArtifactRef], parents: list[str] = [], days: float = 0, **facts: Any
+        self, name: str, ref: type[ArtifactRef], parents: Sequence[str] = (), days: float = 0, **facts: Any
     ) -> None:
         store = self.workspace.artifacts
         with store.staging() as stage:
@@ -89,43 +90,104 @@ class World:
             "baselines": {},
             "groups": [],
         }
-        self._save("report-1", EvalReportRef, ["model-1"], days=3, suite="tickets", model=str(self.artifacts["model-1"]),
-                   value=0.81, low=0.77, high=0.84, **measured)  # fmt: skip
-        self._save("report-2", EvalReportRef, ["model-2"], days=1, suite="tickets", model=str(self.artifacts["model-2"]),
-                   value=0.88, low=0.85, high=0.91, **measured)  # fmt: skip
+        self._save(
+            "report-1",
+            EvalReportRef,
+            ["model-1"],
+            days=3,
+            suite="tickets",
+            model=str(self.artifacts["model-1"]),
+            value=0.81,
+            low=0.77,
+            high=0.84,
+            **measured,
+        )
+        self._save(
+            "report-2",
+            EvalReportRef,
+            ["model-2"],
+            days=1,
+            suite="tickets",
+            model=str(self.artifacts["model-2"]),
+            value=0.88,
+            low=0.85,
+            high=0.91,
+            **measured,
+        )
         self._save("drift-1", DriftReportRef, days=1, endpoint="shop", alarm=True)
 
     def _endpoints(self, names: tuple[str, ...]) -> None:
         releases = {
-            number: Release(id=f"v{number}-{self.artifacts[f'engine-{number}'].digest[:8]}", number=number,
-                            bundle=BundleRef(self.artifacts[f"engine-{number}"]), made="2026-01-01T00:00:00Z")
+            number: Release(
+                id=f"v{number}-{self.artifacts[f'engine-{number}'].digest[:8]}",
+                number=number,
+                bundle=BundleRef(self.artifacts[f"engine-{number}"]),
+                made="2026-01-01T00:00:00Z",
+            )
             for number in (1, 2)
-        }  # fmt: skip
+        }
         for name in names:
             canary = releases[2] if name == "shop" else None
             changes = [_change("deployed", releases[1], f"key-{name}-1", releases[1], None)]
             if canary is not None:
                 changes.append(_change("canary", canary, f"key-{name}-2", releases[1], canary))
-            write_state(self.workspace, EndpointState(
-                endpoint=name, stable=releases[1], canary=canary, canary_percent=10 if canary else 0,
-                changes=tuple(changes), known=tuple(releases.values())))  # fmt: skip
+            write_state(
+                self.workspace,
+                EndpointState(
+                    endpoint=name,
+                    stable=releases[1],
+                    canary=canary,
+                    canary_percent=10 if canary else 0,
+                    changes=tuple(changes),
+                    known=tuple(releases.values()),
+                ),
+            )
 
     def _runs(self) -> None:
         a = self.artifacts
-        self._run("trained", "train a model", f"model: {{skill: finetune, with: {{data: '{a['data-2']}', base: tiny}}}}",
-                  {"model": {"checkpoint": str(a["model-2"])}}, minutes=12.5)  # fmt: skip
-        self._run("measured", "measure the model",
-                  f"eval: {{skill: evaluate, with: {{model: '{a['model-2']}', suite: suites/tickets.yaml}}}}",
-                  {"eval": {"report": str(a["report-2"])}}, minutes=3.25)  # fmt: skip
-        self._run("denied", "deploy to desk",
-                  f"live: {{skill: deploy, with: {{bundle: '{a['engine-2']}', endpoint: desk}}, waive_gate: urgent}}",
-                  {}, denied="not before the audit")  # fmt: skip
-        self._run("deployed", "canary on shop",
-                  f"live: {{skill: deploy, with: {{bundle: '{a['engine-2']}', endpoint: shop, canary_percent: 10}}, waive_gate: trial}}",
-                  {"live": {"endpoint": "shop", "release": "v2"}}, key="key-shop-2", approver="grace", minutes=0.5)  # fmt: skip
+        self._run(
+            "trained",
+            "train a model",
+            f"model: {{skill: finetune, with: {{data: '{a['data-2']}', base: tiny}}}}",
+            {"model": {"checkpoint": str(a["model-2"])}},
+            minutes=12.5,
+        )
+        self._run(
+            "measured",
+            "measure the model",
+            f"eval: {{skill: evaluate, with: {{model: '{a['model-2']}', suite: suites/tickets.yaml}}}}",
+            {"eval": {"report": str(a["report-2"])}},
+            minutes=3.25,
+        )
+        self._run(
+            "denied",
+            "deploy to desk",
+            _deploy(a["engine-2"], "endpoint: desk"),
+            {},
+            denied="not before the audit",
+        )
+        self._run(
+            "deployed",
+            "canary on shop",
+            _deploy(a["engine-2"], "endpoint: shop, canary_percent: 10"),
+            {"live": {"endpoint": "shop", "release": "v2"}},
+            key="key-shop-2",
+            approver="grace",
+            minutes=0.5,
+        )
 
-    def _run(self, name: str, goal: str, steps: str, results: dict[str, Any], *, minutes: float = 0, denied: str = "",
-             key: str = "", approver: str = "ada") -> None:  # fmt: skip
+    def _run(
+        self,
+        name: str,
+        goal: str,
+        steps: str,
+        results: dict[str, Any],
+        *,
+        minutes: float = 0,
+        denied: str = "",
+        key: str = "",
+        approver: str = "ada",
+    ) -> None:
         text = parse_plan(f"goal: {goal}\nsteps:\n  {steps}\n", name)
         plan = compile_plan(text, self.registry)
         run = f"2026010{len(self.runs) + 1}-101500-abcde{len(self.runs)}"
@@ -178,13 +240,24 @@ class World:
         return short.get(value, value) if isinstance(value, str) else value
 
 
+def _deploy(bundle: str, more: str) -> str:
+    return f"live: {{skill: deploy, with: {{bundle: '{bundle}', {more}}}, waive_gate: trial}}"
+
+
 def _who(name: str) -> Principal:
     return Principal(name, ("releaser",), "test")
 
 
 def _change(what: Any, release: Release, key: str, stable: Release, canary: Release | None) -> Change:
-    return Change(at="2026-01-02T00:00:00.000Z", what=what, release=release.id, key=key, stable=stable.id,
-                  canary=canary.id if canary else None, canary_percent=10 if canary else 0)  # fmt: skip
+    return Change(
+        at="2026-01-02T00:00:00.000Z",
+        what=what,
+        release=release.id,
+        key=key,
+        stable=stable.id,
+        canary=canary.id if canary else None,
+        canary_percent=10 if canary else 0,
+    )
 
 
 def _project(folder: Path) -> None:
