@@ -17,6 +17,7 @@ class ClauseTokens:
         self.taken = taken
         self.literal = frozenset(taken)  # the phrase's own words
         self.slots = slots
+        self.passed_over: set[int] = set()  # of artifacts that are pointed at and that no field takes
 
     def slots_at(self, at: int) -> set[str]:
         """The slots that a token lies in: of two with nothing between them, both."""

@@ -28,7 +28,7 @@ from .record_answers import answer_from_record
 from .slots import ClauseReading, SlotFiller
 from .surroundings import Surroundings
 from .text import shown, words
-from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, cues_in
+from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, SMALL, cues_in
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
@@ -39,7 +39,7 @@ _WHY = {
     "destructive": "nothing here deletes, wipes or stops things on a sentence",
     "approval": "no sentence gives consent or waives a gate: a person approves the plan's card or its id",
     "reported": "it tells what somebody or something says",
-    "hypothetical": "it asks what could be, or whether to",
+    "hypothetical": "it asks what could be or whether to, or takes back what it says",
     "scheduled": "plain language starts things now or not at all; a scheduler can run a plan file",
     "quoted": "it quotes, or holds markup",
     "negated": "it says not to",
@@ -226,9 +226,20 @@ class _Message:
                     "words",
                 )
         told = [clause for clause in clauses if clause.kind == "told"]
+        if serves and (aside := self._said_after(clauses)):
+            return self._declined("hypothetical", aside)
         if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
             return self._declined("reported", shown(told[0].whole))
         return None
+
+    @staticmethod
+    def _said_after(clauses: list[Clause]) -> str:
+        """What is said behind the last wish and is more than thanks."""
+        last = max(at for at, clause in enumerate(clauses) if clause.kind == "wish")
+        for clause in clauses[last + 1 :]:
+            if clause.kind == "told" and any(t.is_word and t.key not in SMALL for t in clause.tokens):
+                return shown(clause.whole)
+        return ""
 
     def _judged(self, conditions: list[Clause]) -> PlannerReply | None:
         """Have a condition become a gate, or ask which gate it is meant to be."""

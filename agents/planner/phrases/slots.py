@@ -15,10 +15,11 @@ from .lexicon import Lexicon, PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
 from .supplies import Supplies, called
 from .surroundings import Surroundings
-from .text import Token, is_typo_of, key_of_word
+from .text import Token, is_typo_of, key_of_word, words
 from .word_values import fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL, negations_in
 
+_FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -220,6 +221,8 @@ class SlotFiller:
             if one is None:
                 one = clause.best([f for f in fields if f.kinds and f.is_required], mention.start, step)
             if one is None or not (one.is_required or self._is_meant(one, mention, clause)):
+                if mention.which not in ("it", "the"):
+                    clause.passed_over |= set(range(mention.start, mention.end))
                 continue
             self._point(step, one, mention)
             clause.take(mention)
@@ -343,16 +346,16 @@ class SlotFiller:
             if one.model is None or not one.is_required or one.name in step.arguments:
                 continue
             inner = StepDraft("", step.skill)
-            words = field_words(one.model)
-            self._places(inner, [w for w in words if w.is_suite], clause)
-            self._names(inner, words, clause)
+            inside = field_words(one.model)
+            self._places(inner, [w for w in inside if w.is_suite], clause)
+            self._names(inner, inside, clause)
             for amount in amounts_in(clause.tokens, clause.taken):
                 share = amount.value / 100 if amount.unit == "percent" else amount.value
-                least = next((w for w in words if w.name == "min" and w.takes_number), None)
+                least = next((w for w in inside if w.name == "min" and w.takes_number), None)
                 if least is not None and 0 <= share <= 1:
                     inner.arguments[least.name] = share
                     clause.taken |= set(range(amount.start, amount.end))
-            needed = [w.name for w in words if w.is_required and w.name not in inner.arguments]
+            needed = [w.name for w in inside if w.is_required and w.name not in inner.arguments]
             if inner.arguments and not needed:
                 step.arguments[one.name] = inner.arguments
             else:
@@ -373,6 +376,9 @@ class SlotFiller:
                 continue
             if at in negating:
                 reading.negations.append(token.text)
+            elif token.is_word and (token.key in _FINITE or at in clause.passed_over):
+                reading.unknown.append(token.text)
+                reading.unused += [token.text] * (at in clause.passed_over)
             elif token.is_word and token.key in self._lexicon.doing_heads:
                 reading.unused.append(token.text)  # a wish of its own that was not taken apart
             elif token.kind in ("number", "path", "ref", "address", "quoted") or (
