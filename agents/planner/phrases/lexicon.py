@@ -22,7 +22,7 @@ _GAP = 3  # words of no meaning that may stand between two words of a phrase
 
 
 @dataclass(frozen=True)
-class Part:
+class PhrasePart:
     """One part of a phrase: a word, or a slot for a field. A preposition may be missing."""
 
     key: str
@@ -35,7 +35,7 @@ class PhrasePattern:
     """One phrase of one skill."""
 
     skill: Skill[Any, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[PhrasePart, ...]
 
     @property
     def head(self) -> str:
@@ -232,17 +232,17 @@ def _gerunds(head: str) -> Iterator[str]:
 
 
 def _pattern(skill: Skill[Any, Any], phrase: str, compounds: frozenset[str]) -> PhrasePattern:
-    parts: list[Part] = []
+    parts: list[PhrasePart] = []
     for word in phrase.split():
         if (slot := _SLOT.fullmatch(word)) is not None:
-            parts.append(Part(slot.group(1), is_slot=True))
+            parts.append(PhrasePart(slot.group(1), is_slot=True))
         else:
             key = key_of_word(word)
             if parts and not parts[-1].is_slot and parts[-1].key + key in compounds:
-                parts[-1] = Part(parts[-1].key + key)
+                parts[-1] = PhrasePart(parts[-1].key + key)
                 continue
             small = bool(parts) and (key in PREPOSITIONS or key in ARTICLES)
-            parts.append(Part(key, may_miss=small))
+            parts.append(PhrasePart(key, may_miss=small))
     return PhrasePattern(skill, tuple(parts))
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ....core.errors import OpswrightError
 from ....record.index import LedgerIndex
-from ....record.ledger import Phase, Record
+from ....record.ledger import Phase
 from ....record.run_state import RunState
 from ..base import RecordAnswer
 from .lexicon import Lexicon
+from .record_words import amount_words, denial_words, names_endpoint, row_words, withdrew
 from .surroundings import Surroundings
 from .text import Token
 from .wording import any_of, sections
@@ -123,7 +124,10 @@ class _Asked:
             )
         if state.denial is not None:
             return self._of(
-                state, f"was approved by nobody: {_denial(state.denial)}.", "approved", [state.denial.seq]
+                state,
+                f"was approved by nobody: {denial_words(state.denial)}.",
+                "approved",
+                [state.denial.seq],
             )
         reads = state.proposed is not None and state.proposed.effect == "reads"
         why = "it only reads, so nobody had to" if reads else f"it is {state.status}"
@@ -135,7 +139,7 @@ class _Asked:
             lambda one: (
                 one.status in ("refused", "denied", "failed")
                 or one.verdict in ("NO_GO", "INCONCLUSIVE")
-                or _withdrew(one)
+                or withdrew(one)
             )
         )
         if state is None:
@@ -143,11 +147,13 @@ class _Asked:
                 "No run of the record was refused, denied, failed or judged NO_GO.", "refused", (), ("/runs",)
             )
         if state.denial is not None:
-            return self._of(state, f"was denied: {_denial(state.denial)}.", "refused", [state.denial.seq])
+            return self._of(
+                state, f"was denied: {denial_words(state.denial)}.", "refused", [state.denial.seq]
+            )
         judged = next((step for step in reversed(state.begun) if step.verdict is not None), None)
         if judged is not None and judged.verdict is not None and judged.verdict["decision"] != "GO":
             rows = [row for row in judged.verdict.get("rows", ()) if row.get("decision") != "GO"]
-            why = "; ".join(_row(row) for row in rows) or "no row says more"
+            why = "; ".join(row_words(row) for row in rows) or "no row says more"
             return self._of(
                 state, f"was judged {judged.verdict['decision']}: {why}.", "refused", [judged.last.seq]
             )
@@ -170,7 +176,7 @@ class _Asked:
             return self._no_run("cost")
         settled = [record for record in state.records if record.phase == Phase.SETTLED]
         spent = ", ".join(
-            _amount(name, value) for name, value in state.spent.items() if value or name == "minutes"
+            amount_words(name, value) for name, value in state.spent.items() if value or name == "minutes"
         )
         text = f"took {spent}." if spent else f"has nothing settled yet: it is {state.status}."
         return self._of(state, text, "cost", [record.seq for record in settled[-8:]] or [state.last.seq])
@@ -322,7 +328,9 @@ class _Asked:
                 skill is not None and not any(step.skill == skill for step in state.steps.values())
             ):
                 continue
-            if fits(state) and (skill is None or self.endpoint is None or _names(state, self.endpoint)):
+            if fits(state) and (
+                skill is None or self.endpoint is None or names_endpoint(state, self.endpoint)
+            ):
                 return state
         return None
 
@@ -391,30 +399,3 @@ class _Asked:
 
     def _no_run(self, about: str) -> RecordAnswer:
         return RecordAnswer("The record has no such run.", about, (), ("/runs",))
-
-
-def _withdrew(state: RunState) -> bool:
-    return any(record.phase == Phase.ROLLED_BACK for record in state.records)
-
-
-def _names(state: RunState, endpoint: str) -> bool:
-    return any(step.request.get("endpoint") == endpoint for step in state.steps.values())
-
-
-def _denial(record: Record) -> str:
-    why = record.detail.get("why")
-    return f"{record.principal} said no" + (f", '{why}'" if why else "") + f" (record {record.seq})"
-
-
-def _row(row: Any) -> str:
-    return f"{row.get('name')} {row.get('decision')}" + (
-        f", got {row['got']:.3f}, bar {row['bar']:.3f}"
-        if isinstance(row.get("got"), float) and isinstance(row.get("bar"), float)
-        else ""
-    )
-
-
-def _amount(name: str, value: float) -> str:
-    if name == "minutes":
-        return f"{value:.1f} minutes"
-    return f"{value:.2f} US dollars" if name == "usd" else f"{value:g} {name.replace('_', ' ')}"
