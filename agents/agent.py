@@ -26,7 +26,7 @@ from ..record.run_state import RunState
 from .approvals import ApprovalRow, Consent, approval_row, record_consent
 from .graph import Cursor, build_graph
 from .nodes import AgentNodes
-from .planner import Ask, Proposal, Question, Turn, propose
+from .planner import Ask, PlannerReply, Proposal, Question, Turn, propose
 from .policy import Policy, policy_of
 from .record import RunRecord, error_detail, load_plan
 from .run_events import EventFanout, RunEventFile, run_events_path
@@ -97,7 +97,7 @@ class Agent:
         """Who may do what."""
         return policy_of(self.workspace, self.registry)
 
-    def propose(self, ask: Ask, conversation: Sequence[Turn] = ()) -> Proposal | Question:
+    def propose(self, ask: Ask, conversation: Sequence[Turn] = ()) -> PlannerReply:
         """What an ask leads to, planned once, with nothing recorded or run."""
         return propose(ask, self.registry, self.workspace, conversation)
 
@@ -107,6 +107,8 @@ class Agent:
         if isinstance(found, Question):
             choices = f" ({', '.join(found.choices)})" if found.choices else ""
             raise AskError(f"{found.text}{choices}")
+        if not isinstance(found, Proposal):
+            raise AskError(found.text)
         return found
 
     def start(self, ask: Ask | Proposal, consent: Consent | None = None) -> RunOutcome:

@@ -26,6 +26,7 @@ class ArtifactRef(str):
     """A reference to an artifact of one kind: `kind:` and 64 hex digits."""
 
     kind: ClassVar[str] = "artifact"
+    spoken: ClassVar[tuple[str, ...]] = ()  # what people call one, besides the kind itself
 
     @classmethod
     def of(cls, digest: str) -> Self:
@@ -80,54 +81,63 @@ class DatasetRef(ArtifactRef):
     """Chat-format rows, split for training, with a record of every row left out."""
 
     kind = "dataset"
+    spoken = ("data set", "training set", "training data", "data", "rows")
 
 
 class CheckpointRef(ArtifactRef):
     """A model as a Hugging Face folder: config, tokenizer, safetensors."""
 
     kind = "checkpoint"
+    spoken = ("model", "weights")
 
 
 class AdapterRef(ArtifactRef):
     """Low-rank adapters in PEFT's form, and which base they belong to."""
 
     kind = "adapter"
+    spoken = ("model", "lora adapter", "adapters")
 
 
 class ClassifierRef(ArtifactRef):
     """A model that answers with one of its labels, as a Hugging Face folder with a classification head."""
 
     kind = "classifier"
+    spoken = ("model",)
 
 
 class NemoArchiveRef(ArtifactRef):
     """A model as a `.nemo` file, with a reader for it."""
 
     kind = "nemo-archive"
+    spoken = ("archive", "nemo")
 
 
 class BundleRef(ArtifactRef):
     """A deployable engine: weights for one target, its config, the serving config, a manifest."""
 
     kind = "bundle"
+    spoken = ("engine", "build")
 
 
 class ManifestsRef(ArtifactRef):
     """A release as objects of a Kubernetes cluster: YAML files, checked; no secret is in them."""
 
     kind = "manifests"
+    spoken = ("manifest",)
 
 
 class GuardrailRef(ArtifactRef):
     """A NeMo Guardrails config that passed its must-block and must-pass sets."""
 
     kind = "guardrails"
+    spoken = ("guardrail", "rails", "guard rails")
 
 
 class EvalReportRef(ArtifactRef):
     """One model on one suite: metrics, slices, baselines and every item."""
 
     kind = "eval-report"
+    spoken = ("report", "evaluation", "eval", "results", "score")
 
 
 class BenchmarkReportRef(ArtifactRef):
@@ -140,12 +150,14 @@ class LearningCurveRef(ArtifactRef):
     """Scores of trainings on growing shares of a dataset, the law through them, a page and a picture."""
 
     kind = "learning-curve"
+    spoken = ("curve",)
 
 
 class DriftReportRef(ArtifactRef):
     """One window of traffic against reference data: tests, verdict, plots."""
 
     kind = "drift-report"
+    spoken = ("report", "drift alarm", "alarm", "drift")
 
 
 REF_TYPES: dict[str, type[ArtifactRef]] = {

@@ -26,6 +26,7 @@ from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, S
 from ..core.errors import AskError, BackendError
 from ..core.install import not_installed
 from ..core.machine import Machine
+from ..core.phrasing import Spoken
 from ..core.suite_source import SuiteSource
 from ..core.workspace import Workspace
 from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
@@ -58,7 +59,17 @@ class BuildEngineRequest(Request):
     model: CheckpointRef | AdapterRef = Field(
         description="Checkpoint to build from, or adapters, which stay unmerged beside their base."
     )
-    target: TargetName = Field(
+    target: Annotated[
+        TargetName,
+        Spoken(
+            values={
+                "onnx-int8": ("int8", "8 bit", "8 bits"),
+                "onnx-int4": ("int4", "4 bit", "4 bits"),
+                "onnx-fp32": ("fp32", "float32", "full precision"),
+                "trtllm": ("tensorrt", "tensorrt-llm", "trt"),
+            }
+        ),
+    ] = Field(
         DEFAULT_TARGET,
         description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32, a bundle for "
         "TensorRT-LLM, or one that an installed package brings.",
@@ -176,7 +187,40 @@ def _estimate(request: BuildEngineRequest, machine: Machine, workspace: Workspac
 @skill(
     effect=Effect.WRITES,
     summary="Build a deployable engine from a checkpoint and check that both answer alike.",
-    phrases=["build an engine from {model}", "quantise {model}", "export {model} as {target}"],
+    phrases=[
+        "build an engine from {model}",
+        "build an engine of {model}",
+        "build an engine for {model}",
+        "build the engine from {model}",
+        "build the engine of {model}",
+        "build the engine for {model}",
+        "build {target} from {model}",
+        "build {target} of {model}",
+        "build an engine",
+        "build the engine",
+        "build a bundle from {model}",
+        "build a bundle of {model}",
+        "build engine from {model}",
+        "build it",
+        "build bundle from {model}",
+        "make an engine from {model}",
+        "make an engine of {model}",
+        "make a bundle from {model}",
+        "create an engine from {model}",
+        "create a bundle from {model}",
+        "quantise {model}",
+        "quantize {model}",
+        "compile {model}",
+        "convert {model} to {target}",
+        "convert {model} to an engine",
+        "export {model} as {target}",
+        "export {model} to {target}",
+        "package {model}",
+        "engine from {model}",
+        "engine of {model}",
+        "quantisation of {model}",
+        "quantization of {model}",
+    ],
     preflight=_preflight,
     estimate=_estimate,
 )

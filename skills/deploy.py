@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.machine import Machine
+from ..core.phrasing import Spoken
 from ..core.workspace import Workspace
 from ..serving.releases import EndpointName, ProbeTexts
 from .canary_limits import MaxSlower, usual_disagreement
@@ -28,7 +29,13 @@ class DeployRequest(Request):
         None, description="Rails in front of it; without any, everything passes."
     )
     endpoint: EndpointName = Field(description="Name of the service; the `model` of its users' requests.")
-    canary_percent: int = Field(
+    canary_percent: Annotated[
+        int,
+        Spoken(
+            ("canary", "of traffic", "of the traffic", "traffic", "of sessions", "of users", "of the users"),
+            asked=True,
+        ),
+    ] = Field(
         100,
         ge=0,
         le=100,
@@ -110,7 +117,32 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
 @skill(
     effect=Effect.SERVES,
     summary="Serve a bundle behind an endpoint: all traffic at once, or a canary's share of it.",
-    phrases=["deploy {bundle} to {endpoint}", "put {bundle} behind {endpoint} as a canary"],
+    phrases=[
+        "deploy {bundle} to {endpoint}",
+        "deploy {bundle} on {endpoint}",
+        "deploy {bundle} as {endpoint}",
+        "deploy {bundle} behind {endpoint}",
+        "deploy {bundle} to endpoint {endpoint}",
+        "deployment of {bundle} to {endpoint}",
+        "put {bundle} behind {endpoint}",
+        "put {bundle} behind {endpoint} as a canary",
+        "put {bundle} on {endpoint}",
+        "put {bundle} live on {endpoint}",
+        "put {bundle} into production on {endpoint}",
+        "serve {bundle} as {endpoint}",
+        "serve {bundle} on {endpoint}",
+        "serve {bundle} behind {endpoint}",
+        "release {bundle} to {endpoint}",
+        "release {bundle} on {endpoint}",
+        "ship {bundle} to {endpoint}",
+        "push {bundle} to {endpoint}",
+        "publish {bundle} as {endpoint}",
+        "publish {bundle} on {endpoint}",
+        "canary {bundle} on {endpoint}",
+        "start a canary of {bundle} on {endpoint}",
+        "try {bundle} as a canary on {endpoint}",
+        "send {bundle} to {endpoint}",
+    ],
     preflight=preflight,
     estimate=estimate,
     impact=impact,

@@ -94,7 +94,13 @@ def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | Non
 @skill(
     effect=Effect.READS,
     summary="Judge an eval report by the plan's criteria: GO, NO_GO or INCONCLUSIVE, and the rows behind it.",
-    phrases=["gate {report}", "judge {report}"],
+    phrases=[
+        "gate {report}",
+        "judge {report}",
+        "decide on {report}",
+        "check {report} against the gate",
+        "does {report} pass",
+    ],
     preflight=_preflight,
 )
 def gate(request: GateRequest, ctx: StepContext) -> GateResult:

@@ -32,7 +32,23 @@ def _estimate(request: GoldenRequest, machine: Machine, workspace: Workspace) ->
 @skill(
     effect=Effect.WRITES,
     summary="Make the golden set of a suite: the rows that must never reach training.",
-    phrases=["golden set of {suite}", "keep {suite} out of training"],
+    phrases=[
+        "golden set of {suite}",
+        "golden set for {suite}",
+        "make the golden set of {suite}",
+        "make a golden set from {suite}",
+        "create the golden set of {suite}",
+        "create a golden set for {suite}",
+        "build the golden set of {suite}",
+        "build a golden set for {suite}",
+        "save the golden set of {suite}",
+        "keep {suite} out of training",
+        "keep the items of {suite} out of training",
+        "hold {suite} out of training",
+        "exclude {suite} from training",
+        "protect {suite} from leaking",
+        "golden {suite}",
+    ],
     estimate=_estimate,
 )
 def golden(request: GoldenRequest, ctx: StepContext) -> GoldenResult:

@@ -78,7 +78,16 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
 @skill(
     effect=Effect.SERVES,
     summary="Apply a release to a Kubernetes cluster, prove that every pod answers with it, else undo it.",
-    phrases=["deploy {bundle} to kubernetes as {endpoint}"],
+    phrases=[
+        "deploy {bundle} to kubernetes as {endpoint}",
+        "deploy {bundle} on kubernetes as {endpoint}",
+        "deploy {bundle} to the cluster as {endpoint}",
+        "deploy {bundle} to k8s as {endpoint}",
+        "deploy {bundle} on k8s as {endpoint}",
+        "apply {bundle} to kubernetes as {endpoint}",
+        "release {bundle} to kubernetes as {endpoint}",
+        "put {bundle} on kubernetes as {endpoint}",
+    ],
     preflight=preflight,
     estimate=estimate,
     impact=impact,

@@ -44,7 +44,15 @@ def estimate(request: KubernetesManifestsRequest, machine: Machine, workspace: W
 @skill(
     effect=Effect.WRITES,
     summary="Write a release as Kubernetes manifests, checked offline; nothing is applied.",
-    phrases=["write kubernetes manifests for {bundle} as {endpoint}"],
+    phrases=[
+        "write kubernetes manifests for {bundle} as {endpoint}",
+        "write the kubernetes manifests of {bundle} as {endpoint}",
+        "write manifests for {bundle} as {endpoint}",
+        "make kubernetes manifests for {bundle} as {endpoint}",
+        "generate kubernetes manifests for {bundle} as {endpoint}",
+        "generate manifests for {bundle} as {endpoint}",
+        "render manifests for {bundle} as {endpoint}",
+    ],
     preflight=preflight,
     estimate=estimate,
     reusable=False,

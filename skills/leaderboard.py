@@ -58,7 +58,32 @@ class LeaderboardResult(Result):
 @skill(
     effect=Effect.READS,
     summary="Show every measured model and its baselines, best first.",
-    phrases=["leaderboard", "show the leaderboard", "which model is best", "compare the models"],
+    phrases=[
+        "leaderboard",
+        "leaderboard of {suite}",
+        "leaderboard for {suite}",
+        "show the leaderboard",
+        "show the leaderboard of {suite}",
+        "show the leaderboard for {suite}",
+        "show leaderboard",
+        "show me the leaderboard",
+        "which model is best",
+        "compare the models",
+        "compare models",
+        "compare the models on {suite}",
+        "compare all models on {suite}",
+        "rank the models",
+        "rank the models on {suite}",
+        "rank models on {suite}",
+        "list the models by score",
+        "list the scores",
+        "show the scores",
+        "show the scores on {suite}",
+        "show all scores",
+        "show all results on {suite}",
+        "show the results on {suite}",
+        "ranking of {suite}",
+    ],
 )
 def leaderboard(request: LeaderboardRequest, ctx: StepContext) -> LeaderboardResult:
     """List the newest eval report of each model, with the last gate verdict on it, from this workspace.

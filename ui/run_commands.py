@@ -171,7 +171,7 @@ def resume(
 
 def agent_command(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="A slash command.")],
+    text: Annotated[str, typer.Argument(help="A sentence, or a slash command.")],
     yes: Yes = False,
     yes_to: YesTo = None,
     json: Json = False,
@@ -180,18 +180,21 @@ def agent_command(
     sarif: Sarif = None,
     summary: Summary = None,
 ) -> None:
-    """Ask the agent, as in the chat.
+    """Ask the agent, as in the chat: in plain language, or by a slash command.
 
-    Example: opswright agent "/leaderboard suite=shop" --json --yes-to reads
+    A sentence leads to a proposed plan, a question (exit code 2), an answer from the record, or the reason
+    why nothing is proposed (2). It is no consent: approve the plan, or give --yes, which does not count for a
+    plan that changes what an endpoint's users get.
+
+    Example: opswright agent "clean tickets.csv and train on it" --json --yes-to writes
     """
     session: Session = context.obj
-    if not text.strip().startswith("/"):
-        raise AskError(
-            f"not a slash command: {text.strip()[:60]!r}. Expected one like "
-            "`/leaderboard suite=shop`; `opswright skills` lists them."
-        )
     out = Output(json, stream, CiFiles("agent", junit, sarif, summary))
-    session.slash(text, out=out, yes=Effect.SERVES if yes else yes_to, how="agent")
+    consented = Effect.SERVES if yes else yes_to
+    if text.strip().startswith("/"):
+        session.slash(text, out=out, yes=consented, how="agent")
+    else:
+        session.plain(text, out=out, yes=consented)
 
 
 def chat(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -20,7 +21,7 @@ from .ci.stream import write_line
 
 if TYPE_CHECKING:
     from ..agents.agent import Agent, RunOutcome
-    from ..agents.planner import Ask
+    from ..agents.planner import Ask, Declined, Question, RecordAnswer
     from ..core.plan import Plan
     from ..core.workspace import Workspace
     from .ci.stream import StreamEvents
@@ -80,6 +81,45 @@ class Session:
         from ..agents.agent import Agent
 
         return Agent(self.workspace, self.registry, **options)
+
+    def plain(self, text: str, *, out: Output, yes: Effect | None) -> None:
+        """Plain language: a plan that waits for consent, or a reply that runs nothing.
+
+        yes: as in `carry_out`, for what makes artifacts; what serves waits for an answer to the plan that
+        came out.
+        """
+        from ..agents.approvals import Consent
+        from ..agents.planner import PLAIN_LANGUAGE, Ask, Proposal
+
+        with out.files.of_errors():
+            found = self.agent().propose(Ask(PLAIN_LANGUAGE, text))
+            if not isinstance(found, Proposal):
+                self._reply(found, out)
+            strength = self._strongest(found.plan)
+            consent = None
+            if yes is not None and strength <= min(_STRENGTH[yes], _STRENGTH[Effect.WRITES]):
+                consent = Consent(found.plan.id, f"agent --yes-to {yes}")
+            if yes is Effect.SERVES and consent is None:
+                why = "--yes is no consent to what a sentence would serve: approve the plan below."
+                print(why, file=sys.stderr)
+            outcome = self._drive(lambda live: live.start(found, consent), out, interactive=yes is None)
+        raise typer.Exit(outcome.exit_code)
+
+    def _reply(self, found: Question | RecordAnswer | Declined, out: Output) -> NoReturn:
+        """Say what a planner answered without a plan, in the form that was asked for, and exit."""
+        from .ci.report import report_of_reply
+        from .show import print_json
+
+        code, document = reply_document(found)
+        if out.stream:
+            write_line("outcome", **document)
+        elif out.json:
+            print_json(document)
+        else:
+            print("\n".join(reply_lines(found, self.registry)))
+        if out.files.is_wanted:
+            out.files.write(report_of_reply(found.text, code))
+        raise typer.Exit(code)
 
     def carry_out(self, ask: Ask, *, out: Output, approve: str | None, yes: Effect | None, how: str) -> None:
         """Start a run, ask for consent where a person can answer, show how it ended, exit with its code.
@@ -177,11 +217,38 @@ class Session:
 
     def call_skill(self, skill: Skill[Any, Any], values: dict[str, str], as_json: bool, yes: bool) -> None:
         """Run one skill as a plan of one step."""
-        import shlex
-
         words = [f"/{skill.name}", *(shlex.quote(f"{name}={value}") for name, value in values.items())]
         consented = Effect.SERVES if yes else None
         self.slash(" ".join(words), out=Output(json=as_json), yes=consented, how=f"typed {skill.name}")
+
+
+def reply_document(reply: Question | RecordAnswer | Declined) -> tuple[int, dict[str, Any]]:
+    """The exit code of a planner's reply that runs nothing, and the reply as the one JSON document."""
+    from ..agents.planner import Question, RecordAnswer
+
+    if isinstance(reply, RecordAnswer):
+        code, status = ExitCode.DONE, "answered"
+        facts: dict[str, Any] = {"about": reply.about, "records": list(reply.records)}
+    elif isinstance(reply, Question):
+        code, status = ExitCode.USAGE, "question"
+        facts = {"choices": list(reply.choices), "draft": reply.draft}
+    else:
+        code, status = ExitCode.USAGE, "declined"
+        facts = {"reason": reply.reason, "commands": list(reply.commands)}
+    ended = {"status": status, "outcome": code.outcome, "exit_code": int(code)}
+    return code, {**ended, "message": reply.text, **facts}
+
+
+def reply_lines(reply: Question | RecordAnswer | Declined, registry: Registry) -> list[str]:
+    """A planner's reply that runs nothing, as lines for a terminal."""
+    from ..agents.planner import Question
+    from ..core.text import escaped
+
+    lines = [escaped(reply.text)]
+    if isinstance(reply, Question):
+        return [*lines, *(f"  {escaped(choice)}" for choice in reply.choices)]
+    typed = [command for command in reply.commands if command.split()[0].lstrip("/") in registry]
+    return [*lines, *(f"  opswright agent {shlex.quote(command)}" for command in typed)]
 
 
 def match_plan(given: str, plan: str) -> str:

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING
 from ...core.entry_points import entry_points_of
 from ...core.errors import AskError, BackendError, did_you_mean
 from ...core.registry import Registry
-from .base import Ask, Planner, PlannerFactory, PlannerSetup, Proposal, Question, Turn
+from .base import (
+    Ask,
+    Declined,
+    Draft,
+    Planner,
+    PlannerFactory,
+    PlannerReply,
+    PlannerSetup,
+    Proposal,
+    Question,
+    RecordAnswer,
+    Turn,
+)
 from .files import CompiledPlanner, PlanFilePlanner
 from .slash import SlashPlanner
 
@@ -20,18 +32,24 @@ if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
 __all__ = [
+    "PLAIN_LANGUAGE",
     "Ask",
+    "Declined",
+    "Draft",
     "Planner",
     "PlannerFactory",
+    "PlannerReply",
     "PlannerSetup",
     "Proposal",
     "Question",
+    "RecordAnswer",
     "Turn",
     "planners",
     "propose",
 ]
 
 GROUP = "opswright.planners"
+PLAIN_LANGUAGE = "phrases"  # the planner of what is neither a command nor a file
 
 
 def planners() -> Mapping[str, PlannerFactory]:
@@ -40,6 +58,7 @@ def planners() -> Mapping[str, PlannerFactory]:
         "plan_file": lambda setup: PlanFilePlanner(setup.registry, setup.workspace),
         "compiled_plan": lambda setup: CompiledPlanner(setup.registry),
         "slash": lambda setup: SlashPlanner(setup.registry, setup.workspace),
+        "phrases": _phrases,
     }
     for point in entry_points_of(GROUP):
         if point.name in found:
@@ -48,9 +67,15 @@ def planners() -> Mapping[str, PlannerFactory]:
     return found
 
 
+def _phrases(setup: PlannerSetup) -> Planner:
+    from .phrases import PhrasesPlanner
+
+    return PhrasesPlanner(setup.registry, setup.workspace)
+
+
 def propose(
     ask: Ask, registry: Registry, workspace: Workspace, conversation: Sequence[Turn] = ()
-) -> Proposal | Question:
+) -> PlannerReply:
     """What the planner for this kind of ask proposes; AskError for a kind that nobody plans."""
     known = planners()
     if ask.kind not in known:

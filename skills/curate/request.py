@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from ...core.artifact_refs import DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.errors import AskError
+from ...core.phrasing import Spoken
 from ...data.columns import Columns
 from ...data.filters import FILTERS, filters_needing_words, make_filter
 from ...data.read import TEXT_COLUMN, Layout, Source
@@ -76,7 +77,7 @@ class CurateRequest(Request):
         description="Finds rows that ask in other words what a golden row asks; each row's question is sent "
         "to it. Rows of one label are near each other, so for `classify` it counts better than it decides.",
     )
-    near_duplicate_jaccard: Share = Field(
+    near_duplicate_jaccard: Annotated[Share, Spoken(("similarity", "similar", "jaccard"))] = Field(
         0.9, description="Of two rows this similar, with one label, the first stays; 1 drops only equal ones."
     )
     replay: DatasetRef | None = Field(None, description="Earlier dataset to mix in, against forgetting.")
@@ -94,7 +95,19 @@ class CurateRequest(Request):
     toxic_words: InputPath | None = Field(
         None, description="Words of the filter toxicity, one a line; by default the shipped English list."
     )
-    personal_data: Literal["keep", "mask"] = Field(
+    personal_data: Annotated[
+        Literal["keep", "mask"],
+        Spoken(
+            values={
+                "mask": (
+                    "personal data masked",
+                    "remove personal data",
+                    "without personal data",
+                    "anonymised",
+                )
+            }
+        ),
+    ] = Field(
         "keep",
         description="mask: a mail address, card number or the like becomes <email>, <card>.",
     )

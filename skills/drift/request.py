@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...core.artifact_refs import DatasetRef, DriftReportRef
 from ...core.contract import Request, Result
+from ...core.phrasing import Spoken
 from ...serving.releases import EndpointName
 
 LEAST_WINDOW = 100
@@ -26,9 +27,9 @@ class DriftRequest(Request):
     reference_until: str | None = Field(
         None, description="Compare with the endpoint's own traffic up to this time, ISO 8601."
     )
-    window: Annotated[int, Field(ge=LEAST_WINDOW, le=2000)] = Field(
-        300, description="Latest answered requests that are compared, in requests."
-    )
+    window: Annotated[
+        int, Field(ge=LEAST_WINDOW, le=2000), Spoken(("requests", "window", "last requests"))
+    ] = Field(300, description="Latest answered requests that are compared, in requests.")
     since: str | None = Field(
         None, description="Only requests after this time, ISO 8601; empty: however old they are."
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from ...core.artifact_refs import (
@@ -15,6 +17,7 @@ from ...core.artifact_refs import (
 )
 from ...core.contract import InputPath, Request, Result
 from ...core.inputs import EndpointUrl
+from ...core.phrasing import Spoken
 from ...core.suite_source import SuiteSource
 from ...data.alterations import Alteration
 from ...evals.judges.settings import JudgeSettings, ParaphraserSettings
@@ -38,11 +41,20 @@ class EvaluateRequest(Request):
     trust: InputPath | None = Field(
         None, description="Folder whose Python scorers may be run; without it, none is."
     )
-    limit: int | None = Field(
+    limit: Annotated[int | None, Spoken(("items", "questions", "samples", "examples", "rows"))] = Field(
         None, ge=1, description="Ask only this many items, the same random ones for every model."
     )
     baselines: bool = Field(True, description="Also fit and ask the baselines, on the model's training rows.")
-    robustness: tuple[Alteration, ...] = Field(
+    robustness: Annotated[
+        tuple[Alteration, ...],
+        Spoken(
+            values={
+                "case": ("capitals", "upper case"),
+                "typos": ("misspellings",),
+                "paraphrase": ("paraphrases",),
+            }
+        ),
+    ] = Field(
         (),
         description="Ask the items again: in capitals (case), with typos, behind a stray sentence (prefix), "
         "with choices and passages in another order (order), in other words (paraphrase).",

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from ...compute.gpus import DeclaredGpus
 from ...core.artifact_refs import AdapterRef, CheckpointRef, ClassifierRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
+from ...core.phrasing import Spoken
 from ...core.suite_source import SuiteSource
 from ..nemo_archive.importable import NemoImport
 from .hub import HubModel
@@ -48,21 +49,34 @@ class FinetuneRequest(Request):
         None,
         description="How large the base 'tiny' is made; empty: 4 layers of width 128 and 2,048 tokens.",
     )
-    method: Literal["sft", "lora", "qlora", "classifier"] = Field(
+    method: Annotated[
+        Literal["sft", "lora", "qlora", "classifier"],
+        Spoken(
+            values={
+                "lora": ("adapters", "low-rank adapters", "low rank"),
+                "sft": ("full fine-tuning", "all weights", "every weight", "full"),
+                "classifier": ("a classification head", "classification"),
+            }
+        ),
+    ] = Field(
         "sft",
         description="Train every weight, or low-rank adapters that are merged afterwards; with qlora on a "
         "base in 4 bits (GPU only). classifier: every weight and a new head of labels, for a dataset of task "
         "classify; what comes out answers with a label and generates nothing.",
     )
-    epochs: int = Field(3, ge=1, le=1000, description="Passes over the training rows.")
-    learning_rate: float | None = Field(
+    epochs: Annotated[int, Spoken(("epochs", "passes", "rounds"))] = Field(
+        3, ge=1, le=1000, description="Passes over the training rows."
+    )
+    learning_rate: Annotated[float | None, Spoken(("lr", "rate"))] = Field(
         None,
         gt=0,
         le=1,
         description="Peak learning rate; empty: 0.002 for 'tiny'; else that of the base's own recipe (half, "
         "where it was trained from scratch); else by method and size.",
     )
-    batch_size: int = Field(64, ge=1, le=65_536, description="Rows a step, over all GPUs together.")
+    batch_size: Annotated[int, Spoken(("batch", "batches"))] = Field(
+        64, ge=1, le=65_536, description="Rows a step, over all GPUs together."
+    )
     micro_batch_size: int | None = Field(
         None,
         ge=1,
@@ -76,14 +90,18 @@ class FinetuneRequest(Request):
         description="Steps to the peak rate; empty: a tenth of all, at most 30; none with packing.",
     )
     weight_decay: float = Field(0.1, ge=0, le=1, description="AdamW weight decay.")
-    train_share: float = Field(
+    train_share: Annotated[
+        float, Spoken(("of the rows", "of the data", "of rows", "of data", "of training rows"))
+    ] = Field(
         1.0,
         gt=0,
         le=1,
         description="Share of the training rows to learn from, in whole groups. The rows of a smaller share "
         "are among those of a larger one of the same seed; `learning-curve` trains on several.",
     )
-    max_steps: int | None = Field(None, ge=1, description="Stop after this many steps; empty: all epochs.")
+    max_steps: Annotated[int | None, Spoken(("steps", "iterations", "updates"))] = Field(
+        None, ge=1, description="Stop after this many steps; empty: all epochs."
+    )
     max_tokens: int | None = Field(
         None,
         ge=16,
@@ -109,7 +127,9 @@ class FinetuneRequest(Request):
     teacher_temperature: float = Field(
         1.0, gt=0, le=100, description="Above 1 the teacher's less likely tokens count for more."
     )
-    lora_rank: int = Field(16, ge=1, le=512, description="Rank of the adapters (lora, qlora).")
+    lora_rank: Annotated[int, Spoken(("rank", "lora rank"))] = Field(
+        16, ge=1, le=512, description="Rank of the adapters (lora, qlora)."
+    )
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (lora, qlora).")
     lora_targets: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*]{1,100}$")], ...] = Field(
         ("*_proj",),

@@ -112,7 +112,16 @@ def _estimate(request: LearningCurveRequest, machine: Machine, workspace: Worksp
 @skill(
     effect=Effect.WRITES,  # a plan file in the workspace, and nothing else: what it says runs only when asked
     summary="Propose a plan that trains on growing shares of a dataset and says what more data would bring.",
-    phrases=["learning curve of {data} on {suite}", "would more data than {data} help on {suite}"],
+    phrases=[
+        "learning curve of {data} on {suite}",
+        "learning curve for {data} on {suite}",
+        "plan a learning curve of {data} on {suite}",
+        "make a learning curve of {data} on {suite}",
+        "draw a learning curve of {data} on {suite}",
+        "would more data than {data} help on {suite}",
+        "would more data help on {suite}",
+        "how much would more data help on {suite}",
+    ],
     preflight=_preflight,
     estimate=_estimate,
     reusable=False,

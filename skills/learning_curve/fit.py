@@ -59,7 +59,12 @@ def _estimate(request: FitCurveRequest, machine: Machine, workspace: Workspace) 
 @skill(
     effect=Effect.WRITES,
     summary="Draw the learning curve of trainings on growing shares, and say what more data would bring.",
-    phrases=["fit a learning curve through {reports}"],
+    phrases=[
+        "fit a learning curve through {reports}",
+        "fit a curve through {reports}",
+        "fit the curve of {reports}",
+        "fit the learning curve of {reports}",
+    ],
     estimate=_estimate,
 )
 def fit_curve(request: FitCurveRequest, ctx: StepContext) -> FitCurveResult:

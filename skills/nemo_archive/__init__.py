@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ from ...core.contract import Cost, Effect, Finding, InputPath, Request, Result, 
 from ...core.errors import AskError
 from ...core.install import not_installed
 from ...core.machine import Machine
+from ...core.phrasing import Spoken
 from ...core.workspace import Workspace
 from . import worker
 from .archive import Archive, inspect
@@ -32,7 +33,10 @@ _MOST_NAMES = 50
 class NemoArchiveRequest(Request):
     """What is done with which archive or checkpoint."""
 
-    action: Literal["inspect", "import", "export"] = Field(
+    action: Annotated[
+        Literal["inspect", "import", "export"],
+        Spoken(values={"inspect": ("look into", "what is in"), "export": ("convert", "save")}),
+    ] = Field(
         "inspect",
         description="inspect: say what an archive holds, loading nothing; import: a dense Llama-like "
         "archive to a checkpoint; export: a checkpoint to an archive that nemo-toolkit 3.0 opens.",
@@ -108,8 +112,18 @@ def _estimate(request: NemoArchiveRequest, machine: Machine, workspace: Workspac
     summary="Look into a .nemo archive without loading it, import one to a checkpoint, or export one.",
     phrases=[
         "inspect the archive {archive}",
+        "inspect {archive}",
+        "look into the archive {archive}",
+        "look into {archive}",
+        "what is in the archive {archive}",
         "import the archive {archive}",
+        "import {archive}",
         "export {checkpoint} as a nemo archive",
+        "export {checkpoint} as nemo",
+        "export {checkpoint} to nemo",
+        "convert {checkpoint} to nemo",
+        "convert {checkpoint} to a nemo archive",
+        "save {checkpoint} as nemo",
     ],
     preflight=_preflight,
     estimate=_estimate,

@@ -24,7 +24,24 @@ def _estimate(request: RetrainRequest, machine: Machine, workspace: Workspace) -
 @skill(
     effect=Effect.WRITES,  # a plan, its suite and a page in the workspace: what the plan says runs when asked
     summary="Propose a plan that retrains on new data after a drift alarm, judges, and releases as a canary.",
-    phrases=["propose a retraining after {alarm}", "retrain {endpoint} on {new_data}"],
+    phrases=[
+        "propose a retraining after {alarm}",
+        "propose a retraining on {new_data} after {alarm}",
+        "propose a retraining on {new_data}",
+        "propose a retraining with {new_data}",
+        "plan a retraining after {alarm} with {new_data}",
+        "plan a retraining on {new_data}",
+        "plan a retraining with {new_data}",
+        "retrain on {new_data}",
+        "retrain {endpoint} on {new_data}",
+        "retrain {endpoint} with {new_data}",
+        "retrain after {alarm} on {new_data}",
+        "retrain after {alarm} with {new_data}",
+        "retrain with {new_data}",
+        "retraining of {endpoint} on {new_data}",
+        "retraining on {new_data}",
+        "retraining after {alarm}",
+    ],
     estimate=_estimate,
     reusable=False,
 )

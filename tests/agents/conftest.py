@@ -29,7 +29,7 @@ class CollectResult(Result):
     rows: int
 
 
-@skill(effect=Effect.WRITES, summary="Collect the lines of a file.")
+@skill(effect=Effect.WRITES, summary="Collect the lines of a file.", phrases=["collect {source}"])
 def collect(request: CollectRequest, ctx: StepContext) -> CollectResult:
     lines = request.source.read_text().splitlines()
     with ctx.artifacts.staging() as folder:
@@ -51,6 +51,7 @@ class TrainResult(Result):
 @skill(
     effect=Effect.WRITES,
     summary="Count the rows and call it a model.",
+    phrases=["train on {data}", "train"],
     estimate=lambda request, machine, workspace: Cost(minutes=request.steps, gpu_hours=0, usd=0),
 )
 def train(request: TrainRequest, ctx: StepContext) -> TrainResult:
@@ -95,6 +96,7 @@ def _board_is_there(request: PublishRequest, machine: Machine, workspace: Worksp
 @skill(
     effect=Effect.SERVES,
     summary="Put a line on a board, once for each idempotency key.",
+    phrases=["publish {model} on {board}"],
     preflight=_board_is_there,
 )
 def publish(request: PublishRequest, ctx: StepContext) -> PublishResult:

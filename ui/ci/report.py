@@ -83,6 +83,15 @@ def report_of_error(title: str, error: BaseException, exit_code: int) -> CiRepor
     return CiReport(title, ended, message, checks=(check,), findings=(finding,))
 
 
+def report_of_reply(text: str, exit_code: int) -> CiReport:
+    """What a planner answered without proposing a plan; anything but an answer is not done."""
+    ended, message = ExitCode.of(exit_code), escaped(text, keep="\n\t")
+    state = CheckState.PASSED if ended is ExitCode.DONE else CheckState.ERROR
+    findings = () if ended is ExitCode.DONE else (ReportedFinding("command/reply", "error", message),)
+    check = ReportedCheck("command", "agent", state, message)
+    return CiReport("agent", ended, message, checks=(check,), findings=findings)
+
+
 def report_of_plan(
     plan: Plan,
     exit_code: int,

@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from ....agents.planner import Turn
 from ....core.errors import AskError, BackendError, OpswrightError, from_os_error
 from .. import uploads
 from ..auth.users import Person
@@ -21,11 +23,12 @@ from .builtin_commands import make_commands
 from .cards import Cards
 from .commands import Call, Reply
 from .completion import CommandCompletion
-from .conversations import Conversations, Entry
+from .conversations import Conversations, Entry, turn_of
 from .run_service import RunService
 
 _AT_ONCE_S = 0.2  # so long a command may take and still be answered in the same breath
 _SHOWN = 200  # newest entries of a conversation that is opened
+_HEARD = 100  # newest entries that a planner is given
 _LONGEST = 20_000  # characters of a message
 
 
@@ -133,7 +136,9 @@ class ChatService:
     def _answer(self, person: Person, name: str, text: str, to: str) -> None:
         """Carry a message out and keep its answer."""
         try:
-            reply = self._commands.answer(Call(text, person, lambda: self._runs(name)))
+            reply = self._commands.answer(
+                Call(text, person, lambda: self._runs(name), turns=lambda: self._turns(name, to))
+            )
         except OpswrightError as error:
             reply = Reply([blocks.text(str(error), "bad")])
         except OSError as error:
@@ -141,10 +146,17 @@ class ChatService:
         except Exception as error:
             known = BackendError(f"the command failed: {type(error).__name__}: {error}")
             reply = Reply([blocks.text(str(known), "bad")])
+        kept = {"draft": reply.draft} if reply.draft is not None else {}
         if reply.is_card:
-            self._conversations.append(name, "run", run=reply.run, to=to)
+            self._conversations.append(name, "run", run=reply.run, to=to, **kept)
         else:
-            self._conversations.append(name, "answer", blocks=reply.blocks, run=reply.run, to=to)
+            self._conversations.append(name, "answer", blocks=reply.blocks, run=reply.run, to=to, **kept)
+
+    def _turns(self, name: str, until: str) -> list[Turn]:
+        """The newest turns of a conversation before one of its messages."""
+        entries = self._conversations.read(name)[0]
+        before = [entry for entry in takewhile(lambda one: one["id"] != until, entries)]
+        return [turn_of(entry) for entry in before[-_HEARD:]]
 
     def _runs(self, name: str) -> list[str]:
         """The runs a conversation has shown, oldest first."""

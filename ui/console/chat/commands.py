@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ....agents.planner import Ask
+from ....agents.planner import PLAIN_LANGUAGE, Ask, Declined, Draft, Proposal, Question, RecordAnswer, Turn
 from ....agents.planner.slash import SlashPlanner
 from ....agents.planner.values import check_named
 from ....core.contract import Effect, Skill
@@ -25,16 +25,18 @@ class Reply:
     blocks: list[blocks.Block] = field(default_factory=list)
     run: str | None = None
     is_card: bool = False
+    draft: Draft | None = None  # what was proposed or asked about, for the next message
 
 
 @dataclass(frozen=True)
 class Call:
-    """One command as it was typed, its words without the name, who typed it, and the runs shown before."""
+    """One line as it was typed, a command's words without the name, who typed it, and what came before."""
 
     text: str
     person: Person
     runs: Callable[[], Sequence[str]] = lambda: ()  # those the conversation has shown, oldest first
     words: Sequence[str] = ()
+    turns: Callable[[], Sequence[Turn]] = lambda: ()  # the conversation before it
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,28 @@ class Commands:
     def answer(self, call: Call) -> Reply:
         """What a line leads to; errors of the family are for the person who typed it."""
         if not call.text.startswith("/"):
-            return self._hint(call.text)
+            return self._plain(call)
         words = _words(call.text)
         if (command := self.builtin.get(words[0][1:])) is not None:
             return command.answer(replace(call, words=words[1:]))
-        skill = self._skill(words[0][1:])
-        outcome = self._run_service.start(call.person, Ask("slash", call.text))
-        if skill.effect is not Effect.READS or outcome.status != "done":
-            return Reply(run=outcome.run, is_card=True)
+        self._skill(words[0][1:])
+        proposal = self._run_service.propose(call.person, Ask("slash", call.text), call.turns())
+        if not isinstance(proposal, Proposal):
+            return replied(proposal, self.names())
+        return self._started(call, proposal)
+
+    def _plain(self, call: Call) -> Reply:
+        """What plain language leads to: a card, a question, an answer from the record, or why not."""
+        found = self._run_service.propose(call.person, Ask(PLAIN_LANGUAGE, call.text), call.turns())
+        return self._started(call, found) if isinstance(found, Proposal) else replied(found, self.names())
+
+    def _started(self, call: Call, proposal: Proposal) -> Reply:
+        """The run of a proposal: its result when it only read, else the card that waits for approval."""
+        outcome = self._run_service.start(call.person, proposal)
+        if proposal.plan.effect is not Effect.READS or outcome.status != "done":
+            return Reply(run=outcome.run, is_card=True, draft=proposal.draft)
         found = [block for result in outcome.results.values() for block in blocks.result(result)]
-        return Reply(found, run=outcome.run)
+        return Reply(found, run=outcome.run, draft=proposal.draft)
 
     def _skill(self, name: str) -> Skill[Any, Any]:
         if name in self._console.registry:
@@ -111,43 +125,21 @@ class Commands:
         near = did_you_mean(f"/{name.lower()}", [f"/{known}" for known in self.names()])
         raise AskError(f"unknown command '/{name}'.{near} /help lists them all.")
 
-    def _hint(self, text: str) -> Reply:
-        """A short answer to plain language: what is understood, and the nearest commands."""
-        near = nearest(text, self.names(), {skill.name: skill.phrases for skill in self._console.registry})
-        message = "Only commands are understood here. Nothing was run."
-        if not near:
-            return Reply([blocks.text(f"{message} /help lists what there is.")])
-        names = self.names()
-        return Reply(
-            [
-                blocks.text(f"{message} These come nearest:"),
-                blocks.commands({f"/{name}": names[name] for name in near}),
-            ]
-        )
+
+def replied(reply: Question | RecordAnswer | Declined, names: Mapping[str, str]) -> Reply:
+    """A planner's reply that runs nothing: what it says, where that stands, what could be typed."""
+    if isinstance(reply, Question):
+        choices = [blocks.commands(dict.fromkeys(reply.choices, ""))] if reply.choices else []
+        return Reply([blocks.text(reply.text), *choices], draft=reply.draft)
+    listed = {command: names.get(command.split()[0].lstrip("/"), "") for command in reply.commands}
+    commands = [blocks.commands(listed)] if listed else []
+    if isinstance(reply, Declined):
+        return Reply([blocks.text(reply.text, "warn"), *commands])
+    links = [blocks.link(f"record {seq}", f"/ledger?seq={seq}") for seq in reply.records[:_LINKS]]
+    return Reply([blocks.text(reply.text), *links, *commands])
 
 
-def nearest(text: str, names: dict[str, str], phrases: dict[str, tuple[str, ...]]) -> list[str]:
-    """At most three commands whose name, sentence or phrases share words with a text, nearest first."""
-    asked = _stems(text)
-
-    def score(name: str) -> float:
-        about = _stems(" ".join((names[name], *phrases.get(name, ()))))
-        return 3 * len(asked & _stems(name)) + len(asked & about)
-
-    ranked = sorted(names, key=lambda name: (-score(name), name))
-    return [name for name in ranked if score(name) > 0][:3]
-
-
-_COMMON = """
-a an and are at be can do for from has have how i in into is it its me my no not of on or our please show that
-the there this to us was we what when where which with you
-"""
-
-
-def _stems(text: str) -> set[str]:
-    """The words of a text without their endings, common ones left out."""
-    words = "".join(c.lower() if c.isalnum() else " " for c in text).split()
-    return {word[:5] for word in words if word not in _COMMON.split() and len(word) > 1}
+_LINKS = 6
 
 
 def _words(text: str) -> list[str]:

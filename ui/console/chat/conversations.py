@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ....agents.planner import Turn
 from ....core.errors import AskError
 from ....core.workspace import Workspace
 
@@ -104,3 +105,18 @@ def _first(file: Path) -> Conversation | None:
                 title = text if len(text) <= _TITLE else f"{text[: _TITLE - 1]}…"
                 return Conversation(file.stem, title, str(entry["by"]), str(entry["at"]))
     return None
+
+
+def turn_of(entry: Entry) -> Turn:
+    """An entry as planners are given it: who spoke, what was said or proposed, and the run of it."""
+    if entry["kind"] == "said":
+        return Turn("user", str(entry.get("text", "")))
+    shown = [block for block in entry.get("blocks", ()) if isinstance(block, dict)]
+    text = " ".join(str(block["text"]) for block in shown if isinstance(block.get("text"), str))
+    draft, run = entry.get("draft"), entry.get("run")
+    return Turn(
+        "agent",
+        text,
+        draft if isinstance(draft, dict) else None,
+        run if isinstance(run, str) else None,
+    )

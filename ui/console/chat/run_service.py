@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ....agents.agent import RunOutcome
-from ....agents.planner import Ask
+from ....agents.planner import Ask, PlannerReply, Proposal, Turn
 from ....agents.runs import RunRow, count_runs, run_row, run_rows
 from ....agents.stopping import request_stop
 from ....agents.worker import Worker
@@ -40,7 +40,11 @@ class RunService:
                 self._spare.dismiss()
                 self._spare = None
 
-    def start(self, person: Person, ask: Ask) -> RunOutcome:
+    def propose(self, person: Person, ask: Ask, conversation: Sequence[Turn] = ()) -> PlannerReply:
+        """What an ask leads to, with nothing recorded or run."""
+        return self._console.agent(person).propose(ask, conversation)
+
+    def start(self, person: Person, ask: Ask | Proposal) -> RunOutcome:
         """A new run: to its end when it only reads, to the wait for approval when not."""
         return self._console.agent(person).start(ask)
 

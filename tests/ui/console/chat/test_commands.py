@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from opswright.agents.planner.phrases.nearest import nearest
 from opswright.core.errors import AskError, HeldError
 from opswright.core.settings import Role
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat.builtin_commands import make_commands
-from opswright.ui.console.chat.commands import Call, Commands, Reply, nearest
+from opswright.ui.console.chat.commands import Call, Commands, Reply
 from opswright.ui.console.chat.completion import CommandCompletion
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
@@ -51,13 +52,27 @@ def test_a_line_that_cannot_be_sent_is_explained(commands: Commands, typed: str,
         commands.check(typed)
 
 
-def test_plain_language_can_be_sent_and_is_answered_with_the_nearest_commands(
+def test_plain_language_that_is_no_wish_is_answered_with_the_nearest_commands(
     commands: Commands, ada: Person
 ) -> None:
-    reply = answer(commands, ada, "could you train a model on my rows please")
+    reply = answer(commands, ada, "my rows and my model, counted nicely")
     offered = [one["text"] for block in reply.blocks for one in block.get("commands", [])]
-    assert "/train" in offered and not reply.run
+    assert any(one.startswith("/train") for one in offered) and not reply.run
     assert "Nothing was run" in reply.blocks[0]["text"]
+
+
+def test_plain_language_becomes_a_card_that_waits(commands: Commands, ada: Person) -> None:
+    reply = answer(commands, ada, "please collect lines.txt")
+    assert reply.is_card and reply.run and reply.draft is not None
+    row = commands._run_service.row(reply.run)
+    assert row is not None and row.state == "waiting" and row.goal == "please collect lines.txt"
+
+
+def test_a_question_in_plain_language_is_answered_from_the_record(commands: Commands, ada: Person) -> None:
+    answer(commands, ada, "collect lines.txt")
+    reply = answer(commands, ada, "what is waiting for approval?")
+    assert not reply.run and "waits for approval" in reply.blocks[0]["text"]
+    assert any("/ledger?seq=" in str(block.get("href", "")) for block in reply.blocks)
 
 
 def test_nearness_goes_by_words_that_mean_something() -> None:

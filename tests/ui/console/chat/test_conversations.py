@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from opswright.core.errors import AskError
 from opswright.core.workspace import Workspace
+from opswright.ui.console.auth.users import Person
+from opswright.ui.console.chat.chat_service import ChatService
 from opswright.ui.console.chat.conversations import Conversations
+from opswright.ui.console.console import Console
 
 
 def test_entries_are_read_from_the_start_or_from_where_one_was(workspace: Workspace) -> None:
@@ -58,3 +62,30 @@ def test_a_name_cannot_lead_out_of_the_folder(workspace: Workspace, name: str, t
         kept.read(name)
     with pytest.raises(AskError, match="unknown conversation"):
         kept.append(name, "said", by="ada", text="x")
+
+
+def test_a_correction_is_understood_after_the_console_was_restarted(console: Console, ada: Person) -> None:
+    first = ChatService(console)
+    name = first.new()
+    _send(first, ada, name, "please collect lines.txt")
+    first.close()
+    second = ChatService(Console(console.registry, console.settings))
+    _send(second, ada, name, "make it 2 rows")
+    runs = [
+        entry["run"] for entry in Conversations(console.workspace).read(name)[0] if entry["kind"] == "run"
+    ]
+    plans = [console.agent(ada).outcome(run).plan for run in runs]
+    assert [plan.steps[0].arguments["least_rows"] for plan in plans if plan is not None] == [1, 2]
+    _send(second, ada, name, "yes, go ahead")
+    assert [console.agent(ada).outcome(run).status for run in runs] == ["waiting", "waiting"]
+    second.close()
+
+
+def _send(service: ChatService, person: Person, name: str, text: str) -> None:
+    sent = service.send(person, name, text, 0, {})
+    for _ in range(200):
+        if sent["pending"] is None or any(one.get("to") == sent["pending"] for one in sent["entries"]):
+            return
+        time.sleep(0.05)
+        sent = {**service.look(name, 0, {}), "pending": sent["pending"]}
+    raise AssertionError(f"no answer to {text}")

@@ -1,0 +1,63 @@
+"""The tokens of one clause while a step is filled from them: which are accounted for, and where slots lie."""
+
+from __future__ import annotations
+
+from .drafts import StepDraft
+from .fields import FieldWords
+from .mentions import Mention
+from .text import Token
+from .words import ARTICLES, PREPOSITIONS
+
+
+class ClauseTokens:
+    """The tokens of one clause, which of them are accounted for, and where a phrase's slots lie."""
+
+    def __init__(self, tokens: list[Token], taken: set[int], slots: dict[str, tuple[int, int]]) -> None:
+        self.tokens = tokens
+        self.taken = taken
+        self.literal = frozenset(taken)  # the phrase's own words
+        self.slots = slots
+        self.passed_over: set[int] = set()  # of artifacts that are pointed at and that no field takes
+
+    def slots_at(self, at: int) -> set[str]:
+        """The slots that a token lies in: of two with nothing between them, both."""
+        return {name for name, (start, end) in self.slots.items() if start <= at < end}
+
+    def best(self, fields: list[FieldWords], at: int, step: StepDraft) -> FieldWords | None:
+        """Of fields that could take a token, the one it is meant for: by name, by slot, by need."""
+        free = [one for one in fields if one.name not in step.arguments]
+        if not free:
+            return None
+        named = [one for one in free if self.is_named(one, at)]
+        slotted = [one for one in free if one.name in self.slots_at(at)]
+        needed = [one for one in free if one.is_required]
+        return (named or slotted or needed or free)[0]
+
+    def find(self, words: tuple[str, ...], *, literal: bool = False) -> int | None:
+        """Where these words stand: accounted for by nothing yet, or by the phrase itself (literal)."""
+        size = len(words)
+        for at in range(len(self.tokens) - size + 1):
+            span = range(at, at + size)
+            free = set(span) <= self.literal if literal else not self.taken & set(span)
+            if free and tuple(self.tokens[place].key for place in span) == words:
+                return at
+        return None
+
+    def is_named(self, one: FieldWords, at: int) -> bool:
+        """Whether a name of the field stands just before a token, with small words between at most."""
+        before = [token.key for token in self.tokens[max(0, at - 6) : at]]
+        while before and (before[-1] in ARTICLES | PREPOSITIONS or before[-1] in ("is", "=", ":")):
+            before.pop()
+        return any(tuple(before[-len(name) :]) == name for name in one.names) if before else False
+
+    def name_beside(self, one: FieldWords, at: int) -> set[int]:
+        """The places of the field's name before a token."""
+        for name in one.names:
+            for start in range(max(0, at - len(name) - 2), at):
+                if tuple(token.key for token in self.tokens[start : start + len(name)]) == name:
+                    return set(range(start, start + len(name)))
+        return set()
+
+    def take(self, mention: Mention) -> None:
+        """Account for a mention's tokens."""
+        self.taken |= set(range(mention.start, mention.end))

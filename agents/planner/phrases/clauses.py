@@ -1,0 +1,166 @@
+"""A message as clauses: wishes in order, conditions, what is negated, and what only tells something."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from .lexicon import Lexicon
+from .text import Token, words
+from .wording import any_of, sections
+from .words import CONTRAST, NEGATIONS, SEQUENCE, negations_in, without_manners
+
+_JOINING = words(
+    "and then also plus afterwards next finally & or , : - > \u2013 \u2014 \u2192 but that which"
+)
+_ASKING = words("check see look out test know")  # "look if there is" asks, and sets no condition
+_COURTESIES = any_of(sections("courtesies")[""], r"\b", r"\b")
+_BOUNDS = words("more less later fewer longer greater higher than")
+_IF = words("if unless provided when whenever once until")
+
+
+@dataclass(frozen=True)
+class Clause:
+    """Part of a message: `tokens` without manners. kind: wish, condition, told, negated."""
+
+    tokens: list[Token]
+    kind: str
+    whole: list[Token]
+    opens: bool = True  # whether it begins a sentence
+
+
+def clauses_of(tokens: list[Token], lexicon: Lexicon) -> list[Clause]:
+    """The clauses of a message, from left to right."""
+    parts = [(part, opens) for part, opens in _parts(_unsequenced(tokens), lexicon) if part]
+    return _scoped([replace(_judged(part, lexicon), opens=opens) for part, opens in parts])
+
+
+def _unsequenced(tokens: list[Token]) -> list[Token]:
+    """The tokens, with "once it is trained" and the like as a plain "then"."""
+    keys = [token.key for token in tokens]
+    text = " ".join(keys)
+    match = SEQUENCE.search(text)
+    if match is None:
+        return tokens
+    start = text[: match.start()].count(" ")
+    end = start + match.group().count(" ") + 1
+    return _unsequenced(
+        [*tokens[:start], Token(",", "mark", ","), Token("then", "word", "then"), *tokens[end:]]
+    )
+
+
+def _parts(tokens: list[Token], lexicon: Lexicon) -> list[tuple[list[Token], bool]]:
+    """The tokens of each clause, and whether it begins a sentence."""
+    parts: list[tuple[list[Token], bool]] = [([], True)]
+    for at, token in enumerate(tokens):
+        if token.kind == "end":
+            parts.append(([], True))
+            continue
+        part = parts[-1][0]
+        conditions = token.key in _IF | {"before"} and not (at and tokens[at - 1].key in _ASKING)
+        if part and (conditions or _begins(tokens, at, part, lexicon)):
+            parts.append(([], False))
+        parts[-1][0].append(token)
+    return parts
+
+
+def without_courtesies(tokens: list[Token]) -> list[Token]:
+    """The tokens without "if possible" and the like."""
+    keys = [token.key for token in tokens]
+    text = " ".join(keys)
+    match = _COURTESIES.search(text)
+    if match is None:
+        return tokens
+    start = text[: match.start()].count(" ")
+    end = start + match.group().count(" ") + 1
+    return without_courtesies([*tokens[:start], Token(",", "mark", ","), *tokens[end:]])
+
+
+def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -> bool:
+    """Whether a new clause begins at a joining word, or in a condition at a word that tells what to do."""
+    rest = tokens[at:]
+    if part[0].key in _IF and rest[0].key in lexicon.heads and rest[0].key not in ("test", "report"):
+        return bool(lexicon.matches(rest))
+    if rest[0].key not in _JOINING:
+        return False
+    ahead = next((n for n, token in enumerate(rest) if token.kind == "end"), len(rest))
+    rest = rest[:ahead]
+    if part[0].key in _IF and rest[0].key in (",", "then"):
+        return True
+    skip = 0
+    while skip < len(rest) and rest[skip].key in _JOINING:
+        skip += 1
+    after = rest[skip:]
+    if not after:
+        return False
+    ahead_keys = [token.key for token in after[:2]]
+    if ahead_keys[0] in ("no", "not") and ahead_keys[-1] in _BOUNDS:
+        return False
+    if after[0].key in NEGATIONS or (
+        len(after) > 1 and after[0].key in ("do", "don", "please") and after[1].key in NEGATIONS
+    ):
+        return True
+    start = without_manners([token.key for token in after], lambda place: lexicon.fit(after[place:]))
+    return bool(lexicon.matches(after[start:]))
+
+
+def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
+    keys = [token.key for token in part]
+    begin = 0
+    while begin < len(keys) and keys[begin] in _JOINING - {"but"}:
+        begin += 1
+    first = keys[begin] if begin < len(keys) else ""
+    if first in _IF:
+        return Clause(part[begin:], "condition", part)
+    if first == "before":
+        return Clause(part, "told", part)
+    inner = part[begin:]
+    if inner and inner[0].key == "but":
+        inner = inner[1:]
+    start = without_manners([token.key for token in inner], lambda place: lexicon.fit(inner[place:]))
+    rest = inner[start:]
+    lead = [token.key for token in inner[:start]]
+    if negations_in(lead) and not {"not", "forget"} <= set(lead):
+        return Clause(rest, "negated", part)
+    if rest and lexicon.matches(rest):
+        return Clause(rest, "wish", part)
+    if negations_in([token.key for token in inner]):
+        return Clause(inner, "negated", part)
+    return Clause(rest, "told", part)
+
+
+def _scoped(clauses: list[Clause]) -> list[Clause]:
+    """A negation reaches to the end of its sentence, or up to a "but" or the like."""
+    found: list[Clause] = []
+    for clause in clauses:
+        before = found[-1] if found else None
+        contrast = any(token.key in CONTRAST for token in clause.whole[:4])
+        reached = before is not None and before.kind == "negated" and not (clause.opens or contrast)
+        if clause.kind == "wish" and reached:
+            clause = replace(clause, kind="negated")
+        found.append(clause)
+    return found
+
+
+_BAR = re.compile(r"(?P<number>\d[\d.]*) ?(?P<percent>%|percent|pct)?")
+_BETTER = re.compile(
+    r"\b(?:better|no worse|not worse|as good|beats?|at least as good|improves|improved|outperforms?)\b"
+)
+
+
+def bar_of(keys: list[str]) -> dict[str, float | str] | None:
+    """The gate that a condition states: a least score, or not worse than stable; None when it states none."""
+    text = " ".join(keys)
+    numbers = [match for match in _BAR.finditer(text) if not match.group("number").startswith(".")]
+    if len(numbers) == 1:
+        value = float(numbers[0].group("number").rstrip("."))
+        share = value / 100 if numbers[0].group("percent") or value > 1 else value
+        below = re.search(r"\b(?:below|under|less|worse|lower|fails|drops)\b", text)
+        return {"min": round(share, 6)} if 0 <= share <= 1 and not below else None
+    if (
+        not numbers
+        and _BETTER.search(text)
+        and re.search(r"\b(?:stable|live|production|prod|current|now)\b", text)
+    ):
+        return {"against": "stable"}
+    return None

@@ -1,0 +1,303 @@
+"""What was said before: what "it" and "the other suite" refer to, and what a correction changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ....core.contract import Effect
+from ....core.errors import OpswrightError
+from ....core.references import references_in
+from ....core.registry import Registry
+from ....record.index import LedgerIndex
+from ..base import Declined, PlannerReply, Turn
+from .clauses import Clause, bar_of
+from .drafts import OpenField, PlanDraft, StepDraft, from_document
+from .slots import ClauseReading, SlotFiller
+from .text import Token, words
+from .words import NEGATIONS, negations_in
+
+if TYPE_CHECKING:
+    from ....core.workspace import Workspace
+    from .planner import _Message
+
+_LEADS = words(
+    """
+    no nope actually sorry wait oops well hmm um please but ok okay i meant mean rather instead make use
+    take change set let us it that this to be should the with and also just only have want would like
+    prefer better pick choose
+    """
+)
+_MARKS_CORRECTION = words("no nope actually sorry wait oops rather instead meant change make use")
+_CONSENT = words(
+    "yes yep yeah y ok okay go ahead do it sure please run proceed fine confirm confirmed ship agreed lgtm"
+)
+_LEAVE_OUT = words("skip without drop omit leave minus remove except")
+_ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1": 0, "2": 1, "3": 2, "4": 3}
+_SHORT = 12
+
+
+@dataclass
+class Talk:
+    """What the conversation left: the newest draft, what of it is open, and the artifacts last spoken of."""
+
+    draft: PlanDraft | None = None
+    asked: tuple[str, str] | None = None
+    goal: str = ""
+    runs: list[str] = field(default_factory=list)  # newest first
+    is_open: bool = False  # the newest draft was proposed and not run
+    at_hand: list[Any] = field(default_factory=list)  # references and paths, newest first
+
+    @classmethod
+    def of(cls, conversation: Sequence[Turn], registry: Registry, workspace: Workspace) -> Talk:
+        """What these turns left, as the ledger has their runs now."""
+        talk = cls()
+        for turn in reversed(conversation):
+            if turn.run is not None and turn.run not in talk.runs:
+                talk.runs.append(turn.run)
+        if conversation and (last := conversation[-1]).speaker == "agent" and last.draft is not None:
+            _take_draft(talk, last, registry)
+        index = LedgerIndex.of(workspace) if talk.runs else None
+        for run in talk.runs[:20]:
+            state = index.run_state(run) if index is not None else None
+            if state is None:
+                continue
+            if run == talk.runs[0] and talk.draft is not None and conversation[-1].run == run:
+                talk.is_open = state.status == "waiting"
+            for result in reversed(list(state.results.values())):
+                talk.at_hand += references_in(dict(result))
+        if talk.draft is not None:
+            for step in reversed(talk.draft.steps):
+                talk.at_hand += references_in(step.arguments)
+        return talk
+
+
+def _take_draft(talk: Talk, turn: Turn, registry: Registry) -> None:
+    document = turn.draft or {}
+    try:
+        draft = from_document(document, registry)
+        asked = document.get("asked")
+        talk.asked = (str(asked["step"]), str(asked["field"])) if asked else None
+    except (KeyError, TypeError, ValueError, IndexError):  # written by a planner of another kind
+        return
+    if draft.steps:
+        talk.draft, talk.goal = draft, str(document.get("goal", ""))
+
+
+def amended(message: _Message, clauses: list[Clause]) -> PlannerReply | None:
+    """The newest draft with what these words change of it; None where they change nothing."""
+    talk = message.talk
+    draft = talk.draft
+    wishes = [clause for clause in clauses if clause.kind == "wish"]
+    if draft is None:
+        return None
+    if talk.asked is None and message.tokens and set(message.keys) <= _CONSENT | {",", ".", "!"}:
+        text = "Consent is not taken from a sentence: approve the plan's card, or type /approve."
+        return Declined(text, "approval", ("/approve",))
+    if wishes:
+        return _with_wishes(message, draft, wishes)
+    if talk.asked is None and len(message.tokens) > _SHORT and not _MARKS_CORRECTION & set(message.keys):
+        return None
+    if talk.asked is not None and (chosen := _chosen(message, draft, talk.asked)) is not None:
+        return chosen
+    if (smaller := _left_out(message, draft)) is not None:
+        return smaller
+    tokens = _change(message.tokens)
+    if not tokens or negations_in([token.key for token in tokens]):
+        return None
+    if (other := _other(message, draft, tokens)) is not None:
+        return other
+    return _changed(message, draft, tokens)
+
+
+def _with_wishes(message: _Message, draft: PlanDraft, wishes: list[Clause]) -> PlannerReply | None:
+    """The same step again ("no, evaluate on the other suite"), or one step more ("and then deploy it")."""
+    lead = {token.key for token in message.tokens[:2]}
+    matches = message.lexicon.matches(wishes[0].tokens)
+    same = next((step for step in draft.steps if matches and step.skill is matches[0].skill), None)
+    if same is not None and len(wishes) == 1 and lead & (_MARKS_CORRECTION - {"make", "use"}):
+        tokens = _change(wishes[0].tokens[1:])
+        if not tokens or negations_in([token.key for token in tokens]):
+            return None
+        return _other(message, draft, tokens) or _changed(message, draft, tokens, same)
+    if lead & {"and", "also", "then", "plus", "after", "afterwards"} and message.talk.is_open:
+        filler = SlotFiller(message.lexicon, message.around, draft, message.talk.at_hand)
+        readings = [filler.read(message.lexicon.matches(one.tokens)[0], one.tokens) for one in wishes]
+        if any(one.negations or one.unused for one in readings):
+            return None
+        if any(s.skill.effect is Effect.SERVES for s in draft.steps) and any(one.unknown for one in readings):
+            return None
+        return message.finished(draft)
+    return None
+
+
+def _chosen(message: _Message, draft: PlanDraft, asked: tuple[str, str]) -> PlannerReply | None:
+    """An answer to the question that is open."""
+    step = next((one for one in draft.steps if one.id == asked[0]), None)
+    if step is None:
+        return None
+    if asked[1] == "gate":
+        return _as_gate(message, draft)
+    left = step.missing.get(asked[1])
+    if left is None:
+        return None
+    words = [
+        key
+        for key in message.keys
+        if key not in ("the", "one", ".", ",", "please", "use", "take", "on", "to")
+    ]
+    yes = set(words) & {"yes", "yep", "yeah", "y", "ok", "sure", "right", "correct"}
+    if not words or set(words) & NEGATIONS:
+        return None
+    chosen = None
+    if len(words) == 1 and words[0] in _ORDINALS and _ORDINALS[words[0]] < len(left.choices):
+        chosen = left.choices[_ORDINALS[words[0]]]
+    elif yes and len(left.choices) == 1:
+        chosen = left.choices[0]
+    if chosen is None and words[0] in ("last", "latest", "newest") and left.choices:
+        chosen = left.choices[0]
+    if chosen is not None:
+        tokens = message.lexicon.read(chosen, message.around.names)
+    else:
+        tokens = [token for token in message.tokens if token.kind != "end"]
+    return _filled(message, draft, step, asked[1], tokens)
+
+
+def _filled(
+    message: _Message, draft: PlanDraft, step: StepDraft, name: str, tokens: list[Token]
+) -> PlannerReply | None:
+    """The draft with the open field filled from an answer, or None when the answer does not fit it."""
+    fields = {one.name: one for one in message.lexicon.fields[step.skill.name]}
+    if name not in fields:
+        return None
+    filler = SlotFiller(message.lexicon, message.around, draft, message.talk.at_hand)
+    kept = dict(step.missing)
+    others = {key: value for key, value in step.arguments.items() if key != name}
+    reading = filler.amend_field(step, fields[name], tokens)
+    if reading is None or reading.unused or reading.negations or name not in step.arguments:
+        step.missing, step.arguments = kept, others
+        return None
+    for one in draft.steps:
+        filler.complete(one)
+    return message.finished(draft)
+
+
+def _as_gate(message: _Message, draft: PlanDraft) -> PlannerReply | None:
+    bar = bar_of(message.keys)
+    measuring = [step for step in draft.steps if "suite" in step.arguments]
+    if bar is None or len(measuring) != 1 or draft.steps[-1] is measuring[0]:
+        return None
+    draft.gates = {"release": {"suite": measuring[0].arguments["suite"], **bar}}
+    measuring[0].gate = "release"
+    return message.finished(draft)
+
+
+def _left_out(message: _Message, draft: PlanDraft) -> PlannerReply | None:
+    """The draft without a step: "skip the evaluation"."""
+    keys = [
+        key for key in message.keys if key not in _LEADS | {",", ".", "out", "step", "for", "now", "part"}
+    ]
+    if len(keys) != 2 or keys[0] not in _LEAVE_OUT or len(draft.steps) < 2:
+        return None
+    stem = keys[1][:5]
+    gone = [
+        step
+        for step in draft.steps
+        if any(
+            head.startswith(stem)
+            for found in message.lexicon.patterns.values()
+            for one in found
+            if one.skill is step.skill
+            for head in (one.head, step.skill.name.replace("-", ""))
+        )
+    ]
+    if len(gone) != 1:
+        return None
+    used = f"${{{gone[0].id}."
+    if any(used in str(step.arguments) for step in draft.steps):
+        return None
+    draft.steps.remove(gone[0])
+    if gone[0].gate:
+        draft.gates = {}
+    return message.finished(draft)
+
+
+def _change(tokens: list[Token]) -> list[Token]:
+    """What a correction comes to: without its opening, "instead of ..." and "not ... ,"."""
+    tokens = [token for token in tokens if token.kind != "end"]
+    keys = [token.key for token in tokens]
+    for place in range(len(keys) - 1):
+        if keys[place] in ("instead", "rather") and keys[place + 1] in ("of", "than"):
+            tokens, keys = tokens[:place], keys[:place]
+            break
+    if "not" in keys and "," in keys[keys.index("not") :]:
+        start = keys.index("not")
+        end = keys.index(",", start)
+        if end - start <= 4:
+            tokens = tokens[:start] + tokens[end + 1 :]
+    elif "not" in keys and keys.index("not") > 0 and len(keys) - keys.index("not") <= 3:
+        tokens = tokens[: keys.index("not")]
+    start = 0
+    while start < len(tokens) and (tokens[start].key in _LEADS or tokens[start].kind == "mark"):
+        start += 1
+    keep = [token for token in tokens[start:] if token.key not in ("instead", "rather", "please", "then")]
+    return keep
+
+
+def _other(message: _Message, draft: PlanDraft, tokens: list[Token]) -> PlannerReply | None:
+    """The one there is besides what was proposed: "the other suite"."""
+    keys = [token.key for token in tokens]
+    if "other" not in keys or len(keys) > 6:
+        return None
+    for step in reversed(draft.steps):
+        for one in message.lexicon.fields[step.skill.name]:
+            named = any(name[-1] in keys for name in one.names) or (
+                len(keys) == keys.index("other") + 2 and keys[-1] == "one"
+            )
+            if one.name not in step.arguments or not (
+                named or any(k.split("-")[-1] in keys for k in one.kinds)
+            ):
+                continue
+            now = str(step.arguments[one.name])
+            if one.is_suite:
+                every = message.around.own_suites or list(message.around.suites.values())
+            elif one.is_endpoint:
+                every = list(message.around.endpoints.values())
+            elif one.kinds and now.partition(":")[0] in one.kinds:
+                every = [str(ref) for ref in message.around.artifacts(now.partition(":")[0])]
+            else:
+                continue
+            others = [value for value in every if value != now]
+            if len(others) == 1:
+                step.arguments[one.name] = others[0]
+                if one.is_suite and step.gate in draft.gates:
+                    draft.gates[step.gate or ""]["suite"] = others[0]
+                return message.finished(draft)
+            choices = tuple(
+                value if ":" not in value else value[: value.index(":") + 13] for value in others[:6]
+            )
+            del step.arguments[one.name]
+            step.missing[one.name] = OpenField(f"Which {one.name.replace('_', ' ')}?", choices)
+            return message.finished(draft)
+    return None
+
+
+def _changed(
+    message: _Message, draft: PlanDraft, tokens: list[Token], only: StepDraft | None = None
+) -> PlannerReply | None:
+    """The draft with the last step changed that these words fit."""
+    for step in [only] if only is not None else list(reversed(draft.steps)):
+        filler = SlotFiller(message.lexicon, message.around, draft, message.talk.at_hand)
+        kept = (dict(step.arguments), dict(step.missing), dict(draft.budget))
+        try:
+            reading: ClauseReading | None = filler.amend(step, tokens)
+        except OpswrightError:
+            reading = None
+        if reading is not None and not (reading.unused or reading.unknown or reading.negations):
+            suite = step.arguments.get("suite")
+            if step.gate in draft.gates and isinstance(suite, str):
+                draft.gates[step.gate or ""]["suite"] = suite
+            return message.finished(draft)
+        step.arguments, step.missing, draft.budget = kept
+    return None

@@ -1,0 +1,147 @@
+"""A request's fields as people name them: by types, names, units, values and what is declared beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ....core.artifact_refs import REF_TYPES
+from ....core.inputs import annotation_options, types_in
+from ....core.phrasing import Spoken
+from .text import key_of_word
+
+_UNITS = {
+    "percent": "percent", "minutes": "minutes", "s": "seconds", "ms": "milliseconds", "mb": "mb",
+    "steps": "steps", "hours": "hours", "tokens": "tokens",
+}  # fmt: skip
+_SHARES = ("share", "fraction", "ratio", "jaccard", "drop", "agreement", "disagreement", "alpha", "min")
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FieldWords:
+    """One field of a request, and how a sentence can give it a value."""
+
+    name: str
+    is_required: bool
+    names: tuple[Words, ...]
+    values: tuple[tuple[Words, Any], ...]  # words, and the value they stand for
+    plain_values: tuple[str, ...]
+    kinds: tuple[str, ...]  # of artifacts that it takes, in its own order
+    takes_path: bool
+    takes_number: bool
+    takes_whole: bool
+    is_flag: bool
+    takes_text: bool
+    is_list: bool
+    unit: str  # percent, minutes, seconds, ...; empty: told by its names alone
+    is_share: bool
+    is_suite: bool
+    is_endpoint: bool
+    model: type[BaseModel] | None  # of a nested request
+    is_asked: bool  # naming it without a value is asked about
+
+
+def field_words(request: type[BaseModel]) -> list[FieldWords]:
+    """The fields of a request, those it needs first."""
+    found = [_words(name, info) for name, info in request.model_fields.items()]
+    lasts = Counter(one.name.rpartition("_")[2] for one in found)
+    every = {name for one in found for name in one.names}
+    found = [_with_last(one, every) if lasts[one.name.rpartition("_")[2]] == 1 else one for one in found]
+    return sorted(found, key=lambda one: not one.is_required)
+
+
+def _with_last(one: FieldWords, every: set[Words]) -> FieldWords:
+    """A number's field is also called by the last word of its name, where no other one is: alpha, decay."""
+    last = (key_of_word(one.name.rpartition("_")[2]),)
+    return (
+        replace(one, names=(*one.names, last))
+        if one.takes_number and last not in every and not one.unit
+        else one
+    )
+
+
+def _words(name: str, info: FieldInfo) -> FieldWords:
+    options = list(annotation_options(info.annotation))
+    spoken = next((mark for mark in info.metadata if isinstance(mark, Spoken)), Spoken())
+    lists = [one for one in options if get_origin(one) in (tuple, list)]
+    inner = [
+        one
+        for group in lists
+        for arg in get_args(group)
+        if arg is not Ellipsis
+        for one in annotation_options(arg)
+    ]
+    every = options + inner
+    values = _values(every, spoken)
+    is_flag = bool in options
+    numbers = any(one in (int, float) for one in options)
+    ending = name.rpartition("_")[2]
+    is_suite = name == "suite" or name.endswith("_suite")
+    return FieldWords(
+        name=name,
+        is_required=info.is_required(),
+        names=tuple(
+            dict.fromkeys(
+                _split(said) for said in (name.replace("_", " "), *_without_bound(name), *spoken.names)
+            )
+        ),
+        values=values,
+        plain_values=tuple(str(value) for _, value in values),
+        kinds=_kinds(every),
+        takes_path=any(isinstance(one, type) and issubclass(one, Path) for one in every),
+        takes_number=numbers,
+        takes_whole=int in options,
+        is_flag=is_flag,
+        takes_text=str in every and not is_suite,
+        is_list=bool(lists),
+        unit=_UNITS.get(ending, "") if numbers else "",
+        is_share=numbers and float in options and any(part in _SHARES for part in name.split("_")),
+        is_suite=is_suite,
+        is_endpoint=name == "endpoint",
+        model=next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None),
+        is_asked=spoken.asked,
+    )
+
+
+def _without_bound(name: str) -> list[str]:
+    """`max_steps` is also called steps, `timeout_s` timeout."""
+    bound, _, rest = name.partition("_")
+    before, _, unit = name.rpartition("_")
+    without_unit = [before.replace("_", " ")] if unit in _UNITS and unit != "steps" and before else []
+    return [rest.replace("_", " ")] * (bound in ("max", "min") and bool(rest)) + without_unit
+
+
+def _split(said: str) -> Words:
+    return tuple(key_of_word(word) for word in said.split())
+
+
+def _values(options: list[Any], spoken: Spoken) -> tuple[tuple[Words, Any], ...]:
+    plain: list[str] = []
+    for option in options:
+        if get_origin(option) is Literal:
+            plain += [str(value) for value in get_args(option)]
+        elif isinstance(option, type) and issubclass(option, Enum):
+            plain += [str(one.value) for one in option]
+    found = {_split(value): value for value in plain}
+    for value, ways in spoken.values.items():
+        found |= {_split(way): value for way in ways}
+    return tuple(sorted(found.items(), key=lambda one: -len(one[0])))
+
+
+def _kinds(options: list[Any]) -> tuple[str, ...]:
+    known = {ref: kind for kind, ref in REF_TYPES.items()}
+    direct = [known[one] for one in options if isinstance(one, type) and one in known]
+    return tuple(dict.fromkeys(direct))
+
+
+def kinds_given(annotation: Any) -> tuple[str, ...]:
+    """The kinds of artifact that a result's field holds."""
+    known = {ref: kind for kind, ref in REF_TYPES.items()}
+    return tuple(known[one] for one in types_in(annotation) if one in known)

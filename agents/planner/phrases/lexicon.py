@@ -1,0 +1,264 @@
+"""The registry's skills as something sentences are compared with: made once for each registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ....core.artifact_refs import REF_TYPES
+from ....core.contract import Effect, Skill
+from ....core.registry import Registry
+from .fields import FieldWords, field_words
+from .text import Token, is_typo_of, key_of_word, tokens_of, words
+from .wording import sections, word_list
+from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
+
+_SLOT = re.compile(r"\{(\w+)\}")
+_GAP = 3  # words of no meaning that may stand between two words of a phrase
+
+
+@dataclass(frozen=True)
+class PhrasePart:
+    """One part of a phrase: a word, or a slot for a field. A preposition may be missing."""
+
+    key: str
+    is_slot: bool = False
+    may_miss: bool = False
+
+
+@dataclass(frozen=True)
+class PhrasePattern:
+    """One phrase of one skill."""
+
+    skill: Skill[Any, Any]
+    parts: tuple[PhrasePart, ...]
+
+    @property
+    def head(self) -> str:
+        """The word it begins with."""
+        return self.parts[0].key
+
+    def match(self, tokens: list[Token]) -> PhraseMatch | None:
+        """How it fits the start of these tokens, or None."""
+        if not tokens or tokens[0].key != self.head:
+            return None
+        used, at, score = {0}, 1, 2.0
+        slots: dict[str, tuple[int, int]] = {}
+        open_slots: list[str] = []
+        began = 1
+        for part in self.parts[1:]:
+            if part.is_slot:
+                open_slots.append(part.key)
+                began = at
+                continue
+            place = _find(tokens, part.key, at, len(tokens) if open_slots else at + _GAP + 1)
+            if place is None:
+                if part.may_miss:
+                    continue
+                return None
+            if not open_slots and any(not _is_small(token) for token in tokens[at:place]):
+                return None
+            slots |= dict.fromkeys(open_slots, (began, place))
+            open_slots = []
+            used.add(place)
+            at, score = place + 1, score + (0.3 if part.may_miss else 2.0)
+        slots |= dict.fromkeys(open_slots, (began, len(tokens)))
+        return PhraseMatch(self, frozenset(used), slots, score)
+
+
+@dataclass(frozen=True)
+class PhraseMatch:
+    """A phrase found at the start of a clause: its words' places, and where its slots lie."""
+
+    pattern: PhrasePattern
+    used: frozenset[int]
+    slots: dict[str, tuple[int, int]]
+    score: float
+
+    @property
+    def skill(self) -> Skill[Any, Any]:
+        """Whose phrase it is."""
+        return self.pattern.skill
+
+
+def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
+    return next((at for at in range(start, min(end, len(tokens))) if tokens[at].key == key), None)
+
+
+def _is_small(token: Token) -> bool:
+    return token.key in SMALL or token.key in ARTICLES
+
+
+class Lexicon:
+    """Every phrase of a registry's skills, and the words they are made of."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.skills = list(registry)
+        self.fields: dict[str, list[FieldWords]] = {}
+        self.patterns: dict[str, list[PhrasePattern]] = {}
+        for skill in self.skills:
+            self.fields[skill.name] = field_words(skill.request)
+        for skill in self.skills:
+            for phrase in (*skill.phrases, skill.name.replace("-", " "), skill.name):
+                pattern = _pattern(skill, phrase, self.compounds)
+                self.patterns.setdefault(pattern.head, []).append(pattern)
+
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        """The words that phrases begin with."""
+        return frozenset(self.patterns)
+
+    @cached_property
+    def gerunds(self) -> dict[str, str]:
+        """What follows "would you mind" or "start": evaluating, for evaluate."""
+        return {form: head for head in self.heads for form in _gerunds(head)}
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Every word that has a meaning here: of phrases, fields, values and kinds of artifact."""
+        words = set(SMALL) | NEGATIONS | LIGHT | PREPOSITIONS
+        for patterns in self.patterns.values():
+            words |= {part.key for pattern in patterns for part in pattern.parts if not part.is_slot}
+        for fields in self.fields.values():
+            for one in fields:
+                words |= {key for name in one.names for key in name}
+                words |= {key for said, _ in one.values for key in said}
+        words |= {key for said in kind_names() for key in said} | _DESCRIBING
+        patterns_asked = " ".join(line for lines in sections("questions").values() for line in lines)
+        words |= {word for word in re.findall(r"[a-z]{5,}", patterns_asked)}
+        return frozenset(words)
+
+    @cached_property
+    def _mistakable(self) -> list[str]:
+        return sorted((word for word in self.known if len(word) >= 5), key=len)
+
+    @cached_property
+    def compounds(self) -> frozenset[str]:
+        """Words that people also write as two: "fine tune", "roll out"."""
+        whole = {key_of_word(name) for skill in self.skills for name in (skill.name,)}
+        for skill in self.skills:
+            for phrase in skill.phrases:
+                whole |= {key_of_word(word) for word in phrase.split() if "-" in word}
+            for one in self.fields[skill.name]:
+                whole |= {key_of_word(value) for value in one.plain_values if "-" in value}
+        return frozenset(whole)
+
+    def read(self, text: str, names: frozenset[str]) -> list[Token]:
+        """A text's tokens, words written in two pieces put together, and slips of the finger mended."""
+        return [self._mended(token, names) for token in self._joined(tokens_of(text))]
+
+    def _joined(self, tokens: list[Token]) -> list[Token]:
+        found: list[Token] = []
+        for token in tokens:
+            last = found[-1] if found else None
+            if token.is_word and last is not None and last.is_word and last.key + token.key in self.compounds:
+                found[-1] = Token(f"{last.text} {token.text}", "word", last.key + token.key)
+            else:
+                found.append(token)
+        return found
+
+    def _mended(self, token: Token, names: frozenset[str]) -> Token:
+        key = token.key
+        if not token.is_word or key in self.known or key in names or len(key) < 4 or not key.isascii():
+            return token
+        if any(ch.isdigit() for ch in key) or key in self.gerunds or key in _REAL_WORDS:
+            return token
+        near = [word for word in self._mistakable if is_typo_of(key, word)]
+        near += [name for name in names if len(name) >= 5 and is_typo_of(key, name) and name not in near]
+        return Token(token.text, "word", near[0]) if len(near) == 1 or _is_same_head(near) else token
+
+    def matches(self, tokens: list[Token]) -> list[PhraseMatch]:
+        """Every phrase that fits the start of these tokens, the fullest first; a skill once."""
+        if not tokens:
+            return []
+        first = tokens[0].key
+        found = [m for one in self.patterns.get(first, ()) if (m := one.match(tokens)) is not None]
+        if (head := self.gerunds.get(first)) is not None:
+            tokens = [Token(tokens[0].text, "word", head), *tokens[1:]]
+            found += [m for one in self.patterns.get(head, ()) if (m := one.match(tokens)) is not None]
+        found.sort(key=lambda match: -match.score)
+        best: dict[str, PhraseMatch] = {}
+        for match in found:
+            best.setdefault(match.skill.name, match)
+        return list(best.values())
+
+    @cached_property
+    def doing_heads(self) -> frozenset[str]:
+        """First words of phrases whose skills do more than read; not what also names an artifact."""
+        kinds = {key for name in kind_names() for key in name}
+        heads = {
+            head
+            for head, found in self.patterns.items()
+            for one in found
+            if one.skill.effect is not Effect.READS
+        }
+        return frozenset(heads - kinds - SMALL)
+
+    def fit(self, tokens: list[Token]) -> float:
+        """How well the best phrase fits the start of these tokens; 0 where none does."""
+        return max((match.score for match in self.matches(tokens)), default=0.0)
+
+    def reads_only(self, match: PhraseMatch) -> bool:
+        """Whether the skill of a match changes nothing."""
+        return match.skill.effect is Effect.READS
+
+
+_REAL_WORDS = word_list("no_typos")
+_DESCRIBING = words(
+    """
+    stable canary live production prod last latest newest recent most previous first best current new
+    fresh yesterday today checkpoint one that this
+    """
+)
+
+
+def _is_same_head(near: list[str]) -> bool:
+    """Whether the near words are forms of one word, so that either is meant."""
+    return bool(near) and all(word.startswith(near[0][:5]) for word in near) and len(near[0]) >= 5
+
+
+def _gerunds(head: str) -> Iterator[str]:
+    if not head.isalpha() or len(head) < 3:
+        return
+    yield head + "ing"
+    if head.endswith("e"):
+        yield head[:-1] + "ing"
+    else:
+        yield head + head[-1] + "ing"
+
+
+def _pattern(skill: Skill[Any, Any], phrase: str, compounds: frozenset[str]) -> PhrasePattern:
+    parts: list[PhrasePart] = []
+    for word in phrase.split():
+        if (slot := _SLOT.fullmatch(word)) is not None:
+            parts.append(PhrasePart(slot.group(1), is_slot=True))
+        else:
+            key = key_of_word(word)
+            if parts and not parts[-1].is_slot and parts[-1].key + key in compounds:
+                parts[-1] = PhrasePart(parts[-1].key + key)
+                continue
+            small = bool(parts) and (key in PREPOSITIONS or key in ARTICLES)
+            parts.append(PhrasePart(key, may_miss=small))
+    return PhrasePattern(skill, tuple(parts))
+
+
+def kind_names() -> list[tuple[str, ...]]:
+    """What kinds of artifact are called, each name as its words."""
+    said = [name for ref in REF_TYPES.values() for name in (ref.kind.replace("-", " "), *ref.spoken)]
+    return [tuple(key_of_word(word) for word in name.split()) for name in said]
+
+
+_LEXICONS: WeakKeyDictionary[Registry, tuple[int, Lexicon]] = WeakKeyDictionary()
+
+
+def lexicon_of(registry: Registry) -> Lexicon:
+    """The lexicon of a registry, made anew once a skill was added to it."""
+    count = sum(1 for _ in registry)
+    kept = _LEXICONS.get(registry)
+    if kept is None or kept[0] != count:
+        kept = _LEXICONS[registry] = (count, Lexicon(registry))
+    return kept[1]

@@ -1,0 +1,218 @@
+"""Artifacts as people point at them: "the last checkpoint", "it", "stable", "yesterday's report", "v2"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ....core.artifact_refs import REF_TYPES, ArtifactRef
+from .surroundings import Surroundings
+from .text import Token, key_of_word, words
+
+_RELEASE = re.compile(r"v\d{1,6}(?:[0-9a-f]{8})?")
+_ROUTES = words("stable canary live production prod")
+_NEWEST = words("last latest newest recent")
+_ADJECTIVES = _NEWEST | words(
+    "most previous first best current new fresh stable canary live production prod yesterday today"
+)
+_ARTICLES = words("the my our this that these those your its a an")
+_PRONOUNS = words("it this that them those")
+
+
+@dataclass(frozen=True)
+class Mention:
+    """One way of pointing at an artifact, and the tokens it stands in. kinds: empty for any."""
+
+    start: int
+    end: int
+    kinds: tuple[str, ...] = ()
+    which: str = "the"  # the, last, previous, first, best, stable, canary, yesterday, today, it, release, ref
+    name: str = ""  # of the release, or the reference
+    endpoint: str | None = None
+
+
+def mentions_in(
+    tokens: list[Token],
+    taken: set[int],
+    around: Surroundings,
+    in_slot: Callable[[int], bool] = lambda at: True,
+) -> list[Mention]:
+    """Every mention, from left to right; `in_slot`: whether one may stand at a place without its noun."""
+    found: list[Mention] = []
+    at = 0
+    while at < len(tokens):
+        mention = None if at in taken else _mention_at(tokens, at, taken, around, in_slot)
+        if mention is None:
+            at += 1
+            continue
+        found.append(mention)
+        at = mention.end
+    return found
+
+
+def _mention_at(
+    tokens: list[Token], at: int, taken: set[int], around: Surroundings, in_slot: Callable[[int], bool]
+) -> Mention | None:
+    token = tokens[at]
+    if token.kind == "ref":
+        return Mention(at, at + 1, (token.text.partition(":")[0].lower(),), "ref", token.text)
+    if not token.is_word:
+        return None
+    if _RELEASE.fullmatch(token.key):
+        endpoint, end = _endpoint_after(tokens, at + 1, around)
+        return Mention(at, end, (), "release", token.text.lower(), endpoint)
+    return _noun_phrase(tokens, at, taken, around, in_slot)
+
+
+def _noun_phrase(
+    tokens: list[Token], at: int, taken: set[int], around: Surroundings, in_slot: Callable[[int], bool]
+) -> Mention | None:
+    place, adjectives = at, []
+    while place < len(tokens) and place not in taken and tokens[place].key in _ARTICLES | _ADJECTIVES:
+        if tokens[place].key in _ADJECTIVES:
+            adjectives.append(tokens[place].key)
+        place += 1
+    length, kinds = _noun(tokens, place, taken)
+    if length == 0 and place < len(tokens) and tokens[place].key in around.endpoints and adjectives:
+        inner, kinds = _noun(tokens, place + 1, taken)  # "the stable shop model"
+        if inner:
+            which = _which(adjectives)
+            return Mention(at, place + 1 + inner, kinds, which, endpoint=around.endpoints[tokens[place].key])
+    if (
+        length == 0
+        and adjectives
+        and place < len(tokens)
+        and tokens[place].key in ("one", "release", "version")
+    ):
+        length = 1
+    if length == 0 and not adjectives:
+        is_pronoun = tokens[at].key in _PRONOUNS and at not in taken
+        return Mention(at, at + 1, (), "it") if is_pronoun else None
+    if length == 0 and (not set(adjectives) & _ROUTES or not in_slot(at)):
+        return None  # "with a canary" points at nothing
+    which = _which(adjectives)
+    end = place + length
+    end, which = _when_after(tokens, end, which)
+    endpoint, end = _endpoint_after(tokens, end, around) if which in ("stable", "canary") else (None, end)
+    return Mention(at, end, kinds, which, endpoint=endpoint)
+
+
+def _noun(tokens: list[Token], at: int, taken: set[int]) -> tuple[int, tuple[str, ...]]:
+    """How many words name a kind of artifact here, and which kinds they may mean."""
+    best = 0
+    kinds: list[str] = []
+    for ref in REF_TYPES.values():
+        for said in (ref.kind.replace("-", " "), ref.kind, *ref.spoken):
+            words = tuple(key_of_word(word) for word in said.split())
+            keys = tuple(token.key for token in tokens[at : at + len(words)])
+            plural = (*keys[:-1], keys[-1].removesuffix("s")) if keys else ()
+            if words not in (keys, plural) or taken & set(range(at, at + len(words))):
+                continue
+            if len(words) > best:
+                best, kinds = len(words), []
+            if len(words) == best:
+                kinds.append(ref.kind)
+    return best, tuple(dict.fromkeys(kinds))
+
+
+def _which(adjectives: list[str]) -> str:
+    for word in adjectives:
+        if word in ("stable", "live", "production", "prod"):
+            return "stable"
+        if word in ("canary", "yesterday", "today", "previous", "first", "best"):
+            return word
+    return "last" if set(adjectives) & (_NEWEST | {"new", "fresh", "current"}) else "the"
+
+
+def _when_after(tokens: list[Token], at: int, which: str) -> tuple[int, str]:
+    """The day behind a noun: "the report from yesterday"."""
+    keys = [token.key for token in tokens[at : at + 2]]
+    for ahead, lead in ((2, ("from", "of")), (1, ())):
+        if len(keys) >= ahead and keys[ahead - 1] in ("yesterday", "today") and (not lead or keys[0] in lead):
+            return at + ahead, keys[ahead - 1]
+    return at, which
+
+
+def _endpoint_after(tokens: list[Token], at: int, around: Surroundings) -> tuple[str | None, int]:
+    """The endpoint behind a release: "stable of shop", "stable on the endpoint shop"."""
+    keys = [token.key for token in tokens[at : at + 4]]
+    if keys and keys[0] in ("of", "on", "behind", "from", "at"):
+        for ahead, key in enumerate(keys[1:], 2):
+            if key in around.endpoints:
+                return around.endpoints[key], at + ahead
+            if key not in ("the", "endpoint", "our"):
+                break
+    return None, at
+
+
+@dataclass(frozen=True)
+class Unclear:
+    """A mention that points at nothing, or at several things: what is asked, and the choices."""
+
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+def resolve(
+    mention: Mention,
+    accepted: tuple[str, ...],
+    around: Surroundings,
+    best: Callable[[tuple[str, ...]], ArtifactRef | None],
+) -> ArtifactRef | Unclear:
+    """The artifact of these kinds that a mention points at in the workspace, or what is unclear about it."""
+    if mention.which == "ref":
+        ref = around.resolve(mention.name)
+        return ref or Unclear(f"{mention.name} names no single artifact here. Which one is meant?")
+    if mention.which in ("stable", "canary", "release"):
+        return _released(mention, accepted, around)
+    kinds = tuple(kind for kind in (mention.kinds or accepted) if kind in accepted) or mention.kinds
+    if mention.which == "best":
+        found = best(kinds)
+        return found or Unclear(f"No {_or(kinds)} was measured yet, so none is best. Which one is meant?")
+    if mention.which in ("yesterday", "today"):
+        dated = [
+            ref for kind in kinds for ref in around.made_days_ago(kind, int(mention.which == "yesterday"))
+        ]
+        return _single(dated, f"{_or(kinds)} of {mention.which}", newest=len(dated) > 0)
+    every = sorted((ref for kind in kinds for ref in around.artifacts(kind)), key=_age(around))
+    if mention.which == "previous":
+        return (
+            every[1] if len(every) > 1 else Unclear(f"There is no previous {_or(kinds)}. Which one is meant?")
+        )
+    if mention.which == "first":
+        return every[-1] if every else _single([], _or(kinds))
+    return _single(every, _or(kinds), newest=mention.which == "last")
+
+
+def _released(mention: Mention, accepted: tuple[str, ...], around: Surroundings) -> ArtifactRef | Unclear:
+    which = mention.name if mention.which == "release" else mention.which
+    found = around.releases(which, mention.endpoint)
+    if len(set(found.values())) > 1:
+        return Unclear(f"{which.capitalize()} of which endpoint?", tuple(found))
+    if not found:
+        where = f"endpoint {mention.endpoint}" if mention.endpoint else "any endpoint"
+        return Unclear(f"There is no {which} release of {where}. Which one is meant?")
+    bundle = next(iter(found.values()))
+    wanted = mention.kinds if set(mention.kinds) & set(accepted) else accepted
+    behind = around.behind(bundle, tuple(kind for kind in accepted if kind in wanted) or accepted)
+    return behind or bundle
+
+
+def _single(found: list[ArtifactRef], what: str, newest: bool = False) -> ArtifactRef | Unclear:
+    if not found:
+        return Unclear(f"There is no {what} in this workspace yet. Which one is meant?")
+    if len(found) > 1 and not newest:
+        return Unclear(f"Which {what}?", tuple(ref.short for ref in found[:5]))
+    return found[0]
+
+
+def _age(around: Surroundings) -> Callable[[ArtifactRef], float]:
+    def age(ref: ArtifactRef) -> float:
+        return -(around.workspace.artifacts.folder(ref) / "artifact.json").stat().st_mtime_ns
+
+    return age
+
+
+def _or(kinds: tuple[str, ...]) -> str:
+    return " or ".join(kind.replace("-", " ") for kind in kinds) or "artifact"

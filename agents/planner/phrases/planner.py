@@ -1,0 +1,326 @@
+"""The planner for plain language: the skills' own phrases and typed slots, no model.
+
+It proposes only what a sentence asks for outright. Whatever negates, supposes, quotes, reports, postpones or
+destroys is answered with what was understood and the command that would do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ....core.compile import compile_plan
+from ....core.contract import Effect
+from ....core.errors import AskError, OpswrightError
+from ....core.pins import with_pins
+from ....core.registry import Registry
+from ....core.text import one_line, unseen_in
+from ..base import Ask, Declined, PlannerReply, Proposal, Question, Turn
+from .clauses import Clause, bar_of, clauses_of, without_courtesies
+from .conversation import Talk, amended
+from .drafts import OpenField, PlanDraft, StepDraft, command_of
+from .lexicon import Lexicon, PhraseMatch, lexicon_of
+from .mentions import Unclear, mentions_in, resolve
+from .nearest import nearest_skills
+from .record_answers import answer_from_record
+from .slots import ClauseReading, SlotFiller
+from .surroundings import Surroundings
+from .text import shown, words
+from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, SMALL, cues_in
+
+if TYPE_CHECKING:
+    from ....core.workspace import Workspace
+
+_LONGEST = 2_000
+_MARKUP = '"“”„«»`<[]{}|'  # that no pair of which makes a quotation
+_WHY = {
+    "destructive": "nothing here deletes, wipes or stops things on a sentence",
+    "approval": "no sentence gives consent or waives a gate: a person approves the plan's card or its id",
+    "reported": "it tells what somebody or something says",
+    "hypothetical": "it asks what could be or whether to, or takes back what it says",
+    "scheduled": "plain language starts things now or not at all; a scheduler can run a plan file",
+    "quoted": "it quotes, or holds markup",
+    "negated": "it says not to",
+    "command": "a command stands alone, as the whole message",
+    "unseen": "it holds characters that show nothing or move text",
+    "long": f"it is longer than {_LONGEST:,} characters",
+}
+_ASKING = words("how is are would which what does do show who")
+
+
+@dataclass(frozen=True)
+class PhrasesPlanner:
+    """Plain language to a proposed plan, a question, an answer from the record, or what could be typed."""
+
+    registry: Registry
+    workspace: Workspace
+
+    def propose(self, ask: Ask, conversation: Sequence[Turn]) -> PlannerReply:
+        """The reply to a sentence; nothing is recorded or run."""
+        text = ask.text.strip()
+        if len(text) > _LONGEST:
+            return Declined(_sentence("long", ""), "long")
+        if found := unseen_in(text.replace("\n", " ").replace("\t", " ")):
+            return Declined(_sentence("unseen", found), "unseen")
+        return _Message(text, self, conversation).reply()
+
+
+class _Message:
+    """One sentence being understood."""
+
+    def __init__(self, text: str, planner: PhrasesPlanner, conversation: Sequence[Turn]) -> None:
+        self.text = text
+        self.registry, self.workspace = planner.registry, planner.workspace
+        self.lexicon: Lexicon = lexicon_of(self.registry)
+        self.around = Surroundings(self.workspace)
+        self.talk = Talk.of(conversation, self.registry, self.workspace)
+        self.tokens = without_courtesies(self.lexicon.read(text, self.around.names))
+        self.keys = [token.key for token in self.tokens]
+        self.draft = PlanDraft()
+
+    def reply(self) -> PlannerReply:
+        if not any(
+            token.is_word or token.kind in ("number", "path", "ref", "quoted") for token in self.tokens
+        ):
+            return self._not_understood()
+        clauses = clauses_of(self.tokens, self.lexicon)
+        asks_outright = self._asks_outright(clauses)
+        kinds = {clause.kind for clause in clauses}
+        depends = {"wish", "condition"} <= kinds and not self.text.endswith("?")
+        if not depends and (
+            not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0])
+        ):
+            answer = answer_from_record(self.text, self.tokens, self.around, self.lexicon, self.talk)
+            if answer is not None:
+                return answer
+        if (command := self._command_inside()) is not None:
+            return Declined(_sentence("command", command), "command", (command,))
+        cues = cues_in(self._keys_of_words())
+        if cues and not (asks_outright and set(cues) <= {"hypothetical"}):
+            reason = next(iter(cues))
+            return self._declined(reason, cues[reason])
+        if self._quotes_something():
+            return self._declined("quoted", "")
+        wishes = [clause for clause in clauses if clause.kind == "wish"]
+        if wishes and (taken_back := self._taken_back(clauses)):
+            return self._declined("negated", taken_back)
+        if self.talk.draft is not None and (changed := amended(self, clauses)) is not None:
+            return changed
+        if not wishes:
+            negated = next((clause for clause in clauses if clause.kind == "negated"), None)
+            return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
+        return self._planned(clauses)
+
+    def _taken_back(self, clauses: list[Clause]) -> str:
+        """What takes the wishes before it back without naming any of its own: "no wait, don't"."""
+        began = False
+        for clause in clauses:
+            began = began or clause.kind == "wish"
+            own = any(
+                token.key in self.lexicon.heads | self.lexicon.gerunds.keys() for token in clause.tokens
+            )
+            if began and clause.kind == "negated" and not own:
+                return shown(clause.whole)
+        return ""
+
+    def _keys_of_words(self) -> list[str]:
+        """What cues are looked for in: words alone, a path or a quotation stands for itself."""
+        return [token.key for token in self.tokens if token.kind in ("word", "number", "end", "mark")]
+
+    def _asks_outright(self, clauses: list[Clause]) -> bool:
+        """Whether it is a question that a skill declares as its own phrase, and that serves nothing."""
+        matches = self.lexicon.matches(self.tokens) if self.tokens and self.keys[0] in _ASKING else []
+        return bool(matches) and matches[0].score >= 4 and matches[0].skill.effect is not Effect.SERVES
+
+    def _command_inside(self) -> str | None:
+        for token in self.tokens:
+            name = token.text.lower().lstrip("/")
+            if token.kind == "path" and token.text.startswith("/") and name in self.registry:
+                return self.registry.get(name).example
+        return None
+
+    def _quotes_something(self) -> bool:
+        """Whether a sentence, or a word that tells what to do, is quoted; or there is markup."""
+        for token in self.tokens:
+            if token.kind != "quoted" or Path(token.text[:200]).exists():
+                continue
+            inner = self.lexicon.read(token.text, self.around.names)
+            if len(inner) > 3 or any(one.key in self.lexicon.heads for one in inner):
+                return True
+        return any(token.kind == "mark" and token.text in _MARKUP for token in self.tokens)
+
+    def _planned(self, clauses: list[Clause]) -> PlannerReply:
+        """The plan of the wishes, in order; what is negated beside them is left out."""
+        at_hand = [*self._spoken_of(clauses), *self.talk.at_hand]
+        filler = SlotFiller(self.lexicon, self.around, self.draft, at_hand)
+        readings: list[ClauseReading] = []
+        conditions: list[Clause] = []
+        for clause in clauses:
+            if clause.kind == "condition":
+                conditions.append(clause)
+            if clause.kind != "wish":
+                continue
+            matches = self.lexicon.matches(clause.tokens)
+            match = self._chosen(matches, clause)
+            if isinstance(match, Question):
+                return match
+            readings.append(filler.read(match, clause.tokens))
+            if readings[-1].negations:
+                return self._declined("negated", " ".join(readings[-1].negations))
+        if (doubt := self._doubt(readings, clauses)) is not None:
+            return doubt
+        return self._judged(conditions) or self.finished(self.draft)
+
+    def _chosen(self, matches: list[PhraseMatch], clause: Clause) -> PhraseMatch | Question:
+        """The reading that fits best; a question where two fit as well."""
+        close = [match for match in matches if match.score >= matches[0].score - 0.5]
+        if len(close) == 1:
+            return matches[0]
+        tried = []
+        for match in close:
+            filler = SlotFiller(self.lexicon, self.around, PlanDraft(), self.talk.at_hand)
+            reading = filler.read(match, clause.tokens)
+            wrong = 2 * len(reading.unused) + len(reading.unknown) + len(reading.step.missing)
+            tried.append((wrong, match, reading))
+        tried.sort(key=lambda one: one[0])
+        if tried[0][0] < tried[1][0]:
+            return tried[0][1]
+        commands = tuple(command_of(reading.step) for wrong, _, reading in tried if wrong == tried[0][0])
+        names = " or ".join(f"/{match.skill.name}" for wrong, match, _ in tried if wrong == tried[0][0])
+        return Question(f"This reads as {names}. Which one is meant?", commands)
+
+    def _spoken_of(self, clauses: list[Clause]) -> list[object]:
+        """Files and artifacts that were told of before what to do with them."""
+        found: list[object] = []
+        for clause in clauses:
+            if clause.kind != "told":
+                continue
+            found += [Path(token.text) for token in clause.whole if token.kind == "path"]
+            for mention in mentions_in(clause.whole, set(), self.around):
+                if mention.which not in ("it", "the", "best"):
+                    ref = resolve(mention, mention.kinds, self.around, lambda kinds: None)
+                    found += [] if isinstance(ref, Unclear) else [ref]
+        return found[::-1]
+
+    def _doubt(self, readings: list[ClauseReading], clauses: list[Clause]) -> PlannerReply | None:
+        """A question about words that nothing accounts for; stricter for what serves."""
+        serves = any(one.step.skill.effect is Effect.SERVES for one in readings)
+        for reading in readings:
+            if reading.step.missing and not serves:
+                continue  # what is open is asked first
+            foreign = [word for word in reading.unknown if not word.isascii()]
+            unclear = [*reading.unused, *foreign]
+            many = len(reading.unknown) > max(2, len(reading.step.arguments) + 1)
+            if serves or many:
+                unclear += reading.unknown
+            if reading.step.skill.effect is Effect.READS and not reading.unused and not foreign:
+                continue
+            if unclear:
+                words = ", ".join(f"'{one_line(word)[:60]}'" for word in dict.fromkeys(unclear))
+                return self.asking(
+                    self.draft,
+                    OpenField(f"What does {words} mean here?", self.draft.commands()),
+                    reading.step,
+                    "words",
+                )
+        told = [clause for clause in clauses if clause.kind == "told"]
+        if serves and (aside := self._said_after(clauses)):
+            return self._declined("hypothetical", aside)
+        if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
+            return self._declined("reported", shown(told[0].whole))
+        return None
+
+    @staticmethod
+    def _said_after(clauses: list[Clause]) -> str:
+        """What is said behind the last wish and is more than thanks."""
+        last = max(at for at, clause in enumerate(clauses) if clause.kind == "wish")
+        for clause in clauses[last + 1 :]:
+            if clause.kind == "told" and any(t.is_word and t.key not in SMALL for t in clause.tokens):
+                return shown(clause.whole)
+        return ""
+
+    def _judged(self, conditions: list[Clause]) -> PlannerReply | None:
+        """Have a condition become a gate, or ask which gate it is meant to be."""
+        keys = " ".join(self._keys_of_words())
+        if not conditions and not CONDITIONAL.search(ASKED_WHETHER.sub("", SEQUENCE.sub("", keys))):
+            return None
+        if all(step.skill.effect is Effect.READS for step in self.draft.steps):
+            return None
+        bar = (
+            bar_of([token.key for one in conditions for token in one.tokens])
+            if len(conditions) == 1
+            else None
+        )
+        measuring = [step for step in self.draft.steps if "suite" in step.arguments and _gives_report(step)]
+        if bar is None or len(measuring) != 1 or self.draft.steps[-1] is measuring[0]:
+            text = (
+                "What comes behind the condition needs a gate: a bar on a suite, fixed before anything "
+                "runs. Which? "
+                "For example 'evaluate it on SUITE and, if it reaches 85 %, deploy it to ENDPOINT'."
+            )
+            return self.asking(self.draft, OpenField(text), self.draft.steps[-1], "gate")
+        step = measuring[0]
+        self.draft.gates = {"release": {"suite": step.arguments["suite"], **bar}}
+        step.gate = "release"
+        return None
+
+    def asking(self, draft: PlanDraft, left: OpenField, step: StepDraft, name: str) -> Question:
+        """A question, with the draft it is about."""
+        return Question(left.text, left.choices, draft.document(self.text, (step.id, name)))
+
+    def finished(self, draft: PlanDraft) -> PlannerReply:
+        """The compiled plan of a draft, or the question about the first thing that is open."""
+        if (left := draft.open_field()) is not None:
+            step, name, one = left
+            about = f"/{step.skill.name}: " if len(draft.steps) > 1 else ""
+            return self.asking(draft, OpenField(f"{about}{one.text}", one.choices), step, name)
+        text = with_pins(draft.text(self.text), self.registry, self.workspace)
+        try:
+            plan = compile_plan(text, self.registry, self.workspace.artifacts.resolve)
+        except AskError as error:
+            return Declined(
+                f"Understood as {'; '.join(draft.commands())}, which cannot be planned: {error}",
+                "invalid",
+                draft.commands(),
+            )
+        return Proposal(plan, self.text, draft=draft.document(self.text), is_typed=False)
+
+    def _declined(self, reason: str, found: str) -> Declined:
+        """Why nothing is proposed, with the commands that the words would come to otherwise."""
+        commands = self._commands_anywhere()
+        return Declined(_sentence(reason, found, commands), reason, commands)
+
+    def _commands_anywhere(self) -> tuple[str, ...]:
+        """The command of the first skill that any place of the message names."""
+        for at in range(len(self.tokens)):
+            rest = self.tokens[at:]
+            end = next((n for n, token in enumerate(rest) if token.kind == "end"), len(rest))
+            matches = self.lexicon.matches(rest[:end])
+            if matches and self.keys[at] not in _ASKING:
+                draft = PlanDraft()
+                try:
+                    filler = SlotFiller(self.lexicon, self.around, draft, self.talk.at_hand)
+                    filler.read(matches[0], rest[:end])
+                except OpswrightError:
+                    return ()
+                return draft.commands()
+        return ()
+
+    def _not_understood(self) -> Declined:
+        near = tuple(f"/{name}" for name in nearest_skills(self.text, self.registry))
+        known = f" These come nearest: {', '.join(near)}." if near else " /help lists what there is."
+        return Declined(
+            f"Nothing was run: no wish to do something was understood.{known}", "not understood", near
+        )
+
+
+def _gives_report(step: StepDraft) -> bool:
+    return any(name == "report" for name, _ in step.outputs())
+
+
+def _sentence(reason: str, found: str, commands: tuple[str, ...] = ()) -> str:
+    told = f" ('{one_line(found)[:80]}')" if found.strip() else ""
+    done = f" If it is to be done, type: {'; '.join(commands)}" if commands else ""
+    return f"Nothing was run or proposed: {_WHY[reason]}{told}.{done}"

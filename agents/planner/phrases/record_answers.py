@@ -1,0 +1,401 @@
+"""Questions about what happened, answered from the ledger by way of its index, with sequence numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ....core.errors import OpswrightError
+from ....record.index import LedgerIndex
+from ....record.ledger import Phase
+from ....record.run_state import RunState
+from ..base import RecordAnswer
+from .lexicon import Lexicon
+from .record_words import amount_words, denial_words, names_endpoint, row_words, withdrew
+from .surroundings import Surroundings
+from .text import Token
+from .wording import any_of, sections
+from .words import without_manners
+
+if TYPE_CHECKING:
+    from .conversation import Talk
+
+_RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+_RELEASE = re.compile(r"\bv\d{1,6}\b")
+_TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNORECASE)
+_SEARCHED = 200  # newest runs
+_ASKS = (
+    r"^(?:and |so |ok |hey |hi |hello |please |, )*(?:(?:can|could|would) you )?(?:please )?"
+    r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |may i (?:know|ask) |"
+    r"i (?:want|need|would like) to know )?(?:please )?"
+)
+_TOPICS = {about: any_of(patterns, _ASKS) for about, patterns in sections("questions").items()}
+
+
+def answer_from_record(
+    text: str, tokens: list[Token], around: Surroundings, lexicon: Lexicon, talk: Talk
+) -> RecordAnswer | None:
+    """What the record says to a question about it; None for anything else."""
+    said = " ".join(token.key for token in tokens if token.kind in ("word", "number", "mark")).strip()
+    said = re.sub(r"[^\w%' ]", " ", said)
+    said = re.sub(r"\s+", " ", said).strip()
+    words = said.split()
+    asked_alone = " ".join(words[without_manners(words, lambda place: 0.0) :])
+    topic = next(
+        (about for about, pattern in _TOPICS.items() if pattern.match(said) or pattern.match(asked_alone)),
+        None,
+    )
+    if topic is None or _supposes(said):
+        return None
+    asked = _Asked(text, said, around, lexicon, talk)
+    answers: dict[str, Callable[[], RecordAnswer]] = {
+        "live": asked.live, "approved": asked.approved, "refused": asked.refused, "cost": asked.cost,
+        "best": asked.best, "who": asked.who, "when": asked.when, "waiting": asked.waiting,
+        "status": asked.status, "trained": asked.trained, "help": asked.help, "audit": asked.audit,
+    }  # fmt: skip
+    try:
+        return answers[topic]()
+    except OpswrightError as error:
+        return RecordAnswer(str(error), topic)
+
+
+def _supposes(said: str) -> bool:
+    return (
+        re.search(r"\b(?:would|if|should|could we|can we|might|will)\b", said) is not None
+        and "could you" not in said
+        and "would you" not in said
+    )
+
+
+class _Asked:
+    """One question, and what it is about."""
+
+    def __init__(self, text: str, said: str, around: Surroundings, lexicon: Lexicon, talk: Talk) -> None:
+        self.text, self.said, self.around, self.lexicon, self.talk = text, said, around, lexicon, talk
+        self.index = LedgerIndex.of(around.workspace)
+
+    @property
+    def endpoint(self) -> str | None:
+        words = self.said.split()
+        return next((name for key, name in self.around.endpoints.items() if key in words), None)
+
+    def live(self) -> RecordAnswer:
+        """What endpoints serve, or served at a time."""
+        from datetime import UTC, datetime, timedelta
+
+        from ....serving.live import live_at
+
+        found = _TIME.search(self.text)
+        time = found.group() if found else None
+        if time is None and "yesterday" in self.said:
+            time = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        endpoint = self.endpoint
+        found_live = live_at(self.around.workspace, time, endpoint)
+        when = f" at {time}" if time else ""
+        if not found_live:
+            return RecordAnswer(
+                f"Nothing is served{when}." if not when else f"Nothing was served{when}.",
+                "live",
+                (),
+                ("/live",),
+            )
+        changes = self.index.changes([one.key for one in found_live if one.key])
+        lines, records = [], []
+        for one in found_live:
+            shares = ", ".join(
+                f"{release.release} ({release.route}, {release.percent} %)" for release in one.releases
+            )
+            record = changes.get(one.key)
+            cited = f", record {record.seq}" if record is not None else ""
+            records += [record.seq] if record is not None else []
+            lines.append(f"{one.endpoint}: {shares}, since {one.since[:19]} ({one.change}{cited}).")
+        return RecordAnswer(" ".join(lines), "live", tuple(records), (f"/live {time}" if time else "/live",))
+
+    def approved(self) -> RecordAnswer:
+        """Who approved the run that is meant."""
+        state = self._run()
+        if state is None:
+            return self._no_run("approved")
+        if state.approvals:
+            who = ", ".join(f"{one.principal} (record {one.seq}, {one.how})" for one in state.approvals)
+            return self._of(
+                state, f"was approved by {who}.", "approved", [one.seq for one in state.approvals]
+            )
+        if state.denial is not None:
+            return self._of(
+                state,
+                f"was approved by nobody: {denial_words(state.denial)}.",
+                "approved",
+                [state.denial.seq],
+            )
+        reads = state.proposed is not None and state.proposed.effect == "reads"
+        why = "it only reads, so nobody had to" if reads else f"it is {state.status}"
+        return self._of(state, f"was approved by nobody: {why}.", "approved", [state.last.seq])
+
+    def refused(self) -> RecordAnswer:
+        """Why a run, or a release, came to nothing."""
+        state = self._run(
+            lambda one: (
+                one.status in ("refused", "denied", "failed")
+                or one.verdict in ("NO_GO", "INCONCLUSIVE")
+                or withdrew(one)
+            )
+        )
+        if state is None:
+            return RecordAnswer(
+                "No run of the record was refused, denied, failed or judged NO_GO.", "refused", (), ("/runs",)
+            )
+        if state.denial is not None:
+            return self._of(
+                state, f"was denied: {denial_words(state.denial)}.", "refused", [state.denial.seq]
+            )
+        judged = next((step for step in reversed(state.begun) if step.verdict is not None), None)
+        if judged is not None and judged.verdict is not None and judged.verdict["decision"] != "GO":
+            rows = [row for row in judged.verdict.get("rows", ()) if row.get("decision") != "GO"]
+            why = "; ".join(row_words(row) for row in rows) or "no row says more"
+            return self._of(
+                state, f"was judged {judged.verdict['decision']}: {why}.", "refused", [judged.last.seq]
+            )
+        failed = next((step for step in reversed(state.begun) if step.error), None)
+        if failed is not None:
+            return self._of(
+                state,
+                f"failed in step {failed.id}: {failed.error.get('message', '')}",
+                "refused",
+                [failed.last.seq],
+            )
+        if state.end is not None and state.status in ("refused", "failed"):
+            return self._of(state, f"was {state.status}: {state.message}", "refused", [state.end.seq])
+        return self._of(state, f"was not refused: it is {state.status}.", "refused", [state.last.seq])
+
+    def cost(self) -> RecordAnswer:
+        """What a run took."""
+        state = self._run()
+        if state is None:
+            return self._no_run("cost")
+        settled = [record for record in state.records if record.phase == Phase.SETTLED]
+        spent = ", ".join(
+            amount_words(name, value) for name, value in state.spent.items() if value or name == "minutes"
+        )
+        text = f"took {spent}." if spent else f"has nothing settled yet: it is {state.status}."
+        return self._of(state, text, "cost", [record.seq for record in settled[-8:]] or [state.last.seq])
+
+    def best(self) -> RecordAnswer:
+        """The first of the leaderboard, on a suite where one is named."""
+        from ....evals.leaderboard import board
+
+        words = self.said.split()
+        suite = next((value for key, value in self.around.suites.items() if key in words), None)
+        rows = [row for row in board(self.around.workspace, suite) if not row.is_baseline]
+        command = f"/leaderboard suite={suite}" if suite else "/leaderboard"
+        if not rows:
+            return RecordAnswer(
+                "Nothing was measured yet" + (f" on {suite}." if suite else "."), "best", (), (command,)
+            )
+        lines, records = [], []
+        for name in dict.fromkeys(row.suite for row in rows):
+            row = next(one for one in rows if one.suite == name)
+            cited = f", record {row.record}" if row.record is not None else ""
+            records += [row.record] if row.record is not None else []
+            lines.append(
+                f"{name}: {row.name} with {row.metric} {row.value:.3f} "
+                f"({row.low:.3f} to {row.high:.3f}, n {row.n}{cited})."
+            )
+        return RecordAnswer(" ".join(lines[:6]), "best", tuple(records[:6]), (command,))
+
+    def who(self) -> RecordAnswer:
+        """Who proposed a run, and who approved it."""
+        state = self._run()
+        if state is None:
+            return self._no_run("who")
+        approved = (
+            f", approved by {', '.join(str(one.principal) for one in state.approvals)}"
+            if state.approvals
+            else ""
+        )
+        seqs = [state.first.seq, *(one.seq for one in state.approvals)]
+        return self._of(state, f"was proposed by {state.proposer}{approved}.", "who", seqs)
+
+    def when(self) -> RecordAnswer:
+        """When a run was proposed, and when it ended."""
+        state = self._run()
+        if state is None:
+            return self._no_run("when")
+        end = state.end
+        ended = (
+            f" and ended {end.time[:19]} ({state.status})" if end is not None else f"; it is {state.status}"
+        )
+        seqs = [state.first.seq, *([end.seq] if end is not None else [])]
+        return self._of(state, f"was proposed {state.first.time[:19]} UTC{ended}.", "when", seqs)
+
+    def waiting(self) -> RecordAnswer:
+        """The runs that wait for somebody's answer."""
+        rows = self.index.rows(limit=20, statuses=("waiting",))
+        if not rows:
+            return RecordAnswer("No plan is waiting for approval.", "waiting", (), ("/runs",))
+        text = " ".join(
+            f"{row.run} waits for approval: {row.goal[:80]} (record {row.last_seq})." for row in rows
+        )
+        return RecordAnswer(
+            text,
+            "waiting",
+            tuple(row.last_seq for row in rows),
+            tuple(f"/show {row.run}" for row in rows[:5]),
+        )
+
+    def status(self) -> RecordAnswer:
+        """How a run stands."""
+        if re.search(r"\b(?:running|in progress|going on|busy|happening)\b", self.said):
+            from ...runs import run_rows
+
+            rows = [row for row in run_rows(self.around.workspace, 50) if row.state == "running"]
+            if not rows:
+                return RecordAnswer("Nothing is running.", "status", (), ("/runs",))
+            text = " ".join(f"{row.run} is running: {row.goal[:80]} (record {row.last_seq})." for row in rows)
+            return RecordAnswer(text, "status", tuple(row.last_seq for row in rows), ("/runs",))
+        state = self._run()
+        if state is None:
+            return self._no_run("status")
+        verdict = f", verdict {state.verdict}" if state.verdict else ""
+        message = f": {state.message}" if state.message else ""
+        return self._of(state, f"is {state.status}{verdict}{message}.", "status", [state.last.seq])
+
+    def trained(self) -> RecordAnswer:
+        """What a model was made from."""
+        bundle = next(iter(self._release_bundles()), None)
+        ref = bundle or next(iter(self.around.artifacts("checkpoint")), None)
+        if ref is None:
+            return RecordAnswer("There is no model in this workspace yet.", "trained")
+        data = self.around.behind(ref, ("dataset",))
+        base = self.around.behind(ref, ("checkpoint",))
+        from ....record.index.lines import Link
+
+        made = [one for things in self.index.linked([str(ref)], Link.MADE).values() for one in things]
+        cited = f" (record {made[0].seq})" if made else ""
+        learned = f" It learned from {data.short}." if data else " No dataset behind it is recorded."
+        of = f" made from {base.short}." if base is not None and base != ref else ""
+        return RecordAnswer(f"{ref.short}{cited}{of}{learned}", "trained", tuple(one.seq for one in made[:1]))
+
+    def help(self) -> RecordAnswer:
+        """What can be asked for."""
+        skills = ", ".join(skill.name for skill in self.lexicon.skills)
+        text = (
+            f"Skills, in your own words or as commands: {skills}. Questions: what is live, "
+            "who approved that, why was a run refused, what did it cost, which model is best."
+        )
+        return RecordAnswer(text, "help", (), ("/help",))
+
+    def audit(self) -> RecordAnswer:
+        """Where the record is checked."""
+        head = self.index.refresh()
+        return RecordAnswer(
+            f"The ledger has {head} records; /audit verify checks every one.",
+            "audit",
+            (head,) if head else (),
+            ("/audit verify",),
+        )
+
+    def _release_bundles(self) -> list[Any]:
+        found = _RELEASE.search(self.said)
+        which = (
+            found.group()
+            if found
+            else "canary"
+            if "canary" in self.said
+            else "stable"
+            if re.search(r"\b(?:stable|live|production|prod)\b", self.said)
+            else None
+        )
+        return list(self.around.releases(which, self.endpoint).values()) if which else []
+
+    def _run(self, fits: Callable[[RunState], bool] = lambda state: True) -> RunState | None:
+        """The run that is meant: named, a release's, the conversation's, of a kind of step, or the newest."""
+        if (named := _RUN.search(self.text)) is not None:
+            return self.index.run_state(named.group())
+        names_release = _RELEASE.search(self.said) or re.search(r"\b(?:canary|stable)\b", self.said)
+        if names_release and (of_release := self._run_of_release(fits)) is not None:
+            return of_release
+        skill = self._skill_named()
+        if skill is None and re.search(r"\b(?:it|that|this|those|them)\b", self.said):
+            for run in self.talk.runs:
+                state = self.index.run_state(run)
+                if state is not None and fits(state):
+                    return state
+        for row in self.index.rows(limit=_SEARCHED):
+            state = self.index.run_state(row.run)
+            if state is None or (
+                skill is not None and not any(step.skill == skill for step in state.steps.values())
+            ):
+                continue
+            if fits(state) and (
+                skill is None or self.endpoint is None or names_endpoint(state, self.endpoint)
+            ):
+                return state
+        return None
+
+    def _run_of_release(self, fits: Callable[[RunState], bool]) -> RunState | None:
+        """The newest run that changed what the release is to its endpoint, or judged its bundle."""
+        from ....serving.releases import read_state
+
+        found = _RELEASE.search(self.said)
+        states: list[tuple[int, RunState]] = []
+        for name in self.around.endpoints.values():
+            if self.endpoint not in (None, name):
+                continue
+            state = read_state(self.around.workspace, name)
+            stable, canary, _ = state.routes()
+            wanted = {found.group()} if found else {canary or "" if "canary" in self.said else stable or ""}
+            keys = [
+                c.key.partition("/")[0]
+                for c in state.changes
+                if c.release in wanted or c.release.partition("-")[0] in wanted
+            ]
+            bundles = [
+                str(r.bundle) for r in state.known if r.id in wanted or r.id.partition("-")[0] in wanted
+            ]
+            records = list(self.index.changes([key for key in keys if key]).values())
+            runs = {record.run for record in records if record.run} | {
+                one.run for one in self.index.runs_that_judged(bundles)
+            }
+            found_states = (self.index.run_state(run) for run in runs)
+            states += [(one.last.seq, one) for one in found_states if one is not None and fits(one)]
+        return max(states, key=lambda one: one[0])[1] if states else None
+
+    def _skill_named(self) -> str | None:
+        """The skill whose name or phrases a word of the question is a form of: "the last training"."""
+        small = {
+            "was",
+            "run",
+            "runs",
+            "last",
+            "that",
+            "this",
+            "what",
+            "which",
+            "model",
+            "approved",
+            "refused",
+            "report",
+        }
+        for word in self.said.split():
+            if len(word) < 5 or word in small:
+                continue
+            for skill in self.lexicon.skills:
+                heads = {p.head for ps in self.lexicon.patterns.values() for p in ps if p.skill is skill}
+                if any(
+                    len(head) >= 4 and word[: max(4, len(head) - 1)] == head[: max(4, len(head) - 1)]
+                    for head in heads
+                ):
+                    return skill.name
+        return None
+
+    def _of(self, state: RunState, text: str, about: str, seqs: list[int]) -> RecordAnswer:
+        shown = f"Run {state.run} ({state.goal[:60]}) {text}"
+        cited = tuple(dict.fromkeys(seqs))
+        return RecordAnswer(
+            f"{shown} [record {', '.join(map(str, cited))}]", about, cited, (f"/show {state.run}",)
+        )
+
+    def _no_run(self, about: str) -> RecordAnswer:
+        return RecordAnswer("The record has no such run.", about, (), ("/runs",))

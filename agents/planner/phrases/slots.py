@@ -1,0 +1,398 @@
+"""Filling a step's fields from one clause: by types, names, units and places, every word accounted for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .amounts import amounts_in, budget_of, field_of
+from .clause_tokens import ClauseTokens
+from .drafts import OpenField, PlanDraft, StepDraft
+from .fields import FieldWords, field_words
+from .lexicon import Lexicon, PhraseMatch
+from .mentions import Mention, Unclear, mentions_in, resolve
+from .supplies import Supplies, called
+from .surroundings import Surroundings
+from .text import Token, is_typo_of, key_of_word, words
+from .word_values import fill_values
+from .words import ARTICLES, PREPOSITIONS, SMALL, negations_in
+
+_FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass
+class ClauseReading:
+    """One clause as a step: what of its words nothing accounts for, and which of them negate."""
+
+    step: StepDraft
+    match: PhraseMatch
+    unknown: list[str] = field(default_factory=list)  # words
+    unused: list[str] = field(default_factory=list)  # numbers, paths, references, quotations, names
+    negations: list[str] = field(default_factory=list)
+
+
+class SlotFiller:
+    """Fills the fields of steps, one clause after another, into one draft."""
+
+    def __init__(self, lexicon: Lexicon, around: Surroundings, draft: PlanDraft, at_hand: list[Any]) -> None:
+        self._lexicon = lexicon
+        self._around = around
+        self._draft = draft
+        self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
+        self._supplies = Supplies(lexicon, around, draft, at_hand)
+
+    def read(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
+        """The clause as a step at the end of the draft."""
+        step = self._draft.add(match.skill)
+        fields = self._lexicon.fields[match.skill.name]
+        clause = ClauseTokens(tokens, set(match.used), match.slots)
+        self._places(step, fields, clause)
+        self._names(step, fields, clause)
+        fill_values(step, fields, clause)
+        self._mentions(step, fields, clause)
+        self._amounts(step, fields, clause)
+        self._texts(step, fields, clause)
+        self._nested(step, fields, clause)
+        self._asked(step, fields, clause)
+        own = dict(step.arguments)
+        if (former := self._former(step, own, fields)) is not None:
+            return self._accounted(former, match, clause)
+        self._supplies.complete(step)
+        return self._accounted(step, match, clause)
+
+    def _former(self, step: StepDraft, own: dict[str, Any], fields: list[FieldWords]) -> StepDraft | None:
+        """The step before, where this one only says more of it: "clean x.csv and mask personal data"."""
+        place = self._draft.steps.index(step)
+        former = self._draft.steps[place - 1] if place else None
+        needed = {one.name for one in fields if one.is_required}
+        if (
+            former is None
+            or former.skill is not step.skill
+            or needed & own.keys()
+            or set(own) & set(former.arguments)
+        ):
+            return None
+        former.arguments |= own
+        former.missing = {
+            name: left for name, left in {**former.missing, **step.missing}.items() if name not in own
+        }
+        self._draft.steps.remove(step)
+        return former
+
+    def amend(self, step: StepDraft, tokens: list[Token]) -> ClauseReading | None:
+        """A step with what a few words change of it; None when they change nothing."""
+        before = (dict(step.arguments), dict(self._draft.budget))
+        fields = [one for one in self._lexicon.fields[step.skill.name]]
+        kept, step.arguments = step.arguments, {}
+        budget, self._draft.budget = self._draft.budget, {}
+        clause = ClauseTokens(tokens, set(), {})
+        self._places(step, fields, clause)
+        self._names(step, fields, clause)
+        fill_values(step, fields, clause)
+        if any(one.kind == "ref" or one.is_word for one in tokens):
+            self._mentions(step, fields, clause)
+        self._amounts(step, fields, clause)
+        self._texts(step, [one for one in fields if one.is_endpoint], clause)
+        changed = dict(step.arguments)
+        step.arguments = {**kept, **changed}
+        self._draft.budget = {**budget, **self._draft.budget}
+        if not changed and (step.arguments, self._draft.budget) == before:
+            return None
+        step.missing = {name: one for name, one in step.missing.items() if name not in changed}
+        pattern = self._lexicon.patterns[next(iter(self._lexicon.patterns))][0]
+        match = PhraseMatch(pattern, frozenset(), {}, 0)
+        return self._accounted(step, match, clause)
+
+    def complete(self, step: StepDraft) -> None:
+        """Fill what earlier steps or the conversation give; ask for what is needed and not there."""
+        self._supplies.complete(step)
+
+    def amend_field(self, step: StepDraft, one: FieldWords, tokens: list[Token]) -> ClauseReading | None:
+        """A step with one field filled from an answer; None when the words give it nothing."""
+        step.arguments.pop(one.name, None)
+        step.missing.pop(one.name, None)
+        clause = ClauseTokens(tokens, set(), {one.name: (0, len(tokens))})
+        self._places(step, [one], clause)
+        self._names(step, [one], clause)
+        fill_values(step, [one], clause)
+        self._mentions(step, [one], clause)
+        self._amounts(step, [one], clause)
+        self._texts(step, [one], clause)
+        if one.name not in step.arguments:
+            return None
+        pattern = next(p for found in self._lexicon.patterns.values() for p in found if p.skill is step.skill)
+        return self._accounted(step, PhraseMatch(pattern, frozenset(), {}, 0), clause)
+
+    def _places(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """Paths, addresses, and quoted names of files."""
+        for at, token in enumerate(clause.tokens):
+            if at in clause.taken or token.kind not in ("path", "address", "quoted"):
+                continue
+            if token.kind == "quoted" and not Path(token.text).exists():
+                continue
+            is_yaml = token.text.endswith((".yaml", ".yml"))
+            takers = [
+                one for one in fields if (one.is_suite if is_yaml else one.takes_path and not one.is_suite)
+            ]
+            if token.kind == "address":
+                takers += [one for one in fields if one.takes_text and one.is_required]
+            found = clause.best(takers, at, step)
+            slotted = [
+                one for one in fields if one.name in clause.slots_at(at) and one.is_required and one.kinds
+            ]
+            if found is not None and not found.is_required and slotted and found not in slotted:
+                found = None  # it is what the phrase's own slot is made from
+            if found is not None:
+                step.arguments[found.name] = [token.text] if found.is_list else token.text
+                clause.taken.add(at)
+                continue
+            taker = clause.best([one for one in fields if one.kinds], at, step)
+            if taker is not None and not is_yaml and self._supplies.bridge(step, taker, "", token.text):
+                clause.taken.add(at)
+
+    def _names(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """Suites, endpoints and files that a word names."""
+        nested = [
+            inner for one in fields if one.model and one.is_required for inner in field_words(one.model)
+        ]
+        for at, token in enumerate(clause.tokens):
+            if at in clause.taken or token.kind not in ("word", "quoted"):
+                continue
+            key = key_of_word(token.text) if token.kind == "quoted" else token.key
+            key = key if key in self._around.names else key_of_word(token.text)
+            options: list[tuple[FieldWords, Any]] = []
+            if key in self._around.suites:
+                suite = self._around.suites[key]
+                options += [
+                    (one, suite if one.takes_path else Path(suite).stem) for one in fields if one.is_suite
+                ]
+            if key in self._around.endpoints:
+                options += [(one, self._around.endpoints[key]) for one in fields if one.is_endpoint]
+            path = self._around.files.get(key)
+            if path is not None and not any(one.is_suite for one in nested):
+                options += [
+                    (one, path) for one in fields if one.takes_path and one.is_required and not one.is_suite
+                ]
+            found = clause.best([one for one, _ in options], at, step)
+            if found is None:
+                if (
+                    path is not None
+                    and clause.slots_at(at)
+                    and self._file_for_kind(step, fields, at, path, clause)
+                ):
+                    clause.taken.add(at)
+                continue
+            step.arguments[found.name] = next(value for one, value in options if one is found)
+            clause.taken.add(at)
+
+    def _file_for_kind(
+        self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: ClauseTokens
+    ) -> bool:
+        """The file becomes a dataset first: "train on tickets"."""
+        taker = next((one for one in fields if one.name in clause.slots_at(at) and one.kinds), None)
+        return (
+            taker is not None
+            and taker.name not in step.arguments
+            and self._supplies.bridge(step, taker, "", path)
+        )
+
+    def _mentions(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """Artifacts that are pointed at."""
+        holds = {one.name for one in fields if one.kinds}
+        for mention in mentions_in(
+            clause.tokens, clause.taken, self._around, lambda at: bool(clause.slots_at(at) & holds)
+        ):
+            takers = [
+                one
+                for one in fields
+                if one.kinds and (not mention.kinds or set(mention.kinds) & set(one.kinds))
+            ]
+            one = clause.best(takers, mention.start, step)
+            if one is None and mention.which == "it":
+                one = clause.best([f for f in fields if f.takes_path and f.is_required], mention.start, step)
+                path = next((thing for thing in self._at_hand if isinstance(thing, Path)), None)
+                if one is not None and path is not None:
+                    step.arguments[one.name] = path.as_posix()
+                    clause.take(mention)
+                continue
+            if one is None:
+                one = clause.best([f for f in fields if f.kinds and f.is_required], mention.start, step)
+            if one is None or not (one.is_required or self._is_meant(one, mention, clause)):
+                if mention.which not in ("it", "the"):
+                    clause.passed_over |= set(range(mention.start, mention.end))
+                continue
+            self._point(step, one, mention)
+            clause.take(mention)
+
+    @staticmethod
+    def _is_meant(one: FieldWords, mention: Mention, clause: ClauseTokens) -> bool:
+        """Whether a mention stands where an optional field's value would, or is called as the field is."""
+        place = mention.start
+        return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
+
+    def _point(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:
+        """Have a field hold what a mention points at, or say what is unclear about it."""
+        kinds = tuple(kind for kind in one.kinds if kind in mention.kinds) or one.kinds
+        if mention.which in ("it", "the", "last") and (found := self._draft.output(kinds, step)) is not None:
+            self._supplies.fill(step, one, found[0])
+            return
+        if mention.which in ("it", "the"):
+            if self._supplies.from_arguments(step, one, kinds) or self._supplies.bridged_from_draft(
+                step, one
+            ):
+                return
+            if self._supplies.from_at_hand(step, one, kinds):
+                return
+            if mention.which == "it":
+                step.missing[one.name] = self._supplies.question(one)
+                return
+        wanted = tuple(kind for kind in mention.kinds if kind in one.kinds) or mention.kinds or one.kinds
+        found_ref = resolve(
+            mention, wanted if not mention.kinds else tuple({*wanted}), self._around, self._supplies.best
+        )
+        if isinstance(found_ref, Unclear):
+            step.missing[one.name] = OpenField(found_ref.text, found_ref.choices)
+        elif found_ref.kind in one.kinds:
+            self._supplies.fill(step, one, str(found_ref))
+        elif (made := self._around.made_from(found_ref, one.kinds)) is not None:
+            self._supplies.fill(step, one, str(made))
+        elif (behind := self._around.behind(found_ref, one.kinds)) is not None:
+            self._supplies.fill(step, one, str(behind))
+        elif not self._supplies.bridge(step, one, found_ref.kind, str(found_ref)):
+            step.missing[one.name] = OpenField(
+                f"{found_ref.short} is no {' or '.join(one.kinds)}. Which {called(one)} is meant?",
+                tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:5]),
+            )
+
+    def _amounts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """Numbers with units; a duration or a price that no field takes is the plan's budget."""
+        for amount in amounts_in(clause.tokens, clause.taken):
+            found = field_of(amount, fields, set(step.arguments))
+            span = set(range(amount.start, amount.end))
+            if found is not None:
+                one, value, ahead = found
+                step.arguments[one.name] = [value] if one.is_list else value
+                clause.taken |= span | set(range(amount.end, amount.end + ahead)) if ahead else span
+            elif limit := budget_of(amount):
+                self._draft.budget |= limit
+                clause.taken |= span
+
+    def _texts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """What is left in a phrase's slot, for a name to come or for lists of words."""
+        for one in fields:
+            if one.name in step.arguments:
+                continue
+            if one.is_endpoint:
+                self._new_endpoint(step, one, clause)
+            elif one.name in clause.slots and one.takes_text and not one.kinds and not one.is_suite:
+                self._slot_text(step, one, clause)
+
+    def _new_endpoint(self, step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
+        start, end = clause.slots.get(one.name, (0, 0))
+        keys = [token.key for token in clause.tokens]
+        named = [at + 1 for at, key in enumerate(keys[:-1]) if key in ("endpoint", "as", "called", "named")]
+        for at in (*named, *range(start, end)):
+            token = clause.tokens[at]
+            name = token.text.lower()
+            if at in clause.taken or token.kind not in ("word", "quoted") or not _NAME.fullmatch(name):
+                continue
+            if token.key in SMALL | PREPOSITIONS | ARTICLES or token.key in self._lexicon.known:
+                continue
+            near = [known for key, known in self._around.endpoints.items() if is_typo_of(token.key, key)]
+            clause.taken.add(at)
+            if near:
+                step.missing[one.name] = OpenField(
+                    f"There is no endpoint '{name}'. Do you mean {near[0]}?", tuple(near)
+                )
+            else:
+                step.arguments[one.name] = name
+            return
+
+    def _slot_text(self, step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
+        start, end = clause.slots[one.name]
+        parts: list[str] = []
+        for at in range(start, end):
+            token = clause.tokens[at]
+            if at in clause.taken or token.kind == "end":
+                continue
+            clause.taken.add(at)
+            if token.key in ("and", "or", ",") or token.kind == "mark":
+                parts.append("")
+            elif token.key not in ARTICLES:
+                parts = [*(parts[:-1] or []), f"{parts[-1] if parts else ''} {token.text}".strip()]
+        values = [part for part in parts if part]
+        if values:
+            step.arguments[one.name] = values if one.is_list else " ".join(values)
+
+    def _asked(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """Ask for what a clause names and gives no value: where the default is not meant, or an artifact."""
+        keys = {token.key for token in clause.tokens}
+        free = {token.key for at, token in enumerate(clause.tokens) if at not in clause.taken}
+        for one in fields:
+            if one.name in step.arguments or one.is_required:
+                continue
+            if one.is_asked and any(set(name) <= keys for name in one.names):
+                step.missing[one.name] = OpenField(f"Which {called(one)}?")
+            elif one.kinds and one.name in free and one.name not in step.missing:
+                refs = tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:4])
+                step.missing[one.name] = OpenField(f"Which {one.kinds[0]} as {called(one)}?", refs)
+
+    def _nested(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """A request within the request, as a gate's criteria."""
+        for one in fields:
+            if one.model is None or not one.is_required or one.name in step.arguments:
+                continue
+            inner = StepDraft("", step.skill)
+            inside = field_words(one.model)
+            self._places(inner, [w for w in inside if w.is_suite], clause)
+            self._names(inner, inside, clause)
+            for amount in amounts_in(clause.tokens, clause.taken):
+                share = amount.value / 100 if amount.unit == "percent" else amount.value
+                least = next((w for w in inside if w.name == "min" and w.takes_number), None)
+                if least is not None and 0 <= share <= 1:
+                    inner.arguments[least.name] = share
+                    clause.taken |= set(range(amount.start, amount.end))
+            needed = [w.name for w in inside if w.is_required and w.name not in inner.arguments]
+            if inner.arguments and not needed:
+                step.arguments[one.name] = inner.arguments
+            else:
+                step.missing[one.name] = OpenField(
+                    f"/{step.skill.name} also needs '{one.name}'"
+                    + (f" with {', '.join(needed)}" if needed else "")
+                    + f". Give it as a command, such as {step.skill.example}"
+                )
+
+    def _accounted(self, step: StepDraft, match: PhraseMatch, clause: ClauseTokens) -> ClauseReading:
+        reading = ClauseReading(step, match)
+        meant = {key for one in self._lexicon.fields[step.skill.name] for name in one.names for key in name}
+        meant |= {key_of_word(word.strip(".,:;")) for word in step.skill.summary.split()}
+        keys = [token.key for token in clause.tokens]
+        negating = set(negations_in(keys))
+        for at, token in enumerate(clause.tokens):
+            if at in clause.taken:
+                continue
+            if at in negating:
+                reading.negations.append(token.text)
+            elif token.is_word and (token.key in _FINITE or at in clause.passed_over):
+                reading.unknown.append(token.text)
+                reading.unused += [token.text] * (at in clause.passed_over)
+            elif token.is_word and token.key in self._lexicon.doing_heads:
+                reading.unused.append(token.text)  # a wish of its own that was not taken apart
+            elif token.kind in ("number", "path", "ref", "address", "quoted") or (
+                token.is_word and token.key in self._around.suites | self._around.endpoints
+            ):
+                reading.unused.append(token.text)
+            elif (
+                token.is_word
+                and token.key not in SMALL | meant | PREPOSITIONS
+                and not _is_plural(token.key, meant)
+            ):
+                reading.unknown.append(token.text)
+        return reading
+
+
+def _is_plural(key: str, known: set[str]) -> bool:
+    return key.removesuffix("s") in known or f"{key}s" in known

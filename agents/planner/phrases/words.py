@@ -1,0 +1,85 @@
+"""Words that mean the same whatever the skills are: manners, small words, what keeps it from acting."""
+
+# ruff: noqa: RUF001  # quotation marks and dashes of every kind are what it is about
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from .text import words
+from .wording import any_of, sections, word_list
+
+SMALL = word_list("small")
+PREPOSITIONS = words(
+    "on to with of as from for in into at by behind against through after than using onto via"
+)
+ARTICLES = words("a an the my our your this that these those its some any")
+
+_PREFIX = any_of(sections("manners")[""], before="^", after=r"(?:\b|(?<= ))\s*(?:,\s*)?")
+LIGHT = words("do make run perform start launch kick trigger execute begin give get show")
+
+
+def without_manners(keys: list[str], fit: Callable[[int], float]) -> int:
+    """How many tokens at the start are politeness or filler, so that what is left begins with what to do.
+
+    fit: how well a phrase fits from a place on, 0 where none does.
+    """
+    start = 0
+    while start < len(keys):
+        rest = " ".join(keys[start:])
+        found = _PREFIX.match(rest)
+        if keys[start] in (",", ":", "-", "–", "—", "(", "*", "•", ">", "→"):
+            start += 1
+            continue
+        if found is None or not found.group().strip():
+            return start
+        count = len(found.group().replace(",", " , ").split())
+        if (here := fit(start)) and here >= fit(start + count):
+            return start
+        start += max(1, count)
+    return start
+
+
+NEGATIONS = word_list("negations")
+_NOT_NEGATIVE = re.compile(
+    r"\b(?:no|not) (?:more|later|less|fewer|longer|greater|higher|bigger) than\b"
+    r"|\bnot only\b|\bno (?:problem|worries)\b"
+    r"|\b(?:why not|no hurry|no rush|if not yet done|do not forget to|don not forget to)\b"
+)
+CONTRAST = words("but just only instead simply")
+
+# What makes a whole message something else than a wish: patterns over its keys, by reason.
+CUES = {reason: any_of(patterns, r"\b", r"\b") for reason, patterns in sections("cues").items()}
+CONDITIONAL = re.compile(
+    r"\b(?:if|unless|provided|as long as|only when|when|whenever|until|depending|in case)\b"
+)
+ASKED_WHETHER = re.compile(r"\b(?:check|see|look|out|test|know) (?:if|when)\b")
+SEQUENCE = re.compile(
+    r"\b(?:when|once|after|as soon as) (?:it|that|this|the \w+|training|\w+ing|everything|all)"
+    r"(?: \w+)?(?: is| are| has| was| have| been| gets)* ?"
+    r"(?:done|finished|trained|ready|built|complete|completed|over|finishes|ends|there|clean|cleaned|evaluated"
+    r"|ended|completes)\b"
+)
+
+
+def cues_in(keys: list[str]) -> dict[str, str]:
+    """What in a message keeps it from being a wish: each reason with the words that tell."""
+    text = " ".join(keys)
+    found = {}
+    for reason, pattern in CUES.items():
+        match = pattern.search(text)
+        if match is not None:
+            found[reason] = match.group()
+    return found
+
+
+def negations_in(keys: list[str]) -> list[int]:
+    """The places of words that negate; "no more than" and the like do not."""
+    text = " ".join(keys)
+    excused = {word for match in _NOT_NEGATIVE.finditer(text) for word in range(*_places(text, match))}
+    return [place for place, key in enumerate(keys) if key in NEGATIONS and place not in excused]
+
+
+def _places(text: str, match: re.Match[str]) -> tuple[int, int]:
+    before = text[: match.start()].count(" ")
+    return before, before + match.group().count(" ") + 1

@@ -1,0 +1,171 @@
+"""Sentences with what each should lead to, and how a planner's reply is compared with that."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from opswright.agents.planner import (
+    Ask,
+    Declined,
+    PlannerReply,
+    Proposal,
+    Question,
+    RecordAnswer,
+    Turn,
+    propose,
+)
+from opswright.core.errors import OpswrightError
+from opswright.core.registry import Registry
+
+SENTENCES = Path(__file__).with_name("sentences")
+TRAPS = (
+    "negated",
+    "hypothetical",
+    "quoted",
+    "reported",
+    "conditional",
+    "destructive",
+    "vague",
+    "injected",
+    "foreign",
+)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence: its manner, the workspace and conversation it needs, and what is right.
+
+    expect: plan (steps in order, each {skill: arguments}), ask (the field asked about, or any), answer (what
+    about) or refuse (nothing proposed: declined, or any question). `trap`: why it must propose no change.
+    """
+
+    say: str
+    manner: str
+    expect: dict[str, Any]
+    state: str = "rich"
+    before: tuple[str, ...] = ()
+    trap: str = ""
+
+
+@dataclass
+class Outcome:
+    """How one sentence went: `kind` is what was expected."""
+
+    sentence: Sentence
+    kind: str
+    got: str
+    right: bool
+    right_skills: bool
+    changed_wrongly: bool
+    cpu_ms: float
+    shown: str = field(default="")
+
+
+def load(name: str) -> list[Sentence]:
+    """The sentences of a file."""
+    rows = yaml.safe_load((SENTENCES / f"{name}.yaml").read_text(encoding="utf-8"))
+    return [Sentence(**{**row, "before": tuple(row.get("before", ()))}) for row in rows]
+
+
+@contextmanager
+def worlds(make: Callable[[Path, Registry, str], Any], registry: Registry) -> Iterator[Callable[[str], Any]]:
+    """Workspaces by state, each made once; the current folder is put back."""
+    came_from = Path.cwd()
+    with tempfile.TemporaryDirectory() as root:
+        made: dict[str, Any] = {}
+
+        def world(state: str) -> Any:
+            if state not in made:
+                folder = Path(root) / state
+                folder.mkdir()
+                os.chdir(folder)
+                made[state] = make(folder, registry, state)
+            os.chdir(made[state].folder)
+            return made[state]
+
+        try:
+            yield world
+        finally:
+            os.chdir(came_from)
+
+
+def judge(sentence: Sentence, world: Any, kind: str = "phrases") -> Outcome:
+    """A planner's reply to one sentence, compared with what is right."""
+    turns: list[Turn] = []
+    for said in sentence.before:
+        turns = _with_reply(turns, said, _reply(said, world, turns, kind))
+    began = time.process_time()
+    reply = _reply(sentence.say, world, turns, kind)
+    cpu_ms = (time.process_time() - began) * 1e3
+    wanted = next(iter(sentence.expect))
+    got, steps = _told(reply, world)
+    right = _is_right(sentence.expect, reply, steps)
+    skills = [next(iter(step)) for step in sentence.expect.get("plan", ())] == [name for name, _ in steps]
+    changes = isinstance(reply, Proposal) and str(reply.plan.effect) != "reads"
+    wrongly = changes and bool(sentence.trap) and not ("plan" in sentence.expect and skills)
+    return Outcome(sentence, wanted, got, right, skills, wrongly, cpu_ms, _shown(reply, steps))
+
+
+def _reply(said: str, world: Any, turns: list[Turn], kind: str) -> PlannerReply:
+    try:
+        return propose(Ask(kind, said), world.registry, world.workspace, turns)
+    except OpswrightError as error:
+        return Declined(f"error: {error}", "error")
+
+
+def _with_reply(turns: list[Turn], said: str, reply: PlannerReply) -> list[Turn]:
+    text = reply.source if isinstance(reply, Proposal) else reply.text
+    draft = reply.draft if isinstance(reply, Proposal | Question) else None
+    return [*turns, Turn("user", said), Turn("agent", text, draft)]
+
+
+def _told(reply: PlannerReply, world: Any) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    if isinstance(reply, Proposal):
+        steps = [
+            (str(one["skill"]), {name: world.named(value) for name, value in one["with"].items()}
+             | ({"gate": reply.draft["gates"][one["gate"]]} if one.get("gate") else {}))
+            for one in (reply.draft or {}).get("steps", ())
+        ]  # fmt: skip
+        return "plan", steps
+    return {Question: "ask", RecordAnswer: "answer", Declined: "refuse"}[type(reply)], []
+
+
+def _is_right(expect: dict[str, Any], reply: PlannerReply, steps: list[tuple[str, dict[str, Any]]]) -> bool:
+    wanted, what = next(iter(expect.items()))
+    if wanted == "plan":
+        return [
+            (name, dict(arguments or {})) for step in what for name, arguments in step.items()
+        ] == steps and (
+            dict((reply.draft or {}).get("budget", {})) == expect.get("budget", {})
+            if isinstance(reply, Proposal)
+            else False
+        )
+    if wanted == "ask":
+        asked = (reply.draft or {}).get("asked", {}).get("field") if isinstance(reply, Question) else None
+        return isinstance(reply, Question) and what in ("any", asked)
+    if wanted == "answer":
+        return isinstance(reply, RecordAnswer) and reply.about == what
+    return isinstance(reply, Declined | Question)
+
+
+def _shown(reply: PlannerReply, steps: list[tuple[str, dict[str, Any]]]) -> str:
+    if isinstance(reply, Proposal):
+        return "; ".join(f"{name} {arguments}" for name, arguments in steps)
+    asked = (reply.draft or {}).get("asked") if isinstance(reply, Question) else ""
+    about = (
+        reply.about
+        if isinstance(reply, RecordAnswer)
+        else reply.reason
+        if isinstance(reply, Declined)
+        else asked
+    )
+    return f"[{about}] {reply.text[:160]}"
