@@ -39,9 +39,9 @@ class SkillInput(BaseModel):
 
     def read(self, name: str, value: Any) -> Value:
         """A value as the input takes it, from JSON or as a slash command's text."""
-        found = (
-            self._from_text(value) if isinstance(value, str) and self.type not in ("text", "path") else value
-        )
+        is_typed = self.type not in ("text", "path")
+        found = self._from_text(value) if is_typed and isinstance(value, str) else value
+        is_truth = isinstance(found, bool)
         is_right = isinstance(found, _TYPES[self.type]) and is_truth == (self.type == "boolean")
         if not is_right:
             raise AskError(f"input '{name}' must be {self.type}, found {str(value)[:80]!r}.")

@@ -13,7 +13,7 @@ from .part import SettingsPart
 class McpSettings(SettingsPart):
     """Where the MCP server listens over HTTP, and how a person consents through it."""
 
-    port: int = Field(7880, ge=1, le=65535, description="Port of 127.0.0.1 that `opswright mcp --http` tak")
+    port: int = Field(7880, ge=1, le=65535, description="Port of 127.0.0.1 for `opswright mcp --http`.")
     allowed_hosts: tuple[str, ...] = Field(
         (),
         description="Host headers taken besides 127.0.0.1:PORT and localhost:PORT, each in full.",
