@@ -10,6 +10,7 @@ import typer
 
 from ..core.errors import AskError
 from .session import Session
+from .skills_commands import skills_app
 
 if TYPE_CHECKING:
     pass
@@ -28,7 +29,7 @@ def add_run_commands(app: typer.Typer) -> None:
     app.command("agent")(agent_command)
     app.command()(chat)
     app.command()(status)
-    app.command()(skills)
+    app.add_typer(skills_app, name="skills")
     app.command()(artifacts)
 
 
@@ -225,42 +226,6 @@ def status(
 def _cut(text: str, width: int = 64) -> str:
     """The text, or as much of it as a table's cell should hold."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def skills(
-    context: typer.Context,
-    reference: Annotated[
-        Path | None, typer.Option(help="Write the reference pages into this folder instead.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only compare the folder with the code.")] = False,
-    json: Json = False,
-) -> None:
-    """List the skills, or write their reference pages.
-
-    Example: opswright skills --reference docs/reference
-    """
-    from .reference import write_reference
-    from .show import console, print_json, table
-
-    session: Session = context.obj
-    if reference is not None:
-        stale = write_reference(session.registry, reference, check_only=check)
-        if check and stale:
-            raise AskError(
-                f"stale in {reference}: {', '.join(stale)}. Run `opswright skills --reference {reference}`."
-            )
-        print(f"{reference}: {'up to date' if not stale else f'{len(stale)} pages written'}")
-        return
-    rows = [[skill.name, str(skill.effect), skill.summary] for skill in session.registry]
-    if json:
-        print_json(
-            [
-                {"name": s.name, "effect": str(s.effect), "summary": s.summary, "request": s.schema()}
-                for s in session.registry
-            ]
-        )
-    else:
-        console().print(table(["skill", "effect", "what it does"], rows))
 
 
 def artifacts(

@@ -115,7 +115,10 @@ class Session:
         """Carry out a slash command. Typing one is consent to it, but to what changes an endpoint."""
         from ..agents.planner import Ask
         from ..agents.planner.slash import SlashPlanner
+        from ..agents.project_skills import ProjectSkills
 
+        if text.strip()[1:].partition(" ")[0] in ProjectSkills(self.workspace, self.registry):
+            self.carry_out(Ask("slash", text), as_json=as_json, approve=None, yes=yes, how=how)
         skill, _ = SlashPlanner(self.registry, self.workspace).parse(text)
         typed = skill.effect is Effect.WRITES
         self.carry_out(Ask("slash", text), as_json=as_json, approve=None, yes=yes or typed, how=how)

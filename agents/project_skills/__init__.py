@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .inputs import SkillInput
 from .project_skill import ProjectSkill
+from .slash import project_proposal
 from .store import AddedSkill, ProjectSkills
 
-__all__ = ["AddedSkill", "ProjectSkill", "ProjectSkills", "SkillInput"]
+__all__ = ["AddedSkill", "ProjectSkill", "ProjectSkills", "SkillInput", "project_proposal"]
