@@ -1,4 +1,4 @@
-"""The real MCP server over stdin and stdout, as a client starts it: calls, crashes, and what is left of them."""
+"""The real MCP server over stdin and stdout, as a client starts it: calls, crashes, and what is left."""
 
 from __future__ import annotations
 

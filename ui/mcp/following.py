@@ -45,16 +45,27 @@ class RunFollower:
         self._lock = threading.Lock()
 
     def begin(self, caller: McpCaller, run: str) -> None:
-        """Have a worker carry the run out, unless some process does already."""
-        with self._lock:
-            worker = self._workers.get(run)
-            if self._desk.workspace.is_held(run) or (worker is not None and worker.is_running):
-                return
-            worker = self._make_worker(self._desk.workspace)
-            if not worker.give({"run": run, "principal": caller.principal.fields(), "since": time.time()}):
-                raise BackendError("the worker process ended at its start; see logs/worker.log.")
-            self._workers = {name: one for name, one in self._workers.items() if one.is_running}
-            self._workers[run] = worker
+        """Have a worker carry the run out, unless some process does already.
+
+        A worker that has not taken the run's lock yet, or has given it back, is waited for: it is either
+        about to begin or about to end.
+        """
+        while True:
+            with self._lock:
+                if self._desk.workspace.is_held(run):
+                    return
+                worker = self._workers.get(run)
+                if worker is None or not worker.is_running:
+                    self._workers[run] = self._started(caller, run)
+                    return
+            time.sleep(_LOOK_EVERY_S)
+
+    def _started(self, caller: McpCaller, run: str) -> RunWorker:
+        worker = self._make_worker(self._desk.workspace)
+        if not worker.give({"run": run, "principal": caller.principal.fields(), "since": time.time()}):
+            raise BackendError("the worker process ended at its start; see logs/worker.log.")
+        self._workers = {name: one for name, one in self._workers.items() if one.is_running}
+        return worker
 
     def is_going(self, run: str) -> bool:
         """Whether a process carries the run out, or is about to."""
