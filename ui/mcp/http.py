@@ -119,7 +119,8 @@ def serve_http(workspace: Workspace, registry: Registry, port: int, ready: Calla
         raise NeedsError(
             "nobody has a token, so nobody could call this server. Make one: opswright mcp token create NAME"
         )
-    with socket.socket() as listening:
+    # named TCP: asyncio sends at once (TCP_NODELAY) only on what it knows for TCP; an answer takes 40 ms less
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
         taken = listening.getsockname()[1]

@@ -1,9 +1,10 @@
-"""The real MCP server over stdin and stdout, as a client starts it: calls, crashes, and what is left."""
+"""The real MCP server, as a client starts it: calls, crashes, and what is left."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -140,3 +141,37 @@ def test_a_call_that_is_cancelled_stops_its_run_which_can_be_taken_up_again() ->
 
     anyio.run(main)
     assert run(["audit", "verify"]) == 0
+
+
+def test_the_http_server_prints_its_address_answers_a_token_and_ends_when_asked(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
+    assert run(["mcp", "token", "create", "ada", "--role", "viewer"]) == 0
+    token = capfd.readouterr().out.strip()
+    parameters = server()
+    command = [parameters.command, *parameters.args, "--http", "--port", "0"]
+    started = subprocess.Popen(command, env=parameters.env, stderr=subprocess.PIPE, text=True)
+    try:
+        assert started.stderr is not None
+        address = started.stderr.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+
+        async def main() -> None:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with (
+                httpx2.AsyncClient(headers=headers, timeout=60) as bearer,
+                Client(streamable_http_client(address, http_client=bearer)) as client,
+            ):
+                found = answer(await client.call_tool("leaderboard", {}))
+                assert found["outcome"] == "done" and found["result"]["rows"] == []
+
+        anyio.run(main)
+    finally:
+        started.terminate()
+        started.communicate(timeout=30)
+    assert started.returncode in (0, -15)
+    mine = [record for record in records() if record.actor == "ada"]
+    assert mine and {record.authenticated_by.rpartition(" ")[0] for record in mine} == {"mcp token"}
