@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent.parent / "ui" / "mcp"
+HERE = Path(__file__).parent.parent / "ui" / "mcp_server"
 BASELINE = HERE / "conformance_baseline.yaml"
 
 

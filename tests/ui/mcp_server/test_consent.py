@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from mcp.types import ClientCapabilities, ElicitationCapability
 
 from opswright.core.errors import HeldError
 from opswright.ui.mcp.consent import ConsentDesk
@@ -44,8 +45,6 @@ def test_the_code_is_new_each_time_and_compared_without_case() -> None:
 
 
 def test_a_page_is_preferred_where_the_console_has_an_address_and_the_client_opens_pages() -> None:
-    from mcp.types import ClientCapabilities, ElicitationCapability
-
     def able(**modes: dict[str, str]) -> ClientCapabilities:
         return ClientCapabilities(elicitation=ElicitationCapability.model_validate(modes))
 
