@@ -24,7 +24,7 @@ from ..record.ledger import Phase
 from ..record.run_state import RunState
 from .approvals import ApprovalRow, Consent, approval_row, record_consent
 from .graph import Cursor, build_graph
-from .nodes import AgentNodes, needs_approval
+from .nodes import AgentNodes
 from .planner import Ask, Proposal, Question, Turn, propose
 from .policy import Policy, policy_of
 from .project_skills import project_proposal
@@ -192,10 +192,7 @@ class Agent:
             graph = build_graph(nodes, saver)
             config = _config(run_id)
             try:
-                # a run that only reads has nothing to do twice: its cursor is written once, at its end
-                only_reads = proposal is not None and not needs_approval(proposal.plan, self.policy)
-                entry = self._entry(graph, config, run_id, record)
-                graph.invoke(entry, config, durability="exit" if only_reads else "sync")
+                graph.invoke(self._entry(graph, config, run_id, record), config, durability="sync")
             except BaseException as error:
                 by = watch.requested_by()
                 detail = {"status": "failed", **error_detail(error), **({"stopped_by": by} if by else {})}

@@ -36,9 +36,9 @@ class LatestProgress(NullEvents):
     """Events that keep how far the step is, for whoever looks."""
 
     def __init__(self) -> None:
-        self.done, self.total, self.unit = 0.0, None, ""
-
-    total: float | None
+        self.done = 0.0
+        self.total: float | None = None
+        self.unit = ""
 
     def progress(self, step: str, done: float, total: float | None, unit: str) -> None:
         """Keep it."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ANSWER = "code"
 _LASTS_S = 600.0
 _MOST_WRONG = 3
+_MOST_ARGUMENTS = 600
 _MOST_KEPT = 1_000
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"  # no vowels: no words; nothing that looks like another letter
 _LENGTH = 6
@@ -121,8 +122,11 @@ def card_text(asked: PendingConsent, card: Mapping[str, Any]) -> str:
         minutes = cost.get("minutes")
         usd = f", ${cost['usd']:g}" if cost.get("usd") else ""
         expected = "" if minutes is None else f" (about {minutes:.1f} min{usd})"
-        arguments = ", ".join(f"{name}={value}" for name, value in step["arguments"].items() if value)
-        lines.append(f"- {step['id']}: {step['skill']}, {step['effect']}{expected}: {arguments[:400]}")
+        given = {name: one for name, one in step["arguments"].items() if one not in (None, "", [], {})}
+        arguments = ", ".join(f"{name}={value}" for name, value in given.items())
+        if len(arguments) > _MOST_ARGUMENTS:
+            arguments = f"{arguments[:_MOST_ARGUMENTS]} [cut; all: opswright approvals show {asked.run}]"
+        lines.append(f"- {step['id']}: {step['skill']}, {step['effect']}{expected}: {arguments}")
     lines += [f"- budget: {name} {value:g}" for name, value in card["budget"].items()]
     for one in card["users_get"]:
         lines.append(f"- users of {one['endpoint']} get: {one['before']} -> {one['after']}")

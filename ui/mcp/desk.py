@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ...agents.agent import Agent, RunOutcome
 from ...agents.planner import Proposal
 from ...agents.planner.slash import WAIVER
@@ -89,13 +87,15 @@ class McpDesk:
         self, caller: McpCaller, skill: ProjectSkill, arguments: Mapping[str, Any]
     ) -> Proposal:
         """The plan of a project skill with these inputs."""
+        refuse_paths_elsewhere(caller, dict(arguments), self.workspace)
         proposal = skill.proposal(arguments)
         refuse_inputs_elsewhere(caller, proposal.plan, self.workspace, (skill.folder,))
         return proposal
 
     def _compiled(self, caller: McpCaller, text: PlanText, source: str) -> Proposal:
         pinned = with_pins(text, self.registry, self.workspace)
-        refuse_paths_elsewhere(caller, pinned, self.workspace)
+        named = [dict(step.arguments) for step in pinned.steps]
+        refuse_paths_elsewhere(caller, [*named, dict(pinned.gates)], self.workspace)
         plan = compile_plan(pinned, self.registry, self.workspace.artifacts.resolve)
         refuse_inputs_elsewhere(caller, plan, self.workspace)
         return Proposal(plan, source)
@@ -209,12 +209,9 @@ def check_size(arguments: Mapping[str, Any]) -> None:
         raise AskError(f"the arguments have {size:,} bytes; at most {MOST_ARGUMENT_BYTES:,} are taken.")
 
 
-def refuse_paths_elsewhere(caller: McpCaller, text: PlanText, workspace: Workspace) -> None:
-    """HeldError for a path beyond the project among a remote caller's arguments, before it is looked at."""
-    if caller.is_local:
-        return
-    waiting: list[Any] = [dict(step.arguments) for step in text.steps]
-    waiting.append(dict(text.gates))
+def refuse_paths_elsewhere(caller: McpCaller, values: Any, workspace: Workspace) -> None:
+    """HeldError for a path beyond the project among a remote caller's values, before it is looked at."""
+    waiting: list[Any] = [] if caller.is_local else [values]
     while waiting:
         value = waiting.pop()
         if isinstance(value, Mapping):
@@ -241,8 +238,3 @@ def _refuse_outside(path: Path, workspace: Workspace, besides: tuple[Path, ...])
             f"{path} lies outside the folder that the server was started in; callers with a token read only "
             "what is in it."
         )
-
-
-def validation_words(error: ValidationError) -> str:
-    """A pydantic error in one line, without what was found."""
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])

@@ -16,7 +16,7 @@ import uvicorn
 from mcp.shared.exceptions import MCPError
 
 from opswright.core.errors import AskError
-from opswright.ui.mcp.http import http_app, refuse_patterns
+from opswright.ui.mcp.http import McpGuard, http_app, refuse_patterns
 from opswright.ui.mcp.tokens import McpTokenStore
 
 from .bench import McpBench, ThreadWorker
@@ -145,24 +145,38 @@ def test_no_page_of_another_origin_may_call_not_even_one_of_localhost(server: Ht
         assert server.post(Origin=origin)[0] == 403, origin
 
 
-def test_an_origin_that_the_settings_name_in_full_may_call(server: HttpBench) -> None:
-    from opswright.ui.mcp.http import McpGuard
+def test_the_guard_compares_names_in_full_before_anything_else_looks(server: HttpBench) -> None:
+    """The SDK compares names too; this is the guard before an application that takes everything."""
+    own, origin = b"127.0.0.1:1", b"https://own.example"
 
-    async def main() -> None:
+    async def ask(*headers: tuple[bytes, bytes]) -> int:
         seen: list[int] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            seen.append(1)
+            seen.append(200)
 
         async def send(message: Any) -> None:
             seen.append(message.get("status", 0))
 
-        guard = McpGuard(app, server.store, ["127.0.0.1:1"], ["https://own.example"])
-        for origin in (b"https://own.example", b"https://own.example.evil", b"https://own.example:444"):
-            bearer = f"Bearer {server.ada.text}".encode()
-            headers = [(b"host", b"127.0.0.1:1"), (b"origin", origin), (b"authorization", bearer)]
-            await guard({"type": "http", "path": "/mcp", "headers": headers}, None, send)  # type: ignore[arg-type]
-        assert seen == [1, 403, 0, 403, 0]
+        guard = McpGuard(app, server.store, [own.decode()], [origin.decode()])
+        bearer = (b"authorization", f"Bearer {server.ada.text}".encode())
+        await guard({"type": "http", "path": "/mcp", "headers": [*headers, bearer]}, None, send)  # type: ignore[arg-type]
+        return seen[0]
+
+    async def main() -> None:
+        for other in (
+            b"127.0.0.1.evil.example",
+            b"127.0.0.1:1.evil.example",
+            b"127.0.0.1",
+            b"127.0.0.1:12",
+            b"",
+        ):
+            assert await ask((b"host", other)) == 421, other
+        assert await ask() == await ask((b"host", own), (b"host", b"evil.example")) == 421
+        assert await ask((b"host", own)) == await ask((b"host", own), (b"origin", origin)) == 200
+        for page in (b"https://own.example.evil", b"https://own.example:444", b"http://own.example", b"null"):
+            assert await ask((b"host", own), (b"origin", page)) == 403, page
+        assert await ask((b"host", own), (b"origin", origin), (b"origin", b"https://evil.example")) == 403
 
     anyio.run(main)
     with pytest.raises(AskError, match="in full"):
