@@ -336,3 +336,36 @@ def test_text_from_outside_stands_between_marks_that_it_cannot_close() -> None:
     assert data_block("rows", "x").partition(" ")[0] != f"<data-{mark}"
     cut, was_cut = fitted({"rows": ["y" * 10_000] * 5_000, "ref": "checkpoint:" + "a" * 64})
     assert was_cut and len(str(cut)) < 80_000 and cut["ref"] == "checkpoint:" + "a" * 64
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_client_that_opens_pages_is_sent_to_the_console_and_the_ledger_decides(
+    tmp_path: Path, bench: McpBench, mode: Any
+) -> None:
+    from mcp.types import ElicitResult
+
+    from opswright.agents.agent import Agent
+    from opswright.agents.approvals import Consent
+    from opswright.core.settings import load_settings
+    from opswright.core.workspace import Workspace
+
+    address = "http://127.0.0.1:7860"
+    settings = load_settings(
+        home=bench.workspace.root, actor="tester", mlflow={"mirror": "off"}, mcp={"console_url": address}
+    )
+    bench.workspace = Workspace(settings)
+    plan: dict[str, Any] = {}
+
+    async def person(context: Any, params: Any) -> Any:
+        assert params.mode == "url" and params.url == address and f"/approve {plan['run']}" in params.message
+        Agent(bench.workspace, bench.registry).answer(plan["run"], Consent(plan["plan"], "console"))
+        return ElicitResult(action="accept")
+
+    async def main() -> None:
+        async with Client(bench.server(), mode=mode, elicitation_callback=person) as client:
+            plan.update(answer(await client.call_tool("collect", {"source": "lines.txt"})))
+            done = await client.call_tool("run_plan", {"plan_id": plan["plan"]})
+            assert answer(done)["outcome"] == "done", answer(done)
+
+    anyio.run(main)
+    assert [r.detail["how"] for r in bench.records() if r.phase == "approved"] == ["console"]
