@@ -28,6 +28,7 @@ from .graph import Cursor, build_graph
 from .nodes import AgentNodes
 from .planner import Ask, PlannerReply, Proposal, Question, Turn, propose
 from .policy import Policy, policy_of
+from .project_skills import project_proposal
 from .record import RunRecord, error_detail, load_plan
 from .run_events import EventFanout, RunEventFile, run_events_path
 from .steps import StepRunner
@@ -99,6 +100,8 @@ class Agent:
 
     def propose(self, ask: Ask, conversation: Sequence[Turn] = ()) -> PlannerReply:
         """What an ask leads to, planned once, with nothing recorded or run."""
+        if ask.kind == "slash" and (found := project_proposal(ask.text, self.workspace, self.registry)):
+            return found
         return propose(ask, self.registry, self.workspace, conversation)
 
     def plan_for(self, ask: Ask) -> Proposal:

@@ -104,15 +104,16 @@ def single_step(
 
 def read_plan_file(path: Path) -> PlanText:
     """A plan file's text; AskError for what is missing, too large, no YAML or not in a plan's form."""
-    return _plan_text(read_yaml(path, "plan file"), path.name, path.resolve().parent)
+    return plan_text_of(read_yaml(path, "plan file"), path.name, path.resolve().parent)
 
 
-def parse_plan(text: str, name: str) -> PlanText:
+def parse_plan(text: str, name: str, base: Path | None = None) -> PlanText:
     """The plan text of YAML; AskError names the line of what is wrong."""
-    return _plan_text(parse_yaml(text, name), name, None)
+    return plan_text_of(parse_yaml(text, name), name, base)
 
 
-def _plan_text(found: YamlText, name: str, base: Path | None) -> PlanText:
+def plan_text_of(found: YamlText, name: str, base: Path | None) -> PlanText:
+    """The plan text of YAML that was read; AskError names the line of what is wrong."""
     lines = found.lines
     bare = PlanText(name=name, goal="", budget={}, gates={}, steps=(), base=base, lines=lines)
     top = _mapping(bare, found.data, "", "a plan", _TOP)

@@ -28,6 +28,7 @@ from .init_command import init
 from .install_command import install
 from .key_commands import keys_app
 from .machine_commands import add_machine_commands
+from .mcp_commands import mcp_app
 from .policy_commands import policy_app
 from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
@@ -92,6 +93,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(policy_app, name="policy")
     app.add_typer(users_app, name="users")
     app.add_typer(keys_app, name="keys")
+    app.add_typer(mcp_app, name="mcp")
     app.add_typer(suites_app, name="suites")
     app.add_typer(contract_app, name="contract")
     app.add_typer(compute_app, name="compute")

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from ..core.contract import Effect
-from ..core.errors import AskError
 from ..core.exit_code import ExitCode
 from .ci.files import CiFiles, Junit, Sarif, Summary
 from .session import Output, Session
+from .skills_commands import skills_app
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
@@ -35,7 +35,7 @@ def add_run_commands(app: typer.Typer) -> None:
     app.command("agent")(agent_command)
     app.command()(chat)
     app.command()(status)
-    app.command()(skills)
+    app.add_typer(skills_app, name="skills")
     app.command()(artifacts)
 
 
@@ -267,42 +267,6 @@ def status(
 def _cut(text: str, width: int = 64) -> str:
     """The text, or as much of it as a table's cell should hold."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def skills(
-    context: typer.Context,
-    reference: Annotated[
-        Path | None, typer.Option(help="Write the reference pages into this folder instead.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only compare the folder with the code.")] = False,
-    json: Json = False,
-) -> None:
-    """List the skills, or write their reference pages.
-
-    Example: opswright skills --reference docs/reference
-    """
-    from .reference import write_reference
-    from .show import console, print_json, table
-
-    session: Session = context.obj
-    if reference is not None:
-        stale = write_reference(session.registry, reference, check_only=check)
-        if check and stale:
-            raise AskError(
-                f"stale in {reference}: {', '.join(stale)}. Run `opswright skills --reference {reference}`."
-            )
-        print(f"{reference}: {'up to date' if not stale else f'{len(stale)} pages written'}")
-        return
-    rows = [[skill.name, str(skill.effect), skill.summary] for skill in session.registry]
-    if json:
-        print_json(
-            [
-                {"name": s.name, "effect": str(s.effect), "summary": s.summary, "request": s.schema()}
-                for s in session.registry
-            ]
-        )
-    else:
-        console().print(table(["skill", "effect", "what it does"], rows))
 
 
 def artifacts(

@@ -208,11 +208,13 @@ class Session:
         """Carry out a slash command. Typing one is consent to it, but to what changes an endpoint."""
         from ..agents.planner import Ask
         from ..agents.planner.slash import SlashPlanner
+        from ..agents.project_skills import ProjectSkills
 
+        is_project_skill = text.strip()[1:].partition(" ")[0] in ProjectSkills(self.workspace, self.registry)
         with out.files.of_errors():
-            skill, _ = SlashPlanner(self.registry, self.workspace).parse(text)
-        if yes is None and skill.effect is Effect.WRITES:
-            yes = Effect.WRITES
+            if not is_project_skill and yes is None:
+                skill, _ = SlashPlanner(self.registry, self.workspace).parse(text)
+                yes = Effect.WRITES if skill.effect is Effect.WRITES else None
         self.carry_out(Ask("slash", text), out=out, approve=None, yes=yes, how=how)
 
     def call_skill(self, skill: Skill[Any, Any], values: dict[str, str], as_json: bool, yes: bool) -> None:

@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from ..errors import AskError
 from .compute import ComputeSettings
+from .mcp import McpSettings, ProjectSkillSettings
 from .part import SettingsPart
 from .serving import ServingSettings
 
@@ -124,6 +125,8 @@ class Settings(BaseSettings):
     compute: ComputeSettings = ComputeSettings()
     serving: ServingSettings = ServingSettings()
     console: ConsoleSettings = ConsoleSettings()
+    mcp: McpSettings = McpSettings()
+    project_skills: ProjectSkillSettings = ProjectSkillSettings()
 
     @classmethod
     def settings_customise_sources(

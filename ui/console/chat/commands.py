@@ -10,6 +10,7 @@ from typing import Any
 from ....agents.planner import PLAIN_LANGUAGE, Ask, Declined, Draft, Proposal, Question, RecordAnswer, Turn
 from ....agents.planner.slash import SlashPlanner
 from ....agents.planner.values import check_named
+from ....agents.project_skills import ProjectSkills, project_proposal
 from ....core.contract import Effect, Skill
 from ....core.errors import AskError, did_you_mean
 from ..auth.users import Person
@@ -67,9 +68,15 @@ class Commands:
         """What reads a skill's command."""
         return SlashPlanner(self._console.registry, self._console.workspace)
 
+    @property
+    def _project_skills(self) -> ProjectSkills:
+        """The skills that somebody added; each is verified when it is listed or called."""
+        return ProjectSkills(self._console.workspace, self._console.registry)
+
     def names(self) -> dict[str, str]:
         """Every command's name with what it does, without the slash."""
         skills = {skill.name: skill.summary for skill in self._console.registry}
+        skills |= {one.name: f"Project skill. {one.summary}" for one in self._project_skills}
         return dict(sorted({**skills, **{one.name: one.summary for one in self.builtin.values()}}.items()))
 
     def check(self, text: str) -> None:
@@ -87,6 +94,9 @@ class Commands:
                 raise AskError(f"/{name} takes {most}, found {given}: {command.usage}.")
             command.check(words[1:])
             return
+        if name in self._project_skills:
+            project_proposal(text, self._console.workspace, self._console.registry)
+            return
         self._skill(name)
         skill, arguments = self.planner.parse(text)
         skill.parse(arguments)
@@ -100,7 +110,8 @@ class Commands:
         words = _words(call.text)
         if (command := self.builtin.get(words[0][1:])) is not None:
             return command.answer(replace(call, words=words[1:]))
-        self._skill(words[0][1:])
+        if words[0][1:] not in self._project_skills:
+            self._skill(words[0][1:])
         proposal = self._run_service.propose(call.person, Ask("slash", call.text), call.turns())
         if not isinstance(proposal, Proposal):
             return replied(proposal, self.names())
