@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from ..errors import AskError
 from .compute import ComputeSettings
+from .memory import MemorySettings
 from .part import SettingsPart
 from .serving import ServingSettings
 
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     compute: ComputeSettings = ComputeSettings()
     serving: ServingSettings = ServingSettings()
     console: ConsoleSettings = ConsoleSettings()
+    memory: MemorySettings = MemorySettings()
 
     @classmethod
     def settings_customise_sources(
