@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import AskError
+from .ask_command import ask
 from .session import Session
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def add_run_commands(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(resume)
     app.command("agent")(agent_command)
+    app.command()(ask)
     app.command()(chat)
     app.command()(status)
     app.command()(skills)

@@ -32,8 +32,8 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
         "card",
         f"Dataset card of {short}",
         [
-            f"The card of dataset {short}: {card['rows']} rows for task {card['task']}, {card['train_rows']} to "
-            f"train on, {card['validation_rows']} held out, {card.get('masked_rows', 0)} masked, "
+            f"The card of dataset {short}: curate kept {card['rows']} rows for task {card['task']}, "
+            f"{card['train_rows']} to train on, {card['validation_rows']} held out, {card.get('masked_rows', 0)} masked, "
             f"{card.get('replay_rows', 0)} replayed.",
             f"{in_words({name: one for name, one in lengths.items() if one})}.",
             f"Found of the golden set: {in_words(card['leaked'])}.",

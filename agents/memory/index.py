@@ -13,20 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.errors import BackendError, IntegrityError, OpswrightError
-from ...engines.vectors import Snapshot, SnapshotFolder, TextEncoder, VectorCollection
+from ...engines.vectors import Snapshot, SnapshotFolder, TextEncoder, TextHit, VectorCollection
 from ...record.ledger import Ledger
 from .builder import COLUMNS, IndexBuilder, open_client
 from .embedder import PassageEmbedder
 from .identity import IndexState
 from .ledger_tail import is_unchanged, stamp_of
 from .passages import Passage
-from .question import QuestionFilters, checked_question
+from .question import QuestionFilters, checked_question, prefers
 from .sources import PassageSources
 
 if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
 Progress = Callable[[str], None]
+_DEEPER = 10  # times the passages that are wanted are ranked
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class MemoryIndex:
             dense = vector if vector.any() else None
         except OpswrightError as error:
             notes = (*notes, f"Searched by words alone: {error}")
-        hits = opened.collection.search(dense, sparse, k, condition)
+        deep = opened.collection.search(dense, sparse, _DEEPER * k, condition)
+        hits = _best(deep, prefers(text), k)
         found = []
         for hit in hits:
             passage = self._sources.again(hit.id, int(hit.values["seq"]), str(hit.values["run"]))
@@ -166,6 +168,16 @@ class MemoryIndex:
                 raise _Stale(f"a passage of record {hit.values['seq']} is not what the ledger holds")
             found.append(passage)
         return Found(tuple(found), notes)
+
+
+def _best(hits: list[TextHit], about: str, k: int) -> list[TextHit]:
+    """The k best, where those that a question of this form is not about count half."""
+
+    def score(hit: TextHit) -> float:
+        is_doc = hit.values["kind"] == "docs"
+        return hit.score * (0.5 if about and is_doc != (about == "docs") else 1)
+
+    return sorted(hits, key=lambda hit: (-score(hit), hit.id))[:k]
 
 
 class _Stale(Exception):

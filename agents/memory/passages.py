@@ -80,11 +80,11 @@ def _pairs(values: Mapping[str, Any], skip: frozenset[str], prefix: str = "") ->
 
 
 def one_value(value: Any) -> str:
-    """One value as text: shares as per cent too, lists by their items, long texts cut."""
+    """One value as text: figures by four digits, lists by their items, long texts cut."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return figure_words(value)
+        return f"{value:.4g}"
     if isinstance(value, list | tuple):
         if all(isinstance(one, str | int | float) for one in value):
             return ", ".join(one_value(one) for one in value[:40])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ...core.errors import AskError, did_you_mean
@@ -11,6 +12,13 @@ from ...record.index.lines import microseconds
 from .passages import KINDS
 
 LONGEST_QUESTION = 2_000
+_HOW_TO = re.compile(
+    r"\b(how (do|can|should|would|to|does|is .+ (set|configured|installed))|can i|which (setting|option|flag|command)"
+    r"|what (does|do|is a|is an|are the (settings|options))|where (do|can|is .+ (set|kept|documented))|explain)\b"
+)
+_HAPPENED = re.compile(
+    r"\b(was|were|did|who|when|why|how (many|much|long|often|well|good)|last|first|latest|v\d+|run|runs|record)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -53,3 +61,11 @@ def checked_question(text: str) -> str:
             "about one thing at a time."
         )
     return text
+
+
+def prefers(text: str) -> str:
+    """What a question in English is about by its form: "docs", "record", or "" where it does not say."""
+    asked = " ".join(text.lower().split())
+    if _HOW_TO.search(asked) and not re.search(r"\b(was|were|did)\b", asked):
+        return "docs"
+    return "record" if _HAPPENED.search(asked) else ""

@@ -5,6 +5,7 @@ pymilvus opens a `.db` path with a server on a TCP port, which every user of the
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ class LiteServer:
     """
 
     def __init__(self, folder: Path) -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # it logs on stderr that connections are closed
         try:
             from milvus_lite.adapter.grpc.server import start_server_in_thread
         except ImportError as error:

@@ -15,6 +15,7 @@ from ....core.errors import AskError, did_you_mean
 from ..auth.users import Person
 from ..console import Console
 from . import blocks
+from .questions import ChatQuestions, is_question
 from .run_service import RunService
 
 
@@ -59,6 +60,11 @@ class Commands:
         self._console = console
         self._run_service = run_service
         self.builtin = {command.name: command for command in builtin}
+        self._questions = ChatQuestions(console.workspace)
+
+    def close(self) -> None:
+        """Close what questions opened."""
+        self._questions.close()
 
     @property
     def planner(self) -> SlashPlanner:
@@ -94,7 +100,7 @@ class Commands:
     def answer(self, call: Call) -> Reply:
         """What a line leads to; errors of the family are for the person who typed it."""
         if not call.text.startswith("/"):
-            return self._hint(call.text)
+            return Reply(self._questions.answer(call.text)) if is_question(call.text) else self._hint(call.text)
         words = _words(call.text)
         if (command := self.builtin.get(words[0][1:])) is not None:
             return command.answer(replace(call, words=words[1:]))
@@ -112,9 +118,9 @@ class Commands:
         raise AskError(f"unknown command '/{name}'.{near} /help lists them all.")
 
     def _hint(self, text: str) -> Reply:
-        """A short answer to plain language: what is understood, and the nearest commands."""
+        """A short answer to plain language that asks nothing: what is understood, and the nearest commands."""
         near = nearest(text, self.names(), {skill.name: skill.phrases for skill in self._console.registry})
-        message = "Only commands are understood here. Nothing was run."
+        message = "Only commands and questions are understood here. Nothing was run."
         if not near:
             return Reply([blocks.text(f"{message} /help lists what there is.")])
         names = self.names()
