@@ -111,9 +111,9 @@ def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsRe
             rows = [
                 SimilarRow(
                     row=one.first, cosine=one.cosine,
-                    text=texts[one.first][:_SHOWN_CHARS], answer=samples[one.first].answer[:_SHOWN_CHARS],
+                    text=texts[one.first][:_SHOWN_CHARS], answer=(samples[one.first].answer or "")[:_SHOWN_CHARS],
                     other_row=one.second, other_text=texts[one.second][:_SHOWN_CHARS],
-                    other_answer=samples[one.second].answer[:_SHOWN_CHARS],
+                    other_answer=(samples[one.second].answer or "")[:_SHOWN_CHARS],
                 )
                 for one in pairs[: request.most]
             ]  # fmt: skip
@@ -125,7 +125,7 @@ def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsRe
     rows = [
         SimilarRow(
             row=one.place, cosine=min(1.0, one.cosine), text=texts[one.place][:_SHOWN_CHARS],
-            answer=samples[one.place].answer[:_SHOWN_CHARS],
+            answer=(samples[one.place].answer or "")[:_SHOWN_CHARS],
         )
         for one in near
     ]  # fmt: skip

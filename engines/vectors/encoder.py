@@ -178,7 +178,7 @@ def _pieces(texts: Sequence[str]) -> Any:
         analyzer="char_wb", ngram_range=(3, 5), n_features=_BUCKETS, norm=None, alternate_sign=False,
         dtype="float32",
     )  # fmt: skip
-    return hasher.transform([text[:_READ_CHARS] for text in texts])
+    return hasher.transform([text[:_READ_CHARS].encode("utf-8", "replace").decode() for text in texts])
 
 
 def _weighted(pieces: Any, weights: NDArray[np.float32]) -> Any:

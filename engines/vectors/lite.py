@@ -5,6 +5,7 @@ pymilvus opens a `.db` path with a server on a TCP port, which every user of the
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -31,6 +32,8 @@ class LiteServer:
             from milvus_lite.adapter.grpc.server import start_server_in_thread
         except ImportError as error:
             raise NeedsError(f"Milvus Lite is not installed: {install_hint()}") from error
+        # what clients ask that Milvus Lite has not: they go on without
+        logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         self._place = tempfile.mkdtemp(prefix="opswright-milvus-")  # mode 0700; a socket's path must be short
         try:
             self._server, self._database, _ = start_server_in_thread(
