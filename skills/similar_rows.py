@@ -36,7 +36,8 @@ class SimilarRowsRequest(Request):
     )
     most: int = Field(50, ge=1, le=1000, description="How many pairs are shown, the nearest.")
     embedder: EmbedderSettings | None = Field(
-        None, description="Who gives vectors; empty: word pieces of these rows, offline, which know no synonyms."
+        None,
+        description="Who gives vectors; empty: word pieces of these rows, offline, which know no synonyms.",
     )
 
 
@@ -96,7 +97,7 @@ def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsRe
     if len(texts) < 2:
         raise AskError(f"{request.dataset.short} has {len(texts)} rows: there is nothing to compare.")
     if request.row is not None and request.row >= len(texts):
-        raise AskError(f"{request.dataset.short} has {len(texts):,} rows, from 0: it has no row {request.row}.")
+        raise AskError(f"{request.dataset.short} has {len(texts):,} rows, from 0: no row {request.row}.")
     by = request.embedder.document() if request.embedder is not None else {}
     name = sha256_json({"dataset": str(request.dataset), "embedder": by})[:32]
     folder = ctx.workspace.root / "cache" / "similar" / name
@@ -111,7 +112,8 @@ def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsRe
             rows = [
                 SimilarRow(
                     row=one.first, cosine=one.cosine,
-                    text=texts[one.first][:_SHOWN_CHARS], answer=(samples[one.first].answer or "")[:_SHOWN_CHARS],
+                    text=texts[one.first][:_SHOWN_CHARS],
+                    answer=(samples[one.first].answer or "")[:_SHOWN_CHARS],
                     other_row=one.second, other_text=texts[one.second][:_SHOWN_CHARS],
                     other_answer=(samples[one.second].answer or "")[:_SHOWN_CHARS],
                 )

@@ -1,4 +1,4 @@
-"""The command `ask`: a question about this workspace and the docs, answered with passages and their records."""
+"""The command `ask`: a question about the workspace and the docs, answered with passages and records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from .session import Session
 
 if TYPE_CHECKING:
-    from ..agents.memory import Answer
+    from ..agents.memory import CitedAnswer
 
 _SHOWN_CHARS = 700
 
@@ -62,7 +62,7 @@ def ask(
         _show(found)
 
 
-def _show(found: Answer) -> None:
+def _show(found: CitedAnswer) -> None:
     from .show import console, plain
 
     out = console()

@@ -56,7 +56,7 @@ class Citation:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CitedAnswer:
     """What was asked, what is known for certain, and the passages nearest to it.
 
     text: facts, or what a model wrote from the passages alone; empty where the passages are the answer.
@@ -95,7 +95,7 @@ def answer(
     k: int = 5,
     facts: FactFinder | None = None,
     writer: AnswerWriter | None = None,
-) -> Answer:
+) -> CitedAnswer:
     """Answer a question about the workspace from what is recorded and documented, and from nothing else.
 
     facts: who knows what the record says for certain; theirs come first. writer: who writes an answer from
@@ -119,4 +119,4 @@ def answer(
                 notes.append(f"{writer.name} wrote no answer that can be shown: {reply.refused}")
     if not cited:
         notes.append("No passage was found. Ask with other words, or with fewer filters.")
-    return Answer(text, written, known, cited, tuple(notes), by)
+    return CitedAnswer(text, written, known, cited, tuple(notes), by)

@@ -1,4 +1,4 @@
-"""What an artifact says of itself, as sentences: its manifest's facts, a dataset's card, a report's slices."""
+"""What an artifact says of itself, as sentences: its manifest's facts, a card, slices."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
         f"Dataset card of {short}",
         [
             f"The card of dataset {short}: curate kept {card['rows']} rows for task {card['task']}, "
-            f"{card['train_rows']} to train on, {card['validation_rows']} held out, {card.get('masked_rows', 0)} masked, "
+            f"{card['train_rows']} to train on, {card['validation_rows']} held out, "
+            f"{card.get('masked_rows', 0)} masked, "
             f"{card.get('replay_rows', 0)} replayed.",
             f"{in_words({name: one for name, one in lengths.items() if one})}.",
             f"Found of the golden set: {in_words(card['leaked'])}.",
@@ -50,7 +51,8 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
     )
     for reason, one in dropped.items():
         shown = "; ".join(
-            f"{row.get('where', '')}: {quoted(str(row.get('text', '')))} because {quoted(str(row.get('why', '')))}"
+            f"{row.get('where', '')}: {quoted(str(row.get('text', '')))} "
+            f"because {quoted(str(row.get('why', '')))}"
             for row in one.get("examples", ())
         )
         yield (
@@ -58,7 +60,8 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
             f"dropped:{reason}",
             f"Rows left out of {short}: {reason}",
             [
-                f"{one['rows']} rows were left out of dataset {short} for {reason.replace('_', ' ')} ({reason}).",
+                f"{one['rows']} rows were left out of dataset {short} for "
+                f"{reason.replace('_', ' ')} ({reason}).",
                 f"Examples: {shown}." if shown else "",
             ],
         )
@@ -80,9 +83,11 @@ def of_report(artifact: Artifact, request: Mapping[str, Any], result: Mapping[st
     """Its figures with their intervals, its baselines, its slices some at a time."""
     facts, short = artifact.facts, artifact.ref.short
     model = str(facts.get("model", ""))
-    head = f"Evaluation {short} of {model} on suite {facts.get('suite')}"
+    head = f"Evaluation {short}: how accurate {model} is, its score on suite {facts.get('suite')}"
     metrics = "; ".join(
-        f"{name} {_interval(one)}" for name, one in facts.get("metrics", {}).items() if isinstance(one, Mapping)
+        f"{name} {_interval(one)}"
+        for name, one in facts.get("metrics", {}).items()
+        if isinstance(one, Mapping)
     )
     told = in_words({k: facts.get(k) for k in ("of", "errors", "cut", "refused", "leaked", "latency_ms")})
     note = str(result.get("note") or "")

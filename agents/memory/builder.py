@@ -1,4 +1,4 @@
-"""Builds the index: from nothing, or on from where it stands; each part is published before the next begins."""
+"""Builds the index: from nothing, or on from where it stands, a part published at a time."""
 
 from __future__ import annotations
 
@@ -63,8 +63,11 @@ class IndexBuilder:
     def build(self, state: IndexState | None) -> IndexState:
         """Take in what is not indexed yet; from nothing where there is no state to go on from."""
         with self._working_copy(state) as place:
+            is_new = state is None
             with open_client(self._workspace, place / "data") as client:
                 state, embedder = self._begun(state, place, client)
+            if is_new:
+                self._snapshots.publish(place, state.document())
             while self.is_behind(state):
                 with open_client(self._workspace, place / "data") as client:
                     collection = VectorCollection(client, state.collection, COLUMNS)
@@ -125,9 +128,7 @@ class IndexBuilder:
             state = self._sources.run_state(record.run) if record.run is not None else None
             yield from self._sources.of_record(record, state)
 
-    def _part(
-        self, state: IndexState, collection: VectorCollection, embedder: PassageEmbedder
-    ) -> IndexState:
+    def _part(self, state: IndexState, collection: VectorCollection, embedder: PassageEmbedder) -> IndexState:
         """Take in records until some thousand passages came of them."""
         passages: list[Passage] = []
         runs: dict[str, None] = {}

@@ -52,7 +52,8 @@ def _live(workspace: Workspace) -> tuple[Fact, ...]:
         record = changes.get(one.key)
         facts.append(
             Fact(
-                f"Endpoint {one.endpoint} serves {releases or 'nothing'}, by {one.change} at {one.since[:19]}.",
+                f"Endpoint {one.endpoint} serves {releases or 'nothing'}, "
+                f"by {one.change} at {one.since[:19]}.",
                 (record.seq,) if record is not None else (),
             )
         )
@@ -63,7 +64,9 @@ def _refused(index: LedgerIndex) -> tuple[Fact, ...]:
     """What was refused last: by a gate, by a person, or by an error."""
     for row in index.rows(limit=_NEWEST):
         state = index.run_state(row.run)
-        if state is None or (row.verdict in (None, "GO") and row.status not in ("denied", "failed", "refused")):
+        if state is None or (
+            row.verdict in (None, "GO") and row.status not in ("denied", "failed", "refused")
+        ):
             continue
         return (_ended(state),)
     return ()

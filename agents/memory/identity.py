@@ -47,7 +47,7 @@ class IndexState:
         return {**asdict(self), "place": self.place.document()}
 
     def differs(self, workspace: Workspace, ledger: Ledger) -> bool:
-        """Whether settings, documentation or this program are not those it was made with, or it outgrew its fit."""
+        """Whether it was made with other settings, docs or another program, or outgrew its fit."""
         settings = workspace.settings.memory
         return (
             self.version != VERSION

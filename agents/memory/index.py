@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BackendError, IntegrityError, OpswrightError
 from ...engines.vectors import Snapshot, SnapshotFolder, TextEncoder, TextHit, VectorCollection
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
 Progress = Callable[[str], None]
-_DEEPER = 10  # times the passages that are wanted are ranked
+_ALL = QuestionFilters()
+_OF_A_RECORD = 0.93  # of the score
+_AGAIN = 0.93  # of the score, for each passage of its kind before it
+_DEEPER = 4  # times the passages that are wanted are ranked
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class MemoryIndex:
                 self._seen = (stamp_of(self._ledger), self._snapshots.current())
             return notes
 
-    def search(self, question: str, filters: QuestionFilters = QuestionFilters(), k: int = 5) -> Found:
+    def search(self, question: str, filters: QuestionFilters = _ALL, k: int = 5) -> Found:
         """The k passages nearest to a question by words and by meaning, best first.
 
         AskError for a question or filters that cannot be; BackendError where Milvus fails twice.
@@ -159,8 +162,7 @@ class MemoryIndex:
             dense = vector if vector.any() else None
         except OpswrightError as error:
             notes = (*notes, f"Searched by words alone: {error}")
-        deep = opened.collection.search(dense, sparse, _DEEPER * k, condition)
-        hits = _best(deep, prefers(text), k)
+        hits = _best(opened, text, (dense, sparse), condition, k)
         found = []
         for hit in hits:
             passage = self._sources.again(hit.id, int(hit.values["seq"]), str(hit.values["run"]))
@@ -170,14 +172,34 @@ class MemoryIndex:
         return Found(tuple(found), notes)
 
 
-def _best(hits: list[TextHit], about: str, k: int) -> list[TextHit]:
-    """The k best, where those that a question of this form is not about count half."""
+def _best(opened: _Opened, text: str, vectors: tuple[Any, Any], condition: str, k: int) -> list[TextHit]:
+    """The k best. A question that by its form is about the record, or the docs, leaves others one place."""
+    about = prefers(text) if not condition else ""
+    if about and k > 1:
+        sides = ("seq > 0", "seq == 0") if about == "record" else ("seq == 0", "seq > 0")
+        first = _ranked(opened, vectors, sides[0], k - 1)
+        return first + _ranked(opened, vectors, sides[1], k - len(first))
+    return _ranked(opened, vectors, condition, k)
 
-    def score(hit: TextHit) -> float:
-        is_doc = hit.values["kind"] == "docs"
-        return hit.score * (0.5 if about and is_doc != (about == "docs") else 1)
 
-    return sorted(hits, key=lambda hit: (-score(hit), hit.id))[:k]
+def _ranked(opened: _Opened, vectors: tuple[Any, Any], condition: str, k: int) -> list[TextHit]:
+    """The k best that meet a condition, one after the other; each more of a kind counts less than the last.
+
+    So that five passages are not the same step of five plans. A bare record counts less than what it led to.
+    """
+    left = opened.collection.search(*vectors, _DEEPER * k, condition)
+    chosen: list[TextHit] = []
+
+    def score(hit: TextHit) -> tuple[float, str]:
+        kind = hit.values["kind"]
+        again = sum(kind == one.values["kind"] for one in chosen)
+        return hit.score * _AGAIN**again * (_OF_A_RECORD if kind == "record" else 1), hit.id
+
+    while left and len(chosen) < k:
+        best = max(left, key=score)
+        left.remove(best)
+        chosen.append(best)
+    return chosen
 
 
 class _Stale(Exception):

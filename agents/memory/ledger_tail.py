@@ -27,7 +27,10 @@ class LedgerPlace:
         """As it was kept; None for what is no place."""
         try:
             return cls(
-                int(document["seq"]), int(document["segment"]), int(document["offset"]), str(document["digest"])
+                int(document["seq"]),
+                int(document["segment"]),
+                int(document["offset"]),
+                str(document["digest"]),
             )
         except (LookupError, TypeError, ValueError):
             return None
@@ -53,7 +56,9 @@ def records_from(ledger: Ledger, place: LedgerPlace) -> Iterator[tuple[Record, i
                 if not line.endswith(b"\n"):
                     if number == len(segments) - 1:
                         return
-                    raise IntegrityError(f"the ledger is damaged at {path.name} byte {offset}: a line is cut.")
+                    raise IntegrityError(
+                        f"the ledger is damaged at {path.name} byte {offset}: a line is cut."
+                    )
                 record = parse_line(line, f"{path.name} byte {offset}")
                 offset += len(line)
                 yield record, number, offset

@@ -64,7 +64,7 @@ def shortened(text: str) -> str:
 
 
 def in_words(values: Mapping[str, Any], skip: frozenset[str] = frozenset()) -> str:
-    """A JSON object as `name value` pairs, nested names joined; what is empty, null or skipped is left out."""
+    """A JSON object as `name value` pairs, nested names joined; what is empty or skipped is left out."""
     return "; ".join(f"{name} {value}" for name, value in _pairs(values, skip))
 
 

@@ -13,11 +13,15 @@ from .passages import KINDS
 
 LONGEST_QUESTION = 2_000
 _HOW_TO = re.compile(
-    r"\b(how (do|can|should|would|to|does|is .+ (set|configured|installed))|can i|which (setting|option|flag|command)"
-    r"|what (does|do|is a|is an|are the (settings|options))|where (do|can|is .+ (set|kept|documented))|explain)\b"
+    r"\b(how (do|can|should|would|to|does|is .+ (set|configured|installed))|can i"
+    r"|which (setting|option|flag|command)"
+    r"|what (does|do|is a|is an|are the (settings|options))"
+    r"|where (do|can|is .+ (set|kept|documented))|explain)\b"
 )
 _HAPPENED = re.compile(
-    r"\b(was|were|did|who|when|why|how (many|much|long|often|well|good)|last|first|latest|v\d+|run|runs|record)\b"
+    r"\b(was|were|did|who|when|why"
+    r"|how (accurate|fast|good|large|long|many|much|often|old|well)|last|first|latest|v\d+|run|runs|record"
+    r"|approved|denied|refused|rejected|deployed|promoted|trained|evaluated|served|measured|dropped|kept)\b"
 )
 
 

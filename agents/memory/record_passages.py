@@ -29,7 +29,8 @@ _WHAT = {
 _UNTOLD = frozenset(
     {
         "key", "receipt", "receipt_hash", "idempotency_key", "policy", "pid", "verdict", "plan_yaml", "text",
-        "tests", "slices", "baselines", "metrics", "shortcuts", "rows", "environment", "findings", "exit_code",
+        "tests", "slices", "baselines", "metrics", "shortcuts", "rows", "environment", "findings",
+        "exit_code",
     }
 )  # fmt: skip
 
@@ -84,7 +85,9 @@ class RecordPassages:
         sentences = [
             f"{record.actor} ({record.role}) {what}{step} on {_day(record.time)} UTC.",
             f"It belongs to run {record.run}, whose goal is {goal}." if record.run and goal else "",
-            f"The error ({error.get('family')}): {error.get('message')}." if isinstance(error, Mapping) else "",
+            f"The error ({error.get('family')}): {error.get('message')}."
+            if isinstance(error, Mapping)
+            else "",
             f"{in_words(rest)}." if rest else "",
             f"It took {one_value(detail['seconds'])} seconds." if "seconds" in detail else "",
             f"{in_words(told, _UNTOLD)}." if told else "",
@@ -123,7 +126,7 @@ def run_passage(state: RunState) -> Passage | None:
     sentences = [
         f"Run {state.run} {quoted(state.goal)} is {state.status}.",
         f"Its verdict is {state.verdict}." if state.verdict else "No gate judged it.",
-        f"It ended with: {state.message}." if state.message else "",
+        f"How it ended: {state.message}." if state.message else "",
         f"{first.actor} proposed it on {_day(first.time)} UTC from {state.proposal.get('source', '')}.",
         f"Approved by {who}." if who else "Nobody approved it.",
         f"It cost {took}." if took else "",
@@ -192,7 +195,8 @@ def _verdict(record: Record, result: Mapping[str, Any], state: RunState | None) 
         if row.get("decision") != "GO"
     )
     notes = [f"Note: {note}." for note in verdict.get("notes", ())]
-    why = f"Why it was not passed: {failed}." if failed else "Every row passed."
+    lead = "Rows that do not say GO" if decision == "GO" else "Why it was not passed"
+    why = f"{lead}: {failed}." if failed else "Every row passed."
     sentences = [about, f"The run's goal is {goal}.", against, why, *notes]
     title = f"Verdict {decision} of {record.step}"
     yield _passage(record, f"verdict:{record.seq}", "verdict", title, sentences)

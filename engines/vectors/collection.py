@@ -51,7 +51,7 @@ class TextRow:
 
 @dataclass(frozen=True)
 class TextHit:
-    """A row that was found. score: of the ranks by words and by meaning, or the inner product of one search."""
+    """A row that was found. score: of both ranks, or of one search the inner product."""
 
     id: str
     score: float

@@ -81,7 +81,9 @@ class TextEncoder:
         weights = np.log((1 + len(texts)) / (1 + frequency)).astype(np.float32) + np.float32(1)
         matrix = _weighted(pieces, weights)
         ranks = max(1, min(DIMENSIONS, min(matrix.shape) - 1, len(texts)))
-        svd = TruncatedSVD(ranks, n_iter=2, random_state=seed).fit(matrix)
+        svd = TruncatedSVD(ranks, n_iter=2, random_state=seed)
+        with np.errstate(invalid="ignore"):  # what share of no variance at all it explains
+            svd.fit(matrix)
         axes = np.zeros((_BUCKETS, DIMENSIONS), np.float32)
         axes[:, :ranks] = svd.components_.T
         return cls(len(texts), max(1.0, lengths / max(1, len(texts))), dict(counts), weights, axes)
@@ -144,7 +146,9 @@ class TextEncoder:
             pairs = zip(found["terms"].tolist(), found["counts"].tolist(), strict=True)
             return cls(about["documents"], about["mean_terms"], dict(pairs), found["weights"], found["axes"])
         except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
-            raise IntegrityError(f"{path} holds no text encoder: {error}. Delete it; it is made anew.") from error
+            raise IntegrityError(
+                f"{path} holds no text encoder: {error}. Delete it; it is made anew."
+            ) from error
 
     def _bytes(self) -> bytes:
         import numpy as np

@@ -41,7 +41,9 @@ class LiteServer:
             )
         except Exception as error:  # whatever its files made it raise
             shutil.rmtree(self._place, ignore_errors=True)
-            raise BackendError(f"Milvus Lite cannot open {folder}: {type(error).__name__}: {error}") from error
+            raise BackendError(
+                f"Milvus Lite cannot open {folder}: {type(error).__name__}: {error}"
+            ) from error
         try:
             self.client: MilvusClient = connect(f"unix:{self._place}/socket:0")
         except BaseException:

@@ -61,7 +61,7 @@ class SimilarTexts:
     ) -> Iterator[SimilarTexts]:
         """Index texts, or take the index that an earlier call for the same ones left in a folder.
 
-        folder: one for these texts and this embedder, and for nothing else. embed: who gives vectors; without,
+        folder: one for these texts and this embedder, and for nothing else. embed: who gives vectors; none:
         an encoder fitted on the texts themselves.
         """
         snapshots = SnapshotFolder(folder)

@@ -1,7 +1,7 @@
 """Files of a local Milvus that several processes use at once: nobody ever writes what another one reads.
 
 Milvus Lite lets one process open a folder. So a folder here is published whole and never opened where it
-lies: who reads opens a copy of its own, who writes prepares the next one beside it and renames. A crash leaves
+lies: who reads opens a copy, who writes prepares the next one beside it and renames. A crash leaves
 the one before. `current` names the folder in use.
 """
 
@@ -157,9 +157,10 @@ def _copy_file(source: Path, target: Path) -> str:
     """Copy a file; gives the SHA-256 of what was copied."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with source.open("rb") as read, open(
-        target, "wb", opener=lambda name, flags: os.open(name, flags, PRIVATE)
-    ) as write:
+    with (
+        source.open("rb") as read,
+        open(target, "wb", opener=lambda name, flags: os.open(name, flags, PRIVATE)) as write,
+    ):
         while chunk := read.read(1 << 20):
             digest.update(chunk)
             write.write(chunk)

@@ -1,4 +1,4 @@
-"""Texts in Milvus Lite: found by words and by meaning, filtered, and shared by processes that never harm them."""
+"""Texts in Milvus Lite: found by words and by meaning, filtered, shared by processes unharmed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from opswright.core.errors import IntegrityError
-from opswright.engines.vectors import Column, LiteServer, SnapshotFolder, TextEncoder, TextRow, VectorCollection
+from opswright.engines.vectors import (
+    Column,
+    LiteServer,
+    SnapshotFolder,
+    TextEncoder,
+    TextRow,
+    VectorCollection,
+)
 from opswright.engines.vectors.collection import is_one_of
 from opswright.engines.vectors.similar import SimilarTexts
 
@@ -109,7 +116,11 @@ def test_milvus_lite_listens_on_no_port_and_its_socket_is_its_owners(
 
     listening = [one for one in psutil.Process().net_connections("inet") if one.status == "LISTEN"]
     assert listening == []
-    sockets = [Path(one.laddr) for one in psutil.Process().net_connections("unix") if "opswright-milvus" in str(one.laddr)]
+    sockets = [
+        Path(one.laddr)
+        for one in psutil.Process().net_connections("unix")
+        if "opswright-milvus" in str(one.laddr)
+    ]
     assert sockets and all(path.parent.stat().st_mode & 0o077 == 0 for path in sockets)
 
 
@@ -161,7 +172,8 @@ def test_only_one_process_writes_and_a_killed_one_leaves_what_was_there(tmp_path
         "from opswright.engines.vectors import SnapshotFolder, snapshots\n"
         "folder = SnapshotFolder(Path(sys.argv[1]))\n"
         "snapshots.write_atomically = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "with folder.writing() as mine:\n    print(mine, flush=True)\n    folder.publish(Path(sys.argv[2]), {})\n"
+        "with folder.writing() as mine:\n    print(mine, flush=True)\n"
+        "    folder.publish(Path(sys.argv[2]), {})\n"
     )
     command = [sys.executable, "-c", program, str(folder.folder), str(tmp_path / "files")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -100,7 +100,9 @@ class Commands:
     def answer(self, call: Call) -> Reply:
         """What a line leads to; errors of the family are for the person who typed it."""
         if not call.text.startswith("/"):
-            return Reply(self._questions.answer(call.text)) if is_question(call.text) else self._hint(call.text)
+            return (
+                Reply(self._questions.answer(call.text)) if is_question(call.text) else self._hint(call.text)
+            )
         words = _words(call.text)
         if (command := self.builtin.get(words[0][1:])) is not None:
             return command.answer(replace(call, words=words[1:]))
@@ -118,7 +120,7 @@ class Commands:
         raise AskError(f"unknown command '/{name}'.{near} /help lists them all.")
 
     def _hint(self, text: str) -> Reply:
-        """A short answer to plain language that asks nothing: what is understood, and the nearest commands."""
+        """A short answer to plain language that asks nothing: the nearest commands."""
         near = nearest(text, self.names(), {skill.name: skill.phrases for skill in self._console.registry})
         message = "Only commands and questions are understood here. Nothing was run."
         if not near:

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 _SHOWN_CHARS = 400
 _PASSAGES = 5
-_QUESTION = re.compile(r"(what|which|who|whose|when|where|why|how|is|are|was|were|did|does|do|has|have|can)\b", re.I)
+_QUESTION = re.compile(
+    r"(what|which|who|whose|when|where|why|how|is|are|was|were|did|does|do|has|have|can)\b", re.I
+)
 
 
 def is_question(text: str) -> bool:
     """Whether a text asks something: it ends with a question mark, of any script, or begins as one does."""
-    return text.rstrip().endswith(("?", "？", "؟", ";", "՞")) or _QUESTION.match(text.strip()) is not None
+    return (
+        text.rstrip().endswith(("?", "\uff1f", "\u061f", "\u055e"))
+        or _QUESTION.match(text.strip()) is not None
+    )
 
 
 class ChatQuestions:
@@ -38,9 +43,7 @@ class ChatQuestions:
         """Facts, what a model wrote where one is set, then the passages; errors as of `answer`."""
         settings = self._workspace.settings.memory
         writer = AnswerWriter(settings.writer) if settings.writer is not None else None
-        found = answer(
-            text, QuestionFilters(), self._index, _PASSAGES, fact_finder(self._workspace), writer
-        )
+        found = answer(text, QuestionFilters(), self._index, _PASSAGES, fact_finder(self._workspace), writer)
         shown: list[blocks.Block] = []
         for fact in found.facts:
             shown.append(blocks.text(fact.text))
