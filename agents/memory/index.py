@@ -177,8 +177,9 @@ def _best(opened: _Opened, text: str, vectors: tuple[Any, Any], condition: str, 
     about = prefers(text) if not condition else ""
     if about and k > 1:
         sides = ("seq > 0", "seq == 0") if about == "record" else ("seq == 0", "seq > 0")
-        first = _ranked(opened, vectors, sides[0], k - 1)
-        return first + _ranked(opened, vectors, sides[1], k - len(first))
+        first = _ranked(opened, vectors, sides[0], k)
+        rest = _ranked(opened, vectors, sides[1], max(1, k - len(first)))
+        return first[: k - len(rest)] + rest
     return _ranked(opened, vectors, condition, k)
 
 
