@@ -35,7 +35,7 @@ def fact_finder(workspace: Workspace) -> FactFinder:
             if _LIVE.search(asked) and not _NOT_NOW.search(asked):
                 return _live(workspace)
             if _REFUSED.search(asked) and not re.search(r"\b(does|would|should|can|may) ", asked):
-                return _refused(index)
+                return _refused(index, "fail" in asked)
         except OpswrightError as error:
             return (Fact(f"The record could not be asked: {error}"),)
         return ()
@@ -60,15 +60,18 @@ def _live(workspace: Workspace) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _refused(index: LedgerIndex) -> tuple[Fact, ...]:
-    """What was refused last: by a gate, by a person, or by an error."""
+def _refused(index: LedgerIndex, is_failure: bool) -> tuple[Fact, ...]:
+    """What was refused last, by a gate, a person or the policy; or what failed last, where that is asked."""
     for row in index.rows(limit=_NEWEST):
         state = index.run_state(row.run)
-        if state is None or (
-            row.verdict in (None, "GO") and row.status not in ("denied", "failed", "refused")
-        ):
-            continue
-        return (_ended(state),)
+        refused = row.verdict not in (None, "GO") or row.status in ("denied", "refused")
+        if state is not None and (row.status == "failed" if is_failure else refused):
+            ended = _ended(state)
+            return (
+                Fact(
+                    f"The last that {'failed' if is_failure else 'was refused'}: {ended.text}", ended.records
+                ),
+            )
     return ()
 
 

@@ -105,6 +105,21 @@ def test_why_a_model_was_refused_is_answered_with_the_record_of_the_verdict(work
     assert found.records[0] == 4 and found.passages[0].link == "/ledger?seq=4"
 
 
+def test_a_failure_is_no_refusal(workspace: Workspace) -> None:
+    refused_run(workspace)
+    error = {"family": "AskError", "message": "no such file"}
+    Ledger.of(workspace).append_all(
+        [
+            Entry(Phase.PROPOSED, run="run-2", plan="b" * 64, detail={"goal": "Other", "steps": []}),
+            Entry(Phase.DONE, run="run-2", detail={"status": "failed", "error": error}),
+        ],
+        ADA,
+    )
+    facts = fact_finder(workspace)
+    assert [fact.records for fact in facts("why was v2 refused?")] == [(4,)]
+    assert [fact.records for fact in facts("what failed last?")] == [(7,)]
+
+
 def test_an_empty_workspace_answers_that_nothing_is_there(workspace: Workspace) -> None:
     with MemoryIndex(workspace) as index:
         found = answer("what is live?", QuestionFilters(kinds=("release",)), index)
