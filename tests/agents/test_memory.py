@@ -212,6 +212,16 @@ def test_a_ledger_that_was_written_anew_is_indexed_anew(workspace: Workspace) ->
     assert all("shop's" not in passage.text for passage in found.passages) and found.passages
 
 
+def test_runs_of_a_ledger_that_was_written_anew_are_found(workspace: Workspace) -> None:
+    refused_run(workspace, "run-1")
+    asked(workspace, "refused")
+    shutil.rmtree(workspace.root / "ledger")
+    shutil.rmtree(workspace.root / "index")
+    again = Workspace(workspace.settings)
+    refused_run(again, "run-7")  # as many bytes
+    assert asked(again, "why was it refused", run="run-7")
+
+
 def test_the_index_of_another_workspace_is_not_believed(workspace: Workspace, tmp_path: Path) -> None:
     other = Workspace(load_settings(home=tmp_path / "other", actor="tester"))
     refused_run(other, goal="Something of somebody else")
