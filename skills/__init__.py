@@ -25,6 +25,7 @@ BUILTIN = {
     "drift": "opswright.skills.drift:drift",
     "retrain": "opswright.skills.retrain:retrain",
     "leaderboard": "opswright.skills.leaderboard:leaderboard",
+    "similar-rows": "opswright.skills.similar_rows:similar_rows",
     "gpus": "opswright.skills.gpus:gpus",
 }
 

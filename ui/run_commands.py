@@ -10,6 +10,7 @@ import typer
 
 from ..core.contract import Effect
 from ..core.exit_code import ExitCode
+from .ask_command import ask
 from .ci.files import CiFiles, Junit, Sarif, Summary
 from .session import Output, Session
 from .skills_commands import skills_app
@@ -33,6 +34,7 @@ def add_run_commands(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(resume)
     app.command("agent")(agent_command)
+    app.command()(ask)
     app.command()(chat)
     app.command()(status)
     app.add_typer(skills_app, name="skills")

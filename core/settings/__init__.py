@@ -19,6 +19,7 @@ from pydantic_settings import (
 from ..errors import AskError
 from .compute import ComputeSettings
 from .mcp import McpSettings, ProjectSkillSettings
+from .memory import MemorySettings
 from .part import SettingsPart
 from .serving import ServingSettings
 
@@ -127,6 +128,7 @@ class Settings(BaseSettings):
     console: ConsoleSettings = ConsoleSettings()
     mcp: McpSettings = McpSettings()
     project_skills: ProjectSkillSettings = ProjectSkillSettings()
+    memory: MemorySettings = MemorySettings()
 
     @classmethod
     def settings_customise_sources(

@@ -99,7 +99,7 @@ def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_com
             ("/audit verify", "Intact"),
             ("/doctor", "keep a workspace"),
             ("please take the canary back", "/rollback"),
-            ("xyzzy", "Only commands are understood"),
+            ("xyzzy", "Only commands and questions are understood"),
         ),
         start=1,
     ):

@@ -50,6 +50,7 @@ class ChatService:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.run_service.close()
         self._mlflow.close()
+        self._commands.close()
 
     def open(self, person: Person, name: str | None) -> dict[str, Any]:
         """A conversation from its start, or the newest one, and the list of all."""

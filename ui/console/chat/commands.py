@@ -16,6 +16,7 @@ from ....core.errors import AskError, did_you_mean
 from ..auth.users import Person
 from ..console import Console
 from . import blocks
+from .questions import ChatQuestions, is_question
 from .run_service import RunService
 
 
@@ -62,6 +63,11 @@ class Commands:
         self._console = console
         self._run_service = run_service
         self.builtin = {command.name: command for command in builtin}
+        self._questions = ChatQuestions(console.workspace)
+
+    def close(self) -> None:
+        """Close what questions opened."""
+        self._questions.close()
 
     @property
     def planner(self) -> SlashPlanner:
@@ -120,7 +126,11 @@ class Commands:
     def _plain(self, call: Call) -> Reply:
         """What plain language leads to: a card, a question, an answer from the record, or why not."""
         found = self._run_service.propose(call.person, Ask(PLAIN_LANGUAGE, call.text), call.turns())
-        return self._started(call, found) if isinstance(found, Proposal) else replied(found, self.names())
+        if isinstance(found, Proposal):
+            return self._started(call, found)
+        if isinstance(found, Declined) and is_question(call.text):
+            return Reply(self._questions.answer(call.text))
+        return replied(found, self.names())
 
     def _started(self, call: Call, proposal: Proposal) -> Reply:
         """The run of a proposal: its result when it only read, else the card that waits for approval."""

@@ -1,0 +1,122 @@
+"""An answer: the plain facts of the record first, then the passages that were found, each with its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.errors import OpswrightError
+from .index import MemoryIndex
+from .passages import Passage
+from .question import QuestionFilters, checked_question
+from .writer import AnswerWriter
+
+_MOST = 50
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What the record says for certain, and the records that say it."""
+
+    text: str
+    records: tuple[int, ...] = ()
+
+
+FactFinder = Callable[[str], Sequence[Fact]]
+"""Facts that answer a question exactly; none where it asks for something else."""
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A passage by the number it is cited with."""
+
+    number: int
+    passage: Passage
+
+    @property
+    def link(self) -> str:
+        """Where the console shows what it cites; empty for documentation."""
+        return f"/ledger?seq={self.passage.seq}" if self.passage.seq else ""
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        passage = self.passage
+        return {
+            "number": self.number,
+            "type": passage.kind,
+            "record": passage.seq or None,
+            "run": passage.run or None,
+            "endpoint": passage.endpoint or None,
+            "title": passage.title,
+            "text": passage.text,
+            "open": passage.source,
+            "link": self.link or None,
+        }
+
+
+@dataclass(frozen=True)
+class CitedAnswer:
+    """What was asked, what is known for certain, and the passages nearest to it.
+
+    text: facts, or what a model wrote from the passages alone; empty where the passages are the answer.
+    """
+
+    question: str
+    text: str
+    facts: tuple[Fact, ...]
+    passages: tuple[Citation, ...]
+    notes: tuple[str, ...] = ()
+    written_by: str = ""
+
+    @property
+    def records(self) -> tuple[int, ...]:
+        """The ledger records that are cited, in the order in which they are shown."""
+        told = [seq for fact in self.facts for seq in fact.records]
+        return tuple(dict.fromkeys([*told, *(one.passage.seq for one in self.passages if one.passage.seq)]))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "question": self.question,
+            "answer": self.text,
+            "written_by": self.written_by or None,
+            "facts": [{"text": fact.text, "records": list(fact.records)} for fact in self.facts],
+            "records": list(self.records),
+            "passages": [one.document() for one in self.passages],
+            "notes": list(self.notes),
+        }
+
+
+def answer(
+    question: str,
+    filters: QuestionFilters,
+    index: MemoryIndex,
+    k: int = 5,
+    facts: FactFinder | None = None,
+    writer: AnswerWriter | None = None,
+) -> CitedAnswer:
+    """Answer a question about the workspace from what is recorded and documented, and from nothing else.
+
+    facts: who knows what the record says for certain; theirs come first. writer: who writes an answer from
+    the passages; what it writes is kept only where it cites them, and the passages are given either way.
+    Errors as of `MemoryIndex.search`.
+    """
+    text = checked_question(question)
+    known = tuple(facts(text)) if facts is not None else ()
+    found = index.search(text, filters, max(1, min(k, _MOST)))
+    cited = tuple(Citation(number, passage) for number, passage in enumerate(found.passages, 1))
+    notes, written, by = list(found.notes), " ".join(fact.text for fact in known), ""
+    if writer is not None and cited:
+        try:
+            reply = writer.write(text, [fact.text for fact in known], [one.passage for one in cited])
+        except OpswrightError as error:
+            notes.append(f"No answer was written: {error}")
+        else:
+            if reply.text:
+                written, by = reply.text, writer.name
+            else:
+                notes.append(f"{writer.name} wrote no answer that can be shown: {reply.refused}")
+    if not cited:
+        notes.append("No passage was found. Ask with other words, or with fewer filters.")
+    return CitedAnswer(text, written, known, cited, tuple(notes), by)

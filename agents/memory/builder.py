@@ -1,0 +1,191 @@
+"""Builds the index: from nothing, or on from where it stands, a part published at a time."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...engines.vectors import (
+    Column,
+    LiteServer,
+    SnapshotFolder,
+    TextEncoder,
+    TextRow,
+    VectorCollection,
+    connect,
+)
+from ...record.ledger import Ledger
+from .embedder import PassageEmbedder, embedder_name
+from .identity import VERSION, IndexState, installed_docs
+from .ledger_tail import LedgerPlace, place_behind, records_from
+from .passages import Passage
+from .sources import PassageSources
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+    from ...core.workspace import Workspace
+
+COLUMNS = (
+    Column("kind", "text"), Column("run", "text"), Column("endpoint", "text"), Column("seq", "number"),
+    Column("time", "number"),
+)  # fmt: skip
+_FITTED_ON = 4000  # passages
+_PART = 4000  # passages that are published at once: what a kill costs
+_EMBEDDED_AT_ONCE = 500
+
+
+class IndexBuilder:
+    """Writes passages into Milvus and publishes how far it came. One process at a time builds."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        snapshots: SnapshotFolder,
+        sources: PassageSources,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._workspace, self._snapshots = workspace, snapshots
+        self._sources, self._progress = sources, progress
+        self._ledger = Ledger.of(workspace)
+
+    def is_behind(self, state: IndexState) -> bool:
+        """Whether the ledger has records that the index does not."""
+        return next(records_from(self._ledger, state.place), None) is not None
+
+    def build(self, state: IndexState | None) -> IndexState:
+        """Take in what is not indexed yet; from nothing where there is no state to go on from."""
+        with self._working_copy(state) as place:
+            is_new = state is None
+            with open_client(self._workspace, place / "data") as client:
+                state, embedder = self._begun(state, place, client)
+            if is_new:
+                self._snapshots.publish(place, state.document())
+            while self.is_behind(state):
+                with open_client(self._workspace, place / "data") as client:
+                    collection = VectorCollection(client, state.collection, COLUMNS)
+                    state = self._part(state, collection, embedder)
+                self._snapshots.publish(place, state.document())
+        return state
+
+    @contextmanager
+    def _working_copy(self, state: IndexState | None) -> Iterator[Path]:
+        """A folder to write in: a copy of the snapshot in use, or an empty one."""
+        if state is not None:
+            with self._snapshots.copied_current() as copied:
+                if copied is not None:
+                    yield copied[1]
+                    return
+        place = Path(tempfile.mkdtemp(prefix="opswright-memory-"))
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _begun(
+        self, state: IndexState | None, place: Path, client: MilvusClient
+    ) -> tuple[IndexState, PassageEmbedder]:
+        """The state to go on from, with its embedder; of a new index, with the documentation in it."""
+        endpoint = self._workspace.settings.memory.embedder
+        if state is not None:
+            encoder = TextEncoder.load(place / "encoder.safetensors")
+            VectorCollection(client, state.collection, COLUMNS).load()
+            return state, PassageEmbedder(encoder, endpoint, state.dimensions)
+        self._progress("fitting the memory's embedder on what is recorded and documented")
+        docs = self._sources.docs()
+        sample = islice(chain(docs, self._some_of_ledger()), _FITTED_ON)
+        texts = [passage.searched for passage in sample] or ["nothing is recorded yet"]
+        encoder = TextEncoder.fit(texts)
+        encoder.save(place / "encoder.safetensors")
+        embedder = PassageEmbedder(encoder, endpoint)
+        embedder.dense(["how many dimensions it has"])
+        state = IndexState(
+            version=VERSION,
+            embedder=embedder_name(endpoint),
+            milvus=self._workspace.settings.memory.uri or "lite",
+            collection=f"opswright_{encoder.digest[:8]}_{secrets.token_hex(4)}",
+            dimensions=embedder.dimensions or 0,
+            docs=installed_docs(),
+            fitted_on=len(texts),
+            passages=0,
+            place=LedgerPlace(),
+        )
+        collection = VectorCollection(client, state.collection, COLUMNS)
+        collection.create(state.dimensions)
+        self._write(collection, embedder, docs)
+        collection.flush()
+        return replace(state, passages=len(docs)), embedder
+
+    def _some_of_ledger(self) -> Iterator[Passage]:
+        for record, _, _ in records_from(self._ledger, LedgerPlace()):
+            state = self._sources.run_state(record.run) if record.run is not None else None
+            yield from self._sources.of_record(record, state)
+
+    def _part(self, state: IndexState, collection: VectorCollection, embedder: PassageEmbedder) -> IndexState:
+        """Take in records until some thousand passages came of them."""
+        passages: list[Passage] = []
+        runs: dict[str, None] = {}
+        last = (state.place.seq, state.place.segment, state.place.offset)
+        for record, segment, offset in records_from(self._ledger, state.place):
+            run = self._sources.run_state(record.run) if record.run is not None else None
+            passages += self._sources.of_record(record, run)
+            if record.run is not None:
+                runs[record.run] = None
+            last = (record.seq, segment, offset)
+            if len(passages) >= _PART:
+                break
+        passages += [found for run in runs if (found := self._sources.of_run(run)) is not None]
+        self._write(collection, embedder, passages)
+        collection.flush()
+        place = place_behind(self._ledger, *last)
+        return replace(state, passages=state.passages + len(passages), place=place)
+
+    def _write(
+        self, collection: VectorCollection, embedder: PassageEmbedder, passages: list[Passage]
+    ) -> None:
+        for at in range(0, len(passages), _EMBEDDED_AT_ONCE):
+            some = passages[at : at + _EMBEDDED_AT_ONCE]
+            texts = [passage.searched for passage in some]
+            vectors = embedder.dense(texts)
+            rows = [
+                TextRow(
+                    id=passage.id,
+                    text=passage.title,  # what is shown is made anew: the index need not hold it
+                    dense=vector,
+                    sparse=embedder.encoder.sparse(text),
+                    values={
+                        "kind": passage.kind,
+                        "run": passage.run,
+                        "endpoint": passage.endpoint,
+                        "seq": passage.seq,
+                        "time": passage.time,
+                    },
+                )
+                for passage, text, vector in zip(some, texts, vectors, strict=True)
+            ]
+            collection.upsert(rows)
+            self._progress(f"indexed {at + len(some):,} of {len(passages):,} passages")
+
+
+@contextmanager
+def open_client(workspace: Workspace, folder: Path) -> Iterator[MilvusClient]:
+    """A client of the server that is set, or of Milvus Lite on a folder of this process's own."""
+    settings = workspace.settings.memory
+    if settings.uri is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with LiteServer(folder) as server:
+            yield server.client
+        return
+    token = settings.token.resolve() if settings.token is not None else None
+    client = connect(settings.uri, token)
+    try:
+        yield client
+    finally:
+        client.close()

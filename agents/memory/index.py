@@ -1,0 +1,242 @@
+"""The index of the memory: passages in Milvus, built from the ledger a part at a time, and disposable.
+
+It says what is near a question; what is shown is made anew from the ledger and the documentation, so that a
+passage which somebody put into the index is never shown.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...core.errors import BackendError, IntegrityError, OpswrightError
+from ...engines.vectors import Snapshot, SnapshotFolder, TextEncoder, TextHit, VectorCollection
+from ...record.ledger import Ledger
+from .builder import COLUMNS, IndexBuilder, open_client
+from .embedder import PassageEmbedder
+from .identity import IndexState
+from .ledger_tail import is_unchanged, stamp_of
+from .passages import Passage
+from .question import QuestionFilters, checked_question, prefers
+from .sources import PassageSources
+
+if TYPE_CHECKING:
+    from ...core.workspace import Workspace
+
+Progress = Callable[[str], None]
+_ALL = QuestionFilters()
+_OF_A_RECORD = 0.93  # of the score
+_AGAIN = 0.93  # of the score, for each passage of its kind before it
+_DEEPER = 4  # times the passages that are wanted are ranked
+
+
+@dataclass(frozen=True)
+class Found:
+    """Passages, best first, and what a person should know of the search."""
+
+    passages: tuple[Passage, ...]
+    notes: tuple[str, ...] = ()
+
+
+class MemoryIndex:
+    """Finds passages about a workspace. Threads may share one; processes share the files behind it.
+
+    A context manager: what it opened is closed when it ends.
+    """
+
+    def __init__(self, workspace: Workspace, progress: Progress = lambda message: None) -> None:
+        self._workspace, self._progress = workspace, progress
+        self._settings = workspace.settings.memory
+        self._ledger = Ledger.of(workspace)
+        self._snapshots = SnapshotFolder(workspace.root / "memory")
+        self._sources = PassageSources(workspace)
+        self._builder = IndexBuilder(workspace, self._snapshots, self._sources, progress)
+        self._lock = threading.RLock()
+        self._open = ExitStack()
+        self._opened: _Opened | None = None
+        self._seen: tuple[object, ...] = ()
+
+    def __enter__(self) -> MemoryIndex:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open; the next question opens it again."""
+        with self._lock:
+            self._opened, self._seen = None, ()
+            self._open.close()
+
+    def bring_up(self) -> tuple[str, ...]:
+        """Take in what was recorded since; gives notes: what could not be taken in, and why.
+
+        Where another process is taking it in, this one goes on with what there is, or waits where that is
+        nothing. BackendError, or an error of the settings, where nothing can be searched.
+        """
+        with self._lock:
+            stamp = (stamp_of(self._ledger), self._snapshots.current())
+            if stamp == self._seen:
+                return ()
+            state = self._state()
+            notes: tuple[str, ...] = ()
+            if state is None or self._builder.is_behind(state):
+                with self._snapshots.writing(wait=state is None) as mine:
+                    if mine:
+                        notes = self._build()
+                    else:
+                        notes = ("Another process is indexing; the newest records may be missing.",)
+            if not notes:
+                self._seen = (stamp_of(self._ledger), self._snapshots.current())
+            return notes
+
+    def search(self, question: str, filters: QuestionFilters = _ALL, k: int = 5) -> Found:
+        """The k passages nearest to a question by words and by meaning, best first.
+
+        AskError for a question or filters that cannot be; BackendError where Milvus fails twice.
+        """
+        text, condition = checked_question(question), filters.condition()
+        with self._lock:
+            for attempt in range(2):
+                try:
+                    notes = self.bring_up()
+                    return self._search(text, condition, k, notes)
+                except _Stale as error:
+                    self._start_again(str(error), attempt)
+                except (BackendError, IntegrityError) as error:
+                    if self._snapshots.current() is None or self._settings.uri is not None:
+                        raise
+                    self._start_again(str(error), attempt, error)
+            raise BackendError("the memory's index cannot be used: it differs from the ledger each time.")
+
+    def count(self) -> int:
+        """How many passages are indexed."""
+        with self._lock:
+            return self._collection().collection.count()
+
+    def _start_again(self, why: str, attempt: int, error: OpswrightError | None = None) -> None:
+        """Throw the index away; the second time there is nothing left to try."""
+        self.close()
+        if attempt and error is not None:
+            raise error
+        self._progress(f"the index is made anew: {why}")
+        with self._snapshots.writing():
+            self._snapshots.forget()
+
+    def _state(self) -> IndexState | None:
+        """What the snapshot in use was made of; None where it cannot be gone on from."""
+        snapshot = self._snapshots.current()
+        state = IndexState.of(snapshot.facts) if snapshot is not None else None
+        if state is None or state.differs(self._workspace, self._ledger):
+            return None
+        return state if is_unchanged(self._ledger, state.place) else None
+
+    def _build(self) -> tuple[str, ...]:
+        """Build while nobody else does; where that fails and there is an index, go on with it."""
+        state = self._state()
+        try:
+            self._builder.build(state)
+        except OpswrightError as error:
+            if self._state() is None:
+                raise
+            return (f"The newest records are not indexed: {error}",)
+        return ()
+
+    def _collection(self) -> _Opened:
+        snapshot = self._snapshots.current()
+        if self._opened is None or self._opened.snapshot != snapshot:
+            self._open.close()
+            self._opened = None
+            self._opened = self._open.enter_context(_opening(self._workspace, self._snapshots))
+        return self._opened
+
+    def _search(self, text: str, condition: str, k: int, notes: tuple[str, ...]) -> Found:
+        opened = self._collection()
+        sparse = opened.embedder.encoder.sparse_question(text)
+        dense = None
+        try:
+            vector = opened.embedder.dense([text])[0]
+            dense = vector if vector.any() else None
+        except OpswrightError as error:
+            notes = (*notes, f"Searched by words alone: {error}")
+        hits = _best(opened, text, (dense, sparse), condition, k)
+        found = []
+        for hit in hits:
+            passage = self._sources.again(hit.id, int(hit.values["seq"]), str(hit.values["run"]))
+            if passage is None:
+                raise _Stale(f"a passage of record {hit.values['seq']} is not what the ledger holds")
+            found.append(passage)
+        return Found(tuple(found), notes)
+
+
+def _best(opened: _Opened, text: str, vectors: tuple[Any, Any], condition: str, k: int) -> list[TextHit]:
+    """The k best. A question that by its form is about the record, or the docs, leaves others one place."""
+    about = prefers(text) if not condition else ""
+    if about and k > 1:
+        sides = ("seq > 0", "seq == 0") if about == "record" else ("seq == 0", "seq > 0")
+        first = _ranked(opened, vectors, sides[0], k)
+        rest = _ranked(opened, vectors, sides[1], max(1, k - len(first)))
+        return first[: k - len(rest)] + rest
+    return _ranked(opened, vectors, condition, k)
+
+
+def _ranked(opened: _Opened, vectors: tuple[Any, Any], condition: str, k: int) -> list[TextHit]:
+    """The k best that meet a condition, one after the other; each more of a kind counts less than the last.
+
+    So that five passages are not the same step of five plans. A bare record counts less than what it led to.
+    """
+    left = opened.collection.search(*vectors, _DEEPER * k, condition)
+    chosen: list[TextHit] = []
+
+    def score(hit: TextHit) -> tuple[float, str]:
+        kind = hit.values["kind"]
+        again = sum(kind == one.values["kind"] for one in chosen)
+        return hit.score * _AGAIN**again * (_OF_A_RECORD if kind == "record" else 1), hit.id
+
+    while left and len(chosen) < k:
+        best = max(left, key=score)
+        left.remove(best)
+        chosen.append(best)
+    return chosen
+
+
+class _Stale(Exception):
+    """The index holds what the ledger does not."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    snapshot: Snapshot
+    collection: VectorCollection
+    embedder: PassageEmbedder
+
+
+class _opening:
+    """A snapshot of the index, opened for searching."""
+
+    def __init__(self, workspace: Workspace, snapshots: SnapshotFolder) -> None:
+        self._workspace, self._snapshots, self._stack = workspace, snapshots, ExitStack()
+
+    def __enter__(self) -> _Opened:
+        with ExitStack() as stack:
+            copied = stack.enter_context(self._snapshots.copied_current())
+            if copied is None:
+                raise IntegrityError("the memory has no index.")
+            snapshot, place = copied
+            state = IndexState.of(snapshot.facts)
+            if state is None:
+                raise IntegrityError("the memory's index cannot be read.")
+            client = stack.enter_context(open_client(self._workspace, place / "data"))
+            collection = VectorCollection(client, state.collection, COLUMNS)
+            collection.load()
+            encoder = TextEncoder.load(place / "encoder.safetensors")
+            settings = self._workspace.settings.memory
+            embedder = PassageEmbedder(encoder, settings.embedder, state.dimensions)
+            self._stack = stack.pop_all()
+        return _Opened(snapshot, collection, embedder)
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()

@@ -1,0 +1,198 @@
+"""What the memory finds and what it costs: 100 questions about a demo's workspace, then 50,000 passages.
+
+The questions are about what `opswright demo` leaves and about the docs (`memory_questions.tsv`: question, the
+runs and steps, or the pages, that hold the answer, and what it says). One is found when one of the first five
+passages is of such a run or page and says all of it; answered, when the fact or the first passage does.
+
+    opswright --home DEMO demo; python benchmarks/memory.py DEMO [--passages 50000] [--rows clinc150]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opswright.agents.memory import MemoryIndex, QuestionFilters, answer
+from opswright.agents.memory.builder import COLUMNS
+from opswright.agents.memory.facts import fact_finder
+from opswright.agents.memory.passages import one_value
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+from opswright.data.published import clinc150
+from opswright.engines.vectors import LiteServer, TextEncoder, TextRow, VectorCollection
+from opswright.engines.vectors.collection import is_one_of
+from opswright.engines.vectors.similar import SimilarTexts
+from opswright.record.index import LedgerIndex
+
+HERE = Path(__file__).parent
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """CPU seconds of this process, and wall seconds, of one call."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def holders(named: str, index: LedgerIndex, runs: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    """For each holder its run, or page, and the values that an answer may name."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for one in named.split(", "):
+        if one.startswith("docs/"):
+            found.append((one, {}))
+            continue
+        run, _, step = one.partition("/")
+        state = index.run_state(runs[int(run) - 1])
+        assert state is not None
+        values = dict(state.steps[step].result) if step else {}
+        found.append((state.run, {"actor": state.first.actor, **values}))
+    return found
+
+
+def says(text: str, wanted: str, values: Mapping[str, Any]) -> bool:
+    """Whether a text says all that is wanted; `{name.name}` is the value of a record."""
+
+    def value(match: re.Match[str]) -> str:
+        at: Any = values
+        for name in match[1].split("."):
+            at = at[name]
+        return one_value(at)
+
+    parts = [re.sub(r"\{([\w.]+)\}", value, part) for part in wanted.split("|")]
+    return all(part.lower() in text.lower() for part in parts)
+
+
+def ask_all(workspace: Workspace) -> None:
+    """Print how many questions are found and answered, and those that are not."""
+    ledger = LedgerIndex.of(workspace)
+    runs = [row.run for row in ledger.rows()][::-1]
+    lines = [line.split("\t") for line in (HERE / "memory_questions.tsv").read_text().splitlines()]
+    found = answered = reciprocal = 0.0
+    cpu: list[float] = []
+    with MemoryIndex(workspace, print) as index:
+        cpu_s, wall_s = seconds(index.bring_up)
+        print(f"index from nothing: CPU {cpu_s:.1f} s, wall {wall_s:.1f} s")
+        print(f"passages: {index.count()}")
+        index.search("a question before the clock runs")
+        for question, named, wanted in lines:
+            one_of = holders(named, ledger, runs)
+            started = time.process_time()
+            reply = answer(question, QuestionFilters(), index, facts=fact_finder(workspace))
+            cpu.append(time.process_time() - started)
+            hits = [
+                any(
+                    where in (one.passage.run, one.passage.source)
+                    and says(one.passage.searched, wanted, values)
+                    for where, values in one_of
+                )
+                for one in reply.passages
+            ]
+            told = any(says(fact.text, wanted, values) for fact in reply.facts for _, values in one_of)
+            found += any(hits)
+            answered += told or hits[:1] == [True]
+            reciprocal += next((1 / rank for rank, hit in enumerate(hits, 1) if hit), 0.0)
+            if not any(hits):
+                print(f"  not found: {question}  [first: {reply.passages[0].passage.title[:60]}]")
+    n = len(lines)
+    cpu.sort()
+    print(f"questions {n}: recall@5 {found / n:.2f}, answered by fact or first passage {answered / n:.2f}, "
+          f"mean reciprocal rank {reciprocal / n:.2f}")  # fmt: skip
+    print(f"query CPU p50 {1000 * cpu[n // 2]:.0f} ms, p95 {1000 * cpu[int(0.95 * n)]:.0f} ms")
+
+
+def at_size(passages: int) -> None:
+    """Print what it costs to write and to ask so many passages of some 60 words."""
+    rng = random.Random(0)
+    names = [f"{a}{b}" for a in ("ka", "lo", "mi", "ru", "se", "to", "va", "wi", "zu") for b in range(2000)]
+    weights = [1 / (1 + at) for at in range(len(names))]
+
+    def texts(n: int, long: int) -> list[str]:
+        return [" ".join(rng.choices(names, weights, k=long)) for _ in range(n)]
+
+    encoder = TextEncoder.fit(texts(4000, 60))
+    with tempfile.TemporaryDirectory() as folder, LiteServer(Path(folder) / "data") as server:
+        collection = VectorCollection(server.client, "passages", COLUMNS)
+        collection.create(encoder.dimensions)
+        cpu = 0.0
+        for at in range(0, passages, 1000):
+            some = texts(1000, 60)
+
+            def write(some: list[str] = some, at: int = at) -> None:
+                rows = [
+                    TextRow(f"p{at + n}", text[:80], vector, encoder.sparse(text),
+                            {"kind": "record", "run": f"r{(at + n) % 500}", "seq": at + n, "time": at + n})
+                    for n, (text, vector) in enumerate(zip(some, encoder.dense(some), strict=True))
+                ]  # fmt: skip
+                collection.upsert(rows)
+
+            cpu += seconds(write)[0]
+        cpu += seconds(collection.flush)[0]
+        print(f"{passages:,} passages written: {passages / cpu:,.0f} a CPU second")
+        for name, condition in (("all", ""), ("of one run", is_one_of("run", ["r7"]))):
+            times = []
+            for question in texts(41, 8):
+
+                def ask(question: str = question, condition: str = condition) -> None:
+                    dense = encoder.dense([question])[0]
+                    collection.search(dense, encoder.sparse_question(question), 50, condition)
+
+                times.append(seconds(ask))
+            some = sorted(times[1:])
+            walls = sorted(wall for _, wall in times[1:])
+            print(f"  asked of {name}: CPU p50 {1000 * some[20][0]:.0f} ms, p95 {1000 * some[38][0]:.0f} ms; "
+                  f"wall p50 {1000 * walls[20]:.0f} ms, p95 {1000 * walls[38]:.0f} ms")  # fmt: skip
+
+
+def similar(raw: Path) -> None:
+    """Print how planted rows in other words are paired, by the offline embedder and by cosine."""
+    rows = [row.text for row in clinc150.read_rows(raw, "train")][:4000]
+    pairs = [line.split("\t") for line in (HERE / "paraphrases.tsv").read_text().splitlines() if "\t" in line]
+    rng = random.Random(0)
+    shuffled = [" ".join(rng.sample(text.split(), len(text.split()))) for text in rows[:60]]
+    polite = [f"could you please tell me {text}" for text in rows[60:120]]
+    texts = [*rows, *(one for pair in pairs for one in pair[:2]), *shuffled, *polite]
+    n, m = len(rows), len(rows) + 2 * len(pairs)
+    planted = {
+        "in other words by a person": {(n + 2 * at, n + 2 * at + 1) for at in range(len(pairs))},
+        "other order": {(at, m + at) for at in range(60)},
+        "politely": {(60 + at, m + 60 + at) for at in range(60)},
+    }
+    with tempfile.TemporaryDirectory() as folder, SimilarTexts.of(texts, Path(folder) / "similar") as index:
+        found = index.pairs(texts, 0.5)
+    for least in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5):
+        above = {(one.first, one.second) for one in found if one.cosine >= least}
+        recall = ", ".join(f"{name} {len(above & some) / len(some):.2f}" for name, some in planted.items())
+        print(f"cosine {least}: {len(above):,} pairs; of those planted: {recall}")
+
+
+def main() -> None:
+    """Print the figures of the parts that are asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("demo", type=Path, nargs="?", help="a workspace that `opswright demo` has filled")
+    parser.add_argument("--passages", type=int, default=0, help="also this many made-up passages")
+    parser.add_argument("--rows", type=Path, help="also CLINC150's folder: rows that mean the same")
+    asked = parser.parse_args()
+    if asked.demo:
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder) / "home"
+            shutil.copytree(
+                asked.demo, home, ignore=shutil.ignore_patterns("memory", "mlflow*", "logs", "cache")
+            )
+            ask_all(Workspace(load_settings(home=home)))
+    if asked.passages:
+        at_size(asked.passages)
+    if asked.rows:
+        similar(asked.rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The skill `similar-rows`: rows of a dataset that mean nearly the same, or rows like a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from ..core.artifact_refs import DatasetRef
+from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
+from ..core.errors import AskError, BackendError
+from ..core.machine import Machine
+from ..core.workspace import Workspace
+from ..evals.embedder_settings import EmbedderSettings
+from ..evals.server_settings import sent_to
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..engines.vectors.similar import Embed
+
+_SHOWN_CHARS = 200
+
+
+class SimilarRowsRequest(Request):
+    """Which rows, and what they are compared with."""
+
+    dataset: DatasetRef = Field(description="Dataset whose rows are compared by what they ask.")
+    like: str | None = Field(
+        None, min_length=1, max_length=20_000, description="Show the rows nearest to this text in meaning."
+    )
+    row: int | None = Field(None, ge=0, description="Show the rows nearest to the row of this place, from 0.")
+    k: int = Field(10, ge=1, le=200, description="How many rows are shown with `like` or `row`.")
+    min_cosine: float = Field(
+        0.9, ge=0.3, le=1, description="Without `like` and `row`: cosine from which two rows are a pair."
+    )
+    most: int = Field(50, ge=1, le=1000, description="How many pairs are shown, the nearest.")
+    embedder: EmbedderSettings | None = Field(
+        None,
+        description="Who gives vectors; empty: word pieces of these rows, offline, which know no synonyms.",
+    )
+
+
+class SimilarRow(Result):
+    """A row that was found."""
+
+    row: int = Field(description="Its place in the dataset, from 0.")
+    cosine: float
+    text: str
+    answer: str
+    other_row: int | None = Field(None, description="Of a pair, the place of the other row.")
+    other_text: str = ""
+    other_answer: str = ""
+
+
+class SimilarRowsResult(Result):
+    """What was found, nearest first."""
+
+    rows: tuple[SimilarRow, ...]
+    compared: int = Field(description="Rows that were compared.")
+    found: int = Field(description="Pairs, or rows, at the cosine or above it; `rows` shows the nearest.")
+    answers_differ: int = Field(description="Pairs whose answers differ: one of the two may be wrong.")
+
+
+def _preflight(request: SimilarRowsRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
+    if request.like is not None and request.row is not None:
+        return [Finding(level="stop", message="both like and row are given.", fix="Give one of them.")]
+    if request.embedder is None:
+        return []
+    return [sent_to("embedder", request.embedder, "rows of the dataset")]
+
+
+def _estimate(request: SimilarRowsRequest, machine: Machine, workspace: Workspace) -> Cost:
+    usd = 0.0 if request.embedder is None else None
+    return Cost(minutes=1, gpu_hours=0, usd=usd, disk_bytes=100_000_000)
+
+
+@skill(
+    effect=Effect.READS,
+    summary="Find rows of a dataset that mean nearly the same, or rows like a text.",
+    phrases=["rows of {dataset} like {like}", "duplicates by meaning in {dataset}"],
+    preflight=_preflight,
+    estimate=_estimate,
+)
+def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsResult:
+    """Compare rows by the vectors of what they ask, in Milvus; nothing of the dataset is changed.
+
+    Example: `/similar-rows dataset=dataset:3f9c2a min_cosine=0.9`
+    """
+    from ..core.files import sha256_json
+    from ..data.dataset import dataset_samples
+    from ..data.sample import asked_of
+    from ..engines.vectors.similar import SimilarTexts
+
+    samples = list(dataset_samples(ctx.artifacts.open(request.dataset)))
+    texts = [asked_of(sample) for sample in samples]
+    if len(texts) < 2:
+        raise AskError(f"{request.dataset.short} has {len(texts)} rows: there is nothing to compare.")
+    if request.row is not None and request.row >= len(texts):
+        raise AskError(f"{request.dataset.short} has {len(texts):,} rows, from 0: no row {request.row}.")
+    by = request.embedder.document() if request.embedder is not None else {}
+    name = sha256_json({"dataset": str(request.dataset), "embedder": by})[:32]
+    folder = ctx.workspace.root / "cache" / "similar" / name
+
+    def told(done: int) -> None:
+        ctx.progress(done, len(texts), "rows")
+
+    with SimilarTexts.of(texts, folder, _embed_of(request, ctx), told) as index:
+        if request.like is None and request.row is None:
+            pairs = index.pairs(texts, request.min_cosine, told)
+            differ = sum(samples[one.first].answer != samples[one.second].answer for one in pairs)
+            rows = [
+                SimilarRow(
+                    row=one.first, cosine=one.cosine,
+                    text=texts[one.first][:_SHOWN_CHARS],
+                    answer=(samples[one.first].answer or "")[:_SHOWN_CHARS],
+                    other_row=one.second, other_text=texts[one.second][:_SHOWN_CHARS],
+                    other_answer=(samples[one.second].answer or "")[:_SHOWN_CHARS],
+                )
+                for one in pairs[: request.most]
+            ]  # fmt: skip
+            return SimilarRowsResult(
+                rows=tuple(rows), compared=len(texts), found=len(pairs), answers_differ=differ
+            )
+        wanted = request.like if request.like is not None else texts[request.row or 0]
+        near = [one for one in index.like(wanted, request.k + 1) if one.place != request.row][: request.k]
+    rows = [
+        SimilarRow(
+            row=one.place, cosine=min(1.0, one.cosine), text=texts[one.place][:_SHOWN_CHARS],
+            answer=(samples[one.place].answer or "")[:_SHOWN_CHARS],
+        )
+        for one in near
+    ]  # fmt: skip
+    return SimilarRowsResult(rows=tuple(rows), compared=len(texts), found=len(rows), answers_differ=0)
+
+
+def _embed_of(request: SimilarRowsRequest, ctx: StepContext) -> Embed | None:
+    """Vectors by the embedder that is named; None for the offline one."""
+    if request.embedder is None:
+        return None
+    import numpy as np
+
+    from ..evals.scorers.base import ServerAccess
+    from ..evals.scorers.text_vectors import TextVectors
+
+    cache = ctx.workspace.root / "cache" / "embeddings.sqlite"
+    vectors = TextVectors(request.embedder, ServerAccess(cache, ctx.secret))
+
+    def embed(texts: Sequence[str]) -> np.typing.NDArray[np.float32]:
+        found = vectors.of(texts)
+        refused = next((one for one in found.values() if isinstance(one, str)), None)
+        if refused is not None:
+            raise BackendError(f"the embedder {vectors.settings.model} gave a row no vector: {refused}")
+        return np.asarray([found[text] for text in texts], np.float32)
+
+    return embed
