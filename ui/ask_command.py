@@ -12,7 +12,7 @@ from .session import Session
 if TYPE_CHECKING:
     from ..agents.memory import CitedAnswer
 
-_SHOWN_CHARS = 700
+_SHOWN_CHARS = 640
 
 
 def ask(

@@ -1,4 +1,4 @@
-"""Slash commands of project skills: `/nightly-retrain endpoint=shop`."""
+"""Slash commands of project skills, named as their folders are."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from opswright.core.workspace import Workspace
 from opswright.engines import PromptError
 from opswright.engines.trtllm.layout import CHECKPOINT, write_layout
 from opswright.engines.trtllm.options import TrtllmOptions
-from opswright.serving.fleet import GatewayClient
-from opswright.serving.rollout import Rollout, stop_all
+from opswright.serving.fleet import GatewayClient, stop_all
+from opswright.serving.rollout import Rollout
 from opswright.serving.rollout.checks import engine_findings
 from opswright.serving.server import Completion, Generation, InferenceServer, ServedModel, ready
 from opswright.serving.server_selection import build, choose

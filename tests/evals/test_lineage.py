@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from opswright.core.artifact_refs import AdapterRef, ArtifactRef, BundleRef, CheckpointRef, DatasetRef, RefT
+from opswright.core.artifact_refs import AdapterRef, ArtifactRef, BundleRef, CheckpointRef, DatasetRef
+from opswright.core.artifacts import RefT
 from opswright.core.principal import Principal
 from opswright.core.workspace import Workspace
 from opswright.data.dataset import training_rows, write_samples

@@ -119,7 +119,6 @@ def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:
         (["collect", "--sorce", "lines.txt"], 2, "--sorce"),
         (["collect", "--source", "lines.txt", "--least-rows", "many"], 2, "least_rows"),
         (["resume", "20260101-000000-abc"], 2, "unknown run"),
-        (["agent", "what is going on"], 2, "not a slash command"),
         (["agent", "/colect source=lines.txt"], 2, "Did you mean 'collect'"),
         (["--role", "viewer", "collect", "--source", "lines.txt"], 8, "viewer"),
         (["--role", "king", "status"], 2, "role"),

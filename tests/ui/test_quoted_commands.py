@@ -178,6 +178,8 @@ def check_shell(app: typer.Typer, registry: Registry, workspace: Workspace, word
     context = command.make_context("opswright", words[1:])
     while hasattr(command, "resolve_command"):
         left = [*context._protected_args, *context.args]
+        if not left and command.invoke_without_command:
+            return  # a group that does something by itself
         name, command, rest = command.resolve_command(context, left)
         if hasattr(command, "resolve_command") and not rest:
             return  # a group by its name

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import OpswrightError
+from ...core.exit_code import ExitCode
 from ...core.text import escaped
 
 if TYPE_CHECKING:
@@ -15,17 +16,6 @@ if TYPE_CHECKING:
 
     from ...agents.agent import RunOutcome
 
-OUTCOMES = {
-    0: "done",
-    1: "failed",
-    2: "usage",
-    3: "no_go",
-    4: "inconclusive",
-    5: "approval_needed_or_denied",
-    6: "budget_reached",
-    7: "integrity",
-    130: "interrupted",
-}
 WAITING = "waiting_for_approval"
 RUNNING = "running"
 _MOST_TEXT = 2_000
@@ -35,7 +25,7 @@ _MOST_BYTES = 64_000
 
 def outcome_word(exit_code: int) -> str:
     """The command line's exit code as a word."""
-    return OUTCOMES.get(exit_code, "failed")
+    return ExitCode.of(exit_code).outcome
 
 
 def bounded(value: Any, items: int = _MOST_ITEMS, text: int = _MOST_TEXT) -> Any:

@@ -58,5 +58,5 @@ class TokenCallers:
         access = get_access_token()
         token = self._store.by_id(access.client_id) if access is not None else None
         if token is None:
-            raise HeldError("the token of this session is not valid any more; `opswright mcp token create`.")
+            raise HeldError("this session's token is not valid any more: `opswright mcp token create NAME`.")
         return McpCaller(token.principal, attended=token.attended, is_local=False)

@@ -11,7 +11,7 @@ from ...agents.agent import RunOutcome
 from ...agents.approvals import Consent
 from ...agents.planner import Proposal
 from ...core.contract import Effect, NullEvents, Skill
-from ...core.errors import AskError, HeldError
+from ...core.errors import AskError, DeniedError, HeldError
 from ...core.plan import Plan
 from .answers import RUNNING, WAITING, outcome_word, run_document, tool_result
 from .callers import McpCaller
@@ -136,7 +136,7 @@ class McpCalls:
 
         def work() -> RunOutcome:
             if not proposed_by(self._desk.state(run), caller):
-                raise HeldError(f"run {run} was not proposed by {caller.principal.name} with this token.")
+                raise DeniedError(f"run {run} was not proposed by {caller.principal.name} with this token.")
             self._follower.stop(caller, run)
             return self._desk.agent(caller).outcome(run)
 
@@ -220,7 +220,7 @@ class McpCalls:
         if action == "decline":
             refusal = Consent(asked.plan, f"mcp elicitation in {client}", approved=False, why="declined")
             await _in_thread(lambda: agent.answer(asked.run, refusal))
-            raise HeldError(f"the person at the client refused plan {asked.plan[:12]}.")
+            raise DeniedError(f"the person at the client refused plan {asked.plan[:12]}.")
         if action != "accept":
             raise HeldError(f"plan {asked.plan[:12]} still waits: the question was dismissed.")
         if asked.mode == "url":

@@ -18,7 +18,7 @@ from ...agents.project_skills import ProjectSkill, ProjectSkills
 from ...agents.record import load_plan
 from ...core.compile import compile_plan
 from ...core.contract import Effect, Events, NullEvents, Skill
-from ...core.errors import AskError, HeldError
+from ...core.errors import AskError, DeniedError, HeldError
 from ...core.pins import with_pins
 from ...core.plan import Plan
 from ...core.plan_file import PlanText, parse_plan, single_step
@@ -61,7 +61,7 @@ class McpDesk:
     def check_may_read(self, caller: McpCaller) -> None:
         """HeldError for a caller whose role reads nothing."""
         if not self.may(caller, "run", Effect.READS):
-            raise HeldError(f"{caller.principal} may not read this workspace: rule 'roles'.")
+            raise DeniedError(f"{caller.principal} may not read this workspace: rule 'roles'.")
 
     @property
     def project_skills(self) -> ProjectSkills:
@@ -147,7 +147,7 @@ class McpDesk:
         if own is not None:
             return own.run
         if rows:
-            raise HeldError(
+            raise DeniedError(
                 f"plan {plan_id[:12]} was proposed by {rows[0].by}, not by {caller.principal.name} with this "
                 f"token. Who may run it does so with `opswright resume {rows[0].run}`, or in the console."
             )
@@ -183,7 +183,7 @@ class McpDesk:
                 state.proposal.get("costs"),
             )
             if not ruling.allowed:
-                raise HeldError(ruling.message)
+                raise HeldError(ruling.message) if ruling.needs_approval else DeniedError(ruling.message)
 
 
 def proposed_by(state: RunState, caller: McpCaller) -> bool:
@@ -234,7 +234,7 @@ def refuse_inputs_elsewhere(
 def _refuse_outside(path: Path, workspace: Workspace, besides: tuple[Path, ...]) -> None:
     allowed = [Path.cwd().resolve(), workspace.root, *besides]
     if not any(path.resolve().is_relative_to(folder) for folder in allowed):
-        raise HeldError(
+        raise DeniedError(
             f"{path} lies outside the folder that the server was started in; callers with a token read only "
             "what is in it."
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ...agents.planner.slash import WAIVER
 from ...agents.project_skills import ProjectSkill
 from ...core.contract import Effect, Skill
-from .answers import OUTCOMES, RUNNING, WAITING
+from ...core.exit_code import ExitCode
+from .answers import RUNNING, WAITING
 
 if TYPE_CHECKING:
     from mcp.types import Tool, ToolAnnotations
@@ -17,7 +18,7 @@ PROPOSE, RUN, STATUS, STOP = "propose_plan", "run_plan", "run_status", "stop_run
 _TEXT = {"type": "string"}
 _MAYBE_TEXT = {"type": ["string", "null"]}
 _ANSWER: dict[str, Any] = {
-    "outcome": {"type": "string", "enum": [*OUTCOMES.values(), WAITING, RUNNING]},
+    "outcome": {"type": "string", "enum": [*(code.outcome for code in ExitCode), WAITING, RUNNING]},
     "exit_code": {"type": "integer", "description": "What the command line would end with."},
     "message": _TEXT,
     "status": _TEXT,

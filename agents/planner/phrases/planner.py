@@ -11,22 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ....core.compile import compile_plan
 from ....core.contract import Effect
-from ....core.errors import AskError, OpswrightError
-from ....core.pins import with_pins
+from ....core.errors import OpswrightError
 from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
-from ..base import Ask, Declined, PlannerReply, Proposal, Question, Turn
-from .clauses import Clause, bar_of, clauses_of, without_courtesies
-from .conversation import Talk, amended
+from ..base import Ask, Declined, PlannerReply, Question, Turn
+from .clauses import Clause, bar_of, clauses_of
+from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
-from .lexicon import Lexicon, PhraseMatch, lexicon_of
+from .lexicon import PhraseMatch
 from .mentions import Unclear, mentions_in, resolve
+from .message import Message
 from .nearest import nearest_skills
 from .record_answers import answer_from_record
 from .slots import ClauseReading, SlotFiller
-from .surroundings import Surroundings
 from .text import shown, words
 from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, SMALL, cues_in
 
@@ -64,21 +62,11 @@ class PhrasesPlanner:
             return Declined(_sentence("long", ""), "long")
         if found := unseen_in(text.replace("\n", " ").replace("\t", " ")):
             return Declined(_sentence("unseen", found), "unseen")
-        return _Message(text, self, conversation).reply()
+        return _Reading(text, self.registry, self.workspace, conversation).reply()
 
 
-class _Message:
-    """One sentence being understood."""
-
-    def __init__(self, text: str, planner: PhrasesPlanner, conversation: Sequence[Turn]) -> None:
-        self.text = text
-        self.registry, self.workspace = planner.registry, planner.workspace
-        self.lexicon: Lexicon = lexicon_of(self.registry)
-        self.around = Surroundings(self.workspace)
-        self.talk = Talk.of(conversation, self.registry, self.workspace)
-        self.tokens = without_courtesies(self.lexicon.read(text, self.around.names))
-        self.keys = [token.key for token in self.tokens]
-        self.draft = PlanDraft()
+class _Reading(Message):
+    """One message being understood."""
 
     def reply(self) -> PlannerReply:
         if not any(
@@ -92,7 +80,7 @@ class _Message:
         if not depends and (
             not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0])
         ):
-            answer = answer_from_record(self.text, self.tokens, self.around, self.lexicon, self.talk)
+            answer = answer_from_record(self.text, self.tokens, self.around, self.lexicon, self.before)
             if answer is not None:
                 return answer
         if (command := self._command_inside()) is not None:
@@ -106,7 +94,7 @@ class _Message:
         wishes = [clause for clause in clauses if clause.kind == "wish"]
         if wishes and (taken_back := self._taken_back(clauses)):
             return self._declined("negated", taken_back)
-        if self.talk.draft is not None and (changed := amended(self, clauses)) is not None:
+        if self.before.draft is not None and (changed := amended(self, clauses)) is not None:
             return changed
         if not wishes:
             negated = next((clause for clause in clauses if clause.kind == "negated"), None)
@@ -153,7 +141,7 @@ class _Message:
 
     def _planned(self, clauses: list[Clause]) -> PlannerReply:
         """The plan of the wishes, in order; what is negated beside them is left out."""
-        at_hand = [*self._spoken_of(clauses), *self.talk.at_hand]
+        at_hand = [*self._spoken_of(clauses), *self.before.at_hand]
         filler = SlotFiller(self.lexicon, self.around, self.draft, at_hand)
         readings: list[ClauseReading] = []
         conditions: list[Clause] = []
@@ -180,7 +168,7 @@ class _Message:
             return matches[0]
         tried = []
         for match in close:
-            filler = SlotFiller(self.lexicon, self.around, PlanDraft(), self.talk.at_hand)
+            filler = SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand)
             reading = filler.read(match, clause.tokens)
             wrong = 2 * len(reading.unused) + len(reading.unknown) + len(reading.step.missing)
             tried.append((wrong, match, reading))
@@ -266,27 +254,6 @@ class _Message:
         step.gate = "release"
         return None
 
-    def asking(self, draft: PlanDraft, left: OpenField, step: StepDraft, name: str) -> Question:
-        """A question, with the draft it is about."""
-        return Question(left.text, left.choices, draft.document(self.text, (step.id, name)))
-
-    def finished(self, draft: PlanDraft) -> PlannerReply:
-        """The compiled plan of a draft, or the question about the first thing that is open."""
-        if (left := draft.open_field()) is not None:
-            step, name, one = left
-            about = f"/{step.skill.name}: " if len(draft.steps) > 1 else ""
-            return self.asking(draft, OpenField(f"{about}{one.text}", one.choices), step, name)
-        text = with_pins(draft.text(self.text), self.registry, self.workspace)
-        try:
-            plan = compile_plan(text, self.registry, self.workspace.artifacts.resolve)
-        except AskError as error:
-            return Declined(
-                f"Understood as {'; '.join(draft.commands())}, which cannot be planned: {error}",
-                "invalid",
-                draft.commands(),
-            )
-        return Proposal(plan, self.text, draft=draft.document(self.text), is_typed=False)
-
     def _declined(self, reason: str, found: str) -> Declined:
         """Why nothing is proposed, with the commands that the words would come to otherwise."""
         commands = self._commands_anywhere()
@@ -301,7 +268,7 @@ class _Message:
             if matches and self.keys[at] not in _ASKING:
                 draft = PlanDraft()
                 try:
-                    filler = SlotFiller(self.lexicon, self.around, draft, self.talk.at_hand)
+                    filler = SlotFiller(self.lexicon, self.around, draft, self.before.at_hand)
                     filler.read(matches[0], rest[:end])
                 except OpswrightError:
                     return ()

@@ -19,7 +19,7 @@ from .wording import any_of, sections
 from .words import without_manners
 
 if TYPE_CHECKING:
-    from .conversation import Talk
+    from .conversation_state import ConversationState
 
 _RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _RELEASE = re.compile(r"\bv\d{1,6}\b")
@@ -34,7 +34,7 @@ _TOPICS = {about: any_of(patterns, _ASKS) for about, patterns in sections("quest
 
 
 def answer_from_record(
-    text: str, tokens: list[Token], around: Surroundings, lexicon: Lexicon, talk: Talk
+    text: str, tokens: list[Token], around: Surroundings, lexicon: Lexicon, before: ConversationState
 ) -> RecordAnswer | None:
     """What the record says to a question about it; None for anything else."""
     said = " ".join(token.key for token in tokens if token.kind in ("word", "number", "mark")).strip()
@@ -48,7 +48,7 @@ def answer_from_record(
     )
     if topic is None or _supposes(said):
         return None
-    asked = _Asked(text, said, around, lexicon, talk)
+    asked = _Asked(text, said, around, lexicon, before)
     answers: dict[str, Callable[[], RecordAnswer]] = {
         "live": asked.live, "approved": asked.approved, "refused": asked.refused, "cost": asked.cost,
         "best": asked.best, "who": asked.who, "when": asked.when, "waiting": asked.waiting,
@@ -71,8 +71,10 @@ def _supposes(said: str) -> bool:
 class _Asked:
     """One question, and what it is about."""
 
-    def __init__(self, text: str, said: str, around: Surroundings, lexicon: Lexicon, talk: Talk) -> None:
-        self.text, self.said, self.around, self.lexicon, self.talk = text, said, around, lexicon, talk
+    def __init__(
+        self, text: str, said: str, around: Surroundings, lexicon: Lexicon, before: ConversationState
+    ) -> None:
+        self.text, self.said, self.around, self.lexicon, self.before = text, said, around, lexicon, before
         self.index = LedgerIndex.of(around.workspace)
 
     @property
@@ -318,7 +320,7 @@ class _Asked:
             return of_release
         skill = self._skill_named()
         if skill is None and re.search(r"\b(?:it|that|this|those|them)\b", self.said):
-            for run in self.talk.runs:
+            for run in self.before.runs:
                 state = self.index.run_state(run)
                 if state is not None and fits(state):
                     return state

@@ -101,7 +101,9 @@ def test_nothing_runs_without_the_right_code_or_against_a_no(
         async with Client(bench.server(), mode=mode, elicitation_callback=person) as client:
             plan = answer(await client.call_tool("collect", {"source": "lines.txt"}))
             refused = await client.call_tool("run_plan", {"plan_id": plan["plan"]})
-            assert refused.is_error and answer(refused)["outcome"] == "approval_needed_or_denied"
+            assert refused.is_error and answer(refused)["outcome"] == (
+                "denied" if status == "denied" else "needs approval"
+            )
             now = answer(await client.call_tool("run_status", {"run": plan["run"]}))
             assert now["status"] == status
 
@@ -183,7 +185,7 @@ def test_roles_decide_what_is_listed_proposed_approved_and_run(bench: McpBench) 
             names = {tool.name for tool in (await client.list_tools()).tools}
             assert names == {"judge", "run_status"}
             refused = await client.call_tool("collect", {"source": "lines.txt"})
-            assert refused.is_error and answer(refused)["exit_code"] == 5
+            assert refused.is_error and answer(refused)["exit_code"] == 8
             assert "viewer" in answer(refused)["message"]
         callers.caller = caller("oda", "operator")
         async with Client(server, elicitation_callback=bench.person()) as client:
@@ -215,7 +217,7 @@ def test_nobody_runs_or_stops_anothers_plan(bench: McpBench) -> None:
             refused = await client.call_tool("run_plan", {"plan_id": plan["plan"]})
             assert refused.is_error and "not by eve" in answer(refused)["message"]
             stopped = await client.call_tool("stop_run", {"run": plan["run"]})
-            assert stopped.is_error and answer(stopped)["exit_code"] == 5
+            assert stopped.is_error and answer(stopped)["exit_code"] == 8
 
     anyio.run(main)
     assert bench.shown == []
@@ -244,7 +246,7 @@ def test_a_remote_caller_reads_no_file_beyond_the_project(bench: McpBench, tmp_p
         async with Client(bench.server(callers)) as client:
             for path in (str(secret), "../elsewhere.txt", "link.txt", "~/.ssh/id_rsa", "/nowhere/at/all"):
                 refused = await client.call_tool("collect", {"source": path})
-                assert answer(refused)["exit_code"] == 5, path
+                assert answer(refused)["exit_code"] == 8, path
                 assert "outside the folder" in answer(refused)["message"]
             allowed = await client.call_tool("collect", {"source": "lines.txt"})
             assert answer(allowed)["outcome"] == "waiting_for_approval"

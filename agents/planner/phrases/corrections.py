@@ -1,26 +1,20 @@
-"""What was said before: what "it" and "the other suite" refer to, and what a correction changes."""
+"""Corrections: what a message changes of the draft that was proposed before it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ....core.contract import Effect
 from ....core.errors import OpswrightError
-from ....core.references import references_in
-from ....core.registry import Registry
-from ....record.index import LedgerIndex
-from ..base import Declined, PlannerReply, Turn
+from ..base import Declined, PlannerReply
 from .clauses import Clause, bar_of
-from .drafts import OpenField, PlanDraft, StepDraft, from_document
+from .drafts import OpenField, PlanDraft, StepDraft
 from .slots import ClauseReading, SlotFiller
 from .text import Token, words
 from .words import NEGATIONS, negations_in
 
 if TYPE_CHECKING:
-    from ....core.workspace import Workspace
-    from .planner import _Message
+    from .message import Message
 
 _LEADS = words(
     """
@@ -38,68 +32,21 @@ _ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1": 0, "2": 1, "
 _SHORT = 12
 
 
-@dataclass
-class Talk:
-    """What the conversation left: the newest draft, what of it is open, and the artifacts last spoken of."""
-
-    draft: PlanDraft | None = None
-    asked: tuple[str, str] | None = None
-    goal: str = ""
-    runs: list[str] = field(default_factory=list)  # newest first
-    is_open: bool = False  # the newest draft was proposed and not run
-    at_hand: list[Any] = field(default_factory=list)  # references and paths, newest first
-
-    @classmethod
-    def of(cls, conversation: Sequence[Turn], registry: Registry, workspace: Workspace) -> Talk:
-        """What these turns left, as the ledger has their runs now."""
-        talk = cls()
-        for turn in reversed(conversation):
-            if turn.run is not None and turn.run not in talk.runs:
-                talk.runs.append(turn.run)
-        if conversation and (last := conversation[-1]).speaker == "agent" and last.draft is not None:
-            _take_draft(talk, last, registry)
-        index = LedgerIndex.of(workspace) if talk.runs else None
-        for run in talk.runs[:20]:
-            state = index.run_state(run) if index is not None else None
-            if state is None:
-                continue
-            if run == talk.runs[0] and talk.draft is not None and conversation[-1].run == run:
-                talk.is_open = state.status == "waiting"
-            for result in reversed(list(state.results.values())):
-                talk.at_hand += references_in(dict(result))
-        if talk.draft is not None:
-            for step in reversed(talk.draft.steps):
-                talk.at_hand += references_in(step.arguments)
-        return talk
-
-
-def _take_draft(talk: Talk, turn: Turn, registry: Registry) -> None:
-    document = turn.draft or {}
-    try:
-        draft = from_document(document, registry)
-        asked = document.get("asked")
-        talk.asked = (str(asked["step"]), str(asked["field"])) if asked else None
-    except (KeyError, TypeError, ValueError, IndexError):  # written by a planner of another kind
-        return
-    if draft.steps:
-        talk.draft, talk.goal = draft, str(document.get("goal", ""))
-
-
-def amended(message: _Message, clauses: list[Clause]) -> PlannerReply | None:
+def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
     """The newest draft with what these words change of it; None where they change nothing."""
-    talk = message.talk
-    draft = talk.draft
+    before = message.before
+    draft = before.draft
     wishes = [clause for clause in clauses if clause.kind == "wish"]
     if draft is None:
         return None
-    if talk.asked is None and message.tokens and set(message.keys) <= _CONSENT | {",", ".", "!"}:
+    if before.asked is None and message.tokens and set(message.keys) <= _CONSENT | {",", ".", "!"}:
         text = "Consent is not taken from a sentence: approve the plan's card, or type /approve."
         return Declined(text, "approval", ("/approve",))
     if wishes:
         return _with_wishes(message, draft, wishes)
-    if talk.asked is None and len(message.tokens) > _SHORT and not _MARKS_CORRECTION & set(message.keys):
+    if before.asked is None and len(message.tokens) > _SHORT and not _MARKS_CORRECTION & set(message.keys):
         return None
-    if talk.asked is not None and (chosen := _chosen(message, draft, talk.asked)) is not None:
+    if before.asked is not None and (chosen := _chosen(message, draft, before.asked)) is not None:
         return chosen
     if (smaller := _left_out(message, draft)) is not None:
         return smaller
@@ -111,7 +58,7 @@ def amended(message: _Message, clauses: list[Clause]) -> PlannerReply | None:
     return _changed(message, draft, tokens)
 
 
-def _with_wishes(message: _Message, draft: PlanDraft, wishes: list[Clause]) -> PlannerReply | None:
+def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> PlannerReply | None:
     """The same step again ("no, evaluate on the other suite"), or one step more ("and then deploy it")."""
     lead = {token.key for token in message.tokens[:2]}
     matches = message.lexicon.matches(wishes[0].tokens)
@@ -121,8 +68,8 @@ def _with_wishes(message: _Message, draft: PlanDraft, wishes: list[Clause]) -> P
         if not tokens or negations_in([token.key for token in tokens]):
             return None
         return _other(message, draft, tokens) or _changed(message, draft, tokens, same)
-    if lead & {"and", "also", "then", "plus", "after", "afterwards"} and message.talk.is_open:
-        filler = SlotFiller(message.lexicon, message.around, draft, message.talk.at_hand)
+    if lead & {"and", "also", "then", "plus", "after", "afterwards"} and message.before.is_open:
+        filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
         readings = [filler.read(message.lexicon.matches(one.tokens)[0], one.tokens) for one in wishes]
         if any(one.negations or one.unused for one in readings):
             return None
@@ -132,7 +79,7 @@ def _with_wishes(message: _Message, draft: PlanDraft, wishes: list[Clause]) -> P
     return None
 
 
-def _chosen(message: _Message, draft: PlanDraft, asked: tuple[str, str]) -> PlannerReply | None:
+def _chosen(message: Message, draft: PlanDraft, asked: tuple[str, str]) -> PlannerReply | None:
     """An answer to the question that is open."""
     step = next((one for one in draft.steps if one.id == asked[0]), None)
     if step is None:
@@ -165,13 +112,13 @@ def _chosen(message: _Message, draft: PlanDraft, asked: tuple[str, str]) -> Plan
 
 
 def _filled(
-    message: _Message, draft: PlanDraft, step: StepDraft, name: str, tokens: list[Token]
+    message: Message, draft: PlanDraft, step: StepDraft, name: str, tokens: list[Token]
 ) -> PlannerReply | None:
     """The draft with the open field filled from an answer, or None when the answer does not fit it."""
     fields = {one.name: one for one in message.lexicon.fields[step.skill.name]}
     if name not in fields:
         return None
-    filler = SlotFiller(message.lexicon, message.around, draft, message.talk.at_hand)
+    filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
     kept = dict(step.missing)
     others = {key: value for key, value in step.arguments.items() if key != name}
     reading = filler.amend_field(step, fields[name], tokens)
@@ -183,7 +130,7 @@ def _filled(
     return message.finished(draft)
 
 
-def _as_gate(message: _Message, draft: PlanDraft) -> PlannerReply | None:
+def _as_gate(message: Message, draft: PlanDraft) -> PlannerReply | None:
     bar = bar_of(message.keys)
     measuring = [step for step in draft.steps if "suite" in step.arguments]
     if bar is None or len(measuring) != 1 or draft.steps[-1] is measuring[0]:
@@ -193,7 +140,7 @@ def _as_gate(message: _Message, draft: PlanDraft) -> PlannerReply | None:
     return message.finished(draft)
 
 
-def _left_out(message: _Message, draft: PlanDraft) -> PlannerReply | None:
+def _left_out(message: Message, draft: PlanDraft) -> PlannerReply | None:
     """The draft without a step: "skip the evaluation"."""
     keys = [
         key for key in message.keys if key not in _LEADS | {",", ".", "out", "step", "for", "now", "part"}
@@ -245,7 +192,7 @@ def _change(tokens: list[Token]) -> list[Token]:
     return keep
 
 
-def _other(message: _Message, draft: PlanDraft, tokens: list[Token]) -> PlannerReply | None:
+def _other(message: Message, draft: PlanDraft, tokens: list[Token]) -> PlannerReply | None:
     """The one there is besides what was proposed: "the other suite"."""
     keys = [token.key for token in tokens]
     if "other" not in keys or len(keys) > 6:
@@ -284,11 +231,11 @@ def _other(message: _Message, draft: PlanDraft, tokens: list[Token]) -> PlannerR
 
 
 def _changed(
-    message: _Message, draft: PlanDraft, tokens: list[Token], only: StepDraft | None = None
+    message: Message, draft: PlanDraft, tokens: list[Token], only: StepDraft | None = None
 ) -> PlannerReply | None:
     """The draft with the last step changed that these words fit."""
     for step in [only] if only is not None else list(reversed(draft.steps)):
-        filler = SlotFiller(message.lexicon, message.around, draft, message.talk.at_hand)
+        filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
         kept = (dict(step.arguments), dict(step.missing), dict(draft.budget))
         try:
             reading: ClauseReading | None = filler.amend(step, tokens)

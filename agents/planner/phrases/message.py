@@ -1,0 +1,57 @@
+"""One message of a conversation, read, with what it is about; and the replies that hold a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ....core.compile import compile_plan
+from ....core.errors import AskError
+from ....core.pins import with_pins
+from ....core.registry import Registry
+from ..base import Declined, PlannerReply, Proposal, Question, Turn
+from .clauses import without_courtesies
+from .conversation_state import ConversationState
+from .drafts import OpenField, PlanDraft, StepDraft
+from .lexicon import Lexicon, lexicon_of
+from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from ....core.workspace import Workspace
+
+
+class Message:
+    """The tokens of a text, the words there are for skills, and what was said and made before."""
+
+    def __init__(
+        self, text: str, registry: Registry, workspace: Workspace, conversation: Sequence[Turn]
+    ) -> None:
+        self.text = text
+        self.registry, self.workspace = registry, workspace
+        self.lexicon: Lexicon = lexicon_of(registry)
+        self.around = Surroundings(workspace)
+        self.before = ConversationState.of(conversation, registry, workspace)
+        self.tokens = without_courtesies(self.lexicon.read(text, self.around.names))
+        self.keys = [token.key for token in self.tokens]
+        self.draft = PlanDraft()
+
+    def asking(self, draft: PlanDraft, left: OpenField, step: StepDraft, name: str) -> Question:
+        """A question, with the draft it is about."""
+        return Question(left.text, left.choices, draft.document(self.text, (step.id, name)))
+
+    def finished(self, draft: PlanDraft) -> PlannerReply:
+        """The compiled plan of a draft, or the question about the first thing that is open."""
+        if (left := draft.open_field()) is not None:
+            step, name, one = left
+            about = f"/{step.skill.name}: " if len(draft.steps) > 1 else ""
+            return self.asking(draft, OpenField(f"{about}{one.text}", one.choices), step, name)
+        text = with_pins(draft.text(self.text), self.registry, self.workspace)
+        try:
+            plan = compile_plan(text, self.registry, self.workspace.artifacts.resolve)
+        except AskError as error:
+            return Declined(
+                f"Understood as {'; '.join(draft.commands())}, which cannot be planned: {error}",
+                "invalid",
+                draft.commands(),
+            )
+        return Proposal(plan, self.text, draft=draft.document(self.text), is_typed=False)
