@@ -30,6 +30,7 @@ from opswright.engines.vectors import LiteServer, TextEncoder, TextRow, VectorCo
 from opswright.engines.vectors.collection import is_one_of
 from opswright.engines.vectors.similar import SimilarTexts
 from opswright.record.index import LedgerIndex
+from opswright.skills import load_registry
 
 HERE = Path(__file__).parent
 
@@ -84,7 +85,7 @@ def ask_all(workspace: Workspace) -> None:
         for question, named, wanted in lines:
             one_of = holders(named, ledger, runs)
             started = time.process_time()
-            reply = answer(question, QuestionFilters(), index, facts=fact_finder(workspace))
+            reply = answer(question, QuestionFilters(), index, facts=fact_finder(workspace, load_registry()))
             cpu.append(time.process_time() - started)
             hits = [
                 any(

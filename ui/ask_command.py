@@ -53,7 +53,7 @@ def ask(
             filters,
             index,
             k=k,
-            facts=fact_finder(session.workspace),
+            facts=fact_finder(session.workspace, session.registry),
             writer=AnswerWriter(settings.writer) if settings.writer is not None else None,
         )
     if json:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ....core.errors import OpswrightError
-from ....record.index import LedgerIndex
 from ....record.ledger import Phase
 from ....record.run_state import RunState
 from ..base import RecordAnswer
 from .lexicon import Lexicon
-from .record_words import amount_words, denial_words, names_endpoint, row_words, withdrew
+from .record_words import amount_words, denial_words, has_failed, row_words, was_refused
+from .run_finder import RELEASE, RunFinder
 from .surroundings import Surroundings
 from .text import Token
 from .wording import any_of, sections
@@ -21,10 +21,8 @@ from .words import without_manners
 if TYPE_CHECKING:
     from .conversation_state import ConversationState
 
-_RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
-_RELEASE = re.compile(r"\bv\d{1,6}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNORECASE)
-_SEARCHED = 200  # newest runs
+_FAILED = re.compile(r"\b(?:fail\w*|crash\w*|broke\w*|wrong)\b")
 _ASKS = (
     r"^(?:and |so |ok |hey |hi |hello |please |, )*(?:(?:can|could|would) you )?(?:please )?"
     r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |may i (?:know|ask) |"
@@ -68,19 +66,8 @@ def _supposes(said: str) -> bool:
     )
 
 
-class _Asked:
+class _Asked(RunFinder):
     """One question, and what it is about."""
-
-    def __init__(
-        self, text: str, said: str, around: Surroundings, lexicon: Lexicon, before: ConversationState
-    ) -> None:
-        self.text, self.said, self.around, self.lexicon, self.before = text, said, around, lexicon, before
-        self.index = LedgerIndex.of(around.workspace)
-
-    @property
-    def endpoint(self) -> str | None:
-        words = self.said.split()
-        return next((name for key, name in self.around.endpoints.items() if key in words), None)
 
     def live(self) -> RecordAnswer:
         """What endpoints serve, or served at a time."""
@@ -116,7 +103,7 @@ class _Asked:
 
     def approved(self) -> RecordAnswer:
         """Who approved the run that is meant."""
-        state = self._run()
+        state = self.run()
         if state is None:
             return self._no_run("approved")
         if state.approvals:
@@ -137,17 +124,13 @@ class _Asked:
 
     def refused(self) -> RecordAnswer:
         """Why a run, or a release, came to nothing."""
-        state = self._run(
-            lambda one: (
-                one.status in ("refused", "denied", "failed")
-                or one.verdict in ("NO_GO", "INCONCLUSIVE")
-                or withdrew(one)
-            )
-        )
+        kinds = (was_refused, has_failed)
+        found = (self.run(fits) for fits in (kinds[::-1] if _FAILED.search(self.said) else kinds))
+        state = next((one for one in found if one is not None), None)
         if state is None:
-            return RecordAnswer(
-                "No run of the record was refused, denied, failed or judged NO_GO.", "refused", (), ("/runs",)
-            )
+            of = f" of {release.group()}" if (release := RELEASE.search(self.said)) else ""
+            text = f"No run{of} in the record was refused, denied, failed or judged NO_GO."
+            return RecordAnswer(text, "refused", (), ("/runs",))
         if state.denial is not None:
             return self._of(
                 state, f"was denied: {denial_words(state.denial)}.", "refused", [state.denial.seq]
@@ -159,13 +142,13 @@ class _Asked:
             return self._of(
                 state, f"was judged {judged.verdict['decision']}: {why}.", "refused", [judged.last.seq]
             )
-        failed = next((step for step in reversed(state.begun) if step.error), None)
-        if failed is not None:
+        stopped = next((step for step in reversed(state.begun) if step.error), None)
+        if stopped is not None:
             return self._of(
                 state,
-                f"failed in step {failed.id}: {failed.error.get('message', '')}",
+                f"failed in step {stopped.id}: {stopped.error.get('message', '')}",
                 "refused",
-                [failed.last.seq],
+                [stopped.last.seq],
             )
         if state.end is not None and state.status in ("refused", "failed"):
             return self._of(state, f"was {state.status}: {state.message}", "refused", [state.end.seq])
@@ -173,7 +156,7 @@ class _Asked:
 
     def cost(self) -> RecordAnswer:
         """What a run took."""
-        state = self._run()
+        state = self.run()
         if state is None:
             return self._no_run("cost")
         settled = [record for record in state.records if record.phase == Phase.SETTLED]
@@ -208,7 +191,7 @@ class _Asked:
 
     def who(self) -> RecordAnswer:
         """Who proposed a run, and who approved it."""
-        state = self._run()
+        state = self.run()
         if state is None:
             return self._no_run("who")
         approved = (
@@ -221,7 +204,7 @@ class _Asked:
 
     def when(self) -> RecordAnswer:
         """When a run was proposed, and when it ended."""
-        state = self._run()
+        state = self.run()
         if state is None:
             return self._no_run("when")
         end = state.end
@@ -256,7 +239,7 @@ class _Asked:
                 return RecordAnswer("Nothing is running.", "status", (), ("/runs",))
             text = " ".join(f"{row.run} is running: {row.goal[:80]} (record {row.last_seq})." for row in rows)
             return RecordAnswer(text, "status", tuple(row.last_seq for row in rows), ("/runs",))
-        state = self._run()
+        state = self.run()
         if state is None:
             return self._no_run("status")
         verdict = f", verdict {state.verdict}" if state.verdict else ""
@@ -265,7 +248,7 @@ class _Asked:
 
     def trained(self) -> RecordAnswer:
         """What a model was made from."""
-        bundle = next(iter(self._release_bundles()), None)
+        bundle = next(iter(self.release_bundles()), None)
         ref = bundle or next(iter(self.around.artifacts("checkpoint")), None)
         if ref is None:
             return RecordAnswer("There is no model in this workspace yet.", "trained")
@@ -297,100 +280,6 @@ class _Asked:
             (head,) if head else (),
             ("/audit verify",),
         )
-
-    def _release_bundles(self) -> list[Any]:
-        found = _RELEASE.search(self.said)
-        which = (
-            found.group()
-            if found
-            else "canary"
-            if "canary" in self.said
-            else "stable"
-            if re.search(r"\b(?:stable|live|production|prod)\b", self.said)
-            else None
-        )
-        return list(self.around.releases(which, self.endpoint).values()) if which else []
-
-    def _run(self, fits: Callable[[RunState], bool] = lambda state: True) -> RunState | None:
-        """The run that is meant: named, a release's, the conversation's, of a kind of step, or the newest."""
-        if (named := _RUN.search(self.text)) is not None:
-            return self.index.run_state(named.group())
-        names_release = _RELEASE.search(self.said) or re.search(r"\b(?:canary|stable)\b", self.said)
-        if names_release and (of_release := self._run_of_release(fits)) is not None:
-            return of_release
-        skill = self._skill_named()
-        if skill is None and re.search(r"\b(?:it|that|this|those|them)\b", self.said):
-            for run in self.before.runs:
-                state = self.index.run_state(run)
-                if state is not None and fits(state):
-                    return state
-        for row in self.index.rows(limit=_SEARCHED):
-            state = self.index.run_state(row.run)
-            if state is None or (
-                skill is not None and not any(step.skill == skill for step in state.steps.values())
-            ):
-                continue
-            if fits(state) and (
-                skill is None or self.endpoint is None or names_endpoint(state, self.endpoint)
-            ):
-                return state
-        return None
-
-    def _run_of_release(self, fits: Callable[[RunState], bool]) -> RunState | None:
-        """The newest run that changed what the release is to its endpoint, or judged its bundle."""
-        from ....serving.releases import read_state
-
-        found = _RELEASE.search(self.said)
-        states: list[tuple[int, RunState]] = []
-        for name in self.around.endpoints.values():
-            if self.endpoint not in (None, name):
-                continue
-            state = read_state(self.around.workspace, name)
-            stable, canary, _ = state.routes()
-            wanted = {found.group()} if found else {canary or "" if "canary" in self.said else stable or ""}
-            keys = [
-                c.key.partition("/")[0]
-                for c in state.changes
-                if c.release in wanted or c.release.partition("-")[0] in wanted
-            ]
-            bundles = [
-                str(r.bundle) for r in state.known if r.id in wanted or r.id.partition("-")[0] in wanted
-            ]
-            records = list(self.index.changes([key for key in keys if key]).values())
-            runs = {record.run for record in records if record.run} | {
-                one.run for one in self.index.runs_that_judged(bundles)
-            }
-            found_states = (self.index.run_state(run) for run in runs)
-            states += [(one.last.seq, one) for one in found_states if one is not None and fits(one)]
-        return max(states, key=lambda one: one[0])[1] if states else None
-
-    def _skill_named(self) -> str | None:
-        """The skill whose name or phrases a word of the question is a form of: "the last training"."""
-        small = {
-            "was",
-            "run",
-            "runs",
-            "last",
-            "that",
-            "this",
-            "what",
-            "which",
-            "model",
-            "approved",
-            "refused",
-            "report",
-        }
-        for word in self.said.split():
-            if len(word) < 5 or word in small:
-                continue
-            for skill in self.lexicon.skills:
-                heads = {p.head for ps in self.lexicon.patterns.values() for p in ps if p.skill is skill}
-                if any(
-                    len(head) >= 4 and word[: max(4, len(head) - 1)] == head[: max(4, len(head) - 1)]
-                    for head in heads
-                ):
-                    return skill.name
-        return None
 
     def _of(self, state: RunState, text: str, about: str, seqs: list[int]) -> RecordAnswer:
         shown = f"Run {state.run} ({state.goal[:60]}) {text}"

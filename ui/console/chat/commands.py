@@ -63,7 +63,7 @@ class Commands:
         self._console = console
         self._run_service = run_service
         self.builtin = {command.name: command for command in builtin}
-        self._questions = ChatQuestions(console.workspace)
+        self._questions = ChatQuestions(console.workspace, console.registry)
 
     def close(self) -> None:
         """Close what questions opened."""

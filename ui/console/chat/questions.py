@@ -11,6 +11,7 @@ from ....agents.memory.writer import AnswerWriter
 from . import blocks
 
 if TYPE_CHECKING:
+    from ....core.registry import Registry
     from ....core.workspace import Workspace
 
 _SHOWN_CHARS = 400
@@ -31,8 +32,9 @@ def is_question(text: str) -> bool:
 class ChatQuestions:
     """Answers for one console; the index stays open between questions."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, registry: Registry) -> None:
         self._workspace = workspace
+        self._registry = registry
         self._index = MemoryIndex(workspace)
 
     def close(self) -> None:
@@ -43,7 +45,8 @@ class ChatQuestions:
         """Facts, what a model wrote where one is set, then the passages; errors as of `answer`."""
         settings = self._workspace.settings.memory
         writer = AnswerWriter(settings.writer) if settings.writer is not None else None
-        found = answer(text, QuestionFilters(), self._index, _PASSAGES, fact_finder(self._workspace), writer)
+        facts = fact_finder(self._workspace, self._registry)
+        found = answer(text, QuestionFilters(), self._index, _PASSAGES, facts, writer)
         shown: list[blocks.Block] = []
         for fact in found.facts:
             shown.append(blocks.text(fact.text))
