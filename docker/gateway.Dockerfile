@@ -4,8 +4,9 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY . .
+# transformers reads the tokenizers of bundles for TensorRT-LLM, whose prompts the gateway renders
 RUN python -m venv /opt/opswright \
- && /opt/opswright/bin/pip install --no-cache-dir -c constraints.txt ".[serve,guard,remote,store]" s3fs \
+ && /opt/opswright/bin/pip install --no-cache-dir -c constraints.txt ".[serve,guard,remote,store]" s3fs transformers \
  && find /opt/opswright -name __pycache__ -prune -exec rm -rf {} +
 
 FROM python:3.11-slim-bookworm

@@ -79,7 +79,11 @@ def build(
         from .triton.preloaded import PreloadedTriton
 
         secret = serving.preloaded_triton_secret
-        return PreloadedTriton(serving.preloaded_triton, secret.get_secret_value() if secret else "")
+        return PreloadedTriton(
+            serving.preloaded_triton,
+            secret.get_secret_value() if secret else "",
+            question_maker(serving.external),
+        )
     if choice.kind == "in-process":
         from .in_process import InProcessServer
 

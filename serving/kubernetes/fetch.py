@@ -7,22 +7,29 @@ What it wrote is what runs: nothing reads the source afterwards.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ...core.artifact_refs import ArtifactRef
 from ...core.artifacts import ArtifactStore
-from ...core.errors import AskError, BackendError, OpswrightError
-from ...core.files import PRIVATE, canonical_json, write_atomically
+from ...core.errors import AskError, BackendError, IntegrityError, OpswrightError
+from ...core.files import PRIVATE, canonical_json, sha256_file, write_atomically
+from ...engines.registry import engine_target
+from ...engines.triton_text import ModelPlace
+from ...engines.trtllm.layout import REPOSITORY, TRITON_SCRIPT
 from ..releases import EndpointState, Release
 from ..server import ServedModel
 from ..server_selection import threads_for
 from ..triton.repository import ModelRepository
 
 _KEYS = "keys.json"
+_WEIGHTS = ".safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,9 +59,13 @@ def lay_triton(state: EndpointState, model: str, source: str, into: Path, thread
     """The engine and its model repository; for GPUs, the bundle's own folder with its start script."""
     release = _release_of(state)
     engine = fetch(release.bundle, source, into / "artifacts") / "engine"
-    if (engine / "triton.sh").is_file():
+    if (engine / TRITON_SCRIPT).is_file():
+        config = _config_that_names(release, model, engine)
         for child in engine.iterdir():
             _replace(child, into / child.name)
+        (into / TRITON_SCRIPT).chmod(0o755)  # stores of objects keep no modes
+        if config is not None:
+            (into / REPOSITORY / model / "config.pbtxt").write_text(config, encoding="utf-8")
         return
     served = ServedModel(model, release.number, engine, release.id, release.engine)
     repository = ModelRepository(into / "repository")
@@ -62,11 +73,19 @@ def lay_triton(state: EndpointState, model: str, source: str, into: Path, thread
     repository.write(served, min(threads, threads_for(served)))
 
 
+def _config_that_names(release: Release, model: str, engine: Path) -> str | None:
+    """The config of a model whose answers name no release, with the release in it; None for any other."""
+    opener = engine_target(release.engine).triton_text
+    return opener(engine).config(ModelPlace(model, release.id, "", Path())) if opener is not None else None
+
+
 def lay_gateway(state: EndpointState, source: str, into: Path, keys: Path | None) -> None:
     """A workspace that serves this release alone: its rails, its keys, what is desired."""
     release = _release_of(state)
     if release.guardrails is not None:
         fetch(release.guardrails, source, into / "artifacts")
+    if engine_target(release.engine).triton_text is not None:  # prompts are rendered by the gateway
+        fetch_part(release.bundle, source, into / "artifacts", lambda name: not name.endswith(_WEIGHTS))
     if keys is not None:
         write_atomically(into / _KEYS, keys.read_bytes(), PRIVATE)
     desired = into / "endpoints" / state.endpoint / "desired.json"
@@ -78,20 +97,53 @@ def fetch(ref: ArtifactRef, source: str, into: Path) -> Path:
 
     IntegrityError when the source holds something else under that digest.
     """
-    import fsspec
+    target = _emptied(ref, into)
+    with _reading(ref, source) as (system, path):
+        system.get(f"{path}/", f"{target}/", recursive=True)
+    return ArtifactStore(into).open(ref).path
 
+
+def fetch_part(ref: ArtifactRef, source: str, into: Path, is_wanted: Callable[[str], bool]) -> Path:
+    """Copy the files of an artifact whose names are wanted, each checked; the folder of its files.
+
+    What is left out makes it no artifact that `ArtifactStore.open` would take. IntegrityError as of `fetch`.
+    """
+    target = _emptied(ref, into)
+    with _reading(ref, source) as (system, path):
+        system.get_file(f"{path}/artifact.json", str(target / "artifact.json"))
+        manifest = (target / "artifact.json").read_bytes()
+        if hashlib.sha256(manifest).hexdigest() != ref.digest:
+            raise IntegrityError(f"{ref.short} was altered: artifact.json does not match its digest.")
+        files = {name: entry for name, entry in json.loads(manifest)["files"].items() if is_wanted(name)}
+        for name, entry in files.items():
+            file = target / "files" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            system.get_file(f"{path}/files/{name}", str(file))
+            if sha256_file(file) != entry["sha256"]:
+                raise IntegrityError(f"{ref.short} was altered: {name} does not match its recorded SHA-256.")
+    return target / "files"
+
+
+def _emptied(ref: ArtifactRef, into: Path) -> Path:
     target = into / ref.kind / ref.digest
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    return target
+
+
+@contextmanager
+def _reading(ref: ArtifactRef, source: str) -> Iterator[tuple[Any, str]]:
+    """The file system of an artifact's address and its path there; BackendError for what cannot be read."""
+    import fsspec
+
     address = f"{source.rstrip('/')}/{ref.kind}/{ref.digest}"
     try:
         system, path = fsspec.core.url_to_fs(address)
         if not system.isfile(f"{path}/artifact.json"):
             raise AskError(f"no {ref.short} at {address}. Copy the workspace's artifacts there.")
-        system.get(f"{path}/", f"{target}/", recursive=True)
+        yield system, path
     except (ImportError, FileNotFoundError, PermissionError, OSError) as error:
         raise BackendError(f"cannot fetch {address}: {error}") from error
-    return ArtifactStore(into).open(ref).path
 
 
 def _release_of(state: EndpointState) -> Release:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 
-from ..server import Completion, Generation, ServedModel, ServerDown
+from ...core.errors import BackendError
+from ...engines.triton_text import RELEASE
+from ..server import PROOF, Completion, Generation, ServedModel, ServerDown
 from .access import SECRET_HEADER, RemoteAccess
 from .client import TritonClient
+from .questions import OwnQuestion, QuestionMaker, TritonQuestion
 
 
 class PreloadedTriton:
     """An InferenceServer whose models come and go with its pods: nothing is loaded or unloaded from here.
 
-    Answers name the release, so one of another release counts for nothing, whichever pod gave it.
+    Answers name the release, so one of another release counts for nothing, whichever pod gave it. A model of
+    other people's code names none: then its config must, at each proof, in whichever pod that reaches.
     """
 
     kind = "triton"
 
-    def __init__(self, url: str, secret: str) -> None:
+    def __init__(self, url: str, secret: str, questions: QuestionMaker | None = None) -> None:
         self._url = url
         self._secret = secret
+        self._questions = questions or QuestionMaker()
+        self._models: dict[str, tuple[ServedModel, str]] = {}  # by our name: what it is, its name there
         self._client: TritonClient | None = None
         self._version = ""
 
@@ -58,11 +65,21 @@ class PreloadedTriton:
 
     async def load(self, model: ServedModel) -> None:
         """Nothing but a look: its pods load their release when they start, and only that one."""
-        if model.name not in await self.versions():
+        there = await self.versions()
+        name = model.name
+        if self._questions.text_model(model) is not None:
+            name = next(iter([one for one in there if await self._states(one) == model.release]), "")
+        if name not in there:
             raise ServerDown(f"no pod of Triton at {self._url} has {model.name}; it loads at their start")
+        self._models[model.name] = model, name
+
+    async def _states(self, name: str) -> str:
+        """The release that a model's config names."""
+        return (await self.client.stated(name)).get(RELEASE, "")
 
     async def unload(self, name: str) -> None:
         """Nothing: it goes with its pods."""
+        self._models.pop(name, None)
 
     async def versions(self) -> dict[str, int]:
         """The models that a pod has loaded; ServerDown while it has none."""
@@ -77,8 +94,24 @@ class PreloadedTriton:
 
     async def infer(self, name: str, ask: Generation) -> Completion:
         """The whole answer of whichever pod it reaches."""
-        return await self.client.infer(name, ask)
+        inner, question = await self._question(name, ask)
+        if ask is PROOF and not question.names_release:
+            model, _ = self._models[name]
+            if (stated := await self._states(inner)) != model.release:
+                what = stated or "no release"
+                raise BackendError(f"the config of {inner} says that it is {what}, not {model.release}")
+        return await self.client.infer(inner, question)
 
-    def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
+    async def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
         """The answer's pieces as the engine makes them."""
-        return self.client.stream(name, ask)
+        inner, question = await self._question(name, ask)
+        async with aclosing(self.client.stream(inner, question)) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                yield piece
+
+    async def _question(self, name: str, ask: Generation) -> tuple[str, TritonQuestion]:
+        """A model's name there, and the generation as it is asked; one not looked at is asked as ours are."""
+        known = self._models.get(name)
+        if known is None:
+            return name, OwnQuestion(ask)
+        return known[1], await self._questions.ask(known[0], ask)

@@ -6,6 +6,7 @@ The model's own code is a stand-in (llmapi_stand_in): NVIDIA's needs TensorRT-LL
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import shutil
 import time
@@ -22,13 +23,16 @@ from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.engines import PromptError
-from opswright.engines.trtllm.layout import CHECKPOINT, write_layout
+from opswright.engines.trtllm.layout import CHECKPOINT, REPOSITORY, write_layout
 from opswright.engines.trtllm.options import TrtllmOptions
 from opswright.serving.fleet import GatewayClient, stop_all
+from opswright.serving.kubernetes.fetch import lay_gateway, lay_triton
+from opswright.serving.kubernetes.release import ClusterRelease
 from opswright.serving.rollout import Rollout
 from opswright.serving.rollout.checks import engine_findings
-from opswright.serving.server import Completion, Generation, InferenceServer, ServedModel, ready
+from opswright.serving.server import Completion, Generation, InferenceServer, ServedModel, ServerDown, ready
 from opswright.serving.server_selection import build, choose
+from opswright.serving.triton.preloaded import PreloadedTriton
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -141,6 +145,47 @@ def test_a_model_whose_config_names_another_release_is_not_asked(
             await server.load(served(engine))
 
     play(workspace, scene)
+
+
+def test_a_gateway_before_pods_that_loaded_it_proves_the_release_by_their_config(
+    engine: Path, start_triton: Callable[..., Any], tmp_path: Path
+) -> None:
+    """As on a cluster: fetched as a pod's init container does, loaded at the start, asked by another name."""
+    store = Workspace(load_settings(home=tmp_path / "store")).artifacts
+    options = TrtllmOptions(mount=str(tmp_path / "pod"))
+    write_layout(engine, options)
+    (engine / "bundle.json").write_text(json.dumps({"options": options.model_dump(mode="json")}))
+    bundle = store.save(BundleRef, engine.parent, {"target": "trtllm"})
+    workspace = Workspace(load_settings(home=tmp_path / "store"))
+    release = ClusterRelease.of(workspace, "shop", "prod", bundle, None, "pvc:a")
+    lay_triton(release.state(), release.model, str(store.root), tmp_path / "pod", 1)
+    model = tmp_path / "pod" / REPOSITORY / release.model / "1"
+    for name in ("model.py", "helpers.py"):  # as the bundle's start script does with NVIDIA's
+        shutil.copy2(CODE / name, model / name)
+    triton = start_triton(tmp_path / "pod" / REPOSITORY, mode="none", completes_config=True)
+    lay_gateway(release.state(), str(store.root), tmp_path / "gateway", None)
+    pod = Workspace(load_settings(home=tmp_path / "gateway")).artifacts.folder(bundle) / "files" / "engine"
+    mine = ServedModel("shop-v1", 1, pod, release.id, "trtllm")
+
+    async def scene() -> None:
+        server = PreloadedTriton(triton.url, SECRET)
+        await server.start()
+        try:
+            await server.load(mine)
+            assert await ready(server, mine, _PATIENCE_S)
+            whole = await server.infer("shop-v1", chat("a b c d"))
+            assert whole.text == " a b c d<|assistant|>" and whole.release == release.id
+            pieces = [piece async for piece in server.stream("shop-v1", chat("a b c d"))]
+            assert "".join(map(str, pieces[:-1])) == whole.text and isinstance(pieces[-1], Completion)
+            other = dataclasses.replace(mine, release="c-other")
+            with pytest.raises(ServerDown, match="no pod"):
+                await server.load(other)
+            server._models["shop-v1"] = other, release.model  # as if its pods had been replaced
+            assert not await ready(server, other, _PATIENCE_S)
+        finally:
+            await server.stop()
+
+    asyncio.run(scene())
 
 
 def test_who_leaves_a_stream_stops_the_model(

@@ -9,10 +9,16 @@ from typing import Any
 
 import pytest
 
+from opswright.core.artifact_refs import BundleRef
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
+from opswright.engines.triton_text import ModelPlace
+from opswright.engines.trtllm.layout import CHECKPOINT, REPOSITORY, TRITON_SCRIPT, write_layout
+from opswright.engines.trtllm.llmapi import LlmapiModel
+from opswright.engines.trtllm.options import TrtllmOptions
 from opswright.serving.keys.store import KeyStore
 from opswright.serving.kubernetes.fetch import main
+from opswright.serving.kubernetes.release import ClusterRelease
 from opswright.serving.releases import read_state
 
 
@@ -88,3 +94,49 @@ def test_a_release_that_says_nothing_is_refused(tmp_path: Path, capsys: pytest.C
         told.write_text(text)
         assert main(["triton", f"--release={told}", "--source=x", f"--into={tmp_path / 'm'}"]) != 0
     assert "fetch:" in capsys.readouterr().err
+
+
+@pytest.fixture
+def gpu_release(layout: Any) -> ClusterRelease:
+    """A release of a bundle as the TensorRT-LLM target lays it out; its weights are a text."""
+    with layout.workspace.artifacts.staging() as stage:
+        checkpoint = stage / "engine" / CHECKPOINT
+        checkpoint.mkdir(parents=True)
+        options = TrtllmOptions()
+        write_layout(stage / "engine", options)
+        (checkpoint / "tokenizer.json").write_text("{}")
+        (checkpoint / "model.safetensors").write_text("weights")
+        told = {"options": options.model_dump(mode="json")}
+        (stage / "engine" / "bundle.json").write_text(json.dumps(told))
+        bundle = layout.workspace.artifacts.save(BundleRef, stage, {"target": "trtllm"})
+    return ClusterRelease.of(layout.workspace, "shop", "prod", bundle, None, "pvc:artifacts")
+
+
+def test_a_model_whose_answers_name_no_release_gets_a_config_that_does(
+    layout: Any, gpu_release: ClusterRelease, tmp_path: Path
+) -> None:
+    told, into = tmp_path / "release.json", tmp_path / "bundle"
+    told.write_text(gpu_release.document())
+    source = f"--source={layout.workspace.artifacts.root}"
+    assert main(["triton", f"--release={told}", source, f"--into={into}"]) == 0
+    config = (into / REPOSITORY / gpu_release.model / "config.pbtxt").read_text()
+    assert gpu_release.id in config and f'name: "{gpu_release.model}"' in config
+    assert (into / TRITON_SCRIPT).stat().st_mode & 0o111
+    assert (into / CHECKPOINT / "model.safetensors").read_text() == "weights"
+
+
+def test_the_gateway_of_such_a_model_gets_what_renders_prompts_and_no_weights(
+    layout: Any, gpu_release: ClusterRelease, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, home = tmp_path / "release.json", tmp_path / "home-of-pod"
+    told.write_text(gpu_release.document())
+    arguments = [f"--release={told}", f"--source={layout.workspace.artifacts.root}", f"--into={home}"]
+    assert main(["gateway", *arguments]) == 0
+    pod = Workspace(load_settings(home=home))
+    engine = pod.artifacts.folder(gpu_release.bundle) / "files" / "engine"
+    assert (engine / CHECKPOINT / "tokenizer.json").is_file() and not list(home.rglob("*.safetensors"))
+    assert LlmapiModel(engine).config(ModelPlace("m", "r", "", Path()))
+    kept = layout.workspace.artifacts.folder(gpu_release.bundle) / "files" / "engine"
+    (kept / CHECKPOINT / "tokenizer.json").chmod(0o644)
+    (kept / CHECKPOINT / "tokenizer.json").write_text('{"other": 1}')
+    assert main(["gateway", *arguments]) == 7 and "tokenizer.json" in capsys.readouterr().err
