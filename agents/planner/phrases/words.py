@@ -51,7 +51,8 @@ CONTRAST = words("but just only instead simply")
 # What makes a whole message something else than a wish: patterns over its keys, by reason.
 CUES = {reason: any_of(patterns, r"\b", r"\b") for reason, patterns in sections("cues").items()}
 CONDITIONAL = re.compile(
-    r"\b(?:if|unless|provided|as long as|only when|when|whenever|until|depending|in case)\b"
+    r"\b(?:if|unless|provided|as long as|as soon as|only when|when|whenever|until|depending|in case"
+    r"|the moment|(?<!at )once(?! more\b| again\b| a\b| per\b))\b"
 )
 ASKED_WHETHER = re.compile(r"\b(?:check|see|look|out|test|know) (?:if|when)\b")
 SEQUENCE = re.compile(
