@@ -116,7 +116,7 @@ def fetch_part(ref: ArtifactRef, source: str, into: Path, is_wanted: Callable[[s
 def _copy(
     ref: ArtifactRef, source: str, into: Path, is_wanted: Callable[[str], bool]
 ) -> dict[Path, dict[str, Any]]:
-    """What the manifest names and is wanted, and nothing else that lies there; by file, what it says of it."""
+    """Bring what the manifest names and is wanted, and nothing else; by file, what it says of it."""
     target = _emptied(ref, into)
     with _reading(ref, source) as (system, path):
         system.get_file(f"{path}/artifact.json", str(target / "artifact.json"))
