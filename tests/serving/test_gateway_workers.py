@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from opswright.serving.gateway.peers import METRICS_PATH, READY_PATH, STATE_PATH
 from opswright.serving.gateway.request_queue import RequestQueue, UnavailableError
 from opswright.serving.gateway.segments import Retention, SegmentWriter, json_line, segments
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow, last_before, read, row_of
+from opswright.serving.releases import read_state, write_state
 from opswright.serving.server import ServedModel
 from opswright.serving.workers import GatewayWorker
 
@@ -282,6 +284,31 @@ def test_a_release_leaves_only_when_no_other_worker_needs_it(house: House, peers
         peers.needs = None
     peers.needs = set()
     house.wait(lambda: len(house.server.models) == 1, "it leaves")
+
+
+def test_a_first_worker_that_begins_anew_takes_out_nothing_that_others_still_route_to(
+    house: House, peers: FakePeers
+) -> None:
+    old = house.rollout().deploy(house.bundle("one"), None, 100).release
+    (left,) = house.server.models.values()
+    house.server.ails[2] = "load"  # the next release takes its time
+    state = read_state(house.workspace, "support")
+    assert state.stable is not None
+    coming = state.stable.model_copy(update={"id": "v2-coming", "number": 2})
+    house.close()  # it dies when the change is written, and no worker has made it
+    write_state(house.workspace, state.model_copy(update={"stable": coming}))
+    house.server.left = {left.name: left}
+    for needs in (None, {("support", old.id)}):
+        peers.needs = needs
+        house.open()
+        house.wait(lambda: bool(house.server.loads), "it works on the change")
+        time.sleep(0.3)
+        assert list(house.server.models) == [left.name]
+        if needs is None:
+            house.close()
+            house.server.loads.clear()
+    peers.needs = {("support", coming.id)}
+    house.wait(lambda: not house.server.models, "it leaves when nobody needs it")
 
 
 def test_a_worker_that_is_not_the_first_waits_for_no_unload_and_counts_no_restart(
