@@ -167,3 +167,21 @@ def test_what_lies_beside_a_bundle_s_files_is_not_brought(layout: Any, tmp_path:
     (layout.workspace.artifacts.folder(ref) / "planted").write_text("not the manifest's")
     fetch_whole(ref, str(layout.workspace.artifacts.root), tmp_path / "into")
     assert not list((tmp_path / "into").rglob("planted"))
+
+
+def test_what_a_store_of_objects_holds_besides_writes_nothing_anywhere(
+    layout: Any, tmp_path: Path, s3_bucket: str
+) -> None:
+    from fsspec.core import url_to_fs
+
+    ref, root = layout.release("one").bundle, layout.workspace.artifacts.root
+    address = f"s3://{s3_bucket}/artifacts"
+    system, path = url_to_fs(address)
+    for file in layout.workspace.artifacts.folder(ref).rglob("*"):
+        if file.is_file():
+            system.pipe_file(f"{path}/{file.relative_to(root).as_posix()}", file.read_bytes())
+    system.pipe_file(f"{path}/bundle/{ref.digest}/files/../../../../escaped", b"planted")
+    into = tmp_path / "pod" / "into"
+    files = fetch_whole(ref, address, into)
+    assert (files / "engine" / "model.onnx").read_text() == "one"
+    assert not list(tmp_path.glob("pod/**/escaped"))

@@ -27,7 +27,10 @@ Change = tuple[str, str]
 
 GOOD: Change = ("", "")
 FRAGILE = '  odd: {skill: fragile, with: {model: "${model.checkpoint}", unless: ok.txt}}\n  live:'
-HOSTILE = "</h2> [x](javascript:alert(1)) ![](http://e) @everyone `code` | cell \\ *b* ~s~"
+HOSTILE = (
+    "</h2> [x](javascript:alert(1)) ![](http://e) @everyone `code` | cell \\ *b* ~s~ "
+    "HTTPS://evil.example www.evil.example"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +174,7 @@ def test_what_a_plan_says_is_never_markup_of_a_summary() -> None:
     valid_sarif()
     heading = Path("s.md").read_text().splitlines()[0]
     assert not set("<>|`*_[]()@!~") & set(heading) and "\\" not in heading
+    assert "://" not in heading and "www." not in heading  # a link of plain text
 
 
 @pytest.mark.parametrize(
