@@ -134,7 +134,7 @@ class _Answer:
             tokens_out=len(times),
             counted_by="chunks" if times else "",
             finish=self.finish,
-            text="".join(self._texts),
+            text="".join(self._texts).encode("utf-8", "replace").decode(),  # as a tokenizer may have it
         )
 
 

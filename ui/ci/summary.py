@@ -111,4 +111,9 @@ def markdown(text: str) -> str:
     """A text on one line, no character of it markup: no link, image, mention, table cell or HTML."""
     line = " ".join(escaped(text, keep="\n\t").split())
     cut = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-    return _BARE_LINK.sub(lambda found: f"&#{ord(found[0])};", cut.translate(_MARKUP))
+    plain = cut.translate(_MARKUP)
+    return _BARE_LINK.sub(_as_entity, plain)
+
+
+def _as_entity(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"
