@@ -199,7 +199,7 @@ class Keeper:
                 break  # it ended
             if has_news:
                 pulse.beat()
-            elif pulse.is_lost():
+            elif self._stopped_at is None and pulse.is_lost():  # one that ends is silent, and has its grace
                 log.error("gateway %d (pid %d) hangs; it is killed", self.worker.number, process.pid)
                 process.kill()
                 self.on_lost()

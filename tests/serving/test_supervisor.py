@@ -142,6 +142,33 @@ def test_a_supervisor_that_is_stopped_ends_what_it_runs(keep: Callable[[str], Ke
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_what_ships_its_last_while_it_ends_is_not_killed_for_its_silence(tmp_path: Path) -> None:
+    shipped = tmp_path / "shipped"
+    script = f"""
+import os, pathlib, signal, sys, time
+def end(number, frame):
+    time.sleep(6)
+    pathlib.Path({str(shipped)!r}).touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+os.write(int(os.environ["{BEATS}"]), b".")
+pathlib.Path({str(tmp_path / "begun")!r}).touch()
+while True:
+    os.write(int(os.environ["{BEATS}"]), b".")
+    time.sleep(0.2)
+"""
+    listener = bind("127.0.0.1", 0)
+    keeper = Keeper([sys.executable, "-c", script], listener.fileno(), watchdog_s=2.0)
+    thread = threading.Thread(target=keeper.keep)
+    thread.start()
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    keeper.stop()
+    thread.join(timeout=PATIENCE_S)
+    listener.close()
+    assert shipped.exists()
+
+
 def test_systemd_is_told_that_the_supervisor_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
