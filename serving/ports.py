@@ -52,6 +52,26 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def held_port() -> tuple[socket.socket, socket.socket]:
+    """A free port of this machine for this user alone: the socket to listen on, and the one that holds it.
+
+    Who was told the port sends secrets there: until the second is closed nobody else can take it, and
+    connections are refused once the first is.
+    """
+    holder, listener = (socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) for _ in "ab")
+    try:
+        for one in (holder, listener):  # other users' sockets cannot share it
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        listener.bind(holder.getsockname())
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        holder.close()
+        listener.close()
+        raise from_os_error(error, "the gateway wanted a port for one of its workers") from error
+    return listener, holder
+
+
 def _keeping(listener: socket.socket, kept: Path) -> socket.socket:
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(kept, str(listener.getsockname()[1]).encode())

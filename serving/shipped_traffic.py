@@ -15,12 +15,13 @@ from ..core.errors import AskError, BackendError, IntegrityError, NeedsError
 from ..core.files import PRIVATE, write_atomically
 from ..core.install import install_hint
 from ..core.workspace import Workspace
-from .gateway.segments import pulled_folder
+from .gateway.segments import SEGMENT_BYTES, pulled_folder
 
 _PART = re.compile(
     r"(?P<day>\d{4}-\d{2}-\d{2})/(?P<log>traffic|feedback)-(?P<writer>[0-9a-f]{16})"
     r"-(?P<number>\d{6,12})-(?P<digest>[0-9a-f]{64})\.jsonl"
 )
+_MOST_BYTES = 4 * SEGMENT_BYTES  # of a part; one may be longer than a segment by its last line
 _LOCAL = {"file", "local"}
 
 
@@ -41,7 +42,8 @@ class LogPart:
         if found is None:
             return None
         day, log, writer, number, digest = found.groups()
-        return cls(day, log, writer, int(number), digest)
+        part = cls(day, log, writer, int(number), digest)
+        return part if part.name == name else None  # digits of another script, zeros too many
 
     @property
     def name(self) -> str:
@@ -96,11 +98,18 @@ class ShippedTraffic:
         yield from (part for part in parts if part is not None)
 
     def get(self, endpoint: str, part: LogPart) -> bytes:
-        """The bytes of a part; IntegrityError for other ones than its name tells."""
+        """The bytes of a part; IntegrityError for other ones than its name tells, or too many."""
+        path = f"{self._root}/{endpoint}/{part.name}"
         try:
-            data: bytes = self._fs.cat_file(f"{self._root}/{endpoint}/{part.name}")
+            size = int(self._fs.size(path) or 0)
+            data: bytes = self._fs.cat_file(path) if size <= _MOST_BYTES else b""
         except Exception as error:
             raise self._failed(error) from error
+        if size > _MOST_BYTES:
+            raise IntegrityError(
+                f"{part.name} of endpoint {endpoint} at {self.address} has {size:,} bytes, more than any "
+                "gateway ships at once. Nothing of it was taken; remove it there."
+            )
         if hashlib.sha256(data).hexdigest() != part.digest:
             raise IntegrityError(
                 f"{part.name} of endpoint {endpoint} at {self.address} was altered or cut: not what its "

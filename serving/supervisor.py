@@ -164,7 +164,8 @@ class Keeper:
             lived_s = self._clock() - began
             if self._stopping.is_set() or code == 0:
                 return 0
-            if starts == 1 and code > 0:  # it refused to begin: whoever started us is told why
+            has_served = self._pulse is not None and self._pulse.has_begun and lived_s >= _STEADY_S
+            if starts == 1 and code > 0 and not has_served:  # it refused to begin: who started us is told why
                 return code
             wait_s = _FIRST_WAIT_S if lived_s >= _STEADY_S else min(wait_s * 2, _LONGEST_WAIT_S)
             log.warning("gateway %d ended (exit code %d); starting it again", self.worker.number, code)
@@ -198,7 +199,7 @@ class Keeper:
                 break  # it ended
             if has_news:
                 pulse.beat()
-            elif pulse.is_lost():
+            elif self._stopped_at is None and pulse.is_lost():  # one that ends is silent, and has its grace
                 log.error("gateway %d (pid %d) hangs; it is killed", self.worker.number, process.pid)
                 process.kill()
                 self.on_lost()

@@ -27,6 +27,7 @@ class Pulse:
         clock: Callable[[], float] = time.monotonic,
         starved: Callable[[int], float] | None = None,
     ) -> None:
+        self.has_begun = False  # whether it ever gave a sign
         self._pid = pid
         self._patience_s = start_s
         self._then_s = patience_s
@@ -37,6 +38,7 @@ class Pulse:
 
     def beat(self) -> None:
         """A sign of life came."""
+        self.has_begun = True
         self._patience_s = self._then_s
         self.forgive()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...engines.base import Chat
-from .streamed import RequestRecord, ask_streamed
+from .streamed import RequestRecord, ask_streamed, without_key
 
 if TYPE_CHECKING:
     import aiohttp
@@ -92,9 +92,11 @@ async def run_level(
             prompt = number % len(chats)
             base = RequestRecord(started_s=before_s + gone, prompt=prompt, turn=turn)
             record = await ask_streamed(session, url, options.body(chats[prompt]), options.timeout_s, base)
-            level.records.append(record)
+            level.records.append(without_key(record, options.key))
             level.seconds = before_s + time.perf_counter() - began
             pause_s = record.retry_after_s or (_PAUSE_S if record.error == "unreachable" else 0.0)
+            if options.seconds is not None:  # a level lasts no longer because a server asks to wait
+                pause_s = min(pause_s, max(0.0, options.seconds - (time.perf_counter() - began)))
             await asyncio.sleep(pause_s)
 
     before = len(level.records)

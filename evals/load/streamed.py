@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 32 << 20  # of one reply
 _MOST_DETAIL = 200  # characters of a reply that are kept
+_MOST_READ = 10**9  # tokens of a prompt that a count can be believed to be of
+_FEWEST_OF_KEY = 4  # characters that give something of a key away
 
 CountedBy = Literal["usage", "tokenizer", "chunks", ""]
 
@@ -110,7 +112,7 @@ class _Answer:
         if text:
             self._moments.append(now)
             self._texts.append(text)
-        self.finish = str(finish) if finish else self.finish
+        self.finish = _plain(str(finish)) if finish else self.finish
 
     def record(self, base: RequestRecord) -> RequestRecord:
         """What came of it; StreamFault when it is no whole answer."""
@@ -132,7 +134,7 @@ class _Answer:
             tokens_out=len(times),
             counted_by="chunks" if times else "",
             finish=self.finish,
-            text="".join(self._texts),
+            text="".join(self._texts).encode("utf-8", "replace").decode(),  # as a tokenizer may have it
         )
 
 
@@ -217,9 +219,21 @@ def with_usage(record: RequestRecord, usage: Any, most: int) -> RequestRecord:
     if not isinstance(made, int) or isinstance(made, bool) or made < 1:
         return replace(record, usage_fault=_plain(f"completion_tokens {made!r} for an answer with text"))
     if most and made > most:
-        return replace(record, usage_fault=f"completion_tokens {made} where {most} were allowed")
-    is_count = isinstance(read, int) and not isinstance(read, bool) and read > 0
+        return replace(record, usage_fault=_plain(f"completion_tokens {made} where {most} were allowed"))
+    is_count = isinstance(read, int) and not isinstance(read, bool) and 0 < read <= _MOST_READ
     return replace(record, tokens_in=read if is_count else None, tokens_out=made, counted_by="usage")
+
+
+def without_key(record: RequestRecord, key: str | None) -> RequestRecord:
+    """The record without the key that its server may have repeated, be it cut at the end of what is kept."""
+    if not key:
+        return record
+    detail = record.detail.replace(key, "***")
+    for length in range(len(key) - 1, _FEWEST_OF_KEY - 1, -1):
+        if detail.endswith(key[:length]):
+            detail = f"{detail[:-length]}***"
+            break
+    return replace(record, detail=detail)
 
 
 def _plain(text: str) -> str:

@@ -26,7 +26,7 @@ from ..fleet import SECRET_SETTINGS, GatewayClient, starts_path
 from ..keys.shared_store import SharedStore, key_counts
 from ..keys.store import KeyStore
 from ..log_files import kept_small
-from ..ports import bind, kept_port
+from ..ports import held_port, kept_port
 from ..releases import now
 from ..rollout import Rollout
 from ..workers import GatewayWorker, worker_record_path
@@ -102,7 +102,7 @@ def _serve(workspace: Workspace, worker: GatewayWorker) -> None:
     server = server_selection.build(workspace, chosen, logging.getLogger("triton").info, is_first=is_first)
     listener = listen(settings.host, settings.gateway_port, kept_port(workspace))
     port = int(listener.getsockname()[1])
-    own = bind("127.0.0.1", 0) if worker.count > 1 else None  # where this one and no other answers
+    own, held = held_port() if worker.count > 1 else (None, None)  # where this one and no other answers
     control = worker.control or secrets.token_urlsafe(24)
     usage = store.usage if store is not None else key_counts(workspace)
     access = Access(control, token, keys=keys, usage=usage, store=store)
@@ -131,6 +131,8 @@ def _serve(workspace: Workspace, worker: GatewayWorker) -> None:
         if tracing is not None:
             tracing.close()
         path.unlink(missing_ok=True)
+        if held is not None:  # while the record names the port, the control token is sent there
+            held.close()
 
 
 def _run(

@@ -117,6 +117,7 @@ class Controller:
         self._loop: asyncio.Task[None] | None = None
         self._checked_at = 0.0
         self._started = False
+        self._has_strays = False  # whether the server may have models that nobody here knows
 
     async def start(self) -> None:
         """Begin to serve; what is desired may take a moment longer to answer."""
@@ -207,6 +208,7 @@ class Controller:
                 await asyncio.to_thread(endpoint.traffic.sync)
                 await asyncio.to_thread(endpoint.feedback.sync)
             self._checked_at = time.monotonic()
+        await self._take_out_strays()
         for endpoint in self.endpoints.values():
             for loaded in endpoint.loaded.values():
                 if self._is_due(loaded) and (loaded.work is None or loaded.work.done()):
@@ -242,13 +244,23 @@ class Controller:
             log.warning("the %s server is gone; starting it again", self.server.kind)
             self.metrics.restarts.inc()
         await self.server.start()
-        for name in await self.server.versions() if self._owns_server else ():  # of one that was taken over
-            if not any(
-                name == loaded.model.name for one in self.endpoints.values() for loaded in one.loaded.values()
-            ):
-                await self.server.unload(name)
+        self._has_strays = self._owns_server  # of one that was taken over
         self._started = True
         self.server_fault = None
+
+    async def _take_out_strays(self) -> None:
+        """Unload what nobody here knows, once no other worker needs what is not known here."""
+        if not self._has_strays:
+            return
+        held = await self._held()
+        known = {(one.name, loaded) for one in self.endpoints.values() for loaded in one.loaded}
+        if held is None or held - known:
+            return
+        models = {loaded.model.name for one in self.endpoints.values() for loaded in one.loaded.values()}
+        for name in await self.server.versions():
+            if name not in models:
+                await self.server.unload(name)
+        self._has_strays = False
 
     def _read(self, name: str) -> None:
         """Take over an endpoint's desired state when its file changed."""

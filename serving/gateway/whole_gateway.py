@@ -33,6 +33,7 @@ class WholeGateway:
         self._readiness = Readiness(controller, store)
         self._supervisor = supervisor
         self._has_others = peers.worker.count > 1
+        self._keeping = asyncio.Lock()  # what is kept last is what was told last
         if self._has_others:
             controller.metrics.go_on_from(self._kept(peers.worker.number).read())
 
@@ -71,10 +72,11 @@ class WholeGateway:
 
     async def own_metrics(self) -> Snapshot:
         """What this worker counted; it is kept before it is told."""
-        self._controller.metrics.set_missing(self._controller.missing())
-        snapshot = self._controller.metrics.snapshot()
-        if self._has_others:
-            await asyncio.to_thread(self._kept(self._peers.worker.number).keep, snapshot)
+        async with self._keeping:
+            self._controller.metrics.set_missing(self._controller.missing())
+            snapshot = self._controller.metrics.snapshot()
+            if self._has_others:
+                await asyncio.to_thread(self._kept(self._peers.worker.number).keep, snapshot)
         return snapshot
 
     async def metrics(self) -> bytes:

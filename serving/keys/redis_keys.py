@@ -178,13 +178,13 @@ class WatchedKeys:
 
 def _document(fields: Any) -> KeyDocument:
     """The keys of a hash's fields; AskError for what was altered."""
-    pairs: Mapping[str, str] = dict(fields)
     try:
+        pairs: Mapping[str, str] = dict(fields)
         named = {name: text for name, text in pairs.items() if name.startswith(_KEY)}
         keys = {name: ApiKey.model_validate_json(text) for name, text in named.items()}
         if any(name != f"{_KEY}{key.id}" for name, key in keys.items()):
             raise ValueError("a key lies under another's name")
         in_order = sorted(keys.values(), key=lambda key: (key.created, key.id))
         return KeyDocument(hash_key=pairs[_HASH_KEY], keys={key.id: key for key in in_order})
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AskError(f"the keys in the shared store are damaged ({type(error).__name__}).") from error

@@ -6,14 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from ...core.errors import BackendError
 from ...core.settings.serving import StoreSettings
 from .redis_client import blocking_client, unreachable, usage_name
 from .redis_line import RedisLine
 from .redis_scripts import RESERVE, SETTLE, USED
 from .store import ApiKey, Limits
-from .usage import LimitReached, Reservation, Used, limit_reached
+from .usage import Limit, LimitReached, Reservation, Used, limit_reached
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -103,11 +104,18 @@ class RedisUsage:
 
 
 def _judged(key: ApiKey, tokens: int, reply: list[str]) -> Reservation | LimitReached:
-    """What the store said of a request."""
-    word, *numbers = reply
-    if word == "ok":
-        return Reservation(key.id, key.limits.budget_period, int(numbers[0]), int(numbers[1]), tokens)
-    return limit_reached(word, key, tokens, float(numbers[0]))  # type: ignore[arg-type]  # its own words
+    """What the store said of a request; BackendError for what none of its steps says."""
+    try:
+        word, *numbers = reply
+        if word == "ok":
+            return Reservation(key.id, key.limits.budget_period, int(numbers[0]), int(numbers[1]), tokens)
+        if word not in get_args(Limit):
+            raise ValueError(word)
+        return limit_reached(word, key, tokens, float(numbers[0]))  # type: ignore[arg-type]  # one of them
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise BackendError(
+            f"the shared store answered what no step of it says: {str(reply)[:80]!r}"
+        ) from error
 
 
 def _has_limits(limits: Limits) -> bool:

@@ -97,9 +97,7 @@ def fetch(ref: ArtifactRef, source: str, into: Path) -> Path:
 
     IntegrityError when the source holds something else under that digest.
     """
-    target = _emptied(ref, into)
-    with _reading(ref, source) as (system, path):
-        system.get(f"{path}/", f"{target}/", recursive=True)
+    _copy(ref, source, into, lambda name: True)
     return ArtifactStore(into).open(ref).path
 
 
@@ -108,20 +106,36 @@ def fetch_part(ref: ArtifactRef, source: str, into: Path, is_wanted: Callable[[s
 
     What is left out makes it no artifact that `ArtifactStore.open` would take. IntegrityError as of `fetch`.
     """
+    for file, entry in _copy(ref, source, into, is_wanted).items():
+        if sha256_file(file) != entry["sha256"]:
+            name = file.name
+            raise IntegrityError(f"{ref.short} was altered: {name} does not match its recorded SHA-256.")
+    return into / ref.kind / ref.digest / "files"
+
+
+def _copy(
+    ref: ArtifactRef, source: str, into: Path, is_wanted: Callable[[str], bool]
+) -> dict[Path, dict[str, Any]]:
+    """Bring what the manifest names and is wanted, and nothing else; by file, what it says of it."""
     target = _emptied(ref, into)
     with _reading(ref, source) as (system, path):
         system.get_file(f"{path}/artifact.json", str(target / "artifact.json"))
         manifest = (target / "artifact.json").read_bytes()
         if hashlib.sha256(manifest).hexdigest() != ref.digest:
             raise IntegrityError(f"{ref.short} was altered: artifact.json does not match its digest.")
-        files = {name: entry for name, entry in json.loads(manifest)["files"].items() if is_wanted(name)}
-        for name, entry in files.items():
-            file = target / "files" / name
+        named = {name: entry for name, entry in json.loads(manifest)["files"].items() if is_wanted(name)}
+        files = {_place(ref, target, name): entry for name, entry in named.items()}
+        for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(f"{path}/files/{name}", str(file))
-            if sha256_file(file) != entry["sha256"]:
-                raise IntegrityError(f"{ref.short} was altered: {name} does not match its recorded SHA-256.")
-    return target / "files"
+        system.get([f"{path}/files/{name}" for name in named], [str(file) for file in files])
+    return files
+
+
+def _place(ref: ArtifactRef, target: Path, name: str) -> Path:
+    """Where a file of an artifact goes; IntegrityError for a name that leads out of it."""
+    if not name or name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise IntegrityError(f"{ref.short} names a file that is none of its own: {name[:80]!r}.")
+    return target / "files" / name
 
 
 def _emptied(ref: ArtifactRef, into: Path) -> Path:

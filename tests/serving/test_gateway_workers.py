@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
+from opswright.core.settings import load_settings
 from opswright.core.settings.serving import QueueSettings, ServingSettings
 from opswright.core.workspace import Workspace
+from opswright.serving.gateway.__main__ import serve
 from opswright.serving.gateway.feedback import Feedback, FeedbackLog, latest_feedback
 from opswright.serving.gateway.merged_state import merged_readiness, merged_states
 from opswright.serving.gateway.metrics import GatewayMetrics
@@ -22,8 +26,10 @@ from opswright.serving.gateway.peers import METRICS_PATH, READY_PATH, STATE_PATH
 from opswright.serving.gateway.request_queue import RequestQueue, UnavailableError
 from opswright.serving.gateway.segments import Retention, SegmentWriter, json_line, segments
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow, last_before, read, row_of
+from opswright.serving.ports import held_port
+from opswright.serving.releases import read_state, write_state
 from opswright.serving.server import ServedModel
-from opswright.serving.workers import GatewayWorker
+from opswright.serving.workers import GatewayWorker, worker_records
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
@@ -284,6 +290,31 @@ def test_a_release_leaves_only_when_no_other_worker_needs_it(house: House, peers
     house.wait(lambda: len(house.server.models) == 1, "it leaves")
 
 
+def test_a_first_worker_that_begins_anew_takes_out_nothing_that_others_still_route_to(
+    house: House, peers: FakePeers
+) -> None:
+    old = house.rollout().deploy(house.bundle("one"), None, 100).release
+    (left,) = house.server.models.values()
+    house.server.ails[2] = "load"  # the next release takes its time
+    state = read_state(house.workspace, "support")
+    assert state.stable is not None
+    coming = state.stable.model_copy(update={"id": "v2-coming", "number": 2})
+    house.close()  # it dies when the change is written, and no worker has made it
+    write_state(house.workspace, state.model_copy(update={"stable": coming}))
+    house.server.left = {left.name: left}
+    for needs in (None, {("support", old.id)}):
+        peers.needs = needs
+        house.open()
+        house.wait(lambda: bool(house.server.loads), "it works on the change")
+        time.sleep(0.3)
+        assert list(house.server.models) == [left.name]
+        if needs is None:
+            house.close()
+            house.server.loads.clear()
+    peers.needs = {("support", coming.id)}
+    house.wait(lambda: not house.server.models, "it leaves when nobody needs it")
+
+
 def test_a_worker_that_is_not_the_first_waits_for_no_unload_and_counts_no_restart(
     house: House, peers: FakePeers
 ) -> None:
@@ -314,3 +345,43 @@ def test_what_workers_tell_each_other_is_for_the_control_token_alone(house: Hous
     assert house.get(path).status_code == 403
     assert house.get(path, {"x-opswright-control": "guessed"}).status_code == 403
     assert house.get(path, {"x-opswright-control": CONTROL}).status_code == 200
+
+
+def test_nobody_takes_a_worker_s_own_port_while_it_ends() -> None:
+    listener, holder = held_port()
+    place = listener.getsockname()
+    with socket.create_connection(place, timeout=10):
+        pass
+    listener.close()  # as uvicorn does first; then it drains for seconds, and its record still names the port
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(place, timeout=10)
+    for option in (None, socket.SO_REUSEADDR):
+        with socket.socket() as stranger:
+            if option is not None:
+                stranger.setsockopt(socket.SOL_SOCKET, option, 1)
+            with pytest.raises(OSError, match="in use"):
+                stranger.bind(place)
+    holder.close()
+
+
+def test_a_worker_that_ends_holds_its_own_port_until_its_record_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def end(app: Any, worker: Any, listener: socket.socket, own: socket.socket, controller: Any) -> None:
+        listener.close()
+        own.close()
+        (record,) = worker_records(workspace)
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(("127.0.0.1", record["own_port"]))
+        seen.append(record)
+
+    monkeypatch.setattr("opswright.serving.gateway.__main__._run", end)
+    monkeypatch.setattr("opswright.serving.gateway.__main__._spare_the_collector", lambda: None)
+    settings = load_settings(home=tmp_path / "home", actor="tester")
+    workspace = Workspace(settings)
+    serve(workspace, GatewayWorker(1, 2, CONTROL))
+    with socket.socket() as anybody:
+        anybody.bind(("127.0.0.1", seen[0]["own_port"]))
+    assert worker_records(workspace) == []

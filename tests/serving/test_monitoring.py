@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -16,7 +17,11 @@ import pytest
 
 import opswright
 from opswright.serving.gateway.metrics import REASONS, GatewayMetrics
+from opswright.serving.gateway.metrics_sum import KeptMetrics
+from opswright.serving.gateway.peers import Peers
 from opswright.serving.gateway.traffic_log import TrafficRow
+from opswright.serving.gateway.whole_gateway import WholeGateway
+from opswright.serving.workers import GatewayWorker, kept_metrics_path
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
@@ -264,3 +269,30 @@ def test_a_real_prometheus_sees_every_figure_of_the_dashboard(house: House, watc
     rules = watching.get("/api/v1/rules")["groups"][0]["rules"]
     assert {rule["health"] for rule in rules} <= {"ok", "unknown"}  # unknown: not looked at yet
     assert [rule["lastError"] for rule in rules if rule.get("lastError")] == []
+
+
+def test_what_a_successor_counts_on_from_is_what_was_told_last_however_long_a_file_takes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = WholeGateway(house.controller, Peers(house.workspace, GatewayWorker(0, 2)), supervisor=7)
+    kept: list[Any] = []
+    write = KeptMetrics.keep
+
+    def keep(one: KeptMetrics, snapshot: Any) -> None:
+        kept.append(snapshot)
+        if len(kept) == 1:
+            time.sleep(0.3)  # a disk that is busy
+        write(one, snapshot)
+
+    monkeypatch.setattr(KeptMetrics, "keep", keep)
+
+    async def ask() -> None:
+        first = asyncio.create_task(whole.own_metrics())
+        await asyncio.sleep(0.1)
+        house.controller.metrics.restarts.inc()
+        await asyncio.gather(first, whole.own_metrics())
+
+    house.run(ask())
+    found = KeptMetrics(kept_metrics_path(house.workspace, 0), 7).read()
+    samples = {name: value for name, _, value in found["opswright_server_restarts"]["samples"]}
+    assert samples["opswright_server_restarts_total"] == 1

@@ -238,6 +238,8 @@ def test_names_that_are_no_parts_are_left_alone(home: Workspace, tmp_path: Path)
         f"2026-01-01/traffic-../../../etc-000001-{digest}.jsonl",
         f"2026-01-01/traffic-{'a' * 16}-1-{digest}.jsonl",
         f"2026-01-01/other-{'a' * 16}-000001-{digest}.jsonl",
+        f"2026-01-01/traffic-{'a' * 16}-0000001-{digest}.jsonl",
+        f"2026-01-01/traffic-{'a' * 16}-{chr(0x661) * 6}-{digest}.jsonl",
         "README",
     ):
         path = address / "support" / name.replace("../", "")
@@ -246,6 +248,16 @@ def test_names_that_are_no_parts_are_left_alone(home: Workspace, tmp_path: Path)
         assert LogPart.of(name) is None
     found = pull(home, "support", str(address), since=None, own=None)
     assert (found.new, found.known) == (0, 0)
+
+
+def test_a_part_that_no_gateway_would_ship_is_not_read(home: Workspace, tmp_path: Path) -> None:
+    part = LogPart("2026-01-01", "traffic", "a" * 16, 1, "0" * 64)
+    path = tmp_path / "shipped" / "support" / part.name
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # a hole of a terabyte
+    with pytest.raises(IntegrityError, match="more than any gateway ships"):
+        pull(home, "support", str(tmp_path / "shipped"), since=None, own=None)
 
 
 def test_an_address_that_fails_is_tried_again_and_nothing_is_lost(

@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydantic import ValidationError
 
-from opswright.core.errors import BackendError
+from opswright.core.errors import AskError, BackendError
 from opswright.core.settings.serving import StoreSettings
 from opswright.serving.keys.durability import findings_of, store_findings
-from opswright.serving.keys.redis_keys import SharedKeyStore
+from opswright.serving.keys.redis_keys import SharedKeyStore, WatchedKeys
+from opswright.serving.keys.redis_usage import RedisUsage
+from opswright.serving.keys.store import Limits, new_hash_key, new_key
 
 if TYPE_CHECKING:
     from tests.conftest import RedisServer
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+class Garbage:
+    """A line to something that answers whatever it likes."""
+
+    def __init__(self, reply: Any) -> None:
+        self.reply = reply
+        self.settings = StoreSettings(url="redis://nowhere")
+
+    def run(self, script: Any, name: str, *arguments: Any) -> asyncio.Future[Any]:
+        found = asyncio.get_running_loop().create_future()
+        found.set_result(self.reply)
+        return found
+
+    async def probe(self, *command: Any) -> Any:
+        return self.reply
+
+
+GARBAGE = [["ok"], ["ok", "x", "y"], "ok", 7, None, ["budget"], ["odd", "1"]]
+
+
+@pytest.mark.parametrize("reply", GARBAGE, ids=repr)
+def test_a_store_that_answers_nonsense_lets_nobody_with_limits_in(reply: Any) -> None:
+    limited = new_key(new_hash_key(), "ada", limits=Limits(budget_tokens=9, requests_per_minute=3)).key
+    usage = RedisUsage(StoreSettings(url="redis://nowhere"), cast(Any, Garbage(reply)))
+    with pytest.raises(BackendError, match="no step of it says"):
+        asyncio.run(usage.reserve(limited, 1))
+
+
+@pytest.mark.parametrize("reply", [["odd"], 7, {"key:a": 7}, {7: "a"}], ids=repr)
+def test_keys_that_are_nonsense_let_nobody_in(reply: Any) -> None:
+    async def look() -> WatchedKeys:
+        keys = WatchedKeys(cast(Any, Garbage(reply)))
+        await keys.start()
+        await keys.stop()
+        return keys
+
+    with pytest.raises(AskError, match="damaged"):
+        asyncio.run(look()).find("ops_" + "0" * 12 + "_" + "a" * 43)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from opswright.serving import processes
 from opswright.serving.gateway.listening import LISTENER
 from opswright.serving.ports import bind
 from opswright.serving.supervisor import Keeper, tell_systemd
+from opswright.serving.workers import BEATS
 
 PATIENCE_S = 240.0
 # answers each connection with its process id; `quit` ends it by itself, with the code that follows
@@ -96,6 +97,35 @@ def test_what_refuses_to_begin_is_not_run_again_and_its_code_is_told(keep: Calla
     assert keep("import sys; sys.exit(5)").ended() == 5
 
 
+def test_what_served_and_then_fails_is_run_again_the_first_time_too() -> None:
+    script = f'import os; os.write(int(os.environ["{BEATS}"]), b"."){ANSWERS}'
+    listener = bind("127.0.0.1", 0)
+    keeper = Keeper(
+        [sys.executable, "-c", script],
+        listener.fileno(),
+        clock=lambda: 1_000 * time.monotonic(),  # an hour of service passes in some seconds
+        watchdog_s=1e9,
+        start_s=1e9,
+    )
+    thread = threading.Thread(target=keeper.keep)
+    thread.start()
+
+    def ask(text: str) -> str:
+        with socket.create_connection(listener.getsockname(), timeout=60) as connection:
+            connection.sendall(text.encode())
+            return connection.recv(100).decode()
+
+    try:
+        first = ask("who?")
+        with suppress(ConnectionResetError):
+            ask("quit1")
+        assert ask("who?") != first
+    finally:
+        keeper.stop()
+        thread.join(timeout=PATIENCE_S)
+        listener.close()
+
+
 def test_what_ends_with_0_has_been_stopped(keep: Callable[[str], Kept]) -> None:
     kept = keep(ANSWERS)
     kept.ask()
@@ -110,6 +140,33 @@ def test_a_supervisor_that_is_stopped_ends_what_it_runs(keep: Callable[[str], Ke
     kept.keeper.stop()
     assert kept.ended() == 0
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_what_ships_its_last_while_it_ends_is_not_killed_for_its_silence(tmp_path: Path) -> None:
+    shipped = tmp_path / "shipped"
+    script = f"""
+import os, pathlib, signal, sys, time
+def end(number, frame):
+    time.sleep(6)
+    pathlib.Path({str(shipped)!r}).touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+os.write(int(os.environ["{BEATS}"]), b".")
+pathlib.Path({str(tmp_path / "begun")!r}).touch()
+while True:
+    os.write(int(os.environ["{BEATS}"]), b".")
+    time.sleep(0.2)
+"""
+    listener = bind("127.0.0.1", 0)
+    keeper = Keeper([sys.executable, "-c", script], listener.fileno(), watchdog_s=2.0)
+    thread = threading.Thread(target=keeper.keep)
+    thread.start()
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    keeper.stop()
+    thread.join(timeout=PATIENCE_S)
+    listener.close()
+    assert shipped.exists()
 
 
 def test_systemd_is_told_that_the_supervisor_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ class StandIn:
         how = self.how(len(self.bodies) - 1)
         if how == "busy":
             return web.json_response({"error": "slow down"}, status=429, headers={"Retry-After": "0.05"})
+        if how == "wait":
+            return web.json_response({"error": "later"}, status=429, headers={"Retry-After": "50"})
+        if how == "echo at the end":
+            said = f"{'not with this: ':>190}{request.headers['authorization'].split()[1]}"
+            return web.Response(text=said.replace(" ", "-"), status=401)
         if how == "echo":
             said = f"not with {request.headers['authorization']}"
             return web.json_response({"error": said}, status=401)
@@ -90,7 +96,8 @@ class StandIn:
                 await self.say(reply, {"error": {"message": "out of memory"}})
             await reply.write(b": ping\r\n\r\n")
             await self.say(reply, {"choices": [{"delta": {"content": f" w{number}"}}]})
-        await self.say(reply, {"choices": [{"delta": {}, "finish_reason": "length"}]})
+        finish = "e" * 1_000_000 if how == "long end" else "length"
+        await self.say(reply, {"choices": [{"delta": {}, "finish_reason": finish}]})
         made: Any = {"many": 6000, "none at all": None, "negative": -3, "a word": "six"}.get(how, self.tokens)
         if how != "no usage":
             usage = {"prompt_tokens": 4, "completion_tokens": made}
@@ -276,6 +283,32 @@ def test_a_key_is_sent_and_kept_nowhere(measure: Measure, monkeypatch: pytest.Mo
     assert not any(b"sk-of-theirs" in path.read_bytes() for path in report.path.iterdir())
 
 
+def test_nothing_of_a_key_is_kept_that_is_cut_at_the_end_of_what_is_kept(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THEIR_KEY", "sk-of-theirs")
+    server = StandIn()
+    server.how = lambda number: "" if number else "echo at the end"
+    _, report = measure(server, key="secret:env:THEIR_KEY")
+    assert b"not-with-this:-***" in (report.path / "requests.jsonl").read_bytes()
+    assert not any(b"sk-of" in path.read_bytes() for path in report.path.iterdir())
+
+
+def test_a_level_lasts_no_longer_because_a_server_asks_to_wait(measure: Measure) -> None:
+    server = StandIn()
+    server.how = lambda number: "wait" if number else ""
+    began = time.monotonic()
+    found, _ = measure(server, requests=1, seconds=0.5)
+    assert found.levels[0].errors == {"rate_limited": 1} and time.monotonic() - began < 40
+
+
+def test_a_server_makes_no_record_long(measure: Measure) -> None:
+    server = StandIn()
+    server.how = lambda number: "long end"
+    _, report = measure(server)
+    assert (report.path / "requests.jsonl").stat().st_size < 50_000
+
+
 def test_a_run_that_is_stopped_keeps_what_it_has(
     context: Any, suite: Path, start_stand_in: Callable[[StandIn], str]
 ) -> None:
@@ -344,6 +377,11 @@ def test_what_was_asked_otherwise_is_not_compared(measure: Measure) -> None:
 def test_usage_is_believed_when_it_can_be(usage: Any, most: int, counted_by: str) -> None:
     record = RequestRecord(0.0, 0, tokens_out=3, counted_by="chunks", text="abc")
     assert with_usage(record, usage, most).counted_by == counted_by
+
+
+def test_a_prompt_of_no_possible_length_is_not_believed() -> None:
+    usage = {"completion_tokens": 3, "prompt_tokens": 10**4299}  # two of them are more than JSON can hold
+    assert with_usage(RequestRecord(0.0, 0, tokens_out=3), usage, 8).tokens_in is None
 
 
 def test_goodput_counts_only_what_met_every_limit() -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,16 +50,23 @@ class CiFiles:
 
     @contextmanager
     def of_errors(self) -> Iterator[None]:
-        """While inside, an error is also written as a report; nothing is run for reports that cannot be."""
+        """While inside, an error is also written as a report; nothing is run for reports that cannot be.
+
+        Reports of an earlier command go first: one that is killed leaves none that says it went well.
+        """
         self._check()
+        for path in filter(None, (self.junit, self.sarif)):
+            path.unlink(missing_ok=True)
         try:
             yield
-        except (OpswrightError, OSError, KeyboardInterrupt) as error:
+        except typer.Exit:
+            raise
+        except (Exception, KeyboardInterrupt) as error:  # whatever it is: no report may say less
             if self.is_wanted:
                 from .report import report_of_error
 
                 code = error.exit_code if isinstance(error, OpswrightError) else ExitCode.FAILED
-                if isinstance(error, KeyboardInterrupt):
+                if isinstance(error, KeyboardInterrupt | typer.Abort):
                     code = ExitCode.INTERRUPTED
                 self.write(report_of_error(self.title, error, code))
             raise
@@ -84,7 +92,17 @@ class CiFiles:
         named = {"--junit": self.junit, "--sarif": self.sarif, "--summary": self.summary}
         wanted = {option: path for option, path in named.items() if path is not None}
         for option, path in wanted.items():
-            if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            is_other = path.exists() and not path.is_file()  # a folder, a device
+            if is_other or not os.access(path.absolute().parent, os.W_OK):
                 raise AskError(f"{option} {path} cannot be written: expected a file in a writable folder.")
-        if len({path.absolute() for path in wanted.values()}) != len(wanted):
+            if self.source is not None and _is_same(path, self.source):
+                raise AskError(f"{option} {path} cannot be written: it is the plan's file.")
+        if any(_is_same(one, other) for one, other in combinations(wanted.values(), 2)):
             raise AskError("two reports were given the same file.")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two paths are one file, by whichever name."""
+    if one.resolve() == other.resolve():
+        return True
+    return one.exists() and other.exists() and one.samefile(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from ...core.exit_code import ExitCode
@@ -17,6 +18,7 @@ _SIGNS = {
     CheckState.SKIPPED: "not run",
 }
 _MARKUP = {ord(character): f"&#{ord(character)};" for character in "&<>|`*_[]()#@!~\\$"}
+_BARE_LINK = re.compile(r"(?i)(?<=[a-z]):(?=//)|(?<=www)\.")  # what makes a link of plain text
 _LONGEST = 2_000  # characters of one message
 
 
@@ -109,4 +111,9 @@ def markdown(text: str) -> str:
     """A text on one line, no character of it markup: no link, image, mention, table cell or HTML."""
     line = " ".join(escaped(text, keep="\n\t").split())
     cut = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-    return cut.translate(_MARKUP)
+    plain = cut.translate(_MARKUP)
+    return _BARE_LINK.sub(_as_entity, plain)
+
+
+def _as_entity(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"

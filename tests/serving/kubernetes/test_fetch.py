@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from opswright.core.artifact_refs import BundleRef
+from opswright.core.errors import IntegrityError
+from opswright.core.files import canonical_json
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.engines.triton_text import ModelPlace
@@ -17,7 +20,8 @@ from opswright.engines.trtllm.layout import CHECKPOINT, REPOSITORY, TRITON_SCRIP
 from opswright.engines.trtllm.llmapi import LlmapiModel
 from opswright.engines.trtllm.options import TrtllmOptions
 from opswright.serving.keys.store import KeyStore
-from opswright.serving.kubernetes.fetch import main
+from opswright.serving.kubernetes.fetch import fetch as fetch_whole
+from opswright.serving.kubernetes.fetch import fetch_part, main
 from opswright.serving.kubernetes.release import ClusterRelease
 from opswright.serving.releases import read_state
 
@@ -140,3 +144,44 @@ def test_the_gateway_of_such_a_model_gets_what_renders_prompts_and_no_weights(
     (kept / CHECKPOINT / "tokenizer.json").chmod(0o644)
     (kept / CHECKPOINT / "tokenizer.json").write_text('{"other": 1}')
     assert main(["gateway", *arguments]) == 7 and "tokenizer.json" in capsys.readouterr().err
+
+
+def test_a_bundle_that_names_a_file_outside_of_it_writes_nothing_there(tmp_path: Path) -> None:
+    escaped = b"written by a bundle"
+    entry = {"sha256": hashlib.sha256(escaped).hexdigest(), "bytes": len(escaped)}
+    for name in ("../../../../escaped", "/escaped", "a//b", "./escaped", ""):
+        manifest = canonical_json({"kind": "bundle", "files": {name: entry}, "facts": {}, "parents": []})
+        ref = BundleRef.of(hashlib.sha256(manifest).hexdigest())
+        folder = tmp_path / "source" / ref.kind / ref.digest
+        (folder / "files").mkdir(parents=True)
+        (folder / "artifact.json").write_bytes(manifest)
+        (tmp_path / "escaped").write_bytes(escaped)
+        for take in (fetch_whole, lambda *told: fetch_part(*told, lambda name: True)):
+            with pytest.raises(IntegrityError, match="none of its own"):
+                take(ref, str(tmp_path / "source"), tmp_path / "pod" / "into" / "artifacts")
+    assert not (tmp_path / "pod" / "escaped").exists()
+
+
+def test_what_lies_beside_a_bundle_s_files_is_not_brought(layout: Any, tmp_path: Path) -> None:
+    ref = layout.release("one").bundle
+    (layout.workspace.artifacts.folder(ref) / "planted").write_text("not the manifest's")
+    fetch_whole(ref, str(layout.workspace.artifacts.root), tmp_path / "into")
+    assert not list((tmp_path / "into").rglob("planted"))
+
+
+def test_what_a_store_of_objects_holds_besides_writes_nothing_anywhere(
+    layout: Any, tmp_path: Path, s3_bucket: str
+) -> None:
+    from fsspec.core import url_to_fs
+
+    ref, root = layout.release("one").bundle, layout.workspace.artifacts.root
+    address = f"s3://{s3_bucket}/artifacts"
+    system, path = url_to_fs(address)
+    for file in layout.workspace.artifacts.folder(ref).rglob("*"):
+        if file.is_file():
+            system.pipe_file(f"{path}/{file.relative_to(root).as_posix()}", file.read_bytes())
+    system.pipe_file(f"{path}/bundle/{ref.digest}/files/../../../../escaped", b"planted")
+    into = tmp_path / "pod" / "into"
+    files = fetch_whole(ref, address, into)
+    assert (files / "engine" / "model.onnx").read_text() == "one"
+    assert not list(tmp_path.glob("pod/**/escaped"))

@@ -12,11 +12,13 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+import typer
 from lxml import etree
 
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.exit_code import ExitCode
 from opswright.core.registry import Registry
+from opswright.ui.ci.files import CiFiles
 from opswright.ui.cli import run
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -25,7 +27,10 @@ Change = tuple[str, str]
 
 GOOD: Change = ("", "")
 FRAGILE = '  odd: {skill: fragile, with: {model: "${model.checkpoint}", unless: ok.txt}}\n  live:'
-HOSTILE = "</h2> [x](javascript:alert(1)) ![](http://e) @everyone `code` | cell \\ *b* ~s~"
+HOSTILE = (
+    "</h2> [x](javascript:alert(1)) ![](http://e) @everyone `code` | cell \\ *b* ~s~ "
+    "HTTPS://evil.example www.evil.example"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -169,17 +174,45 @@ def test_what_a_plan_says_is_never_markup_of_a_summary() -> None:
     valid_sarif()
     heading = Path("s.md").read_text().splitlines()[0]
     assert not set("<>|`*_[]()@!~") & set(heading) and "\\" not in heading
+    assert "://" not in heading and "www." not in heading  # a link of plain text
 
 
 @pytest.mark.parametrize(
     "options",
-    [["--junit", "nowhere/j.xml"], ["--sarif", "."], ["--junit", "same", "--sarif", "same"]],
-    ids=["no folder", "a folder", "one file for two"],
+    [
+        ["--junit", "nowhere/j.xml"],
+        ["--sarif", "."],
+        ["--sarif", "/dev/null"],
+        ["--junit", "same", "--sarif", "same"],
+        ["--junit", "same", "--summary", "link"],
+        ["--junit", "plan.yaml"],
+        ["--summary", "there/../plan.yaml"],
+    ],
+    ids=[
+        *("no folder", "a folder", "a device", "one file for two", "one by a link", "the plan"),
+        "the plan by another name",
+    ],
 )
 def test_nothing_runs_for_a_report_that_cannot_be_written(options: list[str], capsys: Captured) -> None:
+    Path("link").symlink_to("same")
+    Path("there").mkdir()
+    text = Path("plan.yaml").read_text()
     assert opswright("run", "plan.yaml", "--yes", *options) == ExitCode.USAGE
+    assert Path("plan.yaml").read_text() == text and Path("/dev/null").is_char_device()
     assert "written" in (said := capsys.readouterr().err) or "same file" in said
     assert not Path("board.txt").exists()
+
+
+@pytest.mark.parametrize("fault", [ValueError("odd"), RuntimeError("odd"), typer.Abort()])
+def test_an_earlier_report_of_success_is_gone_before_anything_runs_and_no_fault_goes_unreported(
+    fault: Exception,
+) -> None:
+    Path("j.xml").write_text("<testsuites/>")
+    files = CiFiles(junit=Path("j.xml"), sarif=Path("s.sarif"))
+    with pytest.raises(type(fault)), files.of_errors():
+        assert not Path("j.xml").exists()  # whoever kills the command here leaves nothing that is green
+        raise fault
+    assert valid_junit().get("errors") == "1" and valid_sarif()["runs"][0]["results"][0]["level"] == "error"
 
 
 def valid_junit() -> ElementTree.Element:
