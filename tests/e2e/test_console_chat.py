@@ -82,7 +82,7 @@ def board(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_commands(
+def test_what_only_reads_answers_at_once_and_what_says_not_to_runs_nothing(
     folder: Path, start_console: StartConsole, page: Page
 ) -> None:
     from playwright.sync_api import expect
@@ -98,8 +98,8 @@ def test_what_only_reads_answers_at_once_and_plain_language_gets_the_nearest_com
             ("/gpus", "GPU"),
             ("/audit verify", "Intact"),
             ("/doctor", "keep a workspace"),
-            ("please take the canary back", "/rollback"),
-            ("xyzzy", "Only commands and questions are understood"),
+            ("don't roll support back", "it says not to"),
+            ("xyzzy", "no wish to do something was understood"),
         ),
         start=1,
     ):
