@@ -142,17 +142,16 @@ class SegmentWriter:
 
     def _open(self, more: int, day: str) -> tuple[int, bool]:
         """The newest segment, which has room and is of that day; whether its last line was cut."""
-        found = os.fstat(self._file) if self._file is not None and day == self._day else None
-        if found is None or self._is_left(found, more):
+        file = self._file
+        found = os.fstat(file) if file is not None and day == self._day else None
+        if file is None or found is None or self._is_left(found, more):
             self.close()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._path = self._next_path(more, day)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            file = self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             self._following = _numbered(self.folder, self.prefix, number_of(self._path) + 1)
             self._day = day
-            found = os.fstat(self._file)
-        file = self._file
-        assert file is not None  # it was opened, if it was not
+            found = os.fstat(file)
         return file, _is_cut(file, found.st_size) and _is_cut(file, os.fstat(file).st_size)
 
     def _is_left(self, found: os.stat_result, more: int) -> bool:

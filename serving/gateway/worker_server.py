@@ -124,7 +124,8 @@ class WorkerServer(uvicorn.Server):
 
     def _take(self) -> None:
         """Take one connection, if another worker has not; one at a time, so that the others get some."""
-        assert self._shared is not None
+        if self._shared is None:
+            raise RuntimeError("a worker without a shared socket takes no connections from one")
         try:
             connection, _ = self._shared.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):

@@ -83,7 +83,8 @@ class RedisUsage:
             self._client = None
 
     def _sent(self, script: Any, key: str, *arguments: Any) -> asyncio.Future[Any]:
-        assert self._line is not None
+        if self._line is None:
+            raise RuntimeError("the shared store is asked before its line was started")
         return self._line.run(script, usage_name(self._settings, key), self._now(), *arguments)
 
     def _now(self) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from ...core.errors import BackendError
-from ..server import Completion, Generation, ServedModel, ServerDown, ready
+from ..server import ServedModel, ServerDown, ready
 from .client import TritonClient
+from .named_models import NamedModels
 from .runtime import TritonRuntime
 from .server import load_number
 
@@ -16,30 +16,24 @@ _POLL_S = 0.05
 _PROOF_S = 5.0
 
 
-class AttachedTriton:
+class AttachedTriton(NamedModels):
     """An InferenceServer that follows what the first worker does with its Triton."""
 
     kind = "triton"
+    _where = "the first worker's Triton"
 
     def __init__(self, folder: Path, log: Path, timeout_s: float) -> None:
+        super().__init__()
         self._runtime = TritonRuntime(folder, log)
         self._timeout_s = timeout_s
         self._client: TritonClient | None = None
         self._secret = ""
         self._version = ""
-        self._names: dict[str, str] = {}  # name of a release's model to its name in Triton
 
     @property
     def version(self) -> str:
         """The server's version, known once it is reached."""
         return self._version
-
-    @property
-    def client(self) -> TritonClient:
-        """The client of the server; ServerDown while there is none."""
-        if self._client is None:
-            raise ServerDown("Triton, which the first worker runs, is not reached")
-        return self._client
 
     async def start(self) -> None:
         """Reach the server that runs now; ServerDown when none does in time."""
@@ -115,20 +109,3 @@ class AttachedTriton:
         for inner in left:  # whoever waits for a dead worker's answer asks the new one
             await client.drop(inner)
         return {name: found[inner][1] for name, inner in names.items()}
-
-    def missing(self, name: str) -> Mapping[str, str]:
-        """Nowhere: it has no replicas."""
-        return {}
-
-    async def infer(self, name: str, ask: Generation) -> Completion:
-        """The whole answer of a loaded model; ServerDown when it is not loaded."""
-        return await self.client.infer(self._inner(name), ask)
-
-    def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
-        """The answer's pieces as the engine makes them; see TritonClient.stream."""
-        return self.client.stream(self._inner(name), ask)
-
-    def _inner(self, name: str) -> str:
-        if name not in self._names:
-            raise ServerDown(f"model {name} is not loaded in the first worker's Triton")
-        return self._names[name]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ...core.errors import BackendError
-from ..server import Completion, Generation, ServedModel, ServerDown
+from ..server import ServedModel
 from .client import TritonClient
 from .environment import Install
+from .named_models import NamedModels
 from .repository import ModelRepository
 from .runtime import ModelProcess, TritonRuntime
 
@@ -20,7 +21,7 @@ _POLL_S = 0.02
 _UNLOAD_S = 3.0
 
 
-class TritonServer:
+class TritonServer(NamedModels):
     """A real tritonserver on this machine, one Triton model for each release."""
 
     kind = "triton"
@@ -34,6 +35,7 @@ class TritonServer:
         timeout_s: float,
         instances: Callable[[ServedModel], int] = lambda model: 1,
     ) -> None:
+        super().__init__()
         self.runtime = TritonRuntime(folder, log)
         self.repository = ModelRepository(self.runtime.repository)
         self._locate = locate
@@ -42,7 +44,6 @@ class TritonServer:
         self._instances = instances
         self._client: TritonClient | None = None
         self._version = ""
-        self._names: dict[str, str] = {}  # name of a release's model to its name in Triton
         self._loads = 0
         self._workers: dict[
             str, list[ModelProcess]
@@ -54,13 +55,6 @@ class TritonServer:
     def version(self) -> str:
         """The server's version, known once it has started."""
         return self._version
-
-    @property
-    def client(self) -> TritonClient:
-        """The client of the running server; ServerDown when there is none."""
-        if self._client is None:
-            raise ServerDown("Triton is not running")
-        return self._client
 
     async def start(self) -> None:
         """Start with an empty repository; the first time, a living server of this workspace is taken over.
@@ -186,23 +180,6 @@ class TritonServer:
             for name, inner in self._names.items()
             if found.get(inner, ("",))[0] == "READY"
         }
-
-    def missing(self, name: str) -> Mapping[str, str]:
-        """Nowhere: it has no replicas."""
-        return {}
-
-    async def infer(self, name: str, ask: Generation) -> Completion:
-        """The whole answer of a loaded model; ServerDown when it is not loaded."""
-        return await self.client.infer(self._inner(name), ask)
-
-    def stream(self, name: str, ask: Generation) -> AsyncIterator[str | Completion]:
-        """The answer's pieces as the engine makes them; see TritonClient.stream."""
-        return self.client.stream(self._inner(name), ask)
-
-    def _inner(self, name: str) -> str:
-        if name not in self._names:
-            raise ServerDown(f"model {name} is not loaded in Triton")
-        return self._names[name]
 
 
 def load_number(inner: str) -> int:

@@ -280,6 +280,7 @@ def test_without_the_store_for_too_long_nobody_is_let_in(
     knows(house, text)
     server.kill()
     house.wait(lambda: code_of_any(house.chat("hi", bearer(text))) == (503, "unavailable"), "let in")
+    assert house.chat("hi", bearer(text)).status_code == 503
 
 
 def test_budgets_and_keys_outlive_a_store_that_is_killed_and_writes_changes_down(

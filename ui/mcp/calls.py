@@ -226,7 +226,8 @@ class McpCalls:
         if asked.mode == "url":
             await self._approved_elsewhere(asked)
             return
-        assert self._consent is not None  # it asked
+        if self._consent is None:
+            raise DeniedError("nobody was asked here, so no answer counts.")
         self._consent.check_code(asked, answer.content)
         await _in_thread(lambda: agent.answer(asked.run, Consent(asked.plan, f"mcp elicitation in {client}")))
 
