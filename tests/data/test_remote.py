@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +141,8 @@ def test_nothing_there_and_nothing_to_read_are_told_apart(memory: Any) -> None:
 
 def test_a_library_that_is_missing_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
+    loaded = importlib.import_module("fsspec.registry")._registry  # its memory of what was imported before
+    monkeypatch.delitem(loaded, "s3", raising=False)
     with pytest.raises(NeedsError, match=r"needs s3fs. Install: .*remote.* s3fs"):
         look_up(RemoteSource.checked("s3://bucket/rows.jsonl"))
 
