@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 LM_EVAL := .venv-lm-eval
 MODELOPT := .venv-modelopt
+FAST_TESTS ?= yes
+TEST_WORKERS ?= 3
 
 .PHONY: help install lm-eval modelopt ray demo chat test check mutants docs clean
 .DEFAULT_GOAL := help
@@ -53,15 +55,17 @@ $(LM_EVAL)/.ready: requirements-lm-eval.txt constraints.txt
 	$(LM_EVAL)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --requirement $<
 	touch $@
 
-check: $(READY) ## lint, types, reference pages and fast tests (about a minute)
+# CI says FAST_TESTS=no: it runs every test in `make test` right after, and none twice.
+check: $(READY) ## lint, types, reference pages and fast tests (some minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/opswright skills --reference docs/reference --check
-	$(BIN)/python -m pytest -q -m "not e2e and not gpu and not slurm" -n 2
+	$(if $(filter no,$(FAST_TESTS)),,$(BIN)/python -m pytest -q -m "not e2e and not gpu and not slurm" -n 2)
 
+# One worker more than a small machine has cores: the fast tests wait for half of their time.
 test: $(READY) ## everything: real training, real servers, a real browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 mutants: $(READY) ## take each check out in turn and see that a test notices (some minutes)
 	$(BIN)/python tests/mutants/run.py

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -27,19 +29,56 @@ from opswright.core.workspace import Workspace
 ContextFactory = Callable[..., StepContext]
 
 
+_SECONDS = Path(__file__).with_name("seconds.json")  # by file; those below one second are left out
+_LEFT_OUT_S = 0.5
+_UNKNOWN_E2E_S = 60.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-seconds", action="store_true", help="keep what each test file took, in tests/seconds.json"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--write-seconds", default=False) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Stopwatch(config.rootpath), "seconds-of-files")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Workers that share the files begin with those that may take longest, so that they end together."""
+    """Workers that share the files begin with those that took longest, so that they end together."""
     if hasattr(config, "workerinput"):
-        costs: dict[Path, tuple[float, bool]] = {}
+        measured = json.loads(_SECONDS.read_text())
+        costs: dict[Path, float] = {}
         for item in items:
-            costs[item.path] = max(costs.get(item.path, (0.0, False)), _cost(item))
+            name = item.path.relative_to(config.rootpath).as_posix()
+            costs[item.path] = measured.get(name) or max(costs.get(item.path, _LEFT_OUT_S), _guess_s(item))
         items.sort(key=lambda item: costs[item.path], reverse=True)
 
 
-def _cost(item: pytest.Item) -> tuple[float, bool]:
-    """The seconds that a test says it may take, where it says so, and whether it starts real servers."""
+def _guess_s(item: pytest.Item) -> float:
+    """What a test of a file that was not measured may take: a part of the limit it has, where it has one."""
+    if item.get_closest_marker("e2e") is None:
+        return _LEFT_OUT_S
     limit = item.get_closest_marker("timeout")
-    return (float(limit.args[0]) if limit else 0.0, item.get_closest_marker("e2e") is not None)
+    return float(limit.args[0]) / 5 if limit else _UNKNOWN_E2E_S
+
+
+class _Stopwatch:
+    """Adds up the seconds of each file's tests and fixtures, and writes them over those of the last time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._taken: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.partition("::")[0]
+        self._taken[name] = self._taken.get(name, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        known = json.loads(_SECONDS.read_text()) | self._taken
+        kept = {name: round(s) for name, s in known.items() if s >= 1 and (self._root / name).exists()}
+        _SECONDS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +86,15 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("OPSWRIGHT_HOME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _closed_indexes(_own_folder: None) -> Iterator[None]:
+    """No test leaves the files of a workspace open: one that is part of a cycle would keep them for long."""
+    yield
+    module = sys.modules.get("opswright.record.index.ledger_index")
+    for index in list(module._OPEN.values()) if module else ():
+        index.close()
 
 
 @pytest.fixture

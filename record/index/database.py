@@ -56,6 +56,7 @@ class IndexDatabase:
         self.folder = folder
         self.generation = 0  # counts on when another database than before is in use
         self._connection: sqlite3.Connection | None = None
+        self._closing: weakref.finalize[..., IndexDatabase] | None = None
         self._name: str | None = None  # of the file that is open; None for a private one
         self._process = 0
         self._is_private = False
@@ -63,22 +64,30 @@ class IndexDatabase:
     def open(self) -> sqlite3.Connection:
         """The database that is in use now; StaleIndexError or sqlite3.Error when it cannot be used."""
         if self._process != os.getpid():
-            if self._connection is not None:
-                _ABANDONED.append(self._connection)
-            self._connection, self._process, self._is_private = None, os.getpid(), False
+            self._let_go()
+            self._process, self._is_private = os.getpid(), False
         if self._is_private and self._connection is not None:
             return self._connection
         name = self._current()
         if self._connection is None or name != self._name:
-            self._connection, self._name = None, name
+            self._let_go()
+            self._name = name
             if name is None:
                 raise StaleIndexError("there is no index yet")
             self._use(_connect(self.folder / name))
         return self._in_use()
 
     def _use(self, connection: sqlite3.Connection) -> None:
+        self._let_go()
         self._connection = connection
+        self._closing = weakref.finalize(self, _close, connection, os.getpid())
         self.generation += 1
+
+    def _let_go(self) -> None:
+        """Close what is open: a connection that is only dropped stays open until cycles are collected."""
+        if self._closing is not None:
+            self._closing()
+        self._connection = self._closing = None
 
     def _in_use(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -87,9 +96,7 @@ class IndexDatabase:
 
     def close(self) -> None:
         """Close the file."""
-        if self._connection is not None and self._process == os.getpid():
-            self._connection.close()
-        self._connection = None
+        self._let_go()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -126,7 +133,7 @@ class IndexDatabase:
             with self._locked():
                 if self._connection is not None and self._current() != self._name:
                     return
-                self._connection = None
+                self._let_go()
                 name = f"{secrets.token_hex(4)}.sqlite"
                 self._begin(self.folder / name)
                 write_atomically(self.folder / "current", name.encode(), PRIVATE)
@@ -207,6 +214,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
         raise StaleIndexError(f"{path} is of another version")
     return _set_up(connection)
+
+
+def _close(connection: sqlite3.Connection, process: int) -> None:
+    if os.getpid() == process:
+        connection.close()
+    else:
+        _ABANDONED.append(connection)
 
 
 def _remove(folder: Path, process: int) -> None:

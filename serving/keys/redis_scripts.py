@@ -37,6 +37,8 @@ end
 """
 
 # ARGV: time, period, tokens, and the three limits; an empty one is none. A clock that goes back stands still.
+# Where it goes back by more than a minute it had jumped ahead: what was counted then counts from now on, and is
+# written down even for who is refused, or nobody would be let in until that time comes.
 _RESERVE = """
 local period, tokens = ARGV[2], tonumber(ARGV[3])
 local rate, token_rate, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -44,6 +46,10 @@ local now = clock()
 local kept = numbers('minute', 'requests', 'tokens', 'before_requests', 'before_tokens',
   period .. '_start', period .. '_requests', period .. '_tokens')
 local minute = math.floor(now / 60) * 60
+if kept[1] - minute > 60 then
+  kept[1], kept[4], kept[5] = minute, 0, 0
+  redis.call('HSET', KEYS[1], 'minute', whole(minute), 'before_requests', '0', 'before_tokens', '0')
+end
 local requests, used, before_requests, before = kept[2], kept[3], kept[4], kept[5]
 if minute > kept[1] then
   local is_next = minute - kept[1] == 60
@@ -54,6 +60,10 @@ else
   now = math.max(now, minute)
 end
 local start, spent_requests, spent = period_start(period, now), kept[7], kept[8]
+if kept[6] - now > 60 then
+  kept[6] = start
+  redis.call('HSET', KEYS[1], period .. '_start', whole(start))
+end
 if start > kept[6] then spent_requests, spent = 0, 0 else start = kept[6] end
 local share = 1 - (now - minute) / 60
 local wait = whole(minute + 60 - math.floor(now))

@@ -62,13 +62,11 @@ class SqliteUsage:
 
         Like `settle`, it raises BackendError where nothing can be written down.
         """
-        now = self._clock()
-        minute = int(now) // _MINUTE_S * _MINUTE_S
-        limits = key.limits
-        held = Reservation(
-            key.id, limits.budget_period, minute, period_start(limits.budget_period, now), tokens
-        )
+        period = key.limits.budget_period
         with self._writing():
+            now = self._time_to_count_at(key.id, self._clock())
+            minute = _minute_of(now)
+            held = Reservation(key.id, period, minute, period_start(period, now), tokens)
             reached = self._reached(key, held, now)
             if reached is None:
                 self._add(held, 1, tokens)
@@ -115,9 +113,27 @@ class SqliteUsage:
             return limit_reached("budget", key, held.tokens, spent)
         return None
 
+    def _time_to_count_at(self, key: str, now: float) -> float:
+        """Now; a clock that went back stands still, so that no minute is counted anew.
+
+        Where it went back by more than a minute it had jumped ahead: what was counted then counts from now on.
+        """
+        row = self._db.execute(
+            "SELECT start, requests, tokens FROM used WHERE key = ? AND period = 'minute' "
+            "ORDER BY start DESC LIMIT 1",
+            (key,),
+        ).fetchone()
+        if row is None or row[0] <= (minute := _minute_of(now)):
+            return now
+        if row[0] - minute <= _MINUTE_S:
+            return float(row[0])
+        self._db.execute("DELETE FROM used WHERE key = ? AND period = 'minute'", (key,))
+        self._db.execute(_ADD, (key, "minute", minute, *row[1:]))
+        return now
+
     def _last_minute(self, key: str, now: float) -> Used:
         """The running minute, and of the one before as much as lies within the last 60 seconds."""
-        minute = int(now) // _MINUTE_S * _MINUTE_S
+        minute = _minute_of(now)
         this, before = self._read(key, "minute", minute), self._read(key, "minute", minute - _MINUTE_S)
         share = 1 - (now - minute) / _MINUTE_S
         return Used(this.requests + before.requests * share, this.tokens + before.tokens * share)
@@ -132,6 +148,10 @@ class SqliteUsage:
     def _add(self, held: Reservation, requests: int, tokens: int) -> None:
         for period, start in (("minute", held.minute), (held.period, held.period_start)):
             self._db.execute(_ADD, (held.key, period, start, requests, tokens))
+
+
+def _minute_of(now: float) -> int:
+    return int(now) // _MINUTE_S * _MINUTE_S
 
 
 def _opened(path: Path) -> sqlite3.Connection:

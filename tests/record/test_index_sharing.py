@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,3 +177,22 @@ def test_a_workspace_keeps_one_index_for_all_who_ask(tmp_path: Path) -> None:
     append_run(Ledger.of(workspace), "one")
     assert LedgerIndex.of(workspace).rows() == LedgerIndex.of(Workspace(workspace.settings)).rows()
     assert isinstance(LedgerIndex.of(workspace).get(1), Record)
+
+
+def test_an_index_that_nobody_asks_any_more_leaves_no_file_open(tmp_path: Path) -> None:
+    def open_databases() -> int:
+        links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sum(str(tmp_path) in link for link in links)
+
+    gc.disable()  # it would close what is left open at some time
+    try:
+        for number in range(10):
+            workspace = Workspace(load_settings(home=tmp_path / str(number)))
+            append_run(Ledger.of(workspace), "one")
+            assert LedgerIndex.of(workspace).row("one") is not None
+            shutil.rmtree(Ledger.of(workspace).folder.parent / "index")
+            assert LedgerIndex.of(workspace).row("one") is not None  # of a new file
+        del workspace
+        assert open_databases() == 0
+    finally:
+        gc.enable()

@@ -175,6 +175,31 @@ def test_what_ends_in_a_later_minute_or_period_is_counted_where_it_began(place: 
     assert counts.used(key).tokens == 300
 
 
+def test_a_clock_that_goes_back_gives_nobody_more(place: Place) -> None:
+    clock, key = Clock(START), key_of(requests_per_minute=3)
+    counts = place.gateway(clock)
+    assert counts.used_up(key, 1) == 3
+    for back_s in (1, 60, 3600):
+        clock.now = START - back_s
+        assert counts.used_up(key, 1) == 0
+    clock.now += 120
+    assert counts.used_up(key, 1) == 3
+
+
+def test_a_clock_that_jumped_ahead_once_keeps_nobody_out(place: Place) -> None:
+    clock = Clock(START)
+    key = key_of(requests_per_minute=3, tokens_per_minute=600, budget_tokens=600, budget_period="day")
+    counts = place.gateway(clock)
+    clock.now += 400 * 86_400
+    assert counts.used_up(key, 100) == 3
+    clock.now = START
+    assert counts.used_up(key, 100) == 0  # what was used a moment ago
+    clock.now += 120
+    assert counts.used_up(key, 100) == 3
+    clock.now += 86_400
+    assert counts.used_up(key, 200) == 3
+
+
 def test_a_key_without_limits_is_counted_too(place: Place) -> None:
     counts, key = place.gateway(Clock()), key_of(budget_period="forever")
     held = counts.reserve(key, 50)

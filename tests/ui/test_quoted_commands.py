@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,14 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> list[tuple[str, str]]:
     """Every text that people may read, with its place."""
-    for path in product_files(".py"):
-        for line, text in strings(path):
-            yield f"{path.relative_to(ROOT)}:{line}", text
-    for path in [*pages(), *product_files(".html", ".js")]:
-        yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    of_code = [(path, line, text) for path in product_files(".py") for line, text in strings(path)]
+    others = [*pages(), *product_files(".html", ".js")]
+    return [(f"{path.relative_to(ROOT)}:{line}", text) for path, line, text in of_code] + [
+        (str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in others
+    ]
 
 
 def shell_commands() -> list[Quoted]:
@@ -168,13 +170,12 @@ def check_skill(registry: Registry, workspace: Workspace, name: str, values: dic
     skill.parse(arguments)
 
 
-def check_shell(app: typer.Typer, registry: Registry, workspace: Workspace, words: list[str]) -> None:
+def check_shell(command: Any, registry: Registry, workspace: Workspace, words: list[str]) -> None:
     """What the shell's parser raises when it does not take the words; nothing is run."""
     words = routed(words)
     if words[-1] == "--help":
         assert words[1] in registry, words
         return
-    command: Any = typer.main.get_command(app)
     context = command.make_context("opswright", words[1:])
     while hasattr(command, "resolve_command"):
         left = [*context._protected_args, *context.args]
@@ -204,11 +205,11 @@ def check_slash(commands: Commands, registry: Registry, workspace: Workspace, wo
 
 def test_every_quoted_shell_command_is_one(registry: Registry, tmp_path: Path) -> None:
     workspace = Workspace(load_settings(home=tmp_path / ".opswright"))
-    app, found, wrong = build_app(registry), shell_commands(), []
+    command, found, wrong = typer.main.get_command(build_app(registry)), shell_commands(), []
     for quoted in found:
         try:
             for words in variants(quoted.text):
-                check_shell(app, registry, workspace, words)
+                check_shell(command, registry, workspace, words)
         except Exception as error:
             wrong.append(f"{quoted}\n    {error}")
     assert wrong == [], "\n".join(["", *wrong, f"{len(wrong)} of {len(found)}"])
