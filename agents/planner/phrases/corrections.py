@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ....core.contract import Effect
 from ....core.errors import OpswrightError
 from ..base import Declined, PlannerReply
+from .accounting import ClauseReading
 from .clauses import Clause, bar_of
 from .drafts import OpenField, PlanDraft, StepDraft
-from .slots import ClauseReading, SlotFiller
+from .slots import SlotFiller
 from .text import Token, words
 from .words import NEGATIONS, negations_in
 

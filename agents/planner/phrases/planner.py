@@ -16,6 +16,7 @@ from ....core.errors import OpswrightError
 from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
 from ..base import Ask, Declined, PlannerReply, Question, Turn
+from .accounting import ClauseReading, is_value
 from .clauses import Clause, bar_of, clauses_of
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
@@ -24,7 +25,7 @@ from .mentions import Unclear, mentions_in, resolve
 from .message import Message
 from .nearest import nearest_skills
 from .record_answers import answer_from_record
-from .slots import ClauseReading, SlotFiller
+from .slots import SlotFiller
 from .text import shown, words
 from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, SMALL, cues_in
 
@@ -148,6 +149,8 @@ class _Reading(Message):
         for clause in clauses:
             if clause.kind == "condition":
                 conditions.append(clause)
+            if clause.kind == "told" and (left := self._gone_on(filler, readings, clause)):
+                return left
             if clause.kind != "wish":
                 continue
             matches = self.lexicon.matches(clause.tokens)
@@ -160,6 +163,26 @@ class _Reading(Message):
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
         return self._judged(conditions) or self.finished(self.draft)
+
+    def _gone_on(self, filler: SlotFiller, readings: list[ClauseReading], clause: Clause) -> Question | None:
+        """Have a clause that is no wish of its own say more of the steps before it; a question where it cannot."""
+        said = [t for t in clause.whole if t.key in self.lexicon.doing_heads or is_value(t, self.around)]
+        for reading in reversed(readings):
+            kept = (dict(reading.step.arguments), dict(reading.step.missing), dict(self.draft.budget))
+            more = filler.amend(reading.step, clause.tokens)
+            if (
+                more is not None
+                and not (more.unused or more.negations)
+                and not (set(kept[0]) & set(more.placed))
+            ):
+                return None
+            reading.step.arguments, reading.step.missing, self.draft.budget = kept
+        if not said or not (readings or any(token.kind in ("number", "date") for token in said)):
+            return None  # what was told before the wish is at hand for it
+        words = ", ".join(f"'{one_line(token.text)[:60]}'" for token in said)
+        step = readings[-1].step if readings else None
+        text = f"What does {words} mean here?"
+        return self.asking(self.draft, OpenField(text), step, "words") if step else Question(text)
 
     def _chosen(self, matches: list[PhraseMatch], clause: Clause) -> PhraseMatch | Question:
         """The reading that fits best; a question where two fit as well."""

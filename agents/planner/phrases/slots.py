@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .amounts import amounts_in, budget_of, field_of
+from .accounting import ClauseReading, accounted
+from .amounts import Amount, amounts_in, budget_of, field_of, in_unit
 from .clause_tokens import ClauseTokens
 from .drafts import OpenField, PlanDraft, StepDraft
 from .fields import FieldWords, field_words
@@ -15,23 +15,11 @@ from .lexicon import Lexicon, PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
 from .supplies import Supplies, called
 from .surroundings import Surroundings
-from .text import Token, is_typo_of, key_of_word, words
+from .text import Token, is_typo_of, key_of_word
 from .word_values import fill_values
-from .words import ARTICLES, PREPOSITIONS, SMALL, negations_in
+from .words import ARTICLES, PREPOSITIONS, SMALL
 
-_FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-
-
-@dataclass
-class ClauseReading:
-    """One clause as a step: what of its words nothing accounts for, and which of them negate."""
-
-    step: StepDraft
-    match: PhraseMatch
-    unknown: list[str] = field(default_factory=list)  # words
-    unused: list[str] = field(default_factory=list)  # numbers, paths, references, quotations, names
-    negations: list[str] = field(default_factory=list)
 
 
 class SlotFiller:
@@ -51,7 +39,7 @@ class SlotFiller:
         clause = ClauseTokens(tokens, set(match.used), match.slots)
         self._places(step, fields, clause)
         self._names(step, fields, clause)
-        fill_values(step, fields, clause)
+        fill_values(step, fields, clause, self._lexicon.known)
         self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
         self._texts(step, fields, clause)
@@ -91,7 +79,7 @@ class SlotFiller:
         clause = ClauseTokens(tokens, set(), {})
         self._places(step, fields, clause)
         self._names(step, fields, clause)
-        fill_values(step, fields, clause)
+        fill_values(step, fields, clause, self._lexicon.known)
         if any(one.kind == "ref" or one.is_word for one in tokens):
             self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
@@ -103,8 +91,9 @@ class SlotFiller:
             return None
         step.missing = {name: one for name, one in step.missing.items() if name not in changed}
         pattern = self._lexicon.patterns[next(iter(self._lexicon.patterns))][0]
-        match = PhraseMatch(pattern, frozenset(), {}, 0)
-        return self._accounted(step, match, clause)
+        reading = self._accounted(step, PhraseMatch(pattern, frozenset(), {}, 0), clause)
+        reading.placed = tuple(changed)
+        return reading
 
     def complete(self, step: StepDraft) -> None:
         """Fill what earlier steps or the conversation give; ask for what is needed and not there."""
@@ -117,7 +106,7 @@ class SlotFiller:
         clause = ClauseTokens(tokens, set(), {one.name: (0, len(tokens))})
         self._places(step, [one], clause)
         self._names(step, [one], clause)
-        fill_values(step, [one], clause)
+        fill_values(step, [one], clause, self._lexicon.known)
         self._mentions(step, [one], clause)
         self._amounts(step, [one], clause)
         self._texts(step, [one], clause)
@@ -270,15 +259,30 @@ class SlotFiller:
     def _amounts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Numbers with units; a duration or a price that no field takes is the plan's budget."""
         for amount in amounts_in(clause.tokens, clause.taken):
-            found = field_of(amount, fields, set(step.arguments))
+            if amount.start in clause.taken:
+                continue  # one more of a list
+            found = field_of(amount, clause.tokens, fields, set(step.arguments))
             span = set(range(amount.start, amount.end))
             if found is not None:
-                one, value, ahead = found
-                step.arguments[one.name] = [value] if one.is_list else value
-                clause.taken |= span | set(range(amount.end, amount.end + ahead)) if ahead else span
+                one, value = found.field, found.value
+                step.arguments[one.name] = [value, *self._more(amount, one, clause)] if one.is_list else value
+                clause.taken |= span | found.named_at
             elif limit := budget_of(amount):
                 self._draft.budget |= limit
                 clause.taken |= span
+
+    @staticmethod
+    def _more(first: Amount, one: FieldWords, clause: ClauseTokens) -> list[float]:
+        """The numbers that follow the first of a list: "5, 25 and 50"."""
+        found, at = [], first.end
+        rest = {amount.start: amount for amount in amounts_in(clause.tokens, clause.taken)}
+        while at < len(clause.tokens) and clause.tokens[at].key in (",", "and", "or", "&", "then", "/"):
+            at += 1
+            if at in rest:
+                clause.taken |= set(range(at, rest[at].end))
+                found.append(in_unit(rest[at], one))
+                at = rest[at].end
+        return found
 
     def _texts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """What is left in a phrase's slot, for a name to come or for lists of words."""
@@ -366,33 +370,4 @@ class SlotFiller:
                 )
 
     def _accounted(self, step: StepDraft, match: PhraseMatch, clause: ClauseTokens) -> ClauseReading:
-        reading = ClauseReading(step, match)
-        meant = {key for one in self._lexicon.fields[step.skill.name] for name in one.names for key in name}
-        meant |= {key_of_word(word.strip(".,:;")) for word in step.skill.summary.split()}
-        keys = [token.key for token in clause.tokens]
-        negating = set(negations_in(keys))
-        for at, token in enumerate(clause.tokens):
-            if at in clause.taken:
-                continue
-            if at in negating:
-                reading.negations.append(token.text)
-            elif token.is_word and (token.key in _FINITE or at in clause.passed_over):
-                reading.unknown.append(token.text)
-                reading.unused += [token.text] * (at in clause.passed_over)
-            elif token.is_word and token.key in self._lexicon.doing_heads:
-                reading.unused.append(token.text)  # a wish of its own that was not taken apart
-            elif token.kind in ("number", "path", "ref", "address", "quoted") or (
-                token.is_word and token.key in self._around.suites | self._around.endpoints
-            ):
-                reading.unused.append(token.text)
-            elif (
-                token.is_word
-                and token.key not in SMALL | meant | PREPOSITIONS
-                and not _is_plural(token.key, meant)
-            ):
-                reading.unknown.append(token.text)
-        return reading
-
-
-def _is_plural(key: str, known: set[str]) -> bool:
-    return key.removesuffix("s") in known or f"{key}s" in known
+        return accounted(ClauseReading(step, match), clause, self._lexicon, self._around)
