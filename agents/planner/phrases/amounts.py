@@ -74,6 +74,11 @@ def _value(tokens: list[Token], at: int) -> float | None:
     return None
 
 
+def number_of(key: str) -> float | None:
+    """The number that a word is, in digits or in letters."""
+    return float(_SPELLED[key]) if key in _SPELLED else _number(key)
+
+
 def _number(text: str) -> float | None:
     found = re.fullmatch(r"[$€]?([\d_,]*\.?\d+(?:e-?\d+)?)([km]?)", text.lower().replace("_", ""))
     if found is None:
@@ -209,7 +214,7 @@ def _fits_unit(amount: Amount, one: FieldWords) -> bool:
 def in_unit(amount: Amount, one: FieldWords) -> float:
     """A number in the unit of a field."""
     value = amount.value
-    if amount.unit == "percent" and one.unit != "percent":
+    if amount.unit == "percent" and one.unit != "percent" and one.is_share:
         value /= 100
     if amount.unit == "minutes":
         value *= {"minutes": 1, "seconds": 60, "hours": 1 / 60, "milliseconds": 60_000}[one.unit]

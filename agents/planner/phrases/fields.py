@@ -25,7 +25,7 @@ _SHARES = words(
     "share shares fraction ratio jaccard cosine drop agreement disagreement alpha min overall new golden"
 )
 _LEAST = 3  # letters of a word that tells what a field is about
-_EMPTY = SMALL - words("per results last all steps minutes seconds hours percent")
+_EMPTY = SMALL - words("time per results last all steps minutes seconds hours percent")
 Words = tuple[str, ...]
 
 
@@ -108,7 +108,7 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         is_flag=is_flag,
         takes_text=str in every and not is_suite,
         is_list=bool(lists),
-        unit=_UNITS.get(ending, "") if numbers else "",
+        unit=_unit(ending, info.description or "") if numbers else "",
         is_share=numbers and float in every and any(part in _SHARES for part in name.split("_")),
         is_suite=is_suite,
         is_endpoint=name == "endpoint",
@@ -125,6 +125,11 @@ def about_words(text: str) -> frozenset[str]:
     return frozenset(
         stem_of(key) for key in keys if len(key) >= _LEAST and key.isalpha() and key not in _EMPTY
     )
+
+
+def _unit(ending: str, about: str) -> str:
+    """The unit of a number's field, by its name or the first word of its sentence."""
+    return _UNITS.get(ending, "") or ("percent" if about.startswith("Percent") else "")
 
 
 def _without_bound(name: str) -> list[str]:

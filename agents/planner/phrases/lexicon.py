@@ -134,6 +134,14 @@ class Lexicon:
         return frozenset(words)
 
     @cached_property
+    def kept(self) -> frozenset[str]:
+        """Words that keep it from acting, and manners: never taken for a slip of something else."""
+        lines = " ".join(
+            line for name in ("cues", "manners", "courtesies") for said in sections(name).values() for line in said
+        )
+        return frozenset(re.findall(r"(?<!\\)\b[a-z]{3,}", lines)) - self.known
+
+    @cached_property
     def _mistakable(self) -> list[str]:
         return sorted((word for word in self.known if len(word) >= 5), key=len)
 
@@ -170,7 +178,7 @@ class Lexicon:
     def _mended(self, token: Token, names: frozenset[str]) -> list[Token]:
         """The token, or what it is a short form or a slip of the finger for."""
         key = token.key
-        if not token.is_word or key in self.known or key in names or not key.isascii() or not key.isalpha():
+        if not token.is_word or key in self.known | self.kept or key in names or not key.isascii() or not key.isalpha():
             return [token]
         if (full := ABBREVIATIONS.get(key)) is not None:
             return [Token(token.text, "word", word) for word in full]
@@ -182,6 +190,7 @@ class Lexicon:
         if len(key) == 2:
             return [key[::-1]] if key[::-1] in _TWO_LETTERS else []
         swapped = [word for word in self._short if is_swap_of(key, word)]
+        swapped += [word for word in self.kept if len(word) > 4 and is_swap_of(key, word)]
         first = [word for word in swapped if word[0] == key[0]]
         if first or swapped:
             return first or swapped

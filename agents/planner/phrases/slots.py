@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,26 @@ from .lexicon import Lexicon, PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
 from .supplies import Supplies, called
 from .surroundings import Surroundings
-from .text import Token, is_typo_of, key_of_word
+from .text import Token, is_typo_of, key_of_word, words
 from .word_values import fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
+_FOLDER = words("folder directory dir")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
 class SlotFiller:
     """Fills the fields of steps, one clause after another, into one draft."""
 
-    def __init__(self, lexicon: Lexicon, around: Surroundings, draft: PlanDraft, at_hand: list[Any]) -> None:
+    def __init__(
+        self, lexicon: Lexicon, around: Surroundings, draft: PlanDraft, at_hand: list[Any], told: Sequence[str] = ()
+    ) -> None:
         self._lexicon = lexicon
         self._around = around
         self._draft = draft
         self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
         self._supplies = Supplies(lexicon, around, draft, at_hand)
+        self._supplies.told = list(told)
 
     def read(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
         """The clause as a step at the end of the draft."""
@@ -158,9 +163,13 @@ class SlotFiller:
                 options += [
                     (one, suite if one.takes_path else Path(suite).stem) for one in fields if one.is_suite
                 ]
-            if key in self._around.endpoints:
+            if key in self._around.endpoints and not self._of_release(clause, at):
                 options += [(one, self._around.endpoints[key]) for one in fields if one.is_endpoint]
             path = self._around.files.get(key)
+            if path is None and self._is_folder(clause, at):
+                options += [
+                    (one, self._around.folders[key]) for one in fields if one.takes_path and not one.is_suite
+                ]
             if path is not None and not any(one.is_suite for one in nested):
                 options += [
                     (one, path) for one in fields if one.takes_path and one.is_required and not one.is_suite
@@ -176,6 +185,25 @@ class SlotFiller:
                 continue
             step.arguments[found.name] = next(value for one, value in options if one is found)
             clause.taken.add(at)
+
+    def _of_release(self, clause: ClauseTokens, at: int) -> bool:
+        """Whether an endpoint's name says whose release is meant, where another endpoint is named too."""
+        keys = [token.key for token in clause.tokens]
+        others = [n for n, key in enumerate(keys) if key in self._around.endpoints and n != at]
+        if not others:
+            return False
+        spans = mentions_in(clause.tokens, clause.taken, self._around)
+        return any(one.start <= at < one.end and one.endpoint for one in spans)
+
+    def _is_folder(self, clause: ClauseTokens, at: int) -> bool:
+        """Whether a word names a folder: beside that word, or where nothing but a path can stand."""
+        keys = [token.key for token in clause.tokens]
+        if keys[at] not in self._around.folders:
+            return False
+        beside = {*keys[max(0, at - 1) : at], *keys[at + 1 : at + 2]} & _FOLDER
+        alone = at == len(keys) - 1 or not clause.tokens[at + 1].is_word or keys[at + 1] in SMALL | PREPOSITIONS
+        led = at > 0 and (at - 1 in clause.literal or keys[at - 1] in ("in", "from"))
+        return bool(beside) or (led and alone)
 
     def _file_for_kind(
         self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: ClauseTokens
@@ -239,6 +267,9 @@ class SlotFiller:
                 step.missing[one.name] = self._supplies.question(one)
                 return
         wanted = tuple(kind for kind in mention.kinds if kind in one.kinds) or mention.kinds or one.kinds
+        if not mention.kinds and mention.which == "last":  # "the latest one", of what was spoken of
+            spoken = [thing.kind for thing in self._at_hand if not isinstance(thing, Path)]
+            wanted = tuple(kind for kind in spoken[:1] if kind in one.kinds) or wanted
         found_ref = resolve(
             mention, wanted if not mention.kinds else tuple({*wanted}), self._around, self._supplies.best
         )
@@ -333,7 +364,7 @@ class SlotFiller:
 
     def _asked(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Ask for what a clause names and gives no value: where the default is not meant, or an artifact."""
-        keys = {token.key for token in clause.tokens}
+        keys = {t.key for at, t in enumerate(clause.tokens) if at in clause.literal or at not in clause.taken}
         free = {token.key for at, token in enumerate(clause.tokens) if at not in clause.taken}
         for one in fields:
             if one.name in step.arguments or one.is_required:
