@@ -100,6 +100,10 @@ def _stable_figures(spec: GateSpec, workspace: Workspace) -> StableFigures | Non
         "decide on {report}",
         "check {report} against the gate",
         "does {report} pass",
+        "does {report} meet the gate",
+        "does {report} pass the gate",
+        "decide whether {report} passes",
+        "apply the gate to {report}",
     ],
     preflight=_preflight,
 )

@@ -48,6 +48,8 @@ def _estimate(request: GoldenRequest, machine: Machine, workspace: Workspace) ->
         "exclude {suite} from training",
         "protect {suite} from leaking",
         "golden {suite}",
+        "golden set from {suite}",
+        "make golden set",
     ],
     estimate=_estimate,
 )

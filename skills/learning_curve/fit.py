@@ -64,6 +64,9 @@ def _estimate(request: FitCurveRequest, machine: Machine, workspace: Workspace) 
         "fit a curve through {reports}",
         "fit the curve of {reports}",
         "fit the learning curve of {reports}",
+        "draw the learning curve of {reports}",
+        "draw a curve through {reports}",
+        "plot the curve of {reports}",
     ],
     estimate=_estimate,
 )

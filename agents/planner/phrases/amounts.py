@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from .fields import FieldWords
-from .text import Token, words
+from .text import Token, stem_of, words
 
 _BETWEEN = words(
     "of to at is be = : the a an with about around roughly exactly only no more than most least up max"
@@ -17,10 +18,13 @@ _MINUTES = {
 }  # fmt: skip
 _MONEY = words("$ € dollar dollars usd bucks")
 _SPELLED = {
-    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-    "nine": 9, "ten": 10,
-    "twelve": 12, "twenty": 20, "thirty": 30, "fifty": 50, "hundred": 100, "half": 0.5, "thousand": 1000,
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "hundred": 100,
+    "half": 0.5, "quarter": 0.25, "third": 1 / 3, "tenth": 0.1, "thousand": 1000,
 }  # fmt: skip
+_PARTS = words("half quarter third tenth")
+_ORDER = words("the last first previous this that other which")
+_NOT_COUNTED = words("of on in to for with at by from as and or more is was please that which")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,15 @@ class Amount:
     unit: str
     before: tuple[str, ...]  # words before it, nearest last
     after: tuple[str, ...] = ()
+
+    @property
+    def before_at(self) -> range:
+        """The places of the words before it."""
+        return range(self.start - len(self.before), self.start)
+
+    def key(self, at: int) -> str:
+        """The word at one of these places."""
+        return self.before[at - self.start]
 
 
 def amounts_in(tokens: list[Token], taken: set[int]) -> list[Amount]:
@@ -52,22 +65,18 @@ def _value(tokens: list[Token], at: int) -> float | None:
     if token.kind == "number":
         return _number(token.text)
     if token.is_word and token.key in _SPELLED and at + 1 < len(tokens):
-        follows = tokens[at + 1].key
-        unit = (
-            follows.rstrip("s") in _MINUTES
-            or (token.key == "half" and follows in ("an", "a"))
-            or follows
-            in (
-                "%",
-                "percent",
-                "epochs",
-                "epoch",
-                "steps",
-                "passes",
-            )
-        )
-        return float(_SPELLED[token.key]) if unit else None
+        if token.key in _PARTS:
+            counts = tokens[at + 1].key in ("of", "an", "a", "the")
+        else:
+            counts = at == 0 or tokens[at - 1].key not in _ORDER  # "the last two"
+            counts = counts and tokens[at + 1].is_word and tokens[at + 1].key not in _NOT_COUNTED
+        return float(_SPELLED[token.key]) if counts else None
     return None
+
+
+def number_of(key: str) -> float | None:
+    """The number that a word is, in digits or in letters."""
+    return float(_SPELLED[key]) if key in _SPELLED else _number(key)
 
 
 def _number(text: str) -> float | None:
@@ -84,6 +93,8 @@ def _with_unit(tokens: list[Token], at: int, value: float, before: tuple[str, ..
     first = follows[0] if follows else ""
     if first in ("an", "a") and follows[1:2] == ("hour",):
         return Amount(at, at + 3, value * 60, "minutes", before, follows[2:])
+    if tokens[at].key in _PARTS:
+        return Amount(at, at + 1, 100 * value, "percent", before, follows)
     if first in ("%", "percent", "pct", "per"):
         return Amount(at, at + 2, value, "percent", before, follows[1:])
     if first in _MONEY:
@@ -96,48 +107,100 @@ def _with_unit(tokens: list[Token], at: int, value: float, before: tuple[str, ..
     return Amount(at, at + 1, value, first, before, follows)
 
 
+@dataclass(frozen=True)
+class Placed:
+    """The field that a number is for, the value in its unit, and the places of the words that name the field."""
+
+    field: FieldWords
+    value: float
+    named_at: frozenset[int]
+
+
 def field_of(
-    amount: Amount, fields: list[FieldWords], filled: set[str]
-) -> tuple[FieldWords, float, int] | None:
-    """The field that a number is for, the value in its unit, and how many words behind the number name it."""
-    numbers = [one for one in fields if one.takes_number and one.name not in filled]
-    best: tuple[float, FieldWords, int] | None = None
+    amount: Amount, tokens: list[Token], fields: list[FieldWords], filled: set[str]
+) -> Placed | None:
+    """The field that a number is for: by its names beside it, by its unit, else by what its sentence speaks of."""
+    numbers = [
+        one for one in fields if one.takes_number and one.name not in filled and _fits_unit(amount, one)
+    ]
+    best: tuple[float, FieldWords, frozenset[int]] | None = None
     for place, one in enumerate(numbers):
-        score, ahead = _nearness(amount, one)
+        score, named_at = _nearness(amount, one)
         if score and (best is None or score - place * 1e-3 > best[0]):
-            best = (score - place * 1e-3, one, ahead)
+            best = (score - place * 1e-3, one, named_at)
     if best is None:
-        return None
-    return best[1], _in_unit(amount, best[1]), best[2]
+        best = _spoken_of(amount, tokens, numbers)
+    return Placed(best[1], in_unit(amount, best[1]), best[2]) if best is not None else None
 
 
-def _nearness(amount: Amount, one: FieldWords) -> tuple[float, int]:
-    """How well a field's names stand beside a number (0: not at all); how many words behind it name it."""
-    if not _fits_unit(amount, one):
-        return 0, 0
-    score, ahead = 0.0, 0
-    words = [word for word in amount.before if word not in _BETWEEN]
+def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
+    """How well a field's names stand beside a number (0: not at all), and where they stand."""
+    score, named_at = 0.0, frozenset[int]()
+    places = [at for at in amount.before_at if amount.key(at) not in _BETWEEN]
+    words = tuple(amount.key(at) for at in places)
     for name in one.names:
         size = len(name)
-        if tuple(words[-size:]) == name:
-            score = max(score, 2.0 + size)
-        if size > 1 and amount.after[:1] == name[-1:] and tuple(words[1 - size :]) == name[:-1]:
-            score, ahead = max(score, 3.0 + size), 1  # "a warmup of 20 steps"
-        after = amount.after[:size]
-        is_name = after and name in (after, (*after[:-1], after[-1] + "s"), _singular(after))
-        if is_name and 1.5 + size > score:
-            score, ahead = 1.5 + size, size
-    if amount.unit == "percent" and one.unit == "percent":
-        score = max(score, 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before)))
-    if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours") and score:
-        score += 1
-    if amount.unit == one.unit == "mb":
-        score, ahead = max(score, 1.5), 1
-    return score, ahead
+        if _alike(words[-size:], name) and 2.0 + size > score:
+            score, named_at = 2.0 + size, frozenset(places[-size:])
+        if (
+            size > 1
+            and amount.after[:1] == name[-1:]
+            and words[1 - size :] == name[:-1]
+            and 3.0 + size > score
+        ):
+            score, named_at = (
+                3.0 + size,
+                frozenset({*places[1 - size :], amount.end}),
+            )  # "a warmup of 20 steps"
+        skip = next((n for n, key in enumerate(amount.after) if key not in _LINKS), 0)
+        after = amount.after[skip : skip + size]
+        if after and _alike(after, name) and 1.5 + size > score:
+            score, named_at = 1.5 + size, frozenset(range(amount.end + skip, amount.end + skip + size))
+    if amount.unit == "percent" and one.unit == "percent" and score < 1.5:
+        score = 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before))
+    if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours"):
+        score += bool(score)
+        if not score and one.name.startswith("max") and _LIMITS & {*amount.before[-4:], *amount.after[:3]}:
+            score = 1.0  # "within three hours" of what has a longest time of its own
+    if amount.unit == one.unit == "mb" and score < 1.5:
+        score, named_at = 1.5, frozenset({amount.end})
+    return score, named_at
 
 
-def _singular(words: tuple[str, ...]) -> tuple[str, ...]:
-    return (*words[:-1], words[-1].removesuffix("s"))
+_LIMITS = words("within most max maximum maximally limit longer under below atmost")
+_LINKS = words("for as of the a an to in more")
+_WINDOW = 6
+
+
+def _spoken_of(
+    amount: Amount, tokens: list[Token], numbers: list[FieldWords]
+) -> tuple[float, FieldWords, frozenset[int]] | None:
+    """The one field whose sentence speaks of what stands around a number: "16 requests at a time"."""
+    near = [at for at in range(max(0, amount.start - _WINDOW), min(len(tokens), amount.end + _WINDOW))]
+    near = [at for at in near if not amount.start <= at < amount.end and tokens[at].is_word]
+    shares = Counter(stem for one in numbers for stem in one.about)
+    scored: list[tuple[float, FieldWords, frozenset[int]]] = []
+    for one in numbers:
+        hits = {at for at in near if stem_of(tokens[at].key) in one.about}
+        own = {stem_of(word) for word in one.name.split("_")}
+        stems = {stem_of(tokens[at].key) for at in hits}
+        beside = {stem_of(key) for key in (*amount.after[:2], *amount.before[-2:])}
+        if not stems & beside and amount.unit not in ("percent", "minutes"):
+            continue  # what is counted, or what is set, stands beside its number
+        score = sum((1.5 if stem in own else 1.0) / shares[stem] ** 0.5 for stem in stems)
+        scored.append((score, one, frozenset(hits)))
+    scored.sort(key=lambda one: -one[0])
+    if not scored or scored[0][0] < _ENOUGH or (len(scored) > 1 and scored[0][0] - scored[1][0] < _CLEAR):
+        return None
+    return scored[0]
+
+
+_ENOUGH, _CLEAR = 1.0, 0.2
+
+
+def _alike(said: tuple[str, ...], name: tuple[str, ...]) -> bool:
+    """Whether words are a name, in one or in several."""
+    return len(said) == len(name) and all(stem_of(a) == stem_of(b) for a, b in zip(said, name, strict=True))
 
 
 def _fits_unit(amount: Amount, one: FieldWords) -> bool:
@@ -148,9 +211,10 @@ def _fits_unit(amount: Amount, one: FieldWords) -> bool:
     return amount.unit not in ("usd", "gpu_hours")
 
 
-def _in_unit(amount: Amount, one: FieldWords) -> float:
+def in_unit(amount: Amount, one: FieldWords) -> float:
+    """A number in the unit of a field."""
     value = amount.value
-    if amount.unit == "percent" and one.unit != "percent":
+    if amount.unit == "percent" and one.unit != "percent" and one.is_share:
         value /= 100
     if amount.unit == "minutes":
         value *= {"minutes": 1, "seconds": 60, "hours": 1 / 60, "milliseconds": 60_000}[one.unit]

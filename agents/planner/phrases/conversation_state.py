@@ -45,6 +45,8 @@ class ConversationState:
                 before.is_open = state.status == "waiting"
             for result in reversed(list(state.results.values())):
                 before.at_hand += references_in(dict(result))
+        if before.draft is not None and conversation[-1].run is None:
+            before.is_open = True  # nothing was made of it yet
         if before.draft is not None:
             for step in reversed(before.draft.steps):
                 before.at_hand += references_in(step.arguments)

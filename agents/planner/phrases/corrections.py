@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ....core.contract import Effect
 from ....core.errors import OpswrightError
 from ..base import Declined, PlannerReply
+from .accounting import ClauseReading
 from .clauses import Clause, bar_of
 from .drafts import OpenField, PlanDraft, StepDraft
-from .slots import ClauseReading, SlotFiller
+from .slots import SlotFiller
 from .text import Token, words
 from .words import NEGATIONS, negations_in
 
@@ -68,7 +69,7 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
         if not tokens or negations_in([token.key for token in tokens]):
             return None
         return _other(message, draft, tokens) or _changed(message, draft, tokens, same)
-    if lead & {"and", "also", "then", "plus", "after", "afterwards"} and message.before.is_open:
+    if message.before.is_open and message.before.asked is None and _goes_on(message, wishes):
         filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
         readings = [filler.read(message.lexicon.matches(one.tokens)[0], one.tokens) for one in wishes]
         if any(one.negations or one.unused for one in readings):
@@ -77,6 +78,16 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
             return None
         return message.finished(draft)
     return None
+
+
+def _goes_on(message: Message, wishes: list[Clause]) -> bool:
+    """Whether wishes add to what was proposed: "and then ...", "could you also ...", "... from it afterwards"."""
+    first = wishes[0].whole
+    lead = {token.key for token in first[: max(3, len(first) - len(wishes[0].tokens))]}
+    return bool(lead & _ADDING) or any(t.key in ("afterwards", "too") for one in wishes for t in one.tokens)
+
+
+_ADDING = words("and also then plus after afterwards next now additionally too")
 
 
 def _chosen(message: Message, draft: PlanDraft, asked: tuple[str, str]) -> PlannerReply | None:
@@ -241,7 +252,9 @@ def _changed(
             reading: ClauseReading | None = filler.amend(step, tokens)
         except OpswrightError:
             reading = None
-        if reading is not None and not (reading.unused or reading.unknown or reading.negations):
+        serves = any(one.skill.effect is Effect.SERVES for one in draft.steps)
+        most = 0 if serves or reading is None else min(2, len(reading.placed))
+        if reading is not None and not (reading.unused or reading.negations) and len(reading.unknown) <= most:
             suite = step.arguments.get("suite")
             if step.gate in draft.gates and isinstance(suite, str):
                 draft.gates[step.gate or ""]["suite"] = suite

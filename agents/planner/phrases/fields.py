@@ -14,13 +14,18 @@ from pydantic.fields import FieldInfo
 from ....core.artifact_refs import REF_TYPES
 from ....core.inputs import annotation_options, types_in
 from ....core.phrasing import Spoken
-from .text import key_of_word
+from .text import key_of_word, stem_of, words
+from .words import SMALL
 
 _UNITS = {
     "percent": "percent", "minutes": "minutes", "s": "seconds", "ms": "milliseconds", "mb": "mb",
     "steps": "steps", "hours": "hours", "tokens": "tokens",
 }  # fmt: skip
-_SHARES = ("share", "fraction", "ratio", "jaccard", "drop", "agreement", "disagreement", "alpha", "min")
+_SHARES = words(
+    "share shares fraction ratio jaccard cosine drop agreement disagreement alpha min overall new golden"
+)
+_LEAST = 3  # letters of a word that tells what a field is about
+_EMPTY = SMALL - words("time per results last all steps minutes seconds hours percent")
 Words = tuple[str, ...]
 
 
@@ -46,6 +51,8 @@ class FieldWords:
     is_endpoint: bool
     model: type[BaseModel] | None  # of a nested request
     is_asked: bool  # naming it without a value is asked about
+    is_time: bool  # text that is a day or a time
+    about: frozenset[str]  # what its name and its sentence speak of, without endings
 
 
 def field_words(request: type[BaseModel]) -> list[FieldWords]:
@@ -81,7 +88,7 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
     every = options + inner
     values = _values(every, spoken)
     is_flag = bool in options
-    numbers = any(one in (int, float) for one in options)
+    numbers = any(one in (int, float) for one in every)
     ending = name.rpartition("_")[2]
     is_suite = name == "suite" or name.endswith("_suite")
     return FieldWords(
@@ -97,17 +104,32 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         kinds=_kinds(every),
         takes_path=any(isinstance(one, type) and issubclass(one, Path) for one in every),
         takes_number=numbers,
-        takes_whole=int in options,
+        takes_whole=int in every,
         is_flag=is_flag,
         takes_text=str in every and not is_suite,
         is_list=bool(lists),
-        unit=_UNITS.get(ending, "") if numbers else "",
-        is_share=numbers and float in options and any(part in _SHARES for part in name.split("_")),
+        unit=_unit(ending, info.description or "") if numbers else "",
+        is_share=numbers and float in every and any(part in _SHARES for part in name.split("_")),
         is_suite=is_suite,
         is_endpoint=name == "endpoint",
         model=next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None),
         is_asked=spoken.asked,
+        is_time=str in every and "ISO 8601" in (info.description or ""),
+        about=about_words(f"{name.replace('_', ' ')} {' '.join(spoken.names)} {info.description or ''}"),
     )
+
+
+def about_words(text: str) -> frozenset[str]:
+    """The stems of a sentence's words that mean something by themselves."""
+    keys = [key_of_word(word.strip(".,:;()'`")) for word in text.split()]
+    return frozenset(
+        stem_of(key) for key in keys if len(key) >= _LEAST and key.isalpha() and key not in _EMPTY
+    )
+
+
+def _unit(ending: str, about: str) -> str:
+    """The unit of a number's field, by its name or the first word of its sentence."""
+    return _UNITS.get(ending, "") or ("percent" if about.startswith("Percent") else "")
 
 
 def _without_bound(name: str) -> list[str]:

@@ -13,7 +13,7 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
-from .text import Token, is_typo_of, key_of_word, tokens_of, words
+from .text import Token, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
 
@@ -55,7 +55,8 @@ class PhrasePattern:
                 open_slots.append(part.key)
                 began = at
                 continue
-            place = _find(tokens, part.key, at, len(tokens) if open_slots else at + _GAP + 1)
+            reach = len(tokens) if open_slots else at + (1 if part.may_miss else _GAP + 1)
+            place = _find(tokens, part.key, at, reach)
             if place is None:
                 if part.may_miss:
                     continue
@@ -133,8 +134,20 @@ class Lexicon:
         return frozenset(words)
 
     @cached_property
+    def kept(self) -> frozenset[str]:
+        """Words that keep it from acting, and manners: never taken for a slip of something else."""
+        lines = " ".join(
+            line for name in ("cues", "manners", "courtesies") for said in sections(name).values() for line in said
+        )
+        return frozenset(re.findall(r"(?<!\\)\b[a-z]{3,}", lines)) - self.known
+
+    @cached_property
     def _mistakable(self) -> list[str]:
         return sorted((word for word in self.known if len(word) >= 5), key=len)
+
+    @cached_property
+    def _short(self) -> list[str]:
+        return sorted(word for word in self.known if 3 <= len(word) <= 4 and word.isalpha())
 
     @cached_property
     def compounds(self) -> frozenset[str]:
@@ -149,7 +162,8 @@ class Lexicon:
 
     def read(self, text: str, names: frozenset[str]) -> list[Token]:
         """A text's tokens, words written in two pieces put together, and slips of the finger mended."""
-        return [self._mended(token, names) for token in self._joined(tokens_of(text))]
+        mended = [one for token in self._joined(tokens_of(text)) for one in self._mended(token, names)]
+        return self._joined(mended)
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
         found: list[Token] = []
@@ -161,15 +175,33 @@ class Lexicon:
                 found.append(token)
         return found
 
-    def _mended(self, token: Token, names: frozenset[str]) -> Token:
+    def _mended(self, token: Token, names: frozenset[str]) -> list[Token]:
+        """The token, or what it is a short form or a slip of the finger for."""
         key = token.key
-        if not token.is_word or key in self.known or key in names or len(key) < 4 or not key.isascii():
-            return token
-        if any(ch.isdigit() for ch in key) or key in self.gerunds or key in _REAL_WORDS:
-            return token
+        if not token.is_word or key in self.known | self.kept or key in names or not key.isascii() or not key.isalpha():
+            return [token]
+        if (full := ABBREVIATIONS.get(key)) is not None:
+            return [Token(token.text, "word", word) for word in full]
+        near = [] if key in self.gerunds or key in _REAL_WORDS else self._near(key, names)
+        return [Token(token.text, "word", near[0])] if len(near) == 1 or _is_same_head(near) else [token]
+
+    def _near(self, key: str, names: frozenset[str]) -> list[str]:
+        """The words that this may be a slip for; a short one only for two letters swapped."""
+        if len(key) == 2:
+            return [key[::-1]] if key[::-1] in _TWO_LETTERS else []
+        swapped = [word for word in self._short if is_swap_of(key, word)]
+        swapped += [word for word in self.kept if len(word) > 4 and is_swap_of(key, word)]
+        first = [word for word in swapped if word[0] == key[0]]
+        if first or swapped:
+            return first or swapped
+        if len(key) < 4:
+            return []
         near = [word for word in self._mistakable if is_typo_of(key, word)]
         near += [name for name in names if len(name) >= 5 and is_typo_of(key, name) and name not in near]
-        return Token(token.text, "word", near[0]) if len(near) == 1 or _is_same_head(near) else token
+        if len(near) > 1:
+            closest = [word for word in near if is_swap_of(key, word)]
+            near = closest if len(closest) == 1 else near
+        return near
 
     def matches(self, tokens: list[Token]) -> list[PhraseMatch]:
         """Every phrase that fits the start of these tokens, the fullest first; a skill once."""
@@ -208,6 +240,8 @@ class Lexicon:
 
 
 _REAL_WORDS = word_list("no_typos")
+_TWO_LETTERS = words("of to is it in at by as an or")
+ABBREVIATIONS = {line.split()[0]: line.split()[1:] for line in sections("abbreviations")[""]}
 _DESCRIBING = words(
     """
     stable canary live production prod last latest newest recent most previous first best current new

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ....core.artifact_refs import REF_TYPES, ArtifactRef
+from .amounts import number_of
 from .surroundings import Surroundings
 from .text import Token, key_of_word, words
 
@@ -14,7 +15,8 @@ _RELEASE = re.compile(r"v\d{1,6}(?:[0-9a-f]{8})?")
 _ROUTES = words("stable canary live production prod")
 _NEWEST = words("last latest newest recent")
 _ADJECTIVES = _NEWEST | words(
-    "most previous first best current new fresh stable canary live production prod yesterday today"
+    "most previous prior older earlier first oldest earliest best current new fresh stable canary live"
+    " production prod yesterday today"
 )
 _ARTICLES = words("the my our this that these those your its a an")
 _PRONOUNS = words("it this that them those")
@@ -27,8 +29,8 @@ class Mention:
     start: int
     end: int
     kinds: tuple[str, ...] = ()
-    which: str = "the"  # the, last, previous, first, best, stable, canary, yesterday, today, it, release, ref
-    name: str = ""  # of the release, or the reference
+    which: str = "the"  # the, last, previous, first, best, stable, canary, days, it, release, ref
+    name: str = ""  # of the release, the reference, or how many days ago
     endpoint: str | None = None
 
 
@@ -92,8 +94,10 @@ def _noun_phrase(
     if length == 0 and (not set(adjectives) & _ROUTES or not in_slot(at)):
         return None  # "with a canary" points at nothing
     which = _which(adjectives)
-    end = place + length
-    end, which = _when_after(tokens, end, which)
+    end, days = _when_after(tokens, place + length)
+    if which in _DAYS or days is not None:
+        days = _DAYS[which] if days is None else days
+        return Mention(at, end, kinds, "days", str(days))
     endpoint, end = _endpoint_after(tokens, end, around) if which in ("stable", "canary") else (None, end)
     return Mention(at, end, kinds, which, endpoint=endpoint)
 
@@ -116,22 +120,32 @@ def _noun(tokens: list[Token], at: int, taken: set[int]) -> tuple[int, tuple[str
     return best, tuple(dict.fromkeys(kinds))
 
 
+_SAME = {"prior": "previous", "older": "previous", "earlier": "previous", "oldest": "first", "earliest": "first"}
+_DAYS = {"today": 0, "yesterday": 1}
+
+
 def _which(adjectives: list[str]) -> str:
     for word in adjectives:
         if word in ("stable", "live", "production", "prod"):
             return "stable"
         if word in ("canary", "yesterday", "today", "previous", "first", "best"):
             return word
+        if word in _SAME:
+            return _SAME[word]
     return "last" if set(adjectives) & (_NEWEST | {"new", "fresh", "current"}) else "the"
 
 
-def _when_after(tokens: list[Token], at: int, which: str) -> tuple[int, str]:
-    """The day behind a noun: "the report from yesterday"."""
-    keys = [token.key for token in tokens[at : at + 2]]
-    for ahead, lead in ((2, ("from", "of")), (1, ())):
-        if len(keys) >= ahead and keys[ahead - 1] in ("yesterday", "today") and (not lead or keys[0] in lead):
-            return at + ahead, keys[ahead - 1]
-    return at, which
+def _when_after(tokens: list[Token], at: int) -> tuple[int, int | None]:
+    """How many days ago, behind a noun: "the report from yesterday", "the checkpoint of three days ago"."""
+    start = at + 1 if at < len(tokens) and tokens[at].key in ("from", "of") else at
+    keys = [token.key for token in tokens[start : start + 3]]
+    if keys and keys[0] in _DAYS:
+        return start + 1, _DAYS[keys[0]]
+    if len(keys) == 3 and keys[1] in ("day", "days") and keys[2] == "ago":
+        days = number_of(keys[0])
+        if days is not None and days == int(days):
+            return start + 3, int(days)
+    return at, None
 
 
 def _endpoint_after(tokens: list[Token], at: int, around: Surroundings) -> tuple[str | None, int]:
@@ -170,11 +184,10 @@ def resolve(
     if mention.which == "best":
         found = best(kinds)
         return found or Unclear(f"No {_or(kinds)} was measured yet, so none is best. Which one is meant?")
-    if mention.which in ("yesterday", "today"):
-        dated = [
-            ref for kind in kinds for ref in around.made_days_ago(kind, int(mention.which == "yesterday"))
-        ]
-        return _single(dated, f"{_or(kinds)} of {mention.which}", newest=len(dated) > 0)
+    if mention.which == "days":
+        dated = [ref for kind in kinds for ref in around.made_days_ago(kind, int(mention.name))]
+        when = {"0": "today", "1": "yesterday"}.get(mention.name, f"{mention.name} days ago")
+        return _single(dated, f"{_or(kinds)} of {when}", newest=len(dated) > 0)
     every = sorted((ref for kind in kinds for ref in around.artifacts(kind)), key=_age(around))
     if mention.which == "previous":
         return (

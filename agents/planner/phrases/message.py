@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....core.compile import compile_plan
 from ....core.errors import AskError
 from ....core.pins import with_pins
 from ....core.registry import Registry
+from ....core.text import one_line
 from ..base import Declined, PlannerReply, Proposal, Question, Turn
 from .clauses import without_courtesies
 from .conversation_state import ConversationState
 from .drafts import OpenField, PlanDraft, StepDraft
+from .fields import field_words
 from .lexicon import Lexicon, lexicon_of
 from .surroundings import Surroundings
 
@@ -45,6 +48,9 @@ class Message:
             step, name, one = left
             about = f"/{step.skill.name}: " if len(draft.steps) > 1 else ""
             return self.asking(draft, OpenField(f"{about}{one.text}", one.choices), step, name)
+        if (lost := _lost_path(draft)) is not None:
+            step, name, question = lost
+            return self.asking(draft, question, step, name)
         text = with_pins(draft.text(self.text), self.registry, self.workspace)
         try:
             plan = compile_plan(text, self.registry, self.workspace.artifacts.resolve)
@@ -55,3 +61,19 @@ class Message:
                 draft.commands(),
             )
         return Proposal(plan, self.text, draft=draft.document(self.text), is_typed=False)
+
+
+def _lost_path(draft: PlanDraft) -> tuple[StepDraft, str, OpenField] | None:
+    """The first file that a step is given and that is not there; it is asked for anew."""
+    for step in draft.steps:
+        for one in field_words(step.skill.request):
+            value = step.arguments.get(one.name)
+            if not (one.takes_path and not one.takes_text and isinstance(value, str)) or "://" in value:
+                continue
+            if one.plain_values or ":" in value or value.startswith("${") or Path(value).expanduser().exists():
+                continue
+            question = OpenField(f"There is no file or folder '{one_line(value)[:80]}'. Which one is meant?")
+            step.missing[one.name] = question
+            del step.arguments[one.name]
+            return step, one.name, question
+    return None

@@ -16,6 +16,7 @@ from ....core.errors import OpswrightError
 from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
 from ..base import Ask, Declined, PlannerReply, Question, Turn
+from .accounting import ClauseReading, is_value
 from .clauses import Clause, bar_of, clauses_of
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
@@ -24,9 +25,9 @@ from .mentions import Unclear, mentions_in, resolve
 from .message import Message
 from .nearest import nearest_skills
 from .record_answers import answer_from_record
-from .slots import ClauseReading, SlotFiller
+from .slots import SlotFiller
 from .text import shown, words
-from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, SMALL, cues_in
+from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, SMALL, cues_in, without_setting
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
@@ -45,6 +46,7 @@ _WHY = {
     "unseen": "it holds characters that show nothing or move text",
     "long": f"it is longer than {_LONGEST:,} characters",
 }
+_ALSO = words("and , & both plus the then")
 _ASKING = words("how is are would which what does do show who")
 
 
@@ -80,7 +82,7 @@ class _Reading(Message):
         if not depends and (
             not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0])
         ):
-            answer = answer_from_record(self.text, self.tokens, self.around, self.lexicon, self.before)
+            answer = answer_from_record(self.text, self.tokens, self.around, self.lexicon, self.before, is_alone="wish" not in kinds)
             if answer is not None:
                 return answer
         if (command := self._command_inside()) is not None:
@@ -142,12 +144,15 @@ class _Reading(Message):
     def _planned(self, clauses: list[Clause]) -> PlannerReply:
         """The plan of the wishes, in order; what is negated beside them is left out."""
         at_hand = [*self._spoken_of(clauses), *self.before.at_hand]
-        filler = SlotFiller(self.lexicon, self.around, self.draft, at_hand)
+        told = [t.key for clause in clauses if clause.kind == "told" for t in clause.whole if t.is_word]
+        filler = SlotFiller(self.lexicon, self.around, self.draft, at_hand, told)
         readings: list[ClauseReading] = []
         conditions: list[Clause] = []
         for clause in clauses:
             if clause.kind == "condition":
                 conditions.append(clause)
+            if clause.kind == "told" and (left := self._gone_on(filler, readings, clause)):
+                return left
             if clause.kind != "wish":
                 continue
             matches = self.lexicon.matches(clause.tokens)
@@ -155,11 +160,51 @@ class _Reading(Message):
             if isinstance(match, Question):
                 return match
             readings.append(filler.read(match, clause.tokens))
+            self._repeated(readings[-1], clause)
             if readings[-1].negations:
                 return self._declined("negated", " ".join(readings[-1].negations))
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
         return self._judged(conditions) or self.finished(self.draft)
+
+    def _repeated(self, reading: ClauseReading, clause: Clause) -> None:
+        """Have a step done again for each further suite or endpoint: "deploy it to shop and desk"."""
+        fields = self.lexicon.fields[reading.step.skill.name]
+        for one in fields:
+            named = self.around.suites if one.is_suite else self.around.endpoints if one.is_endpoint else {}
+            first = str(reading.step.arguments.get(one.name, ""))
+            places = [at for at, token in enumerate(clause.tokens) if token.is_word and token.key in named]
+            start = next((at for at in places if Path(first).stem == Path(named[clause.tokens[at].key]).stem), None)
+            if start is None or not one.is_required:
+                continue
+            for at in places:
+                token = clause.tokens[at]
+                between = {one.key for one in clause.tokens[start + 1 : at]}
+                if at > start and token.text in reading.unused and between & _ALSO and between <= _ALSO | set(named):
+                    again = self.draft.add(reading.step.skill)
+                    value = named[token.key]
+                    again.arguments = {**reading.step.arguments, one.name: value if "/" in first else Path(value).stem}
+                    reading.unused.remove(token.text)
+
+    def _gone_on(self, filler: SlotFiller, readings: list[ClauseReading], clause: Clause) -> Question | None:
+        """Have a clause that is no wish of its own say more of the steps before it; a question where it cannot."""
+        said = [t for t in clause.whole if t.key in self.lexicon.doing_heads or is_value(t, self.around)]
+        for reading in reversed(readings):
+            kept = (dict(reading.step.arguments), dict(reading.step.missing), dict(self.draft.budget))
+            more = filler.amend(reading.step, without_setting(clause.tokens))
+            if (
+                more is not None
+                and not (more.unused or more.negations)
+                and not (set(kept[0]) & set(more.placed))
+            ):
+                return None
+            reading.step.arguments, reading.step.missing, self.draft.budget = kept
+        if not said or not (readings or any(token.kind in ("number", "date") for token in said)):
+            return None  # what was told before the wish is at hand for it
+        words = ", ".join(f"'{one_line(token.text)[:60]}'" for token in said)
+        step = readings[-1].step if readings else None
+        text = f"What does {words} mean here?"
+        return self.asking(self.draft, OpenField(text), step, "words") if step else Question(text)
 
     def _chosen(self, matches: list[PhraseMatch], clause: Clause) -> PhraseMatch | Question:
         """The reading that fits best; a question where two fit as well."""

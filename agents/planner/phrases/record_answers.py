@@ -32,17 +32,26 @@ _TOPICS = {about: any_of(patterns, _ASKS) for about, patterns in sections("quest
 
 
 def answer_from_record(
-    text: str, tokens: list[Token], around: Surroundings, lexicon: Lexicon, before: ConversationState
+    text: str,
+    tokens: list[Token],
+    around: Surroundings,
+    lexicon: Lexicon,
+    before: ConversationState,
+    *,
+    is_alone: bool,
 ) -> RecordAnswer | None:
-    """What the record says to a question about it; None for anything else."""
+    """What the record says to a question about it; None for anything else.
+
+    is_alone: whether nothing is asked to be done beside it, so that it may stand behind something told.
+    """
     said = " ".join(token.key for token in tokens if token.kind in ("word", "number", "mark")).strip()
     said = re.sub(r"[^\w%' ]", " ", said)
     said = re.sub(r"\s+", " ", said).strip()
     words = said.split()
     asked_alone = " ".join(words[without_manners(words, lambda place: 0.0) :])
+    parts = [said, asked_alone, *(_parts(tokens) if is_alone else ())]
     topic = next(
-        (about for about, pattern in _TOPICS.items() if pattern.match(said) or pattern.match(asked_alone)),
-        None,
+        (about for about, pattern in _TOPICS.items() if any(pattern.match(part) for part in parts)), None
     )
     if topic is None or _supposes(said):
         return None
@@ -56,6 +65,13 @@ def answer_from_record(
         return answers[topic]()
     except OpswrightError as error:
         return RecordAnswer(str(error), topic)
+
+
+def _parts(tokens: list[Token]) -> list[str]:
+    """What stands behind each comma and each end of a sentence."""
+    keys = [token.key if token.kind in ("word", "number") else "," for token in tokens]
+    starts = [at + 1 for at, key in enumerate(keys) if key == ","]
+    return [" ".join(key for key in keys[at:] if key != ",") for at in starts]
 
 
 def _supposes(said: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .amounts import amounts_in, budget_of, field_of
+from .accounting import ClauseReading, accounted
+from .amounts import Amount, amounts_in, budget_of, field_of, in_unit
 from .clause_tokens import ClauseTokens
 from .drafts import OpenField, PlanDraft, StepDraft
 from .fields import FieldWords, field_words
@@ -17,32 +18,24 @@ from .supplies import Supplies, called
 from .surroundings import Surroundings
 from .text import Token, is_typo_of, key_of_word, words
 from .word_values import fill_values
-from .words import ARTICLES, PREPOSITIONS, SMALL, negations_in
+from .words import ARTICLES, PREPOSITIONS, SMALL
 
-_FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
+_FOLDER = words("folder directory dir")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-
-
-@dataclass
-class ClauseReading:
-    """One clause as a step: what of its words nothing accounts for, and which of them negate."""
-
-    step: StepDraft
-    match: PhraseMatch
-    unknown: list[str] = field(default_factory=list)  # words
-    unused: list[str] = field(default_factory=list)  # numbers, paths, references, quotations, names
-    negations: list[str] = field(default_factory=list)
 
 
 class SlotFiller:
     """Fills the fields of steps, one clause after another, into one draft."""
 
-    def __init__(self, lexicon: Lexicon, around: Surroundings, draft: PlanDraft, at_hand: list[Any]) -> None:
+    def __init__(
+        self, lexicon: Lexicon, around: Surroundings, draft: PlanDraft, at_hand: list[Any], told: Sequence[str] = ()
+    ) -> None:
         self._lexicon = lexicon
         self._around = around
         self._draft = draft
         self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
         self._supplies = Supplies(lexicon, around, draft, at_hand)
+        self._supplies.told = list(told)
 
     def read(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
         """The clause as a step at the end of the draft."""
@@ -51,7 +44,7 @@ class SlotFiller:
         clause = ClauseTokens(tokens, set(match.used), match.slots)
         self._places(step, fields, clause)
         self._names(step, fields, clause)
-        fill_values(step, fields, clause)
+        fill_values(step, fields, clause, self._lexicon.known)
         self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
         self._texts(step, fields, clause)
@@ -91,7 +84,7 @@ class SlotFiller:
         clause = ClauseTokens(tokens, set(), {})
         self._places(step, fields, clause)
         self._names(step, fields, clause)
-        fill_values(step, fields, clause)
+        fill_values(step, fields, clause, self._lexicon.known)
         if any(one.kind == "ref" or one.is_word for one in tokens):
             self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
@@ -103,8 +96,9 @@ class SlotFiller:
             return None
         step.missing = {name: one for name, one in step.missing.items() if name not in changed}
         pattern = self._lexicon.patterns[next(iter(self._lexicon.patterns))][0]
-        match = PhraseMatch(pattern, frozenset(), {}, 0)
-        return self._accounted(step, match, clause)
+        reading = self._accounted(step, PhraseMatch(pattern, frozenset(), {}, 0), clause)
+        reading.placed = tuple(changed)
+        return reading
 
     def complete(self, step: StepDraft) -> None:
         """Fill what earlier steps or the conversation give; ask for what is needed and not there."""
@@ -117,7 +111,7 @@ class SlotFiller:
         clause = ClauseTokens(tokens, set(), {one.name: (0, len(tokens))})
         self._places(step, [one], clause)
         self._names(step, [one], clause)
-        fill_values(step, [one], clause)
+        fill_values(step, [one], clause, self._lexicon.known)
         self._mentions(step, [one], clause)
         self._amounts(step, [one], clause)
         self._texts(step, [one], clause)
@@ -169,9 +163,13 @@ class SlotFiller:
                 options += [
                     (one, suite if one.takes_path else Path(suite).stem) for one in fields if one.is_suite
                 ]
-            if key in self._around.endpoints:
+            if key in self._around.endpoints and not self._of_release(clause, at):
                 options += [(one, self._around.endpoints[key]) for one in fields if one.is_endpoint]
             path = self._around.files.get(key)
+            if path is None and self._is_folder(clause, at):
+                options += [
+                    (one, self._around.folders[key]) for one in fields if one.takes_path and not one.is_suite
+                ]
             if path is not None and not any(one.is_suite for one in nested):
                 options += [
                     (one, path) for one in fields if one.takes_path and one.is_required and not one.is_suite
@@ -187,6 +185,25 @@ class SlotFiller:
                 continue
             step.arguments[found.name] = next(value for one, value in options if one is found)
             clause.taken.add(at)
+
+    def _of_release(self, clause: ClauseTokens, at: int) -> bool:
+        """Whether an endpoint's name says whose release is meant, where another endpoint is named too."""
+        keys = [token.key for token in clause.tokens]
+        others = [n for n, key in enumerate(keys) if key in self._around.endpoints and n != at]
+        if not others:
+            return False
+        spans = mentions_in(clause.tokens, clause.taken, self._around)
+        return any(one.start <= at < one.end and one.endpoint for one in spans)
+
+    def _is_folder(self, clause: ClauseTokens, at: int) -> bool:
+        """Whether a word names a folder: beside that word, or where nothing but a path can stand."""
+        keys = [token.key for token in clause.tokens]
+        if keys[at] not in self._around.folders:
+            return False
+        beside = {*keys[max(0, at - 1) : at], *keys[at + 1 : at + 2]} & _FOLDER
+        alone = at == len(keys) - 1 or not clause.tokens[at + 1].is_word or keys[at + 1] in SMALL | PREPOSITIONS
+        led = at > 0 and (at - 1 in clause.literal or keys[at - 1] in ("in", "from"))
+        return bool(beside) or (led and alone)
 
     def _file_for_kind(
         self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: ClauseTokens
@@ -250,6 +267,9 @@ class SlotFiller:
                 step.missing[one.name] = self._supplies.question(one)
                 return
         wanted = tuple(kind for kind in mention.kinds if kind in one.kinds) or mention.kinds or one.kinds
+        if not mention.kinds and mention.which == "last":  # "the latest one", of what was spoken of
+            spoken = [thing.kind for thing in self._at_hand if not isinstance(thing, Path)]
+            wanted = tuple(kind for kind in spoken[:1] if kind in one.kinds) or wanted
         found_ref = resolve(
             mention, wanted if not mention.kinds else tuple({*wanted}), self._around, self._supplies.best
         )
@@ -270,15 +290,30 @@ class SlotFiller:
     def _amounts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Numbers with units; a duration or a price that no field takes is the plan's budget."""
         for amount in amounts_in(clause.tokens, clause.taken):
-            found = field_of(amount, fields, set(step.arguments))
+            if amount.start in clause.taken:
+                continue  # one more of a list
+            found = field_of(amount, clause.tokens, fields, set(step.arguments))
             span = set(range(amount.start, amount.end))
             if found is not None:
-                one, value, ahead = found
-                step.arguments[one.name] = [value] if one.is_list else value
-                clause.taken |= span | set(range(amount.end, amount.end + ahead)) if ahead else span
+                one, value = found.field, found.value
+                step.arguments[one.name] = [value, *self._more(amount, one, clause)] if one.is_list else value
+                clause.taken |= span | found.named_at
             elif limit := budget_of(amount):
                 self._draft.budget |= limit
                 clause.taken |= span
+
+    @staticmethod
+    def _more(first: Amount, one: FieldWords, clause: ClauseTokens) -> list[float]:
+        """The numbers that follow the first of a list: "5, 25 and 50"."""
+        found, at = [], first.end
+        rest = {amount.start: amount for amount in amounts_in(clause.tokens, clause.taken)}
+        while at < len(clause.tokens) and clause.tokens[at].key in (",", "and", "or", "&", "then", "/"):
+            at += 1
+            if at in rest:
+                clause.taken |= set(range(at, rest[at].end))
+                found.append(in_unit(rest[at], one))
+                at = rest[at].end
+        return found
 
     def _texts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """What is left in a phrase's slot, for a name to come or for lists of words."""
@@ -329,7 +364,7 @@ class SlotFiller:
 
     def _asked(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Ask for what a clause names and gives no value: where the default is not meant, or an artifact."""
-        keys = {token.key for token in clause.tokens}
+        keys = {t.key for at, t in enumerate(clause.tokens) if at in clause.literal or at not in clause.taken}
         free = {token.key for at, token in enumerate(clause.tokens) if at not in clause.taken}
         for one in fields:
             if one.name in step.arguments or one.is_required:
@@ -366,33 +401,4 @@ class SlotFiller:
                 )
 
     def _accounted(self, step: StepDraft, match: PhraseMatch, clause: ClauseTokens) -> ClauseReading:
-        reading = ClauseReading(step, match)
-        meant = {key for one in self._lexicon.fields[step.skill.name] for name in one.names for key in name}
-        meant |= {key_of_word(word.strip(".,:;")) for word in step.skill.summary.split()}
-        keys = [token.key for token in clause.tokens]
-        negating = set(negations_in(keys))
-        for at, token in enumerate(clause.tokens):
-            if at in clause.taken:
-                continue
-            if at in negating:
-                reading.negations.append(token.text)
-            elif token.is_word and (token.key in _FINITE or at in clause.passed_over):
-                reading.unknown.append(token.text)
-                reading.unused += [token.text] * (at in clause.passed_over)
-            elif token.is_word and token.key in self._lexicon.doing_heads:
-                reading.unused.append(token.text)  # a wish of its own that was not taken apart
-            elif token.kind in ("number", "path", "ref", "address", "quoted") or (
-                token.is_word and token.key in self._around.suites | self._around.endpoints
-            ):
-                reading.unused.append(token.text)
-            elif (
-                token.is_word
-                and token.key not in SMALL | meant | PREPOSITIONS
-                and not _is_plural(token.key, meant)
-            ):
-                reading.unknown.append(token.text)
-        return reading
-
-
-def _is_plural(key: str, known: set[str]) -> bool:
-    return key.removesuffix("s") in known or f"{key}s" in known
+        return accounted(ClauseReading(step, match), clause, self._lexicon, self._around)

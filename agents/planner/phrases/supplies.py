@@ -22,6 +22,7 @@ class Supplies:
         self._around = around
         self._draft = draft
         self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
+        self.told: list[str] = []  # words said before the wish, of which one may name an endpoint or a suite
 
     def best(self, kinds: tuple[str, ...]) -> ArtifactRef | None:
         """The artifact of these kinds with the highest score on the leaderboard."""
@@ -130,6 +131,10 @@ class Supplies:
 
     def _only(self, one: FieldWords) -> str | None:
         """The value of a field that can have but one."""
+        named = self._around.endpoints if one.is_endpoint else self._around.suites if one.is_suite else {}
+        told = list(dict.fromkeys(named[key] for key in self.told if key in named))
+        if told:
+            return told[0] if len(told) == 1 else None
         if one.is_endpoint and len(self._around.endpoints) == 1:
             return next(iter(self._around.endpoints.values()))
         return None

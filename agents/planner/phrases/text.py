@@ -16,12 +16,16 @@ _TOKEN = re.compile(
     r"|(?P<address>\b[a-z0-9]{2,8}:(?://|datasets/|[\w.-]+/)[^\s,;]*[^\s,;.!?)])"
     r"|(?P<ref>\b[a-z][a-z-]*:[0-9a-f]{6,64}\b)"
     rf"|(?P<path>(?:~|\.{{1,2}})?(?:/?[\w.+~-]+)?(?:/[\w.+~-]*[\w+~-])+/?|[\w+-][\w.+-]*\.(?:{_ENDINGS})\b|[\w.-]+/(?=[\s,;]|$))"
+    r"|(?P<date>\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?\b)"
     r"|(?P<number>(?<![\w.])[$€]?\d[\d_]*(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?:k|m)?(?![\w]))"
     r"|(?P<word>[^\W_](?:[\w]|['’-](?=\w))*)"
     r"|(?P<end>[.;!?\n]+)"
     r"|(?P<mark>[^\s\w])",
     re.IGNORECASE,
 )
+_FACE = re.compile(r"(?<!\S)[:;]'?-?[()DPp](?!\S)")
+_SHORT_WITH = re.compile(r"(?<!\S)w/ ?(?=\w|\s)", re.IGNORECASE)
+_DOT_ENDING = re.compile(rf"(?<!\S)\.(?=(?:{_ENDINGS})\b)", re.IGNORECASE)  # "to .nemo"
 _SHORT_FORMS = {
     "what's": "what is", "who's": "who is", "where's": "where is", "how's": "how is", "it's": "it is",
     "that's": "that is", "there's": "there is", "let's": "let us", "i'd": "i would", "we'd": "we would",
@@ -42,7 +46,7 @@ class Token:
     """One piece of a sentence. `key` is what it is compared by: lower case, without hyphens."""
 
     text: str
-    kind: str  # quoted, address, ref, path, number, word, end, mark
+    kind: str  # quoted, address, ref, path, date, number, word, end, mark
     key: str
 
     @property
@@ -56,9 +60,15 @@ def key_of_word(word: str) -> str:
     return word.lower().replace("-", "").replace("_", "").replace("’", "'")
 
 
+def stem_of(key: str) -> str:
+    """A word without the ending that makes it several, or somebody's."""
+    return key[:-1] if len(key) > 3 and key.endswith("s") and not key.endswith("ss") else key
+
+
 def tokens_of(text: str) -> list[Token]:
-    """The tokens of a text, short forms written out."""
+    """The tokens of a text, short forms written out; a smile is none."""
     text = unicodedata.normalize("NFC", text).replace("’", "'")
+    text = _SHORT_WITH.sub("with ", _FACE.sub(" ", _DOT_ENDING.sub("", text)))
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or "mark"
@@ -98,6 +108,14 @@ def is_typo_of(word: str, known: str) -> bool:
         return False
     most = 2 if min(len(known), len(word)) >= 7 else 1
     return distance(word, known) <= most
+
+
+def is_swap_of(word: str, known: str) -> bool:
+    """Whether a word is a known one with two neighbouring letters swapped."""
+    if len(word) != len(known) or word == known:
+        return False
+    at = next(place for place, (a, b) in enumerate(zip(word, known, strict=True)) if a != b)
+    return word[at : at + 2] == known[at : at + 2][::-1] and word[at + 2 :] == known[at + 2 :]
 
 
 def _is_inflected(word: str, known: str) -> bool:

@@ -1,4 +1,4 @@
-"""Values that are words: those of a list, switches with or without, and "name is value"."""
+"""Values that are words: those of a list, switches with or without, times, and "name is value"."""
 
 from __future__ import annotations
 
@@ -6,40 +6,80 @@ from .clause_tokens import ClauseTokens
 from .drafts import StepDraft
 from .fields import FieldWords
 from .text import words
-from .words import PREPOSITIONS, SMALL
+from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _DESCRIBES = words(
     "last latest best first all auto local current none train test text keep drop one case order"
 )
-_ON = words("with enable use using turn")
+_ON = words("with enable use using turn set")
 _OFF = words("without no disable")
+_TRUE = {
+    "true": True,
+    "on": True,
+    "yes": True,
+    "enabled": True,
+    "false": False,
+    "off": False,
+    "no": False,
+    "disabled": False,
+}
+_LINKS = words("is = : called named to of as set be should from in at by")
+_LEADS = words("with set use using and , the by in on under a from") | ARTICLES
+_JOINED = words("and or , & plus")
+_AFTER = words("after from since starting")
 
 
-def fill_values(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
-    """Values that are words, switches with or without, and "name is value"."""
+def fill_values(
+    step: StepDraft, fields: list[FieldWords], clause: ClauseTokens, known: frozenset[str] = frozenset()
+) -> None:
+    """Values that are words, switches with or without, and "name is value"; `known`: words with a meaning of their own."""
+    _times(step, fields, clause)
     for one in fields:
         if one.name in step.arguments:
             continue
-        for said, value in one.values:
-            at = clause.find(said)
-            if at is None:
-                at = clause.find(said, literal=True)
-            if at is None or (
-                one.name not in clause.slots_at(at) and _needs_name(said) and not clause.is_named(one, at)
-            ):
-                continue
-            clause.taken |= set(range(at, at + len(said))) | clause.name_beside(one, at)
-            if not one.is_list:
-                step.arguments[one.name] = value
-                break
-            several = {*step.arguments.get(one.name, ()), value}
-            step.arguments[one.name] = [
-                known for known in dict.fromkeys(one.plain_values) if known in several
-            ]
+        _listed(step, one, clause)
+        if one.name in step.arguments:
+            continue
         if one.is_flag:
             _switch(step, one, clause)
         elif one.takes_text and not one.is_endpoint and not one.kinds:
-            _named_text(step, one, clause)
+            _named_text(step, one, clause, known)
+
+
+def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
+    """A value of a list, or several in the order they are said."""
+    found: dict[str, int] = {}
+    for said, value in one.values:
+        at = clause.find(said)
+        if at is None:
+            at = clause.find(said, literal=True)
+        if at is None or (
+            one.name not in clause.slots_at(at) and _needs_name(said) and not clause.is_named(one, at)
+        ):
+            continue
+        clause.taken |= set(range(at, at + len(said))) | clause.name_beside(one, at)
+        found.setdefault(value, at)
+        if not one.is_list:
+            step.arguments[one.name] = value
+            return
+    if found:
+        step.arguments[one.name] = sorted(found, key=lambda value: found[value])
+
+
+def _times(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+    """Days and times, by the word before each: "since 2026-01-01", "until 2026-02-01"."""
+    times = [one for one in fields if one.is_time]
+    for at, token in enumerate(clause.tokens):
+        if token.kind != "date" or at in clause.taken or not times:
+            continue
+        before = next((t.key for t in reversed(clause.tokens[:at]) if t.key not in ARTICLES | {"=", ":"}), "")
+        named = [one for one in times if clause.is_named(one, at)]
+        told = [one for one in times if one.name.split("_")[-1] == before or one.name == before]
+        loose = [one for one in times if before in _AFTER and one.name.split("_")[-1] == "since"]
+        one = next(iter(named or told or loose), None)
+        if one is not None and one.name not in step.arguments:
+            step.arguments[one.name] = token.text
+            clause.taken |= {at} | clause.name_beside(one, at)
 
 
 def _needs_name(words: tuple[str, ...]) -> bool:
@@ -51,30 +91,74 @@ def _switch(step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
         at = clause.find(name)
         if at is None:
             continue
-        before = clause.tokens[at - 1].key if at else ""
-        after = clause.tokens[at + len(name)].key if at + len(name) < len(clause.tokens) else ""
-        if before not in _ON | _OFF and after not in ("on", "off"):
+        keys = [token.key for token in clause.tokens]
+        before = at - 1
+        while before >= 0 and keys[before] in ARTICLES:
+            before -= 1
+        after = at + len(name)
+        while after < len(keys) and keys[after] in _LINKS:
+            after += 1
+        lead = keys[before] if before >= 0 else ""
+        if after < len(keys) and keys[after] in _TRUE:
+            step.arguments[one.name] = _TRUE[keys[after]]
+            clause.taken |= set(range(at, after + 1))
+        elif lead in _OFF | _ON or lead in _TRUE:
+            step.arguments[one.name] = _TRUE.get(lead, lead not in _OFF)
+            clause.taken |= {before, *range(at, at + len(name))}
+        elif lead in ("", ",", "and") and after == len(keys):
+            step.arguments[one.name] = True
+            clause.taken |= set(range(at, at + len(name)))
+        else:
             continue
-        step.arguments[one.name] = before not in _OFF and after != "off"
-        clause.taken |= (
-            {at - 1, *range(at, at + len(name))}
-            if before in _ON | _OFF
-            else set(range(at, at + len(name) + 1))
-        )
         return
 
 
-def _named_text(step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
+def _named_text(step: StepDraft, one: FieldWords, clause: ClauseTokens, known: frozenset[str]) -> None:
+    """The text behind a field's name, or before it; several of them for a list."""
+    keys = [token.key for token in clause.tokens]
     for name in one.names:
         at = clause.find(name)
-        if at is None or (len(name) == 1 and name[0] in ("split", "task", "text")):
+        if at is None:
             continue
         end = at + len(name)
-        while end < len(clause.tokens) and clause.tokens[end].key in ("is", "=", ":", "called", "named"):
+        while end < len(keys) and keys[end] in _LINKS:
             end += 1
-        if end < len(clause.tokens) and (end > at + len(name) or len(name) > 1):
-            value = clause.tokens[end]
-            if value.kind in ("word", "quoted") and value.key not in SMALL | PREPOSITIONS:
-                step.arguments[one.name] = [value.text] if one.is_list else value.text
-                clause.taken |= set(range(at, end + 1))
-                return
+        linked = end > at + len(name) and keys[end - 1] in (
+            "=",
+            ":",
+            "is",
+            "called",
+            "named",
+            "to",
+            "be",
+            "as",
+        )
+        sure = linked or len(name) > 1 or (at > 0 and keys[at - 1] in _LEADS)
+        places = _texts_at(clause, end, one.is_list, frozenset() if sure else known)
+        if not places and at and not sure and _texts_at(clause, at - 1, False, known):
+            places = [at - 1]
+        if places:
+            values = [clause.tokens[place].text for place in places]
+            step.arguments[one.name] = values if one.is_list else values[0]
+            clause.taken |= {*range(at, end), *places}
+            return
+
+
+def _texts_at(clause: ClauseTokens, at: int, several: bool, known: frozenset[str]) -> list[int]:
+    """The places of a text, or of a list of them, that begins here."""
+    found: list[int] = []
+    while at < len(clause.tokens):
+        token = clause.tokens[at]
+        if token.kind not in ("word", "quoted", "address", "path") or at in clause.taken:
+            break
+        if token.kind == "word" and (token.key in SMALL | PREPOSITIONS or token.key in known):
+            break
+        found.append(at)
+        at += 1
+        joined = at
+        while several and joined < len(clause.tokens) and clause.tokens[joined].key in _JOINED:
+            joined += 1
+        if not several or joined == at:
+            break
+        at = joined
+    return found

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .text import words
+from .text import Token, words
 from .wording import any_of, sections, word_list
 
 SMALL = word_list("small")
@@ -40,9 +40,28 @@ def without_manners(keys: list[str], fit: Callable[[int], float]) -> int:
     return start
 
 
+_SETTING = words(
+    """
+    and oh also then please it that this just but so keep limit cap restrict allow hold use set make give take
+    let put leave add include start begin begins should must may can has have need needs to be with only
+    """
+)
+
+
+def without_setting(tokens: list[Token]) -> list[Token]:
+    """The tokens without the words that only say that something is set: "and keep it under", "start with"."""
+    start = 0
+    while start < len(tokens) and (tokens[start].key in _SETTING or tokens[start].kind == "mark"):
+        start += 1
+    return tokens[start:]
+
+
 NEGATIONS = word_list("negations")
 _NOT_NEGATIVE = re.compile(
-    r"\b(?:no|not) (?:more|later|less|fewer|longer|greater|higher|bigger) than\b"
+    r"\b(?:no|not) (?:\w+ ){0,3}?(?:more|later|less|fewer|longer|greater|higher|bigger|over|above|exceed)(?: than)?"
+    r" (?=[$\d]|one|two|three|four|five|six|ten|half|an? )"
+    r"|\b(?:no|not) (?:more|later|less|fewer|longer|greater|higher|bigger) than\b"
+    r"|\b(?:no (?:surprise|wonder|doubt|big deal|kidding|pressure|sweat|need to (?:hurry|rush)))\b"
     r"|\bnot only\b|\bno (?:problem|worries)\b"
     r"|\b(?:why not|no hurry|no rush|if not yet done|do not forget to|don not forget to)\b"
 )

@@ -1,0 +1,83 @@
+"""Every word of a clause accounted for: what was placed, what means nothing, what nothing was done with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .clause_tokens import ClauseTokens
+from .drafts import StepDraft
+from .lexicon import Lexicon, PhraseMatch
+from .surroundings import Surroundings
+from .text import Token, key_of_word, stem_of, words
+from .words import PREPOSITIONS, SMALL, negations_in
+
+_FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
+VALUES = (
+    "number",
+    "date",
+    "path",
+    "ref",
+    "address",
+    "quoted",
+)  # kinds of token that say something by themselves
+_WITH = words("with using without by at under within w")
+_ENDS = words("and or but then because since so that which who for to on from , ; :")
+
+
+@dataclass
+class ClauseReading:
+    """One clause as a step: what of its words nothing accounts for, and which of them negate."""
+
+    step: StepDraft
+    match: PhraseMatch
+    unknown: list[str] = field(default_factory=list)  # words
+    unused: list[str] = field(default_factory=list)  # numbers, paths, references, quotations, names
+    negations: list[str] = field(default_factory=list)
+    placed: tuple[str, ...] = ()  # fields that it gave a value, where a step was changed
+
+
+def accounted(
+    reading: ClauseReading, clause: ClauseTokens, lexicon: Lexicon, around: Surroundings
+) -> ClauseReading:
+    """The reading with each word that nothing was done with under what is wrong with it."""
+    skill = reading.step.skill
+    meant = {stem_of(key) for one in lexicon.fields[skill.name] for name in one.names for key in name}
+    meant |= {stem_of(key_of_word(word.strip(".,:;"))) for word in skill.summary.split()}
+    negating = set(negations_in([token.key for token in clause.tokens]))
+    said = _said_with(clause, lexicon, reading.step)
+    for at, token in enumerate(clause.tokens):
+        if at in clause.taken:
+            continue
+        if at in negating:
+            reading.negations.append(token.text)
+        elif token.is_word and (token.key in _FINITE or at in clause.passed_over):
+            reading.unknown.append(token.text)
+            reading.unused += [token.text] * (at in clause.passed_over)
+        elif (
+            at in said
+            or (token.is_word and token.key in lexicon.doing_heads)  # a wish of its own, not taken apart
+            or is_value(token, around)
+        ):
+            reading.unused.append(token.text)
+        elif token.is_word and token.key not in SMALL | PREPOSITIONS and stem_of(token.key) not in meant:
+            reading.unknown.append(token.text)
+    return reading
+
+
+def is_value(token: Token, around: Surroundings) -> bool:
+    """Whether a token says something by itself: a number, a file, a reference, the name of a suite or endpoint."""
+    return token.kind in VALUES or (token.is_word and token.key in around.suites | around.endpoints)
+
+
+def _said_with(clause: ClauseTokens, lexicon: Lexicon, step: StepDraft) -> set[int]:
+    """Words behind "with" and the like of which none was placed: an argument that was not understood."""
+    found: set[int] = set()
+    keys = [token.key for token in clause.tokens]
+    for at, key in enumerate(keys):
+        if key not in _WITH or at in clause.taken:
+            continue
+        end = next((n for n in range(at + 1, len(keys)) if keys[n] in _ENDS | _WITH), len(keys))
+        span = set(range(at + 1, end))
+        if not span & clause.taken and not any(clause.tokens[n].kind == "end" for n in span):
+            found |= {n for n in span if clause.tokens[n].is_word and keys[n] not in SMALL | PREPOSITIONS}
+    return found
