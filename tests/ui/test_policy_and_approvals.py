@@ -168,3 +168,14 @@ def test_serving_without_a_gate_asks_for_a_reason_on_the_command_line(call: Any)
     assert code == 8 and "waive-gate" in refused["message"]
     waived = call("publish", "--model", model, "--board", "other.txt", "--waive-gate", "a drill", "--yes")
     assert waived[0] == 0 and Path("other.txt").exists()
+
+
+def test_what_was_spent_is_told_by_person_and_skill(call: Any) -> None:
+    waiting = call("--actor", "ada", "--role", "operator", "run", "plan.yaml")[1]
+    call("--actor", "ria", "approvals", "approve", waiting["run"], "--plan", waiting["plan"])
+    assert call("--actor", "ria", "resume", waiting["run"])[0] == 0
+    code, report, _ = call("spend")
+    assert code == 0 and [line["name"] for line in report["lines"]] == ["ada"]
+    assert {line["name"] for line in call("spend", "--by", "skill")[1]["lines"]} >= {"train", "publish"}
+    assert call("spend", "--since", "2999-01-01")[1]["lines"] == []
+    assert call("spend", "--since", "soon")[0] == 2
