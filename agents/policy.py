@@ -204,8 +204,13 @@ class Policy:
 
     def has_lapsed(self, approval: Approval, at: datetime) -> bool:
         """Whether an approval no longer counts at a time for its age."""
+        until = self.lapses(approval)
+        return until is not None and at > until
+
+    def lapses(self, approval: Approval) -> datetime | None:
+        """Until when an approval counts; None where it has no end."""
         hours = self.rules.approvals.expire_hours
-        return hours is not None and at - approval.time > timedelta(hours=hours)
+        return None if hours is None else approval.time + timedelta(hours=hours)
 
     def effect_of(self, step: StepCall) -> Effect:
         """A step's effect by the registry; the strongest one for a skill that is not installed."""

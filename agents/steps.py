@@ -38,6 +38,7 @@ from .policy import policy_of
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
 from .redaction import redacted
+from .run_settings import changed_settings
 
 _QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
 
@@ -148,6 +149,11 @@ class StepRunner:
         )
         if not ruling.allowed:
             raise HeldError(ruling.message) if ruling.needs_approval else DeniedError(ruling.message)
+        if step.effect is not Effect.READS and (changed := changed_settings(self.workspace, state)):
+            raise IntegrityError(
+                f"step {step.id}: {'; '.join(changed)}. Consent was given to what the settings were: put "
+                "them back, or plan again and have that approved."
+            )
 
     def _check_judged(self, step: StepCall, request: Any) -> tuple[str, ...]:
         """What the step would serve; DeniedError when no gate judged it GO and the plan names no waiver."""
