@@ -23,7 +23,7 @@ from ..core.workspace import Workspace
 from ..record.index import LedgerIndex
 from ..record.ledger import Phase
 from ..record.run_state import RunState
-from .approvals import ApprovalRow, Consent, approval_row, record_consent
+from .approvals import ApprovalRow, Consent, approval_row, record_consent, record_withdrawal
 from .graph import Cursor, build_graph
 from .nodes import AgentNodes
 from .planner import Ask, PlannerReply, Proposal, Question, Turn, propose
@@ -161,6 +161,16 @@ class Agent:
         if not consent.approved and before in ("waiting", "approved"):
             with suppress(RunIsHeldError), self._held(run_id):  # else who carries it out finds the refusal
                 return self._carry_out(run_id, since)
+        return self._outcome(record.refresh())
+
+    def withdraw(self, run_id: str, how: str, why: str = "") -> RunOutcome:
+        """Take one's own approval back, whoever carries the run out: its next step that acts is not begun.
+
+        Raises AskError for an unknown run, HeldError when no approval of this principal stands.
+        """
+        self._known(run_id)
+        record = self._record(run_id)
+        record_withdrawal(record, load_plan(self.workspace, record.state.plan or ""), how, why)
         return self._outcome(record.refresh())
 
     def outcome(self, run_id: str) -> RunOutcome:

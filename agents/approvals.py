@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +12,10 @@ from ..core.plan import Plan
 from ..core.principal import Principal
 from ..core.workspace import Workspace
 from ..record.ledger import Phase
+from ..record.run_state import RunState
 from .policy import Policy
 from .record import RunRecord, load_plan
+from .run_settings import changed_settings
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,28 @@ def _only(plan: Plan, step: Any) -> Plan:
     return plan.model_copy(update={"steps": (step,)})
 
 
+def record_withdrawal(record: RunRecord, plan: Plan, how: str, why: str = "") -> None:
+    """Take this principal's own approval of a run's plan back; HeldError when none of theirs stands."""
+    state = record.refresh()
+    if all(one.principal.name != record.principal.name for one in state.approvals):
+        given = ", ".join(str(one.principal) for one in state.approvals) or "nobody"
+        raise HeldError(
+            f"run {record.run_id} has no approval of {record.principal.name} to take back (approved by: "
+            f"{given}). `opswright approvals deny` refuses a plan, or takes back what others approved."
+        )
+    record_consent(record, plan, Consent(plan.id, how, approved=False, why=why or "withdrawn"))
+
+
+@dataclass(frozen=True)
+class StandingApproval:
+    """An approval that nobody took back; one that has lapsed counts no more."""
+
+    by: str
+    given: str
+    lapses: str | None  # ISO 8601, UTC; None: it has no end
+    has_lapsed: bool
+
+
 @dataclass(frozen=True)
 class ApprovalRow:
     """How the approval of one run stands, for a list."""
@@ -88,10 +113,13 @@ class ApprovalRow:
     approved_by: tuple[str, ...]
     denied_by: str | None
     needs: tuple[str, ...]  # roles whose approval would do
+    approvals: tuple[StandingApproval, ...] = ()
+    void: tuple[str, ...] = ()  # what changed since the plan was made, so that consent to it counts no more
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        return {**self.__dict__, "approved_by": list(self.approved_by), "needs": list(self.needs)}
+        lists = {name: list(getattr(self, name)) for name in ("approved_by", "needs", "void")}
+        return {**self.__dict__, **lists, "approvals": [one.__dict__ for one in self.approvals]}
 
 
 def approval_row(workspace: Workspace, policy: Policy, record: RunRecord) -> ApprovalRow:
@@ -114,4 +142,28 @@ def approval_row(workspace: Workspace, policy: Policy, record: RunRecord) -> App
         approved_by=tuple(str(one.principal) for one in state.approvals),
         denied_by=str(state.denial.principal) if state.denial is not None else None,
         needs=tuple(roles),
+        approvals=tuple(standing_approvals(policy, state)),
+        void=() if state.is_over else tuple(void_by_change(workspace, plan, record)),
     )
+
+
+def standing_approvals(policy: Policy, state: RunState) -> Iterator[StandingApproval]:
+    """The approvals of a run that nobody took back, and until when each counts."""
+    now = datetime.now(UTC)
+    for one in state.approvals:
+        until = policy.lapses(one)
+        told = None if until is None else until.astimezone(UTC).isoformat(timespec="seconds")
+        given = one.time.astimezone(UTC).isoformat(timespec="seconds")
+        yield StandingApproval(str(one.principal), given, told, policy.has_lapsed(one, now))
+
+
+def void_by_change(workspace: Workspace, plan: Plan, record: RunRecord) -> list[str]:
+    """Sentences for what is not as it was when the plan was made: inputs of steps to come, and settings."""
+    done = record.state.results
+    changed = [
+        sentence
+        for step in plan.steps
+        if step.id not in done
+        for sentence in plan.changed_inputs(step, record.folder)
+    ]
+    return [*dict.fromkeys(changed), *changed_settings(workspace, record.state)]

@@ -21,7 +21,7 @@ from ..core.contract import Effect
 from ..core.errors import AskError, did_you_mean
 from ..core.explain import explain
 from ..core.files import sha256_json
-from ..core.plan import Plan, StepCall, references
+from ..core.plan import Budget, Plan, StepCall, references
 from ..core.principal import Principal, Ruling
 from ..core.registry import Registry
 from ..core.strict_yaml import read_yaml
@@ -72,6 +72,22 @@ class ApprovalRules(_Frozen):
     expire_hours: float | None = Field(None, gt=0, description="Hours after which an approval lapses.")
 
 
+class MonthBudgets(_Frozen):
+    """What may be taken in a calendar month (UTC); a run is charged to who proposed it."""
+
+    person: Budget = Field(Budget(), description="What the runs of each person may take.")
+    people: dict[str, Budget] = Field(
+        default_factory=dict, description="Instead of that, by name; {} is no limit."
+    )
+    month: Budget = Field(Budget(), description="What all runs together may take.")
+
+    @property
+    def listed(self) -> list[tuple[str, Budget]]:
+        """Each budget that is set, and whose it is."""
+        named = [("each person", self.person), ("everybody together", self.month)]
+        return [(who, one) for who, one in named if one.limits] + list(self.people.items())
+
+
 _ALL = tuple(Effect)
 DEFAULT_ROLES = {
     "viewer": Grant(propose=(Effect.READS,), run=(Effect.READS,)),
@@ -89,6 +105,7 @@ class PolicyRules(_Frozen):
         (), description="Endpoints where who proposed a plan may not approve it; * for any characters."
     )
     approvals: ApprovalRules = ApprovalRules()
+    budgets: MonthBudgets = MonthBudgets()
 
 
 @dataclass(frozen=True)
@@ -187,8 +204,13 @@ class Policy:
 
     def has_lapsed(self, approval: Approval, at: datetime) -> bool:
         """Whether an approval no longer counts at a time for its age."""
+        until = self.lapses(approval)
+        return until is not None and at > until
+
+    def lapses(self, approval: Approval) -> datetime | None:
+        """Until when an approval counts; None where it has no end."""
         hours = self.rules.approvals.expire_hours
-        return hours is not None and at - approval.time > timedelta(hours=hours)
+        return None if hours is None else approval.time + timedelta(hours=hours)
 
     def effect_of(self, step: StepCall) -> Effect:
         """A step's effect by the registry; the strongest one for a skill that is not installed."""

@@ -20,6 +20,7 @@ from ..record.index import LedgerIndex
 from ..record.ledger import Entry, Ledger, Phase, Record
 from ..record.run_state import AMOUNTS, RunState
 from .policy import Policy
+from .run_settings import keep_settings
 
 
 class RunRecord:
@@ -69,6 +70,7 @@ class RunRecord:
             "folder": folder.as_posix(),
             "gates": {name: spec.model_dump(mode="json") for name, spec in plan.gates.items()},
             "inputs": plan.inputs,
+            "settings": keep_settings(self.workspace),
             "steps": [{"id": s.id, "skill": s.skill, "effect": str(s.effect)} for s in plan.steps],
             **({"waivers": plan.waivers} if plan.waivers else {}),
             **detail,

@@ -33,10 +33,12 @@ from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import budget
 from .judgement import had_before, is_all_of, judgement_on
+from .month_budget import MonthLimit, MonthSpending, limits_of
 from .policy import policy_of
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
 from .redaction import redacted
+from .run_settings import changed_settings
 
 _QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
 
@@ -57,6 +59,7 @@ class _Attempt:
     request: Any
     key: str
     served: tuple[str, ...] = ()  # the models that were held against judgement
+    cost: Cost | None = None  # what it is expected to take, where a budget asks
     reserved: dict[str, float] = field(default_factory=dict)
     context: StepContext | None = None
     began: float = field(default_factory=time.monotonic)
@@ -82,6 +85,9 @@ class StepRunner:
     events: Events = field(default_factory=NullEvents)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    def __post_init__(self) -> None:
+        self._month = MonthSpending(self.workspace)
+
     def run(self, plan: Plan, step: StepCall) -> None:
         """Carry a step out; raises a member of the error family, after it was recorded."""
         self.events.begun(step.id, step.skill)
@@ -94,9 +100,7 @@ class StepRunner:
             self._reserve(attempt)
         except BaseException as error:
             self.events.ended(step.id, Phase.FAILED, time.monotonic() - started)
-            was_denied = isinstance(error, HeldError) and not isinstance(error, BudgetError)
-            phase = Phase.DENIED if was_denied else Phase.FAILED
-            self.record.not_begun(phase, plan, step, detail=error_detail(error))
+            self.record.not_begun(_phase_of(error), plan, step, detail=error_detail(error))
             raise
         self._carry_out(attempt)
 
@@ -145,6 +149,11 @@ class StepRunner:
         )
         if not ruling.allowed:
             raise HeldError(ruling.message) if ruling.needs_approval else DeniedError(ruling.message)
+        if step.effect is not Effect.READS and (changed := changed_settings(self.workspace, state)):
+            raise IntegrityError(
+                f"step {step.id}: {'; '.join(changed)}. Consent was given to what the settings were: put "
+                "them back, or plan again and have that approved."
+            )
 
     def _check_judged(self, step: StepCall, request: Any) -> tuple[str, ...]:
         """What the step would serve; DeniedError when no gate judged it GO and the plan names no waiver."""
@@ -204,8 +213,7 @@ class StepRunner:
                 f"`opswright resume {self.record.run_id}` continues the run."
             )
         limits, taken = plan.budget.limits, self.record.state.spent
-        estimate = attempt.skill.estimate
-        if not limits:
+        if not limits and not self._month_limits():
             return
         for name, limit in limits.items():
             if taken.get(name, 0.0) > 0 and taken[name] >= limit:
@@ -213,12 +221,29 @@ class StepRunner:
                     f"step {step.id} was not begun: {budget.in_words(taken)} spent, and the plan's budget is "
                     f"{budget.in_words(limits)}. What was done is kept."
                 )
-        machine = Machine.here(self.workspace.root)
+        machine, estimate = Machine.here(self.workspace.root), attempt.skill.estimate
         cost = estimate(attempt.request, machine, self.workspace) if estimate is not None else _QUICK
         if sentences := budget.over(budget.left(plan.budget, taken), {step.id: cost}):
             spent = budget.in_words(taken)
             raise BudgetError(f"step {step.id} was not begun ({spent} spent): {'; '.join(sentences)}")
+        attempt.cost = cost
+        self._check_month(attempt)
         attempt.reserved = {name: float(value) for name, value in cost.amounts.items() if value is not None}
+
+    def _month_limits(self) -> list[MonthLimit]:
+        """The month's budgets that the run is held against: those of who proposed it, and everybody's."""
+        proposer = self.record.state.proposer or self.record.principal
+        return limits_of(self.record.policy.rules.budgets, proposer.name)
+
+    def _check_month(self, attempt: _Attempt) -> None:
+        """BudgetError when the step does not fit what a budget of this month has left."""
+        limits = self._month_limits()
+        self._month.check(attempt.step.id, attempt.cost or Cost(), limits, datetime.now(UTC))
+
+    def _before_intent(self, attempt: _Attempt) -> None:
+        """What is asked while nobody else can record anything: the policy, and the month's budgets."""
+        self._ask_again(attempt)
+        self._check_month(attempt)
 
     def _carry_out(self, attempt: _Attempt) -> None:
         plan, step = attempt.plan, attempt.step
@@ -230,11 +255,11 @@ class StepRunner:
                 attempt.arguments,
                 attempt.key,
                 attempt.reserved,
-                partial(self._ask_again, attempt),
+                partial(self._before_intent, attempt),
             )
         except HeldError as error:
             self.events.ended(step.id, Phase.FAILED, attempt.seconds)
-            self.record.not_begun(Phase.DENIED, plan, step, detail=error_detail(error))
+            self.record.not_begun(_phase_of(error), plan, step, detail=error_detail(error))
             raise
         attempt.context = context = self._context(attempt, idempotency)
         try:
@@ -295,6 +320,12 @@ class StepRunner:
             on_submit=partial(self.record.submitted, plan, step),
             plan_id=plan.id,
         )
+
+
+def _phase_of(error: BaseException) -> Phase:
+    """How a step ended that an error kept from beginning: denied by a person or a rule, or failed."""
+    was_denied = isinstance(error, HeldError) and not isinstance(error, BudgetError)
+    return Phase.DENIED if was_denied else Phase.FAILED
 
 
 def request_at(skill: Skill[Any, Any], arguments: Mapping[str, Any], folder: Path) -> Any:

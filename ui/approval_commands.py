@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..agents.approvals import ApprovalRow
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[str, typer.Argument(help="A run's id, from `opswright approvals list`.")]
@@ -47,7 +50,7 @@ def list_command(
             r.goal[:48],
             r.plan[:12],
             r.proposed_by,
-            ", ".join(r.approved_by),
+            _told(r),
             ", ".join(r.needs),
         ]
         for r in rows
@@ -57,25 +60,32 @@ def list_command(
 
 @approvals_app.command("show")
 def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
-    """Show a run's plan as it waits for consent: steps, cost, findings, what users get before and after.
+    """Show what consent to a run's plan lets happen: steps, cost, findings, what users get before and after.
+
+    Beside what it makes it tells what differs from the last run with the same goal: settings, gates, inputs.
 
     Example: opswright approvals show 20261120-101500-1a2b3c
     """
-    from ..agents.preflight import impacts
-    from .show import print_json, show_plan
+    from ..agents.changes import plan_changes
+    from .show import print_json, show_changes, show_plan
 
     session = context.obj
     agent = session.agent()
     row, outcome = agent.approval(run), agent.outcome(run)
+    changes = plan_changes(outcome.plan, run, session.registry, session.workspace) if outcome.plan else None
     if json:
         plan = outcome.plan.model_dump(mode="json") if outcome.plan else None
-        print_json({**row.document(), "plan_document": plan, "findings": outcome.findings})
+        found = {"findings": outcome.findings, "costs": outcome.costs}
+        told = changes.document() if changes else None
+        print_json({**row.document(), "plan_document": plan, **found, "changes": told})
         return
-    if outcome.plan is not None:
-        seen = impacts(outcome.plan, session.registry, session.workspace)
-        show_plan(outcome.plan, outcome.findings, outcome.costs, seen)
+    if outcome.plan is not None and changes is not None:
+        show_plan(outcome.plan, outcome.findings, outcome.costs, changes.endpoints)
+        show_changes(changes)
     print(f"status: {row.status}; proposed by {row.proposed_by}", file=sys.stderr)
-    print(f"approved by: {', '.join(row.approved_by) or 'nobody'}", file=sys.stderr)
+    print(f"approved by: {_told(row) or 'nobody'}", file=sys.stderr)
+    for sentence in row.void:
+        print(f"consent does not count any more: {sentence}", file=sys.stderr)
     if row.denied_by:
         print(f"denied by: {row.denied_by}", file=sys.stderr)
     print(f"who may approve: {', '.join(row.needs) or 'nobody'}", file=sys.stderr)
@@ -107,6 +117,35 @@ def deny_command(
     Example: opswright approvals deny 20261120-101500-1a2b3c --why "the gate is too low"
     """
     _answer(context, run, None, approved=False, why=why, json=json)
+
+
+@approvals_app.command("withdraw")
+def withdraw_command(
+    context: typer.Context,
+    run: Run,
+    why: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    json: Json = False,
+) -> None:
+    """Take your own approval back, also while the run goes on: no further step that acts is begun.
+
+    Example: opswright approvals withdraw 20261120-101500-1a2b3c --why "the suite has a leak"
+    """
+    from .show import print_json
+
+    agent = context.obj.agent()
+    outcome = agent.withdraw(run, "approvals", why)
+    if json:
+        print_json({**agent.approval(run).document(), "status": outcome.status})
+        return
+    print(f"{run}: {outcome.status}; your approval is taken back", file=sys.stderr)
+
+
+def _told(row: ApprovalRow) -> str:
+    """Who approved, and until when that counts."""
+    ends = {True: "lapsed", False: "until"}
+    return ", ".join(
+        one.by + (f" ({ends[one.has_lapsed]} {one.lapses})" if one.lapses else "") for one in row.approvals
+    )
 
 
 def _answer(

@@ -34,6 +34,7 @@ from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
 from .session import Session, error_document
 from .skill_commands import listed_command, make_command
+from .spend_command import spend
 from .suite_commands import suites_app
 from .traffic_commands import traffic_app
 from .user_commands import users_app
@@ -91,6 +92,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(audit_app, name="audit")
     app.add_typer(approvals_app, name="approvals")
     app.add_typer(policy_app, name="policy")
+    app.command()(spend)
     app.add_typer(users_app, name="users")
     app.add_typer(keys_app, name="keys")
     app.add_typer(mcp_app, name="mcp")

@@ -21,7 +21,8 @@ def show_command(context: typer.Context, json: Json = False) -> None:
 
     Example: opswright policy show
     """
-    from .show import console, print_json, table
+    from ..agents.budget import in_words
+    from .show import console, plain, print_json, table
 
     policy = context.obj.agent().policy
     if json:
@@ -47,6 +48,10 @@ def show_command(context: typer.Context, json: Json = False) -> None:
     if policy.rules.protected_endpoints:
         names = ", ".join(policy.rules.protected_endpoints)
         out.print(f"Protected endpoints (who proposed may not approve): {names}")
+    for whose, limits in policy.rules.budgets.listed:
+        out.print(
+            plain(f"Budget of a month, {whose}: {in_words(limits.limits) if limits.limits else 'no limit'}")
+        )
     hours = policy.rules.approvals.expire_hours
     out.print(f"Approvals last {'until they are withdrawn' if hours is None else f'{hours:g} hours'}.")
 

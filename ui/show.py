@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ..agents.agent import RunOutcome
+    from ..agents.changes import PlanChanges
     from ..core.registry import Registry
 
 _PIPE_WIDTH = 140
@@ -103,6 +104,22 @@ def show_plan(
         if finding["level"] != "ok":
             told = f"{finding['level']}: {finding['step']}: {finding['message']} {finding['fix']}"
             out.print(plain(told, "" if finding["level"] == "note" else "yellow"))
+
+
+def show_changes(changes: PlanChanges) -> None:
+    """What consent lets happen besides what the plan's table says: artifacts, and what differs."""
+    out = console(stderr=True)
+    if changes.makes:
+        made = ", ".join(f"{one.kind} ({one.step}.{one.name})" for one in changes.makes)
+        out.print(plain(f"makes: {made}", keep=""))
+    if changes.earlier is None:
+        out.print(plain("no earlier run has this goal"))
+        return
+    if not changes.differences:
+        out.print(plain(f"the same plan as run {changes.earlier} had, on the same inputs"))
+        return
+    cells = [[one.where, one.before or "", one.now or ""] for one in changes.differences]
+    out.print(table(["what differs", f"run {changes.earlier}", "this plan"], cells))
 
 
 def show_settings(plan: Plan, registry: Registry) -> None:

@@ -168,3 +168,104 @@ def test_serving_without_a_gate_asks_for_a_reason_on_the_command_line(call: Any)
     assert code == 8 and "waive-gate" in refused["message"]
     waived = call("publish", "--model", model, "--board", "other.txt", "--waive-gate", "a drill", "--yes")
     assert waived[0] == 0 and Path("other.txt").exists()
+
+
+def test_what_was_spent_is_told_by_person_and_skill(call: Any) -> None:
+    waiting = call("--actor", "ada", "--role", "operator", "run", "plan.yaml")[1]
+    call("--actor", "ria", "approvals", "approve", waiting["run"], "--plan", waiting["plan"])
+    assert call("--actor", "ria", "resume", waiting["run"])[0] == 0
+    code, report, _ = call("spend")
+    assert code == 0 and [line["name"] for line in report["lines"]] == ["ada"]
+    assert {line["name"] for line in call("spend", "--by", "skill")[1]["lines"]} >= {"train", "publish"}
+    assert call("spend", "--since", "2999-01-01")[1]["lines"] == []
+    assert call("spend", "--since", "soon")[0] == 2
+
+
+def test_what_a_plan_will_change_is_shown_beside_the_last_run_of_its_goal(call: Any) -> None:
+    first = call("run", "plan.yaml")[1]
+    code, shown, _ = call("approvals", "show", first["run"])
+    assert code == 0 and shown["changes"]["earlier_run"] is None and shown["costs"]["model"]["minutes"] == 3
+    assert {(one["step"], one["kind"]) for one in shown["changes"]["makes"]} == {
+        ("data", "Dataset"),
+        ("model", "Checkpoint"),
+    }
+    assert call("run", "plan.yaml", "--yes")[0] == 0
+    done = call("approvals", "list", "--all")[1][0]["run"]
+    text = (
+        Path("plan.yaml")
+        .read_text()
+        .replace('data: "${data.dataset}"}', 'data: "${data.dataset}", steps: 9}')
+    )
+    Path("plan.yaml").write_text(text.replace("steps:\n", "budget: {usd: 5}\nsteps:\n", 1))
+    Path("lines.txt").write_text("one\nother\n")
+    changed = call("run", "plan.yaml")[1]
+    shown = call("approvals", "show", changed["run"])[1]["changes"]
+    assert shown["earlier_run"] == done
+    found = {one["where"]: (one["before"], one["now"]) for one in shown["differences"]}
+    assert found["steps.model.steps"] == ("3", "9") and found["budget.usd"] == (None, "5")
+    assert found.keys() == {"steps.model.steps", "budget.usd", "inputs.lines.txt"}
+
+
+def proposed_and_approved(call: Any) -> str:
+    waiting = call("--actor", "ada", "--role", "operator", "run", "plan.yaml")[1]
+    argv = ("approvals", "approve", waiting["run"], "--plan", waiting["plan"])
+    assert call("--actor", "ria", *argv)[0] == 0
+    return str(waiting["run"])
+
+
+def test_who_gave_consent_takes_it_back_and_nobody_else_does_so_in_their_name(call: Any) -> None:
+    run_id = proposed_and_approved(call)
+    code, refused, _ = call("--actor", "ada", "--role", "operator", "approvals", "withdraw", run_id)
+    assert code == 5 and "no approval of ada" in refused["error"]["message"]
+    code, taken, _ = call("--actor", "ria", "approvals", "withdraw", run_id, "--why", "too early")
+    assert code == 0 and taken["approvals"] == [] and taken["denied_by"] == "ria (releaser)"
+    code, _, _ = call("resume", run_id)
+    assert code == 8 and not Path("board.txt").exists()
+
+
+def test_consent_says_until_when_it_counts_and_does_not_count_after(call: Any) -> None:
+    Path("policy.yaml").write_text("approvals: {expire_hours: 1}\n")
+    run_id = proposed_and_approved(call)
+    (given,) = call("approvals", "show", run_id)[1]["approvals"]
+    assert given["by"] == "ria (releaser)" and given["lapses"] > given["given"] and not given["has_lapsed"]
+    Path("policy.yaml").write_text("approvals: {expire_hours: 0.0000001}\n")
+    assert call("approvals", "show", run_id)[1]["approvals"][0]["has_lapsed"]
+    code, held, _ = call("resume", run_id)
+    assert code == 5 and "lapsed" in held["message"] and not Path("board.txt").exists()
+    Path("policy.yaml").write_text("approvals: {expire_hours: 1}\n")
+    assert call("resume", run_id)[0] == 0
+
+
+def _change_the_data() -> str:
+    Path("lines.txt").write_text("other\n")
+    return "lines.txt changed since the plan was made"
+
+
+def _change_a_setting() -> str:
+    with Path("opswright.toml").open("a") as file:
+        file.write("[compute]\nbackend = 'slurm'\n")
+    return "setting compute.backend was 'local' and is 'slurm' now"
+
+
+def _change_the_gate(run_id: str, plan: str) -> str:
+    path = Path(f".opswright/plans/{plan}.json")
+    path.write_text(path.read_text().replace("GO", "NO_GO"))
+    return "holds plan"
+
+
+@pytest.mark.parametrize("change", [_change_the_data, _change_a_setting])
+def test_what_changes_between_consent_and_execution_voids_the_consent(call: Any, change: Any) -> None:
+    run_id = proposed_and_approved(call)
+    assert call("approvals", "show", run_id)[1]["void"] == []
+    message = change()
+    assert [message in sentence for sentence in call("approvals", "show", run_id)[1]["void"]] == [True]
+    code, held, _ = call("resume", run_id)
+    assert code == 7 and message in held["message"] and not Path("board.txt").exists()
+
+
+def test_a_plan_that_is_changed_after_consent_is_not_carried_out(call: Any) -> None:
+    run_id = proposed_and_approved(call)
+    plan = call("approvals", "show", run_id)[1]["plan"]
+    message = _change_the_gate(run_id, plan)
+    code, held, _ = call("resume", run_id)
+    assert code == 7 and not Path("board.txt").exists(), (held, message)

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....agents.agent import Agent, RunOutcome
-from ....agents.preflight import impacts
+from ....agents.changes import plan_changes
 from ....agents.run_events import RunEvents, StepEvents, run_events_path
 from ....agents.stopping import StopWatch
 from ....core.plan import Plan, StepCall
-from ....core.registry import Registry
-from ....core.workspace import Workspace
 from ...show import gate_words
 from ..console import Console
 from ..markup import render
@@ -120,7 +118,7 @@ def _view(
         "findings": [found for found in outcome.findings if found["level"] != "ok"],
         "checked": sum(found["level"] == "ok" for found in outcome.findings),
         "cost": _cost(plan, outcome),
-        "impacts": _impacts(plan, console.registry, workspace) if state == "waiting" else [],
+        "changes": plan_changes(plan, run, console.registry, workspace) if state == "waiting" else None,
         "stopped_by": stopped_by,
         "pages": _pages(outcome),
     }
@@ -200,10 +198,6 @@ def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
         "usd": f"{total['usd']:.2f} US dollars",
         "budget": ", ".join(limits),
     }
-
-
-def _impacts(plan: Plan, registry: Registry, workspace: Workspace) -> list[dict[str, str]]:
-    return [{"step": step, **impact.model_dump()} for step, impact in impacts(plan, registry, workspace)]
 
 
 def _pages(outcome: RunOutcome) -> list[dict[str, str]]:

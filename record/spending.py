@@ -1,0 +1,239 @@
+"""What was spent, by whom, on what: folded from the ledger alone.
+
+A step's spending is charged to who proposed its run, for they asked for it; consent costs its giver nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from .index import Criteria, LedgerIndex
+from .ledger import Ledger, Phase, Record
+from .run_state import AMOUNTS
+
+if TYPE_CHECKING:
+    from ..core.workspace import Workspace
+
+SpendKey = Literal["person", "skill", "endpoint", "month", "run"]
+SPEND_KEYS: tuple[SpendKey, ...] = get_args(SpendKey)
+PLANNING = "planning"  # stands for a skill: what the making of a plan took, as with a model
+NO_ENDPOINT = "none"
+_OVER = ("done", "denied", "refused")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One attempt of a step: what it took, or, while `is_open`, what is reserved for it.
+
+    seq, time: of the record that settled it, or reserved it. amounts: minutes, gpu_hours, usd and tokens.
+    """
+
+    seq: int
+    time: datetime
+    run: str
+    step: str
+    skill: str
+    person: str
+    endpoint: str | None
+    amounts: Mapping[str, float]
+    is_open: bool = False
+
+    @property
+    def month(self) -> str:
+        """Its month in UTC, as 2026-11."""
+        return f"{self.time.astimezone(UTC):%Y-%m}"
+
+    def name(self, by: SpendKey) -> str:
+        """What it is added up under."""
+        names = {"person": self.person, "skill": self.skill, "month": self.month, "run": self.run}
+        return names.get(by, self.endpoint or NO_ENDPOINT)
+
+
+@dataclass
+class SpendBook:
+    """The spending of every run, taken from the ledger's records in order.
+
+    proposer_of: who proposed a run whose proposal lies before the first record that is taken in.
+    """
+
+    proposer_of: Callable[[str], str | None] = lambda run: None
+    settled: list[Spent] = field(default_factory=list)
+    open: dict[tuple[str, str], Spent] = field(default_factory=dict)
+    seq: int = 0  # the last record that was taken in
+    _people: dict[str, str] = field(default_factory=dict)
+    _endpoints: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def take_in(self, records: Iterable[Record]) -> SpendBook:
+        """Take in the records that follow."""
+        for record in records:
+            self.apply(record)
+        return self
+
+    def apply(self, record: Record) -> None:
+        """Take in the next record of the ledger."""
+        self.seq = record.seq
+        if record.run is None:
+            return
+        phase, key = record.phase, (record.run, record.step or "")
+        if phase == Phase.PROPOSED:
+            self._people.setdefault(record.run, record.actor)
+            if amounts := _amounts(record.detail.get("planning")):
+                self.settled.append(self._row(record, amounts, skill=PLANNING))
+        elif phase == Phase.RESERVED:
+            self.open[key] = self._row(record, _amounts(record.detail.get("reserved")), is_open=True)
+        elif phase == Phase.INTENT:
+            self._name_endpoint(key, record)
+        elif phase == Phase.SETTLED:
+            self.open.pop(key, None)
+            self.settled.append(self._row(record, _amounts(record.detail.get("spent"))))
+        elif record.step is None and record.detail.get("status") in _OVER:
+            self._close(record)
+
+    def charged(self, person: str | None, month: str) -> dict[str, float]:
+        """What counts against a month's budget, of one person or (None) of everybody.
+
+        That is what was settled in that month, and what is reserved and not settled, whenever that was.
+        """
+        rows = [row for row in self.settled if row.month == month] + list(self.open.values())
+        return _sum(row for row in rows if person is None or row.person == person)
+
+    def _close(self, end: Record) -> None:
+        """A run that is over settles nothing any more: what is still reserved for it counts as taken."""
+        for key in [key for key in self.open if key[0] == end.run]:
+            row = self.open.pop(key)
+            self.settled.append(replace(row, seq=end.seq, time=_time(end), is_open=False))
+
+    def _name_endpoint(self, key: tuple[str, str], record: Record) -> None:
+        request = record.detail.get("request")
+        endpoint = request.get("endpoint") if isinstance(request, Mapping) else None
+        if not isinstance(endpoint, str):
+            return
+        self._endpoints[key] = endpoint
+        if (row := self.open.get(key)) is not None:
+            self.open[key] = replace(row, endpoint=endpoint)
+
+    def _row(
+        self, record: Record, amounts: dict[str, float], skill: str | None = None, is_open: bool = False
+    ) -> Spent:
+        run, step = record.run or "", record.step or ""
+        person = self._people.get(run)
+        if person is None:
+            person = self._people[run] = self.proposer_of(run) or record.actor
+        endpoint = self._endpoints.get((run, step))
+        named = skill or record.skill or ""
+        return Spent(record.seq, _time(record), run, step, named, person, endpoint, amounts, is_open)
+
+
+@dataclass(frozen=True)
+class SpendLine:
+    """What was spent under one name; `reserved` is held for attempts that are not settled, and on top."""
+
+    name: str
+    attempts: int
+    spent: Mapping[str, float]
+    reserved: Mapping[str, float]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "attempts": self.attempts,
+            **{name: round(self.spent.get(name, 0.0), 9) for name in AMOUNTS},
+            "reserved": {name: round(self.reserved.get(name, 0.0), 9) for name in AMOUNTS},
+        }
+
+
+@dataclass(frozen=True)
+class SpendReport:
+    """What was spent in a time, added up by person, skill, endpoint, month or run."""
+
+    by: SpendKey
+    since: datetime | None
+    until: datetime | None
+    lines: tuple[SpendLine, ...]
+    total: SpendLine
+
+    def document(self) -> dict[str, Any]:
+        """As JSON; a name's amounts are minutes, GPU hours, US dollars and tokens."""
+        return {
+            "by": self.by,
+            "since": self.since.isoformat() if self.since else None,
+            "until": self.until.isoformat() if self.until else None,
+            "lines": [line.document() for line in self.lines],
+            "total": self.total.document(),
+        }
+
+
+def spend_report(
+    workspace: Workspace, by: SpendKey = "person", since: str | None = None, until: str | None = None
+) -> SpendReport:
+    """What was spent from `since` on and before `until` (ISO 8601, UTC without a zone), largest first.
+
+    Months stand in their order. Raises AskError for a time that does not parse, IntegrityError for a damaged
+    ledger.
+    """
+    window = Criteria.of(since=since, until=until)
+    book = spend_book(workspace, window)
+    rows = [row for row in (*book.settled, *book.open.values()) if _is_within(row.time, window)]
+    names: dict[str, list[Spent]] = {}
+    for row in rows:
+        names.setdefault(row.name(by), []).append(row)
+    lines = [_line(name, found) for name, found in names.items()]
+    lines.sort(key=_by_name if by == "month" else _by_amount)
+    return SpendReport(by, window.first, window.last, tuple(lines), _line("total", rows))
+
+
+def spend_book(workspace: Workspace, window: Criteria) -> SpendBook:
+    """Every record from the window's start on, taken in; what is open from before it is not."""
+    index = LedgerIndex.of(workspace)
+
+    def proposer_of(run: str) -> str | None:
+        state = index.run_state(run)
+        return state.proposer.name if state is not None and state.proposer is not None else None
+
+    after = 0
+    if window.first is not None:
+        first = next(index.scan(Criteria({}, window.first, None)), None)
+        after = first.seq - 1 if first is not None else Ledger.of(workspace).head()[0]
+    return SpendBook(proposer_of, seq=after).take_in(Ledger.of(workspace).records(after=after))
+
+
+def _line(name: str, rows: list[Spent]) -> SpendLine:
+    settled = [row for row in rows if not row.is_open]
+    return SpendLine(name, len(rows), _sum(settled), _sum(row for row in rows if row.is_open))
+
+
+def _by_name(line: SpendLine) -> Any:
+    return line.name
+
+
+def _by_amount(line: SpendLine) -> Any:
+    return tuple(-line.spent.get(name, 0.0) for name in ("usd", "gpu_hours", "tokens", "minutes")), line.name
+
+
+def _sum(rows: Iterable[Spent]) -> dict[str, float]:
+    total = dict.fromkeys(AMOUNTS, 0.0)
+    for row in rows:
+        for name, amount in row.amounts.items():
+            total[name] += amount
+    return total
+
+
+def _is_within(time: datetime, window: Criteria) -> bool:
+    return (window.first is None or time >= window.first) and (window.last is None or time < window.last)
+
+
+def _time(record: Record) -> datetime:
+    time = datetime.fromisoformat(record.time)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+def _amounts(found: object) -> dict[str, float]:
+    """The known amounts of a recorded cost: finite, not negative, so that no record gives anything back."""
+    cost = found if isinstance(found, Mapping) else {}
+    known = {name: cost[name] for name in AMOUNTS if type(cost.get(name)) in (int, float)}
+    return {name: float(value) for name, value in known.items() if math.isfinite(value) and value >= 0}
