@@ -1,0 +1,227 @@
+"""`from opswright import Workspace`: data frames of the record, skills as functions, plans before acts."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from opswright import Workspace
+from opswright.core.errors import AskError, BackendError, DeniedError, HeldError, NeedsError
+from opswright.core.registry import Registry
+from opswright.record.ledger import Phase
+from opswright.skills import load_registry
+from opswright.ui.audit_check import audit_workspace
+from opswright.ui.notebook.proposed import ProposedPlan
+from opswright.ui.notebook.workspace import NotebookWorkspace
+
+
+@pytest.fixture
+def open_as(small_skills: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Opens the same workspace for somebody."""
+    monkeypatch.setenv("OPSWRIGHT_MLFLOW__MIRROR", "off")
+    (tmp_path / "lines.txt").write_text("one\ntwo\nthree\n")
+    (tmp_path / "plan.yaml").write_text(small_skills.PLAN)
+
+    def make(actor: str = "ada", role: str | None = None) -> NotebookWorkspace:
+        registry = Registry(small_skills.SKILLS)
+        return Workspace(tmp_path / "ws", actor=actor, role=role, registry=registry)
+
+    return make
+
+
+@pytest.fixture
+def ws(open_as: object) -> NotebookWorkspace:
+    return open_as()  # type: ignore[operator, no-any-return]
+
+
+def collected(ws: NotebookWorkspace) -> str:
+    return str(ws.skills.collect(source="lines.txt").apply().result.dataset)
+
+
+def trained(ws: NotebookWorkspace) -> str:
+    return str(ws.skills.train(data=collected(ws)).apply().result.checkpoint)
+
+
+def test_a_call_that_makes_something_is_a_plan_and_runs_nothing(ws: NotebookWorkspace) -> None:
+    plan = ws.skills.collect(source="lines.txt")
+    assert isinstance(plan, ProposedPlan) and plan.effect == "writes"
+    assert "nothing was run" in repr(plan) and ".apply()" in plan._repr_html_()
+    assert len(ws.runs()) == len(ws.artifacts()) == len(ws.ledger()) == 0
+
+
+def test_apply_carries_it_out_in_the_callers_name_with_consent_in_the_record(ws: NotebookWorkspace) -> None:
+    plan = ws.skills.collect(source="lines.txt", least_rows=2)
+    done = plan.apply()
+    assert (done.status, done.outcome, done.result.rows) == ("done", "done", 3)
+    records = ws.ledger(run=done.run)
+    assert set(records["actor"]) == {"ada"} and set(records["plan"].dropna()) == {plan.id}
+    approved = records[records["phase"] == Phase.APPROVED].iloc[0]
+    assert approved["detail"]["how"] == "notebook apply"
+    assert list(records["phase"])[:2] == ["proposed", "approved"]
+    assert records["time"].is_monotonic_increasing
+
+
+def test_what_serves_needs_consent_to_that_very_plan(ws: NotebookWorkspace, tmp_path: Path) -> None:
+    model = trained(ws)
+    plan = ws.skills.publish(model=model, board="board.txt", waive_gate="a rehearsal")
+    before = len(ws.ledger())
+    with pytest.raises(HeldError, match=r"nothing was run.*apply\(approve='"):
+        plan.apply()
+    with pytest.raises(HeldError, match="nothing was run"):
+        plan.apply(yes_to="writes")
+    assert len(ws.ledger()) == before and not Path("board.txt").exists()
+    with pytest.raises(HeldError, match="not this plan"):
+        plan.apply(approve="0" * 12)
+    assert not Path("board.txt").exists()
+    assert plan.apply(approve=plan.id[:12]).status == "done"
+    assert len(Path("board.txt").read_text().splitlines()) == 1
+
+
+def test_a_plan_file_needs_consent_for_anything_it_makes(ws: NotebookWorkspace) -> None:
+    plan = ws.plan("plan.yaml")
+    with pytest.raises(HeldError, match="nothing was run"):
+        plan.apply()
+    assert len(ws.runs()) == 0
+
+
+def test_what_only_reads_answers_at_once_and_is_in_the_record(ws: NotebookWorkspace) -> None:
+    verdict = ws.skills.judge(model=trained(ws), decision="NO_GO").verdict
+    assert verdict.decision == "NO_GO"
+    run = ws.runs().iloc[0]
+    assert run["verdict"] == "NO_GO" and run["source"].startswith("notebook /judge")
+    assert "approved" not in set(ws.ledger(run=run["run"])["phase"])
+
+
+def test_the_policy_decides_as_everywhere(open_as: object) -> None:
+    model = trained(open_as())  # type: ignore[operator]
+    viewer, operator = open_as("vi", "viewer"), open_as("olga", "operator")  # type: ignore[operator]
+    with pytest.raises(DeniedError, match="vi"):
+        viewer.skills.collect(source="lines.txt").apply()
+    plan = operator.skills.publish(model=model, board="board.txt", waive_gate="a rehearsal")
+    assert "would be refused" in plan._repr_html_() or "Somebody else" in plan._repr_html_()
+    with pytest.raises(HeldError):
+        plan.apply(approve=plan.id)
+    with pytest.raises(HeldError):
+        plan.apply(yes_to="serves")
+    assert not Path("board.txt").exists()
+    with pytest.raises(AskError, match="role"):
+        open_as("eve", "emperor")  # type: ignore[operator]
+
+
+def test_a_colleague_approves_what_was_proposed(open_as: object) -> None:
+    ada, bob = open_as("ada"), open_as("bob")  # type: ignore[operator]
+    plan = ada.skills.collect(source="lines.txt")
+    waiting = plan.propose()
+    assert waiting.status == "waiting" and ada.runs()["state"].tolist() == ["waiting"]
+    with pytest.raises(HeldError):
+        bob.resume(waiting.run, approve="0" * 64)
+    assert bob.approve(waiting.run, plan=plan.id[:12]).status == "approved"
+    assert ada.resume(waiting.run).status == "done"
+    again = ada.skills.train(data=str(ada.artifacts("dataset")["artifact"][0])).propose()
+    assert bob.deny(again.run, why="too long").status == "denied"
+    with pytest.raises(DeniedError):
+        ada.resume(again.run)
+
+
+def test_a_step_that_fails_raises_and_can_be_resumed(ws: NotebookWorkspace) -> None:
+    plan = ws.skills.fragile(model=trained(ws), unless="mended")
+    with pytest.raises(BackendError, match=r"the disk said no.*\.resume\('"):
+        plan.apply()
+    Path("mended").touch()
+    failed = ws.runs().iloc[0]
+    assert failed["state"] == "failed"
+    assert ws.resume(failed["run"]).status == "done"
+
+
+def test_an_input_that_changed_since_it_was_shown_is_refused(ws: NotebookWorkspace) -> None:
+    plan = ws.skills.collect(source="lines.txt")
+    Path("lines.txt").write_text("something else\n")
+    with pytest.raises(HeldError, match="changed"):
+        plan.apply()
+    assert len(ws.artifacts()) == 0
+
+
+def test_all_that_was_done_passes_the_audit(ws: NotebookWorkspace, small_skills: ModuleType) -> None:
+    ws.skills.judge(model=trained(ws))
+    with pytest.raises(HeldError):
+        ws.skills.collect(source="lines.txt").apply(approve="0" * 12)
+    report = audit_workspace(ws._workspace, Registry(small_skills.SKILLS), mlflow=False)
+    assert [fault.message for fault in report.faults] == []
+
+
+def test_signature_documentation_and_completion_come_from_the_request() -> None:
+    ws = Workspace("ws")
+    assert "build_engine" in dir(ws.skills) and "roll_out" in dir(ws.skills)
+    for skill in load_registry():
+        function = getattr(ws.skills, skill.name.replace("-", "_"))
+        parameters = inspect.signature(function).parameters
+        assert set(skill.request.model_fields) == set(parameters) - {"waive_gate"}
+        assert all(name in function.__doc__ for name in parameters if name != "waive_gate")
+        for name, field in skill.request.model_fields.items():
+            assert (parameters[name].default is inspect.Parameter.empty) == field.is_required()
+    assert "limit" in inspect.signature(ws.skills.evaluate).parameters
+
+
+def test_jupyter_completes_skills_and_their_arguments() -> None:
+    from IPython.core.completer import provisionalcompleter
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    shell.user_ns["ws"] = Workspace("ws")
+    with provisionalcompleter():
+        found = [one.text for one in shell.Completer.completions("ws.skills.eval", 14)]
+        named = [one.text for one in shell.Completer.completions("ws.skills.evaluate(sui", 22)]
+    assert "evaluate" in " ".join(found) and "suite=" in named
+
+
+def test_a_wrong_call_says_what_is_right(ws: NotebookWorkspace) -> None:
+    with pytest.raises(AskError, match="Did you mean 'source'"):
+        ws.skills.collect(sorce="lines.txt")
+    with pytest.raises(AskError, match=r"by name: collect\(source=\.\.\."):
+        ws.skills.collect("lines.txt")
+    with pytest.raises(AttributeError, match="Did you mean 'collect'"):
+        ws.skills.colect  # noqa: B018
+    with pytest.raises(AskError, match="not plain"):
+        ws.skills.collect(source=object())
+    with pytest.raises(AskError, match="unknown run"):
+        ws.run("never-was")
+
+
+def test_a_card_shows_markup_and_never_obeys_it(ws: NotebookWorkspace) -> None:
+    name = "<img src=x onerror=alert(1)>.txt"
+    Path(name).write_text("one\n")
+    plan = ws.skills.collect(source=name)
+    assert "<img" not in plan._repr_html_() and "&lt;img" in plan._repr_html_()
+    assert "<img" not in plan._repr_markdown_()
+    done = plan.apply()
+    assert "<img" not in done._repr_html_() + done._repr_markdown_()
+
+
+def test_tables_of_an_empty_workspace_have_their_columns(ws: NotebookWorkspace) -> None:
+    assert {"run", "state", "goal", "started"} <= set(ws.runs().columns)
+    assert {"model", "value", "low", "high"} <= set(ws.leaderboard().columns)
+    assert {"artifact", "model", "suite"} <= set(ws.reports().columns)
+    assert {"endpoint", "release", "bundle"} <= set(ws.live().columns)
+    assert {"seq", "time", "actor", "phase", "hash"} <= set(ws.ledger().columns)
+
+
+def test_without_pandas_a_table_says_what_to_install_and_calls_still_work(
+    ws: NotebookWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(NeedsError, match=r"pip install 'opswright\[notebook\]'"):
+        ws.runs()
+    assert ws.skills.collect(source="lines.txt").apply().status == "done"
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    program = "import sys, opswright; print([m for m in sys.modules if m.startswith('opswright.')])"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+    with pytest.raises(ImportError):
+        from opswright import Nothing  # type: ignore[attr-defined]  # noqa: F401
