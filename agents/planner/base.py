@@ -62,6 +62,16 @@ class PlannedBy:
     seconds: float = 0.0
     instead_of: str = ""
 
+    @property
+    def in_words(self) -> str:
+        """What a person should know of it; empty where no model had a part."""
+        if self.instead_of:
+            return f"Planned without a model: {self.instead_of}."
+        if not self.model:
+            return ""
+        read = f" after reading {', '.join(self.read)}" if self.read else ""
+        return f"By the model {self.model}{read}."
+
     def document(self) -> dict[str, Any]:
         """As records keep it."""
         return {**asdict(self), "read": list(self.read), "seconds": round(self.seconds, 3)}

@@ -26,6 +26,7 @@ from ..base import (
     PlannerReply,
     PlannerSetup,
     PlanningEvent,
+    Proposal,
     Question,
     RecordAnswer,
     Turn,
@@ -84,7 +85,10 @@ class LlmPlanner:
         except (_GaveUp, ModelFailed, BudgetError, NeedsError) as error:
             why = thinking.redactor.text(f"{settings.model} at {settings.base_url}: {one_line(str(error))}")
             self._setup.events(PlanningEvent("note", f"Planned without a model: {why}"))
-            return replace(plain, planned_by=thinking.planned_by(instead_of=why))
+            planned = thinking.planned_by(instead_of=why)
+            if isinstance(plain, Proposal):
+                return replace(plain, planned_by=planned, notes=(planned.in_words,))
+            return replace(plain, planned_by=planned)
 
     def _without_model(self, ask: Ask, conversation: Sequence[Turn]) -> PlannerReply:
         """What the words come to by phrases alone."""
@@ -266,8 +270,7 @@ class _Thinking:
                 planned_by=self.planned_by(),
             )
         planned = self.planned_by()
-        read = f" after reading {', '.join(planned.read)}" if planned.read else ""
-        notes = (f"planned by the model {planned.model}{read}.", *proposal.notes)
+        notes = (planned.in_words, *proposal.notes)
         cost = Cost(minutes=planned.seconds / 60, gpu_hours=0, usd=planned.usd, tokens=planned.tokens)
         return replace(proposal, planned_by=planned, notes=notes, cost=cost)
 

@@ -114,7 +114,7 @@ def test_it_reads_before_it_proposes_and_the_card_says_so(plan: Planning, play: 
     reply = plan("promote the canary of shop")
     assert isinstance(reply, Proposal) and reply.planned_by is not None
     assert reply.planned_by.read == ("workspace_overview", "leaderboard")
-    assert "after reading workspace_overview, leaderboard" in reply.notes[0]
+    assert reply.notes[0] == "By the model tester after reading workspace_overview, leaderboard."
     assert "suites/tickets.yaml" in plan.server.said and "report-2" not in reply.plan.goal
     assert [(one.kind, one.text) for one in plan.events if one.kind == "tool"] == [
         ("tool", "workspace_overview"),
