@@ -59,6 +59,10 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
     def stop_run(asked: Answer, request: gr.Request) -> Answer:
         return reply(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
 
+    def stop_planning(asked: Answer, request: gr.Request) -> Answer:
+        where, message = str(asked["conversation"]), str(asked["message"])
+        return reply(console, request, lambda who: service.stop_planning(who, where, message))
+
     def resume_run(asked: Answer, request: gr.Request) -> Answer:
         return reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
 
@@ -68,7 +72,18 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
         where = str(asked["conversation"])
         return reply(console, request, lambda who: service.keep(who, where, received, name, folder))
 
-    return [open_conversation, new_conversation, look, send, assist, decide, stop_run, resume_run, keep]
+    return [
+        open_conversation,
+        new_conversation,
+        look,
+        send,
+        assist,
+        decide,
+        stop_run,
+        stop_planning,
+        resume_run,
+        keep,
+    ]
 
 
 class _Once:
