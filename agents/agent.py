@@ -25,6 +25,7 @@ from ..record.ledger import Phase
 from ..record.run_state import RunState
 from .approvals import ApprovalRow, Consent, approval_row, record_consent, record_withdrawal
 from .graph import Cursor, build_graph
+from .identity.acting import acting_principal
 from .nodes import AgentNodes
 from .planner import Ask, PlannerReply, PlanningEvents, Proposal, Question, Turn, propose, unheard
 from .policy import Policy, policy_of
@@ -88,9 +89,8 @@ class Agent:
 
     @cached_property
     def principal(self) -> Principal:
-        """Who acts; AskError for a role that the policy does not know."""
-        settings = self.workspace.settings
-        principal = self.acting or Principal.of_os_user(settings.actor, (str(settings.role),))
+        """Who acts; AskError for a role that the policy does not know, DeniedError for one not theirs."""
+        principal = self.acting or acting_principal(self.workspace, self.policy)
         self.policy.check_roles(principal)
         return principal
 

@@ -7,7 +7,7 @@ is none. It decides from the registry's effects, never from what a plan says of 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -15,18 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..core.contract import Effect
-from ..core.errors import AskError, did_you_mean
+from ..core.errors import AskError, DeniedError, did_you_mean
 from ..core.explain import explain
 from ..core.files import sha256_json
 from ..core.plan import Budget, Plan, StepCall, references
-from ..core.principal import Principal, Ruling
+from ..core.principal import OS_USER, Principal, Ruling
 from ..core.registry import Registry
 from ..core.strict_yaml import read_yaml
 from ..core.workspace import Workspace
 from ..record.run_state import AMOUNTS, Approval
+from .identity.rules import PREFIX, IdentityRule, check_identity_names
 
 Action = Literal["propose", "approve", "run"]
 Costs = Mapping[str, Mapping[str, float | None] | None]
@@ -106,6 +107,18 @@ class PolicyRules(_Frozen):
     )
     approvals: ApprovalRules = ApprovalRules()
     budgets: MonthBudgets = MonthBudgets()
+    identities: dict[str, IdentityRule] = Field(
+        default_factory=dict, description="Whose tokens are which principal, and with which roles."
+    )
+    local_roles: tuple[str, ...] | None = Field(
+        None, description="Roles that the operating system's user may have; needed beside identities."
+    )
+
+    _names_fit = field_validator("identities")(check_identity_names)
+
+
+# Fields that policies without them do not have in their digest: records name older policies by theirs.
+_LATER = {name: PolicyRules.model_fields[name] for name in ("budgets", "identities", "local_roles")}
 
 
 @dataclass(frozen=True)
@@ -123,10 +136,15 @@ class Policy:
 
     def document(self) -> dict[str, Any]:
         """Its rules as plain JSON."""
-        return self.rules.model_dump(mode="json")
+        unset = {
+            name
+            for name, field in _LATER.items()
+            if getattr(self.rules, name) == field.get_default(call_default_factory=True)
+        }
+        return self.rules.model_dump(mode="json", exclude=unset)
 
     def check_roles(self, principal: Principal) -> None:
-        """AskError for a role that the policy does not know."""
+        """AskError for a role that the policy does not know, DeniedError for one not theirs to have."""
         for role in principal.roles:
             if role not in self.rules.roles:
                 known = ", ".join(self.rules.roles)
@@ -134,6 +152,23 @@ class Policy:
                     f"unknown role '{role}' (the policy, {self.source}, knows: {known})."
                     + did_you_mean(role, self.rules.roles)
                 )
+        if beyond := sorted(set(principal.roles) - set(self.counted_roles(principal))):
+            raise DeniedError(
+                f"{principal.name} may not act as '{beyond[0]}': known by {principal.authenticated_by}, the "
+                f"policy, {self.source}, allows {', '.join(self._roles_given(principal) or ()) or 'no role'}."
+            )
+
+    def counted_roles(self, principal: Principal) -> tuple[str, ...]:
+        """Those of a principal's roles that count, given how it is known: who runs a process, or a token."""
+        given = self._roles_given(principal)
+        return principal.roles if given is None else tuple(r for r in principal.roles if r in given)
+
+    def _roles_given(self, principal: Principal) -> tuple[str, ...] | None:
+        """The roles that someone known in this way may have; None: those that they come with."""
+        if principal.authenticated_by.startswith(PREFIX):
+            rule = self.rules.identities.get(principal.name)
+            return rule.roles if rule is not None else ()
+        return self.rules.local_roles if principal.authenticated_by.startswith(OS_USER) else None
 
     def may_propose(self, principal: Principal, plan: Plan, costs: Costs | None = None) -> Ruling:
         """Whether someone may propose a plan."""
@@ -225,7 +260,8 @@ class Policy:
 
     def _one_step(self, action: Action, principal: Principal, step: StepCall, costs: Costs | None) -> Ruling:
         effect = self.effect_of(step)
-        grants = [self.rules.roles[role] for role in principal.roles if role in self.rules.roles]
+        counted = self.counted_roles(principal)
+        grants = [self.rules.roles[role] for role in counted if role in self.rules.roles]
         if not any(effect in getattr(grant, action) for grant in grants):
             able = [role for role, grant in self.rules.roles.items() if effect in getattr(grant, action)]
             return self._denial("roles", action, principal, step, effect, able)
@@ -233,7 +269,7 @@ class Policy:
             roles = getattr(rule, action)
             if roles is None or not self._matches(rule.match, step, effect, costs):
                 continue
-            if not set(roles) & set(principal.roles):
+            if not set(roles) & set(counted):
                 return self._denial(rule.name, action, principal, step, effect, roles)
         return Ruling(True, "roles")
 
@@ -321,15 +357,29 @@ def _check_names(rules: PolicyRules, path: Path) -> None:
     names = [rule.name for rule in rules.rules]
     if twice := {name for name in names if names.count(name) > 1}:
         raise AskError(f"{path}: two rules are named '{twice.pop()}'.")
-    for rule in rules.rules:
-        for role in {*(rule.propose or ()), *(rule.approve or ()), *(rule.run or ())} - rules.roles.keys():
+    if rules.identities and rules.local_roles is None:
+        raise AskError(
+            f"{path}: identities need `local_roles` beside them: the roles that the operating system's user "
+            "may have, as local_roles: [viewer]. Else whoever runs a command there takes any role."
+        )
+    for where, roles in _role_names(rules):
+        for role in set(roles) - rules.roles.keys():
             known = ", ".join(rules.roles)
             raise AskError(
-                f"{path}: rule '{rule.name}' names role '{role}' (roles are: {known})."
-                + did_you_mean(role, rules.roles)
+                f"{path}: {where} names role '{role}' (roles are: {known})." + did_you_mean(role, rules.roles)
             )
+    for rule in rules.rules:
         for amount in rule.match.over.keys() - set(AMOUNTS):
             raise AskError(
                 f"{path}: rule '{rule.name}' limits '{amount}' (amounts are: {', '.join(AMOUNTS)})."
                 + did_you_mean(amount, AMOUNTS)
             )
+
+
+def _role_names(rules: PolicyRules) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every place that names roles, and the roles it names."""
+    for rule in rules.rules:
+        yield f"rule '{rule.name}'", (*(rule.propose or ()), *(rule.approve or ()), *(rule.run or ()))
+    for name, identity in rules.identities.items():
+        yield f"identity '{name}'", identity.roles
+    yield "local_roles", rules.local_roles or ()

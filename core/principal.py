@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+OS_USER = "os user "  # how whoever runs the process is known
+
 
 @dataclass(frozen=True)
 class Principal:
@@ -22,7 +24,7 @@ class Principal:
     @classmethod
     def of_os_user(cls, name: str, roles: tuple[str, ...]) -> Self:
         """Whoever runs this process, under the name that the settings give them."""
-        return cls(name, roles, f"os user {getpass.getuser()}")
+        return cls(name, roles, f"{OS_USER}{getpass.getuser()}")
 
     def fields(self) -> dict[str, Any]:
         """The principal as the fields of a ledger record."""

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from .ci.files import Summary
 from .session import Session
 
 COMMANDS = ("leaderboard", "compare")
@@ -53,8 +54,15 @@ def leaderboard(
         bool,
         typer.Option("--speed", help="What benchmarks measured instead: latencies and tokens per second."),
     ] = False,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE", help="What changed since BASE: an exported leaderboard (JSON), a model or report."
+        ),
+    ] = None,
+    summary: Summary = None,
 ) -> None:
-    """Show every measured model and its baselines, best first.
+    """Show every measured model and its baselines, best first; with --diff, what changed.
 
     Example: opswright leaderboard --format html -o leaderboard.html
     """
@@ -62,6 +70,9 @@ def leaderboard(
     from ..evals.standings import standings
 
     session: Session = context.obj
+    if diff is not None or summary is not None:
+        _give(_diff(session, diff, suite, BoardFormat.JSON if json else format, summary), output)
+        return
     if speed:
         _give(_speed(session, BoardFormat.JSON if json else format), output)
         return
@@ -114,6 +125,39 @@ def compare(
     before, after = (open_measured(store, find_line(lines, text)) for text in (a, b))
     found = compare_two(before, after)
     _give(render(found, CompareFormat.JSON if json else format, items), output)
+
+
+def _diff(
+    session: Session, base: str | None, suite: str | None, form: BoardFormat, summary: Path | None
+) -> str:
+    """What changed since the base, which is added to the summary, too; AskError for a format it has not."""
+    import json
+
+    from ..core.errors import AskError
+    from ..evals.board_diff import board_diff, read_board
+    from ..evals.leaderboard import board
+    from .ci.board_summary import board_markdown, board_text
+    from .ci.files import CiFiles
+
+    if base is None:
+        raise AskError("a summary of the leaderboard is of what changed: give --diff BASE.")
+    if form not in (BoardFormat.TABLE, BoardFormat.MD, BoardFormat.JSON):
+        raise AskError(f"what changed is not written as {form} (but as: table, md, json).")
+    files = CiFiles("leaderboard", summary=summary)
+    with files.of_errors():
+        now = board(session.workspace, suite)
+        lines = read_board(base, now)
+        is_file = Path(base).is_file()
+        wanted = {suite} if suite is not None else {one.suite for one in lines} if not is_file else None
+        lines, now = ([one for one in rows if wanted is None or one.suite in wanted] for rows in (lines, now))
+        changes = board_diff(lines, now, session.workspace.artifacts)
+        text = board_markdown(changes, base)
+        if summary is not None:
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(text)
+    if form is BoardFormat.JSON:
+        return json.dumps([one.document() for one in changes], indent=2, sort_keys=True)
+    return text if form is BoardFormat.MD else board_text(changes)
 
 
 def _speed(session: Session, form: BoardFormat) -> str:

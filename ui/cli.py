@@ -38,6 +38,7 @@ from .spend_command import spend
 from .suite_commands import suites_app
 from .traffic_commands import traffic_app
 from .user_commands import users_app
+from .whoami_command import whoami
 
 _INTERRUPTED = ExitCode.INTERRUPTED
 
@@ -88,6 +89,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
 
     app.command()(init)
     app.command()(install)
+    app.command()(whoami)
     add_run_commands(app)
     app.add_typer(audit_app, name="audit")
     app.add_typer(approvals_app, name="approvals")

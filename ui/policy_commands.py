@@ -52,6 +52,11 @@ def show_command(context: typer.Context, json: Json = False) -> None:
         out.print(
             plain(f"Budget of a month, {whose}: {in_words(limits.limits) if limits.limits else 'no limit'}")
         )
+    for name, identity in policy.rules.identities.items():
+        claims = ", ".join(f"{claim} {' or '.join(identity.allowed(claim))}" for claim in identity.claims)
+        out.print(f"Identity {name} ({', '.join(identity.roles)}): tokens of {identity.issuer} with {claims}")
+    if (local := policy.rules.local_roles) is not None:
+        out.print(f"Roles of the operating system's user: {', '.join(local) or 'none'}")
     hours = policy.rules.approvals.expire_hours
     out.print(f"Approvals last {'until they are withdrawn' if hours is None else f'{hours:g} hours'}.")
 

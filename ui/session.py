@@ -72,8 +72,8 @@ class Session:
         if workspace.settings.role not in set(Role):  # perhaps one of the policy's own
             from ..agents.policy import policy_of
 
-            os_user = Principal.of_os_user(workspace.settings.actor, (workspace.settings.role,))
-            policy_of(workspace, self.registry).check_roles(os_user)
+            somebody = Principal(workspace.settings.actor, (workspace.settings.role,), "settings")
+            policy_of(workspace, self.registry).check_roles(somebody)
         return workspace
 
     def agent(self, **options: Any) -> Agent:

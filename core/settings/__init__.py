@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from ..errors import AskError
 from .compute import ComputeSettings
+from .identity import IdentitySettings
 from .mcp import McpSettings, ProjectSkillSettings
 from .memory import MemorySettings
 from .part import SettingsPart
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     policy: Path | None = Field(
         None, description="Policy file; empty: policy.yaml beside the workspace, else the built-in roles."
     )
+    identity: IdentitySettings = IdentitySettings()
     mlflow: MlflowSettings = MlflowSettings()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
