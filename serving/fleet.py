@@ -25,7 +25,7 @@ SECRET_SETTINGS = frozenset({"auth_token", "preloaded_triton_secret"})
 _POLL_S = 0.03
 _ASK_S = 60.0
 _OTHERS_S = {"GET": 5.0, "POST": 20.0}  # before another worker is asked
-_STOP_S = 20.0
+_STOP_S = 38.0  # the supervisor ends its gateway within less
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ MODULE = "opswright.serving.supervisor"
 _GATEWAY = "opswright.serving.gateway"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
 _STEADY_S = 10.0  # a gateway that lived for so long is started again at once
-_GRACE_S = 18.0  # to drain and to end the engine server
+_GRACE_S = 36.0  # to drain, to end the engine server, and to ship what is left of the traffic
 _LOOK_S = 0.5
+_NOT_STARTED = 126
 _TELL_S = 5.0
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,10 @@ class Keeper:
         self._pulse: Pulse | None = None
 
     def keep(self) -> int:
-        """Until `stop`, or until the command ends with 0 or cannot begin: its exit code."""
+        """Until `stop`, or until the command refuses to begin: its exit code.
+
+        A worker that somebody ended (SIGTERM: it drains, and ends with 0) is started again like any other.
+        """
         wait_s, starts = _FIRST_WAIT_S, 0
         while True:
             began = self._clock()
@@ -162,7 +166,7 @@ class Keeper:
             self.on_ended()
             starts += 1
             lived_s = self._clock() - began
-            if self._stopping.is_set() or code == 0:
+            if self._stopping.is_set():
                 return 0
             has_served = self._pulse is not None and self._pulse.has_begun and lived_s >= _STEADY_S
             if starts == 1 and code > 0 and not has_served:  # it refused to begin: who started us is told why
@@ -173,20 +177,33 @@ class Keeper:
                 return 0
 
     def _run(self) -> int:
+        """The exit code of the process; that of a shell for a command it cannot run, where none can be made."""
+        try:
+            process, reading = self._start()
+        except OSError as error:  # no memory, processes or files left just now
+            log.error("gateway %d cannot be started: %s", self.worker.number, error)
+            return _NOT_STARTED
+        try:
+            if self._stopping.is_set():  # asked to stop while it was started
+                process.terminate()
+            return self._watched(process, reading)
+        finally:
+            os.close(reading)
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], int]:
+        """A process that was started, and the descriptor on which it gives signs of life."""
         reading, writing = os.pipe()
         try:
             told = replace(self.worker, beats=writing).environment
             passed = [one for one in (self._listener, writing, self.worker.table) if one is not None]
             environment = {**os.environ, **told, LISTENER: str(self._listener)}
-            self._process = subprocess.Popen(self._command, env=environment, pass_fds=passed)
+            process = self._process = subprocess.Popen(self._command, env=environment, pass_fds=passed)
+        except BaseException:
+            os.close(reading)
+            raise
         finally:
             os.close(writing)
-        try:
-            if self._stopping.is_set():  # asked to stop while it was started
-                self._process.terminate()
-            return self._watched(self._process, reading)
-        finally:
-            os.close(reading)
+        return process, reading
 
     def _watched(self, process: subprocess.Popen[bytes], reading: int) -> int:
         """The exit code of a process, ended when it hangs or does not stop."""
@@ -232,7 +249,7 @@ class WorkerKeepers:
             keeper.on_lost = self._forgive
 
     def keep(self) -> int:
-        """Until `stop`, or until one has been stopped or refuses to begin: that one's exit code."""
+        """Until `stop`, or until one refuses to begin: that one's exit code."""
         threads = [threading.Thread(target=self._keep, args=(keeper,)) for keeper in self._keepers]
         for thread in threads:
             thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -168,6 +169,11 @@ class QueueSettings(SettingsPart):
         0.5, gt=0, le=1, description="Share of both that one key may have; its next request gets 429."
     )
 
+    @property
+    def caller_places(self) -> int:
+        """Requests that one key may have here, by all workers; one at least."""
+        return max(1, math.floor((self.at_once + self.waiting) * self.caller_share))
+
 
 class TracingSettings(SettingsPart):
     """Where traces of requests go."""
@@ -261,6 +267,11 @@ class ServingSettings(SettingsPart):
             raise ValueError(
                 f"{self.workers} workers share `queue.at_once`, so that must be {self.workers} at least, not "
                 f"{self.queue.at_once}"
+            )
+        if self.workers > self.queue.caller_places:
+            raise ValueError(
+                f"{self.workers} workers share the places that `queue.caller_share` gives one key, which are "
+                f"{self.queue.caller_places}: raise it or `queue.waiting`"
             )
         if self.workers > 1 and self.external.urls:
             raise ValueError("several workers need a Triton that Opswright runs: `external.urls` takes one")

@@ -43,7 +43,7 @@ class RequestQueue:
         worker = worker or GatewayWorker()
         self._at_once = worker.share(settings.at_once)
         self._places = self._at_once + worker.share(settings.waiting)
-        self._share = max(1, math.floor(self._places * settings.caller_share))
+        self._share = worker.share(settings.caller_places)
         self._clock = clock
         self._taken: Counter[str] = Counter()  # places by caller
         self._asked = 0

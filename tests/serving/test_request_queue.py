@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from opswright.core.settings.serving import QueueSettings
+from opswright.core.settings.serving import QueueSettings, ServingSettings
 from opswright.serving.gateway.request_queue import Place, RequestQueue, UnavailableError
 from opswright.serving.gateway.traffic_log import read
 from opswright.serving.keys.allowance import RefusedError
+from opswright.serving.workers import GatewayWorker
 
 if TYPE_CHECKING:
     from tests.serving.conftest import House
@@ -78,6 +80,23 @@ def test_a_full_queue_sends_away_and_says_when_to_come_again() -> None:
         assert (full.value.code, full.value.retry_s) == ("queue_full", 30)
 
     asyncio.run(story())
+
+
+def test_the_shares_of_several_workers_are_one_share_together() -> None:
+    settings = QueueSettings(at_once=3, waiting=5, caller_share=0.5)
+    let_in = 0
+    for number in range(3):
+        line = RequestQueue(settings, worker=GatewayWorker(number, 3))
+        with suppress(RefusedError):
+            while line.enter("busy"):
+                let_in += 1
+    assert let_in == 4
+
+
+def test_settings_give_one_key_a_place_at_every_worker() -> None:
+    ServingSettings(workers=3, queue=QueueSettings(at_once=3, waiting=3))
+    with pytest.raises(ValueError, match="3 workers share the places .* which are 2: raise it or"):
+        ServingSettings(workers=3, queue=QueueSettings(at_once=3, waiting=2))
 
 
 def test_one_key_gets_its_share_of_the_places_and_no_more() -> None:

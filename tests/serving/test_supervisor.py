@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from opswright.serving import processes
+from opswright.serving import fleet, processes, supervisor, systemd
+from opswright.serving.gateway import __main__ as gateway
+from opswright.serving.gateway import shipping
 from opswright.serving.gateway.listening import LISTENER
 from opswright.serving.ports import bind
 from opswright.serving.supervisor import Keeper, tell_systemd
+from opswright.serving.triton import runtime
 from opswright.serving.workers import BEATS
 
 PATIENCE_S = 240.0
@@ -126,12 +133,38 @@ def test_what_served_and_then_fails_is_run_again_the_first_time_too() -> None:
         listener.close()
 
 
-def test_what_ends_with_0_has_been_stopped(keep: Callable[[str], Kept]) -> None:
+def test_a_worker_that_somebody_asked_to_end_is_started_again(keep: Callable[[str], Kept]) -> None:
     kept = keep(ANSWERS)
-    kept.ask()
+    first = kept.ask()
     with suppress(ConnectionResetError):
         kept.ask("quit0")
-    assert kept.ended() == 0
+    assert kept.ask() != first
+
+
+def test_a_process_that_cannot_be_made_just_now_is_tried_again(
+    keep: Callable[[str], Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, tries = subprocess.Popen, []
+
+    def make(*given: Any, **options: Any) -> subprocess.Popen[bytes]:
+        tries.append(given)
+        if len(tries) <= 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return made(*given, **options)
+
+    kept = keep(ANSWERS)
+    first = kept.ask()
+    monkeypatch.setattr(subprocess, "Popen", make)
+    with suppress(ConnectionResetError):
+        kept.ask("quit0")
+    assert kept.ask() != first and len(tries) == 3
+
+
+def test_who_ends_a_gateway_waits_longer_than_what_it_does_at_its_end() -> None:
+    at_the_end = gateway._GRACE_S + runtime._GRACE_S + shipping._LAST_S
+    assert at_the_end < supervisor._GRACE_S < fleet._STOP_S
+    stated = re.search(r"TimeoutStopSec=(\d+)", inspect.getsource(systemd))
+    assert stated is not None and fleet._STOP_S < int(stated[1])
 
 
 def test_a_supervisor_that_is_stopped_ends_what_it_runs(keep: Callable[[str], Kept]) -> None:
