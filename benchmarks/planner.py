@@ -1,6 +1,6 @@
 """How well plain language is understood: right plans, questions, answers and refusals, by kind and by manner.
 
-`python benchmarks/planner.py [--set built|held_out|third|fourth] [--misses]` plans every sentence of
+`python benchmarks/planner.py [--set built|held_out|third|fourth|hostile] [--misses]` plans every sentence of
 `tests/agents/planner/sentences/` in a small workspace made for it; nothing is run. Needs no GPU, no network
 and no model; half a minute. Goal on sentences never used to build the planner: 95 % right, and no wrong
 proposal that changes something on a negated, hypothetical, quoted, destructive or vague one.
@@ -23,7 +23,7 @@ from world import World
 from opswright.core.registry import Registry
 from opswright.skills import load_registry
 
-SETS = ("built", "held_out", "third", "fourth")
+SETS = ("built", "held_out", "third", "fourth", "hostile")
 
 
 def main() -> None:

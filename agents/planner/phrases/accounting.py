@@ -33,6 +33,7 @@ class ClauseReading:
     unknown: list[str] = field(default_factory=list)  # words
     unused: list[str] = field(default_factory=list)  # numbers, paths, references, quotations, names
     negations: list[str] = field(default_factory=list)
+    own: tuple[str, ...] = ()  # fields that its words gave a value
     placed: tuple[str, ...] = ()  # fields that it gave a value, where a step was changed
 
 
@@ -44,12 +45,16 @@ def accounted(
     meant = {stem_of(key) for one in lexicon.fields[skill.name] for name in one.names for key in name}
     meant |= {stem_of(key_of_word(word.strip(".,:;"))) for word in skill.summary.split()}
     negating = set(negations_in([token.key for token in clause.tokens]))
+    filled = [one for one in lexicon.fields[skill.name] if one.name in reading.step.arguments]
+    named = {stem_of(key) for one in filled for name in one.names for key in name}
     said = _said_with(clause, lexicon, reading.step)
     for at, token in enumerate(clause.tokens):
         if at in clause.taken:
             continue
         if at in negating:
             reading.negations.append(token.text)
+        elif token.is_word and stem_of(token.key) in named and at not in clause.passed_over:
+            continue
         elif token.is_word and (token.key in _FINITE or at in clause.passed_over):
             reading.unknown.append(token.text)
             reading.unused += [token.text] * (at in clause.passed_over)
@@ -65,7 +70,7 @@ def accounted(
 
 
 def is_value(token: Token, around: Surroundings) -> bool:
-    """Whether a token says something by itself: a number, a file, a reference, the name of a suite or endpoint."""
+    """Whether a token says something by itself: a number, a file, a reference, a suite or endpoint."""
     return token.kind in VALUES or (token.is_word and token.key in around.suites | around.endpoints)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .fields import FieldWords
 from .text import Token, stem_of, words
@@ -18,8 +18,10 @@ _MINUTES = {
 }  # fmt: skip
 _MONEY = words("$ € dollar dollars usd bucks")
 _SPELLED = {
-    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-    "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "hundred": 100,
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10,
+    "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60,
+    "hundred": 100,
     "half": 0.5, "quarter": 0.25, "third": 1 / 3, "tenth": 0.1, "thousand": 1000,
 }  # fmt: skip
 _PARTS = words("half quarter third tenth")
@@ -37,6 +39,7 @@ class Amount:
     unit: str
     before: tuple[str, ...]  # words before it, nearest last
     after: tuple[str, ...] = ()
+    count: float = 0.0  # as it is said, without its unit
 
     @property
     def before_at(self) -> range:
@@ -56,7 +59,7 @@ def amounts_in(tokens: list[Token], taken: set[int]) -> list[Amount]:
         if at in taken or value is None:
             continue
         before = tuple(one.key for one in tokens[max(0, at - 8) : at])
-        found.append(_with_unit(tokens, at, value, before))
+        found.append(replace(_with_unit(tokens, at, value, before), count=value))
     return found
 
 
@@ -109,7 +112,7 @@ def _with_unit(tokens: list[Token], at: int, value: float, before: tuple[str, ..
 
 @dataclass(frozen=True)
 class Placed:
-    """The field that a number is for, the value in its unit, and the places of the words that name the field."""
+    """The field that a number is for, the value in its unit, and where the words stand that name it."""
 
     field: FieldWords
     value: float
@@ -119,10 +122,11 @@ class Placed:
 def field_of(
     amount: Amount, tokens: list[Token], fields: list[FieldWords], filled: set[str]
 ) -> Placed | None:
-    """The field that a number is for: by its names beside it, by its unit, else by what its sentence speaks of."""
-    numbers = [
-        one for one in fields if one.takes_number and one.name not in filled and _fits_unit(amount, one)
-    ]
+    """The field that a number is for: by names beside it, by its unit, else by what its sentence says."""
+    free = [one for one in fields if one.takes_number and one.name not in filled]
+    if amount.unit not in ("percent", "usd") and (exact := _exact(amount, tokens, free)) is not None:
+        return exact
+    numbers = [one for one in free if _fits_unit(amount, one)]
     best: tuple[float, FieldWords, frozenset[int]] | None = None
     for place, one in enumerate(numbers):
         score, named_at = _nearness(amount, one)
@@ -131,6 +135,31 @@ def field_of(
     if best is None:
         best = _spoken_of(amount, tokens, numbers)
     return Placed(best[1], in_unit(amount, best[1]), best[2]) if best is not None else None
+
+
+def _exact(amount: Amount, tokens: list[Token], fields: list[FieldWords]) -> Placed | None:
+    """The field whose own name stands right beside a number, also where it would pass for a unit."""
+    keys = [token.key for token in tokens]
+    lead = amount.start
+    while lead and keys[lead - 1] in ("=", ":", "of", "to", "is"):
+        lead -= 1
+    for one in sorted(fields, key=lambda one: -len(one.name)):
+        name = tuple(one.name.split("_"))
+        behind = range(amount.start + 1, amount.start + 1 + len(name))
+        before = range(lead - len(name), lead)
+        for span in (behind, before):
+            is_bare = len(name) == 1 and name[0] not in _UNIT_NAMES | {"most"}
+            if span.start < 0 or is_bare or tuple(keys[span.start : span.stop]) != name:
+                continue
+            return Placed(
+                one,
+                int(amount.count) if amount.count == int(amount.count) and one.takes_whole else amount.count,
+                frozenset(span),
+            )
+    return None
+
+
+_UNIT_NAMES = words("seconds minutes hours milliseconds")
 
 
 def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
@@ -152,10 +181,11 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
                 3.0 + size,
                 frozenset({*places[1 - size :], amount.end}),
             )  # "a warmup of 20 steps"
-        skip = next((n for n, key in enumerate(amount.after) if key not in _LINKS), 0)
-        after = amount.after[skip : skip + size]
-        if after and _alike(after, name) and 1.5 + size > score:
-            score, named_at = 1.5 + size, frozenset(range(amount.end + skip, amount.end + skip + size))
+        links = next((n for n, key in enumerate(amount.after) if key not in _LINKS), 0)
+        for skip in (0, links):
+            after = amount.after[skip : skip + size]
+            if after and _alike(after, name) and 1.5 + size > score:
+                score, named_at = 1.5 + size, frozenset(range(amount.end + skip, amount.end + skip + size))
     if amount.unit == "percent" and one.unit == "percent" and score < 1.5:
         score = 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before))
     if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours"):

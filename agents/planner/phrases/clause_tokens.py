@@ -46,9 +46,34 @@ class ClauseTokens:
     def is_named(self, one: FieldWords, at: int) -> bool:
         """Whether a name of the field stands just before a token, with small words between at most."""
         before = [token.key for token in self.tokens[max(0, at - 6) : at]]
-        while before and (before[-1] in ARTICLES | PREPOSITIONS or before[-1] in ("is", "=", ":")):
+        while before:
+            if any(tuple(before[-len(name) :]) == name for name in one.names):
+                return True
+            if before[-1] not in ARTICLES | PREPOSITIONS and before[-1] not in ("is", "=", ":"):
+                return False
             before.pop()
-        return any(tuple(before[-len(name) :]) == name for name in one.names) if before else False
+        return False
+
+    def inside_name(self, at: int, fields: list[FieldWords], but: FieldWords) -> bool:
+        """Whether a token is a word of a longer name of another field: "lora" in "lora targets"."""
+        for name in (name for one in fields if one is not but for name in one.names if len(name) > 1):
+            for start in range(max(0, at - len(name) + 1), at + 1):
+                if tuple(token.key for token in self.tokens[start : start + len(name)]) == name:
+                    return True
+        return False
+
+    def called_behind(self, fields: list[FieldWords], at: int) -> tuple[FieldWords | None, set[int]]:
+        """The field whose name stands behind a value that ends here, and where: "... as the teacher"."""
+        start = at
+        if start < len(self.tokens) and self.tokens[start].key in ("as", "for", "is"):
+            start += 1
+            start += start < len(self.tokens) and self.tokens[start].key in ARTICLES
+        for one in fields:
+            for name in one.names:
+                span = range(start, start + len(name))
+                if start > at and tuple(token.key for token in self.tokens[start : span.stop]) == name:
+                    return one, set(span)
+        return None, set()
 
     def name_beside(self, one: FieldWords, at: int) -> set[int]:
         """The places of the field's name before a token."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .lexicon import Lexicon
 from .text import Token, words
 from .wording import any_of, sections
-from .words import CONTRAST, NEGATIONS, SEQUENCE, negations_in, without_manners
+from .words import CONTRAST, NEGATIONS, negations_in, sequence_in, without_manners
 
 _JOINING = words(
     "and then also plus afterwards next finally & or , : - > \u2013 \u2014 \u2192 but that which"
@@ -31,22 +31,21 @@ class Clause:
 
 def clauses_of(tokens: list[Token], lexicon: Lexicon) -> list[Clause]:
     """The clauses of a message, from left to right."""
-    parts = [(part, opens) for part, opens in _parts(_unsequenced(tokens), lexicon) if part]
+    parts = [(part, opens) for part, opens in _parts(unsequenced(tokens, lexicon), lexicon) if part]
     return _scoped([replace(_judged(part, lexicon), opens=opens) for part, opens in parts])
 
 
-def _unsequenced(tokens: list[Token]) -> list[Token]:
+def unsequenced(tokens: list[Token], lexicon: Lexicon) -> list[Token]:
     """The tokens, with "once it is trained" and the like as a plain "then"."""
     keys = [token.key for token in tokens]
     text = " ".join(keys)
-    match = SEQUENCE.search(text)
+    match = sequence_in(text, lexicon.own_words)
     if match is None:
         return tokens
     start = text[: match.start()].count(" ")
     end = start + match.group().count(" ") + 1
-    return _unsequenced(
-        [*tokens[:start], Token(",", "mark", ","), Token("then", "word", "then"), *tokens[end:]]
-    )
+    then = [Token(",", "mark", ","), Token("then", "word", "then")]
+    return unsequenced([*tokens[:start], *then, *tokens[end:]], lexicon)
 
 
 def _parts(tokens: list[Token], lexicon: Lexicon) -> list[tuple[list[Token], bool]]:
@@ -74,6 +73,17 @@ def without_courtesies(tokens: list[Token]) -> list[Token]:
     start = text[: match.start()].count(" ")
     end = start + match.group().count(" ") + 1
     return without_courtesies([*tokens[:start], Token(",", "mark", ","), *tokens[end:]])
+
+
+def without_left_out(tokens: list[Token], lexicon: Lexicon) -> list[Token]:
+    """The tokens without what is said to be left out of them: "without evaluating it"."""
+    for at in range(len(tokens) - 1):
+        if tokens[at].key == "without" and tokens[at + 1].key in lexicon.gerunds.keys() - lexicon.field_names:
+            end = next(
+                (n for n in range(at, len(tokens)) if tokens[n].key in (",", "and", "but")), len(tokens)
+            )
+            return without_left_out([*tokens[:at], *tokens[end:]], lexicon)
+    return tokens
 
 
 def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -> bool:

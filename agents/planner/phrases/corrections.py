@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ....core.contract import Effect
 from ....core.errors import OpswrightError
 from ..base import Declined, PlannerReply
-from .accounting import ClauseReading
+from .accounting import ClauseReading, is_value
 from .clauses import Clause, bar_of
 from .drafts import OpenField, PlanDraft, StepDraft
 from .slots import SlotFiller
@@ -54,9 +54,18 @@ def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
     tokens = _change(message.tokens)
     if not tokens or negations_in([token.key for token in tokens]):
         return None
-    if (other := _other(message, draft, tokens)) is not None:
-        return other
-    return _changed(message, draft, tokens)
+    for said in (tokens, _before_aside(message, tokens)):
+        if said and (found := _other(message, draft, said) or _changed(message, draft, said)) is not None:
+            return found
+    return None
+
+
+def _before_aside(message: Message, tokens: list[Token]) -> list[Token]:
+    """What stands before the first comma, where what is behind it names nothing: ", that one was cleaner"."""
+    comma = next((at for at, token in enumerate(tokens) if token.key == ","), len(tokens))
+    behind = tokens[comma + 1 :]
+    named = any(token.key in message.lexicon.heads or is_value(token, message.around) for token in behind)
+    return [] if named or not behind else tokens[:comma]
 
 
 def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> PlannerReply | None:
@@ -81,7 +90,7 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
 
 
 def _goes_on(message: Message, wishes: list[Clause]) -> bool:
-    """Whether wishes add to what was proposed: "and then ...", "could you also ...", "... from it afterwards"."""
+    """Whether wishes add to what was proposed: "and then ...", "... from it afterwards"."""
     first = wishes[0].whole
     lead = {token.key for token in first[: max(3, len(first) - len(wishes[0].tokens))]}
     return bool(lead & _ADDING) or any(t.key in ("afterwards", "too") for one in wishes for t in one.tokens)

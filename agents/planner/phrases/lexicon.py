@@ -13,7 +13,7 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
-from .text import Token, is_swap_of, is_typo_of, key_of_word, tokens_of, words
+from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
 
@@ -137,9 +137,25 @@ class Lexicon:
     def kept(self) -> frozenset[str]:
         """Words that keep it from acting, and manners: never taken for a slip of something else."""
         lines = " ".join(
-            line for name in ("cues", "manners", "courtesies") for said in sections(name).values() for line in said
+            line
+            for name in ("cues", "manners", "courtesies")
+            for said in sections(name).values()
+            for line in said
         )
         return frozenset(re.findall(r"(?<!\\)\b[a-z]{3,}", lines)) - self.known
+
+    @cached_property
+    def own_words(self) -> frozenset[str]:
+        """The words of phrases and kinds of artifact: what steps and what they make are called."""
+        parts = (part for found in self.patterns.values() for one in found for part in one.parts)
+        kinds = {key for said in kind_names() for key in said}
+        return frozenset({part.key for part in parts if not part.is_slot} | self.gerunds.keys() | kinds) - SMALL
+
+    @cached_property
+    def field_names(self) -> frozenset[str]:
+        """Names of fields that are one word."""
+        every = (one for fields in self.fields.values() for one in fields)
+        return frozenset(name[0] for one in every for name in one.names if len(name) == 1)
 
     @cached_property
     def _mistakable(self) -> list[str]:
@@ -178,7 +194,13 @@ class Lexicon:
     def _mended(self, token: Token, names: frozenset[str]) -> list[Token]:
         """The token, or what it is a short form or a slip of the finger for."""
         key = token.key
-        if not token.is_word or key in self.known | self.kept or key in names or not key.isascii() or not key.isalpha():
+        if (
+            not token.is_word
+            or key in self.known | self.kept
+            or key in names
+            or not key.isascii()
+            or not key.isalpha()
+        ):
             return [token]
         if (full := ABBREVIATIONS.get(key)) is not None:
             return [Token(token.text, "word", word) for word in full]
@@ -200,7 +222,8 @@ class Lexicon:
         near += [name for name in names if len(name) >= 5 and is_typo_of(key, name) and name not in near]
         if len(near) > 1:
             closest = [word for word in near if is_swap_of(key, word)]
-            near = closest if len(closest) == 1 else near
+            least = min(distance(key, word) for word in near)
+            near = closest if len(closest) == 1 else [word for word in near if distance(key, word) == least]
         return near
 
     def matches(self, tokens: list[Token]) -> list[PhraseMatch]:
@@ -212,7 +235,7 @@ class Lexicon:
         if (head := self.gerunds.get(first)) is not None:
             tokens = [Token(tokens[0].text, "word", head), *tokens[1:]]
             found += [m for one in self.patterns.get(head, ()) if (m := one.match(tokens)) is not None]
-        found.sort(key=lambda match: -match.score)
+        found.sort(key=lambda match: (-match.score, match.pattern.head != key_of_word(match.skill.name)))
         best: dict[str, PhraseMatch] = {}
         for match in found:
             best.setdefault(match.skill.name, match)

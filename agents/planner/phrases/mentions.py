@@ -120,7 +120,13 @@ def _noun(tokens: list[Token], at: int, taken: set[int]) -> tuple[int, tuple[str
     return best, tuple(dict.fromkeys(kinds))
 
 
-_SAME = {"prior": "previous", "older": "previous", "earlier": "previous", "oldest": "first", "earliest": "first"}
+_SAME = {
+    "prior": "previous",
+    "older": "previous",
+    "earlier": "previous",
+    "oldest": "first",
+    "earliest": "first",
+}
 _DAYS = {"today": 0, "yesterday": 1}
 
 

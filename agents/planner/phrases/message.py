@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ class Message:
         try:
             plan = compile_plan(text, self.registry, self.workspace.artifacts.resolve)
         except AskError as error:
+            if (wanted := _wanted(draft, str(error))) is not None:
+                return self.asking(draft, wanted[2], wanted[0], wanted[1])
             return Declined(
                 f"Understood as {'; '.join(draft.commands())}, which cannot be planned: {error}",
                 "invalid",
@@ -70,10 +73,29 @@ def _lost_path(draft: PlanDraft) -> tuple[StepDraft, str, OpenField] | None:
             value = step.arguments.get(one.name)
             if not (one.takes_path and not one.takes_text and isinstance(value, str)) or "://" in value:
                 continue
-            if one.plain_values or ":" in value or value.startswith("${") or Path(value).expanduser().exists():
+            if (
+                one.plain_values
+                or ":" in value
+                or value.startswith("${")
+                or Path(value).expanduser().exists()
+            ):
                 continue
             question = OpenField(f"There is no file or folder '{one_line(value)[:80]}'. Which one is meant?")
             step.missing[one.name] = question
             del step.arguments[one.name]
             return step, one.name, question
+    return None
+
+
+def _wanted(draft: PlanDraft, error: str) -> tuple[StepDraft, str, OpenField] | None:
+    """The field that an error says to give: "give either `suite` or `data`"."""
+    if "give " not in error.lower():
+        return None
+    for step in draft.steps:
+        known = {one.name: one for one in field_words(step.skill.request)}
+        for name in re.findall(r"`(\w+)`", error):
+            if name in known and name not in step.arguments:
+                question = OpenField(f"/{step.skill.name}: {one_line(error.rpartition(': ')[2])[:200]}")
+                step.missing[name] = question
+                return step, name, question
     return None

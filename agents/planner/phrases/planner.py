@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
 from ..base import Ask, Declined, PlannerReply, Question, Turn
 from .accounting import ClauseReading, is_value
-from .clauses import Clause, bar_of, clauses_of
+from .clauses import Clause, bar_of, clauses_of, unsequenced, without_left_out
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
 from .lexicon import PhraseMatch
@@ -26,8 +27,8 @@ from .message import Message
 from .nearest import nearest_skills
 from .record_answers import answer_from_record
 from .slots import SlotFiller
-from .text import shown, words
-from .words import ASKED_WHETHER, CONDITIONAL, SEQUENCE, SMALL, cues_in, without_setting
+from .text import Token, key_of_word, shown, words
+from .words import ASKED_WHETHER, CONDITIONAL, SMALL, cues_in, without_setting
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
@@ -46,6 +47,7 @@ _WHY = {
     "unseen": "it holds characters that show nothing or move text",
     "long": f"it is longer than {_LONGEST:,} characters",
 }
+_SPOKEN = ("word", "number", "end", "mark")
 _ALSO = words("and , & both plus the then")
 _ASKING = words("how is are would which what does do show who")
 
@@ -70,6 +72,11 @@ class PhrasesPlanner:
 class _Reading(Message):
     """One message being understood."""
 
+    @cached_property
+    def placed(self) -> list[Clause]:
+        """What is no wish and was placed in the steps before it."""
+        return []
+
     def reply(self) -> PlannerReply:
         if not any(
             token.is_word or token.kind in ("number", "path", "ref", "quoted") for token in self.tokens
@@ -82,12 +89,14 @@ class _Reading(Message):
         if not depends and (
             not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0])
         ):
-            answer = answer_from_record(self.text, self.tokens, self.around, self.lexicon, self.before, is_alone="wish" not in kinds)
+            answer = answer_from_record(
+                self.text, self.tokens, self.around, self.lexicon, self.before, is_alone="wish" not in kinds
+            )
             if answer is not None:
                 return answer
         if (command := self._command_inside()) is not None:
             return Declined(_sentence("command", command), "command", (command,))
-        cues = cues_in(self._keys_of_words())
+        cues = cues_in(self._keys_of_words(), softly=not self._serves(clauses))
         if cues and not (asks_outright and set(cues) <= {"hypothetical"}):
             reason = next(iter(cues))
             return self._declined(reason, cues[reason])
@@ -103,13 +112,21 @@ class _Reading(Message):
             return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
         return self._planned(clauses)
 
+    def _serves(self, clauses: list[Clause]) -> bool:
+        """Whether any place of a clause, wish or not, names a skill that changes what users get."""
+        starts = (clause.whole[at:] for clause in clauses for at in range(len(clause.whole)))
+        return any(
+            match.skill.effect is Effect.SERVES for start in starts for match in self.lexicon.matches(start)
+        )
+
     def _taken_back(self, clauses: list[Clause]) -> str:
         """What takes the wishes before it back without naming any of its own: "no wait, don't"."""
         began = False
         for clause in clauses:
             began = began or clause.kind == "wish"
             own = any(
-                token.key in self.lexicon.heads | self.lexicon.gerunds.keys() for token in clause.tokens
+                token.key in (self.lexicon.heads | self.lexicon.gerunds.keys()) - SMALL
+                for token in clause.tokens
             )
             if began and clause.kind == "negated" and not own:
                 return shown(clause.whole)
@@ -117,7 +134,7 @@ class _Reading(Message):
 
     def _keys_of_words(self) -> list[str]:
         """What cues are looked for in: words alone, a path or a quotation stands for itself."""
-        return [token.key for token in self.tokens if token.kind in ("word", "number", "end", "mark")]
+        return [token.key for token in self.tokens if token.kind in _SPOKEN]
 
     def _asks_outright(self, clauses: list[Clause]) -> bool:
         """Whether it is a question that a skill declares as its own phrase, and that serves nothing."""
@@ -133,13 +150,24 @@ class _Reading(Message):
 
     def _quotes_something(self) -> bool:
         """Whether a sentence, or a word that tells what to do, is quoted; or there is markup."""
-        for token in self.tokens:
-            if token.kind != "quoted" or Path(token.text[:200]).exists():
+        texts = self._texts_asked_for()
+        for at, token in enumerate(self.tokens):
+            if token.kind != "quoted" or Path(token.text[:200]).exists() or at in texts:
                 continue
             inner = self.lexicon.read(token.text, self.around.names)
             if len(inner) > 3 or any(one.key in self.lexicon.heads for one in inner):
                 return True
         return any(token.kind == "mark" and token.text in _MARKUP for token in self.tokens)
+
+    def _texts_asked_for(self) -> set[int]:
+        """The places of quotations that a skill which only reads takes as its text: "rows like '...'"."""
+        for start in range(len(self.tokens)):
+            for match in self.lexicon.matches(self.tokens[start:])[:1]:
+                fields = {one.name for one in self.lexicon.fields[match.skill.name] if one.takes_text}
+                spans = [span for name, span in match.slots.items() if name in fields]
+                if spans and match.score >= 4 and match.skill.effect is Effect.READS:
+                    return {start + at for span in spans for at in range(*span)}
+        return set()
 
     def _planned(self, clauses: list[Clause]) -> PlannerReply:
         """The plan of the wishes, in order; what is negated beside them is left out."""
@@ -159,7 +187,12 @@ class _Reading(Message):
             match = self._chosen(matches, clause)
             if isinstance(match, Question):
                 return match
-            readings.append(filler.read(match, clause.tokens))
+            if readings and readings[-1].step.skill is match.skill and not readings[-1].own:
+                self.draft.steps.remove(readings.pop().step)  # "let us distil: train ..."
+            tokens = clause.tokens
+            if match.skill.effect is not Effect.SERVES:
+                tokens = without_left_out(tokens, self.lexicon)
+            readings.append(filler.read(match, tokens))
             self._repeated(readings[-1], clause)
             if readings[-1].negations:
                 return self._declined("negated", " ".join(readings[-1].negations))
@@ -174,20 +207,30 @@ class _Reading(Message):
             named = self.around.suites if one.is_suite else self.around.endpoints if one.is_endpoint else {}
             first = str(reading.step.arguments.get(one.name, ""))
             places = [at for at, token in enumerate(clause.tokens) if token.is_word and token.key in named]
-            start = next((at for at in places if Path(first).stem == Path(named[clause.tokens[at].key]).stem), None)
+            start = next(
+                (at for at in places if Path(first).stem == Path(named[clause.tokens[at].key]).stem), None
+            )
             if start is None or not one.is_required:
                 continue
             for at in places:
                 token = clause.tokens[at]
                 between = {one.key for one in clause.tokens[start + 1 : at]}
-                if at > start and token.text in reading.unused and between & _ALSO and between <= _ALSO | set(named):
+                if (
+                    at > start
+                    and token.text in reading.unused
+                    and between & _ALSO
+                    and between <= _ALSO | set(named)
+                ):
                     again = self.draft.add(reading.step.skill)
                     value = named[token.key]
-                    again.arguments = {**reading.step.arguments, one.name: value if "/" in first else Path(value).stem}
+                    again.arguments = {
+                        **reading.step.arguments,
+                        one.name: value if "/" in first else Path(value).stem,
+                    }
                     reading.unused.remove(token.text)
 
     def _gone_on(self, filler: SlotFiller, readings: list[ClauseReading], clause: Clause) -> Question | None:
-        """Have a clause that is no wish of its own say more of the steps before it; a question where it cannot."""
+        """Have a clause that is no wish say more of the steps before it; a question where it cannot."""
         said = [t for t in clause.whole if t.key in self.lexicon.doing_heads or is_value(t, self.around)]
         for reading in reversed(readings):
             kept = (dict(reading.step.arguments), dict(reading.step.missing), dict(self.draft.budget))
@@ -197,12 +240,15 @@ class _Reading(Message):
                 and not (more.unused or more.negations)
                 and not (set(kept[0]) & set(more.placed))
             ):
+                self.placed.append(clause)
                 return None
             reading.step.arguments, reading.step.missing, self.draft.budget = kept
         if not said or not (readings or any(token.kind in ("number", "date") for token in said)):
             return None  # what was told before the wish is at hand for it
+        return self._what_means(said, readings[-1].step if readings else None)
+
+    def _what_means(self, said: list[Token], step: StepDraft | None) -> Question:
         words = ", ".join(f"'{one_line(token.text)[:60]}'" for token in said)
-        step = readings[-1].step if readings else None
         text = f"What does {words} mean here?"
         return self.asking(self.draft, OpenField(text), step, "words") if step else Question(text)
 
@@ -220,6 +266,9 @@ class _Reading(Message):
         tried.sort(key=lambda one: one[0])
         if tried[0][0] < tried[1][0]:
             return tried[0][1]
+        named = [match for wrong, match, _ in tried if wrong == tried[0][0] and _is_called(match)]
+        if len(named) == 1:
+            return named[0]
         commands = tuple(command_of(reading.step) for wrong, _, reading in tried if wrong == tried[0][0])
         names = " or ".join(f"/{match.skill.name}" for wrong, match, _ in tried if wrong == tried[0][0])
         return Question(f"This reads as {names}. Which one is meant?", commands)
@@ -258,26 +307,34 @@ class _Reading(Message):
                     reading.step,
                     "words",
                 )
-        told = [clause for clause in clauses if clause.kind == "told"]
+        for clause in clauses:
+            said = [token for token in clause.whole if is_value(token, self.around)]
+            heads = self.lexicon.doing_heads | self.lexicon.gerunds.keys()
+            if clause.kind == "negated" and said and not any(token.key in heads for token in clause.whole):
+                return self._what_means(said, readings[-1].step)
+        told = [clause for clause in clauses if clause.kind == "told" and clause not in self.placed]
         if serves and (aside := self._said_after(clauses)):
             return self._declined("hypothetical", aside)
         if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
             return self._declined("reported", shown(told[0].whole))
         return None
 
-    @staticmethod
-    def _said_after(clauses: list[Clause]) -> str:
-        """What is said behind the last wish and is more than thanks."""
+    def _said_after(self, clauses: list[Clause]) -> str:
+        """What is said behind the last wish, is more than thanks and was not placed."""
         last = max(at for at, clause in enumerate(clauses) if clause.kind == "wish")
         for clause in clauses[last + 1 :]:
-            if clause.kind == "told" and any(t.is_word and t.key not in SMALL for t in clause.tokens):
+            if (
+                clause.kind == "told"
+                and clause not in self.placed
+                and any(t.is_word and t.key not in SMALL for t in clause.tokens)
+            ):
                 return shown(clause.whole)
         return ""
 
     def _judged(self, conditions: list[Clause]) -> PlannerReply | None:
         """Have a condition become a gate, or ask which gate it is meant to be."""
-        keys = " ".join(self._keys_of_words())
-        if not conditions and not CONDITIONAL.search(ASKED_WHETHER.sub("", SEQUENCE.sub("", keys))):
+        said = " ".join(token.key for token in unsequenced(self.tokens, self.lexicon) if token.kind in _SPOKEN)
+        if not conditions and not CONDITIONAL.search(ASKED_WHETHER.sub("", said)):
             return None
         if all(step.skill.effect is Effect.READS for step in self.draft.steps):
             return None
@@ -326,6 +383,11 @@ class _Reading(Message):
         return Declined(
             f"Nothing was run: no wish to do something was understood.{known}", "not understood", near
         )
+
+
+def _is_called(match: PhraseMatch) -> bool:
+    """Whether the phrase begins with the skill's own name."""
+    return match.pattern.head == key_of_word(match.skill.name)
 
 
 def _gives_report(step: StepDraft) -> bool:

@@ -28,7 +28,12 @@ class SlotFiller:
     """Fills the fields of steps, one clause after another, into one draft."""
 
     def __init__(
-        self, lexicon: Lexicon, around: Surroundings, draft: PlanDraft, at_hand: list[Any], told: Sequence[str] = ()
+        self,
+        lexicon: Lexicon,
+        around: Surroundings,
+        draft: PlanDraft,
+        at_hand: list[Any],
+        told: Sequence[str] = (),
     ) -> None:
         self._lexicon = lexicon
         self._around = around
@@ -52,9 +57,12 @@ class SlotFiller:
         self._asked(step, fields, clause)
         own = dict(step.arguments)
         if (former := self._former(step, own, fields)) is not None:
-            return self._accounted(former, match, clause)
-        self._supplies.complete(step)
-        return self._accounted(step, match, clause)
+            reading = self._accounted(former, match, clause)
+        else:
+            self._supplies.complete(step)
+            reading = self._accounted(step, match, clause)
+        reading.own = tuple(own)
+        return reading
 
     def _former(self, step: StepDraft, own: dict[str, Any], fields: list[FieldWords]) -> StepDraft | None:
         """The step before, where this one only says more of it: "clean x.csv and mask personal data"."""
@@ -137,7 +145,8 @@ class SlotFiller:
             slotted = [
                 one for one in fields if one.name in clause.slots_at(at) and one.is_required and one.kinds
             ]
-            if found is not None and not found.is_required and slotted and found not in slotted:
+            is_free = found is not None and not found.is_required and not clause.is_named(found, at)
+            if is_free and slotted and found not in slotted:
                 found = None  # it is what the phrase's own slot is made from
             if found is not None:
                 step.arguments[found.name] = [token.text] if found.is_list else token.text
@@ -166,7 +175,7 @@ class SlotFiller:
             if key in self._around.endpoints and not self._of_release(clause, at):
                 options += [(one, self._around.endpoints[key]) for one in fields if one.is_endpoint]
             path = self._around.files.get(key)
-            if path is None and self._is_folder(clause, at):
+            if path is None and self._is_folder(clause, at, fields):
                 options += [
                     (one, self._around.folders[key]) for one in fields if one.takes_path and not one.is_suite
                 ]
@@ -195,13 +204,17 @@ class SlotFiller:
         spans = mentions_in(clause.tokens, clause.taken, self._around)
         return any(one.start <= at < one.end and one.endpoint for one in spans)
 
-    def _is_folder(self, clause: ClauseTokens, at: int) -> bool:
+    def _is_folder(self, clause: ClauseTokens, at: int, fields: list[FieldWords]) -> bool:
         """Whether a word names a folder: beside that word, or where nothing but a path can stand."""
         keys = [token.key for token in clause.tokens]
         if keys[at] not in self._around.folders:
             return False
+        if any((keys[at],) in one.names for one in fields):
+            return False
         beside = {*keys[max(0, at - 1) : at], *keys[at + 1 : at + 2]} & _FOLDER
-        alone = at == len(keys) - 1 or not clause.tokens[at + 1].is_word or keys[at + 1] in SMALL | PREPOSITIONS
+        alone = (
+            at == len(keys) - 1 or not clause.tokens[at + 1].is_word or keys[at + 1] in SMALL | PREPOSITIONS
+        )
         led = at > 0 and (at - 1 in clause.literal or keys[at - 1] in ("in", "from"))
         return bool(beside) or (led and alone)
 
@@ -227,7 +240,12 @@ class SlotFiller:
                 for one in fields
                 if one.kinds and (not mention.kinds or set(mention.kinds) & set(one.kinds))
             ]
-            one = clause.best(takers, mention.start, step)
+            if self._is_field_name(mention, fields, clause):
+                clause.take(mention)
+                continue
+            one, called_at = clause.called_behind(takers, mention.end)
+            clause.taken |= called_at
+            one = one or clause.best(takers, mention.start, step)
             if one is None and mention.which == "it":
                 one = clause.best([f for f in fields if f.takes_path and f.is_required], mention.start, step)
                 path = next((thing for thing in self._at_hand if isinstance(thing, Path)), None)
@@ -245,9 +263,18 @@ class SlotFiller:
             clause.take(mention)
 
     @staticmethod
+    def _is_field_name(mention: Mention, fields: list[FieldWords], clause: ClauseTokens) -> bool:
+        """Whether it only names a field that takes no artifact: "the new data in new.csv"."""
+        span = clause.tokens[mention.start : mention.end]
+        keys = tuple(token.key for token in span if token.key not in ARTICLES)
+        return any(keys in one.names and not one.kinds for one in fields)
+
+    @staticmethod
     def _is_meant(one: FieldWords, mention: Mention, clause: ClauseTokens) -> bool:
         """Whether a mention stands where an optional field's value would, or is called as the field is."""
         place = mention.start
+        if clause.called_behind([one], mention.end)[0] is one:
+            return True
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
 
     def _point(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:
@@ -354,6 +381,8 @@ class SlotFiller:
             if at in clause.taken or token.kind == "end":
                 continue
             clause.taken.add(at)
+            if not parts and token.key in ("of", "to", "=", ":", "like", "about"):
+                continue
             if token.key in ("and", "or", ",") or token.kind == "mark":
                 parts.append("")
             elif token.key not in ARTICLES:

@@ -69,7 +69,10 @@ class Surroundings:
     def folders(self) -> dict[str, str]:
         """Folders beside the asker by what they are called."""
         found = (path for path in Path().iterdir() if path.is_dir() and not path.name.startswith("."))
-        return {key_of_word(path.name): path.as_posix() for path, _ in zip(found, range(_MOST_FILES), strict=False)}
+        return {
+            key_of_word(path.name): path.as_posix()
+            for path, _ in zip(found, range(_MOST_FILES), strict=False)
+        }
 
     def artifacts(self, kind: str) -> list[ArtifactRef]:
         """The artifacts of a kind, newest first."""

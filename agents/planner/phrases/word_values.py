@@ -32,12 +32,12 @@ _AFTER = words("after from since starting")
 def fill_values(
     step: StepDraft, fields: list[FieldWords], clause: ClauseTokens, known: frozenset[str] = frozenset()
 ) -> None:
-    """Values that are words, switches with or without, and "name is value"; `known`: words with a meaning of their own."""
+    """Values that are words, switches and "name is value"; `known`: words with a meaning of their own."""
     _times(step, fields, clause)
     for one in fields:
         if one.name in step.arguments:
             continue
-        _listed(step, one, clause)
+        _listed(step, one, clause, fields)
         if one.name in step.arguments:
             continue
         if one.is_flag:
@@ -46,7 +46,7 @@ def fill_values(
             _named_text(step, one, clause, known)
 
 
-def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
+def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens, fields: list[FieldWords]) -> None:
     """A value of a list, or several in the order they are said."""
     found: dict[str, int] = {}
     for said, value in one.values:
@@ -56,6 +56,8 @@ def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
         if at is None or (
             one.name not in clause.slots_at(at) and _needs_name(said) and not clause.is_named(one, at)
         ):
+            continue
+        if len(said) == 1 and clause.inside_name(at, fields, one):
             continue
         clause.taken |= set(range(at, at + len(said))) | clause.name_beside(one, at)
         found.setdefault(value, at)

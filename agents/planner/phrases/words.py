@@ -58,17 +58,18 @@ def without_setting(tokens: list[Token]) -> list[Token]:
 
 NEGATIONS = word_list("negations")
 _NOT_NEGATIVE = re.compile(
-    r"\b(?:no|not) (?:\w+ ){0,3}?(?:more|later|less|fewer|longer|greater|higher|bigger|over|above|exceed)(?: than)?"
-    r" (?=[$\d]|one|two|three|four|five|six|ten|half|an? )"
+    r"\b(?:no|not) (?:\w+ ){0,3}?(?:more|later|less|fewer|longer|greater|higher|bigger|over"
+    r"|above|exceed)(?: than)? (?=[$\d]|one|two|three|four|five|six|ten|half|an? )"
     r"|\b(?:no|not) (?:more|later|less|fewer|longer|greater|higher|bigger) than\b"
     r"|\b(?:no (?:surprise|wonder|doubt|big deal|kidding|pressure|sweat|need to (?:hurry|rush)))\b"
-    r"|\bnot only\b|\bno (?:problem|worries)\b"
+    r"|\bhold(?:ing)? out\b|\bstop early\b|\bnot only\b|\bno (?:problem|worries)\b"
     r"|\b(?:why not|no hurry|no rush|if not yet done|do not forget to|don not forget to)\b"
 )
 CONTRAST = words("but just only instead simply")
 
 # What makes a whole message something else than a wish: patterns over its keys, by reason.
 CUES = {reason: any_of(patterns, r"\b", r"\b") for reason, patterns in sections("cues").items()}
+SOFT = any_of(sections("soft")[""], r"\b")
 CONDITIONAL = re.compile(
     r"\b(?:if|unless|provided|as long as|as soon as|only when|when|whenever|until|depending|in case"
     r"|the moment|(?<!at )once(?! more\b| again\b| a\b| per\b))\b"
@@ -82,9 +83,25 @@ SEQUENCE = re.compile(
 )
 
 
-def cues_in(keys: list[str]) -> dict[str, str]:
-    """What in a message keeps it from being a wish: each reason with the words that tell."""
-    text = " ".join(keys)
+def sequence_in(text: str, known: frozenset[str]) -> re.Match[str] | None:
+    """Where words say that a step comes after another one of the message: "once it is trained, ..." .
+
+    What ends a sentence so is a condition, and so is what is none of `known`: "as soon as the audit is done".
+    """
+    for match in SEQUENCE.finditer(text):
+        named = re.search(r"\bthe (\w+)", match.group())
+        follows = text[match.end() :].lstrip(" ,")
+        if follows and follows[0].isalpha() and (named is None or named.group(1) in known):
+            return match
+    return None
+
+
+def cues_in(keys: list[str], *, softly: bool = False) -> dict[str, str]:
+    """What in a message keeps it from being a wish: each reason with the words that tell.
+
+    softly: for what changes nothing that users get, a hedged number and a question of politeness are no cue.
+    """
+    text = SOFT.sub(" ", " ".join(keys)) if softly else " ".join(keys)
     found = {}
     for reason, pattern in CUES.items():
         match = pattern.search(text)
