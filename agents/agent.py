@@ -156,6 +156,7 @@ class Agent:
         for another plan, was given before, comes too late or is not this principal's to give.
         """
         before, since = self._known(run_id).status, time.time()
+        self._notify()
         record = self._record(run_id)
         record_consent(record, load_plan(self.workspace, record.state.plan or ""), consent)
         if not consent.approved and before in ("waiting", "approved"):
@@ -169,6 +170,7 @@ class Agent:
         Raises AskError for an unknown run, HeldError when no approval of this principal stands.
         """
         self._known(run_id)
+        self._notify()
         record = self._record(run_id)
         record_withdrawal(record, load_plan(self.workspace, record.state.plan or ""), how, why)
         return self._outcome(record.refresh())
@@ -294,8 +296,16 @@ class Agent:
                 f"run {run_id} is being carried out by another process; wait or stop that one."
             ) from error
 
+    def _notify(self) -> None:
+        """Have webhooks told, in a process of its own: nobody waits for it."""
+        if self.workspace.settings.notifications.webhooks:
+            from .notifications import start_dispatcher
+
+            start_dispatcher(self.workspace)
+
     def _mirror(self, run_id: str) -> None:
-        """Have MLflow follow the ledger, in a process of its own: a run never waits for it."""
+        """Have MLflow and webhooks follow the ledger, in processes of their own: a run waits for neither."""
+        self._notify()
         if self.workspace.settings.mlflow.mirror == "background":
             from ..record.mirror import start_background
 

@@ -20,6 +20,7 @@ from ..errors import AskError
 from .compute import ComputeSettings
 from .mcp import McpSettings, ProjectSkillSettings
 from .memory import MemorySettings
+from .notifications import NotificationSettings
 from .part import SettingsPart
 from .serving import ServingSettings
 
@@ -129,6 +130,7 @@ class Settings(BaseSettings):
     mcp: McpSettings = McpSettings()
     project_skills: ProjectSkillSettings = ProjectSkillSettings()
     memory: MemorySettings = MemorySettings()
+    notifications: NotificationSettings = NotificationSettings()
 
     @classmethod
     def settings_customise_sources(
