@@ -23,7 +23,15 @@ from ..core.workspace import Workspace
 from ..record.index import LedgerIndex
 from ..record.ledger import Phase
 from ..record.run_state import RunState
-from .approvals import ApprovalRow, Consent, approval_row, record_consent, record_withdrawal
+from .approvals import (
+    ApprovalRow,
+    Consent,
+    StandingApproval,
+    approval_row,
+    record_consent,
+    record_withdrawal,
+    standing_approvals,
+)
 from .graph import Cursor, build_graph
 from .nodes import AgentNodes
 from .planner import Ask, PlannerReply, Proposal, Question, Turn, propose
@@ -183,6 +191,10 @@ class Agent:
         """Who approved a run's plan, and whose approval would do."""
         self._known(run_id)
         return approval_row(self.workspace, self.policy, self._record(run_id))
+
+    def approvals(self, run_id: str) -> tuple[StandingApproval, ...]:
+        """The approvals of a run's plan that nobody took back, and until when each counts."""
+        return tuple(standing_approvals(self.policy, self._known(run_id)))
 
     def _carry_out(
         self,
