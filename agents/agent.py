@@ -23,7 +23,15 @@ from ..core.workspace import Workspace
 from ..record.index import LedgerIndex
 from ..record.ledger import Phase
 from ..record.run_state import RunState
-from .approvals import ApprovalRow, Consent, approval_row, record_consent, record_withdrawal
+from .approvals import (
+    ApprovalRow,
+    Consent,
+    StandingApproval,
+    approval_row,
+    record_consent,
+    record_withdrawal,
+    standing_approvals,
+)
 from .graph import Cursor, build_graph
 from .identity.acting import acting_principal
 from .nodes import AgentNodes
@@ -165,6 +173,7 @@ class Agent:
         for another plan, was given before, comes too late or is not this principal's to give.
         """
         before, since = self._known(run_id).status, time.time()
+        self._notify()
         record = self._record(run_id)
         record_consent(record, load_plan(self.workspace, record.state.plan or ""), consent)
         if not consent.approved and before in ("waiting", "approved"):
@@ -178,6 +187,7 @@ class Agent:
         Raises AskError for an unknown run, HeldError when no approval of this principal stands.
         """
         self._known(run_id)
+        self._notify()
         record = self._record(run_id)
         record_withdrawal(record, load_plan(self.workspace, record.state.plan or ""), how, why)
         return self._outcome(record.refresh())
@@ -190,6 +200,10 @@ class Agent:
         """Who approved a run's plan, and whose approval would do."""
         self._known(run_id)
         return approval_row(self.workspace, self.policy, self._record(run_id))
+
+    def approvals(self, run_id: str) -> tuple[StandingApproval, ...]:
+        """The approvals of a run's plan that nobody took back, and until when each counts."""
+        return tuple(standing_approvals(self.policy, self._known(run_id)))
 
     def _carry_out(
         self,
@@ -303,8 +317,16 @@ class Agent:
                 f"run {run_id} is being carried out by another process; wait or stop that one."
             ) from error
 
+    def _notify(self) -> None:
+        """Have webhooks told, in a process of its own: nobody waits for it."""
+        if self.workspace.settings.notifications.webhooks:
+            from .notifications import start_dispatcher
+
+            start_dispatcher(self.workspace)
+
     def _mirror(self, run_id: str) -> None:
-        """Have MLflow follow the ledger, in a process of its own: a run never waits for it."""
+        """Have MLflow and webhooks follow the ledger, in processes of their own: a run waits for neither."""
+        self._notify()
         if self.workspace.settings.mlflow.mirror == "background":
             from ..record.mirror import start_background
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.errors import DeniedError, HeldError
+from ..core.errors import DeniedError, HeldError, OpswrightError
 from ..core.plan import Plan
 from ..core.principal import Principal
 from ..core.workspace import Workspace
+from ..record.index import LedgerIndex, RunSummary
 from ..record.ledger import Phase
 from ..record.run_state import RunState
 from .policy import Policy
 from .record import RunRecord, load_plan
 from .run_settings import changed_settings
+
+_LOOKED_AT = 100  # waiting runs, newest first
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,27 @@ def approval_row(workspace: Workspace, policy: Policy, record: RunRecord) -> App
         approvals=tuple(standing_approvals(policy, state)),
         void=() if state.is_over else tuple(void_by_change(workspace, plan, record)),
     )
+
+
+def waits_for(
+    workspace: Workspace, policy: Policy, principal: Principal, limit: int = 20
+) -> list[RunSummary]:
+    """The newest runs that wait for approval and that this principal's approval would let begin."""
+    index = LedgerIndex.of(workspace)
+    found = []
+    for row in index.rows(_LOOKED_AT, statuses=("waiting",)):
+        state = index.run_state(row.run)
+        if state is None:
+            continue
+        try:
+            plan = load_plan(workspace, state.plan or "")
+        except (OpswrightError, OSError, ValueError):
+            continue  # a plan that is gone or altered can be approved by nobody
+        if policy.may_approve(principal, plan, state.proposer, state.proposal.get("costs")).allowed:
+            found.append(row)
+        if len(found) == limit:
+            break
+    return found
 
 
 def standing_approvals(policy: Policy, state: RunState) -> Iterator[StandingApproval]:

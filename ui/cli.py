@@ -29,6 +29,7 @@ from .install_command import install
 from .key_commands import keys_app
 from .machine_commands import add_machine_commands
 from .mcp_commands import mcp_app
+from .notification_commands import notifications_app
 from .policy_commands import policy_app
 from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
@@ -95,6 +96,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(approvals_app, name="approvals")
     app.add_typer(policy_app, name="policy")
     app.command()(spend)
+    app.add_typer(notifications_app, name="notifications")
     app.add_typer(users_app, name="users")
     app.add_typer(keys_app, name="keys")
     app.add_typer(mcp_app, name="mcp")

@@ -21,6 +21,7 @@ from .compute import ComputeSettings
 from .identity import IdentitySettings
 from .mcp import McpSettings, ProjectSkillSettings
 from .memory import MemorySettings
+from .notifications import NotificationSettings
 from .part import SettingsPart
 from .planner import PlannerSettings
 from .serving import ServingSettings
@@ -133,6 +134,7 @@ class Settings(BaseSettings):
     project_skills: ProjectSkillSettings = ProjectSkillSettings()
     memory: MemorySettings = MemorySettings()
     planner: PlannerSettings = PlannerSettings()
+    notifications: NotificationSettings = NotificationSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ....agents.agent import Agent, RunOutcome
+from ....agents.approvals import StandingApproval
 from ....agents.changes import plan_changes
 from ....agents.run_events import RunEvents, StepEvents, run_events_path
 from ....agents.stopping import StopWatch
@@ -20,6 +22,7 @@ from .curve import curve
 from .run_service import RunService
 
 _KEPT = 64  # cards that are remembered as they were drawn
+_CONSENTED = ("approved", "running", "stopped", "failed")
 _FINAL = ("done", "denied", "refused")
 _PAGES = {
     "eval-report": ("/leaderboard?report=", "Report"),
@@ -62,8 +65,13 @@ class Cards:
             drawn = self._drawn.get(run)
             if drawn is not None and drawn[0] == key:
                 return drawn[1]
-            outcome = Agent(workspace, self._console.registry).outcome(run)
-            html = render("card.html", **_view(run, state, row, outcome, events, trouble, self._console))
+            agent = Agent(workspace, self._console.registry)
+            outcome = agent.outcome(run)
+            view = _view(run, state, row, outcome, events, trouble, self._console)
+            view["approvals"] = (
+                [_approval(one) for one in agent.approvals(run)] if state in _CONSENTED else []
+            )
+            html = render("card.html", **view)
             waits_for_end = state == "denied" and not row.message  # the record of it follows the refusal
             is_over = state in _FINAL and not waits_for_end
             card = Card(html, is_live=not is_over, is_running=state == "running")
@@ -122,6 +130,12 @@ def _view(
         "stopped_by": stopped_by,
         "pages": _pages(outcome),
     }
+
+
+def _approval(one: StandingApproval) -> dict[str, Any]:
+    """An approval on the card; `lapses_s` is in seconds since 1970."""
+    lapses_s = None if one.lapses is None else datetime.fromisoformat(one.lapses).timestamp()
+    return {"by": one.by, "lapses": one.lapses, "lapses_s": lapses_s, "has_lapsed": one.has_lapsed}
 
 
 def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, stopped_by: str | None) -> str:

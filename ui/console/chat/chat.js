@@ -218,7 +218,14 @@ function tick() {
     node.textContent = seconds < 90 ? `${seconds.toFixed(0)} s` : `${(seconds / 60).toFixed(1)} min`;
   });
 }
-setInterval(tick, 1000);
+function tellUntil() {
+  element.querySelectorAll(".until[data-until]").forEach((node) => {
+    const minutes = (Number(node.dataset.until) - Date.now() / 1000) / 60;
+    const left = minutes < 90 ? `${Math.ceil(minutes)} min` : minutes < 2880 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} days`;
+    node.textContent = minutes <= 0 ? "has lapsed: it does not count any more" : `counts for ${left} more`;
+  });
+}
+setInterval(() => { tick(); tellUntil(); }, 1000);
 
 // Completion.
 let asked = 0, typed = null;
@@ -331,6 +338,7 @@ const acts = {
   stop: (node) => act(node, "stop_run", { run: node.dataset.run }),
   resume: (node) => act(node, "resume_run", { run: node.dataset.run }),
   stopPlanning: (node) => act(node, "stop_planning", { conversation: state.conversation, message: node.dataset.message }),
+  withdraw: (node) => act(node, "withdraw", { run: node.dataset.run }),
 };
 
 async function act(node, name, payload) {

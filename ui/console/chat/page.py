@@ -66,24 +66,17 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
     def resume_run(asked: Answer, request: gr.Request) -> Answer:
         return reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
 
+    def withdraw(asked: Answer, request: gr.Request) -> Answer:
+        return reply(console, request, lambda who: service.run_service.withdraw(who, str(asked["run"])))
+
     def keep(asked: Answer, request: gr.Request) -> Answer:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         received, name = Path(str(asked["path"])), str(asked["name"])
         where = str(asked["conversation"])
         return reply(console, request, lambda who: service.keep(who, where, received, name, folder))
 
-    return [
-        open_conversation,
-        new_conversation,
-        look,
-        send,
-        assist,
-        decide,
-        stop_run,
-        stop_planning,
-        resume_run,
-        keep,
-    ]
+    acts = [decide, withdraw, stop_run, stop_planning, resume_run]
+    return [open_conversation, new_conversation, look, send, assist, *acts, keep]
 
 
 class _Once:

@@ -72,6 +72,10 @@ class RunService:
             if approved:
                 self._hand_over(person, run)
 
+    def withdraw(self, person: Person, run: str) -> None:
+        """Take a person's own approval back, also while the run goes on; HeldError when none stands."""
+        self._console.agent(person).withdraw(run, "console")
+
     def resume(self, person: Person, run: str) -> None:
         """Have a worker continue a run that stopped or failed."""
         self._console.check_may_change(person, "resume a run")

@@ -1,0 +1,257 @@
+"""Webhooks: signed, told once at least, retried, never in a run's way, without secrets or texts of users."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opswright.agents.agent import Agent
+from opswright.agents.approvals import Consent
+from opswright.agents.notifications import Dispatcher, start_dispatcher
+from opswright.agents.notifications import dispatcher as dispatching
+from opswright.agents.notifications.background import is_dispatching
+from opswright.agents.planner import Ask
+from opswright.core.errors import AskError
+from opswright.core.principal import Principal
+from opswright.core.settings import load_settings
+
+KEY = "whsec_" + base64.b64encode(b"twenty-four bytes of key").decode()
+RIA = Principal("ria", ("releaser",), "test")
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it is told; replies with the statuses it was given, then 204."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+        self.location = ""
+        self.slow_s = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/hook?team=ops"
+
+    def events(self) -> list[str]:
+        return [json.loads(body)["type"].removeprefix("opswright.") for _, body in self.heard]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        time.sleep(self.server.slow_s)
+        self.server.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
+        status = self.server.statuses.pop(0) if self.server.statuses else 204
+        self.send_response(status)
+        if self.server.location:
+            self.send_header("location", self.server.location)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOOK_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dispatching, "_FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(dispatching, "_WAITING_AFTER_S", 0.0)
+    monkeypatch.setattr(Agent, "_notify", lambda self: dispatching.read_state(self.workspace))  # no process
+
+
+def hook(url: str, **more: Any) -> dict[str, Any]:
+    return {"webhooks": [{"name": "ops", "url": url, "secret": "secret:env:HOOK_KEY", **more}]}
+
+
+def go(agent: Agent, until: Callable[[], bool], seconds: float = 20.0) -> Dispatcher:
+    one, deadline = Dispatcher(agent.workspace, agent.registry), time.monotonic() + seconds
+    while not until() and time.monotonic() < deadline:
+        one.step(0.1)
+    one.step(0.1)
+    one.close()
+    return one
+
+
+def test_what_waits_is_approved_and_judged_is_told_signed_and_without_texts(
+    agent: Any, plan_file: Path, receiver: Receiver
+) -> None:
+    made: Agent = agent(notifications=hook(receiver.url))
+    plan_file.write_text(plan_file.read_text().replace("a small model", "a model for Mrs Miller"))
+    waiting = made.start(Ask("plan_file", str(plan_file)))
+    go(made, lambda: "waiting" in receiver.events())
+    ria = Agent(made.workspace, made.registry, acting=RIA)
+    assert ria.resume(waiting.run, Consent(waiting.plan.id, "test")).status == "done"
+    go(made, lambda: len(receiver.heard) >= 3)
+    assert receiver.events() == ["waiting", "approved", "verdict"]
+    headers, body = receiver.heard[2]
+    told = json.loads(body)["data"]
+    assert told["decision"] == "GO" and told["run"] == waiting.run and told["plan"] == waiting.plan.id
+    signed = b".".join([headers["webhook-id"].encode(), headers["webhook-timestamp"].encode(), body])
+    mac = hmac.new(b"twenty-four bytes of key", signed, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(mac).decode()
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    sent = b"".join(body for _, body in receiver.heard)
+    assert b"Miller" not in sent and KEY.encode() not in sent and b"lines.txt" not in sent
+    assert b"twenty-four" not in dispatching.state_path(made.workspace).read_bytes()
+
+
+def test_what_is_not_taken_is_tried_again_under_the_same_id(
+    agent: Any, plan_file: Path, receiver: Receiver
+) -> None:
+    made: Agent = agent(notifications=hook(receiver.url, events=["waiting"]))
+    receiver.statuses = [500, 429, 302, 200]
+    made.start(Ask("plan_file", str(plan_file)))
+    go(made, lambda: len(receiver.heard) >= 4)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1 and len(receiver.heard) == 4
+    go(made, lambda: False, seconds=0.5)
+    assert len(receiver.heard) == 4, "what was taken is told no more"
+
+
+def test_a_redirect_is_not_followed(agent: Any, plan_file: Path, receiver: Receiver) -> None:
+    other = Receiver()
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    made: Agent = agent(notifications=hook(receiver.url, events=["waiting"]))
+    receiver.statuses, receiver.location = [307, 302, 200], other.url
+    made.start(Ask("plan_file", str(plan_file)))
+    go(made, lambda: len(receiver.heard) >= 3)
+    other.shutdown()
+    other.server_close()
+    assert other.heard == [] and len(receiver.heard) == 3
+
+
+def test_what_was_sent_and_not_noted_before_a_kill_is_sent_again_and_known_by_its_id(
+    agent: Any, plan_file: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Agent = agent(notifications=hook(receiver.url, events=["waiting"]))
+    made.start(Ask("plan_file", str(plan_file)))
+    killed = Dispatcher(made.workspace, made.registry)
+    monkeypatch.setattr(killed, "_settle", lambda: False)
+    killed.step(0.3)
+    deadline = time.monotonic() + 10
+    while not receiver.heard and time.monotonic() < deadline:
+        time.sleep(0.02)
+    go(made, lambda: len(receiver.heard) >= 2)
+    ids = [headers["webhook-id"] for headers, _ in receiver.heard]
+    assert len(ids) == 2 and ids[0] == ids[1]
+
+
+def test_a_dead_address_holds_up_neither_the_run_nor_another_address(
+    agent: Any, plan_file: Path, receiver: Receiver
+) -> None:
+    with socket.socket() as silent:  # takes connections and never replies
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        both = hook(receiver.url)["webhooks"] + [{**hook(url)["webhooks"][0], "name": "dead"}]
+        made: Agent = agent(notifications={"webhooks": both, "timeout_s": 1})
+        waiting = made.start(Ask("plan_file", str(plan_file)))
+        assert made.resume(waiting.run, Consent(waiting.plan.id, "test")).status == "done"
+        one = go(made, lambda: len(receiver.heard) >= 2)
+        assert receiver.events() == ["approved", "verdict"]
+        go(made, lambda: "no reply" in dispatching.read_state(made.workspace).webhooks["dead"].last_error)
+        assert not one.is_idle and len(dispatching.read_state(made.workspace).webhooks["dead"].pending) == 2
+
+
+def test_an_approval_that_expires_is_told_once(agent: Any, plan_file: Path, receiver: Receiver) -> None:
+    Path("policy.yaml").write_text("approvals: {expire_hours: 0.0001}\n")
+    made: Agent = agent(notifications=hook(receiver.url, events=["expired"]))
+    waiting = made.start(Ask("plan_file", str(plan_file)))
+    made.answer(waiting.run, Consent(waiting.plan.id, "test"))
+    go(made, lambda: len(receiver.heard) >= 1)
+    go(made, lambda: False, seconds=0.5)
+    assert receiver.events() == ["expired"]
+
+
+def test_a_budget_that_ended_and_a_refusal_are_told(agent: Any, plan_file: Path, receiver: Receiver) -> None:
+    made: Agent = agent(notifications=hook(receiver.url))
+    plan_file.write_text(plan_file.read_text().replace("steps:\n", "budget: {minutes: 1}\nsteps:\n", 1))
+    assert made.start(Ask("plan_file", str(plan_file))).exit_code == 6
+    go(made, lambda: "budget" in receiver.events())
+    plan_file.write_text(plan_file.read_text().replace("minutes: 1", "minutes: 30"))
+    waiting = made.start(Ask("plan_file", str(plan_file)))
+    made.answer(waiting.run, Consent(waiting.plan.id, "test", approved=False))
+    go(made, lambda: "denied" in receiver.events())
+    assert receiver.events() == ["budget", "denied"], "it waits no more"
+
+
+def test_what_happened_before_there_was_a_webhook_is_not_told(
+    agent: Any, plan_file: Path, receiver: Receiver
+) -> None:
+    agent().start(Ask("plan_file", str(plan_file)))
+    os.unlink(dispatching.state_path(agent().workspace))
+    made: Agent = agent(notifications=hook(receiver.url))
+    go(made, lambda: False, seconds=0.5)
+    assert receiver.heard == []
+
+
+@pytest.mark.parametrize(
+    ("webhook", "message"),
+    [
+        ({"url": "http://10.0.0.5/hook"}, "https"),
+        ({"url": "file:///etc/passwd"}, "url"),
+        ({"url": "https://user:word@hooks.example.org/"}, "url"),
+        ({"secret": "the key itself"}, "secret"),
+        ({"events": ["everything"]}, "events"),
+    ],
+)
+def test_settings_that_are_wrong_are_said(webhook: dict[str, Any], message: str) -> None:
+    with pytest.raises(AskError, match=message):
+        load_settings(notifications=hook(**{"url": "https://hooks.example.org/", **webhook}))
+
+
+def test_the_process_beside_a_run_delivers_and_survives_a_kill(
+    agent: Any, plan_file: Path, receiver: Receiver, tmp_path: Path
+) -> None:
+    (tmp_path / "opswright.toml").write_text(
+        '[mlflow]\nmirror = "off"\n[[notifications.webhooks]]\nname = "ops"\n'
+        f'url = "{receiver.url}"\nsecret = "secret:env:HOOK_KEY"\nevents = ["waiting"]\n'
+    )
+    receiver.statuses = [503]
+    made: Agent = agent()
+    made.start(Ask("plan_file", str(plan_file)))  # notes where the ledger is first
+    command = [sys.executable, "-m", "opswright.agents.notifications", "--home", str(tmp_path / "ws")]
+    first = subprocess.Popen(command)
+    deadline = time.monotonic() + 90
+    while not receiver.heard and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait(10)
+    assert len(receiver.heard) == 1 and not is_dispatching(made.workspace)
+    assert start_dispatcher(made.workspace)
+    while len(receiver.heard) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1 and len(receiver.heard) == 2
+    while is_dispatching(made.workspace) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_dispatching(made.workspace), "it ends when nothing is left to tell"
