@@ -63,7 +63,11 @@ def _options(command: Any, context: Any) -> Iterator[str]:
     for one in command.params:
         if one.name in ("help", "install_completion", "show_completion") or getattr(one, "hidden", False):
             continue
-        names = ", ".join(f"`{name}`" for name in one.opts) if one.param_type_name == "option" else f"`{one.name.upper()}`"
+        names = (
+            ", ".join(f"`{name}`" for name in one.opts)
+            if one.param_type_name == "option"
+            else f"`{one.name.upper()}`"
+        )
         rows.append(f"| {names} | {_cell(getattr(one, 'help', None) or '')} |")
     if rows:
         yield from ("| option | what it does |", "|---|---|", *rows, "")
@@ -89,7 +93,14 @@ def _part(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[str]:
     heading = f"## [{'.'.join(path)}]" if path else "## At the top of the file"
     if rows:
         about = " ".join((model.__doc__ or "").split()) if path else ""
-        yield from (heading, "", _cell(about), "", "| setting | type | default | meaning |", "|---|---|---|---|")
+        yield from (
+            heading,
+            "",
+            _cell(about),
+            "",
+            "| setting | type | default | meaning |",
+            "|---|---|---|---|",
+        )
         yield from (*rows, "")
     for inner, below in parts:
         yield from _part(inner, below)
@@ -118,7 +129,14 @@ def python_page() -> str:
     for title, modules in MODULES.items():
         lines += [f"## {title}", ""]
         for module in modules:
-            lines += ["```{eval-rst}", f".. automodule:: {module}", "   :members:", "   :exclude-members: model_config", "```", ""]
+            lines += [
+                "```{eval-rst}",
+                f".. automodule:: {module}",
+                "   :members:",
+                "   :exclude-members: model_config",
+                "```",
+                "",
+            ]
     return "\n".join(lines)
 
 
