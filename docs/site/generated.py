@@ -77,8 +77,9 @@ def settings_page() -> str:
     """Every setting with its type, default, meaning, and its variable in the environment."""
     lines = [
         "# Settings", "",
-        "One tree is the file `opswright.toml`, the environment and the flags; what is said later wins. A part's "
-        "setting is a line under its `[heading]` in the file, and `OPSWRIGHT_PART__NAME` in the environment.", "",
+        "One tree is the file `opswright.toml`, the environment and the flags; what is said later wins. A "
+        "part's setting is a line under its `[heading]` in the file, and `OPSWRIGHT_PART__NAME` in the "
+        "environment.", "",
     ]  # fmt: skip
     return "\n".join([*lines, *_part(Settings, ())])
 
@@ -122,9 +123,9 @@ def python_page() -> str:
     """The modules that notebooks, scripts and plug-ins import from, by autodoc."""
     lines = [
         "# Python", "",
-        "What notebooks, scripts and packages of your own import. All else may change from version to version.", "",
+        "What notebooks, scripts and packages of your own import. All else may change with any version.", "",
         "```python", "from opswright import Workspace", "```", "",
-        "`Workspace` is `NotebookWorkspace`, below; [a notebook](notebooks/workspace.md) shows it at work.", "",
+        "`Workspace` is `NotebookWorkspace`, below; [a notebook](notebooks/workspace.md) shows it.", "",
     ]  # fmt: skip
     for title, modules in MODULES.items():
         lines += [f"## {title}", ""]

@@ -21,7 +21,7 @@ ENDED = "-- box {} ended --"
 
 @dataclass(frozen=True)
 class Box:
-    """A fenced box: a command to type (sh), a file (its name behind the language), or what is shown (text)."""
+    """A fenced box: commands to type (sh), a file (named behind the language), or what is shown (text)."""
 
     language: str
     note: str
