@@ -175,7 +175,8 @@ class NotebookWorkspace:
     def ledger(self, limit: int = 1_000, **filters: str | None) -> pd.DataFrame:
         """The newest records that meet the filters, oldest first.
 
-        filters: run, step, actor, skill, phase, since, until, as of `opswright audit list`. IntegrityError for a line that holds no record.
+        filters: run, step, actor, skill, phase, since, until, as of `opswright audit list`.
+        IntegrityError for a line that holds no record.
         """
         from ...record.index import LedgerIndex
         from ...record.index.criteria import Criteria
