@@ -11,7 +11,7 @@ MODELOPT := .venv-modelopt
 FAST_TESTS ?= yes
 TEST_WORKERS ?= 3
 
-.PHONY: help install lm-eval modelopt ray demo chat test check mutants docs clean
+.PHONY: help install lm-eval modelopt ray demo chat test check mutants docs site notebook clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -73,6 +73,12 @@ mutants: $(READY) ## take each check out in turn and see that a test notices (so
 docs: $(READY) ## write the reference pages from the code
 	$(BIN)/opswright skills --reference docs/reference
 	$(BIN)/python tests/mutants/run.py --docs
+
+site: $(READY) ## make the site of the documentation in build/site, offline; a warning is an error
+	$(BIN)/python docs/site/build.py
+
+notebook: $(READY) ## run the notebook of the documentation and keep what came out (minutes)
+	$(BIN)/python docs/notebooks/execute.py
 
 clean: ## stop every process that was started here and remove .opswright
 	@if test -x $(BIN)/opswright; then $(BIN)/opswright stop; fi

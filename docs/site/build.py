@@ -74,9 +74,14 @@ def add_indexes(source: Path) -> None:
     ):
         pages = sorted(path.stem for path in (source / name).glob("*.md"))
         tree = "\n".join(pages)
-        _write(source / name / "index.md", f"# {title}\n\n{about}\n\n```{{toctree}}\n:maxdepth: 1\n\n{tree}\n```\n")
+        _write(
+            source / name / "index.md",
+            f"# {title}\n\n{about}\n\n```{{toctree}}\n:maxdepth: 1\n\n{tree}\n```\n",
+        )
     index = source / "reference" / "index.md"
-    others = sorted(p.stem for p in index.parent.glob("*.md") if p.stem not in ("index", "command-line", "settings"))
+    others = sorted(
+        p.stem for p in index.parent.glob("*.md") if p.stem not in ("index", "command-line", "settings")
+    )
     tree = "\n".join(others)
     _write(index, f"{index.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n")
 

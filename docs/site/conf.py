@@ -11,6 +11,7 @@ copyright = "Apache-2.0"
 version = release = opswright.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "index"
+smartquotes = False
 nitpicky = False  # types of other packages have no page here
 suppress_warnings = ["misc.highlighting_failure"]  # a sketch in a fence need not be whole code
 myst_enable_extensions = ["colon_fence", "attrs_block"]

@@ -63,7 +63,11 @@ def _options(command: Any, context: Any) -> Iterator[str]:
     for one in command.params:
         if one.name in ("help", "install_completion", "show_completion") or getattr(one, "hidden", False):
             continue
-        names = ", ".join(f"`{name}`" for name in one.opts) if one.param_type_name == "option" else f"`{one.name.upper()}`"
+        names = (
+            ", ".join(f"`{name}`" for name in one.opts)
+            if one.param_type_name == "option"
+            else f"`{one.name.upper()}`"
+        )
         rows.append(f"| {names} | {_cell(getattr(one, 'help', None) or '')} |")
     if rows:
         yield from ("| option | what it does |", "|---|---|", *rows, "")
@@ -73,8 +77,9 @@ def settings_page() -> str:
     """Every setting with its type, default, meaning, and its variable in the environment."""
     lines = [
         "# Settings", "",
-        "One tree is the file `opswright.toml`, the environment and the flags; what is said later wins. A part's "
-        "setting is a line under its `[heading]` in the file, and `OPSWRIGHT_PART__NAME` in the environment.", "",
+        "One tree is the file `opswright.toml`, the environment and the flags; what is said later wins. A "
+        "part's setting is a line under its `[heading]` in the file, and `OPSWRIGHT_PART__NAME` in the "
+        "environment.", "",
     ]  # fmt: skip
     return "\n".join([*lines, *_part(Settings, ())])
 
@@ -89,7 +94,14 @@ def _part(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[str]:
     heading = f"## [{'.'.join(path)}]" if path else "## At the top of the file"
     if rows:
         about = " ".join((model.__doc__ or "").split()) if path else ""
-        yield from (heading, "", _cell(about), "", "| setting | type | default | meaning |", "|---|---|---|---|")
+        yield from (
+            heading,
+            "",
+            _cell(about),
+            "",
+            "| setting | type | default | meaning |",
+            "|---|---|---|---|",
+        )
         yield from (*rows, "")
     for inner, below in parts:
         yield from _part(inner, below)
@@ -111,14 +123,21 @@ def python_page() -> str:
     """The modules that notebooks, scripts and plug-ins import from, by autodoc."""
     lines = [
         "# Python", "",
-        "What notebooks, scripts and packages of your own import. All else may change from version to version.", "",
+        "What notebooks, scripts and packages of your own import. All else may change with any version.", "",
         "```python", "from opswright import Workspace", "```", "",
-        "`Workspace` is `NotebookWorkspace`, below; [a notebook](notebooks/workspace.md) shows it at work.", "",
+        "`Workspace` is `NotebookWorkspace`, below; [a notebook](notebooks/workspace.md) shows it.", "",
     ]  # fmt: skip
     for title, modules in MODULES.items():
         lines += [f"## {title}", ""]
         for module in modules:
-            lines += ["```{eval-rst}", f".. automodule:: {module}", "   :members:", "   :exclude-members: model_config", "```", ""]
+            lines += [
+                "```{eval-rst}",
+                f".. automodule:: {module}",
+                "   :members:",
+                "   :exclude-members: model_config",
+                "```",
+                "",
+            ]
     return "\n".join(lines)
 
 

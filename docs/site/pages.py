@@ -108,7 +108,9 @@ def with_site_links(page: Path, text: str, places: dict[Path, str]) -> tuple[str
         if target in places:
             place = places[target]
         elif target.is_dir():
-            place = str(next(iter(sorted(p for p in map(str, places.values()) if _in(p, target))), "index.md"))
+            place = str(
+                next(iter(sorted(p for p in map(str, places.values()) if _in(p, target))), "index.md")
+            )
         else:
             place = f"files/{target.relative_to(ROOT)}"
             files.add(target)

@@ -40,7 +40,9 @@ HOLE = "1"  # stands for a value that is only known when a message is made
 
 IN_TICKS = re.compile(r"`(opswright [a-z][^`]*)`")
 ON_A_LINE = re.compile(r"(?:^[ *#-]*|: |\| |\$\()(opswright [a-z][^`\n]*)", re.MULTILINE)
-ENDS = re.compile(r"\s{2,}|\s#|\s\||\)\"|\)$|\\n")
+ENDS = re.compile(r"\s{2,}|\s#|\s\||\s>\s|\)\"|\)$|\\n")
+VARIABLE = re.compile(r"\$[a-z_]+")  # of the shell, as a tutorial sets it
+DECLARED = re.compile(r"^@skill\(.*\)\n(?:async )?def ([a-z_]+)\(", re.MULTILINE)
 SLASH_IN_TICKS = re.compile(r"`(/[a-z][a-z-]*(?: [^`]*)?)`")
 SLASH_EXAMPLE = re.compile(r"Example: (/[^\n]*)")
 SLASH_IN_CONSOLE = re.compile(
@@ -95,6 +97,12 @@ def texts() -> list[tuple[str, str]]:
     ]
 
 
+def declared() -> set[str]:
+    """Skills that a page shows how to write; what is typed for them is run by the tests of tutorials."""
+    found = DECLARED.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
+    return {name.replace("_", "-") for name in found}
+
+
 def shell_commands() -> list[Quoted]:
     found = []
     for where, text in texts():
@@ -104,7 +112,7 @@ def shell_commands() -> list[Quoted]:
             is_a_name = match[1] == text or command.split()[1].endswith(":")  # "opswright demo: went wrong"
             if not is_a_name:
                 found.append(Quoted(command, where))
-    return found
+    return [one for one in found if one.text.split()[1] not in declared()]
 
 
 def slash_commands() -> list[Quoted]:
@@ -115,12 +123,12 @@ def slash_commands() -> list[Quoted]:
             patterns.append(SLASH_IN_CONSOLE)
         matches = [match[1].strip("`") for pattern in patterns for match in pattern.finditer(text)]
         found += [Quoted(" ".join(text.split()), where) for text in matches if text not in NO_COMMANDS]
-    return found
+    return [one for one in found if one.text.split()[0].removeprefix("/") not in declared()]
 
 
 def variants(command: str) -> list[list[str]]:
     """The words of a command, once for each of its alternatives, with its holes filled."""
-    command = re.sub(r"<[^<>]*>|\"\.\.\.\"", HOLE, command)
+    command = VARIABLE.sub("ONE", re.sub(r"<[^<>]*>|\"\.\.\.\"", HOLE, command))
     words = shlex.split(command.replace("[", "").replace("]", ""))
     choices = [word.split("|") if re.fullmatch(r"[a-zA-Z|-]+", word) else [word] for word in words]
     return [

@@ -57,7 +57,7 @@ class ProposedPlan:
         writes or serves. With neither, calling a skill's plan is consent to making artifacts, as typing its
         command is; what changes an endpoint, and a plan file that makes anything, needs one of the two.
         Raises HeldError, and runs nothing, without consent or when somebody else has to give it; other
-        errors as `opswright apply` has exit codes.
+        errors as the command line has exit codes.
         """
         from ...agents.approvals import Consent
 
@@ -152,7 +152,7 @@ class ProposedPlan:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What pre-flight and policy say of a plan, as `opswright plan` shows it."""
+    """What pre-flight and policy say of a plan, as `opswright plan FILE` shows it."""
 
     findings: list[tuple[str, dict[str, Any]]]
     costs: dict[str, Any]

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.contract import Result
 from ...core.errors import AskError, BackendError, BudgetError, DeniedError, HeldError, IntegrityError

@@ -173,8 +173,9 @@ class NotebookWorkspace:
         return frame(rows, (*columns, *more), times=("since", "at", "last_request"))
 
     def ledger(self, limit: int = 1_000, **filters: str | None) -> pd.DataFrame:
-        """The newest records that meet the filters (run, step, actor, skill, phase, since, until), oldest first.
+        """The newest records that meet the filters, oldest first.
 
+        filters: run, step, actor, skill, phase, since, until, as of `opswright audit list`.
         IntegrityError for a line that holds no record.
         """
         from ...record.index import LedgerIndex
