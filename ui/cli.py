@@ -30,6 +30,7 @@ from .key_commands import keys_app
 from .machine_commands import add_machine_commands
 from .mcp_commands import mcp_app
 from .notification_commands import notifications_app
+from .planner_commands import planners_app
 from .policy_commands import policy_app
 from .run_commands import add_run_commands
 from .serving_commands import add_serving_commands
@@ -104,6 +105,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.add_typer(contract_app, name="contract")
     app.add_typer(compute_app, name="compute")
     app.add_typer(traffic_app, name="traffic")
+    app.add_typer(planners_app, name="planners")
     add_machine_commands(app)
     add_board_commands(app)
     add_serving_commands(app)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +34,7 @@ class PlanningStopped(Exception):
 
 
 @dataclass(frozen=True)
-class ToolCall:
+class ModelCall:
     """One call of a tool, as the model wrote it: `arguments` need not be JSON."""
 
     id: str
@@ -46,7 +47,7 @@ class ModelReply:
     """One reply: text, calls, and the tokens it took where they were told."""
 
     text: str
-    calls: tuple[ToolCall, ...]
+    calls: tuple[ModelCall, ...]
     usage: Usage | None
 
 
@@ -68,12 +69,22 @@ class ModelClient:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self._client is not None:
-            asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(5)
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         if not self._thread.is_alive():
             self._loop.close()
+
+    async def _finish(self) -> None:
+        """End what still runs, and close the connections."""
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+        await self._loop.shutdown_asyncgens()
 
     def complete(
         self,
@@ -210,7 +221,7 @@ class _ReplyParts:
             if not name or name in taken:  # each answer must name one call
                 name = f"call_{place}_{len(taken)}"
             taken.add(name)
-            calls.append(ToolCall(name, one["name"], one["arguments"]))
+            calls.append(ModelCall(name, one["name"], one["arguments"]))
         return ModelReply(self._text, tuple(calls), self._usage)
 
 

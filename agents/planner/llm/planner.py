@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ....core.contract import Cost, Effect
+from ....core.contract import Cost
 from ....core.errors import AskError, BudgetError, NeedsError, OpswrightError
 from ....core.files import sha256_json
 from ....core.secrets import Redactor, SecretName
@@ -32,8 +32,10 @@ from ..base import (
     Turn,
 )
 from ..phrases import PhrasesPlanner
+from ..phrases.drafts import from_document
+from .held_back import held_back
 from .limits import PlanningMeter
-from .model_client import ModelClient, ModelFailed, ModelReply, PlanningStopped, ToolCall
+from .model_client import ModelCall, ModelClient, ModelFailed, ModelReply, PlanningStopped
 from .plan_proposal import plan_proposal
 from .prompts import prompt
 from .read_tools import ReadTools
@@ -45,16 +47,6 @@ _FAULTS = 3  # calls that are no calls: bad JSON, unknown tools, text alone
 _REPEATS = 2  # times that something is called again as it was
 _LONGEST = 4_000  # characters of an answer
 _CHOICES = 6
-# what the phrases planner finds in a sentence that no model may turn into a change
-_HELD = {
-    "negated": "it says not to",
-    "hypothetical": "it supposes, or asks whether to",
-    "reported": "it tells what somebody says",
-    "quoted": "it quotes",
-    "scheduled": "it is for later",
-    "destructive": "it asks to take something away",
-    "command": "it holds a command",
-}
 _FINAL = ("approval", "unseen")  # never a model's to read: consent in words, characters that hide
 
 
@@ -210,7 +202,7 @@ class _Thinking:
             messages.append({"role": "tool", "tool_call_id": call.id, "content": answer})
         return None
 
-    def _called(self, call: ToolCall) -> str | PlannerReply:
+    def _called(self, call: ModelCall) -> str | PlannerReply:
         """What a call gives: a text for the model, or the reply for the person."""
         try:
             arguments = json.loads(call.arguments or "{}", parse_constant=_no_constant)
@@ -261,12 +253,12 @@ class _Thinking:
             if self.refused_plans > _REPAIRS:
                 raise _GaveUp(f"its plan was refused {self.refused_plans} times, at last: {shown}") from None
             return f"error: {shown} Nothing was proposed. Mend the plan, or ask the person."
-        held = _HELD.get(self.plain.reason) if isinstance(self.plain, Declined) else None
-        if held is not None and proposal.plan.effect is not Effect.READS:
-            names = ", ".join(f"/{step.skill}" for step in proposal.plan.steps)
+        held = held_back(proposal, self.plain, self.setup.registry)
+        if held:
             return Question(
-                f"Nothing is proposed yet: {held}. The model read it as {names}. Say outright, in a new "
-                "message, what is to be done now.",
+                f"Nothing is proposed: {held}. The model read it as the commands below; if that is meant, "
+                "type them, or say outright what is to be done now.",
+                from_document(proposal.draft or {}, self.setup.registry).commands(),
                 planned_by=self.planned_by(),
             )
         planned = self.planned_by()
@@ -298,7 +290,12 @@ class _Thinking:
         lost = [one for one in re.findall(r"secret:\S+", text) if one not in self.words]
         if lost:
             return self._fault("an answer names no secret")
-        return RecordAnswer(text, "model", tuple(dict.fromkeys(records)), planned_by=self.planned_by())
+        return RecordAnswer(
+            text,
+            self.reading.about or "model",
+            tuple(dict.fromkeys(records)),
+            planned_by=self.planned_by(),
+        )
 
     def _declined(self, arguments: dict[str, Any]) -> str | PlannerReply:
         text = self._said(arguments.get("why"))
@@ -312,7 +309,7 @@ class _Thinking:
         return escaped(self.redactor.text(text.strip()), keep="\n")[:_LONGEST]
 
 
-def _echo(call: ToolCall) -> dict[str, str]:
+def _echo(call: ModelCall) -> dict[str, str]:
     """A call as the conversation repeats it; what is no JSON would have some servers refuse the next one."""
     try:
         json.loads(call.arguments or "{}")

@@ -45,6 +45,7 @@ class ReadTools:
         self._redactor = redactor
         self.records: set[int] = set()
         self.called: list[str] = []
+        self.about = ""  # what the record's last plain answer was about
         self._tools: dict[str, Callable[[Arguments], Any]] = {
             "workspace_overview": self._overview,
             "list_artifacts": self._artifacts,
@@ -204,6 +205,7 @@ class ReadTools:
         if not isinstance(reply, RecordAnswer):
             return {"answer": None, "note": "The record has no plain answer to that; search, or list runs."}
         self.records |= set(reply.records)
+        self.about = reply.about
         return {"answer": reply.text, "about": reply.about, "records": list(reply.records)}
 
     def _search(self, arguments: Arguments) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from opswright.agents.planner.evaluation import scoring as scoring_module
+from opswright.agents.planner.evaluation.world import World
 from opswright.core.registry import Registry
 from opswright.skills import load_registry
 
@@ -28,7 +30,7 @@ def _module(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def scoring() -> ModuleType:
     """How replies are compared with what is right."""
-    return _module("scoring")
+    return scoring_module
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,7 @@ def registry() -> Registry:
 @pytest.fixture(scope="session")
 def _worlds(scoring: ModuleType, registry: Registry) -> Iterator[Callable[[str], Any]]:
     def made(folder: Path, skills: Registry, state: str) -> Any:
-        return _module("world").World(folder, skills, state=state)
+        return World(folder, skills, state=state)
 
     with scoring.worlds(made, registry) as world:
         yield world

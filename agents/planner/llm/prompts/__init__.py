@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PlannerPrompt:
     """A prompt's text, and the name that records and MLflow know it by."""
 
     name: str
@@ -26,15 +26,15 @@ class Prompt:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def prompts() -> list[Prompt]:
+def prompts() -> list[PlannerPrompt]:
     """Every prompt that is shipped, each version by itself."""
     found = []
     for path in sorted(Path(__file__).parent.glob("*.v*.txt")):
         name, _, version = path.stem.rpartition(".v")
-        found.append(Prompt(name, int(version), path.read_text(encoding="utf-8")))
+        found.append(PlannerPrompt(name, int(version), path.read_text(encoding="utf-8")))
     return found
 
 
-def prompt(name: str) -> Prompt:
+def prompt(name: str) -> PlannerPrompt:
     """The newest version of a prompt."""
     return max((one for one in prompts() if one.name == name), key=lambda one: one.version)

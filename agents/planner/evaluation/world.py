@@ -1,7 +1,7 @@
 """A small workspace to talk about: files, suites, artifacts, endpoints and runs, written by the real parts.
 
 Its artifacts hold almost nothing and its runs were not carried out: who reads sentences needs what is there,
-not what it does. Used by the tests of the planner and by `benchmarks/planner.py`.
+not what it does.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from opswright.agents.policy import policy_of
-from opswright.agents.record import RunRecord
-from opswright.core.artifact_refs import (
+from ....core.artifact_refs import (
     REF_TYPES,
     ArtifactRef,
     BundleRef,
@@ -25,15 +23,18 @@ from opswright.core.artifact_refs import (
     EvalReportRef,
     GuardrailRef,
 )
-from opswright.core.compile import compile_plan
-from opswright.core.plan import Plan
-from opswright.core.plan_file import parse_plan
-from opswright.core.principal import Principal
-from opswright.core.registry import Registry
-from opswright.core.settings import load_settings
-from opswright.core.workspace import Workspace
-from opswright.record.ledger import Phase
-from opswright.serving.releases import Change, EndpointState, Release, write_state
+from ....core.compile import compile_plan
+from ....core.plan import Plan
+from ....core.plan_file import parse_plan
+from ....core.principal import Principal
+from ....core.registry import Registry
+from ....core.settings import load_settings
+from ....core.settings.planner import PlannerSettings
+from ....core.workspace import Workspace
+from ....record.ledger import Phase
+from ....serving.releases import Change, EndpointState, Release, write_state
+from ...policy import policy_of
+from ...record import RunRecord
 
 SUITE = """\
 task: classify
@@ -45,11 +46,17 @@ scorers: [exact_match]
 class World:
     """The workspace, its artifacts by short names, and its runs."""
 
-    def __init__(self, folder: Path, registry: Registry, *, state: str = "rich") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        registry: Registry,
+        *,
+        state: str = "rich",
+        planner: PlannerSettings | None = None,
+    ) -> None:
         self.folder, self.registry = folder, registry
-        self.workspace = Workspace(
-            load_settings(home=folder / ".opswright", actor="ada", mlflow={"mirror": "off"})
-        )
+        settings = load_settings(home=folder / ".opswright", actor="ada", mlflow={"mirror": "off"})
+        self.workspace = Workspace(settings.model_copy(update={"planner": planner or settings.planner}))
         self.artifacts: dict[str, ArtifactRef] = {}
         self.runs: dict[str, str] = {}
         _project(folder)
@@ -223,7 +230,7 @@ class World:
         )
 
     def _rekey(self, key: str, made: str) -> None:
-        from opswright.serving.releases import endpoint_names, read_state
+        from ....serving.releases import endpoint_names, read_state
 
         for name in endpoint_names(self.workspace):
             state = read_state(self.workspace, name)

@@ -13,7 +13,11 @@ from typing import Any
 
 import yaml
 
-from opswright.agents.planner import (
+from ....core.errors import OpswrightError
+from ....core.principal import Principal
+from ....core.registry import Registry
+from .. import (
+    PHRASES,
     Ask,
     Declined,
     PlannerReply,
@@ -23,8 +27,6 @@ from opswright.agents.planner import (
     Turn,
     propose,
 )
-from opswright.core.errors import OpswrightError
-from opswright.core.registry import Registry
 
 SENTENCES = Path(__file__).with_name("sentences")
 TRAPS = (
@@ -57,8 +59,8 @@ class Sentence:
 
 
 @dataclass
-class Outcome:
-    """How one sentence went: `kind` is what was expected."""
+class SentenceOutcome:
+    """How one sentence went: `kind` is what was expected. What another planner replied is not right."""
 
     sentence: Sentence
     kind: str
@@ -68,6 +70,10 @@ class Outcome:
     changed_wrongly: bool
     cpu_ms: float
     shown: str = field(default="")
+    seconds: float = 0.0
+    tokens: int = 0
+    usd: float | None = None
+    fell_back: str = ""  # why the planner that was asked gave no reply of its own
 
 
 def load(name: str) -> list[Sentence]:
@@ -98,26 +104,34 @@ def worlds(make: Callable[[Path, Registry, str], Any], registry: Registry) -> It
             os.chdir(came_from)
 
 
-def judge(sentence: Sentence, world: Any, kind: str = "phrases") -> Outcome:
+def judge(sentence: Sentence, world: Any, kind: str = "phrases") -> SentenceOutcome:
     """A planner's reply to one sentence, compared with what is right."""
     turns: list[Turn] = []
     for said in sentence.before:
         turns = _with_reply(turns, said, _reply(said, world, turns, kind))
-    began = time.process_time()
+    began, at = time.process_time(), time.monotonic()
     reply = _reply(sentence.say, world, turns, kind)
-    cpu_ms = (time.process_time() - began) * 1e3
+    cpu_ms, seconds = (time.process_time() - began) * 1e3, time.monotonic() - at
+    by = reply.planned_by
     wanted = next(iter(sentence.expect))
     got, steps = _told(reply, world)
-    right = _is_right(sentence.expect, reply, steps)
+    fell_back = by.instead_of if by is not None else ""
+    right = not fell_back and _is_right(sentence.expect, reply, steps, sentence.say, world)
     skills = [next(iter(step)) for step in sentence.expect.get("plan", ())] == [name for name, _ in steps]
     changes = isinstance(reply, Proposal) and str(reply.plan.effect) != "reads"
     wrongly = changes and bool(sentence.trap) and not ("plan" in sentence.expect and skills)
-    return Outcome(sentence, wanted, got, right, skills, wrongly, cpu_ms, _shown(reply, steps))
+    outcome = SentenceOutcome(
+        sentence, wanted, got, right, skills, wrongly, cpu_ms, _shown(reply, steps), seconds
+    )
+    if by is not None:
+        outcome.tokens, outcome.usd, outcome.fell_back = by.tokens, by.usd, fell_back
+    return outcome
 
 
 def _reply(said: str, world: Any, turns: list[Turn], kind: str) -> PlannerReply:
     try:
-        return propose(Ask(kind, said), world.registry, world.workspace, turns)
+        who = Principal("ada", ("releaser",), "evaluation")
+        return propose(Ask(kind, said), world.registry, world.workspace, turns, principal=who)
     except OpswrightError as error:
         return Declined(f"error: {error}", "error")
 
@@ -130,16 +144,23 @@ def _with_reply(turns: list[Turn], said: str, reply: PlannerReply) -> list[Turn]
 
 def _told(reply: PlannerReply, world: Any) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
     if isinstance(reply, Proposal):
-        steps = [
-            (str(one["skill"]), {name: world.named(value) for name, value in one["with"].items()}
-             | ({"gate": reply.draft["gates"][one["gate"]]} if one.get("gate") else {}))
-            for one in (reply.draft or {}).get("steps", ())
-        ]  # fmt: skip
+        draft = reply.draft or {}
+        steps = []
+        for one in draft.get("steps", ()):
+            arguments = {name: world.named(value) for name, value in one["with"].items()}
+            gate = {"gate": draft["gates"].get(one["gate"])} if one.get("gate") else {}
+            steps.append((str(one["skill"]), {**arguments, **gate}))
         return "plan", steps
     return {Question: "ask", RecordAnswer: "answer", Declined: "refuse"}[type(reply)], []
 
 
-def _is_right(expect: dict[str, Any], reply: PlannerReply, steps: list[tuple[str, dict[str, Any]]]) -> bool:
+def _is_right(
+    expect: dict[str, Any],
+    reply: PlannerReply,
+    steps: list[tuple[str, dict[str, Any]]],
+    said: str,
+    world: Any,
+) -> bool:
     wanted, what = next(iter(expect.items()))
     if wanted == "plan":
         return [
@@ -153,8 +174,14 @@ def _is_right(expect: dict[str, Any], reply: PlannerReply, steps: list[tuple[str
         asked = (reply.draft or {}).get("asked", {}).get("field") if isinstance(reply, Question) else None
         return isinstance(reply, Question) and what in ("any", asked)
     if wanted == "answer":
-        return isinstance(reply, RecordAnswer) and reply.about == what
+        return isinstance(reply, RecordAnswer) and (reply.about == what or _cites_alike(reply, said, world))
     return isinstance(reply, Declined | Question)
+
+
+def _cites_alike(reply: RecordAnswer, said: str, world: Any) -> bool:
+    """Whether an answer rests on a record that the record's own answer rests on."""
+    sure = _reply(said, world, [], PHRASES)
+    return isinstance(sure, RecordAnswer) and bool(set(reply.records) & set(sure.records))
 
 
 def _shown(reply: PlannerReply, steps: list[tuple[str, dict[str, Any]]]) -> str:
