@@ -26,7 +26,7 @@ from ..record.run_state import RunState
 from .approvals import ApprovalRow, Consent, approval_row, record_consent
 from .graph import Cursor, build_graph
 from .nodes import AgentNodes
-from .planner import Ask, PlannerReply, Proposal, Question, Turn, propose
+from .planner import Ask, PlannerReply, PlanningEvents, Proposal, Question, Turn, propose, unheard
 from .policy import Policy, policy_of
 from .project_skills import project_proposal
 from .record import RunRecord, error_detail, load_plan
@@ -84,6 +84,7 @@ class Agent:
     events: Events = field(default_factory=NullEvents)
     cancelled: threading.Event = field(default_factory=threading.Event)
     acting: Principal | None = None
+    planning: PlanningEvents = unheard  # told what a planner does meanwhile
 
     @cached_property
     def principal(self) -> Principal:
@@ -102,7 +103,15 @@ class Agent:
         """What an ask leads to, planned once, with nothing recorded or run."""
         if ask.kind == "slash" and (found := project_proposal(ask.text, self.workspace, self.registry)):
             return found
-        return propose(ask, self.registry, self.workspace, conversation)
+        return propose(
+            ask,
+            self.registry,
+            self.workspace,
+            conversation,
+            principal=self.principal,
+            events=self.planning,
+            cancelled=self.cancelled,
+        )
 
     def plan_for(self, ask: Ask) -> Proposal:
         """The proposal for an ask that leaves nothing open; AskError with the question otherwise."""

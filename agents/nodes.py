@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.contract import Finding
 from ..core.errors import HeldError
 from ..core.exit_code import ExitCode
 from ..core.gate import Decision
@@ -60,14 +61,18 @@ class AgentNodes:
         plan = self.proposal.plan
         found = preflight(plan, self.registry, self.workspace, self.proposal.folder, self.record.state)
         ruling = self.policy.may_propose(self.record.principal, plan, found.recorded_costs)
-        planning = self.proposal.cost
+        planning, planner, notes = self.proposal.cost, self.proposal.planned_by, self.proposal.notes
         self.record.proposed(
             plan,
             source=self.proposal.source,
             folder=self.proposal.folder.resolve(),
             costs=found.recorded_costs,
-            findings=[{"step": step, **finding.model_dump()} for step, finding in found.findings],
+            findings=[
+                *({"step": step, **finding.model_dump()} for step, finding in found.findings),
+                *({"step": "plan", **Finding(level="note", message=note).model_dump()} for note in notes),
+            ],
             **({"planning": planning.model_dump()} if planning is not None else {}),
+            **({"planner": planner.document()} if planner is not None else {}),
         )
         code, why = refusal(found, ruling)
         if code:

@@ -21,7 +21,7 @@ from .ci.stream import write_line
 
 if TYPE_CHECKING:
     from ..agents.agent import Agent, RunOutcome
-    from ..agents.planner import Ask, Declined, Question, RecordAnswer
+    from ..agents.planner import Ask, Declined, PlanningEvent, Question, RecordAnswer
     from ..core.plan import Plan
     from ..core.workspace import Workspace
     from .ci.stream import StreamEvents
@@ -92,14 +92,18 @@ class Session:
         from ..agents.planner import PLAIN_LANGUAGE, Ask, Proposal
 
         with out.files.of_errors():
-            found = self.agent().propose(Ask(PLAIN_LANGUAGE, text))
+            found = self.agent(planning=_tell_planning).propose(Ask(PLAIN_LANGUAGE, text))
             if not isinstance(found, Proposal):
                 self._reply(found, out)
             strength = self._strongest(found.plan)
             consent = None
-            if yes is not None and strength <= min(_STRENGTH[yes], _STRENGTH[Effect.WRITES]):
+            has_read = found.planned_by is not None and bool(found.planned_by.read)
+            if has_read and yes is not None and strength > _STRENGTH[Effect.READS]:
+                why = "--yes is no consent to what a model planned after reading what others wrote."
+                print(why, file=sys.stderr)
+            elif yes is not None and strength <= min(_STRENGTH[yes], _STRENGTH[Effect.WRITES]):
                 consent = Consent(found.plan.id, f"agent --yes-to {yes}")
-            if yes is Effect.SERVES and consent is None:
+            if yes is Effect.SERVES and consent is None and not has_read:
                 why = "--yes is no consent to what a sentence would serve: approve the plan below."
                 print(why, file=sys.stderr)
             outcome = self._drive(lambda live: live.start(found, consent), out, interactive=yes is None)
@@ -238,6 +242,8 @@ def reply_document(reply: Question | RecordAnswer | Declined) -> tuple[int, dict
         code, status = ExitCode.USAGE, "declined"
         facts = {"reason": reply.reason, "commands": list(reply.commands)}
     ended = {"status": status, "outcome": code.outcome, "exit_code": int(code)}
+    if reply.planned_by is not None:
+        facts["planner"] = reply.planned_by.document()
     return code, {**ended, "message": reply.text, **facts}
 
 
@@ -251,6 +257,14 @@ def reply_lines(reply: Question | RecordAnswer | Declined, registry: Registry) -
         return [*lines, *(f"  {escaped(choice)}" for choice in reply.choices)]
     typed = [command for command in reply.commands if command.split()[0].lstrip("/") in registry]
     return [*lines, *(f"  opswright agent {shlex.quote(command)}" for command in typed)]
+
+
+def _tell_planning(event: PlanningEvent) -> None:
+    """What a planner reads and notes meanwhile, on stderr."""
+    from ..core.text import escaped
+
+    if event.kind != "thinking":
+        print(escaped(f"{'reads' if event.kind == 'tool' else 'note:'} {event.text}"), file=sys.stderr)
 
 
 def match_plan(given: str, plan: str) -> str:

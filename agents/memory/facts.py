@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...core.errors import OpswrightError
-from ..planner import PLAIN_LANGUAGE, Ask, RecordAnswer, propose
+from ..planner import PHRASES, Ask, RecordAnswer, propose
 from .answer import Fact, FactFinder
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def fact_finder(workspace: Workspace, registry: Registry) -> FactFinder:
 
     def find(question: str) -> Sequence[Fact]:
         try:
-            reply = propose(Ask(PLAIN_LANGUAGE, question), registry, workspace)
+            reply = propose(Ask(PHRASES, question), registry, workspace)
         except OpswrightError as error:
             return (Fact(f"The record could not be asked: {error}"),)
         if not isinstance(reply, RecordAnswer) or reply.about == _NO_FACT:

@@ -6,24 +6,30 @@ a function `(PlannerSetup) -> Planner`, named by the kind of ask it takes.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...core.entry_points import entry_points_of
 from ...core.errors import AskError, BackendError, did_you_mean
+from ...core.principal import Principal
 from ...core.registry import Registry
 from .base import (
     Ask,
     Declined,
     Draft,
+    PlannedBy,
     Planner,
     PlannerFactory,
     PlannerReply,
     PlannerSetup,
+    PlanningEvent,
+    PlanningEvents,
     Proposal,
     Question,
     RecordAnswer,
     Turn,
+    unheard,
 )
 from .files import CompiledPlanner, PlanFilePlanner
 from .slash import SlashPlanner
@@ -32,24 +38,30 @@ if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
 __all__ = [
+    "PHRASES",
     "PLAIN_LANGUAGE",
     "Ask",
     "Declined",
     "Draft",
+    "PlannedBy",
     "Planner",
     "PlannerFactory",
     "PlannerReply",
     "PlannerSetup",
+    "PlanningEvent",
+    "PlanningEvents",
     "Proposal",
     "Question",
     "RecordAnswer",
     "Turn",
     "planners",
     "propose",
+    "unheard",
 ]
 
 GROUP = "opswright.planners"
-PLAIN_LANGUAGE = "phrases"  # the planner of what is neither a command nor a file
+PHRASES = "phrases"  # plain language with no model
+PLAIN_LANGUAGE = "plain"  # what is neither a command nor a file: read by the planner that settings name
 
 
 def planners() -> Mapping[str, PlannerFactory]:
@@ -58,7 +70,8 @@ def planners() -> Mapping[str, PlannerFactory]:
         "plan_file": lambda setup: PlanFilePlanner(setup.registry, setup.workspace),
         "compiled_plan": lambda setup: CompiledPlanner(setup.registry),
         "slash": lambda setup: SlashPlanner(setup.registry, setup.workspace),
-        "phrases": _phrases,
+        PHRASES: _phrases,
+        "llm": _llm,
     }
     for point in entry_points_of(GROUP):
         if point.name in found:
@@ -73,14 +86,34 @@ def _phrases(setup: PlannerSetup) -> Planner:
     return PhrasesPlanner(setup.registry, setup.workspace)
 
 
+def _llm(setup: PlannerSetup) -> Planner:
+    from .llm import LlmPlanner
+
+    return LlmPlanner(setup)
+
+
 def propose(
-    ask: Ask, registry: Registry, workspace: Workspace, conversation: Sequence[Turn] = ()
+    ask: Ask,
+    registry: Registry,
+    workspace: Workspace,
+    conversation: Sequence[Turn] = (),
+    *,
+    principal: Principal | None = None,
+    events: PlanningEvents = unheard,
+    cancelled: threading.Event | None = None,
 ) -> PlannerReply:
-    """What the planner for this kind of ask proposes; AskError for a kind that nobody plans."""
+    """What the planner for this kind of ask proposes; AskError for a kind that nobody plans.
+
+    Plain language goes to the planner that settings name. principal, events, cancelled: see `PlannerSetup`.
+    """
     known = planners()
-    if ask.kind not in known:
+    kind = workspace.settings.planner.kind if ask.kind == PLAIN_LANGUAGE else ask.kind
+    if kind not in known:
+        where = " Change the setting planner.kind." if ask.kind == PLAIN_LANGUAGE else ""
         raise AskError(
-            f"no planner for asks of kind '{ask.kind}' (there are: {', '.join(known)})."
-            + did_you_mean(ask.kind, known)
+            f"no planner for asks of kind '{kind}' (there are: {', '.join(known)})."
+            + did_you_mean(kind, known)
+            + where
         )
-    return known[ask.kind](PlannerSetup(registry, workspace)).propose(ask, conversation)
+    setup = PlannerSetup(registry, workspace, principal, events, cancelled or threading.Event())
+    return known[kind](setup).propose(ask, conversation)

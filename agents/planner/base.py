@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ...core.contract import Cost
 from ...core.plan import Plan
+from ...core.principal import Principal
 from ...core.registry import Registry
 
 if TYPE_CHECKING:
@@ -43,11 +45,45 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class PlannedBy:
+    """Which planner made a reply, and of what.
+
+    prompts: SHA-256 of each prompt by its name and version. read: the tools whose results it saw, so that
+    what others wrote may have moved it. instead_of: why another planner than the one asked made the reply.
+    """
+
+    kind: str
+    model: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
+    turns: int = 0
+    tokens: int = 0
+    usd: float | None = None
+    seconds: float = 0.0
+    instead_of: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """What a person should know of it; empty where no model had a part."""
+        if self.instead_of:
+            return f"Planned without a model: {self.instead_of}."
+        if not self.model:
+            return ""
+        read = f" after reading {', '.join(self.read)}" if self.read else ""
+        return f"By the model {self.model}{read}."
+
+    def document(self) -> dict[str, Any]:
+        """As records keep it."""
+        return {**asdict(self), "read": list(self.read), "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True)
 class Proposal:
     """A plan that would do what was asked, once; nothing is recorded or run by it.
 
     folder: where its relative inputs lie. cost: what planning itself took, as with a model.
-    is_typed: whether the words name skill and arguments exactly; plain language never does.
+    is_typed: whether the words name skill and arguments exactly; plain language never does. notes: what
+    whoever is asked to approve should know of how it was planned.
     """
 
     plan: Plan
@@ -56,6 +92,8 @@ class Proposal:
     cost: Cost | None = None
     draft: Draft | None = None
     is_typed: bool = True
+    planned_by: PlannedBy | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +103,7 @@ class Question:
     text: str
     choices: tuple[str, ...] = ()
     draft: Draft | None = None
+    planned_by: PlannedBy | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +117,7 @@ class RecordAnswer:
     about: str
     records: tuple[int, ...] = ()
     commands: tuple[str, ...] = ()
+    planned_by: PlannedBy | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +127,7 @@ class Declined:
     text: str
     reason: str
     commands: tuple[str, ...] = ()
+    planned_by: PlannedBy | None = None
 
 
 PlannerReply = Proposal | Question | RecordAnswer | Declined
@@ -100,11 +141,33 @@ class Planner(Protocol):
 
 
 @dataclass(frozen=True)
+class PlanningEvent:
+    """What a planner does meanwhile: what it thinks aloud (the whole text of this turn), calls, or notes."""
+
+    kind: Literal["thinking", "tool", "note"]
+    text: str
+    turn: int = 0
+
+
+PlanningEvents = Callable[[PlanningEvent], None]
+
+
+def unheard(event: PlanningEvent) -> None:
+    """Events that nobody listens to."""
+
+
+@dataclass(frozen=True)
 class PlannerSetup:
-    """What a planner may look at."""
+    """What a planner may look at, for whom it plans, who is told meanwhile, and whether it is to stop.
+
+    principal: whose rights bound what it may read; None: nobody's, so that it reads nothing of the record.
+    """
 
     registry: Registry
     workspace: Workspace
+    principal: Principal | None = None
+    events: PlanningEvents = unheard
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 PlannerFactory = Callable[[PlannerSetup], Planner]

@@ -21,6 +21,7 @@ from .compute import ComputeSettings
 from .mcp import McpSettings, ProjectSkillSettings
 from .memory import MemorySettings
 from .part import SettingsPart
+from .planner import PlannerSettings
 from .serving import ServingSettings
 
 # Off for every dependency, before any of them is imported.
@@ -129,6 +130,7 @@ class Settings(BaseSettings):
     mcp: McpSettings = McpSettings()
     project_skills: ProjectSkillSettings = ProjectSkillSettings()
     memory: MemorySettings = MemorySettings()
+    planner: PlannerSettings = PlannerSettings()
 
     @classmethod
     def settings_customise_sources(

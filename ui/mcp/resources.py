@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from ...agents.runs import run_row, run_rows
+from ...core.data_block import data_block
 from ...core.errors import AskError
 from ...record.index import LedgerIndex
 from ...record.ledger import Record
-from .answers import data_block, fitted
+from .answers import fitted
 from .callers import McpCaller
 from .desk import McpDesk
 

@@ -32,6 +32,12 @@ def scoring() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def playing() -> ModuleType:
+    """The server that plays a model, and the parts it plays."""
+    return _module("model_server")
+
+
+@pytest.fixture(scope="session")
 def registry() -> Registry:
     return load_registry()
 

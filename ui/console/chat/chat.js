@@ -50,8 +50,7 @@ function put(entries) {
 
 function settle(id) {
   state.pending.delete(id);
-  const node = log.querySelector(`[data-waits="${id}"]`);
-  if (node) node.remove();
+  log.querySelectorAll(`[data-waits="${id}"], [data-entry="${id}-planning"]`).forEach((node) => node.remove());
 }
 
 function waitFor(id) {
@@ -405,6 +404,7 @@ const acts = {
   edit: (node) => edit(node),
   stop: (node) => act(node, "stop_run", { run: node.dataset.run }),
   resume: (node) => act(node, "resume_run", { run: node.dataset.run }),
+  stopPlanning: (node) => act(node, "stop_planning", { conversation: state.conversation, message: node.dataset.message }),
 };
 
 async function act(node, name, payload) {

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .commands import Call, Reply
 from .completion import CommandCompletion
 from .conversations import Conversations, Entry, turn_of
 from .plan_edits import PlanEdits
+from .planning import Plannings
 from .run_service import RunService
 
 _AT_ONCE_S = 0.2  # so long a command may take and still be answered in the same breath
@@ -36,7 +38,10 @@ _LONGEST_SEARCH = 200
 
 
 class ChatService:
-    """One console's chat. It keeps nothing of a conversation in memory: everything is read from its file."""
+    """One console's chat. It keeps nothing of a conversation in memory: everything is read from its file.
+
+    What planners think aloud is no part of a conversation; it is shown while it lasts.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -47,10 +52,12 @@ class ChatService:
         self._completion = CommandCompletion(console, self.run_service, self._commands)
         self._cards = Cards(console, self.run_service)
         self._plans = PlanEdits(console, self.run_service)
+        self._plannings = Plannings()
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="chat")
 
     def close(self) -> None:
         """Release what only this console uses; runs continue."""
+        self._plannings.stop_all()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.run_service.close()
         self._mlflow.close()
@@ -110,6 +117,8 @@ class ChatService:
                 shown.append(fresh)
             elif fresh["running"]:
                 shown.append({"id": entry_id, "running": True})
+        answered = {entry.get("to") for entry in shown}
+        shown += [one for one in self._plannings.entries(name) if one["message"] not in answered]
         return {"cursor": cursor, "entries": shown}
 
     def send(
@@ -159,6 +168,10 @@ class ChatService:
         self._conversations.append(name, "said", by=person.name, text=f"edited the plan of run {run}")
         self._conversations.append(name, "run", run=made)
 
+    def stop_planning(self, person: Person, name: str, message: str) -> None:
+        """A click on Stop while a planner thinks."""
+        self._plannings.stop(person, name, message)
+
     def keep(self, person: Person, name: str, received: Path, file_name: str, folder: Path) -> None:
         """Take an uploaded file into the workspace and say so in the conversation.
 
@@ -180,9 +193,9 @@ class ChatService:
     def _answer(self, person: Person, name: str, text: str, to: str) -> None:
         """Carry a message out and keep its answer."""
         try:
-            reply = self._commands.answer(
-                Call(text, person, lambda: self._runs(name), turns=lambda: self._turns(name, to))
-            )
+            with self._plannings.of(person, name, to) as planning:
+                call = Call(text, person, lambda: self._runs(name), turns=lambda: self._turns(name, to))
+                reply = self._commands.answer(replace(call, planning=planning))
         except OpswrightError as error:
             reply = Reply([blocks.text(str(error), "bad")])
         except OSError as error:

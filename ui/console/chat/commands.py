@@ -16,6 +16,7 @@ from ....core.errors import AskError, did_you_mean
 from ..auth.users import Person
 from ..console import Console
 from . import blocks
+from .planning import Planning
 from .questions import ChatQuestions, is_question
 from .run_service import RunService
 
@@ -39,6 +40,7 @@ class Call:
     runs: Callable[[], Sequence[str]] = lambda: ()  # those the conversation has shown, oldest first
     words: Sequence[str] = ()
     turns: Callable[[], Sequence[Turn]] = lambda: ()  # the conversation before it
+    planning: Planning | None = None  # who is told what a planner does, and may stop it
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,12 @@ class Commands:
 
     def _plain(self, call: Call) -> Reply:
         """What plain language leads to: a card, a question, an answer from the record, or why not."""
-        found = self._run_service.propose(call.person, Ask(PLAIN_LANGUAGE, call.text), call.turns())
+        ask = Ask(PLAIN_LANGUAGE, call.text)
+        found = self._run_service.propose(call.person, ask, call.turns(), call.planning)
         if isinstance(found, Proposal):
             return self._started(call, found)
-        if isinstance(found, Declined) and is_question(call.text):
-            return Reply(self._questions.answer(call.text))
+        if isinstance(found, Declined) and found.reason != "stopped" and is_question(call.text):
+            return Reply([*_planned(found), *self._questions.answer(call.text)])
         return replied(found, self.names())
 
     def _started(self, call: Call, proposal: Proposal) -> Reply:
@@ -151,13 +154,19 @@ def replied(reply: Question | RecordAnswer | Declined, names: Mapping[str, str])
     """A planner's reply that runs nothing: what it says, where that stands, what could be typed."""
     if isinstance(reply, Question):
         choices = [blocks.commands(dict.fromkeys(reply.choices, ""))] if reply.choices else []
-        return Reply([blocks.text(reply.text), *choices], draft=reply.draft)
+        return Reply([*_planned(reply), blocks.text(reply.text), *choices], draft=reply.draft)
     listed = {command: names.get(command.split()[0].lstrip("/"), "") for command in reply.commands}
     commands = [blocks.commands(listed)] if listed else []
     if isinstance(reply, Declined):
-        return Reply([blocks.text(reply.text, "warn"), *commands])
+        return Reply([*_planned(reply), blocks.text(reply.text, "warn"), *commands])
     links = [blocks.link(f"record {seq}", f"/ledger?seq={seq}") for seq in reply.records[:_LINKS]]
-    return Reply([blocks.text(reply.text), *links, *commands])
+    return Reply([*_planned(reply), blocks.text(reply.text), *links, *commands])
+
+
+def _planned(reply: Question | RecordAnswer | Declined) -> list[blocks.Block]:
+    """That a model was asked, and what came of it, for whoever reads the answer."""
+    told = reply.planned_by.in_words if reply.planned_by is not None else ""
+    return [blocks.text(told, "soft")] if told else []
 
 
 _LINKS = 6

@@ -82,6 +82,10 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
     def stop_run(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
 
+    def stop_planning(asked: Answer, request: Any) -> Answer:
+        where, message = str(asked["conversation"]), str(asked["message"])
+        return reply(console, request, lambda who: service.stop_planning(who, where, message))
+
     def resume_run(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
 
@@ -93,6 +97,7 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
 
     return [
         *(open_conversation, new_conversation, overview, look, send, assist, decide, stop_run, resume_run),
+        stop_planning,
         *(list_conversations, rename, delete),
         *(plan_text, check_plan, change_plan, keep),
     ]

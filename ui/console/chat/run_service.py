@@ -14,6 +14,7 @@ from ....agents.worker import Worker
 from ....core.errors import HeldError
 from ..auth.users import Person
 from ..console import Console
+from .planning import Planning
 
 
 class RunService:
@@ -40,9 +41,14 @@ class RunService:
                 self._spare.dismiss()
                 self._spare = None
 
-    def propose(self, person: Person, ask: Ask, conversation: Sequence[Turn] = ()) -> PlannerReply:
-        """What an ask leads to, with nothing recorded or run."""
-        return self._console.agent(person).propose(ask, conversation)
+    def propose(
+        self, person: Person, ask: Ask, conversation: Sequence[Turn] = (), planning: Planning | None = None
+    ) -> PlannerReply:
+        """What an ask leads to, nothing recorded or run. `planning` is told meanwhile, and may stop it."""
+        agent = self._console.agent(person)
+        if planning is not None:
+            agent.planning, agent.cancelled = planning.hear, planning.cancelled
+        return agent.propose(ask, conversation)
 
     def start(self, person: Person, ask: Ask | Proposal) -> RunOutcome:
         """A new run: to its end when it only reads, to the wait for approval when not."""

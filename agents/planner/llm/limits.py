@@ -1,0 +1,91 @@
+"""What planning one message may take: reserved before each call of the model, settled after it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ....core.errors import BudgetError
+from ....core.settings.planner import PlannerSettings
+
+_BYTES_A_TOKEN = 3  # fewer than any common tokenizer needs for English and JSON, so that too much is reserved
+_FEWEST = 4  # times fewer tokens than reserved: a report below that is not believed
+
+
+def tokens_of(text: str) -> int:
+    """How many tokens a text has at most, estimated: there is no tokenizer of an unknown model."""
+    return -(-len(text.encode(errors="replace")) // _BYTES_A_TOKEN)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call, as the endpoint reports them."""
+
+    read: int
+    written: int
+
+
+@dataclass
+class PlanningMeter:
+    """Turns, tokens, dollars and seconds of one message. What is not known counts as it was reserved."""
+
+    settings: PlannerSettings
+    began: float = field(default_factory=time.monotonic)
+    turns: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    _reserved: Usage | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the time is over; not below zero."""
+        return max(0.0, self.settings.max_seconds - self.seconds)
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether what tokens cost is known."""
+        one = self.settings
+        return one.usd_per_million_input is not None and one.usd_per_million_output is not None
+
+    def reserve(self, read: int, written: int) -> None:
+        """Set aside what the next call may take; BudgetError, naming the limit, when it does not fit."""
+        limits = self.settings
+        if self.turns + 1 > limits.max_turns:
+            raise BudgetError(f"planner.max_turns is {limits.max_turns}, and all are used")
+        if self.tokens + read + written > limits.max_tokens:
+            raise BudgetError(
+                f"planner.max_tokens is {limits.max_tokens:,}: {self.tokens:,} are used, the next call may "
+                f"take {read + written:,}"
+            )
+        usd = self._price(Usage(read, written))
+        if limits.max_usd is not None and self.usd + usd > limits.max_usd:
+            raise BudgetError(
+                f"planner.max_usd is {limits.max_usd:g}: {self.usd:.4f} are used, the next call may take "
+                f"{usd:.4f}"
+            )
+        if self.seconds_left <= 0:
+            raise BudgetError(f"planner.max_seconds is {limits.max_seconds:g}, and they are over")
+        self.turns += 1
+        self._reserved = Usage(read, written)
+
+    def settle(self, reported: Usage | None) -> None:
+        """Count what the call took: as reported where that can be, else as reserved."""
+        reserved, self._reserved = self._reserved, None
+        if reserved is None:
+            raise RuntimeError("settled without a reservation")
+        taken = reserved
+        if reported is not None and reported.written >= 0 and reported.read >= reserved.read // _FEWEST:
+            taken = reported
+        self.tokens += taken.read + taken.written
+        self.usd += self._price(taken)
+
+    def _price(self, usage: Usage) -> float:
+        one = self.settings
+        return (
+            usage.read * (one.usd_per_million_input or 0) + usage.written * (one.usd_per_million_output or 0)
+        ) / 1e6

@@ -1,0 +1,338 @@
+"""The planner with a model: it reads, asks, answers, and proposes; nothing that it says is consent.
+
+Where the endpoint fails, a limit is reached or the model goes astray, the phrases planner's reply counts, and
+it is said why.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from ....core.contract import Cost, Effect
+from ....core.errors import AskError, BudgetError, NeedsError, OpswrightError
+from ....core.files import sha256_json
+from ....core.secrets import Redactor, SecretName
+from ....core.text import escaped, one_line
+from ..base import (
+    Ask,
+    Declined,
+    PlannedBy,
+    PlannerReply,
+    PlannerSetup,
+    PlanningEvent,
+    Proposal,
+    Question,
+    RecordAnswer,
+    Turn,
+)
+from ..phrases import PhrasesPlanner
+from .limits import PlanningMeter
+from .model_client import ModelClient, ModelFailed, ModelReply, PlanningStopped, ToolCall
+from .plan_proposal import plan_proposal
+from .prompts import prompt
+from .read_tools import ReadTools
+from .tool_schemas import ANSWER, ASK, DECLINE, DESCRIBE, ENDS, PROPOSE, described, plan_tools
+from .window import Message, conversation_messages, fitted, size_of
+
+_REPAIRS = 2  # plans that the compiler refused and the model may mend
+_FAULTS = 3  # calls that are no calls: bad JSON, unknown tools, text alone
+_REPEATS = 2  # times that something is called again as it was
+_LONGEST = 4_000  # characters of an answer
+_CHOICES = 6
+# what the phrases planner finds in a sentence that no model may turn into a change
+_HELD = {
+    "negated": "it says not to",
+    "hypothetical": "it supposes, or asks whether to",
+    "reported": "it tells what somebody says",
+    "quoted": "it quotes",
+    "scheduled": "it is for later",
+    "destructive": "it asks to take something away",
+    "command": "it holds a command",
+}
+_FINAL = ("approval", "unseen")  # never a model's to read: consent in words, characters that hide
+
+
+class _GaveUp(Exception):
+    """The model's reply does not count; the text says why, in a clause."""
+
+
+class LlmPlanner:
+    """Plain language to a reply by a model behind an OpenAI-compatible endpoint."""
+
+    def __init__(self, setup: PlannerSetup) -> None:
+        self._setup = setup
+
+    def propose(self, ask: Ask, conversation: Sequence[Turn]) -> PlannerReply:
+        """The model's reply within its limits; else that of the phrases planner, which says so."""
+        settings = self._setup.workspace.settings.planner
+        if settings.base_url is None or settings.model is None:
+            raise AskError("the planner llm needs planner.base_url and planner.model in opswright.toml.")
+        plain = self._without_model(ask, conversation)
+        if isinstance(plain, Declined) and plain.reason in _FINAL:
+            return replace(plain, planned_by=PlannedBy("phrases"))
+        thinking = _Thinking(self._setup, ask, conversation, plain)
+        try:
+            return thinking.reply()
+        except PlanningStopped:
+            stopped = Declined("Stopped: nothing was run or proposed.", "stopped")
+            return replace(stopped, planned_by=thinking.planned_by())
+        except (_GaveUp, ModelFailed, BudgetError, NeedsError) as error:
+            why = thinking.redactor.text(f"{settings.model} at {settings.base_url}: {one_line(str(error))}")
+            self._setup.events(PlanningEvent("note", f"Planned without a model: {why}"))
+            planned = thinking.planned_by(instead_of=why)
+            if isinstance(plain, Proposal):
+                return replace(plain, planned_by=planned, notes=(planned.in_words,))
+            return replace(plain, planned_by=planned)
+
+    def _without_model(self, ask: Ask, conversation: Sequence[Turn]) -> PlannerReply:
+        """What the words come to by phrases alone."""
+        try:
+            planner = PhrasesPlanner(self._setup.registry, self._setup.workspace)
+            return planner.propose(replace(ask, kind="phrases"), conversation)
+        except OpswrightError as error:
+            return Declined(str(error), "error")
+
+
+@dataclass
+class _Thinking:
+    """One message, while a model works on it."""
+
+    setup: PlannerSetup
+    ask: Ask
+    conversation: Sequence[Turn]
+    plain: PlannerReply
+    redactor: Redactor = field(default_factory=Redactor)
+    refused_plans: int = 0
+    faults: int = 0
+    repeats: int = 0
+
+    def __post_init__(self) -> None:
+        self.settings = self.setup.workspace.settings.planner
+        self.meter = PlanningMeter(self.settings)
+        self.rules = prompt("rules")
+        self.reading = ReadTools(self.setup, self.redactor)
+        self.tools = [*plan_tools(self.setup.registry), *self.reading.schemas()]
+        self.words = "\n".join([*(t.text for t in self.conversation if t.speaker == "user"), self.ask.text])
+        self.seen: dict[str, str] = {}
+
+    def reply(self) -> PlannerReply:
+        """What the model comes to."""
+        key = self._know_secrets()
+        base_url, model = str(self.settings.base_url), str(self.settings.model)
+        with ModelClient(base_url, model, key, self.settings.retries, self.setup.cancelled) as client:
+            self.meter = PlanningMeter(self.settings)  # loading the client is not the model's time
+            most = self.settings.window_tokens - self.settings.max_reply_tokens - size_of(self.tools)
+            if most < size_of([self.rules.text, self.ask.text]):
+                raise _GaveUp(
+                    f"planner.window_tokens of {self.settings.window_tokens:,} does not hold the rules, the "
+                    "tools and the message"
+                )
+            messages = conversation_messages(
+                self.rules.text, self.conversation, self.ask, most, self.redactor
+            )
+            while True:
+                said = self._call(client, fitted(messages, most))
+                found = self._taken(said, messages)
+                if found is not None:
+                    return found
+
+    def planned_by(self, instead_of: str = "") -> PlannedBy:
+        """What it took, for the record."""
+        return PlannedBy(
+            "phrases" if instead_of else "llm",
+            str(self.settings.model),
+            {self.rules.label: self.rules.digest, "tools": sha256_json(self.tools)},
+            tuple(dict.fromkeys(self.reading.called)),
+            self.meter.turns,
+            self.meter.tokens,
+            self.meter.usd if self.meter.has_prices else None,
+            self.meter.seconds,
+            instead_of,
+        )
+
+    def _know_secrets(self) -> str | None:
+        """Have every secret that settings name hidden from the model and from answers; gives the key."""
+        for name in _secret_names(self.setup.workspace.settings):
+            try:
+                self.redactor.resolve(name)
+            except NeedsError:  # not there: nothing to hide
+                continue
+        return self.settings.key.resolve() if self.settings.key is not None else None
+
+    def _call(self, client: ModelClient, messages: list[Message]) -> ModelReply:
+        """One call of the model, paid for beforehand as far as it may go."""
+        if self.setup.cancelled.is_set():
+            raise PlanningStopped
+        most = self.settings.max_reply_tokens
+        self.meter.reserve(size_of(messages) + size_of(self.tools), most)
+        turn, usage = self.meter.turns, None
+        try:
+            reply = client.complete(
+                messages,
+                self.tools,
+                max_tokens=most,
+                timeout_s=self.meter.seconds_left,
+                on_text=lambda text: self._tell("thinking", text, turn),
+            )
+            usage = reply.usage
+        finally:
+            self.meter.settle(usage)
+        return reply
+
+    def _tell(self, kind: Any, text: str, turn: int) -> None:
+        shown = escaped(self.redactor.text(text), keep="\n")[:_LONGEST]
+        self.setup.events(PlanningEvent(kind, shown, turn))
+
+    def _taken(self, said: ModelReply, messages: list[Message]) -> PlannerReply | None:
+        """The reply that a turn ends with; None when it goes on, with what it called answered."""
+        calls = [{"id": c.id, "type": "function", "function": _echo(c)} for c in said.calls]
+        messages.append(
+            {"role": "assistant", "content": said.text or None, **({"tool_calls": calls} if calls else {})}
+        )
+        if not said.calls:
+            self._fault("no tool was called")
+            messages.append({"role": "user", "content": f"Answer by one of the tools {', '.join(ENDS)}."})
+            return None
+        ends = [call for call in said.calls if call.name in ENDS]
+        for call in said.calls:
+            if len(ends) > 1 and call.name in ENDS:
+                answer: str | PlannerReply = self._fault("only one of the tools that answer can be called")
+            else:
+                answer = self._called(call)
+            if not isinstance(answer, str):
+                return answer
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": answer})
+        return None
+
+    def _called(self, call: ToolCall) -> str | PlannerReply:
+        """What a call gives: a text for the model, or the reply for the person."""
+        try:
+            arguments = json.loads(call.arguments or "{}", parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            return self._fault(f"the arguments are no JSON: {str(error)[:200]}")
+        if not isinstance(arguments, dict):
+            return self._fault("the arguments must be a JSON object")
+        known = f"{call.name} {json.dumps(arguments, sort_keys=True)}"
+        if known in self.seen and call.name != PROPOSE:
+            self.repeats += 1
+            if self.repeats >= _REPEATS:
+                raise _GaveUp(f"it went in a circle: {call.name} was called again and again")
+            return f"error: called before as it is now; its result was: {self.seen[known]}"
+        ended = {PROPOSE: self._proposed, ASK: self._asked, ANSWER: self._answered, DECLINE: self._declined}
+        if call.name in ended:
+            return ended[call.name](arguments)
+        if call.name == DESCRIBE:
+            result = self._described(arguments)
+        elif call.name in self.reading:
+            shown = f"{call.name} {json.dumps(arguments, ensure_ascii=False)}" if arguments else call.name
+            self._tell("tool", shown[:300], self.meter.turns)
+            result = self.reading.call(call.name, arguments)
+        else:
+            return self._fault(f"there is no tool '{call.name[:60]}'")
+        self.seen[known] = result
+        return result
+
+    def _fault(self, why: str) -> str:
+        self.faults += 1
+        if self.faults >= _FAULTS:
+            raise _GaveUp(f"its replies cannot be used ({why})")
+        return f"error: {why}"
+
+    def _described(self, arguments: dict[str, Any]) -> str:
+        names = arguments.get("skills")
+        known = [name for name in names if name in self.setup.registry] if isinstance(names, list) else []
+        if not known:
+            return self._fault("name skills that there are")
+        return json.dumps([described(self.setup.registry.get(name)) for name in known[:3]], default=str)
+
+    def _proposed(self, arguments: dict[str, Any]) -> str | PlannerReply:
+        try:
+            proposal = plan_proposal(self.setup, self.ask, arguments, self.words)
+        except OpswrightError as error:
+            self.refused_plans += 1
+            shown = self.redactor.text(one_line(str(error)))[:1000]
+            self._tell("note", f"The plan was refused: {shown}", self.meter.turns)
+            if self.refused_plans > _REPAIRS:
+                raise _GaveUp(f"its plan was refused {self.refused_plans} times, at last: {shown}") from None
+            return f"error: {shown} Nothing was proposed. Mend the plan, or ask the person."
+        held = _HELD.get(self.plain.reason) if isinstance(self.plain, Declined) else None
+        if held is not None and proposal.plan.effect is not Effect.READS:
+            names = ", ".join(f"/{step.skill}" for step in proposal.plan.steps)
+            return Question(
+                f"Nothing is proposed yet: {held}. The model read it as {names}. Say outright, in a new "
+                "message, what is to be done now.",
+                planned_by=self.planned_by(),
+            )
+        planned = self.planned_by()
+        notes = (planned.in_words, *proposal.notes)
+        cost = Cost(minutes=planned.seconds / 60, gpu_hours=0, usd=planned.usd, tokens=planned.tokens)
+        return replace(proposal, planned_by=planned, notes=notes, cost=cost)
+
+    def _asked(self, arguments: dict[str, Any]) -> str | PlannerReply:
+        text, choices = self._said(arguments.get("question")), arguments.get("choices")
+        if not text:
+            return self._fault("`question` must be a text")
+        shown = [one_line(self._said(one))[:200] for one in choices] if isinstance(choices, list) else []
+        kept = [one for one in shown if one and not one.startswith("/")]  # a command is a person's to type
+        step, open_field = (str(arguments.get(name) or "")[:64] for name in ("skill", "field"))
+        before = next((turn.draft for turn in reversed(self.conversation) if turn.draft is not None), {})
+        draft = {"steps": [], "gates": {}, "budget": {}, **before, "goal": self.ask.text}
+        draft["asked"] = {"step": step, "field": open_field}
+        return Question(text, tuple(kept[:_CHOICES]), draft, self.planned_by())
+
+    def _answered(self, arguments: dict[str, Any]) -> str | PlannerReply:
+        text, records = self._said(arguments.get("text")), arguments.get("records") or []
+        if not text or not isinstance(records, list):
+            return self._fault("`text` must be a text and `records` a list of numbers")
+        unknown = [one for one in records if not isinstance(one, int) or one not in self.reading.records]
+        if unknown:
+            return self._fault(f"no tool has shown record {str(unknown[0])[:20]}")
+        if not self.reading.called and not records:
+            return self._fault("an answer rests on what a tool returned; call one, or decline")
+        lost = [one for one in re.findall(r"secret:\S+", text) if one not in self.words]
+        if lost:
+            return self._fault("an answer names no secret")
+        return RecordAnswer(text, "model", tuple(dict.fromkeys(records)), planned_by=self.planned_by())
+
+    def _declined(self, arguments: dict[str, Any]) -> str | PlannerReply:
+        text = self._said(arguments.get("why"))
+        if not text:
+            return self._fault("`why` must be a text")
+        return Declined(f"Nothing was run or proposed: {text}", "model", planned_by=self.planned_by())
+
+    def _said(self, value: object) -> str:
+        """A text for the person: without secrets, without what hides, cut to a length."""
+        text = value if isinstance(value, str) else ""
+        return escaped(self.redactor.text(text.strip()), keep="\n")[:_LONGEST]
+
+
+def _echo(call: ToolCall) -> dict[str, str]:
+    """A call as the conversation repeats it; what is no JSON would have some servers refuse the next one."""
+    try:
+        json.loads(call.arguments or "{}")
+        arguments = call.arguments or "{}"
+    except (ValueError, RecursionError):
+        arguments = "{}"
+    return {"name": re.sub(r"[^A-Za-z0-9_-]", "_", call.name)[:64] or "unnamed", "arguments": arguments}
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _secret_names(settings: BaseModel) -> list[SecretName]:
+    """Every secret that settings name."""
+    found: list[SecretName] = []
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretName):
+            found.append(value)
+        elif isinstance(value, BaseModel):
+            found += _secret_names(value)
+    return found
