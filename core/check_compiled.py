@@ -19,7 +19,7 @@ def check_compiled(plan: Plan, registry: Registry) -> None:
     installation's skills lead to the very same. The digests of its inputs are held against the files when the
     plan runs.
     """
-    text = _decompiled(plan)
+    text = decompiled(plan)
     try:
         again = compile_text(text, registry, lambda shown: plan.inputs.get(shown, ""), anywhere=True)
     except AskError as error:
@@ -46,7 +46,7 @@ def _differences(told: Any, right: Any, where: str = "") -> Iterator[str]:
         yield f"{where} is {str(told)[:80]!r}, compiling gives {str(right)[:80]!r}"
 
 
-def _decompiled(plan: Plan) -> PlanText:
+def decompiled(plan: Plan) -> PlanText:
     """The plan file that a plan would be compiled from."""
     gates = {f"{step.id}": step for step in plan.steps if step.skill == GATE_SKILL and "." in step.id}
     steps = []

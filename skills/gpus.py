@@ -140,6 +140,11 @@ def gpus(request: GpusRequest, ctx: StepContext) -> GpusResult:
 
     Example: `/gpus`
     """
+    return read_gpus()
+
+
+def read_gpus() -> GpusResult:
+    """Every GPU of this machine as NVML says it now, or why there is none to see."""
     try:
         import pynvml
     except ImportError:

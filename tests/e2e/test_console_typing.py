@@ -45,7 +45,7 @@ class Holding:
     def __init__(self, page: Page, *words: str) -> None:
         self._page, self._words = page, words
         self._held: list[tuple[Route, APIResponse]] = []
-        page.route(re.compile("/component_server"), self._take)
+        page.route(re.compile("/call/chat/"), self._take)
 
     def _take(self, route: Route) -> None:
         asked = route.request.post_data or ""

@@ -1,10 +1,11 @@
-"""The console's app: its pages in one Gradio application, and the server they run in."""
+"""The console's app: its own pages, Gradio's behind them, and the server they run in."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,13 @@ from .auth.users import UsersFile
 from .console import Console
 from .gradio_import import collector_off, import_gradio, one_server_later
 from .server import end_on_sigterm, listen, run
+from .web.calls import call_route
+from .web.frame import PAGES
+from .web.late import LatePages
 
 if TYPE_CHECKING:
     from gradio import Blocks, Theme
+    from starlette.routing import Route
 
     from .auth.guard import App
 
@@ -26,31 +31,23 @@ _FOLDER = Path(__file__).parent
 
 
 def build(console: Console) -> Blocks:
-    """Every page; the first one is the chat."""
+    """The pages that Gradio makes, each with the frame that every page has."""
     gr: Any = import_gradio()
     from .auth import user_bar
-    from .chat import page as chat
-    from .chat.chat_service import ChatService
-    from .data import page as data
     from .pages import drift, endpoints, leaderboard, ledger
 
-    chat_service = ChatService(console)
-    console.at_end.append(chat_service.close)
     with gr.Blocks(title="Opswright", analytics_enabled=False, fill_width=True) as app:
-        gr.Navbar(main_page_name="Chat")
-        user_bar.build(console, app)
-        chat.build(console, chat_service)
+        gr.Navbar(visible=False)  # its first page is never served: the address is the chat's
     pages: dict[str, Callable[[], None]] = {
-        "Data": lambda: data.build(console, chat_service),
         "Leaderboard": lambda: leaderboard.build(console),
         "Endpoints": lambda: endpoints.build(console),
         "Drift": lambda: drift.build(console),
         "Ledger": lambda: ledger.build(console),
     }
     for name, build_page in pages.items():
-        with app.route(name, f"/{name.lower()}"):
-            gr.Navbar(main_page_name="Chat")
-            user_bar.build(console, app)
+        with app.route(name, PAGES[name]):
+            gr.Navbar(visible=False)
+            user_bar.build(console, app, name)
             build_page()
     return app  # type: ignore[no-any-return]
 
@@ -85,36 +82,74 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
 
 
 def application(console: Console, host: str, port: int) -> App:
-    """The pages behind their guard, as an ASGI application; fills in who is logged in."""
+    """The pages behind their guard, as an ASGI application; fills in who is logged in.
+
+    The chat and what else needs no Gradio is there at once; Gradio's pages are made beside it.
+    """
     uploads = _uploads_folder(console)
-    try:
-        gr: Any = import_gradio()
-    except ImportError as error:
-        raise NeedsError(f"the console needs Gradio ({error}). Install it: {install_hint('ui')}") from error
-    from fastapi import FastAPI
+    if find_spec("gradio") is None:
+        raise NeedsError(f"the console needs Gradio. Install it: {install_hint('ui')}")
+    from starlette.applications import Starlette
 
     from .auth.login_page import login_routes
-    from .pages.ledger_export import export_route
 
     logins = Logins(console.users) if isinstance(console.users, UsersFile) else None
     console.logins, console.cookie = {} if logins is None else logins, f"opswright-{port}"
-    with one_server_later(), collector_off():
-        blocks = build(console).queue(default_concurrency_limit=8)
-    pages = ["/", *(f"/{page[0]}" for page in blocks.pages if page[0])]
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.router.routes.extend([*login_routes(logins, console.cookie, pages), export_route(console)])
+    pages = frozenset(PAGES.values())
+    own = own_routes(console)
+    routes = [*login_routes(logins, console.cookie, pages), *own]
     most_bytes = int(console.settings.console.max_upload_mb * 1e6)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "SSR mode")  # warned of for every app of several pages
-        _mount(gr, app, blocks, console, most_bytes)
+    known = {route.path for route in routes}
     return Guard(
-        app,
-        frozenset(pages),
+        LatePages(
+            Starlette(routes=routes),
+            lambda path: path in known or path.startswith("/call/"),
+            lambda: _gradio_pages(console, most_bytes),
+        ),
+        pages,
         known_hosts(host, console.settings.console.allowed_hosts),
         uploads,
         most_bytes,
         (lambda cookies: console.users is None or _name_in(console, cookies) is not None),
     )
+
+
+def own_routes(console: Console) -> list[Route]:
+    """The pages that need no Gradio, and what their scripts ask."""
+    from .chat import page as chat
+    from .chat.chat_service import ChatService
+    from .data import page as data
+    from .web import approvals, budgets, system
+    from .web.frame import bell_function
+
+    chat_service = ChatService(console)
+    console.at_end.append(chat_service.close)
+    made = [
+        chat.page(console, chat_service),
+        approvals.page(console, chat_service.run_service),
+        data.page(console, chat_service),
+        budgets.page(console),
+        system.page(console),
+    ]
+    functions = {page.name.lower(): (*page.functions, bell_function(console)) for page in made}
+    return [*(page.route(console) for page in made), call_route(functions)]
+
+
+def _gradio_pages(console: Console, most_bytes: int) -> Any:
+    """The application with Gradio's pages, uploads and downloads."""
+    gr: Any = import_gradio()
+    from fastapi import FastAPI
+
+    from .pages.ledger_export import export_route
+
+    with one_server_later(), collector_off():
+        blocks = build(console).queue(default_concurrency_limit=8)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.router.routes.append(export_route(console))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SSR mode")  # warned of for every app of several pages
+        _mount(gr, app, blocks, console, most_bytes)
+    return app
 
 
 def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int) -> None:
@@ -134,7 +169,7 @@ def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int)
         allowed_paths=[],
         max_file_size=most_bytes,
         theme=theme(),
-        css_paths=sorted(_FOLDER.rglob("*.css")),
+        css_paths=[_FOLDER / "console.css", *sorted((_FOLDER / "pages").glob("*.css"))],
     )
 
 

@@ -44,13 +44,7 @@ def test_an_address_of_another_machine_is_said(console: Console) -> None:
 def test_without_gradio_the_error_holds_the_command_that_installs_it(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "gradio", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
-
-    def missing() -> None:
-        raise ModuleNotFoundError("No module named 'gradio'")
-
-    monkeypatch.setattr(app, "import_gradio", missing)
     with pytest.raises(NeedsError, match=r"-m pip install -c .*\[ui\]"):
         app.application(console, "127.0.0.1", 7999)
 

@@ -31,7 +31,9 @@ _READS = re.compile(
     r"/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|(assets|static|ledger/export)/.+"
     r"|gradio_api/(queue/data|heartbeat/[^/]+|upload_progress|info|app_id|login_check|theme\.css|file=.+))"
 )
-_JSON_WRITES = re.compile(r"/gradio_api/(queue/join|run/[^/]+|component_server|cancel|reset)/?")
+_JSON_WRITES = re.compile(
+    r"/call/[a-z]+/[a-z_]+|/gradio_api/(queue/join|run/[^/]+|component_server|cancel|reset)/?"
+)
 _UPLOAD = re.compile(r"/gradio_api/upload/?")
 LOG_IN, LOG_OUT = "/login", "/logout"
 _OPEN = (LOG_IN, "/robots.txt")

@@ -1,7 +1,7 @@
 // The chat page. All text from the server arrives as HTML that templates made with every value escaped; all
 // text made here goes through textContent.
 const $ = (selector) => element.querySelector(selector);
-const log = $(".log"), box = $("textarea"), list = $(".options"), fault = $(".fault"), trouble = $(".trouble");
+const log = $(".log"), box = $("textarea"), list = $(".options"), fault = $(".fault"), trouble = $(".trouble"), find = $(".find");
 const state = { conversation: null, cursor: 0, live: {}, pending: new Set(), options: [], offeredFor: "", chosen: -1, running: false };
 const query = new URLSearchParams(window.location.search);
 
@@ -71,7 +71,7 @@ async function openConversation(conversation) {
   if (!answer) { setTimeout(() => { if (number === opened) openConversation(conversation); }, 1500); return; }
   if (answer.fault && conversation) {
     await openConversation(null);
-    return wrong(`${answer.fault} This is the newest one.`);
+    return wrong(`${answer.fault} This is a new one.`);
   }
   if (answer.fault) return say(trouble, answer.fault);
   Object.assign(state, { conversation: answer.conversation, cursor: answer.cursor, live: {}, pending: new Set() });
@@ -83,9 +83,9 @@ async function openConversation(conversation) {
     note.textContent = `${answer.left_out} earlier entries are kept in the workspace and not shown.`;
     log.append(note);
   }
-  if (!answer.entries.length) welcome();
+  if (!answer.entries.length) welcome(answer.overview);
   put(answer.entries);
-  log.scrollTop = log.scrollHeight;
+  log.scrollTop = answer.entries.length ? log.scrollHeight : 0;
   listed++;
   showList(answer.conversations);
   remember();
@@ -99,43 +99,108 @@ function remember() {
   window.history.replaceState(null, "", url);
 }
 
-function welcome() {
+function welcome(overview) {
   const node = document.createElement("div");
   node.className = "welcome";
-  const head = document.createElement("h2");
-  head.textContent = "What shall be done?";
+  const shown = document.createElement("div");
+  shown.innerHTML = overview || "";
   const text = document.createElement("p");
   text.className = "soft";
-  text.textContent = "Commands start with a slash; Tab completes. What changes nothing answers at once. Anything else is shown as a plan and waits for your Approve.";
-  node.append(head, text);
-  for (const command of ["/help", "/status", "/leaderboard", "/plan "]) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "take mono";
-    button.dataset.act = "take";
-    button.dataset.text = command;
-    button.textContent = command;
-    node.append(button, " ");
-  }
+  text.textContent = "Say what you want in plain words, or type / for a command; Tab completes. What changes nothing answers at once. Anything else is shown as a plan and waits for an approval.";
+  node.append(shown, text);
   log.append(node);
+  soonStanding();
+}
+
+// The first screen is kept up to date while it is there and looked at.
+let standing = null;
+function soonStanding() {
+  clearTimeout(standing);
+  standing = setTimeout(async () => {
+    const shown = log.querySelector(".welcome > div");
+    if (!shown || !element.isConnected) return;
+    if (!document.hidden && !pressed) {
+      const answer = await ask("overview");
+      if (answer && answer.overview && answer.overview !== shown.dataset.last && !pressed) {
+        shown.innerHTML = answer.overview;
+        shown.dataset.last = answer.overview;
+      }
+    }
+    soonStanding();
+  }, 3000);
+}
+
+function make(kind, className, text, act) {
+  const node = document.createElement(kind);
+  node.className = className;
+  node.textContent = text;
+  if (act) { node.type = "button"; node.dataset.act = act; }
+  return node;
 }
 
 function showList(conversations) {
   const nav = $(".list");
+  if (nav.contains(document.activeElement) && document.activeElement.matches("input, .sure *")) return; // in use
   nav.replaceChildren();
   for (const one of conversations) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.dataset.act = "open";
-    button.dataset.conversation = one.id;
-    button.className = one.id === state.conversation ? "one current" : "one";
-    const title = document.createElement("span");
-    title.textContent = one.title;
-    const about = document.createElement("small");
-    about.textContent = `${one.by}, ${one.at.slice(0, 16).replace("T", " ")}`;
-    button.append(title, about);
-    nav.append(button);
+    const row = make("div", one.id === state.conversation ? "one current" : "one", "");
+    row.dataset.conversation = one.id;
+    const button = make("button", "name", "", "open");
+    button.append(make("span", "", one.title), make("small", "", one.found || `${one.by}, ${one.at.slice(0, 16).replace("T", " ")}`));
+    row.append(button);
+    if (one.id === state.conversation) {
+      const change = make("div", "change", "");
+      change.append(make("button", "small", "Rename", "rename"), make("button", "small", "Delete", "delete"));
+      row.append(change);
+    }
+    nav.append(row);
   }
+  if (!conversations.length && find.value.trim()) nav.append(make("p", "soft", "Nothing was found."));
+}
+
+let finding = null;
+find.addEventListener("input", () => { clearTimeout(finding); finding = setTimeout(refreshList, 200); });
+
+function rename(node) {
+  const row = node.closest(".one"), box = document.createElement("input"), name = row.querySelector(".name");
+  box.value = name.querySelector("span").textContent;
+  box.maxLength = 120;
+  box.setAttribute("aria-label", "Name of the conversation");
+  name.replaceWith(box);
+  row.querySelector(".change").remove();
+  box.focus();
+  box.select();
+  let over = false;
+  const end = async (keep) => {
+    if (over) return;
+    over = true;
+    const answer = keep ? await ask("rename", { conversation: row.dataset.conversation, title: box.value }) : {};
+    wrong((answer && answer.fault) || "");
+    box.remove();
+    refreshList();
+  };
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") end(true);
+    else if (event.key === "Escape") end(false);
+  });
+  box.addEventListener("blur", () => end(true));
+}
+
+function askToDelete(node) {
+  const row = node.closest(".one"), sure = make("div", "sure", "");
+  const yes = make("button", "small bad", "Delete", "delete-now"), no = make("button", "small", "Keep it", "keep-it");
+  sure.append(make("p", "", "Delete this conversation for everybody? Its runs stay in the ledger."), yes, " ", no);
+  row.querySelector(".change").replaceWith(sure);
+  no.focus();
+}
+
+async function deleteNow(node) {
+  const conversation = node.closest(".one").dataset.conversation, answer = await ask("delete", { conversation });
+  if (!answer) return;
+  wrong(answer.fault || "");
+  node.blur();
+  if (answer.fault) return refreshList();
+  await openConversation(null);
 }
 
 let beginning = Promise.resolve(); // of a new conversation: what is said after the click is said there
@@ -175,7 +240,7 @@ async function send(text) {
 let listed = 0; // the newest list counts
 async function refreshList() {
   const number = ++listed;
-  const answer = await ask("open_conversation", { conversation: state.conversation });
+  const answer = await ask("list_conversations", { words: find.value });
   if (answer && !answer.fault && number === listed) showList(answer.conversations);
 }
 
@@ -191,7 +256,7 @@ function soon(ms) {
   clearTimeout(timer);
   timer = setTimeout(look, ms);
 }
-let looking = false, pressed = false; // pressed: a button that is redrawn between press and release gets no click
+let looks = 0, looking = false, pressed = false; // pressed: a button that is redrawn between press and release gets no click
 ["pointerdown", "pointermove", "pointerup", "pointercancel"].forEach((kind) => {
   window.addEventListener(kind, (event) => { pressed = kind !== "pointercancel" && (event.buttons & 1) === 1; });
 });
@@ -207,7 +272,11 @@ async function look() {
   if (answer && !answer.fault && of === state.conversation) {
     state.cursor = answer.cursor;
     put(answer.entries);
+    if (answer.entries.some((entry) => entry.html !== undefined)) $(".welcome")?.remove(); // somebody else began it
+  } else if (answer && answer.fault && of === state.conversation) {
+    say(trouble, answer.fault);
   }
+  if (++looks % 6 === 0) refreshList(); // what others began, named or deleted
   soon(!answer ? 2000 : state.pending.size ? 120 : state.running ? 500 : 1500);
 }
 document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
@@ -329,12 +398,17 @@ const acts = {
   say: (node) => send(node.dataset.text),
   complete: (node) => complete(state.options[Number(node.dataset.index)]),
   attach: () => $("input[type=file]").click(),
-  open: (node) => openConversation(node.dataset.conversation),
+  open: (node) => openConversation(node.closest("[data-conversation]").dataset.conversation),
+  rename: (node) => rename(node),
+  delete: (node) => askToDelete(node),
+  "delete-now": (node) => deleteNow(node),
+  "keep-it": (node) => { node.blur(); refreshList(); },
   new: () => {
     beginning = begin();
   },
   approve: (node) => act(node, "decide", { run: node.dataset.run, plan: node.dataset.plan, approved: true }),
   reject: (node) => act(node, "decide", { run: node.dataset.run, plan: node.dataset.plan, approved: false }),
+  edit: (node) => edit(node),
   stop: (node) => act(node, "stop_run", { run: node.dataset.run }),
   resume: (node) => act(node, "resume_run", { run: node.dataset.run }),
   stopPlanning: (node) => act(node, "stop_planning", { conversation: state.conversation, message: node.dataset.message }),
@@ -350,6 +424,59 @@ async function act(node, name, payload) {
   while (looking) await new Promise((done) => setTimeout(done, 30)); // one that began before the click
   await look();
   if (node.isConnected) node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = false; });
+}
+
+// A plan as YAML below its card, compiled while it is written; what is wrong stands at its line.
+async function edit(button) {
+  const run = button.dataset.run, card = button.closest("[data-entry]");
+  const there = log.querySelector(`.plan-editor[data-run="${run}"]`);
+  if (there) return there.querySelector("textarea").focus();
+  const answer = await ask("plan_text", { run });
+  if (!answer || answer.fault) return wrong(answer ? answer.fault : "");
+  const form = document.createElement("div");
+  form.className = "plan-editor";
+  form.dataset.run = run;
+  form.innerHTML = `<div class="paper"><pre class="numbers" aria-hidden="true"></pre><textarea aria-label="The plan as YAML" spellcheck="false" wrap="off" rows="4"></textarea></div>
+    <p class="said-of-it" role="status"></p>
+    <footer><button type="button" class="approve" disabled>Propose the changed plan</button><button type="button" class="plain">Close</button></footer>`;
+  const [text, numbers, told, [go, close]] = [form.querySelector("textarea"), form.querySelector(".numbers"), form.querySelector(".said-of-it"), form.querySelectorAll("button")];
+  let asked = 0, waits = null;
+  const draw = (line) => {
+    const count = text.value.split("\n").length;
+    numbers.replaceChildren(...Array.from({ length: count }, (_, index) => {
+      const one = document.createElement("span");
+      one.textContent = `${index + 1}\n`;
+      one.className = index + 1 === line ? "bad" : "";
+      return one;
+    }));
+    text.rows = Math.min(Math.max(count, 4), 28);
+    numbers.style.height = `${text.offsetHeight}px`;
+  };
+  const check = async () => {
+    const number = ++asked, found = await ask("check_plan", { run, text: text.value });
+    if (number !== asked || !found) return;
+    const line = /, line (\d+):/.exec(found.fault || "");
+    draw(line ? Number(line[1]) : 0);
+    told.textContent = found.fault || `This is plan ${found.plan.slice(0, 12)}, a new one: consent given to the old one does not count for it.`;
+    told.className = `said-of-it ${found.fault ? (text.value === answer.text ? "soft" : "bad") : "soft"}`;
+    go.disabled = Boolean(found.fault);
+  };
+  text.value = answer.text;
+  text.addEventListener("scroll", () => { numbers.scrollTop = text.scrollTop; });
+  text.addEventListener("input", () => { go.disabled = true; draw(0); clearTimeout(waits); waits = setTimeout(check, 250); });
+  close.addEventListener("click", () => form.remove());
+  go.addEventListener("click", async () => {
+    go.disabled = true;
+    const done = await ask("change_plan", { conversation: state.conversation, run, text: text.value });
+    if (done && !done.fault) { form.remove(); return look(); }
+    if (done) { told.textContent = done.fault; told.className = "said-of-it bad"; }
+    go.disabled = false;
+  });
+  card.after(form);
+  draw(0);
+  check();
+  text.focus();
+  form.scrollIntoView({ block: "nearest" });
 }
 
 element.addEventListener("click", (event) => {

@@ -18,6 +18,7 @@ from .. import uploads
 from ..auth.users import Person
 from ..console import Console
 from ..markup import render
+from ..overview import overview
 from ..pages.mlflow_pages import MlflowPages
 from . import blocks
 from .builtin_commands import make_commands
@@ -25,6 +26,7 @@ from .cards import Cards
 from .commands import Call, Reply
 from .completion import CommandCompletion
 from .conversations import Conversations, Entry, turn_of
+from .plan_edits import PlanEdits
 from .planning import Plannings
 from .run_service import RunService
 
@@ -32,6 +34,7 @@ _AT_ONCE_S = 0.2  # so long a command may take and still be answered in the same
 _SHOWN = 200  # newest entries of a conversation that is opened
 _HEARD = 100  # newest entries that a planner is given
 _LONGEST = 20_000  # characters of a message
+_LONGEST_SEARCH = 200
 
 
 class ChatService:
@@ -48,6 +51,7 @@ class ChatService:
         self._commands = make_commands(console, self.run_service, self._mlflow)
         self._completion = CommandCompletion(console, self.run_service, self._commands)
         self._cards = Cards(console, self.run_service)
+        self._plans = PlanEdits(console, self.run_service)
         self._plannings = Plannings()
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="chat")
 
@@ -60,10 +64,10 @@ class ChatService:
         self._commands.close()
 
     def open(self, person: Person, name: str | None) -> dict[str, Any]:
-        """A conversation from its start, or the newest one, and the list of all."""
+        """A conversation from its start, or a new one, and the list of all; an empty one has the overview."""
         every = self._conversations.newest()
         if not name:
-            name = every[0].id if every else self._conversations.new()
+            name = self._conversations.new()
         entries, cursor = self._conversations.read(name)
         cut = max(0, len(entries) - _SHOWN)
         return {
@@ -74,14 +78,37 @@ class ChatService:
             "left_out": cut,
             "entries": self._show(entries[cut:]),
             "conversations": [vars(one) for one in every],
+            **({} if entries else self.overview(person)),
         }
+
+    def overview(self, person: Person) -> dict[str, Any]:
+        """Where the workspace stands, as the first screen shows it."""
+        return {"overview": overview(self._console, person)}
 
     def new(self) -> str:
         """A name for a new conversation."""
         return self._conversations.new()
 
+    def listed(self, words: str) -> dict[str, Any]:
+        """The newest conversations, or those that hold some words."""
+        words = words.strip()[:_LONGEST_SEARCH]
+        every = self._conversations.search(words) if words else self._conversations.newest()
+        return {"conversations": [vars(one) for one in every]}
+
+    def rename(self, person: Person, name: str, title: str) -> None:
+        """Give a conversation another name; HeldError for who may change nothing."""
+        self._console.check_may_change(person, "rename a conversation")
+        self._conversations.rename(name, title)
+
+    def delete(self, person: Person, name: str) -> None:
+        """Remove a conversation for everybody; HeldError for who may change nothing."""
+        self._console.check_may_change(person, "delete a conversation")
+        self._conversations.delete(name)
+
     def look(self, name: str, cursor: int, live: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         """What was added beyond `cursor`, and which of the live entries (id: run, digest) look different."""
+        if cursor and not self._conversations.is_there(name):
+            raise AskError("this conversation was deleted. Begin a new one, or choose another.")
         entries, cursor = self._conversations.read(name, cursor)
         shown = self._show(entries)
         for entry_id, known in list(live.items())[:_SHOWN]:
@@ -104,6 +131,8 @@ class ChatService:
         if len(text) > _LONGEST:
             raise AskError(f"the message is too long: {len(text):,} characters, the limit is {_LONGEST:,}.")
         self._commands.check(text)
+        if cursor and not self._conversations.is_there(name):
+            raise AskError("this conversation was deleted. Begin a new one to say it there.")
         message = self._conversations.append(name, "said", by=person.name, text=text)
         work = self._threads.submit(self._answer, person, name, text, str(message["id"]))
         wait_for([work], timeout=_AT_ONCE_S)
@@ -124,6 +153,20 @@ class ChatService:
     def decide(self, person: Person, run: str, plan: str, approved: bool) -> None:
         """A click on Approve or Reject."""
         self.run_service.answer(person, run, plan, approved=approved)
+
+    def plan_text(self, run: str) -> dict[str, Any]:
+        """A run's plan as YAML, to be changed."""
+        return {"text": self._plans.text(run)}
+
+    def check_plan(self, run: str, text: str) -> dict[str, Any]:
+        """The id of the plan that a text is; AskError, with the line, for what is wrong in it."""
+        return {"plan": self._plans.check(run, text).id}
+
+    def change_plan(self, person: Person, name: str, run: str, text: str) -> None:
+        """Propose the changed plan in the conversation, as a run of its own."""
+        made = self._plans.propose(person, run, text)
+        self._conversations.append(name, "said", by=person.name, text=f"edited the plan of run {run}")
+        self._conversations.append(name, "run", run=made)
 
     def stop_planning(self, person: Person, name: str, message: str) -> None:
         """A click on Stop while a planner thinks."""

@@ -6,13 +6,17 @@ import json
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ....agents.planner import Turn
 from ....core.errors import AskError
+from ....core.files import write_atomically
+from ....core.text import one_line, says_something, unseen_in
 from ....core.workspace import Workspace
 
 Entry = dict[str, Any]  # id, at, kind (said, answer, run) and what that kind holds
@@ -20,6 +24,9 @@ Entry = dict[str, Any]  # id, at, kind (said, answer, run) and what that kind ho
 _NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _TITLE = 64
 _LISTED = 50
+_LONGEST_TITLE = 120
+_SEARCHED = 2000  # newest conversations that a search looks through
+_AROUND = 40  # characters on each side of what was found
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Conversation:
     title: str
     by: str
     at: str
+    found: str = ""  # of a search: the words around what was found, empty where it is the title
 
 
 class Conversations:
@@ -45,8 +53,57 @@ class Conversations:
 
     def newest(self) -> list[Conversation]:
         """The newest conversations, by their last message."""
-        files = sorted(self._folder.glob("*.jsonl"), key=lambda file: file.stat().st_mtime, reverse=True)
-        return [made for file in files[:_LISTED] if (made := _first(file)) is not None]
+        return [made for file in self._files()[:_LISTED] if (made := self._listed(file)) is not None]
+
+    def search(self, words: str) -> list[Conversation]:
+        """The newest conversations that hold all the words, in their title or in what was said in them."""
+        wanted = words.casefold().split()
+        found: list[Conversation] = []
+        for file in self._files()[:_SEARCHED]:
+            made = self._listed(file) if len(found) < _LISTED else None
+            if made is None:
+                continue
+            if _holds(made.title, wanted):
+                found.append(made)
+            elif (text := _said_with(file, wanted)) is not None:
+                found.append(replace(made, found=_around(text, wanted[0])))
+        return found
+
+    def rename(self, name: str, title: str) -> None:
+        """Give a conversation another title; AskError for one that shows nothing or is too long."""
+        plain = one_line(title)
+        if not says_something(plain) or unseen_in(plain) or len(plain) > _LONGEST_TITLE:
+            raise AskError(f"a conversation's name is up to {_LONGEST_TITLE} characters that can be seen.")
+        if not self._path(name).exists():
+            raise AskError("this conversation has no message yet; say something first.")
+        write_atomically(self._path(name).with_suffix(".title"), plain.encode())
+
+    def delete(self, name: str) -> None:
+        """Remove a conversation for everybody; the ledger keeps every run that was proposed in it."""
+        path = self._path(name)
+        with self._workspace.lock("conversations"):
+            path.with_suffix(".title").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def is_there(self, name: str) -> bool:
+        """Whether anything was said in a conversation that was not deleted."""
+        return self._path(name).exists()
+
+    def _files(self) -> list[Path]:
+        """The conversations' files, the one that was last added to first; some may go meanwhile."""
+        times: list[tuple[float, Path]] = []
+        for file in self._folder.glob("*.jsonl"):
+            with suppress(FileNotFoundError):
+                times.append((file.stat().st_mtime, file))
+        return [file for _, file in sorted(times, reverse=True)]
+
+    def _listed(self, file: Path) -> Conversation | None:
+        """A conversation for the list, under the name it was given; None when it is empty or has gone."""
+        made = title = None
+        with suppress(FileNotFoundError):
+            made = _first(file)
+            title = file.with_suffix(".title").read_text(encoding="utf-8", errors="replace")
+        return made if made is None or title is None else replace(made, title=title[:_LONGEST_TITLE])
 
     def append(self, name: str, kind: str, **facts: Any) -> Entry:
         """Add an entry; it is on the disk when this returns."""
@@ -94,6 +151,29 @@ def _entry(line: bytes) -> Entry | None:
     except ValueError:
         return None
     return entry if isinstance(entry, dict) and {"id", "at", "kind"} <= entry.keys() else None
+
+
+def _said_with(file: Path, wanted: Sequence[str]) -> str | None:
+    """The first thing said or answered in a conversation that holds all the words."""
+    with suppress(FileNotFoundError), file.open("rb") as lines:
+        for line in lines:
+            entry = _entry(line)
+            if entry is not None and _holds(text := turn_of(entry).text, wanted):
+                return text
+    return None
+
+
+def _holds(text: str, wanted: Sequence[str]) -> bool:
+    folded = text.casefold()
+    return all(word in folded for word in wanted)
+
+
+def _around(text: str, word: str) -> str:
+    """The words around the first place of one."""
+    line = " ".join(text.split())
+    at = max(0, line.casefold().find(word))
+    begin, end = max(0, at - _AROUND), at + len(word) + _AROUND
+    return f"{'…' if begin else ''}{line[begin:end]}{'…' if end < len(line) else ''}"
 
 
 def _first(file: Path) -> Conversation | None:

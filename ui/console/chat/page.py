@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
 from ....core.errors import AskError
 from ..console import Console
 from ..replies import Answer, reply
 from ..uploads import KINDS
+from ..web.calls import ServerFunction
+from ..web.frame import OwnPage
 from .chat_service import ChatService
 
 _FOLDER = Path(__file__).parent
@@ -21,62 +21,100 @@ _WARM_AFTER_S = 0.3  # once the first page is shown, what the first command need
 _WARM_ANYWAY_S = 3.0  # or when nobody has come yet
 
 
-def build(console: Console, service: ChatService) -> None:
-    """Lay the page out. Its script asks the functions below; each gets one JSON object and gives one."""
+def page(console: Console, service: ChatService) -> OwnPage:
+    """The page. Its script asks the functions below; each gets one JSON object and gives one."""
     warm = _Once(service.run_service.warm)
     warm.within(_WARM_ANYWAY_S)
-    gr.HTML(
-        html_template=(_FOLDER / "chat.html").read_text(encoding="utf-8").replace("@kinds", ",".join(KINDS)),
-        js_on_load=(_FOLDER / "chat.js").read_text(encoding="utf-8"),
-        server_functions=_server_functions(console, service, warm),
-        apply_default_css=False,
-        elem_id="chat-page",
+    return OwnPage(
+        "Chat",
+        _FOLDER / "chat.html",
+        (_FOLDER / "chat.css", _FOLDER / "chat.js"),
+        {"@kinds": ",".join(KINDS)},
+        _server_functions(console, service, warm),
     )
 
 
-def _server_functions(console: Console, service: ChatService, warm: _Once) -> list[Callable[..., Answer]]:
-    def open_conversation(asked: Answer, request: gr.Request) -> Answer:
+def _server_functions(console: Console, service: ChatService, warm: _Once) -> list[ServerFunction]:
+    def open_conversation(asked: Answer, request: Any) -> Answer:
         warm.within(_WARM_AFTER_S)
         return reply(console, request, lambda who: service.open(who, asked.get("conversation")))
 
-    def new_conversation(asked: Answer, request: gr.Request) -> Answer:
+    def new_conversation(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: {"conversation": service.new()})
 
-    def look(asked: Answer, request: gr.Request) -> Answer:
+    def list_conversations(asked: Answer, request: Any) -> Answer:
+        return reply(console, request, lambda who: service.listed(str(asked.get("words", ""))))
+
+    def rename(asked: Answer, request: Any) -> Answer:
+        name, title = str(asked["conversation"]), str(asked["title"])
+        return reply(console, request, lambda who: service.rename(who, name, title))
+
+    def delete(asked: Answer, request: Any) -> Answer:
+        return reply(console, request, lambda who: service.delete(who, str(asked["conversation"])))
+
+    def overview(asked: Answer, request: Any) -> Answer:
+        return reply(console, request, service.overview)
+
+    def look(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.look(*_where(asked)))
 
-    def send(asked: Answer, request: gr.Request) -> Answer:
+    def send(asked: Answer, request: Any) -> Answer:
         name, cursor, live = _where(asked)
         return reply(console, request, lambda who: service.send(who, name, str(asked["text"]), cursor, live))
 
-    def assist(asked: Answer, request: gr.Request) -> Answer:
+    def assist(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.assist(str(asked["text"])))
 
-    def decide(asked: Answer, request: gr.Request) -> Answer:
+    def decide(asked: Answer, request: Any) -> Answer:
         run, plan, approved = str(asked["run"]), str(asked["plan"]), asked["approved"] is True
         return reply(console, request, lambda who: service.decide(who, run, plan, approved))
 
-    def stop_run(asked: Answer, request: gr.Request) -> Answer:
+    def plan_text(asked: Answer, request: Any) -> Answer:
+        return reply(console, request, lambda who: service.plan_text(str(asked["run"])))
+
+    def check_plan(asked: Answer, request: Any) -> Answer:
+        return reply(console, request, lambda who: service.check_plan(str(asked["run"]), str(asked["text"])))
+
+    def change_plan(asked: Answer, request: Any) -> Answer:
+        name, run, text = str(asked["conversation"]), str(asked["run"]), str(asked["text"])
+        return reply(console, request, lambda who: service.change_plan(who, name, run, text))
+
+    def stop_run(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
 
-    def stop_planning(asked: Answer, request: gr.Request) -> Answer:
+    def stop_planning(asked: Answer, request: Any) -> Answer:
         where, message = str(asked["conversation"]), str(asked["message"])
         return reply(console, request, lambda who: service.stop_planning(who, where, message))
 
-    def resume_run(asked: Answer, request: gr.Request) -> Answer:
+    def resume_run(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
 
-    def withdraw(asked: Answer, request: gr.Request) -> Answer:
+    def withdraw(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.run_service.withdraw(who, str(asked["run"])))
 
-    def keep(asked: Answer, request: gr.Request) -> Answer:
+    def keep(asked: Answer, request: Any) -> Answer:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         received, name = Path(str(asked["path"])), str(asked["name"])
         where = str(asked["conversation"])
         return reply(console, request, lambda who: service.keep(who, where, received, name, folder))
 
-    acts = [decide, withdraw, stop_run, stop_planning, resume_run]
-    return [open_conversation, new_conversation, look, send, assist, *acts, keep]
+    return [
+        *(
+            open_conversation,
+            new_conversation,
+            overview,
+            look,
+            send,
+            assist,
+            decide,
+            withdraw,
+            stop_run,
+            resume_run,
+        ),
+        *(decide, withdraw, stop_run, resume_run, stop_planning),
+        *(list_conversations, rename, delete),
+        *(plan_text, check_plan, change_plan, keep),
+    ]
 
 
 class _Once:

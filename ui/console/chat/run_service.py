@@ -76,6 +76,12 @@ class RunService:
         """Take a person's own approval back, also while the run goes on; HeldError when none stands."""
         self._console.agent(person).withdraw(run, "console")
 
+    def refuse(self, person: Person, run: str, plan: str, why: str = "") -> None:
+        """Refuse a plan, or take consent to it back, whoever carries the run out meanwhile."""
+        from ....agents.approvals import Consent
+
+        self._console.agent(person).answer(run, Consent(plan, "console", approved=False, why=why))
+
     def resume(self, person: Person, run: str) -> None:
         """Have a worker continue a run that stopped or failed."""
         self._console.check_may_change(person, "resume a run")

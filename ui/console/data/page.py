@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-
-import gradio as gr
+from typing import Any
 
 from ..chat.chat_service import ChatService
 from ..console import Console
 from ..replies import Answer, reply
 from ..uploads import DATA_KINDS
+from ..web.calls import ServerFunction
+from ..web.frame import OwnPage
 from .data_service import DataService, Wish
 
 _FOLDER = Path(__file__).parent
 
 
-def build(console: Console, chat: ChatService) -> None:
-    """Lay the page out. Its script asks the functions below; each gets one JSON object and gives one."""
-    service = DataService(console, chat)
-    html = (_FOLDER / "data.html").read_text(encoding="utf-8").replace("@kinds", ",".join(DATA_KINDS))
-    gr.HTML(
-        html_template=html,
-        js_on_load=(_FOLDER / "data.js").read_text(encoding="utf-8"),
-        server_functions=_server_functions(console, service),
-        apply_default_css=False,
-        css_template=(_FOLDER.parent / "pages" / "charts.css").read_text(encoding="utf-8"),
-        elem_id="data-page",
+def page(console: Console, chat: ChatService) -> OwnPage:
+    """The page. Its script asks the functions below; each gets one JSON object and gives one."""
+    return OwnPage(
+        "Data",
+        _FOLDER / "data.html",
+        (_FOLDER.parent / "pages" / "charts.css", _FOLDER / "data.css", _FOLDER / "data.js"),
+        {"@kinds": ",".join(DATA_KINDS)},
+        _server_functions(console, DataService(console, chat)),
     )
 
 
-def _server_functions(console: Console, service: DataService) -> list[Callable[..., Answer]]:
-    def keep(asked: Answer, request: gr.Request) -> Answer:
+def _server_functions(console: Console, service: DataService) -> list[ServerFunction]:
+    def keep(asked: Answer, request: Any) -> Answer:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         return reply(
             console,
@@ -40,10 +37,10 @@ def _server_functions(console: Console, service: DataService) -> list[Callable[.
             lambda who: service.keep(who, Path(str(asked["path"])), str(asked["name"]), folder),
         )
 
-    def look(asked: Answer, request: gr.Request) -> Answer:
+    def look(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.look(who, Wish.of(asked)))
 
-    def write(asked: Answer, request: gr.Request) -> Answer:
+    def write(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.write(who, Wish.of(asked), str(asked["name"])))
 
     return [keep, look, write]

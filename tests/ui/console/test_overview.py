@@ -1,0 +1,137 @@
+"""The first screen: what is live, what waits for whom, what was found, what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opswright.agents.planner import Ask
+from opswright.core.artifact_refs import BundleRef
+from opswright.core.settings import Role
+from opswright.serving.releases import EndpointState, new_release, write_state
+from opswright.ui.console.auth.users import Person
+from opswright.ui.console.chat.run_service import RunService
+from opswright.ui.console.console import Console
+from opswright.ui.console.next_steps import next_steps
+from opswright.ui.console.overview import overview
+from opswright.ui.console.waiting import waiting_runs
+from opswright.ui.console.web import approvals, budgets, system
+
+
+@pytest.fixture
+def run(ada: Person, run_service: RunService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run that waits for approval of the small plan."""
+    monkeypatch.chdir(tmp_path)
+    return run_service.start(ada, Ask("plan_file", "plan.yaml")).run
+
+
+def test_an_empty_workspace_says_how_to_begin(console: Console, ada: Person) -> None:
+    shown = overview(console, ada)
+    for words in ("Nothing is deployed yet", "Nothing waits for approval", "opswright demo", 'href="/data"'):
+        assert words in shown
+
+
+def test_what_waits_names_whom_it_waits_for(console: Console, ada: Person, run: str) -> None:
+    (mine,) = waiting_runs(console, ada)
+    (others,) = waiting_runs(console, Person("vic", Role.VIEWER))
+    assert mine.run == run and mine.may_approve and mine.for_whom == "you" and mine.may_refuse
+    assert not others.may_approve and "releaser" in others.for_whom and others.why_not
+    assert "waits for you" in overview(console, ada)
+    assert "waits for you" not in overview(console, Person("vic", Role.VIEWER))
+
+
+def test_the_approvals_page_offers_each_person_what_the_policy_lets_them(
+    console: Console, ada: Person, run: str
+) -> None:
+    mine, others = approvals.shown(console, ada), approvals.shown(console, Person("vic", Role.VIEWER))
+    assert 'data-do="approve"' in mine and "Waits for you" in mine
+    assert "data-do" not in others and "You may not approve it" in others
+
+
+def test_an_approval_that_was_given_is_named_and_can_be_withdrawn(
+    console: Console, ada: Person, run: str, run_service: RunService
+) -> None:
+    from opswright.agents.approvals import Consent
+
+    agent = console.agent(ada)
+    plan = agent.outcome(run).plan
+    assert plan is not None
+    agent.answer(run, Consent(plan.id, "console"))
+    (row,) = waiting_runs(console, ada, ("approved",))
+    assert [one.name for one in row.given] == ["ada"] and not row.may_approve
+    assert "Withdraw approval" in approvals.shown(console, ada)
+    run_service.refuse(ada, run, plan.id, "the wrong week")
+    assert agent.outcome(run).status == "denied"
+    assert waiting_runs(console, ada, ("waiting", "approved")) == []
+
+
+def served(console: Console) -> None:
+    """An endpoint whose second release is the canary of its first, which was promoted on the second day."""
+    empty = EndpointState(endpoint="shop")
+    stable = new_release(empty, _bundle("1"), None, "")
+    canary = new_release(empty.model_copy(update={"last_number": 1}), _bundle("2"), None, "")
+    days = (("deployed", "v0-older"), ("promoted", stable.id), ("canary", stable.id))
+    changes = [
+        {"at": f"2026-11-0{day}T10:00:00Z", "what": what, "release": stable.id, "stable": then}
+        for day, (what, then) in enumerate(days, 1)
+    ]
+    found = {"stable": stable, "canary": canary, "canary_percent": 15, "last_number": 2, "changes": changes}
+    write_state(console.workspace, EndpointState.model_validate({"endpoint": "shop", **found}))
+
+
+def _bundle(digit: str) -> BundleRef:
+    return BundleRef(f"bundle:{digit * 64}")
+
+
+def test_what_is_live_says_the_release_since_when_and_the_canarys_share(
+    console: Console, ada: Person
+) -> None:
+    served(console)
+    shown = overview(console, ada)
+    assert "shop" in shown and "2026-11-02 10:00:00" in shown and "15 %" in shown
+    assert "The gateway is not running" in shown
+
+
+def test_an_artifact_that_nothing_used_leads_on(
+    console: Console, ada: Person, run_service: RunService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = run_service.start(ada, Ask("slash", "/collect source=lines.txt"))
+    assert first.plan is not None
+    console.agent(ada).answer(first.run, _consent(first.plan.id))
+    console.agent(ada).resume(first.run)
+
+    class WithFinetune:
+        def __contains__(self, name: str) -> bool:
+            return name == "finetune"
+
+    steps = next_steps(console.workspace, WithFinetune(), {})  # type: ignore[arg-type]
+    assert [one.command.split(":")[0] for one in steps] == ["/finetune data=dataset"]
+    assert next_steps(console.workspace, console.registry, {}) == []  # it has no such skill
+
+
+def _consent(plan: str) -> object:
+    from opswright.agents.approvals import Consent
+
+    return Consent(plan, "console")
+
+
+def test_names_in_the_record_are_shown_as_text(
+    console: Console, ada: Person, run_service: RunService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (tmp_path / "plan.yaml").read_text().splitlines()
+    text[0] = "goal: <img src=x onerror=alert(1)>"
+    (tmp_path / "odd.yaml").write_text("\n".join(text))
+    run_service.start(ada, Ask("plan_file", "odd.yaml"))
+    for shown in (overview(console, ada), approvals.shown(console, ada)):
+        assert "&lt;img" in shown and "<img" not in shown
+
+
+def test_the_other_pages_tell_of_a_workspace_in_which_nothing_happened(console: Console) -> None:
+    assert "Nothing was spent" in budgets.shown(console, "person", "this month")
+    shown = system.shown(console, "http://127.0.0.1:7860/")
+    assert "not running" in shown and "GB" in shown and "torch" in shown
+    with pytest.raises(Exception, match="cannot add up"):
+        budgets.shown(console, "person; drop", "this month")

@@ -1,0 +1,124 @@
+"""What waits for consent: for whom, who gave theirs, and what the person who looks may do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ...agents.agent import Agent
+from ...agents.approvals import may_refuse, waits_for
+from ...agents.record import load_plan
+from ...agents.runs import run_rows
+from ...core.errors import OpswrightError
+from ...core.principal import Principal
+from ...record.index import LedgerIndex, RunSummary
+from .auth.users import Person
+from .console import Console
+
+_MOST = 50
+MOST_TOLD = 20
+"""So many runs that wait for a person are told on every page."""
+
+
+@dataclass(frozen=True)
+class GivenConsent:
+    """One approval of a run's plan: whose it is, since when, and until when it counts."""
+
+    name: str
+    role: str
+    at: str
+    lapses: str  # empty: never
+    has_lapsed: bool
+
+
+@dataclass(frozen=True)
+class WaitingRun:
+    """A run that waits for consent, or has it and is not over.
+
+    roles: whose consent would do. why_not: why the one who looks may not give it; empty where they may.
+    """
+
+    run: str
+    state: str
+    goal: str
+    plan: str
+    effect: str
+    proposed_by: str
+    started: str
+    given: tuple[GivenConsent, ...]
+    roles: tuple[str, ...]
+    why_not: str
+    may_approve: bool
+    may_refuse: bool
+
+    @property
+    def for_whom(self) -> str:
+        """Whose consent it waits for, in words."""
+        if self.may_approve:
+            return "you"
+        return " or ".join(
+            f"a {role}" if role[0] not in "aeiou" else f"an {role}" for role in self.roles
+        ) or ("nobody: no role of the policy may approve it")
+
+
+def waiting_runs(
+    console: Console, person: Person, states: tuple[str, ...] = ("waiting",)
+) -> list[WaitingRun]:
+    """The runs at one of these states, newest first, as a person sees them; what cannot be read is out."""
+    agent = console.agent(person)
+    found = []
+    for row in run_rows(console.workspace, _MOST, states):
+        try:
+            found.append(_waiting_run(console, agent, row.run, row.state))
+        except OpswrightError:
+            continue  # a damaged record: /audit verify names it
+    return found
+
+
+def waits_for_person(console: Console, person: Person) -> list[RunSummary]:
+    """The runs that a person's approval would let begin; none where policy or record cannot be read."""
+    try:
+        agent = console.agent(person)
+        return waits_for(agent.workspace, agent.policy, console.principal(person), MOST_TOLD)
+    except OpswrightError:
+        return []  # the page itself says so
+
+
+def _waiting_run(console: Console, agent: Agent, run: str, shown_state: str) -> WaitingRun:
+    state = LedgerIndex.of(console.workspace).run_state(run)
+    if state is None or state.plan is None:
+        raise OpswrightError(f"run {run} has no plan.")
+    plan = load_plan(console.workspace, state.plan)
+    policy, costs = agent.policy, state.proposal.get("costs")
+    now, hours = datetime.now(UTC), policy.rules.approvals.expire_hours
+    given = tuple(
+        GivenConsent(
+            one.principal.name,
+            ", ".join(one.principal.roles),
+            one.time.isoformat(),
+            (one.time + timedelta(hours=hours)).isoformat() if hours is not None else "",
+            policy.has_lapsed(one, now),
+        )
+        for one in state.approvals
+    )
+    ruling = policy.may_approve(agent.principal, plan, state.proposer, costs)
+    mine = any(one.name == agent.principal.name and not one.has_lapsed for one in given)
+    roles = tuple(
+        role
+        for role in policy.rules.roles
+        if policy.may_approve(Principal("anyone else", (role,), "asked"), plan, state.proposer, costs).allowed
+    )
+    return WaitingRun(
+        run=run,
+        state=shown_state,
+        goal=state.goal,
+        plan=plan.id,
+        effect=plan.effect.in_words,
+        proposed_by=state.proposer.name if state.proposer is not None else "unknown",
+        started=state.first.time,
+        given=given,
+        roles=roles,
+        why_not="" if ruling.allowed else ruling.message,
+        may_approve=ruling.allowed and not mine and shown_state == "waiting",
+        may_refuse=may_refuse(policy, agent.principal, plan, state.proposer),
+    )

@@ -1,0 +1,1 @@
+"""The console's own pages: one answer each, with no file fetched after it."""
