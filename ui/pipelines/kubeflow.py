@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from ...core.plan import Plan
@@ -35,7 +36,7 @@ def kubeflow_pipeline(plan: Plan, place: PodPlace) -> tuple[dict[str, Any], dict
         }
         components[f"comp-{one.name}"] = {
             "executorLabel": f"exec-{one.name}",
-            "inputDefinitions": _APPROVE,
+            "inputDefinitions": deepcopy(_APPROVE),  # shared ones would be YAML aliases
         }
         executors[f"exec-{one.name}"] = {
             "container": {"image": place.image, "command": words[:3], "args": words[3:]}
@@ -45,7 +46,7 @@ def kubeflow_pipeline(plan: Plan, place: PodPlace) -> tuple[dict[str, Any], dict
         "pipelineInfo": {"name": f"opswright-{plan.id[:12]}", "description": f"Plan {plan.id}"},
         "schemaVersion": _SCHEMA,
         "sdkVersion": _SDK,
-        "root": {"inputDefinitions": _APPROVE, "dag": {"tasks": tasks}},
+        "root": {"inputDefinitions": deepcopy(_APPROVE), "dag": {"tasks": tasks}},
         "components": components,
         "deploymentSpec": {"executors": executors},
     }

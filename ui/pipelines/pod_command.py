@@ -13,8 +13,9 @@ from ...core.plan import Plan, StepCall
 NOT_RUN = "Checked offline by its published schema. Never run on a cluster by Opswright's own tests."
 
 # The plan comes as the first word, in base64: nothing in it is read as a shell's or a pipeline's own words.
+# Backticks, for Kubernetes puts variables in place of $(NAME).
 _SCRIPT = (
-    'set -e; cd "$1"; plan="$(mktemp)"; printf %s "$0" | base64 -d > "$plan"; '
+    'set -e; cd "$1"; plan=`mktemp`; printf %s "$0" | base64 -d > "$plan"; '
     'exec opswright --home "$2" apply "$plan" --run "$3" --approve "$4" --until "$5" --json'
 )
 _LONGEST_WORD = 120_000  # bytes; Linux takes 128 KiB in one argument
@@ -77,8 +78,9 @@ def check_place(plan: Plan, place: PodPlace) -> None:
         raise AskError(f"invalid mount '{place.mount[:80]}': expected an absolute path below /.")
     if PurePosixPath(place.folder).is_absolute() or ".." in PurePosixPath(place.folder).parts:
         raise AskError(f"invalid folder '{place.folder[:80]}': expected a path below the mount.")
-    for name, text in {"image": place.image, "claim": place.claim}.items():
-        if not text or any(sign.isspace() or sign in "{}" for sign in text):
+    words = {"image": place.image, "claim": place.claim, "mount": place.mount, "folder": place.folder}
+    for name, text in words.items():
+        if not text or any(sign.isspace() or sign in "{}$" for sign in text):
             raise AskError(f"invalid {name} '{text[:80]}'.")
     for path in plan.inputs:
         parts = PurePosixPath(path)

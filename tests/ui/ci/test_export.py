@@ -108,7 +108,10 @@ class Cluster:
 
     def export(self, kind: str, *words: str) -> list[dict[str, Any]]:
         place = ["--image", "img:1", "--claim", "models", "--mount", str(self.folder), *words]
-        return list(yaml.safe_load_all(self.opswright("export", kind, "plan.json", *place)))
+        text = self.opswright("export", kind, "plan.json", *place)
+        assert not any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
+        assert "$(" not in text  # where Kubernetes would put a variable
+        return list(yaml.safe_load_all(text))
 
 
 def argo_pods(workflow: Mapping[str, Any]) -> list[list[str]]:
@@ -269,6 +272,8 @@ def test_what_was_never_run_on_a_cluster_says_so(cluster: Cluster) -> None:
         PodPlace("i", "c", folder="../other"),
         PodPlace("i", "{{workflow.name}}"),
         PodPlace("", "c"),
+        PodPlace("i", "c", "/project/$(HOME)"),
+        PodPlace("i", "c", folder="a b"),
     ],
 )
 def test_a_place_that_pods_could_not_use_is_refused(place: PodPlace) -> None:
