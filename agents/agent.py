@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.contract import Events, NullEvents
-from ..core.errors import AskError, HeldError, OpswrightError
+from ..core.errors import AskError, HeldError, IntegrityError, OpswrightError, did_you_mean
 from ..core.exit_code import ExitCode
 from ..core.plan import Plan
 from ..core.principal import Principal
@@ -145,6 +145,51 @@ class Agent:
             self._mirror(run_id)
             return self._carry_out(run_id, since, proposal=proposal, consent=consent)
 
+    def apply_until(
+        self, proposal: Proposal, run_id: str, consent: Consent | None = None, until: str | None = None
+    ) -> RunOutcome:
+        """The run of that name, begun or taken up where it is, to its end or until a step is done.
+
+        The same call again does nothing twice, so a pod that was killed is simply started again. `consent`
+        counts while nobody has answered: what was refused or taken back since stays so. AskError for a step
+        that the plan has not or a name that is none, IntegrityError when the run has another plan.
+        """
+        plan = proposal.plan
+        if not _RUN_ID.fullmatch(run_id):
+            raise AskError(
+                f"invalid run name '{run_id[:80]}': expected up to 64 letters, digits and hyphens."
+            )
+        if until is not None and plan.step(until) is None:
+            steps = [step.id for step in plan.steps]
+            raise AskError(
+                f"the plan has no step '{until[:80]}' (it has: {', '.join(steps)})."
+                + did_you_mean(until, steps)
+            )
+        _ = self.principal
+        since = time.time()
+        with self._held(run_id):
+            state = LedgerIndex.of(self.workspace).run_state(run_id)
+            if state is None:
+                self._mirror(run_id)
+                return self._carry_out(run_id, since, proposal=proposal, consent=consent, until=until)
+            if state.plan != plan.id:
+                raise IntegrityError(
+                    f"run {run_id} is of plan {(state.plan or 'none')[:12]}, not {plan.id[:12]}. Give this "
+                    "plan's run a name of its own."
+                )
+            if state.is_over and not state.may_be_judged_again:
+                return self._outcome(state, is_held=False)
+            refused = ""
+            if state.consent is None and consent is not None:
+                try:
+                    record_consent(self._record(run_id), plan, consent)
+                except HeldError as error:  # somebody else's consent may still come
+                    refused = str(error)
+            self._mirror(run_id)
+            outcome = self._carry_out(run_id, since, until=until)
+            is_waiting = bool(refused) and outcome.status == "waiting"
+            return replace(outcome, message=f"{outcome.message}. {refused}") if is_waiting else outcome
+
     def resume(self, run_id: str, consent: Consent | None = None, since: float | None = None) -> RunOutcome:
         """Go on with a run where it stopped: after a crash or failure, or with a person's answer.
 
@@ -212,12 +257,15 @@ class Agent:
         *,
         proposal: Proposal | None = None,
         consent: Consent | None = None,
+        until: str | None = None,
     ) -> RunOutcome:
         record = self._record(run_id)
         kept = RunEventFile(run_events_path(self.workspace, run_id))
         events = EventFanout((self.events, kept))
         runner = StepRunner(self.workspace, self.registry, record, events, self.cancelled)
-        nodes = AgentNodes(self.workspace, self.registry, self.policy, record, runner, proposal, consent)
+        nodes = AgentNodes(
+            self.workspace, self.registry, self.policy, record, runner, proposal, consent, until
+        )
         with (
             closing(kept),
             stoppable(self.workspace, run_id, self.cancelled, since) as watch,
@@ -235,6 +283,9 @@ class Agent:
                 if not isinstance(error, OpswrightError):
                     raise
         outcome = self._outcome(record.refresh(), is_held=False)
+        if nodes.is_paused:
+            done = f"done until step {until}; the same command with a later step, or with none, goes on"
+            return replace(outcome, status="paused", exit_code=ExitCode.DONE, message=done)
         if nodes.consent_refused and outcome.status == "waiting":
             return replace(outcome, message=f"{outcome.message}. {nodes.consent_refused}")
         return outcome

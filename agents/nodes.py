@@ -40,7 +40,9 @@ class AgentNodes:
     runner: StepRunner
     proposal: Proposal | None = None
     consent: Consent | None = None
+    until: str | None = None  # the step that this call goes no further than
     consent_refused: str = ""
+    is_paused: bool = False
     _read: Plan | None = None
 
     def listen(self, state: Cursor) -> dict[str, Any]:
@@ -99,19 +101,29 @@ class AgentNodes:
     def act(self, state: Cursor) -> dict[str, Any]:
         """Carry out the next step."""
         plan = self._plan(state)
-        step = next_step(plan, self.record.refresh())
+        step = next_step(self._part(plan), self.record.refresh())
         if step is not None:
             self.runner.run(plan, step)
-        return {"goes_on": _goes_on(plan, self.record.state)}
+        return {"goes_on": _goes_on(self._part(plan), self.record.state)}
 
     def report(self, state: Cursor) -> dict[str, Any]:
         """How the run ended, recorded."""
         plan, run = self._plan(state), self.record.refresh()
+        if self.until is not None and not state.get("refusal") and run.denial is None and _goes_on(plan, run):
+            self.is_paused = True  # the run goes on: nothing of it has ended
+            return {"goes_on": False}
         outcome = _outcome(state.get("refusal"), plan, run)
         phase = Phase.FAILED if outcome["status"] in ("refused", "denied") else Phase.DONE
         seconds = round(run.spent.get("minutes", 0.0) * 60, 3)
         self.record.ended(plan, phase, {**outcome, "seconds": seconds})
         return {"goes_on": False}
+
+    def _part(self, plan: Plan) -> Plan:
+        """The plan as far as this call goes: in the plan's order, whichever of its steps are done."""
+        if self.until is None:
+            return plan
+        last = [step.id for step in plan.steps].index(self.until)
+        return plan.model_copy(update={"steps": plan.steps[: last + 1]})
 
     def _plan(self, state: Cursor) -> Plan:
         """The run's plan, read once and checked against its id."""

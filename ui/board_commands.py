@@ -146,7 +146,7 @@ def _diff(
     files = CiFiles("leaderboard", summary=summary)
     with files.of_errors():
         now = board(session.workspace, suite)
-        lines = read_board(base, now)
+        lines = list(read_board(base, now))
         is_file = Path(base).is_file()
         wanted = {suite} if suite is not None else {one.suite for one in lines} if not is_file else None
         lines, now = ([one for one in rows if wanted is None or one.suite in wanted] for rows in (lines, now))

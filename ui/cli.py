@@ -23,6 +23,7 @@ from .ci.stream import write_line
 from .compute_commands import compute_app
 from .contract_commands import contract_app
 from .deploy_to import routed
+from .export_commands import export_app
 from .given_once import refuse_repeats
 from .init_command import init
 from .install_command import install
@@ -93,6 +94,7 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.command()(install)
     app.command()(whoami)
     add_run_commands(app)
+    app.add_typer(export_app, name="export")
     app.add_typer(audit_app, name="audit")
     app.add_typer(approvals_app, name="approvals")
     app.add_typer(policy_app, name="policy")

@@ -108,6 +108,14 @@ def apply(
         Path, typer.Argument(help="A compiled plan (JSON, from `opswright plan FILE -o plan.json`).")
     ],
     approve: Approve = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--run", metavar="NAME", help="Name of the run; one that was begun is taken up."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="STEP", help="Go no further than this step; needs --run, by which it goes on."),
+    ] = None,
     json: Json = False,
     stream: Stream = False,
     junit: Junit = None,
@@ -116,13 +124,27 @@ def apply(
 ) -> None:
     """Carry out a compiled plan, with consent to its id.
 
+    With --run NAME the same command may be given again and again: each takes the run up where it is, and
+    nothing is done twice.
+
     Example: opswright apply plan.json --approve 3f9c2a7be101
     """
     from ..agents.planner import Ask
+    from ..core.errors import AskError
 
+    if until is not None and name is None:
+        raise AskError("--until needs --run NAME: the name by which the run goes on.")
     session: Session = context.obj
     out = Output(json, stream, CiFiles(f"apply {file}", junit, sarif, summary, source=file))
-    session.carry_out(Ask("compiled_plan", str(file)), out=out, approve=approve, yes=None, how="apply")
+    session.carry_out(
+        Ask("compiled_plan", str(file)),
+        out=out,
+        approve=approve,
+        yes=None,
+        how="apply",
+        name=name,
+        until=until,
+    )
 
 
 def run(

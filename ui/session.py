@@ -125,10 +125,21 @@ class Session:
             out.files.write(report_of_reply(found.text, code))
         raise typer.Exit(code)
 
-    def carry_out(self, ask: Ask, *, out: Output, approve: str | None, yes: Effect | None, how: str) -> None:
+    def carry_out(
+        self,
+        ask: Ask,
+        *,
+        out: Output,
+        approve: str | None,
+        yes: Effect | None,
+        how: str,
+        name: str | None = None,
+        until: str | None = None,
+    ) -> None:
         """Start a run, ask for consent where a person can answer, show how it ended, exit with its code.
 
         yes: the strongest effect of plans that are consented to beforehand; None: of no plan.
+        name: of the run, which is taken up where it is when it was begun. until: the last step of this call.
         """
         from ..agents.approvals import Consent
 
@@ -140,7 +151,13 @@ class Session:
             elif yes is not None and self._strongest(proposal.plan) <= _STRENGTH[yes]:
                 consent = Consent(proposal.plan.id, f"{how} --yes-to {yes}")
             interactive = approve is None and consent is None
-            outcome = self._drive(lambda live: live.start(proposal, consent), out, interactive=interactive)
+
+            def go(live: Agent) -> RunOutcome:
+                if name is None:
+                    return live.start(proposal, consent)
+                return live.apply_until(proposal, name, consent, until)
+
+            outcome = self._drive(go, out, interactive=interactive and name is None)
         raise typer.Exit(outcome.exit_code)
 
     def _strongest(self, plan: Plan) -> int:

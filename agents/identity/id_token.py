@@ -113,8 +113,10 @@ def _verified(
         return "it has expired"
     except jwt.exceptions.InvalidAudienceError:
         return f"it was not made for audience {rule.audience!r}"
-    except (jwt.exceptions.PyJWTError, ValueError, TypeError) as error:
+    except (jwt.exceptions.PyJWTError, ValueError, TypeError, OverflowError) as error:
         return f"it is not valid ({type(error).__name__})"
+    if not all(isinstance(claims[name], int | float) for name in ("exp", "iat")):
+        return "its times are not numbers"
     if claims["exp"] - claims["iat"] > _MAX_LIFE_S:
         return "it lives longer than a day"
     return claims

@@ -143,6 +143,8 @@ BAD: dict[str, Callable[[], str]] = {
     "no end": lambda: token(exp=None),
     "no beginning": lambda: token(iat=None),
     "endless": lambda: token(exp=int(time.time()) + 10 * 86_400),
+    "times that are text": lambda: token(exp=str(int(time.time()) + 300), iat=str(int(time.time()))),
+    "times without end": lambda: token(exp=float("inf")),
     "no subject": lambda: token(sub=None),
     "alg none": unsigned,
     "HS256 with the public key": signed_with_the_public_key,
@@ -208,7 +210,7 @@ def test_a_role_narrows_a_token_and_never_widens_it(whoami: Callable[..., dict[s
 
 def test_nobody_takes_another_name_beside_a_token(whoami: Callable[..., dict[str, Any]]) -> None:
     found = whoami("--actor", "grace")
-    assert found["code"] == 2 and "leave --actor out" in found["said"]
+    assert found["code"] == 2 and "Leave --actor out" in found["said"]
 
 
 def test_on_a_runner_nobody_simply_says_that_they_are_a_releaser(
