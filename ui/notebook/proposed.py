@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...core.contract import Effect
-from ...core.errors import HeldError
+from ...core.errors import AskError, HeldError
 from ..ci.summary import markdown
 from ..session import match_plan
 from ..show import gate_words, short
@@ -68,6 +68,8 @@ class ProposedPlan:
                 raise HeldError(f"{approve} is not this plan's id, {self.id[:_DIGITS]}: nothing was run.")
             consent = Consent(self.id, "notebook approve")
         else:
+            if yes_to is not None and yes_to not in set(Effect):
+                raise AskError(f"invalid yes_to {yes_to!r}: expected {', '.join(Effect)}.")
             allowed = self._consents_to if yes_to is None else Effect(yes_to)
             if _STRENGTH[self.effect] > _STRENGTH[allowed]:
                 raise HeldError(

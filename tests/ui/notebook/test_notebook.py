@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -74,6 +77,8 @@ def test_what_serves_needs_consent_to_that_very_plan(ws: NotebookWorkspace, tmp_
         plan.apply()
     with pytest.raises(HeldError, match="nothing was run"):
         plan.apply(yes_to="writes")
+    with pytest.raises(AskError, match="expected reads, writes, serves"):
+        plan.apply(yes_to="anything")
     assert len(ws.ledger()) == before and not Path("board.txt").exists()
     with pytest.raises(HeldError, match="not this plan"):
         plan.apply(approve="0" * 12)
@@ -136,6 +141,15 @@ def test_a_step_that_fails_raises_and_can_be_resumed(ws: NotebookWorkspace) -> N
     failed = ws.runs().iloc[0]
     assert failed["state"] == "failed"
     assert ws.resume(failed["run"]).status == "done"
+
+
+def test_an_interrupt_stops_the_run_and_says_how_it_goes_on(ws: NotebookWorkspace) -> None:
+    plan = ws.skills.train(data=collected(ws), steps=2_000_000_000)
+    threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt, match=r"was stopped; \.resume\("):
+        plan.apply()
+    stopped = ws.runs().iloc[0]
+    assert stopped["state"] != "running" and "stopped by a person" in stopped["message"]
 
 
 def test_an_input_that_changed_since_it_was_shown_is_refused(ws: NotebookWorkspace) -> None:
