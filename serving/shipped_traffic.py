@@ -22,6 +22,7 @@ _PART = re.compile(
     r"-(?P<number>\d{6,12})-(?P<digest>[0-9a-f]{64})\.jsonl"
 )
 _MOST_BYTES = 4 * SEGMENT_BYTES  # of a part; one may be longer than a segment by its last line
+_SHOWN = 5
 _LOCAL = {"file", "local"}
 
 
@@ -145,23 +146,31 @@ def pull(workspace: Workspace, endpoint: str, address: str, since: str | None, o
     """Bring an endpoint's parts into the workspace, each once; samples, drift and retraining then read them.
 
     since: only parts of that UTC day, YYYY-MM-DD, or later. own: the writer of this workspace, whose lines
-    are here already.
+    are here already. IntegrityError, once all others are here, that names each part which was altered.
     """
     source = ShippedTraffic(address)
     new = size = known = 0
+    altered: list[str] = []
     for part in source.parts(endpoint):
         if part.writer == own or (since is not None and part.day < since[:10]):
             continue
         path = (
             pulled_folder(workspace.endpoints / endpoint, part.writer) / f"{part.log}-{part.number:06d}.jsonl"
         )
-        if path.is_file():
-            known += 1
-            _check_same(path, part, endpoint)
+        try:
+            if path.is_file():
+                known += 1
+                _check_same(path, part, endpoint)
+                continue
+            data = source.get(endpoint, part)
+        except IntegrityError as error:
+            altered.append(str(error))
             continue
-        data = source.get(endpoint, part)
         write_atomically(path, data, PRIVATE)
         new, size = new + 1, size + len(data)
+    if altered:
+        more = f" And {len(altered) - _SHOWN} more." if len(altered) > _SHOWN else ""
+        raise IntegrityError(f"{' '.join(altered[:_SHOWN])}{more} All others are here ({new:,} are new).")
     return Pulled(new, size, known)
 
 

@@ -177,7 +177,7 @@ class Keeper:
                 return 0
 
     def _run(self) -> int:
-        """The exit code of the process; that of a shell for a command it cannot run, where none can be made."""
+        """The exit code of the process; where none can be made, a shell's for what it cannot run."""
         try:
             process, reading = self._start()
         except OSError as error:  # no memory, processes or files left just now

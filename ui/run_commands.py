@@ -69,7 +69,7 @@ def plan(
     from .show import print_json, show_plan, show_settings
 
     session: Session = context.obj
-    files = CiFiles(f"plan {file}", junit, sarif, summary, source=file)
+    files = CiFiles(f"plan {file}", junit, sarif, summary, source=file, output=output)
     with files.of_errors():
         agent = session.agent()
         proposal = agent.plan_for(Ask("plan_file", str(file)))

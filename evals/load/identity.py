@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 _ASK_S = 10.0
+_LONGEST_ID = 500
 _MOST_BYTES = 1 << 20
 _FIXES_LENGTH = ("vllm", "sglang")  # servers whose chat completions take `ignore_eos`
 # What is kept of each reply. SGLang's server_info holds all of its settings, its key among them.
@@ -58,21 +59,30 @@ class ServerIdentity:
         return asdict(self)
 
 
-async def identify(session: aiohttp.ClientSession, url: str, model: str | None) -> ServerIdentity:
+async def identify(
+    session: aiohttp.ClientSession, url: str, model: str | None, key: str | None = None
+) -> ServerIdentity:
     """Ask `/v1/models`, and of the servers that have them `GET /version` and SGLang's two routes.
 
-    model: which of its models; None: the first. BackendError when it cannot be reached or lists none.
+    model: which of its models; None: the first. key: what no reply may repeat, be it cut. BackendError when
+    it cannot be reached, lists no model, or one whose name nobody would type.
     """
-    listed = await _json(session, f"{url}/models", is_needed=model is None)
+    listed = await _json(session, f"{url}/models", key, is_needed=model is None)
     rows = listed.get("data") if isinstance(listed, dict) else None
     rows = [row for row in rows or () if isinstance(row, dict) and row.get("id")]
     if not rows and model is None:
         raise BackendError(f"{url}/models lists no model. Give endpoint_model.")
+    if model is None and len(str(rows[0]["id"])) > _LONGEST_ID:
+        raise BackendError(
+            f"{url}/models lists a model of {len(str(rows[0]['id'])):,} characters: give endpoint_model."
+        )
     row = next((one for one in rows if one["id"] == model), None if model else rows[0]) or {}
     owner, longest = str(row.get("owned_by") or ""), row.get("max_model_len")
     root = url.removesuffix("/v1")
     routes = {"vllm": ("/version",), "sglang": _SERVED_WITH}.get(owner, ())
-    replies = await asyncio.gather(*(_json(session, f"{root}{route}", is_needed=False) for route in routes))
+    replies = await asyncio.gather(
+        *(_json(session, f"{root}{route}", key, is_needed=False) for route in routes)
+    )
     said = {route: _kept(route, reply) for route, reply in zip(routes, replies, strict=True)}
     return ServerIdentity(
         model=str(model or row["id"]),
@@ -92,8 +102,17 @@ def _kept(route: str, reply: Any) -> dict[str, Any]:
     }
 
 
-async def _json(session: aiohttp.ClientSession, url: str, *, is_needed: bool) -> Any:
-    """What a route answers; None where it has no such route and none is needed. BackendError else."""
+def _without(key: str | None, found: Any) -> Any:
+    """A document in which no text, and no name, has the key."""
+    if isinstance(found, str):
+        return found.replace(key, "***") if key else found
+    if isinstance(found, dict):
+        return {_without(key, name): _without(key, value) for name, value in found.items()}
+    return [_without(key, one) for one in found] if isinstance(found, list) else found
+
+
+async def _json(session: aiohttp.ClientSession, url: str, key: str | None, *, is_needed: bool) -> Any:
+    """What a route answers, without the key; None where it has none and none is needed, else BackendError."""
     import aiohttp
 
     try:
@@ -104,7 +123,7 @@ async def _json(session: aiohttp.ClientSession, url: str, *, is_needed: bool) ->
                 if len(data) > _MOST_BYTES:
                     raise ValueError(f"more than {_MOST_BYTES:,} bytes")
             if reply.status == 200:
-                return json.loads(data)
+                return _without(key, json.loads(data))
             problem = f"HTTP {reply.status}"
     except aiohttp.ClientConnectorError as error:
         raise BackendError(

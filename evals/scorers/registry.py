@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,17 +121,35 @@ class ScorerSpec:
         return self.label or self.name
 
     def document(self) -> dict[str, Any]:
-        """What of it a suite's digest is over; a file is there with its content."""
+        """What of it a suite's digest is over; a file or a package is there with its code."""
         found: dict[str, Any] = {"name": self.name, "label": self.label, "take": self.take}
         found["parameters"] = {name: _written(value) for name, value in self.parameters.items()}
         if self.file is not None:
             found["code"] = hashlib.sha256(self.file.read_bytes()).hexdigest()
+        elif (point := _installed(None).get(self.name)) is not None:
+            found["code"] = _code_of(point.module.partition(".")[0])
         return found
 
 
 def _written(value: object) -> str:
     """A parameter as a digest holds it: of a file its content."""
     return hashlib.sha256(value.read_bytes()).hexdigest() if isinstance(value, Path) else str(value)
+
+
+@cache
+def _code_of(package: str) -> str:
+    """64 hex digits over the Python files of an installed package; none of them is run."""
+    from importlib.util import find_spec
+
+    found = find_spec(package)
+    folders = [Path(one) for one in found.submodule_search_locations or ()] if found is not None else []
+    files = {path.relative_to(folder).as_posix(): path for folder in folders for path in folder.rglob("*.py")}
+    if found is not None and not folders and found.origin is not None:
+        files = {package: Path(found.origin)}
+    lines = (
+        f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in sorted(files.items())
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def scorer_names(group: Iterable[EntryPoint] | None = None) -> list[str]:

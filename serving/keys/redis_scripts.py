@@ -37,8 +37,8 @@ end
 """
 
 # ARGV: time, period, tokens, and the three limits; an empty one is none. A clock that goes back stands still.
-# Where it goes back by more than a minute it had jumped ahead: what was counted then counts from now on, and is
-# written down even for who is refused, or nobody would be let in until that time comes.
+# Where it goes back by more than a minute it had jumped ahead: what was counted then counts from now on. That
+# is written down even for who is refused, or nobody would be let in until that time comes.
 _RESERVE = """
 local period, tokens = ARGV[2], tonumber(ARGV[3])
 local rate, token_rate, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -116,7 +116,7 @@ class SqliteUsage:
     def _time_to_count_at(self, key: str, now: float) -> float:
         """Now; a clock that went back stands still, so that no minute is counted anew.
 
-        Where it went back by more than a minute it had jumped ahead: what was counted then counts from now on.
+        Where it went back by more than a minute it had jumped ahead: what was counted then counts from now.
         """
         row = self._db.execute(
             "SELECT start, requests, tokens FROM used WHERE key = ? AND period = 'minute' "

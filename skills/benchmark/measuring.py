@@ -81,7 +81,7 @@ async def _measure(
         sessions = []
         for one in targets:
             session = await stack.enter_async_context(open_session(one.options, max(request.concurrency)))
-            one.known = await identify(session, one.options.url, one.model)
+            one.known = await identify(session, one.options.url, one.model, one.options.key)
             ctx.log(f"{one.options.url}: {one.known.name}, model {one.known.model}")
             extra = {"ignore_eos": True} if one.known.fixes_length else {}
             one.options = replace(one.options, model=one.known.model, extra=extra)

@@ -95,7 +95,7 @@ def test_the_shares_of_several_workers_are_one_share_together() -> None:
 
 def test_settings_give_one_key_a_place_at_every_worker() -> None:
     ServingSettings(workers=3, queue=QueueSettings(at_once=3, waiting=3))
-    with pytest.raises(ValueError, match="3 workers share the places .* which are 2: raise it or"):
+    with pytest.raises(ValueError, match=r"3 workers share .*gives one key, which are 2"):
         ServingSettings(workers=3, queue=QueueSettings(at_once=3, waiting=2))
 
 

@@ -216,19 +216,24 @@ def test_a_workspace_that_ships_itself_does_not_get_its_own_rows_again(
     assert [found.id for found in read(one.workspace, "support", pulled=True)] == ["one-1", "two-2"]
 
 
-def test_what_was_altered_or_cut_where_it_lies_is_refused(
+def test_what_was_altered_or_cut_where_it_lies_is_named_and_the_others_come(
     host: Callable[..., Host], home: Workspace, tmp_path: Path, address: str
 ) -> None:
-    one = host()
-    one.log.append(row(1))
-    one.drain()
+    hosts = [host() for _ in range(3)]
+    for number, one in enumerate(hosts):
+        one.log.append(row(number))
+        one.drain()
     source = ShippedTraffic(address)
-    (part,) = source.parts("support")
-    path = f"{source._root}/support/{part.name}"
-    source._fs.pipe_file(path, source.get("support", part).replace(b"answer", b"forged"))
-    with pytest.raises(IntegrityError, match="altered or cut"):
-        pull(home, "support", address, since=None, own=None)
-    assert read(home, "support", pulled=True) == []
+    part, *_ = source.parts("support")  # the first that is asked for
+    path, data = f"{source._root}/support/{part.name}", source.get("support", part)
+    source._fs.pipe_file(path, data.replace(b"answer", b"forged"))
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=rf"{part.name} .* altered or cut.*All others are here"):
+            pull(home, "support", address, since=None, own=None)
+        assert len(read(home, "support", pulled=True)) == 2
+    source._fs.pipe_file(path, data)
+    assert pull(home, "support", address, since=None, own=None).new == 1
+    assert len(read(home, "support", pulled=True)) == 3
 
 
 def test_names_that_are_no_parts_are_left_alone(home: Workspace, tmp_path: Path) -> None:

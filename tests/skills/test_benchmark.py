@@ -294,6 +294,23 @@ def test_nothing_of_a_key_is_kept_that_is_cut_at_the_end_of_what_is_kept(
     assert not any(b"sk-of" in path.read_bytes() for path in report.path.iterdir())
 
 
+def test_nothing_of_a_key_is_kept_of_what_a_server_says_it_is(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THEIR_KEY", "sk-of-theirs")
+    server = StandIn()
+    server.models["data"][0]["owned_by"] = f"{'o' * 54} sk-of-theirs"  # 60 are kept
+    _, report = measure(server, key="secret:env:THEIR_KEY")
+    assert not any(b"sk-of" in path.read_bytes() for path in report.path.iterdir())
+
+
+def test_a_model_is_not_taken_by_a_name_that_nobody_would_type(measure: Measure) -> None:
+    server = StandIn()
+    server.models["data"][0]["id"] = "m" * 500_000
+    with pytest.raises(BackendError, match="500,000 characters: give endpoint_model"):
+        measure(server)
+
+
 def test_a_level_lasts_no_longer_because_a_server_asks_to_wait(measure: Measure) -> None:
     server = StandIn()
     server.how = lambda number: "wait" if number else ""

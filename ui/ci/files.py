@@ -42,6 +42,7 @@ class CiFiles:
     sarif: Path | None = None
     summary: Path | None = None
     source: Path | None = None  # the plan's file
+    output: Path | None = None  # what the command writes besides
 
     @property
     def is_wanted(self) -> bool:
@@ -89,6 +90,8 @@ class CiFiles:
 
     def _check(self) -> None:
         """AskError for a report that could not be written, before anything is run."""
+        if self.output is not None and self.source is not None and _is_same(self.output, self.source):
+            raise AskError(f"--output {self.output} cannot be written: it is the plan's file.")
         named = {"--junit": self.junit, "--sarif": self.sarif, "--summary": self.summary}
         wanted = {option: path for option, path in named.items() if path is not None}
         for option, path in wanted.items():
@@ -97,6 +100,8 @@ class CiFiles:
                 raise AskError(f"{option} {path} cannot be written: expected a file in a writable folder.")
             if self.source is not None and _is_same(path, self.source):
                 raise AskError(f"{option} {path} cannot be written: it is the plan's file.")
+            if self.output is not None and _is_same(path, self.output):
+                raise AskError(f"{option} {path} cannot be written: --output has the same file.")
         if any(_is_same(one, other) for one, other in combinations(wanted.values(), 2)):
             raise AskError("two reports were given the same file.")
 

@@ -18,6 +18,7 @@ from opswright.evals.scorers import (
     ScorerSpec,
     ScoringContext,
     load_scorer,
+    registry,
     scorer,
     scorer_names,
 )
@@ -157,6 +158,26 @@ def test_a_package_brings_scorers_by_an_entry_point() -> None:
         .value
         == 1
     )
+
+
+def test_the_code_of_a_package_is_part_of_what_its_scores_may_be_compared_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = []
+    for code in ("raise SystemExit", "raise SystemExit(1)"):
+        site = tmp_path / str(len(documents))
+        (site / "polite_scorers" / "inner").mkdir(parents=True)
+        (site / "polite_scorers" / "__init__.py").write_text("raise SystemExit  # nothing here is run")
+        (site / "polite_scorers" / "inner" / "how.py").write_text(code)
+        (site / "polite_scorers-1.dist-info").mkdir()
+        (site / "polite_scorers-1.dist-info" / "METADATA").write_text("Name: polite-scorers\nVersion: 1\n")
+        points = "[opswright.scorers]\npolite = polite_scorers.inner.how:polite\n"
+        (site / "polite_scorers-1.dist-info" / "entry_points.txt").write_text(points)
+        registry._code_of.cache_clear()  # as in another process
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(site)
+            documents.append(ScorerSpec("polite").document())
+    assert documents[0] != documents[1]
 
 
 def test_one_scorer_may_stand_twice_under_two_labels() -> None:

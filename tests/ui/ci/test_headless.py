@@ -203,6 +203,19 @@ def test_nothing_runs_for_a_report_that_cannot_be_written(options: list[str], ca
     assert not Path("board.txt").exists()
 
 
+@pytest.mark.parametrize(
+    "options", [["-o", "plan.yaml"], ["-o", "x", "--junit", "x"], ["-o", "./x", "--sarif", "x"],
+                ["-o", "x", "--summary", "x"]]
+)  # fmt: skip
+def test_a_compiled_plan_and_a_report_never_take_each_others_file(
+    options: list[str], capsys: Captured
+) -> None:
+    text = Path("plan.yaml").read_text()
+    assert opswright("plan", "plan.yaml", *options) == ExitCode.USAGE
+    assert Path("plan.yaml").read_text() == text and not Path("x").exists()
+    assert "cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fault", [ValueError("odd"), RuntimeError("odd"), typer.Abort()])
 def test_an_earlier_report_of_success_is_gone_before_anything_runs_and_no_fault_goes_unreported(
     fault: Exception,
