@@ -69,7 +69,7 @@ def _value(tokens: list[Token], at: int) -> float | None:
         return _number(token.text)
     if token.is_word and token.key in _SPELLED and at + 1 < len(tokens):
         if token.key in _PARTS:
-            counts = tokens[at + 1].key in ("of", "an", "a", "the")
+            counts = tokens[at + 1].key in ("of", "an", "a", "the", "for", "as")
         else:
             counts = at == 0 or tokens[at - 1].key not in _ORDER  # "the last two"
             counts = counts and tokens[at + 1].is_word and tokens[at + 1].key not in _NOT_COUNTED

@@ -142,13 +142,14 @@ def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
 def _scoped(clauses: list[Clause]) -> list[Clause]:
     """A negation reaches to the end of its sentence, or up to a "but" or the like."""
     found: list[Clause] = []
+    is_negated = False
     for clause in clauses:
-        before = found[-1] if found else None
-        contrast = any(token.key in CONTRAST for token in clause.whole[:4])
-        reached = before is not None and before.kind == "negated" and not (clause.opens or contrast)
-        if clause.kind == "wish" and reached:
+        if clause.opens or any(token.key in CONTRAST for token in clause.whole[:4]):
+            is_negated = False
+        if clause.kind == "wish" and is_negated:
             clause = replace(clause, kind="negated")
         found.append(clause)
+        is_negated = is_negated or clause.kind == "negated"
     return found
 
 
