@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .accounting import ClauseReading, accounted
-from .amounts import Amount, amounts_in, budget_of, field_of, in_unit
+from .amounts import Amount, amounts_in, budget_of, field_of, fits_unit, in_unit
 from .clause_tokens import ClauseTokens
 from .drafts import OpenField, StepDraft
 from .fields import FieldWords, field_words
@@ -218,6 +218,8 @@ class SlotFiller(PlaceSlots):
         rest = {amount.start: amount for amount in amounts_in(clause.tokens, clause.taken)}
         while at < len(clause.tokens) and clause.tokens[at].key in (",", "and", "or", "&", "then", "/"):
             at += 1
+            if at in rest and not fits_unit(rest[at], one):
+                break  # of something else
             if at in rest:
                 clause.taken |= set(range(at, rest[at].end))
                 found.append(in_unit(rest[at], one))

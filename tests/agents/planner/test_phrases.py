@@ -161,6 +161,10 @@ def test_what_was_said_and_not_placed_is_asked_about(ask: Any, text: str, lost: 
         ("train tiny on the last dataset; it should not take more than 40 steps", ("max_steps", 40)),
         ("train tiny on the last dataset. use a batch size of 8", ("batch_size", 8)),
         ("train tiny on the last dataset, oh and keep it at seed 3", ("seed", 3)),
+        (
+            "roll out the last bundle to desk in stages of 5 and 20 percent, 10 minutes each stage",
+            ("stages", [5, 20]),
+        ),
         ("clean new.csv, hold out a tenth for validation", ("validation_fraction", 0.1)),
     ],
 )
