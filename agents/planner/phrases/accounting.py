@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ....core.contract import Effect
 from .clause_tokens import ClauseTokens
 from .drafts import StepDraft
 from .lexicon import Lexicon, PhraseMatch
 from .surroundings import Surroundings
 from .text import Token, key_of_word, stem_of, words
-from .words import PREPOSITIONS, SMALL, negations_in
+from .words import PREPOSITIONS, SETTING, SMALL, negations_in
 
 _FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
 VALUES = (
@@ -47,6 +48,8 @@ def accounted(
     negating = set(negations_in([token.key for token in clause.tokens]))
     filled = [one for one in lexicon.fields[skill.name] if one.name in reading.step.arguments]
     named = {stem_of(key) for one in filled for name in one.names for key in name}
+    setting = SETTING if skill.effect is not Effect.SERVES else frozenset[str]()
+    heads = lexicon.doing_heads - setting
     said = _said_with(clause, lexicon, reading.step)
     for at, token in enumerate(clause.tokens):
         if at in clause.taken:
@@ -60,11 +63,15 @@ def accounted(
             reading.unused += [token.text] * (at in clause.passed_over)
         elif (
             at in said
-            or (token.is_word and token.key in lexicon.doing_heads)  # a wish of its own, not taken apart
+            or (token.is_word and token.key in heads)  # a wish of its own, not taken apart
             or is_value(token, around)
         ):
             reading.unused.append(token.text)
-        elif token.is_word and token.key not in SMALL | PREPOSITIONS and stem_of(token.key) not in meant:
+        elif (
+            token.is_word
+            and token.key not in SMALL | PREPOSITIONS | setting
+            and stem_of(token.key) not in meant
+        ):
             reading.unknown.append(token.text)
     return reading
 

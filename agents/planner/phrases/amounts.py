@@ -69,7 +69,7 @@ def _value(tokens: list[Token], at: int) -> float | None:
         return _number(token.text)
     if token.is_word and token.key in _SPELLED and at + 1 < len(tokens):
         if token.key in _PARTS:
-            counts = tokens[at + 1].key in ("of", "an", "a", "the")
+            counts = tokens[at + 1].key in ("of", "an", "a", "the", "for", "as")
         else:
             counts = at == 0 or tokens[at - 1].key not in _ORDER  # "the last two"
             counts = counts and tokens[at + 1].is_word and tokens[at + 1].key not in _NOT_COUNTED
@@ -126,7 +126,7 @@ def field_of(
     free = [one for one in fields if one.takes_number and one.name not in filled]
     if amount.unit not in ("percent", "usd") and (exact := _exact(amount, tokens, free)) is not None:
         return exact
-    numbers = [one for one in free if _fits_unit(amount, one)]
+    numbers = [one for one in free if fits_unit(amount, one)]
     best: tuple[float, FieldWords, frozenset[int]] | None = None
     for place, one in enumerate(numbers):
         score, named_at = _nearness(amount, one)
@@ -233,7 +233,8 @@ def _alike(said: tuple[str, ...], name: tuple[str, ...]) -> bool:
     return len(said) == len(name) and all(stem_of(a) == stem_of(b) for a, b in zip(said, name, strict=True))
 
 
-def _fits_unit(amount: Amount, one: FieldWords) -> bool:
+def fits_unit(amount: Amount, one: FieldWords) -> bool:
+    """Whether a field can take a number of this unit."""
     if amount.unit == "percent":
         return one.unit == "percent" or one.is_share
     if amount.unit == "minutes":

@@ -106,12 +106,32 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
     ahead_keys = [token.key for token in after[:2]]
     if ahead_keys[0] in ("no", "not") and ahead_keys[-1] in _BOUNDS:
         return False
+    if _says_more(part, after, lexicon):
+        return False
     if after[0].key in NEGATIONS or (
         len(after) > 1 and after[0].key in ("do", "don", "please") and after[1].key in NEGATIONS
     ):
         return True
     start = without_manners([token.key for token in after], lambda place: lexicon.fit(after[place:]))
     return bool(lexicon.matches(after[start:]))
+
+
+def _says_more(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
+    """Whether what follows is an argument of the wish before: "canary 5 %", "no cache", a bare "shipping"."""
+    if len(after) == 1 and after[0].key in lexicon.gerunds:
+        return True
+    start = without_manners([token.key for token in part], lambda place: lexicon.fit(part[place:]))
+    found = lexicon.matches(part[start:])
+    if not found:
+        return False
+    fields = lexicon.fields[found[0].skill.name]
+    keys = [token.key for token in after]
+    if keys[0] == "no":
+        return any(
+            one.is_flag and tuple(keys[1 : 1 + len(name)]) == name for one in fields for name in one.names
+        )
+    counted = len(after) > 1 and after[1].kind == "number"
+    return counted and any(one.takes_number and (keys[0],) in one.names for one in fields)
 
 
 def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
@@ -142,13 +162,14 @@ def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
 def _scoped(clauses: list[Clause]) -> list[Clause]:
     """A negation reaches to the end of its sentence, or up to a "but" or the like."""
     found: list[Clause] = []
+    is_negated = False
     for clause in clauses:
-        before = found[-1] if found else None
-        contrast = any(token.key in CONTRAST for token in clause.whole[:4])
-        reached = before is not None and before.kind == "negated" and not (clause.opens or contrast)
-        if clause.kind == "wish" and reached:
+        if clause.opens or any(token.key in CONTRAST for token in clause.whole[:4]):
+            is_negated = False
+        if clause.kind == "wish" and is_negated:
             clause = replace(clause, kind="negated")
         found.append(clause)
+        is_negated = is_negated or clause.kind == "negated"
     return found
 
 

@@ -196,7 +196,9 @@ def _change(tokens: list[Token]) -> list[Token]:
     keys = [token.key for token in tokens]
     for place in range(len(keys) - 1):
         if keys[place] in ("instead", "rather") and keys[place + 1] in ("of", "than"):
-            tokens, keys = tokens[:place], keys[:place]
+            ends = [at for at in range(place, len(keys)) if keys[at] in ("and", ",")]
+            tokens = [*tokens[:place], *(tokens[ends[0] :] if ends else [])]
+            keys = [token.key for token in tokens]
             break
     if "not" in keys and "," in keys[keys.index("not") :]:
         start = keys.index("not")

@@ -149,7 +149,9 @@ class Lexicon:
         """The words of phrases and kinds of artifact: what steps and what they make are called."""
         parts = (part for found in self.patterns.values() for one in found for part in one.parts)
         kinds = {key for said in kind_names() for key in said}
-        return frozenset({part.key for part in parts if not part.is_slot} | self.gerunds.keys() | kinds) - SMALL
+        return (
+            frozenset({part.key for part in parts if not part.is_slot} | self.gerunds.keys() | kinds) - SMALL
+        )
 
     @cached_property
     def field_names(self) -> frozenset[str]:

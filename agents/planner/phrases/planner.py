@@ -26,6 +26,7 @@ from .mentions import Unclear, mentions_in, resolve
 from .message import Message
 from .nearest import nearest_skills
 from .record_answers import answer_from_record
+from .refusals import LONGEST, refusal
 from .slots import SlotFiller
 from .text import Token, key_of_word, shown, words
 from .words import ASKED_WHETHER, CONDITIONAL, SMALL, cues_in, without_setting
@@ -33,20 +34,7 @@ from .words import ASKED_WHETHER, CONDITIONAL, SMALL, cues_in, without_setting
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
 
-_LONGEST = 2_000
 _MARKUP = '"“”„«»`<[]{}|'  # that no pair of which makes a quotation
-_WHY = {
-    "destructive": "nothing here deletes, wipes or stops things on a sentence",
-    "approval": "no sentence gives consent or waives a gate: a person approves the plan's card or its id",
-    "reported": "it tells what somebody or something says",
-    "hypothetical": "it asks what could be or whether to, or takes back what it says",
-    "scheduled": "plain language starts things now or not at all; a scheduler can run a plan file",
-    "quoted": "it quotes, or holds markup",
-    "negated": "it says not to",
-    "command": "a command stands alone, as the whole message",
-    "unseen": "it holds characters that show nothing or move text",
-    "long": f"it is longer than {_LONGEST:,} characters",
-}
 _SPOKEN = ("word", "number", "end", "mark")
 _ALSO = words("and , & both plus the then")
 _ASKING = words("how is are would which what does do show who")
@@ -62,10 +50,10 @@ class PhrasesPlanner:
     def propose(self, ask: Ask, conversation: Sequence[Turn]) -> PlannerReply:
         """The reply to a sentence; nothing is recorded or run."""
         text = ask.text.strip()
-        if len(text) > _LONGEST:
-            return Declined(_sentence("long", ""), "long")
+        if len(text) > LONGEST:
+            return Declined(refusal("long", ""), "long")
         if found := unseen_in(text.replace("\n", " ").replace("\t", " ")):
-            return Declined(_sentence("unseen", found), "unseen")
+            return Declined(refusal("unseen", found), "unseen")
         return _Reading(text, self.registry, self.workspace, conversation).reply()
 
 
@@ -95,7 +83,7 @@ class _Reading(Message):
             if answer is not None:
                 return answer
         if (command := self._command_inside()) is not None:
-            return Declined(_sentence("command", command), "command", (command,))
+            return Declined(refusal("command", command), "command", (command,))
         cues = cues_in(self._keys_of_words(), softly=not self._serves(clauses))
         if cues and not (asks_outright and set(cues) <= {"hypothetical"}):
             reason = next(iter(cues))
@@ -333,7 +321,9 @@ class _Reading(Message):
 
     def _judged(self, conditions: list[Clause]) -> PlannerReply | None:
         """Have a condition become a gate, or ask which gate it is meant to be."""
-        said = " ".join(token.key for token in unsequenced(self.tokens, self.lexicon) if token.kind in _SPOKEN)
+        said = " ".join(
+            token.key for token in unsequenced(self.tokens, self.lexicon) if token.kind in _SPOKEN
+        )
         if not conditions and not CONDITIONAL.search(ASKED_WHETHER.sub("", said)):
             return None
         if all(step.skill.effect is Effect.READS for step in self.draft.steps):
@@ -359,7 +349,7 @@ class _Reading(Message):
     def _declined(self, reason: str, found: str) -> Declined:
         """Why nothing is proposed, with the commands that the words would come to otherwise."""
         commands = self._commands_anywhere()
-        return Declined(_sentence(reason, found, commands), reason, commands)
+        return Declined(refusal(reason, found, commands), reason, commands)
 
     def _commands_anywhere(self) -> tuple[str, ...]:
         """The command of the first skill that any place of the message names."""
@@ -392,9 +382,3 @@ def _is_called(match: PhraseMatch) -> bool:
 
 def _gives_report(step: StepDraft) -> bool:
     return any(name == "report" for name, _ in step.outputs())
-
-
-def _sentence(reason: str, found: str, commands: tuple[str, ...] = ()) -> str:
-    told = f" ('{one_line(found)[:80]}')" if found.strip() else ""
-    done = f" If it is to be done, type: {'; '.join(commands)}" if commands else ""
-    return f"Nothing was run or proposed: {_WHY[reason]}{told}.{done}"

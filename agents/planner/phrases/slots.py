@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .accounting import ClauseReading, accounted
-from .amounts import Amount, amounts_in, budget_of, field_of, in_unit
+from .amounts import Amount, amounts_in, budget_of, field_of, fits_unit, in_unit
 from .clause_tokens import ClauseTokens
-from .drafts import OpenField, PlanDraft, StepDraft
+from .drafts import OpenField, StepDraft
 from .fields import FieldWords, field_words
-from .lexicon import Lexicon, PhraseMatch
+from .lexicon import PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
-from .supplies import Supplies, called
-from .surroundings import Surroundings
-from .text import Token, is_typo_of, key_of_word, words
+from .place_slots import PlaceSlots
+from .supplies import called
+from .text import Token, is_typo_of
 from .word_values import fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
-_FOLDER = words("folder directory dir")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
-class SlotFiller:
+class SlotFiller(PlaceSlots):
     """Fills the fields of steps, one clause after another, into one draft."""
-
-    def __init__(
-        self,
-        lexicon: Lexicon,
-        around: Surroundings,
-        draft: PlanDraft,
-        at_hand: list[Any],
-        told: Sequence[str] = (),
-    ) -> None:
-        self._lexicon = lexicon
-        self._around = around
-        self._draft = draft
-        self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
-        self._supplies = Supplies(lexicon, around, draft, at_hand)
-        self._supplies.told = list(told)
 
     def read(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
         """The clause as a step at the end of the draft."""
@@ -127,107 +110,6 @@ class SlotFiller:
             return None
         pattern = next(p for found in self._lexicon.patterns.values() for p in found if p.skill is step.skill)
         return self._accounted(step, PhraseMatch(pattern, frozenset(), {}, 0), clause)
-
-    def _places(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
-        """Paths, addresses, and quoted names of files."""
-        for at, token in enumerate(clause.tokens):
-            if at in clause.taken or token.kind not in ("path", "address", "quoted"):
-                continue
-            if token.kind == "quoted" and not Path(token.text).exists():
-                continue
-            is_yaml = token.text.endswith((".yaml", ".yml"))
-            takers = [
-                one for one in fields if (one.is_suite if is_yaml else one.takes_path and not one.is_suite)
-            ]
-            if token.kind == "address":
-                takers += [one for one in fields if one.takes_text and one.is_required]
-            found = clause.best(takers, at, step)
-            slotted = [
-                one for one in fields if one.name in clause.slots_at(at) and one.is_required and one.kinds
-            ]
-            is_free = found is not None and not found.is_required and not clause.is_named(found, at)
-            if is_free and slotted and found not in slotted:
-                found = None  # it is what the phrase's own slot is made from
-            if found is not None:
-                step.arguments[found.name] = [token.text] if found.is_list else token.text
-                clause.taken.add(at)
-                continue
-            taker = clause.best([one for one in fields if one.kinds], at, step)
-            if taker is not None and not is_yaml and self._supplies.bridge(step, taker, "", token.text):
-                clause.taken.add(at)
-
-    def _names(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
-        """Suites, endpoints and files that a word names."""
-        nested = [
-            inner for one in fields if one.model and one.is_required for inner in field_words(one.model)
-        ]
-        for at, token in enumerate(clause.tokens):
-            if at in clause.taken or token.kind not in ("word", "quoted"):
-                continue
-            key = key_of_word(token.text) if token.kind == "quoted" else token.key
-            key = key if key in self._around.names else key_of_word(token.text)
-            options: list[tuple[FieldWords, Any]] = []
-            if key in self._around.suites:
-                suite = self._around.suites[key]
-                options += [
-                    (one, suite if one.takes_path else Path(suite).stem) for one in fields if one.is_suite
-                ]
-            if key in self._around.endpoints and not self._of_release(clause, at):
-                options += [(one, self._around.endpoints[key]) for one in fields if one.is_endpoint]
-            path = self._around.files.get(key)
-            if path is None and self._is_folder(clause, at, fields):
-                options += [
-                    (one, self._around.folders[key]) for one in fields if one.takes_path and not one.is_suite
-                ]
-            if path is not None and not any(one.is_suite for one in nested):
-                options += [
-                    (one, path) for one in fields if one.takes_path and one.is_required and not one.is_suite
-                ]
-            found = clause.best([one for one, _ in options], at, step)
-            if found is None:
-                if (
-                    path is not None
-                    and clause.slots_at(at)
-                    and self._file_for_kind(step, fields, at, path, clause)
-                ):
-                    clause.taken.add(at)
-                continue
-            step.arguments[found.name] = next(value for one, value in options if one is found)
-            clause.taken.add(at)
-
-    def _of_release(self, clause: ClauseTokens, at: int) -> bool:
-        """Whether an endpoint's name says whose release is meant, where another endpoint is named too."""
-        keys = [token.key for token in clause.tokens]
-        others = [n for n, key in enumerate(keys) if key in self._around.endpoints and n != at]
-        if not others:
-            return False
-        spans = mentions_in(clause.tokens, clause.taken, self._around)
-        return any(one.start <= at < one.end and one.endpoint for one in spans)
-
-    def _is_folder(self, clause: ClauseTokens, at: int, fields: list[FieldWords]) -> bool:
-        """Whether a word names a folder: beside that word, or where nothing but a path can stand."""
-        keys = [token.key for token in clause.tokens]
-        if keys[at] not in self._around.folders:
-            return False
-        if any((keys[at],) in one.names for one in fields):
-            return False
-        beside = {*keys[max(0, at - 1) : at], *keys[at + 1 : at + 2]} & _FOLDER
-        alone = (
-            at == len(keys) - 1 or not clause.tokens[at + 1].is_word or keys[at + 1] in SMALL | PREPOSITIONS
-        )
-        led = at > 0 and (at - 1 in clause.literal or keys[at - 1] in ("in", "from"))
-        return bool(beside) or (led and alone)
-
-    def _file_for_kind(
-        self, step: StepDraft, fields: list[FieldWords], at: int, path: str, clause: ClauseTokens
-    ) -> bool:
-        """The file becomes a dataset first: "train on tickets"."""
-        taker = next((one for one in fields if one.name in clause.slots_at(at) and one.kinds), None)
-        return (
-            taker is not None
-            and taker.name not in step.arguments
-            and self._supplies.bridge(step, taker, "", path)
-        )
 
     def _mentions(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Artifacts that are pointed at."""
@@ -336,6 +218,8 @@ class SlotFiller:
         rest = {amount.start: amount for amount in amounts_in(clause.tokens, clause.taken)}
         while at < len(clause.tokens) and clause.tokens[at].key in (",", "and", "or", "&", "then", "/"):
             at += 1
+            if at in rest and not fits_unit(rest[at], one):
+                break  # of something else
             if at in rest:
                 clause.taken |= set(range(at, rest[at].end))
                 found.append(in_unit(rest[at], one))

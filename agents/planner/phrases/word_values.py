@@ -58,6 +58,8 @@ def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens, fields: list
         ):
             continue
         if len(said) == 1 and clause.inside_name(at, fields, one):
+            if not one.is_list:
+                step.arguments[one.name] = value  # "lora rank 8" says both
             continue
         clause.taken |= set(range(at, at + len(said))) | clause.name_beside(one, at)
         found.setdefault(value, at)

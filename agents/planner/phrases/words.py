@@ -40,7 +40,7 @@ def without_manners(keys: list[str], fit: Callable[[int], float]) -> int:
     return start
 
 
-_SETTING = words(
+SETTING = words(
     """
     and oh also then please it that this just but so keep limit cap restrict allow hold use set make give take
     let put leave add include start begin begins should must may can has have need needs to be with only
@@ -51,7 +51,7 @@ _SETTING = words(
 def without_setting(tokens: list[Token]) -> list[Token]:
     """The tokens without the words that only say that something is set: "and keep it under", "start with"."""
     start = 0
-    while start < len(tokens) and (tokens[start].key in _SETTING or tokens[start].kind == "mark"):
+    while start < len(tokens) and (tokens[start].key in SETTING or tokens[start].kind == "mark"):
         start += 1
     return tokens[start:]
 

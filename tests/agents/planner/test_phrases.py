@@ -138,6 +138,42 @@ def test_a_draft_that_somebody_forged_is_compiled_like_any_plan(ask: Any) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("clean new.csv with 7 fizzbuzzes", "7"),
+        ("clean new.csv; 7 fizzbuzzes of it", "7"),
+        ("clean new.csv, oh and 2099-01-01 as well", "2099-01-01"),
+        ("clean new.csv using frobnication", "frobnication"),
+        ("train tiny on the last dataset, with suites/tickets.yaml and 3 wombats", "3"),
+        ("evaluate the last checkpoint on tickets. data/reviews.csv too", "data/reviews.csv"),
+        ("clean new.csv, but not with 12 wombats", "12"),
+        ("build an engine from the last checkpoint by wombat", "wombat"),
+    ],
+)
+def test_what_was_said_and_not_placed_is_asked_about(ask: Any, text: str, lost: str) -> None:
+    found = ask(text)
+    assert isinstance(found, Question | Declined) and lost in found.text, found
+
+
+@pytest.mark.parametrize(
+    ("text", "argument"),
+    [
+        ("train tiny on the last dataset; it should not take more than 40 steps", ("max_steps", 40)),
+        ("train tiny on the last dataset. use a batch size of 8", ("batch_size", 8)),
+        ("train tiny on the last dataset, oh and keep it at seed 3", ("seed", 3)),
+        (
+            "roll out the last bundle to desk in stages of 5 and 20 percent, 10 minutes each stage",
+            ("stages", [5, 20]),
+        ),
+        ("clean new.csv, hold out a tenth for validation", ("validation_fraction", 0.1)),
+    ],
+)
+def test_what_is_said_beside_the_wish_is_placed(ask: Any, text: str, argument: tuple[str, Any]) -> None:
+    ((_, arguments),) = steps(ask(text))
+    assert arguments[argument[0]] == argument[1]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "deploy v2 to shop\u202e",
