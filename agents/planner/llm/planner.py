@@ -183,9 +183,13 @@ class _Thinking:
 
     def _taken(self, said: ModelReply, messages: list[Message]) -> PlannerReply | None:
         """The reply that a turn ends with; None when it goes on, with what it called answered."""
-        calls = [{"id": c.id, "type": "function", "function": _echo(c)} for c in said.calls]
+        calls = [{"id": c.id, "type": "function", "function": _echo(c, self.redactor)} for c in said.calls]
         messages.append(
-            {"role": "assistant", "content": said.text or None, **({"tool_calls": calls} if calls else {})}
+            {
+                "role": "assistant",
+                "content": self.redactor.text(said.text) or None,
+                **({"tool_calls": calls} if calls else {}),
+            }
         )
         if not said.calls:
             self._fault("no tool was called")
@@ -254,17 +258,29 @@ class _Thinking:
                 raise _GaveUp(f"its plan was refused {self.refused_plans} times, at last: {shown}") from None
             return f"error: {shown} Nothing was proposed. Mend the plan, or ask the person."
         held = held_back(proposal, self.plain, self.setup.registry)
+        if held and isinstance(self.plain, Proposal):
+            raise _GaveUp(f"its plan was held back: {held}")
         if held:
-            return Question(
-                f"Nothing is proposed: {held}. The model read it as the commands below; if that is meant, "
-                "type them, or say outright what is to be done now.",
-                from_document(proposal.draft or {}, self.setup.registry).commands(),
-                planned_by=self.planned_by(),
-            )
+            text = f"Nothing is proposed: {held}. Say outright what is to be done now."
+            if self.reading.called:  # what others wrote offers no command
+                return Question(text, planned_by=self.planned_by())
+            commands = from_document(proposal.draft or {}, self.setup.registry).commands()
+            return Question(f"{text} The model read it as:", commands, planned_by=self.planned_by())
         planned = self.planned_by()
-        notes = (planned.in_words, *proposal.notes)
+        notes = (planned.in_words, *proposal.notes, *self._told_by_words(proposal))
         cost = Cost(minutes=planned.seconds / 60, gpu_hours=0, usd=planned.usd, tokens=planned.tokens)
         return replace(proposal, planned_by=planned, notes=notes, cost=cost)
+
+    def _told_by_words(self, proposal: Proposal) -> list[str]:
+        """What the words alone come to, where that is another plan: whoever approves compares them."""
+        if not isinstance(self.plain, Proposal):
+            return []
+        own, models = (
+            from_document(one.draft or {}, self.setup.registry).commands() for one in (self.plain, proposal)
+        )
+        if own == models:
+            return []
+        return [f"read without a model, your words come to: {'; '.join(own)[:600]}"]
 
     def _asked(self, arguments: dict[str, Any]) -> str | PlannerReply:
         text, choices = self._said(arguments.get("question")), arguments.get("choices")
@@ -309,11 +325,11 @@ class _Thinking:
         return escaped(self.redactor.text(text.strip()), keep="\n")[:_LONGEST]
 
 
-def _echo(call: ModelCall) -> dict[str, str]:
+def _echo(call: ModelCall, redactor: Redactor) -> dict[str, str]:
     """A call as the conversation repeats it; what is no JSON would have some servers refuse the next one."""
+    arguments = redactor.text(call.arguments) or "{}"
     try:
-        json.loads(call.arguments or "{}")
-        arguments = call.arguments or "{}"
+        json.loads(arguments)
     except (ValueError, RecursionError):
         arguments = "{}"
     return {"name": re.sub(r"[^A-Za-z0-9_-]", "_", call.name)[:64] or "unnamed", "arguments": arguments}

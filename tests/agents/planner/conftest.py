@@ -40,6 +40,12 @@ def playing() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def injection() -> ModuleType:
+    """Planted instructions, and where they are planted."""
+    return _module("injection")
+
+
+@pytest.fixture(scope="session")
 def registry() -> Registry:
     return load_registry()
 
