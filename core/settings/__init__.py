@@ -22,6 +22,7 @@ from .mcp import McpSettings, ProjectSkillSettings
 from .memory import MemorySettings
 from .notifications import NotificationSettings
 from .part import SettingsPart
+from .prices import PriceSettings
 from .serving import ServingSettings
 
 # Off for every dependency, before any of them is imported.
@@ -131,6 +132,7 @@ class Settings(BaseSettings):
     project_skills: ProjectSkillSettings = ProjectSkillSettings()
     memory: MemorySettings = MemorySettings()
     notifications: NotificationSettings = NotificationSettings()
+    prices: PriceSettings = PriceSettings()
 
     @classmethod
     def settings_customise_sources(
