@@ -141,9 +141,12 @@ class Agent:
         _ = self.principal  # an unknown role is said before anything is recorded
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         since = time.time()
-        with self._held(run_id):
-            self._mirror(run_id)
-            return self._carry_out(run_id, since, proposal=proposal, consent=consent)
+        try:
+            with self._held(run_id):
+                self._mirror(run_id)
+                return self._carry_out(run_id, since, proposal=proposal, consent=consent)
+        finally:
+            self._notify()  # whoever delivers may have ended before there was anything to tell
 
     def apply_until(
         self, proposal: Proposal, run_id: str, consent: Consent | None = None, until: str | None = None
@@ -209,7 +212,10 @@ class Agent:
             elif state.status == "waiting":
                 return self._outcome(state, is_held=False)
             self._mirror(run_id)
-            return self._carry_out(run_id, since)
+            try:
+                return self._carry_out(run_id, since)
+            finally:
+                self._notify()
 
     def answer(self, run_id: str, consent: Consent) -> RunOutcome:
         """Record an answer to a run's plan, or take consent back, whoever carries the run out meanwhile.
@@ -221,6 +227,7 @@ class Agent:
         self._notify()
         record = self._record(run_id)
         record_consent(record, load_plan(self.workspace, record.state.plan or ""), consent)
+        self._notify()
         if not consent.approved and before in ("waiting", "approved"):
             with suppress(RunIsHeldError), self._held(run_id):  # else who carries it out finds the refusal
                 return self._carry_out(run_id, since)
@@ -235,6 +242,7 @@ class Agent:
         self._notify()
         record = self._record(run_id)
         record_withdrawal(record, load_plan(self.workspace, record.state.plan or ""), how, why)
+        self._notify()
         return self._outcome(record.refresh())
 
     def outcome(self, run_id: str) -> RunOutcome:

@@ -21,6 +21,7 @@ from ..core.workspace import Workspace
 from ..record.run_state import RunState
 from . import budget
 from .judgement import judgement_on
+from .prices import gpu_price, priced
 from .steps import HOW_TO_SERVE, request_at
 
 _QUICK = Cost(minutes=0, gpu_hours=0, disk_bytes=0, usd=0)  # a skill that may take longer has an estimate
@@ -77,11 +78,16 @@ def preflight(
     machine = Machine.here(workspace.root)
     findings: list[tuple[str, Finding]] = []
     costs: dict[str, Cost] = {}
+    price = None
+    try:
+        price = gpu_price(workspace.settings.prices)
+    except OpswrightError as error:
+        findings.append(("", Finding(level="stop", message=str(error))))
     for step in plan.steps:
         found, cost = _of_step(plan, step, registry, workspace, machine, folder)
         findings += [(step.id, finding) for finding in found]
         if cost is not None:
-            costs[step.id] = cost
+            costs[step.id] = priced(cost, price)
     judgements = list(_judgements(plan, registry, workspace, run or RunState("")))
     not_judged = tuple(message for _, allowed, message in judgements if not allowed)
     findings += [(step, Finding(level="ok", message=told)) for step, allowed, told in judgements if allowed]

@@ -11,7 +11,14 @@ from ..core.workspace import Workspace
 from ..record.ledger import Ledger
 from ..record.run_state import RunState
 
-_SECTIONS = ("train", "evaluation", "build", "compute", "serving")  # the others decide where people look
+_SECTIONS = (
+    "train",
+    "evaluation",
+    "build",
+    "compute",
+    "serving",
+    "prices",
+)  # others: where people look
 
 
 def keep_settings(workspace: Workspace) -> str:

@@ -23,7 +23,7 @@ from ..core.errors import (
     OpswrightError,
     from_os_error,
 )
-from ..core.files import canonical_json, sha256_json
+from ..core.files import canonical_json
 from ..core.inputs import outside_paths
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, bind, put, thaw
@@ -35,6 +35,7 @@ from . import budget
 from .judgement import had_before, is_all_of, judgement_on
 from .month_budget import MonthLimit, MonthSpending, limits_of
 from .policy import policy_of
+from .prices import GpuPrice, gpu_price, priced, priced_spending
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
 from .redaction import redacted
@@ -59,6 +60,7 @@ class _Attempt:
     request: Any
     key: str
     served: tuple[str, ...] = ()  # the models that were held against judgement
+    price: GpuPrice | None = None  # of the GPUs it runs on
     cost: Cost | None = None  # what it is expected to take, where a budget asks
     reserved: dict[str, float] = field(default_factory=dict)
     context: StepContext | None = None
@@ -72,7 +74,7 @@ class _Attempt:
     def spent(self) -> dict[str, float]:
         """What it took: its time, what the skill told of the rest, else what was reserved for it."""
         told = self.context.spent if self.context is not None else {}
-        return {**self.reserved, **told, "minutes": self.seconds / 60}
+        return {**priced_spending(told, self.reserved, self.price), "minutes": self.seconds / 60}
 
 
 @dataclass
@@ -213,6 +215,7 @@ class StepRunner:
                 f"`opswright resume {self.record.run_id}` continues the run."
             )
         limits, taken = plan.budget.limits, self.record.state.spent
+        attempt.price = gpu_price(self.workspace.settings.prices)
         if not limits and not self._month_limits():
             return
         for name, limit in limits.items():
@@ -222,7 +225,8 @@ class StepRunner:
                     f"{budget.in_words(limits)}. What was done is kept."
                 )
         machine, estimate = Machine.here(self.workspace.root), attempt.skill.estimate
-        cost = estimate(attempt.request, machine, self.workspace) if estimate is not None else _QUICK
+        found = estimate(attempt.request, machine, self.workspace) if estimate is not None else _QUICK
+        cost = priced(found, attempt.price)
         if sentences := budget.over(budget.left(plan.budget, taken), {step.id: cost}):
             spent = budget.in_words(taken)
             raise BudgetError(f"step {step.id} was not begun ({spent} spent): {'; '.join(sentences)}")
@@ -237,8 +241,8 @@ class StepRunner:
 
     def _check_month(self, attempt: _Attempt) -> None:
         """BudgetError when the step does not fit what a budget of this month has left."""
-        limits = self._month_limits()
-        self._month.check(attempt.step.id, attempt.cost or Cost(), limits, datetime.now(UTC))
+        cost = attempt.cost or Cost()
+        self._month.check(attempt.step.id, cost, self._month_limits(), datetime.now(UTC))
 
     def _before_intent(self, attempt: _Attempt) -> None:
         """What is asked while nobody else can record anything: the policy, and the month's budgets."""
@@ -390,8 +394,3 @@ def _is_json(value: Any) -> bool:
     except OpswrightError:
         return False
     return True
-
-
-def idempotency_key(run_id: str | None, step_id: str) -> str:
-    """What a skill that changes outside state knows a repeated call by: its run and step."""
-    return sha256_json([run_id, step_id])

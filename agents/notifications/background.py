@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ...core.registry import Registry
 from ...core.workspace import Workspace
+from ...record.ledger import Ledger
 from .dispatcher import Dispatcher, read_state
 
 MODULE = "opswright.agents.notifications"
@@ -52,21 +53,27 @@ def dispatch(workspace: Workspace, registry: Registry, goes_on: Callable[[], boo
     """Deliver while `goes_on`; False, at once, when another process does that already."""
     from filelock import Timeout
 
+    while True:
+        try:
+            with workspace.lock(_LOCK, timeout_s=0):
+                _deliver(Dispatcher(workspace, registry), workspace, goes_on)
+        except Timeout:
+            return False
+        # who recorded something while the lock was held started no process: it is taken in now
+        if read_state(workspace).after == Ledger.of(workspace).head()[0]:
+            return True
+
+
+def _deliver(dispatcher: Dispatcher, workspace: Workspace, goes_on: Callable[[], bool]) -> None:
     try:
-        with workspace.lock(_LOCK, timeout_s=0):
-            dispatcher = Dispatcher(workspace, registry)
-            try:
+        idle_since = time.monotonic()
+        while goes_on() or time.monotonic() - idle_since < _LINGER_S:
+            dispatcher.step()
+            if not dispatcher.is_idle or _runs_go_on(workspace):
                 idle_since = time.monotonic()
-                while goes_on() or time.monotonic() - idle_since < _LINGER_S:
-                    dispatcher.step()
-                    if not dispatcher.is_idle or _runs_go_on(workspace):
-                        idle_since = time.monotonic()
-                    time.sleep(_POLL_S)
-            finally:
-                dispatcher.close()
-    except Timeout:
-        return False
-    return True
+            time.sleep(_POLL_S)
+    finally:
+        dispatcher.close()
 
 
 def _runs_go_on(workspace: Workspace) -> bool:

@@ -24,6 +24,7 @@ from .memory import MemorySettings
 from .notifications import NotificationSettings
 from .part import SettingsPart
 from .planner import PlannerSettings
+from .prices import PriceSettings
 from .serving import ServingSettings
 
 # Off for every dependency, before any of them is imported.
@@ -135,6 +136,7 @@ class Settings(BaseSettings):
     memory: MemorySettings = MemorySettings()
     planner: PlannerSettings = PlannerSettings()
     notifications: NotificationSettings = NotificationSettings()
+    prices: PriceSettings = PriceSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -68,6 +68,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
+    def do_GET(self) -> None:  # what some clients make of a redirected message
+        self.server.heard.append(({}, b"{}"))
+        self.send_response(204)
+        self.end_headers()
+
     def log_message(self, *_: Any) -> None:
         pass
 
