@@ -83,7 +83,7 @@ class Server:
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=180)
 
 
 def _import_path(checkout: Path | None) -> dict[str, str]:
