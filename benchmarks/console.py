@@ -2,22 +2,28 @@
 
 Needs Chromium, on Linux. Takes about two minutes on 2 cores:
 `python benchmarks/console.py` (a small workspace of its own) or `--home .opswright` (yours; reads only).
+`--beside CHECKOUT` starts that checkout's console in turn with this one, which tells a change from a busy
+machine. `--people 20` has as many people look and type for a minute, with no browser: what a browser would
+send.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -32,7 +38,7 @@ COMMANDS = ("/help", "/skills", "/runs", "/status", "/live", "/gpus", "/help pla
 class Server:
     """One console process."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, checkout: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
@@ -40,7 +46,7 @@ class Server:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "opswright.ui.cli", "--home", str(home), "chat", "--port", str(port)],
-            env={**os.environ, "OPSWRIGHT_MLFLOW__MIRROR": "off"},
+            env={**os.environ, "OPSWRIGHT_MLFLOW__MIRROR": "off", **_import_path(checkout)},
             stderr=subprocess.DEVNULL,
         )
 
@@ -64,6 +70,11 @@ class Server:
             except ConnectionRefusedError:
                 time.sleep(0.02)
 
+    def cpu_s(self) -> float:
+        """CPU seconds of the process so far, without its workers."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory_mb(self) -> float:
         """Resident memory of the process, without its workers."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -72,25 +83,112 @@ class Server:
     def stop(self) -> None:
         """End it."""
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=180)
 
 
-def start_times(browser: Browser, home: Path, times: int) -> tuple[list[float], list[float]]:
-    """Seconds to the first answered page, and to a box that can be typed into, in a browser that waits."""
-    served, usable = [], []
-    for _ in range(times):
-        server = Server(home)
-        served.append(server.wait_s())
+def _import_path(checkout: Path | None) -> dict[str, str]:
+    """What has a process import another checkout; needs its `.link` folder."""
+    return {} if checkout is None else {"PYTHONPATH": str(checkout / ".link")}
+
+
+@dataclass
+class Starts:
+    """What starts of one checkout took: seconds, and CPU seconds of the console's process by then."""
+
+    name: str
+    checkout: Path | None
+    served: list[float] = field(default_factory=list)
+    usable: list[float] = field(default_factory=list)
+    served_cpu: list[float] = field(default_factory=list)
+    usable_cpu: list[float] = field(default_factory=list)
+
+    def once(self, browser: Browser, home: Path) -> None:
+        """One start to the first answered page, one to a box that can be typed into, in a browser."""
+        server = Server(home, self.checkout)
+        self.served.append(server.wait_s())
+        self.served_cpu.append(server.cpu_s())
         server.stop()
         page = browser.new_page()
-        server = Server(home)
+        server = Server(home, self.checkout)
         server.wait_listening()
         page.goto(server.url)
         page.wait_for_selector("#chat-page [data-ready]")
-        usable.append(time.monotonic() - server.began)
+        self.usable.append(time.monotonic() - server.began)
+        self.usable_cpu.append(server.cpu_s())
         page.close()
         server.stop()
-    return served, usable
+
+    def show(self) -> None:
+        """Print the medians."""
+        for what, walls, cpus in (
+            ("first page served", self.served, self.served_cpu),
+            ("a page that can be typed into", self.usable, self.usable_cpu),
+        ):
+            spread = f"{min(walls):.2f} to {max(walls):.2f}"
+            print(
+                f"{self.name}: start to {what}: median {statistics.median(walls):.2f} s of {len(walls)}",
+                end="",
+            )
+            print(f" ({spread}); CPU of the process {statistics.median(cpus):.2f} s")
+
+
+def crowd(server: Server, people: int, seconds: float) -> None:
+    """As many people at once, each in a conversation of their own: a look a second, a command every three."""
+    taken: list[float] = []
+    first: list[float] = []
+    faults: list[str] = []
+
+    def call(name: str, payload: dict[str, Any]) -> dict[str, Any]:
+        request = Request(
+            f"{server.url}/call/chat/{name}",
+            json.dumps(payload).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=30) as answer:
+            return dict(json.loads(answer.read()))
+
+    def person(number: int) -> None:
+        try:
+            opened = call("open_conversation", {})
+            where = {"conversation": opened["conversation"], "cursor": 0, "live": {}}
+            turn, end = number, time.monotonic() + seconds
+            while time.monotonic() < end:
+                if turn % 3 == 0:
+                    command = COMMANDS[(turn // 3) % len(COMMANDS)]
+                    began = time.monotonic()
+                    found = call("send", {**where, "text": command})
+                    first.append((time.monotonic() - began) * 1e3)
+                else:
+                    began = time.monotonic()
+                    found = call("look", where)
+                    taken.append((time.monotonic() - began) * 1e3)
+                if "fault" in found:
+                    faults.append(found["fault"])
+                else:
+                    where["cursor"] = found["cursor"]
+                turn += 1
+                time.sleep(1.0)
+        except Exception as error:
+            faults.append(f"{type(error).__name__}: {error}")
+
+    cpu, before = server.cpu_s(), time.monotonic()
+    threads = [threading.Thread(target=person, args=(number,)) for number in range(people)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cpu, wall = server.cpu_s() - cpu, time.monotonic() - before
+    print(
+        f"{people} people for {wall:.0f} s: {len(first)} commands, {len(taken)} looks, {len(faults)} errors"
+    )
+    for fault in sorted(set(faults)):
+        print(f"  {fault}")
+    for what, values in (("command to its first answer", first), ("look", taken)):
+        values.sort()
+        p50, p95 = statistics.median(values), values[int(0.95 * len(values))]
+        print(f"  {what}: p50 {p50:.0f} ms, p95 {p95:.0f} ms")
+    each = 1e3 * cpu / (len(first) + len(taken))
+    print(f"  the process used {cpu:.1f} CPU s, {each:.1f} ms a request")
 
 
 def answer_ms(page: Page, command: str) -> float:
@@ -122,19 +220,30 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="a workspace; by default a new one")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--commands", type=int, default=600, help="an hour's worth: one every six seconds")
+    parser.add_argument("--beside", type=Path, help="another checkout, started in turn with this one")
+    parser.add_argument("--people", type=int, default=0, help="have so many people look and type, then end")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for so long")
     ask = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         home = ask.home or Path(scratch) / "ws"
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        served, usable = start_times(browser, home, ask.starts)
-        print(f"start to first page served: median {statistics.median(served):.2f} s of {ask.starts}", end="")
-        print(f" (from {min(served):.2f} to {max(served):.2f})")
-        print(f"start to a page that can be typed into: median {statistics.median(usable):.2f} s", end="")
-        print(f" (from {min(usable):.2f} to {max(usable):.2f}); goal 3 s")
+        starts = [Starts("this checkout", None)] + [Starts(str(ask.beside), ask.beside)] * bool(ask.beside)
+        for _ in range(ask.starts):
+            for one in starts:
+                one.once(browser, home)
+        for one in starts:
+            one.show()
+        print("goal: 2 s to a page that can be typed into")
         server = Server(home)
         server.wait_s()
+        if ask.people:
+            time.sleep(6)  # what the first command needs is loaded beside
+            crowd(server, ask.people, ask.seconds)
+            server.stop()
+            browser.close()
+            return
         page = browser.new_page()
         page.goto(server.url)
         page.wait_for_selector("#chat-page [data-ready]")
@@ -151,7 +260,7 @@ def main() -> None:
         every = sorted(value for values in taken.values() for value in values)
         p95 = every[int(0.95 * len(every))]
         print(f"Enter to answer: p50 {statistics.median(every):.0f} ms, p95 {p95:.0f} ms", end="")
-        print(f" of {len(every)} commands; goal 300 ms p50")
+        print(f" of {len(every)} commands; goals 50 ms p50, 150 ms p95")
         for command, values in taken.items():
             print(f"  {command:18} p50 {statistics.median(values):6.0f} ms")
         print(f"memory after each sixth: {', '.join(f'{mb:.0f}' for mb in memory)} MB;", end="")

@@ -60,6 +60,17 @@ def _begun(usage: str) -> str:
     return usage if not places else " ".join(words[: places[0]]) + " "
 
 
+def passage(title: str, words: str, link_text: str = "", href: str = "") -> Block:
+    """What was found in the record or the guide: its title, where it stands, and its words run together."""
+    return {
+        "type": "passage",
+        "title": title,
+        "text": " ".join(words.split()),
+        "link": link_text,
+        "href": href,
+    }
+
+
 def link(message: str, href: str) -> Block:
     """A link within the console, or to a server of this machine."""
     return {"type": "link", "text": message, "href": href}

@@ -56,7 +56,6 @@ class ChatQuestions:
         for one in found.passages:
             passage = one.passage
             words = passage.text[:_SHOWN_CHARS] + ("…" if len(passage.text) > _SHOWN_CHARS else "")
-            shown.append(blocks.text(f"[{one.number}] {passage.title}: {words}", "soft"))
-            if one.link:
-                shown.append(blocks.link(f"record {passage.seq}", one.link))
+            link = (f"record {passage.seq}", one.link) if one.link else ("", "")
+            shown.append(blocks.passage(f"[{one.number}] {passage.title}", words, *link))
         return shown + [blocks.text(note, "warn") for note in found.notes]

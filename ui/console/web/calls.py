@@ -28,9 +28,15 @@ def call_route(pages: Mapping[str, Sequence[ServerFunction]]) -> Route:
         function = known.get((request.path_params["page"], request.path_params["name"]))
         if function is None:
             return JSONResponse({"fault": "this page is of another version. Reload it.", "family": ""}, 404)
-        asked = await request.json()
+        try:
+            asked = await request.json()
+        except ValueError:  # nothing at all: the guard refuses what is no JSON
+            asked = None
         if not isinstance(asked, dict):
             return JSONResponse({"fault": "the page sent an invalid request. Reload it.", "family": ""}, 422)
-        return JSONResponse(await run_in_threadpool(function, asked, request))
+        try:
+            return JSONResponse(await run_in_threadpool(function, asked, request))
+        except (KeyError, TypeError, ValueError):  # read before anything is done
+            return JSONResponse({"fault": "the page sent an invalid request. Reload it.", "family": ""})
 
     return Route("/call/{page}/{name}", call, methods=["POST"])

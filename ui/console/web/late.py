@@ -77,7 +77,7 @@ class LatePages:
             with suppress(RuntimeError):  # the console has ended meanwhile
                 loop.call_soon_threadsafe(_settle, built, app, fault)
 
-        threading.Thread(target=build, name="pages", daemon=True).start()
+        threading.Thread(target=build, name="pages").start()  # a daemon in an import can hang Python's end
         try:
             app = await built
             async with app.router.lifespan_context(app):
