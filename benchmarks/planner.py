@@ -1,7 +1,7 @@
 """How well plain language is understood: right plans, questions, answers and refusals, and what it takes.
 
-`python benchmarks/planner.py [--planner phrases|llm|...] [--set built|held_out|third|fourth|hostile] [--misses]` says
-every sentence of the suite for planners in a small workspace made for it; nothing is run. The phrases planner
+`python benchmarks/planner.py [--planner phrases|llm|...] [--set NAME] [--misses]` says every
+sentence of the suite for planners in a small workspace made for it; nothing is run. The phrases planner
 needs no GPU, no network and no model, and half a minute; `llm` asks the endpoint of the settings. Goal on
 sentences never used to build the planner: 95 % right, and no wrong proposal that changes something on a
 negated, hypothetical, quoted, destructive or vague one.
