@@ -129,13 +129,6 @@ def approval_row(workspace: Workspace, policy: Policy, record: RunRecord) -> App
     """How a run's approval stands."""
     state = record.state
     plan = load_plan(workspace, state.plan or "")
-    roles = [
-        role
-        for role in policy.rules.roles
-        if policy.may_approve(
-            Principal("anyone else", (role,), "asked"), plan, state.proposer, state.proposal.get("costs")
-        ).allowed
-    ]
     return ApprovalRow(
         run=state.run,
         plan=plan.id,
@@ -144,9 +137,19 @@ def approval_row(workspace: Workspace, policy: Policy, record: RunRecord) -> App
         proposed_by=str(state.proposer or "unknown"),
         approved_by=tuple(str(one.principal) for one in state.approvals),
         denied_by=str(state.denial.principal) if state.denial is not None else None,
-        needs=tuple(roles),
+        needs=roles_that_would_do(policy, plan, state),
         approvals=tuple(standing_approvals(policy, state)),
         void=() if state.is_over else tuple(void_by_change(workspace, plan, record)),
+    )
+
+
+def roles_that_would_do(policy: Policy, plan: Plan, state: RunState) -> tuple[str, ...]:
+    """The roles in which somebody who did not propose the plan may approve it."""
+    costs = state.proposal.get("costs")
+    return tuple(
+        role
+        for role in policy.rules.roles
+        if policy.may_approve(Principal("anyone else", (role,), "asked"), plan, state.proposer, costs).allowed
     )
 
 

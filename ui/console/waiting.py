@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from ...agents.agent import Agent
-from ...agents.approvals import may_refuse, waits_for
+from ...agents.approvals import (
+    StandingApproval,
+    may_refuse,
+    roles_that_would_do,
+    standing_approvals,
+    waits_for,
+)
 from ...agents.record import load_plan
 from ...agents.runs import run_rows
 from ...core.errors import OpswrightError
-from ...core.principal import Principal
 from ...record.index import LedgerIndex, RunSummary
 from .auth.users import Person
 from .console import Console
@@ -18,17 +22,6 @@ from .console import Console
 _MOST = 50
 MOST_TOLD = 20
 """So many runs that wait for a person are told on every page."""
-
-
-@dataclass(frozen=True)
-class GivenConsent:
-    """One approval of a run's plan: whose it is, since when, and until when it counts."""
-
-    name: str
-    role: str
-    at: str
-    lapses: str  # empty: never
-    has_lapsed: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class WaitingRun:
     effect: str
     proposed_by: str
     started: str
-    given: tuple[GivenConsent, ...]
+    given: tuple[StandingApproval, ...]
     roles: tuple[str, ...]
     why_not: str
     may_approve: bool
@@ -89,25 +82,11 @@ def _waiting_run(console: Console, agent: Agent, run: str, shown_state: str) -> 
     if state is None or state.plan is None:
         raise OpswrightError(f"run {run} has no plan.")
     plan = load_plan(console.workspace, state.plan)
-    policy, costs = agent.policy, state.proposal.get("costs")
-    now, hours = datetime.now(UTC), policy.rules.approvals.expire_hours
-    given = tuple(
-        GivenConsent(
-            one.principal.name,
-            ", ".join(one.principal.roles),
-            one.time.isoformat(),
-            (one.time + timedelta(hours=hours)).isoformat() if hours is not None else "",
-            policy.has_lapsed(one, now),
-        )
-        for one in state.approvals
-    )
-    ruling = policy.may_approve(agent.principal, plan, state.proposer, costs)
-    mine = any(one.name == agent.principal.name and not one.has_lapsed for one in given)
-    roles = tuple(
-        role
-        for role in policy.rules.roles
-        if policy.may_approve(Principal("anyone else", (role,), "asked"), plan, state.proposer, costs).allowed
-    )
+    policy = agent.policy
+    given = tuple(standing_approvals(policy, state))
+    counts = [one for one, told in zip(state.approvals, given, strict=True) if not told.has_lapsed]
+    is_given = any(one.principal.name == agent.principal.name for one in counts)
+    ruling = policy.may_approve(agent.principal, plan, state.proposer, state.proposal.get("costs"))
     return WaitingRun(
         run=run,
         state=shown_state,
@@ -117,8 +96,8 @@ def _waiting_run(console: Console, agent: Agent, run: str, shown_state: str) -> 
         proposed_by=state.proposer.name if state.proposer is not None else "unknown",
         started=state.first.time,
         given=given,
-        roles=roles,
+        roles=roles_that_would_do(policy, plan, state),
         why_not="" if ruling.allowed else ruling.message,
-        may_approve=ruling.allowed and not mine and shown_state == "waiting",
+        may_approve=ruling.allowed and not is_given and shown_state == "waiting",
         may_refuse=may_refuse(policy, agent.principal, plan, state.proposer),
     )
