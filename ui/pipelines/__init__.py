@@ -1,1 +1,1 @@
-"""A plan as a pipeline of other systems, each step a pod that runs `opswright apply` until that step."""
+"""A plan as a pipeline of other systems, each step a pod that carries it out until that step."""
