@@ -89,7 +89,7 @@ def record_withdrawal(record: RunRecord, plan: Plan, how: str, why: str = "") ->
         given = ", ".join(str(one.principal) for one in state.approvals) or "nobody"
         raise HeldError(
             f"run {record.run_id} has no approval of {record.principal.name} to take back (approved by: "
-            f"{given}). `opswright approvals deny` refuses a plan, or takes back what others approved."
+            f"{given}). `opswright approvals deny RUN` refuses a plan, or takes back what others approved."
         )
     record_consent(record, plan, Consent(plan.id, how, approved=False, why=why or "withdrawn"))
 

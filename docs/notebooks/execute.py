@@ -32,8 +32,10 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
         for output in cell.get("outputs", ()):
-            if "text" in output:
-                output["text"] = output["text"].replace(f"{folder.resolve()}/", "")
+            for texts in (output, output.get("data", {})):  # of streams, and by media type
+                for kind, text in texts.items():
+                    if isinstance(text, str):
+                        texts[kind] = text.replace(f"{folder.resolve()}/", "")
     notebook.metadata.pop("language_info", None)
     return notebook
 

@@ -193,7 +193,10 @@ def check_shell(command: Any, registry: Registry, workspace: Workspace, words: l
         if hasattr(command, "resolve_command") and not rest:
             return  # a group by its name
         context = command.make_context(name, rest, parent=context)
-    if context.info_name in registry and context.info_name not in COMMANDS and ELIDED not in words:
+    is_of_a_group = context.parent is not None and context.parent.parent is not None
+    if is_of_a_group or context.info_name in COMMANDS or ELIDED in words:
+        return
+    if context.info_name in registry:
         skill = registry.get(context.info_name)
         given = {k: v for k, v in context.params.items() if k in skill.request.model_fields and v is not None}
         check_skill(registry, workspace, skill.name, given | named_words(skill, context.args, given))

@@ -78,7 +78,7 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
     with listen(host, port) as bound:
         shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
         app = application(console, host, port)
-        run(app, bound, f"http://{shown}:{port}", when_ready=console.records.refresh, when_over=console.close)
+        run(app, bound, f"http://{shown}:{port}", when_ready=console.start, when_over=console.close)
 
 
 def application(console: Console, host: str, port: int) -> App:
@@ -131,6 +131,7 @@ def own_routes(console: Console) -> list[Route]:
         budgets.page(console),
         system.page(console),
     ]
+    console.at_start.append(console.records.refresh)  # after what pages do: it may take long
     functions = {page.name.lower(): (*page.functions, bell_function(console)) for page in made}
     return [*(page.route(console) for page in made), call_route(functions)]
 

@@ -30,7 +30,13 @@ class Console:
     users: Mapping[str, Person] | None = None  # None: no login, everyone is who started the console
     logins: Mapping[str, str] = field(default_factory=dict)  # login token -> name, for those who are in
     cookie: str = ""  # name of the cookie that holds the token
+    at_start: list[Callable[[], object]] = field(default_factory=list)  # what pages do once it is served
     at_end: list[Callable[[], object]] = field(default_factory=list)  # what pages release when it ends
+
+    def start(self) -> None:
+        """It is served: do what pages do then."""
+        for begin in self.at_start:
+            begin()
 
     def close(self) -> None:
         """Release what only this console uses; runs continue."""

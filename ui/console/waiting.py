@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ...agents.agent import Agent
 from ...agents.approvals import (
@@ -43,6 +44,7 @@ class WaitingRun:
     why_not: str
     may_approve: bool
     may_refuse: bool
+    has_mine: bool  # an approval of the one who looks stands
 
     @property
     def for_whom(self) -> str:
@@ -84,8 +86,8 @@ def _waiting_run(console: Console, agent: Agent, run: str, shown_state: str) -> 
     plan = load_plan(console.workspace, state.plan)
     policy = agent.policy
     given = tuple(standing_approvals(policy, state))
-    counts = [one for one, told in zip(state.approvals, given, strict=True) if not told.has_lapsed]
-    is_given = any(one.principal.name == agent.principal.name for one in counts)
+    own = [one for one in state.approvals if one.principal.name == agent.principal.name]
+    is_given = any(not policy.has_lapsed(one, datetime.now(UTC)) for one in own)
     ruling = policy.may_approve(agent.principal, plan, state.proposer, state.proposal.get("costs"))
     return WaitingRun(
         run=run,
@@ -100,4 +102,5 @@ def _waiting_run(console: Console, agent: Agent, run: str, shown_state: str) -> 
         why_not="" if ruling.allowed else ruling.message,
         may_approve=ruling.allowed and not is_given and shown_state == "waiting",
         may_refuse=may_refuse(policy, agent.principal, plan, state.proposer),
+        has_mine=bool(own),
     )

@@ -60,7 +60,9 @@ def test_an_approval_that_was_given_is_named_and_can_be_withdrawn(
     agent.answer(run, Consent(plan.id, "console"))
     (row,) = waiting_runs(console, ada, ("approved",))
     assert [one.by.split()[0] for one in row.given] == ["ada"] and not row.may_approve
-    assert "Withdraw approval" in approvals.shown(console, ada)
+    assert "Withdraw my approval" in approvals.shown(console, ada)
+    other = approvals.shown(console, Person("ria", Role.RELEASER))
+    assert "Withdraw my approval" not in other and 'data-do="deny"' in other
     run_service.refuse(ada, run, plan.id, "the wrong week")
     assert agent.outcome(run).status == "denied"
     assert waiting_runs(console, ada, ("waiting", "approved")) == []

@@ -24,7 +24,8 @@ _WARM_ANYWAY_S = 3.0  # or when nobody has come yet
 def page(console: Console, service: ChatService) -> OwnPage:
     """The page. Its script asks the functions below; each gets one JSON object and gives one."""
     warm = _Once(service.run_service.warm)
-    warm.within(_WARM_ANYWAY_S)
+    console.at_start.append(lambda: warm.within(_WARM_ANYWAY_S))
+    console.at_end.append(warm.never)
     return OwnPage(
         "Chat",
         _FOLDER / "chat.html",
@@ -99,18 +100,7 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
         return reply(console, request, lambda who: service.keep(who, where, received, name, folder))
 
     return [
-        *(
-            open_conversation,
-            new_conversation,
-            overview,
-            look,
-            send,
-            assist,
-            decide,
-            withdraw,
-            stop_run,
-            resume_run,
-        ),
+        *(open_conversation, new_conversation, overview, look, send, assist),
         *(decide, withdraw, stop_run, resume_run, stop_planning),
         *(list_conversations, rename, delete),
         *(plan_text, check_plan, change_plan, keep),
@@ -129,6 +119,10 @@ class _Once:
         timer = threading.Timer(seconds, self._do)
         timer.daemon = True
         timer.start()
+
+    def never(self) -> None:
+        """Have it not done any more."""
+        self._begun.acquire(blocking=False)
 
     def _do(self) -> None:
         if self._begun.acquire(blocking=False):

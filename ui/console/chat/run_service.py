@@ -24,6 +24,7 @@ class RunService:
         self._console = console
         self._workers: dict[str, Worker] = {}
         self._spare: Worker | None = None
+        self._is_over = False
         self._lock = threading.Lock()
         self._workspace = console.workspace
 
@@ -32,11 +33,13 @@ class RunService:
         from ....agents.graph import build_graph  # noqa: F401
 
         with self._lock:
-            self._spare = self._spare or Worker(self._console.workspace)
+            if not self._is_over:
+                self._spare = self._spare or Worker(self._console.workspace)
 
     def close(self) -> None:
         """Dismiss the spare worker; workers with a run continue."""
         with self._lock:
+            self._is_over = True
             if self._spare is not None:
                 self._spare.dismiss()
                 self._spare = None

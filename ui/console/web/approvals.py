@@ -32,7 +32,10 @@ def page(console: Console, runs: RunService) -> OwnPage:
         run, plan, why = str(asked["run"]), str(asked["plan"]), str(asked.get("why", ""))[:_LONGEST_WHY]
         return reply(console, request, lambda who: runs.refuse(who, run, plan, why))
 
-    return live_page("Approvals", (show, approve, deny))
+    def withdraw(asked: Answer, request: Any) -> Answer:
+        return reply(console, request, lambda who: runs.withdraw(who, str(asked["run"])))
+
+    return live_page("Approvals", (show, approve, deny, withdraw))
 
 
 def live_page(name: str, functions: Any) -> OwnPage:
