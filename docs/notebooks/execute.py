@@ -26,7 +26,7 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
     place = {"metadata": {"path": str(folder)}}
     with tempfile.TemporaryDirectory() as sockets:  # no port for others to find
         kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
-        NotebookClient(notebook, km=kernel, timeout=_CELL_S, resources=place).execute()
+        NotebookClient(notebook, km=kernel, timeout=_CELL_S, resources=place).execute(cleanup_kc=True)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
