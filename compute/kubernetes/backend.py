@@ -228,7 +228,8 @@ class KubernetesCompute:
             return _NEWEST  # the creation that follows says what is wrong
 
     def _render(self, request: JobRequest) -> Json:
-        return manifest_of(request, self._settings, self._cluster.address.namespace)
+        namespace = self._settings.namespace or self._cluster.address.namespace
+        return manifest_of(request, self._settings, namespace)
 
     def _request(self, job: Job, state: JobFolder, folder: Path) -> JobRequest:
         return JobRequest(

@@ -111,6 +111,14 @@ def test_pre_flight_asks_the_cluster_itself(
     assert (found[-1].level, message in found[-1].message) == (level, True)
 
 
+def test_a_manifest_for_a_named_namespace_needs_no_cluster(kubernetes_settings: KubernetesSettings) -> None:
+    nowhere = {"kubeconfig": Path("/nowhere")}
+    shown = with_(kubernetes_settings, namespace="team", **nowhere).checked_manifest(Resources(gpus=2))
+    assert shown["metadata"]["namespace"] == "team"
+    with pytest.raises(NeedsError, match="no access to a Kubernetes cluster"):
+        with_(kubernetes_settings, namespace=None, **nowhere).checked_manifest(Resources())
+
+
 def test_the_settings_name_the_backend(kubernetes_settings: KubernetesSettings, tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path / "ws", compute={"backend": "kubernetes"})
     assert open_compute(None, settings).name == "kubernetes"
