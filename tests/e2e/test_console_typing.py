@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import APIResponse, Locator, Page, Route
 
 pytestmark = pytest.mark.e2e
+_LONGEST_S = 60
 
 PRESS = """(box, [keys, ...texts]) => {
   for (const key of keys) {
@@ -40,12 +42,12 @@ def send(page: Page, box: Locator, text: str, answer: str) -> None:
 
 
 class Holding:
-    """Holds back what the server answers to a question with some words, until it is let go."""
+    """Holds back what the server answers to a call of a name with some words, until it is let go."""
 
-    def __init__(self, page: Page, *words: str) -> None:
+    def __init__(self, page: Page, name: str, *words: str) -> None:
         self._page, self._words = page, words
         self._held: list[tuple[Route, APIResponse]] = []
-        page.route(re.compile("/call/chat/"), self._take)
+        page.route(re.compile(f"/call/chat/{name}$"), self._take)
 
     def _take(self, route: Route) -> None:
         asked = route.request.post_data or ""
@@ -56,7 +58,9 @@ class Holding:
 
     def wait(self) -> None:
         """Until there is an answer."""
+        deadline = time.monotonic() + _LONGEST_S
         while not self._held:
+            assert time.monotonic() < deadline, "the page did not ask"
             self._page.wait_for_timeout(20)
 
     def let_go(self) -> None:
@@ -147,7 +151,7 @@ def test_a_second_enter_sends_nothing_twice(page: Page, box: Locator) -> None:
 def test_what_is_typed_before_the_answer_is_there_stays_in_the_box(page: Page, box: Locator) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, '"send"')
+    held = Holding(page, "send")
     box.evaluate(PRESS, [["Enter"], "/skills", "/help pl"])
     page.wait_for_selector(".option")
     held.let_go()
@@ -159,7 +163,7 @@ def test_what_is_typed_before_the_answer_is_there_stays_in_the_box(page: Page, b
 def test_what_was_sent_is_shown_when_the_box_is_emptied_and_not_before(page: Page, box: Locator) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, '"send"')
+    held = Holding(page, "send")
     box.fill("/skills")
     box.press("Enter")
     held.wait()
@@ -175,7 +179,7 @@ def test_tab_completes_what_is_typed_and_not_what_was_offered_before(page: Page,
 
     box.fill("/")
     page.wait_for_selector(".option >> text=/practise")
-    held = Holding(page, '"assist"', '"/pr"')
+    held = Holding(page, "assist", '"/pr"')
     box.evaluate(PRESS, [["Tab"], "/pr"])
     held.wait()
     page.wait_for_timeout(300)  # what typing would ask for by now would overtake what Tab asked
@@ -188,7 +192,7 @@ def test_the_fault_of_a_sent_line_is_not_wiped_by_the_help_that_was_asked_while_
 ) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, '"assist"', "nowhere.yaml")
+    held = Holding(page, "assist", "nowhere.yaml")
     box.fill("/plan nowhere.yaml")
     held.wait()
     box.press("Enter")
@@ -204,7 +208,7 @@ def test_the_fault_of_an_earlier_line_is_not_shown_when_a_later_one_was_answered
 ) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, '"send"', "nowhere.yaml")
+    held = Holding(page, "send", "nowhere.yaml")
     box.fill("/plan nowhere.yaml")
     box.press("Enter")
     held.wait()
@@ -254,7 +258,7 @@ def test_an_answer_stays_in_its_conversation_when_another_was_opened_since(page:
     from playwright.sync_api import expect
 
     send(page, box, "/runs", "Put a small model on the board")
-    held = Holding(page, '"send"', "/skills")
+    held = Holding(page, "send", "/skills")
     box.fill("/skills")
     box.press("Enter")
     page.click("[data-act=new]")
