@@ -36,7 +36,7 @@ from ..phrases.drafts import from_document
 from .held_back import held_back
 from .limits import PlanningMeter
 from .model_client import ModelCall, ModelClient, ModelFailed, ModelReply, PlanningStopped
-from .plan_proposal import plan_proposal
+from .plan_proposal import leads_beyond, plan_proposal
 from .prompts import prompt
 from .read_tools import ReadTools
 from .tool_schemas import ANSWER, ASK, DECLINE, DESCRIBE, ENDS, PROPOSE, described, plan_tools
@@ -210,6 +210,7 @@ class _Thinking:
         """What a call gives: a text for the model, or the reply for the person."""
         try:
             arguments = json.loads(call.arguments or "{}", parse_constant=_no_constant)
+            json.dumps(arguments, ensure_ascii=False).encode()  # half a surrogate pair is no text
         except (ValueError, RecursionError) as error:
             return self._fault(f"the arguments are no JSON: {str(error)[:200]}")
         if not isinstance(arguments, dict):
@@ -242,7 +243,8 @@ class _Thinking:
 
     def _described(self, arguments: dict[str, Any]) -> str:
         names = arguments.get("skills")
-        known = [name for name in names if name in self.setup.registry] if isinstance(names, list) else []
+        asked = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        known = [name for name in asked if name in self.setup.registry]
         if not known:
             return self._fault("name skills that there are")
         return json.dumps([described(self.setup.registry.get(name)) for name in known[:3]], default=str)
@@ -287,12 +289,16 @@ class _Thinking:
         if not text:
             return self._fault("`question` must be a text")
         shown = [one_line(self._said(one))[:200] for one in choices] if isinstance(choices, list) else []
-        kept = [one for one in shown if one and not one.startswith("/")]  # a command is a person's to type
+        kept = [one for one in shown if one and not self._puts_in_mouth(one)]
         step, open_field = (str(arguments.get(name) or "")[:64] for name in ("skill", "field"))
         before = next((turn.draft for turn in reversed(self.conversation) if turn.draft is not None), {})
         draft = {"steps": [], "gates": {}, "budget": {}, **before, "goal": self.ask.text}
         draft["asked"] = {"step": step, "field": open_field}
         return Question(text, tuple(kept[:_CHOICES]), draft, self.planned_by())
+
+    def _puts_in_mouth(self, choice: str) -> bool:
+        """Whether who takes a choice would say what only they may bring: a command, an address, a secret."""
+        return choice.startswith("/") or any(leads_beyond(word, self.words) for word in choice.split())
 
     def _answered(self, arguments: dict[str, Any]) -> str | PlannerReply:
         text, records = self._said(arguments.get("text")), arguments.get("records") or []
