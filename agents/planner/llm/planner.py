@@ -40,7 +40,7 @@ from .plan_proposal import leads_beyond, plan_proposal
 from .prompts import prompt
 from .read_tools import ReadTools
 from .tool_schemas import ANSWER, ASK, DECLINE, DESCRIBE, ENDS, PROPOSE, described, plan_tools
-from .window import Message, conversation_messages, fitted, size_of
+from .window import OTHER, Message, conversation_messages, fitted, size_of
 
 _REPAIRS = 2  # plans that the compiler refused and the model may mend
 _FAULTS = 3  # calls that are no calls: bad JSON, unknown tools, text alone
@@ -110,6 +110,8 @@ class _Thinking:
         self.rules = prompt("rules")
         self.reading = ReadTools(self.setup, self.redactor)
         self.tools = [*plan_tools(self.setup.registry), *self.reading.schemas()]
+        own = ("", self.setup.principal.name if self.setup.principal is not None else "")
+        self.conversation = [t if t.by in own else replace(t, speaker=OTHER) for t in self.conversation]
         self.words = "\n".join([*(t.text for t in self.conversation if t.speaker == "user"), self.ask.text])
         self.seen: dict[str, str] = {}
 
