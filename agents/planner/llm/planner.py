@@ -165,7 +165,7 @@ class _Thinking:
             raise PlanningStopped
         most = self.settings.max_reply_tokens
         self.meter.reserve(size_of(messages) + size_of(self.tools), most)
-        turn, usage = self.meter.turns, None
+        turn, usage, said = self.meter.turns, None, ""
         try:
             reply = client.complete(
                 messages,
@@ -174,9 +174,9 @@ class _Thinking:
                 timeout_s=self.meter.seconds_left,
                 on_text=lambda text: self._tell("thinking", text, turn),
             )
-            usage = reply.usage
+            usage, said = reply.usage, reply.text + "".join(call.arguments for call in reply.calls)
         finally:
-            self.meter.settle(usage)
+            self.meter.settle(usage, said)
         return reply
 
     def _tell(self, kind: Any, text: str, turn: int) -> None:

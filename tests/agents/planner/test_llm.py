@@ -491,6 +491,19 @@ def test_what_is_not_reported_counts_as_it_was_reserved(plan: Planning, play: Mo
         assert reply.planned_by is not None and reply.planned_by.tokens > 10_000
 
 
+@pytest.mark.parametrize("reported", [[], [0]])
+def test_a_reply_counts_for_what_came_whatever_is_reported(
+    plan: Planning, play: ModuleType, reported: list[int]
+) -> None:
+    long = play.delta(content="word " * 20_000)
+    decline = {"name": "decline", "arguments": '{"why": "so"}'}
+    call = play.delta(tool_calls=[{"index": 0, "id": "c", "type": "function", "function": decline}])
+    told = [play.usage(6000, written) for written in reported]
+    plan.server.play(play.events(long, call, play.delta("tool_calls"), *told))
+    reply = plan("have a look around")
+    assert reply.planned_by is not None and reply.planned_by.tokens > 6000 + 8000
+
+
 def test_dollars_end(plan: Planning, play: ModuleType) -> None:
     plan.settings |= {"max_usd": 0.05, "usd_per_million_input": 1.0, "usd_per_million_output": 5.0}
     dear = play.usage(30_000, 2_000)
