@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from ..core.contract import Effect
 from ..core.errors import AskError, DeniedError, did_you_mean
@@ -30,6 +30,7 @@ from ..record.run_state import AMOUNTS, Approval
 from .identity.rules import PREFIX, IdentityRule, check_identity_names
 
 Action = Literal["propose", "approve", "run"]
+_MOST_HOURS = 10 * 365 * 24
 Costs = Mapping[str, Mapping[str, float | None] | None]
 
 
@@ -51,7 +52,7 @@ class Match(_Frozen):
     skills: tuple[str, ...] = Field((), description="Names of skills, * for any characters.")
     effects: tuple[Effect, ...] = Field((), description="Effects.")
     endpoints: tuple[str, ...] = Field((), description="Names of endpoints, * for any characters.")
-    over: dict[str, float] = Field(
+    over: dict[str, FiniteFloat] = Field(
         default_factory=dict,
         description="Steps expected to take more than this of minutes, gpu_hours, usd or tokens.",
     )
@@ -70,7 +71,9 @@ class Rule(_Frozen):
 class ApprovalRules(_Frozen):
     """How long consent lasts."""
 
-    expire_hours: float | None = Field(None, gt=0, description="Hours after which an approval lapses.")
+    expire_hours: float | None = Field(
+        None, gt=0, le=_MOST_HOURS, description="Hours after which an approval lapses."
+    )
 
 
 class MonthBudgets(_Frozen):

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from .contract import Effect
 from .errors import AskError, IntegrityError
@@ -37,10 +37,10 @@ class _Frozen(BaseModel):
 class Budget(_Frozen):
     """What a run may take; None is no limit, and an unknown estimate breaks any limit."""
 
-    minutes: float | None = Field(None, ge=0, description="Wall minutes of the whole run.")
-    gpu_hours: float | None = Field(None, ge=0, description="GPU hours.")
-    usd: float | None = Field(None, ge=0, description="US dollars.")
-    tokens: float | None = Field(None, ge=0, description="Tokens of paid models, in and out.")
+    minutes: FiniteFloat | None = Field(None, ge=0, description="Wall minutes of the whole run.")
+    gpu_hours: FiniteFloat | None = Field(None, ge=0, description="GPU hours.")
+    usd: FiniteFloat | None = Field(None, ge=0, description="US dollars.")
+    tokens: FiniteFloat | None = Field(None, ge=0, description="Tokens of paid models, in and out.")
 
     @property
     def limits(self) -> dict[str, float]:

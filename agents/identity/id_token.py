@@ -133,7 +133,8 @@ def _unmet(claims: Mapping[str, Any], rule: IdentityRule) -> str:
     if not events and str(claims["sub"]).endswith(":pull_request"):
         events["event_name"] = "pull_request"
     for name, event in events.items():
-        if name not in rule.claims and event not in _OWN_EVENTS[name]:
+        is_own = isinstance(event, str) and event in _OWN_EVENTS[name]
+        if name not in rule.claims and not is_own:
             return (
                 f"it is of a {str(event)[:_SHOWN]!r} event, which strangers may set off: an identity that is "
                 f"meant for those names `{name}` among its claims"

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,15 @@ class Pending:
     next_at: float = 0.0
     error: str = ""
 
+    @classmethod
+    def of_document(cls, document: dict[str, Any]) -> Pending:
+        """From JSON; ValueError or TypeError for what is no message with its times."""
+        made = cls(**document)
+        if not isinstance(Notification(**made.message).data, dict):
+            raise TypeError("a message holds an object")
+        times = float(made.since), float(made.next_at)
+        return replace(made, since=times[0], next_at=times[1], attempts=int(made.attempts))
+
 
 @dataclass
 class WebhookState:
@@ -67,7 +76,7 @@ class DispatchState:
         """From JSON."""
         webhooks = {}
         for name, found in document.get("webhooks", {}).items():
-            pending = {key: Pending(**one) for key, one in found.pop("pending", {}).items()}
+            pending = {key: Pending.of_document(one) for key, one in found.pop("pending", {}).items()}
             webhooks[name] = WebhookState(pending=pending, **found)
         return cls(int(document["after"]), webhooks)
 
@@ -80,11 +89,14 @@ def state_path(workspace: Workspace) -> Path:
 
 
 def read_state(workspace: Workspace) -> DispatchState:
-    """The state as last written; at the ledger's end where there is none: what was before is not told."""
+    """The state as last written; at the ledger's end where none fits it: what was before is not told."""
     path = state_path(workspace)
     try:
-        return DispatchState.of_document(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        state = DispatchState.of_document(json.loads(path.read_bytes()))
+        if not 0 <= state.after <= Ledger.of(workspace).head()[0]:
+            raise ValueError("it is not of this ledger")
+        return state
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         state = DispatchState(Ledger.of(workspace).head()[0])
         write_state(workspace, state)
         return state

@@ -35,13 +35,15 @@ class Ask:
 class Turn:
     """One message of the conversation before an ask: `speaker` is user or agent.
 
-    draft: what the planner then proposed or asked about; run: the run that came of it.
+    draft: what the planner then proposed or asked about; run: the run that came of it. by: which user, where
+    several share a conversation; empty: who asks now.
     """
 
     speaker: str
     text: str
     draft: Draft | None = None
     run: str | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)

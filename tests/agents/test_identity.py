@@ -167,6 +167,7 @@ BAD: dict[str, Callable[[], str]] = {
         repository="mallory/models", ref="refs/pull/7/merge", event_name="pull_request"
     ),
     "pull_request_target on the branch": lambda: token(event_name="pull_request_target"),
+    "an event that is a list": lambda: token(event_name=["push"]),
     "what a pull request set off": lambda: token(event_name="workflow_run"),
     "a subject of pull requests": lambda: token(sub="repo:acme/models:pull_request", event_name=None),
     "a merge request": lambda: token(event_name=None, pipeline_source="merge_request_event"),

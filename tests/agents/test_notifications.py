@@ -210,6 +210,26 @@ def test_a_budget_that_ended_and_a_refusal_are_told(agent: Any, plan_file: Path,
     assert receiver.events() == ["budget", "denied"], "it waits no more"
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"after": 10**6},
+        {"after": -1},
+        {"after": 0, "webhooks": {"ops": {"pending": {"m": {"message": {"x": 1}, "since": 0}}}}},
+        {"after": 0, "webhooks": {"ops": {"pending": {"m": {"message": 5, "since": 0}}}}},
+    ],
+)
+def test_a_state_that_is_not_of_this_ledger_is_begun_anew(
+    agent: Any, receiver: Receiver, document: dict[str, Any]
+) -> None:
+    made = agent(notifications=hook(receiver.url))
+    dispatching.state_path(made.workspace).write_text(json.dumps(document))
+    dispatcher = Dispatcher(made.workspace, made.registry)
+    dispatcher.step()
+    assert dispatcher.is_idle and receiver.heard == []
+    dispatcher.close()
+
+
 def test_what_happened_before_there_was_a_webhook_is_not_told(
     agent: Any, plan_file: Path, receiver: Receiver
 ) -> None:

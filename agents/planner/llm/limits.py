@@ -73,14 +73,18 @@ class PlanningMeter:
         self.turns += 1
         self._reserved = Usage(read, written)
 
-    def settle(self, reported: Usage | None) -> None:
-        """Count what the call took: as reported where that can be, else as reserved."""
+    def settle(self, reported: Usage | None, said: str = "") -> None:
+        """Count what the call took: as reported where that can be, else as reserved.
+
+        said: what came, which took some tokens whatever is reported or was asked for.
+        """
         reserved, self._reserved = self._reserved, None
         if reserved is None:
             raise RuntimeError("settled without a reservation")
         taken = reserved
         if reported is not None and reported.written >= 0 and reported.read >= reserved.read // _FEWEST:
             taken = reported
+        taken = Usage(taken.read, max(taken.written, tokens_of(said) // _FEWEST))
         self.tokens += taken.read + taken.written
         self.usd += self._price(taken)
 

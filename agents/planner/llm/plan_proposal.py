@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _TOP = frozenset({"steps", "gates", "budget"})
 _STEP = frozenset({"id", "skill", "with", "gate", "after"})  # no waiver: it is a person's, on the card
 _GOAL = 200
 _DEEPEST = 12
+_BEFORE, _AFTER = r"""(?<![^\s"'`(<\[{=,])""", r"""(?=[.,;:!?]*(?:[\s"'`)>\]}]|$))"""  # of a whole word
 
 
 def plan_proposal(setup: PlannerSetup, ask: Ask, arguments: Mapping[str, Any], words: str) -> Proposal:
@@ -67,11 +69,21 @@ def _plan_text(ask: Ask, arguments: Mapping[str, Any]) -> PlanText:
 def refuse_beyond_words(value: Any, words: str) -> None:
     """AskError for a secret's name, an address or a path elsewhere that the person did not write."""
     for text in _texts(value):
-        if _leads_elsewhere(text) and text not in words:
+        if leads_beyond(text, words):
             raise AskError(
                 f"'{text[:120]}' stands in nothing that the person wrote: names of secrets, addresses and "
                 "paths outside the project come from their words only. Leave it out, or ask them."
             )
+
+
+def leads_beyond(text: str, words: str) -> bool:
+    """Whether a text is a secret's name, an address or a path elsewhere that the words do not hold whole.
+
+    A part of one counts as another: of models.example.com, models.example.co is somebody else's.
+    """
+    if not _leads_elsewhere(text):
+        return False
+    return re.search(_BEFORE + re.escape(text) + _AFTER, words) is None
 
 
 def _leads_elsewhere(text: str) -> bool:

@@ -36,11 +36,11 @@ from ..phrases.drafts import from_document
 from .held_back import held_back
 from .limits import PlanningMeter
 from .model_client import ModelCall, ModelClient, ModelFailed, ModelReply, PlanningStopped
-from .plan_proposal import plan_proposal
+from .plan_proposal import leads_beyond, plan_proposal
 from .prompts import prompt
 from .read_tools import ReadTools
 from .tool_schemas import ANSWER, ASK, DECLINE, DESCRIBE, ENDS, PROPOSE, described, plan_tools
-from .window import Message, conversation_messages, fitted, size_of
+from .window import OTHER, Message, conversation_messages, fitted, size_of
 
 _REPAIRS = 2  # plans that the compiler refused and the model may mend
 _FAULTS = 3  # calls that are no calls: bad JSON, unknown tools, text alone
@@ -110,6 +110,8 @@ class _Thinking:
         self.rules = prompt("rules")
         self.reading = ReadTools(self.setup, self.redactor)
         self.tools = [*plan_tools(self.setup.registry), *self.reading.schemas()]
+        own = ("", self.setup.principal.name if self.setup.principal is not None else "")
+        self.conversation = [t if t.by in own else replace(t, speaker=OTHER) for t in self.conversation]
         self.words = "\n".join([*(t.text for t in self.conversation if t.speaker == "user"), self.ask.text])
         self.seen: dict[str, str] = {}
 
@@ -163,7 +165,7 @@ class _Thinking:
             raise PlanningStopped
         most = self.settings.max_reply_tokens
         self.meter.reserve(size_of(messages) + size_of(self.tools), most)
-        turn, usage = self.meter.turns, None
+        turn, usage, said = self.meter.turns, None, ""
         try:
             reply = client.complete(
                 messages,
@@ -172,9 +174,9 @@ class _Thinking:
                 timeout_s=self.meter.seconds_left,
                 on_text=lambda text: self._tell("thinking", text, turn),
             )
-            usage = reply.usage
+            usage, said = reply.usage, reply.text + "".join(call.arguments for call in reply.calls)
         finally:
-            self.meter.settle(usage)
+            self.meter.settle(usage, said)
         return reply
 
     def _tell(self, kind: Any, text: str, turn: int) -> None:
@@ -210,6 +212,7 @@ class _Thinking:
         """What a call gives: a text for the model, or the reply for the person."""
         try:
             arguments = json.loads(call.arguments or "{}", parse_constant=_no_constant)
+            json.dumps(arguments, ensure_ascii=False).encode()  # half a surrogate pair is no text
         except (ValueError, RecursionError) as error:
             return self._fault(f"the arguments are no JSON: {str(error)[:200]}")
         if not isinstance(arguments, dict):
@@ -242,7 +245,8 @@ class _Thinking:
 
     def _described(self, arguments: dict[str, Any]) -> str:
         names = arguments.get("skills")
-        known = [name for name in names if name in self.setup.registry] if isinstance(names, list) else []
+        asked = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+        known = [name for name in asked if name in self.setup.registry]
         if not known:
             return self._fault("name skills that there are")
         return json.dumps([described(self.setup.registry.get(name)) for name in known[:3]], default=str)
@@ -287,12 +291,16 @@ class _Thinking:
         if not text:
             return self._fault("`question` must be a text")
         shown = [one_line(self._said(one))[:200] for one in choices] if isinstance(choices, list) else []
-        kept = [one for one in shown if one and not one.startswith("/")]  # a command is a person's to type
+        kept = [one for one in shown if one and not self._puts_in_mouth(one)]
         step, open_field = (str(arguments.get(name) or "")[:64] for name in ("skill", "field"))
         before = next((turn.draft for turn in reversed(self.conversation) if turn.draft is not None), {})
         draft = {"steps": [], "gates": {}, "budget": {}, **before, "goal": self.ask.text}
         draft["asked"] = {"step": step, "field": open_field}
         return Question(text, tuple(kept[:_CHOICES]), draft, self.planned_by())
+
+    def _puts_in_mouth(self, choice: str) -> bool:
+        """Whether who takes a choice would say what only they may bring: a command, an address, a secret."""
+        return choice.startswith("/") or any(leads_beyond(word, self.words) for word in choice.split())
 
     def _answered(self, arguments: dict[str, Any]) -> str | PlannerReply:
         text, records = self._said(arguments.get("text")), arguments.get("records") or []

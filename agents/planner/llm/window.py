@@ -12,6 +12,7 @@ from ..base import Ask, Turn
 from .limits import tokens_of
 
 Message = dict[str, Any]
+OTHER = "other"  # speaker of what another person than who asks said
 DROPPED = "[left out: the window is full]"
 _LONGEST_TURN = 4_000  # characters of one turn
 _LONGEST_DRAFT = 8_000
@@ -22,8 +23,8 @@ def conversation_messages(
 ) -> list[Message]:
     """Rules, the turns that fit into so many tokens, and the ask. The oldest turns are left out first.
 
-    What the agent said may quote what others wrote, so that it is shown as data. The newest draft is kept
-    whatever its age: "make it 300 steps" is about it.
+    What another person said, and what the agent said, which may quote others, is shown as data. The newest
+    draft is kept whatever its age: "make it 300 steps" is about it.
     """
     head: Message = {"role": "system", "content": rules}
     last: Message = {"role": "user", "content": redactor.text(ask.text)}
@@ -72,7 +73,8 @@ def _shown(turn: Turn, redactor: Redactor, *, with_draft: bool = False) -> Messa
     if turn.run is not None:
         found["run"] = turn.run
     body = json.dumps(found, ensure_ascii=False, default=str)[:_LONGEST_DRAFT]
-    return {"role": "user", "content": data_block("Opswright's earlier reply", body)}
+    whose = "another person's message" if turn.speaker == OTHER else "Opswright's earlier reply"
+    return {"role": "user", "content": data_block(whose, body)}
 
 
 def _size(message: Any) -> int:

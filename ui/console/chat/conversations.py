@@ -190,7 +190,7 @@ def _first(file: Path) -> Conversation | None:
 def turn_of(entry: Entry) -> Turn:
     """An entry as planners are given it: who spoke, what was said or proposed, and the run of it."""
     if entry["kind"] == "said":
-        return Turn("user", str(entry.get("text", "")))
+        return Turn("user", str(entry.get("text", "")), by=str(entry.get("by", "")))
     shown = [block for block in entry.get("blocks", ()) if isinstance(block, dict)]
     text = " ".join(str(block["text"]) for block in shown if isinstance(block.get("text"), str))
     draft, run = entry.get("draft"), entry.get("run")

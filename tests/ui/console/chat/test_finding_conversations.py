@@ -9,7 +9,7 @@ from opswright.core.settings import Role
 from opswright.core.workspace import Workspace
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat.chat_service import ChatService
-from opswright.ui.console.chat.conversations import Conversations
+from opswright.ui.console.chat.conversations import Conversations, turn_of
 from opswright.ui.console.console import Console
 
 
@@ -23,6 +23,13 @@ def begun(kept: Conversations, *said: str) -> str:
     for text in said:
         kept.append(name, "said", by="ada", text=text)
     return name
+
+
+def test_a_planner_is_told_who_said_what(kept: Conversations) -> None:
+    name = begun(kept, "/runs")
+    kept.append(name, "said", by="ria", text="and /status")
+    turns = [turn_of(entry) for entry in kept.read(name)[0]]
+    assert [(one.by, one.text) for one in turns] == [("ada", "/runs"), ("ria", "and /status")]
 
 
 def test_a_name_replaces_the_first_words_and_stays(kept: Conversations, workspace: Workspace) -> None:
