@@ -103,6 +103,8 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
     after = rest[skip:]
     if not after:
         return False
+    if _goes_on_with_values(part, after, lexicon):
+        return False
     ahead_keys = [token.key for token in after[:2]]
     if ahead_keys[0] in ("no", "not") and ahead_keys[-1] in _BOUNDS:
         return False
@@ -114,6 +116,16 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
         return True
     start = without_manners([token.key for token in after], lambda place: lexicon.fit(after[place:]))
     return bool(lexicon.matches(after[start:]))
+
+
+def _goes_on_with_values(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
+    """Whether what follows is "name=value", or one more value of it: "gpus=8", "domains=billing,shipping"."""
+    if len(after) > 1 and after[1].key == "=":
+        return True
+    keys = [token.key for token in part]
+    listed = next((at for at in range(len(keys) - 2, -1, -1) if keys[at] == ","), -1)
+    given = "=" in (keys[-2:-1] or [""]) or "=" in keys[max(0, listed - 2) : listed]
+    return given and after[0].key in lexicon.gerunds
 
 
 def _says_more(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:

@@ -15,10 +15,11 @@ from .lexicon import PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
 from .place_slots import PlaceSlots
 from .supplies import called
-from .text import Token, is_typo_of
+from .text import Token, is_typo_of, words
 from .word_values import fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
+_BETWEEN_NUMBERS = words(", and or & then /")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -114,6 +115,7 @@ class SlotFiller(PlaceSlots):
     def _mentions(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Artifacts that are pointed at."""
         holds = {one.name for one in fields if one.kinds}
+        listed: tuple[FieldWords, int] | None = None  # the list that the artifact before went into, its end
         for mention in mentions_in(
             clause.tokens, clause.taken, self._around, lambda at: bool(clause.slots_at(at) & holds)
         ):
@@ -124,6 +126,11 @@ class SlotFiller(PlaceSlots):
             ]
             if self._is_field_name(mention, fields, clause):
                 clause.take(mention)
+                continue
+            if mention.which == "ref" and listed and self._is_listed(clause, listed[1], mention.start):
+                self._point_too(step, listed[0], mention)
+                clause.take(mention)
+                listed = listed[0], mention.end
                 continue
             one, called_at = clause.called_behind(takers, mention.end)
             clause.taken |= called_at
@@ -143,12 +150,27 @@ class SlotFiller(PlaceSlots):
                 continue
             self._point(step, one, mention)
             clause.take(mention)
+            listed = (one, mention.end) if one.is_list else None
+
+    @staticmethod
+    def _is_listed(clause: ClauseTokens, start: int, end: int) -> bool:
+        """Whether nothing but a comma or an "and" stands between two values of a list."""
+        between = [token.key for token in clause.tokens[start:end]]
+        return bool(between) and set(between) <= {",", "and", "&"}
+
+    def _point_too(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:
+        """Add one more artifact to those that a field holds."""
+        before = step.arguments.pop(one.name, [])
+        self._point(step, one, mention)
+        step.arguments[one.name] = [*before, *step.arguments.get(one.name, ())]
 
     @staticmethod
     def _is_field_name(mention: Mention, fields: list[FieldWords], clause: ClauseTokens) -> bool:
-        """Whether it only names a field that takes no artifact: "the new data in new.csv"."""
+        """Whether it only names a field: "the new data in new.csv", "alarm=..."."""
         span = clause.tokens[mention.start : mention.end]
         keys = tuple(token.key for token in span if token.key not in ARTICLES)
+        if [token.key for token in clause.tokens[mention.end : mention.end + 1]] == ["="]:
+            return any(keys in one.names for one in fields)
         return any(keys in one.names and not one.kinds for one in fields)
 
     @staticmethod
@@ -216,8 +238,8 @@ class SlotFiller(PlaceSlots):
         """The numbers that follow the first of a list: "5, 25 and 50"."""
         found, at = [], first.end
         rest = {amount.start: amount for amount in amounts_in(clause.tokens, clause.taken)}
-        while at < len(clause.tokens) and clause.tokens[at].key in (",", "and", "or", "&", "then", "/"):
-            at += 1
+        while at < len(clause.tokens) and (clause.tokens[at].key in _BETWEEN_NUMBERS or at in rest):
+            at += clause.tokens[at].key in _BETWEEN_NUMBERS  # "5, 25 and 50" or "5 25 50"
             if at in rest and not fits_unit(rest[at], one):
                 break  # of something else
             if at in rest:
