@@ -47,10 +47,9 @@ class ClauseTokens:
         """Where these words stand right behind the field's name and a "=": "learn=last"."""
         keys = [token.key for token in self.tokens]
         for at in range(2, len(keys) - len(words) + 1):
-            free = not self.taken & set(range(at, at + len(words)))
-            if free and keys[at - 1] == "=" and tuple(keys[at : at + len(words)]) == words:
-                if self.is_named(one, at):
-                    return at
+            said = keys[at - 1] == "=" and tuple(keys[at : at + len(words)]) == words
+            if said and not self.taken & set(range(at, at + len(words))) and self.is_named(one, at):
+                return at
         return None
 
     def is_named(self, one: FieldWords, at: int) -> bool:

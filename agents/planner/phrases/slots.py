@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ....core.artifact_refs import EvalReportRef
 from .accounting import ClauseReading, accounted
 from .amounts import Amount, amounts_in, budget_of, field_of, fits_unit, in_unit
 from .clause_tokens import ClauseTokens
@@ -20,6 +21,7 @@ from .word_values import fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _BETWEEN_NUMBERS = words(", and or & then /")
+_LEAST = words("min minimum minimally least reach reaches bar pass passes")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -36,6 +38,7 @@ class SlotFiller(PlaceSlots):
         fill_values(step, fields, clause, self._lexicon.known)
         self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
+        self._least_score(step, clause)
         self._texts(step, fields, clause)
         self._nested(step, fields, clause)
         self._asked(step, fields, clause)
@@ -70,6 +73,7 @@ class SlotFiller(PlaceSlots):
     def amend(self, step: StepDraft, tokens: list[Token]) -> ClauseReading | None:
         """A step with what a few words change of it; None when they change nothing."""
         before = (dict(step.arguments), dict(self._draft.budget))
+        gate = step.gate
         fields = [one for one in self._lexicon.fields[step.skill.name]]
         kept, step.arguments = step.arguments, {}
         budget, self._draft.budget = self._draft.budget, {}
@@ -83,13 +87,14 @@ class SlotFiller(PlaceSlots):
         self._texts(step, [one for one in fields if one.is_endpoint], clause)
         changed = dict(step.arguments)
         step.arguments = {**kept, **changed}
+        self._least_score(step, clause)
         self._draft.budget = {**budget, **self._draft.budget}
-        if not changed and (step.arguments, self._draft.budget) == before:
+        if not changed and (step.arguments, self._draft.budget) == before and step.gate == gate:
             return None
         step.missing = {name: one for name, one in step.missing.items() if name not in changed}
         pattern = self._lexicon.patterns[next(iter(self._lexicon.patterns))][0]
         reading = self._accounted(step, PhraseMatch(pattern, frozenset(), {}, 0), clause)
-        reading.placed = tuple(changed)
+        reading.placed = (*changed, *["gate"] * (step.gate != gate))
         return reading
 
     def complete(self, step: StepDraft) -> None:
@@ -232,6 +237,21 @@ class SlotFiller(PlaceSlots):
             elif limit := budget_of(amount):
                 self._draft.budget |= limit
                 clause.taken |= span
+
+    def _least_score(self, step: StepDraft, clause: ClauseTokens) -> None:
+        """A least score that a measuring step must reach is its gate: "evaluate it on tickets, min 0.85"."""
+        measures = any(kind == EvalReportRef.kind for _, kind in step.outputs())
+        if not measures or "suite" not in step.arguments or self._draft.gates:
+            return
+        for amount in amounts_in(clause.tokens, clause.taken):
+            share = amount.value / 100 if amount.unit == "percent" else amount.value
+            said = {at for at in amount.before_at[-4:] if amount.key(at) in _LEAST}
+            counted = amount.unit == "percent" or (0 < share < 1 and not amount.unit.isalpha())
+            if said and counted and 0 < share <= 1 and amount.after[:1] != ("of",):
+                self._draft.gates = {"release": {"suite": step.arguments["suite"], "min": round(share, 6)}}
+                step.gate = "release"
+                clause.taken |= said | set(range(amount.start, amount.end))
+                return
 
     @staticmethod
     def _more(first: Amount, one: FieldWords, clause: ClauseTokens) -> list[float]:

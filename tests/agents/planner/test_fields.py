@@ -121,8 +121,8 @@ def test_a_skill_of_another_trade_is_understood_as_well(world: World) -> None:
 
 def test_name_value_pairs_of_a_command_are_read_wherever_they_stand_in_a_sentence(world: World) -> None:
     rich, registry = world("rich"), Registry([brew])
-    said = "brew data/tickets.csv with grind=fine, boil_minutes=5 guests=brewing,azure, label=fine stirs=1,2,3 cups=4"
-    given = _read(rich, registry, said).step.arguments
+    said = "with grind=fine, boil_minutes=5 guests=brewing,azure, label=fine stirs=1,2,3 cups=4"
+    given = _read(rich, registry, f"brew data/tickets.csv {said}").step.arguments
     assert given["boil_minutes"] == 5 and given["stirs"] == [1, 2, 3] and given["cups"] == 4
     assert given["guests"] == ["brewing", "azure"] and given["grind"] == "fine"
 
