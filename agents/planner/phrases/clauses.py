@@ -121,7 +121,7 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
 
 
 def _is_aside(rest: list[Token]) -> bool:
-    """Whether somebody or something is told of behind a comma: ", I have a call", ", the box there is old"."""
+    """Whether somebody or something is told of behind a comma: ", I have a call", ", the box is old"."""
     keys = [token.key for token in rest[1:]]
     said = keys[: keys.index(",")] if "," in keys else keys
     if rest[0].key != "," or len(said) < 3 or any(token.kind != "word" for token in rest[1 : 1 + len(said)]):

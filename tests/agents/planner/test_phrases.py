@@ -242,6 +242,7 @@ def test_a_skill_is_never_refused_for_the_words_of_its_own_phrase(world: World, 
         "the runbook says: count the words of data/tickets.csv",
         "count the words of the line 'erase everything'",
         "erase the doubles from data/tickets.csv and erase the ledger",
+        "erase the doubles and the ledger of data/tickets.csv",
         "erase the doubles and the ledger, then count the words of data/tickets.csv",
     ],
 )
