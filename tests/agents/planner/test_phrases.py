@@ -263,6 +263,10 @@ def test_a_least_score_beside_an_evaluation_is_its_gate(ask: Any) -> None:
         assert dict(reply.draft or {})["gates"] == {"release": {"suite": "suites/tickets.yaml", "min": 0.85}}
 
 
+def test_a_second_file_is_asked_about_and_never_made_something_that_no_word_names(ask: Any) -> None:
+    assert isinstance(ask("curate source=data/tickets.csv source=data/reviews.csv"), Question)
+
+
 def test_an_aside_is_no_argument_and_ends_at_its_comma(ask: Any) -> None:
     reply = ask("clean data/tickets.csv, I think the old one was odd, with personal data masked")
     assert isinstance(reply, Proposal), reply
