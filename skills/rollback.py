@@ -109,6 +109,8 @@ def serves(ask: RollbackRequest, workspace: Workspace) -> list[ArtifactRef]:
         "pull the canary from {endpoint}",
         "return {endpoint} to the previous release",
         "put {endpoint} back to the previous release",
+        "bring {endpoint} back to the previous release",
+        "bring {endpoint} back to the release before",
         "put the previous release back on {endpoint}",
         "put {endpoint} back on the previous release",
     ],

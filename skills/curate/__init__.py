@@ -173,6 +173,7 @@ def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) ->
         "cleaning of {source}",
         "curation of {source}",
         "split {source} into train and validation",
+        "divide {source} into train and validation",
         "mask personal data in {source}",
         "remove personal data from {source}",
         "dataset from {source}",

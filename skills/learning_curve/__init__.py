@@ -114,6 +114,7 @@ def _estimate(request: LearningCurveRequest, machine: Machine, workspace: Worksp
     summary="Propose a plan that trains on growing shares of a dataset and says what more data would bring.",
     phrases=[
         "learning curve of {data} on {suite}",
+        "learning curve of {data}",
         "learning curve for {data} on {suite}",
         "plan a learning curve of {data} on {suite}",
         "make a learning curve of {data} on {suite}",

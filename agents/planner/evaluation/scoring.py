@@ -131,7 +131,7 @@ def judge(sentence: Sentence, world: Any, kind: str = "phrases") -> SentenceOutc
 def _reply(said: str, world: Any, turns: list[Turn], kind: str) -> PlannerReply:
     try:
         who = Principal("ada", ("releaser",), "evaluation")
-        return propose(Ask(kind, said), world.registry, world.workspace, turns, principal=who)
+        return propose(Ask(kind, world.spoken(said)), world.registry, world.workspace, turns, principal=who)
     except OpswrightError as error:
         return Declined(f"error: {error}", "error")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -238,6 +239,13 @@ class World:
                 one.model_copy(update={"key": made}) if one.key == key else one for one in state.changes
             )
             write_state(self.workspace, state.model_copy(update={"changes": changes}))
+
+    def spoken(self, text: str) -> str:
+        """A sentence with the references of artifacts that it calls by the short names they have here."""
+        for name, ref in self.artifacts.items():
+            if "-" in name:
+                text = re.sub(rf"(?<![\w/-]){name}(?![\w/-])", ref.short, text)
+        return text
 
     def named(self, value: Any) -> Any:
         """A value of a plan with artifacts by the short names they have here."""

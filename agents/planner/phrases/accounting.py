@@ -63,6 +63,7 @@ def accounted(
             reading.unused += [token.text] * (at in clause.passed_over)
         elif (
             at in said
+            or (at and clause.tokens[at - 1].key == "=")  # a value that was given and not placed
             or (token.is_word and token.key in heads)  # a wish of its own, not taken apart
             or is_value(token, around)
         ):

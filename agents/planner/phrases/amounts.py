@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from .fields import FieldWords
-from .text import Token, stem_of, words
+from .text import Token, key_of_word, stem_of, words
 
 _BETWEEN = words(
     "of to at is be = : the a an with about around roughly exactly only no more than most least up max"
@@ -144,12 +144,13 @@ def _exact(amount: Amount, tokens: list[Token], fields: list[FieldWords]) -> Pla
     while lead and keys[lead - 1] in ("=", ":", "of", "to", "is"):
         lead -= 1
     for one in sorted(fields, key=lambda one: -len(one.name)):
-        name = tuple(one.name.split("_"))
+        name, whole = tuple(one.name.split("_")), key_of_word(one.name)
         behind = range(amount.start + 1, amount.start + 1 + len(name))
         before = range(lead - len(name), lead)
-        for span in (behind, before):
-            is_bare = len(name) == 1 and name[0] not in _UNIT_NAMES | {"most"}
-            if span.start < 0 or is_bare or tuple(keys[span.start : span.stop]) != name:
+        spans = [] if len(name) == 1 and whole not in _UNIT_NAMES | {"most"} else [behind, before]
+        for span in (range(lead - 1, lead), *spans):  # "max_steps=200", "200 max steps", "max steps of 200"
+            found = tuple(keys[span.start : span.stop])
+            if span.start < 0 or found != (name if span in spans else (whole,)):
                 continue
             return Placed(
                 one,

@@ -43,6 +43,15 @@ class ClauseTokens:
                 return at
         return None
 
+    def find_set(self, one: FieldWords, words: tuple[str, ...]) -> int | None:
+        """Where these words stand right behind the field's name and a "=": "learn=last"."""
+        keys = [token.key for token in self.tokens]
+        for at in range(2, len(keys) - len(words) + 1):
+            said = keys[at - 1] == "=" and tuple(keys[at : at + len(words)]) == words
+            if said and not self.taken & set(range(at, at + len(words))) and self.is_named(one, at):
+                return at
+        return None
+
     def is_named(self, one: FieldWords, at: int) -> bool:
         """Whether a name of the field stands just before a token, with small words between at most."""
         before = [token.key for token in self.tokens[max(0, at - 6) : at]]

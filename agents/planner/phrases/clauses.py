@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from .lexicon import Lexicon
 from .text import Token, words
 from .wording import any_of, sections
-from .words import CONTRAST, NEGATIONS, negations_in, sequence_in, without_manners
+from .words import ARTICLES, CONTRAST, NEGATIONS, negations_in, sequence_in, without_manners
 
 _JOINING = words(
     "and then also plus afterwards next finally & or , : - > \u2013 \u2014 \u2192 but that which"
@@ -97,11 +97,15 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
     rest = rest[:ahead]
     if part[0].key in _IF and rest[0].key in (",", "then"):
         return True
+    if _is_aside(rest) or (rest[0].key == "," and _is_aside(part)):
+        return True
     skip = 0
     while skip < len(rest) and rest[skip].key in _JOINING:
         skip += 1
     after = rest[skip:]
     if not after:
+        return False
+    if _goes_on_with_values(part, after, lexicon):
         return False
     ahead_keys = [token.key for token in after[:2]]
     if ahead_keys[0] in ("no", "not") and ahead_keys[-1] in _BOUNDS:
@@ -114,6 +118,29 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
         return True
     start = without_manners([token.key for token in after], lambda place: lexicon.fit(after[place:]))
     return bool(lexicon.matches(after[start:]))
+
+
+def _is_aside(rest: list[Token]) -> bool:
+    """Whether somebody or something is told of behind a comma: ", I have a call", ", the box is old"."""
+    keys = [token.key for token in rest[1:]]
+    said = keys[: keys.index(",")] if "," in keys else keys
+    if rest[0].key != "," or len(said) < 3 or any(token.kind != "word" for token in rest[1 : 1 + len(said)]):
+        return False
+    return said[0] in TELLERS or (said[0] in ARTICLES and bool(_STATES & set(said[2:])))
+
+
+TELLERS = words("i we he she they")
+_STATES = words("is are was were has had keeps")
+
+
+def _goes_on_with_values(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
+    """Whether what follows is "name=value", or one more value of it: "gpus=8", "domains=billing,shipping"."""
+    if len(after) > 1 and after[1].key == "=":
+        return True
+    keys = [token.key for token in part]
+    listed = next((at for at in range(len(keys) - 2, -1, -1) if keys[at] == ","), -1)
+    given = "=" in (keys[-2:-1] or [""]) or "=" in keys[max(0, listed - 2) : listed]
+    return given and after[0].key in lexicon.gerunds
 
 
 def _says_more(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
@@ -157,6 +184,13 @@ def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
     if negations_in([token.key for token in inner]):
         return Clause(inner, "negated", part)
     return Clause(rest, "told", part)
+
+
+def own_words_of(clauses: list[Clause], lexicon: Lexicon) -> set[int]:
+    """The tokens, by identity, that are the fixed words of phrases which wishes begin with and have whole."""
+    wishes = [clause.tokens for clause in clauses if clause.kind == "wish"]
+    found = [(tokens, lexicon.matches(tokens)[0]) for tokens in wishes]
+    return {id(tokens[at]) for tokens, match in found if match.is_whole for at in match.used}
 
 
 def _scoped(clauses: list[Clause]) -> list[Clause]:

@@ -96,7 +96,7 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         is_required=info.is_required(),
         names=tuple(
             dict.fromkeys(
-                _split(said) for said in (name.replace("_", " "), *_without_bound(name), *spoken.names)
+                _split(said) for said in (name.replace("_", " "), name, *_without_bound(name), *spoken.names)
             )
         ),
         values=values,

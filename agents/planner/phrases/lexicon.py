@@ -85,6 +85,11 @@ class PhraseMatch:
         """Whose phrase it is."""
         return self.pattern.skill
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether none of its words is missing, prepositions and articles neither."""
+        return len(self.used) == sum(not part.is_slot for part in self.pattern.parts)
+
 
 def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
     return next((at for at in range(start, min(end, len(tokens))) if tokens[at].key == key), None)

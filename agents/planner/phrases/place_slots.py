@@ -63,7 +63,13 @@ class PlaceSlots:
                 step.arguments[found.name] = [token.text] if found.is_list else token.text
                 clause.taken.add(at)
                 continue
-            taker = clause.best([one for one in fields if one.kinds], at, step)
+            holders = [one for one in fields if one.kinds]
+            meant_for = [
+                one
+                for one in holders
+                if one.is_required or one.name in clause.slots_at(at) or clause.is_named(one, at)
+            ]
+            taker = clause.best(meant_for, at, step)
             if taker is not None and not is_yaml and self._supplies.bridge(step, taker, "", token.text):
                 clause.taken.add(at)
 

@@ -18,7 +18,7 @@ from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
 from ..base import Ask, Declined, PlannerReply, Question, Turn
 from .accounting import ClauseReading, is_value
-from .clauses import Clause, bar_of, clauses_of, unsequenced, without_left_out
+from .clauses import TELLERS, Clause, bar_of, clauses_of, own_words_of, unsequenced, without_left_out
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
 from .lexicon import PhraseMatch
@@ -84,7 +84,7 @@ class _Reading(Message):
                 return answer
         if (command := self._command_inside()) is not None:
             return Declined(refusal("command", command), "command", (command,))
-        cues = cues_in(self._keys_of_words(), softly=not self._serves(clauses))
+        cues = self._cues(clauses)
         if cues and not (asks_outright and set(cues) <= {"hypothetical"}):
             reason = next(iter(cues))
             return self._declined(reason, cues[reason])
@@ -99,6 +99,18 @@ class _Reading(Message):
             negated = next((clause for clause in clauses if clause.kind == "negated"), None)
             return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
         return self._planned(clauses)
+
+    def _cues(self, clauses: list[Clause]) -> dict[str, str]:
+        """What keeps the message from being a wish; a phrase of a skill is never a cue by its own words."""
+        softly = not self._serves(clauses)
+        found = cues_in(self._keys_of_words(), softly=softly)
+        if not found:
+            return found
+        own = own_words_of(clauses, self.lexicon)
+        others = ["_" if id(t) in own else t.key for t in self.tokens if t.kind in _SPOKEN]
+        is_one = sum(clause.kind == "wish" for clause in clauses) == 1
+        excused = {"reported", *["destructive"] * is_one} - cues_in(others, softly=softly).keys()
+        return {reason: said for reason, said in found.items() if reason not in excused}
 
     def _serves(self, clauses: list[Clause]) -> bool:
         """Whether any place of a clause, wish or not, names a skill that changes what users get."""
@@ -220,7 +232,9 @@ class _Reading(Message):
     def _gone_on(self, filler: SlotFiller, readings: list[ClauseReading], clause: Clause) -> Question | None:
         """Have a clause that is no wish say more of the steps before it; a question where it cannot."""
         said = [t for t in clause.whole if t.key in self.lexicon.doing_heads or is_value(t, self.around)]
-        for reading in reversed(readings):
+        told_of = bool(clause.tokens) and clause.tokens[0].key in TELLERS
+        counts = any(token.kind == "number" for token in clause.tokens)
+        for reading in [] if told_of and counts else reversed(readings):
             kept = (dict(reading.step.arguments), dict(reading.step.missing), dict(self.draft.budget))
             more = filler.amend(reading.step, without_setting(clause.tokens))
             if (
@@ -334,7 +348,8 @@ class _Reading(Message):
             else None
         )
         measuring = [step for step in self.draft.steps if "suite" in step.arguments and _gives_report(step)]
-        if bar is None or len(measuring) != 1 or self.draft.steps[-1] is measuring[0]:
+        gated = any(step.gate for step in measuring)  # by a least score said beside the condition
+        if bar is None or len(measuring) != 1 or gated or self.draft.steps[-1] is measuring[0]:
             text = (
                 "What comes behind the condition needs a gate: a bar on a suite, fixed before anything "
                 "runs. Which? "

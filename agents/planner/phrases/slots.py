@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ....core.artifact_refs import EvalReportRef
 from .accounting import ClauseReading, accounted
 from .amounts import Amount, amounts_in, budget_of, field_of, fits_unit, in_unit
 from .clause_tokens import ClauseTokens
@@ -15,10 +16,12 @@ from .lexicon import PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
 from .place_slots import PlaceSlots
 from .supplies import called
-from .text import Token, is_typo_of
+from .text import Token, is_typo_of, words
 from .word_values import fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
+_BETWEEN_NUMBERS = words(", and or & then /")
+_LEAST = words("min minimum minimally least reach reaches bar pass passes")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -35,6 +38,7 @@ class SlotFiller(PlaceSlots):
         fill_values(step, fields, clause, self._lexicon.known)
         self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
+        self._least_score(step, clause)
         self._texts(step, fields, clause)
         self._nested(step, fields, clause)
         self._asked(step, fields, clause)
@@ -69,6 +73,7 @@ class SlotFiller(PlaceSlots):
     def amend(self, step: StepDraft, tokens: list[Token]) -> ClauseReading | None:
         """A step with what a few words change of it; None when they change nothing."""
         before = (dict(step.arguments), dict(self._draft.budget))
+        gate = step.gate
         fields = [one for one in self._lexicon.fields[step.skill.name]]
         kept, step.arguments = step.arguments, {}
         budget, self._draft.budget = self._draft.budget, {}
@@ -82,13 +87,14 @@ class SlotFiller(PlaceSlots):
         self._texts(step, [one for one in fields if one.is_endpoint], clause)
         changed = dict(step.arguments)
         step.arguments = {**kept, **changed}
+        self._least_score(step, clause)
         self._draft.budget = {**budget, **self._draft.budget}
-        if not changed and (step.arguments, self._draft.budget) == before:
+        if not changed and (step.arguments, self._draft.budget) == before and step.gate == gate:
             return None
         step.missing = {name: one for name, one in step.missing.items() if name not in changed}
         pattern = self._lexicon.patterns[next(iter(self._lexicon.patterns))][0]
         reading = self._accounted(step, PhraseMatch(pattern, frozenset(), {}, 0), clause)
-        reading.placed = tuple(changed)
+        reading.placed = (*changed, *["gate"] * (step.gate != gate))
         return reading
 
     def complete(self, step: StepDraft) -> None:
@@ -114,6 +120,7 @@ class SlotFiller(PlaceSlots):
     def _mentions(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Artifacts that are pointed at."""
         holds = {one.name for one in fields if one.kinds}
+        listed: tuple[FieldWords, int] | None = None  # the list that the artifact before went into, its end
         for mention in mentions_in(
             clause.tokens, clause.taken, self._around, lambda at: bool(clause.slots_at(at) & holds)
         ):
@@ -124,6 +131,11 @@ class SlotFiller(PlaceSlots):
             ]
             if self._is_field_name(mention, fields, clause):
                 clause.take(mention)
+                continue
+            if mention.which == "ref" and listed and self._is_listed(clause, listed[1], mention.start):
+                self._point_too(step, listed[0], mention)
+                clause.take(mention)
+                listed = listed[0], mention.end
                 continue
             one, called_at = clause.called_behind(takers, mention.end)
             clause.taken |= called_at
@@ -143,12 +155,27 @@ class SlotFiller(PlaceSlots):
                 continue
             self._point(step, one, mention)
             clause.take(mention)
+            listed = (one, mention.end) if one.is_list else None
+
+    @staticmethod
+    def _is_listed(clause: ClauseTokens, start: int, end: int) -> bool:
+        """Whether nothing but a comma or an "and" stands between two values of a list."""
+        between = [token.key for token in clause.tokens[start:end]]
+        return bool(between) and set(between) <= {",", "and", "&"}
+
+    def _point_too(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:
+        """Add one more artifact to those that a field holds."""
+        before = step.arguments.pop(one.name, [])
+        self._point(step, one, mention)
+        step.arguments[one.name] = [*before, *step.arguments.get(one.name, ())]
 
     @staticmethod
     def _is_field_name(mention: Mention, fields: list[FieldWords], clause: ClauseTokens) -> bool:
-        """Whether it only names a field that takes no artifact: "the new data in new.csv"."""
+        """Whether it only names a field: "the new data in new.csv", "alarm=..."."""
         span = clause.tokens[mention.start : mention.end]
         keys = tuple(token.key for token in span if token.key not in ARTICLES)
+        if [token.key for token in clause.tokens[mention.end : mention.end + 1]] == ["="]:
+            return any(keys in one.names for one in fields)
         return any(keys in one.names and not one.kinds for one in fields)
 
     @staticmethod
@@ -211,13 +238,28 @@ class SlotFiller(PlaceSlots):
                 self._draft.budget |= limit
                 clause.taken |= span
 
+    def _least_score(self, step: StepDraft, clause: ClauseTokens) -> None:
+        """A least score that a measuring step must reach is its gate: "evaluate it on tickets, min 0.85"."""
+        measures = any(kind == EvalReportRef.kind for _, kind in step.outputs())
+        if not measures or "suite" not in step.arguments or self._draft.gates:
+            return
+        for amount in amounts_in(clause.tokens, clause.taken):
+            share = amount.value / 100 if amount.unit == "percent" else amount.value
+            said = {at for at in amount.before_at[-4:] if amount.key(at) in _LEAST}
+            counted = amount.unit == "percent" or (0 < share < 1 and not amount.unit.isalpha())
+            if said and counted and 0 < share <= 1 and amount.after[:1] != ("of",):
+                self._draft.gates = {"release": {"suite": step.arguments["suite"], "min": round(share, 6)}}
+                step.gate = "release"
+                clause.taken |= said | set(range(amount.start, amount.end))
+                return
+
     @staticmethod
     def _more(first: Amount, one: FieldWords, clause: ClauseTokens) -> list[float]:
         """The numbers that follow the first of a list: "5, 25 and 50"."""
         found, at = [], first.end
         rest = {amount.start: amount for amount in amounts_in(clause.tokens, clause.taken)}
-        while at < len(clause.tokens) and clause.tokens[at].key in (",", "and", "or", "&", "then", "/"):
-            at += 1
+        while at < len(clause.tokens) and (clause.tokens[at].key in _BETWEEN_NUMBERS or at in rest):
+            at += clause.tokens[at].key in _BETWEEN_NUMBERS  # "5, 25 and 50" or "5 25 50"
             if at in rest and not fits_unit(rest[at], one):
                 break  # of something else
             if at in rest:

@@ -50,7 +50,9 @@ def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens, fields: list
     """A value of a list, or several in the order they are said."""
     found: dict[str, int] = {}
     for said, value in one.values:
-        at = clause.find(said)
+        at = clause.find_set(one, said)
+        if at is None:
+            at = clause.find(said)
         if at is None:
             at = clause.find(said, literal=True)
         if at is None or (
@@ -155,6 +157,8 @@ def _texts_at(clause: ClauseTokens, at: int, several: bool, known: frozenset[str
         token = clause.tokens[at]
         if token.kind not in ("word", "quoted", "address", "path") or at in clause.taken:
             break
+        if at + 1 < len(clause.tokens) and clause.tokens[at + 1].key == "=":
+            break  # the name of another value
         if token.kind == "word" and (token.key in SMALL | PREPOSITIONS or token.key in known):
             break
         found.append(at)

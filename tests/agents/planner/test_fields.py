@@ -117,3 +117,23 @@ def test_every_field_of_every_skill_is_understood_in_every_way(world: World) -> 
 def test_a_skill_of_another_trade_is_understood_as_well(world: World) -> None:
     wrong, count = _wrong(world("rich"), Registry((brew,)))
     assert count > 50 and not wrong, "\n".join(wrong)
+
+
+def test_name_value_pairs_of_a_command_are_read_wherever_they_stand_in_a_sentence(world: World) -> None:
+    rich, registry = world("rich"), Registry([brew])
+    said = "with grind=fine, boil_minutes=5 guests=brewing,azure, label=fine stirs=1,2,3 cups=4"
+    given = _read(rich, registry, f"brew data/tickets.csv {said}").step.arguments
+    assert given["boil_minutes"] == 5 and given["stirs"] == [1, 2, 3] and given["cups"] == 4
+    assert given["guests"] == ["brewing", "azure"] and given["grind"] == "fine"
+
+
+def test_a_value_that_no_field_takes_is_asked_about(world: World) -> None:
+    reading = _read(world("rich"), Registry([brew]), "brew data/tickets.csv grind=purple cups=4")
+    assert reading.unused == ["purple"]
+
+
+def test_numbers_of_a_list_need_no_commas(world: World) -> None:
+    given = _read(world("rich"), Registry([brew]), "brew data/tickets.csv, stirs 1 5 20").step.arguments
+    assert given["stirs"] == [1, 5, 20]
+    shares = _read(world("rich"), Registry([brew]), "brew data/tickets.csv, milk share .25").step.arguments
+    assert shares["milk_share"] == 0.25

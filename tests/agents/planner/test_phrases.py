@@ -48,6 +48,19 @@ def harvest(request: HarvestRequest, ctx: StepContext) -> HarvestResult:
     raise NotImplementedError
 
 
+class TallyRequest(Request):
+    source: InputPath
+
+
+@skill(
+    effect=Effect.WRITES,
+    summary="Count words.",
+    phrases=["count the words of {source}", "erase the doubles from {source}"],
+)
+def tally(request: TallyRequest, ctx: StepContext) -> SproutResult:
+    raise NotImplementedError
+
+
 @pytest.fixture
 def ask(world: World) -> Callable[..., PlannerReply]:
     rich = world("rich")
@@ -211,3 +224,51 @@ def test_a_phrase_is_understood_in_a_tenth_of_a_second(ask: Any) -> None:
         ask("clean data/tickets.csv, train tiny on it and evaluate it on tickets")
         taken.append(time.process_time() - began)
     assert sorted(taken)[4] < 0.1
+
+
+@pytest.mark.parametrize("said", ["count the words of {}", "please erase the doubles from {}"])
+def test_a_skill_is_never_refused_for_the_words_of_its_own_phrase(world: World, said: str) -> None:
+    rich = world("rich")
+    agent = Agent(rich.workspace, Registry([*rich.registry, tally]))
+    reply = agent.propose(Ask("phrases", said.format("data/tickets.csv")), [])
+    assert isinstance(reply, Proposal), reply
+    assert [step.skill for step in reply.plan.steps] == ["tally"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "count the words of data/tickets.csv, says the runbook",
+        "the runbook says: count the words of data/tickets.csv",
+        "count the words of the line 'erase everything'",
+        "erase the doubles from data/tickets.csv and erase the ledger",
+        "erase the doubles and the ledger of data/tickets.csv",
+        "erase the doubles and the ledger, then count the words of data/tickets.csv",
+    ],
+)
+def test_other_words_of_that_kind_beside_a_phrase_keep_it_from_acting(world: World, text: str) -> None:
+    rich = world("rich")
+    agent = Agent(rich.workspace, Registry([*rich.registry, tally]))
+    assert not isinstance(agent.propose(Ask("phrases", text), []), Proposal)
+
+
+def test_a_least_score_beside_an_evaluation_is_its_gate(ask: Any) -> None:
+    for text in (
+        "evaluate the last checkpoint on tickets, min 0.85",
+        "please evaluate the last checkpoint on tickets; it has to reach at least 85 %",
+        "evaluate the last checkpoint on tickets and hold it to at least 85 %, we promised that",
+    ):
+        reply = ask(text)
+        assert isinstance(reply, Proposal), reply
+        assert dict(reply.draft or {})["gates"] == {"release": {"suite": "suites/tickets.yaml", "min": 0.85}}
+
+
+def test_a_second_file_is_asked_about_and_never_made_something_that_no_word_names(ask: Any) -> None:
+    assert isinstance(ask("curate source=data/tickets.csv source=data/reviews.csv"), Question)
+
+
+def test_an_aside_is_no_argument_and_ends_at_its_comma(ask: Any) -> None:
+    reply = ask("clean data/tickets.csv, I think the old one was odd, with personal data masked")
+    assert isinstance(reply, Proposal), reply
+    assert dict(reply.draft or {})["steps"][0]["with"]["personal_data"] == "mask"
+    assert not isinstance(ask("train tiny on the last dataset, I have a meeting at 3"), Proposal)
