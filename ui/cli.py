@@ -59,6 +59,23 @@ Exit codes: 0 done or GO, 1 failed, 2 wrong command or plan, 3 NO_GO, 4 INCONCLU
 """
 
 
+_GROUPS = {
+    "export": export_app,
+    "audit": audit_app,
+    "approvals": approvals_app,
+    "policy": policy_app,
+    "notifications": notifications_app,
+    "users": users_app,
+    "keys": keys_app,
+    "mcp": mcp_app,
+    "suites": suites_app,
+    "contract": contract_app,
+    "compute": compute_app,
+    "traffic": traffic_app,
+    "planners": planners_app,
+}
+
+
 def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Typer:
     """The application with a command for each skill of the registry.
 
@@ -94,20 +111,9 @@ def build_app(registry: Registry, argv: Sequence[str] | None = None) -> typer.Ty
     app.command()(install)
     app.command()(whoami)
     add_run_commands(app)
-    app.add_typer(export_app, name="export")
-    app.add_typer(audit_app, name="audit")
-    app.add_typer(approvals_app, name="approvals")
-    app.add_typer(policy_app, name="policy")
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
     app.command()(spend)
-    app.add_typer(notifications_app, name="notifications")
-    app.add_typer(users_app, name="users")
-    app.add_typer(keys_app, name="keys")
-    app.add_typer(mcp_app, name="mcp")
-    app.add_typer(suites_app, name="suites")
-    app.add_typer(contract_app, name="contract")
-    app.add_typer(compute_app, name="compute")
-    app.add_typer(traffic_app, name="traffic")
-    app.add_typer(planners_app, name="planners")
     add_machine_commands(app)
     add_board_commands(app)
     add_serving_commands(app)

@@ -155,9 +155,10 @@ def prometheus() -> str:
     return "prometheus"
 
 
-def promtool(*arguments: str) -> None:
+def promtool(*arguments: str) -> str:
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.e2e
@@ -168,7 +169,7 @@ def test_promtool_accepts_the_rules_the_config_and_every_query_of_the_dashboard(
     promtool("test", "rules", str(MONITORING / "alerts_test.yml"))
     rules = [{"record": f"q:{number}", "expr": expr} for number, expr in enumerate(expressions())]
     (tmp_path / "queries.yml").write_text(json.dumps({"groups": [{"name": "q", "rules": rules}]}))
-    promtool("check", "rules", str(tmp_path / "queries.yml"))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", str(tmp_path / "queries.yml"))
 
 
 class RealPrometheus:

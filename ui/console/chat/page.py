@@ -66,6 +66,27 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
     def assist(asked: Answer, request: Any) -> Answer:
         return reply(console, request, lambda who: service.assist(str(asked["text"])))
 
+    def stop_planning(asked: Answer, request: Any) -> Answer:
+        where, message = str(asked["conversation"]), str(asked["message"])
+        return reply(console, request, lambda who: service.stop_planning(who, where, message))
+
+    def keep(asked: Answer, request: Any) -> Answer:
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        received, name = Path(str(asked["path"])), str(asked["name"])
+        where = str(asked["conversation"])
+        return reply(console, request, lambda who: service.keep(who, where, received, name, folder))
+
+    return [
+        *(open_conversation, new_conversation, overview, look, send, assist, stop_planning, keep),
+        *(list_conversations, rename, delete),
+        *_run_functions(console, service),
+    ]
+
+
+def _run_functions(console: Console, service: ChatService) -> list[ServerFunction]:
+    """What the card of a run asks."""
+    runs = service.run_service
+
     def decide(asked: Answer, request: Any) -> Answer:
         run, plan, approved = str(asked["run"]), str(asked["plan"]), asked["approved"] is True
         return reply(console, request, lambda who: service.decide(who, run, plan, approved))
@@ -81,30 +102,15 @@ def _server_functions(console: Console, service: ChatService, warm: _Once) -> li
         return reply(console, request, lambda who: service.change_plan(who, name, run, text))
 
     def stop_run(asked: Answer, request: Any) -> Answer:
-        return reply(console, request, lambda who: service.run_service.stop(who, str(asked["run"])))
-
-    def stop_planning(asked: Answer, request: Any) -> Answer:
-        where, message = str(asked["conversation"]), str(asked["message"])
-        return reply(console, request, lambda who: service.stop_planning(who, where, message))
+        return reply(console, request, lambda who: runs.stop(who, str(asked["run"])))
 
     def resume_run(asked: Answer, request: Any) -> Answer:
-        return reply(console, request, lambda who: service.run_service.resume(who, str(asked["run"])))
+        return reply(console, request, lambda who: runs.resume(who, str(asked["run"])))
 
     def withdraw(asked: Answer, request: Any) -> Answer:
-        return reply(console, request, lambda who: service.run_service.withdraw(who, str(asked["run"])))
+        return reply(console, request, lambda who: runs.withdraw(who, str(asked["run"])))
 
-    def keep(asked: Answer, request: Any) -> Answer:
-        folder = Path(os.environ["GRADIO_TEMP_DIR"])
-        received, name = Path(str(asked["path"])), str(asked["name"])
-        where = str(asked["conversation"])
-        return reply(console, request, lambda who: service.keep(who, where, received, name, folder))
-
-    return [
-        *(open_conversation, new_conversation, overview, look, send, assist),
-        *(decide, withdraw, stop_run, resume_run, stop_planning),
-        *(list_conversations, rename, delete),
-        *(plan_text, check_plan, change_plan, keep),
-    ]
+    return [decide, withdraw, stop_run, resume_run, plan_text, check_plan, change_plan]
 
 
 class _Once:
