@@ -129,6 +129,10 @@ class JobFolder:
         if self.path.is_dir():
             (self.path / "closed").touch()
 
+    def reopen(self) -> None:
+        """Take a close back, of a job whose script was past its look when it was closed."""
+        (self.path / "closed").unlink(missing_ok=True)
+
     def handle(self) -> JobHandle | None:
         """The handle that was kept here when the backend took the job."""
         try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import psutil
 
 _TOKEN = "OPSWRIGHT_JOB_TOKEN"
+_EXEC_S = 5.0  # what exec may take on a busy machine; kernel threads never have an environment
 _started: list[subprocess.Popen[bytes]] = []  # kept, so that those which end are reaped
 
 
@@ -77,6 +78,9 @@ class LocalCompute:
         if (seen := state.status()) is not None:
             return state.keep(_handle(state, seen.pid))
         state.close()  # before the look: a script that starts from now on does nothing
+        if (seen := state.status()) is not None:  # it began in between
+            state.reopen()
+            return state.keep(_handle(state, seen.pid))
         for process in _processes(state.token):
             process.kill()
         return None
@@ -159,15 +163,20 @@ def _handle(state: JobFolder, pid: int) -> JobHandle:
     )
 
 
-def _has_token(pid: int, token: str) -> bool:
-    """Whether a live process of that id carries the token."""
+def _has_token(pid: int, token: str, wait_s: float = _EXEC_S) -> bool:
+    """Whether a live process of that id carries the token; one that is in exec gets `wait_s` to be through."""
     import psutil
 
+    until = time.monotonic() + wait_s
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(_TOKEN) == token
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if (environment := process.environ()) or time.monotonic() >= until:
+                return environment.get(_TOKEN) == token
+            time.sleep(0.005)  # its new environment is not laid out yet, its old one gone
     except (psutil.Error, OSError):
         return False
+    return False
 
 
 def _processes(token: str) -> Iterator[psutil.Process]:
@@ -175,7 +184,7 @@ def _processes(token: str) -> Iterator[psutil.Process]:
     import psutil
 
     for process in psutil.process_iter():
-        if process.pid != os.getpid() and _has_token(process.pid, token):
+        if process.pid != os.getpid() and _has_token(process.pid, token, wait_s=0):
             yield process
 
 

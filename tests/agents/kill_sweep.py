@@ -133,6 +133,10 @@ def prepare(folder: Path, skills: ModuleType, kind: str = "kill") -> None:
     (folder / "plan.yaml").write_text(plan)
 
 
+def _lines(name: str) -> int:
+    return len(Path(name).read_text().splitlines()) if Path(name).exists() else 0
+
+
 def finish(skills: ModuleType, kind: str = "kill") -> None:
     """Resume the run, or start it when it was killed before its first record."""
     if kind == "other code":
@@ -149,8 +153,8 @@ def finish(skills: ModuleType, kind: str = "kill") -> None:
     state = {
         "status": outcome.status,
         "results": {k: v for k, v in outcome.results.items() if k not in ("live", "work")},
-        "jobs": len(Path("ran.txt").read_text().splitlines()) if kind == "job" else 1,
-        "board": len(Path("board.txt").read_text().splitlines()),
+        "jobs": _lines("ran.txt") if kind == "job" else 1,
+        "board": _lines("board.txt"),
         "faults": [fault.message for fault in Ledger.of(one.workspace).verify()],
         "runs": len(list_runs(one)),
         "ends": [r.phase for r in Ledger.of(one.workspace).records() if r.step is None][-1],

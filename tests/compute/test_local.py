@@ -153,3 +153,44 @@ def test_a_job_that_ends_between_the_two_looks_at_it_is_not_lost(bash_job: MakeJ
         return False
 
     assert LocalCompute(is_alive=ends_now).poll(handle).exit_code == 4
+
+
+def test_a_job_that_is_still_in_exec_is_running(
+    bash_job: MakeJob, wait: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psutil
+
+    job = bash_job("sleep 300")
+    local = LocalCompute(grace_s=2)
+    handle = local.submit(job)
+    Path(handle.facts["state"], "status").unlink(missing_ok=True)  # as before the script's first line
+    whole, looks = psutil.Process.environ, []
+
+    def not_there_yet(process: psutil.Process) -> dict[str, str]:
+        looks.append(process.pid)
+        return {} if len(looks) < 4 else whole(process)
+
+    monkeypatch.setattr(psutil.Process, "environ", not_there_yet)
+    assert local.poll(handle).state is JobState.RUNNING and len(looks) == 4
+    local.cancel(handle)
+
+
+def test_a_job_that_begins_while_it_is_given_up_is_attached_to(
+    bash_job: MakeJob, wait: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = bash_job("echo ran >> ran; sleep 1")
+    local = LocalCompute()
+    handle = local.submit(job)
+    state = JobFolder.of(handle)
+    wait.text(job.folder / "ran")
+    (state.path / "handle.json").unlink()  # its submitter died before it kept this
+    whole, looks = JobFolder.status, []
+
+    def not_at_first(folder: JobFolder, rank: int = 0) -> Any:
+        looks.append(rank)
+        return None if len(looks) == 1 else whole(folder, rank)
+
+    monkeypatch.setattr(JobFolder, "status", not_at_first)
+    assert local.find(job) == handle and not state.is_closed
+    assert wait.end(local, handle).state is JobState.SUCCEEDED
+    assert (job.folder / "ran").read_text() == "ran\n"
