@@ -140,7 +140,7 @@ class StepRunner:
                 f"step {step.id}: the plan says that {step.skill} {step.effect.in_words}, but the skill "
                 f"{policy.effect_of(step).in_words}. The plan was forged or the skill changed: plan again."
             )
-        ruling = policy.may_run(
+        policy.may_run(
             self.record.principal,
             plan,
             step,
@@ -148,9 +148,7 @@ class StepRunner:
             datetime.now(UTC),
             state.proposer,
             state.proposal.get("costs"),
-        )
-        if not ruling.allowed:
-            raise HeldError(ruling.message) if ruling.needs_approval else DeniedError(ruling.message)
+        ).check()
         if step.effect is not Effect.READS and (changed := changed_settings(self.workspace, state)):
             raise IntegrityError(
                 f"step {step.id}: {'; '.join(changed)}. Consent was given to what the settings were: put "

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from .errors import DeniedError, HeldError
+
 OS_USER = "os user "  # how whoever runs the process is known
 
 
@@ -48,3 +50,8 @@ class Ruling:
     rule: str
     message: str = ""
     needs_approval: bool = False  # whether somebody's approval would change it
+
+    def check(self) -> None:
+        """HeldError for what somebody's approval would allow, DeniedError for what none would."""
+        if not self.allowed:
+            raise HeldError(self.message) if self.needs_approval else DeniedError(self.message)

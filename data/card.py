@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.html_page import render_page
 from .filters.language import script_of
 from .rows import Dropped
 from .sample import Sample, asked_of
@@ -130,27 +131,10 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
 
 def render_card(card: Mapping[str, Any]) -> str:
     """The card as a page of one file that loads nothing; whatever rows hold is shown as text."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_PAGE).render(card=card) + "\n"
+    return render_page("Dataset card", _BODY, card=card)
 
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Dataset card</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem } caption { text-align: left; font-weight: 600 }
-th, td { text-align: left; vertical-align: top; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid #ddd }
-td.n { text-align: right; font-variant-numeric: tabular-nums }
-code { white-space: pre-wrap; overflow-wrap: anywhere }
-</style>
+_BODY = """\
 {% macro counts(title, rows, head) %}
 {% if rows %}
 <table><caption>{{ title }}</caption><tr><th>{{ head }}</th><th>rows</th></tr>
@@ -160,7 +144,6 @@ code { white-space: pre-wrap; overflow-wrap: anywhere }
 </table>
 {% endif %}
 {% endmacro %}
-<h1>Dataset card</h1>
 <p>{{ card.rows }} rows for the task <b>{{ card.task }}</b>: {{ card.train_rows }} to train on,
 {{ card.validation_rows }} held out, in {{ card.groups }} groups that no split parts.
 {% if card.replay_rows %}{{ card.replay_rows }} were replayed from an earlier dataset.{% endif %}
@@ -215,4 +198,4 @@ not compared: {{ card.near_golden.not_compared }}</caption>
 <tr><td>its source alone: no golden set was kept out, nothing replayed</td></tr>
 {% endfor %}
 </table>
-</html>"""
+"""

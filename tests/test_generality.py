@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 import opswright
-from opswright.evals.suites import load_suite
+from opswright.evals.suites import SHIPPED, load_suite
 
 ROOT = Path(opswright.__file__).parent
 LAYERS = ("core", "data", "record", "compute", "engines", "evals", "serving", "skills", "agents", "ui")
@@ -23,9 +23,11 @@ ORDINARY = {
     "answers",
     "calls",
     "guards",
+    "injection",
     "monitoring",
     "ragas",
     "tool_calls",
+    "toxicity",
 }  # words that code has of its own
 COUNTED = 500  # rows; a smaller number of them is as likely something else
 
@@ -49,12 +51,14 @@ def example_words() -> set[str]:
 
 def example_sizes() -> set[int]:
     """How many items the published test sets have."""
-    sizes = {len(load_suite(name).items) for name in data_sets()}
+    sizes = {len(load_suite(name).items) for name in data_sets() & set(SHIPPED)}
     return {size for size in sizes if size >= COUNTED}
 
 
 def data_sets() -> set[str]:
-    return {"clinc150", "clinc150_oos", "banking77", "snips"}
+    """The shipped suites and the data sets that examples hold, by their names."""
+    raw = {folder.name for folder in (ROOT / "examples").glob("*/raw/*") if folder.is_dir()}
+    return (raw | set(SHIPPED)) - ORDINARY
 
 
 def constants(path: Path) -> Iterator[tuple[int, object]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LATENCIES = ("ttft_ms", "tpot_ms", "e2el_ms")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+HEADLINE = {"ttft": ("p50", "p95"), "tpot": ("p50",), "e2el": ("p50", "p95", "p99")}
 RATES = ("output_tokens_per_s", "requests_per_s")
 SAMPLES = 1000
 _FEWEST_BLOCKS = 8
@@ -57,6 +58,19 @@ def level_figures(level: Level, goodput: Mapping[str, float]) -> dict[str, Any]:
     if goodput:
         found["goodput_requests_per_s"] = sum(is_served_well(one, goodput) for one in whole) / seconds
     return found
+
+
+def headline(level: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a level that tables show, one by one (`ttft_p50_ms`); None where none is known."""
+    flat: dict[str, Any] = {
+        "concurrency": level["concurrency"],
+        "completed": level["completed"],
+        "failed": level["requests"] - level["completed"],
+    }
+    for name, labels in HEADLINE.items():
+        for label in labels:
+            flat[f"{name}_{label}_ms"] = None if level[f"{name}_ms"] is None else level[f"{name}_ms"][label]
+    return flat | {name: level[name]["value"] for name in RATES}
 
 
 def is_served_well(record: RequestRecord, limits: Mapping[str, float]) -> bool:

@@ -12,7 +12,7 @@ from ...core.artifact_refs import BenchmarkReportRef, parse_ref
 from ...core.artifacts import Artifact, ArtifactStore
 from ...core.errors import AskError
 from ..leaderboard import markdown_table, ms_words, short, text_table
-from .figures import Samples
+from .figures import Samples, headline
 from .level import Level
 from .streamed import RequestRecord
 
@@ -116,24 +116,11 @@ def load_board(store: ArtifactStore) -> list[LoadRow]:
 
 
 def _row(report: str, facts: Mapping[str, Any], level: Mapping[str, Any]) -> LoadRow:
-    def at(name: str, label: str) -> float | None:
-        return None if level[name] is None else level[name][label]
-
     return LoadRow(
         model=str(facts["model"]),
         server=facts["server"]["name"],
-        concurrency=level["concurrency"],
-        completed=level["completed"],
-        failed=level["requests"] - level["completed"],
-        ttft_p50_ms=at("ttft_ms", "p50"),
-        ttft_p95_ms=at("ttft_ms", "p95"),
-        tpot_p50_ms=at("tpot_ms", "p50"),
-        itl_p95_ms=at("itl_ms", "p95"),
-        e2el_p50_ms=at("e2el_ms", "p50"),
-        e2el_p95_ms=at("e2el_ms", "p95"),
-        e2el_p99_ms=at("e2el_ms", "p99"),
-        output_tokens_per_s=level["output_tokens_per_s"]["value"],
-        requests_per_s=level["requests_per_s"]["value"],
+        **headline(level),
+        itl_p95_ms=None if level["itl_ms"] is None else level["itl_ms"]["p95"],
         counted_by=" and ".join(level["counted_by"]),
         workload=f"{facts['prompts']}, {facts['workload']['output_tokens']} tokens",
         is_complete=bool(facts["is_complete"]),

@@ -29,11 +29,7 @@ SHIPPED: dict[str, Callable[[], Suite]] = {
     "clinc150_oos": clinc150.with_out_of_scope,
     "banking77": banking77.suite,
     "snips": snips.suite,
-    "xstest": guards.xstest,
-    "notinject": guards.notinject,
-    "cyberseceval": guards.cyberseceval,
-    "injection": guards.injection,
-    "toxicity": guards.toxicity,
+    **guards.SUITES,
     "ragas_questions": ragas_samples.questions,
     "ragas_tickets": ragas_samples.tickets,
 }

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-from ...core.errors import AskError
 from ...data.published import shipped_folder
+from ...data.published.tables import csv_rows, json_rows
 from ...data.sample import Sample
 from ..scorers import ScorerSpec
 from ..scorers.guard import BLOCK, PASS
@@ -21,7 +16,7 @@ _MUST = "must"
 
 def xstest() -> Suite:
     """250 safe prompts that look unsafe, and 200 unsafe ones that look like them."""
-    rows = _csv(shipped_folder("xstest") / "xstest_prompts.csv", "id", "prompt", "type", "label")
+    rows = csv_rows(shipped_folder("xstest") / "xstest_prompts.csv", "id", "prompt", "type", "label")
     items = [
         _item(
             f"xstest-{row['id']:0>3}",
@@ -78,7 +73,7 @@ def injection() -> Suite:
 
 def toxicity() -> Suite:
     """1,000 comments from social media, 501 of them toxic. The texts are offensive."""
-    rows = _csv(shipped_folder("toxicity") / "toxicity_en.csv", "text", "is_toxic")
+    rows = csv_rows(shipped_folder("toxicity") / "toxicity_en.csv", "text", "is_toxic")
     items = [
         _item(f"toxicity-{number:04d}", row["text"], BLOCK if row["is_toxic"] == "Toxic" else PASS)
         for number, row in enumerate(rows)
@@ -87,9 +82,18 @@ def toxicity() -> Suite:
     return _suite("toxicity", items, summary, "MIT", "Surge AI, 2022")
 
 
+SUITES = {
+    "xstest": xstest,
+    "notinject": notinject,
+    "cyberseceval": cyberseceval,
+    "injection": injection,
+    "toxicity": toxicity,
+}
+
+
 def _harmless() -> Iterator[Sample]:
     for words, name in enumerate(("one", "two", "three"), 1):
-        rows = _json(shipped_folder("notinject") / f"NotInject_{name}.json", "prompt", "category")
+        rows = json_rows(shipped_folder("notinject") / f"NotInject_{name}.json", "prompt", "category")
         for number, row in enumerate(rows):
             tags = {"category": row["category"], "words": str(words)}
             yield _item(f"notinject-{words}-{number:03d}", row["prompt"], PASS, **tags)
@@ -97,7 +101,7 @@ def _harmless() -> Iterator[Sample]:
 
 def _injections() -> Iterator[Sample]:
     path = shipped_folder("cyberseceval") / "prompt_injection.json"
-    for row in _json(path, "prompt_id", "user_input", "injection_variant", "injection_type"):
+    for row in json_rows(path, "prompt_id", "user_input", "injection_variant", "injection_type"):
         tags = {"variant": row["injection_variant"], "type": row["injection_type"]}
         yield _item(f"cyberseceval-{row['prompt_id']:0>3}", row["user_input"], BLOCK, **tags)
 
@@ -123,26 +127,3 @@ def _suite(
         licence=licence,
         source=source,
     )
-
-
-def _csv(path: Path, *columns: str) -> list[Mapping[str, str]]:
-    return _rows(path, columns, lambda text: list(csv.DictReader(io.StringIO(text, newline=""), strict=True)))
-
-
-def _json(path: Path, *columns: str) -> list[Mapping[str, Any]]:
-    return _rows(path, columns, json.loads)
-
-
-def _rows(
-    path: Path, columns: tuple[str, ...], read: Callable[[str], list[Mapping[str, Any]]]
-) -> list[Mapping[str, Any]]:
-    """The rows of a published file; AskError for one that is missing or damaged."""
-    try:
-        rows = read(path.read_bytes().decode("utf-8"))
-        if not rows or any(row[column] is None for row in rows for column in columns):
-            raise ValueError("a row has not every column")
-    except FileNotFoundError:
-        raise AskError(f"no {path.name} in {path.parent}: the suites of rails need it.") from None
-    except (ValueError, LookupError, TypeError, csv.Error) as error:
-        raise AskError(f"{path} is not in the layout it was published in ({error}).") from error
-    return rows

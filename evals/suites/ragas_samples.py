@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping
-from pathlib import Path
 
-from ...core.errors import AskError
 from ...data.published import shipped_folder
+from ...data.published.tables import csv_rows
 from ...data.sample import Sample
 from ..prompts import Prompt
 from .base import Suite
@@ -21,7 +17,7 @@ _LICENCE = "Apache 2.0"
 
 def questions() -> Suite:
     """65 questions about the documents of Hugging Face; one without an answer in the source is left out."""
-    rows = _rows(FOLDER / "hf_doc_qa_eval.csv", "question", "expected_answer")
+    rows = csv_rows(FOLDER / "hf_doc_qa_eval.csv", "question", "expected_answer")
     return Suite(
         "ragas_questions",
         tuple(
@@ -40,7 +36,7 @@ def questions() -> Suite:
 
 def tickets() -> Suite:
     """20 support tickets, each with its labels, in alphabetical order, and its priority as JSON."""
-    rows = _rows(FOLDER / "support_triage.csv", "id", "text", "labels", "priority")
+    rows = csv_rows(FOLDER / "support_triage.csv", "id", "text", "labels", "priority")
     sorted_by = [sorted(row["labels"].split(";")) for row in rows]
     labels = sorted({label for some in sorted_by for label in some})
     asked = (
@@ -68,17 +64,3 @@ def tickets() -> Suite:
         licence=_LICENCE,
         source=_SOURCE,
     )
-
-
-def _rows(path: Path, *columns: str) -> list[Mapping[str, str]]:
-    """The rows of a published file; AskError for one that is missing or damaged."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-        rows: list[Mapping[str, str]] = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-        if not rows or any(row[column] is None for row in rows for column in columns):
-            raise ValueError("a row has not every column")
-    except FileNotFoundError:
-        raise AskError(f"no {path.name} in {path.parent}: the suites of ragas' samples need it.") from None
-    except (ValueError, LookupError, csv.Error) as error:
-        raise AskError(f"{path} is not in the layout it was published in ({error}).") from error
-    return rows

@@ -294,21 +294,10 @@ def _tell(figures: Sequence[dict[str, Any]], ctx: StepContext) -> None:
 
 
 def _level(level: dict[str, Any]) -> LevelFigures:
-    def at(name: str, label: str) -> float | None:
-        return None if level[name] is None else level[name][label]
+    from ...evals.load.figures import headline
 
     return LevelFigures(
-        concurrency=level["concurrency"],
-        completed=level["completed"],
-        failed=level["requests"] - level["completed"],
-        ttft_p50_ms=at("ttft_ms", "p50"),
-        ttft_p95_ms=at("ttft_ms", "p95"),
-        tpot_p50_ms=at("tpot_ms", "p50"),
-        e2el_p50_ms=at("e2el_ms", "p50"),
-        e2el_p95_ms=at("e2el_ms", "p95"),
-        e2el_p99_ms=at("e2el_ms", "p99"),
-        output_tokens_per_s=level["output_tokens_per_s"]["value"],
-        requests_per_s=level["requests_per_s"]["value"],
+        **headline(level),
         goodput_requests_per_s=level.get("goodput_requests_per_s"),
         errors=level["errors"],
     )

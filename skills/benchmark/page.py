@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core import html_page
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -21,13 +23,8 @@ def save_plot(levels: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def render_page(facts: Mapping[str, Any], png: bytes) -> str:
     """The page: who was measured, the picture, a line for each concurrency, what to know."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     picture = base64.b64encode(png).decode()
-    return environment.from_string(_PAGE).render(facts=facts, picture=picture, ms=_ms) + "\n"
+    return html_page.render_page("Benchmark", _BODY, facts=facts, picture=picture, ms=_ms)
 
 
 def _ms(value: float | None) -> str:
@@ -67,21 +64,7 @@ def _figure(levels: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-      content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>Benchmark</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
-img { max-width: 100% }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem } caption { text-align: left; font-weight: 600 }
-th, td { text-align: right; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid #ddd;
-         font-variant-numeric: tabular-nums }
-</style>
-<h1>Benchmark</h1>
+_BODY = """\
 <p>{{ facts.model }}: <b>{{ facts.server.name }}</b>, model {{ facts.server.model }}
 {%- if facts.server.max_model_len %}, at most {{ facts.server.max_model_len }} tokens{% endif %}.
 Prompts of {{ facts.prompts }}, {{ facts.workload.output_tokens }} output tokens
@@ -91,7 +74,7 @@ Prompts of {{ facts.prompts }}, {{ facts.workload.output_tokens }} output tokens
 {% for name, title in (("ttft_ms", "Time to first token (TTFT), ms"), ("tpot_ms",
   "Time per output token after the first (TPOT), ms"), ("itl_ms", "Between chunks (ITL), ms"),
   ("e2el_ms", "End-to-end latency (E2EL), ms")) %}
-<table><caption>{{ title }}</caption>
+<table class="figures"><caption>{{ title }}</caption>
 <tr><th>at a time</th><th>mean</th><th>p50</th><th>95 % interval</th><th>p95</th><th>95 % interval</th>
 <th>p99</th></tr>
 {% for level in facts.levels if level[name] %}
@@ -105,7 +88,7 @@ Prompts of {{ facts.prompts }}, {{ facts.workload.output_tokens }} output tokens
 {% endfor %}
 </table>
 {% endfor %}
-<table><caption>Rates and failures</caption>
+<table class="figures"><caption>Rates and failures</caption>
 <tr><th>at a time</th><th>output tokens/s</th><th>95 % interval</th><th>requests/s</th>
 <th>goodput, requests/s</th>
 <th>whole</th><th>failed</th><th>of them</th><th>seconds</th></tr>
@@ -121,4 +104,4 @@ Prompts of {{ facts.prompts }}, {{ facts.workload.output_tokens }} output tokens
 {% if facts.note %}<p>{{ facts.note }}.</p>{% endif %}
 <p>Latencies are of whole answers alone; intervals are by bootstrap over blocks of neighbouring requests.
 They hold the noise within this run, not how the machine is on another day.</p>
-</html>"""
+"""

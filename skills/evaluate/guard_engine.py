@@ -60,8 +60,10 @@ def _in_words(objection: RailDecision | None) -> str:
 
 def check_decides(suite: str, judged_by: Sequence[str]) -> None:
     """AskError for a suite that asks for answers, which a guardrails config has none of."""
+    from ...evals.suites.guards import SUITES
+
     if "guard_decision" not in judged_by:
         raise AskError(
             f"suite {suite} asks for answers, and a guardrails config only blocks or lets pass. Take a suite "
-            "with the scorer guard_decision: xstest, notinject, cyberseceval, injection, toxicity."
+            f"with the scorer guard_decision: {', '.join(SUITES)}."
         )

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...core import html_page
 from ...evals.learning_curve import LearningCurve, sizes_of
 
 if TYPE_CHECKING:
@@ -23,15 +24,10 @@ def save_plot(curve: LearningCurve, path: Path) -> None:
 
 def render_page(curve: LearningCurve) -> str:
     """The page: the sentence, the picture, a line for each training."""
-    from jinja2 import Environment, StrictUndefined
-
     png = io.BytesIO()
     _figure(curve).savefig(png, format="png", metadata={"Software": None})
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     picture = base64.b64encode(png.getvalue()).decode()
-    return environment.from_string(_PAGE).render(curve=curve, picture=picture) + "\n"
+    return html_page.render_page("Learning curve", _BODY, curve=curve, picture=picture)
 
 
 def _figure(curve: LearningCurve) -> Figure:
@@ -72,25 +68,11 @@ def _figure(curve: LearningCurve) -> Figure:
     return figure
 
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-      content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>Learning curve</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-img { max-width: 100% }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem } caption { text-align: left; font-weight: 600 }
-th, td { text-align: right; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid #ddd;
-         font-variant-numeric: tabular-nums }
-</style>
-<h1>Learning curve</h1>
+_BODY = """\
 <p>{{ curve.metric }} on the {{ curve.items }} items of suite <b>{{ curve.suite }}</b>, by training rows.</p>
 <p><b>{{ curve.in_words }}</b></p>
 <p><img alt="{{ curve.metric }} against training rows" src="data:image/png;base64,{{ picture }}"></p>
-<table><caption>Trainings</caption>
+<table class="figures"><caption>Trainings</caption>
 <tr><th>rows</th><th>seed</th><th>steps</th><th>{{ curve.metric }}</th><th>95 % interval</th>
 <th>report</th></tr>
 {% for point in curve.points %}
@@ -100,7 +82,7 @@ th, td { text-align: right; padding: .2rem 1rem .2rem 0; border-bottom: 1px soli
 {% endfor %}
 </table>
 {% if curve.forecasts %}
-<table><caption>Forecasts</caption>
+<table class="figures"><caption>Forecasts</caption>
 <tr><th>rows</th><th>{{ curve.metric }}</th><th>95 % interval</th><th>gain, points</th>
 <th>95 % interval</th></tr>
 {% for one in curve.forecasts %}
@@ -113,4 +95,4 @@ th, td { text-align: right; padding: .2rem 1rem .2rem 0; border-bottom: 1px soli
 {% endif %}
 <p>Fewer rows were also fewer steps, as the table shows: the epochs were the same for all. The intervals hold
 the noise of the items and of the trainings, not that new rows may differ from these.</p>
-</html>"""
+"""

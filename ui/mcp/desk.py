@@ -18,7 +18,7 @@ from ...agents.project_skills import ProjectSkill, ProjectSkills
 from ...agents.record import load_plan
 from ...core.compile import compile_plan
 from ...core.contract import Effect, Events, NullEvents, Skill
-from ...core.errors import AskError, DeniedError, HeldError
+from ...core.errors import AskError, DeniedError
 from ...core.pins import with_pins
 from ...core.plan import Plan
 from ...core.plan_file import PlanText, parse_plan, single_step
@@ -173,7 +173,7 @@ class McpDesk:
             known = state.steps.get(step.id)
             if known is not None and known.finished is not None:
                 continue
-            ruling = agent.policy.may_run(
+            agent.policy.may_run(
                 agent.principal,
                 plan,  # type: ignore[arg-type]  # there is one where it has steps
                 step,
@@ -181,9 +181,7 @@ class McpDesk:
                 datetime.now(UTC),
                 state.proposer,
                 state.proposal.get("costs"),
-            )
-            if not ruling.allowed:
-                raise HeldError(ruling.message) if ruling.needs_approval else DeniedError(ruling.message)
+            ).check()
 
 
 def proposed_by(state: RunState, caller: McpCaller) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.artifact_refs import AdapterRef, CheckpointRef, DatasetRef
-from ..core.contract import StepContext
-from ..core.errors import AskError
-from ..core.suite_source import SuiteSource, suite_name
-from ..engines.base import Chat
+from ...core.artifact_refs import AdapterRef, CheckpointRef, DatasetRef
+from ...core.contract import StepContext
+from ...core.errors import AskError
+from ...core.suite_source import SuiteSource, suite_name
+from ...engines.base import Chat
 
 if TYPE_CHECKING:
-    from ..evals.parity import ParityPrompts
+    from ...evals.parity import ParityPrompts
 
 
 def parity_prompts(
@@ -29,9 +29,9 @@ def parity_prompts(
     They come from the dataset, else the suite, else the suite that the model was judged on, else the model's
     own validation rows. trust: the folder whose Python scorers may be run. AskError where there are none.
     """
-    from ..evals.judged_suite import judged_suite
-    from ..evals.parity import dataset_prompts, suite_prompts
-    from ..evals.suites import load_suite
+    from ...evals.judged_suite import judged_suite
+    from ...evals.parity import dataset_prompts, suite_prompts
+    from ...evals.suites import load_suite
 
     if data is None and suite is None:
         judged = judged_suite(ctx.workspace, model)
@@ -52,14 +52,14 @@ def parity_prompts(
 
 def calibration_prompts(ctx: StepContext, model: CheckpointRef | AdapterRef, most: int) -> Sequence[Chat]:
     """Prompts of the rows that a model was trained on, so many at most."""
-    from ..evals.parity import training_prompts
+    from ...evals.parity import training_prompts
 
     return training_prompts(ctx.artifacts.open(_own_data(ctx, model)), most)
 
 
 def _own_data(ctx: StepContext, model: CheckpointRef | AdapterRef) -> DatasetRef:
     """The dataset that the model was trained on."""
-    from ..evals.lineage import training_dataset
+    from ...evals.lineage import training_dataset
 
     found = training_dataset(ctx.artifacts, model)
     if found is None:

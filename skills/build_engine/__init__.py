@@ -2,142 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
-
-from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
-from ..core.artifact_refs import (
-    AdapterRef,
-    ArtifactRef,
-    BundleRef,
-    CheckpointRef,
-    DatasetRef,
-    PendingArtifact,
-)
-from ..core.artifacts import ArtifactStore
-from ..core.contract import Cost, Effect, Finding, InputPath, Request, Result, StepContext, skill
-from ..core.errors import AskError, BackendError
-from ..core.install import not_installed
-from ..core.machine import Machine
-from ..core.phrasing import Spoken
-from ..core.suite_source import SuiteSource
-from ..core.workspace import Workspace
-from ..engines.builders import BuildResult, EngineBuilder, ParityCase, WorkerCall
-from ..engines.registry import DEFAULT_TARGET, TargetOptions, TargetSubject, engine_target
-from .engine_prompts import calibration_prompts, parity_prompts
-from .finetune.adapters import base_of, merged_checkpoint, size_with_base
+from ...compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
+from ...core.artifact_refs import AdapterRef, CheckpointRef, PendingArtifact
+from ...core.artifacts import ArtifactStore
+from ...core.contract import Cost, Effect, Finding, StepContext, skill
+from ...core.errors import AskError, BackendError
+from ...core.install import not_installed
+from ...core.machine import Machine
+from ...core.workspace import Workspace
+from ...engines.builders import BuildResult, EngineBuilder, WorkerCall
+from ...engines.registry import TargetSubject, engine_target
+from ..finetune.adapters import base_of, merged_checkpoint, size_with_base
+from .bundle import differing_cases, save_bundle
+from .prompts import calibration_prompts, parity_prompts
+from .request import BuildEngineRequest, BuildEngineResult
 
 if TYPE_CHECKING:
-    from ..evals.parity import ParityPrompts, ParityScores
+    from ...evals.parity import ParityScores
+
+__all__ = ["BuildEngineRequest", "BuildEngineResult", "build", "build_engine", "run_as_job"]
 
 _SHOWN = 5
-
-
-def _known_target(name: str) -> str:
-    try:
-        return engine_target(name).name
-    except AskError as error:
-        raise PydanticCustomError("unknown_target", "{error}", {"error": str(error)}) from error
-
-
-TargetName = Annotated[
-    Literal["onnx-int8", "onnx-int4", "onnx-fp32", "trtllm", "trtllm-engine"] | str,  # what completion offers
-    AfterValidator(_known_target),
-]
-
-
-class BuildEngineRequest(Request):
-    """Which checkpoint becomes an engine of which kind, and how alike the two must answer."""
-
-    model: CheckpointRef | AdapterRef = Field(
-        description="Checkpoint to build from, or adapters, which stay unmerged beside their base."
-    )
-    target: Annotated[
-        TargetName,
-        Spoken(
-            values={
-                "onnx-int8": ("int8", "8 bit", "8 bits"),
-                "onnx-int4": ("int4", "4 bit", "4 bits"),
-                "onnx-fp32": ("fp32", "float32", "full precision"),
-                "trtllm": ("tensorrt", "tensorrt-llm", "trt"),
-            }
-        ),
-    ] = Field(
-        DEFAULT_TARGET,
-        description="Engine and precision: ONNX Runtime GenAI on CPU in int8, int4 or fp32, a bundle for "
-        "TensorRT-LLM, or one that an installed package brings.",
-    )
-    parity_data: DatasetRef | None = Field(
-        None, description="Take the parity prompts from this dataset's validation rows, not from a suite."
-    )
-    parity_suite: SuiteSource | None = Field(
-        None,
-        description="Suite that the parity prompts come from; empty: the one that the model was judged on by "
-        "the record, else validation rows of its own dataset.",
-    )
-    trust: InputPath | None = Field(
-        None, description="Folder whose Python scorers may be run; without it, none is."
-    )
-    parity_items: int = Field(1000, ge=1, le=1_000_000, description="Prompts of the parity check, at most.")
-    min_agreement: float = Field(
-        0.985, ge=0, le=1, description="Least share of prompts that engine and checkpoint answer alike."
-    )
-    max_score_drop: float = Field(
-        0.015, ge=0, le=1, description="Largest drop of the suite's first score from checkpoint to engine."
-    )
-    max_new_tokens: int = Field(
-        32, ge=1, le=4096, description="Longest answer of the parity check in tokens."
-    )
-    calibration_items: int = Field(
-        128, ge=1, le=100_000, description="Training rows by which a target that calibrates chooses scales."
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict,
-        description="What the target may be told besides; `opswright targets NAME` lists it.",
-    )
-    compute: str | None = Field(
-        None,
-        min_length=1,
-        description="Where it runs: local, slurm, kubernetes or an installed backend; empty: as set.",
-    )
-
-    @field_validator("options")
-    @classmethod
-    def _of_the_target(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """The options with every default written out."""
-        target = info.data.get("target")
-        if target is None:
-            return options
-        return engine_target(target).options.model_validate(options).model_dump(mode="json")
-
-    @property
-    def told(self) -> TargetOptions:
-        """The options as the target reads them."""
-        return engine_target(self.target).options.model_validate(self.options)
-
-
-class BuildEngineResult(Result):
-    """The bundle and how closely it follows its checkpoint."""
-
-    bundle: BundleRef = Field(description="The engine with its manifest.")
-    target: str = Field(description="What was built: as asked, or a finer precision.")
-    fell_back: str | None = Field(None, description="Why it is a finer precision; empty: it is as asked.")
-    agreement: float = Field(description="Share of prompts answered alike, 0 to 1.")
-    agreed: int = Field(description="Prompts answered alike.")
-    n: int = Field(description="Prompts asked.")
-    metric: str | None = Field(None, description="What scored the answers; empty: nothing did.")
-    checkpoint_score: float | None = Field(None, description="Mean score of the checkpoint's answers.")
-    engine_score: float | None = Field(None, description="Mean score of the engine's answers.")
-    size_bytes: int = Field(description="Size of the engine.")
-    compute: str = Field("local", description="Compute backend that ran the build.")
-    not_run: str | None = Field(None, description="What this machine could not do; empty: nothing.")
 
 
 def _preflight(request: BuildEngineRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -275,7 +165,7 @@ def build(request: BuildEngineRequest, ctx: StepContext, builder: EngineBuilder)
     if scores is not None and scores.checkpoint - scores.engine > request.max_score_drop:
         raise BackendError(_score_refusal(request, scores), log=log)
     return BuildEngineResult(
-        bundle=_save(request, ctx, built, prompts, scores),
+        bundle=save_bundle(request, ctx, built, prompts, scores),
         target=built.target,
         fell_back=fell_back,
         agreement=built.agreement,
@@ -355,7 +245,7 @@ def _fell_back(request: BuildEngineRequest, built: BuildResult) -> str | None:
 def _refusal(request: BuildEngineRequest, built: BuildResult, agreed: int) -> str:
     differing = "; ".join(
         f"{case.text!r}: checkpoint {case.checkpoint!r}, engine {case.engine!r}"
-        for case in _differing(built)[:_SHOWN]
+        for case in differing_cases(built)[:_SHOWN]
     )
     return (
         f"the {built.target} engine answers {agreed} of {len(built.cases)} prompts as its checkpoint does "
@@ -370,56 +260,3 @@ def _score_refusal(request: BuildEngineRequest, scores: ParityScores) -> str:
         f"{scores.checkpoint:.1%}: more than max_score_drop {request.max_score_drop:g} lost, so it was not "
         "saved. Choose a target of higher precision or a larger max_score_drop."
     )
-
-
-def _differing(built: BuildResult) -> list[ParityCase]:
-    return [case for case in built.cases if not case.agrees]
-
-
-def _save(
-    request: BuildEngineRequest,
-    ctx: StepContext,
-    built: BuildResult,
-    prompts: ParityPrompts,
-    scores: ParityScores | None,
-) -> BundleRef:
-    """The bundle: the engine and a manifest that says what it was made of, by what, and how it compares."""
-    parity = {
-        "agree": sum(case.agrees for case in built.cases),
-        "n": len(built.cases),
-        "agreement": round(built.agreement, 6),
-        "min_agreement": request.min_agreement,
-        "prompts": prompts.where,
-        "scores": scores._asdict() if scores is not None else None,
-        "unscored": prompts.unscored,
-    }
-    manifest = {
-        "target": built.target,
-        "checkpoint": str(request.model),
-        "tools": dict(built.tools),
-        "bytes": built.size_bytes,
-        "parity": parity,
-        "options": request.options,
-        "facts": dict(built.facts),
-        "differing": [
-            {"text": case.text, "checkpoint": case.checkpoint, "engine": case.engine}
-            for case in _differing(built)[:50]
-        ],
-    }
-    with ctx.artifacts.staging() as stage:
-        shutil.copytree(built.folder, stage / "engine")
-        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (stage / "manifest.json").write_text(text, encoding="utf-8")
-        parents: list[ArtifactRef] = [request.model]
-        return ctx.artifacts.save(
-            BundleRef,
-            stage,
-            facts={
-                "target": built.target,
-                "checkpoint": str(request.model),
-                "parity": parity,
-                "bytes": built.size_bytes,
-                **{name: built.facts[name] for name in ("not_run", "fell_back") if name in built.facts},
-            },
-            parents=parents,
-        )
