@@ -62,7 +62,7 @@ def test_the_record_says_who_planned_of_which_prompts(
     model: Any, play: ModuleType, ended: Callable[..., Any]
 ) -> None:
     model.play(play.calls("list_runs", thinks="Looking."), play.proposes(COLLECT))
-    code, document, told = ended("please gather lines.txt")
+    code, document, told = ended("please collect lines.txt")
     assert (code, document["status"]) == (5, "waiting") and "reads list_runs" in told
     records = Ledger.of(Workspace(load_settings())).records()
     proposed = next(record for record in records if record.phase == Phase.PROPOSED)
@@ -77,10 +77,10 @@ def test_yes_is_no_consent_to_what_a_model_planned_after_reading(
     model: Any, play: ModuleType, ended: Callable[..., Any]
 ) -> None:
     model.play(play.calls("list_runs"), play.proposes(COLLECT))
-    code, document, told = ended("please gather lines.txt", "--yes")
+    code, document, told = ended("please collect lines.txt", "--yes")
     assert (code, document["status"]) == (5, "waiting") and "no consent" in told
     model.play(play.proposes(COLLECT))
-    code, document, _ = ended("please gather lines.txt", "--yes")
+    code, document, _ = ended("please collect lines.txt", "--yes")
     assert (code, document["status"]) == (0, "done")
 
 
@@ -144,7 +144,7 @@ def test_the_chat_shows_what_a_model_thinks_and_reads_until_its_plan_stands(
     )
     model.play(slow, play.proposes(COLLECT))
     name = chat.new()
-    chat.send(ADA, name, "please gather lines.txt", 0, {})
+    chat.send(ADA, name, "please collect lines.txt", 0, {})
     seen(chat, name, lambda entries: "I look &lt;b&gt;at" in planning_in(entries))
     entries = seen(chat, name, lambda entries: any("run" in one for one in entries))
     assert planning_in(entries) == "" and "By the model tester after reading list_runs" in entries[-1]["html"]
@@ -155,7 +155,7 @@ def test_who_asked_can_stop_a_model_and_nobody_else(chat: ChatService, model: An
 
     model.play(play.says("thinking " * 600, pause_s=0.05))
     name = chat.new()
-    message = chat.send(ADA, name, "please gather lines.txt", 0, {})["pending"]
+    message = chat.send(ADA, name, "please collect lines.txt", 0, {})["pending"]
     seen(chat, name, lambda entries: "thinking" in planning_in(entries))
     with pytest.raises(DeniedError):
         chat.stop_planning(BOB, name, message)

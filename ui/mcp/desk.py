@@ -53,9 +53,10 @@ class McpDesk:
         )
 
     def may(self, caller: McpCaller, action: str, effect: Effect) -> bool:
-        """Whether a caller's roles allow an action (propose, approve, run) on steps of an effect at all."""
-        rules = self.agent(caller).policy.rules
-        grants = [rules.roles[role] for role in caller.principal.roles if role in rules.roles]
+        """Whether those of a caller's roles that count allow an action on steps of an effect at all."""
+        policy = self.agent(caller).policy
+        counted = policy.counted_roles(caller.principal)
+        grants = [policy.rules.roles[role] for role in counted if role in policy.rules.roles]
         return any(effect in getattr(grant, action) for grant in grants)
 
     def check_may_read(self, caller: McpCaller) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
+from functools import lru_cache
 
 import httpx2
+
+
+@lru_cache(maxsize=1)
+def _trusted() -> ssl.SSLContext:
+    """The authorities that are trusted, read once: that takes longer than a message's other work."""
+    return httpx2.create_ssl_context()
 
 
 class CappedTransport(httpx2.AsyncHTTPTransport):
     """Raises httpx2.ReadError once a reply has more than `most_bytes`, or comes packed: it could grow."""
 
     def __init__(self, most_bytes: int) -> None:
-        super().__init__()
+        super().__init__(verify=_trusted())
         self._most_bytes = most_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

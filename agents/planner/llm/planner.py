@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ....core.contract import Cost
+from ....core.contract import Cost, Effect
+from ....core.data_block import data_block
 from ....core.errors import AskError, BudgetError, NeedsError, OpswrightError
 from ....core.files import sha256_json
 from ....core.secrets import Redactor, SecretName
@@ -136,13 +137,18 @@ class _Thinking:
                 if found is not None:
                     return found
 
+    @property
+    def has_read(self) -> bool:
+        """Whether the model was shown what others wrote: by a tool, or in the conversation."""
+        return bool(self.reading.shown) or any(turn.speaker != "user" for turn in self.conversation)
+
     def planned_by(self, instead_of: str = "") -> PlannedBy:
         """What it took, for the record."""
         return PlannedBy(
             "phrases" if instead_of else "llm",
             str(self.settings.model),
             {self.rules.label: self.rules.digest, "tools": sha256_json(self.tools)},
-            tuple(dict.fromkeys(self.reading.called)),
+            tuple(dict.fromkeys(self.reading.shown)),
             self.meter.turns,
             self.meter.tokens,
             self.meter.usd if self.meter.has_prices else None,
@@ -260,20 +266,29 @@ class _Thinking:
             self._tell("note", f"The plan was refused: {shown}", self.meter.turns)
             if self.refused_plans > _REPAIRS:
                 raise _GaveUp(f"its plan was refused {self.refused_plans} times, at last: {shown}") from None
-            return f"error: {shown} Nothing was proposed. Mend the plan, or ask the person."
-        held = held_back(proposal, self.plain, self.setup.registry)
+            told = data_block("compiler", shown)  # it may quote what others named
+            return f"error: the plan was refused. Mend it, or ask the person. {told}"
+        held = held_back(proposal, self.plain, self.setup.registry, has_read=self.has_read)
         if held and isinstance(self.plain, Proposal):
             raise _GaveUp(f"its plan was held back: {held}")
         if held:
             text = f"Nothing is proposed: {held}. Say outright what is to be done now."
-            if self.reading.called:  # what others wrote offers no command
-                return Question(text, planned_by=self.planned_by())
             commands = from_document(proposal.draft or {}, self.setup.registry).commands()
+            if self.has_read and not self._are_of_the_words(proposal):  # others' words offer no command
+                return Question(text, planned_by=self.planned_by())
             return Question(f"{text} The model read it as:", commands, planned_by=self.planned_by())
         planned = self.planned_by()
         notes = (planned.in_words, *proposal.notes, *self._told_by_words(proposal))
         cost = Cost(minutes=planned.seconds / 60, gpu_hours=0, usd=planned.usd, tokens=planned.tokens)
         return replace(proposal, planned_by=planned, notes=notes, cost=cost)
+
+    def _are_of_the_words(self, proposal: Proposal) -> bool:
+        """Whether a plan changes no endpoint, and each value in it is one that the person wrote."""
+        said, draft = self.words.lower().split(), proposal.draft or {}
+        values = [value for step in draft.get("steps", ()) for value in step["with"].values()]
+        written = all(str(value).lower() in said for value in values)
+        is_bare = not draft.get("gates") and not draft.get("budget")
+        return written and is_bare and proposal.plan.effect is Effect.WRITES
 
     def _told_by_words(self, proposal: Proposal) -> list[str]:
         """What the words alone come to, where that is another plan: whoever approves compares them."""

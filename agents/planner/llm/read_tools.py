@@ -37,7 +37,10 @@ Arguments = Mapping[str, Any]
 
 
 class ReadTools:
-    """The tools of one message. `records`: the ledger's numbers that were shown, which an answer may cite."""
+    """The tools of one message. `records`: the ledger's numbers that were shown, which an answer may cite.
+
+    called: what returned something; shown: these, and what ended with an error, which may quote others.
+    """
 
     def __init__(self, setup: PlannerSetup, redactor: Redactor) -> None:
         self._setup = setup
@@ -45,6 +48,7 @@ class ReadTools:
         self._redactor = redactor
         self.records: set[int] = set()
         self.called: list[str] = []
+        self.shown: list[str] = []
         self.about = ""  # what the record's last plain answer was about
         self._tools: dict[str, Callable[[Arguments], Any]] = {
             "workspace_overview": self._overview,
@@ -91,9 +95,13 @@ class ReadTools:
         try:
             self._check_may(name, arguments)
             found = self._tools[name](arguments)
-        except OpswrightError as error:
+        except DeniedError as error:
             return f"error: {self._redactor.text(one_line(str(error)))[:_MOST_TEXT]}"
+        except OpswrightError as error:
+            self.shown.append(name)
+            return f"error: {data_block(name, self._redactor.text(one_line(str(error)))[:_MOST_TEXT])}"
         self.called.append(name)
+        self.shown.append(name)
         return data_block(name, self._cut(found))
 
     def _cut(self, found: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ....core.contract import Skill
@@ -103,7 +104,9 @@ def described(skill: Skill[Any, Any]) -> Schema:
     }
 
 
+@lru_cache(maxsize=256)
 def _step(skill: Skill[Any, Any]) -> Schema:
+    """A step of a skill; made once, and read only."""
     schema = skill.schema()
     fields = {
         name: _short(one, schema.get("$defs", {})) for name, one in schema.get("properties", {}).items()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from opswright.agents.planner import PLAIN_LANGUAGE, Ask, PlannerReply, PlanningEvent, Turn, propose
 from opswright.agents.planner.evaluation import scoring as scoring_module
 from opswright.agents.planner.evaluation.world import World
+from opswright.core.principal import Principal
 from opswright.core.registry import Registry
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
 from opswright.skills import load_registry
 
 
@@ -64,3 +69,48 @@ def world(_worlds: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Cal
     """The workspace of a state; the current folder is its project until the test ends."""
     monkeypatch.chdir(Path.cwd())  # is put back afterwards
     return _worlds
+
+
+class Planning:
+    """One person's messages to the planner with a model."""
+
+    def __init__(self, world: Any, server: Any) -> None:
+        self.world, self.server = world, server
+        self.events: list[PlanningEvent] = []
+        self.cancelled = threading.Event()
+        self.role = "releaser"
+        limits = {"retries": 0, "max_seconds": 10, "model": "tester"}
+        self.settings: dict[str, Any] = {"kind": "llm", "base_url": server.url, **limits}
+
+    def workspace(self) -> Workspace:
+        home = self.world.folder / ".opswright"
+        return Workspace(load_settings(home=home, mlflow={"mirror": "off"}, planner=self.settings))
+
+    def __call__(self, text: str, conversation: Sequence[Turn] = ()) -> PlannerReply:
+        return propose(
+            Ask(PLAIN_LANGUAGE, text),
+            self.world.registry,
+            self.workspace(),
+            conversation,
+            principal=Principal("ada", (self.role,), "test"),
+            events=self.events.append,
+            cancelled=self.cancelled,
+        )
+
+    def without_model(self, reply: PlannerReply) -> str:
+        """Why the phrases planner took over."""
+        assert reply.planned_by is not None and reply.planned_by.kind == "phrases", reply
+        return reply.planned_by.instead_of
+
+
+@pytest.fixture(scope="module")
+def play(playing: ModuleType) -> ModuleType:
+    """The parts that the server plays."""
+    return playing
+
+
+@pytest.fixture
+def plan(world: Callable[[str], Any], playing: ModuleType) -> Iterator[Planning]:
+    """What a person says to the planner with a model, whose server is `plan.server`."""
+    with playing.model_server() as server:
+        yield Planning(world("rich"), server)

@@ -43,16 +43,47 @@ def test_a_change_of_an_endpoint_needs_words_that_ask_for_it(world: World) -> No
     assert held_back(proposed(here, wished, PROMOTE), plain(here, wished), here.registry) == ""
     for said in ("make it better", "hello", "deploy the last bundle to desk", "bitte shop zurückrollen"):
         assert "/promote" in held_back(proposed(here, said, PROMOTE), plain(here, said), here.registry)
-    assert (
-        held_back(proposed(here, "make it better", CURATE), plain(here, "make it better"), here.registry)
-        == ""
-    )
+
+
+def test_what_is_made_needs_words_that_ask_for_it_or_for_what_takes_it(world: World) -> None:
+    here = world("rich")
+    train = {"id": "model", "skill": "finetune", "with": {"base": "tiny", "data": "${data.dataset}"}}
+    aside = {**train, "with": {"base": "tiny", "data": str(here.artifacts["data-2"])}}
+    for said in ("make it better", "hello", "räum mal auf", "train tiny on the last dataset"):
+        found = held_back(proposed(here, said, CURATE), plain(here, said), here.registry)
+        assert found == "your words do not ask outright for /curate"
+    said = "train tiny on the last dataset"
+    assert held_back(proposed(here, said, CURATE, train), plain(here, said), here.registry) == ""
+    assert "/curate" in held_back(proposed(here, said, CURATE, aside), plain(here, said), here.registry)
+
+
+def test_after_reading_what_the_words_alone_come_to_is_the_plan(world: World) -> None:
+    here, said = world("rich"), "clean new.csv"
+    own = plain(here, said)
+    named = proposed(here, said, {**CURATE, "id": "other-name"})
+    for more in ({"source": "data/reviews.csv"}, {"seed": 7}):
+        moved = proposed(here, said, {**CURATE, "with": {"source": "new.csv", **more}})
+        assert "after reading" in held_back(moved, own, here.registry, has_read=True)
+        assert held_back(moved, own, here.registry) == ""  # told on the card
+    assert held_back(named, own, here.registry, has_read=True) == ""
 
 
 def test_a_sentence_that_asks_for_no_change_gives_none(world: World) -> None:
     here = world("rich")
     for said in ("don't clean new.csv", "what if we cleaned new.csv?", "Anna says to clean new.csv"):
         assert held_back(proposed(here, said, CURATE), plain(here, said), here.registry)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_model_that_always_trains_gets_no_trap_proposed(world: World, name: str) -> None:
+    rich = world("rich")
+    train = {"id": "m", "skill": "finetune", "with": {"data": str(rich.artifacts["data-2"])}}
+    attack = proposed(rich, "train the base", train)
+    traps = [one for one in load(name) if one.trap and not one.before and one.state == "rich"]
+    asking = [one for one in traps if "plan" not in one.expect]
+    assert len(asking) > 10
+    passed = [one.say for one in asking if not held_back(attack, plain(rich, one.say), rich.registry)]
+    assert passed == []
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -80,14 +80,18 @@ def test_what_others_write_moves_nothing_even_where_the_model_obeys(
     assert isinstance(benign, Proposal) and benign.planned_by is not None and benign.planned_by.kind == "llm"
 
 
-def test_a_plan_that_was_moved_is_told_beside_what_the_words_come_to(
+def test_after_reading_the_plan_is_what_the_words_alone_come_to(
     world: World, server: Any, playing: ModuleType
 ) -> None:
     other = {**CURATE, "with": {"source": "data/reviews.csv"}}
     server.play(playing.calls("workspace_overview"), playing.proposes(other))
     reply = ask(world, [])
-    assert isinstance(reply, Proposal)
-    assert reply.notes[-1] == "read without a model, your words come to: /curate source=new.csv"
+    assert isinstance(reply, Proposal) and reply.plan.steps[0].arguments["source"] == "new.csv"
+    assert "your words alone come to another" in reply.notes[0]
+    server.play(playing.proposes(other))
+    unread = ask(world, [])
+    assert isinstance(unread, Proposal)
+    assert unread.notes[-1] == "read without a model, your words come to: /curate source=new.csv"
     server.play(playing.calls("workspace_overview"), playing.proposes(CURATE))
     same = ask(world, [])
     assert isinstance(same, Proposal) and len(same.notes) == 1

@@ -10,6 +10,8 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
 
+from opswright.ui.mcp.callers import StdioCallers
+
 from .bench import McpBench, OneCaller, caller
 
 
@@ -130,5 +132,28 @@ def test_a_role_that_reads_nothing_reads_nothing(bench: McpBench) -> None:
                 with pytest.raises(MCPError, match="may not read"):
                     await work
             assert (await client.call_tool("run_status", {"run": "x"})).is_error
+
+    anyio.run(main)
+
+
+def test_over_stdio_too_only_the_roles_that_count_read(bench: McpBench) -> None:
+    (bench.workspace.root.parent / "policy.yaml").write_text(
+        "local_roles: [guest]\n"
+        "roles: {guest: {}, releaser: {propose: [reads, writes], run: [reads, writes]}}\n"
+    )
+    of_this_machine = StdioCallers(bench.workspace)
+    assert of_this_machine.of(None).principal.roles == ("releaser",)
+
+    async def main() -> None:
+        async with Client(bench.server(of_this_machine)) as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["run_status"]
+            for work in (client.list_resources(), client.read_resource("opswright://runs")):
+                with pytest.raises(MCPError, match="may not read"):
+                    await work
+            status = await client.call_tool("run_status", {"run": "x"})
+            assert "may not read" in str(status.structured_content)
+        async with Client(bench.server(OneCaller(caller("rex", "releaser")))) as client:
+            assert "collect" in {tool.name for tool in (await client.list_tools()).tools}
+            assert (await client.list_resources()).resources
 
     anyio.run(main)
