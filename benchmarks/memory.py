@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,42 +71,85 @@ def says(text: str, wanted: str, values: Mapping[str, Any]) -> bool:
     return all(part.lower() in text.lower() for part in parts)
 
 
-def ask_all(workspace: Workspace) -> None:
-    """Print how many questions are found and answered, and those that are not."""
-    ledger = LedgerIndex.of(workspace)
-    runs = [row.run for row in ledger.rows()][::-1]
-    lines = [line.split("\t") for line in (HERE / "memory_questions.tsv").read_text().splitlines()]
-    found = answered = reciprocal = 0.0
-    cpu: list[float] = []
+def ask_all(workspace: Workspace, verbose: bool) -> None:
+    """Print how many questions of both sets are found and answered, and those that are not."""
     with MemoryIndex(workspace, print) as index:
         cpu_s, wall_s = seconds(index.bring_up)
         print(f"index from nothing: CPU {cpu_s:.1f} s, wall {wall_s:.1f} s")
         print(f"passages: {index.count()}")
         index.search("a question before the clock runs")
-        for question, named, wanted in lines:
-            one_of = holders(named, ledger, runs)
-            started = time.process_time()
-            reply = answer(question, QuestionFilters(), index, facts=fact_finder(workspace, load_registry()))
-            cpu.append(time.process_time() - started)
-            hits = [
-                any(
-                    where in (one.passage.run, one.passage.source)
-                    and says(one.passage.searched, wanted, values)
-                    for where, values in one_of
-                )
-                for one in reply.passages
-            ]
-            told = any(says(fact.text, wanted, values) for fact in reply.facts for _, values in one_of)
-            found += any(hits)
-            answered += told or hits[:1] == [True]
-            reciprocal += next((1 / rank for rank, hit in enumerate(hits, 1) if hit), 0.0)
-            if not any(hits):
-                print(f"  not found: {question}  [first: {reply.passages[0].passage.title[:60]}]")
-    n = len(lines)
-    cpu.sort()
-    print(f"questions {n}: recall@5 {found / n:.2f}, answered by fact or first passage {answered / n:.2f}, "
-          f"mean reciprocal rank {reciprocal / n:.2f}")  # fmt: skip
-    print(f"query CPU p50 {1000 * cpu[n // 2]:.0f} ms, p95 {1000 * cpu[int(0.95 * n)]:.0f} ms")
+        for name in ("memory_questions.tsv", "memory_held_out.tsv"):
+            lines = [line.split("\t") for line in (HERE / name).read_text().splitlines()]
+            by_class: dict[str, list[Outcome]] = {}
+            for question, named, wanted, *rest in lines:
+                outcome = ask_one(workspace, index, question, named, wanted)
+                by_class.setdefault(rest[1] if rest else "all", []).append(outcome)
+            print(f"{name}: {len(lines)} questions{', held out' if 'held' in name else ''}")
+            for label, outcomes in by_class.items():
+                tell(f"  {label}", outcomes, verbose)
+            if len(by_class) > 1:
+                there = [one for label, some in by_class.items() if label != "absent" for one in some]
+                tell("  all that is there", there, False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one question went. rank: of the first passage that holds the answer, 0 for none.
+
+    wrong: a fact that was stated, and does not say what is asked for.
+    """
+
+    question: str
+    rank: int
+    answered: bool
+    nothing: bool
+    wrong: str
+    first: str
+    cpu_ms: float
+
+
+def ask_one(workspace: Workspace, index: MemoryIndex, question: str, named: str, wanted: str) -> Outcome:
+    """Ask one question; `none` as its holder asks for the reply that nothing is recorded."""
+    ledger = LedgerIndex.of(workspace)
+    runs = [row.run for row in ledger.rows()][::-1]
+    started = time.process_time()
+    reply = answer(question, QuestionFilters(), index, facts=fact_finder(workspace, load_registry()))
+    cpu_ms = 1000 * (time.process_time() - started)
+    first = reply.passages[0].passage.title if reply.passages else ""
+    facts = " ".join(fact.text for fact in reply.facts)
+    if named == "none":
+        denied = bool(re.search(r"\b(no|not|none|nothing|never)\b", facts, re.I))
+        nothing = denied if facts else getattr(reply, "nothing", not reply.passages)
+        return Outcome(question, 0, nothing, nothing, "" if denied else facts, first, cpu_ms)
+    one_of = holders(named, ledger, runs)
+    rank = next(
+        (
+            one.number
+            for one in reply.passages
+            for where, values in one_of
+            if where in (one.passage.run, one.passage.source) and says(one.passage.searched, wanted, values)
+        ),
+        0,
+    )
+    told = any(says(fact.text, wanted, values) for fact in reply.facts for _, values in one_of)
+    wrong = facts if facts and not told else ""
+    nothing = getattr(reply, "nothing", False)
+    return Outcome(question, rank, told or (rank == 1 and not nothing), nothing, wrong, first, cpu_ms)
+
+
+def tell(name: str, outcomes: Sequence[Outcome], verbose: bool) -> None:
+    """Print the figures of some questions."""
+    n = len(outcomes)
+    cpu = sorted(one.cpu_ms for one in outcomes)
+    print(f"{name}, {n}: recall@5 {sum(one.rank > 0 for one in outcomes) / n:.2f}, answered by fact or first "
+          f"passage {sum(one.answered for one in outcomes) / n:.2f}, stated wrongly "
+          f"{sum(bool(one.wrong) for one in outcomes)}, said to be nothing {sum(one.nothing for one in outcomes)}, "
+          f"reciprocal rank {sum(1 / one.rank for one in outcomes if one.rank) / n:.2f}; "
+          f"CPU p50 {cpu[n // 2]:.0f} ms, p95 {cpu[int(0.95 * n)]:.0f} ms")  # fmt: skip
+    for one in outcomes if verbose else ():
+        if not one.answered or one.wrong:
+            stated = f"; stated: {one.wrong[:160]!r}" if one.wrong else ""
+            print(f"      rank {one.rank}: {one.question}  [first: {one.first[:60]}{stated}]")
 
 
 def at_size(passages: int) -> None:
@@ -180,6 +224,7 @@ def main() -> None:
     )
     parser.add_argument("demo", type=Path, nargs="?", help="a workspace that `opswright demo` has filled")
     parser.add_argument("--passages", type=int, default=0, help="also this many made-up passages")
+    parser.add_argument("--each", action="store_true", help="also each question that is not answered")
     parser.add_argument("--rows", type=Path, help="also CLINC150's folder: rows that mean the same")
     asked = parser.parse_args()
     if asked.demo:
@@ -188,7 +233,7 @@ def main() -> None:
             shutil.copytree(
                 asked.demo, home, ignore=shutil.ignore_patterns("memory", "mlflow*", "logs", "cache")
             )
-            ask_all(Workspace(load_settings(home=home)))
+            ask_all(Workspace(load_settings(home=home)), asked.each)
     if asked.passages:
         at_size(asked.passages)
     if asked.rows:
