@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import OpswrightError
+from .coverage import missing
 from .index import MemoryIndex
 from .passages import Passage
-from .question import QuestionFilters, checked_question
+from .question import QuestionFilters, checked_question, prefers
 from .writer import AnswerWriter
 
 _MOST = 50
@@ -60,6 +61,7 @@ class CitedAnswer:
     """What was asked, what is known for certain, and the passages nearest to it.
 
     text: facts, or what a model wrote from the passages alone; empty where the passages are the answer.
+    nothing: no fact is known, and the passages do not speak of what was asked; they are only the nearest.
     """
 
     question: str
@@ -68,6 +70,7 @@ class CitedAnswer:
     passages: tuple[Citation, ...]
     notes: tuple[str, ...] = ()
     written_by: str = ""
+    nothing: bool = False
 
     @property
     def records(self) -> tuple[int, ...]:
@@ -81,6 +84,7 @@ class CitedAnswer:
             "question": self.question,
             "answer": self.text,
             "written_by": self.written_by or None,
+            "nothing_recorded": self.nothing,
             "facts": [{"text": fact.text, "records": list(fact.records)} for fact in self.facts],
             "records": list(self.records),
             "passages": [one.document() for one in self.passages],
@@ -117,6 +121,24 @@ def answer(
                 written, by = reply.text, writer.name
             else:
                 notes.append(f"{writer.name} wrote no answer that can be shown: {reply.refused}")
+    lacks = _lacks(text, cited)
+    nothing = not known and not by and lacks != ""
+    if nothing:
+        notes.insert(0, lacks)
+    return CitedAnswer(text, written, known, cited, tuple(notes), by, nothing)
+
+
+def _lacks(question: str, cited: Sequence[Citation]) -> str:
+    """Why the passages do not answer a question; empty where they may.
+
+    A question about what happened is not answered by what the documentation says.
+    """
     if not cited:
-        notes.append("No passage was found. Ask with other words, or with fewer filters.")
-    return CitedAnswer(text, written, known, cited, tuple(notes), by)
+        return "Nothing recorded answers this: no passage was found. Ask with other words, or fewer filters."
+    happened = prefers(question) == "record"
+    texts = [one.passage.searched for one in cited if one.passage.seq or not happened]
+    found = missing(question, texts)
+    if not found.is_much:
+        return ""
+    words = ", ".join(f"'{word[:60]}'" for word in (found.names or found.words)[:4])
+    return f"Nothing recorded answers this: no passage speaks of {words}. Below is only what is nearest."

@@ -12,6 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...core.settings.memory import MemoryModelSettings
 from ...engines.vectors import (
     Column,
     LiteServer,
@@ -19,11 +20,12 @@ from ...engines.vectors import (
     TextEncoder,
     TextRow,
     VectorCollection,
+    VectorQuantiser,
     connect,
 )
 from ...record.ledger import Ledger
 from .embedder import PassageEmbedder, embedder_name
-from .identity import VERSION, IndexState, installed_docs
+from .identity import FITTED_ON, VERSION, IndexState, installed_docs
 from .ledger_tail import LedgerPlace, place_behind, records_from
 from .passages import Passage
 from .sources import PassageSources
@@ -37,7 +39,7 @@ COLUMNS = (
     Column("kind", "text"), Column("run", "text"), Column("endpoint", "text"), Column("seq", "number"),
     Column("time", "number"),
 )  # fmt: skip
-_FITTED_ON = 4000  # passages
+ENCODER, QUANTISER = "encoder.safetensors", "quantiser.safetensors"
 _PART = 4000  # passages that are published at once: what a kill costs
 _EMBEDDED_AT_ONCE = 500
 
@@ -95,17 +97,16 @@ class IndexBuilder:
         """The state to go on from, with its embedder; of a new index, with the documentation in it."""
         endpoint = self._workspace.settings.memory.embedder
         if state is not None:
-            encoder = TextEncoder.load(place / "encoder.safetensors")
             VectorCollection(client, state.collection, COLUMNS).load()
-            return state, PassageEmbedder(encoder, endpoint, state.dimensions)
+            return state, loaded_embedder(place, endpoint, state.dimensions)
         self._progress("fitting the memory's embedder on what is recorded and documented")
         docs = self._sources.docs()
-        sample = islice(chain(docs, self._some_of_ledger()), _FITTED_ON)
+        sample = islice(chain(docs, self._some_of_ledger()), FITTED_ON)
         texts = [passage.searched for passage in sample] or ["nothing is recorded yet"]
         encoder = TextEncoder.fit(texts)
-        encoder.save(place / "encoder.safetensors")
+        encoder.save(place / ENCODER)
         embedder = PassageEmbedder(encoder, endpoint)
-        embedder.dense(["how many dimensions it has"])
+        embedder.fit_quantiser(texts).save(place / QUANTISER)
         state = IndexState(
             version=VERSION,
             embedder=embedder_name(endpoint),
@@ -117,7 +118,8 @@ class IndexBuilder:
             passages=0,
             place=LedgerPlace(),
         )
-        collection = VectorCollection(client, state.collection, COLUMNS)
+        VectorCollection(client, state.collection, COLUMNS).create(state.dimensions)
+        collection = VectorCollection(client, docs_of(state), COLUMNS)
         collection.create(state.dimensions)
         self._write(collection, embedder, docs)
         collection.flush()
@@ -159,7 +161,7 @@ class IndexBuilder:
                     id=passage.id,
                     text=passage.title,  # what is shown is made anew: the index need not hold it
                     dense=vector,
-                    sparse=embedder.encoder.sparse(text),
+                    sparse=sparse,
                     values={
                         "kind": passage.kind,
                         "run": passage.run,
@@ -168,10 +170,25 @@ class IndexBuilder:
                         "time": passage.time,
                     },
                 )
-                for passage, text, vector in zip(some, texts, vectors, strict=True)
+                for passage, vector, sparse in zip(
+                    some, vectors, embedder.sparse(texts, vectors), strict=True
+                )
             ]
             collection.upsert(rows)
             self._progress(f"indexed {at + len(some):,} of {len(passages):,} passages")
+
+
+def docs_of(state: IndexState) -> str:
+    """The collection of the documentation: apart, since a question often is about one side alone."""
+    return f"{state.collection}_docs"
+
+
+def loaded_embedder(
+    place: Path, endpoint: MemoryModelSettings | None, dimensions: int | None
+) -> PassageEmbedder:
+    """The embedder whose parts lie in a folder; IntegrityError where they do not."""
+    encoder, quantiser = TextEncoder.load(place / ENCODER), VectorQuantiser.load(place / QUANTISER)
+    return PassageEmbedder(encoder, endpoint, dimensions, quantiser)
 
 
 @contextmanager

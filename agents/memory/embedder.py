@@ -11,7 +11,7 @@ from ...core.files import sha256_json
 from ...core.settings.memory import MemoryModelSettings
 from ...engines.embeddings import EmbeddingEndpoint
 from ...engines.endpoint_client import EndpointClient
-from ...engines.vectors import TextEncoder
+from ...engines.vectors import TextEncoder, VectorQuantiser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 
 _BATCH, _CONCURRENCY = 32, 4
 _TEXT_CHARS = 4000
+_FITTED_BY_ENDPOINT = 400  # texts
 
 
 class PassageEmbedder:
-    """Dense vectors by an endpoint where one is set, else by the encoder; sparse ones by the encoder."""
+    """Dense vectors by an endpoint where one is set, else by the encoder; sparse ones by the encoder.
+
+    quantiser: fitted on such dense vectors; None while there are none yet.
+    """
 
     def __init__(
-        self, encoder: TextEncoder, endpoint: MemoryModelSettings | None, dimensions: int | None = None
+        self,
+        encoder: TextEncoder,
+        endpoint: MemoryModelSettings | None,
+        dimensions: int | None = None,
+        quantiser: VectorQuantiser | None = None,
     ) -> None:
-        self.encoder, self._endpoint = encoder, endpoint
+        self.encoder, self._endpoint, self.quantiser = encoder, endpoint, quantiser
         self.dimensions = encoder.dimensions if endpoint is None else dimensions
 
     def dense(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -54,6 +62,19 @@ class PassageEmbedder:
         matrix = np.asarray(vectors, np.float32)
         self.dimensions = int(matrix.shape[1])
         return matrix
+
+    def sparse(self, texts: Sequence[str], dense: NDArray[np.float32]) -> list[dict[int, float]]:
+        """For each text the weights of its words, and the terms that tell its dense vector."""
+        meanings = self.quantiser.terms(dense) if self.quantiser is not None else [{} for _ in texts]
+        return [
+            {**self.encoder.sparse(text), **meaning} for text, meaning in zip(texts, meanings, strict=True)
+        ]
+
+    def fit_quantiser(self, texts: Sequence[str]) -> VectorQuantiser:
+        """Learn to tell dense vectors by terms, from those of some texts; an endpoint is asked for few."""
+        some = texts if self._endpoint is None else texts[:: -(-len(texts) // _FITTED_BY_ENDPOINT)]
+        self.quantiser = VectorQuantiser.fit(self.dense(some))
+        return self.quantiser
 
 
 def embedder_name(endpoint: MemoryModelSettings | None) -> str:

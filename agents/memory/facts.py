@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...core.errors import OpswrightError
 from ..planner import PHRASES, Ask, RecordAnswer, propose
 from .answer import Fact, FactFinder
+from .coverage import missing
 
 if TYPE_CHECKING:
     from ...core.registry import Registry
     from ...core.workspace import Workspace
 
 _NO_FACT = "help"  # what can be asked is in the docs
+_RESOLVED = re.compile(  # names that the answer went by
+    r"\b(?:v\d+|\d{8}-\d{6}-[0-9a-f]{6}|\d{4}-\d\d-\d\d)\b", re.IGNORECASE
+)
+_EVERY = """
+run runs plan plans model release version endpoint step last latest newest previous current recent
+recently yesterday today ago happen happened record
+"""
+_OF_A_DEED = """
+deployed promoted ran started proposed trained evaluated built finished ended launched requested
+released done training deployment evaluation
+"""
+_TOLD_BY = {  # the words of questions that a fact of its kind does answer
+    "live": "live serves serving deployed running stable canary production traffic users customers "
+    "gets behind currently answers",
+    "approved": "approved approval consent signed agreed allowed accepted green",
+    "refused": "refused denied rejected failed wrong stopped blocked withdrawn declined reason crashed "
+    "gate go deployed promoted released back rolled",
+    "cost": "cost price bill spent minutes hours long time took take expensive duration",
+    "best": "best top highest winning leading better ahead leaderboard score scores accuracy accurate good",
+    "who": _OF_A_DEED,
+    "when": _OF_A_DEED + " time old since approved refused",
+    "waiting": "waiting wait waits pending approve approval approvals need needs open",
+    "status": _OF_A_DEED
+    + " running progress busy status state verdict outcome result succeed failed passed work",
+    "trained": "trained learned data dataset base built made come comes from lineage derived based",
+    "audit": "ledger chain log history intact valid altered tampered complete trust changed audit",
+}
 
 
 def fact_finder(workspace: Workspace, registry: Registry) -> FactFinder:
@@ -26,6 +55,10 @@ def fact_finder(workspace: Workspace, registry: Registry) -> FactFinder:
             return (Fact(f"The record could not be asked: {error}"),)
         if not isinstance(reply, RecordAnswer) or reply.about == _NO_FACT:
             return ()
+        known = f"{_EVERY} {_TOLD_BY.get(reply.about, '')}".split()
+        lacks = missing(_RESOLVED.sub(" ", question), [reply.text], known)
+        if lacks.names or lacks.words:
+            return ()  # it begins as such a question does, and asks for something else
         return (Fact(reply.text, reply.records),)
 
     return find

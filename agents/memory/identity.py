@@ -15,7 +15,8 @@ from .ledger_tail import LedgerPlace
 if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
-VERSION = 1  # of how passages are written
+VERSION = 2  # of how passages are written
+FITTED_ON = 4000  # passages at most
 _REFIT = 4  # the encoder is fitted anew when there are so many times more passages than it was fitted on
 
 
@@ -54,7 +55,7 @@ class IndexState:
             or self.embedder != embedder_name(settings.embedder)
             or self.milvus != (settings.uri or "lite")
             or self.docs != installed_docs()
-            or self.passages > _REFIT * self.fitted_on + 400
+            or (self.fitted_on < FITTED_ON and self.passages > _REFIT * self.fitted_on + 400)
         )
 
 

@@ -7,15 +7,15 @@ passage which somebody put into the index is never shown.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BackendError, IntegrityError, OpswrightError
-from ...engines.vectors import Snapshot, SnapshotFolder, TextEncoder, TextHit, VectorCollection
+from ...engines.vectors import Candidate, Snapshot, SnapshotFolder, TextHit, VectorCollection, fused
 from ...record.ledger import Ledger
-from .builder import COLUMNS, IndexBuilder, open_client
+from .builder import COLUMNS, IndexBuilder, docs_of, loaded_embedder, open_client
 from .embedder import PassageEmbedder
 from .identity import IndexState
 from .ledger_tail import is_unchanged, stamp_of
@@ -31,6 +31,7 @@ _ALL = QuestionFilters()
 _OF_A_RECORD = 0.93  # of the score
 _AGAIN = 0.93  # of the score, for each passage of its kind before it
 _DEEPER = 4  # times the passages that are wanted are ranked
+_DEEPEST = 40  # passages by words, and by meaning, whose own vectors are compared
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ class MemoryIndex:
 
         AskError for a question or filters that cannot be; BackendError where Milvus fails twice.
         """
-        text, condition = checked_question(question), filters.condition()
+        text, _ = checked_question(question), filters.condition()
         with self._lock:
             for attempt in range(2):
                 try:
                     notes = self.bring_up()
-                    return self._search(text, condition, k, notes)
+                    return self._search(text, filters, k, notes)
                 except _Stale as error:
                     self._start_again(str(error), attempt)
                 except (BackendError, IntegrityError) as error:
@@ -115,7 +116,8 @@ class MemoryIndex:
     def count(self) -> int:
         """How many passages are indexed."""
         with self._lock:
-            return self._collection().collection.count()
+            opened = self._collection()
+            return opened.records.count() + opened.docs.count()
 
     def _start_again(self, why: str, attempt: int, error: OpswrightError | None = None) -> None:
         """Throw the index away; the second time there is nothing left to try."""
@@ -153,16 +155,17 @@ class MemoryIndex:
             self._opened = self._open.enter_context(_opening(self._workspace, self._snapshots))
         return self._opened
 
-    def _search(self, text: str, condition: str, k: int, notes: tuple[str, ...]) -> Found:
+    def _search(self, text: str, filters: QuestionFilters, k: int, notes: tuple[str, ...]) -> Found:
         opened = self._collection()
-        sparse = opened.embedder.encoder.sparse_question(text)
-        dense = None
+        embedder, dense, meaning = opened.embedder, None, {}
+        words = embedder.encoder.sparse_question(text)
         try:
-            vector = opened.embedder.dense([text])[0]
-            dense = vector if vector.any() else None
+            vector = embedder.dense([text])[0]
+            if vector.any() and embedder.quantiser is not None:
+                dense, meaning = vector, embedder.quantiser.question(vector, opened.passages)
         except OpswrightError as error:
             notes = (*notes, f"Searched by words alone: {error}")
-        hits = _best(opened, text, (dense, sparse), condition, k)
+        hits = _best(opened, text, filters, (words, meaning, dense), k)
         found = []
         for hit in hits:
             passage = self._sources.again(hit.id, int(hit.values["seq"]), str(hit.values["run"]))
@@ -172,23 +175,29 @@ class MemoryIndex:
         return Found(tuple(found), notes)
 
 
-def _best(opened: _Opened, text: str, vectors: tuple[Any, Any], condition: str, k: int) -> list[TextHit]:
+def _best(
+    opened: _Opened, text: str, filters: QuestionFilters, vectors: tuple[Any, ...], k: int
+) -> list[TextHit]:
     """The k best. A question that by its form is about the record, or the docs, leaves others one place."""
+    condition = filters.condition()
+    deep = max(_DEEPER * k, _DEEPEST)
+    docs = opened.docs.search(*vectors, deep, condition) if filters.may_be_docs else []
+    records = opened.records.search(*vectors, deep, condition) if filters.may_be_record else []
     about = prefers(text) if not condition else ""
     if about and k > 1:
-        sides = ("seq > 0", "seq == 0") if about == "record" else ("seq == 0", "seq > 0")
-        first = _ranked(opened, vectors, sides[0], k)
-        rest = _ranked(opened, vectors, sides[1], max(1, k - len(first)))
+        sides = (records, docs) if about == "record" else (docs, records)
+        first = _ranked(sides[0], k)
+        rest = _ranked(sides[1], max(1, k - len(first)))
         return first[: k - len(rest)] + rest
-    return _ranked(opened, vectors, condition, k)
+    return _ranked([*docs, *records], k)
 
 
-def _ranked(opened: _Opened, vectors: tuple[Any, Any], condition: str, k: int) -> list[TextHit]:
-    """The k best that meet a condition, one after the other; each more of a kind counts less than the last.
+def _ranked(candidates: Sequence[Candidate], k: int) -> list[TextHit]:
+    """The k best, one after the other; each more of a kind counts less than the last.
 
     So that five passages are not the same step of five plans. A bare record counts less than what it led to.
     """
-    left = opened.collection.search(*vectors, _DEEPER * k, condition)
+    left = fused(candidates, _DEEPER * k)
     chosen: list[TextHit] = []
 
     def score(hit: TextHit) -> tuple[float, str]:
@@ -210,8 +219,10 @@ class _Stale(Exception):
 @dataclass(frozen=True)
 class _Opened:
     snapshot: Snapshot
-    collection: VectorCollection
+    records: VectorCollection
+    docs: VectorCollection
     embedder: PassageEmbedder
+    passages: int
 
 
 class _opening:
@@ -230,13 +241,14 @@ class _opening:
             if state is None:
                 raise IntegrityError("the memory's index cannot be read.")
             client = stack.enter_context(open_client(self._workspace, place / "data"))
-            collection = VectorCollection(client, state.collection, COLUMNS)
-            collection.load()
-            encoder = TextEncoder.load(place / "encoder.safetensors")
+            records = VectorCollection(client, state.collection, COLUMNS)
+            docs = VectorCollection(client, docs_of(state), COLUMNS)
+            for collection in (records, docs):
+                collection.load()
             settings = self._workspace.settings.memory
-            embedder = PassageEmbedder(encoder, settings.embedder, state.dimensions)
+            embedder = loaded_embedder(place, settings.embedder, state.dimensions)
             self._stack = stack.pop_all()
-        return _Opened(snapshot, collection, embedder)
+        return _Opened(snapshot, records, docs, embedder, state.passages)
 
     def __exit__(self, *raised: object) -> None:
         self._stack.close()

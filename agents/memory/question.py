@@ -38,6 +38,17 @@ class QuestionFilters:
     since: str | None = None
     until: str | None = None
 
+    @property
+    def may_be_docs(self) -> bool:
+        """Whether documentation may answer."""
+        limited = (self.run, self.endpoint, self.since, self.until)
+        return (not self.kinds or "docs" in self.kinds) and all(one is None for one in limited)
+
+    @property
+    def may_be_record(self) -> bool:
+        """Whether anything but documentation may answer."""
+        return set(self.kinds) != {"docs"}
+
     def condition(self) -> str:
         """The filters as Milvus reads them; AskError for an unknown kind, or a time that is none."""
         for kind in self.kinds:

@@ -1,11 +1,14 @@
 """Vectors in Milvus: a collection of texts, found by words and by meaning, and the files of a local one."""
 
-from .collection import Column, TextHit, TextRow, VectorCollection, connect, install_hint
+from .candidates import Candidate, TextHit, fused
+from .collection import Column, TextRow, VectorCollection, connect, install_hint
 from .encoder import TextEncoder
 from .lite import LiteServer
+from .quantiser import VectorQuantiser
 from .snapshots import Snapshot, SnapshotFolder
 
 __all__ = [
+    "Candidate",
     "Column",
     "LiteServer",
     "Snapshot",
@@ -14,6 +17,8 @@ __all__ = [
     "TextHit",
     "TextRow",
     "VectorCollection",
+    "VectorQuantiser",
     "connect",
+    "fused",
     "install_hint",
 ]

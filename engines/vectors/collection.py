@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import BackendError, NeedsError
+from .candidates import Candidate, TextHit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +25,9 @@ _TEXT_BYTES = 16_000  # of a text that is kept; Milvus takes 65,535
 _ID_BYTES = 200
 _LABEL_BYTES = 400
 _AT_ONCE = 1000
-_RANK_CONSTANT = 60  # Cormack, Clarke and Buettcher, "Reciprocal rank fusion", SIGIR 2009
 
 Sparse = dict[int, float]
-"""Weights by dimension, from 0 to 2**32 - 2."""
+"""Weights by dimension, from 0 to 2**32 - 2: below 2**31 of words, above of what the text means."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,13 @@ class Column:
 
 @dataclass(frozen=True)
 class TextRow:
-    """One text with its vectors. dense: float (dimensions,); sparse: weights of its words."""
+    """One text with its vectors. dense: float (dimensions,); sparse: weights of its words and meaning."""
 
     id: str
     text: str
     dense: NDArray[np.float32]
     sparse: Sparse
     values: Mapping[str, str | int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TextHit:
-    """A row that was found. score: of both ranks, or of one search the inner product."""
-
-    id: str
-    score: float
-    text: str
-    values: Mapping[str, Any]
 
 
 def install_hint() -> str:
@@ -143,21 +133,29 @@ class VectorCollection:
             return int(found[0]["count(*)"])
 
     def search(
-        self, dense: NDArray[np.float32] | None, sparse: Sparse, limit: int, condition: str = ""
-    ) -> list[TextHit]:
-        """The rows nearest by both vectors, their ranks fused; by one where the other is None or empty."""
-        fields = [TEXT, *(column.name for column in self._columns)]
+        self,
+        words: Sparse,
+        meaning: Sparse,
+        dense: NDArray[np.float32] | None,
+        limit: int,
+        condition: str = "",
+    ) -> list[Candidate]:
+        """The rows nearest by words, and those nearest by a quantiser's terms: at most `limit` of each.
+
+        One search of one index for both: Milvus Lite walks all rows for each search. dense: the question's
+        vector, which those of the rows are compared with.
+        """
+        asked = [one for one in (words, meaning) if one]
+        if not asked:
+            return []
+        fields = [TEXT, *(column.name for column in self._columns), *([DENSE] if dense is not None else [])]
         with _told(f"searching collection {self.name}"):
-            if dense is not None and sparse:
-                return self._hybrid(dense, sparse, limit, condition, fields)
-            if dense is None and not sparse:
-                return []
-            data, where = ([sparse], SPARSE) if dense is None else ([dense], DENSE)
             found = self._client.search(
-                self.name, data, filter=condition, limit=limit, output_fields=fields, anns_field=where,
+                self.name, asked, filter=condition, limit=limit, output_fields=fields, anns_field=SPARSE,
                 search_params={"metric_type": "IP"},
             )  # fmt: skip
-        return [_hit(one) for one in found[0]]
+        scores = {str(one[ID]): float(one["distance"]) for one in found[0]} if words else {}
+        return _candidates([one for hits in found for one in hits], scores, dense)
 
     def nearest(self, dense: NDArray[np.float32], limit: int) -> list[list[TextHit]]:
         """For each of some vectors, (n, dimensions), the rows with the greatest inner product, best first."""
@@ -168,26 +166,6 @@ class VectorCollection:
                 search_params={"metric_type": "IP"},
             )  # fmt: skip
         return [[_hit(one) for one in hits] for hits in found]
-
-    def _hybrid(
-        self,
-        dense: NDArray[np.float32],
-        sparse: Sparse,
-        limit: int,
-        condition: str,
-        fields: list[str],
-    ) -> list[TextHit]:
-        from pymilvus import AnnSearchRequest, RRFRanker
-
-        deep = max(2 * limit, 20)
-        requests = [
-            AnnSearchRequest([dense], DENSE, {"metric_type": "IP"}, deep, expr=condition or None),
-            AnnSearchRequest([sparse], SPARSE, {"metric_type": "IP"}, deep, expr=condition or None),
-        ]
-        found = self._client.hybrid_search(
-            self.name, requests, RRFRanker(_RANK_CONSTANT), limit, output_fields=fields
-        )
-        return [_hit(one) for one in found[0]]
 
     def _row(self, row: TextRow) -> dict[str, Any]:
         values = {
@@ -219,6 +197,22 @@ def cut_bytes(text: str, most: int) -> str:
 
 def _plain(value: str) -> str:
     return cut_bytes(value, _LABEL_BYTES)
+
+
+def _candidates(
+    found: Sequence[Mapping[str, Any]], scores: Mapping[str, float], dense: NDArray[np.float32] | None
+) -> list[Candidate]:
+    """Rows, each once, with the cosine of their own vectors."""
+    import numpy as np
+
+    rows = {str(one[ID]): dict(one["entity"]) for one in found}
+    cosines = np.zeros(len(rows), np.float32)
+    if dense is not None and rows:
+        cosines = np.asarray([row.pop(DENSE) for row in rows.values()], np.float32) @ dense
+    return [
+        Candidate(name, scores.get(name, 0.0), float(cosine), str(row.pop(TEXT, "")), row)
+        for (name, row), cosine in zip(rows.items(), cosines, strict=True)
+    ]
 
 
 def _hit(found: Mapping[str, Any]) -> TextHit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,14 +14,18 @@ import pytest
 
 from opswright.core.errors import IntegrityError
 from opswright.engines.vectors import (
+    Candidate,
     Column,
     LiteServer,
     SnapshotFolder,
     TextEncoder,
     TextRow,
     VectorCollection,
+    VectorQuantiser,
+    fused,
 )
 from opswright.engines.vectors.collection import is_one_of
+from opswright.engines.vectors.quantiser import PARTS
 from opswright.engines.vectors.similar import SimilarTexts
 
 pytest.importorskip("pymilvus")
@@ -36,65 +41,115 @@ TEXTS = [
 ]
 
 
+class Found:
+    """A collection, and what its rows and questions are told by."""
+
+    def __init__(
+        self, collection: VectorCollection, encoder: TextEncoder, quantiser: VectorQuantiser
+    ) -> None:
+        self.collection, self._encoder, self._quantiser = collection, encoder, quantiser
+
+    def rows(self, texts: list[str]) -> list[TextRow]:
+        vectors = self._encoder.dense(texts)
+        told = zip(texts, vectors, self._quantiser.terms(vectors), strict=True)
+        return [
+            TextRow(
+                f"t{at}", text, vector, {**self._encoder.sparse(text), **terms},
+                {"kind": f"k{at % 2}", "seq": at},
+            )
+            for at, (text, vector, terms) in enumerate(told)
+        ]  # fmt: skip
+
+    def candidates(self, question: str, condition: str = "") -> list[Candidate]:
+        dense, words = self._encoder.dense([question])[0], self._encoder.sparse_question(question)
+        return self.collection.search(words, self._quantiser.question(dense, 6), dense, 5, condition)
+
+    def ids(self, question: str, condition: str = "") -> list[str]:
+        return [hit.id for hit in fused(self.candidates(question, condition), 3)]
+
+
 @pytest.fixture(scope="module")
 def encoder() -> TextEncoder:
     return TextEncoder.fit(TEXTS)
 
 
+@pytest.fixture(scope="module")
+def quantiser(encoder: TextEncoder) -> VectorQuantiser:
+    return VectorQuantiser.fit(encoder.dense(TEXTS))
+
+
 @pytest.fixture
-def collection(tmp_path: Path, encoder: TextEncoder) -> Iterator[VectorCollection]:
+def collection(tmp_path: Path, encoder: TextEncoder, quantiser: VectorQuantiser) -> Iterator[Found]:
     with LiteServer(tmp_path / "data") as server:
         made = VectorCollection(server.client, "texts", [Column("kind", "text"), Column("seq", "number")])
         made.create(encoder.dimensions)
-        made.upsert(rows_of(encoder, TEXTS))
+        found = Found(made, encoder, quantiser)
+        made.upsert(found.rows(TEXTS))
         made.flush()
-        yield made
+        yield found
 
 
-def rows_of(encoder: TextEncoder, texts: list[str]) -> list[TextRow]:
-    return [
-        TextRow(f"t{at}", text, vector, encoder.sparse(text), {"kind": f"k{at % 2}", "seq": at})
-        for at, (text, vector) in enumerate(zip(texts, encoder.dense(texts), strict=True))
-    ]
+def test_a_text_is_found_by_its_words_and_by_forms_of_them(collection: Found) -> None:
+    assert collection.ids("who approved the plan?")[0] == "t1"
+    assert collection.ids("why does a gate refuse")[0] == "t0"
+    assert collection.ids("duplcates datset")[0] == "t3"  # misspelt: by pieces of words
 
 
-def ids(collection: VectorCollection, encoder: TextEncoder, question: str, condition: str = "") -> list[str]:
-    dense, sparse = encoder.dense([question])[0], encoder.sparse_question(question)
-    return [hit.id for hit in collection.search(dense, sparse, 3, condition)]
-
-
-def test_a_text_is_found_by_its_words_and_by_forms_of_them(
-    collection: VectorCollection, encoder: TextEncoder
-) -> None:
-    assert ids(collection, encoder, "who approved the plan?")[0] == "t1"
-    assert ids(collection, encoder, "why does a gate refuse")[0] == "t0"
-    assert ids(collection, encoder, "duplcates datset")[0] == "t3"  # misspelt: by pieces of words
-
-
-def test_a_row_is_replaced_by_its_id_and_can_be_deleted(
-    collection: VectorCollection, encoder: TextEncoder
-) -> None:
+def test_a_row_is_replaced_by_its_id_and_can_be_deleted(collection: Found) -> None:
     changed = [*TEXTS[:1], "grace denied the plan on tuesday"]
-    collection.upsert(rows_of(encoder, changed)[1:])
-    assert collection.count() == len(TEXTS)
-    found = collection.search(None, encoder.sparse_question("plan"), 5)
-    assert [hit.text for hit in found] == [changed[1]]
-    collection.delete(["t1", "no such row"])
-    assert collection.count() == len(TEXTS) - 1
+    collection.collection.upsert(collection.rows(changed)[1:])
+    assert collection.collection.count() == len(TEXTS)
+    assert [one.text for one in collection.candidates("plan") if one.words] == [changed[1]]
+    collection.collection.delete(["t1", "no such row"])
+    assert collection.collection.count() == len(TEXTS) - 1
 
 
-def test_a_filter_takes_any_value_as_a_value(collection: VectorCollection, encoder: TextEncoder) -> None:
-    assert set(ids(collection, encoder, "the plan", is_one_of("kind", ["k0"]))) <= {"t0", "t2", "t4"}
+def test_a_filter_takes_any_value_as_a_value(collection: Found) -> None:
+    assert set(collection.ids("the plan", is_one_of("kind", ["k0"]))) <= {"t0", "t2", "t4"}
     for value in ('k0"] or seq >= 0 or kind in ["', "k0\\", "k0' or 1==1", "ключ", "\ud800", "a" * 9000):
-        assert ids(collection, encoder, "the plan", is_one_of("kind", [value])) == []
+        assert collection.ids("the plan", is_one_of("kind", [value])) == []
 
 
-def test_any_text_can_be_written_and_asked(collection: VectorCollection, encoder: TextEncoder) -> None:
+def test_any_text_can_be_written_and_asked(collection: Found) -> None:
     odd = ["", "?!", "\x00", "\ud83d", "拒绝了模型", "رفض", "x" * 100_000, "🚀"]
-    collection.upsert(rows_of(encoder, odd))
+    collection.collection.upsert(collection.rows(odd))
     for text in odd:
-        ids(collection, encoder, text)
-    assert ids(collection, encoder, "拒绝")[0] == "t4"
+        collection.ids(text)
+    assert collection.ids("拒绝")[0] == "t4"
+
+
+def test_rows_near_by_meaning_are_found_through_their_terms_as_by_comparing_every_vector() -> None:
+    rng = random.Random(0)
+    roots = ["".join(rng.choices("abcdefghijklmnop", k=8)) for _ in range(300)]
+    endings = ["ing", "ed", "s", ""]
+    texts = [" ".join(f"{root}{rng.choice(endings)}" for root in rng.choices(roots, k=6)) for _ in range(900)]
+    encoder = TextEncoder.fit(texts)
+    vectors = encoder.dense(texts)
+    quantiser = VectorQuantiser.fit(vectors)
+    told = quantiser.terms(vectors)
+    assert all(len(terms) == PARTS for terms in told) and quantiser.terms(vectors[:1] * 0) == [{}]
+    kept = 0
+    for vector in encoder.dense(
+        [" ".join(f"{word[:8]}y" for word in text.split()[:3]) for text in texts[:60]]
+    ):
+        question = quantiser.question(vector, 900)
+        assert min(question.values()) > 0  # a Milvus server takes no negative weight
+        score = [sum(question.get(term, 0.0) for term in terms) for terms in told]
+        found = sorted(range(len(texts)), key=lambda at: -score[at])[:40]
+        kept += int((vectors @ vector).argmax()) in found
+    assert kept >= 50  # of 60, the nearest of 900 is among 40
+
+
+def test_a_quantiser_is_the_same_after_it_was_saved(tmp_path: Path, encoder: TextEncoder) -> None:
+    vectors = encoder.dense(TEXTS)
+    quantiser = VectorQuantiser.fit(vectors)
+    quantiser.save(tmp_path / "q")
+    again = VectorQuantiser.load(tmp_path / "q")
+    assert again.terms(vectors) == quantiser.terms(vectors) == VectorQuantiser.fit(vectors).terms(vectors)
+    assert again.question(vectors[0], 6) == quantiser.question(vectors[0], 6)
+    (tmp_path / "q").write_bytes(b"cut")
+    with pytest.raises(IntegrityError, match="no quantiser"):
+        VectorQuantiser.load(tmp_path / "q")
 
 
 def test_an_encoder_is_the_same_after_it_was_saved(tmp_path: Path, encoder: TextEncoder) -> None:
