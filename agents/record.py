@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.contract import Effect, JobHandle
-from ..core.errors import IntegrityError, OpswrightError
+from ..core.errors import AskError, IntegrityError, OpswrightError
 from ..core.exit_code import ExitCode
 from ..core.files import PRIVATE, canonical_json, sha256_json, write_atomically
 from ..core.plan import Plan, StepCall
@@ -218,7 +218,10 @@ def load_plan(workspace: Workspace, plan_id: str) -> Plan:
         raise IntegrityError(
             f"the recorded plan {plan_id[:12]} is gone from {path.parent}. Restore it to go on."
         )
-    plan = Plan.from_document(json.loads(path.read_bytes()))
+    try:
+        plan = Plan.from_document(json.loads(path.read_bytes()))
+    except (AskError, ValueError) as error:
+        raise IntegrityError(f"{path} does not read as a plan ({error}). Restore it to go on.") from error
     if plan.id != plan_id:
         raise IntegrityError(
             f"{path} holds plan {plan.id[:12]}, recorded was {plan_id[:12]}. Restore it to go on."

@@ -42,11 +42,11 @@ def list_command(
     if not rows:
         print("Nothing waits for approval.", file=sys.stderr)
         return
-    columns = ["run", "status", "goal", "plan", "proposed by", "approved by", "who may approve"]
+    columns = ["run", "state", "goal", "plan", "proposed by", "approved by", "who may approve"]
     lines = [
         [
             r.run,
-            r.status,
+            r.state,
             r.goal[:48],
             r.plan[:12],
             r.proposed_by,
@@ -71,21 +71,22 @@ def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
 
     session = context.obj
     agent = session.agent()
-    row, outcome = agent.approval(run), agent.outcome(run)
-    changes = plan_changes(outcome.plan, run, session.registry, session.workspace) if outcome.plan else None
+    row = agent.approval(run)
+    outcome = agent.outcome(run) if row.has_plan else None
+    plan = outcome.plan if outcome is not None else None
+    changes = plan_changes(plan, run, session.registry, session.workspace) if plan else None
     if json:
-        plan = outcome.plan.model_dump(mode="json") if outcome.plan else None
-        found = {"findings": outcome.findings, "costs": outcome.costs}
+        document = plan.model_dump(mode="json") if plan else None
+        found = {"findings": outcome.findings, "costs": outcome.costs} if outcome else {}
         told = changes.document() if changes else None
-        print_json({**row.document(), "plan_document": plan, **found, "changes": told})
+        print_json({**row.document(), "plan_document": document, **found, "changes": told})
         return
-    if outcome.plan is not None and changes is not None:
-        show_plan(outcome.plan, outcome.findings, outcome.costs, changes.endpoints)
+    if outcome is not None and plan is not None and changes is not None:
+        show_plan(plan, outcome.findings, outcome.costs, changes.endpoints)
         show_changes(changes)
     print(f"status: {row.status}; proposed by {row.proposed_by}", file=sys.stderr)
     print(f"approved by: {_told(row) or 'nobody'}", file=sys.stderr)
-    for sentence in row.void:
-        print(f"consent does not count any more: {sentence}", file=sys.stderr)
+    _say_void(row)
     if row.denied_by:
         print(f"denied by: {row.denied_by}", file=sys.stderr)
     print(f"who may approve: {', '.join(row.needs) or 'nobody'}", file=sys.stderr)
@@ -148,6 +149,12 @@ def _told(row: ApprovalRow) -> str:
     )
 
 
+def _say_void(row: ApprovalRow) -> None:
+    """Why consent does not count any more, and what can be done."""
+    if row.void:
+        print(f"{row.state}. Put that back, or plan again and have it approved.", file=sys.stderr)
+
+
 def _answer(
     context: typer.Context, run: str, plan: str | None, *, approved: bool, why: str, json: bool
 ) -> None:
@@ -159,9 +166,11 @@ def _answer(
     wanted = agent.approval(run).plan
     named = wanted if plan is None else match_plan(plan, wanted)
     outcome = agent.answer(run, Consent(named, "approvals", approved=approved, why=why))
+    row = agent.approval(run)
     if json:
-        print_json({**agent.approval(run).document(), "status": outcome.status})
+        print_json({**row.document(), "status": outcome.status})
         return
     print(f"{run}: {outcome.status}", file=sys.stderr)
-    if approved:
+    _say_void(row)
+    if approved and not row.void:
         print(f"Carry it out: opswright resume {run}", file=sys.stderr)

@@ -238,7 +238,12 @@ def test_consent_says_until_when_it_counts_and_does_not_count_after(call: Any) -
 
 def _change_the_data() -> str:
     Path("lines.txt").write_text("other\n")
-    return "lines.txt changed since the plan was made"
+    return "lines.txt changed since ria approved"
+
+
+def _remove_the_data() -> str:
+    Path("lines.txt").unlink()
+    return "lines.txt is gone since ria approved"
 
 
 def _change_a_setting() -> str:
@@ -247,25 +252,44 @@ def _change_a_setting() -> str:
     return "setting compute.backend was 'local' and is 'slurm' now"
 
 
-def _change_the_gate(run_id: str, plan: str) -> str:
-    path = Path(f".opswright/plans/{plan}.json")
-    path.write_text(path.read_text().replace("GO", "NO_GO"))
-    return "holds plan"
+def _change_the_gate() -> str:
+    (path,) = Path(".opswright/plans").glob("*.json")
+    document = json.loads(path.read_bytes())
+    document["plan"]["gates"] = {"release": {"min": 0.1}}
+    path.write_text(json.dumps(document))
+    return "gate release.min was None and is 0.1 now"
 
 
-@pytest.mark.parametrize("change", [_change_the_data, _change_a_setting])
+def _tear_the_plan() -> str:
+    (path,) = Path(".opswright/plans").glob("*.json")
+    path.write_bytes(path.read_bytes()[:100])
+    return "does not read as a plan"
+
+
+CHANGES = [_change_the_data, _remove_the_data, _change_a_setting, _change_the_gate, _tear_the_plan]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_between_consent_and_execution_voids_the_consent(call: Any, change: Any) -> None:
     run_id = proposed_and_approved(call)
-    assert call("approvals", "show", run_id)[1]["void"] == []
+    before = call("approvals", "show", run_id)[1]
+    assert before["void"] == [] and before["state"] == "approved"
     message = change()
-    assert [message in sentence for sentence in call("approvals", "show", run_id)[1]["void"]] == [True]
+    (listed,) = call("approvals", "list")[1]
+    for told in (call("approvals", "show", run_id)[1], listed):
+        assert any(message in sentence for sentence in told["void"]), told["void"]
+        assert told["state"].startswith("void: ") and message in told["state"]
     code, held, _ = call("resume", run_id)
-    assert code == 7 and message in held["message"] and not Path("board.txt").exists()
+    assert code == 7 and not Path("board.txt").exists(), held
 
 
-def test_a_plan_that_is_changed_after_consent_is_not_carried_out(call: Any) -> None:
-    run_id = proposed_and_approved(call)
-    plan = call("approvals", "show", run_id)[1]["plan"]
-    message = _change_the_gate(run_id, plan)
-    code, held, _ = call("resume", run_id)
-    assert code == 7 and not Path("board.txt").exists(), (held, message)
+def test_what_changed_before_somebody_approved_is_not_said_to_have_changed_since(call: Any) -> None:
+    waiting = call("run", "plan.yaml")[1]
+    Path("lines.txt").write_text("other\n")
+    assert "since the plan was made" in call("approvals", "show", waiting["run"])[1]["state"]
+    code, given, said = call("approvals", "approve", waiting["run"], "--plan", waiting["plan"])
+    assert code == 0 and "since the plan was made, and before" in given["state"], said
+    Path("lines.txt").write_text("one\ntwo\n")
+    assert call("approvals", "show", waiting["run"])[1]["state"] == "approved", "it was put back"
+    assert call("resume", waiting["run"])[0] == 0
+    assert call("approvals", "show", waiting["run"])[1]["void"] == [], "a run that is over has acted"

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...core.contract import Effect
-from ...core.errors import HeldError
+from ...core.errors import AskError, HeldError
 from ...core.principal import Principal
 from ...core.registry import Registry
-from ...core.settings import Settings
+from ...core.settings import Settings, load_settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
 from .auth.users import Person
@@ -19,6 +19,7 @@ from .auth.users import Person
 if TYPE_CHECKING:
     from ...agents.agent import Agent
     from ...record.index import LedgerIndex
+    from ...record.run_state import RunState
 
 
 @dataclass
@@ -47,6 +48,15 @@ class Console:
     def workspace(self) -> Workspace:
         """The workspace, for reading."""
         return Workspace(self.settings)
+
+    def void_of(self, run: RunState) -> str:
+        """That consent to a run's plan counts no more, and why; by the settings that a worker would find."""
+        from ...agents.void import void_in_words, void_reasons
+
+        try:
+            return void_in_words(void_reasons(Workspace(load_settings(home=self.workspace.root)), run))
+        except AskError as error:  # settings that do not read: no step would begin
+            return void_in_words([str(error)])
 
     @cached_property
     def records(self) -> LedgerIndex:

@@ -49,6 +49,15 @@ def test_the_approvals_page_offers_each_person_what_the_policy_lets_them(
     assert "data-do" not in others and "You may not approve it" in others
 
 
+def test_what_has_changed_is_void_on_the_approvals_page_and_not_offered(
+    console: Console, ada: Person, run: str
+) -> None:
+    Path("lines.txt").write_text("others\n")
+    shown = approvals.shown(console, ada)
+    assert "void: lines.txt changed since the plan was made" in shown
+    assert 'data-do="approve"' not in shown and 'data-do="deny"' in shown
+
+
 def test_an_approval_that_was_given_is_named_and_can_be_withdrawn(
     console: Console, ada: Person, run: str, run_service: RunService
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,10 @@ from ....agents.approvals import StandingApproval
 from ....agents.changes import plan_changes
 from ....agents.run_events import RunEvents, StepEvents, run_events_path
 from ....agents.stopping import StopWatch
+from ....agents.void import void_in_words
+from ....core.errors import IntegrityError
 from ....core.plan import Plan, StepCall
+from ....record.index import LedgerIndex
 from ...show import gate_words
 from ..console import Console
 from ..markup import render
@@ -21,6 +25,8 @@ from . import blocks
 from .curve import curve
 from .run_service import RunService
 
+VOID_EVERY_S = 2.0
+"""So long a card keeps what it told of changes in inputs and settings."""
 _KEPT = 64  # cards that are remembered as they were drawn
 _CONSENTED = ("approved", "running", "stopped", "failed")
 _FINAL = ("done", "denied", "refused")
@@ -47,6 +53,7 @@ class Cards:
         self._run_service = run_service
         self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
         self._run_events: OrderedDict[str, RunEvents] = OrderedDict()
+        self._void: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, run: str) -> Card:
@@ -57,27 +64,50 @@ class Cards:
         workspace = self._console.workspace
         state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
         trouble = self._run_service.trouble(run)
+        void = self._void_now(run, state)
         with self._lock:
             events = self._remember(
                 self._run_events, run, RunEvents(run_events_path(workspace, run))
             ).refresh()
-            key = (row.last_seq, events.offset, state, trouble, StopWatch(workspace, run, 0).requested_by())
+            stopped_by = StopWatch(workspace, run, 0).requested_by()
+            key = (row.last_seq, events.offset, state, trouble, stopped_by, void)
             drawn = self._drawn.get(run)
             if drawn is not None and drawn[0] == key:
                 return drawn[1]
             agent = Agent(workspace, self._console.registry)
-            outcome = agent.outcome(run)
+            try:
+                outcome = agent.outcome(run)
+            except IntegrityError as error:
+                html = render(
+                    "card_gone.html", run=run, goal=row.goal, void=void or void_in_words([str(error)])
+                )
+                return Card(html, is_live=True, is_running=False)
             view = _view(run, state, row, outcome, events, trouble, self._console)
             view["approvals"] = (
                 [_approval(one) for one in agent.approvals(run)] if state in _CONSENTED else []
             )
-            html = render("card.html", **view)
+            html = render("card.html", **view, void=void)
             waits_for_end = state == "denied" and not row.message  # the record of it follows the refusal
             is_over = state in _FINAL and not waits_for_end
             card = Card(html, is_live=not is_over, is_running=state == "running")
             self._drawn.pop(run, None)
             self._remember(self._drawn, run, (key, card))
             return card
+
+    def _void_now(self, run: str, state: str) -> str:
+        """That consent to a run's plan counts no more, and why; looked at anew every few seconds."""
+        if state == "running" or state in _FINAL:
+            return ""
+        with self._lock:
+            known = self._void.get(run)
+        if known is not None and time.monotonic() - known[0] < VOID_EVERY_S:
+            return known[1]
+        run_state = LedgerIndex.of(self._console.workspace).run_state(run)
+        found = self._console.void_of(run_state) if run_state is not None else ""
+        with self._lock:
+            self._void.pop(run, None)
+            self._remember(self._void, run, (time.monotonic(), found))
+        return found
 
     def _is_starting(self, run: str, state: str) -> bool:
         return state not in _FINAL and self._run_service.is_starting(run)
