@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from ..core.contract import Cost
 from ..core.errors import BudgetError
@@ -15,11 +15,9 @@ from ..core.plan import Budget
 from ..core.workspace import Workspace
 from ..record.index import Criteria
 from ..record.ledger import Ledger
-from ..record.spending import SpendBook, spend_book
+from ..record.spending import LOOK_BACK, SpendBook, spend_book
 from . import budget
 from .policy import MonthBudgets
-
-_LOOK_BACK = timedelta(days=31)  # an attempt that was reserved before the month and is not settled counts too
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,7 @@ class MonthLimit:
 
 def limits_of(budgets: MonthBudgets, person: str) -> list[MonthLimit]:
     """The budgets that a person's runs are held against."""
-    own = budgets.people.get(person, budgets.person)
-    found = [MonthLimit(person, own), MonthLimit(None, budgets.month)]
-    return [one for one in found if one.limits.limits]
+    return [MonthLimit(whose, limits) for whose, limits in budgets.of(person)]
 
 
 class MonthSpending:
@@ -50,21 +46,26 @@ class MonthSpending:
         self._ledger = Ledger.of(workspace)
         self._book: SpendBook | None = None
 
-    def check(self, step: str, cost: Cost, limits: list[MonthLimit], at: datetime) -> None:
+    def check(
+        self,
+        step: str,
+        cost: Cost,
+        limits: list[MonthLimit],
+        at: datetime,
+        instead: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
+    ) -> None:
         """BudgetError when what a step is expected to take does not fit what a month's budgets have left.
 
-        Called under the ledger's lock, it sees every reservation there is.
+        Called under the ledger's lock, it sees every reservation there is. instead: what an attempt that a
+        crash cut, by run and step, is about to be settled with.
         """
         if not limits:
             return
-        if self._book is None:
-            first = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - _LOOK_BACK
-            self._book = spend_book(self._workspace, Criteria({}, first, None))
-        book = self._book.take_in(self._ledger.records(after=self._book.seq))
+        book = self._up_to_date(at)
         month = f"{at.astimezone(UTC):%Y-%m}"
         sentences = []
         for one in limits:
-            taken = book.charged(one.person, month)
+            taken = book.charged(one.person, month, instead or {})
             found = budget.over(budget.left(one.limits, taken), {step: cost})
             whose = f"{one.in_words} of {month} ({_told(one.limits.limits, taken)})"
             sentences += [f"{whose}: {sentence}" for sentence in found]
@@ -73,6 +74,12 @@ class MonthSpending:
                 f"step {step} was not begun: {'; '.join(sentences)} Budgets of a month are in the policy; "
                 "`opswright spend --by person` tells what took them."
             )
+
+    def _up_to_date(self, at: datetime) -> SpendBook:
+        if self._book is None:
+            first = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - LOOK_BACK
+            self._book = spend_book(self._workspace, Criteria({}, first, None))
+        return self._book.take_in(self._ledger.records(after=self._book.seq))
 
 
 def _told(limits: Mapping[str, float], taken: Mapping[str, float]) -> str:

@@ -105,11 +105,16 @@ class RunRecord:
         idempotency = earlier or sha256_json([self.run_id, step.id])
         entries = []
         if known is not None and known.is_open:
-            entries.append(self._settled(plan, step, self._taken_by_cut_attempt(step.id), "cut short"))
+            entries.append(self._settled(plan, step, self.taken_by_cut_attempt(step.id), "cut short"))
         entries.append(Entry(Phase.RESERVED, **_call(plan, step), detail={"reserved": dict(reserved)}))
         detail = {"key": key, "idempotency_key": idempotency, "attempt": attempts + 1, "pid": os.getpid()}
-        entries.append(Entry(Phase.INTENT, **_call(plan, step), request=request, detail=self._ruled(detail)))
-        self.append(*entries, guard=guard)
+        entries.append(Entry(Phase.INTENT, **_call(plan, step), request=request, detail=detail))
+
+        def last_look() -> None:
+            guard()
+            detail.update(self._ruled({}))  # the policy that this look was taken by, and no older one
+
+        self.append(*entries, guard=last_look)
         return idempotency
 
     def submitted(self, plan: Plan, step: StepCall, job: JobHandle) -> None:
@@ -176,7 +181,7 @@ class RunRecord:
         detail = {"spent": {name: round(value, 9) for name, value in spent.items()}}
         return Entry(Phase.SETTLED, **_call(plan, step), detail=detail | ({"how": how} if how else {}))
 
-    def _taken_by_cut_attempt(self, step_id: str) -> dict[str, float]:
+    def taken_by_cut_attempt(self, step_id: str) -> dict[str, float]:
         """What an attempt without an outcome took: its time until the run's last sign of life.
 
         Whatever else was reserved counts as taken. Without a sign of life, the reserved time does too.
