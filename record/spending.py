@@ -115,6 +115,10 @@ class SpendBook:
                 rows.append(replace(row, amounts=instead.get(key, row.amounts)))
         return _sum(rows)
 
+    def people(self, month: str) -> set[str]:
+        """Whose runs took or reserved something that counts in a month."""
+        return {row.person for row in (*self._settled_since(month), *self.open.values())}
+
     def _settled_since(self, month: str) -> Iterable[Spent]:
         return (row for row in self.settled if row.month >= month)
 

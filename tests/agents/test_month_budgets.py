@@ -12,7 +12,7 @@ import pytest
 
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
-from opswright.agents.month_budget import MonthSpending
+from opswright.agents.month_budget import MonthSpending, months_left
 from opswright.agents.planner import Ask
 from opswright.agents.policy import policy_of, read_rules
 from opswright.core.contract import Cost, Effect, Request, Result, StepContext, skill
@@ -209,6 +209,24 @@ def test_a_clock_that_jumps_makes_no_room(agent: Any) -> None:
     for book in (SpendBook(), MonthTotals()):
         book.take_in([*now[:2], replace(now[2], time="2001-01-01T00:00:00+00:00")])
         assert book.charged(None, f"{datetime.now(UTC):%Y-%m}")["usd"] == 7, "settled by a clock gone back"
+
+
+def test_who_proposes_is_warned_before_anybody_approves_that_the_month_has_too_little_left(
+    agent: Any,
+) -> None:
+    policy("budgets: {person: {usd: 10}}\n")
+    assert ask(agent, 8).status == "done"  # 4 are settled
+    made = agent()
+    made.registry, made.acting = Registry((rent,)), Principal("ada", ("releaser",), "test")
+    for usd, fits in ((6, True), (7, False)):
+        Path("p.yaml").write_text(f"goal: Rent\nsteps:\n  a: {{skill: rent, with: {{usd: {usd}}}}}\n")
+        waiting = made.start(Ask("plan_file", "p.yaml"))
+        told = [one["message"] for one in waiting.findings if one["level"] == "warn"]
+        assert waiting.status == "waiting" and bool(told) is not fits, told
+    assert "would not begin: ada's budget of" in told[0] and "4 US dollars taken of 10" in told[0]
+    (left,) = months_left(made.workspace, made.policy, "ada")
+    assert left.left.limits == {"usd": 6} and left.left_in_words == "6 US dollars"
+    assert months_left(made.workspace, made.policy, "ria")[0].left.limits == {"usd": 10}
 
 
 @pytest.mark.parametrize(

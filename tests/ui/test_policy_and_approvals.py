@@ -149,6 +149,27 @@ def test_a_plan_is_proposed_by_one_and_approved_by_another(call: Any) -> None:
     assert call("resume", run_id)[0] == 0 and len(Path("board.txt").read_text().splitlines()) == 1
 
 
+def test_each_person_lists_what_waits_for_their_answer_and_what_they_proposed(call: Any) -> None:
+    hers = call("--actor", "ada", "--role", "operator", "run", "plan.yaml")[1]["run"]
+    his = call("--actor", "ria", "run", "plan.yaml")[1]["run"]
+
+    def listed(who: str, role: str, *how: str) -> set[str]:
+        code, rows, _ = call("--actor", who, "--role", role, "approvals", "list", *how)
+        assert code == 0
+        return {row["run"] for row in rows}
+
+    assert listed("ria", "releaser", "--mine") == {hers, his}, "a releaser may approve both"
+    assert listed("ada", "operator", "--mine") == set(), "an operator may approve neither"
+    assert listed("ada", "operator", "--proposed") == {hers} and listed("ria", "releaser", "--proposed") == {
+        his
+    }
+    plan = call("approvals", "show", hers)[1]["plan"]
+    call("--actor", "ria", "approvals", "approve", hers, "--plan", plan)
+    assert listed("ria", "releaser", "--mine") == {his}, "what was answered waits no more"
+    assert listed("ada", "operator", "--proposed") == {hers}
+    assert call("approvals", "list", "--mine", "--proposed")[0] == 2
+
+
 def test_a_plan_that_waits_is_refused_and_ends(call: Any) -> None:
     _, waiting, _ = call("run", "plan.yaml")
     code, denied, _ = call("approvals", "deny", waiting["run"], "--why", "not now")
@@ -179,6 +200,17 @@ def test_what_was_spent_is_told_by_person_and_skill(call: Any) -> None:
     assert {line["name"] for line in call("spend", "--by", "skill")[1]["lines"]} >= {"train", "publish"}
     assert call("spend", "--since", "2999-01-01")[1]["lines"] == []
     assert call("spend", "--since", "soon")[0] == 2
+
+
+def test_what_is_left_of_the_month_is_said_when_a_plan_is_made_and_before_it_is_approved(call: Any) -> None:
+    Path("policy.yaml").write_text("budgets: {people: {ada: {minutes: 2}}}\n")
+    code, planned, _ = call("--actor", "ada", "plan", "plan.yaml")
+    assert code == 0 and planned["month"][0]["left"] == {"minutes": 2}
+    assert any("would not begin: ada's budget" in one["message"] for one in planned["findings"])
+    assert call("--actor", "ria", "plan", "plan.yaml")[1]["month"] == []
+    run_id = call("--actor", "ada", "run", "plan.yaml")[1]["run"]
+    (left,) = call("--actor", "ria", "approvals", "show", run_id)[1]["month"]
+    assert left["person"] == "ada" and left["limits"] == {"minutes": 2} and left["taken"] == {"minutes": 0}
 
 
 def test_what_a_plan_will_change_is_shown_beside_the_last_run_of_its_goal(call: Any) -> None:

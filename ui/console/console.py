@@ -18,6 +18,7 @@ from .auth.users import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
+    from ...agents.month_budget import MonthLeft, MonthSpending
     from ...record.index import LedgerIndex
     from ...record.run_state import RunState
 
@@ -48,6 +49,21 @@ class Console:
     def workspace(self) -> Workspace:
         """The workspace, for reading."""
         return Workspace(self.settings)
+
+    @cached_property
+    def month_spending(self) -> MonthSpending:
+        """What was spent this month, kept up to date with the ledger."""
+        from ...agents.month_budget import MonthSpending
+
+        return MonthSpending(self.workspace)
+
+    def months_left(self, person: str) -> list[MonthLeft]:
+        """What the month's budgets have left for a person's runs; AskError for a policy that is none."""
+        from ...agents.month_budget import months_left
+        from ...agents.policy import policy_of
+
+        policy = policy_of(self.workspace, self.registry)
+        return months_left(self.workspace, policy, person, self.month_spending)
 
     def void_of(self, run: RunState) -> str:
         """That consent to a run's plan counts no more, and why; by the settings that a worker would find."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 from ....agents.agent import Agent, RunOutcome
 from ....agents.approvals import StandingApproval
 from ....agents.changes import plan_changes
+from ....agents.month_budget import MonthLeft
 from ....agents.run_events import RunEvents, StepEvents, run_events_path
 from ....agents.stopping import StopWatch
 from ....agents.void import void_in_words
-from ....core.errors import IntegrityError
+from ....core.contract import Cost
+from ....core.errors import IntegrityError, OpswrightError
 from ....core.plan import Plan, StepCall
 from ....record.index import LedgerIndex
 from ...show import gate_words
@@ -26,7 +29,7 @@ from .curve import curve
 from .run_service import RunService
 
 VOID_EVERY_S = 2.0
-"""So long a card keeps what it told of changes in inputs and settings."""
+"""So long a card keeps what it told of changed inputs and settings, and of the month's budgets."""
 _KEPT = 64  # cards that are remembered as they were drawn
 _CONSENTED = ("approved", "running", "stopped", "failed")
 _FINAL = ("done", "denied", "refused")
@@ -53,7 +56,7 @@ class Cards:
         self._run_service = run_service
         self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
         self._run_events: OrderedDict[str, RunEvents] = OrderedDict()
-        self._void: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._outlooks: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, run: str) -> Card:
@@ -64,13 +67,13 @@ class Cards:
         workspace = self._console.workspace
         state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
         trouble = self._run_service.trouble(run)
-        void = self._void_now(run, state)
+        void, month = self._outlook(run, state)
         with self._lock:
             events = self._remember(
                 self._run_events, run, RunEvents(run_events_path(workspace, run))
             ).refresh()
             stopped_by = StopWatch(workspace, run, 0).requested_by()
-            key = (row.last_seq, events.offset, state, trouble, stopped_by, void)
+            key = (row.last_seq, events.offset, state, trouble, stopped_by, void, month)
             drawn = self._drawn.get(run)
             if drawn is not None and drawn[0] == key:
                 return drawn[1]
@@ -86,7 +89,7 @@ class Cards:
             view["approvals"] = (
                 [_approval(one) for one in agent.approvals(run)] if state in _CONSENTED else []
             )
-            html = render("card.html", **view, void=void)
+            html = render("card.html", **view, void=void, month=_month(month, outcome))
             waits_for_end = state == "denied" and not row.message  # the record of it follows the refusal
             is_over = state in _FINAL and not waits_for_end
             card = Card(html, is_live=not is_over, is_running=state == "running")
@@ -94,25 +97,39 @@ class Cards:
             self._remember(self._drawn, run, (key, card))
             return card
 
-    def _void_now(self, run: str, state: str) -> str:
-        """That consent to a run's plan counts no more, and why; looked at anew every few seconds."""
+    def _outlook(self, run: str, state: str) -> tuple[str, tuple[MonthLeft, ...]]:
+        """Why consent counts no more, and what the month's budgets have left while it is asked for.
+
+        Looked at anew every few seconds.
+        """
         if state == "running" or state in _FINAL:
-            return ""
+            return "", ()
         with self._lock:
-            known = self._void.get(run)
+            known = self._outlooks.get((run, state))
         if known is not None and time.monotonic() - known[0] < VOID_EVERY_S:
             return known[1]
-        run_state = LedgerIndex.of(self._console.workspace).run_state(run)
-        found = self._console.void_of(run_state) if run_state is not None else ""
+        found = self._look(run, state)
         with self._lock:
-            self._void.pop(run, None)
-            self._remember(self._void, run, (time.monotonic(), found))
+            self._outlooks.pop((run, state), None)
+            self._remember(self._outlooks, (run, state), (time.monotonic(), found))
         return found
+
+    def _look(self, run: str, state: str) -> tuple[str, tuple[MonthLeft, ...]]:
+        known = LedgerIndex.of(self._console.workspace).run_state(run)
+        if known is None:
+            return "", ()
+        void = self._console.void_of(known)
+        if state != "waiting" or known.proposer is None:
+            return void, ()
+        try:
+            return void, tuple(self._console.months_left(known.proposer.name))
+        except OpswrightError as error:  # the policy does not read: no step begins
+            return void or void_in_words([str(error)]), ()
 
     def _is_starting(self, run: str, state: str) -> bool:
         return state not in _FINAL and self._run_service.is_starting(run)
 
-    def _remember(self, kept: OrderedDict[str, Any], run: str, made: Any) -> Any:
+    def _remember(self, kept: OrderedDict[Any, Any], run: Any, made: Any) -> Any:
         found = kept.setdefault(run, made)
         kept.move_to_end(run)
         while len(kept) > _KEPT:
@@ -242,6 +259,12 @@ def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
         "usd": f"{total['usd']:.2f} US dollars",
         "budget": ", ".join(limits),
     }
+
+
+def _month(left: Sequence[MonthLeft], outcome: RunOutcome) -> list[dict[str, Any]]:
+    """What each budget of the month has left, and why the plan would not fit it."""
+    costs = {step: Cost.model_validate(cost) for step, cost in outcome.costs.items()}
+    return [{"words": one.in_words, "left": one.left_in_words, "over": one.over(costs)} for one in left]
 
 
 def _pages(outcome: RunOutcome) -> list[dict[str, str]]:
