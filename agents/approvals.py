@@ -16,7 +16,7 @@ from ..record.ledger import Phase
 from ..record.run_state import RunState
 from .policy import Policy
 from .record import RunRecord, load_plan
-from .run_settings import changed_settings
+from .void import void_in_words, void_reasons
 
 _LOOKED_AT = 100  # waiting runs, newest first
 
@@ -117,29 +117,40 @@ class ApprovalRow:
     denied_by: str | None
     needs: tuple[str, ...]  # roles whose approval would do
     approvals: tuple[StandingApproval, ...] = ()
-    void: tuple[str, ...] = ()  # what changed since the plan was made, so that consent to it counts no more
+    void: tuple[str, ...] = ()  # what changed, so that consent counts no more
+    has_plan: bool = True  # whether the recorded plan is there as it was
+
+    @property
+    def state(self) -> str:
+        """The run's status, or that consent is void and why."""
+        return void_in_words(self.void) or self.status
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         lists = {name: list(getattr(self, name)) for name in ("approved_by", "needs", "void")}
-        return {**self.__dict__, **lists, "approvals": [one.__dict__ for one in self.approvals]}
+        given = [one.__dict__ for one in self.approvals]
+        return {**self.__dict__, **lists, "approvals": given, "state": self.state}
 
 
 def approval_row(workspace: Workspace, policy: Policy, record: RunRecord) -> ApprovalRow:
-    """How a run's approval stands."""
+    """How a run's approval stands; nobody can approve one whose plan was altered or is gone."""
     state = record.state
-    plan = load_plan(workspace, state.plan or "")
+    try:
+        plan = load_plan(workspace, state.plan or "")
+    except OpswrightError:
+        plan = None
     return ApprovalRow(
         run=state.run,
-        plan=plan.id,
+        plan=state.plan or "",
         goal=state.goal,
         status=state.status,
         proposed_by=str(state.proposer or "unknown"),
         approved_by=tuple(str(one.principal) for one in state.approvals),
         denied_by=str(state.denial.principal) if state.denial is not None else None,
-        needs=roles_that_would_do(policy, plan, state),
+        needs=roles_that_would_do(policy, plan, state) if plan is not None else (),
         approvals=tuple(standing_approvals(policy, state)),
-        void=() if state.is_over else tuple(void_by_change(workspace, plan, record)),
+        void=tuple(void_reasons(workspace, state)),
+        has_plan=plan is not None,
     )
 
 
@@ -165,7 +176,7 @@ def waits_for(
             continue
         try:
             plan = load_plan(workspace, state.plan or "")
-        except (OpswrightError, OSError, ValueError):
+        except (OpswrightError, OSError):
             continue  # a plan that is gone or altered can be approved by nobody
         if policy.may_approve(principal, plan, state.proposer, state.proposal.get("costs")).allowed:
             found.append(row)
@@ -182,15 +193,3 @@ def standing_approvals(policy: Policy, state: RunState) -> Iterator[StandingAppr
         told = None if until is None else until.astimezone(UTC).isoformat(timespec="seconds")
         given = one.time.astimezone(UTC).isoformat(timespec="seconds")
         yield StandingApproval(str(one.principal), given, told, policy.has_lapsed(one, now))
-
-
-def void_by_change(workspace: Workspace, plan: Plan, record: RunRecord) -> list[str]:
-    """Sentences for what is not as it was when the plan was made: inputs of steps to come, and settings."""
-    done = record.state.results
-    changed = [
-        sentence
-        for step in plan.steps
-        if step.id not in done
-        for sentence in plan.changed_inputs(step, record.folder)
-    ]
-    return [*dict.fromkeys(changed), *changed_settings(workspace, record.state)]

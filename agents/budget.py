@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..core.contract import Cost
 from ..core.plan import Budget
 
-_PARTS = {"minutes": "minutes", "gpu_hours": "GPU hours", "usd": "US dollars", "tokens": "tokens"}
+UNITS = {"minutes": "minutes", "gpu_hours": "GPU hours", "usd": "US dollars", "tokens": "tokens"}
 
 
 def total(costs: Mapping[str, Cost]) -> Cost:
@@ -18,7 +18,7 @@ def total(costs: Mapping[str, Cost]) -> Cost:
         return None if any(value is None for value in values) else float(sum(values))
 
     disk = add("disk_bytes")
-    amounts = {name: add(name) for name in _PARTS}
+    amounts = {name: add(name) for name in UNITS}
     return Cost(**amounts, disk_bytes=None if disk is None else int(disk))
 
 
@@ -32,7 +32,7 @@ def over(budget: Budget, costs: Mapping[str, Cost]) -> list[str]:
     """Why the costs do not fit the budget: a sentence for each limit that is broken or cannot be judged."""
     sentences = []
     for name, limit in budget.limits.items():
-        unit = _PARTS[name]
+        unit = UNITS[name]
         unknown = [step for step, cost in costs.items() if getattr(cost, name) is None]
         expected = sum(getattr(cost, name) or 0 for cost in costs.values())
         if unknown:
@@ -50,5 +50,5 @@ def over(budget: Budget, costs: Mapping[str, Cost]) -> list[str]:
 
 def in_words(spent: Mapping[str, float]) -> str:
     """What was spent, as a person reads it."""
-    told = [f"{spent[name]:.3g} {unit}" for name, unit in _PARTS.items() if spent.get(name)]
+    told = [f"{spent[name]:.3g} {unit}" for name, unit in UNITS.items() if spent.get(name)]
     return ", ".join(told) or "nothing"

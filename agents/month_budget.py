@@ -5,9 +5,11 @@ What is reserved counts as spent until it is settled, so two runs at once cannot
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Any
 
 from ..core.contract import Cost
 from ..core.errors import BudgetError
@@ -15,11 +17,9 @@ from ..core.plan import Budget
 from ..core.workspace import Workspace
 from ..record.index import Criteria
 from ..record.ledger import Ledger
-from ..record.spending import SpendBook, spend_book
+from ..record.spending import LOOK_BACK, SpendBook, spend_book
 from . import budget
-from .policy import MonthBudgets
-
-_LOOK_BACK = timedelta(days=31)  # an attempt that was reserved before the month and is not settled counts too
+from .policy import MonthBudgets, Policy
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,51 @@ class MonthLimit:
 
 def limits_of(budgets: MonthBudgets, person: str) -> list[MonthLimit]:
     """The budgets that a person's runs are held against."""
-    own = budgets.people.get(person, budgets.person)
-    found = [MonthLimit(person, own), MonthLimit(None, budgets.month)]
-    return [one for one in found if one.limits.limits]
+    return [MonthLimit(whose, limits) for whose, limits in budgets.of(person)]
+
+
+@dataclass(frozen=True)
+class MonthLeft:
+    """What a budget of the month has left: its limits, and what is taken or reserved of them."""
+
+    limit: MonthLimit
+    month: str  # 2026-11
+    taken: Mapping[str, float]
+
+    @property
+    def left(self) -> Budget:
+        """What may still be taken."""
+        return budget.left(self.limit.limits, self.taken)
+
+    @property
+    def left_in_words(self) -> str:
+        """What is left of each limit, also where that is nothing."""
+        return ", ".join(f"{value:.3g} {budget.UNITS[name]}" for name, value in self.left.limits.items())
+
+    @property
+    def in_words(self) -> str:
+        """Whose budget of which month it is, and what of it is taken."""
+        limits = self.limit.limits.limits
+        spent = {name: self.taken.get(name, 0.0) for name in limits}
+        told = f"{budget.in_words(spent)} taken of {budget.in_words(limits)}"
+        return f"{self.limit.in_words} of {self.month} ({told})"
+
+    def over(self, costs: Mapping[str, Cost]) -> list[str]:
+        """Why what steps are expected to take does not fit: a sentence for each limit."""
+        return [f"{self.in_words}: {sentence}" for sentence in budget.over(self.left, costs)]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        limits = self.limit.limits.limits
+        taken = {name: round(self.taken.get(name, 0.0), 9) for name in limits}
+        left = {name: round(value, 9) for name, value in self.left.limits.items()}
+        return {
+            "person": self.limit.person,
+            "month": self.month,
+            "limits": limits,
+            "taken": taken,
+            "left": left,
+        }
 
 
 class MonthSpending:
@@ -49,32 +91,62 @@ class MonthSpending:
         self._workspace = workspace
         self._ledger = Ledger.of(workspace)
         self._book: SpendBook | None = None
+        self._lock = threading.Lock()
 
-    def check(self, step: str, cost: Cost, limits: list[MonthLimit], at: datetime) -> None:
+    def check(
+        self,
+        step: str,
+        cost: Cost,
+        limits: list[MonthLimit],
+        at: datetime,
+        instead: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
+    ) -> None:
         """BudgetError when what a step is expected to take does not fit what a month's budgets have left.
 
-        Called under the ledger's lock, it sees every reservation there is.
+        Called under the ledger's lock, it sees every reservation there is. instead: what an attempt that a
+        crash cut, by run and step, is about to be settled with.
         """
-        if not limits:
-            return
-        if self._book is None:
-            first = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - _LOOK_BACK
-            self._book = spend_book(self._workspace, Criteria({}, first, None))
-        book = self._book.take_in(self._ledger.records(after=self._book.seq))
-        month = f"{at.astimezone(UTC):%Y-%m}"
-        sentences = []
-        for one in limits:
-            taken = book.charged(one.person, month)
-            found = budget.over(budget.left(one.limits, taken), {step: cost})
-            whose = f"{one.in_words} of {month} ({_told(one.limits.limits, taken)})"
-            sentences += [f"{whose}: {sentence}" for sentence in found]
+        sentences = [text for one in self.left(limits, at, instead) for text in one.over({step: cost})]
         if sentences:
             raise BudgetError(
                 f"step {step} was not begun: {'; '.join(sentences)} Budgets of a month are in the policy; "
                 "`opswright spend --by person` tells what took them."
             )
 
+    def left(
+        self,
+        limits: list[MonthLimit],
+        at: datetime,
+        instead: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
+    ) -> list[MonthLeft]:
+        """What each budget has left in the month of a time."""
+        if not limits:
+            return []
+        month = f"{at.astimezone(UTC):%Y-%m}"
+        with self._lock:
+            book = self._up_to_date(at)
+            return [MonthLeft(one, month, book.charged(one.person, month, instead or {})) for one in limits]
 
-def _told(limits: Mapping[str, float], taken: Mapping[str, float]) -> str:
-    spent = {name: taken.get(name, 0.0) for name in limits}
-    return f"{budget.in_words(spent)} taken of {budget.in_words(limits)}"
+    def taken(self, at: datetime) -> dict[str | None, dict[str, float]]:
+        """What each person took in the month of a time, with what is reserved; None: all together."""
+        month = f"{at.astimezone(UTC):%Y-%m}"
+        with self._lock:
+            book = self._up_to_date(at)
+            return {one: book.charged(one, month) for one in (*sorted(book.people(month)), None)}
+
+    def _up_to_date(self, at: datetime) -> SpendBook:
+        if self._book is None:
+            first = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - LOOK_BACK
+            self._book = spend_book(self._workspace, Criteria({}, first, None))
+        return self._book.take_in(self._ledger.records(after=self._book.seq))
+
+
+def months_left(
+    workspace: Workspace, policy: Policy, person: str, spending: MonthSpending | None = None
+) -> list[MonthLeft]:
+    """What the budgets that a person's runs are held against have left now.
+
+    spending: one that is kept, for who asks often.
+    """
+    limits = limits_of(policy.rules.budgets, person)
+    return (spending or MonthSpending(workspace)).left(limits, datetime.now(UTC))

@@ -61,7 +61,8 @@ class AgentNodes:
         if self.proposal is None:  # taken up again: what was found is in the record
             return {}
         plan = self.proposal.plan
-        found = preflight(plan, self.registry, self.workspace, self.proposal.folder, self.record.state)
+        who, folder = self.record.principal, self.proposal.folder
+        found = preflight(plan, self.registry, self.workspace, folder, self.record.state, who.name)
         ruling = self.policy.may_propose(self.record.principal, plan, found.recorded_costs)
         planning, planner, notes = self.proposal.cost, self.proposal.planned_by, self.proposal.notes
         self.record.proposed(

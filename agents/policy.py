@@ -85,6 +85,11 @@ class MonthBudgets(_Frozen):
     )
     month: Budget = Field(Budget(), description="What all runs together may take.")
 
+    def of(self, person: str) -> list[tuple[str | None, Budget]]:
+        """The budgets that a person's runs are held against, and whose each is; None: everybody's."""
+        found = [(person, self.people.get(person, self.person)), (None, self.month)]
+        return [(whose, one) for whose, one in found if one.limits]
+
     @property
     def listed(self) -> list[tuple[str, Budget]]:
         """Each budget that is set, and whose it is."""
@@ -172,6 +177,10 @@ class Policy:
             rule = self.rules.identities.get(principal.name)
             return rule.roles if rule is not None else ()
         return self.rules.local_roles if principal.authenticated_by.startswith(OS_USER) else None
+
+    def month_limits(self, person: str) -> list[tuple[str | None, Mapping[str, float]]]:
+        """The limits of a month that a person's runs are held against, and whose each is."""
+        return [(whose, one.limits) for whose, one in self.rules.budgets.of(person)]
 
     def may_propose(self, principal: Principal, plan: Plan, costs: Costs | None = None) -> Ruling:
         """Whether someone may propose a plan."""

@@ -21,6 +21,8 @@ from ..core.workspace import Workspace
 from ..record.run_state import RunState
 from . import budget
 from .judgement import judgement_on
+from .month_budget import months_left
+from .policy import policy_of
 from .prices import gpu_price, priced
 from .steps import HOW_TO_SERVE, request_at
 
@@ -69,11 +71,17 @@ def refusal(found: Preflight, ruling: Ruling) -> tuple[int, list[str]]:
 
 
 def preflight(
-    plan: Plan, registry: Registry, workspace: Workspace, folder: Path, run: RunState | None = None
+    plan: Plan,
+    registry: Registry,
+    workspace: Workspace,
+    folder: Path,
+    run: RunState | None = None,
+    person: str | None = None,
 ) -> Preflight:
-    """Every step's own checks and estimate, the gates before serving, and the budget.
+    """Every step's own checks and estimate, the gates before serving, and the budgets.
 
-    folder: where the plan's relative inputs lie.
+    folder: where the plan's relative inputs lie. person: who proposes it; a plan that does not fit what a
+    month's budgets have left is no fault, since another month may come before it runs, but is warned of.
     """
     machine = Machine.here(workspace.root)
     findings: list[tuple[str, Finding]] = []
@@ -88,6 +96,10 @@ def preflight(
         findings += [(step.id, finding) for finding in found]
         if cost is not None:
             costs[step.id] = priced(cost, price)
+    if person is not None:
+        left = months_left(workspace, policy_of(workspace, registry), person)
+        beyond = [sentence for one in left for sentence in one.over(costs)]
+        findings += [("", Finding(level="warn", message=f"would not begin: {text}")) for text in beyond]
     judgements = list(_judgements(plan, registry, workspace, run or RunState("")))
     not_judged = tuple(message for _, allowed, message in judgements if not allowed)
     findings += [(step, Finding(level="ok", message=told)) for step, allowed, told in judgements if allowed]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.contract import Effect, JobHandle
-from ..core.errors import IntegrityError, OpswrightError
+from ..core.errors import AskError, IntegrityError, OpswrightError
 from ..core.exit_code import ExitCode
 from ..core.files import PRIVATE, canonical_json, sha256_json, write_atomically
 from ..core.plan import Plan, StepCall
@@ -105,11 +105,16 @@ class RunRecord:
         idempotency = earlier or sha256_json([self.run_id, step.id])
         entries = []
         if known is not None and known.is_open:
-            entries.append(self._settled(plan, step, self._taken_by_cut_attempt(step.id), "cut short"))
+            entries.append(self._settled(plan, step, self.taken_by_cut_attempt(step.id), "cut short"))
         entries.append(Entry(Phase.RESERVED, **_call(plan, step), detail={"reserved": dict(reserved)}))
         detail = {"key": key, "idempotency_key": idempotency, "attempt": attempts + 1, "pid": os.getpid()}
-        entries.append(Entry(Phase.INTENT, **_call(plan, step), request=request, detail=self._ruled(detail)))
-        self.append(*entries, guard=guard)
+        entries.append(Entry(Phase.INTENT, **_call(plan, step), request=request, detail=detail))
+
+        def last_look() -> None:
+            guard()
+            detail.update(self._ruled({}))  # the policy that this look was taken by, and no older one
+
+        self.append(*entries, guard=last_look)
         return idempotency
 
     def submitted(self, plan: Plan, step: StepCall, job: JobHandle) -> None:
@@ -176,7 +181,7 @@ class RunRecord:
         detail = {"spent": {name: round(value, 9) for name, value in spent.items()}}
         return Entry(Phase.SETTLED, **_call(plan, step), detail=detail | ({"how": how} if how else {}))
 
-    def _taken_by_cut_attempt(self, step_id: str) -> dict[str, float]:
+    def taken_by_cut_attempt(self, step_id: str) -> dict[str, float]:
         """What an attempt without an outcome took: its time until the run's last sign of life.
 
         Whatever else was reserved counts as taken. Without a sign of life, the reserved time does too.
@@ -218,7 +223,10 @@ def load_plan(workspace: Workspace, plan_id: str) -> Plan:
         raise IntegrityError(
             f"the recorded plan {plan_id[:12]} is gone from {path.parent}. Restore it to go on."
         )
-    plan = Plan.from_document(json.loads(path.read_bytes()))
+    try:
+        plan = Plan.from_document(json.loads(path.read_bytes()))
+    except (AskError, ValueError) as error:
+        raise IntegrityError(f"{path} does not read as a plan ({error}). Restore it to go on.") from error
     if plan.id != plan_id:
         raise IntegrityError(
             f"{path} holds plan {plan.id[:12]}, recorded was {plan_id[:12]}. Restore it to go on."

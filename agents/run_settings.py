@@ -38,7 +38,7 @@ def changed_settings(workspace: Workspace, run: RunState) -> list[str]:
     before = Ledger.of(workspace).kept("settings", digest)
     if before is None:
         return [f"the settings are not those that the plan was proposed under ({digest[:12]}, not kept)"]
-    old, new = dict(_places(before)), dict(_places(now))
+    old, new = dict(places(before)), dict(places(now))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return [f"setting {name} was {old.get(name)!r} and is {new.get(name)!r} now" for name in names]
 
@@ -49,9 +49,10 @@ def _deciding(settings: Settings) -> dict[str, Any]:
     return document
 
 
-def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of a tree that is no tree itself, by its place, as `compute.backend`."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from _places(inner, f"{place}.{name}".lstrip("."))
+            yield from places(inner, f"{place}.{name}".lstrip("."))
     else:
         yield place, value

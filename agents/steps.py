@@ -239,8 +239,11 @@ class StepRunner:
 
     def _check_month(self, attempt: _Attempt) -> None:
         """BudgetError when the step does not fit what a budget of this month has left."""
-        cost = attempt.cost or Cost()
-        self._month.check(attempt.step.id, cost, self._month_limits(), datetime.now(UTC))
+        cost, name = attempt.cost or Cost(), attempt.step.id
+        known, instead = self.record.state.steps.get(name), {}
+        if known is not None and known.is_open:
+            instead = {(self.record.run_id, name): self.record.taken_by_cut_attempt(name)}
+        self._month.check(name, cost, self._month_limits(), datetime.now(UTC), instead)
 
     def _before_intent(self, attempt: _Attempt) -> None:
         """What is asked while nobody else can record anything: the policy, and the month's budgets."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .index import Criteria, LedgerIndex
@@ -23,6 +23,9 @@ SPEND_KEYS: tuple[SpendKey, ...] = get_args(SpendKey)
 PLANNING = "planning"  # stands for a skill: what the making of a plan took, as with a model
 NO_ENDPOINT = "none"
 _OVER = ("done", "denied", "refused")
+_NONE: Mapping[tuple[str, str], Mapping[str, float]] = {}
+LOOK_BACK = timedelta(days=31)
+"""An attempt that was reserved so long before a month, and is not settled, counts in it too."""
 
 
 @dataclass(frozen=True)
@@ -82,30 +85,51 @@ class SpendBook:
         if phase == Phase.PROPOSED:
             self._people.setdefault(record.run, record.actor)
             if amounts := _amounts(record.detail.get("planning")):
-                self.settled.append(self._row(record, amounts, skill=PLANNING))
+                self._settle(self._row(record, amounts, skill=PLANNING))
         elif phase == Phase.RESERVED:
             self.open[key] = self._row(record, _amounts(record.detail.get("reserved")), is_open=True)
         elif phase == Phase.INTENT:
             self._name_endpoint(key, record)
         elif phase == Phase.SETTLED:
-            self.open.pop(key, None)
-            self.settled.append(self._row(record, _amounts(record.detail.get("spent"))))
+            held = self.open.pop(key, None)
+            row = self._row(record, _amounts(record.detail.get("spent")))
+            if held is not None and row.month < held.month:  # by a clock that was set back meanwhile
+                row = replace(row, time=held.time)
+            self._settle(row)
         elif record.step is None and record.detail.get("status") in _OVER:
             self._close(record)
 
-    def charged(self, person: str | None, month: str) -> dict[str, float]:
+    def charged(
+        self, person: str | None, month: str, instead: Mapping[tuple[str, str], Mapping[str, float]] = _NONE
+    ) -> dict[str, float]:
         """What counts against a month's budget, of one person or (None) of everybody.
 
-        That is what was settled in that month, and what is reserved and not settled, whenever that was.
+        That is what was settled in that month, or in a later one by a clock that was set back since, and what
+        is reserved and not settled. instead: what an open attempt, by run and step, is about to be settled
+        with.
         """
-        rows = [row for row in self.settled if row.month == month] + list(self.open.values())
-        return _sum(row for row in rows if person is None or row.person == person)
+        rows = [row for row in self._settled_since(month) if person is None or row.person == person]
+        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC) - LOOK_BACK
+        for key, row in self.open.items():
+            if row.time >= first and (person is None or row.person == person):
+                rows.append(replace(row, amounts=instead.get(key, row.amounts)))
+        return _sum(rows)
+
+    def people(self, month: str) -> set[str]:
+        """Whose runs took or reserved something that counts in a month."""
+        return {row.person for row in (*self._settled_since(month), *self.open.values())}
+
+    def _settled_since(self, month: str) -> Iterable[Spent]:
+        return (row for row in self.settled if row.month >= month)
+
+    def _settle(self, row: Spent) -> None:
+        self.settled.append(row)
 
     def _close(self, end: Record) -> None:
         """A run that is over settles nothing any more: what is still reserved for it counts as taken."""
         for key in [key for key in self.open if key[0] == end.run]:
             row = self.open.pop(key)
-            self.settled.append(replace(row, seq=end.seq, time=_time(end), is_open=False))
+            self._settle(replace(row, seq=end.seq, time=_time(end), is_open=False))
 
     def _name_endpoint(self, key: tuple[str, str], record: Record) -> None:
         request = record.detail.get("request")
@@ -115,6 +139,10 @@ class SpendBook:
         self._endpoints[key] = endpoint
         if (row := self.open.get(key)) is not None:
             self.open[key] = replace(row, endpoint=endpoint)
+
+    def person_of(self, run: str) -> str | None:
+        """Who is charged for a run."""
+        return self._people.get(run)
 
     def _row(
         self, record: Record, amounts: dict[str, float], skill: str | None = None, is_open: bool = False
@@ -126,6 +154,21 @@ class SpendBook:
         endpoint = self._endpoints.get((run, step))
         named = skill or record.skill or ""
         return Spent(record.seq, _time(record), run, step, named, person, endpoint, amounts, is_open)
+
+
+@dataclass
+class MonthTotals(SpendBook):
+    """The same spending, of which only sums by person and month are kept: for a walk over a long ledger."""
+
+    _totals: dict[tuple[str, str], Spent] = field(default_factory=dict)
+
+    def _settle(self, row: Spent) -> None:
+        known = self._totals.get((row.person, row.month))
+        amounts = _sum([row] if known is None else [known, row])
+        self._totals[row.person, row.month] = replace(row, amounts=amounts)
+
+    def _settled_since(self, month: str) -> Iterable[Spent]:
+        return (row for (_, of), row in self._totals.items() if of >= month)
 
 
 @dataclass(frozen=True)

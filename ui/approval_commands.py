@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[str, typer.Argument(help="A run's id, from `opswright approvals list`.")]
 
+_MOST = 100
+
 approvals_app = typer.Typer(
     help="Consent to plans: what waits, who gave it, give or refuse it.", no_args_is_help=True
 )
@@ -22,31 +24,43 @@ approvals_app = typer.Typer(
 def list_command(
     context: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="Also runs that are over.")] = False,
+    mine: Annotated[bool, typer.Option("--mine", help="Only what waits for your answer.")] = False,
+    proposed: Annotated[bool, typer.Option("--proposed", help="Only what you proposed.")] = False,
     json: Json = False,
 ) -> None:
     """List the runs that wait for consent or have it and are not over, newest first.
 
-    Example: opswright approvals list
+    With --mine those that wait and that the policy lets you approve, with --proposed those that you asked
+    for.
+
+    Example: opswright approvals list --mine
     """
+    from ..agents.approvals import waits_for
     from ..agents.runs import list_runs
+    from ..core.errors import AskError
     from .show import console, print_json, table
 
-    session = context.obj
-    agent = session.agent()
-    over = ("done", "denied", "refused")
-    runs = [row.run for row in list_runs(agent) if everything or row.state not in over]
+    if mine and (proposed or everything):
+        raise AskError("--mine lists what waits: give it without --proposed and --all.")
+    agent = context.obj.agent()
+    if mine:
+        runs = [row.run for row in waits_for(agent.workspace, agent.policy, agent.principal, _MOST)]
+    else:
+        over = ("done", "denied", "refused")
+        found = [row for row in list_runs(agent) if everything or row.state not in over]
+        runs = [row.run for row in found if not proposed or row.by == agent.principal.name]
     rows = [agent.approval(run) for run in runs]
     if json:
         print_json([row.document() for row in rows])
         return
     if not rows:
-        print("Nothing waits for approval.", file=sys.stderr)
+        print("Nothing waits for your answer." if mine else "Nothing waits for approval.", file=sys.stderr)
         return
-    columns = ["run", "status", "goal", "plan", "proposed by", "approved by", "who may approve"]
+    columns = ["run", "state", "goal", "plan", "proposed by", "approved by", "who may approve"]
     lines = [
         [
             r.run,
-            r.status,
+            r.state,
             r.goal[:48],
             r.plan[:12],
             r.proposed_by,
@@ -67,25 +81,33 @@ def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
     Example: opswright approvals show 20261120-101500-1a2b3c
     """
     from ..agents.changes import plan_changes
-    from .show import print_json, show_changes, show_plan
+    from ..agents.month_budget import months_left
+    from ..record.index import LedgerIndex
+    from .show import print_json, show_changes, show_month, show_plan
 
     session = context.obj
     agent = session.agent()
-    row, outcome = agent.approval(run), agent.outcome(run)
-    changes = plan_changes(outcome.plan, run, session.registry, session.workspace) if outcome.plan else None
+    row = agent.approval(run)
+    outcome = agent.outcome(run) if row.has_plan else None
+    plan = outcome.plan if outcome is not None else None
+    changes = plan_changes(plan, run, session.registry, session.workspace) if plan else None
+    state = LedgerIndex.of(agent.workspace).run_state(run)
+    proposer = state.proposer if state is not None else None
+    left = months_left(agent.workspace, agent.policy, proposer.name) if proposer is not None else []
     if json:
-        plan = outcome.plan.model_dump(mode="json") if outcome.plan else None
-        found = {"findings": outcome.findings, "costs": outcome.costs}
+        document = plan.model_dump(mode="json") if plan else None
+        found = {"findings": outcome.findings, "costs": outcome.costs} if outcome else {}
         told = changes.document() if changes else None
-        print_json({**row.document(), "plan_document": plan, **found, "changes": told})
+        month = [one.document() for one in left]
+        print_json({**row.document(), "plan_document": document, **found, "changes": told, "month": month})
         return
-    if outcome.plan is not None and changes is not None:
-        show_plan(outcome.plan, outcome.findings, outcome.costs, changes.endpoints)
+    if outcome is not None and plan is not None and changes is not None:
+        show_plan(plan, outcome.findings, outcome.costs, changes.endpoints)
         show_changes(changes)
+        show_month(left)
     print(f"status: {row.status}; proposed by {row.proposed_by}", file=sys.stderr)
     print(f"approved by: {_told(row) or 'nobody'}", file=sys.stderr)
-    for sentence in row.void:
-        print(f"consent does not count any more: {sentence}", file=sys.stderr)
+    _say_void(row)
     if row.denied_by:
         print(f"denied by: {row.denied_by}", file=sys.stderr)
     print(f"who may approve: {', '.join(row.needs) or 'nobody'}", file=sys.stderr)
@@ -148,6 +170,12 @@ def _told(row: ApprovalRow) -> str:
     )
 
 
+def _say_void(row: ApprovalRow) -> None:
+    """Why consent does not count any more, and what can be done."""
+    if row.void:
+        print(f"{row.state}. Put that back, or plan again and have it approved.", file=sys.stderr)
+
+
 def _answer(
     context: typer.Context, run: str, plan: str | None, *, approved: bool, why: str, json: bool
 ) -> None:
@@ -159,9 +187,11 @@ def _answer(
     wanted = agent.approval(run).plan
     named = wanted if plan is None else match_plan(plan, wanted)
     outcome = agent.answer(run, Consent(named, "approvals", approved=approved, why=why))
+    row = agent.approval(run)
     if json:
-        print_json({**agent.approval(run).document(), "status": outcome.status})
+        print_json({**row.document(), "status": outcome.status})
         return
     print(f"{run}: {outcome.status}", file=sys.stderr)
-    if approved:
+    _say_void(row)
+    if approved and not row.void:
         print(f"Carry it out: opswright resume {run}", file=sys.stderr)

@@ -62,11 +62,12 @@ def plan(
 
     Example: opswright plan plan.yaml -o plan.json
     """
+    from ..agents.month_budget import months_left
     from ..agents.planner import Ask
     from ..agents.preflight import impacts, preflight, refusal
     from ..core.files import write_atomically
     from .ci.report import report_of_plan
-    from .show import print_json, show_plan, show_settings
+    from .show import print_json, show_month, show_plan, show_settings
 
     session: Session = context.obj
     files = CiFiles(f"plan {file}", junit, sarif, summary, source=file, output=output)
@@ -74,7 +75,9 @@ def plan(
         agent = session.agent()
         proposal = agent.plan_for(Ask("plan_file", str(file)))
         compiled = proposal.plan
-        found = preflight(compiled, session.registry, session.workspace, proposal.folder)
+        who = agent.principal.name
+        found = preflight(compiled, session.registry, session.workspace, proposal.folder, person=who)
+        left = months_left(session.workspace, agent.policy, who)
         findings = [{"step": step, **finding.model_dump()} for step, finding in found.findings]
         if output is not None:
             write_atomically(output, compiled.document(proposal.folder))
@@ -85,9 +88,11 @@ def plan(
         files.write(report_of_plan(compiled, code, why, findings, costs, seen))
     if json:
         document = {"id": compiled.id, "plan": compiled.model_dump(mode="json"), "findings": findings}
+        document["month"] = [one.document() for one in left]
         print_json({**document, "refused": why, "outcome": ExitCode.of(code).outcome, "exit_code": code})
         raise typer.Exit(code)
     show_plan(compiled, findings, costs, seen)
+    show_month(left)
     if settings:
         show_settings(compiled, session.registry)
     print(compiled.id)

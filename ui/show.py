@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..agents.agent import RunOutcome
     from ..agents.changes import PlanChanges
+    from ..agents.month_budget import MonthLeft
     from ..core.registry import Registry
 
 _PIPE_WIDTH = 140
@@ -120,6 +121,12 @@ def show_changes(changes: PlanChanges) -> None:
         return
     cells = [[one.where, one.before or "", one.now or ""] for one in changes.differences]
     out.print(table(["what differs", f"run {changes.earlier}", "this plan"], cells))
+
+
+def show_month(left: Sequence[MonthLeft]) -> None:
+    """What the month's budgets have left for the person who proposed a plan."""
+    for one in left:
+        console(stderr=True).print(plain(f"{one.in_words}: {one.left_in_words} left", keep=""))
 
 
 def show_settings(plan: Plan, registry: Registry) -> None:

@@ -36,6 +36,9 @@ class Authority(Protocol):
     ) -> Ruling:
         """Whether the principal may carry out the step at that time, on the approvals that stand."""
 
+    def month_limits(self, person: str) -> Sequence[tuple[str | None, Mapping[str, float]]]:
+        """The limits of a calendar month for a person's runs, by amount, and whose each is (None: all's)."""
+
 
 # The policy that a record's digest names; None when it is not known. An empty digest asks for the policy of
 # records that name none.

@@ -20,7 +20,7 @@ from .phases import APPROVED, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
 from .plans import StoredPlan
 from .run_checks import Said
 
-_ROUNDING = 1e-6  # sums of recorded amounts are rounded to microseconds and the like
+ROUNDING = 1e-6  # sums of recorded amounts are rounded to microseconds and the like
 
 
 def approvals(at: Moment) -> Said:
@@ -50,7 +50,7 @@ def policy(at: Moment) -> Said:
         yield Note(record.seq, message)
     if at.scope.policies is None:
         return
-    authority = yield from _authority(at, at.scope.policies, str(digest or ""))
+    authority = yield from authority_of(at, at.scope.policies, str(digest or ""))
     if authority is None or at.plan is None or not _is_installed(at):
         return
     plan, proposer, costs = at.plan.plan, at.run.proposer, at.run.proposal.get("costs")
@@ -73,7 +73,7 @@ def _is_installed(at: Moment) -> bool:
     return known is None or at.plan is None or all(skill in known for _, skill, _ in at.plan.summary)
 
 
-def _authority(at: Moment, policies: Policies, digest: str) -> Generator[str, None, Authority | None]:
+def authority_of(at: Moment, policies: Policies, digest: str) -> Generator[str, None, Authority | None]:
     """The policy of that digest; that it is gone, altered or does not read is said once."""
     known = at.past.authorities
     if digest not in known:
@@ -194,6 +194,6 @@ def _beyond_budget(at: Moment) -> Iterator[str]:
             continue
         held = sum(one.reserved.get(name, 0.0) for one in at.run.steps.values())
         total = at.run.spent.get(name, 0.0) + held
-        if total > limit * (1 + _ROUNDING) + _ROUNDING:
+        if total > limit * (1 + ROUNDING) + ROUNDING:
             words = f"{at.run.spent.get(name, 0.0):g} spent and {held:g} reserved of {limit:g} {name}"
             yield f"begins step {at.record.step} beyond the budget: {words}"

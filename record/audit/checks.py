@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import authority_checks as consent
+from . import month_checks as months
 from . import run_checks as runs
 from . import workspace_checks as beside
 from .moment import Moment
@@ -149,6 +150,15 @@ CHECKS: tuple[Check, ...] = (
         consent.budgets,
         "See what the run really took, and raise the plan's budget if that was right.",
         frozenset({RESERVED, SETTLED, INTENT, FAILED, *_OUTCOMES}),
+        of_steps=True,
+    ),
+    RecordCheck(
+        "months",
+        "No step begins beyond what its person, and all together, may take in that month by the policy that "
+        "the record names; what was reserved is settled with a figure, in no earlier month.",
+        months.month_budgets,
+        "See who changed the policy or the record; raise the budget of the month if the spending was right.",
+        frozenset({INTENT, SETTLED}),
         of_steps=True,
     ),
     WorkspaceCheck(

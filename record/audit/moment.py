@@ -15,6 +15,7 @@ from ..judging import given_to, is_model, made_by, outcome_of
 from ..ledger import Record
 from ..mirror.remembered import VIEW_SKILL
 from ..run_state import FINISHED, RunState, StepState
+from ..spending import MonthTotals
 from .authority import Authority, Policies
 from .lineage import Lineage, Making
 from .phases import APPROVED, DONE, INTENT, PROPOSED, RESERVED, REUSED, SETTLED
@@ -62,10 +63,12 @@ class History:
     environments: dict[str, int] = field(default_factory=dict)  # digest -> the first record that names it
     views: list[Record] = field(default_factory=list)  # where the ledger is shown, as recorded
     endpoints: dict[str, EndpointHistory] = field(default_factory=dict)
+    months: MonthTotals = field(default_factory=MonthTotals)
 
     def take(self, at: Moment) -> None:
         """Take in a record that was checked and applied to its run."""
         record = at.record
+        self.months.apply(record)
         if record.environment not in self.environments:
             self.environments[record.environment] = record.seq
         for ref in record.artifacts.values():

@@ -183,7 +183,7 @@ class _Audit:
                 found.note(*note)
         first = self.evidence.past.first_without_policy
         if self.scope.policies is None:
-            self.not_done["policy"] = "no policy is at hand"
+            self.not_done |= dict.fromkeys(("policy", "months"), "no policy is at hand")
         elif first and (found := self.found.get("policy")) is not None:
             judged = "by the default policy" if self.evidence.past.authorities.get("") else "by none"
             found.note(first, f"records that name no policy (from {first} on) were judged {judged}")

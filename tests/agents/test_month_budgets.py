@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,15 @@ import pytest
 
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
+from opswright.agents.month_budget import MonthSpending, months_left
 from opswright.agents.planner import Ask
-from opswright.agents.policy import read_rules
+from opswright.agents.policy import policy_of, read_rules
 from opswright.core.contract import Cost, Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError
 from opswright.core.principal import Principal
 from opswright.core.registry import Registry
-from opswright.record.ledger import Ledger, Phase
-from opswright.record.spending import spend_report
+from opswright.record.ledger import Entry, Ledger, Phase
+from opswright.record.spending import MonthTotals, SpendBook, spend_report
 
 RUNNING = threading.Event()  # a rent that waits has begun
 GO_ON = threading.Event()
@@ -154,6 +157,76 @@ def test_the_last_look_is_taken_while_nobody_else_can_reserve(
     for one in runs:
         one.join(60)
     assert sorted(one.exit_code for one in ended) == [0, 6] and begun(agent) == 1
+
+
+def test_the_audit_finds_a_run_that_began_beyond_the_month_and_none_that_did_not(
+    agent: Any, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy("budgets: {person: {usd: 10}, month: {usd: 11}}\n")
+    assert ask(agent, 8).status == "done" and ask(agent, 6).status == "done"
+    assert ask(agent, 4).exit_code == 6
+    checked = agent()
+    checked.registry = Registry((rent,))
+    assert faults(checked) == []
+    monkeypatch.setattr(MonthSpending, "check", lambda *_: None)
+    assert ask(agent, 4).status == "done"
+    month = f"{datetime.now(UTC):%Y-%m}"
+    assert [f"beyond ada's budget of {month}: 11 usd taken" in one for one in faults(checked)] == [True]
+    policy("budgets: {person: {usd: 1000}}\n")
+    assert len(faults(checked)) == 1, "it is judged by the policy that was in force"
+
+
+def test_the_record_names_the_policy_by_which_the_last_look_was_taken(
+    agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody raises their limit between the first look and the last one."""
+    policy("budgets: {person: {usd: 10}}\n")
+    from opswright.agents.steps import StepRunner
+
+    reserve = StepRunner._reserve
+
+    def reserve_and_edit(self: StepRunner, attempt: Any) -> None:
+        reserve(self, attempt)
+        policy("budgets: {person: {usd: 11}}\n")
+
+    monkeypatch.setattr(StepRunner, "_reserve", reserve_and_edit)
+    assert ask(agent, 6).status == "done"
+    made = agent()
+    (intent,) = (one for one in Ledger.of(made.workspace).records() if one.phase == Phase.INTENT)
+    assert intent.detail["policy"] == policy_of(made.workspace, made.registry).digest
+
+
+def test_a_clock_that_jumps_makes_no_room(agent: Any) -> None:
+    made = agent()
+    ledger, ada = Ledger.of(made.workspace), Principal("ada", ("releaser",), "test")
+    ledger.append_all([Entry(Phase.PROPOSED, run="r", plan="p", detail={})], ada)
+    for phase, name in ((Phase.RESERVED, "reserved"), (Phase.SETTLED, "spent")):
+        ledger.append_all([Entry(phase, run="r", step="a", skill="rent", detail={name: {"usd": 7.0}})], ada)
+    now = list(ledger.records())
+    for book in (SpendBook(), MonthTotals()):
+        book.take_in([*now[:2], replace(now[2], time="2999-01-01T00:00:00+00:00")])
+        assert book.charged("ada", f"{datetime.now(UTC):%Y-%m}")["usd"] == 7, "settled by a clock gone ahead"
+    for book in (SpendBook(), MonthTotals()):
+        book.take_in([*now[:2], replace(now[2], time="2001-01-01T00:00:00+00:00")])
+        assert book.charged(None, f"{datetime.now(UTC):%Y-%m}")["usd"] == 7, "settled by a clock gone back"
+
+
+def test_who_proposes_is_warned_before_anybody_approves_that_the_month_has_too_little_left(
+    agent: Any,
+) -> None:
+    policy("budgets: {person: {usd: 10}}\n")
+    assert ask(agent, 8).status == "done"  # 4 are settled
+    made = agent()
+    made.registry, made.acting = Registry((rent,)), Principal("ada", ("releaser",), "test")
+    for usd, fits in ((6, True), (7, False)):
+        Path("p.yaml").write_text(f"goal: Rent\nsteps:\n  a: {{skill: rent, with: {{usd: {usd}}}}}\n")
+        waiting = made.start(Ask("plan_file", "p.yaml"))
+        told = [one["message"] for one in waiting.findings if one["level"] == "warn"]
+        assert waiting.status == "waiting" and bool(told) is not fits, told
+    assert "would not begin: ada's budget of" in told[0] and "4 US dollars taken of 10" in told[0]
+    (left,) = months_left(made.workspace, made.policy, "ada")
+    assert left.left.limits == {"usd": 6} and left.left_in_words == "6 US dollars"
+    assert months_left(made.workspace, made.policy, "ria")[0].left.limits == {"usd": 10}
 
 
 @pytest.mark.parametrize(

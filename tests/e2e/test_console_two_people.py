@@ -118,3 +118,23 @@ def test_one_proposes_the_other_approves_and_withdraws_and_both_see_it(
     shown = approvals(folder, run)
     assert shown["approvals"] == [] and shown["denied_by"] == "ria (releaser)"
     hers.close()
+
+
+@pytest.mark.timeout(600)
+def test_an_open_card_says_when_what_was_to_be_approved_has_changed(
+    page: Page, folder: Path, start_console: Callable[..., Any]
+) -> None:
+    from playwright.sync_api import expect
+
+    enter(page, start_console(folder).url, "ria")
+    page.locator("#chat-page textarea").fill("/plan slow.yaml")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card.waiting")
+    lines = (folder / "lines.txt").read_text()
+    (folder / "lines.txt").write_text("others\n")
+    page.wait_for_selector(".card [data-state=void]")
+    expect(page.locator(".card .void")).to_contain_text("void: lines.txt changed since the plan was made")
+    expect(page.locator(".card [data-act=approve]")).to_be_disabled()
+    (folder / "lines.txt").write_text(lines)
+    expect(page.locator(".card [data-state=void]")).to_have_count(0, timeout=60_000)
+    expect(page.locator(".card [data-act=approve]")).to_be_enabled()

@@ -15,7 +15,7 @@ from opswright.core.workspace import Workspace
 from opswright.record import audit
 from opswright.record.ledger import Ledger
 
-from .attacks import on_authority, on_records, on_serving, on_steps
+from .attacks import on_authority, on_months, on_records, on_serving, on_steps
 from .attacks.attack import ATTACKS, RUN, Damage, Place, Rewrite, Roles
 
 EFFECTS = {
@@ -68,9 +68,21 @@ def test_what_was_tried_is_found_at_its_record_and_by_its_check_alone(
     assert not [fault for fault in without.faults if message in fault.message]
 
 
+def test_a_month_is_not_judged_by_a_policy_that_is_not_kept_and_the_audit_says_so(
+    workspace: Workspace, scene: Any
+) -> None:
+    scene.ship(RUN)
+    report = verify(workspace, policies=lambda digest: None)
+    told = [note.message for note in report.notes if note.check == "months"]
+    assert len(told) == 6 and "its policy is not kept" in told[0]
+    assert not [fault for fault in report.faults if fault.check == "months"]
+    unasked = {one.name: one.not_done for one in verify(workspace, policies=None).checked}
+    assert unasked["months"] == unasked["policy"] == "no policy is at hand"
+
+
 def checks_with_attacks() -> set[str]:
     """The checks that some test in this folder damages a workspace for."""
-    attacks = [Path(one.__file__) for one in (on_authority, on_records, on_serving, on_steps)]
+    attacks = [Path(one.__file__) for one in (on_authority, on_months, on_records, on_serving, on_steps)]
     sources = "".join(path.read_text() for path in [*Path(__file__).parent.glob("test_audit*.py"), *attacks])
     return set(re.findall(r'(?:@attack|mark\.audits)\(\s*"([a-z]+)"', sources))
 

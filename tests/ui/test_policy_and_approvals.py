@@ -149,6 +149,27 @@ def test_a_plan_is_proposed_by_one_and_approved_by_another(call: Any) -> None:
     assert call("resume", run_id)[0] == 0 and len(Path("board.txt").read_text().splitlines()) == 1
 
 
+def test_each_person_lists_what_waits_for_their_answer_and_what_they_proposed(call: Any) -> None:
+    hers = call("--actor", "ada", "--role", "operator", "run", "plan.yaml")[1]["run"]
+    his = call("--actor", "ria", "run", "plan.yaml")[1]["run"]
+
+    def listed(who: str, role: str, *how: str) -> set[str]:
+        code, rows, _ = call("--actor", who, "--role", role, "approvals", "list", *how)
+        assert code == 0
+        return {row["run"] for row in rows}
+
+    assert listed("ria", "releaser", "--mine") == {hers, his}, "a releaser may approve both"
+    assert listed("ada", "operator", "--mine") == set(), "an operator may approve neither"
+    assert listed("ada", "operator", "--proposed") == {hers} and listed("ria", "releaser", "--proposed") == {
+        his
+    }
+    plan = call("approvals", "show", hers)[1]["plan"]
+    call("--actor", "ria", "approvals", "approve", hers, "--plan", plan)
+    assert listed("ria", "releaser", "--mine") == {his}, "what was answered waits no more"
+    assert listed("ada", "operator", "--proposed") == {hers}
+    assert call("approvals", "list", "--mine", "--proposed")[0] == 2
+
+
 def test_a_plan_that_waits_is_refused_and_ends(call: Any) -> None:
     _, waiting, _ = call("run", "plan.yaml")
     code, denied, _ = call("approvals", "deny", waiting["run"], "--why", "not now")
@@ -179,6 +200,17 @@ def test_what_was_spent_is_told_by_person_and_skill(call: Any) -> None:
     assert {line["name"] for line in call("spend", "--by", "skill")[1]["lines"]} >= {"train", "publish"}
     assert call("spend", "--since", "2999-01-01")[1]["lines"] == []
     assert call("spend", "--since", "soon")[0] == 2
+
+
+def test_what_is_left_of_the_month_is_said_when_a_plan_is_made_and_before_it_is_approved(call: Any) -> None:
+    Path("policy.yaml").write_text("budgets: {people: {ada: {minutes: 2}}}\n")
+    code, planned, _ = call("--actor", "ada", "plan", "plan.yaml")
+    assert code == 0 and planned["month"][0]["left"] == {"minutes": 2}
+    assert any("would not begin: ada's budget" in one["message"] for one in planned["findings"])
+    assert call("--actor", "ria", "plan", "plan.yaml")[1]["month"] == []
+    run_id = call("--actor", "ada", "run", "plan.yaml")[1]["run"]
+    (left,) = call("--actor", "ria", "approvals", "show", run_id)[1]["month"]
+    assert left["person"] == "ada" and left["limits"] == {"minutes": 2} and left["taken"] == {"minutes": 0}
 
 
 def test_what_a_plan_will_change_is_shown_beside_the_last_run_of_its_goal(call: Any) -> None:
@@ -238,7 +270,12 @@ def test_consent_says_until_when_it_counts_and_does_not_count_after(call: Any) -
 
 def _change_the_data() -> str:
     Path("lines.txt").write_text("other\n")
-    return "lines.txt changed since the plan was made"
+    return "lines.txt changed since ria approved"
+
+
+def _remove_the_data() -> str:
+    Path("lines.txt").unlink()
+    return "lines.txt is gone since ria approved"
 
 
 def _change_a_setting() -> str:
@@ -247,25 +284,44 @@ def _change_a_setting() -> str:
     return "setting compute.backend was 'local' and is 'slurm' now"
 
 
-def _change_the_gate(run_id: str, plan: str) -> str:
-    path = Path(f".opswright/plans/{plan}.json")
-    path.write_text(path.read_text().replace("GO", "NO_GO"))
-    return "holds plan"
+def _change_the_gate() -> str:
+    (path,) = Path(".opswright/plans").glob("*.json")
+    document = json.loads(path.read_bytes())
+    document["plan"]["gates"] = {"release": {"min": 0.1}}
+    path.write_text(json.dumps(document))
+    return "gate release.min was None and is 0.1 now"
 
 
-@pytest.mark.parametrize("change", [_change_the_data, _change_a_setting])
+def _tear_the_plan() -> str:
+    (path,) = Path(".opswright/plans").glob("*.json")
+    path.write_bytes(path.read_bytes()[:100])
+    return "does not read as a plan"
+
+
+CHANGES = [_change_the_data, _remove_the_data, _change_a_setting, _change_the_gate, _tear_the_plan]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_between_consent_and_execution_voids_the_consent(call: Any, change: Any) -> None:
     run_id = proposed_and_approved(call)
-    assert call("approvals", "show", run_id)[1]["void"] == []
+    before = call("approvals", "show", run_id)[1]
+    assert before["void"] == [] and before["state"] == "approved"
     message = change()
-    assert [message in sentence for sentence in call("approvals", "show", run_id)[1]["void"]] == [True]
+    (listed,) = call("approvals", "list")[1]
+    for told in (call("approvals", "show", run_id)[1], listed):
+        assert any(message in sentence for sentence in told["void"]), told["void"]
+        assert told["state"].startswith("void: ") and message in told["state"]
     code, held, _ = call("resume", run_id)
-    assert code == 7 and message in held["message"] and not Path("board.txt").exists()
+    assert code == 7 and not Path("board.txt").exists(), held
 
 
-def test_a_plan_that_is_changed_after_consent_is_not_carried_out(call: Any) -> None:
-    run_id = proposed_and_approved(call)
-    plan = call("approvals", "show", run_id)[1]["plan"]
-    message = _change_the_gate(run_id, plan)
-    code, held, _ = call("resume", run_id)
-    assert code == 7 and not Path("board.txt").exists(), (held, message)
+def test_what_changed_before_somebody_approved_is_not_said_to_have_changed_since(call: Any) -> None:
+    waiting = call("run", "plan.yaml")[1]
+    Path("lines.txt").write_text("other\n")
+    assert "since the plan was made" in call("approvals", "show", waiting["run"])[1]["state"]
+    code, given, said = call("approvals", "approve", waiting["run"], "--plan", waiting["plan"])
+    assert code == 0 and "since the plan was made, and before" in given["state"], said
+    Path("lines.txt").write_text("one\ntwo\n")
+    assert call("approvals", "show", waiting["run"])[1]["state"] == "approved", "it was put back"
+    assert call("resume", waiting["run"])[0] == 0
+    assert call("approvals", "show", waiting["run"])[1]["void"] == [], "a run that is over has acted"

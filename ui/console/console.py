@@ -8,17 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...core.contract import Effect
-from ...core.errors import HeldError
+from ...core.errors import AskError, HeldError
 from ...core.principal import Principal
 from ...core.registry import Registry
-from ...core.settings import Settings
+from ...core.settings import Settings, load_settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
 from .auth.users import Person
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
+    from ...agents.month_budget import MonthLeft, MonthSpending
     from ...record.index import LedgerIndex
+    from ...record.run_state import RunState
 
 
 @dataclass
@@ -47,6 +49,30 @@ class Console:
     def workspace(self) -> Workspace:
         """The workspace, for reading."""
         return Workspace(self.settings)
+
+    @cached_property
+    def month_spending(self) -> MonthSpending:
+        """What was spent this month, kept up to date with the ledger."""
+        from ...agents.month_budget import MonthSpending
+
+        return MonthSpending(self.workspace)
+
+    def months_left(self, person: str) -> list[MonthLeft]:
+        """What the month's budgets have left for a person's runs; AskError for a policy that is none."""
+        from ...agents.month_budget import months_left
+        from ...agents.policy import policy_of
+
+        policy = policy_of(self.workspace, self.registry)
+        return months_left(self.workspace, policy, person, self.month_spending)
+
+    def void_of(self, run: RunState) -> str:
+        """That consent to a run's plan counts no more, and why; by the settings that a worker would find."""
+        from ...agents.void import void_in_words, void_reasons
+
+        try:
+            return void_in_words(void_reasons(Workspace(load_settings(home=self.workspace.root)), run))
+        except AskError as error:  # settings that do not read: no step would begin
+            return void_in_words([str(error)])
 
     @cached_property
     def records(self) -> LedgerIndex:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from ...agents.budget import in_words
 from ...agents.runs import run_rows
+from ...core.errors import OpswrightError
 from ...record.index import Criteria, LedgerIndex
 from ...record.ledger import Phase, Record
 from ...serving.fleet import gateway_record, url_of
@@ -39,9 +42,23 @@ def overview(console: Console, person: Person) -> str:
         alarms=_alarms(LedgerIndex.of(workspace)),
         steps=next_steps(workspace, console.registry, endpoints),
         has_runs=bool(newest),
+        month=_month(console, person),
         tone=DECISION_TONE,
         state_tone=STATE_TONE,
     )
+
+
+def _month(console: Console, person: Person) -> dict[str, Any]:
+    """What was taken this month, and what is left of the budgets of who looks; empty where nothing was."""
+    taken = console.month_spending.taken(datetime.now(UTC))[None]
+    try:
+        left = [
+            f"{one.in_words}: {in_words(one.left.limits)} left" for one in console.months_left(person.name)
+        ]
+    except OpswrightError as error:
+        left = [str(error)]
+    told = {name: amount for name, amount in taken.items() if name != "minutes" or amount >= 0.1}
+    return {"taken": in_words(told), "left": left} if any(told.values()) or left else {}
 
 
 def _live(name: str, state: EndpointState) -> dict[str, Any]:

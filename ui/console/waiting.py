@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ...agents.agent import Agent
@@ -15,6 +15,7 @@ from ...agents.approvals import (
 )
 from ...agents.record import load_plan
 from ...agents.runs import run_rows
+from ...core.contract import Effect
 from ...core.errors import OpswrightError
 from ...record.index import LedgerIndex, RunSummary
 from .auth.users import Person
@@ -45,6 +46,7 @@ class WaitingRun:
     may_approve: bool
     may_refuse: bool
     has_mine: bool  # an approval of the one who looks stands
+    void: str = ""  # that consent counts no more, and what changed
 
     @property
     def for_whom(self) -> str:
@@ -83,24 +85,36 @@ def _waiting_run(console: Console, agent: Agent, run: str, shown_state: str) -> 
     state = LedgerIndex.of(console.workspace).run_state(run)
     if state is None or state.plan is None:
         raise OpswrightError(f"run {run} has no plan.")
-    plan = load_plan(console.workspace, state.plan)
     policy = agent.policy
     given = tuple(standing_approvals(policy, state))
     own = [one for one in state.approvals if one.principal.name == agent.principal.name]
     is_given = any(not policy.has_lapsed(one, datetime.now(UTC)) for one in own)
-    ruling = policy.may_approve(agent.principal, plan, state.proposer, state.proposal.get("costs"))
-    return WaitingRun(
+    void = "" if shown_state == "running" else console.void_of(state)
+    seen = WaitingRun(
         run=run,
         state=shown_state,
         goal=state.goal,
-        plan=plan.id,
-        effect=plan.effect.in_words,
+        plan=state.plan,
+        effect=Effect(state.proposed.effect or "writes").in_words if state.proposed is not None else "",
         proposed_by=state.proposer.name if state.proposer is not None else "unknown",
         started=state.first.time,
         given=given,
+        roles=(),
+        why_not="",
+        may_approve=False,
+        may_refuse=False,
+        has_mine=bool(own),
+        void=void,
+    )
+    try:
+        plan = load_plan(console.workspace, state.plan)
+    except OpswrightError:  # `void` says so: nobody can approve it
+        return seen
+    ruling = policy.may_approve(agent.principal, plan, state.proposer, state.proposal.get("costs"))
+    return replace(
+        seen,
         roles=roles_that_would_do(policy, plan, state),
         why_not="" if ruling.allowed else ruling.message,
-        may_approve=ruling.allowed and not is_given and shown_state == "waiting",
+        may_approve=ruling.allowed and not is_given and shown_state == "waiting" and not void,
         may_refuse=may_refuse(policy, agent.principal, plan, state.proposer),
-        has_mine=bool(own),
     )

@@ -167,7 +167,7 @@ class _Seen:
         from ...agents.preflight import impacts, preflight, refusal
 
         plan, principal = proposal.plan, agent.principal
-        found = preflight(plan, agent.registry, agent.workspace, proposal.folder)
+        found = preflight(plan, agent.registry, agent.workspace, proposal.folder, person=principal.name)
         costs = found.recorded_costs
         _, why = refusal(found, agent.policy.may_propose(principal, plan, costs))
         ruling = agent.policy.may_approve(principal, plan, principal, costs)

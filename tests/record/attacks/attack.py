@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,10 +23,15 @@ Place = tuple[str | None, str] | int
 
 @dataclass(frozen=True)
 class Roles:
-    """A policy by roles, with protected endpoints and approvals that expire."""
+    """A policy by roles, with protected endpoints, approvals that expire, and budgets of a month."""
 
     protected: str = ""
     lasts: timedelta = timedelta(days=1)
+    person: Mapping[str, float] = field(default_factory=dict)  # limits of each person's month
+    everybody: Mapping[str, float] = field(default_factory=dict)
+
+    def month_limits(self, person: str) -> list[tuple[str | None, Mapping[str, float]]]:
+        return [(person, self.person), (None, self.everybody)]
 
     def may_propose(self, principal: Principal, plan: Plan, costs: Any = None) -> Ruling:
         return self._rule(principal, {str(step.effect) for step in plan.steps})

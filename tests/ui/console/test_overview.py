@@ -11,6 +11,7 @@ from opswright.core.artifact_refs import BundleRef
 from opswright.core.settings import Role
 from opswright.serving.releases import EndpointState, new_release, write_state
 from opswright.ui.console.auth.users import Person
+from opswright.ui.console.chat import cards
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
 from opswright.ui.console.next_steps import next_steps
@@ -47,6 +48,34 @@ def test_the_approvals_page_offers_each_person_what_the_policy_lets_them(
     mine, others = approvals.shown(console, ada), approvals.shown(console, Person("vic", Role.VIEWER))
     assert 'data-do="approve"' in mine and "Waits for you" in mine
     assert "data-do" not in others and "You may not approve it" in others
+
+
+def test_what_has_changed_is_void_on_the_approvals_page_and_not_offered(
+    console: Console, ada: Person, run: str
+) -> None:
+    Path("lines.txt").write_text("others\n")
+    shown = approvals.shown(console, ada)
+    assert "void: lines.txt changed since the plan was made" in shown
+    assert 'data-do="approve"' not in shown and 'data-do="deny"' in shown
+
+
+def test_the_month_and_what_is_left_of_it_stand_on_the_card_the_first_screen_and_the_budgets_page(
+    console: Console, ada: Person, run: str, run_service: RunService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cards, "VOID_EVERY_S", 0.0)
+    drawn = cards.Cards(console, run_service)
+    assert 'class="month"' not in budgets.shown(console, "person", "this month")
+    Path("policy.yaml").write_text("budgets: {person: {minutes: 2}, month: {minutes: 50}}\n")
+    card = drawn.draw(run).html
+    assert "ada&#39;s budget of" in card and "2 minutes left. This plan would not fit" in card
+    assert "everybody&#39;s budget" in card and card.count("would not fit") == 1, "training takes 3 minutes"
+    Path("policy.yaml").write_text("budgets: {person: {minutes: 9}, people: {ria: {minutes: 70}}}\n")
+    assert "would not fit" not in drawn.draw(run).html and "9 minutes left" in drawn.draw(run).html
+    assert "9 minutes left" in overview(console, ada)
+    page = budgets.shown(console, "person", "this month")
+    assert "<td>ria</td><td>minutes</td>" in page and ">70<" in page
+    Path("policy.yaml").write_text("budgets: {persn: 1}\n")
+    assert "void: " in drawn.draw(run).html and "persn" in drawn.draw(run).html, "no step would begin"
 
 
 def test_an_approval_that_was_given_is_named_and_can_be_withdrawn(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,9 +13,14 @@ from typing import Any
 from ....agents.agent import Agent, RunOutcome
 from ....agents.approvals import StandingApproval
 from ....agents.changes import plan_changes
+from ....agents.month_budget import MonthLeft
 from ....agents.run_events import RunEvents, StepEvents, run_events_path
 from ....agents.stopping import StopWatch
+from ....agents.void import void_in_words
+from ....core.contract import Cost
+from ....core.errors import IntegrityError, OpswrightError
 from ....core.plan import Plan, StepCall
+from ....record.index import LedgerIndex
 from ...show import gate_words
 from ..console import Console
 from ..markup import render
@@ -21,6 +28,8 @@ from . import blocks
 from .curve import curve
 from .run_service import RunService
 
+VOID_EVERY_S = 2.0
+"""So long a card keeps what it told of changed inputs and settings, and of the month's budgets."""
 _KEPT = 64  # cards that are remembered as they were drawn
 _CONSENTED = ("approved", "running", "stopped", "failed")
 _FINAL = ("done", "denied", "refused")
@@ -47,6 +56,7 @@ class Cards:
         self._run_service = run_service
         self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
         self._run_events: OrderedDict[str, RunEvents] = OrderedDict()
+        self._outlooks: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, run: str) -> Card:
@@ -57,21 +67,29 @@ class Cards:
         workspace = self._console.workspace
         state = "running" if row.state != "running" and self._is_starting(run, row.state) else row.state
         trouble = self._run_service.trouble(run)
+        void, month = self._outlook(run, state)
         with self._lock:
             events = self._remember(
                 self._run_events, run, RunEvents(run_events_path(workspace, run))
             ).refresh()
-            key = (row.last_seq, events.offset, state, trouble, StopWatch(workspace, run, 0).requested_by())
+            stopped_by = StopWatch(workspace, run, 0).requested_by()
+            key = (row.last_seq, events.offset, state, trouble, stopped_by, void, month)
             drawn = self._drawn.get(run)
             if drawn is not None and drawn[0] == key:
                 return drawn[1]
             agent = Agent(workspace, self._console.registry)
-            outcome = agent.outcome(run)
+            try:
+                outcome = agent.outcome(run)
+            except IntegrityError as error:
+                html = render(
+                    "card_gone.html", run=run, goal=row.goal, void=void or void_in_words([str(error)])
+                )
+                return Card(html, is_live=True, is_running=False)
             view = _view(run, state, row, outcome, events, trouble, self._console)
             view["approvals"] = (
                 [_approval(one) for one in agent.approvals(run)] if state in _CONSENTED else []
             )
-            html = render("card.html", **view)
+            html = render("card.html", **view, void=void, month=_month(month, outcome))
             waits_for_end = state == "denied" and not row.message  # the record of it follows the refusal
             is_over = state in _FINAL and not waits_for_end
             card = Card(html, is_live=not is_over, is_running=state == "running")
@@ -79,10 +97,39 @@ class Cards:
             self._remember(self._drawn, run, (key, card))
             return card
 
+    def _outlook(self, run: str, state: str) -> tuple[str, tuple[MonthLeft, ...]]:
+        """Why consent counts no more, and what the month's budgets have left while it is asked for.
+
+        Looked at anew every few seconds.
+        """
+        if state == "running" or state in _FINAL:
+            return "", ()
+        with self._lock:
+            known = self._outlooks.get((run, state))
+        if known is not None and time.monotonic() - known[0] < VOID_EVERY_S:
+            return known[1]
+        found = self._look(run, state)
+        with self._lock:
+            self._outlooks.pop((run, state), None)
+            self._remember(self._outlooks, (run, state), (time.monotonic(), found))
+        return found
+
+    def _look(self, run: str, state: str) -> tuple[str, tuple[MonthLeft, ...]]:
+        known = LedgerIndex.of(self._console.workspace).run_state(run)
+        if known is None:
+            return "", ()
+        void = self._console.void_of(known)
+        if state != "waiting" or known.proposer is None:
+            return void, ()
+        try:
+            return void, tuple(self._console.months_left(known.proposer.name))
+        except OpswrightError as error:  # the policy does not read: no step begins
+            return void or void_in_words([str(error)]), ()
+
     def _is_starting(self, run: str, state: str) -> bool:
         return state not in _FINAL and self._run_service.is_starting(run)
 
-    def _remember(self, kept: OrderedDict[str, Any], run: str, made: Any) -> Any:
+    def _remember(self, kept: OrderedDict[Any, Any], run: Any, made: Any) -> Any:
         found = kept.setdefault(run, made)
         kept.move_to_end(run)
         while len(kept) > _KEPT:
@@ -212,6 +259,12 @@ def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
         "usd": f"{total['usd']:.2f} US dollars",
         "budget": ", ".join(limits),
     }
+
+
+def _month(left: Sequence[MonthLeft], outcome: RunOutcome) -> list[dict[str, Any]]:
+    """What each budget of the month has left, and why the plan would not fit it."""
+    costs = {step: Cost.model_validate(cost) for step, cost in outcome.costs.items()}
+    return [{"words": one.in_words, "left": one.left_in_words, "over": one.over(costs)} for one in left]
 
 
 def _pages(outcome: RunOutcome) -> list[dict[str, str]]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.agents.run_events import RunEventFile, run_events_path
 from opswright.record.ledger import Ledger, Phase
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat import blocks
+from opswright.ui.console.chat import cards as cards_module
 from opswright.ui.console.chat.cards import Cards
 from opswright.ui.console.chat.curve import curve
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
 from opswright.ui.console.markup import render
+from opswright.ui.console.web import approvals
 
 EVIL = "<script>alert(1)</script> **b** [l](http://x) {{ 7777 * 7777 }} ${1}"
 
@@ -39,6 +45,34 @@ def test_a_card_is_drawn_again_only_when_something_changed(
     run_service.answer(ada, run, run_service.row(run).plan, approved=False)  # type: ignore[union-attr]
     after = cards.draw(run)
     assert "ada denied the plan" in after.html and not after.is_live
+
+
+def test_a_card_says_that_consent_is_void_and_why_and_offers_it_no_more(
+    console: Console, run_service: RunService, ada: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cards_module, "VOID_EVERY_S", 0.0)
+    run = run_service.start(ada, Ask("plan_file", "plan.yaml")).run
+    cards, plan = Cards(console, run_service), run_service.row(run).plan  # type: ignore[union-attr]
+    assert "void" not in cards.draw(run).html
+    lines = Path("lines.txt").read_text()
+    Path("lines.txt").write_text("<b>another</b>\n")
+    waiting = cards.draw(run)
+    assert "void: lines.txt changed since the plan was made." in waiting.html and waiting.is_live
+    assert 'data-plan="' + str(plan) + '" disabled' in waiting.html
+    Path("lines.txt").write_text(lines)
+    assert "void" not in cards.draw(run).html, "it was put back"
+    console.agent(ada).answer(run, Consent(str(plan), "test"))
+    Path("opswright.toml").write_text("[train]\nthreads = 7\n")  # as a worker would find them
+    assert "setting train.threads was 2 and is 7 now" in cards.draw(run).html
+    Path("opswright.toml").write_text("[train]\nthreads = 0\n")
+    assert "void: a setting is wrong" in cards.draw(run).html
+    Path("opswright.toml").unlink()
+    stored = console.workspace.plans / f"{plan}.json"
+    stored.write_text(stored.read_text().replace("GO", "NO_GO"))
+    altered = cards.draw(run).html
+    assert 'data-state="void"' in altered and "its plan is not the recorded one" in altered
+    assert "its plan is not the recorded one" in approvals.shown(console, ada)
 
 
 def test_a_refusal_whose_end_is_not_recorded_yet_may_still_change(
