@@ -11,7 +11,7 @@ from .wording import any_of, sections
 from .words import ARTICLES, CONTRAST, NEGATIONS, negations_in, sequence_in, without_manners
 
 _JOINING = words(
-    "and then also plus afterwards next finally & or , : - > \u2013 \u2014 \u2192 but that which"
+    "and then also plus afterwards next finally & or so , ; : - > \u2013 \u2014 \u2192 but that which"
 )
 _ASKING = words("check see look out test know")  # "look if there is" asks, and sets no condition
 _COURTESIES = any_of(sections("courtesies")[""], r"\b", r"\b")

@@ -13,6 +13,7 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
+from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
@@ -185,7 +186,8 @@ class Lexicon:
 
     def read(self, text: str, names: frozenset[str]) -> list[Token]:
         """A text's tokens, words written in two pieces put together, and slips of the finger mended."""
-        mended = [one for token in self._joined(tokens_of(text)) for one in self._mended(token, names)]
+        said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
+        mended = [one for token in said for one in self._mended(token, names)]
         return self._joined(mended)
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
@@ -211,8 +213,14 @@ class Lexicon:
             return [token]
         if (full := ABBREVIATIONS.get(key)) is not None:
             return [Token(token.text, "word", word) for word in full]
-        near = [] if key in self.gerunds or key in _REAL_WORDS else self._near(key, names)
-        return [Token(token.text, "word", near[0])] if len(near) == 1 or _is_same_head(near) else [token]
+        if key in self.gerunds or key in _REAL_WORDS:
+            return [token]
+        single = next((word for word in undoubled(key) if word in self.known | names), None)
+        near = self._near(key, names) if single is None else [single]
+        if len(near) == 1 or _is_same_head(near):
+            return [Token(token.text, "word", near[0])]
+        apart = halves(key, self.known) if not near else None
+        return [Token(word, "word", word) for word in apart] if apart else [token]
 
     def _near(self, key: str, names: frozenset[str]) -> list[str]:
         """The words that this may be a slip for; a short one only for two letters swapped."""
