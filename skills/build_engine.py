@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from ..compute import Compute, Job, Resources, open_compute, run_job, where_it_runs
+from ..compute.phrasing import WHERE_IT_RUNS
 from ..core.artifact_refs import (
     AdapterRef,
     ArtifactRef,
@@ -102,7 +103,7 @@ class BuildEngineRequest(Request):
         default_factory=dict,
         description="What the target may be told besides; `opswright targets NAME` lists it.",
     )
-    compute: str | None = Field(
+    compute: Annotated[str | None, WHERE_IT_RUNS] = Field(
         None,
         min_length=1,
         description="Where it runs: local, slurm, kubernetes or an installed backend; empty: as set.",

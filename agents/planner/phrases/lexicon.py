@@ -215,7 +215,7 @@ class Lexicon:
             return [Token(token.text, "word", word) for word in full]
         if key in self.gerunds or key in _REAL_WORDS:
             return [token]
-        single = next((word for word in undoubled(key) if word in self.known | names), None)
+        single = next((word for word in undoubled(key) if word in self.known), None)
         near = self._near(key, names) if single is None else [single]
         if len(near) == 1 or _is_same_head(near):
             return [Token(token.text, "word", near[0])]
@@ -228,6 +228,7 @@ class Lexicon:
             return [key[::-1]] if key[::-1] in _TWO_LETTERS else []
         swapped = [word for word in self._short if is_swap_of(key, word)]
         swapped += [word for word in self.kept if len(word) > 4 and is_swap_of(key, word)]
+        swapped += [name for name in names if len(name) == 4 and is_swap_of(key, name)]
         first = [word for word in swapped if word[0] == key[0]]
         if first or swapped:
             return first or swapped
@@ -250,11 +251,31 @@ class Lexicon:
         if (head := self.gerunds.get(first)) is not None:
             tokens = [Token(tokens[0].text, "word", head), *tokens[1:]]
             found += [m for one in self.patterns.get(head, ()) if (m := one.match(tokens)) is not None]
+        found = [match for match in found if self._says_what(match, tokens)]
         found.sort(key=lambda match: (-match.score, match.pattern.head != key_of_word(match.skill.name)))
         best: dict[str, PhraseMatch] = {}
         for match in found:
             best.setdefault(match.skill.name, match)
         return list(best.values())
+
+    def _says_what(self, match: PhraseMatch, tokens: list[Token]) -> bool:
+        """Whether more of a phrase is said than a word of every day: "get going", "give me the table"."""
+        if match.pattern.head not in LIGHT or len(match.used) > 1 or not match.slots:
+            return True
+        rest = [token for token in tokens[1:] if token.key not in ARTICLES]
+        if rest and rest[0].key in self._names_of_skills:
+            return False  # "run curate with ..."
+        pointed = self._kind_words | _POINTING
+        says = any(not token.is_word or token.key in pointed for token in rest if token.kind != "mark")
+        return says or match.skill.effect is not Effect.SERVES
+
+    @cached_property
+    def _names_of_skills(self) -> frozenset[str]:
+        return frozenset(key_of_word(skill.name) for skill in self.skills)
+
+    @cached_property
+    def _kind_words(self) -> frozenset[str]:
+        return frozenset(key for name in kind_names() for key in name)
 
     @cached_property
     def doing_heads(self) -> frozenset[str]:
@@ -277,6 +298,7 @@ class Lexicon:
         return match.skill.effect is Effect.READS
 
 
+_POINTING = words("it this that them one release version stable canary")
 _REAL_WORDS = word_list("no_typos")
 _TWO_LETTERS = words("of to is it in at by as an or")
 ABBREVIATIONS = {line.split()[0]: line.split()[1:] for line in sections("abbreviations")[""]}

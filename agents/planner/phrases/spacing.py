@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from .text import words
 from .words import ARTICLES, PREPOSITIONS
 
-_GLUED = re.compile(r"(?<![\w.:/=-])([$€]?\d+(?:\.\d+)?)([a-z]{1,14})(?![\w/:=-]|\.\w)", re.IGNORECASE)
+_GLUED = re.compile(r"(?<![\w.:/=-])([$€]?\d+(?:\.\d+)?)([a-z]{1,14})(?![\w/=-]|[.:]\w)", re.IGNORECASE)
 _STROKES = re.compile(r"(?<![\w./-])\d{1,3}(?:/\d{1,3}){1,12}(?![\w./-])")
 _BELOW = re.compile(r"(?<!\S)(?:<=?|\u2264)\s*(?=[$€]?\d)")
 _ABOVE = re.compile(r"(?<!\S)(?:>=?|\u2265)\s*(?=\d)")
