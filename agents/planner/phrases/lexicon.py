@@ -97,7 +97,7 @@ def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
 
 
 def _is_small(token: Token) -> bool:
-    return token.key in SMALL or token.key in ARTICLES
+    return token.key in SMALL or token.key in ARTICLES or token.kind == "number"
 
 
 class Lexicon:
@@ -134,7 +134,7 @@ class Lexicon:
             for one in fields:
                 words |= {key for name in one.names for key in name}
                 words |= {key for said, _ in one.values for key in said}
-        words |= {key for said in kind_names() for key in said} | _DESCRIBING
+        words |= {key for said in kind_names() for key in said} | DESCRIBING
         patterns_asked = " ".join(line for lines in sections("questions").values() for line in lines)
         words |= {word for word in re.findall(r"[a-z]{5,}", patterns_asked)}
         return frozenset(words)
@@ -265,7 +265,7 @@ class Lexicon:
         rest = [token for token in tokens[1:] if token.key not in ARTICLES]
         if rest and rest[0].key in self._names_of_skills:
             return False  # "run curate with ..."
-        pointed = self._kind_words | _POINTING
+        pointed = self.kind_words | _POINTING
         says = any(not token.is_word or token.key in pointed for token in rest if token.kind != "mark")
         return says or match.skill.effect is not Effect.SERVES
 
@@ -274,7 +274,20 @@ class Lexicon:
         return frozenset(key_of_word(skill.name) for skill in self.skills)
 
     @cached_property
-    def _kind_words(self) -> frozenset[str]:
+    def nouns(self) -> frozenset[str]:
+        """First words of phrases that are no verbs: "deployment of ...", "canary"."""
+        of = {
+            one.head
+            for found in self.patterns.values()
+            for one in found
+            for part in one.parts[1:2]
+            if part.key == "of" and not part.is_slot
+        }
+        return frozenset(of | self.kind_words | DESCRIBING | self.gerunds.keys())
+
+    @cached_property
+    def kind_words(self) -> frozenset[str]:
+        """Words of the names of kinds of artifact."""
         return frozenset(key for name in kind_names() for key in name)
 
     @cached_property
@@ -302,7 +315,7 @@ _POINTING = words("it this that them one release version stable canary")
 _REAL_WORDS = word_list("no_typos")
 _TWO_LETTERS = words("of to is it in at by as an or")
 ABBREVIATIONS = {line.split()[0]: line.split()[1:] for line in sections("abbreviations")[""]}
-_DESCRIBING = words(
+DESCRIBING = words(
     """
     stable canary live production prod last latest newest recent most previous first best current new
     fresh yesterday today checkpoint one that this

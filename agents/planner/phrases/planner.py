@@ -67,7 +67,7 @@ class _Reading(MessageCues):
             token.is_word or token.kind in ("number", "path", "ref", "quoted") for token in self.tokens
         ):
             return self._not_understood()
-        clauses = clauses_of(self.tokens, self.lexicon)
+        clauses = clauses_of(self.tokens, self.lexicon, self.around.names)
         asks_outright = self.asks_outright(clauses)
         kinds = {clause.kind for clause in clauses}
         depends = {"wish", "condition"} <= kinds and not self.text.endswith("?")
