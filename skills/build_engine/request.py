@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from ...compute.phrasing import WHERE_IT_RUNS
 from ...core.artifact_refs import AdapterRef, BundleRef, CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.errors import AskError
@@ -77,7 +78,7 @@ class BuildEngineRequest(Request):
         default_factory=dict,
         description="What the target may be told besides; `opswright targets NAME` lists it.",
     )
-    compute: str | None = Field(
+    compute: Annotated[str | None, WHERE_IT_RUNS] = Field(
         None,
         min_length=1,
         description="Where it runs: local, slurm, kubernetes or an installed backend; empty: as set.",

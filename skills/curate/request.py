@@ -77,11 +77,24 @@ class CurateRequest(Request):
         description="Finds rows that ask in other words what a golden row asks; each row's question is sent "
         "to it. Rows of one label are near each other, so for `classify` it counts better than it decides.",
     )
-    near_duplicate_jaccard: Annotated[Share, Spoken(("similarity", "similar", "jaccard", "threshold"))] = (
-        Field(
-            0.9,
-            description="Of two rows this similar, with one label, the first stays; 1 drops only equal ones.",
-        )
+    near_duplicate_jaccard: Annotated[
+        Share,
+        Spoken(
+            (
+                "similarity",
+                "similar",
+                "jaccard",
+                "threshold",
+                "duplicates",
+                "near duplicates",
+                "dedup",
+                "dedupe",
+                "deduplicate",
+            )
+        ),
+    ] = Field(
+        0.9,
+        description="Of two rows this similar, with one label, the first stays; 1 drops only equal ones.",
     )
     replay: DatasetRef | None = Field(None, description="Earlier dataset to mix in, against forgetting.")
     replay_ratio: float = Field(0.0, ge=0, le=100, description="Rows of `replay` for each new row.")

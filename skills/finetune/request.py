@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ...compute.gpus import DeclaredGpus
+from ...compute.phrasing import WHERE_IT_RUNS
 from ...core.artifact_refs import AdapterRef, CheckpointRef, ClassifierRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.phrasing import Spoken
@@ -127,7 +128,7 @@ class FinetuneRequest(Request):
     teacher_temperature: float = Field(
         1.0, gt=0, le=100, description="Above 1 the teacher's less likely tokens count for more."
     )
-    lora_rank: Annotated[int, Spoken(("rank", "lora rank"))] = Field(
+    lora_rank: Annotated[int, Spoken(("rank", "lora rank", "r"))] = Field(
         16, ge=1, le=512, description="Rank of the adapters (lora, qlora)."
     )
     lora_alpha: int = Field(32, ge=1, le=1024, description="Scale of the adapters (lora, qlora).")
@@ -136,7 +137,10 @@ class FinetuneRequest(Request):
         min_length=1,
         description="Modules that get adapters, by name; * stands for any part of it.",
     )
-    precision: Literal["float32", "mixed", "bfloat16"] | None = Field(
+    precision: Annotated[
+        Literal["float32", "mixed", "bfloat16"] | None,
+        Spoken((), {"float32": ("fp32",), "bfloat16": ("bf16",), "mixed": ("mixed precision",)}),
+    ] = Field(
         None,
         description="float32; mixed: weights and moments in float32, sums in bfloat16; bfloat16: all. Empty: "
         "float32 on CPU and below 10 M parameters, else mixed for sft and bfloat16 for adapters.",
@@ -184,7 +188,7 @@ class FinetuneRequest(Request):
         description="GPUs it is meant for, as h100 or a100-80gbx4: memory and time are checked for them, "
         "here or elsewhere. Empty: those of this machine.",
     )
-    compute: str | None = Field(
+    compute: Annotated[str | None, WHERE_IT_RUNS] = Field(
         None,
         min_length=1,
         description="Where it runs: local, slurm, kubernetes or an installed backend; empty: as set.",

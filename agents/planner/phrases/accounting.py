@@ -48,9 +48,10 @@ def accounted(
     negating = set(negations_in([token.key for token in clause.tokens]))
     filled = [one for one in lexicon.fields[skill.name] if one.name in reading.step.arguments]
     named = {stem_of(key) for one in filled for name in one.names for key in name}
+    named |= {stem for one in filled if not one.is_required for stem in one.about}
     setting = SETTING if skill.effect is not Effect.SERVES else frozenset[str]()
     heads = lexicon.doing_heads - setting
-    said = _said_with(clause, lexicon, reading.step)
+    said = _said_with(clause, lexicon, reading.step) | _said_alone(clause, lexicon, reading.step)
     for at, token in enumerate(clause.tokens):
         if at in clause.taken:
             continue
@@ -80,6 +81,23 @@ def accounted(
 def is_value(token: Token, around: Surroundings) -> bool:
     """Whether a token says something by itself: a number, a file, a reference, a suite or endpoint."""
     return token.kind in VALUES or (token.is_word and token.key in around.suites | around.endpoints)
+
+
+def _said_alone(clause: ClauseTokens, lexicon: Lexicon, step: StepDraft) -> set[int]:
+    """Words of no known meaning alone behind a comma, or right before a field that got no value."""
+    keys = [token.key for token in clause.tokens]
+    empty = [one for one in lexicon.fields[step.skill.name] if one.name not in step.arguments]
+    opens = {name for one in empty for name in one.names if not one.is_required}
+    found: set[int] = set()
+    for at, token in enumerate(clause.tokens):
+        if not token.is_word or at in clause.taken or token.key in lexicon.known:
+            continue
+        follows = keys[at + 1] if at + 1 < len(keys) else ","
+        if (at and keys[at - 1] == "," and follows in (",", "and")) or any(
+            tuple(keys[at + 1 : at + 1 + len(name)]) == name for name in opens if len(name) > 1
+        ):
+            found.add(at)
+    return found
 
 
 def _said_with(clause: ClauseTokens, lexicon: Lexicon, step: StepDraft) -> set[int]:

@@ -60,6 +60,17 @@ def amounts_in(tokens: list[Token], taken: set[int]) -> list[Amount]:
             continue
         before = tuple(one.key for one in tokens[max(0, at - 8) : at])
         found.append(replace(_with_unit(tokens, at, value, before), count=value))
+    return _percent_each(found, tokens)
+
+
+def _percent_each(found: list[Amount], tokens: list[Token]) -> list[Amount]:
+    """The numbers, each of a row in percent where the last one is: "1, then 10 and 50 percent"."""
+    for at in range(len(found) - 2, -1, -1):
+        one, after = found[at], found[at + 1]
+        between = {token.key for token in tokens[one.end : after.start]}
+        is_row = one.end < after.start and between <= {",", "and", "then", "&"}
+        if is_row and after.unit == "percent" and one.unit in between:
+            found[at] = replace(one, unit="percent")
     return found
 
 
@@ -166,7 +177,7 @@ _UNIT_NAMES = words("seconds minutes hours milliseconds")
 def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
     """How well a field's names stand beside a number (0: not at all), and where they stand."""
     score, named_at = 0.0, frozenset[int]()
-    places = [at for at in amount.before_at if amount.key(at) not in _BETWEEN]
+    places = [at for at in amount.before_at if amount.key(at) not in _BETWEEN | {"<path>", "<ref>"}]
     words = tuple(amount.key(at) for at in places)
     for name in one.names:
         size = len(name)

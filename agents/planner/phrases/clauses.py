@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from .lexicon import Lexicon
 from .text import Token, words
+from .word_order import verb_first
 from .wording import any_of, sections
 from .words import ARTICLES, CONTRAST, NEGATIONS, negations_in, sequence_in, without_manners
 
 _JOINING = words(
-    "and then also plus afterwards next finally & or , : - > \u2013 \u2014 \u2192 but that which"
+    "and then also plus afterwards next finally & or so , ; : - > \u2013 \u2014 \u2192 but that which"
 )
 _ASKING = words("check see look out test know")  # "look if there is" asks, and sets no condition
 _COURTESIES = any_of(sections("courtesies")[""], r"\b", r"\b")
@@ -29,10 +30,10 @@ class Clause:
     opens: bool = True  # whether it begins a sentence
 
 
-def clauses_of(tokens: list[Token], lexicon: Lexicon) -> list[Clause]:
-    """The clauses of a message, from left to right."""
+def clauses_of(tokens: list[Token], lexicon: Lexicon, names: frozenset[str] = frozenset()) -> list[Clause]:
+    """The clauses of a message, from left to right; `names`: of suites, endpoints and files."""
     parts = [(part, opens) for part, opens in _parts(unsequenced(tokens, lexicon), lexicon) if part]
-    return _scoped([replace(_judged(part, lexicon), opens=opens) for part, opens in parts])
+    return _scoped([replace(_judged(part, lexicon, names), opens=opens) for part, opens in parts])
 
 
 def unsequenced(tokens: list[Token], lexicon: Lexicon) -> list[Token]:
@@ -56,7 +57,10 @@ def _parts(tokens: list[Token], lexicon: Lexicon) -> list[tuple[list[Token], boo
             parts.append(([], True))
             continue
         part = parts[-1][0]
-        conditions = token.key in _IF | {"before"} and not (at and tokens[at - 1].key in _ASKING)
+        last = at + 1 == len(tokens) or tokens[at + 1].kind == "end"
+        conditions = token.key in (_IF if last else _IF | {"before"}) and not (
+            at and tokens[at - 1].key in _ASKING
+        )
         if part and (conditions or _begins(tokens, at, part, lexicon)):
             parts.append(([], False))
         parts[-1][0].append(token)
@@ -122,6 +126,8 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
 
 def _is_aside(rest: list[Token]) -> bool:
     """Whether somebody or something is told of behind a comma: ", I have a call", ", the box is old"."""
+    while len(rest) > 1 and rest[1].key == ",":
+        rest = rest[1:]
     keys = [token.key for token in rest[1:]]
     said = keys[: keys.index(",")] if "," in keys else keys
     if rest[0].key != "," or len(said) < 3 or any(token.kind != "word" for token in rest[1 : 1 + len(said)]):
@@ -161,7 +167,7 @@ def _says_more(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
     return counted and any(one.takes_number and (keys[0],) in one.names for one in fields)
 
 
-def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
+def _judged(part: list[Token], lexicon: Lexicon, names: frozenset[str]) -> Clause:
     keys = [token.key for token in part]
     begin = 0
     while begin < len(keys) and keys[begin] in _JOINING - {"but"}:
@@ -183,6 +189,8 @@ def _judged(part: list[Token], lexicon: Lexicon) -> Clause:
         return Clause(rest, "wish", part)
     if negations_in([token.key for token in inner]):
         return Clause(inner, "negated", part)
+    if (turned := verb_first(rest, lexicon, names, is_asked=start > 0)) is not None:
+        return Clause(turned, "wish", part)
     return Clause(rest, "told", part)
 
 

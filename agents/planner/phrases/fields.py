@@ -8,10 +8,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from ....core.artifact_refs import REF_TYPES
+from ....core.errors import OpswrightError
 from ....core.inputs import annotation_options, types_in
 from ....core.phrasing import Spoken
 from .text import key_of_word, stem_of, words
@@ -52,6 +53,7 @@ class FieldWords:
     model: type[BaseModel] | None  # of a nested request
     is_asked: bool  # naming it without a value is asked about
     is_time: bool  # text that is a day or a time
+    own_text: type[str] | None  # text of a form of its own, told by its form
     about: frozenset[str]  # what its name and its sentence speak of, without endings
 
 
@@ -107,6 +109,7 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         takes_whole=int in every,
         is_flag=is_flag,
         takes_text=str in every and not is_suite,
+        own_text=_own_text(every),
         is_list=bool(lists),
         unit=_unit(ending, info.description or "") if numbers else "",
         is_share=numbers and float in every and any(part in _SHARES for part in name.split("_")),
@@ -117,6 +120,24 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         is_time=str in every and "ISO 8601" in (info.description or ""),
         about=about_words(f"{name.replace('_', ' ')} {' '.join(spoken.names)} {info.description or ''}"),
     )
+
+
+def _own_text(options: list[Any]) -> type[str] | None:
+    """A type of text that only some words are of: "h100" is a kind of GPU."""
+    texts = [one for one in options if isinstance(one, type) and issubclass(one, str)]
+    own = [
+        one for one in texts if one is not str and one not in REF_TYPES.values() and not issubclass(one, Enum)
+    ]
+    return own[0] if own and str not in texts else None
+
+
+def is_of(word: str, kind: type[str]) -> bool:
+    """Whether a word is a text of this type."""
+    try:
+        TypeAdapter(kind).validate_python(word)
+    except (ValueError, OpswrightError):
+        return False
+    return True
 
 
 def about_words(text: str) -> frozenset[str]:

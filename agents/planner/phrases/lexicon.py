@@ -13,6 +13,7 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
+from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
@@ -96,7 +97,7 @@ def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
 
 
 def _is_small(token: Token) -> bool:
-    return token.key in SMALL or token.key in ARTICLES
+    return token.key in SMALL or token.key in ARTICLES or token.kind == "number"
 
 
 class Lexicon:
@@ -133,7 +134,7 @@ class Lexicon:
             for one in fields:
                 words |= {key for name in one.names for key in name}
                 words |= {key for said, _ in one.values for key in said}
-        words |= {key for said in kind_names() for key in said} | _DESCRIBING
+        words |= {key for said in kind_names() for key in said} | DESCRIBING
         patterns_asked = " ".join(line for lines in sections("questions").values() for line in lines)
         words |= {word for word in re.findall(r"[a-z]{5,}", patterns_asked)}
         return frozenset(words)
@@ -185,7 +186,8 @@ class Lexicon:
 
     def read(self, text: str, names: frozenset[str]) -> list[Token]:
         """A text's tokens, words written in two pieces put together, and slips of the finger mended."""
-        mended = [one for token in self._joined(tokens_of(text)) for one in self._mended(token, names)]
+        said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
+        mended = [one for token in said for one in self._mended(token, names)]
         return self._joined(mended)
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
@@ -211,8 +213,14 @@ class Lexicon:
             return [token]
         if (full := ABBREVIATIONS.get(key)) is not None:
             return [Token(token.text, "word", word) for word in full]
-        near = [] if key in self.gerunds or key in _REAL_WORDS else self._near(key, names)
-        return [Token(token.text, "word", near[0])] if len(near) == 1 or _is_same_head(near) else [token]
+        if key in self.gerunds or key in _REAL_WORDS:
+            return [token]
+        single = next((word for word in undoubled(key) if word in self.known), None)
+        near = self._near(key, names) if single is None else [single]
+        if len(near) == 1 or _is_same_head(near):
+            return [Token(token.text, "word", near[0])]
+        apart = halves(key, self.known) if not near else None
+        return [Token(word, "word", word) for word in apart] if apart else [token]
 
     def _near(self, key: str, names: frozenset[str]) -> list[str]:
         """The words that this may be a slip for; a short one only for two letters swapped."""
@@ -220,6 +228,7 @@ class Lexicon:
             return [key[::-1]] if key[::-1] in _TWO_LETTERS else []
         swapped = [word for word in self._short if is_swap_of(key, word)]
         swapped += [word for word in self.kept if len(word) > 4 and is_swap_of(key, word)]
+        swapped += [name for name in names if len(name) == 4 and is_swap_of(key, name)]
         first = [word for word in swapped if word[0] == key[0]]
         if first or swapped:
             return first or swapped
@@ -242,11 +251,44 @@ class Lexicon:
         if (head := self.gerunds.get(first)) is not None:
             tokens = [Token(tokens[0].text, "word", head), *tokens[1:]]
             found += [m for one in self.patterns.get(head, ()) if (m := one.match(tokens)) is not None]
+        found = [match for match in found if self._says_what(match, tokens)]
         found.sort(key=lambda match: (-match.score, match.pattern.head != key_of_word(match.skill.name)))
         best: dict[str, PhraseMatch] = {}
         for match in found:
             best.setdefault(match.skill.name, match)
         return list(best.values())
+
+    def _says_what(self, match: PhraseMatch, tokens: list[Token]) -> bool:
+        """Whether more of a phrase is said than a word of every day: "get going", "give me the table"."""
+        if match.pattern.head not in LIGHT or len(match.used) > 1 or not match.slots:
+            return True
+        rest = [token for token in tokens[1:] if token.key not in ARTICLES]
+        if rest and rest[0].key in self._names_of_skills:
+            return False  # "run curate with ..."
+        pointed = self.kind_words | _POINTING
+        says = any(not token.is_word or token.key in pointed for token in rest if token.kind != "mark")
+        return says or match.skill.effect is not Effect.SERVES
+
+    @cached_property
+    def _names_of_skills(self) -> frozenset[str]:
+        return frozenset(key_of_word(skill.name) for skill in self.skills)
+
+    @cached_property
+    def nouns(self) -> frozenset[str]:
+        """First words of phrases that are no verbs: "deployment of ...", "canary"."""
+        of = {
+            one.head
+            for found in self.patterns.values()
+            for one in found
+            for part in one.parts[1:2]
+            if part.key == "of" and not part.is_slot
+        }
+        return frozenset(of | self.kind_words | DESCRIBING | self.gerunds.keys())
+
+    @cached_property
+    def kind_words(self) -> frozenset[str]:
+        """Words of the names of kinds of artifact."""
+        return frozenset(key for name in kind_names() for key in name)
 
     @cached_property
     def doing_heads(self) -> frozenset[str]:
@@ -269,10 +311,11 @@ class Lexicon:
         return match.skill.effect is Effect.READS
 
 
+_POINTING = words("it this that them one release version stable canary")
 _REAL_WORDS = word_list("no_typos")
 _TWO_LETTERS = words("of to is it in at by as an or")
 ABBREVIATIONS = {line.split()[0]: line.split()[1:] for line in sections("abbreviations")[""]}
-_DESCRIBING = words(
+DESCRIBING = words(
     """
     stable canary live production prod last latest newest recent most previous first best current new
     fresh yesterday today checkpoint one that this

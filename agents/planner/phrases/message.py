@@ -18,6 +18,7 @@ from .conversation_state import ConversationState
 from .drafts import OpenField, PlanDraft, StepDraft
 from .fields import field_words
 from .lexicon import Lexicon, lexicon_of
+from .limits import limits_behind
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Message:
         self.lexicon: Lexicon = lexicon_of(registry)
         self.around = Surroundings(workspace)
         self.before = ConversationState.of(conversation, registry, workspace)
-        self.tokens = without_courtesies(self.lexicon.read(text, self.around.names))
+        self.tokens = limits_behind(without_courtesies(self.lexicon.read(text, self.around.names)))
         self.keys = [token.key for token in self.tokens]
         self.draft = PlanDraft()
 

@@ -18,26 +18,23 @@ from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
 from ..base import Ask, Declined, PlannerReply, Question, Turn
 from .accounting import ClauseReading, is_value
-from .clauses import TELLERS, Clause, bar_of, clauses_of, own_words_of, unsequenced, without_left_out
+from .clauses import TELLERS, Clause, bar_of, clauses_of, unsequenced, without_left_out
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
 from .lexicon import PhraseMatch
 from .mentions import Unclear, mentions_in, resolve
-from .message import Message
+from .message_cues import ASKING, SPOKEN, MessageCues
 from .nearest import nearest_skills
 from .record_answers import answer_from_record
 from .refusals import LONGEST, refusal
 from .slots import SlotFiller
 from .text import Token, key_of_word, shown, words
-from .words import ASKED_WHETHER, CONDITIONAL, SMALL, cues_in, without_setting
+from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
 
-_MARKUP = '"“”„«»`<[]{}|'  # that no pair of which makes a quotation
-_SPOKEN = ("word", "number", "end", "mark")
 _ALSO = words("and , & both plus the then")
-_ASKING = words("how is are would which what does do show who")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class PhrasesPlanner:
         return _Reading(text, self.registry, self.workspace, conversation).reply()
 
 
-class _Reading(Message):
+class _Reading(MessageCues):
     """One message being understood."""
 
     @cached_property
@@ -70,8 +67,8 @@ class _Reading(Message):
             token.is_word or token.kind in ("number", "path", "ref", "quoted") for token in self.tokens
         ):
             return self._not_understood()
-        clauses = clauses_of(self.tokens, self.lexicon)
-        asks_outright = self._asks_outright(clauses)
+        clauses = clauses_of(self.tokens, self.lexicon, self.around.names)
+        asks_outright = self.asks_outright(clauses)
         kinds = {clause.kind for clause in clauses}
         depends = {"wish", "condition"} <= kinds and not self.text.endswith("?")
         if not depends and (
@@ -82,16 +79,16 @@ class _Reading(Message):
             )
             if answer is not None:
                 return answer
-        if (command := self._command_inside()) is not None:
+        if (command := self.command_inside()) is not None:
             return Declined(refusal("command", command), "command", (command,))
-        cues = self._cues(clauses)
+        cues = self.cues(clauses)
         if cues and not (asks_outright and set(cues) <= {"hypothetical"}):
             reason = next(iter(cues))
             return self._declined(reason, cues[reason])
-        if self._quotes_something():
+        if self.quotes_something():
             return self._declined("quoted", "")
         wishes = [clause for clause in clauses if clause.kind == "wish"]
-        if wishes and (taken_back := self._taken_back(clauses)):
+        if wishes and (taken_back := self.taken_back(clauses)):
             return self._declined("negated", taken_back)
         if self.before.draft is not None and (changed := amended(self, clauses)) is not None:
             return changed
@@ -99,75 +96,6 @@ class _Reading(Message):
             negated = next((clause for clause in clauses if clause.kind == "negated"), None)
             return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
         return self._planned(clauses)
-
-    def _cues(self, clauses: list[Clause]) -> dict[str, str]:
-        """What keeps the message from being a wish; a phrase of a skill is never a cue by its own words."""
-        softly = not self._serves(clauses)
-        found = cues_in(self._keys_of_words(), softly=softly)
-        if not found:
-            return found
-        own = own_words_of(clauses, self.lexicon)
-        others = ["_" if id(t) in own else t.key for t in self.tokens if t.kind in _SPOKEN]
-        is_one = sum(clause.kind == "wish" for clause in clauses) == 1
-        excused = {"reported", *["destructive"] * is_one} - cues_in(others, softly=softly).keys()
-        return {reason: said for reason, said in found.items() if reason not in excused}
-
-    def _serves(self, clauses: list[Clause]) -> bool:
-        """Whether any place of a clause, wish or not, names a skill that changes what users get."""
-        starts = (clause.whole[at:] for clause in clauses for at in range(len(clause.whole)))
-        return any(
-            match.skill.effect is Effect.SERVES for start in starts for match in self.lexicon.matches(start)
-        )
-
-    def _taken_back(self, clauses: list[Clause]) -> str:
-        """What takes the wishes before it back without naming any of its own: "no wait, don't"."""
-        began = False
-        for clause in clauses:
-            began = began or clause.kind == "wish"
-            own = any(
-                token.key in (self.lexicon.heads | self.lexicon.gerunds.keys()) - SMALL
-                for token in clause.tokens
-            )
-            if began and clause.kind == "negated" and not own:
-                return shown(clause.whole)
-        return ""
-
-    def _keys_of_words(self) -> list[str]:
-        """What cues are looked for in: words alone, a path or a quotation stands for itself."""
-        return [token.key for token in self.tokens if token.kind in _SPOKEN]
-
-    def _asks_outright(self, clauses: list[Clause]) -> bool:
-        """Whether it is a question that a skill declares as its own phrase, and that serves nothing."""
-        matches = self.lexicon.matches(self.tokens) if self.tokens and self.keys[0] in _ASKING else []
-        return bool(matches) and matches[0].score >= 4 and matches[0].skill.effect is not Effect.SERVES
-
-    def _command_inside(self) -> str | None:
-        for token in self.tokens:
-            name = token.text.lower().lstrip("/")
-            if token.kind == "path" and token.text.startswith("/") and name in self.registry:
-                return self.registry.get(name).example
-        return None
-
-    def _quotes_something(self) -> bool:
-        """Whether a sentence, or a word that tells what to do, is quoted; or there is markup."""
-        texts = self._texts_asked_for()
-        for at, token in enumerate(self.tokens):
-            if token.kind != "quoted" or Path(token.text[:200]).exists() or at in texts:
-                continue
-            inner = self.lexicon.read(token.text, self.around.names)
-            if len(inner) > 3 or any(one.key in self.lexicon.heads for one in inner):
-                return True
-        return any(token.kind == "mark" and token.text in _MARKUP for token in self.tokens)
-
-    def _texts_asked_for(self) -> set[int]:
-        """The places of quotations that a skill which only reads takes as its text: "rows like '...'"."""
-        for start in range(len(self.tokens)):
-            for match in self.lexicon.matches(self.tokens[start:])[:1]:
-                fields = {one.name for one in self.lexicon.fields[match.skill.name] if one.takes_text}
-                spans = [span for name, span in match.slots.items() if name in fields]
-                if spans and match.score >= 4 and match.skill.effect is Effect.READS:
-                    return {start + at for span in spans for at in range(*span)}
-        return set()
 
     def _planned(self, clauses: list[Clause]) -> PlannerReply:
         """The plan of the wishes, in order; what is negated beside them is left out."""
@@ -335,9 +263,7 @@ class _Reading(Message):
 
     def _judged(self, conditions: list[Clause]) -> PlannerReply | None:
         """Have a condition become a gate, or ask which gate it is meant to be."""
-        said = " ".join(
-            token.key for token in unsequenced(self.tokens, self.lexicon) if token.kind in _SPOKEN
-        )
+        said = " ".join(token.key for token in unsequenced(self.tokens, self.lexicon) if token.kind in SPOKEN)
         if not conditions and not CONDITIONAL.search(ASKED_WHETHER.sub("", said)):
             return None
         if all(step.skill.effect is Effect.READS for step in self.draft.steps):
@@ -372,7 +298,7 @@ class _Reading(Message):
             rest = self.tokens[at:]
             end = next((n for n, token in enumerate(rest) if token.kind == "end"), len(rest))
             matches = self.lexicon.matches(rest[:end])
-            if matches and self.keys[at] not in _ASKING:
+            if matches and self.keys[at] not in ASKING:
                 draft = PlanDraft()
                 try:
                     filler = SlotFiller(self.lexicon, self.around, draft, self.before.at_hand)

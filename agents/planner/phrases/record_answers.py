@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNORECASE)
 _FAILED = re.compile(r"\b(?:fail\w*|crash\w*|broke\w*|wrong)\b")
-_ASKS = (
-    r"^(?:and |so |ok |hey |hi |hello |please |, )*(?:(?:can|could|would) you )?(?:please )?"
-    r"(?:tell (?:me|us) |show (?:me|us) |do you know |remind me |may i (?:know|ask) |"
-    r"i (?:want|need|would like) to know )?(?:please )?"
-)
-_TOPICS = {about: any_of(patterns, _ASKS) for about, patterns in sections("questions").items()}
+_OPENING = any_of(sections("manners")["asking"], "^", r"\b\s*")
+_TOPICS = {about: any_of(patterns, "^") for about, patterns in sections("questions").items()}
 
 
 def answer_from_record(
@@ -50,10 +46,11 @@ def answer_from_record(
     words = said.split()
     asked_alone = " ".join(words[without_manners(words, lambda place: 0.0) :])
     parts = [said, asked_alone, *(_parts(tokens) if is_alone else ())]
+    asked_for = [_without_opening(part) for part in parts]
     topic = next(
-        (about for about, pattern in _TOPICS.items() if any(pattern.match(part) for part in parts)), None
+        (about for about, pattern in _TOPICS.items() if any(pattern.match(part) for part in asked_for)), None
     )
-    if topic is None or _supposes(said):
+    if topic is None or _supposes(asked_for[0]):
         return None
     asked = _Asked(text, said, around, lexicon, before)
     answers: dict[str, Callable[[], RecordAnswer]] = {
@@ -72,6 +69,13 @@ def _parts(tokens: list[Token]) -> list[str]:
     keys = [token.key if token.kind in ("word", "number") else "," for token in tokens]
     starts = [at + 1 for at, key in enumerate(keys) if key == ","]
     return [" ".join(key for key in keys[at:] if key != ",") for at in starts]
+
+
+def _without_opening(said: str) -> str:
+    """A question without what people begin one with: "I was wondering", "could you tell me"."""
+    while (found := _OPENING.match(said)) is not None and found.end():
+        said = said[found.end() :]
+    return said
 
 
 def _supposes(said: str) -> bool:

@@ -324,11 +324,20 @@ class SlotFiller(PlaceSlots):
         for one in fields:
             if one.name in step.arguments or one.is_required:
                 continue
-            if one.is_asked and any(set(name) <= keys for name in one.names):
+            if self._is_set_to_nothing(one, clause):
+                step.missing[one.name] = OpenField(f"Which {called(one)}?", one.plain_values[:8])
+            elif one.is_asked and any(set(name) <= keys for name in one.names):
                 step.missing[one.name] = OpenField(f"Which {called(one)}?")
             elif one.kinds and one.name in free and one.name not in step.missing:
                 refs = tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:4])
                 step.missing[one.name] = OpenField(f"Which {one.kinds[0]} as {called(one)}?", refs)
+
+    @staticmethod
+    def _is_set_to_nothing(one: FieldWords, clause: ClauseTokens) -> bool:
+        """Whether a name stands before a "=" behind which nothing is: "seed="."""
+        keys = [token.key for token in clause.tokens]
+        ends = [at for at, key in enumerate(keys) if key == "=" and keys[at + 1 : at + 2] in ([], [","])]
+        return any(tuple(keys[max(0, at - len(name)) : at]) == name for at in ends for name in one.names)
 
     def _nested(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """A request within the request, as a gate's criteria."""

@@ -68,7 +68,7 @@ def stem_of(key: str) -> str:
 def tokens_of(text: str) -> list[Token]:
     """The tokens of a text, short forms written out; a smile is none."""
     text = unicodedata.normalize("NFC", text).replace("’", "'")
-    text = _SHORT_WITH.sub("with ", _FACE.sub(" ", _DOT_ENDING.sub("", text)))
+    text = _SHORT_WITH.sub("with ", _FACE.sub(" , ", _DOT_ENDING.sub("", text)))
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or "mark"
@@ -79,6 +79,8 @@ def tokens_of(text: str) -> list[Token]:
 def _made(kind: str, text: str) -> list[Token]:
     if kind != "word":
         inner = text[1:-1] if kind == "quoted" else text
+        if text == ";":
+            return [Token(",", "mark", ",")]  # it joins: what is negated before it stays so behind it
         return [Token(inner, kind, inner.lower() if kind in ("number", "mark", "end") else f"<{kind}>")]
     lower = text.lower()
     if lower in _SHORT_FORMS:

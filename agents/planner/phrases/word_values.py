@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .clause_tokens import ClauseTokens
 from .drafts import StepDraft
-from .fields import FieldWords
+from .fields import FieldWords, is_of
 from .text import words
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
@@ -34,6 +34,7 @@ def fill_values(
 ) -> None:
     """Values that are words, switches and "name is value"; `known`: words with a meaning of their own."""
     _times(step, fields, clause)
+    _own_texts(step, fields, clause, known)
     for one in fields:
         if one.name in step.arguments:
             continue
@@ -44,6 +45,19 @@ def fill_values(
             _switch(step, one, clause)
         elif one.takes_text and not one.is_endpoint and not one.kinds:
             _named_text(step, one, clause, known)
+
+
+def _own_texts(
+    step: StepDraft, fields: list[FieldWords], clause: ClauseTokens, known: frozenset[str]
+) -> None:
+    """Words that have the form of one field's text alone: "on an h100"."""
+    for at, token in enumerate(clause.tokens):
+        if at in clause.taken or not token.is_word or token.key in known:
+            continue
+        fits = [one for one in fields if one.own_text is not None and is_of(token.text.lower(), one.own_text)]
+        if len(fits) == 1 and fits[0].name not in step.arguments:
+            step.arguments[fits[0].name] = token.text.lower()
+            clause.taken |= {at} | clause.name_beside(fits[0], at)
 
 
 def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens, fields: list[FieldWords]) -> None:

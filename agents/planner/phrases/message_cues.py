@@ -1,0 +1,90 @@
+"""What keeps a message from being acted on: cues, quotations, commands inside, what is taken back."""
+
+# quotation marks of every kind are what it is about
+from __future__ import annotations
+
+from pathlib import Path
+
+from ....core.contract import Effect
+from .clauses import Clause, own_words_of
+from .message import Message
+from .text import shown, words
+from .words import SMALL, cues_in
+
+SPOKEN = ("word", "number", "end", "mark")
+ASKING = words("how is are would which what does do show who")
+_MARKUP = '"“”„«»`<[]{}|'  # that no pair of which makes a quotation
+
+
+class MessageCues(Message):
+    """One message, and what of it says that nothing is to be done."""
+
+    def cues(self, clauses: list[Clause]) -> dict[str, str]:
+        """What keeps the message from being a wish; a phrase of a skill is never a cue by its own words."""
+        softly = not self._serves(clauses)
+        found = cues_in(self._keys_of_words(), softly=softly)
+        if not found:
+            return found
+        own = own_words_of(clauses, self.lexicon)
+        others = ["_" if id(t) in own else t.key for t in self.tokens if t.kind in SPOKEN]
+        is_one = sum(clause.kind == "wish" for clause in clauses) == 1
+        excused = {"reported", *["destructive"] * is_one} - cues_in(others, softly=softly).keys()
+        return {reason: said for reason, said in found.items() if reason not in excused}
+
+    def _serves(self, clauses: list[Clause]) -> bool:
+        """Whether any place of a clause, wish or not, names a skill that changes what users get."""
+        starts = (clause.whole[at:] for clause in clauses for at in range(len(clause.whole)))
+        return any(
+            match.skill.effect is Effect.SERVES for start in starts for match in self.lexicon.matches(start)
+        )
+
+    def taken_back(self, clauses: list[Clause]) -> str:
+        """What takes the wishes before it back without naming any of its own: "no wait, don't"."""
+        began = False
+        for clause in clauses:
+            began = began or clause.kind == "wish"
+            own = any(
+                token.key in (self.lexicon.heads | self.lexicon.gerunds.keys()) - SMALL
+                for token in clause.tokens
+            )
+            if began and clause.kind == "negated" and not own:
+                return shown(clause.whole)
+        return ""
+
+    def _keys_of_words(self) -> list[str]:
+        """What cues are looked for in: words alone, a path or a quotation stands for itself."""
+        return [token.key for token in self.tokens if token.kind in SPOKEN]
+
+    def asks_outright(self, clauses: list[Clause]) -> bool:
+        """Whether it is a question that a skill declares as its own phrase, and that serves nothing."""
+        matches = self.lexicon.matches(self.tokens) if self.tokens and self.keys[0] in ASKING else []
+        return bool(matches) and matches[0].score >= 4 and matches[0].skill.effect is not Effect.SERVES
+
+    def command_inside(self) -> str | None:
+        """The example of a command that stands within the message."""
+        for token in self.tokens:
+            name = token.text.lower().lstrip("/")
+            if token.kind == "path" and token.text.startswith("/") and name in self.registry:
+                return self.registry.get(name).example
+        return None
+
+    def quotes_something(self) -> bool:
+        """Whether a sentence, or a word that tells what to do, is quoted; or there is markup."""
+        texts = self._texts_asked_for()
+        for at, token in enumerate(self.tokens):
+            if token.kind != "quoted" or Path(token.text[:200]).exists() or at in texts:
+                continue
+            inner = self.lexicon.read(token.text, self.around.names)
+            if len(inner) > 3 or any(one.key in self.lexicon.heads for one in inner):
+                return True
+        return any(token.kind == "mark" and token.text in _MARKUP for token in self.tokens)
+
+    def _texts_asked_for(self) -> set[int]:
+        """The places of quotations that a skill which only reads takes as its text: "rows like '...'"."""
+        for start in range(len(self.tokens)):
+            for match in self.lexicon.matches(self.tokens[start:])[:1]:
+                fields = {one.name for one in self.lexicon.fields[match.skill.name] if one.takes_text}
+                spans = [span for name, span in match.slots.items() if name in fields]
+                if spans and match.score >= 4 and match.skill.effect is Effect.READS:
+                    return {start + at for span in spans for at in range(*span)}
+        return set()

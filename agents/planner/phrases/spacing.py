@@ -1,0 +1,50 @@
+"""What people leave out or double while they type: spaces between words and numbers, letters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+
+from .text import words
+from .words import ARTICLES, PREPOSITIONS
+
+_GLUED = re.compile(r"(?<![\w.:/=-])([$€]?\d+(?:\.\d+)?)([a-z]{1,14})(?![\w/=-]|[.:]\w)", re.IGNORECASE)
+_STROKES = re.compile(r"(?<![\w./-])\d{1,3}(?:/\d{1,3}){1,12}(?![\w./-])")
+_BELOW = re.compile(r"(?<!\S)(?:<=?|\u2264)\s*(?=[$€]?\d)")
+_ABOVE = re.compile(r"(?<!\S)(?:>=?|\u2265)\s*(?=\d)")
+_UNITS = words("h hr hrs min mins s sec secs ms d usd eur dollars bucks pct percent gb mb")
+_NO_UNITS = words("st nd rd th k m e x")
+_LOOSE = ARTICLES | PREPOSITIONS | words("and last it please then all new first")
+_LEAST = 4  # letters of a word that another one is glued to
+_DOUBLED = re.compile(r"([a-z])\1")
+
+
+def spaced(text: str, known: Collection[str]) -> str:
+    """A text with numbers apart from the words glued to them: "5epochs", "2h", "5/25/50", "<2h"."""
+
+    def apart(match: re.Match[str]) -> str:
+        unit = match.group(2).lower()
+        is_unit = unit in _UNITS or (len(unit) > 2 and (unit in known or unit + "s" in known))
+        return f"{match.group(1)} {match.group(2)}" if is_unit and unit not in _NO_UNITS else match.group()
+
+    text = _STROKES.sub(lambda match: match.group().replace("/", ", "), text)
+    return _GLUED.sub(apart, _ABOVE.sub("at least ", _BELOW.sub("under ", text)))
+
+
+def halves(word: str, known: Collection[str]) -> tuple[str, str] | None:
+    """The two words that were written as one, where there is one way only: "thelast", "evaluatethe"."""
+    found = [
+        (word[:at], word[at:])
+        for at in range(1, len(word))
+        if word[:at] in known
+        and word[at:] in known
+        and (word[:at] in _LOOSE or word[at:] in _LOOSE)
+        and max(at, len(word) - at) >= (_LEAST if not {word[:at], word[at:]} <= _LOOSE else 3)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def undoubled(word: str) -> Iterator[str]:
+    """The words that this one is with one of two equal letters left out."""
+    for match in _DOUBLED.finditer(word):
+        yield word[: match.start()] + word[match.start() + 1 :]
