@@ -110,13 +110,14 @@ def run(
     with asyncio.Runner() as runner:
         runner.run(server.serve(sockets=[bound]))
         when_over()
-        _leave_if_threads_are_busy(130 if server.caught == signal.SIGINT else 0)
+        _leave_if_threads_are_busy(code := 130 if server.caught == signal.SIGINT else 0)
+    _leave_if_threads_are_busy(code)  # those of a question that came just now: nobody tells them to end
     if server.caught == signal.SIGINT:
         raise KeyboardInterrupt
 
 
 def _leave_if_threads_are_busy(code: int) -> None:
-    """Python would wait for every thread; a skill may be at work in one for minutes."""
+    """Python would wait for every thread: minutes for a skill at work, forever for one that is forgotten."""
     for thread in threading.enumerate():
         if thread is threading.current_thread() or thread.daemon:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -15,6 +16,30 @@ from opswright.ui.console import app
 from opswright.ui.console.auth.login_page import _target
 from opswright.ui.console.console import Console
 from opswright.ui.console.server import listen
+
+ASKED_WHILE_IT_ENDS = """
+import asyncio, os, signal, time
+from opswright.ui.console.server import listen, run
+from starlette.concurrency import run_in_threadpool
+
+kept = []
+
+async def page():
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:  # the console ends, and somebody's page asks for something once more
+        kept.append(asyncio.get_running_loop().create_task(run_in_threadpool(time.sleep, 0.2)))
+        await asyncio.sleep(0.1)
+
+async def app(scope, receive, send):
+    await receive()
+    kept.append(asyncio.get_running_loop().create_task(page()))
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+run(app, listen("127.0.0.1", 0), "here", when_ready=lambda: os.kill(os.getpid(), signal.SIGTERM))
+"""
 
 
 @pytest.fixture
@@ -57,6 +82,12 @@ def test_uploads_lie_in_the_workspace_closed_to_others(
     folder = app._uploads_folder(console)
     assert folder == console.workspace.root / "uploads"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_console_ends_although_a_page_asks_while_it_does() -> None:
+    program = [sys.executable, "-c", ASKED_WHILE_IT_ENDS]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0, done.stderr[-1500:]
 
 
 @pytest.mark.parametrize(
