@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,8 @@ class NumberFile(Generic[_Kind]):
     def __len__(self) -> int:
         return self._count
 
-    def extend(self, numbers: NDArray[_Kind] | array[int]) -> None:
-        """Put numbers behind those that are there."""
+    def extend(self, numbers: NDArray[Any] | array[int]) -> None:
+        """Put numbers behind those that are there, as the file's kind."""
         import numpy as np
 
         new = np.asarray(numbers, self._kind)

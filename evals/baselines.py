@@ -44,11 +44,6 @@ class Baseline:
     answers: tuple[str, ...]
     fit_s: float
 
-    @property
-    def is_trivial(self) -> bool:
-        """Whether a model that learned nothing would do as well."""
-        return self.name in TRIVIAL_BASELINES
-
 
 @dataclass(frozen=True)
 class BaselineRun:

@@ -74,7 +74,9 @@ class GpusResult(Result):
 class Nvml(Protocol):
     """The part of NVML that is read, as `pynvml` offers it; every call may raise `NVMLError`."""
 
-    NVMLError: type[Exception]
+    @property
+    def NVMLError(self) -> type[Exception]:
+        """What every call may raise."""
 
     def nvmlInit(self) -> None:
         """Begin."""

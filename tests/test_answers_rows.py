@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,12 +19,7 @@ ANSWERS = Path(opswright.__file__).parent / "examples" / "answers"
 DATA = ANSWERS / "data"
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ANSWERS / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LoadScript = Callable[[Path, str], ModuleType]
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -79,8 +74,10 @@ def five_words(text: str) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + 5]) for at in range(len(words) - 4)]
 
 
-def test_rows_that_validate_are_of_pages_that_gave_nothing_to_the_others(chats: list[dict[str, Any]]) -> None:
-    validated = script("make_rows").VALIDATED
+def test_rows_that_validate_are_of_pages_that_gave_nothing_to_the_others(
+    chats: list[dict[str, Any]], load_script: LoadScript
+) -> None:
+    validated = load_script(ANSWERS / "make_rows.py", "make_rows").VALIDATED
     facts = [one for one in lines_of(DATA / "pages.jsonl") if "fact" in one]
     own = {one["fact"][2] for one in facts if one["page"] in validated}
     own -= {one["fact"][2] for one in facts if one["page"] not in validated}
@@ -104,15 +101,15 @@ def test_what_is_made_up_stands_in_one_row_alone(chats: list[dict[str, Any]]) ->
 
 
 def test_the_shipped_rows_are_those_that_the_script_makes(
-    chats: list[dict[str, Any]], copied: list[dict[str, Any]]
+    chats: list[dict[str, Any]], copied: list[dict[str, Any]], load_script: LoadScript
 ) -> None:
-    make_rows = script("make_rows")
+    make_rows = load_script(ANSWERS / "make_rows.py", "make_rows")
     made = list(make_rows.make(DATA / "pages.jsonl", DATA / "golden.jsonl", make_rows.COPIES, make_rows.ROWS))
     assert made == [copied, chats]
 
 
-def test_pages_are_read_without_what_the_golden_set_asks(tmp_path: Path) -> None:
-    read_pages = script("read_pages")
+def test_pages_are_read_without_what_the_golden_set_asks(tmp_path: Path, load_script: LoadScript) -> None:
+    read_pages = load_script(ANSWERS / "read_pages.py", "read_pages")
     guide = tmp_path / "guide"
     guide.mkdir()
     table = "# {0}\n\n{1}\n\n| name | default | meaning |\n|---|---|---|\n{2}\n\n| not | this |\n|---|---|\n"

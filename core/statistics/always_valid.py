@@ -58,25 +58,14 @@ def log_e_share(bad: Counts, n: Counts, most: float) -> Floats:
     return _log_mean(hits * np.log(shares / most) + (trials - hits) * np.log((1 - shares) / (1 - most)))
 
 
-def log_e_excess(differences: Floats, margin: float) -> Floats:
-    """Against "the mean difference is the margin or less", after each of them.
-
-    differences: (n,) in [-1, 1], new minus old, high is bad; margin: 0 <= margin < 1.
-    """
-    return _log_e_bets(differences - margin, 1 + margin)
-
-
 def log_e_within(differences: Floats, margin: float) -> Floats:
-    """Against "the mean difference is the margin or more": large when the new one is shown to keep it.
+    """Against "the mean difference is the margin or more", after each of them: large when it is kept.
 
-    As `log_e_excess`; margin above 0.
+    differences: (n,) in [-1, 1], new minus old, high is bad; margin: 0 < margin < 1.
     """
-    return _log_e_bets(margin - differences, 1 - margin)
-
-
-def _log_e_bets(gains: Floats, most_lost: float) -> Floats:
     import numpy as np
 
+    gains, most_lost = margin - differences, 1 - margin
     return _log_mean(np.stack([np.cumsum(np.log1p(bet / most_lost * gains)) for bet in _BETS], axis=-1))
 
 

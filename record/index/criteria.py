@@ -47,15 +47,6 @@ class Criteria:
         """Whether every record meets them."""
         return not self.wanted and self.first is None and self.last is None
 
-    def are_met_by(self, record: object) -> bool:
-        """Whether a record, or anything with its fields, is looked for."""
-        if any(getattr(record, name) != value for name, value in self.wanted.items()):
-            return False
-        if self.first is None and self.last is None:
-            return True
-        time = datetime.fromisoformat(record.time)  # type: ignore[attr-defined]
-        return (self.first is None or time >= self.first) and (self.last is None or time < self.last)
-
 
 def _time(text: str | None, name: str) -> datetime | None:
     if text is None:

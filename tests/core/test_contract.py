@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from opswright.core.artifact_refs import CheckpointRef, DatasetRef
+from opswright.core.artifact_refs import ArtifactRef, CheckpointRef, DatasetRef
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, BackendError, BudgetError, HeldError
 from opswright.core.registry import Registry, discover, load_skill
@@ -66,7 +66,7 @@ def test_a_wrong_request_is_explained(arguments: dict[str, object], message: str
 def test_a_request_cannot_be_changed_after_it_was_checked() -> None:
     request = shout_out.parse({"text": "a"})
     with pytest.raises(ValidationError, match="frozen"):
-        request.text = "b"
+        request.text = "b"  # type: ignore[misc]  # as code that is not checked would
 
 
 def test_a_declaration_without_request_or_result_is_refused() -> None:
@@ -77,7 +77,8 @@ def test_a_declaration_without_request_or_result_is_refused() -> None:
 def test_an_artifact_reference_keeps_its_kind() -> None:
     ref = DatasetRef.of("ab" * 32)
     assert ref.short == "dataset:abababababab" and not ref.is_pending and DatasetRef.pending().is_pending
-    assert CheckpointRef.of("ab" * 32) != ref
+    other: ArtifactRef = CheckpointRef.of("ab" * 32)
+    assert other != ref
 
 
 def test_a_cancelled_or_late_step_stops_at_its_next_word(context: Callable[..., StepContext]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_precision_and_recall_on_planted_values() -> None:
         doubled = [d if at % 2 == 0 else d * 2 - 9 * (d > 4) for at, d in enumerate(reversed(digits), 1)]
         return "".join(map(str, [*digits, -sum(doubled) % 10]))
 
-    makers = {
+    makers: dict[str, Callable[[], str]] = {
         "email": lambda: f"{draw.choice(words)}.{draw.randrange(99)}@{draw.choice(words)}.example.com",
         "card": card,
         "phone": lambda: f"+{draw.randrange(1, 99)} 171 {draw.randrange(10**5, 10**8)}",

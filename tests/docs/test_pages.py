@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Any, get_args
@@ -24,13 +22,8 @@ NOT_SETTINGS = ("OPSWRIGHT_HOME", "OPSWRIGHT_TEST_")
 
 
 @pytest.fixture(scope="module")
-def pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site" / "pages.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def pages(load_script: Callable[[Path, str], ModuleType]) -> ModuleType:
+    return load_script(ROOT / "docs" / "site" / "pages.py", "site_pages")
 
 
 def markdown() -> list[Path]:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +18,9 @@ from opswright.serving.kubernetes.release import ClusterRelease
 from opswright.serving.kubernetes.shape import ClusterShape
 from opswright.serving.triton.environment import Install
 
+from .asking import PATIENCE_S
+
 SECRET = "a-secret-of-the-test"
-PATIENCE_S = 240.0
-_POLL_S = 0.1
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for it, and fail with these words when it does not come."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(_POLL_S)
 
 
 @dataclass

@@ -28,7 +28,8 @@ from opswright.serving.shipped_traffic import pull
 from opswright.serving.traffic.samples import labelled_requests
 from opswright.serving.triton.environment import PlatformFacts, locate
 
-from .pods_here import SECRET, PodHere, Site, until
+from .asking import wait_until
+from .pods_here import SECRET, PodHere, Site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -49,13 +50,13 @@ def test_the_pods_of_a_release_answer_users_and_prove_who_they_are(
     release = site.release(engines[0], "one")
     key = KeyStore(site.workspace).create("webshop")
     triton = site.triton(release)
-    until(lambda: triton.probe("startupProbe").returncode == 0, "Triton does not get ready")
+    wait_until(lambda: triton.probe("startupProbe").returncode == 0, "Triton does not get ready")
     assert triton.probe("livenessProbe").returncode == 0
     assert httpx.get(f"http://127.0.0.1:{site.port}/v2/health/live", timeout=60).status_code == 403
 
     _, url = site.gateway(release, site.workspace.root / "keys.json")
 
-    until(lambda: answers(url), "the gateway does not get ready")
+    wait_until(lambda: answers(url), "the gateway does not get ready")
     assert httpx.get(f"{url}/readyz", timeout=60).json() == {"ready": True, "serves": release.serves}
     asked = {"model": "shop", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
     bearer = {"authorization": f"Bearer {key.text}"}
@@ -64,21 +65,21 @@ def test_the_pods_of_a_release_answer_users_and_prove_who_they_are(
     assert httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=60).status_code == 401
 
     triton.end()
-    until(lambda: not answers(url), "the gateway is ready without Triton")
+    wait_until(lambda: not answers(url), "the gateway is ready without Triton")
     assert triton.probe("livenessProbe").returncode == 1
     site.start_triton(triton)
-    until(lambda: answers(url), "the gateway does not come back")
+    wait_until(lambda: answers(url), "the gateway does not come back")
 
 
 def test_a_triton_of_another_release_is_ready_for_nobody(site: Site, engines: tuple[Path, Path]) -> None:
     wanted, other = site.release(engines[0], "one"), site.release(engines[1], "two")
     bearer = {"authorization": f"Bearer {KeyStore(site.workspace).create('webshop').text}"}
     running = site.triton(other, "other")
-    until(lambda: running.probe("readinessProbe").returncode == 0, "Triton does not get ready")
+    wait_until(lambda: running.probe("readinessProbe").returncode == 0, "Triton does not get ready")
     mistaken = site.pod(wanted, "triton", "mistaken")
     mistaken.replaced = running.replaced
     says = f"release {other.id} answers, not {wanted.id}"
-    until(lambda: says in mistaken.probe("readinessProbe").stderr, "the probe takes it for its own")
+    wait_until(lambda: says in mistaken.probe("readinessProbe").stderr, "the probe takes it for its own")
     _, url = site.gateway(wanted, site.workspace.root / "keys.json")
 
     def document() -> dict[str, Any]:
@@ -99,7 +100,7 @@ def test_a_triton_of_another_release_is_ready_for_nobody(site: Site, engines: tu
         seen.append(refused())
         return bool(seen[-1])
 
-    until(looked, "the gateway never looked")
+    wait_until(looked, "the gateway never looked")
     assert seen[-1]["ready"] is False and seen[-1]["serves"] != wanted.serves
 
 
@@ -160,7 +161,7 @@ def test_two_gateway_pods_share_keys_limits_and_traffic_whatever_dies(
     webshop = keys.create("webshop", limits=Limits(budget_tokens=100_000, budget_period="forever"))
     release = site.release(engines[0], "one")
     triton = site.triton(release)
-    until(lambda: triton.probe("startupProbe").returncode == 0, "Triton does not get ready")
+    wait_until(lambda: triton.probe("startupProbe").returncode == 0, "Triton does not get ready")
     shared = {
         "store": {"url": redis.url},
         "traffic": {"ship_to": f"s3://{s3_bucket}/logs", "ship_every_s": 2},
@@ -169,7 +170,7 @@ def test_two_gateway_pods_share_keys_limits_and_traffic_whatever_dies(
     pods = [site.gateway(release, None, f"gateway-{number}", **shared) for number in range(2)]
     (one, first), (_, second) = pods
     for url in (first, second):
-        until(lambda at=url: answers(at), "a gateway does not get ready")  # type: ignore[misc]
+        wait_until(lambda at=url: answers(at), "a gateway does not get ready")  # type: ignore[misc]
 
     let_in = one_limit_holds_over_both(first, second, limited.text)
     late = keys_change_for_both(first, second, keys, limited)
@@ -177,7 +178,7 @@ def test_two_gateway_pods_share_keys_limits_and_traffic_whatever_dies(
         one, first, second, redis, RedisUsage(store, None), webshop, late
     )
     one.start([sys.executable])  # the killed pod's container begins again, on its folder
-    until(lambda: answers(first), "the pod does not come back")
+    wait_until(lambda: answers(first), "the pod does not come back")
     feedback_joins_through_the_other_pod(second, webshop.text, reply["id"])
     for pod, _ in pods:
         pod.end()
@@ -205,9 +206,9 @@ def one_limit_holds_over_both(first: str, second: str, key: str) -> int:
 def keys_change_for_both(first: str, second: str, keys: SharedKeyStore, revoked: NewKey) -> NewKey:
     """A key that is taken back is refused by both, a new one is let in by both; the new one."""
     keys.revoke(revoked.key.name)
-    until(lambda: not knows(first, revoked.text) and not knows(second, revoked.text), "it still opens")
+    wait_until(lambda: not knows(first, revoked.text) and not knows(second, revoked.text), "it still opens")
     new = keys.create("late")
-    until(lambda: knows(first, new.text) and knows(second, new.text), "a new key is not taken")
+    wait_until(lambda: knows(first, new.text) and knows(second, new.text), "a new key is not taken")
     return new
 
 
@@ -224,15 +225,15 @@ def use_outlives_a_pod_and_the_store(
     told = [asked(url, budgeted.text) for url in (first, second)]
     assert [reply.status_code for reply in told] == [200, 200]
     used = sum(reply.json()["usage"]["total_tokens"] for reply in told)
-    until(lambda: counts.used(budgeted.key).tokens == used, "it is not counted")
+    wait_until(lambda: counts.used(budgeted.key).tokens == used, "it is not counted")
     pod.kill()
     redis.kill()
     assert asked(second, budgeted.text).status_code == 503  # limits cannot be looked at
     assert asked(second, unlimited.text).status_code == 200  # and a key without any goes on
     redis.start()
-    until(lambda: asked(second, budgeted.text).status_code == 200, "the store is not used again")
+    wait_until(lambda: asked(second, budgeted.text).status_code == 200, "the store is not used again")
     counts.close()
-    until(lambda: counts.used(budgeted.key).requests == 3, "what was used before is forgotten")
+    wait_until(lambda: counts.used(budgeted.key).requests == 3, "what was used before is forgotten")
     counts.close()
     return dict(told[0].json())
 

@@ -10,6 +10,8 @@ import pytest
 
 from opswright.engines.checkpoint import CheckpointEngine
 
+from .tiny_engines import tokenizer
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 CHATS = [
     ({"role": "user", "content": "transfer money"},),
@@ -21,16 +23,10 @@ CHOICES = ["savings account", "the weather", "pin", "stolen card please"]
 
 def save(folder: Path, template: str | None = None, **config: Any) -> Path:
     """A random Llama of 0.3 M parameters."""
-    import importlib.util
-
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    spec = importlib.util.spec_from_file_location("tiny_engines", Path(__file__).with_name("tiny_engines.py"))
-    assert spec is not None and spec.loader is not None
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
-    words = tiny.tokenizer()
+    words = tokenizer()
     if template is not None:
         words.chat_template = template
     torch.manual_seed(3)

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -155,29 +156,20 @@ SPACED = (
 
 
 @pytest.fixture(scope="module")
-def models(tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def models(
+    tasks: Path, tiny_bases: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """A small Llama that has learned half of the requests, as plain text and by a chat template."""
-    bases: Any = helpers("tiny_bases")
     rows = [json.loads(line) for line in (tasks / "data" / "test.jsonl").read_text().splitlines()]
 
     @cache
     def make(template: str) -> Path:
         folder = tmp_path_factory.mktemp("model")
-        bases.make_base(folder, template, [f"{row['text']} {row['label']}" for row in rows])
+        tiny_bases.make_base(folder, template, [f"{row['text']} {row['label']}" for row in rows])
         learn(folder, rows[::2])
         return folder
 
     return make
-
-
-def helpers(name: str) -> Any:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def learn(folder: Path, rows: list[dict[str, Any]], steps: int = 60) -> None:
@@ -248,9 +240,9 @@ def check_same(theirs: dict[str, Any], suite: Suite, measured: EvalResult) -> No
 
 
 def test_plain_scores_are_those_of_the_harness_own_run(
-    models: Callable[[str], Path], tasks: Path, tmp_path: Path
+    models: Callable[[str], Path], tiny_bases: ModuleType, tasks: Path, tmp_path: Path
 ) -> None:
-    checkpoint = models(helpers("tiny_bases").CHATML)
+    checkpoint = models(tiny_bases.CHATML)
     theirs = reference(checkpoint, tasks, tmp_path / "theirs.json", False, *TASKS)
     for name in TASKS:
         suite, measured = ours(checkpoint, tasks, name, tmp_path / "suites")
@@ -261,9 +253,9 @@ def test_plain_scores_are_those_of_the_harness_own_run(
 
 
 def test_chat_scores_are_those_of_the_harness_own_run_where_no_space_is_lost(
-    models: Callable[[str], Path], tasks: Path, tmp_path: Path
+    models: Callable[[str], Path], tiny_bases: ModuleType, tasks: Path, tmp_path: Path
 ) -> None:
-    checkpoint = models(helpers("tiny_bases").CHATML)
+    checkpoint = models(tiny_bases.CHATML)
     theirs = reference(checkpoint, tasks, tmp_path / "theirs.json", True, "routing_words")
     check_same(theirs, *ours(checkpoint, tasks, "routing_words", tmp_path / "suites", chat=True))
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import opswright
@@ -26,10 +23,11 @@ from opswright.serving.releases import CanaryLimits, read_state
 from opswright.serving.rollout import Rollout
 from opswright.skills.roll_out import RollOutRequest, roll_out
 
+from .asking import PATIENCE_S, Clients, wait_until
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 FAULTY = Path(opswright.__file__).parent / "benchmarks" / "faulty_engine"
-_PATIENCE_S = 240.0
 
 
 @pytest.fixture
@@ -47,11 +45,8 @@ def bundle(workspace: Workspace, fault: str, seed: int) -> Any:
     return importlib.import_module("faulty_engine").faulty_bundle(workspace, fault, seed)
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.05)
+def question(number: int) -> dict[str, Any]:
+    return {"model": "shop", "messages": [{"role": "user", "content": f"question {number % 50}"}]}
 
 
 def recorded(workspace: Workspace) -> list[str]:
@@ -60,41 +55,10 @@ def recorded(workspace: Workspace) -> list[str]:
     return [one.detail["result"]["canary"] for one in found]
 
 
-class Clients:
-    """Clients that keep asking, each request as a session of its own."""
-
-    def __init__(self, url: str, clients: int = 2) -> None:
-        self.url, self.failed = url, list[str]()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=_PATIENCE_S)
-
-    def _ask(self) -> None:
-        with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as http:
-            number = 0
-            while not self._stop.wait(0.002):
-                said = {"role": "user", "content": f"question {number % 50}"}
-                reply = http.post(
-                    f"{self.url}/v1/chat/completions", json={"model": "shop", "messages": [said]}
-                )
-                if reply.status_code != 200:
-                    self.failed.append(reply.text)
-                number += 1
-
-
 def test_a_canary_with_wrong_answers_is_withdrawn_while_nobody_looks(workspace: Workspace) -> None:
-    rollout = Rollout(workspace, "shop", GatewayClient(workspace), timeout_s=_PATIENCE_S)
+    rollout = Rollout(workspace, "shop", GatewayClient(workspace), timeout_s=PATIENCE_S)
     live = rollout.deploy(bundle(workspace, "healthy", 1), None, 100, ("hello",))
-    with Clients(live.url) as clients:
+    with Clients(live.url, question) as clients:
         canary = rollout.deploy(
             bundle(workspace, "wrong answers", 2),
             None,
@@ -115,14 +79,14 @@ def test_a_canary_with_wrong_answers_is_withdrawn_while_nobody_looks(workspace: 
 
 
 def test_a_healthy_bundle_is_rolled_out_from_shadow_to_everybody(workspace: Workspace) -> None:
-    rollout = Rollout(workspace, "shop", GatewayClient(workspace), timeout_s=_PATIENCE_S)
+    rollout = Rollout(workspace, "shop", GatewayClient(workspace), timeout_s=PATIENCE_S)
     live = rollout.deploy(bundle(workspace, "healthy", 1), None, 100, ("hello",))
     workdir = workspace.run_folder("run") / "1"
     workdir.mkdir(parents=True)
     ask = RollOutRequest(
         bundle=bundle(workspace, "healthy", 2), endpoint="shop", stages=(0, 30), max_slower=100
     )
-    with Clients(live.url) as clients:
+    with Clients(live.url, question) as clients:
         done = roll_out(ask, StepContext(workspace, "run", "1", "run-1", workdir))
     assert clients.failed == []
     assert (done.canary_now, done.promoted, done.verdict.decision) == ("stable", True, Decision.GO)

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,9 +34,9 @@ from opswright.skills.deploy import DeployRequest, DeployResult, deploy
 from opswright.skills.promote import PromoteRequest, promote
 from opswright.skills.rollback import RollbackRequest, rollback
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+from .asking import PATIENCE_S, Clients, wait_until
 
-_PATIENCE_S = 240.0
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 class Scene:
@@ -98,64 +96,13 @@ class Scene:
             **fields,
         }
         url = f"{self.url}/v1/chat/completions"
-        return httpx.post(url, json=body, timeout=_PATIENCE_S, trust_env=False)
+        return httpx.post(url, json=body, timeout=PATIENCE_S, trust_env=False)
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Until it holds; the patience only ends a test that would wait for ever."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
-
-
-class Client:
-    """Clients that keep asking, a session each, while things change behind them."""
-
-    def __init__(self, url: str, clients: int = 2) -> None:
-        self.url = url
-        self.answers: list[tuple[int, str, str]] = []  # status, release, route
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(clients)]
-
-    def __enter__(self) -> Client:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=_PATIENCE_S)
-
-    def _ask(self, client: int) -> None:
-        with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as http:
-            while not self._stop.wait(0.005):
-                number = len(self.answers)
-                body = {
-                    "model": "support",
-                    "user": f"user {number % 97}",
-                    "messages": [{"role": "user", "content": f"transfer money {number % 7}"}],
-                    "max_tokens": 4,
-                }
-                try:
-                    reply = http.post(f"{self.url}/v1/chat/completions", json=body)
-                    said = (
-                        reply.status_code,
-                        reply.headers.get("x-opswright-release", ""),
-                        reply.headers.get("x-opswright-route", ""),
-                    )
-                except httpx.HTTPError as error:
-                    said = (0, repr(error), "")
-                self.answers.append(said)
-
-    def wait_for(self, count: int) -> None:
-        target = len(self.answers) + count
-        wait_until(lambda: len(self.answers) >= target, f"{count} more answers")
-
-    @property
-    def failed(self) -> list[tuple[int, str, str]]:
-        return [answer for answer in self.answers if answer[0] != 200]
+def transfer(number: int) -> dict[str, Any]:
+    """A request of one of 97 users."""
+    said = [{"role": "user", "content": f"transfer money {number % 7}"}]
+    return {"model": "support", "user": f"user {number % 97}", "messages": said, "max_tokens": 4}
 
 
 @pytest.fixture
@@ -208,7 +155,7 @@ def test_v2_comes_as_a_canary_is_promoted_and_taken_back_while_nobody_fails(scen
     first = scene.deploy(0)
     assert (first.server, first.server_version, first.engine) == ("triton", "2.51.0", "onnx-int8")
     assert (first.route, first.changed, first.server_reason) == ("stable", True, "")
-    with Client(first.url) as client:
+    with Clients(first.url, transfer) as client:
         client.wait_for(60)
         second = scene.deploy(1, percent=30)
         assert second.route == "canary"
@@ -223,22 +170,22 @@ def test_v2_comes_as_a_canary_is_promoted_and_taken_back_while_nobody_fails(scen
     assert promoted.promoted and promoted.release == second.release
     assert (back.release, back.withdrawn, back.rolled_back) == (first.release, second.release, True)
     assert back.bundle == scene.bundles[0]
-    routes = Counter((release, route) for _, release, route in client.answers)
+    routes = Counter((reply.release, reply.route) for reply in client.replies)
     assert routes.keys() == {
         (first.release, "stable"),
         (second.release, "canary"),
         (second.release, "stable"),
     }
-    assert client.answers[-1][1] == first.release
+    assert client.replies[-1].release == first.release
     rows = read(scene.workspace, "support")
     assert Counter((row.release, str(row.route)) for row in rows) == routes
 
 
 def test_a_killed_server_and_a_killed_stub_are_healed_and_no_request_fails(start: StartScene) -> None:
-    scene = start(hold_s=_PATIENCE_S)  # a busy machine takes longer to heal than a request waits by default
+    scene = start(hold_s=PATIENCE_S)  # a busy machine takes longer to heal than a request waits by default
     live = scene.deploy(0)
     scene.deploy(1, percent=50)
-    with Client(live.url) as client:
+    with Clients(live.url, transfer) as client:
         client.wait_for(30)
         killed = scene.server_pid()
         os.kill(killed, signal.SIGKILL)
@@ -264,14 +211,14 @@ def test_a_killed_gateway_is_back_by_itself_and_only_those_it_was_answering_noti
     server = scene.server_pid()
     killed = gateway_record(scene.workspace)
     assert killed is not None
-    with Client(live.url, clients=2) as client:
+    with Clients(live.url, transfer) as client:
         client.wait_for(60)
         os.kill(killed["pid"], signal.SIGKILL)
         client.wait_for(120)
     assert len(client.failed) <= 2, "more than each client's one request in flight"
-    answered = [answer for answer in client.answers if answer[0] == 200]
+    answered = [reply for reply in client.replies if reply.status == 200]
     assert len(read(scene.workspace, "support")) >= len(answered)
-    assert {route for _, _, route in answered[-100:]} == {"stable", "canary"}
+    assert {reply.route for reply in answered[-100:]} == {"stable", "canary"}
     found = gateway_record(scene.workspace)
     assert found is not None and found["pid"] != killed["pid"]
     assert (found["port"], found["supervisor"]) == (killed["port"], killed["supervisor"])
@@ -319,7 +266,7 @@ def test_answers_stream_through_the_gateway_as_they_are_made(scene: Scene) -> No
     scene.deploy(0)
     body = {"model": "support", "messages": [{"role": "user", "content": "what is the weather"}]}
     url = f"{scene.url}/v1/chat/completions"
-    with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as http:
+    with httpx.Client(timeout=PATIENCE_S, trust_env=False) as http:
         whole = http.post(url, json={**body, "max_tokens": 240}).json()["choices"][0]["message"]["content"]
         with http.stream("POST", url, json={**body, "max_tokens": 240, "stream": True}) as reply:
             parts = list(reply.iter_raw())  # as they came over the wire
@@ -347,7 +294,7 @@ def test_where_triton_cannot_run_the_same_gateway_serves_in_process(start: Start
     assert live.server == "in-process"
     assert "settings ask for it" in live.server_reason
     assert scene.chat("transfer money").status_code == 200
-    with Client(live.url) as client:
+    with Clients(live.url, transfer) as client:
         client.wait_for(30)
         scene.deploy(1)
         client.wait_for(30)
@@ -356,7 +303,7 @@ def test_where_triton_cannot_run_the_same_gateway_serves_in_process(start: Start
 
 def test_several_deployments_at_once_share_one_gateway_and_one_server(scene: Scene) -> None:
     def ship(endpoint: str) -> str:
-        rollout = Rollout(scene.workspace, endpoint, GatewayClient(scene.workspace), timeout_s=_PATIENCE_S)
+        rollout = Rollout(scene.workspace, endpoint, GatewayClient(scene.workspace), timeout_s=PATIENCE_S)
         return rollout.deploy(scene.bundles[len(endpoint) % 2], None, 100).url
 
     with ThreadPoolExecutor(3) as pool:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from opswright.core.artifact_refs import BundleRef
@@ -23,10 +19,11 @@ from opswright.serving.releases import read_state
 from opswright.serving.rollout import Rollout
 from opswright.serving.status import status
 
+from .asking import PATIENCE_S, Clients, wait_until
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SECRET = "a-secret-of-theirs"
-_PATIENCE_S = 240.0
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ def workspace(servers: tuple[Any, Any], tmp_path: Path) -> Iterator[Workspace]:
         "secret": f"secret:file:{tmp_path / 'secret'}",
     }
     serving = ServingSettings.model_validate(
-        {"gateway_port": 0, "start_timeout_s": _PATIENCE_S, "external": external}
+        {"gateway_port": 0, "start_timeout_s": PATIENCE_S, "external": external}
     )
     found = Workspace(load_settings(home=tmp_path / "workspace", serving=serving, actor="tester"))
     yield found
@@ -59,39 +56,12 @@ def bundle(workspace: Workspace, engine: Path) -> BundleRef:
 
 
 def rollout(workspace: Workspace, say: Callable[[str], None] = lambda line: None) -> Rollout:
-    return Rollout(workspace, "shop", GatewayClient(workspace), say=say, timeout_s=_PATIENCE_S)
+    return Rollout(workspace, "shop", GatewayClient(workspace), say=say, timeout_s=PATIENCE_S)
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.1)
-
-
-@contextmanager
-def asked(url: str) -> Iterator[list[tuple[int, str]]]:
-    """Somebody asks all the time: statuses and releases of what came back."""
-    replies: list[tuple[int, str]] = []
-    over = threading.Event()
-
-    def ask() -> None:
-        with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as http:
-            while not over.wait(0.01):
-                said = {"role": "user", "content": "transfer money"}
-                body = {"model": "shop", "messages": [said], "max_tokens": 3}
-                reply = http.post(f"{url}/v1/chat/completions", json=body)
-                replies.append((reply.status_code, reply.headers.get("x-opswright-release", "")))
-
-    threads = [threading.Thread(target=ask) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield replies
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(timeout=_PATIENCE_S)
+def transfer(number: int) -> dict[str, Any]:
+    said = {"role": "user", "content": "transfer money"}
+    return {"model": "shop", "messages": [said], "max_tokens": 3}
 
 
 def test_a_deploy_during_which_a_server_dies_is_taken_back_and_nobody_notices(
@@ -107,12 +77,12 @@ def test_a_deploy_during_which_a_server_dies_is_taken_back_and_nobody_notices(
             dies.kill()
 
     second = bundle(workspace, engines[1])
-    with asked(first.url) as replies:
+    with Clients(first.url, transfer) as clients:
         with pytest.raises(BackendError, match=r"not served everywhere.*") as refused:
             rollout(workspace, kill).deploy(second, None, 100)
         wait_until(lambda: len(status(workspace)["alarms"]) == 1, "the dead server is the one alarm")
     assert dies.url in str(refused.value) and stays.url not in str(refused.value)
-    assert {code for code, _ in replies} == {200} and {name for _, name in replies} == {first.release.id}
+    assert clients.failed == [] and {reply.release for reply in clients.replies} == {first.release.id}
     state = read_state(workspace, "shop")
     assert state.stable == first.release and state.candidate is None
     (alarm,) = status(workspace)["alarms"]
@@ -128,9 +98,9 @@ def test_stopping_the_gateway_leaves_their_servers_and_a_killed_one_finds_what_i
 ) -> None:
     done = rollout(workspace).deploy(bundle(workspace, engines[0]), None, 100)
     stubs = {stub.pid for server in servers for stub in server.stubs()}
-    with asked(done.url) as replies:
-        wait_until(lambda: len(replies) > 5, "answers")
-    assert {code for code, _ in replies} == {200}
+    with Clients(done.url, transfer) as clients:
+        clients.wait_for(6)
+    assert clients.failed == []
     stopped = stop_all(workspace)
     assert all("triton" not in one for one in stopped)
     assert all(server.is_live() and server.models() == set() for server in servers)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,13 +22,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def s3() -> Iterator[Any]:
-    path = Path(__file__).parents[1] / "serving" / "s3_server.py"  # tests are no package
-    spec = importlib.util.spec_from_file_location("s3_server_of_tests", path)
-    assert spec is not None and spec.loader is not None
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    server = module.S3Server()
+def s3(load_script: Callable[[Path, str], ModuleType]) -> Iterator[Any]:
+    path = Path(__file__).parents[1] / "serving" / "s3_server.py"
+    server = load_script(path, "s3_server_of_tests").S3Server()
     server.client.create_bucket(Bucket="models")
     yield server
     server.close()

@@ -74,7 +74,7 @@ def container(tmp_path: Path) -> dict[str, str]:
 def started(bundle: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     bundle.mkdir(exist_ok=True)
     write_layout(bundle, TrtllmOptions())
-    words = [bundle / "triton.sh", "--log-verbose", "1"]
+    words = [str(bundle / "triton.sh"), "--log-verbose", "1"]
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 
 

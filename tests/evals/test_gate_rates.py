@@ -6,8 +6,7 @@ measures the same with thousands. A bound is what a rate of 5 % stays under with
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -20,14 +19,8 @@ RARE = 0.097  # 29 of 300 at a true rate of 5 %
 
 
 @pytest.fixture(scope="module")
-def simulated() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "gate_calibration.py"
-    spec = importlib.util.spec_from_file_location("gate_calibration", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def simulated(load_script: Callable[[Path, str], ModuleType]) -> ModuleType:
+    return load_script(Path(__file__).parents[2] / "benchmarks" / "gate_calibration.py", "gate_calibration")
 
 
 @pytest.mark.parametrize("slices", [1, 5, 10])

@@ -30,7 +30,9 @@ async def asked(*chunks: dict[str, object]) -> RequestRecord:
 
 
 def test_half_a_character_is_text_that_a_tokenizer_and_a_report_can_hold() -> None:
-    chunks = [{"choices": [{"delta": {"content": text}}]} for text in ("so ", "\ud83d")]
+    chunks: list[dict[str, object]] = [
+        {"choices": [{"delta": {"content": text}}]} for text in ("so ", "\ud83d")
+    ]
     record = asyncio.run(asked(*chunks, {"choices": [{"finish_reason": "\udc00"}]}))
     assert record.is_whole and record.tokens_out == 2
     assert record.text.encode() == b"so ?" and record.finish.encode() == b"?"

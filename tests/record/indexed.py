@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from opswright.core.principal import Principal
 from opswright.record.index import Criteria, LedgerIndex
@@ -46,7 +47,7 @@ def append_run(ledger: Ledger, run: str, steps: int = 3) -> None:
         Entry(Phase.APPROVED, run, plan="p" * 64, detail={"how": "test"}),
     ]
     for step in plan:
-        call = {"run": run, "step": step["id"], "skill": "work", "effect": "writes"}
+        call: dict[str, Any] = {"run": run, "step": step["id"], "skill": "work", "effect": "writes"}
         entries += [
             Entry(Phase.RESERVED, **call, detail={"reserved": {"minutes": 1.0}}),
             Entry(

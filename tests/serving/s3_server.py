@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import httpx
 from botocore.config import Config
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 _ROOT = {"aws_access_key_id": "root-root", "aws_secret_access_key": "root-root", "region_name": "us-east-1"}

@@ -97,9 +97,16 @@ def test_rollback_names_the_release_that_comes_back(workspace: Workspace, served
     assert again.startswith(f"{served.stable.id} (bundle:111111111111") and "all traffic again" in again
 
 
-@pytest.mark.parametrize("endpoint", ["${live.endpoint}", "Not A Name", "broken"])
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("${live.endpoint}", "an earlier step says which"),
+        ("Not A Name", "not known"),
+        ("broken", "not known"),
+    ],
+)
 def test_what_cannot_be_known_is_said_and_nothing_is_raised_or_changed(
-    workspace: Workspace, endpoint: str
+    workspace: Workspace, endpoint: str, words: str
 ) -> None:
     path = desired_path(workspace, "broken")
     path.parent.mkdir(parents=True)
@@ -109,5 +116,5 @@ def test_what_cannot_be_known_is_said_and_nothing_is_raised_or_changed(
         of_promote({"endpoint": endpoint}, workspace),
         of_rollback({"endpoint": endpoint}, workspace),
     ):
-        assert "an earlier step says which" in seen.before or seen.before.startswith("not known")
+        assert words in seen.before
     assert read_state(workspace, "support").serial == 0 and path.read_text() == "{}"

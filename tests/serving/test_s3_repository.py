@@ -148,7 +148,7 @@ def test_keys_come_from_secrets_that_settings_name_and_nobody_else_may_list(
         zip(("aws_access_key_id", "aws_secret_access_key"), s3.user("other", "iam:GetUser"), strict=True)
     )
     with pytest.raises(ClientError, match="AccessDenied"):
-        boto3.client("s3", endpoint_url=s3.url, **stranger).list_objects_v2(Bucket=BUCKET)  # type: ignore[call-overload]
+        boto3.client("s3", endpoint_url=s3.url, **stranger).list_objects_v2(Bucket=BUCKET)
     with pytest.raises(NeedsError, match="there are no credentials for it"):
         repository(s3).check()
     ours.remove("support-v1")

@@ -13,6 +13,8 @@ from opswright.core.artifact_refs import BundleRef, DatasetRef
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError
 from opswright.engines import Chat, GenerationOptions, GenerationResult, registry
+from opswright.engines.builders import EngineBuilder
+from opswright.engines.registry import TargetOptions
 from opswright.serving.gateway.traffic_log import TrafficLog, TrafficRow
 from opswright.serving.releases import EndpointState, new_release, write_state
 from opswright.skills.drift import DriftRequest, DriftResult, drift
@@ -57,7 +59,7 @@ class Knows:
     def close(self) -> None: ...
 
 
-def no_builder() -> Any:
+def no_builder(options: TargetOptions) -> EngineBuilder:
     raise NotImplementedError
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,12 +10,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def small_skills() -> ModuleType:
+def small_skills(load_script: Callable[[Path, str], ModuleType]) -> ModuleType:
     """The module with SKILLS and PLAN, importable as `small_skills_ui`; tests are no package."""
-    path = Path(__file__).parent.parent / "agents" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("small_skills_ui", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(Path(__file__).parent.parent / "agents" / "conftest.py", "small_skills_ui")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,14 +24,9 @@ COLLECT = {"id": "rows", "skill": "collect", "with": {"source": "lines.txt"}}
 
 
 @pytest.fixture(scope="module")
-def play() -> ModuleType:
+def play(load_script: Callable[[Path, str], ModuleType]) -> ModuleType:
     path = Path(__file__).parents[1] / "agents" / "planner" / "model_server.py"
-    spec = importlib.util.spec_from_file_location("planner_model_server", path)
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    spec.loader.exec_module(made)
-    return made
+    return load_script(path, "planner_model_server")
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """Stand-in for NVIDIA's helpers.py of the llmapi model: the same inputs are read, with the same defaults."""
 
+from typing import Any
+
 import triton_python_backend_utils as pb_utils
 
 
-def scalar(request, name, default=None):
+def scalar(request: Any, name: str, default: Any = None) -> Any:
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     if tensor is None:
         return default

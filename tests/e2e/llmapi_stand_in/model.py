@@ -9,35 +9,36 @@ import json
 import os
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from helpers import scalar
 
 
-def settings(folder):
+def settings(folder: str) -> dict[str, Any]:
     with open(os.path.join(folder, "model.yaml")) as file:
-        return json.load(file)
+        return dict(json.load(file))
 
 
 class TritonPythonModel:
     @classmethod
-    def auto_complete_config(cls, config):
+    def auto_complete_config(cls, config: Any) -> Any:
         told = settings(pb_utils.get_model_dir())["triton_config"]
         config.set_model_transaction_policy(dict(decoupled=bool(told["decoupled"])))
         config.set_max_batch_size(int(told["max_batch_size"]))
         return config
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         found = settings(pb_utils.get_model_dir())
         if not os.path.isfile(os.path.join(found["model"], "config.json")):
             raise pb_utils.TritonModelException(f"no model in {found['model']}")
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> None:
         for request in requests:
             threading.Thread(target=self.answer, args=(request, request.get_response_sender())).start()
 
-    def answer(self, request, sender):
+    def answer(self, request: Any, sender: Any) -> None:
         final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         try:
             prompt = scalar(request, "text_input").decode()
@@ -72,7 +73,7 @@ class TritonPythonModel:
             fault = pb_utils.TritonError(f"Error generating request: {error}")
             sender.send(pb_utils.InferenceResponse(error=fault), flags=final)
 
-    def reply(self, text, reason, wants_reason):
+    def reply(self, text: str, reason: str | None, wants_reason: bool) -> Any:
         tensors = [pb_utils.Tensor("text_output", np.asarray([text.encode()], dtype=np.object_))]
         if wants_reason:
             tensors.append(pb_utils.Tensor("finish_reason", np.asarray([str(reason)], dtype=np.object_)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +19,10 @@ from opswright.serving.kubernetes.rollout import ClusterRollout
 from opswright.serving.kubernetes.secret_names import wanted_secrets
 from opswright.serving.kubernetes.shape import ClusterShape
 
+from .fake_cluster import FakeCluster, serving
+
 NAMESPACE = "prod"
 IMAGES = {"gateway_image": "reg.example/gateway:1", "triton_image": "reg.example/triton:1"}
-
-
-def _fake_cluster() -> Any:
-    """The module beside this file; tests are no package."""
-    name = "fake_serving_cluster"
-    if name not in sys.modules:
-        path = Path(__file__).with_name("fake_cluster.py")
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 @dataclass
@@ -72,11 +60,10 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def cluster(layout: Layout) -> Iterator[Any]:
     """A stand-in for a cluster (fake_cluster.py), with the Secrets that releases of `shop` name."""
-    module = _fake_cluster()
-    fake = module.FakeCluster()
+    fake = FakeCluster()
     for name in wanted_secrets(layout.release("any"), layout.shape()):
         fake.add("secrets", NAMESPACE, name)
-    with module.serving(fake) as running:
+    with serving(fake) as running:
         yield running
 
 

@@ -41,7 +41,10 @@ class FakeTriton(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeTriton]]:
-    handler = type("Handler", (FakeTriton,), {})
+    class Handler(FakeTriton):
+        """This test's own: what it says is set on the class."""
+
+    handler = Handler
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,12 +18,8 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
-def runner() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("execute_notebooks", ROOT / "docs/notebooks/execute.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def runner(load_script: Callable[[Path, str], ModuleType]) -> ModuleType:
+    return load_script(ROOT / "docs" / "notebooks" / "execute.py", "execute_notebooks")
 
 
 def shown(cell: Any) -> str:

@@ -108,7 +108,7 @@ def test_the_policy_decides_as_everywhere(open_as: object) -> None:
     with pytest.raises(DeniedError, match="vi"):
         viewer.skills.collect(source="lines.txt").apply()
     plan = operator.skills.publish(model=model, board="board.txt", waive_gate="a rehearsal")
-    assert "would be refused" in plan._repr_html_() or "Somebody else" in plan._repr_html_()
+    assert "Somebody else" in plan._repr_html_()
     with pytest.raises(HeldError):
         plan.apply(approve=plan.id)
     with pytest.raises(HeldError):
