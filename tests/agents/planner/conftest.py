@@ -46,8 +46,14 @@ def playing() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def injection() -> ModuleType:
-    """Planted instructions, and where they are planted."""
+    """Planted instructions, and what each wants."""
     return _module("injection")
+
+
+@pytest.fixture(scope="session")
+def carriers() -> ModuleType:
+    """The places that planted instructions are written to."""
+    return _module("carriers")
 
 
 @pytest.fixture(scope="session")
