@@ -135,7 +135,7 @@ def test_a_failure_is_no_refusal(workspace: Workspace) -> None:
 def test_an_empty_workspace_answers_that_nothing_is_there(workspace: Workspace) -> None:
     with MemoryIndex(workspace) as index:
         found = answer("what is live?", QuestionFilters(kinds=("release",)), index)
-    assert found.passages == () and "No passage was found" in found.notes[0]
+    assert found.passages == () and found.nothing and "no passage was found" in found.notes[0]
 
 
 def test_filters_keep_everything_else_out(workspace: Workspace) -> None:
