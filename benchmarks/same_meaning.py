@@ -45,7 +45,9 @@ def by_person(rows: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
     return [(two, answers[one], "by a person") for one, two, *_ in pairs if one in answers]
 
 
-def count(name: str, rows: list[tuple[str, str]], extra: list[tuple[str, str, str]], task: str) -> None:
+def count(
+    name: str, rows: list[tuple[str, str]], extra: list[tuple[str, str, str]], task: str, shown: int
+) -> None:
     """Print what is left out at some cosines."""
     names = ("text", "label") if task == "classify" else ("question", "answer")
     every = [*rows, *((text, answer) for text, answer, _ in extra)]
@@ -55,7 +57,7 @@ def count(name: str, rows: list[tuple[str, str]], extra: list[tuple[str, str, st
         source.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in every))
         for least in (0.95, 0.9, 0.85, 0.8):
             workspace = Workspace(load_settings(home=Path(folder) / f"home{least}"))
-            ctx = StepContext(workspace, "data", workspace.root / "step")
+            ctx = StepContext(workspace, "r", "data", f"k{least}", workspace.root)
             started = time.process_time()
             asked = CurateRequest.model_validate(
                 {"source": source, "task": task, "semantic_duplicates": {"min_cosine": least}}
@@ -71,8 +73,10 @@ def count(name: str, rows: list[tuple[str, str]], extra: list[tuple[str, str, st
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(f"{name} ({task}), {len(every):,} rows, cosine {least}: {told}; not planted "
                   f"{found['not planted']}; CPU {cpu:.0f} s, at most {peak:,.0f} MB so far")  # fmt: skip
-            for row in [one for one in mine if one["text"] not in how][-4:]:
-                print(f"    {row['text'][:90]!r}: {row['detail']}")
+            others = [row for row in mine if row["text"] not in how]
+            for row in random.Random(1).sample(others, min(shown, len(others))):
+                other = every[int(row["detail"].rsplit(" ", 1)[1]) - 1][0]
+                print(f"    {row['detail'][:12]} {row['text'][:90]!r} {other[:90]!r}")
 
 
 def main() -> None:
@@ -83,13 +87,14 @@ def main() -> None:
     parser.add_argument("clinc150", type=Path)
     parser.add_argument("banking77", type=Path)
     parser.add_argument("--rows", type=int, default=4000)
+    parser.add_argument("--shown", type=int, default=0, help="rows left out unplanted to show at each cosine")
     asked = parser.parse_args()
     intents = [(row.text, row.label) for row in clinc150.read_rows(asked.clinc150, "train")][: asked.rows]
-    count("CLINC150", intents, [*planted(intents), *by_person(intents)], "classify")
+    count("CLINC150", intents, [*planted(intents), *by_person(intents)], "classify", asked.shown)
     lines = (asked.banking77 / "train.csv").read_text().splitlines()[1:]
     said = [line.rsplit(",", 1) for line in lines if line.count(",") == 1 and '"' not in line][: asked.rows]
     pairs = [(text, f"An answer about {label}.") for text, label in said]
-    count("BANKING77", pairs, planted(pairs), "generate")
+    count("BANKING77", pairs, planted(pairs), "generate", asked.shown)
 
 
 if __name__ == "__main__":
