@@ -61,6 +61,7 @@ class Reason(StrEnum):
     EXACT_DUPLICATE = "exact_duplicate"
     NORMALISED_DUPLICATE = "normalised_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
+    SEMANTIC_DUPLICATE = "semantic_duplicate"
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from ..core.artifact_refs import DatasetRef
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
-from ..core.errors import AskError, BackendError
+from ..core.errors import AskError
 from ..core.machine import Machine
 from ..core.workspace import Workspace
 from ..evals.embedder_settings import EmbedderSettings
 from ..evals.server_settings import sent_to
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..engines.vectors.similar import Embed
 
 _SHOWN_CHARS = 200
 
@@ -113,6 +106,7 @@ def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsRe
     from ..data.dataset import dataset_samples
     from ..data.sample import asked_of
     from ..engines.vectors.similar import SimilarTexts
+    from ..evals.scorers.text_vectors import embed_function
 
     samples = list(dataset_samples(ctx.artifacts.open(request.dataset)))
     texts = [asked_of(sample) for sample in samples]
@@ -127,7 +121,12 @@ def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsRe
     def told(done: int) -> None:
         ctx.progress(done, len(texts), "rows")
 
-    with SimilarTexts.of(texts, folder, _embed_of(request, ctx), told) as index:
+    embed = None
+    if request.embedder is not None:
+        embed = embed_function(
+            request.embedder, ctx.workspace.root / "cache" / "embeddings.sqlite", ctx.secret
+        )
+    with SimilarTexts.of(texts, folder, embed, told) as index:
         if request.like is None and request.row is None:
             pairs = index.pairs(texts, request.min_cosine, told)
             differ = sum(samples[one.first].answer != samples[one.second].answer for one in pairs)
@@ -154,25 +153,3 @@ def similar_rows(request: SimilarRowsRequest, ctx: StepContext) -> SimilarRowsRe
         for one in near
     ]  # fmt: skip
     return SimilarRowsResult(rows=tuple(rows), compared=len(texts), found=len(rows), answers_differ=0)
-
-
-def _embed_of(request: SimilarRowsRequest, ctx: StepContext) -> Embed | None:
-    """Vectors by the embedder that is named; None for the offline one."""
-    if request.embedder is None:
-        return None
-    import numpy as np
-
-    from ..evals.scorers.base import ServerAccess
-    from ..evals.scorers.text_vectors import TextVectors
-
-    cache = ctx.workspace.root / "cache" / "embeddings.sqlite"
-    vectors = TextVectors(request.embedder, ServerAccess(cache, ctx.secret))
-
-    def embed(texts: Sequence[str]) -> np.typing.NDArray[np.float32]:
-        found = vectors.of(texts)
-        refused = next((one for one in found.values() if isinstance(one, str)), None)
-        if refused is not None:
-            raise BackendError(f"the embedder {vectors.settings.model} gave a row no vector: {refused}")
-        return np.asarray([found[text] for text in texts], np.float32)
-
-    return embed

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ...core.errors import BackendError
 from ...core.files import sha256_json
+from ...core.secrets import SecretName
 from ...engines.embeddings import Embedded, EmbeddingEndpoint, Keep, Vector
 from ...engines.endpoint_client import EndpointClient
 from ..answer_cache import AnswerCache, NoAnswers
 from ..embedder_settings import EmbedderSettings
 from .base import ServerAccess
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ROUTE = "/embeddings"
 
@@ -66,6 +74,24 @@ class TextVectors:
         return EmbeddingEndpoint(
             client, settings.model, settings.batch, settings.concurrency, self.dimensions
         )
+
+
+def embed_function(
+    settings: EmbedderSettings, cache: Path, secret: Callable[[SecretName], str]
+) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """A function that gives vectors of texts, (n, dimensions) of length 1; BackendError without one."""
+    vectors = TextVectors(settings, ServerAccess(cache, secret))
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        found = vectors.of(texts)
+        refused = next((one for one in found.values() if isinstance(one, str)), None)
+        if refused is not None:
+            raise BackendError(f"the embedder {settings.model} gave a row no vector: {refused}")
+        return np.asarray([found[text] for text in texts], np.float32)
+
+    return embed
 
 
 def _is_vector(kept: object) -> bool:

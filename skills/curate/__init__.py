@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core.artifact_refs import DatasetRef, PendingArtifact
 from ...core.contract import Cost, Effect, Finding, StepContext, skill
 from ...core.errors import AskError, NeedsError, OpswrightError
 from ...core.machine import Machine
 from ...core.workspace import Workspace
-from .request import LEAKS, CurateRequest, CurateResult
+from .counts import Counts
+from .request import CurateRequest, CurateResult
 
 if TYPE_CHECKING:
     from ...core.settings import Settings
     from ...data.sample import Task
+    from .clean import Verdicts
     from .gather import GoldenRows, RowSource
     from .golden_meaning import GoldenMeaning
     from .on_ray.table import RayTable
-    from .stages import Chosen, RowTable, Table, Tally, Written
+    from .same_meaning import SameMeaning
+    from .stages import RowTable, Table, Written
 
 __all__ = ["CurateRequest", "CurateResult", "curate"]
 
@@ -33,9 +35,7 @@ _RAY_START_S, _RAY_CPU, _RAY_DISK = (
     20,
 )  # a cluster of this machine; its CPU time and disk by a source's
 _STAGES = 5
-_ONE_MACHINE = "golden_embedder is asked from this machine alone, not from a Ray cluster's workers."
-_NAME_CHARS = 24
-_NOT_IN_REPORT = {"source", "source_sha256", "toxic_words", "compute", "dedup"}  # the rows do not hang on it
+_ONE_MACHINE = "{} is asked from this machine alone, not from a Ray cluster's workers."
 
 
 def _preflight(request: CurateRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -78,9 +78,14 @@ def _where_findings(request: CurateRequest, settings: Settings) -> Iterator[Find
         yield gpu.not_run(request.near_duplicate_jaccard)
     if (embedder := request.golden_embedder) is not None:
         yield sent_to("embedder", embedder, "what each row and each golden row asks")
-        if compute_name(request, settings) == "ray":
-            yield Finding(level="stop", message=_ONE_MACHINE, fix="Curate with compute=local.")
+    if (alike := request.semantic_duplicates) is not None and alike.embedder is not None:
+        yield sent_to("embedder", alike.embedder, "what each row asks that nothing else leaves out")
     if compute_name(request, settings) == "ray":
+        for name in ("golden_embedder", "semantic_duplicates"):
+            if getattr(request, name) is not None:
+                yield Finding(
+                    level="stop", message=_ONE_MACHINE.format(name), fix="Curate with compute=local."
+                )
         yield from environment.findings(settings.compute.ray)
 
 
@@ -204,8 +209,8 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
 
     Left out, each with its reason in dropped.jsonl: rows that cannot be read or have no answer, rows of the
     golden set (verbatim, normalised, nearly, misspelt, reordered, within a longer text, of a golden group),
-    duplicates and near-duplicates. For the task `classify`, rows with the same words and different labels
-    too; for others, several answers to one prompt stay.
+    duplicates and near-duplicates, and where asked for rows of the same meaning. For the task `classify`,
+    rows with the same words and different labels too; for others, several answers to one prompt stay.
 
     Example: `/curate source=tickets.csv near_duplicate_jaccard=0.85`
     """
@@ -230,6 +235,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
             table.take_in(source.rows, drop, lambda: ctx.progress(1, _STAGES, "stages"))
             unused = dict(sorted(source.reading.unused.items()))
             verdicts, pairs = table.clean()
+            alike = _leave_same_meaning(request, source, table, verdicts, ctx)
             ctx.progress(2, _STAGES, "stages")
             chosen = choose(table.keys, verdicts, pairs, request)
             ctx.progress(3, _STAGES, "stages")
@@ -237,7 +243,7 @@ def curate(request: CurateRequest, ctx: StepContext) -> CurateResult:
             written = write_rows(rows, table, verdicts, chosen, writer.add, drop)
             _check(written, source.task, request, drop.by_reason)
         ctx.progress(4, _STAGES, "stages")
-        counts = Counts(source, table, chosen, written, drop, unused, len(verdicts.conflicts), meaning)
+        counts = Counts(source, table, chosen, written, drop, unused, len(verdicts.conflicts), meaning, alike)
         parents = [ref for ref in (request.golden, request.replay) if ref is not None]
         report = counts.report(request)
         write_report(folder, report)
@@ -281,8 +287,22 @@ def _golden_meaning(request: CurateRequest, golden: GoldenRows, ctx: StepContext
     if request.golden_embedder is None or not golden.texts:
         return None
     if compute_name(request, ctx.settings) == "ray":
-        raise AskError(f"{_ONE_MACHINE} Curate with compute=local.")
+        raise AskError(f"{_ONE_MACHINE.format('golden_embedder')} Curate with compute=local.")
     return GoldenMeaning(request.golden_embedder, golden, ctx)
+
+
+def _leave_same_meaning(
+    request: CurateRequest, source: RowSource, table: Table, verdicts: Verdicts, ctx: StepContext
+) -> SameMeaning | None:
+    """Leave out rows that mean what an earlier one does, where that is asked for."""
+    if request.semantic_duplicates is None:
+        return None
+    if compute_name(request, ctx.settings) == "ray":
+        raise AskError(f"{_ONE_MACHINE.format('semantic_duplicates')} Curate with compute=local.")
+    from .same_meaning import leave_same_meaning
+
+    rows = source.rows(lambda dropped: None)
+    return leave_same_meaning(request.semantic_duplicates, rows, table, verdicts, ctx)
 
 
 def _check(written: Written, task: Task, request: CurateRequest, dropped: Counter[str]) -> None:
@@ -298,108 +318,3 @@ def _check(written: Written, task: Task, request: CurateRequest, dropped: Counte
         f"all {n} rows of {request.source} have one label ('{next(iter(written.labels))[:80]}'): nothing to "
         f"tell apart. Check label_column, or set the task if these are no labels.{left_out}"
     )
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a dataset is made of, as its report, its facts, its metrics and the step's result tell it."""
-
-    source: RowSource
-    table: Table
-    chosen: Chosen
-    written: Written
-    left_out: Tally
-    unused: dict[str, int]
-    conflicts: int
-    meaning: GoldenMeaning | None
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The counts that facts, report and result share."""
-        sides = self.written.sides
-        return {
-            "rows": sides.total(),
-            "train_rows": sides["train"],
-            "validation_rows": sides["validation"],
-            "labels": len(self.written.labels),
-        }
-
-    @property
-    def leaked(self) -> dict[str, int]:
-        """Rows of the golden set, by how they were found."""
-        return {name: self.left_out.by_reason[reason] for reason, name in LEAKS.items()}
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Rows left out, by reason."""
-        return dict(sorted(self.left_out.by_reason.items()))
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the artifact says of itself."""
-        found = {"domains": sorted(self.written.domains), "sources": sorted(self.written.sources)}
-        return {**self.counts, **found, "task": self.source.task}
-
-    def report(self, request: CurateRequest) -> dict[str, Any]:
-        """The dataset's report.json."""
-        return {
-            **self.counts,
-            "task": self.source.task,
-            "columns": self.source.reading.columns,
-            "replay_rows": self.written.replayed,
-            "selected_rows": self.source.new,
-            "masked_rows": self.source.masked,
-            "dropped": self.dropped,
-            "unused": self.unused,
-            "leaked": self.leaked,
-            "near_golden": None if self.meaning is None else self.meaning.document(),
-            "conflicts": self.written.conflicts,
-            "rows_of_label": dict(sorted(self.written.labels.items())),
-            "groups": int(self.chosen.groups.max()) + 1,
-            "source_sha256": self.source.sha256,
-            "settings": request.model_dump(mode="json", exclude=_NOT_IN_REPORT),
-        }
-
-    def _told(self, reason: str, rows: int) -> str:
-        lines = self.left_out.lines[reason]
-        return f"{rows} {reason}" + (f" ({lines} lines)" if lines > rows else "")
-
-    def log(self, ctx: StepContext) -> None:
-        """Record the counts as metrics."""
-        more = {"dropped": self.left_out.by_reason.total(), "leaked": sum(self.leaked.values())}
-        more["own_answers"] = self.table.own_answers
-        if self.meaning is not None:
-            more["near_golden"] = self.meaning.near
-        for name, value in {**self.counts, **more}.items():
-            ctx.metric(name, value)
-
-    def result(self, dataset: DatasetRef) -> CurateResult:
-        """What the step gives."""
-        return CurateResult(
-            dataset=dataset,
-            **self.counts,
-            task=self.source.task,
-            columns=self.source.reading.columns,
-            replay_rows=self.written.replayed,
-            dropped=self.dropped,
-            unused=self.unused,
-            leaked=self.leaked,
-            masked_rows=self.source.masked,
-            source_sha256=self.source.sha256,
-            own_answers=self.table.own_answers,
-            near_golden=0 if self.meaning is None else self.meaning.near,
-            conflicts=self.conflicts,
-            rows_left_out=_few([self._told(why, n) for why, n in _most_first(self.left_out.by_reason)]),
-            fields_left_out=_few([name for name, _ in _most_first(Counter(self.unused))]),
-        )
-
-
-def _most_first(counts: Counter[str]) -> list[tuple[str, int]]:
-    """Names with their counts; ties by alphabet."""
-    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
-
-
-def _few(names: Sequence[str], most: int = 3) -> str:
-    """The first names, short enough for the line in which a terminal shows a result."""
-    shown = [name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}..." for name in names[:most]]
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -29,7 +29,7 @@ class Verdicts:
 
     reason: NDArray[np.int8]
     other: NDArray[np.int32]
-    jaccard: NDArray[np.float16]
+    jaccard: NDArray[np.float16]  # of rows of one meaning the cosine
     conflicts: dict[int, list[str]] = field(default_factory=dict)  # first row of the same words -> labels
 
     @classmethod
@@ -64,6 +64,8 @@ class Verdicts:
             return reason, f"labels: {', '.join(self.conflicts[other])}"
         if reason is Reason.NEAR_DUPLICATE:
             return reason, f"Jaccard {self.jaccard[row]:.2f} to {keys.name(other)}"
+        if reason is Reason.SEMANTIC_DUPLICATE:
+            return reason, f"cosine {self.jaccard[row]:.2f} to {keys.name(other)}"
         return reason, f"of {keys.name(other)}"
 
 
@@ -125,7 +127,10 @@ def _equal(keys: RowKeys, verdicts: Verdicts) -> None:
 
 
 def leave_alike(
-    pairs: Pairs, same_answer: Callable[[Ints, Ints], NDArray[np.bool_]], verdicts: Verdicts
+    pairs: Pairs,
+    same_answer: Callable[[Ints, Ints], NDArray[np.bool_]],
+    verdicts: Verdicts,
+    reason: Reason = Reason.NEAR_DUPLICATE,
 ) -> None:
     """Leave out rows nearly the same as an earlier one that stays, with its answer; another is another row.
 
@@ -135,7 +140,7 @@ def leave_alike(
 
     same = np.flatnonzero(same_answer(pairs.first, pairs.second))
     same = same[np.lexsort((pairs.second[same], pairs.first[same]))]
-    code = _REASONS.index(Reason.NEAR_DUPLICATE)
+    code = _REASONS.index(reason)
     for at in range(0, len(same), _PAIRS_AT_ONCE):
         some = same[at : at + _PAIRS_AT_ONCE]
         columns = (part[some].tolist() for part in (pairs.first, pairs.second, pairs.jaccard))

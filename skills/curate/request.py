@@ -40,6 +40,23 @@ class GoldenEmbedder(EmbedderSettings):
     )
 
 
+class SemanticDuplicates(Request):
+    """Which rows count as meaning the same."""
+
+    min_cosine: float = Field(
+        0.95,
+        ge=0.5,
+        le=1,
+        description="From which cosine on two rows with one answer are one. What is near differs from "
+        "embedder to embedder: look with `similar-rows` first.",
+    )
+    embedder: EmbedderSettings | None = Field(
+        None,
+        description="Who gives vectors of what rows ask; empty: word pieces of these rows, offline, which "
+        "know no synonyms.",
+    )
+
+
 class CurateRequest(Request):
     """Raw samples, and how strictly they are cleaned."""
 
@@ -95,6 +112,11 @@ class CurateRequest(Request):
     ] = Field(
         0.9,
         description="Of two rows this similar, with one label, the first stays; 1 drops only equal ones.",
+    )
+    semantic_duplicates: SemanticDuplicates | None = Field(
+        None,
+        description="Also leave out rows that mean what an earlier one does and have its answer, by vectors "
+        "in Milvus; of at most 100,000 rows.",
     )
     replay: DatasetRef | None = Field(None, description="Earlier dataset to mix in, against forgetting.")
     replay_ratio: float = Field(0.0, ge=0, le=100, description="Rows of `replay` for each new row.")
@@ -184,7 +206,8 @@ class CurateRequest(Request):
     def is_repeatable(self) -> bool:
         """Whether the request alone decides what comes out: no traffic, address or embedder of today."""
         pinned = isinstance(self.source, Path) or self.source.is_pinned or self.source_sha256 is not None
-        return pinned and self.own_answers == "keep" and self.golden_embedder is None
+        asks = self.semantic_duplicates is not None and self.semantic_duplicates.embedder is not None
+        return pinned and self.own_answers == "keep" and self.golden_embedder is None and not asks
 
     def rows(self, path: Path) -> Source:
         """The new rows as a reader takes them; path: where the source lies on this machine."""
@@ -225,6 +248,9 @@ class CurateResult(Result):
     )
     near_golden: int = Field(
         0, description="Rows near a golden one by `golden_embedder`; in the dataset unless it drops them."
+    )
+    semantic_embedder: str = Field(
+        "", description="Who told which rows mean the same; empty where nobody was asked."
     )
     conflicts: int = Field(description="Texts that came with more than one label.")
     rows_left_out: str = Field(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import BaseServer
@@ -21,6 +22,8 @@ import pytest
 from opswright.agents.memory import MemoryIndex, Passage, QuestionFilters, answer, builder
 from opswright.agents.memory.answer import FactFinder
 from opswright.agents.memory.facts import fact_finder
+from opswright.agents.memory.identity import FITTED_ON, VERSION, IndexState, installed_docs
+from opswright.agents.memory.ledger_tail import LedgerPlace
 from opswright.agents.memory.writer import AnswerWriter, checked_answer
 from opswright.core.artifact_refs import DatasetRef
 from opswright.core.errors import AskError, BackendError, IntegrityError
@@ -135,7 +138,7 @@ def test_a_failure_is_no_refusal(workspace: Workspace) -> None:
 def test_an_empty_workspace_answers_that_nothing_is_there(workspace: Workspace) -> None:
     with MemoryIndex(workspace) as index:
         found = answer("what is live?", QuestionFilters(kinds=("release",)), index)
-    assert found.passages == () and "No passage was found" in found.notes[0]
+    assert found.passages == () and found.nothing and "no passage was found" in found.notes[0]
 
 
 def test_filters_keep_everything_else_out(workspace: Workspace) -> None:
@@ -169,6 +172,16 @@ def test_what_is_recorded_later_is_found_without_indexing_the_rest_again(
     written.clear()
     asked(workspace, "and again")
     assert written == []
+
+
+def test_a_big_index_is_gone_on_with(workspace: Workspace) -> None:
+    ledger = Ledger.of(workspace)
+    state = IndexState(
+        version=VERSION, embedder="offline", milvus="lite", collection="c", dimensions=128,
+        docs=installed_docs(), fitted_on=FITTED_ON, passages=1_000_000, place=LedgerPlace(),
+    )  # fmt: skip
+    assert not state.differs(workspace, ledger)
+    assert replace(state, fitted_on=100).differs(workspace, ledger)
 
 
 def test_an_index_that_is_thrown_away_comes_back_with_the_same_answers(workspace: Workspace) -> None:
