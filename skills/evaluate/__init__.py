@@ -25,6 +25,7 @@ from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .beside import Beside
+from .endpoint_cost import cost_of_endpoint
 from .engine import missing_for, open_engine, size_of
 from .judging import changes_of_mind, judge_figures, judge_findings, server_access
 from .labels import check_task, label_findings, labels_beside
@@ -88,12 +89,13 @@ def _preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace)
 
 
 def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
-    """Minutes by items and a measured rate for the tiny model; unknown for larger ones and for endpoints."""
+    """Minutes by items and a measured rate for the tiny model; unknown for larger ones, and where judged."""
     suite = _suite(request)
     asks_server = suite.asks_server or request.paraphraser is not None
-    if not isinstance(request.model, ArtifactRef) or asks_server:
-        tokens = None if asks_server else 0
-        return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=tokens)
+    if asks_server:
+        return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=None)
+    if not isinstance(request.model, ArtifactRef):
+        return cost_of_endpoint(request, suite, workspace)
     size = size_of(request.model, workspace)
     is_short = (request.max_new_tokens or suite.longest_answer) <= _SHORT_TOKENS
     if size > _TINY_BYTES or not is_short:
