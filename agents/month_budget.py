@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.contract import Cost
 from ..core.errors import BudgetError
@@ -20,6 +20,9 @@ from ..record.ledger import Ledger
 from ..record.spending import LOOK_BACK, SpendBook, spend_book
 from . import budget
 from .policy import MonthBudgets, Policy
+
+if TYPE_CHECKING:
+    from .record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,18 @@ class MonthSpending:
         self._ledger = Ledger.of(workspace)
         self._book: SpendBook | None = None
         self._lock = threading.Lock()
+
+    def limits(self, record: RunRecord) -> list[MonthLimit]:
+        """The month's budgets that a run is held against: those of who proposed it, and everybody's."""
+        proposer = record.state.proposer or record.principal
+        return limits_of(record.policy.rules.budgets, proposer.name)
+
+    def check_step(self, record: RunRecord, step: str, cost: Cost) -> None:
+        """BudgetError when a step does not fit what a budget of this month has left."""
+        known, instead = record.state.steps.get(step), {}
+        if known is not None and known.is_open:
+            instead = {(record.run_id, step): record.taken_by_cut_attempt(step)}
+        self.check(step, cost, self.limits(record), datetime.now(UTC), instead)
 
     def check(
         self,

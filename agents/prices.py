@@ -5,41 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from ..core.contract import Cost
 from ..core.errors import AskError, did_you_mean
-from ..core.explain import explain
+from ..core.price_table import GpuPrice, read_prices
 from ..core.settings.prices import PriceSettings
-from ..core.strict_yaml import read_yaml
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
-
-
-class GpuPrice(BaseModel):
-    """What an hour of one GPU costs, who says so, and since when."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    usd_per_hour: float = Field(ge=0, allow_inf_nan=False, description="US dollars for an hour of one GPU.")
-    source: str = Field(min_length=1, description="Where the price is from.")
-    date: str = Field(min_length=4, description="Of when it is.")
-
-
-class PriceTable(BaseModel):
-    """The content of a price file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gpus: dict[str, GpuPrice] = Field(description="GPU types and what an hour of each costs.")
-
-
-def read_prices(path: Path) -> PriceTable:
-    """The table of a file; AskError names what is wrong with it."""
-    try:
-        return PriceTable.model_validate(read_yaml(path, "price table").data)
-    except ValidationError as error:
-        raise AskError(f"{path}: {'; '.join(explain(error, PriceTable))}") from error
 
 
 def gpu_price(settings: PriceSettings) -> GpuPrice | None:

@@ -129,13 +129,14 @@ class RunRecord:
         step: StepCall,
         spent: Mapping[str, float],
         *,
+        endpoints: Mapping[str, Mapping[str, float]] | None = None,
         result: Mapping[str, Any] | None = None,
         artifacts: Mapping[str, str] | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> Record:
-        """How a step that was begun ended, and what it took."""
+        """How a step that was begun ended, what it took, and what of that at which endpoints."""
         return self.append(
-            self._settled(plan, step, spent),
+            self._settled(plan, step, spent, endpoints=endpoints),
             Entry(phase, **_call(plan, step), result=result, artifacts=artifacts, detail=detail),
         )[-1]
 
@@ -177,8 +178,17 @@ class RunRecord:
             self._kept_policy = digest
         return {**detail, "policy": digest}
 
-    def _settled(self, plan: Plan, step: StepCall, spent: Mapping[str, float], how: str = "") -> Entry:
-        detail = {"spent": {name: round(value, 9) for name, value in spent.items()}}
+    def _settled(
+        self,
+        plan: Plan,
+        step: StepCall,
+        spent: Mapping[str, float],
+        how: str = "",
+        endpoints: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> Entry:
+        detail: dict[str, Any] = {"spent": _rounded(spent)}
+        if endpoints:
+            detail["endpoints"] = {url: _rounded(amounts) for url, amounts in endpoints.items()}
         return Entry(Phase.SETTLED, **_call(plan, step), detail=detail | ({"how": how} if how else {}))
 
     def taken_by_cut_attempt(self, step_id: str) -> dict[str, float]:
@@ -192,6 +202,10 @@ class RunRecord:
         if self._alive_at is not None and self._alive_at >= began:
             taken["minutes"] = (self._alive_at - began).total_seconds() / 60
         return taken
+
+
+def _rounded(amounts: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 9) for name, value in amounts.items()}
 
 
 def _last_sign_of_life(workspace: Workspace, run_id: str) -> datetime | None:

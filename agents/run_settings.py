@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..core.files import canonical_json, sha256_json
+from ..core.files import canonical_json, sha256_file, sha256_json
 from ..core.settings import Settings
 from ..core.workspace import Workspace
 from ..record.ledger import Ledger
@@ -46,6 +46,8 @@ def changed_settings(workspace: Workspace, run: RunState) -> list[str]:
 def _deciding(settings: Settings) -> dict[str, Any]:
     """A secret is only told to be there: another one in its place changes nothing here."""
     document: dict[str, Any] = settings.model_dump(mode="json", include=set(_SECTIONS))
+    if (file := settings.prices.file) is not None:
+        document["prices"]["table"] = sha256_file(file) if file.is_file() else "missing"
     return document
 
 

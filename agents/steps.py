@@ -33,7 +33,7 @@ from ..core.workspace import Workspace
 from ..record.ledger import Phase
 from . import budget
 from .judgement import had_before, is_all_of, judgement_on
-from .month_budget import MonthLimit, MonthSpending, limits_of
+from .month_budget import MonthSpending
 from .policy import policy_of
 from .prices import GpuPrice, gpu_price, priced, priced_spending
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
@@ -214,7 +214,7 @@ class StepRunner:
             )
         limits, taken = plan.budget.limits, self.record.state.spent
         attempt.price = gpu_price(self.workspace.settings.prices)
-        if not limits and not self._month_limits():
+        if not limits and not self._month.limits(self.record):
             return
         for name, limit in limits.items():
             if taken.get(name, 0.0) > 0 and taken[name] >= limit:
@@ -229,26 +229,13 @@ class StepRunner:
             spent = budget.in_words(taken)
             raise BudgetError(f"step {step.id} was not begun ({spent} spent): {'; '.join(sentences)}")
         attempt.cost = cost
-        self._check_month(attempt)
+        self._month.check_step(self.record, step.id, cost)
         attempt.reserved = {name: float(value) for name, value in cost.amounts.items() if value is not None}
-
-    def _month_limits(self) -> list[MonthLimit]:
-        """The month's budgets that the run is held against: those of who proposed it, and everybody's."""
-        proposer = self.record.state.proposer or self.record.principal
-        return limits_of(self.record.policy.rules.budgets, proposer.name)
-
-    def _check_month(self, attempt: _Attempt) -> None:
-        """BudgetError when the step does not fit what a budget of this month has left."""
-        cost, name = attempt.cost or Cost(), attempt.step.id
-        known, instead = self.record.state.steps.get(name), {}
-        if known is not None and known.is_open:
-            instead = {(self.record.run_id, name): self.record.taken_by_cut_attempt(name)}
-        self._month.check(name, cost, self._month_limits(), datetime.now(UTC), instead)
 
     def _before_intent(self, attempt: _Attempt) -> None:
         """What is asked while nobody else can record anything: the policy, and the month's budgets."""
         self._ask_again(attempt)
-        self._check_month(attempt)
+        self._month.check_step(self.record, attempt.step.id, attempt.cost or Cost())
 
     def _carry_out(self, attempt: _Attempt) -> None:
         plan, step = attempt.plan, attempt.step
@@ -285,6 +272,7 @@ class StepRunner:
                 plan,
                 step,
                 attempt.spent(),
+                endpoints=context.endpoints,
                 result=plain,
                 artifacts=artifacts_in(result),
                 detail=detail,
@@ -293,7 +281,8 @@ class StepRunner:
             self.events.ended(step.id, Phase.FAILED, attempt.seconds)
             told = redacted(error, context.redactor)
             detail = {**error_detail(told), "seconds": round(attempt.seconds, 3)}
-            self.record.ended_step(Phase.FAILED, plan, step, attempt.spent(), detail=detail)
+            took, where = attempt.spent(), context.endpoints
+            self.record.ended_step(Phase.FAILED, plan, step, took, endpoints=where, detail=detail)
             raise told from told.__cause__
         if phase is Phase.DONE and attempt.skill.may_reuse(attempt.request):
             write_receipt(self.workspace, attempt.key, record)

@@ -179,6 +179,7 @@ class StepContext:
     cancelled: threading.Event = field(default_factory=threading.Event)
     metrics: dict[str, float] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
+    endpoints: dict[str, dict[str, float]] = field(default_factory=dict)  # of that, by address: tokens, usd
     job: JobHandle | None = None  # what an earlier attempt of this step submitted and nobody has collected
     served: tuple[str, ...] | None = None  # what the step may serve, as it was judged; None: nobody asked
     on_submit: Callable[[JobHandle], None] = field(default=lambda job: None)

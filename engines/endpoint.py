@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import BackendError
+from ..core.token_spending import CountTokens, most_tokens
 from .base import Chat, GenerationOptions, GenerationResult, Progress
 from .endpoint_client import BadReply, EndpointClient, whole_text
 from .ort_llm.prompts import chat_fault
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class EndpointEngine:
     """Asks `<url>/chat/completions` as EndpointClient does; what then fails is that chat's error.
 
-    extra: what else each request says. Raises BackendError when the endpoint cannot be reached at all.
+    extra: what else each request says. count: told the tokens of each reply, from many threads. Raises
+    BackendError when the endpoint cannot be reached at all.
     """
 
     def __init__(
@@ -33,11 +35,12 @@ class EndpointEngine:
         pause_s: float = 0.5,
         requests_per_minute: float | None = None,
         extra: Mapping[str, Any] | None = None,
+        count: CountTokens | None = None,
     ) -> None:
         self.client = EndpointClient(
             url, "/chat/completions", api_key, concurrency, tries, timeout_s, pause_s, requests_per_minute
         )
-        self.concurrency, self._extra = concurrency, dict(extra or {})
+        self.concurrency, self._extra, self._count = concurrency, dict(extra or {}), count
         try:
             self.model = model or self._first_model()
         except BackendError:
@@ -96,6 +99,8 @@ class EndpointEngine:
             return GenerationResult.refused(fault)
         reply = self.client.ask(self._body(chat, options), _read_completion)
         if reply.value is not None:
+            if self._count is not None:
+                self._count(*_tokens_of(chat, reply.value))
             return reply.value._replace(latency_ms=reply.waited_ms)
         reason = "refused" if reply.is_refused else "error"
         return GenerationResult(None, reason, latency_ms=reply.waited_ms, error=reply.error)
@@ -116,6 +121,12 @@ class EndpointEngine:
             raise BackendError(
                 f"{self.url}/models lists no model ({type(error).__name__}: {error}). Give endpoint_model."
             ) from error
+
+
+def _tokens_of(chat: Chat, result: GenerationResult) -> tuple[int, int]:
+    """Tokens read and written, as the endpoint says; where it says nothing, as many as there can be."""
+    read = result.tokens_in if result.tokens_in > 0 else most_tokens([chat])
+    return read, result.tokens_out if result.tokens_out > 0 else len((result.text or "").encode())
 
 
 def _read_completion(response: httpx.Response) -> GenerationResult:

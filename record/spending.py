@@ -85,7 +85,10 @@ class SpendBook:
         if phase == Phase.PROPOSED:
             self._people.setdefault(record.run, record.actor)
             if amounts := _amounts(record.detail.get("planning")):
-                self._settle(self._row(record, amounts, skill=PLANNING))
+                planner = record.detail.get("planner")
+                address = planner.get("endpoint") if isinstance(planner, Mapping) else None
+                row = self._row(record, amounts, skill=PLANNING)
+                self._settle(replace(row, endpoint=str(address) if address else None))
         elif phase == Phase.RESERVED:
             self.open[key] = self._row(record, _amounts(record.detail.get("reserved")), is_open=True)
         elif phase == Phase.INTENT:
@@ -95,7 +98,8 @@ class SpendBook:
             row = self._row(record, _amounts(record.detail.get("spent")))
             if held is not None and row.month < held.month:  # by a clock that was set back meanwhile
                 row = replace(row, time=held.time)
-            self._settle(row)
+            for part in _by_address(row, record.detail.get("endpoints")):
+                self._settle(part)
         elif record.step is None and record.detail.get("status") in _OVER:
             self._close(record)
 
@@ -247,7 +251,9 @@ def spend_book(workspace: Workspace, window: Criteria) -> SpendBook:
 
 def _line(name: str, rows: list[Spent]) -> SpendLine:
     settled = [row for row in rows if not row.is_open]
-    return SpendLine(name, len(rows), _sum(settled), _sum(row for row in rows if row.is_open))
+    return SpendLine(
+        name, len({row.seq for row in rows}), _sum(settled), _sum(row for row in rows if row.is_open)
+    )
 
 
 def _by_name(line: SpendLine) -> Any:
@@ -264,6 +270,16 @@ def _sum(rows: Iterable[Spent]) -> dict[str, float]:
         for name, amount in row.amounts.items():
             total[name] += amount
     return total
+
+
+def _by_address(row: Spent, told: object) -> Iterable[Spent]:
+    """The parts of what an attempt took: those at endpoints that it asked, by address, and the rest."""
+    rest = dict(row.amounts)
+    for address, found in told.items() if isinstance(told, Mapping) else ():
+        part = {name: min(amount, rest.get(name, 0.0)) for name, amount in _amounts(found).items()}
+        rest |= {name: rest.get(name, 0.0) - amount for name, amount in part.items()}
+        yield replace(row, endpoint=str(address), amounts=part)
+    yield replace(row, amounts=rest)
 
 
 def _is_within(time: datetime, window: Criteria) -> bool:

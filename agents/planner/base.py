@@ -52,6 +52,7 @@ class PlannedBy:
 
     prompts: SHA-256 of each prompt by its name and version. read: the tools whose results it saw, so that
     what others wrote may have moved it. instead_of: why another planner than the one asked made the reply.
+    endpoint: the address that was asked.
     """
 
     kind: str
@@ -63,6 +64,7 @@ class PlannedBy:
     usd: float | None = None
     seconds: float = 0.0
     instead_of: str = ""
+    endpoint: str = ""
 
     @property
     def in_words(self) -> str:

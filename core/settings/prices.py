@@ -1,4 +1,4 @@
-"""Settings of prices: what an hour of the GPUs in use costs."""
+"""Settings of prices: what GPUs and tokens of endpoints cost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from .part import SettingsPart
 
 
 class PriceSettings(SettingsPart):
-    """Which GPUs are paid for by the hour, and by which table."""
+    """Which GPUs are paid for by the hour, and the table of what GPUs and endpoints' tokens cost."""
 
     gpu: str | None = Field(
         None,
         min_length=1,
         description="Type of the GPUs that steps run on, as the table has it; empty: their hours are free.",
     )
-    file: Path | None = Field(None, description="A table of your own prices; empty: the one that is shipped.")
+    file: Path | None = Field(
+        None,
+        description="A table of your own prices, of GPUs and endpoints' tokens; empty: the shipped one.",
+    )

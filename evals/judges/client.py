@@ -85,7 +85,7 @@ class JudgeConnection:
     def _opened(self) -> EndpointEngine:
         from ...engines.endpoint import EndpointEngine
 
-        settings = self.settings
+        settings, counter = self.settings, self.access.counter
         with self._guard:
             if self._engine is None:
                 self._engine = EndpointEngine(
@@ -97,6 +97,7 @@ class JudgeConnection:
                     timeout_s=settings.timeout_s,
                     requests_per_minute=settings.requests_per_minute,
                     extra={"response_format": {"type": "json_object"}} if settings.json_mode else None,
+                    count=counter(settings.url, settings.model) if counter is not None else None,
                 )
             return self._engine
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from ...core.secrets import SecretName
+from ...core.token_spending import CountTokens
 from ...data.sample import ASSISTANT, Sample, Task
 
 if TYPE_CHECKING:
@@ -163,12 +164,14 @@ def scorer(
 class ServerAccess:
     """What a scorer that asks a server is given: where replies are kept, what tells it a secret, who listens.
 
-    cache: file of earlier replies; None: nothing is kept.
+    cache: file of earlier replies; None: nothing is kept. counter: gives what counts the tokens of a model at
+    an address.
     """
 
     cache: Path | None = None
     secret: Callable[[SecretName], str] = SecretName.resolve
     progress: Progress | None = None
+    counter: Callable[[str, str | None], CountTokens] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from ...core.errors import AskError, OpswrightError
 from ...core.files import sha256_json
 from ...core.install import not_installed
 from ...core.machine import Machine
+from ...core.token_spending import most_tokens, usd_of
 from ...core.workspace import Workspace
-from .measuring import LoadTarget, measure, options_of
+from .measuring import LoadTarget, count_tokens, measure, options_of
 from .notes import notes_of
 from .request import BenchmarkRequest, BenchmarkResult, LevelFigures
 
@@ -70,18 +71,28 @@ def _about(what: BundleRef | str, request: BenchmarkRequest, workspace: Workspac
 
 
 def _estimate(request: BenchmarkRequest, machine: Machine, workspace: Workspace) -> Cost:
-    """Minutes where levels last a given time; else unknown, as what an endpoint charges is."""
+    """Minutes where levels last a given time, else unknown; tokens at most, and dollars where priced."""
     levels = len(request.concurrency) * (1 if request.against is None else 2)
     minutes = None if request.seconds is None else levels * (request.seconds + request.timeout_s / 4) / 60
     is_ours = all(isinstance(one, BundleRef | None) for one in (request.model, request.against))
-    tokens = None if request.seconds is not None else levels * request.requests * request.output_tokens
-    return Cost(
-        minutes=minutes,
-        gpu_hours=0,
-        disk_bytes=20_000_000,
-        usd=0 if is_ours else None,
-        tokens=0 if is_ours else tokens,
-    )
+    tokens, usd = (0, 0) if is_ours else _asked(request, workspace)
+    return Cost(minutes=minutes, gpu_hours=0, disk_bytes=20_000_000, usd=usd, tokens=tokens)
+
+
+def _asked(request: BenchmarkRequest, workspace: Workspace) -> tuple[float | None, float | None]:
+    """Tokens that endpoints are asked for at most, warm-up too, and their US dollars; None: not known."""
+    if request.seconds is not None:
+        return None, None
+    chats = _prompts(request, workspace)
+    asked = len(request.concurrency) * (request.requests + request.warmup)
+    turns = 1 if request.against is None else request.turns
+    asked += len(request.concurrency) * turns  # requests are shared out over turns, and rounded up
+    read, written = asked * max(most_tokens([chat]) for chat in chats), asked * request.output_tokens
+    named = ((request.model, request.endpoint_model), (request.against, request.against_model))
+    remote = [(what, model) for what, model in named if not isinstance(what, BundleRef | None)]
+    prices = [usd_of(workspace.settings, what, model, read, written) for what, model in remote]
+    usd = None if None in prices else sum(filter(None, prices))
+    return float(len(remote) * (read + written)), usd
 
 
 @skill(
@@ -126,6 +137,7 @@ def benchmark(request: BenchmarkRequest, ctx: StepContext) -> BenchmarkResult:
     with ExitStack() as stack:
         targets = [_target(name, request, ctx, stack) for name in _names(request)]
         stopped = measure(request, targets, chats, ctx)
+        count_tokens(targets, chats, ctx)
     if stopped is not None and not any(level.records for one in targets for level in one.levels):
         raise stopped
     saved = [_saved(one, request, ctx, chats, is_complete=stopped is None) for one in targets]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...core.artifact_refs import BundleRef
 from ...core.contract import StepContext
 from ...core.errors import HeldError
+from ...core.token_spending import most_tokens, spend_tokens
 from .request import BenchmarkRequest
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class LoadTarget:
     options: LoadOptions
     levels: list[Level] = field(default_factory=list)
     known: ServerIdentity | None = None
+    warm_up: list[Level] = field(default_factory=list)  # asked before each level, and in no figure
 
     @property
     def identity(self) -> ServerIdentity:
@@ -69,6 +71,21 @@ def measure(
     except HeldError as stop:
         return stop
     return None
+
+
+def count_tokens(targets: Sequence[LoadTarget], chats: Sequence[Chat], ctx: StepContext) -> None:
+    """Count what endpoints that somebody else serves were asked as the step's spending, warm-up too.
+
+    A request whose tokens nobody counted counts for as many as it can have had.
+    """
+    most_read = -(-most_tokens(chats) // max(1, len(chats)))
+    for one in targets:
+        if isinstance(one.what, BundleRef):
+            continue
+        records = [record for level in (*one.warm_up, *one.levels) for record in level.records]
+        read = sum(most_read if record.tokens_in is None else record.tokens_in for record in records)
+        written = sum(record.tokens_out for record in records)
+        spend_tokens(ctx, one.what, one.model or one.identity.model or None, read, written)
 
 
 async def _measure(
@@ -112,6 +129,7 @@ async def _level(
         if request.warmup:
             warm = replace(one.options, requests=request.warmup, seconds=None)
             level = Level(one.levels[-1].concurrency)
+            one.warm_up.append(level)
             await run_level(session, warm, chats, level, lambda done, gone: progress.check(), first)
     first += request.warmup
     for turn in range(_turns(request)):

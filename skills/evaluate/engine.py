@@ -17,6 +17,7 @@ from ...core.artifact_refs import (
 from ...core.contract import Finding, StepContext
 from ...core.errors import AskError
 from ...core.install import not_installed
+from ...core.token_spending import token_counter
 from ...core.workspace import Workspace
 from ..finetune.adapters import base_of, size_with_base
 
@@ -82,6 +83,7 @@ def _opened(request: EvaluateRequest, ctx: StepContext, plain: bool) -> Engine:
         concurrency=request.concurrency,
         timeout_s=request.timeout_s,
         requests_per_minute=request.requests_per_minute,
+        count=token_counter(ctx, request.model, request.endpoint_model),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...core.contract import Finding, StepContext
+from ...core.token_spending import token_counter
 from ...evals.server_settings import sent_to
 from .request import EvaluateRequest, JudgeFigures
 
@@ -22,7 +24,8 @@ def server_access(request: EvaluateRequest, ctx: StepContext) -> ServerAccess:
     from ...evals.scorers import ServerAccess
 
     cache = ctx.workspace.root / "cache" / "judgements.sqlite" if request.cache else None
-    return ServerAccess(cache, ctx.secret, lambda done, of: ctx.progress(done, of, "judgements"))
+    counter = partial(token_counter, ctx)
+    return ServerAccess(cache, ctx.secret, lambda done, of: ctx.progress(done, of, "judgements"), counter)
 
 
 def judge_findings(suite: Suite) -> list[Finding]:

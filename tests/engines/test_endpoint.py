@@ -106,6 +106,22 @@ def test_any_usual_form_of_the_address_will_do(server: Server, engines: Any, pat
     assert ask(engines(server.url + path), ["x"])[0].text == " X "
 
 
+def test_tokens_are_counted_as_the_endpoint_says_and_at_most_where_it_says_nothing(
+    server: Server, engines: Any
+) -> None:
+    counted = list[tuple[int, int]]()
+    engine = engines(server.url, count=lambda read, written: counted.append((read, written)))
+    engine.generate([user_chat("abc")], GenerationOptions(max_tokens=4))
+    assert counted == [(3 + 16, 5)], "a token for each byte, and those of a template"
+    reply = {
+        "choices": [{"message": {"content": "x"}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 2},
+    }
+    server.reply = reply
+    engine.generate([user_chat("abc")], GenerationOptions(max_tokens=4))
+    assert counted[1] == (7, 2)
+
+
 def test_a_passing_failure_is_tried_again(server: Server, engines: Any) -> None:
     server.failures = [503, 429]
     (answer,) = ask(engines(server.url), ["x"])

@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass, field
 
 from ....core.errors import BudgetError
+from ....core.price_table import token_price
 from ....core.settings.planner import PlannerSettings
+from ....core.settings.prices import PriceSettings
 
 _BYTES_A_TOKEN = 3  # fewer than any common tokenizer needs for English and JSON, so that too much is reserved
 _FEWEST = 4  # times fewer tokens than reserved: a report below that is not believed
@@ -23,6 +25,17 @@ class Usage:
 
     read: int
     written: int
+
+
+def with_table_prices(planner: PlannerSettings, prices: PriceSettings) -> PlannerSettings:
+    """The settings with the price table's prices, where they name none of their own."""
+    named = planner.usd_per_million_input is not None or planner.usd_per_million_output is not None
+    if named or planner.base_url is None:
+        return planner
+    if (price := token_price(prices, str(planner.base_url), planner.model)) is None:
+        return planner
+    usd = {"usd_per_million_input": price.usd_per_million_input}
+    return planner.model_copy(update={**usd, "usd_per_million_output": price.usd_per_million_output})
 
 
 @dataclass

@@ -18,6 +18,7 @@ from ....core.contract import Cost, Effect
 from ....core.data_block import data_block
 from ....core.errors import AskError, BudgetError, NeedsError, OpswrightError
 from ....core.files import sha256_json
+from ....core.price_table import plain_address
 from ....core.secrets import Redactor, SecretName
 from ....core.text import escaped, one_line
 from ..base import (
@@ -35,7 +36,7 @@ from ..base import (
 from ..phrases import PhrasesPlanner
 from ..phrases.drafts import from_document
 from .held_back import held_back
-from .limits import PlanningMeter
+from .limits import PlanningMeter, with_table_prices
 from .model_client import ModelCall, ModelClient, ModelFailed, ModelReply, PlanningStopped
 from .plan_proposal import leads_beyond, plan_proposal
 from .prompts import prompt
@@ -106,7 +107,8 @@ class _Thinking:
     repeats: int = 0
 
     def __post_init__(self) -> None:
-        self.settings = self.setup.workspace.settings.planner
+        settings = self.setup.workspace.settings
+        self.settings = with_table_prices(settings.planner, settings.prices)
         self.meter = PlanningMeter(self.settings)
         self.rules = prompt("rules")
         self.reading = ReadTools(self.setup, self.redactor)
@@ -154,6 +156,7 @@ class _Thinking:
             self.meter.usd if self.meter.has_prices else None,
             self.meter.seconds,
             instead_of,
+            plain_address(str(self.settings.base_url)),
         )
 
     def _know_secrets(self) -> str | None:
