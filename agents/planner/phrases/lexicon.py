@@ -13,6 +13,7 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
+from .mappings import unbraced
 from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
@@ -160,6 +161,12 @@ class Lexicon:
         )
 
     @cached_property
+    def mapping_names(self) -> frozenset[tuple[str, ...]]:
+        """What fields that hold fields are called."""
+        every = (one for fields in self.fields.values() for one in fields if one.takes_mapping)
+        return frozenset(name for one in every for name in one.names)
+
+    @cached_property
     def field_names(self) -> frozenset[str]:
         """Names of fields that are one word."""
         every = (one for fields in self.fields.values() for one in fields)
@@ -186,6 +193,7 @@ class Lexicon:
 
     def read(self, text: str, names: frozenset[str]) -> list[Token]:
         """A text's tokens, words written in two pieces put together, and slips of the finger mended."""
+        text = unbraced(text, self._names_of_skills)
         said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
         mended = [one for token in said for one in self._mended(token, names)]
         return self._joined(mended)

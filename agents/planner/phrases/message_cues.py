@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ....core.contract import Effect
 from .clauses import Clause, own_words_of
+from .mappings import is_named_mapping
 from .message import Message
 from .text import shown, words
 from .words import SMALL, cues_in
@@ -77,7 +78,12 @@ class MessageCues(Message):
             inner = self.lexicon.read(token.text, self.around.names)
             if len(inner) > 3 or any(one.key in self.lexicon.heads for one in inner):
                 return True
-        return any(token.kind == "mark" and token.text in _MARKUP for token in self.tokens)
+        names = self.lexicon.mapping_names
+        return any(
+            (token.kind == "mark" and token.text in _MARKUP)
+            or (token.kind == "mapping" and not is_named_mapping(self.tokens, at, names))
+            for at, token in enumerate(self.tokens)
+        )
 
     def _texts_asked_for(self) -> set[int]:
         """The places of quotations that a skill which only reads takes as its text: "rows like '...'"."""

@@ -101,6 +101,7 @@ class _Reading(MessageCues):
         """The plan of the wishes, in order; what is negated beside them is left out."""
         at_hand = [*self._spoken_of(clauses), *self.before.at_hand]
         told = [t.key for clause in clauses if clause.kind == "told" for t in clause.whole if t.is_word]
+        told += self._said_there(clauses)
         filler = SlotFiller(self.lexicon, self.around, self.draft, at_hand, told)
         readings: list[ClauseReading] = []
         conditions: list[Clause] = []
@@ -127,6 +128,17 @@ class _Reading(MessageCues):
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
         return self._judged(conditions) or self.finished(self.draft)
+
+    def _said_there(self, clauses: list[Clause]) -> list[str]:
+        """The words of what was asked before, where these point at its place: "promote it there"."""
+        found = [self.lexicon.matches(clause.tokens)[0].skill for clause in clauses if clause.kind == "wish"]
+        needed = [{one.name for one in self.lexicon.fields[one.name] if one.is_required} for one in found]
+        points = {"there", "here"} & set(self.keys) or (
+            {"it", "that", "this"} & set(self.keys) and all(names == {"endpoint"} for names in needed)
+        )
+        return (
+            [token.key for token in self.lexicon.read(self.before.said, self.around.names)] if points else []
+        )
 
     def _repeated(self, reading: ClauseReading, clause: Clause) -> None:
         """Have a step done again for each further suite or endpoint: "deploy it to shop and desk"."""

@@ -17,7 +17,7 @@ from .mentions import Mention, Unclear, mentions_in, resolve
 from .place_slots import PlaceSlots
 from .supplies import called
 from .text import Token, is_typo_of, words
-from .word_values import fill_values
+from .word_values import fill_mappings, fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _BETWEEN_NUMBERS = words(", and or & then /")
@@ -35,6 +35,7 @@ class SlotFiller(PlaceSlots):
         clause = ClauseTokens(tokens, set(match.used), match.slots)
         self._places(step, fields, clause)
         self._names(step, fields, clause)
+        fill_mappings(step, fields, clause)
         fill_values(step, fields, clause, self._lexicon.known)
         self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)

@@ -15,10 +15,10 @@ _SAYING = ("ref", "path", "address")
 def verb_first(
     tokens: list[Token], lexicon: Lexicon, names: frozenset[str], *, is_asked: bool
 ) -> list[Token] | None:
-    """The tokens with what tells what to do at their start; None where only that would make a wish of them.
+    """The tokens with what tells what to do at their start, or None.
 
-    Nothing but what a step is given may stand before it: things, names, values. is_asked: "can you" or the like
-    stands before them, which what serves needs.
+    Nothing but what a step is given may stand before it: things, names, values. is_asked: "can you" or the
+    like stands before them, which what serves needs.
     """
     for at in range(1, min(len(tokens), _LONGEST)):
         if not tokens[at].is_word or tokens[at].key not in lexicon.heads:

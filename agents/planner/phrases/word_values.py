@@ -5,6 +5,7 @@ from __future__ import annotations
 from .clause_tokens import ClauseTokens
 from .drafts import StepDraft
 from .fields import FieldWords, is_of
+from .mappings import is_named_mapping, mapping_of
 from .text import words
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
@@ -45,6 +46,18 @@ def fill_values(
             _switch(step, one, clause)
         elif one.takes_text and not one.is_endpoint and not one.kinds:
             _named_text(step, one, clause, known)
+
+
+def fill_mappings(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+    """Names with values in braces, behind the field's own name: "shape={gateway_image: gw:1}"."""
+    for at, token in enumerate(clause.tokens):
+        if token.kind != "mapping" or at in clause.taken:
+            continue
+        for one in fields:
+            if one.takes_mapping and is_named_mapping(clause.tokens, at, frozenset(one.names)):
+                step.arguments[one.name] = mapping_of(token.text)
+                clause.taken |= {at} | clause.name_beside(one, at)
+                break
 
 
 def _own_texts(
