@@ -34,6 +34,7 @@ from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
 
+_WAS = words("did was were is has had")
 _ALSO = words("and , & both plus the then")
 
 
@@ -68,12 +69,11 @@ class _Reading(MessageCues):
         ):
             return self._not_understood()
         clauses = clauses_of(self.tokens, self.lexicon, self.around.names)
-        asks_outright = self.asks_outright(clauses)
+        asks_outright = self.asks_outright()
         kinds = {clause.kind for clause in clauses}
-        depends = {"wish", "condition"} <= kinds and not self.text.endswith("?")
-        if not depends and (
-            not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0])
-        ):
+        asks_when = self.keys[:1] == ["when"] and self.keys[1] in _WAS if len(self.keys) > 1 else False
+        depends = {"wish", "condition"} <= kinds and not self.text.endswith("?") and not asks_when
+        if not depends and (asks_outright is None or self.lexicon.reads_only(asks_outright)):
             answer = answer_from_record(
                 self.text, self.tokens, self.around, self.lexicon, self.before, is_alone="wish" not in kinds
             )
@@ -257,6 +257,7 @@ class _Reading(MessageCues):
         told = [clause for clause in clauses if clause.kind == "told" and clause not in self.placed]
         if serves and (aside := self._said_after(clauses)):
             return self._declined("hypothetical", aside)
+        told = [clause for clause in told if clause.tokens]
         if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
             return self._declined("reported", shown(told[0].whole))
         return None
