@@ -20,6 +20,7 @@ VALUES = (
     "ref",
     "address",
     "quoted",
+    "mapping",
 )  # kinds of token that say something by themselves
 _WITH = words("with using without by at under within w")
 _ENDS = words("and or but then because since so that which who for to on from , ; :")

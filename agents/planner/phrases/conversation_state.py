@@ -24,6 +24,7 @@ class ConversationState:
     asked: tuple[str, str] | None = None
     goal: str = ""
     runs: list[str] = field(default_factory=list)  # newest first
+    said: str = ""  # by the person, last, where the reply held no draft
     is_open: bool = False  # the newest draft was proposed and not run
     at_hand: list[Any] = field(default_factory=list)  # references and paths, newest first
 
@@ -36,6 +37,8 @@ class ConversationState:
                 before.runs.append(turn.run)
         if conversation and (last := conversation[-1]).speaker == "agent" and last.draft is not None:
             _take_draft(before, last, registry)
+        if before.draft is None:
+            before.said = next((turn.text for turn in reversed(conversation) if turn.speaker == "user"), "")
         index = LedgerIndex.of(workspace) if before.runs else None
         for run in before.runs[:20]:
             state = index.run_state(run) if index is not None else None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....core.contract import Effect
 from ....core.errors import OpswrightError
 from ..base import Declined, PlannerReply
 from .accounting import ClauseReading, is_value
+from .amounts import amounts_in, fits_unit, in_unit
 from .clauses import Clause, bar_of
 from .drafts import OpenField, PlanDraft, StepDraft
 from .slots import SlotFiller
-from .text import Token, words
-from .words import NEGATIONS, negations_in
+from .text import Token, key_of_word, words
+from .words import NEGATIONS, SMALL, negations_in
 
 if TYPE_CHECKING:
     from .message import Message
@@ -21,7 +23,7 @@ _LEADS = words(
     """
     no nope actually sorry wait oops well hmm um please but ok okay i meant mean rather instead make use
     take change set let us it that this to be should the with and also just only have want would like
-    prefer better pick choose
+    prefer better pick choose same thing again go try switch for lets hang on could can you we do
     """
 )
 _MARKS_CORRECTION = words("no nope actually sorry wait oops rather instead meant change make use")
@@ -31,6 +33,15 @@ _CONSENT = words(
 _LEAVE_OUT = words("skip without drop omit leave minus remove except")
 _ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1": 0, "2": 1, "3": 2, "4": 3}
 _SHORT = 12
+_RESUMES = words("and , use take try do make put go")
+_FILLERS = words(
+    """
+    the one . , please use take on to option number # i think would say go with pick choose that for mean it
+    is
+    """
+)
+_YES = words("yes yep yeah y ok okay sure right correct exactly")
+_SWITCHED_OFF = words("no not do don without skip disable never but please and also just any the it")
 
 
 def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
@@ -51,12 +62,68 @@ def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
         return chosen
     if (smaller := _left_out(message, draft)) is not None:
         return smaller
+    for changed in (_switched_off, _only_number, _in_place_of):
+        if (found := changed(message, draft)) is not None:
+            return found
     tokens = _change(message.tokens)
     if not tokens or negations_in([token.key for token in tokens]):
         return None
     for said in (tokens, _before_aside(message, tokens)):
         if said and (found := _other(message, draft, said) or _changed(message, draft, said)) is not None:
             return found
+    return None
+
+
+def _switched_off(message: Message, draft: PlanDraft) -> PlannerReply | None:
+    """The draft with a switch off that these words name and nothing else: "but without the baselines"."""
+    tokens = [token for token in message.tokens if token.kind not in ("end", "mark")]
+    if not negations_in([token.key for token in tokens]):
+        return None
+    named = tuple(token.key for token in tokens if token.key not in SMALL | _SWITCHED_OFF)
+    for step in reversed(draft.steps):
+        for one in message.lexicon.fields[step.skill.name]:
+            if one.is_flag and named in one.names:
+                step.arguments[one.name] = False
+                return message.finished(draft)
+    return None
+
+
+def _only_number(message: Message, draft: PlanDraft) -> PlannerReply | None:
+    """The draft with its one number changed, where a number is all that is said: "500"."""
+    tokens = [token for token in _change(message.tokens) if token.kind != "end"]
+    if len(tokens) != 1 or tokens[0].kind != "number" or message.before.asked is not None:
+        return None
+    set_now = [
+        (step, one)
+        for step in draft.steps
+        for one in message.lexicon.fields[step.skill.name]
+        if one.takes_number and not one.is_list and not one.kinds and one.name in step.arguments
+    ]
+    amount = next(iter(amounts_in(tokens, set())), None)
+    if len(set_now) != 1 or amount is None or not fits_unit(amount, set_now[0][1]):
+        return None
+    set_now[0][0].arguments[set_now[0][1].name] = in_unit(amount, set_now[0][1])
+    return message.finished(draft)
+
+
+def _in_place_of(message: Message, draft: PlanDraft) -> PlannerReply | None:
+    """The draft with another value where one is named that it holds: "instead of tiny use ..."."""
+    tokens = [token for token in message.tokens if token.kind != "end"]
+    keys = [token.key for token in tokens]
+    at = next((n for n in range(len(keys) - 1) if keys[n : n + 2] == ["instead", "of"]), None)
+    if at is None:
+        return None
+    end = next((n for n in range(at + 2, len(keys)) if keys[n] in _RESUMES), len(keys))
+    old = [token for token in tokens[at + 2 : end] if token.key not in SMALL]
+    new = _change([*tokens[:at], *tokens[end:]])
+    if len(old) != 1 or not new:
+        return None
+    for step in reversed(draft.steps):
+        for one in message.lexicon.fields[step.skill.name]:
+            held = step.arguments.get(one.name)
+            named = isinstance(held, str) and old[0].key in (key_of_word(held), key_of_word(Path(held).stem))
+            if named and (changed := _filled(message, draft, step, one.name, new)) is not None:
+                return changed
     return None
 
 
@@ -78,6 +145,8 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
         if not tokens or negations_in([token.key for token in tokens]):
             return None
         return _other(message, draft, tokens) or _changed(message, draft, tokens, same)
+    if same is not None and len(wishes) == 1 and _says_too_little(message, wishes[0]):
+        return _changed(message, draft, wishes[0].tokens, same)
     if message.before.is_open and message.before.asked is None and _goes_on(message, wishes):
         filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
         readings = [filler.read(message.lexicon.matches(one.tokens)[0], one.tokens) for one in wishes]
@@ -87,6 +156,14 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
             return None
         return message.finished(draft)
     return None
+
+
+def _says_too_little(message: Message, wish: Clause) -> bool:
+    """Whether a wish names nothing of what its skill needs, so that it says more of the same step."""
+    match = message.lexicon.matches(wish.tokens)[0]
+    reading = SlotFiller(message.lexicon, message.around, PlanDraft(), []).read(match, wish.tokens)
+    needed = {one.name for one in message.lexicon.fields[match.skill.name] if one.is_required}
+    return not needed & set(reading.own) and bool(reading.own)
 
 
 def _goes_on(message: Message, wishes: list[Clause]) -> bool:
@@ -109,12 +186,9 @@ def _chosen(message: Message, draft: PlanDraft, asked: tuple[str, str]) -> Plann
     left = step.missing.get(asked[1])
     if left is None:
         return None
-    words = [
-        key
-        for key in message.keys
-        if key not in ("the", "one", ".", ",", "please", "use", "take", "on", "to")
-    ]
-    yes = set(words) & {"yes", "yep", "yeah", "y", "ok", "sure", "right", "correct"}
+    words = [key for key in message.keys if key not in _FILLERS]
+    yes = set(words) & _YES
+    words = [key for key in words if key not in _YES] or words
     if not words or set(words) & NEGATIONS:
         return None
     chosen = None
@@ -165,6 +239,8 @@ def _left_out(message: Message, draft: PlanDraft) -> PlannerReply | None:
     keys = [
         key for key in message.keys if key not in _LEADS | {",", ".", "out", "step", "for", "now", "part"}
     ]
+    if message.keys[0] == "no" and len(keys) == 1 and message.keys[1:2] == keys:
+        keys = ["without", *keys]  # "no evaluation please"
     if len(keys) != 2 or keys[0] not in _LEAVE_OUT or len(draft.steps) < 2:
         return None
     stem = keys[1][:5]
@@ -196,7 +272,7 @@ def _change(tokens: list[Token]) -> list[Token]:
     keys = [token.key for token in tokens]
     for place in range(len(keys) - 1):
         if keys[place] in ("instead", "rather") and keys[place + 1] in ("of", "than"):
-            ends = [at for at in range(place, len(keys)) if keys[at] in ("and", ",")]
+            ends = [at for at in range(place, len(keys)) if keys[at] in _RESUMES]
             tokens = [*tokens[:place], *(tokens[ends[0] :] if ends else [])]
             keys = [token.key for token in tokens]
             break

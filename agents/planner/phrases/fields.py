@@ -53,6 +53,7 @@ class FieldWords:
     model: type[BaseModel] | None  # of a nested request
     is_asked: bool  # naming it without a value is asked about
     is_time: bool  # text that is a day or a time
+    takes_mapping: bool  # names with values
     own_text: type[str] | None  # text of a form of its own, told by its form
     about: frozenset[str]  # what its name and its sentence speak of, without endings
 
@@ -110,6 +111,7 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         is_flag=is_flag,
         takes_text=str in every and not is_suite,
         own_text=_own_text(every),
+        takes_mapping=any(_holds_fields(one) for one in options),
         is_list=bool(lists),
         unit=_unit(ending, info.description or "") if numbers else "",
         is_share=numbers and float in every and any(part in _SHARES for part in name.split("_")),
@@ -120,6 +122,10 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         is_time=str in every and "ISO 8601" in (info.description or ""),
         about=about_words(f"{name.replace('_', ' ')} {' '.join(spoken.names)} {info.description or ''}"),
     )
+
+
+def _holds_fields(option: Any) -> bool:
+    return get_origin(option) is dict or (isinstance(option, type) and issubclass(option, BaseModel))
 
 
 def _own_text(options: list[Any]) -> type[str] | None:

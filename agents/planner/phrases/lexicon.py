@@ -13,11 +13,13 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
+from .mappings import unbraced
 from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
 
+_PHRASAL = words("into through after behind onto")
 _SLOT = re.compile(r"\{(\w+)\}")
 _GAP = 3  # words of no meaning that may stand between two words of a phrase
 
@@ -59,7 +61,7 @@ class PhrasePattern:
             reach = len(tokens) if open_slots else at + (1 if part.may_miss else _GAP + 1)
             place = _find(tokens, part.key, at, reach)
             if place is None:
-                if part.may_miss:
+                if part.may_miss and not (at == 1 and part.key in _PHRASAL and _is_led(tokens)):
                     continue
                 return None
             if not open_slots and any(not _is_small(token) for token in tokens[at:place]):
@@ -94,6 +96,11 @@ class PhraseMatch:
 
 def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
     return next((at for at in range(start, min(end, len(tokens))) if tokens[at].key == key), None)
+
+
+def _is_led(tokens: list[Token]) -> bool:
+    """Whether another preposition stands behind the verb: "looking at" is no "look into"."""
+    return len(tokens) > 1 and tokens[1].key in PREPOSITIONS
 
 
 def _is_small(token: Token) -> bool:
@@ -160,6 +167,12 @@ class Lexicon:
         )
 
     @cached_property
+    def mapping_names(self) -> frozenset[tuple[str, ...]]:
+        """What fields that hold fields are called."""
+        every = (one for fields in self.fields.values() for one in fields if one.takes_mapping)
+        return frozenset(name for one in every for name in one.names)
+
+    @cached_property
     def field_names(self) -> frozenset[str]:
         """Names of fields that are one word."""
         every = (one for fields in self.fields.values() for one in fields)
@@ -186,6 +199,7 @@ class Lexicon:
 
     def read(self, text: str, names: frozenset[str]) -> list[Token]:
         """A text's tokens, words written in two pieces put together, and slips of the finger mended."""
+        text = unbraced(text, self._names_of_skills)
         said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
         mended = [one for token in said for one in self._mended(token, names)]
         return self._joined(mended)

@@ -34,6 +34,7 @@ from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
 
+_WAS = words("did was were is has had")
 _ALSO = words("and , & both plus the then")
 
 
@@ -68,12 +69,11 @@ class _Reading(MessageCues):
         ):
             return self._not_understood()
         clauses = clauses_of(self.tokens, self.lexicon, self.around.names)
-        asks_outright = self.asks_outright(clauses)
+        asks_outright = self.asks_outright()
         kinds = {clause.kind for clause in clauses}
-        depends = {"wish", "condition"} <= kinds and not self.text.endswith("?")
-        if not depends and (
-            not asks_outright or self.lexicon.reads_only(self.lexicon.matches(self.tokens)[0])
-        ):
+        asks_when = self.keys[:1] == ["when"] and self.keys[1] in _WAS if len(self.keys) > 1 else False
+        depends = {"wish", "condition"} <= kinds and not self.text.endswith("?") and not asks_when
+        if not depends and (asks_outright is None or self.lexicon.reads_only(asks_outright)):
             answer = answer_from_record(
                 self.text, self.tokens, self.around, self.lexicon, self.before, is_alone="wish" not in kinds
             )
@@ -101,6 +101,7 @@ class _Reading(MessageCues):
         """The plan of the wishes, in order; what is negated beside them is left out."""
         at_hand = [*self._spoken_of(clauses), *self.before.at_hand]
         told = [t.key for clause in clauses if clause.kind == "told" for t in clause.whole if t.is_word]
+        told += self._said_there(clauses)
         filler = SlotFiller(self.lexicon, self.around, self.draft, at_hand, told)
         readings: list[ClauseReading] = []
         conditions: list[Clause] = []
@@ -127,6 +128,17 @@ class _Reading(MessageCues):
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
         return self._judged(conditions) or self.finished(self.draft)
+
+    def _said_there(self, clauses: list[Clause]) -> list[str]:
+        """The words of what was asked before, where these point at its place: "promote it there"."""
+        found = [self.lexicon.matches(clause.tokens)[0].skill for clause in clauses if clause.kind == "wish"]
+        needed = [{one.name for one in self.lexicon.fields[one.name] if one.is_required} for one in found]
+        points = {"there", "here"} & set(self.keys) or (
+            {"it", "that", "this"} & set(self.keys) and all(names == {"endpoint"} for names in needed)
+        )
+        return (
+            [token.key for token in self.lexicon.read(self.before.said, self.around.names)] if points else []
+        )
 
     def _repeated(self, reading: ClauseReading, clause: Clause) -> None:
         """Have a step done again for each further suite or endpoint: "deploy it to shop and desk"."""
@@ -245,6 +257,7 @@ class _Reading(MessageCues):
         told = [clause for clause in clauses if clause.kind == "told" and clause not in self.placed]
         if serves and (aside := self._said_after(clauses)):
             return self._declined("hypothetical", aside)
+        told = [clause for clause in told if clause.tokens]
         if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
             return self._declined("reported", shown(told[0].whole))
         return None

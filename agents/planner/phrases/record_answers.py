@@ -15,12 +15,14 @@ from .record_words import amount_words, denial_words, has_failed, row_words, was
 from .run_finder import RELEASE, RunFinder
 from .surroundings import Surroundings
 from .text import Token
+from .text import words as words_of
 from .wording import any_of, sections
 from .words import without_manners
 
 if TYPE_CHECKING:
     from .conversation_state import ConversationState
 
+_AGAIN = words_of("and on at of for what about how the same also now to in then endpoint suite")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNORECASE)
 _FAILED = re.compile(r"\b(?:fail\w*|crash\w*|broke\w*|wrong)\b")
 _OPENING = any_of(sections("manners")["asking"], "^", r"\b\s*")
@@ -50,6 +52,9 @@ def answer_from_record(
     topic = next(
         (about for about, pattern in _TOPICS.items() if any(pattern.match(part) for part in asked_for)), None
     )
+    if topic is None and before.said and (again := _same_of_another(words, before.said, around)):
+        tokens = lexicon.read(again, around.names)
+        return answer_from_record(again, tokens, around, lexicon, before, is_alone=is_alone)
     if topic is None or _supposes(asked_for[0]):
         return None
     asked = _Asked(text, said, around, lexicon, before)
@@ -62,6 +67,16 @@ def answer_from_record(
         return answers[topic]()
     except OpswrightError as error:
         return RecordAnswer(str(error), topic)
+
+
+def _same_of_another(words: list[str], said: str, around: Surroundings) -> str | None:
+    """The question before, of another endpoint or suite: "and on desk?" behind "what is live on shop?"."""
+    for names in (around.endpoints, around.suites):
+        here = [word for word in words if word in names]
+        there = [name for name in names.values() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)]
+        if len(words) <= 6 and len(here) == 1 and len(there) == 1 and set(words) - {here[0]} <= _AGAIN:
+            return re.sub(rf"(?<!\w){re.escape(there[0])}(?!\w)", names[here[0]], said)
+    return None
 
 
 def _parts(tokens: list[Token]) -> list[str]:

@@ -17,11 +17,12 @@ from .mentions import Mention, Unclear, mentions_in, resolve
 from .place_slots import PlaceSlots
 from .supplies import called
 from .text import Token, is_typo_of, words
-from .word_values import fill_values
+from .word_values import fill_mappings, fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _BETWEEN_NUMBERS = words(", and or & then /")
 _LEAST = words("min minimum minimally least reach reaches bar pass passes")
+_AGAINST = words("against versus")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -35,6 +36,7 @@ class SlotFiller(PlaceSlots):
         clause = ClauseTokens(tokens, set(match.used), match.slots)
         self._places(step, fields, clause)
         self._names(step, fields, clause)
+        fill_mappings(step, fields, clause)
         fill_values(step, fields, clause, self._lexicon.known)
         self._mentions(step, fields, clause)
         self._amounts(step, fields, clause)
@@ -183,6 +185,8 @@ class SlotFiller(PlaceSlots):
         """Whether a mention stands where an optional field's value would, or is called as the field is."""
         place = mention.start
         if clause.called_behind([one], mention.end)[0] is one:
+            return True
+        if place and clause.tokens[place - 1].key in _AGAINST and one.kinds and not one.is_list:
             return True
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
 

@@ -13,6 +13,7 @@ _QUOTED = (
 _ENDINGS = "csv|tsv|jsonl|json|parquet|yaml|yml|nemo|txt|ndjson|gz|zst|arrow|xlsx|md"
 _TOKEN = re.compile(
     rf"(?P<quoted>{_QUOTED})"
+    r"|(?P<mapping>\{[^{}\n]{1,800}\})"
     r"|(?P<address>\b[a-z0-9]{2,8}:(?://|datasets/|[\w.-]+/)[^\s,;]*[^\s,;.!?)])"
     r"|(?P<ref>\b[a-z][a-z-]*:[0-9a-f]{6,64}\b)"
     rf"|(?P<path>(?:~|\.{{1,2}})?(?:/?[\w.+~-]+)?(?:/[\w.+~-]*[\w+~-])+/?|[\w+-][\w.+-]*\.(?:{_ENDINGS})\b|[\w.-]+/(?=[\s,;]|$))"
@@ -46,7 +47,7 @@ class Token:
     """One piece of a sentence. `key` is what it is compared by: lower case, without hyphens."""
 
     text: str
-    kind: str  # quoted, address, ref, path, date, number, word, end, mark
+    kind: str  # quoted, mapping, address, ref, path, date, number, word, end, mark
     key: str
 
     @property

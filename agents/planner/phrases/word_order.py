@@ -15,10 +15,10 @@ _SAYING = ("ref", "path", "address")
 def verb_first(
     tokens: list[Token], lexicon: Lexicon, names: frozenset[str], *, is_asked: bool
 ) -> list[Token] | None:
-    """The tokens with what tells what to do at their start; None where only that would make a wish of them.
+    """The tokens with what tells what to do at their start, or None.
 
-    Nothing but what a step is given may stand before it: things, names, values. is_asked: "can you" or the like
-    stands before them, which what serves needs.
+    Nothing but what a step is given may stand before it: things, names, values. is_asked: "can you" or the
+    like stands before them, which what serves needs.
     """
     for at in range(1, min(len(tokens), _LONGEST)):
         if not tokens[at].is_word or tokens[at].key not in lexicon.heads:
@@ -61,6 +61,7 @@ def _with_values(before: list[Token], rest: list[Token], lexicon: Lexicon) -> li
     fields = lexicon.fields[found[0].skill.name]
     said = {key for one in fields for value, _ in one.values for key in value}
     said |= {key for one in fields if one.takes_number for name in one.names for key in name}
+    said -= DESCRIBING
     valued = any(token.key in said or token.kind == "number" for token in before)
     fits = all(token.kind == "number" or token.key in said | ARTICLES | {"%", "percent"} for token in before)
     return [*rest, Token(",", "mark", ","), *before] if valued and fits else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .clause_tokens import ClauseTokens
 from .drafts import StepDraft
 from .fields import FieldWords, is_of
+from .mappings import is_named_mapping, mapping_of
 from .text import words
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
@@ -43,8 +44,22 @@ def fill_values(
             continue
         if one.is_flag:
             _switch(step, one, clause)
+        elif not one.is_required and _left_unset(one, clause):
+            continue
         elif one.takes_text and not one.is_endpoint and not one.kinds:
             _named_text(step, one, clause, known)
+
+
+def fill_mappings(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+    """Names with values in braces, behind the field's own name: "shape={gateway_image: gw:1}"."""
+    for at, token in enumerate(clause.tokens):
+        if token.kind != "mapping" or at in clause.taken:
+            continue
+        for one in fields:
+            if one.takes_mapping and is_named_mapping(clause.tokens, at, frozenset(one.names)):
+                step.arguments[one.name] = mapping_of(token.text)
+                clause.taken |= {at} | clause.name_beside(one, at)
+                break
 
 
 def _own_texts(
@@ -104,6 +119,16 @@ def _times(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> N
 
 def _needs_name(words: tuple[str, ...]) -> bool:
     return len(words) == 1 and (words[0] in _DESCRIBES or words[0] in SMALL)
+
+
+def _left_unset(one: FieldWords, clause: ClauseTokens) -> bool:
+    """Whether a field that need not be given is said to be left out: "no replay", "without guardrails"."""
+    for name in one.names:
+        for off in ("no", "without"):
+            if (at := clause.find((off, *name))) is not None:
+                clause.taken |= set(range(at, at + 1 + len(name)))
+                return True
+    return False
 
 
 def _switch(step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
