@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -118,6 +119,32 @@ def small_workspace(prepared_workspace: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prepared_workspace, tmp_path / "small"))
 
 
+@pytest.fixture(scope="module")
+def shown_console(
+    prepared_workspace: Path, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[Any]:
+    """A console on such a workspace, for the tests of a file that change nothing that others see.
+
+    `.url` and `.folder`; what is said in its chat goes with each test that asks for `empty_chat`.
+    """
+    folder = Path(shutil.copytree(prepared_workspace, tmp_path_factory.mktemp("shown") / "small"))
+    server = _console_server().ConsoleServer(folder, free_port())
+    ledger = folder / ".opswright" / "ledger"
+    before = [path.read_bytes() for path in sorted(ledger.glob("*.jsonl"))]
+    server.start()
+    yield server
+    server.stop()
+    after = [path.read_bytes() for path in sorted(ledger.glob("*.jsonl"))]
+    assert before == after, "a test changed what others see"
+
+
+@pytest.fixture
+def empty_chat(shown_console: Any) -> Any:
+    """That console, without a conversation."""
+    shutil.rmtree(shown_console.folder / ".opswright" / "conversations", ignore_errors=True)
+    return shown_console
+
+
 @pytest.fixture
 def start_console(free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
     """Starts `opswright chat` in a folder: `.url`, `.stop()`, `.start()` again; stopped at the end."""
@@ -177,7 +204,9 @@ def hold_first(page: Page) -> Callable[..., Callable[[], None]]:
                 held.append(route)
 
         def let_go() -> None:
+            deadline = time.monotonic() + _beside("held_answers").LONGEST_S
             while len(held) < count:
+                assert time.monotonic() < deadline, "the page did not ask"
                 page.wait_for_timeout(20)
             for route in held:
                 route.continue_()
@@ -186,6 +215,12 @@ def hold_first(page: Page) -> Callable[..., Callable[[], None]]:
         return let_go
 
     return hold
+
+
+@pytest.fixture
+def hold_answer(page: Page) -> Callable[..., Any]:
+    """Holds back the answer to the first request to an address, a regular expression, with some words."""
+    return lambda address, *words: _beside("held_answers").HeldAnswer(page, address, *words)
 
 
 def _note_elsewhere(url: str, elsewhere: list[str]) -> None:

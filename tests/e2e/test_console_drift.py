@@ -32,12 +32,12 @@ def open_page(page: Page, url: str) -> None:
 
 
 def test_an_alarm_is_shown_with_its_tests_and_leads_to_a_proposal_in_the_chat(
-    small_workspace: Path, start_console: StartConsole, page: Page
+    shown_console: Any, page: Page
 ) -> None:
     from playwright.sync_api import expect
 
-    alarm, _ = reports(small_workspace)
-    open_page(page, start_console(small_workspace).url + "/drift")
+    alarm, _ = reports(shown_console.folder)
+    open_page(page, shown_console.url + "/drift")
     shown = page.locator("#drift-page")
     text = shown.inner_text()
     assert "drift alarm" in text and alarm.ref in text and alarm.facts["reference"][:20] in text
@@ -58,11 +58,9 @@ def test_an_alarm_is_shown_with_its_tests_and_leads_to_a_proposal_in_the_chat(
     expect(page.locator("#chat-page textarea")).to_have_value(wish)
 
 
-def test_texts_and_answers_of_users_are_shown_as_they_are(
-    small_workspace: Path, start_console: StartConsole, page: Page
-) -> None:
-    alarm, _ = reports(small_workspace)
-    open_page(page, start_console(small_workspace).url + "/drift")
+def test_texts_and_answers_of_users_are_shown_as_they_are(shown_console: Any, page: Page) -> None:
+    alarm, _ = reports(shown_console.folder)
+    open_page(page, shown_console.url + "/drift")
     table = page.locator("#examples")
     examples = alarm.read_json("examples.json")["texts"]
     odd = [one["output"] for one in examples if "<img" in one["output"]]
@@ -73,11 +71,9 @@ def test_texts_and_answers_of_users_are_shown_as_they_are(
     assert "owned" not in page.title()
 
 
-def test_a_quiet_report_is_told_calmly_and_is_found_by_its_address(
-    small_workspace: Path, start_console: StartConsole, page: Page
-) -> None:
-    alarm, quiet = reports(small_workspace)
-    url = start_console(small_workspace).url
+def test_a_quiet_report_is_told_calmly_and_is_found_by_its_address(shown_console: Any, page: Page) -> None:
+    alarm, quiet = reports(shown_console.folder)
+    url = shown_console.url
     open_page(page, f"{url}/drift?report={quiet.ref[:25]}")
     text = page.locator("#drift-page").inner_text()
     assert "no alarm" in text and "Nothing needs to be done" in text and quiet.ref in text

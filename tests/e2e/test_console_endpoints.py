@@ -41,11 +41,11 @@ def cells(page: Page, table: str) -> list[list[str]]:
 
 
 def test_a_reviewer_compares_the_canary_with_stable_and_sees_who_put_it_there(
-    small_workspace: Path, start_console: StartConsole, page: Page
+    shown_console: Any, page: Page
 ) -> None:
-    state = read_state(workspace_of(small_workspace), "support")
+    state = read_state(workspace_of(shown_console.folder), "support")
     assert state.stable is not None and state.canary is not None
-    open_page(page, start_console(small_workspace).url + "/endpoints")
+    open_page(page, shown_console.url + "/endpoints")
 
     releases = cells(page, "releases")
     assert [row[:3] for row in releases] == [
@@ -55,7 +55,7 @@ def test_a_reviewer_compares_the_canary_with_stable_and_sees_who_put_it_there(
     assert [row[3] for row in releases] == [state.stable.bundle.short, state.canary.bundle.short]
     assert "No gateway is running" in page.locator("#endpoints-page").inner_text()
 
-    log = small_workspace / ".opswright" / "endpoints" / "support" / "traffic-000001.jsonl"
+    log = shown_console.folder / ".opswright" / "endpoints" / "support" / "traffic-000001.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     for release, total in zip((state.stable, state.canary), cells(page, "totals"), strict=True):
         mine = [row for row in rows if row["release"] == release.id]
@@ -71,13 +71,11 @@ def test_a_reviewer_compares_the_canary_with_stable_and_sees_who_put_it_there(
     page.wait_for_url("**/ledger?seq=" + newest[5].removeprefix("#"))
 
 
-def test_what_users_wrote_is_shown_as_they_wrote_it_and_never_obeyed(
-    small_workspace: Path, start_console: StartConsole, page: Page
-) -> None:
-    open_page(page, start_console(small_workspace).url + "/endpoints")
+def test_what_users_wrote_is_shown_as_they_wrote_it_and_never_obeyed(shown_console: Any, page: Page) -> None:
+    open_page(page, shown_console.url + "/endpoints")
     page.locator("#endpoints-page summary").click()
     shown = page.locator("#latest").inner_text()
-    for line in (small_workspace / "lines.txt").read_text().splitlines():
+    for line in (shown_console.folder / "lines.txt").read_text().splitlines():
         assert line in shown
     assert page.locator("#latest").locator("script, img, a, b, strong").count() == 0
     assert "owned" not in page.title()
@@ -116,7 +114,7 @@ def test_the_window_that_was_chosen_last_is_shown_however_fast_it_was_chosen(
     log = small_workspace / ".opswright" / "endpoints" / "support" / "traffic-000001.jsonl"
     log.write_text(re.sub(r'"time":"\d{4}-\d\d-', '"time":"2026-01-', log.read_text()))
     open_page(page, start_console(small_workspace).url + "/endpoints")
-    let_go = hold_first("**/queue/join*")
+    let_go = hold_first("**/gradio_api/run/*")
     page.get_by_label("Last hour").check()
     page.get_by_label("Last day").check()
     let_go()

@@ -49,11 +49,10 @@ def expect_count(page: Page, pattern: str) -> None:
 
 
 def test_a_record_is_found_by_filters_opened_followed_and_taken_away(
-    page: Page, small_workspace: Path, start_console: StartConsole, tmp_path: Path
+    page: Page, shown_console: Any, tmp_path: Path
 ) -> None:
-    console = start_console(small_workspace)
-    records = lines(small_workspace)
-    open_ledger(page, console.url)
+    records = lines(shown_console.folder)
+    open_ledger(page, shown_console.url)
     expect_numbers(page, [record["seq"] for record in records][::-1][:50])
 
     run = records[0]["run"]
@@ -93,13 +92,13 @@ def test_a_record_is_found_by_filters_opened_followed_and_taken_away(
 
 
 def test_the_filters_that_were_chosen_last_count_however_fast_they_were_chosen(
-    page: Page, small_workspace: Path, start_console: StartConsole, hold_first: Callable[..., Any]
+    page: Page, shown_console: Any, hold_first: Callable[..., Any]
 ) -> None:
-    records = lines(small_workspace)
+    records = lines(shown_console.folder)
     run = records[0]["run"]
     wanted = [r["seq"] for r in records if r["run"] == run and r["phase"] == "done"]
-    open_ledger(page, start_console(small_workspace).url)
-    let_go = hold_first("**/queue/join*", 2)  # a dropdown tells of a choice twice
+    open_ledger(page, shown_console.url)
+    let_go = hold_first("**/gradio_api/run/*")
     choose(page, "run", run)
     choose(page, "phase", "done")
     page.wait_for_timeout(1000)  # where nothing waits for the first choice, the second is answered by now

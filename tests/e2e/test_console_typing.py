@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +11,9 @@ import pytest
 from opswright.record.ledger import Ledger
 
 if TYPE_CHECKING:
-    from playwright.sync_api import APIResponse, Locator, Page, Route
+    from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.e2e
-_LONGEST_S = 60
 
 PRESS = """(box, [keys, ...texts]) => {
   for (const key of keys) {
@@ -28,9 +25,9 @@ PRESS = """(box, [keys, ...texts]) => {
 
 
 @pytest.fixture
-def box(small_workspace: Path, start_console: Callable[..., Any], page: Page) -> Locator:
+def box(empty_chat: Any, page: Page) -> Locator:
     """The input box of a chat page that is ready."""
-    page.goto(start_console(small_workspace).url)
+    page.goto(empty_chat.url)
     page.wait_for_selector("#chat-page [data-ready]")
     return page.locator("#chat-page textarea")
 
@@ -41,40 +38,14 @@ def send(page: Page, box: Locator, text: str, answer: str) -> None:
     page.wait_for_selector(f".answer >> text={answer}")
 
 
-class Holding:
-    """Holds back what the server answers to the first call of a name with some words, until it is let go."""
-
-    def __init__(self, page: Page, name: str, *words: str) -> None:
-        self._page, self._words = page, words
-        self._held: list[tuple[Route, APIResponse]] = []
-        page.route(re.compile(f"/call/chat/{name}$"), self._take)
-
-    def _take(self, route: Route) -> None:
-        asked = route.request.post_data or ""
-        if not self._held and all(word in asked for word in self._words):
-            self._held.append((route, route.fetch()))
-        else:
-            route.continue_()
-
-    def wait(self) -> None:
-        """Until there is an answer."""
-        deadline = time.monotonic() + _LONGEST_S
-        while not self._held:
-            assert time.monotonic() < deadline, "the page did not ask"
-            self._page.wait_for_timeout(20)
-
-    def let_go(self) -> None:
-        """Pass the answer on, and wait until the page has had it."""
-        self.wait()
-        ((route, answer),) = self._held
-        with self._page.expect_response(lambda response: response.request == route.request) as answered:
-            route.fulfill(response=answer)
-        answered.value.finished()
-        self._page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
+@pytest.fixture
+def hold(hold_answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Holds back what the server answers to the first call of a name with some words."""
+    return lambda name, *words: hold_answer(rf"/call/chat/{name}$", *words)
 
 
 def test_typing_a_slash_offers_commands_then_arguments_then_values(
-    page: Page, box: Locator, small_workspace: Path
+    page: Page, box: Locator, empty_chat: Any
 ) -> None:
     from playwright.sync_api import expect
 
@@ -94,7 +65,7 @@ def test_typing_a_slash_offers_commands_then_arguments_then_values(
         ("/plan 1-", "1-practise.yaml"),
         ("/golden suite=b", "banking77"),
         ("/collect source=li", "lines.txt"),
-        ("/resume 2", next(iter(Ledger(small_workspace / ".opswright" / "ledger").records())).run),
+        ("/resume 2", next(iter(Ledger(empty_chat.folder / ".opswright" / "ledger").records())).run),
         ("/leaderboard for", "format="),
         ("/drift endpoint=", "support"),
     ):
@@ -105,9 +76,7 @@ def test_typing_a_slash_offers_commands_then_arguments_then_values(
         )
 
 
-def test_a_wrong_command_is_explained_and_nothing_is_sent(
-    page: Page, box: Locator, small_workspace: Path
-) -> None:
+def test_a_wrong_command_is_explained_and_nothing_is_sent(page: Page, box: Locator, empty_chat: Any) -> None:
     from playwright.sync_api import expect
 
     fault = page.locator("#chat-page .fault")
@@ -131,7 +100,7 @@ def test_a_wrong_command_is_explained_and_nothing_is_sent(
         )
         assert box.input_value() == typed
     assert page.locator(".said").count() == 0 and not list(
-        (small_workspace / ".opswright").glob("conversations/*")
+        (empty_chat.folder / ".opswright").glob("conversations/*")
     )
     box.fill("/help plan")
     box.press("Enter")
@@ -148,10 +117,12 @@ def test_a_second_enter_sends_nothing_twice(page: Page, box: Locator) -> None:
     expect(page.locator(".said")).to_have_count(2)
 
 
-def test_what_is_typed_before_the_answer_is_there_stays_in_the_box(page: Page, box: Locator) -> None:
+def test_what_is_typed_before_the_answer_is_there_stays_in_the_box(
+    page: Page, box: Locator, hold: Callable[..., Any]
+) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, "send")
+    held = hold("send")
     box.evaluate(PRESS, [["Enter"], "/skills", "/help pl"])
     page.wait_for_selector(".option")
     held.let_go()
@@ -160,10 +131,12 @@ def test_what_is_typed_before_the_answer_is_there_stays_in_the_box(page: Page, b
     expect(page.locator(".option").first).to_be_visible()
 
 
-def test_what_was_sent_is_shown_when_the_box_is_emptied_and_not_before(page: Page, box: Locator) -> None:
+def test_what_was_sent_is_shown_when_the_box_is_emptied_and_not_before(
+    page: Page, box: Locator, hold: Callable[..., Any]
+) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, "send")
+    held = hold("send")
     box.fill("/skills")
     box.press("Enter")
     held.wait()
@@ -174,12 +147,14 @@ def test_what_was_sent_is_shown_when_the_box_is_emptied_and_not_before(page: Pag
     expect(box).to_have_value("")
 
 
-def test_tab_completes_what_is_typed_and_not_what_was_offered_before(page: Page, box: Locator) -> None:
+def test_tab_completes_what_is_typed_and_not_what_was_offered_before(
+    page: Page, box: Locator, hold: Callable[..., Any]
+) -> None:
     from playwright.sync_api import expect
 
     box.fill("/")
     page.wait_for_selector(".option >> text=/practise")
-    held = Holding(page, "assist", '"/pr"')
+    held = hold("assist", '"/pr"')
     box.evaluate(PRESS, [["Tab"], "/pr"])
     held.wait()
     page.wait_for_timeout(300)  # what typing would ask for by now would overtake what Tab asked
@@ -188,11 +163,11 @@ def test_tab_completes_what_is_typed_and_not_what_was_offered_before(page: Page,
 
 
 def test_the_fault_of_a_sent_line_is_not_wiped_by_the_help_that_was_asked_while_typing(
-    page: Page, box: Locator
+    page: Page, box: Locator, hold: Callable[..., Any]
 ) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, "assist", "nowhere.yaml")
+    held = hold("assist", "nowhere.yaml")
     box.fill("/plan nowhere.yaml")
     held.wait()
     box.press("Enter")
@@ -204,11 +179,11 @@ def test_the_fault_of_a_sent_line_is_not_wiped_by_the_help_that_was_asked_while_
 
 
 def test_the_fault_of_an_earlier_line_is_not_shown_when_a_later_one_was_answered(
-    page: Page, box: Locator
+    page: Page, box: Locator, hold: Callable[..., Any]
 ) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, "send", "nowhere.yaml")
+    held = hold("send", "nowhere.yaml")
     box.fill("/plan nowhere.yaml")
     box.press("Enter")
     held.wait()
@@ -217,10 +192,12 @@ def test_the_fault_of_an_earlier_line_is_not_shown_when_a_later_one_was_answered
     expect(page.locator("#chat-page .fault")).to_have_text("")
 
 
-def test_the_list_of_conversations_is_the_newest_that_was_asked_for(page: Page, box: Locator) -> None:
+def test_the_list_of_conversations_is_the_newest_that_was_asked_for(
+    page: Page, box: Locator, hold: Callable[..., Any]
+) -> None:
     from playwright.sync_api import expect
 
-    held = Holding(page, "list_conversations")
+    held = hold("list_conversations")
     box.fill("/runs")
     box.press("Enter")
     held.wait()
@@ -234,7 +211,7 @@ def test_the_list_of_conversations_is_the_newest_that_was_asked_for(page: Page, 
 
 
 def test_the_conversation_that_was_opened_last_is_shown_whatever_is_answered_first(
-    page: Page, box: Locator
+    page: Page, box: Locator, hold: Callable[..., Any]
 ) -> None:
     from playwright.sync_api import expect
 
@@ -245,7 +222,7 @@ def test_the_conversation_that_was_opened_last_is_shown_whatever_is_answered_fir
     ones = page.locator(".conversations .one")
     expect(ones).to_have_count(2)
     first, second = (ones.filter(has_text=text) for text in ("/runs", "/skills"))
-    held = Holding(page, "open_conversation", first.get_attribute("data-conversation") or "none")
+    held = hold("open_conversation", first.get_attribute("data-conversation") or "none")
     first.click()
     second.click()
     held.let_go()
@@ -253,11 +230,13 @@ def test_the_conversation_that_was_opened_last_is_shown_whatever_is_answered_fir
     expect(page.locator(".said")).to_contain_text("/skills")
 
 
-def test_an_answer_stays_in_its_conversation_when_another_was_opened_since(page: Page, box: Locator) -> None:
+def test_an_answer_stays_in_its_conversation_when_another_was_opened_since(
+    page: Page, box: Locator, hold: Callable[..., Any]
+) -> None:
     from playwright.sync_api import expect
 
     send(page, box, "/runs", "Put a small model on the board")
-    held = Holding(page, "send", "/skills")
+    held = hold("send", "/skills")
     box.fill("/skills")
     box.press("Enter")
     page.click("[data-act=new]")
@@ -266,3 +245,63 @@ def test_an_answer_stays_in_its_conversation_when_another_was_opened_since(page:
     expect(page.locator(".said")).to_have_count(0)
     page.locator(".conversations .one").filter(has_text="/runs").click()
     expect(page.locator(".said")).to_have_count(2)
+
+
+def test_a_search_shows_no_list_that_was_asked_for_before_it(
+    page: Page, box: Locator, hold: Callable[..., Any]
+) -> None:
+    from playwright.sync_api import expect
+
+    send(page, box, "/runs", "Put a small model on the board")
+    page.click("[data-act=new]")
+    page.wait_for_selector(".welcome")
+    ones = page.locator(".conversations .one")
+    expect(ones).to_have_count(1)
+    held = hold("list_conversations", '"words":""')
+    send(page, box, "/skills", "collect")
+    held.wait()
+    page.evaluate(
+        "() => new MutationObserver(() => { window.most = Math.max(window.most || 0,"
+        " document.querySelectorAll('.conversations .one').length); })"
+        ".observe(document.querySelector('.list'), { childList: true })"
+    )
+    page.fill(".find", "nobody said this")
+    held.let_go()
+    expect(ones).to_have_count(0)
+    assert page.evaluate("window.most") < 2, "both conversations were offered as what was found"
+
+
+def test_a_conversation_that_is_clicked_while_the_list_is_drawn_anew_is_opened(
+    page: Page, box: Locator
+) -> None:
+    from playwright.sync_api import expect
+
+    send(page, box, "/runs", "Put a small model on the board")
+    page.click("[data-act=new]")
+    page.wait_for_selector(".welcome")
+    send(page, box, "/skills", "collect")
+    ones = page.locator(".conversations .one")
+    expect(ones).to_have_count(2)
+    ones.filter(has_text="/runs").locator(".name").hover()
+    page.mouse.down()
+    with page.expect_response("**/list_conversations"):
+        page.locator(".find").dispatch_event("input")
+    page.wait_for_timeout(500)
+    page.mouse.up()
+    expect(page.locator(".said")).to_contain_text("/runs")
+
+
+def test_what_was_answered_before_its_line_was_confirmed_is_not_waited_for(
+    page: Page, box: Locator, hold: Callable[..., Any]
+) -> None:
+    from playwright.sync_api import expect
+
+    held = hold("send", "/skills")
+    box.fill("/skills")
+    box.press("Enter")
+    held.wait()
+    send(page, box, "/help plan", "Show what a plan file would do")
+    expect(page.locator(".answer")).to_have_count(2)
+    held.let_go(pending=held.document["entries"][0]["id"])  # as when the command had taken longer
+    page.wait_for_timeout(500)
+    expect(page.locator(".working")).to_have_count(0)

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ..console import Console
+from ..events import IN_ORDER
 from ..waiting import waits_for_person
 from ..web.frame import top
 
@@ -21,7 +22,7 @@ def build(console: Console, app: gr.Blocks, name: str) -> None:
         waiting = waits_for_person(console, person)
         return top(name, person, waiting, can_log_out=console.users is not None)
 
-    shown = gr.HTML(top(name), elem_id="top", apply_default_css=False)
+    shown = gr.HTML(top(name), elem_id="top", apply_default_css=False, js_on_load=IN_ORDER)
     told: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     app.load(show, None, shown, **told)
     gr.Timer(_EVERY_S).tick(show, None, shown, **told)

@@ -2,7 +2,7 @@
 // text made here goes through textContent.
 const $ = (selector) => element.querySelector(selector);
 const log = $(".log"), box = $("textarea"), list = $(".options"), fault = $(".fault"), trouble = $(".trouble"), find = $(".find");
-const state = { conversation: null, cursor: 0, live: {}, pending: new Set(), options: [], offeredFor: "", chosen: -1, running: false };
+const state = { conversation: null, cursor: 0, live: {}, pending: new Set(), settled: new Set(), options: [], offeredFor: "", chosen: -1, running: false };
 const query = new URLSearchParams(window.location.search);
 
 const say = (node, text) => { node.textContent = text || ""; node.hidden = !text; };
@@ -50,10 +50,12 @@ function put(entries) {
 
 function settle(id) {
   state.pending.delete(id);
+  state.settled.add(id);
   log.querySelectorAll(`[data-waits="${id}"], [data-entry="${id}-planning"]`).forEach((node) => node.remove());
 }
 
 function waitFor(id) {
+  if (state.settled.has(id)) return; // its answer came before that to what was sent
   state.pending.add(id);
   const node = document.createElement("div");
   node.dataset.waits = id;
@@ -67,6 +69,7 @@ let opened = 0; // the newest wish counts, in whatever order the answers come
 async function openConversation(conversation) {
   const number = ++opened;
   const answer = await ask("open_conversation", { conversation });
+  await handsOff();
   if (number !== opened) return;
   if (!answer) { setTimeout(() => { if (number === opened) openConversation(conversation); }, 1500); return; }
   if (answer.fault && conversation) {
@@ -74,7 +77,7 @@ async function openConversation(conversation) {
     return wrong(`${answer.fault} This is a new one.`);
   }
   if (answer.fault) return say(trouble, answer.fault);
-  Object.assign(state, { conversation: answer.conversation, cursor: answer.cursor, live: {}, pending: new Set() });
+  Object.assign(state, { conversation: answer.conversation, cursor: answer.cursor, live: {}, pending: new Set(), settled: new Set() });
   $(".chat").dataset.role = answer.role;
   log.replaceChildren();
   if (answer.left_out) {
@@ -86,8 +89,12 @@ async function openConversation(conversation) {
   if (!answer.entries.length) welcome(answer.overview);
   put(answer.entries);
   log.scrollTop = answer.entries.length ? log.scrollHeight : 0;
-  listed++;
-  showList(answer.conversations);
+  if (find.value.trim()) {
+    refreshList(); // the list stays what was searched for
+  } else {
+    listed++;
+    showList(answer.conversations);
+  }
   remember();
   element.dataset.ready = "yes";
 }
@@ -119,9 +126,10 @@ function soonStanding() {
   standing = setTimeout(async () => {
     const shown = log.querySelector(".welcome > div");
     if (!shown || !element.isConnected) return;
-    if (!document.hidden && !pressed) {
+    if (!document.hidden) {
       const answer = await ask("overview");
-      if (answer && answer.overview && answer.overview !== shown.dataset.last && !pressed) {
+      await handsOff();
+      if (answer && answer.overview && answer.overview !== shown.dataset.last) {
         shown.innerHTML = answer.overview;
         shown.dataset.last = answer.overview;
       }
@@ -138,71 +146,6 @@ function make(kind, className, text, act) {
   return node;
 }
 
-function showList(conversations) {
-  const nav = $(".list");
-  if (nav.contains(document.activeElement) && document.activeElement.matches("input, .sure *")) return; // in use
-  nav.replaceChildren();
-  for (const one of conversations) {
-    const row = make("div", one.id === state.conversation ? "one current" : "one", "");
-    row.dataset.conversation = one.id;
-    const button = make("button", "name", "", "open");
-    button.append(make("span", "", one.title), make("small", "", one.found || `${one.by}, ${one.at.slice(0, 16).replace("T", " ")}`));
-    row.append(button);
-    if (one.id === state.conversation) {
-      const change = make("div", "change", "");
-      change.append(make("button", "small", "Rename", "rename"), make("button", "small", "Delete", "delete"));
-      row.append(change);
-    }
-    nav.append(row);
-  }
-  if (!conversations.length && find.value.trim()) nav.append(make("p", "soft", "Nothing was found."));
-}
-
-let finding = null;
-find.addEventListener("input", () => { clearTimeout(finding); finding = setTimeout(refreshList, 200); });
-
-function rename(node) {
-  const row = node.closest(".one"), box = document.createElement("input"), name = row.querySelector(".name");
-  box.value = name.querySelector("span").textContent;
-  box.maxLength = 120;
-  box.setAttribute("aria-label", "Name of the conversation");
-  name.replaceWith(box);
-  row.querySelector(".change").remove();
-  box.focus();
-  box.select();
-  let over = false;
-  const end = async (keep) => {
-    if (over) return;
-    over = true;
-    const answer = keep ? await ask("rename", { conversation: row.dataset.conversation, title: box.value }) : {};
-    wrong((answer && answer.fault) || "");
-    box.remove();
-    refreshList();
-  };
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") end(true);
-    else if (event.key === "Escape") end(false);
-  });
-  box.addEventListener("blur", () => end(true));
-}
-
-function askToDelete(node) {
-  const row = node.closest(".one"), sure = make("div", "sure", "");
-  const yes = make("button", "small bad", "Delete", "delete-now"), no = make("button", "small", "Keep it", "keep-it");
-  sure.append(make("p", "", "Delete this conversation for everybody? Its runs stay in the ledger."), yes, " ", no);
-  row.querySelector(".change").replaceWith(sure);
-  no.focus();
-}
-
-async function deleteNow(node) {
-  const conversation = node.closest(".one").dataset.conversation, answer = await ask("delete", { conversation });
-  if (!answer) return;
-  wrong(answer.fault || "");
-  node.blur();
-  if (answer.fault) return refreshList();
-  await openConversation(null);
-}
-
 let beginning = Promise.resolve(); // of a new conversation: what is said after the click is said there
 let sending = "", sent = 0; // sent: the fault of an earlier line says nothing of the last one
 async function send(text) {
@@ -214,6 +157,7 @@ async function send(text) {
   await beginning;
   const first = !log.querySelector(".said"), of = state.conversation;
   const answer = await ask("send", { ...where(), text: line });
+  await handsOff();
   if (number === sent) sending = "";
   if (!answer) return;
   if (answer.fault) {
@@ -237,13 +181,6 @@ async function send(text) {
   if (answer.pending) soon(60);
 }
 
-let listed = 0; // the newest list counts
-async function refreshList() {
-  const number = ++listed;
-  const answer = await ask("list_conversations", { words: find.value });
-  if (answer && !answer.fault && number === listed) showList(answer.conversations);
-}
-
 function wrong(text) {
   fault.textContent = text;
   fault.classList.toggle("shown", Boolean(text));
@@ -256,19 +193,16 @@ function soon(ms) {
   clearTimeout(timer);
   timer = setTimeout(look, ms);
 }
-let looks = 0, looking = false, pressed = false; // pressed: a button that is redrawn between press and release gets no click
-["pointerdown", "pointermove", "pointerup", "pointercancel"].forEach((kind) => {
-  window.addEventListener(kind, (event) => { pressed = kind !== "pointercancel" && (event.buttons & 1) === 1; });
-});
+let looks = 0, looking = false;
 async function look() {
   if (!element.isConnected) return;
-  if (pressed || sending) return soon(100); // the reply to what is sent shows it, and empties the box
+  if (isInHand() || sending) return soon(100); // the reply to what is sent shows it, and empties the box
   if (looking || !state.conversation || document.hidden) return soon(1000);
   looking = true;
   const of = state.conversation;
   const answer = await ask("look", where());
   looking = false;
-  if (pressed || sending) return soon(100);
+  if (isInHand() || sending) return soon(100);
   if (answer && !answer.fault && of === state.conversation) {
     state.cursor = answer.cursor;
     put(answer.entries);
@@ -416,8 +350,10 @@ const acts = {
 };
 
 async function act(node, name, payload) {
+  const of = state.conversation;
   node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = true; });
   const answer = await ask(name, payload);
+  if (of !== state.conversation) return; // another one was opened: its box says nothing of this
   wrong(answer && answer.fault ? answer.fault : "");
   fault.classList.add("mild"); // the card says how it stands
   state.running = true;
@@ -426,66 +362,13 @@ async function act(node, name, payload) {
   if (node.isConnected) node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = false; });
 }
 
-// A plan as YAML below its card, compiled while it is written; what is wrong stands at its line.
-async function edit(button) {
-  const run = button.dataset.run, card = button.closest("[data-entry]");
-  const there = log.querySelector(`.plan-editor[data-run="${run}"]`);
-  if (there) return there.querySelector("textarea").focus();
-  const answer = await ask("plan_text", { run });
-  if (!answer || answer.fault) return wrong(answer ? answer.fault : "");
-  const form = document.createElement("div");
-  form.className = "plan-editor";
-  form.dataset.run = run;
-  form.innerHTML = `<div class="paper"><pre class="numbers" aria-hidden="true"></pre><textarea aria-label="The plan as YAML" spellcheck="false" wrap="off" rows="4"></textarea></div>
-    <p class="said-of-it" role="status"></p>
-    <footer><button type="button" class="approve" disabled>Propose the changed plan</button><button type="button" class="plain">Close</button></footer>`;
-  const [text, numbers, told, [go, close]] = [form.querySelector("textarea"), form.querySelector(".numbers"), form.querySelector(".said-of-it"), form.querySelectorAll("button")];
-  let asked = 0, waits = null;
-  const draw = (line) => {
-    const count = text.value.split("\n").length;
-    numbers.replaceChildren(...Array.from({ length: count }, (_, index) => {
-      const one = document.createElement("span");
-      one.textContent = `${index + 1}\n`;
-      one.className = index + 1 === line ? "bad" : "";
-      return one;
-    }));
-    text.rows = Math.min(Math.max(count, 4), 28);
-    numbers.style.height = `${text.offsetHeight}px`;
-  };
-  const check = async () => {
-    const number = ++asked, found = await ask("check_plan", { run, text: text.value });
-    if (number !== asked || !found) return;
-    const line = /, line (\d+):/.exec(found.fault || "");
-    draw(line ? Number(line[1]) : 0);
-    told.textContent = found.fault || `This is plan ${found.plan.slice(0, 12)}, a new one: consent given to the old one does not count for it.`;
-    told.className = `said-of-it ${found.fault ? (text.value === answer.text ? "soft" : "bad") : "soft"}`;
-    go.disabled = Boolean(found.fault);
-  };
-  text.value = answer.text;
-  text.addEventListener("scroll", () => { numbers.scrollTop = text.scrollTop; });
-  text.addEventListener("input", () => { go.disabled = true; draw(0); clearTimeout(waits); waits = setTimeout(check, 250); });
-  close.addEventListener("click", () => form.remove());
-  go.addEventListener("click", async () => {
-    go.disabled = true;
-    const done = await ask("change_plan", { conversation: state.conversation, run, text: text.value });
-    if (done && !done.fault) { form.remove(); return look(); }
-    if (done) { told.textContent = done.fault; told.className = "said-of-it bad"; }
-    go.disabled = false;
-  });
-  card.after(form);
-  draw(0);
-  check();
-  text.focus();
-  form.scrollIntoView({ block: "nearest" });
-}
-
 element.addEventListener("click", (event) => {
   const node = event.target.closest("[data-act]");
   if (node && acts[node.dataset.act]) acts[node.dataset.act](node);
 });
 
 $("input[type=file]").addEventListener("change", async (event) => {
-  const file = event.target.files[0];
+  const file = event.target.files[0], of = state.conversation;
   event.target.value = "";
   if (!file) return;
   const kinds = event.target.accept.split(",");
@@ -494,15 +377,15 @@ $("input[type=file]").addEventListener("change", async (event) => {
   }
   try {
     const received = await upload(file);
-    const answer = await ask("keep", { conversation: state.conversation, path: received.path, name: file.name });
+    const answer = await ask("keep", { conversation: of, path: received.path, name: file.name });
     if (answer && answer.fault) wrong(answer.fault);
   } catch (error) {
     wrong(`'${file.name}' was not taken: it is too large.`);
   }
-  const hello = log.querySelector(".welcome");
-  if (hello) hello.remove();
-  await look();
   refreshList();
+  if (of !== state.conversation) return;
+  log.querySelector(".welcome")?.remove();
+  await look();
 });
 
 openConversation(query.get("c")).then(() => {

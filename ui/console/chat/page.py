@@ -29,7 +29,7 @@ def page(console: Console, service: ChatService) -> OwnPage:
     return OwnPage(
         "Chat",
         _FOLDER / "chat.html",
-        (_FOLDER / "chat.css", _FOLDER / "chat.js"),
+        tuple(_FOLDER / name for name in ("chat.css", "chat.js", "conversation_list.js", "plan_editor.js")),
         {"@kinds": ",".join(KINDS)},
         _server_functions(console, service, warm),
     )

@@ -127,7 +127,7 @@ def _downloads(console: Console, filters: Sequence[Any]) -> None:
 
     for name, how in DOWNLOADS.items():
         button = gr.Button(f"Download {name}", size="sm", min_width=150, scale=0)
-        clicked = button.click(maker(*how), list(filters), made, api_visibility="private")
+        clicked = button.click(maker(*how), list(filters), made, api_visibility="private", queue=False)
         clicked.then(None, made, None, js=_SAVE_FILE)
 
 

@@ -91,7 +91,7 @@ def build(console: Console) -> None:
     given = [*filters, page, seq, bad]
     shown = [bar, table, beside, record, newer, older]
 
-    answers = _Answers(console, len(shown))
+    answers = _Answers(console)
     address = (None, [*filters, seq], None)
     app: Any = Context.root_block  # a page is laid out inside it
     for trigger in (app.load, reload.click):
@@ -107,15 +107,16 @@ def build(console: Console) -> None:
     for part in (table, record, audit):
         chosen = part.select(answers.choose, given, [seq, *shown], js=_CHOICE, **QUIET)
         chosen.then(*address, js=_SHOW_ADDRESS)
-    check.click(answers.verified, given, [audit, bad, *shown], concurrency_limit=1, **QUIET)
+    # It tells how it goes, which needs the queue; the table then shows what is asked for by then.
+    at_work: dict[str, Any] = {**QUIET, "queue": True, "trigger_mode": "once", "concurrency_limit": 1}
+    check.click(answers.verified, None, [audit, bad], **at_work).then(answers.again, given, shown, **QUIET)
 
 
 class _Answers:
     """What the page's parts show: each gets the filters, page, record and what was found wrong."""
 
-    def __init__(self, console: Console, parts: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._parts = parts
 
     def open_page(self, request: gr.Request) -> list[Any]:
         """The filters and the record that the address names."""
@@ -139,14 +140,14 @@ class _Answers:
         """The record that was clicked."""
         return [values[7], *show(self._console, _view(*values))]
 
-    def verified(self, *values: Any) -> Iterator[list[Any]]:
-        """How the verification goes, and what it found."""
+    def again(self, *values: Any) -> list[Any]:
+        """The same page, as it is now."""
+        return show(self._console, _view(*values))
+
+    def verified(self) -> Iterator[list[Any]]:
+        """How the verification goes, and the records it found wrong."""
         for html, wrong in _verified(self._console):
-            if wrong is None:
-                yield [gr.HTML(html, visible=True), gr.skip(), *([gr.skip()] * self._parts)]
-            else:
-                shown = show(self._console, _view(*values[:8], wrong))
-                yield [gr.HTML(html, visible=True), wrong, *shown]
+            yield [gr.HTML(html, visible=True), gr.skip() if wrong is None else wrong]
 
 
 def _view(*values: Any) -> LedgerView:

@@ -15,9 +15,28 @@ async function upload(file) {
   if (!answer.ok) throw new Error(await answer.text());
   return { path: (await answer.json())[0] };
 }
+// Nothing is drawn anew under somebody's hands. A button that is replaced between press and release gets no click,
+// and one that is moved while the pointer comes to it gives its click to another.
+const AIMING_MS = 400;
+const hands = { pointer: false, key: false, aimed: -AIMING_MS };
+const isInHand = () => hands.pointer || hands.key || performance.now() - hands.aimed < AIMING_MS;
+async function handsOff() {
+  while (isInHand()) await new Promise((done) => setTimeout(done, 50));
+}
+["pointerdown", "pointermove", "pointerup", "pointercancel"].forEach((kind) => {
+  window.addEventListener(kind, (event) => {
+    hands.pointer = kind !== "pointercancel" && (event.buttons & 1) === 1;
+    const isAiming = kind === "pointermove" && event.pointerType === "mouse" && event.target.closest?.("button");
+    hands.aimed = isAiming ? performance.now() : kind === "pointermove" ? hands.aimed : -AIMING_MS;
+  }, true);
+});
+window.addEventListener("keydown", (event) => { hands.key = event.key === " " && event.target.matches?.("button, summary"); }, true);
+["keyup", "blur"].forEach((kind) => window.addEventListener(kind, () => { hands.key = false; }, true));
+
 // What waits for the one who looks, told on every page.
 setInterval(async () => {
   const told = document.hidden ? undefined : await server.waiting().catch(() => undefined);
   const bell = document.getElementById("bell");
+  await handsOff();
   if (told && !told.fault && bell && bell.innerHTML.trim() !== told.bell.trim() && !bell.querySelector("[open]")) bell.innerHTML = told.bell;
 }, 20000);

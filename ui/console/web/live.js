@@ -18,6 +18,7 @@ async function refresh(now) {
   clearTimeout(timer);
   if (now || (!document.hidden && !isInUse())) {
     const mine = ++number, answer = await ask("show", asked);
+    await handsOff();
     if (mine !== number) return;
     if (answer && answer.fault) fault.textContent = answer.fault;
     else if (answer && answer.html !== last && (now || !isInUse())) draw(answer.html);
@@ -27,10 +28,12 @@ async function refresh(now) {
 
 function draw(html) {
   const open = [...shown.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key);
+  const written = [...shown.querySelectorAll("input[data-focus]")].filter((one) => one.value).map((one) => [one.dataset.focus, one.value]);
   const at = document.activeElement, focus = shown.contains(at) ? at.dataset.focus : null;
   last = html;
   shown.innerHTML = html;
   shown.querySelectorAll("details[data-key]").forEach((one) => { if (open.includes(one.dataset.key)) one.open = true; });
+  written.forEach(([key, text]) => { const one = shown.querySelector(`[data-focus="${CSS.escape(key)}"]`); if (one) one.value = text; });
   if (focus) shown.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
   if (!element.dataset.ready && location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
   element.dataset.ready = "yes";
