@@ -164,7 +164,7 @@ def _handle(state: JobFolder, pid: int) -> JobHandle:
 
 
 def _has_token(pid: int, token: str, wait_s: float = _EXEC_S) -> bool:
-    """Whether a live process of that id carries the token; one that is in exec gets `wait_s` to be through."""
+    """Whether a live process of that id carries the token; one still in exec gets `wait_s` to be through."""
     import psutil
 
     until = time.monotonic() + wait_s
