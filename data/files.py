@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import AskError, did_you_mean
+from .json_items import JsonArray, JsonDecoder
 from .rows import Reason
 
 _PIECE_BYTES = 1 << 18
@@ -35,31 +35,6 @@ class RawRow:
     lines: int = 1  # of its file, that are lost with a row that cannot be read
 
 
-class _Decoder:
-    """JSON whose objects name each field once; `twice` is the first name that the last text had twice."""
-
-    def __init__(self) -> None:
-        self.twice: str | None = None
-        self._json = json.JSONDecoder(object_pairs_hook=self._object)
-
-    def decode(self, text: str) -> Any:
-        """What a whole text says."""
-        self.twice = None
-        return self._json.decode(text)
-
-    def raw_decode(self, text: str) -> tuple[Any, int]:
-        """What a text says at its beginning, and where that ends."""
-        self.twice = None
-        return self._json.raw_decode(text)
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        fields = dict(pairs)
-        if len(fields) < len(pairs) and self.twice is None:
-            names = Counter(name for name, _ in pairs)
-            self.twice = next(name for name, times in names.items() if times > 1)
-        return fields
-
-
 def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
     """Each line with its number from 1; None for a line of more than `most` bytes, skipped in pieces."""
     with path.open("rb") as file:
@@ -77,7 +52,7 @@ def bounded_lines(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
 
 def read_jsonl(path: Path, most_bytes: int, part: str | None = None) -> Iterator[RawRow]:
     """A row for each line that is not blank."""
-    json_of = _Decoder()
+    json_of = JsonDecoder()
     for number, line in bounded_lines(path, most_bytes):
         if line is None:
             yield RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} bytes in one line")
@@ -85,7 +60,7 @@ def read_jsonl(path: Path, most_bytes: int, part: str | None = None) -> Iterator
             yield _parsed(number, line, json_of)
 
 
-def _parsed(number: int, line: bytes, json_of: _Decoder) -> RawRow:
+def _parsed(number: int, line: bytes, json_of: JsonDecoder) -> RawRow:
     try:
         value = json_of.decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
@@ -114,70 +89,20 @@ def read_json(path: Path, most_bytes: int, part: str | None = None) -> Iterator[
     if not head.startswith(b"["):
         yield from _read_json_object(path, part)
         return
-    for number, (value, chars, twice) in enumerate(_array_items(path, most_bytes), 1):
-        if chars > most_bytes:
-            yield RawRow(number, None, Reason.LINE_TOO_LONG, f"more than {most_bytes} characters in one row")
-        else:
-            yield _row(number, value, twice)
-
-
-def _array_items(path: Path, most: int) -> Iterator[tuple[Any, int, str | None]]:
-    """Items of a JSON array, their characters and a name given twice, a piece of the file at a time."""
-    decoder, item = codecs.getincrementaldecoder("utf-8-sig")(), _Decoder()
     with path.open("rb") as file:
-        text, number, ended = "", 0, False
-
-        def more() -> bool:
-            nonlocal text, ended
-            piece = file.read(_PIECE_BYTES)
-            try:
-                text, ended = text + decoder.decode(piece, final=not piece), not piece
-            except UnicodeDecodeError as error:
-                raise AskError(f"{path} is not UTF-8 after row {number} ({error.reason}).") from error
-            return not ended
-
-        def skip(wanted: str) -> str:
-            """Past white space, to one of the wanted characters, which is taken."""
-            nonlocal text
-            while not (text := text.lstrip()) and more():
-                pass
-            if text[:1] not in wanted or not text:
-                found = f"'{text[:20]}'" if text else "the end"
-                raise AskError(f"{path} is not JSON: after row {number} expected {wanted}, found {found}.")
-            mark, text = text[0], text[1:]
-            return mark
-
-        skip("[")
-        while not (text := text.lstrip()) and more():
-            pass
-        mark = skip("]") if text.startswith("]") else ","
-        while mark == ",":
-            text = text.lstrip()
-            value, end = None, 0
-            while not end:
-                try:
-                    value, end = item.raw_decode(text)
-                except (ValueError, RecursionError) as error:
-                    if len(text) > most or not more():
-                        why = f"more than {most} bytes in one row, or {error}"
-                        raise AskError(f"{path} is not JSON after row {number}: {why}.") from error
-                    text = text.lstrip()
-            text, number = text[end:], number + 1
-            yield value, end, item.twice
-            mark = skip(",]")
-        while (text := text.lstrip()) == "" and more():
-            pass
-        if text:
-            raise AskError(
-                f"{path} goes on after its JSON array. If each line is an object, give layout=jsonl."
-            )
+        for number, item in enumerate(JsonArray(path, file, most_bytes), 1):
+            if item.chars > most_bytes:
+                why = f"more than {most_bytes} characters in one row"
+                yield RawRow(number, None, Reason.LINE_TOO_LONG, why)
+            else:
+                yield _row(number, item.value, item.twice)
 
 
 def _read_json_object(path: Path, part: str | None) -> Iterator[RawRow]:
     """The rows of {"name": [{...}, ...]}, of several such lists the one that is asked for."""
     if path.stat().st_size > _WHOLE_JSON_BYTES:
         raise AskError(f"{path} is one JSON object of more than 64 MiB. Write its rows as JSONL.")
-    json_of = _Decoder()
+    json_of = JsonDecoder()
     try:
         value = json_of.decode(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -278,17 +203,20 @@ def read_parquet(path: Path, most_bytes: int, part: str | None = None) -> Iterat
     try:
         with pq.ParquetFile(path) as file:
             names = _class_names(file.schema_arrow.metadata or {})
-            number = 0
-            for batch in file.iter_batches(_PARQUET_ROWS):
-                for fields in batch.to_pylist():
-                    number += 1
-                    for column, of_class in names.items():
-                        value = fields.get(column)
-                        if isinstance(value, int) and 0 <= value < len(of_class):
-                            fields[column] = of_class[value]
-                    yield _bounded(number, fields, most_bytes)
+            batches = (batch.to_pylist() for batch in file.iter_batches(_PARQUET_ROWS))
+            for number, fields in enumerate(chain.from_iterable(batches), 1):
+                yield _bounded(number, _with_names(fields, names), most_bytes)
     except (pa.ArrowException, OSError) as error:
         raise AskError(f"cannot read {path} as Parquet ({error}). Check how it was made.") from error
+
+
+def _with_names(fields: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The row with the names of its class labels in place of their numbers."""
+    for column, of_class in names.items():
+        value = fields.get(column)
+        if isinstance(value, int) and 0 <= value < len(of_class):
+            fields[column] = of_class[value]
+    return fields
 
 
 def _bounded(number: int, fields: Mapping[str, Any], most_bytes: int) -> RawRow:

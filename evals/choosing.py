@@ -18,7 +18,7 @@ _LENGTH: Mapping[str, Callable[[str, Continuation], int]] = {
 
 
 def choose_by_likelihood(
-    suite: Suite, items: Sequence[Sample], chats: Sequence[Chat], engine: Engine, progress: Progress
+    suite: Suite, items: Sequence[Sample], chats: Sequence[Chat], engine: Engine, progress: Progress | None
 ) -> list[GenerationResult]:
     """For each item the choice with the greatest log-likelihood per unit of the suite's length.
 

@@ -26,10 +26,11 @@ def run_altered(
     engine: Engine,
     measured: EvalResult,
     alterations: Sequence[Alteration],
-    progress: Progress,
-    max_new_tokens: int | None,
+    *,
     scorers: Sequence[Scorer],
+    max_new_tokens: int | None = None,
     paraphrased: Sequence[Sample] = (),
+    progress: Progress | None = None,
 ) -> dict[str, tuple[SampleResult, ...]]:
     """Of each alteration the items it changes, asked and scored as the suite is.
 
@@ -44,7 +45,13 @@ def run_altered(
         variant = replace(suite, items=tuple(items))
         if items:
             again = run_suite(
-                variant, engine, measured.model, {}, None, progress, max_new_tokens, scorers, may_fail=True
+                variant,
+                engine,
+                measured.model,
+                max_new_tokens=max_new_tokens,
+                scorers=scorers,
+                progress=progress,
+                may_fail=True,
             )
             found[alteration] = again.items
     return found

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from ..core.errors import BackendError, IntegrityError
@@ -137,32 +138,23 @@ def run_suite(
     suite: Suite,
     engine: Engine,
     model: str,
-    slices: Mapping[str, SliceRule],
-    limit: int | None,
-    progress: Progress,
+    *,
+    slices: Mapping[str, SliceRule] = MappingProxyType({}),
+    limit: int | None = None,
     max_new_tokens: int | None = None,
     scorers: Sequence[Scorer] | None = None,
-    *,
+    progress: Progress | None = None,
     may_fail: bool = False,
 ) -> EvalResult:
     """Ask an engine every chosen item, by greedy generation or by likelihood as the suite says, and score.
 
+    limit: items asked at the most; None: all. max_new_tokens: of one answer; None: as the suite says.
     scorers: the suite's own, made; None makes them, which trusts no file. Raises BackendError when no item
     got an answer, unless it `may_fail`, or none a score.
     """
     scorers = suite.load_scorers() if scorers is None else scorers
     items = choose_items(suite, limit)
-    chats = [suite.prompt.chat(item) for item in items]
-    if suite.lm_eval is not None and suite.by_likelihood:
-        answers = ask_likelihoods(suite.lm_eval, items, engine, progress)
-    elif suite.by_likelihood:
-        answers = choose_by_likelihood(suite, items, chats, engine, progress)
-    else:
-        options = GenerationOptions(max_new_tokens or suite.longest_answer, stop=suite.stop)
-        if suite.turns == "own":
-            answers = ask_own_turns(engine, items, chats, options, progress)
-        else:
-            answers = engine.generate(chats, options, progress)
+    answers = _ask(suite, items, engine, max_new_tokens or suite.longest_answer, progress)
     if len(answers) != len(items):
         raise BackendError(f"the engine returned {len(answers)} answers to {len(items)} prompts.")
     failed = [answer.error for answer in answers if answer.error is not None]
@@ -183,6 +175,21 @@ def run_suite(
     )
     _check_scored(measured)
     return measured
+
+
+def _ask(
+    suite: Suite, items: Sequence[Sample], engine: Engine, max_new_tokens: int, progress: Progress | None
+) -> list[GenerationResult]:
+    """An answer for each item, in their order."""
+    if suite.lm_eval is not None and suite.by_likelihood:
+        return ask_likelihoods(suite.lm_eval, items, engine, progress)
+    chats = [suite.prompt.chat(item) for item in items]
+    if suite.by_likelihood:
+        return choose_by_likelihood(suite, items, chats, engine, progress)
+    options = GenerationOptions(max_new_tokens, stop=suite.stop)
+    if suite.turns == "own":
+        return ask_own_turns(engine, items, chats, options, progress)
+    return engine.generate(chats, options, progress)
 
 
 def _as_decision(answer: GenerationResult) -> GenerationResult:

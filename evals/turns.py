@@ -53,7 +53,7 @@ def ask_own_turns(
     items: Sequence[Sample],
     chats: Sequence[Chat],
     options: GenerationOptions,
-    progress: Progress,
+    progress: Progress | None,
 ) -> list[GenerationResult]:
     """Ask chats turn by turn; where a chat has earlier turns, the model's own answers stand in their place.
 

@@ -13,7 +13,7 @@ from .task import Asked, LmEvalTask, as_chat, requests_of
 
 
 def ask_likelihoods(
-    task: LmEvalTask, items: Sequence[Sample], engine: Engine, progress: Progress
+    task: LmEvalTask, items: Sequence[Sample], engine: Engine, progress: Progress | None
 ) -> list[GenerationResult]:
     """For each item how likely its continuations are, in the order of its requests.
 

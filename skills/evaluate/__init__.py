@@ -120,11 +120,28 @@ def _measured(
     def progress(done: int, of: int) -> None:
         ctx.progress(done, of, "items")
 
-    model, most = str(request.model), request.max_new_tokens
     with closing(open_engine(request, ctx, suite.is_plain)) as engine:
-        plain = run_suite(suite, engine, model, slices, request.limit, progress, most, scorers)
+        plain = run_suite(
+            suite,
+            engine,
+            str(request.model),
+            slices=slices,
+            limit=request.limit,
+            max_new_tokens=request.max_new_tokens,
+            scorers=scorers,
+            progress=progress,
+        )
         paraphrased, paraphrases = paraphrases_for(request, ctx, suite, plain)
-        variants = run_altered(suite, engine, plain, request.robustness, progress, most, scorers, paraphrased)
+        variants = run_altered(
+            suite,
+            engine,
+            plain,
+            request.robustness,
+            scorers=scorers,
+            max_new_tokens=request.max_new_tokens,
+            paraphrased=paraphrased,
+            progress=progress,
+        )
         embedders = embedders_of(scorers)
         judges = judges_of(scorers, suite.items_by_id([item.id for item in plain.items]), plain.items)
     measured = replace(plain, variants=variants, judges=judges, embedders=embedders, paraphrases=paraphrases)

@@ -65,7 +65,7 @@ class SuiteJudge:
         from ...evals.runner import run_suite
 
         with torch.random.fork_rng():  # the training goes on as if nobody had asked
-            measured = run_suite(self.suite, self._open(model), str(model), {}, None, lambda done, of: None)
+            measured = run_suite(self.suite, self._open(model), str(model))
         metric = measured.metric
         value = figure(measured.items, metric, measured.scorers[metric])["value"]
         if value is None:

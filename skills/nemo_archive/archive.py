@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -134,8 +135,7 @@ def unpack(archive: Archive, names: list[str], folder: Path) -> None:
             name = _plain_name(member.name)
             if name in names and member.isfile() and (file := tar.extractfile(member)) is not None:
                 with (folder / PurePosixPath(name).name).open("wb") as out:
-                    while chunk := file.read(1 << 22):
-                        out.write(chunk)
+                    shutil.copyfileobj(file, out, 1 << 22)
 
 
 def _plain_name(name: str) -> str | None:

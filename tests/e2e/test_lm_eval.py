@@ -214,7 +214,7 @@ def ours(model: Path, tasks: Path, name: str, folder: Path, chat: bool = False) 
     suite = load_suite(build_suite(name, folder, tasks, {}, tasks, chat=chat))
     engine = CheckpointEngine(model, "cpu", 1, plain=suite.is_plain)
     scorers = suite.load_scorers(tasks)
-    return suite, run_suite(suite, engine, "m", {}, None, lambda done, of: None, scorers=scorers)
+    return suite, run_suite(suite, engine, "m", scorers=scorers)
 
 
 def as_theirs(metric: str, value: float | list[float]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -23,6 +22,8 @@ from opswright.serving.server import (
 )
 from opswright.serving.triton.environment import PlatformFacts, locate
 from opswright.serving.triton.server import TritonServer
+
+from .server_scene import Scene, chat
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +47,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
             timeout_s=_PATIENCE_S,
         )
 
-    async def whole(scene: Callable[[InferenceServer], Coroutine[Any, Any, None]]) -> None:
+    async def whole(scene: Scene) -> None:
         server = make()
         await server.start()
         try:
@@ -58,10 +59,6 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
                 assert list(Path("/dev/shm").glob(f"{server.runtime.shm_prefix}*")) == []
 
     return lambda scene: asyncio.run(whole(scene))
-
-
-def chat(text: str, **options: Any) -> Generation:
-    return Generation(json.dumps([{"role": "user", "content": text}]), **options)
 
 
 def models(engines: tuple[Path, Path]) -> tuple[ServedModel, ServedModel]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.rollout.checks import platform_findings
-from opswright.serving.server import Completion, Generation, InferenceServer, ServedModel, ready
+from opswright.serving.server import Completion, InferenceServer, ServedModel, ready
 from opswright.serving.server_selection import build, choose
+
+from .server_scene import chat, play
 
 pytestmark = pytest.mark.e2e
 
 SECRET = "a-secret-of-theirs"
 _PATIENCE_S = 120.0
-Scene = Callable[[InferenceServer], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture(autouse=True)
@@ -35,22 +35,6 @@ def workspace_of(tmp_path: Path, *urls: str, **changed: Any) -> Workspace:
     external = {"urls": urls, "repository": str(tmp_path / "shared"), "secret": "secret:env:THEIR_SECRET"}
     serving = ServingSettings.model_validate({"external": {**external, **changed}, "gateway_port": 0})
     return Workspace(load_settings(home=tmp_path / "workspace", serving=serving))
-
-
-def play(workspace: Workspace, scene: Scene) -> None:
-    async def whole() -> None:
-        server = build(workspace, choose(workspace), print)
-        await server.start()
-        try:
-            await scene(server)
-        finally:
-            await server.stop()
-
-    asyncio.run(whole())
-
-
-def chat(text: str, **options: Any) -> Generation:
-    return Generation(json.dumps([{"role": "user", "content": text}]), **options)
 
 
 def model(engines: tuple[Path, Path], number: int = 1) -> ServedModel:

@@ -30,9 +30,10 @@ from opswright.serving.kubernetes.fetch import lay_gateway, lay_triton
 from opswright.serving.kubernetes.release import ClusterRelease
 from opswright.serving.rollout import Rollout
 from opswright.serving.rollout.checks import engine_findings
-from opswright.serving.server import Completion, Generation, InferenceServer, ServedModel, ServerDown, ready
-from opswright.serving.server_selection import build, choose
+from opswright.serving.server import Completion, InferenceServer, ServedModel, ServerDown, ready
 from opswright.serving.triton.preloaded import PreloadedTriton
+
+from .server_scene import chat, play
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -64,22 +65,6 @@ def workspace(tmp_path: Path, triton: Any) -> Workspace:
     external |= {"seen_at": shared, "llmapi_code": str(CODE)}
     serving = ServingSettings.model_validate({"external": external, "gateway_port": 0})
     return Workspace(load_settings(home=tmp_path / "workspace", serving=serving))
-
-
-def play(workspace: Workspace, scene: Callable[[InferenceServer], Any]) -> None:
-    async def whole() -> None:
-        server = build(workspace, choose(workspace), print)
-        await server.start()
-        try:
-            await scene(server)
-        finally:
-            await server.stop()
-
-    asyncio.run(whole())
-
-
-def chat(text: str, **options: Any) -> Generation:
-    return Generation(json.dumps([{"role": "user", "content": text}]), **options)
 
 
 def served(engine: Path) -> ServedModel:

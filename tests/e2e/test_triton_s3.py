@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +13,9 @@ from opswright.core.settings import load_settings
 from opswright.core.settings.serving import ServingSettings
 from opswright.core.workspace import Workspace
 from opswright.serving.rollout.checks import platform_findings
-from opswright.serving.server import Generation, ServedModel, ready
-from opswright.serving.server_selection import build, choose
+from opswright.serving.server import InferenceServer, ServedModel, ready
+
+from .server_scene import chat, play
 
 pytestmark = pytest.mark.e2e
 
@@ -61,23 +60,18 @@ def test_a_release_is_loaded_from_s3_asked_and_taken_out_again(
     workspace = Workspace(load_settings(home=tmp_path / "workspace", serving=serving))
     assert [one.message for one in platform_findings(workspace) if one.level == "stop"] == []
 
-    async def scene() -> None:
-        server = build(workspace, choose(workspace), print)
-        await server.start()
-        try:
-            one = ServedModel("support-v1", 1, engines[0], "v1-abc", "onnx-int8")
-            two = ServedModel("support-v2", 2, engines[1], "v2-abc", "onnx-int8")
-            await server.load(one)
-            await server.load(two)
-            assert await ready(server, one, 120) and await ready(server, two, 120)
-            ask = Generation(json.dumps([{"role": "user", "content": "transfer money"}]), max_tokens=8)
-            answers = [await server.infer(name, ask) for name in ("support-v1", "support-v2")]
-            assert [answer.release for answer in answers] == ["v1-abc", "v2-abc"]
-            assert answers[0].text != answers[1].text
-            await server.unload("support-v1")
-            assert not any("support-v1" in key for key in s3.keys("models"))
-        finally:
-            await server.stop()
+    async def scene(server: InferenceServer) -> None:
+        one = ServedModel("support-v1", 1, engines[0], "v1-abc", "onnx-int8")
+        two = ServedModel("support-v2", 2, engines[1], "v2-abc", "onnx-int8")
+        await server.load(one)
+        await server.load(two)
+        assert await ready(server, one, 120) and await ready(server, two, 120)
+        ask = chat("transfer money", max_tokens=8)
+        answers = [await server.infer(name, ask) for name in ("support-v1", "support-v2")]
+        assert [answer.release for answer in answers] == ["v1-abc", "v2-abc"]
+        assert answers[0].text != answers[1].text
+        await server.unload("support-v1")
+        assert not any("support-v1" in key for key in s3.keys("models"))
 
-    asyncio.run(scene())
+    play(workspace, scene)
     assert s3.keys("models") == {"team/theirs/note"} and triton.is_live() and triton.models() == set()

@@ -49,7 +49,7 @@ class Likelihoods:
 
 
 def run(suite: Suite, engine: Any) -> EvalResult:
-    return run_suite(suite, engine, "m", suite.slices(), None, lambda done, of: None)
+    return run_suite(suite, engine, "m", slices=suite.slices())
 
 
 LOGPROBS = {"iron": -4.0, "water": -4.5, "gold": -9.0, "air": -1.0, "tin": -2.0}

@@ -95,7 +95,7 @@ def test_what_an_endpoints_rails_say_is_a_block_whatever_its_words() -> None:
 
     items = (Sample.of("1", "a bomb", "block"), Sample.of("2", "a bath", "pass"))
     suite = Suite("toy", items, scorers=(ScorerSpec("guard_decision"),))
-    measured = run_suite(suite, Gateway(), "m", {}, None, lambda done, of: None)
+    measured = run_suite(suite, Gateway(), "m")
     assert [item.scores["guard_decision"] for item in measured.items] == [1, 1]
     assert measured.items[0].got == "[blocked] Let us talk of your card instead."
 

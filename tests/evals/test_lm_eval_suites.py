@@ -113,7 +113,7 @@ def built(tasks: Path, worker: Worker, **asked: Any) -> Path:
 def measured(suite: Suite, model: Model, worker: Worker, tasks: Path) -> EvalResult:
     assert suite.lm_eval is not None
     scorers = lm_eval_scorers(suite.lm_eval, [spec.metric for spec in suite.specs], tasks, worker)
-    return run_suite(suite, model, "m", suite.slices(), None, lambda done, of: None, scorers=scorers)
+    return run_suite(suite, model, "m", slices=suite.slices(), scorers=scorers)
 
 
 def test_a_task_of_a_folder_runs_only_where_the_folder_is_trusted(tasks: Path, tmp_path: Path) -> None:

@@ -39,13 +39,9 @@ class Reader:
 def measure(
     minds_case: bool = True, asked: tuple[Any, ...] = ("case", "prefix"), suite: Suite = SUITE
 ) -> EvalResult:
-    def quietly(done: int, of: int) -> None: ...
-
     engine: Any = Reader(minds_case)
-    plain = run_suite(suite, engine, "m", {}, None, quietly)
-    return replace(
-        plain, variants=run_altered(suite, engine, plain, asked, quietly, None, suite.load_scorers())
-    )
+    plain = run_suite(suite, engine, "m")
+    return replace(plain, variants=run_altered(suite, engine, plain, asked, scorers=suite.load_scorers()))
 
 
 def spec(**fields: Any) -> GateSpec:
@@ -80,8 +76,8 @@ def test_a_model_that_takes_no_altered_item_is_measured_all_the_same() -> None:
             ]
 
     engine: Any = Short(False)
-    plain = run_suite(SUITE, engine, "m", {}, None, lambda done, of: None)
-    found = run_altered(SUITE, engine, plain, ("prefix",), lambda d, o: None, None, SUITE.load_scorers())
+    plain = run_suite(SUITE, engine, "m")
+    found = run_altered(SUITE, engine, plain, ("prefix",), scorers=SUITE.load_scorers())
     assert robustness_facts(replace(plain, variants=found))["prefix"]["drop"] == 1.0
 
 
@@ -99,8 +95,8 @@ def test_a_model_that_answers_by_place_is_seen_though_its_score_stays() -> None:
     suite = replace(Suite("q", tuple(item(n) for n in range(40)), task="choose"), choose_by="generation")
     suite = replace(suite, prompt=replace(suite.prompt, template="{{ question }} {{ choices | join(' ') }}"))
     engine: Any = First(True)
-    plain = run_suite(suite, engine, "m", {}, None, lambda done, of: None)
-    found = run_altered(suite, engine, plain, ("order",), lambda done, of: None, None, suite.load_scorers())
+    plain = run_suite(suite, engine, "m")
+    found = run_altered(suite, engine, plain, ("order",), scorers=suite.load_scorers())
     facts = robustness_facts(replace(plain, variants=found))["order"]
     assert (facts["n"], facts["value"], facts["drop"], facts["changed"]) == (40, 0.5, 0.0, 1.0)
 
@@ -109,7 +105,7 @@ def test_only_what_an_alteration_changes_is_asked_again() -> None:
     hindi = Suite("h", tuple(Sample.of(str(n), f"\u092a\u0924\u094d\u0930 {n}", "post") for n in range(5)))
     engine: Any = Reader(True)
     plain = EvalResult("m", "h", "0" * 64, (), (), scorers={"exact_match": True})
-    assert run_altered(hindi, engine, plain, ("case", "typos"), lambda done, of: None, None, ()) == {}
+    assert run_altered(hindi, engine, plain, ("case", "typos"), scorers=()) == {}
     assert engine.asked == 0
 
 

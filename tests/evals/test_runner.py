@@ -19,7 +19,7 @@ RIGHT = {
 
 
 def run(suite: Suite, target: Any, limit: int | None = None) -> EvalResult:
-    return run_suite(suite, target, "checkpoint:x", suite.slices(), limit, lambda done, of: None)
+    return run_suite(suite, target, "checkpoint:x", slices=suite.slices(), limit=limit)
 
 
 def test_every_item_is_asked_once_scored_and_put_into_its_slices(suite: Suite, parrot: Any) -> None:
@@ -95,9 +95,7 @@ def test_latency_leaves_out_what_was_not_answered(suite: Suite, parrot: Any) -> 
 
 def test_answers_that_were_cut_are_counted_and_kept_apart(suite: Suite, parrot: Any) -> None:
     engine = parrot(RIGHT, finish="length")
-    measured = run_suite(
-        suite, engine, "checkpoint:x", suite.slices(), None, lambda done, of: None, max_new_tokens=7
-    )
+    measured = run_suite(suite, engine, "checkpoint:x", slices=suite.slices(), max_new_tokens=7)
     assert measured.cut == 4 and run(suite, parrot(RIGHT)).cut == 0
     assert engine.options[0].max_tokens == 7 and engine.options[0].is_greedy
     assert facts_of(measured, 4, {})["cut"] == 4 and read_lines(to_lines(measured.items)) == measured.items

@@ -20,10 +20,6 @@ TINY = Path(__file__).parent / "tiny"
 TWO = "task: classify\nsamples: [{text: a, target: b}, {text: c, target: d}]\n"
 
 
-def quietly(done: int, of: int) -> None:
-    """Nobody listens."""
-
-
 def write(folder: Path, text: str, name: str = "mine.yaml") -> Path:
     path = folder / name
     path.write_text(text)
@@ -66,7 +62,7 @@ def test_each_kind_of_suite_is_asked_and_scored(
     suite = load_suite(TINY / f"{kind}.yaml")
     asked = [suite.prompt.chat(item)[-1]["content"] for item in suite.items]
     engine = parrot({**dict.fromkeys(asked, "?"), **answers})
-    measured = run_suite(suite, engine, "m", suite.slices(), None, quietly)
+    measured = run_suite(suite, engine, "m", slices=suite.slices())
     for name, wanted in scores.items():
         found = [item.scores[name] for item in measured.items]
         assert sum(found) / len(found) == pytest.approx(wanted), name

@@ -67,7 +67,7 @@ def test_each_turn_after_a_users_message_is_an_item_and_a_greeting_is_none() -> 
 def test_own_answers_stand_where_the_chats_turns_stood() -> None:
     suite = load_suite(TINY)
     engine = Talker()
-    measured = run_suite(suite, engine, "m", {}, None, lambda done, of: None)
+    measured = run_suite(suite, engine, "m")
     assert [item.id for item in measured.items] == ["shop/turn-001", "shop/turn-002"]
     assert [message["content"] for message in engine.asked[1]] == [
         "Is it open on Sunday?",
@@ -80,7 +80,7 @@ def test_own_answers_stand_where_the_chats_turns_stood() -> None:
 def test_with_reference_turns_the_model_sees_the_chat_as_it_is() -> None:
     suite = replace(load_suite(TINY), turns="reference")
     engine = Talker()
-    run_suite(suite, engine, "m", {}, None, lambda done, of: None)
+    run_suite(suite, engine, "m")
     assert [chat[1]["content"] for chat in engine.asked if len(chat) == 3] == ["Yes."]
     assert suite.digest != load_suite(TINY).digest
 
@@ -89,7 +89,7 @@ def test_after_a_turn_without_an_answer_the_chat_is_asked_no_more_and_all_is_cou
     items = each_turn([TALK, replace(TALK, id="u", messages=TALK.messages[:3], targets=())])
     suite = Suite("toy", items, task="chat", turns="own")
     engine = Talker(fails_on="two")
-    measured = run_suite(suite, engine, "m", {}, None, lambda done, of: None)
+    measured = run_suite(suite, engine, "m")
     errors = {item.id: item.error for item in measured.items}
     assert errors["t/turn-002"] == "told to fail" and "earlier turn" in str(errors["t/turn-003"])
     assert errors["t/turn-001"] is None and errors["u/turn-001"] is None and len(engine.asked) == 3

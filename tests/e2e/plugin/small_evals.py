@@ -103,7 +103,11 @@ def measure(request: MeasureRequest, ctx: StepContext) -> MeasureResult:
     model = opened.read_json("model.json")
     engine = _ENGINES[model["method"]](model["rows"])
     measured = run_suite(
-        suite, engine, str(request.model), slices, None, lambda n, of: ctx.progress(n, of, "items")
+        suite,
+        engine,
+        str(request.model),
+        slices=slices,
+        progress=lambda n, of: ctx.progress(n, of, "items"),
     )
     train = training_dataset(ctx.artifacts, request.model)
     assert train is not None

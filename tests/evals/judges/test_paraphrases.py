@@ -130,10 +130,10 @@ def measured_with(server: Any, suite: Suite = SUITE) -> EvalResult:
             return [GenerationResult("post" if "letter" in one else "?", latency_ms=1.0) for one in texts]
 
     engine: Any = Knows()
-    plain = run_suite(suite, engine, "m", {}, None, lambda done, of: None)
+    plain = run_suite(suite, engine, "m")
     found = written(server, items=suite.items)
     variants = run_altered(
-        suite, engine, plain, ("paraphrase",), lambda d, o: None, None, suite.load_scorers(), found.items
+        suite, engine, plain, ("paraphrase",), scorers=suite.load_scorers(), paraphrased=found.items
     )
     return replace(plain, variants=variants, paraphrases=found.facts())
 
