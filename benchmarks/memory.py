@@ -85,7 +85,7 @@ def ask_all(workspace: Workspace, verbose: bool) -> None:
         print(f"index from nothing: CPU {cpu_s:.1f} s, wall {wall_s:.1f} s")
         print(f"passages: {index.count()}")
         index.search("a question before the clock runs")
-        for name in ("memory_questions.tsv", "memory_held_out.tsv"):
+        for name in ("memory_questions.tsv", "memory_held_out.tsv", "memory_held_out_2.tsv"):
             lines = [line.split("\t") for line in (HERE / name).read_text().splitlines()]
             by_class: dict[str, list[Outcome]] = {}
             for question, named, wanted, *rest in lines:

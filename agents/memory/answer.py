@@ -8,6 +8,7 @@ from typing import Any
 
 from ...core.errors import OpswrightError
 from .coverage import missing
+from .field_words import recorded_words
 from .index import MemoryIndex
 from .passages import Passage
 from .question import QuestionFilters, checked_question, prefers
@@ -138,6 +139,8 @@ def _lacks(question: str, cited: Sequence[Citation]) -> str:
     happened = prefers(question) == "record"
     texts = [one.passage.searched for one in cited if one.passage.seq or not happened]
     found = missing(question, texts)
+    if not found.names and recorded_words(question) and not missing(recorded_words(question), texts).is_much:
+        return ""  # they speak of it in the words of the record
     if not found.is_much:
         return ""
     words = ", ".join(f"'{word[:60]}'" for word in (found.names or found.words)[:4])

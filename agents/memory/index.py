@@ -17,6 +17,7 @@ from ...engines.vectors import Candidate, Snapshot, SnapshotFolder, TextHit, Vec
 from ...record.ledger import Ledger
 from .builder import COLUMNS, IndexBuilder, docs_of, loaded_embedder, open_client
 from .embedder import PassageEmbedder
+from .field_words import recorded_words
 from .identity import IndexState
 from .ledger_tail import is_unchanged, stamp_of
 from .passages import Passage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 _ALL = QuestionFilters()
+_IN_OTHER_WORDS = 0.6  # of the weight of a word that the question has itself
 _OF_A_RECORD = 0.93  # of the score
 _AGAIN = 0.93  # of the score, for each passage of its kind before it
 _DEEPER = 4  # times the passages that are wanted are ranked
@@ -159,6 +161,8 @@ class MemoryIndex:
         opened = self._collection()
         embedder, dense, meaning = opened.embedder, None, {}
         words = embedder.encoder.sparse_question(text)
+        for term, weight in embedder.encoder.sparse_question(recorded_words(text)).items():
+            words[term] = max(words.get(term, 0.0), _IN_OTHER_WORDS * weight)
         try:
             vector = embedder.dense([text])[0]
             if vector.any() and embedder.quantiser is not None:
@@ -176,7 +180,7 @@ class MemoryIndex:
 
 
 def _best(
-    opened: _Opened, text: str, filters: QuestionFilters, vectors: tuple[Any, ...], k: int
+    opened: _Opened, text: str, filters: QuestionFilters, vectors: tuple[Any, Any, Any], k: int
 ) -> list[TextHit]:
     """The k best. A question that by its form is about the record, or the docs, leaves others one place."""
     condition = filters.condition()
