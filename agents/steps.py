@@ -27,6 +27,7 @@ from ..core.files import canonical_json
 from ..core.inputs import outside_paths
 from ..core.machine import Machine
 from ..core.plan import Plan, StepCall, bind, put, thaw
+from ..core.price_table import GpuPrice
 from ..core.references import artifacts_in
 from ..core.registry import Registry
 from ..core.workspace import Workspace
@@ -35,7 +36,7 @@ from . import budget
 from .judgement import had_before, is_all_of, judgement_on
 from .month_budget import MonthSpending
 from .policy import policy_of
-from .prices import GpuPrice, gpu_price, priced, priced_spending
+from .prices import gpu_price, priced, priced_spending
 from .receipts import find_receipt, is_whole, receipt_key, write_receipt
 from .record import RunRecord, effect_phase, error_detail
 from .redaction import redacted

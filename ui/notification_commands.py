@@ -53,14 +53,18 @@ def test_command(
 
 @notifications_app.command("status")
 def status_command(context: typer.Context, json: Json = False) -> None:
-    """Show each webhook: what was taken, what is yet to be, and what went wrong last.
+    """Show each webhook: what was taken, what is yet to be, how far behind it is, and what went wrong last.
+
+    waiting: messages it has yet to take, of which the oldest is of that time. behind: records of the ledger
+    that were not looked at for it yet.
 
     Example: opswright notifications status --json
     """
     from datetime import UTC, datetime
 
     from ..agents.notifications.background import is_dispatching
-    from ..agents.notifications.dispatcher import WebhookState, read_state
+    from ..agents.notifications.dispatcher import WebhookState, read_state, read_up_to
+    from ..record.ledger import Ledger
     from .show import console, print_json, table
 
     session = context.obj
@@ -71,7 +75,7 @@ def status_command(context: typer.Context, json: Json = False) -> None:
         print("No webhook is set: see [notifications] in docs/guide/notifications.md.", file=sys.stderr)
         return
     state = read_state(session.workspace)
-    rows = []
+    head, rows = Ledger.of(session.workspace).head()[0], []
     for webhook in webhooks:
         one = state.webhooks.get(webhook.name, WebhookState())
         due = min((found.next_at for found in one.pending.values()), default=None)
@@ -82,6 +86,8 @@ def status_command(context: typer.Context, json: Json = False) -> None:
                 "events": list(webhook.events),
                 "taken": one.delivered,
                 "waiting": len(one.pending),
+                "behind": head - read_up_to(state, webhook.name),
+                "oldest": min((found.message["time"] for found in one.pending.values()), default=None),
                 "given_up": one.given_up,
                 "next_try": told,
                 "last_error": one.last_error,
@@ -90,9 +96,12 @@ def status_command(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json({"delivering": is_dispatching(session.workspace), "webhooks": rows})
         return
-    columns = ["webhook", "taken", "waiting", "given_up", "next_try", "last_error"]
+    columns = ["webhook", "taken", "waiting", "oldest", "behind", "given_up", "next_try", "last_error"]
     cells = [[row[name] for name in columns] for row in rows]
     console().print(table([name.replace("_", " ") for name in columns], cells))
+    left = sum(row["waiting"] + row["behind"] for row in rows)
+    if left and not is_dispatching(session.workspace):
+        print("Nothing delivers: the next run starts it, or `opswright notifications run`.", file=sys.stderr)
 
 
 @notifications_app.command("run")

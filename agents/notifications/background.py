@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from ...core.registry import Registry
 from ...core.workspace import Workspace
-from ...record.ledger import Ledger
-from .dispatcher import Dispatcher, read_state
+from .dispatcher import Dispatcher, behind, read_state
 
 MODULE = "opswright.agents.notifications"
 _LOCK = "notifications"
@@ -60,7 +59,7 @@ def dispatch(workspace: Workspace, registry: Registry, goes_on: Callable[[], boo
         except Timeout:
             return False
         # who recorded something while the lock was held started no process: it is taken in now
-        if read_state(workspace).after == Ledger.of(workspace).head()[0]:
+        if behind(workspace, read_state(workspace)) == 0:
             return True
 
 

@@ -23,8 +23,18 @@ from .events import Notification
 _PREFIX = "whsec_"
 
 
+_OF_THE_MESSAGE = (400, 413, 415, 422)  # statuses that say nothing against the next message
+
+
 class DeliveryError(Exception):
-    """A message was not taken: why, in words that hold neither the key nor what the other side wrote."""
+    """A message was not taken: why, in words that hold neither the key nor what the other side wrote.
+
+    of_message: whether the address refused this message, and may well take another.
+    """
+
+    def __init__(self, why: str, *, of_message: bool = False) -> None:
+        super().__init__(why)
+        self.of_message = of_message
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -78,4 +88,4 @@ def deliver(webhook: WebhookSettings, message: Notification, at: int, timeout_s:
         reason = getattr(error, "reason", error)
         raise DeliveryError(f"no reply: {type(reason).__name__}") from error
     if not 200 <= status < 300:
-        raise DeliveryError(f"replied with status {status}")
+        raise DeliveryError(f"replied with status {status}", of_message=status in _OF_THE_MESSAGE)

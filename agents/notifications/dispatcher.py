@@ -24,11 +24,12 @@ from ...record.index import LedgerIndex
 from ...record.ledger import Ledger
 from ..policy import policy_of
 from .delivery import DeliveryError, deliver
-from .events import Notification, expired, notifications_of
+from .events import Notification, expired, may_tell, notifications_of
 
 _WAITING_AFTER_S = 1.5  # consent that comes with the ask is recorded by then
 _FIRST_RETRY_S = 2.0
-_LONGEST_RETRY_S = 3600.0
+_LONGEST_RETRY_S = 600.0
+_MOST_PENDING = 500  # messages held for one address; what follows stays in the ledger until they are gone
 _KEPT_IDS = 10_000  # ids of what was told, so that an event that is found twice is told once
 _RUNS_LOOKED_AT = 200
 
@@ -42,6 +43,12 @@ class Pending:
     attempts: int = 0
     next_at: float = 0.0
     error: str = ""
+    stands_aside: bool = False  # refused for itself: others need not wait for it
+
+    @property
+    def place(self) -> tuple[float, int]:
+        """By what messages come in their order: when each was taken in, and from which record."""
+        return self.since, int(self.message["data"].get("record", 0))
 
     @classmethod
     def of_document(cls, document: dict[str, Any]) -> Pending:
@@ -55,18 +62,19 @@ class Pending:
 
 @dataclass
 class WebhookState:
-    """How one webhook stands."""
+    """How one webhook stands. after: the record up to which the ledger was read for it."""
 
     pending: dict[str, Pending] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)  # ids that were taken, or given up
     delivered: int = 0
     given_up: int = 0
     last_error: str = ""
+    after: int = -1  # as far as the dispatcher was when it first saw the webhook
 
 
 @dataclass
 class DispatchState:
-    """How far the ledger was read, and each webhook's state by its name."""
+    """How far the ledger was read for any webhook, and each webhook's state by its name."""
 
     after: int = 0
     webhooks: dict[str, WebhookState] = field(default_factory=dict)
@@ -77,7 +85,8 @@ class DispatchState:
         webhooks = {}
         for name, found in document.get("webhooks", {}).items():
             pending = {key: Pending.of_document(one) for key, one in found.pop("pending", {}).items()}
-            webhooks[name] = WebhookState(pending=pending, **found)
+            in_order = dict(sorted(pending.items(), key=lambda one: one[1].place))  # JSON's is by key
+            webhooks[name] = WebhookState(pending=in_order, **found)
         return cls(int(document["after"]), webhooks)
 
 
@@ -93,7 +102,8 @@ def read_state(workspace: Workspace) -> DispatchState:
     path = state_path(workspace)
     try:
         state = DispatchState.of_document(json.loads(path.read_bytes()))
-        if not 0 <= state.after <= Ledger.of(workspace).head()[0]:
+        head = Ledger.of(workspace).head()[0]
+        if not 0 <= state.after <= head or any(one.after > head for one in state.webhooks.values()):
             raise ValueError("it is not of this ledger")
         return state
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
@@ -107,6 +117,19 @@ def write_state(workspace: Workspace, state: DispatchState) -> None:
     write_atomically(state_path(workspace), canonical_json(asdict(state)), PRIVATE)
 
 
+def behind(workspace: Workspace, state: DispatchState) -> int:
+    """How many records were not taken in yet for the webhook that is the furthest behind."""
+    head = Ledger.of(workspace).head()[0]
+    names = [one.name for one in workspace.settings.notifications.webhooks]
+    return head - min((read_up_to(state, name) for name in names), default=head)
+
+
+def read_up_to(state: DispatchState, webhook: str) -> int:
+    """The record up to which the ledger was read for a webhook."""
+    known = state.webhooks.get(webhook)
+    return state.after if known is None or known.after < 0 else known.after
+
+
 class Dispatcher:
     """Takes in what was recorded and delivers what is due; one process at a time does so for a workspace."""
 
@@ -116,13 +139,16 @@ class Dispatcher:
         self._settings: NotificationSettings = workspace.settings.notifications
         self._state = read_state(workspace)
         self._sending: dict[str, tuple[str, Future[None]]] = {}  # by webhook: one message at a time
+        self._put_some = False
+        for webhook in self._settings.webhooks:
+            self._of(webhook)  # before anything is read for another one
         self._pool = ThreadPoolExecutor(max(1, len(self._settings.webhooks)))
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left to deliver and nothing was recorded that was not taken in."""
         left = any(self._of(one).pending for one in self._settings.webhooks)
-        return not left and Ledger.of(self._workspace).head()[0] == self._state.after
+        return not left and behind(self._workspace, self._state) == 0
 
     def step(self, wait_s: float = 0.5) -> None:
         """Take in what is new and deliver what is due; a slow address holds up nobody but itself."""
@@ -145,27 +171,37 @@ class Dispatcher:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _take_in(self) -> None:
-        fresh = list[Notification]()
-        after = self._state.after
-        index = LedgerIndex.of(self._workspace)
-        for record in Ledger.of(self._workspace).records(after=after):
-            after = record.seq
-            run = index.run_state(record.run) if record.run is not None else None
-            fresh += notifications_of(record, run)
-        fresh += self._expired()
-        changed = after != self._state.after
-        now = time.time()
+        """Take in what was recorded, for each webhook as much as it has room for."""
+        over, now, changed = list(self._expired()), time.time(), False
         for webhook in self._settings.webhooks:
-            state = self._of(webhook)
-            for one in fresh:
-                known = one.id in state.pending or one.id in state.told
-                if one.event in webhook.events and not known:
-                    first = now + (_WAITING_AFTER_S if one.event == "waiting" else 0.0)
-                    state.pending[one.id] = Pending(asdict(one), since=now, next_at=first)
-                    changed = True
-        self._state.after = after
-        if changed:
+            state, before = self._of(webhook), self._of(webhook).after
+            for one in over:
+                self._put(webhook, one, now)
+            if len(state.pending) < _MOST_PENDING:
+                self._read(webhook, now)
+            changed = changed or state.after != before
+            self._state.after = max(self._state.after, state.after)
+        if changed or self._put_some:
+            self._put_some = False
             write_state(self._workspace, self._state)
+
+    def _read(self, webhook: WebhookSettings, now: float) -> None:
+        state, index = self._of(webhook), LedgerIndex.of(self._workspace)
+        for record in Ledger.of(self._workspace).records(after=state.after):
+            state.after = record.seq
+            run = index.run_state(record.run) if record.run is not None and may_tell(record) else None
+            for one in notifications_of(record, run):
+                self._put(webhook, one, now)
+            if len(state.pending) >= _MOST_PENDING:
+                return
+
+    def _put(self, webhook: WebhookSettings, one: Notification, now: float) -> None:
+        state = self._of(webhook)
+        if one.event not in webhook.events or one.id in state.pending or one.id in state.told:
+            return
+        first = now + (_WAITING_AFTER_S if one.event == "waiting" else 0.0)
+        state.pending[one.id] = Pending(asdict(one), since=now, next_at=first)
+        self._put_some = True
 
     def _expired(self) -> Iterator[Notification]:
         policy = policy_of(self._workspace, self._registry)
@@ -177,7 +213,10 @@ class Dispatcher:
                 yield from expired(run, policy, datetime.now(UTC))
 
     def _due(self, webhook: WebhookSettings, now: float) -> Notification | None:
-        """The oldest message that may be tried now; what nobody took for too long is given up."""
+        """The oldest message, once it may be tried; what nobody took for too long is given up.
+
+        Others wait for it, so that they come in their order, unless the address refused that one alone.
+        """
         state = self._of(webhook)
         for key, one in list(state.pending.items()):
             too_old = one.attempts and now - one.since > self._settings.give_up_hours * 3600
@@ -188,6 +227,8 @@ class Dispatcher:
                 write_state(self._workspace, self._state)
             elif one.next_at <= now:
                 return Notification(**one.message)
+            elif not one.stands_aside:
+                return None
         return None
 
     def _still_holds(self, one: Pending) -> bool:
@@ -219,6 +260,7 @@ class Dispatcher:
                 _FIRST_RETRY_S * 2 ** min(pending.attempts - 1, 12), _LONGEST_RETRY_S
             )
             known = isinstance(error, DeliveryError | OpswrightError)
+            pending.stands_aside = isinstance(error, DeliveryError) and error.of_message
             state.last_error = pending.error = str(error) if known else type(error).__name__
         if done:
             write_state(self._workspace, self._state)
@@ -228,4 +270,7 @@ class Dispatcher:
         state.told = [*state.told, key][-_KEPT_IDS:]
 
     def _of(self, webhook: WebhookSettings) -> WebhookState:
-        return self._state.webhooks.setdefault(webhook.name, WebhookState())
+        state = self._state.webhooks.setdefault(webhook.name, WebhookState())
+        if state.after < 0:  # what was recorded before it was set is not told
+            state.after = self._state.after
+        return state

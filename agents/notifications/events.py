@@ -46,6 +46,11 @@ def notifications_of(record: Record, run: RunState | None) -> Iterator[Notificat
         yield from _of_result(record, _result(record))
 
 
+def may_tell(record: Record) -> bool:
+    """Whether what is told of a record depends on its run."""
+    return record.step is None
+
+
 def expired(run: RunState, policy: Policy, now: datetime) -> Iterator[Notification]:
     """The approvals of a run that is not over whose time has passed."""
     if run.is_over:

@@ -26,9 +26,30 @@ from opswright.agents.notifications import Dispatcher, start_dispatcher
 from opswright.agents.notifications import dispatcher as dispatching
 from opswright.agents.notifications.background import is_dispatching
 from opswright.agents.planner import Ask
+from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError
 from opswright.core.principal import Principal
+from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
+from opswright.record.endpoint_history import WATCH_SKILL
+from opswright.record.ledger import Entry, Ledger, Phase
+from opswright.ui.cli import run as opswright
+
+
+class LookRequest(Request):
+    endpoint: str
+    alarm: bool = True
+
+
+class LookResult(Result):
+    endpoint: str
+    alarm: bool
+
+
+@skill(effect=Effect.READS, summary="Look at an endpoint's traffic.")
+def look(request: LookRequest, ctx: StepContext) -> LookResult:
+    return LookResult(endpoint=request.endpoint, alarm=request.alarm)
+
 
 KEY = "whsec_" + base64.b64encode(b"twenty-four bytes of key").decode()
 RIA = Principal("ria", ("releaser",), "test")
@@ -188,6 +209,97 @@ def test_a_dead_address_holds_up_neither_the_run_nor_another_address(
         assert not one.is_idle and len(dispatching.read_state(made.workspace).webhooks["dead"].pending) == 2
 
 
+def backlog(made: Agent, runs: int, name: str = "run") -> None:
+    """So many runs that were approved while nobody delivered."""
+    ada, ledger = Principal("ada", ("operator",), "test"), Ledger.of(made.workspace)
+    for number in range(runs):
+        run, more = f"{name}-{number}", {"plan": "p", "effect": "writes"}
+        ledger.append_all([Entry(Phase.PROPOSED, run=run, detail={"steps": []}, **more)], ada)
+        ledger.append_all([Entry(Phase.APPROVED, run=run, plan="p")], RIA)
+
+
+def test_after_days_away_all_is_told_in_order_once_and_never_held_all_at_once(
+    agent: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "_MOST_PENDING", 8)
+    made: Agent = agent(notifications=hook(receiver.url, events=["approved"]))
+    dispatching.read_state(made.workspace)
+    backlog(made, 60)
+    receiver.statuses = [204] * 20 + [503, 429] + [204] * 100
+    held = list[int]()
+    write = dispatching.write_state
+
+    def write_and_count(workspace: Any, state: Any) -> None:
+        held.extend(len(one.pending) for one in state.webhooks.values())
+        write(workspace, state)
+
+    monkeypatch.setattr(dispatching, "write_state", write_and_count)
+    go(made, lambda: len(receiver.heard) >= 30)
+    go(made, lambda: len(receiver.heard) >= 62)  # and it was started again
+    told = [(json.loads(body)["data"]["record"], headers["webhook-id"]) for headers, body in receiver.heard]
+    assert len(told) == 62 and sorted(told) == told, "those that were not taken come again before the next"
+    assert len(set(told)) == 60 and max(held) <= 8
+    assert dispatching.behind(made.workspace, dispatching.read_state(made.workspace)) == 0
+
+
+def test_a_message_that_an_address_refuses_holds_up_no_other_and_a_busy_address_is_not_stormed(
+    agent: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Agent = agent(notifications=hook(receiver.url, events=["approved"]))
+    dispatching.read_state(made.workspace)
+    backlog(made, 5)
+    receiver.statuses = [422]
+    go(made, lambda: len(receiver.heard) >= 6)
+    records = [json.loads(body)["data"]["record"] for _, body in receiver.heard]
+    assert len(records) == 6 and records.count(records[0]) == 2 and len(set(records)) == 5
+    receiver.heard.clear()
+    receiver.statuses = [503] * 100
+    monkeypatch.setattr(dispatching, "_FIRST_RETRY_S", 0.4)
+    backlog(made, 50, "more")
+    go(made, lambda: False, seconds=1.0)
+    assert len({body for _, body in receiver.heard}) == 1, "one message is tried, not fifty"
+    assert 1 <= len(receiver.heard) <= 3
+
+
+def test_an_alarm_of_drift_and_a_canary_that_the_watch_withdrew_reach_the_webhook(
+    agent: Any, receiver: Receiver
+) -> None:
+    made: Agent = agent(notifications=hook(receiver.url, events=["alarm"]))
+    made.registry = Registry((look,))
+    assert made.start(Ask("slash", "/look endpoint=support alarm=false")).status == "done"
+    assert made.start(Ask("slash", "/look endpoint=support")).status == "done"
+    result = {"endpoint": "shop", "canary_now": "withdrawn", "release": "r1", "canary": "r2"}
+    withdrawn = Entry(Phase.DONE, skill=WATCH_SKILL, effect="serves", result=result)
+    Ledger.of(made.workspace).append_all([withdrawn], Principal("watch", (), "test"))
+    go(made, lambda: len(receiver.heard) >= 2)
+    told = [json.loads(body) for _, body in receiver.heard]
+    assert [(one["type"], one["data"]["reason"], one["data"]["endpoint"]) for one in told] == [
+        ("opswright.alarm", "drift", "support"),
+        ("opswright.alarm", "canary_withdrawn", "shop"),
+    ]
+
+
+def test_the_status_says_how_far_behind_a_webhook_is(
+    agent: Any, receiver: Receiver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "opswright.toml").write_text(
+        '[mlflow]\nmirror = "off"\n[[notifications.webhooks]]\nname = "ops"\n'
+        f'url = "{receiver.url}"\nsecret = "secret:env:HOOK_KEY"\nevents = ["approved"]\n'
+    )
+    made: Agent = agent()
+    dispatching.read_state(made.workspace)
+    backlog(made, 3)
+    home = ["--home", str(made.workspace.root)]
+    assert opswright([*home, "notifications", "status", "--json"], Registry(())) == 0
+    (row,) = json.loads(capsys.readouterr().out)["webhooks"]
+    assert row["behind"] == 6 and row["waiting"] == 0
+    receiver.statuses = [503] * 100
+    go(made, lambda: len(receiver.heard) >= 1)
+    assert opswright([*home, "notifications", "status"], Registry(())) == 0
+    told = capsys.readouterr()
+    assert "Nothing delivers" in told.err and "status 503" in " ".join(told.out.split())
+
+
 def test_an_approval_that_expires_is_told_once(agent: Any, plan_file: Path, receiver: Receiver) -> None:
     Path("policy.yaml").write_text("approvals: {expire_hours: 0.0001}\n")
     made: Agent = agent(notifications=hook(receiver.url, events=["expired"]))
@@ -215,6 +327,7 @@ def test_a_budget_that_ended_and_a_refusal_are_told(agent: Any, plan_file: Path,
     [
         {"after": 10**6},
         {"after": -1},
+        {"after": 0, "webhooks": {"ops": {"after": 10**6}}},
         {"after": 0, "webhooks": {"ops": {"pending": {"m": {"message": {"x": 1}, "since": 0}}}}},
         {"after": 0, "webhooks": {"ops": {"pending": {"m": {"message": 5, "since": 0}}}}},
     ],

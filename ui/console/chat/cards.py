@@ -38,6 +38,8 @@ _PAGES = {
     "drift-report": ("/drift?report=", "Drift report"),
 }
 
+_Outlook = tuple[str, tuple[MonthLeft, ...]]  # why consent is void, and what the month has left
+
 
 @dataclass(frozen=True)
 class Card:
@@ -56,7 +58,7 @@ class Cards:
         self._run_service = run_service
         self._drawn: OrderedDict[str, tuple[tuple[Any, ...], Card]] = OrderedDict()
         self._run_events: OrderedDict[str, RunEvents] = OrderedDict()
-        self._outlooks: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._outlooks: OrderedDict[tuple[str, str], tuple[float, _Outlook]] = OrderedDict()
         self._lock = threading.Lock()
 
     def draw(self, run: str) -> Card:
@@ -97,7 +99,7 @@ class Cards:
             self._remember(self._drawn, run, (key, card))
             return card
 
-    def _outlook(self, run: str, state: str) -> tuple[str, tuple[MonthLeft, ...]]:
+    def _outlook(self, run: str, state: str) -> _Outlook:
         """Why consent counts no more, and what the month's budgets have left while it is asked for.
 
         Looked at anew every few seconds.
@@ -114,7 +116,7 @@ class Cards:
             self._remember(self._outlooks, (run, state), (time.monotonic(), found))
         return found
 
-    def _look(self, run: str, state: str) -> tuple[str, tuple[MonthLeft, ...]]:
+    def _look(self, run: str, state: str) -> _Outlook:
         known = LedgerIndex.of(self._console.workspace).run_state(run)
         if known is None:
             return "", ()
