@@ -71,6 +71,8 @@ def serves(ask: RollbackRequest, workspace: Workspace) -> list[ArtifactRef]:
     summary="Withdraw the canary, or bring back the release before stable.",
     phrases=[
         "roll back {endpoint}",
+        "take {endpoint} back to the previous release",
+        "restore the release before on {endpoint}",
         "roll {endpoint} back",
         "rollback {endpoint}",
         "rollback of {endpoint}",

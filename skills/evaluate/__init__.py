@@ -109,6 +109,8 @@ def _estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) 
     summary="Ask a model every item of a suite; scores, slices and intervals, beside baselines.",
     phrases=[
         "evaluate {model} on {suite}",
+        "run an evaluation of {model} on {suite}",
+        "grade {model} on {suite}",
         "evaluation of {model} on {suite}",
         "eval {model} on {suite}",
         "test {model} on {suite}",

@@ -69,7 +69,7 @@ def _percent_each(found: list[Amount], tokens: list[Token]) -> list[Amount]:
         one, after = found[at], found[at + 1]
         between = {token.key for token in tokens[one.end : after.start]}
         is_row = one.end < after.start and between <= {",", "and", "then", "&"}
-        if is_row and after.unit == "percent" and one.unit in between:
+        if is_row and not 0 < one.value < 1 and after.unit == "percent" and one.unit in between:
             found[at] = replace(one, unit="percent")
     return found
 

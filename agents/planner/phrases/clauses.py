@@ -16,6 +16,7 @@ _JOINING = words(
 )
 _ASKING = words("check see look out test know")  # "look if there is" asks, and sets no condition
 _COURTESIES = any_of(sections("courtesies")[""], r"\b", r"\b")
+_SHALL_WE = re.compile(r"\bshall we(?= [.!?]|$)")
 _BOUNDS = words("more less later fewer longer greater higher than")
 _IF = words("if unless provided when whenever once until")
 
@@ -71,7 +72,7 @@ def without_courtesies(tokens: list[Token]) -> list[Token]:
     """The tokens without "if possible" and the like."""
     keys = [token.key for token in tokens]
     text = " ".join(keys)
-    match = _COURTESIES.search(text)
+    match = _COURTESIES.search(text) or (_SHALL_WE.search(text) if "let us" in text else None)
     if match is None:
         return tokens
     start = text[: match.start()].count(" ")
@@ -160,9 +161,8 @@ def _says_more(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
     fields = lexicon.fields[found[0].skill.name]
     keys = [token.key for token in after]
     if keys[0] == "no":
-        return any(
-            one.is_flag and tuple(keys[1 : 1 + len(name)]) == name for one in fields for name in one.names
-        )
+        optional = [one for one in fields if not one.is_required]
+        return any(tuple(keys[1 : 1 + len(name)]) == name for one in optional for name in one.names)
     counted = len(after) > 1 and after[1].kind == "number"
     return counted and any(one.takes_number and (keys[0],) in one.names for one in fields)
 

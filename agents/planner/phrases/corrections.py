@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....core.contract import Effect
@@ -12,7 +13,7 @@ from .amounts import amounts_in, fits_unit, in_unit
 from .clauses import Clause, bar_of
 from .drafts import OpenField, PlanDraft, StepDraft
 from .slots import SlotFiller
-from .text import Token, words
+from .text import Token, key_of_word, words
 from .words import NEGATIONS, SMALL, negations_in
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ _SHORT = 12
 _RESUMES = words("and , use take try do make put go")
 _FILLERS = words(
     """
-    the one . , please use take on to option number # i think would say go with pick choose that for mean it is
+    the one . , please use take on to option number # i think would say go with pick choose that for mean it
+    is
     """
 )
 _YES = words("yes yep yeah y ok okay sure right correct exactly")
-_SWITCHED_OFF = words("no not do don without skip disable never but please and also just any the it")
+_SWITCHED_OFF = words(
+    "no not do don without skip disable but please and also just any the it at end then now ok okay this that"
+)
 
 
 def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
@@ -60,8 +64,9 @@ def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
         return chosen
     if (smaller := _left_out(message, draft)) is not None:
         return smaller
-    if (switched := _switched_off(message, draft) or _only_number(message, draft)) is not None:
-        return switched
+    for changed in (_switched_off, _only_number, _in_place_of):
+        if (found := changed(message, draft)) is not None:
+            return found
     tokens = _change(message.tokens)
     if not tokens or negations_in([token.key for token in tokens]):
         return None
@@ -76,7 +81,7 @@ def _switched_off(message: Message, draft: PlanDraft) -> PlannerReply | None:
     tokens = [token for token in message.tokens if token.kind not in ("end", "mark")]
     if not negations_in([token.key for token in tokens]):
         return None
-    named = tuple(token.key for token in tokens if token.key not in SMALL | _SWITCHED_OFF)
+    named = tuple(token.key for token in tokens if token.key not in _SWITCHED_OFF)
     for step in reversed(draft.steps):
         for one in message.lexicon.fields[step.skill.name]:
             if one.is_flag and named in one.names:
@@ -101,6 +106,27 @@ def _only_number(message: Message, draft: PlanDraft) -> PlannerReply | None:
         return None
     set_now[0][0].arguments[set_now[0][1].name] = in_unit(amount, set_now[0][1])
     return message.finished(draft)
+
+
+def _in_place_of(message: Message, draft: PlanDraft) -> PlannerReply | None:
+    """The draft with another value where one is named that it holds: "instead of tiny use ..."."""
+    tokens = [token for token in message.tokens if token.kind != "end"]
+    keys = [token.key for token in tokens]
+    at = next((n for n in range(len(keys) - 1) if keys[n : n + 2] == ["instead", "of"]), None)
+    if at is None:
+        return None
+    end = next((n for n in range(at + 2, len(keys)) if keys[n] in _RESUMES), len(keys))
+    old = [token for token in tokens[at + 2 : end] if token.key not in SMALL]
+    new = _change([*tokens[:at], *tokens[end:]])
+    if len(old) != 1 or not new:
+        return None
+    for step in reversed(draft.steps):
+        for one in message.lexicon.fields[step.skill.name]:
+            held = step.arguments.get(one.name)
+            named = isinstance(held, str) and old[0].key in (key_of_word(held), key_of_word(Path(held).stem))
+            if named and (changed := _filled(message, draft, step, one.name, new)) is not None:
+                return changed
+    return None
 
 
 def _before_aside(message: Message, tokens: list[Token]) -> list[Token]:
@@ -215,6 +241,8 @@ def _left_out(message: Message, draft: PlanDraft) -> PlannerReply | None:
     keys = [
         key for key in message.keys if key not in _LEADS | {",", ".", "out", "step", "for", "now", "part"}
     ]
+    if message.keys[0] == "no" and len(keys) == 1 and message.keys[1:2] == keys:
+        keys = ["without", *keys]  # "no evaluation please"
     if len(keys) != 2 or keys[0] not in _LEAVE_OUT or len(draft.steps) < 2:
         return None
     stem = keys[1][:5]

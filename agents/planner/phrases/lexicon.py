@@ -19,6 +19,7 @@ from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_o
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
 
+_PHRASAL = words("into through after behind onto")
 _SLOT = re.compile(r"\{(\w+)\}")
 _GAP = 3  # words of no meaning that may stand between two words of a phrase
 
@@ -60,7 +61,7 @@ class PhrasePattern:
             reach = len(tokens) if open_slots else at + (1 if part.may_miss else _GAP + 1)
             place = _find(tokens, part.key, at, reach)
             if place is None:
-                if part.may_miss:
+                if part.may_miss and not (at == 1 and part.key in _PHRASAL and _is_led(tokens)):
                     continue
                 return None
             if not open_slots and any(not _is_small(token) for token in tokens[at:place]):
@@ -95,6 +96,11 @@ class PhraseMatch:
 
 def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
     return next((at for at in range(start, min(end, len(tokens))) if tokens[at].key == key), None)
+
+
+def _is_led(tokens: list[Token]) -> bool:
+    """Whether another preposition stands behind the verb: "looking at" is no "look into"."""
+    return len(tokens) > 1 and tokens[1].key in PREPOSITIONS
 
 
 def _is_small(token: Token) -> bool:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ....core.contract import Effect
 from .clauses import Clause, own_words_of
+from .lexicon import PhraseMatch
 from .mappings import is_named_mapping
 from .message import Message
 from .text import shown, words
-from .words import SMALL, cues_in
+from .words import SMALL, cues_in, without_manners
 
 SPOKEN = ("word", "number", "end", "mark")
 ASKING = words("how is are would which what does do show who")
@@ -56,10 +57,12 @@ class MessageCues(Message):
         """What cues are looked for in: words alone, a path or a quotation stands for itself."""
         return [token.key for token in self.tokens if token.kind in SPOKEN]
 
-    def asks_outright(self, clauses: list[Clause]) -> bool:
-        """Whether it is a question that a skill declares as its own phrase, and that serves nothing."""
-        matches = self.lexicon.matches(self.tokens) if self.tokens and self.keys[0] in ASKING else []
-        return bool(matches) and matches[0].score >= 4 and matches[0].skill.effect is not Effect.SERVES
+    def asks_outright(self) -> PhraseMatch | None:
+        """The phrase that a question is, where a skill declares it as its own and serves nothing."""
+        rest = self.tokens[without_manners(self.keys, lambda place: 0.0) :]
+        matches = self.lexicon.matches(rest) if rest and rest[0].key in ASKING else []
+        is_own = bool(matches) and matches[0].score >= 4 and matches[0].skill.effect is not Effect.SERVES
+        return matches[0] if is_own else None
 
     def command_inside(self) -> str | None:
         """The example of a command that stands within the message."""

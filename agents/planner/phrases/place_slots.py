@@ -126,6 +126,9 @@ class PlaceSlots:
         keys = [token.key for token in clause.tokens]
         if keys[at] not in self._around.folders:
             return False
+        set_to = [one for one in fields if one.takes_path and not one.is_suite and clause.is_named(one, at)]
+        if at and keys[at - 1] in ("=", ":") and set_to:
+            return True
         if any((keys[at],) in one.names for one in fields):
             return False
         beside = {*keys[max(0, at - 1) : at], *keys[at + 1 : at + 2]} & _FOLDER

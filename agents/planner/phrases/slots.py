@@ -22,6 +22,7 @@ from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _BETWEEN_NUMBERS = words(", and or & then /")
 _LEAST = words("min minimum minimally least reach reaches bar pass passes")
+_AGAINST = words("against versus")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -184,6 +185,8 @@ class SlotFiller(PlaceSlots):
         """Whether a mention stands where an optional field's value would, or is called as the field is."""
         place = mention.start
         if clause.called_behind([one], mention.end)[0] is one:
+            return True
+        if place and clause.tokens[place - 1].key in _AGAINST and one.kinds and not one.is_list:
             return True
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
 

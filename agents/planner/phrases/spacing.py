@@ -13,8 +13,10 @@ _STROKES = re.compile(r"(?<![\w./-])\d{1,3}(?:/\d{1,3}){1,12}(?![\w./-])")
 _BELOW = re.compile(r"(?<!\S)(?:<=?|\u2264)\s*(?=[$€]?\d)")
 _ABOVE = re.compile(r"(?<!\S)(?:>=?|\u2265)\s*(?=\d)")
 _UNITS = words("h hr hrs min mins s sec secs ms d usd eur dollars bucks pct percent gb mb")
+_BEHIND = re.compile(r"(?<![\w.:/=-])([a-z]{2,14})(\d+(?:\.\d+)?)(?![\w/=-]|[.:]\w)", re.IGNORECASE)
 _NO_UNITS = words("st nd rd th k m e x")
 _LOOSE = ARTICLES | PREPOSITIONS | words("and last it please then all new first")
+_HEX = frozenset("abcdef")
 _LEAST = 4  # letters of a word that another one is glued to
 _DOUBLED = re.compile(r"([a-z])\1")
 
@@ -24,9 +26,16 @@ def spaced(text: str, known: Collection[str]) -> str:
 
     def apart(match: re.Match[str]) -> str:
         unit = match.group(2).lower()
-        is_unit = unit in _UNITS or (len(unit) > 2 and (unit in known or unit + "s" in known))
+        is_word = len(unit) > 3 or unit in known or unit + "s" in known
+        is_unit = unit in _UNITS or (len(unit) > 2 and is_word and not set(unit) <= _HEX)
         return f"{match.group(1)} {match.group(2)}" if is_unit and unit not in _NO_UNITS else match.group()
 
+    def named(match: re.Match[str]) -> str:
+        name = match.group(1).lower()
+        is_whole = match.group().lower() in known
+        return match.group() if is_whole or name not in known else f"{match.group(1)} {match.group(2)}"
+
+    text = _BEHIND.sub(named, text)
     text = _STROKES.sub(lambda match: match.group().replace("/", ", "), text)
     return _GLUED.sub(apart, _ABOVE.sub("at least ", _BELOW.sub("under ", text)))
 

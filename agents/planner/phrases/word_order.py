@@ -61,6 +61,7 @@ def _with_values(before: list[Token], rest: list[Token], lexicon: Lexicon) -> li
     fields = lexicon.fields[found[0].skill.name]
     said = {key for one in fields for value, _ in one.values for key in value}
     said |= {key for one in fields if one.takes_number for name in one.names for key in name}
+    said -= DESCRIBING
     valued = any(token.key in said or token.kind == "number" for token in before)
     fits = all(token.kind == "number" or token.key in said | ARTICLES | {"%", "percent"} for token in before)
     return [*rest, Token(",", "mark", ","), *before] if valued and fits else None

@@ -44,6 +44,8 @@ def fill_values(
             continue
         if one.is_flag:
             _switch(step, one, clause)
+        elif not one.is_required and _left_unset(one, clause):
+            continue
         elif one.takes_text and not one.is_endpoint and not one.kinds:
             _named_text(step, one, clause, known)
 
@@ -117,6 +119,16 @@ def _times(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> N
 
 def _needs_name(words: tuple[str, ...]) -> bool:
     return len(words) == 1 and (words[0] in _DESCRIBES or words[0] in SMALL)
+
+
+def _left_unset(one: FieldWords, clause: ClauseTokens) -> bool:
+    """Whether a field that need not be given is said to be left out: "no replay", "without guardrails"."""
+    for name in one.names:
+        for off in ("no", "without"):
+            if (at := clause.find((off, *name))) is not None:
+                clause.taken |= set(range(at, at + 1 + len(name)))
+                return True
+    return False
 
 
 def _switch(step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
