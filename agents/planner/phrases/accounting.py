@@ -91,7 +91,7 @@ def _said_alone(clause: ClauseTokens, lexicon: Lexicon, step: StepDraft) -> set[
     opens = {name for one in empty for name in one.names if not one.is_required}
     found: set[int] = set()
     for at, token in enumerate(clause.tokens):
-        if not token.is_word or at in clause.taken or token.key in lexicon.known:
+        if not token.is_word or at in clause.taken or token.key in lexicon.known | lexicon.kept:
             continue
         follows = keys[at + 1] if at + 1 < len(keys) else ","
         if (at and keys[at - 1] == "," and follows in (",", "and")) or any(

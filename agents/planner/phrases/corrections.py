@@ -41,7 +41,9 @@ _FILLERS = words(
     """
 )
 _YES = words("yes yep yeah y ok okay sure right correct exactly")
-_SWITCHED_OFF = words("no not do don without skip disable never but please and also just any the it")
+_SWITCHED_OFF = words(
+    "no not do don without skip disable but please and also just any the it at end then now ok okay this that"
+)
 
 
 def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
@@ -79,7 +81,7 @@ def _switched_off(message: Message, draft: PlanDraft) -> PlannerReply | None:
     tokens = [token for token in message.tokens if token.kind not in ("end", "mark")]
     if not negations_in([token.key for token in tokens]):
         return None
-    named = tuple(token.key for token in tokens if token.key not in SMALL | _SWITCHED_OFF)
+    named = tuple(token.key for token in tokens if token.key not in _SWITCHED_OFF)
     for step in reversed(draft.steps):
         for one in message.lexicon.fields[step.skill.name]:
             if one.is_flag and named in one.names:

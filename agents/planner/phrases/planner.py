@@ -22,6 +22,7 @@ from .clauses import TELLERS, Clause, bar_of, clauses_of, unsequenced, without_l
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
 from .lexicon import PhraseMatch
+from .mappings import mapping_of
 from .mentions import Unclear, mentions_in, resolve
 from .message_cues import ASKING, SPOKEN, MessageCues
 from .nearest import nearest_skills
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ....core.workspace import Workspace
 
 _WAS = words("did was were is has had")
+_OPENINGS = words("right well ok okay so now alright hmm um hey hi please and also , :")
 _ALSO = words("and , & both plus the then")
 
 
@@ -231,6 +233,9 @@ class _Reading(MessageCues):
     def _doubt(self, readings: list[ClauseReading], clauses: list[Clause]) -> PlannerReply | None:
         """A question about words that nothing accounts for; stricter for what serves."""
         serves = any(one.step.skill.effect is Effect.SERVES for one in readings)
+        held = [value for step in self.draft.steps for value in step.arguments.values()]
+        if any(token.kind == "mapping" and mapping_of(token.text) not in held for token in self.tokens):
+            return self._declined("quoted", "")
         for reading in readings:
             if reading.step.missing and not serves:
                 continue  # what is open is asked first
@@ -257,7 +262,7 @@ class _Reading(MessageCues):
         told = [clause for clause in clauses if clause.kind == "told" and clause not in self.placed]
         if serves and (aside := self._said_after(clauses)):
             return self._declined("hypothetical", aside)
-        told = [clause for clause in told if clause.tokens]
+        told = [clause for clause in told if not {token.key for token in clause.whole} <= _OPENINGS]
         if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
             return self._declined("reported", shown(told[0].whole))
         return None
