@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...core.artifact_refs import BenchmarkReportRef, parse_ref
 from ...core.artifacts import Artifact, ArtifactStore
 from ...core.errors import AskError
 from ..leaderboard import markdown_table, ms_words, short, text_table
-from .figures import Samples, headline
+from .figures import LATENCIES, QUANTILES, RATES, Samples, headline
 from .level import Level
 from .streamed import RequestRecord
 
@@ -81,7 +81,10 @@ def read_load_report(artifact: Artifact) -> LoadReport:
 
 @dataclass(frozen=True)
 class LoadRow:
-    """One concurrency of one measured endpoint, as the table of all has it."""
+    """One concurrency of one measured endpoint, as the table of all has it.
+
+    intervals: (low, high) at 95 % of the figures that have one, by their names here.
+    """
 
     model: str
     server: str
@@ -101,6 +104,7 @@ class LoadRow:
     workload: str
     is_complete: bool
     report: str
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def load_board(store: ArtifactStore) -> list[LoadRow]:
@@ -125,7 +129,22 @@ def _row(report: str, facts: Mapping[str, Any], level: Mapping[str, Any]) -> Loa
         workload=f"{facts['prompts']}, {facts['workload']['output_tokens']} tokens",
         is_complete=bool(facts["is_complete"]),
         report=report,
+        intervals=_intervals(level),
     )
+
+
+def _intervals(level: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    found = {
+        f"{name.removesuffix('ms')}{label}_ms": (
+            level[name].get(f"{label}_low"),
+            level[name].get(f"{label}_high"),
+        )
+        for name in LATENCIES
+        if level[name] is not None
+        for label in QUANTILES
+    }
+    found |= {name: (level[name].get("low"), level[name].get("high")) for name in RATES}
+    return {name: ends for name, ends in found.items() if None not in ends}
 
 
 HEAD = (

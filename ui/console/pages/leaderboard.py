@@ -12,13 +12,13 @@ from gradio.context import Context
 from ....core.errors import OpswrightError
 from ....evals.head_to_head import AnswerPair, HeadToHead, compare, open_measured, p_words, points, sentence
 from ....evals.leaderboard import LeaderboardRow, board, render
-from ....evals.load.report import HEAD, board_cells, load_board
 from ....evals.standings import standings
 from ...reports.leaderboard import page, table_values
 from ...reports.scatter import scatters
 from .. import markup
 from ..console import Console
 from ..events import QUIET
+from . import speed
 
 ALL = "all"
 OUTCOMES = {
@@ -83,7 +83,7 @@ def build(console: Console) -> None:
         with gr.Tab("Compare two", id="compare"):
             sides, show_sides = _comparison(console, picked)
         with gr.Tab("Speed", id="speed"):
-            speed = gr.HTML(elem_id="leaderboard-speed", apply_default_css=False)
+            read_speeds = speed.build(console)
 
     def reload(wanted: str, of_kind: str, text: str, chosen: Picked) -> list[Any]:
         lines, fault = read_lines(console)
@@ -109,7 +109,7 @@ def build(console: Console) -> None:
     refresh.click(reload, [*filters, picked], outputs, **QUIET)
     gr.on([suite.input, kind.input, search.change], narrow, [*filters, picked], [table, plot], **QUIET)
     for event in (opened.load, refresh.click):
-        event(lambda: show_speed(console), None, speed, **QUIET)
+        read_speeds(event)
     ids = [gr.Textbox(visible=False) for _ in "ab"]
     table.select(choose, ids, [picked, tabs, *sides], js=_CHOICE, **QUIET)
 
@@ -204,16 +204,6 @@ def show_board(
     table = markup.render("leaderboard_page.html", **values, fault=fault, total=len(lines))
     plot = markup.render("leaderboard_plot.html", plots=scatters(shown))
     return [table, f'<div class="ow leaderboard">{plot}</div>']
-
-
-def show_speed(console: Console) -> str:
-    """What benchmarks measured: each endpoint at each concurrency."""
-    try:
-        rows, fault = load_board(console.workspace.artifacts), ""
-    except OpswrightError as error:
-        rows, fault = [], str(error)
-    cells = [board_cells(row) for row in rows]
-    return markup.render("leaderboard_speed.html", head=HEAD, rows=cells, fault=fault)
 
 
 def file_of(lines: Sequence[LeaderboardRow], form: str, media_type: str) -> dict[str, str]:
