@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.contract import Result
-from ...core.errors import AskError, BackendError, BudgetError, DeniedError, HeldError, IntegrityError
+from ...core.errors import (
+    AskError,
+    BackendError,
+    BudgetError,
+    DeniedError,
+    HeldError,
+    IntegrityError,
+    StoppedError,
+)
 from ...core.exit_code import ExitCode
 from ...core.text import escaped
 from ..ci.summary import markdown
@@ -25,6 +33,7 @@ _ERRORS = {
     ExitCode.BUDGET: BudgetError,
     ExitCode.INTEGRITY: IntegrityError,
     ExitCode.DENIED: DeniedError,
+    ExitCode.INTERRUPTED: StoppedError,
 }
 _ENDED_WELL = (ExitCode.DONE, ExitCode.NO_GO, ExitCode.INCONCLUSIVE)
 
