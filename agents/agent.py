@@ -83,6 +83,8 @@ class RunOutcome:
 class RunIsHeldError(HeldError):
     """Another process carries the run out."""
 
+    exit_code = ExitCode.FAILED  # nobody's approval would change it
+
 
 @dataclass
 class Agent:
@@ -182,6 +184,9 @@ class Agent:
                 )
             if state.is_over and not state.may_be_judged_again:
                 return self._outcome(state, is_held=False)
+            if by := state.end.detail.get("stopped_by") if state.end is not None else None:
+                words = f"{by} stopped it; `opswright resume {run_id}` goes on"
+                return replace(self._outcome(state, is_held=False), message=words)
             refused = ""
             if state.consent is None and consent is not None:
                 try:
@@ -292,8 +297,8 @@ class Agent:
                     raise
         outcome = self._outcome(record.refresh(), is_held=False)
         if nodes.is_paused:
-            done = f"done until step {until}; the same command with a later step, or with none, goes on"
-            return replace(outcome, status="paused", exit_code=ExitCode.DONE, message=done)
+            words = f"done until step {until}; the same command with a later step, or with none, goes on"
+            return replace(outcome, status="paused", exit_code=ExitCode.DONE, message=words)
         if nodes.consent_refused and outcome.status == "waiting":
             return replace(outcome, message=f"{outcome.message}. {nodes.consent_refused}")
         return outcome

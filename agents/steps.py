@@ -21,6 +21,7 @@ from ..core.errors import (
     HeldError,
     IntegrityError,
     OpswrightError,
+    StoppedError,
     from_os_error,
 )
 from ..core.files import canonical_json
@@ -209,7 +210,7 @@ class StepRunner:
         """What the step is expected to take, held against what is left; BudgetError when it does not fit."""
         plan, step = attempt.plan, attempt.step
         if self.cancelled.is_set():
-            raise HeldError(
+            raise StoppedError(
                 f"step {step.id} was not begun: the run was stopped by a person; "
                 f"`opswright resume {self.record.run_id}` continues the run."
             )
@@ -319,7 +320,7 @@ class StepRunner:
 
 def _phase_of(error: BaseException) -> Phase:
     """How a step ended that an error kept from beginning: denied by a person or a rule, or failed."""
-    was_denied = isinstance(error, HeldError) and not isinstance(error, BudgetError)
+    was_denied = isinstance(error, HeldError) and not isinstance(error, BudgetError | StoppedError)
     return Phase.DENIED if was_denied else Phase.FAILED
 
 

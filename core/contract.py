@@ -29,7 +29,7 @@ from pydantic_core import to_jsonable_python
 
 from .artifact_refs import ArtifactRef
 from .artifacts import ArtifactStore
-from .errors import AskError, BackendError, BudgetError, HeldError
+from .errors import AskError, BackendError, BudgetError, StoppedError
 from .explain import explain
 from .inputs import InputPath as InputPath  # where a skill's author looks for it
 from .inputs import check_request_type
@@ -239,9 +239,9 @@ class StepContext:
         self.job = job
 
     def check(self) -> None:
-        """Raise HeldError when a person cancelled the step, BudgetError when its deadline has passed."""
+        """Raise StoppedError when a person cancelled the step, BudgetError when its deadline has passed."""
         if self.cancelled.is_set():
-            raise HeldError(
+            raise StoppedError(
                 f"step {self.step_id} was stopped by a person; `opswright resume {self.run_id}` continues it."
             )
         if self.deadline is not None and time.monotonic() > self.deadline:

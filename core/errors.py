@@ -49,6 +49,12 @@ class HeldError(OpswrightError):
     exit_code = ExitCode.NEEDS_APPROVAL
 
 
+class StoppedError(HeldError):
+    """A person stopped it: what is finished is kept, and a person goes on with it."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class DeniedError(HeldError):
     """A person, a role or a rule does not allow it: nobody's approval of this would change that."""
 
@@ -95,6 +101,8 @@ def from_os_error(error: OSError, doing: str) -> OpswrightError:
         return NeedsError(
             f"a port is already in use while {doing}: {error}. Stop its owner or choose another port."
         )
+    if isinstance(error, BrokenPipeError):
+        return BackendError(f"whoever read what was written has gone, while {doing}.")
     if isinstance(error, FileNotFoundError):
         return AskError(f"file not found while {doing}: {error.filename}. Check the path.")
     if isinstance(error, PermissionError):
@@ -102,3 +110,17 @@ def from_os_error(error: OSError, doing: str) -> OpswrightError:
             f"permission denied while {doing}: {error.filename}. Check the owner and mode of that path."
         )
     return BackendError(f"the system refused while {doing}: {error}")
+
+
+def from_system_error(error: Exception, doing: str) -> OpswrightError | None:
+    """The family member for an error of the operating system or a database file; None for any other."""
+    if isinstance(error, OSError):
+        return from_os_error(error, doing)
+    name = str(getattr(error, "sqlite_errorname", ""))
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        return NeedsError(
+            f"a database of the workspace could not be read or written while {doing}: {error}. See that the "
+            "disk has space (`df -h .`) and that the folder may be written. Nothing was lost: repeat the "
+            "command, or continue its run with `opswright resume RUN`."
+        )
+    return None

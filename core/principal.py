@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,6 +10,16 @@ from typing import Any, Self
 from .errors import DeniedError, HeldError
 
 OS_USER = "os user "  # how whoever runs the process is known
+
+
+def os_user() -> str:
+    """The account that this process runs as, whatever its environment says; `uid N` without a name."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # containers run as any number
+        return f"uid {os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Principal:
     @classmethod
     def of_os_user(cls, name: str, roles: tuple[str, ...]) -> Self:
         """Whoever runs this process, under the name that the settings give them."""
-        return cls(name, roles, f"{OS_USER}{getpass.getuser()}")
+        return cls(name, roles, f"{OS_USER}{os_user()}")
 
     def fields(self) -> dict[str, Any]:
         """The principal as the fields of a ledger record."""

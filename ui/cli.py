@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import __version__
-from ..core.errors import AskError, OpswrightError, from_os_error
+from ..core.errors import AskError, OpswrightError, from_os_error, from_system_error
 from ..core.exit_code import ExitCode
 from ..core.registry import Registry
 from ..core.text import escaped
@@ -139,8 +141,11 @@ def _show_version(value: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    from .process import flushed, prepare_process
+
+    prepare_process()
     argv = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(argv))
+    sys.exit(flushed(run(argv)))
 
 
 def run(argv: list[str], registry: Registry | None = None) -> int:
@@ -156,20 +161,20 @@ def run(argv: list[str], registry: Registry | None = None) -> int:
     except OpswrightError as error:
         return _say(error, error.exit_code, argv)
     except KeyboardInterrupt as error:
-        return _say(
-            error,
-            _INTERRUPTED,
-            argv,
-            "interrupted; `opswright status` lists the run, `opswright resume RUN` continues it",
-        )
-    except OSError as error:
-        known = from_os_error(error, f"opswright {' '.join(argv[:1])} ran")
+        return _say_interrupted(error, argv)
+    except Exception as error:
+        known = from_system_error(error, f"opswright {' '.join(argv[:1])} ran")
+        if known is None:  # a defect: the traceback is for who mends it
+            traceback.print_exc()
+            words = f"an error nobody expected, {type(error).__name__}: {error}"
+            return _say(error, ExitCode.FAILED, argv, words)
         return _say(known, known.exit_code, argv)
 
 
 def _invoke(app: typer.Typer, argv: list[str]) -> int:
     command = typer.main.get_command(app)
     refuse_repeats(command)
+    ended = _Ended(command)
     try:
         result = command.main(args=argv, prog_name="opswright", standalone_mode=False)
     except typer.Abort as error:
@@ -181,9 +186,27 @@ def _invoke(app: typer.Typer, argv: list[str]) -> int:
         if hasattr(error, "format_message"):  # a usage error of the parser
             raise AskError(_usage(error)) from error
         raise
-    if result == _INTERRUPTED:  # what the parser makes of Ctrl-C
+    if result == _INTERRUPTED and not ended.by_itself:  # what the parser makes of Ctrl-C
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
+
+
+class _Ended:
+    """How a command ended, where the parser would not tell: by its own exit code, or a broken pipe."""
+
+    def __init__(self, command: Any) -> None:
+        self.by_itself = False
+        self._invoke = command.invoke
+        command.invoke = self._call
+
+    def _call(self, context: Any) -> Any:
+        try:
+            return self._invoke(context)
+        except typer.Exit:
+            self.by_itself = True
+            raise
+        except BrokenPipeError as error:  # the parser would end with 1 and no word
+            raise from_os_error(error, f"{context.command_path} ran") from error
 
 
 def _usage(error: Any) -> str:
@@ -192,13 +215,23 @@ def _usage(error: Any) -> str:
     return f"{error.format_message()} Try `{path} --help`."
 
 
+def _say_interrupted(error: BaseException, argv: list[str]) -> int:
+    from .process import last_words
+
+    with last_words():
+        words = "interrupted; `opswright status` lists the run, `opswright resume RUN` continues it"
+        return _say(error, _INTERRUPTED, argv, words)
+
+
 def _say(error: BaseException, code: int, argv: list[str], words: str | None = None) -> int:
     said = escaped(words or str(error), keep="\n\t")
     print(f"opswright: {said}", file=sys.stderr)
-    if "--stream" in argv:
-        write_line("outcome", **error_document(error, code))
-    elif "--json" in argv:
-        print(json.dumps(error_document(error, code), indent=2))
+    with suppress(OSError):  # stdout is what failed, perhaps; the exit code says the rest
+        if "--stream" in argv:
+            write_line("outcome", **error_document(error, code))
+        elif "--json" in argv:
+            print(json.dumps(error_document(error, code), indent=2))
+            sys.stdout.flush()
     return code
 
 

@@ -93,8 +93,9 @@ def _give(documents: Sequence[dict[str, Any]], output: Path | None) -> None:
     import yaml
 
     from ..core.files import write_atomically
-    from .pipelines.pod_command import NOT_RUN
+    from .pipelines.pod_command import NOT_RUN, check_size
 
+    check_size(documents)
     text = f"# {NOT_RUN}\n" + yaml.safe_dump_all(documents, sort_keys=False, width=120)
     if output is None:
         sys.stdout.write(text)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import AskError, NeedsError
+from .process import end_on_signals
 from .session import Session
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -43,6 +44,7 @@ def serve(
     if port is not None and not http:
         raise AskError("--port is for --http; without it the server talks over stdin and stdout.")
     _say_what_goes_wrong()
+    end_on_signals()
     if http:
         from .mcp.http import serve_http
 

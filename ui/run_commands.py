@@ -172,7 +172,7 @@ def run(
 
     session: Session = context.obj
     out = Output(json, stream, CiFiles(f"run {file}", junit, sarif, summary, source=file))
-    consented = Effect.SERVES if yes else yes_to
+    consented = _consented(yes, yes_to)
     session.carry_out(Ask("plan_file", str(file)), out=out, approve=approve, yes=consented, how="run")
 
 
@@ -219,11 +219,20 @@ def agent_command(
     """
     session: Session = context.obj
     out = Output(json, stream, CiFiles("agent", junit, sarif, summary))
-    consented = Effect.SERVES if yes else yes_to
+    consented = _consented(yes, yes_to)
     if text.strip().startswith("/"):
         session.slash(text, out=out, yes=consented, how="agent")
     else:
         session.plain(text, out=out, yes=consented)
+
+
+def _consented(yes: bool, yes_to: Effect | None) -> Effect | None:
+    """The strongest effect that is consented to beforehand; AskError for two that differ."""
+    from ..core.errors import AskError
+
+    if yes and yes_to not in (None, Effect.SERVES):
+        raise AskError(f"--yes consents to more than --yes-to {yes_to}: give one of them.")
+    return Effect.SERVES if yes else yes_to
 
 
 def chat(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -188,7 +188,7 @@ class Session:
         """Carry a run on, show how it ended in the form that was asked for, and write the reports."""
         from ..agents.approvals import Consent
         from ..agents.preflight import impacts
-        from .show import print_json, show_outcome, show_plan
+        from .show import show_plan
 
         with out.events() as events:
             outcome = go(self.agent(events=events))
@@ -205,15 +205,10 @@ class Session:
                     outcome = live.resume(run, consent) if approved else live.answer(run, consent)
             else:
                 print(approval_hint(outcome.run, plan.id), file=sys.stderr)
-        if out.stream:
-            write_line("outcome", **outcome.document())
-        elif out.json:
-            print_json(outcome.document())
-        else:
-            show_outcome(outcome)
+        code = _told(outcome, out)
         if out.files.is_wanted:
             self._report(outcome, out.files)
-        return outcome
+        return replace(outcome, exit_code=code)
 
     def _report(self, outcome: RunOutcome, files: CiFiles) -> None:
         from ..agents.preflight import impacts
@@ -243,6 +238,27 @@ class Session:
         words = [f"/{skill.name}", *(shlex.quote(f"{name}={value}") for name, value in values.items())]
         consented = Effect.SERVES if yes else None
         self.slash(" ".join(words), out=Output(json=as_json), yes=consented, how=f"typed {skill.name}")
+
+
+def _told(outcome: RunOutcome, out: Output) -> int:
+    """Show how a run ended in the form that was asked for; the exit code, a failure where nobody reads it."""
+    from .show import print_json, show_outcome
+
+    try:
+        if out.stream:
+            write_line("outcome", **outcome.document())
+        elif out.json:
+            print_json(outcome.document())
+        else:
+            show_outcome(outcome)
+        sys.stdout.flush()
+    except (OSError, SystemExit) as error:  # SystemExit: what rich makes of a reader that has gone
+        ended = ExitCode.of(outcome.exit_code).outcome
+        reason = error if isinstance(error, OSError) else "its reader has gone"
+        why = f"run {outcome.run} ended ({ended}), and stdout could not be written: {reason}"
+        print(f"opswright: {why}. `opswright status` lists it.", file=sys.stderr)
+        return outcome.exit_code or ExitCode.FAILED
+    return outcome.exit_code
 
 
 def reply_document(reply: Question | RecordAnswer | Declined) -> tuple[int, dict[str, Any]]:

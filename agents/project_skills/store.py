@@ -25,6 +25,13 @@ from .project_skill import ProjectSkill
 from .signature import signature_beside, verify_signature
 from .skill_file import PLAN_KEY, SkillFile, read_skill_file
 
+# What a slash already means in a chat: a plan of that name would pass for it.
+# fmt: off
+CHAT_COMMANDS = frozenset((
+    "plan", "apply", "approve", "deny", "resume", "stop", "show", "runs", "help", "skills", "status", "live",
+    "audit", "doctor", "mlflow",
+))
+# fmt: on
 _MOST_FILES, _MOST_BYTES = 1_000, 64 << 20
 
 
@@ -77,8 +84,10 @@ class ProjectSkills:
         """Trust a folder as it is now. AskError for what is no skill, IntegrityError for a bad signature."""
         folder = folder.resolve()
         file = read_skill_file(folder)
-        if file.name in self._registry:
-            raise AskError(f"a built-in skill is named '{file.name}'; rename the folder and its `name`.")
+        if file.name in self._registry or file.name in CHAT_COMMANDS:
+            raise AskError(
+                f"a built-in skill or command is named '{file.name}'; rename the folder and its `name`."
+            )
         digest = folder_digest(folder)
         skill = self._loaded(AddedSkill(name=file.name, folder=folder.as_posix(), digest=digest))
         with self._workspace.lock("project-skills"):
@@ -114,7 +123,9 @@ class ProjectSkills:
             )
         file = read_skill_file(folder)
         text = read_yaml(plan_path(folder, file), "plan file")
-        declared = text.data.get("inputs") if isinstance(text.data, dict) else None
+        if not isinstance(text.data, dict):
+            raise AskError(f"{file.plan} of {file.name} is no plan: expected a mapping with goal and steps.")
+        declared = text.data.get("inputs")
         skill = ProjectSkill(
             file=file,
             folder=folder,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +16,8 @@ from pydantic_settings import (
 )
 
 from ..errors import AskError
+from ..principal import os_user
+from ..text import unseen_in
 from .compute import ComputeSettings
 from .identity import IdentitySettings
 from .mcp import McpSettings, ProjectSkillSettings
@@ -104,6 +105,12 @@ class ConsoleSettings(SettingsPart):
     max_upload_mb: float = Field(64, gt=0, le=4096, description="Megabytes one upload may have.")
 
 
+def _readable(name: str) -> str:
+    if unseen := unseen_in(name):
+        raise ValueError(f"holds {unseen}, which shows nothing or moves text")
+    return name
+
+
 class Settings(BaseSettings):
     """Everything that can be set, each with its default."""
 
@@ -116,8 +123,8 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".opswright"), description="The workspace: the folder that holds all state.")
-    actor: str = Field(
-        default_factory=getpass.getuser, min_length=1, description="Who acts, as records name them."
+    actor: Annotated[str, AfterValidator(_readable)] = Field(
+        default_factory=os_user, min_length=1, description="Who acts, as records name them."
     )
     role: str = Field("releaser", min_length=1, description="Role of the actor, one of the policy's.")
     policy: Path | None = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from opswright.core.principal import os_user
 from opswright.core.settings import Settings
 from opswright.skills import load_registry
 from opswright.ui.cli import build_app
@@ -110,7 +110,7 @@ def _part(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[str]:
 
 def _setting(name: str, field: FieldInfo, path: tuple[str, ...]) -> str:
     default = _cell(default_words(field).removeprefix("default: "))
-    default = "you" if default == getpass.getuser() else default  # of whoever makes the site
+    default = "you" if default == os_user() else default  # of whoever makes the site
     here = os.getcwd()
     default = default.replace(here, ".") if here in default else default
     return f"| `{name}` | {_cell(type_words(field))} | {default} | {_cell(field.description or '')} |"

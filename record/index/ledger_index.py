@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ...core.errors import IntegrityError
+from ...core.errors import IntegrityError, from_system_error
 from ..ledger import Fault, Ledger, Record, parse_line
 from ..run_state import RunState
 from .criteria import Criteria
@@ -236,6 +236,9 @@ class LedgerIndex:
                         return question(database)
                 except (StaleIndexError, sqlite3.Error) as error:
                     if not left:
+                        known = from_system_error(error, "the ledger's index was written")
+                        if known is not None:
+                            raise known from error
                         raise IntegrityError(
                             f"the ledger in {self._ledger.folder} cannot be indexed: {error}. Nothing was "
                             "changed; see `opswright audit verify`."

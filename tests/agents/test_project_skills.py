@@ -149,6 +149,24 @@ def test_a_skill_may_not_take_the_name_of_a_built_in_one(agent: AgentFactory, fo
         skills_of(agent()).add(other)
 
 
+@pytest.mark.parametrize("name", ["approve", "deny", "stop", "audit"])
+def test_a_skill_may_not_take_the_name_of_a_chats_command(
+    agent: AgentFactory, folder: Path, name: str
+) -> None:
+    (folder / "SKILL.md").write_text(SKILL.replace("name: nightly", f"name: {name}"))
+    other = folder.with_name(name)
+    folder.rename(other)
+    with pytest.raises(AskError, match="built-in skill or command"):
+        skills_of(agent()).add(other)
+
+
+@pytest.mark.parametrize("plan", ["", "[1, 2]", "text"])
+def test_a_skill_whose_plan_is_none_is_not_added(agent: AgentFactory, folder: Path, plan: str) -> None:
+    (folder / "plan.yaml").write_text(plan)
+    with pytest.raises(AskError, match="is no plan"):
+        skills_of(agent()).add(folder)
+
+
 def test_a_skill_whose_files_are_links_to_elsewhere_is_none(agent: AgentFactory, folder: Path) -> None:
     elsewhere = folder.parent / "plan.yaml"
     (folder / "plan.yaml").rename(elsewhere)

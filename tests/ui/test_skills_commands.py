@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from opswright.core.exit_code import ExitCode
 from opswright.skills import load_registry
 from opswright.ui.cli import run
 
@@ -43,6 +44,34 @@ def test_a_folder_that_is_no_skill_is_not_written_into() -> None:
     Path("out/opswright-gate").mkdir(parents=True)
     (Path("out/opswright-gate") / "mine.txt").write_text("")
     assert run(["skills", "export", "out"]) == 2
+
+
+@pytest.mark.parametrize("how", ["somebody else's skill", "a link", "a link inside", "a file inside"])
+def test_nothing_is_exported_over_what_is_somebody_elses(how: str) -> None:
+    target, elsewhere = Path("out/opswright-rollback"), Path("elsewhere")
+    target.mkdir(parents=True)
+    (elsewhere / "references").mkdir(parents=True)
+    foreign = "---\nname: opswright-rollback\ndescription: Ours, by hand.\n---\n# Ours\n"
+    (elsewhere / "SKILL.md").write_text(foreign)
+    if how == "somebody else's skill":
+        (target / "SKILL.md").write_text(foreign)
+    elif how == "a link":
+        target.rmdir()
+        target.symlink_to(elsewhere.resolve())
+    else:
+        assert run(["skills", "export", "made"]) == 0
+        (target / "SKILL.md").write_text(Path("made/opswright-rollback/SKILL.md").read_text())
+        inside = target / "references"
+        inside.symlink_to(elsewhere.resolve()) if how == "a link inside" else inside.write_text("")
+    assert run(["skills", "export", "out"]) == 2
+    assert (elsewhere / "SKILL.md").read_text() == foreign and not list(elsewhere.glob("**/*.json"))
+    assert [path.name for path in Path("out").iterdir()] == ["opswright-rollback"]  # none of the others
+
+
+def test_an_exported_skill_names_every_exit_code() -> None:
+    assert run(["skills", "export", "out"]) == 0
+    text = Path("out/opswright-gate/SKILL.md").read_text()
+    assert all(f"{code:d} {code.outcome}" in text for code in ExitCode)
 
 
 def test_a_project_skill_is_added_listed_typed_and_removed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -62,5 +63,5 @@ def _uri(source: Path) -> str:
     """A relative reference below the current folder, else a file address."""
     whole, here = source.resolve(), Path.cwd()
     if whole.is_relative_to(here):
-        return quote(str(PurePosixPath(whole.relative_to(here))))
+        return quote(os.fsencode(PurePosixPath(whole.relative_to(here))))
     return whole.as_uri()

@@ -12,10 +12,14 @@ _EVERY_S = 0.2
 
 
 class StreamEvents:
-    """Each event of a run as one line, at most five of progress a second for a step."""
+    """Each event of a run as one line, at most five of progress a second for a step.
+
+    A reader that has gone costs events, never the run.
+    """
 
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
+        self._is_read = True
 
     def __enter__(self) -> StreamEvents:
         """The events themselves."""
@@ -31,23 +35,30 @@ class StreamEvents:
         now = time.monotonic()
         if now - self._told.get(step, 0.0) >= _EVERY_S or done == total:
             self._told[step] = now
-            write_line("progress", step=step, done=done, total=total, unit=unit)
+            self._write("progress", step=step, done=done, total=total, unit=unit)
 
     def metric(self, step: str, name: str, value: float, at: int | None) -> None:
         """A figure."""
-        write_line("metric", step=step, name=name, value=value, at=at)
+        self._write("metric", step=step, name=name, value=value, at=at)
 
     def log(self, step: str, line: str) -> None:
         """A line of a step's log."""
-        write_line("log", step=step, line=line)
+        self._write("log", step=step, line=line)
 
     def begun(self, step: str, skill: str) -> None:
         """A step starts, perhaps once more."""
-        write_line("begun", step=step, skill=skill)
+        self._write("begun", step=step, skill=skill)
 
     def ended(self, step: str, how: str, seconds: float) -> None:
         """A step is over."""
-        write_line("ended", step=step, how=str(how), seconds=round(seconds, 3))
+        self._write("ended", step=step, how=str(how), seconds=round(seconds, 3))
+
+    def _write(self, what: str, **facts: Any) -> None:
+        if self._is_read:
+            try:
+                write_line(what, **facts)
+            except OSError:
+                self._is_read = False
 
 
 def write_line(what: str, **facts: Any) -> None:

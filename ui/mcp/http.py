@@ -18,11 +18,15 @@ from ...core.workspace import Workspace
 from .callers import TokenCallers
 from .following import RunWorker
 from .server import build_server
+from .sessions import MOST_EACH, TokenSessions
 from .tokens import McpTokenStore
 
 PATH = "/mcp"
 MOST_BODY_BYTES = 1 << 20
+IDLE_S = 1800.0
 _MOST_SESSIONS = 100
+_SESSION = b"mcp-session-id"
+_WITHOUT_SESSIONS = "2026-07-28"  # from this version of the protocol on
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,6 +42,7 @@ class McpGuard:
         self._store = store
         self._hosts = frozenset(hosts)
         self._origins = frozenset(origins)
+        self._sessions = TokenSessions(IDLE_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, or refuse it."""
@@ -57,7 +62,27 @@ class McpGuard:
             await refuse(send, 401, "a valid bearer token is needed: opswright mcp token create NAME")
         else:
             scope["user"] = user
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send, user.access_token.client_id)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, token: str) -> None:
+        """Pass a request on, unless it would be one session too many of its token."""
+        session = next(iter(_headers(scope, _SESSION)), None)
+        version = next(iter(_headers(scope, b"mcp-protocol-version")), "")
+        if session is not None:
+            self._sessions.used(token, session)
+        elif version < _WITHOUT_SESSIONS and not self._sessions.may_open(token):
+            await refuse(send, 429, f"this token has {MOST_EACH} sessions open: close one (DELETE)")
+            return
+
+        async def told(message: MutableMapping[str, Any]) -> None:
+            given = [value.decode("latin-1") for key, value in message.get("headers", ()) if key == _SESSION]
+            if session is None and given:
+                self._sessions.opened(token, given[0])
+            elif session is not None and scope["method"] == "DELETE" and message.get("status") == 200:
+                self._sessions.closed(token, session)
+            await send(message)
+
+        await self._app(scope, receive, told)
 
     async def _user(self, scope: Scope) -> Any:
         """Whose token the request brings, as the SDK knows users; None for none."""
@@ -96,6 +121,7 @@ def http_app(
         streamable_http_path=PATH,
         max_request_body_size=MOST_BODY_BYTES,
         max_sessions=_MOST_SESSIONS,
+        session_idle_timeout=IDLE_S,
         transport_security=TransportSecuritySettings(
             allowed_hosts=hosts, allowed_origins=list(settings.allowed_origins)
         ),

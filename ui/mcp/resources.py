@@ -143,7 +143,7 @@ class McpResources:
         return {**outcome.document(), **({} if row is None else row.document())}
 
     def _record(self, caller: McpCaller, name: str) -> dict[str, Any]:
-        if not name.isdigit() or len(name) > 15:
+        if not (name.isascii() and name.isdigit()) or len(name) > 15:
             raise AskError(f"invalid record number {name[:40]!r}: expected digits.")
         found = LedgerIndex.of(self._desk.workspace).get(int(name))
         if found is None:

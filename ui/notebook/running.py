@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.contract import Result
-from ...core.errors import AskError, BackendError, BudgetError, DeniedError, HeldError, IntegrityError
+from ...core.errors import (
+    AskError,
+    BackendError,
+    BudgetError,
+    DeniedError,
+    HeldError,
+    IntegrityError,
+    StoppedError,
+)
 from ...core.exit_code import ExitCode
 from ...core.text import escaped
 from ..ci.summary import markdown
@@ -25,6 +33,7 @@ _ERRORS = {
     ExitCode.BUDGET: BudgetError,
     ExitCode.INTEGRITY: IntegrityError,
     ExitCode.DENIED: DeniedError,
+    ExitCode.INTERRUPTED: StoppedError,
 }
 _ENDED_WELL = (ExitCode.DONE, ExitCode.NO_GO, ExitCode.INCONCLUSIVE)
 
@@ -115,8 +124,11 @@ def carry_on(agent: Agent, go: Callable[[], RunOutcome]) -> NotebookRun:
             outcome = future.result()
         except KeyboardInterrupt:
             agent.cancelled.set()
-            run = future.result().run
-            raise KeyboardInterrupt(f"run {run} was stopped; .resume({run!r}) goes on with it") from None
+            ended = future.result()
+            how = f"was stopped; .resume({ended.run!r}) goes on with it"
+            if ExitCode.of(ended.exit_code) is not ExitCode.INTERRUPTED:  # it was too late
+                how = f"had ended: {ended.status} ({ended.message})"
+            raise KeyboardInterrupt(f"run {ended.run} {how}") from None
     code = ExitCode.of(outcome.exit_code)
     if code in _ENDED_WELL:
         return as_it_stands(outcome, agent.registry)

@@ -101,7 +101,7 @@ def typed_proposal(skill: Skill[Any, Any], arguments: dict[str, Any], agent: Age
             )
     try:
         given = {name: to_jsonable_python(value) for name, value in arguments.items()}
-    except PydanticSerializationError as error:
+    except (PydanticSerializationError, UnicodeDecodeError) as error:  # bytes that are no text
         raise AskError(
             f"{python_name(skill.name)}: a value is not plain: {error}. A plan holds texts, numbers, lists, "
             "references and paths; write rows to a file and give its path."

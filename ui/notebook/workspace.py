@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ...agents.agent import Agent
     from ...core.registry import Registry
 
+_FILTERS = ("run", "step", "actor", "skill", "phase", "since", "until")  # of the ledger
+
 
 class NotebookWorkspace:
     """A workspace for notebooks and scripts: under the same policy, consent and record as the command line.
@@ -182,6 +184,9 @@ class NotebookWorkspace:
         from ...record.index.criteria import Criteria
         from ...record.records import Record
 
+        for name in filters:
+            if name not in _FILTERS:
+                raise AskError(f"unknown filter '{name}' (there are: {', '.join(_FILTERS)}).")
         found = LedgerIndex.of(self._workspace).page(Criteria.of(**filters), limit)
         for one in found:
             if not isinstance(one, Record):

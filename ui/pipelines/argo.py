@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.plan import Plan
-from .pod_command import NOT_RUN, PodPlace, PodStep, pod_command, pod_steps
+from .pod_command import NOT_RUN, PodPlace, PodStep, encoded, pod_command, pod_steps
 
 _VOLUME, _IDENTITY = "project", "identity"
 _TOKEN_FOLDER = "/var/run/opswright"
 # Only what took the pod away is tried again: a gate's NO_GO, a refusal or a failed step is an answer.
+# 130 is how a pod ends that is told to go; of a run that a person stopped the next try does nothing.
 _RETRY = {
     "limit": "2",
     "retryPolicy": "Always",
-    "expression": "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [137, 143]",
+    "expression": "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [130, 137, 143]",
 }
 
 
@@ -22,7 +23,8 @@ def argo_workflow(
 ) -> dict[str, Any]:
     """The Workflow: one template for each step, one after the other, on one volume.
 
-    It holds no consent: whoever submits it gives the plan id as the parameter `approve`. audience: of an
+    It holds no consent: whoever submits it gives the plan id as the parameter `approve`. The plan is in it
+    once, as the parameter `plan`: consent is to an id, so another plan there is refused. audience: of an
     identity token of the service account, by which the pods say who acts.
     """
     steps = pod_steps(plan)
@@ -45,19 +47,22 @@ def argo_workflow(
         },
         "spec": {
             "entrypoint": "plan",
-            "arguments": {"parameters": [{"name": "approve"}]},
+            "arguments": {
+                "parameters": [{"name": "approve"}, {"name": "plan", "value": encoded(plan, place)}]
+            },
             **({"serviceAccountName": service_account} if service_account is not None else {}),
             "volumes": volumes,
             "templates": [
                 {"name": "plan", "dag": {"tasks": tasks}},
-                *(_template(plan, one, place, audience is not None) for one in steps),
+                *(_template(one, place, audience is not None) for one in steps),
             ],
         },
     }
 
 
-def _template(plan: Plan, one: PodStep, place: PodPlace, has_token: bool) -> dict[str, Any]:
-    words = pod_command(plan, one.step, place, "{{workflow.name}}", "{{workflow.parameters.approve}}")
+def _template(one: PodStep, place: PodPlace, has_token: bool) -> dict[str, Any]:
+    given = "{{workflow.parameters.plan}}", "{{workflow.name}}", "{{workflow.parameters.approve}}"
+    words = pod_command(given[0], one.step, place, *given[1:])
     mounts = [{"name": _VOLUME, "mountPath": place.mount}]
     container: dict[str, Any] = {"image": place.image, "command": words[:3], "args": words[3:]}
     if has_token:

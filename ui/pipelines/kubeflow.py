@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from ...core.plan import Plan
-from .pod_command import PodPlace, pod_command, pod_steps
+from .pod_command import PodPlace, encoded, pod_command, pod_steps
 
 _APPROVE = {"parameters": {"approve": {"parameterType": "STRING"}}}
 _SCHEMA, _SDK = "2.1.0", "kfp-2.17.3"  # the versions of the IR and of the compiler that writes the same
@@ -18,14 +18,14 @@ def kubeflow_pipeline(plan: Plan, place: PodPlace) -> tuple[dict[str, Any], dict
     It holds no consent: whoever starts it gives the plan id as the parameter `approve`. Nothing is cached by
     Kubeflow and nothing tried again: what need not be done again Opswright knows by itself.
     """
-    steps = pod_steps(plan)
+    steps, text = pod_steps(plan), encoded(plan, place)
     tasks: dict[str, Any] = {}
     components: dict[str, Any] = {}
     executors: dict[str, Any] = {}
     mounts: dict[str, Any] = {}
     for number, one in enumerate(steps):
         words = pod_command(
-            plan, one.step, place, "{{$.pipeline_job_uuid}}", "{{$.inputs.parameters['approve']}}"
+            text, one.step, place, "{{$.pipeline_job_uuid}}", "{{$.inputs.parameters['approve']}}"
         )
         tasks[one.name] = {
             "taskInfo": {"name": one.name},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +21,7 @@ _SCRIPT = (
     'exec opswright --home "$2" apply "$plan" --run "$3" --approve "$4" --until "$5" --json'
 )
 _LONGEST_WORD = 120_000  # bytes; Linux takes 128 KiB in one argument
+_MOST_BYTES = 1_000_000  # etcd takes 1.5 MiB, with what the system adds while it runs
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -58,17 +61,22 @@ def pod_steps(plan: Plan) -> list[PodStep]:
     ]
 
 
-def pod_command(plan: Plan, step: StepCall, place: PodPlace, run: str, approve: str) -> list[str]:
-    """The words of a step's pod. run and approve: what the system puts in for the run's name and the plan id.
-
-    AskError for a plan that is too large for a pod's command.
-    """
+def encoded(plan: Plan, place: PodPlace) -> str:
+    """The compiled plan in base64; AskError for one that is too large for a pod's command."""
     text = base64.b64encode(plan.document(Path(place.project))).decode()
     if len(text) > _LONGEST_WORD:
         raise AskError(
             f"the plan has {len(text):,} bytes in base64, a pod's command takes {_LONGEST_WORD:,}. "
             "Split the plan."
         )
+    return text
+
+
+def pod_command(text: str, step: StepCall, place: PodPlace, run: str, approve: str) -> list[str]:
+    """The words of a step's pod. text: the encoded plan.
+
+    text, run and approve may be what the system puts the plan, the run's name and the plan id in for.
+    """
     return ["sh", "-c", _SCRIPT, text, str(place.project), place.home, run, approve, step.id]
 
 
@@ -89,3 +97,13 @@ def check_place(plan: Plan, place: PodPlace) -> None:
                 f"input {path} lies outside the plan's folder, so pods would not find it on their volume. "
                 "Put it below the folder, name it relative to that, and plan again."
             )
+
+
+def check_size(documents: Sequence[object]) -> None:
+    """AskError for a pipeline that a cluster would not keep."""
+    size = len(json.dumps(documents))
+    if size > _MOST_BYTES:
+        raise AskError(
+            f"the pipeline has {size:,} bytes, and Kubernetes keeps at most {_MOST_BYTES:,} of one object. "
+            "Split the plan."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -16,14 +17,17 @@ from typing import Any
 import pytest
 import yaml
 
-from opswright.core.contract import Effect
+from opswright.agents.stopping import request_stop
+from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError
 from opswright.core.plan import Budget, Plan, StepCall
+from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.record.index import LedgerIndex
 from opswright.record.ledger import Ledger
-from opswright.ui.pipelines.pod_command import PodPlace, check_place, pod_command
+from opswright.ui.cli import run
+from opswright.ui.pipelines.pod_command import PodPlace, check_place, encoded
 
 AGENT_TESTS = Path(__file__).parents[2] / "agents" / "conftest.py"
 # What an image has as `opswright`: the real command line, with a few small skills.
@@ -73,6 +77,7 @@ class Cluster:
         (bin_folder / "opswright").write_text(PROGRAM)
         (bin_folder / "opswright").chmod(0o755)
         path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+        self.plan = ""
         self.env = {**os.environ, "PATH": path, "OPSWRIGHT_MLFLOW__MIRROR": "off"}
 
     def opswright(self, *words: str, code: int = 0) -> str:
@@ -88,6 +93,7 @@ class Cluster:
             "{{$.pipeline_job_uuid}}": run,
             "{{workflow.parameters.approve}}": approve,
             "{{$.inputs.parameters['approve']}}": approve,
+            "{{workflow.parameters.plan}}": self.plan,
         }
         put_in = [given.get(word, word) for word in words]
         return subprocess.Popen(
@@ -111,7 +117,11 @@ class Cluster:
         text = self.opswright("export", kind, "plan.json", *place)
         assert not any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
         assert "$(" not in text  # where Kubernetes would put a variable
-        return list(yaml.safe_load_all(text))
+        documents = list(yaml.safe_load_all(text))
+        if kind == "argo":
+            given = documents[0]["spec"]["arguments"]["parameters"]
+            self.plan = next(one["value"] for one in given if one["name"] == "plan")
+        return documents
 
 
 def argo_pods(workflow: Mapping[str, Any]) -> list[list[str]]:
@@ -237,8 +247,9 @@ def test_a_workflow_is_valid_by_argos_published_models(cluster: Cluster, plan_id
     again = read.model_dump(by_alias=True, exclude_unset=True, mode="json")
     assert json.loads(json.dumps(again)) == workflow  # an unknown field would be left out
     assert workflow["metadata"]["annotations"]["opswright/plan"] == plan_id
-    assert plan_id not in json.dumps(workflow["spec"])  # who submits it consents, not the file
-    assert workflow["spec"]["arguments"]["parameters"] == [{"name": "approve"}]
+    assert plan_id not in json.dumps(workflow["spec"]["templates"])  # who submits it consents, not the file
+    approve, plan = workflow["spec"]["arguments"]["parameters"]
+    assert approve == {"name": "approve"} and json.loads(base64.b64decode(plan["value"]))["id"] == plan_id
     assert len(workflow["spec"]["templates"]) == 6
 
 
@@ -293,4 +304,67 @@ def test_a_plan_that_is_too_large_for_a_pods_command_is_refused() -> None:
     step = StepCall(id="a", skill="look", effect=Effect.READS, arguments={"text": "x" * 100_000})
     plan = Plan(goal="x", budget=Budget(), gates={}, inputs={}, steps=(step,))
     with pytest.raises(AskError, match="Split the plan"):
-        pod_command(plan, step, PodPlace("i", "c"), "run", "approve")
+        encoded(plan, PodPlace("i", "c"))
+
+
+class HaltRequest(Request):
+    pass
+
+
+class HaltResult(Result):
+    pass
+
+
+@skill(effect=Effect.WRITES, summary="Be stopped by somebody, once.", reusable=False)
+def halt(request: HaltRequest, ctx: StepContext) -> HaltResult:
+    tries = Path("tries.txt")
+    tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+    if tries.read_text() == "x":
+        request_stop(Workspace(load_settings(home=Path("ws"))), ctx.run_id, "ada")
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            ctx.check()
+            time.sleep(0.02)
+    return HaltResult()
+
+
+def test_the_next_try_of_a_pod_does_not_undo_a_persons_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPSWRIGHT_MLFLOW__MIRROR", "off")
+    Path("plan.yaml").write_text("goal: Halt\nsteps:\n  a: {skill: halt}\n")
+
+    def opswright(*words: str) -> tuple[int, dict[str, Any]]:
+        code = run(["--home", "ws", *words, "--json"], Registry([halt]))
+        return code, json.loads(capsys.readouterr().out)
+
+    plan = opswright("plan", "plan.yaml", "-o", "plan.json")[1]["id"]
+    pod = ["apply", "plan.json", "--approve", plan, "--run", "wf-1", "--until", "a"]
+    assert opswright(*pod)[0] == 130
+    code, document = opswright(*pod)
+    assert code == 130 and "ada stopped it" in document["message"]
+    assert Path("tries.txt").read_text() == "x"
+    assert opswright("resume", "wf-1")[0] == 0  # a person goes on with it
+    assert opswright(*pod)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "again"), [(130, True), (137, True), (143, True), (1, False), (3, False), (8, False)]
+)
+def test_argo_tries_again_what_was_taken_away_and_no_answer(cluster: Cluster, code: int, again: bool) -> None:
+    (workflow,) = cluster.export("argo")
+    expressions = {one["retryStrategy"]["expression"] for one in workflow["spec"]["templates"][1:]}
+    (expression,) = expressions
+    listed = json.loads(expression.partition(" in ")[2])
+    assert (code in listed) == again
+
+
+def test_a_workflow_of_two_hundred_steps_is_one_that_kubernetes_takes(cluster: Cluster) -> None:
+    steps = "\n".join(f"  s{n}: {{skill: collect, with: {{source: lines.txt}}}}" for n in range(200))
+    (cluster.folder / "plan.yaml").write_text(f"goal: Many\nsteps:\n{steps}\n")
+    cluster.opswright("plan", "plan.yaml", "-o", "plan.json")
+    (workflow,) = cluster.export("argo")
+    assert len(json.dumps(workflow)) < 1_000_000  # etcd takes 1.5 MiB
+    words = ["export", "kubeflow", "plan.json", "--image", "i", "--claim", "c"]
+    cluster.opswright(*words, code=2)

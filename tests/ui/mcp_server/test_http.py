@@ -17,6 +17,7 @@ from mcp.shared.exceptions import MCPError
 
 from opswright.core.errors import AskError
 from opswright.ui.mcp.http import McpGuard, http_app, refuse_patterns
+from opswright.ui.mcp.sessions import MOST_EACH, TokenSessions
 from opswright.ui.mcp.tokens import McpTokenStore
 
 from .bench import McpBench, ThreadWorker
@@ -279,3 +280,35 @@ def test_the_server_listens_on_the_loopback_address_only(server: HttpBench) -> N
     with socket.socket() as probe:
         probe.settimeout(2)
         assert probe.connect_ex((other, server.port)) != 0
+
+
+def test_one_callers_sessions_leave_room_for_the_others(server: HttpBench) -> None:
+    opened = [server.post() for _ in range(MOST_EACH)]
+    assert {status for status, _, _ in opened} == {200}
+    status, _, text = server.post()
+    assert status == 429 and "DELETE" in text
+    for version in ("2025-11-25", "2026-07-28", "9999-99-99"):  # a word that a client says of itself
+        assert "mcp-session-id" not in server.post(mcp_protocol_version=version)[1]
+    other = server.store.create("bob", "viewer")
+    assert server.post(token=other.text)[0] == 200
+    assert server.post(token=other.text, mcp_session_id=opened[0][1]["mcp-session-id"])[0] == 404
+
+
+def test_a_session_that_ended_makes_room_for_another() -> None:
+    now = 0.0
+    sessions = TokenSessions(100, lambda: now)
+    for number in range(MOST_EACH):
+        sessions.opened("ada", str(number))
+    sessions.closed("bob", "0")  # not bob's
+    sessions.used("bob", "1")
+    assert not sessions.may_open("ada") and sessions.may_open("bob")
+    sessions.closed("ada", "0")
+    assert sessions.may_open("ada")
+    sessions.opened("ada", "more")
+    now = 60.0
+    sessions.used("ada", "1")
+    now = 120.0  # all but one were idle for too long
+    for number in range(MOST_EACH - 1):
+        assert sessions.may_open("ada")
+        sessions.opened("ada", f"again {number}")
+    assert not sessions.may_open("ada")

@@ -51,6 +51,8 @@ def test_runs_records_plans_reports_and_leaderboard_are_read_by_address(bench: M
         "opswright://plans/..%2Fruns",
         "opswright://ledger/999",
         "opswright://ledger/-1",
+        "opswright://ledger/²",
+        "opswright://ledger/%D9%A1",
         "opswright://runs/..%2f",
         "opswright://secrets/1",
         "file:///etc/passwd",

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from opswright import Workspace
+from opswright.agents.agent import Agent, RunOutcome
 from opswright.core.errors import AskError, BackendError, DeniedError, HeldError, NeedsError
 from opswright.core.registry import Registry
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace as CoreWorkspace
 from opswright.record.ledger import Phase
 from opswright.skills import load_registry
 from opswright.ui.audit_check import audit_workspace
 from opswright.ui.notebook.proposed import ProposedPlan
+from opswright.ui.notebook.running import carry_on
 from opswright.ui.notebook.workspace import NotebookWorkspace
 
 
@@ -150,6 +156,33 @@ def test_an_interrupt_stops_the_run_and_says_how_it_goes_on(ws: NotebookWorkspac
         plan.apply()
     stopped = ws.runs().iloc[0]
     assert stopped["state"] != "running" and "stopped by a person" in stopped["message"]
+
+
+def test_an_interrupt_that_comes_too_late_says_that_the_run_had_ended(ws: NotebookWorkspace) -> None:
+    done = ws.skills.collect(source="lines.txt").apply()  # type: ignore[union-attr]
+    agent = Agent(CoreWorkspace(load_settings(home=ws.root)), ws._session.registry)
+
+    def go() -> RunOutcome:
+        outcome = agent.outcome(done.run)
+        _thread.interrupt_main()
+        time.sleep(0.2)
+        return outcome
+
+    with pytest.raises(KeyboardInterrupt, match="had ended: done"):
+        carry_on(agent, go)
+
+
+@pytest.mark.parametrize(
+    "value", [b"\xff", "\ud800", object()], ids=["bytes", "half a character", "an object"]
+)
+def test_a_value_that_is_no_text_is_named(ws: NotebookWorkspace, value: object) -> None:
+    with pytest.raises(AskError):
+        ws.skills.collect(source=value)
+
+
+def test_an_unknown_filter_of_the_ledger_is_named_with_those_there_are(ws: NotebookWorkspace) -> None:
+    with pytest.raises(AskError, match=r"unknown filter 'steps' \(there are: run, step,"):
+        ws.ledger(steps="data")
 
 
 def test_an_input_that_changed_since_it_was_shown_is_refused(ws: NotebookWorkspace) -> None:

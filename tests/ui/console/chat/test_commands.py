@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from opswright.agents.planner.phrases.nearest import nearest
+from opswright.agents.project_skills.store import CHAT_COMMANDS
 from opswright.core.errors import AskError, HeldError
 from opswright.core.settings import Role
 from opswright.ui.console.auth.users import Person
@@ -151,3 +152,7 @@ def test_a_role_that_may_not_run_a_plan_may_not_approve_it(
     with pytest.raises(HeldError, match="not waiting for approval"):
         run_service.answer(ada, run, plan, approved=True)
     assert not Path("board.txt").exists()
+
+
+def test_no_project_skill_may_have_the_name_of_a_command(commands: Commands) -> None:
+    assert set(commands.builtin) == CHAT_COMMANDS
