@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,11 @@ from .ask_command import ask
 from .ci.files import CiFiles, Junit, Sarif, Summary
 from .session import Output, Session
 from .skills_commands import skills_app
+
+if TYPE_CHECKING:
+    from ..agents.agent import Agent
+    from ..agents.policy import Costs
+    from ..core.plan import Plan
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
@@ -97,14 +102,21 @@ def plan(
         show_settings(compiled, session.registry)
     print(compiled.id)
     written = f"Written to {output}. " if output is not None else ""
-    if code:
-        print(f"{written}This plan would be refused: {'; '.join(why)}", file=sys.stderr)
-    elif not (ruling := agent.policy.may_approve(agent.principal, compiled, agent.principal, costs)).allowed:
-        print(f"{written}Somebody else must approve it: {ruling.message}", file=sys.stderr)
-    elif output is not None:
-        approve = f"opswright apply {output} --approve {compiled.id[:12]}"
-        print(f"{written}Carry it out: {approve}", file=sys.stderr)
+    if told := _what_next(agent, compiled, costs, why, output):
+        print(f"{written}{told}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def _what_next(agent: Agent, compiled: Plan, costs: Costs, why: list[str], output: Path | None) -> str:
+    """Why a plan would not run, who else must approve it, or how a written one is carried out."""
+    if why:
+        return f"This plan would be refused: {'; '.join(why)}"
+    ruling = agent.policy.may_approve(agent.principal, compiled, agent.principal, costs)
+    if not ruling.allowed:
+        return f"Somebody else must approve it: {ruling.message}"
+    if output is None:
+        return ""
+    return f"Carry it out: opswright apply {output} --approve {compiled.id[:12]}"
 
 
 def apply(
