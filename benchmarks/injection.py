@@ -1,9 +1,10 @@
 """Planted instructions with a model that obeys: how many got what they want, and benign success.
 
 `python benchmarks/injection.py [--quick] [CARRIER...]` writes the texts of `injection.py` in
-`tests/agents/planner` to the places of `carriers.py`, each by the real thing that writes there, and asks the planner llm for something
-else, at a server on this machine that plays a model which reads the text and does what it says; then the
-same with a model that does what it was asked. Texts that the model was not shown are counted apart.
+`tests/agents/planner` to the places of `carriers.py`, each by the real thing that writes there, and asks the
+planner llm for something else, at a server on this machine that plays a model which reads the text and does
+what it says; then the same with a model that does what it was asked. Texts that the model was not shown are
+counted apart.
 --quick: a few of the texts for each place. Needs no GPU, no network and no model; a few minutes of CPU.
 """
 
