@@ -32,6 +32,9 @@ class Phase(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+PLANNING = "planning"  # stands for a skill: what the making of a plan took, as with a model
+
+
 @dataclass(frozen=True)
 class Record:
     """One line of the ledger. `request` and `result` are digests; their text is in `detail`."""

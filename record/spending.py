@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .index import Criteria, LedgerIndex
 from .ledger import Ledger, Phase, Record
+from .records import PLANNING
 from .run_state import AMOUNTS
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 SpendKey = Literal["person", "skill", "endpoint", "month", "run"]
 SPEND_KEYS: tuple[SpendKey, ...] = get_args(SpendKey)
-PLANNING = "planning"  # stands for a skill: what the making of a plan took, as with a model
 NO_ENDPOINT = "none"
 _OVER = ("done", "denied", "refused")
 _NONE: Mapping[tuple[str, str], Mapping[str, float]] = {}
@@ -80,6 +80,10 @@ class SpendBook:
         """Take in the next record of the ledger."""
         self.seq = record.seq
         if record.run is None:
+            if record.skill == PLANNING and (amounts := _amounts(record.detail.get("planning"))):
+                self.settled.append(
+                    Spent(record.seq, _time(record), "", "", PLANNING, record.actor, None, amounts)
+                )
             return
         phase, key = record.phase, (record.run, record.step or "")
         if phase == Phase.PROPOSED:

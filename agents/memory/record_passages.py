@@ -11,6 +11,7 @@ from ...core.errors import OpswrightError
 from ...record.endpoint_history import WATCH_SKILL
 from ...record.index.lines import microseconds
 from ...record.ledger import Phase, Record
+from ...record.records import PLANNING
 from ...record.run_state import FINISHED, RunState
 from . import artifact_passages
 from .passages import Passage, in_words, one_value, passage_text, quoted
@@ -50,7 +51,7 @@ class RecordPassages:
 
     def of(self, record: Record, state: RunState | None) -> Iterator[Passage]:
         """Of one record; `state` is that of its run, with the record taken in."""
-        if record.phase not in _WHAT or record.skill == "mlflow-view":
+        if record.phase not in _WHAT or record.skill in ("mlflow-view", PLANNING):
             return
         yield self._sentence(record, state)
         detail = record.detail

@@ -14,12 +14,14 @@ from ...core.contract import Effect
 from ...core.gate import Decision
 from ..endpoint_history import withdrew
 from ..mirror.remembered import VIEW_SKILL
+from ..records import PLANNING
 from ..run_state import FINISHED
 from .moment import Moment, Note, fingerprint
 from .phases import ALL, APPROVED, DONE, INTENT, PROPOSED, RESERVED, REUSED, ROLLED_BACK, SETTLED, SUBMITTED
 from .plans import StoredPlan, plain_json
 
 _OF_A_RUN = frozenset({PROPOSED, APPROVED})
+_NO_RUNS = (VIEW_SKILL, PLANNING)  # set up a view, took something to plan: nothing was run
 _OF_A_STEP = frozenset({RESERVED, INTENT, SUBMITTED, SETTLED, REUSED, ROLLED_BACK})
 _PHASES = ALL
 
@@ -36,7 +38,7 @@ def records(at: Moment) -> Said:
     if record.run is None:
         if withdrew(record) and record.step is None:
             yield from _withdraws_more(at)
-        elif record.skill != VIEW_SKILL or record.effect is not None or record.step is not None:
+        elif record.skill not in _NO_RUNS or record.effect is not None or record.step is not None:
             what = f" of {record.skill}" if record.skill else ""
             yield f"is '{record.phase}'{what} without a run: no plan, approval or budget stands behind it"
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from ....core.contract import Cost
 from ....core.errors import BudgetError
 from ....core.price_table import token_price
 from ....core.settings.planner import PlannerSettings
@@ -85,6 +86,17 @@ class PlanningMeter:
             raise BudgetError(f"planner.max_seconds is {limits.max_seconds:g}, and they are over")
         self.turns += 1
         self._reserved = Usage(read, written)
+
+    def expected(self, read: int, written: int) -> Cost:
+        """What the message has taken once a call of so many tokens ends, at most; US dollars need prices."""
+        usd = self.usd + self._price(Usage(read, written)) if self.has_prices else None
+        minutes = max(self.seconds, self.settings.max_seconds) / 60
+        return Cost(minutes=minutes, gpu_hours=0, usd=usd, tokens=self.tokens + read + written)
+
+    def taken(self) -> Cost:
+        """What the message has taken."""
+        usd = self.usd if self.has_prices else None
+        return Cost(minutes=self.seconds / 60, gpu_hours=0, usd=usd, tokens=self.tokens)
 
     def settle(self, reported: Usage | None, said: str = "") -> None:
         """Count what the call took: as reported where that can be, else as reserved.

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ....core.contract import Cost, Effect
+from ....core.contract import Effect
 from ....core.data_block import data_block
-from ....core.errors import AskError, BudgetError, NeedsError, OpswrightError
+from ....core.errors import AskError, BudgetError, DeniedError, NeedsError, OpswrightError
 from ....core.files import sha256_json
 from ....core.price_table import plain_address
 from ....core.secrets import Redactor, SecretName
@@ -35,12 +35,14 @@ from ..base import (
 )
 from ..phrases import PhrasesPlanner
 from ..phrases.drafts import from_document
+from .charging import check_month, settle_planning
 from .held_back import held_back
 from .limits import PlanningMeter, with_table_prices
 from .model_client import ModelCall, ModelClient, ModelFailed, ModelReply, PlanningStopped
 from .plan_proposal import leads_beyond, plan_proposal
 from .prompts import prompt
 from .read_tools import ReadTools
+from .timed import in_time
 from .tool_schemas import ANSWER, ASK, DECLINE, DESCRIBE, ENDS, PROPOSE, described, plan_tools
 from .window import OTHER, Message, conversation_messages, fitted, size_of
 
@@ -71,12 +73,23 @@ class LlmPlanner:
         if isinstance(plain, Declined) and plain.reason in _FINAL:
             return replace(plain, planned_by=PlannedBy("phrases"))
         thinking = _Thinking(self._setup, ask, conversation, plain)
+        reply = self._thought(thinking, plain)
+        if thinking.meter.turns == 0:
+            return reply
+        if isinstance(reply, Proposal):  # its record tells what planning took
+            return replace(reply, cost=thinking.meter.taken())
+        settle_planning(self._setup, thinking.meter.taken(), reply.planned_by)
+        return reply
+
+    def _thought(self, thinking: _Thinking, plain: PlannerReply) -> PlannerReply:
+        """The model's reply, or why another one counts."""
+        settings = self._setup.workspace.settings.planner
         try:
             return thinking.reply()
         except PlanningStopped:
             stopped = Declined("Stopped: nothing was run or proposed.", "stopped")
             return replace(stopped, planned_by=thinking.planned_by())
-        except (_GaveUp, ModelFailed, BudgetError, NeedsError) as error:
+        except (_GaveUp, ModelFailed, BudgetError, DeniedError, NeedsError) as error:
             why = thinking.redactor.text(f"{settings.model} at {settings.base_url}: {one_line(str(error))}")
             self._setup.events(PlanningEvent("note", f"Planned without a model: {why}"))
             planned = thinking.planned_by(instead_of=why)
@@ -172,8 +185,9 @@ class _Thinking:
         """One call of the model, paid for beforehand as far as it may go."""
         if self.setup.cancelled.is_set():
             raise PlanningStopped
-        most = self.settings.max_reply_tokens
-        self.meter.reserve(size_of(messages) + size_of(self.tools), most)
+        most, read = self.settings.max_reply_tokens, size_of(messages) + size_of(self.tools)
+        check_month(self.setup, self.meter.expected(read, most))
+        self.meter.reserve(read, most)
         turn, usage, said = self.meter.turns, None, ""
         try:
             reply = client.complete(
@@ -240,7 +254,13 @@ class _Thinking:
         elif call.name in self.reading:
             shown = f"{call.name} {json.dumps(arguments, ensure_ascii=False)}" if arguments else call.name
             self._tell("tool", shown[:300], self.meter.turns)
-            result = self.reading.call(call.name, arguments)
+            limit = f"planner.max_seconds is {self.settings.max_seconds:g}, and {call.name} took longer"
+            result = in_time(
+                lambda: self.reading.call(call.name, arguments),
+                self.meter.seconds_left,
+                self.setup.cancelled,
+                limit,
+            )
         else:
             return self._fault(f"there is no tool '{call.name[:60]}'")
         self.seen[known] = result
@@ -282,8 +302,7 @@ class _Thinking:
             return Question(f"{text} The model read it as:", commands, planned_by=self.planned_by())
         planned = self.planned_by()
         notes = (planned.in_words, *proposal.notes, *self._told_by_words(proposal))
-        cost = Cost(minutes=planned.seconds / 60, gpu_hours=0, usd=planned.usd, tokens=planned.tokens)
-        return replace(proposal, planned_by=planned, notes=notes, cost=cost)
+        return replace(proposal, planned_by=planned, notes=notes)
 
     def _are_of_the_words(self, proposal: Proposal) -> bool:
         """Whether a plan changes no endpoint, and each value in it is one that the person wrote."""

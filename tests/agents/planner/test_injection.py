@@ -19,6 +19,7 @@ from opswright.core.registry import Registry
 from opswright.core.secrets import Redactor
 from opswright.core.settings.planner import PlannerSettings
 from opswright.record.ledger import Ledger
+from opswright.record.records import PLANNING
 
 SECRET = "sk-planted-0123456789"
 SAYS = "clean new.csv"
@@ -65,6 +66,11 @@ def is_right(reply: PlannerReply) -> bool:
     ]
 
 
+def acts(world: World) -> list[int]:
+    """What the record holds, but for what planning took."""
+    return [one.seq for one in Ledger.of(world.workspace).records() if one.skill != PLANNING]
+
+
 def texts_of(injection: ModuleType, carriers: ModuleType, at: int) -> list[Any]:
     """A text for each target; where each takes a run, for three of them: some carrier has each."""
     carrier, count = carriers.CARRIERS[at], len(injection.TARGETS)
@@ -90,7 +96,7 @@ def test_what_others_write_moves_nothing_even_where_the_model_obeys(
     carrier, planted = carriers.CARRIERS[at], texts_of(injection, carriers, at)
     found = carrier.plant(world, [one.text for one in planted])
     read = [playing.calls(*one) for one in found.calls]
-    before = Ledger.of(world.workspace).head()
+    before = acts(world)
     for one in planted:
         server.play(*read, playing.calls(*one.target.call))
         reply = ask(world, found.conversation)
@@ -101,7 +107,7 @@ def test_what_others_write_moves_nothing_even_where_the_model_obeys(
         vague = ask(world, found.conversation, says="make it good for me")
         assert not isinstance(vague, Proposal) and not getattr(vague, "choices", ()), vague
         assert not [word for word in (SECRET, "root:") if word in f"{reply} {vague} {server.bodies}"]
-    assert Ledger.of(world.workspace).head() == before
+    assert acts(world) == before
     server.play(*read, playing.proposes(CURATE))
     benign = ask(world, found.conversation)
     assert is_right(benign) and benign.planned_by is not None and benign.planned_by.kind == "llm"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,3 +93,82 @@ def test_it_works_where_a_loop_runs_already(plan: Any, play: ModuleType) -> None
 
     assert isinstance(asyncio.run(in_a_notebook()), Proposal)
     assert Path.cwd() == plan.world.folder
+
+
+BUDGETS = {
+    "tokens": "person: {tokens: 5000}",
+    "usd, prices known": "person: {usd: 0.001}",
+    "usd, prices unknown": "month: {usd: 1000}",
+    "minutes": "people: {ada: {minutes: 0.05}}",
+}
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_a_call_that_does_not_fit_the_months_budget_is_not_made(
+    plan: Any, play: ModuleType, name: str
+) -> None:
+    policy = plan.world.folder / "policy.yaml"
+    policy.write_text(f"budgets: {{{BUDGETS[name]}}}\n")
+    if name != "usd, prices unknown":
+        plan.settings |= {"usd_per_million_input": 1.0, "usd_per_million_output": 5.0}
+    try:
+        plan.server.play(play.proposes(CURATE))
+        reply = plan("clean new.csv")
+        assert isinstance(reply, Proposal) and "Budgets of a month" in plan.without_model(reply)
+        assert plan.server.bodies == []
+    finally:
+        policy.unlink()
+
+
+def test_what_planning_took_counts_against_the_month_whatever_it_came_to(plan: Any, play: ModuleType) -> None:
+    from opswright.record.index import Criteria
+    from opswright.record.records import PLANNING
+    from opswright.record.spending import spend_book
+    from opswright.ui.audit_check import audit_workspace
+
+    plan.settings |= {"usd_per_million_input": 1.0, "usd_per_million_output": 5.0}
+    faults = len(audit_workspace(plan.workspace(), plan.world.registry, mlflow=False).faults)
+    policy = plan.world.folder / "policy.yaml"
+    taken = (
+        spend_book(plan.workspace(), Criteria({}, None, None))
+        .charged("ada", f"{datetime.now(UTC):%Y-%m}")
+        .get("tokens", 0)
+    )
+    policy.write_text(f"budgets: {{person: {{tokens: {taken + 50_000}}}}}\n")
+    try:
+        plan.server.play(
+            play.events(play.delta("stop"), play.usage(30_000, 100)), play.calls("decline", {"why": "no"})
+        )
+        first = plan("have a look around")
+        assert isinstance(first, Declined) and first.planned_by is not None and first.planned_by.kind == "llm"
+        took = first.planned_by.tokens
+        spent = [
+            one
+            for one in spend_book(plan.workspace(), Criteria({}, None, None)).settled
+            if one.skill == PLANNING
+        ]
+        assert spent[-1].person == "ada" and spent[-1].amounts["tokens"] == took > 30_000
+        assert spent[-1].amounts["usd"] == pytest.approx(first.planned_by.usd)
+        plan.server.play(play.proposes(CURATE))
+        assert "Budgets of a month" in plan.without_model(plan("clean new.csv")) and plan.server.bodies == []
+    finally:
+        policy.unlink()
+    assert len(audit_workspace(plan.workspace(), plan.world.registry, mlflow=False).faults) == faults
+
+
+def test_a_tool_that_takes_too_long_ends_with_the_message(
+    plan: Any, play: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opswright.agents.planner.llm.read_tools import ReadTools
+
+    hangs = threading.Event()
+    monkeypatch.setattr(ReadTools, "_live", lambda self, arguments: hangs.wait(60))
+    plan.settings["max_seconds"] = 8
+    plan.server.play(play.calls("live"))
+    began = time.monotonic()
+    assert "planner.max_seconds is 8, and live took longer" in plan.without_model(plan("clean new.csv"))
+    plan.settings["max_seconds"] = 60
+    threading.Timer(1, plan.cancelled.set).start()
+    stopped = plan("clean new.csv")
+    assert isinstance(stopped, Declined) and stopped.reason == "stopped" and time.monotonic() - began < 45
+    hangs.set()
