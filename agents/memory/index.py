@@ -31,6 +31,7 @@ Progress = Callable[[str], None]
 _ALL = QuestionFilters()
 _IN_OTHER_WORDS = 0.6  # of the weight of a word that the question has itself
 _OF_A_RECORD = 0.93  # of the score
+_OF_EXAMPLES = 0.85  # of the score: most words there are those of rows, which may speak of anything
 _AGAIN = 0.93  # of the score, for each passage of its kind before it
 _DEEPER = 4  # times the passages that are wanted are ranked
 _DEEPEST = 40  # passages by words, and by meaning, whose own vectors are compared
@@ -207,7 +208,8 @@ def _ranked(candidates: Sequence[Candidate], k: int) -> list[TextHit]:
     def score(hit: TextHit) -> tuple[float, str]:
         kind = hit.values["kind"]
         again = sum(kind == one.values["kind"] for one in chosen)
-        return hit.score * _AGAIN**again * (_OF_A_RECORD if kind == "record" else 1), hit.id
+        weight = _OF_A_RECORD if kind == "record" else _OF_EXAMPLES if ":dropped:" in hit.id else 1
+        return hit.score * _AGAIN**again * weight, hit.id
 
     while left and len(chosen) < k:
         best = max(left, key=score)

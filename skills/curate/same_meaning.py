@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_ROWS = 100_000  # Milvus Lite holds every vector, and walks all of them for some 200 rows at once
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _OFFLINE = "offline: word pieces of these rows"
 
 
 @dataclass(frozen=True)
 class SameMeaning:
-    """How rows were compared. pairs: at the cosine or above it; differ: of these, with different answers."""
+    """How rows were compared.
+
+    pairs: at the cosine or above it, with the same numbers; differ: of these, with different answers.
+    """
 
     embedder: str
     min_cosine: float
@@ -81,7 +86,11 @@ def leave_same_meaning(
     with tempfile.TemporaryDirectory(prefix="opswright-meaning-") as folder, TextFile(Path(folder)) as texts:
         _write(texts, rows, table, verdicts)
         with SimilarTexts.of(texts, Path(folder) / "index", embed) as index:
-            found = index.pairs(texts, asked.min_cosine)
+            found = [
+                one
+                for one in index.pairs(texts, asked.min_cosine)
+                if _numbers(texts[one.first]) == _numbers(texts[one.second])
+            ]
     first, second = (
         kept[np.array([getattr(one, name) for one in found], np.int64)] for name in ("first", "second")
     )
@@ -91,6 +100,11 @@ def leave_same_meaning(
         pairs, lambda one, other: _same_answer(table, one, other), verdicts, Reason.SEMANTIC_DUPLICATE
     )
     return SameMeaning(named, asked.min_cosine, len(kept), len(found), int((~same).sum()))
+
+
+def _numbers(text: str) -> list[str]:
+    """The numbers of a text: a table for 5 is not one for 6, however near their vectors lie."""
+    return sorted(_NUMBER.findall(text))
 
 
 def _same_answer(table: Table, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:

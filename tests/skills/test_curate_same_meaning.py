@@ -67,6 +67,12 @@ def test_a_row_that_means_an_earlier_one_with_its_answer_is_left_out_and_says_of
     assert told["embedder"] == result.semantic_embedder == "offline: word pieces of these rows"
 
 
+def test_rows_with_other_numbers_are_not_one(context: Callable[..., StepContext], tmp_path: Path) -> None:
+    booked = [{"text": f"please book a table for {n} at the harbour", "label": "mail"} for n in (5, 6, 15)]
+    result, _ = curated(context, tmp_path, [*ROWS, *booked], semantic_duplicates=STEP)
+    assert result.dropped == {"semantic_duplicate": 1}  # the row of ROWS alone
+
+
 def test_the_same_rows_come_out_each_time(context: Callable[..., StepContext], tmp_path: Path) -> None:
     one, _ = curated(context, tmp_path, semantic_duplicates=STEP)
     other, _ = curated(context, tmp_path, semantic_duplicates=STEP)
