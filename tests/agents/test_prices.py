@@ -21,6 +21,8 @@ from opswright.core.token_spending import spend_tokens, usd_of
 from opswright.record.ledger import Ledger, Phase
 from opswright.record.spending import spend_report
 
+from .one_step import carry_out
+
 
 class HeatRequest(Request):
     expected: float = 2
@@ -50,12 +52,7 @@ OWN = 'gpus: {ours: {usd_per_hour: 4, source: "the contract", date: "2026-11"}}\
 def run(agent: Any, budget: str, expected: float = 2, gpu: str | None = "ours") -> tuple[Agent, Any]:
     Path("prices.yaml").write_text(OWN)
     made: Agent = agent(prices={"gpu": gpu, "file": "prices.yaml"})
-    made.registry = Registry((heat,))
-    Path("plan.yaml").write_text(
-        f"goal: Heat\n{budget}steps:\n  a: {{skill: heat, with: {{expected: {expected}}}}}\n"
-    )
-    proposal = made.plan_for(Ask("plan_file", "plan.yaml"))
-    return made, made.start(proposal, Consent(proposal.plan.id, "test"))
+    return made, carry_out(made, heat, {"expected": expected}, budget)
 
 
 @pytest.fixture(autouse=True)
@@ -120,11 +117,7 @@ def ask_model(request: AskRequest, ctx: StepContext) -> HeatResult:
 def asked(agent: Any, budget: str = "", table: str = TOKENS, **arguments: str) -> tuple[Agent, Any]:
     Path("prices.yaml").write_text(table)
     made: Agent = agent(prices={"file": "prices.yaml"})
-    made.registry = Registry((ask_model,))
-    given = ", ".join(f"{name}: '{value}'" for name, value in arguments.items())
-    Path("plan.yaml").write_text(f"goal: Ask\n{budget}steps:\n  a: {{skill: ask-model, with: {{{given}}}}}\n")
-    proposal = made.plan_for(Ask("plan_file", "plan.yaml"))
-    return made, made.start(proposal, Consent(proposal.plan.id, "test"))
+    return made, carry_out(made, ask_model, arguments, budget)
 
 
 def test_tokens_of_an_endpoint_are_reserved_and_settled_at_its_price(agent: Any) -> None:
