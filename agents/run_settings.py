@@ -23,7 +23,7 @@ _SECTIONS = (
 
 def keep_settings(workspace: Workspace) -> str:
     """The digest of the settings in force; what it stands for is kept beside the ledger, without secrets."""
-    document = _deciding(workspace.settings)
+    document = deciding(workspace.settings)
     digest = sha256_json(document)
     Ledger.of(workspace).keep("settings", digest, canonical_json(document))
     return digest
@@ -32,7 +32,7 @@ def keep_settings(workspace: Workspace) -> str:
 def changed_settings(workspace: Workspace, run: RunState) -> list[str]:
     """Sentences for the settings that are not what they were when the run was proposed."""
     digest = run.proposal.get("settings")
-    now = _deciding(workspace.settings)
+    now = deciding(workspace.settings)
     if not isinstance(digest, str) or digest == sha256_json(now):
         return []
     before = Ledger.of(workspace).kept("settings", digest)
@@ -43,8 +43,11 @@ def changed_settings(workspace: Workspace, run: RunState) -> list[str]:
     return [f"setting {name} was {old.get(name)!r} and is {new.get(name)!r} now" for name in names]
 
 
-def _deciding(settings: Settings) -> dict[str, Any]:
-    """A secret is only told to be there: another one in its place changes nothing here."""
+def deciding(settings: Settings) -> dict[str, Any]:
+    """The settings that decide what a run does.
+
+    A secret is only told to be there: another one in its place changes nothing here.
+    """
     document: dict[str, Any] = settings.model_dump(mode="json", include=set(_SECTIONS))
     if (file := settings.prices.file) is not None:
         document["prices"]["table"] = sha256_file(file) if file.is_file() else "missing"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import AskError
 from .explain import explain
-from .settings.prices import PriceSettings
 from .strict_yaml import read_yaml
+
+if TYPE_CHECKING:
+    from .settings.prices import PriceSettings
 
 _ANY_MODEL = "*"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .price_table import plain_address, token_price
+from .price_table import TokenPrice, plain_address, token_price
 
 if TYPE_CHECKING:
     from .contract import StepContext
@@ -21,8 +21,11 @@ _lock = threading.Lock()
 
 
 def token_counter(ctx: StepContext, url: str, model: str | None) -> CountTokens:
-    """What counts the tokens of one model at an endpoint as this step's spending; from any thread."""
-    return partial(spend_tokens, ctx, url, model)
+    """What counts the tokens of one model at an endpoint as this step's spending; from any thread.
+
+    The price is that of now: a table that changes or goes while the step runs changes nothing of it.
+    """
+    return partial(_spend, ctx, url, token_price(ctx.settings.prices, url, model))
 
 
 def spend_tokens(ctx: StepContext, url: str, model: str | None, read: int, written: int) -> None:
@@ -30,7 +33,10 @@ def spend_tokens(ctx: StepContext, url: str, model: str | None, read: int, writt
 
     Without a price their dollars stay unknown, and are told to be.
     """
-    price = token_price(ctx.settings.prices, url, model)
+    _spend(ctx, url, token_price(ctx.settings.prices, url, model), read, written)
+
+
+def _spend(ctx: StepContext, url: str, price: TokenPrice | None, read: int, written: int) -> None:
     usd = None if price is None else price.of(read, written)
     with _lock:
         ctx.spend(tokens=read + written, usd=usd)

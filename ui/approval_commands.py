@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ..agents.agent import Agent, RunOutcome
     from ..agents.approvals import ApprovalRow
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Why = Annotated[str, typer.Option(help="Why, for the record.")]
 Run = Annotated[str, typer.Argument(help="A run's id, from `opswright approvals list`.")]
 
 _MOST = 100
@@ -131,7 +133,7 @@ def approve_command(
 def deny_command(
     context: typer.Context,
     run: Run,
-    why: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    why: Why = "",
     json: Json = False,
 ) -> None:
     """Refuse a plan that waits, or take consent back: the next step that changes anything is not begun.
@@ -145,21 +147,15 @@ def deny_command(
 def withdraw_command(
     context: typer.Context,
     run: Run,
-    why: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    why: Why = "",
     json: Json = False,
 ) -> None:
     """Take your own approval back, also while the run goes on: no further step that acts is begun.
 
     Example: opswright approvals withdraw 20261120-101500-1a2b3c --why "the suite has a leak"
     """
-    from .show import print_json
-
     agent = context.obj.agent()
-    outcome = agent.withdraw(run, "approvals", why)
-    if json:
-        print_json({**agent.approval(run).document(), "status": outcome.status})
-        return
-    print(f"{run}: {outcome.status}; your approval is taken back", file=sys.stderr)
+    _show_answered(agent, agent.withdraw(run, "approvals", why), "; your approval is taken back", json=json)
 
 
 def _told(row: ApprovalRow) -> str:
@@ -181,17 +177,24 @@ def _answer(
 ) -> None:
     from ..agents.approvals import Consent
     from .session import match_plan
-    from .show import print_json
 
     agent = context.obj.agent()
     wanted = agent.approval(run).plan
     named = wanted if plan is None else match_plan(plan, wanted)
     outcome = agent.answer(run, Consent(named, "approvals", approved=approved, why=why))
-    row = agent.approval(run)
+    row = _show_answered(agent, outcome, json=json)
+    if approved and not row.void and not json:
+        print(f"Carry it out: opswright resume {run}", file=sys.stderr)
+
+
+def _show_answered(agent: Agent, outcome: RunOutcome, said: str = "", *, json: bool) -> ApprovalRow:
+    """How a run stands after an answer to its plan."""
+    from .show import print_json
+
+    row = agent.approval(outcome.run)
     if json:
         print_json({**row.document(), "status": outcome.status})
-        return
-    print(f"{run}: {outcome.status}", file=sys.stderr)
-    _say_void(row)
-    if approved and not row.void:
-        print(f"Carry it out: opswright resume {run}", file=sys.stderr)
+    else:
+        print(f"{outcome.run}: {outcome.status}{said}", file=sys.stderr)
+        _say_void(row)
+    return row

@@ -22,6 +22,8 @@ from opswright.core.registry import Registry
 from opswright.record.ledger import Entry, Ledger, Phase
 from opswright.record.spending import MonthTotals, SpendBook, spend_report
 
+from .one_step import carry_out
+
 RUNNING = threading.Event()  # a rent that waits has begun
 GO_ON = threading.Event()
 
@@ -63,14 +65,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(agent: Any, usd: float, who: str = "ada", waits: bool = False, budget: str = "") -> Any:
-    made: Agent = agent()
-    made.registry = Registry((rent,))
-    made.acting = Principal(who, ("releaser",), "test")
-    path = Path(f"{who}-{usd}-{waits}.yaml")
-    call = f"{{skill: rent, with: {{usd: {usd}, waits: {str(waits).lower()}}}}}"
-    path.write_text(f"goal: Rent\n{budget}steps:\n  a: {call}\n")
-    proposal = made.plan_for(Ask("plan_file", str(path)))
-    return made.start(proposal, Consent(proposal.plan.id, "test"))
+    return carry_out(agent(), rent, {"usd": usd, "waits": waits}, budget, who)
 
 
 def begun(agent: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from opswright.core.errors import AskError
 from opswright.core.price_table import read_prices, token_price
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
-from opswright.core.token_spending import spend_tokens, usd_of
+from opswright.core.token_spending import spend_tokens, token_counter, usd_of
+from opswright.core.workspace import Workspace
 from opswright.record.ledger import Ledger, Phase
 from opswright.record.spending import spend_report
+
+from .one_step import carry_out
 
 
 class HeatRequest(Request):
@@ -50,12 +54,7 @@ OWN = 'gpus: {ours: {usd_per_hour: 4, source: "the contract", date: "2026-11"}}\
 def run(agent: Any, budget: str, expected: float = 2, gpu: str | None = "ours") -> tuple[Agent, Any]:
     Path("prices.yaml").write_text(OWN)
     made: Agent = agent(prices={"gpu": gpu, "file": "prices.yaml"})
-    made.registry = Registry((heat,))
-    Path("plan.yaml").write_text(
-        f"goal: Heat\n{budget}steps:\n  a: {{skill: heat, with: {{expected: {expected}}}}}\n"
-    )
-    proposal = made.plan_for(Ask("plan_file", "plan.yaml"))
-    return made, made.start(proposal, Consent(proposal.plan.id, "test"))
+    return made, carry_out(made, heat, {"expected": expected}, budget)
 
 
 @pytest.fixture(autouse=True)
@@ -120,11 +119,7 @@ def ask_model(request: AskRequest, ctx: StepContext) -> HeatResult:
 def asked(agent: Any, budget: str = "", table: str = TOKENS, **arguments: str) -> tuple[Agent, Any]:
     Path("prices.yaml").write_text(table)
     made: Agent = agent(prices={"file": "prices.yaml"})
-    made.registry = Registry((ask_model,))
-    given = ", ".join(f"{name}: '{value}'" for name, value in arguments.items())
-    Path("plan.yaml").write_text(f"goal: Ask\n{budget}steps:\n  a: {{skill: ask-model, with: {{{given}}}}}\n")
-    proposal = made.plan_for(Ask("plan_file", "plan.yaml"))
-    return made, made.start(proposal, Consent(proposal.plan.id, "test"))
+    return made, carry_out(made, ask_model, arguments, budget)
 
 
 def test_tokens_of_an_endpoint_are_reserved_and_settled_at_its_price(agent: Any) -> None:
@@ -169,6 +164,17 @@ def test_a_price_that_changed_after_consent_voids_it(agent: Any) -> None:
     Path("prices.yaml").write_text(TOKENS.replace("usd_per_million_input: 2", "usd_per_million_input: 0"))
     ended = made.resume(waiting.run, Consent(waiting.plan.id, "test"))
     assert ended.exit_code == 7 and "prices.table" in ended.message
+
+
+def test_a_table_that_goes_while_a_step_runs_takes_no_price_from_it(context: Any) -> None:
+    Path("prices.yaml").write_text(TOKENS)
+    settings = load_settings(home="ws", prices={"file": "prices.yaml"})
+    ctx: StepContext = replace(context(), workspace=Workspace(settings))
+    count = token_counter(ctx, URL, "big")
+    count(1_000_000, 0)
+    Path("prices.yaml").unlink()
+    count(1_000_000, 0)
+    assert ctx.spent == {"tokens": 2_000_000, "usd": 4}
 
 
 def test_a_planner_without_prices_of_its_own_has_those_of_the_table(tmp_path: Path) -> None:

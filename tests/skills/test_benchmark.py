@@ -14,6 +14,7 @@ from opswright.core.artifact_refs import parse_ref
 from opswright.core.artifacts import Artifact
 from opswright.core.contract import StepContext
 from opswright.core.errors import AskError, BackendError, HeldError
+from opswright.core.machine import Machine
 from opswright.evals.load.comparison import compare_load, render_comparison
 from opswright.evals.load.report import find_report, load_board, read_load_report, render_board
 from opswright.skills.benchmark import BenchmarkRequest, BenchmarkResult, benchmark
@@ -78,6 +79,19 @@ def test_warm_up_requests_are_sent_and_not_counted(measure: Measure) -> None:
     server.how = lambda number: "broken" if number < 5 else ""
     found, _ = measure(server, warmup=5)
     assert len(server.bodies) == 17 and (found.levels[0].completed, found.levels[0].failed) == (12, 0)
+
+
+def test_what_an_endpoint_was_asked_is_the_steps_spending_warm_up_too(
+    context: Any, suite: Path, start_stand_in: Callable[[StandIn], str]
+) -> None:
+    ctx, url = context(), start_stand_in(StandIn())
+    given = {"concurrency": (1,), "requests": 12, "warmup": 3, "output_tokens": 6}
+    asked = BenchmarkRequest(model=url, suite=str(suite), **given)
+    benchmark(asked, ctx)
+    told = ctx.endpoints[url]
+    assert told["tokens"] == told["unpriced_tokens"] == ctx.spent["tokens"] == 15 * (4 + 6)
+    expected = benchmark.estimate(asked, Machine.here(ctx.workspace.root), ctx.workspace)
+    assert expected.usd is None and expected.tokens >= ctx.spent["tokens"]
 
 
 def test_a_level_may_last_a_time_instead(measure: Measure) -> None:

@@ -67,11 +67,19 @@ class Console:
 
     def void_of(self, run: RunState) -> str:
         """That consent to a run's plan counts no more, and why; by the settings that a worker would find."""
+        from ...agents.run_settings import changed_settings, deciding
         from ...agents.void import void_in_words, void_reasons
 
         try:
-            return void_in_words(void_reasons(Workspace(load_settings(home=self.workspace.root)), run))
-        except AskError as error:  # settings that do not read: no step would begin
+            now = Workspace(load_settings(home=self.workspace.root))
+            reasons = void_reasons(now, run)
+            is_old = deciding(now.settings) != deciding(self.settings)
+            if reasons and is_old and changed_settings(now, run):
+                reasons.append(
+                    "this console was started before that; restart it to plan with what is in force"
+                )
+            return void_in_words(reasons)
+        except (AskError, ValueError) as error:  # settings that do not read: no step would begin
             return void_in_words([str(error)])
 
     @cached_property

@@ -50,13 +50,13 @@ def overview(console: Console, person: Person) -> str:
 
 def _month(console: Console, person: Person) -> dict[str, Any]:
     """What was taken this month, and what is left of the budgets of who looks; empty where nothing was."""
-    taken = console.month_spending.taken(datetime.now(UTC))[None]
     try:
+        taken = console.month_spending.taken(datetime.now(UTC))[None]
         left = [
             f"{one.in_words}: {in_words(one.left.limits)} left" for one in console.months_left(person.name)
         ]
     except OpswrightError as error:
-        left = [str(error)]
+        return {"taken": "not known what was", "left": [str(error)]}
     told = {name: amount for name, amount in taken.items() if name != "minutes" or amount >= 0.1}
     return {"taken": in_words(told), "left": left} if any(told.values()) or left else {}
 

@@ -65,8 +65,11 @@ def test_a_card_says_that_consent_is_void_and_why_and_offers_it_no_more(
     console.agent(ada).answer(run, Consent(str(plan), "test"))
     Path("opswright.toml").write_text("[train]\nthreads = 7\n")  # as a worker would find them
     assert "setting train.threads was 2 and is 7 now" in cards.draw(run).html
+    assert "restart it to plan with what is in force" in cards.draw(run).html
     Path("opswright.toml").write_text("[train]\nthreads = 0\n")
     assert "void: a setting is wrong" in cards.draw(run).html
+    Path("opswright.toml").write_text("nonsense = [")
+    assert "void: " in cards.draw(run).html
     Path("opswright.toml").unlink()
     stored = console.workspace.plans / f"{plan}.json"
     stored.write_text(stored.read_text().replace("GO", "NO_GO"))
