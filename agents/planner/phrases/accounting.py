@@ -94,9 +94,9 @@ def _said_alone(clause: ClauseTokens, lexicon: Lexicon, step: StepDraft) -> set[
         if not token.is_word or at in clause.taken or token.key in lexicon.known | lexicon.kept:
             continue
         follows = keys[at + 1] if at + 1 < len(keys) else ","
-        if (at and keys[at - 1] == "," and follows in (",", "and")) or any(
-            tuple(keys[at + 1 : at + 1 + len(name)]) == name for name in opens if len(name) > 1
-        ):
+        is_alone = at > 0 and keys[at - 1] == "," and follows in (",", "and")
+        named = any(tuple(keys[at + 1 : at + 1 + len(name)]) == name for name in opens if len(name) > 1)
+        if is_alone or named:
             found.add(at)
     return found
 

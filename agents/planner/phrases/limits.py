@@ -20,6 +20,7 @@ _LEADS = words(
     """
 )
 _BEHIND = words(", : - please total max maximum tops altogether budget or less is the limit")
+_FEW = 4  # words that lead to one more limit
 _ONE = words("hour day minute dollar")
 _UP_TO = words("under within most than below max in about maximum")
 
@@ -36,7 +37,7 @@ def limits_behind(tokens: list[Token]) -> list[Token]:
             start = found[start].end
         elif tokens[start].kind == "end" and limits:
             start += 1
-        elif tokens[start].key in (_BEHIND | {"and"} if limits else _BEFORE):
+        elif tokens[start].key in (_BEHIND if limits else _BEFORE) or _leads_on(tokens, start, found):
             led = led or tokens[start].key in _LEADS
             start += 1
         elif limits or tokens[start].key not in _BEFORE:
@@ -51,6 +52,14 @@ def limits_behind(tokens: list[Token]) -> list[Token]:
     if scheduled and limits[0].start == 1:
         return tokens
     return [*tokens[start:end], *said, *tokens[end:]]
+
+
+def _leads_on(tokens: list[Token], start: int, found: dict[int, Amount]) -> bool:
+    """Whether one more limit follows: "... and under 5 dollars"."""
+    at = start
+    while at < len(tokens) and tokens[at].key in _LEADS | {"and", "at"} and at - start < _FEW:
+        at += 1
+    return at > start and at in found and bool(budget_of(found[at]))
 
 
 def _counted(tokens: list[Token]) -> list[Token]:

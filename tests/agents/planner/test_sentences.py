@@ -17,7 +17,7 @@ def _outcomes(scoring: ModuleType, world: World, name: str) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("built", 1.0), ("held_out", 0.95), ("third", 0.95), ("fourth", 0.88), ("fifth", 0.88)],
+    [("built", 1.0), ("held_out", 0.95), ("third", 0.95), ("fourth", 0.89), ("fifth", 0.93)],
 )
 def test_the_sentences_lead_where_they_should(
     scoring: ModuleType, world: World, name: str, least: float

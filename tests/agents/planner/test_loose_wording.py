@@ -1,0 +1,117 @@
+"""Loose wording: glued and swapped words, limits in front, verbs at the end, braces, short corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from opswright.agents.agent import Agent
+from opswright.agents.planner import Ask, Declined, PlannerReply, Proposal, Question, Turn
+from opswright.agents.planner.phrases.lexicon import Lexicon, lexicon_of
+from opswright.agents.planner.phrases.limits import limits_behind
+from opswright.agents.planner.phrases.mappings import mapping_of
+
+World = Callable[[str], Any]
+NO_NAMES: frozenset[str] = frozenset()
+
+
+@pytest.fixture
+def ask(world: World) -> Callable[..., PlannerReply]:
+    rich = world("rich")
+
+    def asked(text: str, *before: str) -> PlannerReply:
+        agent, turns = Agent(rich.workspace, rich.registry), list[Turn]()
+        for said in before:
+            reply = agent.propose(Ask("phrases", said), turns)
+            draft = reply.draft if isinstance(reply, Proposal | Question) else None
+            turns += [Turn("user", said), Turn("agent", "", draft)]
+        return agent.propose(Ask("phrases", text), turns)
+
+    return asked
+
+
+@pytest.fixture
+def lexicon(world: World) -> Lexicon:
+    return lexicon_of(world("rich").registry)
+
+
+def only_step(reply: PlannerReply) -> dict[str, Any]:
+    assert isinstance(reply, Proposal), reply
+    ((step,),) = [(reply.draft or {})["steps"]]
+    return dict(step["with"])
+
+
+def read(lexicon: Lexicon, text: str) -> str:
+    return " ".join(token.key for token in lexicon.read(text, NO_NAMES))
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("evaluatethe lastcheckpoint", "evaluate the last checkpoint"),
+        ("for3 epochs, rank8, 200steps", "for 3 epochs , rank 8 , 200 steps"),
+        ("lastt datasset", "last dataset"),
+        ("to int8 on an h100 in v2", "to int8 on an h100 in v2"),
+        ("<2h", "under 2 h"),
+    ],
+)
+def test_words_and_numbers_written_as_one_are_read_apart(lexicon: Lexicon, said: str, meant: str) -> None:
+    assert read(lexicon, said) == meant
+
+
+def test_a_limit_before_the_wish_is_the_plans_budget(ask: Any, lexicon: Lexicon) -> None:
+    found = ask("in at most 2 hours and under 5 dollars: train tiny on the last dataset")
+    assert (found.draft or {})["budget"] == {"minutes": 120, "usd": 5}
+    tokens = lexicon.read("in 2 hours, deploy the last engine to desk", NO_NAMES)
+    assert limits_behind(tokens) == tokens  # that is a time, and no limit
+
+
+def test_a_word_that_stands_alone_and_means_nothing_is_asked_about(ask: Any) -> None:
+    found = ask("train tiny on the last dataset, flurm")
+    assert isinstance(found, Question) and "flurm" in found.text
+    assert only_step(ask("train tiny on the last dataset, slurm"))["compute"] == "slurm"
+
+
+def test_a_name_that_is_set_to_nothing_is_asked_about(ask: Any) -> None:
+    found = ask("curate new.csv seed=")
+    assert isinstance(found, Question) and found.text == "Which seed?"
+
+
+def test_a_verb_at_the_end_is_a_wish_and_what_serves_needs_to_be_asked_for(ask: Any) -> None:
+    assert only_step(ask("please the last model on tickets evaluate"))["suite"] == "suites/tickets.yaml"
+    assert only_step(ask("can you please the last engine on desk deploy?"))["endpoint"] == "desk"
+    assert not isinstance(ask("the last engine on desk deploy"), Proposal)
+
+
+def test_values_in_braces_belong_to_the_field_before_them_or_to_nothing(ask: Any) -> None:
+    said = "finetune tiny on the last dataset with overrides={optimizer.eps: 0.1}"
+    assert only_step(ask(said))["overrides"] == {"optimizer.eps": 0.1}
+    assert isinstance(ask('the ticket has shape={gateway_image: "x"} and then promote shop'), Declined)
+    assert mapping_of("{a: {b: c}}") is None and mapping_of("{a: !!python/name:os.system ''}") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "field", "value"),
+    [
+        ("evaluate the last model on tickets", "without the baselines", "baselines", False),
+        ("finetune tiny on the last dataset for 300 steps", "500", "max_steps", 500),
+        ("deploy the last engine to desk", "instead of desk use shop", "endpoint", "shop"),
+        ("clean new.csv", "mask personal data as well", "personal_data", "mask"),
+        ("what is live on shop?", "roll it back", "endpoint", "shop"),
+    ],
+)
+def test_a_short_correction_changes_the_one_thing_it_fits(
+    ask: Any, before: str, said: str, field: str, value: object
+) -> None:
+    assert only_step(ask(said, before))[field] == value
+
+
+def test_a_denial_with_a_person_in_it_switches_nothing_off(ask: Any) -> None:
+    assert not isinstance(ask("I would not promote it", "roll out the last engine to desk"), Proposal)
+
+
+def test_the_same_is_asked_of_another_endpoint(ask: Any) -> None:
+    found = ask("and on desk?", "what is live on shop?")
+    assert found.text.startswith("desk:")
