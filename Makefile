@@ -11,11 +11,11 @@ MODELOPT := .venv-modelopt
 FAST_TESTS ?= yes
 TEST_WORKERS ?= 3
 
-.PHONY: help install lm-eval modelopt ray demo chat test check mutants docs site notebook clean
+.PHONY: help install lm-eval modelopt ray demo chat test check mutants docs site screenshots notebook clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt requirements-nemo-cpu.txt requirements-triton.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Opswright needs Python 3.11 or 3.12, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
@@ -76,6 +76,9 @@ docs: $(READY) ## write the reference pages from the code
 
 site: $(READY) ## make the site of the documentation in build/site, offline; a warning is an error
 	$(BIN)/python docs/site/build.py
+
+screenshots: $(READY) ## take the pictures of the docs anew, on the workspace of a finished demo (minutes)
+	$(BIN)/python docs/images/make.py .opswright
 
 notebook: $(READY) ## run the notebook of the documentation and keep what came out (minutes)
 	$(BIN)/python docs/notebooks/execute.py

@@ -1,10 +1,9 @@
-"""How fast the console is: from start to a page that can be used, from Enter to an answer, and its memory.
+"""How fast the console is: start, planning, answers in a browser, many people at once, MCP; and its memory.
 
-Needs Chromium, on Linux. Takes about two minutes on 2 cores:
-`python benchmarks/console.py` (a small workspace of its own) or `--home .opswright` (yours; reads only).
-`--beside CHECKOUT` starts that checkout's console in turn with this one, which tells a change from a busy
-machine. `--people 20` has as many people look and type for a minute, with no browser: what a browser would
-send.
+Needs Chromium, on Linux: `python benchmarks/console.py` measures all of it against its goals, in about eight
+minutes on 2 quiet cores, on a small workspace of its own (or `--home .opswright`, yours: only read). `--only
+starts planning` measures parts. `--beside CHECKOUT` starts that checkout's console in turn with this one,
+which tells a change from a busy machine. The people look and type as a browser would, without one.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 COMMANDS = ("/help", "/skills", "/runs", "/status", "/live", "/gpus", "/help plan", "what can you do")
+
+
+PARTS = ("starts", "planning", "answers", "people", "mcp")
 
 
 class Server:
@@ -84,6 +88,17 @@ class Server:
         """End it."""
         self.process.terminate()
         self.process.wait(timeout=180)
+
+
+@contextmanager
+def served(home: Path) -> Iterator[Server]:
+    """A console that has answered its first page; ended after it."""
+    server = Server(home)
+    server.wait_s()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _import_path(checkout: Path | None) -> dict[str, str]:
@@ -214,59 +229,114 @@ def answer_ms(page: Page, command: str) -> float:
     )
 
 
+def planning(home: Path, rounds: int = 200) -> None:
+    """What a plan takes in a running process, from the line to the compiled proposal; nothing is run."""
+    from opswright.agents.planner import PLAIN_LANGUAGE, Ask, Proposal
+    from opswright.core.settings import load_settings
+    from opswright.skills import load_registry
+    from opswright.ui.console.auth.users import Person
+    from opswright.ui.console.chat.run_service import RunService
+    from opswright.ui.console.console import Console
+
+    tickets = home.parent / "tickets.csv"
+    tickets.write_text("text,label\nwhere is my card,card\npay my rent,pay\n")
+    os.chdir(home.parent)
+    runs = RunService(Console(load_registry(), load_settings(home=home)))
+    who = Person("ada", "releaser")
+    for name, kind, line, goal in (
+        ("slash command", "slash", "/golden suite=clinc150", 50),
+        (
+            "phrase",
+            PLAIN_LANGUAGE,
+            "curate tickets.csv and train the tiny model on it for 200 steps",
+            100,
+        ),
+    ):
+        taken = []
+        for _ in range(rounds + 5):
+            began = time.monotonic()
+            found = runs.propose(who, Ask(kind, line))
+            taken.append((time.monotonic() - began) * 1e3)
+            if not isinstance(found, Proposal):
+                sys.exit(f"{line!r} led to no plan: {found}")
+        taken = sorted(taken[5:])  # the first ones load what planning needs
+        print(f"{name} planned: p50 {statistics.median(taken):.1f} ms, ", end="")
+        print(f"p95 {taken[int(0.95 * rounds)]:.1f} ms of {rounds}; goal {goal} ms p50")
+
+
+def answers(browser: Browser, server: Server, commands: int) -> None:
+    """What a person waits for, from Enter to the answer that can be seen, and the memory meanwhile."""
+    page = browser.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("#chat-page [data-ready]")
+    page.wait_for_timeout(6000)  # what the first command needs is loaded beside
+    page.click("[data-act=new]")
+    page.wait_for_selector(".welcome")
+    taken: dict[str, list[float]] = {command: [] for command in COMMANDS}
+    memory = []
+    for number in range(commands):
+        command = COMMANDS[number % len(COMMANDS)]
+        taken[command].append(answer_ms(page, command))
+        if number % (commands // 6) == commands // 6 - 1:
+            memory.append(server.memory_mb())
+    page.close()
+    every = sorted(value for values in taken.values() for value in values)
+    p95 = every[int(0.95 * len(every))]
+    print(f"Enter to answer in a browser: p50 {statistics.median(every):.0f} ms, p95 {p95:.0f} ms", end="")
+    print(f" of {len(every)} commands; goals 50 ms p50, 150 ms p95")
+    for command, values in taken.items():
+        print(f"  {command:18} p50 {statistics.median(values):6.0f} ms")
+    print(f"memory after each sixth: {', '.join(f'{mb:.0f}' for mb in memory)} MB;", end="")
+    print(f" last sixth to second: {memory[-1] / memory[1]:.3f}")
+
+
+def mcp() -> None:
+    """A call of a tool through the MCP server, by its own benchmark in a process of its own."""
+    program = [sys.executable, str(Path(__file__).with_name("mcp.py"))]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        sys.exit(f"benchmarks/mcp.py failed: {done.stderr[-1000:]}")
+    print(f"MCP tool call, goal 50 ms p50: {done.stdout.strip()}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--home", type=Path, help="a workspace; by default a new one")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts alone")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--commands", type=int, default=600, help="an hour's worth: one every six seconds")
     parser.add_argument("--beside", type=Path, help="another checkout, started in turn with this one")
-    parser.add_argument("--people", type=int, default=0, help="have so many people look and type, then end")
+    parser.add_argument("--people", type=int, default=20, help="how many look and type at once")
     parser.add_argument("--seconds", type=float, default=60.0, help="for so long")
     ask = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         home = ask.home or Path(scratch) / "ws"
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        starts = [Starts("this checkout", None)] + [Starts(str(ask.beside), ask.beside)] * bool(ask.beside)
-        for _ in range(ask.starts):
+        if "starts" in ask.only:
+            starts = [Starts("this checkout", None)]
+            starts += [Starts(str(ask.beside), ask.beside)] * bool(ask.beside)
+            for _ in range(ask.starts):
+                for one in starts:
+                    one.once(browser, home)
             for one in starts:
-                one.once(browser, home)
-        for one in starts:
-            one.show()
-        print("goal: 2 s to a page that can be typed into")
-        server = Server(home)
-        server.wait_s()
-        if ask.people:
-            time.sleep(6)  # what the first command needs is loaded beside
-            crowd(server, ask.people, ask.seconds)
-            server.stop()
-            browser.close()
-            return
-        page = browser.new_page()
-        page.goto(server.url)
-        page.wait_for_selector("#chat-page [data-ready]")
-        page.wait_for_timeout(6000)  # what the first command needs is loaded beside
-        page.click("[data-act=new]")
-        page.wait_for_selector(".welcome")
-        taken: dict[str, list[float]] = {command: [] for command in COMMANDS}
-        memory = []
-        for number in range(ask.commands):
-            command = COMMANDS[number % len(COMMANDS)]
-            taken[command].append(answer_ms(page, command))
-            if number % (ask.commands // 6) == ask.commands // 6 - 1:
-                memory.append(server.memory_mb())
-        every = sorted(value for values in taken.values() for value in values)
-        p95 = every[int(0.95 * len(every))]
-        print(f"Enter to answer: p50 {statistics.median(every):.0f} ms, p95 {p95:.0f} ms", end="")
-        print(f" of {len(every)} commands; goals 50 ms p50, 150 ms p95")
-        for command, values in taken.items():
-            print(f"  {command:18} p50 {statistics.median(values):6.0f} ms")
-        print(f"memory after each sixth: {', '.join(f'{mb:.0f}' for mb in memory)} MB;", end="")
-        print(f" last sixth to second: {memory[-1] / memory[1]:.3f}")
-        server.stop()
+                one.show()
+            print("goal: 2 s to a page that can be typed into")
+        if "planning" in ask.only:
+            planning(Path(scratch) / "planned")
+        if "answers" in ask.only:
+            with served(home) as server:
+                answers(browser, server, ask.commands)
         browser.close()
+        if "people" in ask.only:
+            with served(home) as server:
+                time.sleep(6)  # what the first command needs is loaded beside
+                crowd(server, ask.people, ask.seconds)
+        if "mcp" in ask.only:
+            mcp()
 
 
 if __name__ == "__main__":

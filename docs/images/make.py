@@ -1,4 +1,4 @@
-"""Makes the pictures of the README and the guide from a finished demo.
+"""Makes the pictures of the README and the guide from a finished demo: `make screenshots`.
 
 Needs Chromium and a workspace in which `opswright demo` ended well, and its endpoint up (`opswright serve`):
 `python docs/images/make.py .opswright`. Takes about two minutes on 2 cores: for the picture of a training
@@ -57,7 +57,7 @@ def console(workspace: Path, folder: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=180)
 
 
 def keep(page: Page, name: str) -> None:
@@ -74,7 +74,7 @@ def say(page: Page, text: str, shown: str) -> None:
     page.wait_for_function(
         "([shown, before]) => document.querySelectorAll(shown).length > before",
         arg=[shown, before],
-        timeout=60_000,
+        timeout=180_000,
     )
 
 
@@ -95,7 +95,10 @@ def chat(browser: Browser, url: str) -> None:
     box.fill("")
     say(page, "/plan v1.yaml", ".card.waiting")
     page.locator(".log").evaluate("node => { node.scrollTop = node.scrollHeight }")
+    page.locator(".card details[open]").evaluate_all("all => all.forEach((one) => { one.open = false; })")
+    page.locator(".log").evaluate("node => { node.scrollTop = node.scrollHeight }")
     keep(page, "console-plan")
+    own_pages(browser, url)  # while something waits
     page.locator("[data-act=reject]").last.click()
     page.wait_for_selector(".card.denied")
     say(page, "/plan training.yaml", ".card.waiting")
@@ -103,7 +106,7 @@ def chat(browser: Browser, url: str) -> None:
     page.wait_for_function(
         "() => { const line = document.querySelector('.step.running svg.curve polyline');"
         " return line && line.points.length >= 40 }",
-        timeout=300_000,
+        timeout=600_000,
     )
     page.set_viewport_size({"width": WIDTH, "height": 820})
     page.locator(".log").evaluate("node => { node.scrollTop = node.scrollHeight }")
@@ -120,10 +123,25 @@ def data_page(browser: Browser, url: str) -> None:
     page.wait_for_selector("#data-page [data-ready], #data-page[data-ready]", state="attached")
     raw = ROOT / "examples" / "support_router" / "raw" / "banking77"
     page.locator("#data-page input[type=file]").set_input_files([raw / "train.csv", raw / "test.csv"])
-    page.wait_for_selector("#facts", timeout=60_000)
+    page.wait_for_selector("#facts", timeout=240_000)
     page.set_viewport_size({"width": WIDTH, "height": 1560})
     page.wait_for_timeout(500)
     keep(page, "console-data")
+    page.close()
+
+
+def own_pages(browser: Browser, url: str) -> None:
+    """The first screen, and the approvals."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": 720}, device_scale_factor=1.5)
+    page.goto(url)
+    page.wait_for_selector(".overview")
+    page.wait_for_timeout(500)
+    keep(page, "console-first")
+    page.set_viewport_size({"width": WIDTH, "height": 300})
+    page.goto(f"{url}/approvals")
+    page.wait_for_selector("article")
+    page.wait_for_timeout(300)
+    keep(page, "console-approvals")
     page.close()
 
 
@@ -143,9 +161,10 @@ def other_pages(browser: Browser, url: str) -> None:
     page.get_by_role("tab", name="Compare two").evaluate("node => node.scrollIntoView()")
     page.wait_for_timeout(300)
     keep(page, "console-compare")
-    for name in ("endpoints", "drift", "ledger"):
+    for name, part in (("endpoints", "#releases"), ("drift", "#tests"), ("ledger", "#ledger-table tbody tr")):
         page.goto(f"{url}/{name}")
-        page.wait_for_timeout(4000)
+        page.wait_for_selector(part)
+        page.wait_for_timeout(1500)
         keep(page, f"console-{name}")
     page.close()
 

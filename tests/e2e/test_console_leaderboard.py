@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from opswright.core.artifact_refs import BenchmarkReportRef
+from opswright.core.settings import load_settings
+from opswright.core.workspace import Workspace
+from opswright.evals.load.figures import level_figures
+from opswright.evals.load.level import Level
+from opswright.evals.load.streamed import RequestRecord
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Route
 
@@ -180,6 +187,31 @@ def test_a_choice_outlives_rows_that_were_sent_before_it_was_known(
     board.unroute("**/gradio_api/run/*")
     board.get_by_role("radio", name=f"{models['linear']} as B").check()
     expect(board.locator(".compare .sentence")).to_contain_text("B is better: on 102 common items ")
+
+
+def test_speeds_are_sorted_narrowed_and_read_anew(board: Page, shown_console: Any) -> None:
+    from playwright.sync_api import expect
+
+    board.get_by_role("tab", name="Speed").click()
+    speeds = board.locator("#leaderboard-speed")
+    expect(speeds).to_contain_text("Nothing was measured under load yet")
+    store = Workspace(load_settings(home=shown_console.folder / ".opswright")).artifacts
+    for model, ms in (("quick", 20.0), ("slow", 90.0)):
+        answers = [RequestRecord(0.0, n, ttft_ms=ms + n, e2el_ms=ms * 9, tokens_out=9) for n in range(30)]
+        levels = [level_figures(Level(2, answers, ms / 10), {})]
+        facts = {"model": model, "server": {"name": "vllm"}, "prompts": "suite a", "levels": levels}
+        with store.staging() as folder:
+            (folder / "report.json").write_text(model)
+            facts |= {"workload": {"output_tokens": 9}, "is_complete": True}
+            store.save(BenchmarkReportRef, folder, facts)
+    board.get_by_role("button", name="Refresh").click()
+    rows = speeds.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("quick")
+    board.get_by_role("button", name="tokens/s").dblclick()  # falling, then rising
+    expect(rows.first).to_contain_text("slow")
+    board.get_by_label("Search speeds").fill("quick vllm")
+    expect(rows).to_have_count(1)
 
 
 def test_two_that_are_chosen_at_once_are_compared(

@@ -71,7 +71,7 @@ def build(console: Console) -> None:
     with gr.Row(equal_height=True):
         suite = gr.Dropdown([ALL], value=ALL, label="Suite", min_width=130)
         kind = gr.Dropdown([ALL], value=ALL, label="Kind", min_width=130)
-        search = gr.Textbox(label="Search", placeholder="model, goal, training data", min_width=180)
+        search = gr.Textbox("", label="Search", placeholder="model, goal, training data", min_width=180)
     filters = [suite, kind, search]
     with gr.Row():
         refresh = gr.Button("Refresh", size="sm", min_width=90, scale=0)
@@ -138,7 +138,7 @@ def _comparison(console: Console, picked: gr.State) -> tuple[list[Any], Callable
         with gr.Row():
             outcome = gr.Dropdown(list(OUTCOMES), value=next(iter(OUTCOMES)), label="Items that B")
             within = gr.Dropdown([ALL], value=ALL, label="Slice")
-            search = gr.Textbox(label="Search items", placeholder="text, label or answer")
+            search = gr.Textbox("", label="Search items", placeholder="text, label or answer")
         items = gr.HTML(elem_id="leaderboard-items", apply_default_css=False)
 
     def show(chosen: Picked) -> list[Any]:

@@ -17,14 +17,14 @@ from ..events import QUIET
 
 ALL = "all"
 FIGURES: Mapping[str, str] = {
+    "output_tokens_per_s": "tokens/s",
+    "requests_per_s": "requests/s",
     "ttft_p50_ms": "TTFT p50 ms",
     "ttft_p95_ms": "TTFT p95 ms",
     "tpot_p50_ms": "TPOT p50 ms",
     "itl_p95_ms": "ITL p95 ms",
     "e2el_p50_ms": "E2EL p50 ms",
     "e2el_p95_ms": "E2EL p95 ms",
-    "output_tokens_per_s": "tokens/s",
-    "requests_per_s": "requests/s",
 }
 """The columns of figures, by their names in a row of the board."""
 _ON_LOAD = """
@@ -38,7 +38,7 @@ def build(console: Console) -> Callable[[Any], None]:
     with gr.Row():
         server = gr.Dropdown([ALL], value=ALL, label="Server", min_width=130)
         load = gr.Dropdown([ALL], value=ALL, label="Load", min_width=170)
-        search = gr.Textbox(label="Search speeds", placeholder="endpoint, server, load", min_width=180)
+        search = gr.Textbox("", label="Search speeds", placeholder="endpoint, server, load", min_width=180)
     script = (files(__package__) / "sortable.js").read_text(encoding="utf-8") + _ON_LOAD
     table = gr.HTML(elem_id="leaderboard-speed", apply_default_css=False, js_on_load=script)
 

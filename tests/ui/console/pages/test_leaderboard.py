@@ -100,27 +100,3 @@ def test_a_download_is_what_the_command_line_gives(console: Console) -> None:
         assert (file["name"], file["type"]) == (f"leaderboard.{form}", media_type)
         assert form == "html" or file["text"] == render(lines, form) + "\n"
     assert len(json.loads(shown.file_of(lines, "json", "application/json")["text"])) == 2
-
-
-def test_what_benchmarks_measured_is_shown_as_text(workspace: Workspace) -> None:
-    from opswright.core.artifact_refs import BenchmarkReportRef
-    from opswright.evals.load.figures import level_figures
-    from opswright.evals.load.level import Level
-    from opswright.evals.load.streamed import RequestRecord
-
-    console = _console(workspace)
-    assert "Nothing was measured" in shown.show_speed(console)
-    record = RequestRecord(0.0, 0, ttft_ms=4, e2el_ms=40, tokens_out=9, counted_by="usage")
-    facts = {
-        "model": "http://box:8000",
-        "server": {"name": ODD},
-        "prompts": "suite shop",
-        "workload": {"output_tokens": 9},
-        "levels": [level_figures(Level(8, [record], 1.0), {})],
-        "is_complete": True,
-    }
-    with workspace.artifacts.staging() as folder:
-        (folder / "requests.jsonl").write_text("")
-        workspace.artifacts.save(BenchmarkReportRef, folder, facts)
-    page = shown.show_speed(console)
-    assert "<td>8</td>" in page and "http://box:8000" in page and "<script>" not in page

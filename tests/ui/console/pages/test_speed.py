@@ -37,7 +37,7 @@ def measured(pause_ms: float, failed: int = 0) -> Sequence[RequestRecord]:
 @pytest.fixture
 def console(workspace: Workspace) -> Console:
     """The console of a workspace with two measured endpoints."""
-    for model, server, pause_ms, failed in (("quick", "vllm", 2.0, 0), (ODD, "gateway", 30.0, 3)):
+    for model, server, pause_ms, failed in (("quick", "vllm", 2.0, 0), (ODD, f"gateway {ODD}", 30.0, 3)):
         records = list(measured(pause_ms, failed))
         facts: dict[str, Any] = {
             "model": model,
@@ -61,7 +61,8 @@ def test_every_figure_stands_with_its_interval_and_names_are_shown_as_text(conso
             low, high = row.intervals[name]
             assert low <= getattr(row, name) <= high
     shown = speed.show(rows, fault, speed.ALL, speed.ALL, "")
-    assert "2 of 2 lines" in shown and "<img" not in shown and "&lt;img" in shown
+    assert "2 of 2 lines" in shown and "<img" not in shown and shown.count("&lt;img") >= 3
+    assert '<td data-value="2" class="number">2</td>' in shown
     quick = next(row for row in rows if row.model == "quick")
     low, high = quick.intervals["ttft_p95_ms"]
     assert f'<b>{quick.ttft_p95_ms:.3g}</b><br><span class="soft">{low:.3g} to {high:.3g}</span>' in shown
