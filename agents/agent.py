@@ -32,6 +32,7 @@ from .approvals import (
     record_withdrawal,
     standing_approvals,
 )
+from .followers import follow, notify
 from .graph import Cursor, build_graph
 from .identity.acting import acting_principal
 from .nodes import AgentNodes
@@ -145,10 +146,10 @@ class Agent:
         since = time.time()
         try:
             with self._held(run_id):
-                self._mirror(run_id)
+                follow(self.workspace, run_id)
                 return self._carry_out(run_id, since, proposal=proposal, consent=consent)
         finally:
-            self._notify()  # whoever delivers may have ended before there was anything to tell
+            notify(self.workspace)  # whoever delivers may have ended before there was anything to tell
 
     def apply_until(
         self, proposal: Proposal, run_id: str, consent: Consent | None = None, until: str | None = None
@@ -175,7 +176,7 @@ class Agent:
         with self._held(run_id):
             state = LedgerIndex.of(self.workspace).run_state(run_id)
             if state is None:
-                self._mirror(run_id)
+                follow(self.workspace, run_id)
                 return self._carry_out(run_id, since, proposal=proposal, consent=consent, until=until)
             if state.plan != plan.id:
                 raise IntegrityError(
@@ -193,7 +194,7 @@ class Agent:
                     record_consent(self._record(run_id), plan, consent)
                 except HeldError as error:  # somebody else's consent may still come
                     refused = str(error)
-            self._mirror(run_id)
+            follow(self.workspace, run_id)
             outcome = self._carry_out(run_id, since, until=until)
             is_waiting = bool(refused) and outcome.status == "waiting"
             return replace(outcome, message=f"{outcome.message}. {refused}") if is_waiting else outcome
@@ -216,11 +217,11 @@ class Agent:
                 record_consent(record, load_plan(self.workspace, state.plan or ""), consent)
             elif state.status == "waiting":
                 return self._outcome(state, is_held=False)
-            self._mirror(run_id)
+            follow(self.workspace, run_id)
             try:
                 return self._carry_out(run_id, since)
             finally:
-                self._notify()
+                notify(self.workspace)
 
     def answer(self, run_id: str, consent: Consent) -> RunOutcome:
         """Record an answer to a run's plan, or take consent back, whoever carries the run out meanwhile.
@@ -229,10 +230,10 @@ class Agent:
         for another plan, was given before, comes too late or is not this principal's to give.
         """
         before, since = self._known(run_id).status, time.time()
-        self._notify()
+        notify(self.workspace)
         record = self._record(run_id)
         record_consent(record, load_plan(self.workspace, record.state.plan or ""), consent)
-        self._notify()
+        notify(self.workspace)
         if not consent.approved and before in ("waiting", "approved"):
             with suppress(RunIsHeldError), self._held(run_id):  # else who carries it out finds the refusal
                 return self._carry_out(run_id, since)
@@ -244,10 +245,10 @@ class Agent:
         Raises AskError for an unknown run, HeldError when no approval of this principal stands.
         """
         self._known(run_id)
-        self._notify()
+        notify(self.workspace)
         record = self._record(run_id)
         record_withdrawal(record, load_plan(self.workspace, record.state.plan or ""), how, why)
-        self._notify()
+        notify(self.workspace)
         return self._outcome(record.refresh())
 
     def outcome(self, run_id: str) -> RunOutcome:
@@ -380,21 +381,6 @@ class Agent:
             raise RunIsHeldError(
                 f"run {run_id} is being carried out by another process; wait or stop that one."
             ) from error
-
-    def _notify(self) -> None:
-        """Have webhooks told, in a process of its own: nobody waits for it."""
-        if self.workspace.settings.notifications.webhooks:
-            from .notifications import start_dispatcher
-
-            start_dispatcher(self.workspace)
-
-    def _mirror(self, run_id: str) -> None:
-        """Have MLflow and webhooks follow the ledger, in processes of their own: a run waits for neither."""
-        self._notify()
-        if self.workspace.settings.mlflow.mirror == "background":
-            from ..record.mirror import start_background
-
-            start_background(self.workspace, run_id)
 
 
 def _config(run_id: str) -> RunnableConfig:
