@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -149,6 +150,15 @@ def test_a_step_that_fails_raises_and_can_be_resumed(ws: NotebookWorkspace) -> N
     assert ws.resume(failed["run"]).status == "done"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT interrupts, as in a kernel; what a shell starts in the background would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_the_run_and_says_how_it_goes_on(ws: NotebookWorkspace) -> None:
     plan = ws.skills.train(data=collected(ws), steps=2_000_000_000)
     threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -158,6 +168,7 @@ def test_an_interrupt_stops_the_run_and_says_how_it_goes_on(ws: NotebookWorkspac
     assert stopped["state"] != "running" and "stopped by a person" in stopped["message"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_comes_too_late_says_that_the_run_had_ended(ws: NotebookWorkspace) -> None:
     done = ws.skills.collect(source="lines.txt").apply()  # type: ignore[union-attr]
     agent = Agent(CoreWorkspace(load_settings(home=ws.root)), ws._session.registry)
