@@ -10,7 +10,7 @@ from .drafts import StepDraft
 from .lexicon import Lexicon, PhraseMatch
 from .surroundings import Surroundings
 from .text import Token, key_of_word, stem_of, words
-from .words import PREPOSITIONS, SETTING, SMALL, negations_in
+from .words import ARTICLES, PREPOSITIONS, SETTING, SMALL, negations_in
 
 _FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
 VALUES = (
@@ -95,7 +95,10 @@ def _said_alone(clause: ClauseTokens, lexicon: Lexicon, step: StepDraft) -> set[
             continue
         follows = keys[at + 1] if at + 1 < len(keys) else ","
         is_alone = at > 0 and keys[at - 1] == "," and follows in (",", "and")
-        named = any(tuple(keys[at + 1 : at + 1 + len(name)]) == name for name in opens if len(name) > 1)
+        after = at + 1
+        while after < len(keys) and keys[after] in ARTICLES:
+            after += 1
+        named = any(tuple(keys[after : after + len(name)]) == name for name in opens if len(name) > 1)
         if is_alone or named:
             found.add(at)
     return found

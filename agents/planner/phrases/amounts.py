@@ -78,6 +78,8 @@ def _value(tokens: list[Token], at: int) -> float | None:
     token = tokens[at]
     if token.kind == "number":
         return _number(token.text)
+    if token.key in ("a", "an") and _is_one(tokens, at):
+        return 1.0
     if token.is_word and token.key in _SPELLED and at + 1 < len(tokens):
         if token.key in _PARTS:
             counts = tokens[at + 1].key in ("of", "an", "a", "the", "for", "as")
@@ -86,6 +88,19 @@ def _value(tokens: list[Token], at: int) -> float | None:
             counts = counts and tokens[at + 1].is_word and tokens[at + 1].key not in _NOT_COUNTED
         return float(_SPELLED[token.key]) if counts else None
     return None
+
+
+def _is_one(tokens: list[Token], at: int) -> bool:
+    """Whether an article counts: "an hour per stage", "a day at most"; not "half an hour", "an hour ago"."""
+    keys = [token.key for token in tokens[max(0, at - 2) : at + 4]]
+    here = min(at, 2)
+    before, unit, after = keys[:here], keys[here + 1 : here + 2], keys[here + 2 :]
+    counts = after[:1] in (["per"], ["each"]) or after in (["at", "most"], ["for", "each"])
+    bound = bool(before) and before[-1] in ("within", "under", "most")
+    return bool(unit) and unit[0] in _COUNTED and (counts or bound) and before[-1:] != ["half"]
+
+
+_COUNTED = words("minute hour day")
 
 
 def number_of(key: str) -> float | None:
