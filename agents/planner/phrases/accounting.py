@@ -23,6 +23,9 @@ VALUES = (
     "mapping",
 )  # kinds of token that say something by themselves
 _WITH = words("with using without by at under within w")
+_COUNTS = words(
+    "dozen dozens hundred hundreds thousand thousands million half couple"
+)  # of which none is known
 _ENDS = words("and or but then because since so that which who for to on from , ; :")
 
 
@@ -65,6 +68,7 @@ def accounted(
             reading.unused += [token.text] * (at in clause.passed_over)
         elif (
             at in said
+            or (token.is_word and token.key in _COUNTS)
             or (at and clause.tokens[at - 1].key == "=")  # a value that was given and not placed
             or (token.is_word and token.key in heads)  # a wish of its own, not taken apart
             or is_value(token, around)

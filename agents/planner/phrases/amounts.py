@@ -21,8 +21,7 @@ _SPELLED = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10,
     "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60,
-    "hundred": 100,
-    "half": 0.5, "quarter": 0.25, "third": 1 / 3, "tenth": 0.1, "thousand": 1000,
+    "half": 0.5, "quarter": 0.25, "third": 1 / 3, "tenth": 0.1,
 }  # fmt: skip
 _PARTS = words("half quarter third tenth")
 _ORDER = words("the last first previous this that other which")

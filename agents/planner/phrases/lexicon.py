@@ -14,6 +14,7 @@ from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
 from .mappings import unbraced
+from .number_words import counted
 from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
@@ -210,7 +211,7 @@ class Lexicon:
         text = unbraced(text, self._names_of_skills)
         said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
         mended = [one for token in said for one in self._mended(token, names)]
-        return self._joined(mended)
+        return counted(self._joined(mended))
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
         found: list[Token] = []

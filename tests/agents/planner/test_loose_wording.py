@@ -170,3 +170,29 @@ def test_before_that_is_the_one_made_before_what_was_spoken_of(ask: Any) -> None
     assert older == only_step(ask("evaluate the previous checkpoint on tickets"))["model"] != last
     alone = ask("build an engine from the checkpoint before that")
     assert isinstance(alone, Question) and (alone.draft or {})["asked"]["field"] == "model"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("five hundred steps", "500 steps"),
+        ("two thousand five hundred", "2500"),
+        ("2 thousand steps, twenty-five epochs", "2000 steps , 25 epochs"),
+        ("one hundred and fifty", "150"),
+        ("a hundred steps", "100 steps"),
+        ("eleven epochs", "11 epochs"),
+        ("one and two", "one and two"),
+        ("two hundred and then three", "200 and then three"),
+    ],
+)
+def test_numbers_of_several_words_are_one_number(lexicon: Lexicon, said: str, meant: str) -> None:
+    assert read(lexicon, said) == meant
+
+
+@pytest.mark.parametrize("said", ["several hundred steps", "a dozen epochs", "three and a half epochs"])
+def test_a_count_that_is_not_known_is_asked_about(ask: Any, said: str) -> None:
+    assert isinstance(ask(f"train tiny on the last dataset for {said}"), Question)
+
+
+def test_the_record_is_asked_whether_it_is_sound(ask: Any) -> None:
+    assert ask("is the record sound").text == ask("is the record intact").text
