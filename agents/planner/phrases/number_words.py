@@ -56,7 +56,10 @@ def _number_at(tokens: list[Token], start: int) -> tuple[int, float | None]:
     while at < len(keys):
         if keys[at] in _TIMES:
             times = _TIMES[keys[at]]
-            total, part = (total, part * times) if times == 100 else (total + part * times, 0.0)
+            if times > 100 and not part:
+                total *= times  # "a thousand million"
+            else:
+                total, part = (total, part * times) if times == 100 else (total + part * times, 0.0)
             at += 1
             continue
         behind = at + (keys[at] == "and" and keys[at - 1] in _TIMES)

@@ -180,6 +180,7 @@ def test_before_that_is_the_one_made_before_what_was_spoken_of(ask: Any) -> None
         ("2 thousand steps, twenty-five epochs", "2000 steps , 25 epochs"),
         ("one hundred and fifty", "150"),
         ("a hundred steps", "100 steps"),
+        ("a thousand million", "1000000000"),
         ("eleven epochs", "11 epochs"),
         ("one and two", "one and two"),
         ("two hundred and then three", "200 and then three"),
