@@ -10,7 +10,7 @@ from .drafts import StepDraft
 from .lexicon import Lexicon, PhraseMatch
 from .surroundings import Surroundings
 from .text import Token, key_of_word, stem_of, words
-from .words import PREPOSITIONS, SETTING, SMALL, negations_in
+from .words import ARTICLES, PREPOSITIONS, SETTING, SMALL, negations_in
 
 _FINITE = words("is was were are been has had did does will would seems looks")  # then it tells of something
 VALUES = (
@@ -23,6 +23,9 @@ VALUES = (
     "mapping",
 )  # kinds of token that say something by themselves
 _WITH = words("with using without by at under within w")
+_COUNTS = words(
+    "dozen dozens hundred hundreds thousand thousands million half couple"
+)  # of which none is known
 _ENDS = words("and or but then because since so that which who for to on from , ; :")
 
 
@@ -65,6 +68,7 @@ def accounted(
             reading.unused += [token.text] * (at in clause.passed_over)
         elif (
             at in said
+            or (token.is_word and token.key in _COUNTS)
             or (at and clause.tokens[at - 1].key == "=")  # a value that was given and not placed
             or (token.is_word and token.key in heads)  # a wish of its own, not taken apart
             or is_value(token, around)
@@ -95,7 +99,10 @@ def _said_alone(clause: ClauseTokens, lexicon: Lexicon, step: StepDraft) -> set[
             continue
         follows = keys[at + 1] if at + 1 < len(keys) else ","
         is_alone = at > 0 and keys[at - 1] == "," and follows in (",", "and")
-        named = any(tuple(keys[at + 1 : at + 1 + len(name)]) == name for name in opens if len(name) > 1)
+        after = at + 1
+        while after < len(keys) and keys[after] in ARTICLES:
+            after += 1
+        named = any(tuple(keys[after : after + len(name)]) == name for name in opens if len(name) > 1)
         if is_alone or named:
             found.add(at)
     return found

@@ -21,8 +21,7 @@ _SPELLED = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10,
     "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60,
-    "hundred": 100,
-    "half": 0.5, "quarter": 0.25, "third": 1 / 3, "tenth": 0.1, "thousand": 1000,
+    "half": 0.5, "quarter": 0.25, "third": 1 / 3, "tenth": 0.1,
 }  # fmt: skip
 _PARTS = words("half quarter third tenth")
 _ORDER = words("the last first previous this that other which")
@@ -78,6 +77,8 @@ def _value(tokens: list[Token], at: int) -> float | None:
     token = tokens[at]
     if token.kind == "number":
         return _number(token.text)
+    if token.key in ("a", "an") and _is_one(tokens, at):
+        return 1.0
     if token.is_word and token.key in _SPELLED and at + 1 < len(tokens):
         if token.key in _PARTS:
             counts = tokens[at + 1].key in ("of", "an", "a", "the", "for", "as")
@@ -86,6 +87,19 @@ def _value(tokens: list[Token], at: int) -> float | None:
             counts = counts and tokens[at + 1].is_word and tokens[at + 1].key not in _NOT_COUNTED
         return float(_SPELLED[token.key]) if counts else None
     return None
+
+
+def _is_one(tokens: list[Token], at: int) -> bool:
+    """Whether an article counts: "an hour per stage", "a day at most"; not "half an hour", "an hour ago"."""
+    keys = [token.key for token in tokens[max(0, at - 2) : at + 4]]
+    here = min(at, 2)
+    before, unit, after = keys[:here], keys[here + 1 : here + 2], keys[here + 2 :]
+    counts = after[:1] in (["per"], ["each"]) or after in (["at", "most"], ["for", "each"])
+    bound = bool(before) and before[-1] in ("within", "under", "most")
+    return bool(unit) and unit[0] in _COUNTED and (counts or bound) and before[-1:] != ["half"]
+
+
+_COUNTED = words("minute hour day")
 
 
 def number_of(key: str) -> float | None:

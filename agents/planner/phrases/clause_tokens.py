@@ -39,7 +39,7 @@ class ClauseTokens:
         for at in range(len(self.tokens) - size + 1):
             span = range(at, at + size)
             free = set(span) <= self.literal if literal else not self.taken & set(span)
-            if free and tuple(self.tokens[place].key for place in span) == words:
+            if free and _are(tuple(self.tokens[place].key for place in span), words):
                 return at
         return None
 
@@ -95,3 +95,11 @@ class ClauseTokens:
     def take(self, mention: Mention) -> None:
         """Account for a mention's tokens."""
         self.taken |= set(range(mention.start, mention.end))
+
+
+def _are(keys: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    """Whether these are the words, also as they stand behind "would you mind": "masking" for "mask"."""
+    if keys == words:
+        return True
+    stem = words[0].removesuffix("e") if len(words[0]) > 3 else ""
+    return bool(stem) and keys[1:] == words[1:] and keys[0] == stem + "ing"

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from .lexicon import Lexicon
+from .mentions import is_older
 from .text import Token, words
 from .word_order import verb_first
 from .wording import any_of, sections
@@ -59,9 +60,8 @@ def _parts(tokens: list[Token], lexicon: Lexicon) -> list[tuple[list[Token], boo
             continue
         part = parts[-1][0]
         last = at + 1 == len(tokens) or tokens[at + 1].kind == "end"
-        conditions = token.key in (_IF if last else _IF | {"before"}) and not (
-            at and tokens[at - 1].key in _ASKING
-        )
+        begins = _IF if last or (part and part[-1].is_word and is_older(tokens, at)) else _IF | {"before"}
+        conditions = token.key in begins and not (at and tokens[at - 1].key in _ASKING)
         if part and (conditions or _begins(tokens, at, part, lexicon)):
             parts.append(([], False))
         parts[-1][0].append(token)

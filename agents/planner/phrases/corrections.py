@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ _CONSENT = words(
 _LEAVE_OUT = words("skip without drop omit leave minus remove except")
 _ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1": 0, "2": 1, "3": 2, "4": 3}
 _SHORT = 12
+_VAGUE = re.compile(
+    r"\b(?:something|anything|whatever|sth)(?: (?:else|different|other|new|similar|useful|nice))?"
+    r"(?= (?:with|to|about|from) (?:it|that|this|them|these|those)\b| ?[.!?]*$)"
+)  # what is to be done is left open
 _RESUMES = words("and , use take try do make put go")
 _FILLERS = words(
     """
@@ -58,6 +63,8 @@ def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
         return Declined(text, "approval", ("/approve",))
     if wishes:
         return _with_wishes(message, draft, wishes)
+    if _VAGUE.search(" ".join(message.keys)):
+        return None
     if before.asked is None and len(message.tokens) > _SHORT and not _MARKS_CORRECTION & set(message.keys):
         return None
     if before.asked is not None and (chosen := _chosen(message, draft, before.asked)) is not None:

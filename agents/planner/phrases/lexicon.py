@@ -14,6 +14,7 @@ from ....core.contract import Effect, Skill
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
 from .mappings import unbraced
+from .number_words import counted
 from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
@@ -134,6 +135,16 @@ class Lexicon:
     @cached_property
     def known(self) -> frozenset[str]:
         """Every word that has a meaning here: of phrases, fields, values and kinds of artifact."""
+        return frozenset(self._of_skills | _ASKED_WITH)
+
+    @cached_property
+    def _only_asked(self) -> frozenset[str]:
+        """Words of questions about the record that no skill has."""
+        return _ASKED_WITH - self._of_skills
+
+    @cached_property
+    def _of_skills(self) -> frozenset[str]:
+        """Words of phrases, fields, values and kinds of artifact, and those that every skill may need."""
         words = set(SMALL) | NEGATIONS | LIGHT | PREPOSITIONS
         for patterns in self.patterns.values():
             words |= {part.key for pattern in patterns for part in pattern.parts if not part.is_slot}
@@ -142,8 +153,6 @@ class Lexicon:
                 words |= {key for name in one.names for key in name}
                 words |= {key for said, _ in one.values for key in said}
         words |= {key for said in kind_names() for key in said} | DESCRIBING
-        patterns_asked = " ".join(line for lines in sections("questions").values() for line in lines)
-        words |= {word for word in re.findall(r"[a-z]{5,}", patterns_asked)}
         return frozenset(words)
 
     @cached_property
@@ -202,7 +211,7 @@ class Lexicon:
         text = unbraced(text, self._names_of_skills)
         said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
         mended = [one for token in said for one in self._mended(token, names)]
-        return self._joined(mended)
+        return counted(self._joined(mended))
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
         found: list[Token] = []
@@ -231,6 +240,8 @@ class Lexicon:
             return [token]
         single = next((word for word in undoubled(key) if word in self.known), None)
         near = self._near(key, names) if single is None else [single]
+        if len(near) > 1 and _is_same_head(near):
+            near = [word for word in near if word not in self._only_asked] or near
         if len(near) == 1 or _is_same_head(near):
             return [Token(token.text, "word", near[0])]
         apart = halves(key, self.known) if not near else None
@@ -325,6 +336,12 @@ class Lexicon:
         return match.skill.effect is Effect.READS
 
 
+_ASKED_WITH = frozenset(
+    word
+    for lines in sections("questions").values()
+    for line in lines
+    for word in re.findall(r"[a-z]{5,}", line)
+)
 _POINTING = words("it this that them one release version stable canary")
 _REAL_WORDS = word_list("no_typos")
 _TWO_LETTERS = words("of to is it in at by as an or")

@@ -29,7 +29,7 @@ class Mention:
     start: int
     end: int
     kinds: tuple[str, ...] = ()
-    which: str = "the"  # the, last, previous, first, best, stable, canary, days, it, release, ref
+    which: str = "the"  # the, last, previous, older, first, best, stable, canary, days, it, release, ref
     name: str = ""  # of the release, the reference, or how many days ago
     endpoint: str | None = None
 
@@ -94,12 +94,22 @@ def _noun_phrase(
     if length == 0 and (not set(adjectives) & _ROUTES or not in_slot(at)):
         return None  # "with a canary" points at nothing
     which = _which(adjectives)
+    if is_older(tokens, place + length):
+        return Mention(at, place + length + 2, kinds, "older")
     end, days = _when_after(tokens, place + length)
     if which in _DAYS or days is not None:
         days = _DAYS[which] if days is None else days
         return Mention(at, end, kinds, "days", str(days))
     endpoint, end = _endpoint_after(tokens, end, around) if which in ("stable", "canary") else (None, end)
     return Mention(at, end, kinds, which, endpoint=endpoint)
+
+
+def is_older(tokens: list[Token], at: int) -> bool:
+    """Whether "before that" stands here, which says of a noun that it is older than what was spoken of."""
+    keys = [token.key for token in tokens[at : at + 3]]
+    return keys[:2] in (["before", "that"], ["before", "it"], ["before", "this"]) and (
+        len(keys) == 2 or not tokens[at + 2].is_word or keys[2] in ("on", "to", "with", "too", "and", "then")
+    )
 
 
 def _noun(tokens: list[Token], at: int, taken: set[int]) -> tuple[int, tuple[str, ...]]:

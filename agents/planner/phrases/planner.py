@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _WAS = words("did was were is has had")
 _OPENINGS = words("right well ok okay so now alright hmm um hey hi please and also , :")
+_OPEN = words("something anything whatever")
+_ANOTHER = words("else different other new similar")
 _ALSO = words("and , & both plus the then")
 
 
@@ -125,6 +127,8 @@ class _Reading(MessageCues):
                 tokens = without_left_out(tokens, self.lexicon)
             readings.append(filler.read(match, tokens))
             self._repeated(readings[-1], clause)
+            if vague := _left_open(tokens):
+                return self._what_means(vague, readings[-1].step)
             if readings[-1].negations:
                 return self._declined("negated", " ".join(readings[-1].negations))
         if (doubt := self._doubt(readings, clauses)) is not None:
@@ -337,6 +341,12 @@ class _Reading(MessageCues):
 def _is_called(match: PhraseMatch) -> bool:
     """Whether the phrase begins with the skill's own name."""
     return match.pattern.head == key_of_word(match.skill.name)
+
+
+def _left_open(tokens: list[Token]) -> list[Token]:
+    """What a wish leaves open, right behind what is to be done: "build something else from it"."""
+    keys = [token.key for token in tokens[1:4]]
+    return tokens[1:3] if keys[:1] and keys[0] in _OPEN and keys[1:2] and keys[1] in _ANOTHER else []
 
 
 def _gives_report(step: StepDraft) -> bool:

@@ -193,6 +193,15 @@ class SlotFiller(PlaceSlots):
     def _point(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:
         """Have a field hold what a mention points at, or say what is unclear about it."""
         kinds = tuple(kind for kind in one.kinds if kind in mention.kinds) or one.kinds
+        if mention.which == "older":
+            given = [value for other in self._draft.steps for value in other.arguments.values()]
+            spoken = [*reversed(given), *self._at_hand]
+            older = next(filter(None, (self._around.older_than(ref, kinds) for ref in spoken)), None)
+            if older is None:
+                step.missing[one.name] = self._supplies.question(one)
+            else:
+                self._supplies.fill(step, one, older)
+            return
         if mention.which in ("it", "the", "last") and (found := self._draft.output(kinds, step)) is not None:
             self._supplies.fill(step, one, found[0])
             return
@@ -293,6 +302,8 @@ class SlotFiller(PlaceSlots):
                 continue
             if token.key in SMALL | PREPOSITIONS | ARTICLES or token.key in self._lexicon.known:
                 continue
+            if keys[at + 1 : at + 2] == ["of"]:
+                continue  # "in front of it"
             near = [known for key, known in self._around.endpoints.items() if is_typo_of(token.key, key)]
             clause.taken.add(at)
             if near:
@@ -305,6 +316,9 @@ class SlotFiller(PlaceSlots):
 
     def _slot_text(self, step: StepDraft, one: FieldWords, clause: ClauseTokens) -> None:
         start, end = clause.slots[one.name]
+        quoted = [at for at in range(start, end) if clause.tokens[at].kind == "quoted"]
+        if len(quoted) == 1 and not one.is_list and quoted[0] not in clause.taken:
+            start, end = quoted[0], quoted[0] + 1  # what is quoted is the text, not what leads to it
         parts: list[str] = []
         for at in range(start, end):
             token = clause.tokens[at]

@@ -49,7 +49,7 @@ class Surroundings:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """Data files beside the asker by their stems; of two with one stem none."""
+        """Data files beside the asker by their stems; not model.nemo as "model", of two alike none."""
         found: dict[str, str] = {}
         twice: set[str] = set()
         for folder in _FOLDERS:
@@ -63,7 +63,8 @@ class Surroundings:
                     key = key_of_word(path.stem)
                     twice |= {key} & found.keys()
                     found[key] = path.as_posix()
-        return {key: path for key, path in found.items() if key not in twice}
+        kinds = {key_of_word(word) for ref in REF_TYPES.values() for word in ref.spoken} | REF_TYPES.keys()
+        return {key: path for key, path in found.items() if key not in twice | kinds}
 
     @cached_property
     def folders(self) -> dict[str, str]:
@@ -131,6 +132,13 @@ class Surroundings:
                     seen.add(str(parent))
                     waiting.append(parent)
         return None
+
+    def older_than(self, spoken: Any, kinds: tuple[str, ...]) -> str | None:
+        """The artifact of its kind that was made right before one, where that is of these kinds."""
+        kind = str(spoken).partition(":")[0]
+        every = [str(ref) for ref in self.artifacts(kind)] if kind in kinds else []
+        at = every.index(str(spoken)) + 1 if str(spoken) in every else len(every)
+        return every[at] if at < len(every) else None
 
     def made_from(self, ref: ArtifactRef, kinds: tuple[str, ...]) -> ArtifactRef | None:
         """The newest artifact of these kinds that was made straight from another."""

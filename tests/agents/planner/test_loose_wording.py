@@ -115,3 +115,85 @@ def test_a_denial_with_a_person_in_it_switches_nothing_off(ask: Any) -> None:
 def test_the_same_is_asked_of_another_endpoint(ask: Any) -> None:
     found = ask("and on desk?", "what is live on shop?")
     assert found.text.startswith("desk:")
+
+
+@pytest.mark.parametrize(
+    ("said", "before"),
+    [
+        ("do something else with it", "build an engine from the last checkpoint"),
+        ("build something else from it", "build an engine from the last checkpoint"),
+        ("try anything else", "evaluate the last checkpoint on tickets"),
+        ("do whatever you want with it", "deploy the last engine to desk"),
+    ],
+)
+def test_what_is_left_open_is_no_plan(ask: Any, said: str, before: str) -> None:
+    assert isinstance(ask(before), Proposal)
+    assert isinstance(ask(said, before), Question | Declined)
+
+
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        ("clean raw/mails.jsonl and masking the personal data in it", {"personal_data": "mask"}),
+        ("clean raw/mails.jsonl and mask personl data", {"personal_data": "mask"}),
+        ("roll out the last engine to desk, at 5 and 60 percent, an hour per stage", {"stage_minutes": 60}),
+        ('search me in the last dataset rows similar to "cancel my order"', {"like": "cancel my order"}),
+    ],
+)
+def test_what_is_said_is_in_the_plan(ask: Any, said: str, held: dict[str, Any]) -> None:
+    assert held.items() <= only_step(ask(said)).items()
+
+
+@pytest.mark.parametrize("said", ["msk the personal data", "frob personl data"])
+def test_a_word_before_a_field_that_got_no_value_is_asked_about(ask: Any, said: str) -> None:
+    reply = ask(f"clean raw/mails.jsonl and {said}")
+    assert isinstance(reply, Question) and said.split()[0] in reply.text
+
+
+def test_a_model_is_no_file_of_that_name(ask: Any) -> None:
+    reply = ask("Please train the tiny model for ten epochs.")
+    assert isinstance(reply, Question) and (reply.draft or {})["asked"]["field"] == "data"
+    (step,) = (reply.draft or {})["steps"]
+    assert step["with"] == {"base": "tiny", "epochs": 10}
+
+
+def test_in_front_of_it_names_no_endpoint(ask: Any) -> None:
+    step = only_step(ask("put the rails in front of it too", "deploy the last engine to desk"))
+    assert step["endpoint"] == "desk" and step["guardrails"].startswith("guardrails:")
+
+
+def test_before_that_is_the_one_made_before_what_was_spoken_of(ask: Any) -> None:
+    last = only_step(ask("evaluate the last checkpoint on tickets"))["model"]
+    older = only_step(ask("and the checkpoint before that", "evaluate the last checkpoint on tickets"))[
+        "model"
+    ]
+    assert older == only_step(ask("evaluate the previous checkpoint on tickets"))["model"] != last
+    alone = ask("build an engine from the checkpoint before that")
+    assert isinstance(alone, Question) and (alone.draft or {})["asked"]["field"] == "model"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("five hundred steps", "500 steps"),
+        ("two thousand five hundred", "2500"),
+        ("2 thousand steps, twenty-five epochs", "2000 steps , 25 epochs"),
+        ("one hundred and fifty", "150"),
+        ("a hundred steps", "100 steps"),
+        ("a thousand million", "1000000000"),
+        ("eleven epochs", "11 epochs"),
+        ("one and two", "one and two"),
+        ("two hundred and then three", "200 and then three"),
+    ],
+)
+def test_numbers_of_several_words_are_one_number(lexicon: Lexicon, said: str, meant: str) -> None:
+    assert read(lexicon, said) == meant
+
+
+@pytest.mark.parametrize("said", ["several hundred steps", "a dozen epochs", "three and a half epochs"])
+def test_a_count_that_is_not_known_is_asked_about(ask: Any, said: str) -> None:
+    assert isinstance(ask(f"train tiny on the last dataset for {said}"), Question)
+
+
+def test_the_record_is_asked_whether_it_is_sound(ask: Any) -> None:
+    assert ask("is the record sound").text == ask("is the record intact").text
