@@ -1,4 +1,4 @@
-"""A model as the planner of the chat, in a real browser: what is seen while it thinks, and when it goes wrong."""
+"""A model as the planner of the chat, in a real browser: it thinks aloud, is stopped, dies half way."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from ....core.contract import Effect
 from .clause_tokens import ClauseTokens
 from .drafts import StepDraft
-from .lexicon import Lexicon, PhraseMatch
+from .lexicon import Lexicon
+from .phrase_patterns import PhraseMatch
 from .surroundings import Surroundings
 from .text import Token, key_of_word, stem_of, words
 from .words import ARTICLES, PREPOSITIONS, SETTING, SMALL, negations_in

@@ -4,108 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ....core.artifact_refs import REF_TYPES
-from ....core.contract import Effect, Skill
+from ....core.contract import Effect
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
 from .mappings import unbraced
 from .number_words import counted
+from .phrase_patterns import PhraseMatch, PhrasePattern, phrase_pattern
 from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
-
-_PHRASAL = words("into through after behind onto")
-_SLOT = re.compile(r"\{(\w+)\}")
-_GAP = 3  # words of no meaning that may stand between two words of a phrase
-
-
-@dataclass(frozen=True)
-class PhrasePart:
-    """One part of a phrase: a word, or a slot for a field. A preposition may be missing."""
-
-    key: str
-    is_slot: bool = False
-    may_miss: bool = False
-
-
-@dataclass(frozen=True)
-class PhrasePattern:
-    """One phrase of one skill."""
-
-    skill: Skill[Any, Any]
-    parts: tuple[PhrasePart, ...]
-
-    @property
-    def head(self) -> str:
-        """The word it begins with."""
-        return self.parts[0].key
-
-    def match(self, tokens: list[Token]) -> PhraseMatch | None:
-        """How it fits the start of these tokens, or None."""
-        if not tokens or tokens[0].key != self.head:
-            return None
-        used, at, score = {0}, 1, 2.0
-        slots: dict[str, tuple[int, int]] = {}
-        open_slots: list[str] = []
-        began = 1
-        for part in self.parts[1:]:
-            if part.is_slot:
-                open_slots.append(part.key)
-                began = at
-                continue
-            reach = len(tokens) if open_slots else at + (1 if part.may_miss else _GAP + 1)
-            place = _find(tokens, part.key, at, reach)
-            if place is None:
-                if part.may_miss and not (at == 1 and part.key in _PHRASAL and _is_led(tokens)):
-                    continue
-                return None
-            if not open_slots and any(not _is_small(token) for token in tokens[at:place]):
-                return None
-            slots |= dict.fromkeys(open_slots, (began, place))
-            open_slots = []
-            used.add(place)
-            at, score = place + 1, score + (0.3 if part.may_miss else 2.0)
-        slots |= dict.fromkeys(open_slots, (began, len(tokens)))
-        return PhraseMatch(self, frozenset(used), slots, score)
-
-
-@dataclass(frozen=True)
-class PhraseMatch:
-    """A phrase found at the start of a clause: its words' places, and where its slots lie."""
-
-    pattern: PhrasePattern
-    used: frozenset[int]
-    slots: dict[str, tuple[int, int]]
-    score: float
-
-    @property
-    def skill(self) -> Skill[Any, Any]:
-        """Whose phrase it is."""
-        return self.pattern.skill
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether none of its words is missing, prepositions and articles neither."""
-        return len(self.used) == sum(not part.is_slot for part in self.pattern.parts)
-
-
-def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
-    return next((at for at in range(start, min(end, len(tokens))) if tokens[at].key == key), None)
-
-
-def _is_led(tokens: list[Token]) -> bool:
-    """Whether another preposition stands behind the verb: "looking at" is no "look into"."""
-    return len(tokens) > 1 and tokens[1].key in PREPOSITIONS
-
-
-def _is_small(token: Token) -> bool:
-    return token.key in SMALL or token.key in ARTICLES or token.kind == "number"
 
 
 class Lexicon:
@@ -119,7 +31,7 @@ class Lexicon:
             self.fields[skill.name] = field_words(skill.request)
         for skill in self.skills:
             for phrase in (*skill.phrases, skill.name.replace("-", " "), skill.name):
-                pattern = _pattern(skill, phrase, self.compounds)
+                pattern = phrase_pattern(skill, phrase, self.compounds)
                 self.patterns.setdefault(pattern.head, []).append(pattern)
 
     @cached_property
@@ -367,21 +279,6 @@ def _gerunds(head: str) -> Iterator[str]:
         yield head[:-1] + "ing"
     else:
         yield head + head[-1] + "ing"
-
-
-def _pattern(skill: Skill[Any, Any], phrase: str, compounds: frozenset[str]) -> PhrasePattern:
-    parts: list[PhrasePart] = []
-    for word in phrase.split():
-        if (slot := _SLOT.fullmatch(word)) is not None:
-            parts.append(PhrasePart(slot.group(1), is_slot=True))
-        else:
-            key = key_of_word(word)
-            if parts and not parts[-1].is_slot and parts[-1].key + key in compounds:
-                parts[-1] = PhrasePart(parts[-1].key + key)
-                continue
-            small = bool(parts) and (key in PREPOSITIONS or key in ARTICLES)
-            parts.append(PhrasePart(key, may_miss=small))
-    return PhrasePattern(skill, tuple(parts))
 
 
 def kind_names() -> list[tuple[str, ...]]:

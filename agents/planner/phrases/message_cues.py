@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ....core.contract import Effect
 from .clauses import Clause, own_words_of
-from .lexicon import PhraseMatch
 from .mappings import is_named_mapping
 from .message import Message
+from .phrase_patterns import PhraseMatch
 from .text import shown, words
 from .words import SMALL, cues_in, without_manners
 

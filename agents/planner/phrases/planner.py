@@ -21,11 +21,11 @@ from .accounting import ClauseReading, is_value
 from .clauses import TELLERS, Clause, bar_of, clauses_of, unsequenced, without_left_out
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, command_of
-from .lexicon import PhraseMatch
 from .mappings import mapping_of
 from .mentions import Unclear, mentions_in, resolve
 from .message_cues import ASKING, SPOKEN, MessageCues
 from .nearest import nearest_skills
+from .phrase_patterns import PhraseMatch
 from .record_answers import answer_from_record
 from .refusals import LONGEST, refusal
 from .slots import SlotFiller

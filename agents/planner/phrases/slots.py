@@ -12,8 +12,8 @@ from .amounts import Amount, amounts_in, budget_of, field_of, fits_unit, in_unit
 from .clause_tokens import ClauseTokens
 from .drafts import OpenField, StepDraft
 from .fields import FieldWords, field_words
-from .lexicon import PhraseMatch
 from .mentions import Mention, Unclear, mentions_in, resolve
+from .phrase_patterns import PhraseMatch
 from .place_slots import PlaceSlots
 from .supplies import called
 from .text import Token, is_typo_of, words
