@@ -34,8 +34,9 @@ def next_steps(
     if not index.run_count():
         return _to_begin()
     done = [one for one in index.page(Criteria.of(phase=Phase.DONE), _NEWEST) if isinstance(one, Record)]
-    found = [*_of_drift(index, done), *_of_endpoints(endpoints), *_of_artifacts(index, done)]
-    return [one for one in found if not one.command or one.command.split()[0][1:] in registry][:most]
+    found = [*_of_drift(index, done), *_of_endpoints(endpoints)]
+    found = [one for one in found if one.command.split()[0][1:] in registry]
+    return [*found, *_of_artifacts(index, done, registry)][:most]
 
 
 def _to_begin() -> list[NextStep]:
@@ -80,23 +81,54 @@ _LEADS_ON = {  # kind of artifact: the skill that takes it, why, how its command
 }
 
 
-def _of_artifacts(index: LedgerIndex, done: list[Record]) -> Iterator[NextStep]:
+def _of_artifacts(index: LedgerIndex, done: list[Record], registry: Registry) -> Iterator[NextStep]:
     """The newest artifact of each kind that no later step was given."""
-    kinds = dict(_LEADS_ON)
+    seen: set[str] = set()
     for record in done:
         for reference in record.artifacts.values():
             kind = reference.partition(":")[0]
-            if kind not in kinds:
+            if kind in seen:
                 continue
-            skill, why, command = kinds.pop(kind)
+            seen.add(kind)
+            skill, why, command = _LEADS_ON.get(kind, ("", "", ""))
             short = _short(reference)
             used_by = {one.skill for one in _users(index, reference)}
-            if not used_by:
+            if skill not in registry:
+                command = _taken_by(registry, kind)
+                if not used_by and command:
+                    yield NextStep(f"{short} was made and nothing has used it.", command.format(short=short))
+            elif not used_by:
                 yield NextStep(why.format(short=short), command.format(short=short))
-            elif kind == "checkpoint" and skill in used_by and "build-engine" not in used_by:
+            elif (
+                kind == "checkpoint"
+                and skill in used_by
+                and "build-engine" in registry
+                and "build-engine" not in used_by
+            ):
                 yield NextStep(
                     f"{short} was measured; no engine is built of it.", f"/build-engine model={short}"
                 )
+
+
+def _taken_by(registry: Registry, kind: str) -> str:
+    """How the command of a skill begins that needs this kind and makes something of it, or serves it."""
+    from ...agents.planner.phrases.fields import field_words, kinds_given
+
+    serving = ""
+    for skill in registry:
+        needed = [one for one in field_words(skill.request) if one.is_required]
+        taking = next((one.name for one in needed if kind in one.kinds), None)
+        if taking is None or kind.endswith("report"):  # people read those
+            continue
+        others = "".join(f" {one.name}=" for one in needed if one.name != taking)
+        command = f"/{skill.name} {taking}={{short}}{others}"
+        if skill.effect is Effect.WRITES and any(
+            kinds_given(info.annotation) for info in skill.result.model_fields.values()
+        ):
+            return command
+        if skill.effect is Effect.SERVES:
+            serving = serving or command
+    return serving
 
 
 def _users(index: LedgerIndex, reference: str) -> list[Record]:

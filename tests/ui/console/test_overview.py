@@ -8,13 +8,16 @@ import pytest
 
 from opswright.agents.planner import Ask
 from opswright.core.artifact_refs import BundleRef
+from opswright.core.contract import Effect
+from opswright.core.registry import Registry
 from opswright.core.settings import Role
 from opswright.serving.releases import EndpointState, new_release, write_state
+from opswright.skills import load_registry
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat import cards
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
-from opswright.ui.console.next_steps import next_steps
+from opswright.ui.console.next_steps import NextStep, next_steps
 from opswright.ui.console.overview import overview
 from opswright.ui.console.waiting import waiting_runs
 from opswright.ui.console.web import approvals, budgets, system
@@ -133,13 +136,28 @@ def test_an_artifact_that_nothing_used_leads_on(
     console.agent(ada).answer(first.run, _consent(first.plan.id))
     console.agent(ada).resume(first.run)
 
-    class WithFinetune:
-        def __contains__(self, name: str) -> bool:
-            return name == "finetune"
-
-    steps = next_steps(console.workspace, WithFinetune(), {})  # type: ignore[arg-type]
+    steps = next_steps(console.workspace, load_registry(), {})
     assert [one.command.split(":")[0] for one in steps] == ["/finetune data=dataset"]
-    assert next_steps(console.workspace, console.registry, {}) == []  # it has no such skill
+
+
+def test_a_skill_of_another_package_is_what_leads_on_where_it_takes_what_was_made(
+    console: Console, ada: Person, run_service: RunService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def made(command: str) -> list[NextStep]:
+        run = run_service.start(ada, Ask("slash", command))
+        assert run.plan is not None
+        console.agent(ada).answer(run.run, _consent(run.plan.id))
+        console.agent(ada).resume(run.run)
+        return next_steps(console.workspace, console.registry, {})
+
+    (step,) = made("/collect source=lines.txt")
+    assert step.command.startswith("/train data=dataset:") and "nothing has used it" in step.why
+    (step,) = made(step.command)
+    assert step.command.startswith("/publish model=checkpoint:") and step.command.endswith(" board=")
+    reads_only = Registry(one for one in console.registry if one.effect is Effect.READS)
+    assert next_steps(console.workspace, reads_only, {}) == []
 
 
 def _consent(plan: str) -> object:
