@@ -113,7 +113,8 @@ def _key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dispatching, "_FIRST_RETRY_S", 0.05)
     monkeypatch.setattr(dispatching, "_WAITING_AFTER_S", 0.0)
-    monkeypatch.setattr(Agent, "_notify", lambda self: dispatching.read_state(self.workspace))  # no process
+    for module in ("agent", "followers"):  # no process
+        monkeypatch.setattr(f"opswright.agents.{module}.notify", dispatching.read_state)
 
 
 def hook(url: str, **more: Any) -> dict[str, Any]:

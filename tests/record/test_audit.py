@@ -38,10 +38,10 @@ def test_a_record_in_order_passes_and_says_what_was_looked_at(workspace: Workspa
         **dict.fromkeys(("approvals", "arguments", "keys"), 6 + 4 + 1),
         **{"policy": 0, "order": 11 + 11 + 3, "reuse": 0, "gates": 11, "serving": 3 + 11},
         **{"budgets": 4 * 11, "receipts": 0, "artifacts": 4 + 3, "environments": 1, "served": 1},
-        **dict.fromkeys(("anchors", "signatures", "mirror", "mlflow"), 0),
+        **dict.fromkeys(("months", "anchors", "signatures", "mirror", "mlflow"), 0),
     }
     assert {c.name: c.not_done for c in report.checked if c.not_done} == {
-        "policy": "no policy is at hand",
+        **dict.fromkeys(("policy", "months"), "no policy is at hand"),
         "mlflow": "not asked for",
         "mirror": "nothing was mirrored yet",
         **dict.fromkeys(("anchors", "signatures"), "none was given"),
