@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -118,17 +118,17 @@ def carry_on(agent: Agent, go: Callable[[], RunOutcome]) -> NotebookRun:
     It runs in a thread of its own, for a notebook's own loop runs in this one; an interrupt stops the run as
     Ctrl-C does, and the run can be resumed.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="run") as pool:
-        future = pool.submit(go)
-        try:
-            outcome = future.result()
-        except KeyboardInterrupt:
-            agent.cancelled.set()
-            ended = future.result()
-            how = f"was stopped; .resume({ended.run!r}) goes on with it"
-            if ExitCode.of(ended.exit_code) is not ExitCode.INTERRUPTED:  # it was too late
-                how = f"had ended: {ended.status} ({ended.message})"
-            raise KeyboardInterrupt(f"run {ended.run} {how}") from None
+    ended: Future[RunOutcome] = Future()
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run")
+    try:
+        pool.submit(_settle, ended, go)
+        outcome = ended.result()
+    except KeyboardInterrupt:
+        agent.cancelled.set()
+        pool.shutdown()
+        raise KeyboardInterrupt(_how_it_stands(ended)) from None
+    finally:
+        pool.shutdown()
     code = ExitCode.of(outcome.exit_code)
     if code in _ENDED_WELL:
         return as_it_stands(outcome, agent.registry)
@@ -136,3 +136,21 @@ def carry_on(agent: Agent, go: Callable[[], RunOutcome]) -> NotebookRun:
     if code in _ERRORS:
         raise _ERRORS[code](said)
     raise BackendError(f"{said} When its cause is mended, .resume({outcome.run!r}) goes on where it stopped.")
+
+
+def _settle(ended: Future[RunOutcome], go: Callable[[], RunOutcome]) -> None:
+    """Run, and leave the outcome where an interrupt at any instant finds it."""
+    try:
+        ended.set_result(go())
+    except BaseException as error:  # told in the thread that waits
+        ended.set_exception(error)
+
+
+def _how_it_stands(ended: Future[RunOutcome]) -> str:
+    """What an interrupt came upon: no run yet, one that stopped for it, or one that had ended."""
+    if not ended.done():
+        return "nothing was run"
+    outcome = ended.result()
+    if ExitCode.of(outcome.exit_code) is ExitCode.INTERRUPTED:
+        return f"run {outcome.run} was stopped; .resume({outcome.run!r}) goes on with it"
+    return f"run {outcome.run} had ended: {outcome.status} ({outcome.message})"

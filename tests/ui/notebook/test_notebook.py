@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 import pytest
 
@@ -25,6 +27,7 @@ from opswright.core.workspace import Workspace as CoreWorkspace
 from opswright.record.ledger import Phase
 from opswright.skills import load_registry
 from opswright.ui.audit_check import audit_workspace
+from opswright.ui.notebook import running
 from opswright.ui.notebook.proposed import ProposedPlan
 from opswright.ui.notebook.running import carry_on
 from opswright.ui.notebook.workspace import NotebookWorkspace
@@ -181,6 +184,41 @@ def test_an_interrupt_that_comes_too_late_says_that_the_run_had_ended(ws: Notebo
 
     with pytest.raises(KeyboardInterrupt, match="had ended: done"):
         carry_on(agent, go)
+
+
+T = TypeVar("T")
+
+
+class InterruptedPool(ThreadPoolExecutor):
+    """Ctrl-C is pressed while the run's thread starts: before the run is handed over, or right after."""
+
+    before_the_run = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        if not self.before_the_run:
+            super().submit(fn, *args, **kwargs)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_the_run_starts_stops_it_too(
+    ws: NotebookWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ws.skills.train(data=collected(ws), steps=2_000_000_000)
+    monkeypatch.setattr(running, "ThreadPoolExecutor", InterruptedPool)
+    with pytest.raises(KeyboardInterrupt, match=r"was stopped; \.resume\("):
+        plan.apply()
+    assert ws.runs().iloc[0]["state"] != "running"
+
+
+def test_an_interrupt_before_the_run_starts_says_that_nothing_was_run(
+    ws: NotebookWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ws.skills.collect(source="lines.txt")
+    monkeypatch.setattr(InterruptedPool, "before_the_run", True)
+    monkeypatch.setattr(running, "ThreadPoolExecutor", InterruptedPool)
+    with pytest.raises(KeyboardInterrupt, match="nothing was run"):
+        plan.apply()
+    assert len(ws.runs()) == 0
 
 
 @pytest.mark.parametrize(
