@@ -19,15 +19,13 @@ from ...core.token_spending import most_tokens, usd_of
 from ...core.workspace import Workspace
 from .measuring import LoadTarget, count_tokens, measure, options_of
 from .notes import notes_of
+from .prompts import LoadPrompts, prompts_of
 from .request import BenchmarkRequest, BenchmarkResult, LevelFigures
 
 if TYPE_CHECKING:
-    from ...engines.base import Chat
     from ...evals.load.level import Level
 
 __all__ = ["BenchmarkRequest", "BenchmarkResult", "LevelFigures", "benchmark"]
-
-_MOST_PROMPTS = 1000
 
 
 def _preflight(request: BenchmarkRequest, machine: Machine, workspace: Workspace) -> Sequence[Finding]:
@@ -42,8 +40,8 @@ def _preflight(request: BenchmarkRequest, machine: Machine, workspace: Workspace
         check_goodput(request.goodput)
         for what in filter(None, (request.model, request.against)):
             found += _about(what, request, workspace)
-        prompts = _prompts(request, workspace)
-        found.append(Finding(level="ok", message=f"{len(prompts)} prompts of {_source(request)}."))
+        prompts = prompts_of(request, workspace)
+        found.append(Finding(level="ok", message=f"{len(prompts.chats)} prompts of {prompts.source}."))
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
     except OpswrightError as error:
@@ -83,7 +81,7 @@ def _asked(request: BenchmarkRequest, workspace: Workspace) -> tuple[float | Non
     """Tokens that endpoints are asked for at most, warm-up too, and their US dollars; None: not known."""
     if request.seconds is not None:
         return None, None
-    chats = _prompts(request, workspace)
+    chats = prompts_of(request, workspace).chats
     asked = len(request.concurrency) * (request.requests + request.warmup)
     turns = 1 if request.against is None else request.turns
     asked += len(request.concurrency) * turns  # requests are shared out over turns, and rounded up
@@ -134,6 +132,7 @@ def _asked(request: BenchmarkRequest, workspace: Workspace) -> tuple[float | Non
 def benchmark(request: BenchmarkRequest, ctx: StepContext) -> BenchmarkResult:
     """Stream answers at each concurrency; keep every request's times in a benchmark report.
 
+    Without a suite or a dataset, a bundle is sent the validation prompts of what its model was trained on.
     A run that is stopped, or whose time is over, keeps what it has measured.
 
     Example: `/benchmark model=http://127.0.0.1:8000/v1 suite=suites/shop.yaml concurrency=1,8,32`
@@ -141,14 +140,14 @@ def benchmark(request: BenchmarkRequest, ctx: StepContext) -> BenchmarkResult:
     from ...evals.load.figures import check_goodput
 
     check_goodput(request.goodput)
-    chats = _prompts(request, ctx.workspace)
+    prompts = prompts_of(request, ctx.workspace)
     with ExitStack() as stack:
         targets = [_target(name, request, ctx, stack) for name in _names(request)]
-        stopped = measure(request, targets, chats, ctx)
-        count_tokens(targets, chats, ctx)
+        stopped = measure(request, targets, prompts.chats, ctx)
+        count_tokens(targets, prompts.chats, ctx)
     if stopped is not None and not any(level.records for one in targets for level in one.levels):
         raise stopped
-    saved = [_saved(one, request, ctx, chats, is_complete=stopped is None) for one in targets]
+    saved = [_saved(one, request, ctx, prompts, is_complete=stopped is None) for one in targets]
     if stopped is not None:
         ctx.log(f"stopped: what was measured is kept as {', '.join(ref for ref, _, _ in saved)}")
         raise stopped
@@ -202,7 +201,7 @@ def _saved(
     target: LoadTarget,
     request: BenchmarkRequest,
     ctx: StepContext,
-    chats: Sequence[Chat],
+    prompts: LoadPrompts,
     *,
     is_complete: bool,
 ) -> tuple[BenchmarkReportRef, list[dict[str, Any]], str]:
@@ -212,30 +211,8 @@ def _saved(
     counted = [_counted(level, request, ctx) for level in target.levels]
     figures = [level_figures(level, request.goodput) for level in counted if level.records]
     note = "; ".join(notes_of(request, target.identity, figures))
-    ref = _save(target, request, ctx, counted, figures, chats, note, is_complete=is_complete)
+    ref = _save(target, request, ctx, counted, figures, prompts, note, is_complete=is_complete)
     return ref, figures, note
-
-
-def _prompts(request: BenchmarkRequest, workspace: Workspace) -> list[Chat]:
-    """The chats that are sent, in turn; AskError for a suite or dataset without any."""
-    from ...evals.parity import dataset_prompts, spread
-    from ...evals.suites import load_suite
-
-    if request.data is not None:
-        dataset = workspace.artifacts.open(request.data)
-        found = list(dataset_prompts(dataset, request.data.short, _MOST_PROMPTS).chats)
-    else:
-        suite = load_suite(str(request.suite))
-        found = [suite.prompt.chat(item) for item in spread(suite.items, _MOST_PROMPTS)]
-    if not found:
-        raise AskError(f"{_source(request)} holds no prompt to send.")
-    return found
-
-
-def _source(request: BenchmarkRequest) -> str:
-    from ...core.suite_source import suite_name
-
-    return request.data.short if request.data is not None else f"suite {suite_name(str(request.suite))}"
 
 
 def _counted(level: Level, request: BenchmarkRequest, ctx: StepContext) -> Level:
@@ -266,7 +243,7 @@ def _save(
     ctx: StepContext,
     levels: Sequence[Level],
     figures: Sequence[dict[str, Any]],
-    chats: Sequence[Chat],
+    prompts: LoadPrompts,
     note: str,
     *,
     is_complete: bool,
@@ -275,12 +252,12 @@ def _save(
     from .page import render_page, save_plot
 
     identity = target.identity
-    plain = [[dict(message) for message in chat] for chat in chats]
+    plain = [[dict(message) for message in chat] for chat in prompts.chats]
     facts: dict[str, Any] = {
         "model": str(target.what),
         "session": ctx.idempotency_key if request.against is not None else "",
         "server": {**identity.document(), "name": identity.name},
-        "prompts": _source(request),
+        "prompts": prompts.source,
         "workload": {"prompts": sha256_json(plain), "output_tokens": request.output_tokens},
         "warmup": request.warmup,
         "fixed_length": identity.fixes_length,

@@ -22,7 +22,9 @@ class BenchmarkRequest(Request):
         description="Address of an OpenAI-compatible endpoint, or a bundle, which is served for it here."
     )
     suite: SuiteSource | None = Field(
-        None, description="Suite whose prompts are sent: its name, or its YAML file."
+        None,
+        description="Suite whose prompts are sent: its name, or its YAML file; by default those of a "
+        "bundle's training data.",
     )
     data: DatasetRef | None = Field(None, description="Dataset whose validation prompts are sent instead.")
     concurrency: tuple[Concurrency, ...] = Field(
@@ -69,8 +71,11 @@ class BenchmarkRequest(Request):
 
     @model_validator(mode="after")
     def _has_prompts(self) -> Self:
-        if (self.suite is None) == (self.data is None):
+        has_bundle = isinstance(self.model, BundleRef) or isinstance(self.against, BundleRef)
+        if self.suite is not None and self.data is not None:
             raise ValueError("give either `suite` or `data`: the prompts that are sent")
+        if self.suite is None and self.data is None and not has_bundle:
+            raise ValueError("give `suite` or `data`: the prompts that are sent")
         if self.against is not None and self.seconds is None and self.requests < self.turns:
             raise ValueError(f"{self.requests} requests cannot be shared out to {self.turns} turns")
         return self
