@@ -19,6 +19,7 @@ from .ledger import Phase, Record
 OUTCOMES = frozenset({Phase.DONE, Phase.FAILED, Phase.REUSED, Phase.ROLLED_BACK, Phase.DENIED})
 FINISHED = frozenset({Phase.DONE, Phase.REUSED, Phase.ROLLED_BACK})
 _BOOKKEEPING = frozenset({Phase.RESERVED, Phase.SUBMITTED, Phase.SETTLED})
+CUT_SHORT = "cut short"  # how an attempt was settled that no process brought to an end
 AMOUNTS = ("minutes", "gpu_hours", "usd", "tokens")
 
 
@@ -43,7 +44,8 @@ class StepState:
     effect: str
     records: list[Record] = field(default_factory=list)
     reserved: dict[str, float] = field(default_factory=dict)  # of the attempt that is open, by amount
-    job: JobHandle | None = None  # submitted by an attempt that has no outcome
+    job: JobHandle | None = None  # submitted by an attempt that has no outcome of its own
+    _is_cut: bool = False  # the newest attempt was settled as cut short
 
     def apply(self, record: Record) -> None:
         """Take in the step's next record."""
@@ -51,13 +53,16 @@ class StepState:
             self.reserved = _amounts(record.detail.get("reserved"))
         elif record.phase == Phase.SETTLED:
             self.reserved = {}
+            self._is_cut = record.detail.get("how") == CUT_SHORT
         elif record.phase == Phase.SUBMITTED:
             self.job = JobHandle.model_validate(record.detail["job"])
         if record.phase in _BOOKKEEPING:
             return
         self.records.append(record)
-        if record.phase in OUTCOMES:
-            self.job = None
+        if record.phase == Phase.INTENT:
+            self._is_cut = False
+        elif record.phase in FINISHED or (record.phase in OUTCOMES and not self._is_cut):
+            self.job = None  # a refusal to go on with a cut attempt ends nothing: its job may still run
 
     @property
     def intents(self) -> list[Record]:
