@@ -201,8 +201,7 @@ class RunRecord:
         return [self._settled(plan, step, self.taken_by_cut_attempt(step.id), CUT_SHORT)]
 
     def taken_before(self, step_id: str) -> dict[str, float]:
-        """What the run took before a step is begun: all that is settled, and what an attempt of it that a
-        crash cut is about to be settled with."""
+        """What the run took before a step is begun: with what a cut attempt of it is about to be settled."""
         known, taken = self.state.steps.get(step_id), dict(self.state.spent)
         if known is not None and known.is_open:
             for name, amount in self.taken_by_cut_attempt(step_id).items():

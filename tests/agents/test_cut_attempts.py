@@ -1,4 +1,4 @@
-"""An attempt that a kill cut is paid for once whoever resumes, and whoever may not go on ends nothing of it."""
+"""An attempt that a kill cut is paid for once whoever resumes; who may not go on ends nothing of it."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ def test_whoever_is_refused_to_go_on_takes_nothing_out_of_the_month(agent: Any, 
     assert faults(made) == []
 
 
-def test_a_job_is_found_again_although_somebody_was_refused_to_go_on_with_it(
-    agent: Any, faults: Any
-) -> None:
+def test_a_job_is_found_again_although_somebody_was_refused_to_go_on_with_it(agent: Any, faults: Any) -> None:
     killed(lambda: carry_out(agent(), rent, {"usd": 1}))
     for _ in range(2):
         assert resumed(agent, "vic", "viewer").exit_code == 8
