@@ -7,7 +7,7 @@ console, the MLflow mirror and the audit all read runs through it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,13 +25,29 @@ AMOUNTS = ("minutes", "gpu_hours", "usd", "tokens")
 
 @dataclass(frozen=True)
 class Approval:
-    """One principal's consent to one plan: the record that holds it, and when it was given."""
+    """One principal's consent to one plan: the record that holds it, and when it was given.
+
+    earliest, latest: of the times that the run's records since then have; a clock that is set back, or that
+    was ahead when consent was given, makes it no younger.
+    """
 
     seq: int
     principal: Principal
     plan: str
     time: datetime
     how: str
+    earliest: datetime | None = None
+    latest: datetime | None = None
+
+    def seen_at(self, time: datetime) -> Approval:
+        """The same, once a later record of the run has that time."""
+        earliest, latest = min(self.since, time), max(self.latest or self.time, time)
+        return replace(self, earliest=earliest, latest=latest)
+
+    @property
+    def since(self) -> datetime:
+        """Since when it counts: when it was given, or when the first clock since then says that it is."""
+        return self.earliest or self.time
 
 
 @dataclass
@@ -156,6 +172,9 @@ class RunState:
         """Take in the run's next record."""
         self.records.append(record)
         phase = record.phase
+        if self.approvals:
+            time = datetime.fromisoformat(record.time)
+            self.approvals = [one.seen_at(time) for one in self.approvals]
         if record.step is not None:
             self._step(record).apply(record)
             if phase == Phase.SETTLED:
