@@ -290,6 +290,8 @@ class Agent:
             try:
                 graph.invoke(self._entry(graph, config, run_id, record), config, durability="sync")
             except BaseException as error:
+                if record.refresh().proposed is None:  # no run is left behind that nobody proposed
+                    raise
                 by = watch.requested_by()
                 detail = {"status": "failed", **error_detail(error), **({"stopped_by": by} if by else {})}
                 plan = record.state.plan

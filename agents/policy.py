@@ -250,14 +250,14 @@ class Policy:
         return Ruling(False, rule, why, needs_approval=True)
 
     def has_lapsed(self, approval: Approval, at: datetime) -> bool:
-        """Whether an approval no longer counts at a time for its age."""
-        until = self.lapses(approval)
-        return until is not None and at > until
+        """Whether an approval no longer counts at a time for its age, by the latest clock of its run."""
+        until = self.lapses(approval.seen_at(at))
+        return until is not None and max(at, approval.latest or at) > until
 
     def lapses(self, approval: Approval) -> datetime | None:
         """Until when an approval counts; None where it has no end."""
         hours = self.rules.approvals.expire_hours
-        return None if hours is None else approval.time + timedelta(hours=hours)
+        return None if hours is None else approval.since + timedelta(hours=hours)
 
     def effect_of(self, step: StepCall) -> Effect:
         """A step's effect by the registry; the strongest one for a skill that is not installed."""

@@ -18,7 +18,7 @@ from ..core.principal import Principal
 from ..core.workspace import Workspace
 from ..record.index import LedgerIndex
 from ..record.ledger import Entry, Ledger, Phase, Record
-from ..record.run_state import AMOUNTS, RunState
+from ..record.run_state import AMOUNTS, CUT_SHORT, RunState
 from .policy import Policy
 from .run_settings import keep_settings
 
@@ -103,9 +103,7 @@ class RunRecord:
         attempts = len(known.intents) if known is not None else 0
         earlier = known.idempotency_key if known is not None else None
         idempotency = earlier or sha256_json([self.run_id, step.id])
-        entries = []
-        if known is not None and known.is_open:
-            entries.append(self._settled(plan, step, self.taken_by_cut_attempt(step.id), "cut short"))
+        entries = self._cut_attempt(plan, step)
         entries.append(Entry(Phase.RESERVED, **_call(plan, step), detail={"reserved": dict(reserved)}))
         detail = {"key": key, "idempotency_key": idempotency, "attempt": attempts + 1, "pid": os.getpid()}
         entries.append(Entry(Phase.INTENT, **_call(plan, step), request=request, detail=detail))
@@ -148,8 +146,12 @@ class RunRecord:
         guard: Callable[[], None] = lambda: None,
         **fields: Any,
     ) -> Record:
-        """How a step ended that was never begun: reused, refused, or wrong before its start."""
-        return self.append(Entry(phase, **_call(plan, step), **fields), guard=guard)[-1]
+        """How a step ended that was not begun: reused, refused, or wrong before its start.
+
+        What an attempt that a crash cut had taken is settled with it: whoever resumes later finds it so.
+        """
+        ended = Entry(phase, **_call(plan, step), **fields)
+        return self.append(*self._cut_attempt(plan, step), ended, guard=guard)[-1]
 
     def ended(self, plan: Plan | None, phase: Phase, detail: Mapping[str, Any]) -> None:
         """How the run ended: a failed run may be resumed and end once more, a done one is done."""
@@ -190,6 +192,21 @@ class RunRecord:
         if endpoints:
             detail["endpoints"] = {url: _rounded(amounts) for url, amounts in endpoints.items()}
         return Entry(Phase.SETTLED, **_call(plan, step), detail=detail | ({"how": how} if how else {}))
+
+    def _cut_attempt(self, plan: Plan, step: StepCall) -> list[Entry]:
+        """What settles an attempt of the step that is open."""
+        known = self.state.steps.get(step.id)
+        if known is None or not known.is_open:
+            return []
+        return [self._settled(plan, step, self.taken_by_cut_attempt(step.id), CUT_SHORT)]
+
+    def taken_before(self, step_id: str) -> dict[str, float]:
+        """What the run took before a step is begun: with what a cut attempt of it is about to be settled."""
+        known, taken = self.state.steps.get(step_id), dict(self.state.spent)
+        if known is not None and known.is_open:
+            for name, amount in self.taken_by_cut_attempt(step_id).items():
+                taken[name] = taken.get(name, 0.0) + amount
+        return taken
 
     def taken_by_cut_attempt(self, step_id: str) -> dict[str, float]:
         """What an attempt without an outcome took: its time until the run's last sign of life.

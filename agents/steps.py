@@ -214,7 +214,7 @@ class StepRunner:
                 f"step {step.id} was not begun: the run was stopped by a person; "
                 f"`opswright resume {self.record.run_id}` continues the run."
             )
-        limits, taken = plan.budget.limits, self.record.state.spent
+        limits, taken = plan.budget.limits, self.record.taken_before(step.id)
         attempt.price = gpu_price(self.workspace.settings.prices)
         if not limits and not self._month.limits(self.record):
             return

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .settings.prices import PriceSettings
 
 _ANY_MODEL = "*"
+_MOST_USD = 1e6  # for an hour or a million tokens: sums of such prices are finite
 
 
 class _Price(BaseModel):
@@ -27,17 +28,17 @@ class _Price(BaseModel):
 class GpuPrice(_Price):
     """What an hour of one GPU costs, who says so, and since when."""
 
-    usd_per_hour: float = Field(ge=0, allow_inf_nan=False, description="US dollars for an hour of one GPU.")
+    usd_per_hour: float = Field(ge=0, le=_MOST_USD, description="US dollars for an hour of one GPU.")
 
 
 class TokenPrice(_Price):
     """What a million tokens of a model at an endpoint cost."""
 
     usd_per_million_input: float = Field(
-        ge=0, allow_inf_nan=False, description="US dollars for a million tokens read."
+        ge=0, le=_MOST_USD, description="US dollars for a million tokens read."
     )
     usd_per_million_output: float = Field(
-        ge=0, allow_inf_nan=False, description="US dollars for a million tokens written."
+        ge=0, le=_MOST_USD, description="US dollars for a million tokens written."
     )
 
     def of(self, read: float, written: float) -> float:

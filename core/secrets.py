@@ -6,12 +6,12 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from .errors import NeedsError
@@ -65,6 +65,17 @@ def _file_text(name: str) -> str:
     except (OSError, ValueError, RuntimeError) as error:  # not there; a path that can be none
         why = error.strerror if isinstance(error, OSError) else error
         raise NeedsError(f"cannot read the secret's file {name}: {why}.") from error
+
+
+def secret_names(value: object) -> list[SecretName]:
+    """Every secret that settings name, however deep."""
+    if isinstance(value, SecretName):
+        return [value]
+    if isinstance(value, BaseModel):
+        return secret_names([getattr(value, name) for name in type(value).model_fields])
+    if isinstance(value, Mapping):
+        return secret_names(list(value.values()))
+    return [one for inner in value for one in secret_names(inner)] if isinstance(value, list | tuple) else []
 
 
 class Redactor:

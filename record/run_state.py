@@ -7,7 +7,7 @@ console, the MLflow mirror and the audit all read runs through it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,18 +19,35 @@ from .ledger import Phase, Record
 OUTCOMES = frozenset({Phase.DONE, Phase.FAILED, Phase.REUSED, Phase.ROLLED_BACK, Phase.DENIED})
 FINISHED = frozenset({Phase.DONE, Phase.REUSED, Phase.ROLLED_BACK})
 _BOOKKEEPING = frozenset({Phase.RESERVED, Phase.SUBMITTED, Phase.SETTLED})
+CUT_SHORT = "cut short"  # how an attempt was settled that no process brought to an end
 AMOUNTS = ("minutes", "gpu_hours", "usd", "tokens")
 
 
 @dataclass(frozen=True)
 class Approval:
-    """One principal's consent to one plan: the record that holds it, and when it was given."""
+    """One principal's consent to one plan: the record that holds it, and when it was given.
+
+    earliest, latest: of the times that the run's records since then have; a clock that is set back, or that
+    was ahead when consent was given, makes it no younger.
+    """
 
     seq: int
     principal: Principal
     plan: str
     time: datetime
     how: str
+    earliest: datetime | None = None
+    latest: datetime | None = None
+
+    def seen_at(self, time: datetime) -> Approval:
+        """The same, once a later record of the run has that time."""
+        earliest, latest = min(self.since, time), max(self.latest or self.time, time)
+        return replace(self, earliest=earliest, latest=latest)
+
+    @property
+    def since(self) -> datetime:
+        """Since when it counts: when it was given, or when the first clock since then says that it is."""
+        return self.earliest or self.time
 
 
 @dataclass
@@ -43,7 +60,8 @@ class StepState:
     effect: str
     records: list[Record] = field(default_factory=list)
     reserved: dict[str, float] = field(default_factory=dict)  # of the attempt that is open, by amount
-    job: JobHandle | None = None  # submitted by an attempt that has no outcome
+    job: JobHandle | None = None  # submitted by an attempt that has no outcome of its own
+    _is_cut: bool = False  # the newest attempt was settled as cut short
 
     def apply(self, record: Record) -> None:
         """Take in the step's next record."""
@@ -51,13 +69,16 @@ class StepState:
             self.reserved = _amounts(record.detail.get("reserved"))
         elif record.phase == Phase.SETTLED:
             self.reserved = {}
+            self._is_cut = record.detail.get("how") == CUT_SHORT
         elif record.phase == Phase.SUBMITTED:
             self.job = JobHandle.model_validate(record.detail["job"])
         if record.phase in _BOOKKEEPING:
             return
         self.records.append(record)
-        if record.phase in OUTCOMES:
-            self.job = None
+        if record.phase == Phase.INTENT:
+            self._is_cut = False
+        elif record.phase in FINISHED or (record.phase in OUTCOMES and not self._is_cut):
+            self.job = None  # a refusal to go on with a cut attempt ends nothing: its job may still run
 
     @property
     def intents(self) -> list[Record]:
@@ -151,6 +172,9 @@ class RunState:
         """Take in the run's next record."""
         self.records.append(record)
         phase = record.phase
+        if self.approvals:
+            time = datetime.fromisoformat(record.time)
+            self.approvals = [one.seen_at(time) for one in self.approvals]
         if record.step is not None:
             self._step(record).apply(record)
             if phase == Phase.SETTLED:

@@ -24,6 +24,7 @@ SPEND_KEYS: tuple[SpendKey, ...] = get_args(SpendKey)
 NO_ENDPOINT = "none"
 _OVER = ("done", "denied", "refused")
 _NONE: Mapping[tuple[str, str], Mapping[str, float]] = {}
+_LONGEST_MESSAGE = timedelta(hours=1)  # that a planner may think of; what it held then is settled, or cut
 LOOK_BACK = timedelta(days=31)
 """An attempt that was reserved so long before a month, and is not settled, counts in it too."""
 
@@ -80,19 +81,15 @@ class SpendBook:
         """Take in the next record of the ledger."""
         self.seq = record.seq
         if record.run is None:
-            if record.skill == PLANNING and (amounts := _amounts(record.detail.get("planning"))):
-                self.settled.append(
-                    Spent(record.seq, _time(record), "", "", PLANNING, record.actor, None, amounts)
-                )
+            if record.skill == PLANNING:
+                self._take_planning(record)
             return
         phase, key = record.phase, (record.run, record.step or "")
         if phase == Phase.PROPOSED:
             self._people.setdefault(record.run, record.actor)
-            if amounts := _amounts(record.detail.get("planning")):
-                planner = record.detail.get("planner")
-                address = planner.get("endpoint") if isinstance(planner, Mapping) else None
+            if (amounts := _amounts(record.detail.get("planning"))) and not _planner(record).get("message"):
                 row = self._row(record, amounts, skill=PLANNING)
-                self._settle(replace(row, endpoint=str(address) if address else None))
+                self._settle(replace(row, endpoint=_planner(record).get("endpoint") or None))
         elif phase == Phase.RESERVED:
             self.open[key] = self._row(record, _amounts(record.detail.get("reserved")), is_open=True)
         elif phase == Phase.INTENT:
@@ -107,6 +104,24 @@ class SpendBook:
         elif record.step is None and record.detail.get("status") in _OVER:
             self._close(record)
 
+    def _take_planning(self, record: Record) -> None:
+        """What a message to a planner holds, or what it took; a proposal it led to repeats that."""
+        held, told = record.detail.get("reserved"), _planner(record)
+        key = ("", str(record.detail.get("message") or ""))
+        amounts = _amounts(held if record.phase == Phase.RESERVED else record.detail.get("planning"))
+        endpoint, is_open = told.get("endpoint") or None, record.phase == Phase.RESERVED
+        row = Spent(
+            record.seq, _time(record), "", "", PLANNING, record.actor, endpoint, amounts, is_open=is_open
+        )
+        if is_open:
+            self.open[key] = row
+            return
+        before = self.open.pop(key, None)
+        if before is not None and row.month < before.month:  # by a clock that was set back meanwhile
+            row = replace(row, time=before.time)
+        if amounts:
+            self._settle(row)
+
     def charged(
         self, person: str | None, month: str, instead: Mapping[tuple[str, str], Mapping[str, float]] = _NONE
     ) -> dict[str, float]:
@@ -117,9 +132,10 @@ class SpendBook:
         with.
         """
         rows = [row for row in self._settled_since(month) if person is None or row.person == person]
-        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC) - LOOK_BACK
+        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
         for key, row in self.open.items():
-            if row.time >= first and (person is None or row.person == person):
+            since = first - (LOOK_BACK if row.run else _LONGEST_MESSAGE)
+            if row.time >= since and (person is None or row.person == person):
                 rows.append(replace(row, amounts=instead.get(key, row.amounts)))
         return _sum(rows)
 
@@ -251,6 +267,12 @@ def spend_book(workspace: Workspace, window: Criteria) -> SpendBook:
         first = next(index.scan(Criteria({}, window.first, None)), None)
         after = first.seq - 1 if first is not None else Ledger.of(workspace).head()[0]
     return SpendBook(proposer_of, seq=after).take_in(Ledger.of(workspace).records(after=after))
+
+
+def _planner(record: Record) -> Mapping[str, Any]:
+    """Who planned, as a record tells it."""
+    told = record.detail.get("planner")
+    return told if isinstance(told, Mapping) else {}
 
 
 def _line(name: str, rows: list[Spent]) -> SpendLine:

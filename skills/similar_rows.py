@@ -64,8 +64,9 @@ def _preflight(request: SimilarRowsRequest, machine: Machine, workspace: Workspa
 
 
 def _estimate(request: SimilarRowsRequest, machine: Machine, workspace: Workspace) -> Cost:
-    usd = 0.0 if request.embedder is None else None
-    return Cost(minutes=1, gpu_hours=0, usd=usd, disk_bytes=100_000_000)
+    if request.embedder is not None:  # nobody knows what it takes
+        return Cost(gpu_hours=0, disk_bytes=100_000_000, tokens=None)
+    return Cost(minutes=1, gpu_hours=0, usd=0, disk_bytes=100_000_000)
 
 
 @skill(

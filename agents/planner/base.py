@@ -52,7 +52,7 @@ class PlannedBy:
 
     prompts: SHA-256 of each prompt by its name and version. read: the tools whose results it saw, so that
     what others wrote may have moved it. instead_of: why another planner than the one asked made the reply.
-    endpoint: the address that was asked.
+    endpoint: the address that was asked. message: what the records of its spending name it by.
     """
 
     kind: str
@@ -65,6 +65,7 @@ class PlannedBy:
     seconds: float = 0.0
     instead_of: str = ""
     endpoint: str = ""
+    message: str = ""
 
     @property
     def in_words(self) -> str:

@@ -33,8 +33,12 @@ class PlannerSettings(SettingsPart):
     max_usd: float | None = Field(
         None, gt=0, description="US dollars for one message; needs both prices. Empty: no limit."
     )
-    usd_per_million_input: float | None = Field(None, ge=0, description="Price of a million tokens read.")
-    usd_per_million_output: float | None = Field(None, ge=0, description="Price of a million tokens written.")
+    usd_per_million_input: float | None = Field(
+        None, ge=0, le=1e6, description="Price of a million tokens read."
+    )
+    usd_per_million_output: float | None = Field(
+        None, ge=0, le=1e6, description="Price of a million tokens written."
+    )
     window_tokens: int = Field(
         32_000, ge=4_000, le=2_000_000, description="Tokens of one call: rules, tools, conversation, reply."
     )

@@ -154,12 +154,12 @@ CHECKS: tuple[Check, ...] = (
     ),
     RecordCheck(
         "months",
-        "No step begins beyond what its person, and all together, may take in that month by the policy that "
-        "the record names; what was reserved is settled with a figure, in no earlier month.",
+        "No step begins, and no message is planned, beyond what its person, and all together, may take in "
+        "that month by the policy that the record names; what was reserved is settled with a figure, in no "
+        "earlier month.",
         months.month_budgets,
         "See who changed the policy or the record; raise the budget of the month if the spending was right.",
-        frozenset({INTENT, SETTLED}),
-        of_steps=True,
+        frozenset({INTENT, SETTLED, RESERVED}),
     ),
     WorkspaceCheck(
         "receipts",

@@ -14,7 +14,7 @@ from ...core.contract import Effect
 from ...core.gate import Decision
 from ..endpoint_history import withdrew
 from ..mirror.remembered import VIEW_SKILL
-from ..records import PLANNING
+from ..records import PLANNING, Record
 from ..run_state import FINISHED
 from .moment import Moment, Note, fingerprint
 from .phases import ALL, APPROVED, DONE, INTENT, PROPOSED, RESERVED, REUSED, ROLLED_BACK, SETTLED, SUBMITTED
@@ -33,6 +33,8 @@ def records(at: Moment) -> Said:
     record = at.record
     if record.phase not in _PHASES:
         yield f"has phase '{record.phase}', which Opswright does not write"
+    elif is_held_for_planning(record):
+        return
     elif record.phase in (_OF_A_RUN if record.step is not None else _OF_A_STEP):
         yield f"is '{record.phase}' of " + (f"step {record.step}" if record.step else "no step")
     if record.run is None:
@@ -49,6 +51,12 @@ def records(at: Moment) -> Said:
             yield f"proposes run {record.run} again (record {at.run.proposed.seq} did)"
     elif at.run.proposed is None:
         yield f"acts in run {record.run}, which nobody proposed"
+
+
+def is_held_for_planning(record: Record) -> bool:
+    """Whether a record says what a message to a planner holds of the month until it is settled."""
+    stands_alone = record.run is None and record.step is None and record.effect is None
+    return record.phase == RESERVED and record.skill == PLANNING and stands_alone
 
 
 def _withdraws_more(at: Moment) -> Iterator[str]:

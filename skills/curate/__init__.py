@@ -133,6 +133,18 @@ def _local_bytes(source: Path) -> int:
 
 
 def _estimate(request: CurateRequest, machine: Machine, workspace: Workspace) -> Cost:
+    """Minutes by the source's size; what an embedder takes nobody knows, so that a budget refuses it."""
+    cost = _without_embedder(request, workspace)
+    return cost.model_copy(update={"minutes": None, "usd": None, "tokens": None}) if _asked(request) else cost
+
+
+def _asked(request: CurateRequest) -> bool:
+    """Whether rows are sent to an embedder."""
+    alike = request.semantic_duplicates
+    return request.golden_embedder is not None or (alike is not None and alike.embedder is not None)
+
+
+def _without_embedder(request: CurateRequest, workspace: Workspace) -> Cost:
     local = isinstance(request.source, Path)
     size = _local_bytes(Path(request.source)) if local else _remote_bytes(request)
     if size is None:

@@ -14,7 +14,7 @@ from opswright.agents.planner import Ask
 from opswright.agents.planner.llm.limits import with_table_prices
 from opswright.agents.prices import SHIPPED
 from opswright.core.contract import Cost, Effect, Request, Result, StepContext, skill
-from opswright.core.errors import AskError
+from opswright.core.errors import AskError, OpswrightError
 from opswright.core.price_table import read_prices, token_price
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
@@ -87,6 +87,20 @@ def test_each_shipped_price_names_its_source_and_date_and_an_unknown_gpu_is_refu
     Path("own.yaml").write_text("gpus: {ours: {usd_per_hour: -4, source: a, date: '2026'}}\n")
     with pytest.raises(AskError, match="greater than or equal to 0"):
         read_prices(Path("own.yaml"))
+
+
+@pytest.mark.parametrize("price", ["-1", "1e308", "nan", "1e400"])
+def test_a_price_that_no_sum_can_be_made_of_is_refused(agent: Any, price: str) -> None:
+    Path("prices.yaml").write_text(OWN.replace("4", price, 1))
+    refused = carry_out(agent(prices={"gpu": "ours", "file": "prices.yaml"}), heat, {"expected": 2})
+    assert refused.status == "refused" and "usd_per_hour" in refused.message
+
+
+def test_a_plan_whose_cost_no_record_can_hold_leaves_no_run_behind(agent: Any, faults: Any) -> None:
+    with pytest.raises(OpswrightError, match="without NaN or infinity"):
+        run(agent, "", expected=1e308)
+    made: Agent = agent()
+    assert [*Ledger.of(made.workspace).records()] == [] and faults(made) == []
 
 
 URL = "https://models.example.org/v1"

@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from opswright.core.contract import Effect, Request, Result, StepContext, skill
 from opswright.core.errors import AskError, NeedsError
-from opswright.core.secrets import Redactor, SecretName
+from opswright.core.secrets import Redactor, SecretName, secret_names
+from opswright.core.settings import load_settings
 
 SECRETS = {
     "plain": "hunter2hunter2",
@@ -137,3 +138,10 @@ def test_what_was_found_is_still_said_where_no_secret_belongs() -> None:
         use_key.parse({"rows": "many"})
     assert use_key.schema()["properties"]["keys"]["items"] == {"type": "string"}
     assert KeyRequest(key=SecretName("secret:env:A")).model_dump(mode="json")["key"] == "secret:env:A"
+
+
+def test_every_secret_that_settings_name_is_found_also_in_lists_of_theirs() -> None:
+    hook = {"name": "team", "url": "https://hooks.example.org/x", "secret": "secret:env:HOOK_KEY"}
+    model = {"kind": "llm", "base_url": "http://127.0.0.1:1/v1", "model": "m", "key": "secret:env:MODEL_KEY"}
+    settings = load_settings(notifications={"webhooks": [hook]}, planner=model)
+    assert set(secret_names(settings)) == {"secret:env:HOOK_KEY", "secret:env:MODEL_KEY"}

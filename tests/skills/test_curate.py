@@ -215,6 +215,25 @@ def test_preflight_stops_a_plan_whose_source_is_missing(tmp_path: Path, workspac
     assert minutes is not None and 0 < minutes < 1
 
 
+@pytest.mark.parametrize("field", ["golden_embedder", "semantic_duplicates"])
+def test_what_an_embedder_takes_is_unknown_so_that_a_budget_refuses_it(
+    source: Path, workspace: Workspace, field: str
+) -> None:
+    server = {"url": "https://models.example.org/v1", "model": "embedder"}
+    told = {
+        "golden_embedder": {**server, "min_cosine": 0.9},
+        "semantic_duplicates": {"embedder": server},
+    }
+    request = CurateRequest.model_validate(
+        {"source": source, "golden": DatasetRef.pending(), field: told[field]}
+    )
+    assert curate.estimate is not None
+    cost = curate.estimate(request, Machine.here(source.parent), workspace)
+    assert cost.usd is None and cost.tokens is None and cost.minutes is None
+    plain = curate.estimate(CurateRequest(source=source), Machine.here(source.parent), workspace)
+    assert plain.usd == plain.tokens == 0
+
+
 def test_filters_run_in_the_order_asked_for_and_each_row_left_out_says_which_and_why(
     source: Path, context: Any
 ) -> None:

@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel
-
 from ....core.contract import Effect
 from ....core.data_block import data_block
 from ....core.errors import AskError, BudgetError, DeniedError, NeedsError, OpswrightError
 from ....core.files import sha256_json
 from ....core.price_table import plain_address
-from ....core.secrets import Redactor, SecretName
+from ....core.secrets import Redactor, secret_names
 from ....core.text import escaped, one_line
 from ..base import (
     Ask,
@@ -35,7 +33,7 @@ from ..base import (
 )
 from ..phrases import PhrasesPlanner
 from ..phrases.drafts import from_document
-from .charging import check_month, settle_planning
+from .charging import PlanningAccount
 from .held_back import held_back
 from .limits import PlanningMeter, with_table_prices
 from .model_client import ModelCall, ModelClient, ModelFailed, ModelReply, PlanningStopped
@@ -73,12 +71,14 @@ class LlmPlanner:
         if isinstance(plain, Declined) and plain.reason in _FINAL:
             return replace(plain, planned_by=PlannedBy("phrases"))
         thinking = _Thinking(self._setup, ask, conversation, plain)
-        reply = self._thought(thinking, plain)
-        if thinking.meter.turns == 0:
-            return reply
-        if isinstance(reply, Proposal):  # its record tells what planning took
+        by = None
+        try:
+            reply = self._thought(thinking, plain)
+            by = reply.planned_by
+        finally:  # also where something breaks: else what is held would be held for good
+            thinking.account.settle(thinking.meter.taken(), by or thinking.planned_by())
+        if isinstance(reply, Proposal) and thinking.meter.turns:
             return replace(reply, cost=thinking.meter.taken())
-        settle_planning(self._setup, thinking.meter.taken(), reply.planned_by)
         return reply
 
     def _thought(self, thinking: _Thinking, plain: PlannerReply) -> PlannerReply:
@@ -123,6 +123,7 @@ class _Thinking:
         settings = self.setup.workspace.settings
         self.settings = with_table_prices(settings.planner, settings.prices)
         self.meter = PlanningMeter(self.settings)
+        self.account = PlanningAccount(self.setup)
         self.rules = prompt("rules")
         self.reading = ReadTools(self.setup, self.redactor)
         self.tools = [*plan_tools(self.setup.registry), *self.reading.schemas()]
@@ -170,11 +171,12 @@ class _Thinking:
             self.meter.seconds,
             instead_of,
             plain_address(str(self.settings.base_url)),
+            self.account.message,
         )
 
     def _know_secrets(self) -> str | None:
         """Have every secret that settings name hidden from the model and from answers; gives the key."""
-        for name in _secret_names(self.setup.workspace.settings):
+        for name in secret_names(self.setup.workspace.settings):
             try:
                 self.redactor.resolve(name)
             except NeedsError:  # not there: nothing to hide
@@ -186,7 +188,7 @@ class _Thinking:
         if self.setup.cancelled.is_set():
             raise PlanningStopped
         most, read = self.settings.max_reply_tokens, size_of(messages) + size_of(self.tools)
-        check_month(self.setup, self.meter.expected(read, most))
+        self.account.reserve(self.meter.expected(read, most))
         self.meter.reserve(read, most)
         turn, usage, said = self.meter.turns, None, ""
         try:
@@ -382,15 +384,3 @@ def _echo(call: ModelCall, redactor: Redactor) -> dict[str, str]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
-
-
-def _secret_names(settings: BaseModel) -> list[SecretName]:
-    """Every secret that settings name."""
-    found: list[SecretName] = []
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretName):
-            found.append(value)
-        elif isinstance(value, BaseModel):
-            found += _secret_names(value)
-    return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from opswright.core.plan import Plan
+from opswright.record.ledger import Phase
+from opswright.record.records import PLANNING
 
 from .attack import RUN, Rewrite, Roles, attack, changing, started
 
@@ -77,3 +79,31 @@ def a_settlement_that_is_true(scene: Any, rewrite: Rewrite) -> None:
 def a_step_of_unknown_cost_in_a_limited_month(scene: Any, rewrite: Rewrite) -> None:
     plan = started(scene)
     scene.begin(RUN, plan, plan.steps[0], tokens=None)
+
+
+def planned(scene: Any, calls: int = 1, **reserved: float) -> None:
+    """A message to a planner holds so much, and for each further call as much instead of that."""
+    detail = {"message": "m", "reserved": reserved, "policy": "a" * 64}
+    for _ in range(calls):
+        scene.append(None, Phase.RESERVED, skill=PLANNING, detail=detail)
+
+
+@attack("months", (None, "reserved"), "holds for planning beyond lise's budget", roles=TEN)
+def a_message_that_holds_more_than_is_left(scene: Any, rewrite: Rewrite) -> None:
+    planned(scene, usd=10.5)
+
+
+@attack("months", (None, "reserved"), "holds for planning without a known amount of usd", roles=TEN)
+def a_message_that_holds_an_unknown_amount(scene: Any, rewrite: Rewrite) -> None:
+    planned(scene, tokens=10)
+
+
+@attack("months", ("model", "intent"), "13 usd taken and reserved of 10", roles=TEN)
+def a_step_beyond_what_a_message_left(scene: Any, rewrite: Rewrite) -> None:
+    plan = started(scene)
+    scene.begin(RUN, plan, plan.steps[0], usd=3)
+    scene.finish(RUN, plan, plan.steps[0])
+    planned(scene, calls=2, usd=5)
+    taken = {"message": "m", "planning": {"usd": 4}}
+    scene.append(None, Phase.DONE, skill=PLANNING, detail=taken)
+    scene.begin(RUN, plan, plan.steps[1], usd=9)
