@@ -20,7 +20,7 @@ def open_in_time(
     """The reply, to be read within the block; no redirect is followed.
 
     TimeoutError once timeout_s are over, whatever came until then: a socket's own timeout begins anew with
-    each byte. Else as urllib: HTTPError for a status that is none of 200 to 299, URLError, HTTPException, OSError.
+    each byte. Else as urllib: HTTPError for a status that is none of 200 to 299, URLError, HTTPException.
     """
     deadline = _Deadline()
     proxies = [] if use_proxies else [urllib.request.ProxyHandler({})]
