@@ -104,6 +104,13 @@ class Redactor:
         """A text without the secrets."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
+    def text_so_far(self, text: str) -> str:
+        """A text that is still being written: without the secrets, and without an end that may begin one."""
+        shown = self.text(text)
+        small = shown[-max(map(len, self._forms), default=0) :].lower()
+        begun = max((_begun(small, form.lower()) for form in self._forms), default=0)
+        return shown[: len(shown) - begun]
+
     def plain(self, value: Any) -> Any:
         """A JSON value without the secrets, in keys and in numbers too."""
         if isinstance(value, str):
@@ -130,6 +137,11 @@ def _forms_of(value: str) -> Iterator[str]:
         coded = base64.b64encode(bytes(before) + data).decode()
         whole = coded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
         yield from (whole, whole.replace("+", "-").replace("/", "_"))
+
+
+def _begun(text: str, form: str) -> int:
+    """How many characters of a form a text ends with, without holding all of it."""
+    return next((n for n in range(min(len(form) - 1, len(text)), 0, -1) if text.endswith(form[:n])), 0)
 
 
 def _escapes_of(text: str) -> Iterator[str]:

@@ -8,30 +8,28 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import Request
 
 from ...core.errors import AskError, NeedsError
+from ..timed_http import open_in_time
 from .rules import is_safe_url
 
 _TIMEOUT_S = 10
 _MAX_BYTES = 1 << 20
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    def redirect_request(self, *given: Any) -> None:
-        """Follow none: keys count only from the address that the policy names."""
-
-
 def fetch_json(url: str, what: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The JSON object at an address. NeedsError names the host only: an address may hold what is secret."""
+    """The JSON object at an address and at no other, in ten seconds.
+
+    NeedsError names the host only: an address may hold what is secret.
+    """
     host = urlsplit(url).hostname if is_safe_url(url) else None
     if host is None:
         raise AskError(f"invalid address of {what}: expected https.")
     try:
-        with build_opener(_NoRedirect).open(
-            Request(url, headers=dict(headers or {})), timeout=_TIMEOUT_S
-        ) as r:
-            data = r.read(_MAX_BYTES + 1)
+        asked = Request(url, headers=dict(headers or {}))
+        with open_in_time(asked, _TIMEOUT_S, use_proxies=True) as reply:
+            data = reply.read(_MAX_BYTES + 1)
     except (URLError, HTTPException, OSError, ValueError) as error:
         why = getattr(error, "code", None) or getattr(error, "reason", None) or type(error).__name__
         raise NeedsError(

@@ -22,6 +22,8 @@ _MAX_CHARACTERS = 64_000
 _SHOWN = 160  # characters of one claim in a record
 _NEEDED = ("exp", "iat", "iss", "aud", "sub")
 
+_SAY_THE_KIND = frozenset({"ref_type", "ref_path", "sub"})  # claims that tell a tag from a branch
+
 # What may set off a pipeline whose token counts without the policy naming it: not what strangers can do.
 _OWN_EVENTS: Mapping[str, frozenset[str]] = {
     "event_name": frozenset(
@@ -129,6 +131,11 @@ def _unmet(claims: Mapping[str, Any], rule: IdentityRule) -> str:
         if not isinstance(found, str) or found not in wanted:
             shown = "absent" if found is None else repr(found)[:_SHOWN]
             return f"claim {name} is {shown}, needed is {' or '.join(map(repr, wanted))}"
+    if _is_tag_called_as_a_branch(claims, rule):
+        return (
+            f"its ref {claims['ref']!r:.160} is a tag and no branch: an identity for tags has to "
+            "name `ref_type`"
+        )
     events = {name: claims[name] for name in _OWN_EVENTS if name in claims}
     if not events and str(claims["sub"]).endswith(":pull_request"):
         events["event_name"] = "pull_request"
@@ -140,6 +147,13 @@ def _unmet(claims: Mapping[str, Any], rule: IdentityRule) -> str:
                 f"meant for those names `{name}` among its claims"
             )
     return ""
+
+
+def _is_tag_called_as_a_branch(claims: Mapping[str, Any], rule: IdentityRule) -> bool:
+    """Whether a short ref, as GitLab's, is a tag's, where the policy does not say which kind it means."""
+    if "ref" not in rule.claims or _SAY_THE_KIND & rule.claims.keys():
+        return False
+    return not str(claims["ref"]).startswith("refs/") and claims.get("ref_type", "branch") != "branch"
 
 
 def _taken(name: str, rule: IdentityRule, claims: Mapping[str, Any], key_id: str) -> VerifiedToken:

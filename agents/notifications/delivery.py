@@ -13,11 +13,11 @@ import hmac
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from typing import Any
 
 from ...core.errors import NeedsError
 from ...core.files import canonical_json
 from ...core.settings.notifications import WebhookSettings
+from ..timed_http import open_in_time
 from .events import Notification
 
 _PREFIX = "whsec_"
@@ -35,16 +35,6 @@ class DeliveryError(Exception):
     def __init__(self, why: str, *, of_message: bool = False) -> None:
         super().__init__(why)
         self.of_message = of_message
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Redirects lead elsewhere than the settings say: none is followed."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """No request."""
-
-
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
 
 
 def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
@@ -79,13 +69,13 @@ def deliver(webhook: WebhookSettings, message: Notification, at: int, timeout_s:
     }
     request = urllib.request.Request(webhook.url, body, headers, method="POST")
     try:
-        with _OPENER.open(request, timeout=timeout_s) as reply:
+        with open_in_time(request, timeout_s, use_proxies=False) as reply:
             status = int(reply.status)
     except urllib.error.HTTPError as error:
         error.close()
         status = error.code
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise DeliveryError(f"no reply: {type(reason).__name__}") from error
+        raise DeliveryError(f"no reply: {type(reason).__name__}") from None  # it may quote the reply
     if not 200 <= status < 300:
         raise DeliveryError(f"replied with status {status}", of_message=status in _OF_THE_MESSAGE)

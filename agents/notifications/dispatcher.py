@@ -204,7 +204,10 @@ class Dispatcher:
         self._put_some = True
 
     def _expired(self) -> Iterator[Notification]:
-        policy = policy_of(self._workspace, self._registry)
+        try:
+            policy = policy_of(self._workspace, self._registry)
+        except OpswrightError:  # whoever runs something is told; what happened is told all the same
+            return
         if policy.rules.approvals.expire_hours is None:
             return
         index = LedgerIndex.of(self._workspace)

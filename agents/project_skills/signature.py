@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import IntegrityError, NeedsError
+from ...core.files import files_below
 from ...core.install import install_hint
 
 
@@ -38,7 +41,24 @@ def verify_signature(folder: Path, signature: Path, public_key: Path) -> str:
             f"the signature {signature} is not one of {folder.name} as it is now: {error}. Do not run it; "
             "ask whoever signed it."
         ) from error
+    refuse_left_out(folder, signature)
     return hashlib.sha256(key).hexdigest()[:12]
+
+
+def refuse_left_out(folder: Path, signature: Path) -> None:
+    """IntegrityError for a file that a verified signature does not name: it may tell what it leaves out."""
+    try:
+        envelope = json.loads(signature.read_bytes())["dsseEnvelope"]
+        statement = json.loads(base64.b64decode(envelope["payload"]))
+        signed = {one["name"] for one in statement["predicate"]["resources"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"the signature {signature} does not say which files it is of.") from error
+    for name in files_below(folder):
+        if name not in signed:
+            raise IntegrityError(
+                f"{folder / name} is not among the files that {signature} is of: whoever signed it left it "
+                "out. Ask them to sign the whole folder."
+            )
 
 
 def refuse_unsigned_places(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -174,3 +176,8 @@ def load_settings(**flags: object) -> Settings:
         raise AskError(
             f"a setting is wrong ({lines}). See opswright.toml and the OPSWRIGHT_ variables."
         ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AskError(f"opswright.toml is not TOML: {error}.") from error
+    except SettingsError as error:
+        why = f"{error}. A variable of several fields is JSON."
+        raise AskError(f"the settings cannot be read: {why}") from error

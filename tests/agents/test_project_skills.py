@@ -192,11 +192,13 @@ def keys(tmp_path: Path, name: str) -> tuple[Path, Path]:
     return private, public
 
 
-def sign(folder: Path, private: Path) -> Path:
-    from model_signing import signing
+def sign(folder: Path, private: Path, leaves_out: tuple[Path, ...] = ()) -> Path:
+    from model_signing import hashing, signing
 
     signature = folder.with_name(f"{folder.name}.sig")
-    signing.Config().use_elliptic_key_signer(private_key=private).sign(folder, signature)
+    hashed = hashing.Config().set_ignored_paths(paths=leaves_out)
+    signer = signing.Config().use_elliptic_key_signer(private_key=private).set_hashing_config(hashed)
+    signer.sign(folder, signature)
     return signature
 
 
@@ -226,3 +228,18 @@ def test_a_signed_skill_is_verified_whenever_it_is_loaded(
     signature.unlink()
     with pytest.raises(IntegrityError, match="is not signed"):
         skills.load("nightly")
+
+
+def test_a_file_that_the_signature_leaves_out_makes_no_signed_skill(
+    agent: AgentFactory, folder: Path, tmp_path: Path
+) -> None:
+    private, public = keys(tmp_path, "mine")
+    skills = skills_of(agent(), public_key=public, require_signature=True)
+    sign(folder, private, leaves_out=(folder / "plan.yaml",))
+    with pytest.raises(IntegrityError, match="left it out"):
+        skills.add(folder)
+    sign(folder, private)
+    assert skills.add(folder).signed_by
+    (folder / "more.txt").write_text("nobody signed this")
+    with pytest.raises(IntegrityError, match="signature"):
+        skills.add(folder)

@@ -55,3 +55,22 @@ def test_errors_of_the_system_say_what_to_do() -> None:
     taken = from_os_error(OSError(98, "Address already in use"), "starting the gateway")
     assert isinstance(taken, NeedsError) and "port is already in use" in str(taken)
     assert isinstance(from_os_error(FileNotFoundError(2, "no", "x.csv"), "reading"), AskError)
+
+
+@pytest.mark.parametrize(
+    ("content", "planner", "message"),
+    [
+        (b"[planner", None, "opswright.toml is not TOML"),
+        (b"\xff\xfe", None, "opswright.toml is not TOML"),
+        (b"", "{kind: llm", "OPSWRIGHT|planner"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_the_askers_to_mend(
+    content: bytes, planner: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "opswright.toml").write_bytes(content)
+    if planner is not None:
+        monkeypatch.setenv("OPSWRIGHT_PLANNER", planner)
+    with pytest.raises(AskError, match=message):
+        load_settings()

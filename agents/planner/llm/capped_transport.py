@@ -1,4 +1,4 @@
-"""HTTP with an end: a reply that is larger than it may be is cut off while it comes."""
+"""HTTP with an end: a reply that is larger than it may be is cut off; no header goes out but those meant."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ def _trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-class CappedTransport(httpx2.AsyncHTTPTransport):
-    """Raises httpx2.ReadError once a reply has more than `most_bytes`, or comes packed: it could grow."""
+# All that goes out: the client adds what OPENAI_CUSTOM_HEADERS holds, which may be somebody else's key.
+_SENT = ("host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent")
 
-    def __init__(self, most_bytes: int) -> None:
+
+class CappedTransport(httpx2.AsyncHTTPTransport):
+    """Raises httpx2.ReadError once a reply has more than `most_bytes`, or comes packed: it could grow.
+
+    key: what a request is authorised with, whatever the environment says.
+    """
+
+    def __init__(self, most_bytes: int, key: str) -> None:
         super().__init__(verify=_trusted())
-        self._most_bytes = most_bytes
+        self._most_bytes, self._key = most_bytes, key
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The response with a counted stream."""
+        sent = {name: request.headers[name] for name in _SENT if name in request.headers}
+        request.headers = httpx2.Headers({**sent, "authorization": f"Bearer {self._key}"})
         response = await super().handle_async_request(request)
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
 from contextlib import suppress
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ....core.errors import NeedsError
+from ....core.secrets import Redactor
 from .limits import Usage
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ T = TypeVar("T")
 _MOST_BYTES = 8 << 20  # of one reply, as it comes over the wire
 _MOST_CHARS = 200_000  # of a reply's text and arguments
 _MOST_CALLS = 16
+_LONGEST_WHY = 200
+_LONGEST_NAME = 1_000
 _POLL_S = 0.05
+_TELL_EVERY_S = 0.05  # each time tells the whole text: told at each letter, it would cost the square of it
 _NO_KEY = "none"  # the client wants one; without it, it would send whatever OPENAI_API_KEY holds
 
 
@@ -55,9 +60,16 @@ class ModelClient:
     """One endpoint, for one message. A context manager: its connections are closed when it ends."""
 
     def __init__(
-        self, base_url: str, model: str, key: str | None, retries: int, cancelled: threading.Event
+        self,
+        base_url: str,
+        model: str,
+        key: str | None,
+        retries: int,
+        cancelled: threading.Event,
+        redactor: Redactor,
     ) -> None:
         self._base_url, self._model, self._key, self._retries = base_url, model, key, retries
+        self._redactor = redactor
         self._cancelled = cancelled
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="planner-model", daemon=True)
@@ -95,7 +107,7 @@ class ModelClient:
         timeout_s: float,
         on_text: Callable[[str], None],
     ) -> ModelReply:
-        """The model's reply. `on_text` is told the whole text so far each time some of it comes.
+        """The model's reply. `on_text` is told the whole text so far, now and then while it comes.
 
         ModelFailed when there is none in time, PlanningStopped once a person stopped it.
         """
@@ -144,17 +156,27 @@ class ModelClient:
         except TimeoutError as error:
             raise ModelFailed(f"it gave no whole reply in {timeout_s:.0f} s") from error
         except openai.APIStatusError as error:
-            raise ModelFailed(f"it answered HTTP {error.status_code}{_why(error)}") from error
+            raise ModelFailed(f"it answered HTTP {error.status_code}{self._why(error)}") from error
         except openai.APITimeoutError as error:
             raise ModelFailed("it did not answer in time") from error
         except openai.APIConnectionError as error:
-            raise ModelFailed(f"it cannot be reached ({error.__cause__ or error})") from error
+            raise ModelFailed(f"it cannot be reached ({self._cut(error.__cause__ or error)})") from error
         except openai.OpenAIError as error:
-            raise ModelFailed(f"it failed: {str(error)[:300]}") from error
+            raise ModelFailed(f"it failed: {self._cut(error)}") from error
         except httpx2.HTTPError as error:
             raise ModelFailed(f"its reply was cut ({type(error).__name__})") from error
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise ModelFailed(f"its reply is not the protocol's: {str(error)[:200]}") from error
+            raise ModelFailed(f"its reply is not the protocol's: {self._cut(error)}") from error
+
+    def _cut(self, said: object) -> str:
+        """What was said, for a person: cut once secrets are out of it, for half of one is none to find."""
+        return self._redactor.text(str(said))[:_LONGEST_WHY]
+
+    def _why(self, error: Any) -> str:
+        """What the endpoint says of its refusal."""
+        body = getattr(error, "body", None)
+        message = body.get("message") if isinstance(body, dict) else None
+        return f" ({self._cut(message)})" if isinstance(message, str) and message else ""
 
 
 class _ReplyParts:
@@ -163,6 +185,7 @@ class _ReplyParts:
     def __init__(self, on_text: Callable[[str], None]) -> None:
         self._on_text = on_text
         self._text = ""
+        self._told_at = -_TELL_EVERY_S
         self._calls: dict[int, dict[str, str]] = {}
         self._chars = 0
         self._is_finished = False
@@ -185,7 +208,9 @@ class _ReplyParts:
         if isinstance(content, str) and content:
             self._count(content)
             self._text += content
-            self._on_text(self._text)
+            if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+                self._on_text(self._text)
+                self._told_at = time.monotonic()
         calls = getattr(delta, "tool_calls", None)
         for call in calls if isinstance(calls, list) else ():
             self._add_call(call)
@@ -199,7 +224,9 @@ class _ReplyParts:
         function = getattr(call, "function", None)
         for name, value in (("id", getattr(call, "id", None)), ("name", getattr(function, "name", None))):
             if isinstance(value, str) and not kept[name]:
-                kept[name] = value[:200]
+                if len(value) > _LONGEST_NAME:  # not cut: half a secret would be none to find
+                    raise ValueError(f"a {name} of a call of more than {_LONGEST_NAME} characters")
+                kept[name] = value
         arguments = getattr(function, "arguments", None)
         if isinstance(arguments, str):
             self._count(arguments)
@@ -231,13 +258,6 @@ def _count_of(found: object, name: str) -> int | None:
     return value if is_count else None
 
 
-def _why(error: Any) -> str:
-    """What the endpoint says of its refusal."""
-    body = getattr(error, "body", None)
-    message = body.get("message") if isinstance(body, dict) else None
-    return f" ({message[:200]})" if isinstance(message, str) and message else ""
-
-
 def _openai_client(base_url: str, key: str | None, retries: int) -> AsyncOpenAI:
     try:
         import httpx2
@@ -248,7 +268,8 @@ def _openai_client(base_url: str, key: str | None, retries: int) -> AsyncOpenAI:
         ) from error
     from .capped_transport import CappedTransport
 
-    http = httpx2.AsyncClient(transport=CappedTransport(_MOST_BYTES), trust_env=False, follow_redirects=False)
+    transport = CappedTransport(_MOST_BYTES, key or _NO_KEY)
+    http = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
     return openai.AsyncOpenAI(
         base_url=base_url,
         api_key=key or _NO_KEY,

@@ -33,6 +33,7 @@ from ..base import (
 )
 from ..phrases import PhrasesPlanner
 from ..phrases.drafts import from_document
+from .call_arguments import arguments_of, echo
 from .charging import PlanningAccount
 from .held_back import held_back
 from .limits import PlanningMeter, with_table_prices
@@ -90,7 +91,8 @@ class LlmPlanner:
             stopped = Declined("Stopped: nothing was run or proposed.", "stopped")
             return replace(stopped, planned_by=thinking.planned_by())
         except (_GaveUp, ModelFailed, BudgetError, DeniedError, NeedsError) as error:
-            why = thinking.redactor.text(f"{settings.model} at {settings.base_url}: {one_line(str(error))}")
+            said = f"{settings.model} at {settings.base_url}: {one_line(str(error))}"
+            why = escaped(thinking.redactor.text(said))
             self._setup.events(PlanningEvent("note", f"Planned without a model: {why}"))
             planned = thinking.planned_by(instead_of=why)
             if isinstance(plain, Proposal):
@@ -136,7 +138,8 @@ class _Thinking:
         """What the model comes to."""
         key = self._know_secrets()
         base_url, model = str(self.settings.base_url), str(self.settings.model)
-        with ModelClient(base_url, model, key, self.settings.retries, self.setup.cancelled) as client:
+        retries, cancelled = self.settings.retries, self.setup.cancelled
+        with ModelClient(base_url, model, key, retries, cancelled, self.redactor) as client:
             self.meter = PlanningMeter(self.settings)  # loading the client is not the model's time
             most = self.settings.window_tokens - self.settings.max_reply_tokens - size_of(self.tools)
             if most < size_of([self.rules.text, self.ask.text]):
@@ -197,8 +200,10 @@ class _Thinking:
                 self.tools,
                 max_tokens=most,
                 timeout_s=self.meter.seconds_left,
-                on_text=lambda text: self._tell("thinking", text, turn),
+                on_text=lambda text: self._tell("thinking", self.redactor.text_so_far(text), turn),
             )
+            if reply.text:
+                self._tell("thinking", reply.text, turn)
             usage, said = reply.usage, reply.text + "".join(call.arguments for call in reply.calls)
         finally:
             self.meter.settle(usage, said)
@@ -210,7 +215,7 @@ class _Thinking:
 
     def _taken(self, said: ModelReply, messages: list[Message]) -> PlannerReply | None:
         """The reply that a turn ends with; None when it goes on, with what it called answered."""
-        calls = [{"id": c.id, "type": "function", "function": _echo(c, self.redactor)} for c in said.calls]
+        calls = [{"id": c.id, "type": "function", "function": echo(c, self.redactor)} for c in said.calls]
         messages.append(
             {
                 "role": "assistant",
@@ -236,12 +241,9 @@ class _Thinking:
     def _called(self, call: ModelCall) -> str | PlannerReply:
         """What a call gives: a text for the model, or the reply for the person."""
         try:
-            arguments = json.loads(call.arguments or "{}", parse_constant=_no_constant)
-            json.dumps(arguments, ensure_ascii=False).encode()  # half a surrogate pair is no text
-        except (ValueError, RecursionError) as error:
-            return self._fault(f"the arguments are no JSON: {str(error)[:200]}")
-        if not isinstance(arguments, dict):
-            return self._fault("the arguments must be a JSON object")
+            arguments = arguments_of(call, self.redactor)
+        except ValueError as error:
+            return self._fault(str(error))
         known = f"{call.name} {json.dumps(arguments, sort_keys=True)}"
         if known in self.seen and call.name != PROPOSE:
             self.repeats += 1
@@ -264,7 +266,7 @@ class _Thinking:
                 limit,
             )
         else:
-            return self._fault(f"there is no tool '{call.name[:60]}'")
+            return self._fault(f"there is no tool '{self.redactor.text(call.name)[:60]}'")
         self.seen[known] = result
         return result
 
@@ -370,17 +372,3 @@ class _Thinking:
         """A text for the person: without secrets, without what hides, cut to a length."""
         text = value if isinstance(value, str) else ""
         return escaped(self.redactor.text(text.strip()), keep="\n")[:_LONGEST]
-
-
-def _echo(call: ModelCall, redactor: Redactor) -> dict[str, str]:
-    """A call as the conversation repeats it; what is no JSON would have some servers refuse the next one."""
-    arguments = redactor.text(call.arguments) or "{}"
-    try:
-        json.loads(arguments)
-    except (ValueError, RecursionError):
-        arguments = "{}"
-    return {"name": re.sub(r"[^A-Za-z0-9_-]", "_", call.name)[:64] or "unnamed", "arguments": arguments}
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
