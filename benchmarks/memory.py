@@ -33,7 +33,7 @@ from opswright.engines.vectors import (
     TextRow,
     VectorCollection,
     VectorQuantiser,
-    fused,
+    blended,
 )
 from opswright.engines.vectors.collection import is_one_of
 from opswright.engines.vectors.similar import SimilarTexts
@@ -41,6 +41,7 @@ from opswright.record.index import LedgerIndex
 from opswright.skills import load_registry
 
 HERE = Path(__file__).parent
+SETS = ("memory_questions.tsv", "memory_held_out.tsv", "memory_held_out_2.tsv", "memory_held_out_3.tsv")
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, float]:
@@ -78,15 +79,16 @@ def says(text: str, wanted: str, values: Mapping[str, Any]) -> bool:
     return all(part.lower() in text.lower() for part in parts)
 
 
-def ask_all(workspace: Workspace, verbose: bool) -> None:
-    """Print how many questions of both sets are found and answered, and those that are not."""
+def ask_all(workspace: Workspace, names: Sequence[str], only: str, verbose: bool) -> None:
+    """Print how many questions of each set are found and answered, and those that are not."""
     with MemoryIndex(workspace, print) as index:
         cpu_s, wall_s = seconds(index.bring_up)
         print(f"index from nothing: CPU {cpu_s:.1f} s, wall {wall_s:.1f} s")
         print(f"passages: {index.count()}")
         index.search("a question before the clock runs")
-        for name in ("memory_questions.tsv", "memory_held_out.tsv", "memory_held_out_2.tsv"):
+        for name in names:
             lines = [line.split("\t") for line in (HERE / name).read_text().splitlines()]
+            lines = [line for line in lines if only in " ".join(line[3:])]
             by_class: dict[str, list[Outcome]] = {}
             for question, named, wanted, *rest in lines:
                 outcome = ask_one(workspace, index, question, named, wanted)
@@ -219,7 +221,8 @@ def compared(
         def once(question: str = question, found: list[list[str]] = found) -> None:
             dense, words = encoder.dense([question])[0], encoder.sparse_question(question)
             hits = collection.search(words, quantiser.question(dense, passages), dense, 40, condition)
-            found[1] = [hit.id for hit in fused(hits, 20)]
+            most = max((one.words for one in hits), default=0.0)
+            found[1] = [hit.id for hit in blended(hits, most, 20)]
 
         for way, work in zip(ways, (exact, once), strict=True):
             ways[way].append(seconds(work))
@@ -275,6 +278,8 @@ def main() -> None:
     parser.add_argument("demo", type=Path, nargs="?", help="a workspace that `opswright demo` has filled")
     parser.add_argument("--passages", type=int, default=0, help="also this many made-up passages")
     parser.add_argument("--each", action="store_true", help="also each question that is not answered")
+    parser.add_argument("--sets", nargs="+", default=SETS, help="files of questions beside this one")
+    parser.add_argument("--only", default="", help="only questions whose set is named so: 'third a'")
     parser.add_argument("--rows", type=Path, help="also CLINC150's folder: rows that mean the same")
     asked = parser.parse_args()
     if asked.demo:
@@ -283,7 +288,7 @@ def main() -> None:
             shutil.copytree(
                 asked.demo, home, ignore=shutil.ignore_patterns("memory", "mlflow*", "logs", "cache")
             )
-            ask_all(Workspace(load_settings(home=home)), asked.each)
+            ask_all(Workspace(load_settings(home=home)), asked.sets, asked.only, asked.each)
     if asked.passages:
         at_size(asked.passages)
     if asked.rows:

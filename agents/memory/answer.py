@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.errors import OpswrightError
 from .coverage import missing
 from .field_words import recorded_words
-from .index import MemoryIndex
+from .index import Found, MemoryIndex
 from .passages import Passage
 from .question import QuestionFilters, checked_question, prefers
+from .said_times import said_time
 from .writer import AnswerWriter
 
 _MOST = 50
@@ -109,7 +110,7 @@ def answer(
     """
     text = checked_question(question)
     known = tuple(facts(text)) if facts is not None else ()
-    found = index.search(text, filters, max(1, min(k, _MOST)))
+    found = _found(text, filters, index, max(1, min(k, _MOST)))
     cited = tuple(Citation(number, passage) for number, passage in enumerate(found.passages, 1))
     notes, written, by = list(found.notes), " ".join(fact.text for fact in known), ""
     if writer is not None and cited:
@@ -129,6 +130,20 @@ def answer(
     return CitedAnswer(text, written, known, cited, tuple(notes), by, nothing)
 
 
+def _found(text: str, filters: QuestionFilters, index: MemoryIndex, k: int) -> Found:
+    """The passages nearest; of a time that the question names, those of that time, where there are any."""
+    said = said_time(text) if filters.since is None and filters.until is None else None
+    if said is None or prefers(text) == "docs" or not filters.may_be_record:
+        return index.search(text, filters, k)
+    found = index.search(text, replace(filters, since=said.since, until=said.until), k)
+    until = f" to {said.until[:16]}" if said.until else ""
+    when = f"'{said.words}' ({said.since[:16]}{until} UTC)"
+    if found.passages:
+        return Found(found.passages, (*found.notes, f"Only what was recorded {when} was searched."))
+    found = index.search(text, filters, k)
+    return Found(found.passages, (*found.notes, f"Nothing was recorded {when}; these are of other times."))
+
+
 def _lacks(question: str, cited: Sequence[Citation]) -> str:
     """Why the passages do not answer a question; empty where they may.
 
@@ -137,7 +152,7 @@ def _lacks(question: str, cited: Sequence[Citation]) -> str:
     if not cited:
         return "Nothing recorded answers this: no passage was found. Ask with other words, or fewer filters."
     happened = prefers(question) == "record"
-    texts = [one.passage.searched for one in cited if one.passage.seq or not happened]
+    texts = [one.passage.indexed for one in cited if one.passage.seq or not happened]
     found = missing(question, texts)
     if not found.names and recorded_words(question) and not missing(recorded_words(question), texts).is_much:
         return ""  # they speak of it in the words of the record

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...core.artifacts import Artifact
 from .manifest import read_checked
 from .passages import figure_words, in_words, quoted
 
-Told = tuple[str, str, str, list[str]]
-"""Kind, part of the artifact, title, sentences."""
+
+class Told(NamedTuple):
+    """One passage of an artifact. part: of the artifact; words: what `words_for` knows it by."""
+
+    kind: str
+    part: str
+    title: str
+    sentences: list[str]
+    words: tuple[str, ...] = ()
+
+
 Teller = Callable[[Artifact, Mapping[str, Any], Mapping[str, Any]], Iterator[Told]]
 
 _SLICES_EACH = 12  # slices in a passage
@@ -22,12 +31,14 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
     short = artifact.ref.short
     facts = in_words(artifact.facts, frozenset({"suite_digest"}))
     source = request.get("source") or request.get("suite") or ""
-    yield "dataset", "facts", f"Dataset {short}", [f"Dataset {short} was made of {source}: {facts}."]
+    words = "dataset.golden" if artifact.facts.get("golden") is True else "dataset.facts"
+    made = [f"Dataset {short} was made of {source}: {facts}."]
+    yield Told("dataset", "facts", f"Dataset {short}", made, (words,))
     if "card.json" not in artifact.files:
         return
     card = read_checked(artifact, "card.json")
     lengths = {name: card.get(name) for name in ("asked_chars", "answer_chars", "turns", "scripts")}
-    yield (
+    yield Told(
         "dataset",
         "card",
         f"Dataset card of {short}",
@@ -36,18 +47,21 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
             f"{card['train_rows']} to train on, {card['validation_rows']} held out, "
             f"{card.get('masked_rows', 0)} masked, "
             f"{card.get('replay_rows', 0)} replayed.",
+            f"Conflicts, the same text with two answers: {result.get('conflicts', 0)}.",
             f"{in_words({name: one for name, one in lengths.items() if one})}.",
             f"Found of the golden set: {in_words(card['leaked'])}.",
         ],
+        ("dataset.card",),
     )
     dropped = card.get("dropped") or {}
     total = sum(int(one["rows"]) for one in dropped.values())
     reasons = ", ".join(f"{one['rows']} {reason.replace('_', ' ')}" for reason, one in dropped.items())
-    yield (
+    yield Told(
         "dataset",
         "dropped",
         f"Rows left out of {short}",
         [f"{total} rows were left out of dataset {short} (dropped, removed): {reasons or 'none'}."],
+        ("dataset.dropped",),
     )
     for reason, one in dropped.items():
         shown = "; ".join(
@@ -55,7 +69,7 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
             f"because {quoted(str(row.get('why', '')))}"
             for row in one.get("examples", ())
         )
-        yield (
+        yield Told(
             "dataset",
             f"dropped:{reason}",
             f"Rows left out of {short}: {reason}",
@@ -64,11 +78,12 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
                 f"{reason.replace('_', ' ')} ({reason}).",
                 f"Examples: {shown}." if shown else "",
             ],
+            ("dataset.reason",),
         )
     labels = card.get("labels") or {}
     if labels.get("different"):
         counts = ", ".join(f"{name} {n}" for name, n in list(labels["rows_of_label"].items())[:40])
-        yield (
+        yield Told(
             "dataset",
             "labels",
             f"Labels of {short}",
@@ -76,6 +91,7 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
                 f"Dataset {short} has {labels['different']} labels, the rarest with {labels['rarest']} rows.",
                 f"Most frequent: {counts}.",
             ],
+            ("dataset.labels",),
         )
 
 
@@ -91,11 +107,12 @@ def of_report(artifact: Artifact, request: Mapping[str, Any], result: Mapping[st
     )
     told = in_words({k: facts.get(k) for k in ("of", "errors", "cut", "refused", "leaked", "latency_ms")})
     note = str(result.get("note") or "")
-    yield "report", "figures", f"Evaluation of {model}", [f"{head}: {metrics}.", f"{told}.", note]
+    figures = [f"{head}: {metrics}.", f"{told}.", note]
+    yield Told("report", "figures", f"Evaluation of {model}", figures, ("report.figures",))
     baselines = "; ".join(f"{name} {_interval(one)}" for name, one in facts.get("baselines", {}).items())
     shortcuts = in_words(result.get("shortcuts") or {})
     if baselines:
-        yield (
+        yield Told(
             "report",
             "baselines",
             f"Baselines beside {model}",
@@ -104,15 +121,17 @@ def of_report(artifact: Artifact, request: Mapping[str, Any], result: Mapping[st
                 f"Best that learned nothing: {facts.get('trivial')}." if facts.get("trivial") else "",
                 f"With shortcuts: {shortcuts}." if shortcuts else "",
             ],
+            ("report.baselines",),
         )
     slices = list((facts.get("slices") or {}).items())
     for at in range(0, len(slices), _SLICES_EACH):
         some = "; ".join(f"{name} {_interval(one)}" for name, one in slices[at : at + _SLICES_EACH])
-        yield (
+        yield Told(
             "report",
             f"slices:{at}",
             f"Slices of the evaluation of {model}",
             [f"{head}, {facts.get('metric')} by slice: {some}."],
+            ("report.slices",),
         )
 
 
@@ -127,8 +146,9 @@ def of_drift(artifact: Artifact, request: Mapping[str, Any], result: Mapping[str
     )
     head = f"Drift on endpoint {facts.get('endpoint')} {alarm}: {result.get('message', '')}."
     title = f"Drift report of {facts.get('endpoint')}: {alarm}"
-    yield "drift", "facts", title, [head, f"{told}."]
-    yield "drift", "tests", f"{title}, tests", [head, f"Tests: {tests}."]
+    words = "drift.alarm" if facts.get("alarm") else "drift.quiet"
+    yield Told("drift", "facts", title, [head, f"{told}."], (words,))
+    yield Told("drift", "tests", f"{title}, tests", [head, f"Tests: {tests}."], (words, "drift.tests"))
 
 
 def of_model(artifact: Artifact, request: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Told]:
@@ -136,19 +156,25 @@ def of_model(artifact: Artifact, request: Mapping[str, Any], result: Mapping[str
     short = artifact.ref.short
     made = in_words(request, frozenset({"key"}))
     came = in_words({**result, **artifact.facts}, _MODEL_SKIPS)
-    yield (
+    yield Told(
         "model",
         "facts",
         f"{artifact.ref.kind} {short}",
         [f"{artifact.ref.kind} {short}: {came}; {artifact.size_bytes:,} bytes.", f"Made with: {made}."],
+        (f"model.{artifact.ref.kind}",),
     )
 
 
-TELLERS: dict[str, Teller] = {
+_TELLERS: dict[str, Teller] = {
     "dataset": of_dataset,
     "eval-report": of_report,
     "drift-report": of_drift,
 }
+
+
+def told_of(artifact: Artifact, request: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[Told]:
+    """What an artifact of any kind says of itself."""
+    yield from _TELLERS.get(artifact.ref.kind, of_model)(artifact, request, result)
 
 
 def _interval(one: Mapping[str, Any]) -> str:

@@ -28,7 +28,10 @@ from .embedder import PassageEmbedder, embedder_name
 from .identity import FITTED_ON, VERSION, IndexState, installed_docs
 from .ledger_tail import LedgerPlace, place_behind, records_from
 from .passages import Passage
+from .record_passages import run_passage
+from .runs_meant import KnownRuns, RunFacts
 from .sources import PassageSources
+from .spelling import Vocabulary
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -40,6 +43,7 @@ COLUMNS = (
     Column("time", "number"),
 )  # fmt: skip
 ENCODER, QUANTISER = "encoder.safetensors", "quantiser.safetensors"
+VOCABULARY, RUNS = "vocabulary.json", "runs.json"
 _PART = 4000  # passages that are published at once: what a kill costs
 _EMBEDDED_AT_ONCE = 500
 
@@ -73,7 +77,7 @@ class IndexBuilder:
             while self.is_behind(state):
                 with open_client(self._workspace, place / "data") as client:
                     collection = VectorCollection(client, state.collection, COLUMNS)
-                    state = self._part(state, collection, embedder)
+                    state = self._part(state, collection, embedder, place)
                 self._snapshots.publish(place, state.document())
         return state
 
@@ -102,11 +106,13 @@ class IndexBuilder:
         self._progress("fitting the memory's embedder on what is recorded and documented")
         docs = self._sources.docs()
         sample = islice(chain(docs, self._some_of_ledger()), FITTED_ON)
-        texts = [passage.searched for passage in sample] or ["nothing is recorded yet"]
+        texts = [passage.indexed for passage in sample] or ["nothing is recorded yet"]
         encoder = TextEncoder.fit(texts)
         encoder.save(place / ENCODER)
         embedder = PassageEmbedder(encoder, endpoint)
         embedder.fit_quantiser(texts).save(place / QUANTISER)
+        Vocabulary.of(texts).save(place / VOCABULARY)
+        KnownRuns().save(place / RUNS)
         state = IndexState(
             version=VERSION,
             embedder=embedder_name(endpoint),
@@ -130,7 +136,9 @@ class IndexBuilder:
             state = self._sources.run_state(record.run) if record.run is not None else None
             yield from self._sources.of_record(record, state)
 
-    def _part(self, state: IndexState, collection: VectorCollection, embedder: PassageEmbedder) -> IndexState:
+    def _part(
+        self, state: IndexState, collection: VectorCollection, embedder: PassageEmbedder, folder: Path
+    ) -> IndexState:
         """Take in records until some thousand passages came of them."""
         passages: list[Passage] = []
         runs: dict[str, None] = {}
@@ -143,7 +151,13 @@ class IndexBuilder:
             last = (record.seq, segment, offset)
             if len(passages) >= _PART:
                 break
-        passages += [found for run in runs if (found := self._sources.of_run(run)) is not None]
+        known = KnownRuns.load(folder / RUNS)
+        for run in runs:
+            told = self._sources.run_state(run)
+            if told is not None and (found := run_passage(told)) is not None:
+                passages.append(found)
+                known.note(RunFacts.of(told))
+        known.save(folder / RUNS)
         self._write(collection, embedder, passages)
         collection.flush()
         place = place_behind(self._ledger, *last)
@@ -154,7 +168,7 @@ class IndexBuilder:
     ) -> None:
         for at in range(0, len(passages), _EMBEDDED_AT_ONCE):
             some = passages[at : at + _EMBEDDED_AT_ONCE]
-            texts = [passage.searched for passage in some]
+            texts, runs = [passage.indexed for passage in some], [passage.run for passage in some]
             vectors = embedder.dense(texts)
             rows = [
                 TextRow(
@@ -171,7 +185,7 @@ class IndexBuilder:
                     },
                 )
                 for passage, vector, sparse in zip(
-                    some, vectors, embedder.sparse(texts, vectors), strict=True
+                    some, vectors, embedder.sparse(texts, runs, vectors), strict=True
                 )
             ]
             collection.upsert(rows)

@@ -10,7 +10,8 @@ from pathlib import Path
 from .passages import Passage
 
 DOCS = Path(__file__).parents[2] / "docs"
-FOLDERS = ("guide", "reference")
+FOLDERS = ("guide", "reference", "tutorials")
+_SENTENCES, _LEFT_OUT = "Sentences", ("JSON schema of the request",)  # sections of the reference
 _LONG_CHARS = 1200  # a section that is longer is parted at its blank lines
 
 
@@ -26,8 +27,12 @@ def doc_passages(folder: Path = DOCS) -> Iterator[Passage]:
     """One of each section, or of each part of a long one."""
     for path in _pages(folder):
         name = path.relative_to(folder.parent).as_posix()
-        page = path.read_text(encoding="utf-8")
-        for number, (title, text) in enumerate(_sections(page)):
+        sections = list(_sections(path.read_text(encoding="utf-8")))
+        asked = " ".join(text for title, text in sections if title.endswith(f": {_SENTENCES}"))
+        sections = [(title, text) for title, text in sections if title]
+        for number, (title, text) in enumerate(sections):
+            if title.endswith((f": {_SENTENCES}", *(f": {one}" for one in _LEFT_OUT))):
+                continue  # the sentences are how people ask for the page; the schema says what its table says
             for part, piece in enumerate(_parts(text)):
                 digest = hashlib.sha256(piece.encode()).hexdigest()[:12]
                 yield Passage(
@@ -36,6 +41,7 @@ def doc_passages(folder: Path = DOCS) -> Iterator[Passage]:
                     title=f"{title} ({name})",
                     text=piece,
                     source=name,
+                    asked_as=asked if number == 0 and part == 0 else "",
                 )
 
 

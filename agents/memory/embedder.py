@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -63,11 +64,14 @@ class PassageEmbedder:
         self.dimensions = int(matrix.shape[1])
         return matrix
 
-    def sparse(self, texts: Sequence[str], dense: NDArray[np.float32]) -> list[dict[int, float]]:
-        """For each text the weights of its words, and the terms that tell its dense vector."""
+    def sparse(
+        self, texts: Sequence[str], runs: Sequence[str], dense: NDArray[np.float32]
+    ) -> list[dict[int, float]]:
+        """For each text the weights of its words, the term of its run, and those that tell its vector."""
         meanings = self.quantiser.terms(dense) if self.quantiser is not None else [{} for _ in texts]
         return [
-            {**self.encoder.sparse(text), **meaning} for text, meaning in zip(texts, meanings, strict=True)
+            {**self.encoder.sparse(text), **({run_term(run): 1.0} if run else {}), **meaning}
+            for text, run, meaning in zip(texts, runs, meanings, strict=True)
         ]
 
     def fit_quantiser(self, texts: Sequence[str]) -> VectorQuantiser:
@@ -75,6 +79,11 @@ class PassageEmbedder:
         some = texts if self._endpoint is None else texts[:: -(-len(texts) // _FITTED_BY_ENDPOINT)]
         self.quantiser = VectorQuantiser.fit(self.dense(some))
         return self.quantiser
+
+
+def run_term(run: str) -> int:
+    """The dimension of a sparse vector that says which run a passage is of."""
+    return zlib.crc32(f"run {run}".encode()) & 0x7FFFFFFF
 
 
 def embedder_name(endpoint: MemoryModelSettings | None) -> str:

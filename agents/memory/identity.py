@@ -15,7 +15,7 @@ from .ledger_tail import LedgerPlace
 if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
-VERSION = 2  # of how passages are written
+VERSION = 3  # of how passages are written
 FITTED_ON = 4000  # passages at most
 _REFIT = 4  # the encoder is fitted anew when there are so many times more passages than it was fitted on
 

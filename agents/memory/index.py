@@ -7,34 +7,34 @@ passage which somebody put into the index is never shown.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BackendError, IntegrityError, OpswrightError
-from ...engines.vectors import Candidate, Snapshot, SnapshotFolder, TextHit, VectorCollection, fused
+from ...engines.vectors import Snapshot, SnapshotFolder, TextHit, VectorCollection
 from ...record.ledger import Ledger
-from .builder import COLUMNS, IndexBuilder, docs_of, loaded_embedder, open_client
-from .embedder import PassageEmbedder
+from .builder import COLUMNS, RUNS, VOCABULARY, IndexBuilder, docs_of, loaded_embedder, open_client
+from .embedder import PassageEmbedder, run_term
 from .field_words import recorded_words
 from .identity import IndexState
 from .ledger_tail import is_unchanged, stamp_of
 from .passages import Passage
 from .question import QuestionFilters, checked_question, prefers
+from .ranking import DEEPER, DEEPEST, best_passages
+from .runs_meant import KnownRuns
 from .sources import PassageSources
+from .spelling import Vocabulary
 
 if TYPE_CHECKING:
     from ...core.workspace import Workspace
 
 Progress = Callable[[str], None]
 _ALL = QuestionFilters()
-_IN_OTHER_WORDS = 0.6  # of the weight of a word that the question has itself
-_OF_A_RECORD = 0.93  # of the score
-_OF_EXAMPLES = 0.85  # of the score: most words there are those of rows, which may speak of anything
-_AGAIN = 0.93  # of the score, for each passage of its kind before it
-_DEEPER = 4  # times the passages that are wanted are ranked
-_DEEPEST = 40  # passages by words, and by meaning, whose own vectors are compared
+_MENDED = 0.8  # of the weight of a word that the question has itself
+_IN_OTHER_WORDS = 0.6
+_OF_THE_RUN = 4.0  # as much as a rare word: a passage of a run that the question means
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,10 @@ class MemoryIndex:
     def _search(self, text: str, filters: QuestionFilters, k: int, notes: tuple[str, ...]) -> Found:
         opened = self._collection()
         embedder, dense, meaning = opened.embedder, None, {}
-        words = embedder.encoder.sparse_question(text)
-        for term, weight in embedder.encoder.sparse_question(recorded_words(text)).items():
-            words[term] = max(words.get(term, 0.0), _IN_OTHER_WORDS * weight)
+        mended = opened.vocabulary.mended(text)
+        words = _question_words(opened, text, mended)
         try:
-            vector = embedder.dense([text])[0]
+            vector = embedder.dense([f"{text} {mended}"])[0]
             if vector.any() and embedder.quantiser is not None:
                 dense, meaning = vector, embedder.quantiser.question(vector, opened.passages)
         except OpswrightError as error:
@@ -180,42 +179,28 @@ class MemoryIndex:
         return Found(tuple(found), notes)
 
 
+def _question_words(opened: _Opened, text: str, mended: str) -> dict[int, float]:
+    """What a question is searched by: its words, mended, in the record's words, and the runs it means."""
+    encoder = opened.embedder.encoder
+    words = encoder.sparse_question(text)
+    others = f"{recorded_words(text)} {recorded_words(mended)}"
+    for said, share in ((mended, _MENDED), (others, _IN_OTHER_WORDS)):
+        for term, weight in encoder.sparse_question(said).items():
+            words[term] = max(words.get(term, 0.0), share * weight)
+    for run in opened.runs.meant(mended) or opened.runs.meant(text):
+        words[run_term(run)] = _OF_THE_RUN
+    return words
+
+
 def _best(
     opened: _Opened, text: str, filters: QuestionFilters, vectors: tuple[Any, Any, Any], k: int
 ) -> list[TextHit]:
     """The k best. A question that by its form is about the record, or the docs, leaves others one place."""
     condition = filters.condition()
-    deep = max(_DEEPER * k, _DEEPEST)
+    deep = max(DEEPER * k, DEEPEST)
     docs = opened.docs.search(*vectors, deep, condition) if filters.may_be_docs else []
     records = opened.records.search(*vectors, deep, condition) if filters.may_be_record else []
-    about = prefers(text) if not condition else ""
-    if about and k > 1:
-        sides = (records, docs) if about == "record" else (docs, records)
-        first = _ranked(sides[0], k)
-        rest = _ranked(sides[1], max(1, k - len(first)))
-        return first[: k - len(rest)] + rest
-    return _ranked([*docs, *records], k)
-
-
-def _ranked(candidates: Sequence[Candidate], k: int) -> list[TextHit]:
-    """The k best, one after the other; each more of a kind counts less than the last.
-
-    So that five passages are not the same step of five plans. A bare record counts less than what it led to.
-    """
-    left = fused(candidates, _DEEPER * k)
-    chosen: list[TextHit] = []
-
-    def score(hit: TextHit) -> tuple[float, str]:
-        kind = hit.values["kind"]
-        again = sum(kind == one.values["kind"] for one in chosen)
-        weight = _OF_A_RECORD if kind == "record" else _OF_EXAMPLES if ":dropped:" in hit.id else 1
-        return hit.score * _AGAIN**again * weight, hit.id
-
-    while left and len(chosen) < k:
-        best = max(left, key=score)
-        left.remove(best)
-        chosen.append(best)
-    return chosen
+    return best_passages(records, docs, prefers(text) if not condition else "", k)
 
 
 class _Stale(Exception):
@@ -228,6 +213,8 @@ class _Opened:
     records: VectorCollection
     docs: VectorCollection
     embedder: PassageEmbedder
+    vocabulary: Vocabulary
+    runs: KnownRuns
     passages: int
 
 
@@ -253,8 +240,9 @@ class _opening:
                 collection.load()
             settings = self._workspace.settings.memory
             embedder = loaded_embedder(place, settings.embedder, state.dimensions)
+            vocabulary, runs = Vocabulary.load(place / VOCABULARY), KnownRuns.load(place / RUNS)
             self._stack = stack.pop_all()
-        return _Opened(snapshot, records, docs, embedder, state.passages)
+        return _Opened(snapshot, records, docs, embedder, vocabulary, runs, state.passages)
 
     def __exit__(self, *raised: object) -> None:
         self._stack.close()

@@ -33,7 +33,8 @@ _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 class Passage:
     """What can be found and cited. seq: the ledger record that proves it, 0 for documentation.
 
-    time: microseconds since 1970, UTC; 0 for documentation. source: what a person opens it with.
+    time: microseconds since 1970, UTC; 0 for documentation. source: what a person opens it with. asked_as:
+    other words by which people ask for it; searched, not shown.
     """
 
     id: str
@@ -45,11 +46,17 @@ class Passage:
     endpoint: str = ""
     time: int = 0
     source: str = ""
+    asked_as: str = ""
 
     @property
     def searched(self) -> str:
-        """Title and text, as they are indexed."""
+        """Title and text: what it says."""
         return f"{self.title}\n{self.text}"
+
+    @property
+    def indexed(self) -> str:
+        """What it says, and other words by which people ask for it."""
+        return f"{self.searched}\n{self.asked_as}" if self.asked_as else self.searched
 
 
 def passage_text(sentences: Sequence[str]) -> str:

@@ -13,15 +13,21 @@ from .passages import KINDS
 
 LONGEST_QUESTION = 2_000
 _HOW_TO = re.compile(
-    r"\b(how (do|can|should|would|to|does|is .+ (set|configured|installed))|can i"
-    r"|which (setting|option|flag|command)"
-    r"|what (does|do|is a|is an|are the (settings|options))"
+    r"\b(how (can|should|would|to|is .+ (set|configured|installed)|do(es)? (i|we|you|one|somebody|people))"
+    r"|(can|may|should|must|do) (i|we|you|one|somebody|people)|what now|is it (safe|possible|allowed)"
+    r"|which (settings?|options?|flags?|commands?)"
+    r"|what (does .+ mean|is an?|are the (settings|options)|happens)"
     r"|where (do|can|is .+ (set|kept|documented))|explain)\b"
+    r"|^(add|allow|avoid|cap|change|choose|configure|connect|create|delete|export|give|hide|import|install"
+    r"|keep|let|limit|make|plug|prevent|protect|prove|read|resume|run|set|sign|start|stop|store|sync|take"
+    r"|train|turn|undo|use|verify|write)\b"
+    r"|^(how do|what do)\b"
 )
 _HAPPENED = re.compile(
-    r"\b(was|were|did|who|when|why"
-    r"|how (accurate|fast|good|large|long|many|much|often|old|well)|last|first|latest|v\d+|run|runs|record"
-    r"|approved|denied|refused|rejected|deployed|promoted|trained|evaluated|served|measured|dropped|kept)\b"
+    r"\b(was|were|did|has|have|had"
+    r"|how (accurate|fast|good|large|many|much|often|old|well)|last|first|latest|newest|v\d+|record"
+    r"|approved|denied|refused|rejected|deployed|promoted|trained|evaluated|served|measured|dropped)\b"
+    r"|^(who|when|why)\b|\bhow long\b(?!.*\b(is|are)\b)"
 )
 
 
@@ -81,6 +87,6 @@ def checked_question(text: str) -> str:
 def prefers(text: str) -> str:
     """What a question in English is about by its form: "docs", "record", or "" where it does not say."""
     asked = " ".join(text.lower().split())
-    if _HOW_TO.search(asked) and not re.search(r"\b(was|were|did)\b", asked):
+    if _HOW_TO.search(asked) and not re.search(r"\b(was|were|did)\b(?!.*\b(do|can) (i|we)\b)", asked):
         return "docs"
     return "record" if _HAPPENED.search(asked) else ""

@@ -13,7 +13,8 @@ from ...record.index.lines import microseconds
 from ...record.ledger import Phase, Record
 from ...record.records import PLANNING
 from ...record.run_state import FINISHED, RunState
-from . import artifact_passages
+from .artifact_passages import told_of
+from .passage_words import words_for
 from .passages import Passage, in_words, one_value, passage_text, quoted
 
 _WHAT = {
@@ -94,7 +95,8 @@ class RecordPassages:
             f"{in_words(told, _UNTOLD)}." if told else "",
         ]
         title = f"Record {record.seq}: {record.phase} {record.step or record.skill or 'run'}"
-        return _passage(record, f"record:{record.seq}", "record", title, sentences)
+        words = words_for(f"phase.{record.phase}", f"skill.{record.skill}")
+        return _passage(record, f"record:{record.seq}", "record", title, sentences, words)
 
     def _artifact(
         self,
@@ -106,11 +108,12 @@ class RecordPassages:
     ) -> Iterator[Passage]:
         try:
             artifact = self._artifacts.open(str(ref))
-            told = list(_told_of(artifact, request, result))
+            told = list(told_of(artifact, request, result))
         except (OpswrightError, OSError, ValueError, LookupError, TypeError, AttributeError):
             return  # damaged, or made by another version: the audit names it, and its record is indexed
-        for kind, part, title, sentences in told:
-            yield _passage(record, f"{artifact.ref}:{part}", kind, title, sentences)
+        for one in told:
+            name = f"{artifact.ref}:{one.part}"
+            yield _passage(record, name, one.kind, one.title, one.sentences, words_for(*one.words))
 
 
 def run_passage(state: RunState) -> Passage | None:
@@ -147,38 +150,45 @@ def run_passage(state: RunState) -> Passage | None:
         endpoint=endpoint,
         time=microseconds(state.last.time) or 0,
         source=f"opswright audit list --run {state.run}",
+        asked_as=words_for(
+            "run", f"run.{state.status}", *(["run.stopped"] if "not run" in state.message else [])
+        ),
     )
 
 
 def _plan(record: Record) -> Iterator[Passage]:
     detail = record.detail
     goal = str(detail.get("goal", ""))
+    plan = f"Plan {(record.plan or '')[:12]}"
+    sentences = [f"Steps of the plan {quoted(goal)}, in their order."]
     for place, step in enumerate(detail.get("steps", ()), 1):
         if isinstance(step, Mapping):
             told = in_words(step.get("arguments", step.get("with", {})) or {}, frozenset({"key"}))
-            sentences = [
-                f"Step {place} of the plan {quoted(goal)} is {step.get('id')}: skill {step.get('skill')}, "
-                f"which {step.get('effect')}.",
+            sentences += [
+                f"{place}: {step.get('id')}, skill {step.get('skill')}, which {step.get('effect')}.",
                 f"Arguments: {told}." if told else "",
                 f"Its gate is {step['gate']}." if step.get("gate") else "",
             ]
-            title = f"Plan {(record.plan or '')[:12]}, step {step.get('id')}"
-            yield _passage(record, f"plan:{record.seq}:{place}", "plan", title, sentences)
+    yield _passage(record, f"plan:{record.seq}", "plan", f"{plan}: steps", sentences, words_for("plan.steps"))
     for name, gate in (detail.get("gates") or {}).items():
         if isinstance(gate, Mapping):
             sentences = [
                 f"Gate {name} of the plan {quoted(goal)}, fixed before any training: {in_words(gate)}."
             ]
-            title = f"Plan {(record.plan or '')[:12]}, gate {name}"
-            yield _passage(record, f"plan:{record.seq}:gate:{name}", "plan", title, sentences)
+            name_of_it = f"plan:{record.seq}:gate:{name}"
+            yield _passage(
+                record, name_of_it, "plan", f"{plan}, gate {name}", sentences, words_for("plan.gate")
+            )
     warned = [one for one in detail.get("findings", ()) if isinstance(one, Mapping)]
     for place, one in enumerate(found for found in warned if found.get("level") != "ok"):
         sentences = [
             f"Pre-flight of the plan {quoted(goal)} found at step {one.get('step')} ({one.get('level')}): "
             f"{one.get('message')} {one.get('fix', '')}"
         ]
-        title = f"Plan {(record.plan or '')[:12]}, pre-flight"
-        yield _passage(record, f"plan:{record.seq}:finding:{place}", "plan", title, sentences)
+        name_of_it = f"plan:{record.seq}:finding:{place}"
+        yield _passage(
+            record, name_of_it, "plan", f"{plan}, pre-flight", sentences, words_for("plan.finding")
+        )
 
 
 def _verdict(record: Record, result: Mapping[str, Any], state: RunState | None) -> Iterator[Passage]:
@@ -200,7 +210,8 @@ def _verdict(record: Record, result: Mapping[str, Any], state: RunState | None) 
     why = f"{lead}: {failed}." if failed else "Every row passed."
     sentences = [about, f"The run's goal is {goal}.", against, why, *notes]
     title = f"Verdict {decision} of {record.step}"
-    yield _passage(record, f"verdict:{record.seq}", "verdict", title, sentences)
+    words = words_for(f"verdict.{decision}", f"skill.{record.skill}")
+    yield _passage(record, f"verdict:{record.seq}", "verdict", title, sentences, words)
     for place, row in enumerate(rows):
         figures = in_words(row, frozenset({"message", "name", "decision", "p_go", "p_nogo"}))
         sentences = [
@@ -211,7 +222,16 @@ def _verdict(record: Record, result: Mapping[str, Any], state: RunState | None) 
             against,
         ]
         title = f"Row {row.get('name')}: {row.get('decision')}"
-        yield _passage(record, f"verdict:{record.seq}:{place}", "verdict", title, sentences)
+        words = words_for(*_row_words(row))
+        yield _passage(record, f"verdict:{record.seq}:{place}", "verdict", title, sentences, words)
+
+
+def _row_words(row: Mapping[str, Any]) -> Iterator[str]:
+    first = str(row.get("name", "")).partition(" ")[0]
+    yield f"row.{first}"
+    if row.get("bar") is not None and first != "drop":
+        yield "row.bar"
+    yield f"verdict.{row.get('decision')}"
 
 
 def _release(record: Record, request: Mapping[str, Any], result: Mapping[str, Any]) -> Passage:
@@ -223,17 +243,13 @@ def _release(record: Record, request: Mapping[str, Any], result: Mapping[str, An
         f"{told}.",
     ]
     title = f"Endpoint {result.get('endpoint', '')}: {record.skill} {release}"
-    return _passage(record, f"release:{record.seq}", "release", title, sentences)
+    words = words_for(f"release.{record.skill}")
+    return _passage(record, f"release:{record.seq}", "release", title, sentences, words)
 
 
-def _told_of(
-    artifact: Artifact, request: Mapping[str, Any], result: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str, list[str]]]:
-    teller = artifact_passages.TELLERS.get(artifact.ref.kind, artifact_passages.of_model)
-    yield from teller(artifact, request, result)
-
-
-def _passage(record: Record, name: str, kind: str, title: str, sentences: list[str]) -> Passage:
+def _passage(
+    record: Record, name: str, kind: str, title: str, sentences: list[str], words: str = ""
+) -> Passage:
     detail = record.detail
     endpoint = next(
         (
@@ -254,6 +270,7 @@ def _passage(record: Record, name: str, kind: str, title: str, sentences: list[s
         endpoint=endpoint,
         time=microseconds(record.time) or 0,
         source=f"opswright audit show {record.seq}",
+        asked_as=words,
     )
 
 

@@ -1,6 +1,6 @@
 """Vectors in Milvus: a collection of texts, found by words and by meaning, and the files of a local one."""
 
-from .candidates import Candidate, TextHit, fused
+from .candidates import Candidate, TextHit, blended
 from .collection import Column, TextRow, VectorCollection, connect, install_hint
 from .encoder import TextEncoder
 from .lite import LiteServer
@@ -18,7 +18,7 @@ __all__ = [
     "TextRow",
     "VectorCollection",
     "VectorQuantiser",
+    "blended",
     "connect",
-    "fused",
     "install_hint",
 ]

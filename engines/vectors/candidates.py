@@ -1,12 +1,10 @@
-"""What a search brought, ranked by words and by meaning, and both ranks fused."""
+"""What a search brought, ranked by words and by meaning together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-_RANK_CONSTANT = 60  # Cormack, Clarke and Buettcher, "Reciprocal rank fusion", SIGIR 2009
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TextHit:
-    """A row that was found. score: of both ranks, or of one search the inner product."""
+    """A row that was found. score: by words and meaning, or of one search the inner product."""
 
     id: str
     score: float
@@ -30,14 +28,13 @@ class TextHit:
     values: Mapping[str, Any]
 
 
-def fused(candidates: Sequence[Candidate], limit: int) -> list[TextHit]:
-    """The best by both ranks, from at most `limit` of each; candidates of one id count once."""
-    every = list({one.id: one for one in candidates}.values())
-    scores: dict[str, float] = {}
-    by_words = sorted((one for one in every if one.words > 0), key=lambda one: (-one.words, one.id))
-    by_meaning = sorted((one for one in every if one.meaning > 0), key=lambda one: (-one.meaning, one.id))
-    for ranked in (by_words[:limit], by_meaning[:limit]):
-        for rank, one in enumerate(ranked, 1):
-            scores[one.id] = scores.get(one.id, 0.0) + 1 / (_RANK_CONSTANT + rank)
-    best = sorted((one for one in every if one.id in scores), key=lambda one: (-scores[one.id], one.id))
+def blended(candidates: Sequence[Candidate], most_words: float, limit: int) -> list[TextHit]:
+    """At most `limit`, best first, by words in shares of the best (`most_words` > 0) and cosine, added up.
+
+    Candidates of one id count once.
+    """
+    every = {one.id: one for one in candidates if one.words > 0 or one.meaning > 0}.values()
+    share = 1 / most_words if most_words > 0 else 0.0
+    scores = {one.id: share * one.words + max(0.0, one.meaning) for one in every}
+    best = sorted(every, key=lambda one: (-scores[one.id], one.id))
     return [TextHit(one.id, scores[one.id], one.text, one.values) for one in best[:limit]]

@@ -22,7 +22,7 @@ from opswright.engines.vectors import (
     TextRow,
     VectorCollection,
     VectorQuantiser,
-    fused,
+    blended,
 )
 from opswright.engines.vectors.collection import is_one_of
 from opswright.engines.vectors.quantiser import PARTS
@@ -65,7 +65,9 @@ class Found:
         return self.collection.search(words, self._quantiser.question(dense, 6), dense, 5, condition)
 
     def ids(self, question: str, condition: str = "") -> list[str]:
-        return [hit.id for hit in fused(self.candidates(question, condition), 3)]
+        found = self.candidates(question, condition)
+        most = max((one.words for one in found), default=0.0)
+        return [hit.id for hit in blended(found, most, 3)]
 
 
 @pytest.fixture(scope="module")
