@@ -28,6 +28,48 @@ if TYPE_CHECKING:
     from .auth.guard import App
 
 _FOLDER = Path(__file__).parent
+_LOOK = {  # what Gradio calls it: the colour of console.css
+    "body_background_fill": "ground",
+    "body_text_color": "ink",
+    "body_text_color_subdued": "soft",
+    "background_fill_primary": "ground",
+    "background_fill_secondary": "raised",
+    "border_color_primary": "line",
+    "block_background_fill": "ground",
+    "block_label_text_color": "soft",
+    "block_title_text_color": "soft",
+    "block_info_text_color": "soft",
+    "input_background_fill": "ground",
+    "input_border_color": "line",
+    "input_border_color_focus": "accent",
+    "input_placeholder_color": "soft",
+    "button_secondary_background_fill": "ground",
+    "button_secondary_background_fill_hover": "raised",
+    "button_secondary_border_color": "line",
+    "button_secondary_border_color_hover": "soft",
+    "button_secondary_text_color": "ink",
+    "checkbox_label_background_fill": "ground",
+    "checkbox_label_background_fill_hover": "raised",
+    "checkbox_label_background_fill_selected": "raised",
+    "checkbox_label_border_color": "line",
+    "checkbox_background_color_selected": "accent",
+    "checkbox_border_color_selected": "accent",
+}
+_SHAPE = {
+    "block_border_width": "0px",
+    "block_border_width_dark": "0px",
+    "block_padding": "0px",
+    "block_title_text_size": "12px",
+    "input_border_width": "1px",
+    "input_border_width_dark": "1px",
+    "input_padding": "8px 10px",
+    "button_border_width": "1px",
+    "button_border_width_dark": "1px",
+    "layout_gap": "12px",
+    "form_gap_width": "12px",
+    "checkbox_label_border_width": "1px",
+    "checkbox_label_border_width_dark": "1px",
+}
 
 
 def build(console: Console) -> Blocks:
@@ -53,14 +95,17 @@ def build(console: Console) -> Blocks:
 
 
 def theme() -> Theme:
-    """Gradio's plain theme with the system's fonts: nothing is fetched."""
+    """Gradio's plain theme in the look of the other pages, with the system's fonts: nothing is fetched."""
     gr: Any = import_gradio()
-    return gr.themes.Base(  # type: ignore[no-any-return]
+    plain = gr.themes.Base(
         primary_hue="blue",
         neutral_hue="slate",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
+    look = {name: f"var(--ow-{value})" for name, value in _LOOK.items()}
+    dark = {f"{name}_dark": value for name, value in look.items()}
+    return plain.set(**look, **dark, **_SHAPE)  # type: ignore[no-any-return]
 
 
 def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
@@ -170,7 +215,7 @@ def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int)
         allowed_paths=[],
         max_file_size=most_bytes,
         theme=theme(),
-        css_paths=[_FOLDER / "console.css", *sorted((_FOLDER / "pages").glob("*.css"))],
+        css_paths=[_FOLDER / "console.css", _FOLDER / "pages" / "leaderboard.css"],
     )
 
 

@@ -30,6 +30,8 @@ def environment() -> Environment:
     )
     made.filters["percent"] = percent
     made.filters["when"] = when
+    made.filters["ago"] = ago
+    made.filters["amount"] = amount
     return made
 
 
@@ -46,6 +48,21 @@ def render(template: str, **values: Any) -> str:
 def percent(value: float | None) -> str:
     """A share as a percentage with one decimal; nothing for None."""
     return "" if value is None else f"{value:.1%}"
+
+
+def ago(time: str | None) -> str:
+    """A time as an element that the page's script turns into "3 h ago"; the whole of it on pointing at it."""
+    from markupsafe import Markup
+
+    if not time:
+        return ""
+    tag = Markup('<time datetime="{}" title="{} UTC">{}</time>')
+    return tag.format(time, when(time), when(time)[:16])
+
+
+def amount(value: float) -> str:
+    """An amount to three digits, thousands set off; one that is small stays more than nothing."""
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
 
 
 def when(time: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,15 +10,17 @@ from ....core.gate import Decision, Verdict
 from ...show import is_brief, short
 
 Block = dict[str, Any]
-Tone = Literal["", "soft", "good", "warn", "bad"]
+Tone = Literal["", "soft", "accent", "good", "warn", "bad"]
 
 DECISION_TONE: dict[str, Tone] = {Decision.GO: "good", Decision.NO_GO: "bad", Decision.INCONCLUSIVE: "warn"}
 STATE_TONE: dict[str, Tone] = {
     **dict.fromkeys(("done", "reused"), "good"),
-    **dict.fromkeys(("waiting", "approved", "running", "stopped", "denied", "rolled_back"), "warn"),
+    "running": "accent",
+    **dict.fromkeys(("waiting", "approved", "stopped", "denied", "rolled_back"), "warn"),
     **dict.fromkeys(("failed", "refused"), "bad"),
 }
 _ROWS = 100
+_NUMBER = re.compile(r"[-+\u2212]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ?(%|[kMGT]?B|ms|s|min|h))?")
 
 
 def text(message: str, tone: Tone = "") -> Block:
@@ -38,8 +41,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
         "title": title,
         "columns": list(columns),
         "rows": every[:_ROWS],
+        "numbers": [_is_of_numbers(row[place] for row in every if place < len(row)) for place in range(len(columns))],
         "left_out": max(0, len(every) - _ROWS),
     }
+
+
+def _is_of_numbers(values: Iterable[Any]) -> bool:
+    """Whether a column has figures, and nothing else where it is not empty."""
+    told = [str(value["text"] if isinstance(value, Mapping) else value) for value in values]
+    return any(told) and all(_NUMBER.fullmatch(one) for one in told if one)
 
 
 def pre(message: str) -> Block:
@@ -125,6 +135,7 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Block:
 
 def _measured(rows: Sequence[Mapping[str, Any]]) -> Block:
     """Models on suites, with what tells them apart; the leaderboard page has the rest."""
+    from ....evals.leaderboard import ms_words, size_words  # the first page needs none of it
 
     def cells(row: Mapping[str, Any]) -> list[Any]:
         p50_ms, size = row.get("p50_ms"), row.get("size_bytes")
@@ -136,8 +147,8 @@ def _measured(rows: Sequence[Mapping[str, Any]]) -> Block:
             f"{row['value']:.1%}",
             f"{row['low']:.1%} to {row['high']:.1%}",
             f"{row['n']:,}",
-            "" if p50_ms is None else f"{p50_ms:.1f}",
-            "" if size is None else f"{size / 1e6:.1f} MB",
+            "" if p50_ms is None else ms_words(p50_ms),
+            "" if size is None else size_words(size),
             short(row.get("train_dataset") or ""),
             cell(verdict, DECISION_TONE.get(verdict, "")),
         ]

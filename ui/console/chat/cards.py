@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ....agents.agent import Agent, RunOutcome
-from ....agents.approvals import StandingApproval
+from ....agents.approvals import StandingApproval, roles_that_would_do
 from ....agents.changes import plan_changes
 from ....agents.month_budget import MonthLeft
 from ....agents.run_events import RunEvents, StepEvents, run_events_path
@@ -91,6 +91,7 @@ class Cards:
             view["approvals"] = (
                 [_approval(one) for one in agent.approvals(run)] if state in _CONSENTED else []
             )
+            view["roles"] = self._roles(agent, run, outcome) if state == "waiting" else ()
             html = render("card.html", **view, void=void, month=_month(month, outcome))
             waits_for_end = state == "denied" and not row.message  # the record of it follows the refusal
             is_over = state in _FINAL and not waits_for_end
@@ -127,6 +128,16 @@ class Cards:
             return void, tuple(self._console.months_left(known.proposer.name))
         except OpswrightError as error:  # the policy does not read: no step begins
             return void or void_in_words([str(error)]), ()
+
+    def _roles(self, agent: Agent, run: str, outcome: RunOutcome) -> tuple[str, ...]:
+        """Whose approval the plan waits for."""
+        known = LedgerIndex.of(self._console.workspace).run_state(run)
+        if known is None or outcome.plan is None:
+            return ()
+        try:
+            return roles_that_would_do(agent.policy, outcome.plan, known)
+        except OpswrightError:  # a policy that does not read: `void` says so
+            return ()
 
     def _is_starting(self, run: str, state: str) -> bool:
         return state not in _FINAL and self._run_service.is_starting(run)
@@ -184,7 +195,8 @@ def _view(
 def _approval(one: StandingApproval) -> dict[str, Any]:
     """An approval on the card; `lapses_s` is in seconds since 1970."""
     lapses_s = None if one.lapses is None else datetime.fromisoformat(one.lapses).timestamp()
-    return {"by": one.by, "lapses": one.lapses, "lapses_s": lapses_s, "has_lapsed": one.has_lapsed}
+    name = one.by.rpartition(" (")[0]
+    return {"by": one.by, "name": name, "lapses": one.lapses, "lapses_s": lapses_s, "has_lapsed": one.has_lapsed}
 
 
 def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, stopped_by: str | None) -> str:
@@ -198,7 +210,9 @@ def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, sto
         return trouble or "Approved, and no process carries it out yet: Resume does."
     if state == "running":
         return ""
-    return row.message or outcome.message
+    told = {found["message"] for found in outcome.findings}  # the card has those above
+    message = row.message or outcome.message
+    return "" if state == "refused" and any(one and one in message for one in told) else message
 
 
 def _step(step: StepCall, run_state: str, outcome: RunOutcome, events: StepEvents | None) -> dict[str, Any]:

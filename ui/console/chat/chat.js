@@ -38,6 +38,7 @@ function put(entries) {
       log.append(node);
     }
     node.innerHTML = entry.html;
+    fit(node);
     node.querySelectorAll("details[data-key]").forEach((one) => {
       if (one.dataset.key in open && !one.dataset.key.endsWith("-curve")) one.open = open[one.dataset.key];
     });
@@ -46,6 +47,7 @@ function put(entries) {
   }
   if (atEnd) log.scrollTop = log.scrollHeight;
   tick();
+  tellUntil();
 }
 
 function settle(id) {
@@ -78,7 +80,7 @@ async function openConversation(conversation) {
   }
   if (answer.fault) return say(trouble, answer.fault);
   Object.assign(state, { conversation: answer.conversation, cursor: answer.cursor, live: {}, pending: new Set(), settled: new Set() });
-  $(".chat").dataset.role = answer.role;
+  Object.assign($(".chat").dataset, { role: answer.role, name: answer.person });
   log.replaceChildren();
   if (answer.left_out) {
     const note = document.createElement("p");
@@ -359,7 +361,9 @@ async function act(node, name, payload) {
   state.running = true;
   while (looking) await new Promise((done) => setTimeout(done, 30)); // one that began before the click
   await look();
-  if (node.isConnected) node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = false; });
+  if (!node.isConnected) return;
+  node.closest("footer").querySelectorAll("button").forEach((one) => { one.disabled = false; });
+  fit(node.closest("footer"));
 }
 
 element.addEventListener("click", (event) => {

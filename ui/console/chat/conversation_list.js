@@ -15,8 +15,9 @@ function showList(conversations) {
   for (const one of conversations) {
     const row = make("div", one.id === state.conversation ? "one current" : "one", "");
     row.dataset.conversation = one.id;
-    const button = make("button", "name", "", "open");
-    button.append(make("span", "", one.title), make("small", "", one.found || `${one.by}, ${one.at.slice(0, 16).replace("T", " ")}`));
+    const button = make("button", "name", "", "open"), title = make("span", "", one.title);
+    [title.title, title.dir] = [one.title, "auto"]; // the list cuts long ones
+    button.append(title, one.found ? make("small", "", one.found) : whose(one));
     row.append(button);
     if (one.id === state.conversation) {
       const change = make("div", "change", "");
@@ -27,6 +28,13 @@ function showList(conversations) {
   }
   if (!conversations.length && find.value.trim()) nav.append(make("p", "soft", "Nothing was found."));
   if (held) nav.querySelector(`[data-conversation="${CSS.escape(held[0])}"] [data-act=${held[1]}]`)?.focus();
+}
+
+function whose(one) {
+  const told = make("small", "", `${one.by}, `), time = make("time", "", one.at.slice(0, 16).replace("T", " "));
+  [time.dateTime, time.title] = [one.at, `${one.at.slice(0, 19).replace("T", " ")} UTC`];
+  told.append(time);
+  return told;
 }
 
 let finding = null;

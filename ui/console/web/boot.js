@@ -33,6 +33,24 @@ async function handsOff() {
 window.addEventListener("keydown", (event) => { hands.key = event.key === " " && event.target.matches?.("button, summary"); }, true);
 ["keyup", "blur"].forEach((kind) => window.addEventListener(kind, () => { hands.key = false; }, true));
 
+// Times as a colleague would say them; the whole of each is its title.
+function ago(time) {
+  const minutes = (Date.now() - Date.parse(time)) / 60000;
+  if (!(minutes > -2)) return "";
+  if (minutes < 1) return "just now";
+  if (minutes < 90) return `${Math.floor(minutes)} min ago`;
+  if (minutes < 2160) return `${Math.round(minutes / 60)} h ago`;
+  return minutes < 20160 ? `${Math.round(minutes / 1440)} days ago` : "";
+}
+function tellTimes() {
+  document.querySelectorAll("time[datetime]").forEach((one) => {
+    const told = ago(one.dateTime);
+    if (told && told !== one.textContent) one.textContent = told;
+  });
+}
+new MutationObserver(tellTimes).observe(document.body, { childList: true, subtree: true });
+setInterval(tellTimes, 20000);
+
 // What waits for the one who looks, told on every page.
 setInterval(async () => {
   const told = document.hidden ? undefined : await server.waiting().catch(() => undefined);
