@@ -313,9 +313,3 @@ def approval_hint(run: str, plan: str) -> str:
         f"Nothing was run. To consent to exactly this plan: opswright resume {run} --approve {plan[:12]}\n"
         f"To refuse it: opswright resume {run} --deny"
     )
-
-
-def error_document(error: BaseException, exit_code: int) -> dict[str, Any]:
-    """An error as the one JSON document on stdout."""
-    ended = {"status": "failed", "outcome": ExitCode.of(exit_code).outcome, "exit_code": exit_code}
-    return {**ended, "error": {"family": type(error).__name__, "message": str(error)}}
