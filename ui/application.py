@@ -45,10 +45,10 @@ HELP = """Operate the life of a language model, from curated data to a watched e
 \b
 Examples:
   opswright demo                  the whole loop on real data, in minutes
-  opswright init tickets.csv      a project from your data: suite, rails, plans
-  opswright run plans/ship.yaml   carry out a plan after showing it and asking
+  opswright init tickets.csv      a project from your data: suite, plans
+  opswright run plans/ship.yaml   carry out a plan, shown and asked first
   opswright evaluate --help       one skill as a command
-  opswright audit verify          check the record of everything that was done
+  opswright audit verify          check the record of all that was done
 
 Exit codes: 0 done or GO, 1 failed, 2 wrong command or plan, 3 NO_GO, 4 INCONCLUSIVE, 5 approval needed,
 6 budget reached, 7 integrity, 8 denied, 130 interrupted.
