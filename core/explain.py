@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from .artifact_refs import is_reference
+from .artifact_refs import REF_TYPES
 from .errors import did_you_mean
 from .secrets import SecretName
 
@@ -46,10 +46,11 @@ def _sentence(where: str, faults: Sequence[ErrorDetails], model: type[BaseModel]
     if first["type"] == "missing":
         return f"argument '{where}' is required"
     kinds = [kind[1] for fault in faults if (kind := _WANTED_KIND.search(fault["msg"]))]
-    if is_reference(first["input"]):
+    kind_given = str(first["input"]).partition(":")[0]
+    if kind_given in REF_TYPES and kind_given not in kinds and ":" in str(first["input"]):
         takes = f" (of artifacts it takes: {', '.join(kinds)})" if kinds else ""
-        return f"argument '{where}': a {first['input'].partition(':')[0]} is not taken here{takes}"
-    others = [fault["msg"] for fault in faults if not _WANTED_KIND.search(fault["msg"])]
+        return f"argument '{where}': a {kind_given} is not taken here{takes}"
+    others = [_message(fault) for fault in faults if not _WANTED_KIND.search(fault["msg"])]
     more = f" (or {', '.join(kinds[1:])})" if kinds[1:] else ""
     reference = [f"expected a reference like {kinds[0]}:<64 hex digits>{more}"] if kinds else []
     messages = dict.fromkeys(one.removeprefix("Value error, ") for one in (*reference, *others))
@@ -57,6 +58,14 @@ def _sentence(where: str, faults: Sequence[ErrorDetails], model: type[BaseModel]
     if first["type"] == HOLDS_SECRET:
         return said
     return said if _may_hold_secret(model, first["loc"]) else f"{said} (found {str(first['input'])[:80]!r})"
+
+
+def _message(fault: ErrorDetails) -> str:
+    """What pydantic says; an address's pattern in words."""
+    pattern = str(fault.get("ctx", {}).get("pattern", ""))
+    return (
+        "expected an address like http://host:8000/v1" if pattern.startswith("^https?://") else fault["msg"]
+    )
 
 
 def _may_hold_secret(model: type[BaseModel], place: tuple[int | str, ...]) -> bool:

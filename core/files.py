@@ -81,6 +81,18 @@ def sha256_path(path: Path) -> str:
     raise AskError(f"no file or folder at {path} (looked from {Path.cwd()}). Check the path.")
 
 
+def read_at_most(path: Path, most_bytes: int, what: str) -> bytes:
+    """A file's bytes; AskError when it holds more than `most_bytes`, before more than those are read.
+
+    The file is read and not only asked for its size, which some files tell wrong.
+    """
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise AskError(f"{path} is too large: a {what} holds at most {most_bytes:,} bytes.")
+    return data
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)

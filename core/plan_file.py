@@ -184,7 +184,10 @@ def _mapping(
     text: PlanText, value: Any, where: str, what: str, known: tuple[str, ...] | None
 ) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise text.error(where, f"{what} must be a mapping of names to values, found {type(value).__name__}.")
+        found = (
+            "nothing" if value is None else "a list" if isinstance(value, list) else f"'{str(value)[:40]}'"
+        )
+        raise text.error(where, f"{what} must be a mapping of names to values, found {found}.")
     for name in value:
         if known is not None and name not in known:
             at = f"{where}.{name}".strip(".")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import AskError
+from .files import read_at_most
 
 if TYPE_CHECKING:
     import yaml
@@ -35,11 +36,11 @@ def read_yaml(path: Path, what: str) -> YamlText:
     what: what such a file is called, as in "plan file".
     """
     try:
+        if path.is_dir():
+            raise AskError(f"{path} is a folder, not a {what}. Name a file in it.")
         if not path.is_file():
             raise AskError(f"no {what} at {path} (looked from {Path.cwd()}). Check the path.")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise AskError(f"{path} has {size} bytes; a {what} holds at most {MAX_BYTES}.")
-        text = path.read_text(encoding="utf-8")
+        text = read_at_most(path, MAX_BYTES, what).decode("utf-8")
     except OSError as error:
         raise AskError(f"cannot read the {what} {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:

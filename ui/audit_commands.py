@@ -49,11 +49,13 @@ def list_command(
     from .show import console, print_json, table
 
     session: Session = context.obj
-    found = list_records(
-        session.workspace, run=run, actor=actor, skill=skill, phase=phase, since=since, until=until
-    )
+    wanted = {"run": run, "actor": actor, "skill": skill, "phase": phase}
+    found = list(list_records(session.workspace, **wanted, since=since, until=until))
     if json:
         print_json([asdict(record) for record in found])
+        return
+    if not found:
+        print("no record matches. `opswright audit list` lists all.", file=sys.stderr)
         return
     rows = [
         [

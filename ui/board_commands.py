@@ -83,6 +83,8 @@ def leaderboard(
             file=sys.stderr,
         )
     form = BoardFormat.JSON if json else format
+    if not lines and form is BoardFormat.TABLE and output is None:
+        return
     if form is BoardFormat.HTML:
         from .reports.leaderboard import page
 

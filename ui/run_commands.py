@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Consent to the plan that comes out, in your own name.")]
-Stream = Annotated[bool, typer.Option("--stream", help="Print what happens as JSON lines, the outcome last.")]
+Stream = Annotated[
+    bool,
+    typer.Option("--stream", help="Print what happens as JSON lines, the outcome last; with --json too."),
+]
 YesTo = Annotated[
     Effect | None,
     typer.Option(
@@ -328,9 +331,14 @@ def artifacts(
 
     Example: opswright artifacts checkpoint
     """
-    from .show import console, print_json, table
+    from ..core.artifact_refs import REF_TYPES
+    from ..core.errors import AskError, did_you_mean
+    from .show import console, print_json, size_in_words, table
 
     session: Session = context.obj
+    if kind is not None and kind not in REF_TYPES:
+        known = ", ".join(sorted(REF_TYPES))
+        raise AskError(f"unknown kind '{kind}' (there are: {known}).{did_you_mean(kind, REF_TYPES)}")
     found = session.workspace.artifacts.list(kind)
     if json:
         print_json([{"ref": ref, **manifest} for ref, manifest in found])
@@ -341,5 +349,5 @@ def artifacts(
             f"{k} {v}" for k, v in manifest["facts"].items() if isinstance(v, str | int | float)
         )
         size = sum(entry["bytes"] for entry in manifest["files"].values())
-        rows.append([ref.short, f"{size / 1e6:,.1f} MB", facts[:160]])
+        rows.append([ref.short, size_in_words(size), facts[:160]])
     console().print(table(["artifact", "size", "facts"], rows))

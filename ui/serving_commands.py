@@ -90,8 +90,17 @@ def _show(found: list[Live], records: Mapping[str, Record], at: str | None) -> N
         if one.shadow_percent:
             print(f"{one.endpoint}: {one.shadow_percent} % of stable's requests were asked of the canary too")
     if found[0].gateway is not None:
-        settings = ", ".join(f"{name} {value}" for name, value in found[0].gateway["settings"].items())
-        print(f"gateway since {found[0].gateway['at'][:19].replace('T', ' ')} UTC: {settings}")
+        since = f"gateway since {found[0].gateway['at'][:19].replace('T', ' ')} UTC"
+        print(f"{since}: {_chosen(found[0].gateway['settings'])}")
+
+
+def _chosen(settings: Mapping[str, Any]) -> str:
+    """The settings of a gateway that stand at no default; all are in the JSON document."""
+    from ..core.settings.serving import ServingSettings
+
+    usual = ServingSettings().model_dump(mode="json")
+    chosen = [f"{name} {value}" for name, value in settings.items() if usual.get(name, value) != value]
+    return ", ".join(chosen) or "every setting at its default"
 
 
 def _sequence(records: Mapping[str, Record], key: str) -> int | None:

@@ -148,6 +148,7 @@ class Session:
             proposal = self.agent().plan_for(ask)
             if approve is not None:
                 consent = Consent(match_plan(approve, proposal.plan.id), f"{how} --approve")
+                _tell_mismatch(consent.plan, proposal.plan.id)
             elif yes is not None and self._strongest(proposal.plan) <= _STRENGTH[yes]:
                 consent = Consent(proposal.plan.id, f"{how} --yes-to {yes}")
             interactive = approve is None and consent is None
@@ -174,6 +175,7 @@ class Session:
             consent: Consent | None = None
             if plan is not None and (deny or approve is not None or yes):
                 wanted = plan.id if approve is None else match_plan(approve, plan.id)
+                _tell_mismatch(wanted, plan.id)
                 consent = Consent(wanted, "resume", approved=not deny, why=why)
 
             def go(live: Agent) -> RunOutcome:
@@ -307,15 +309,15 @@ def match_plan(given: str, plan: str) -> str:
     return plan if plan.startswith(given) else given.ljust(64, "-")
 
 
+def _tell_mismatch(approved: str, plan: str) -> None:
+    """Say on stderr when what was approved is another plan: such consent counts for nothing here."""
+    if approved != plan:
+        print(f"--approve {approved[:12]} is no consent to this plan, which is {plan[:12]}.", file=sys.stderr)
+
+
 def approval_hint(run: str, plan: str) -> str:
     """What to type to answer a waiting plan."""
     return (
         f"Nothing was run. To consent to exactly this plan: opswright resume {run} --approve {plan[:12]}\n"
         f"To refuse it: opswright resume {run} --deny"
     )
-
-
-def error_document(error: BaseException, exit_code: int) -> dict[str, Any]:
-    """An error as the one JSON document on stdout."""
-    ended = {"status": "failed", "outcome": ExitCode.of(exit_code).outcome, "exit_code": exit_code}
-    return {**ended, "error": {"family": type(error).__name__, "message": str(error)}}

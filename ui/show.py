@@ -214,7 +214,9 @@ def show_outcome(outcome: RunOutcome) -> None:
 
 
 def is_brief(value: Any) -> bool:
-    """Whether a value fits a line."""
+    """Whether a value fits a line, and says something."""
+    if value == "":
+        return False
     return (
         isinstance(value, bool | int | float)
         or (isinstance(value, str) and len(value) <= 120)
@@ -239,6 +241,11 @@ def short(value: Any) -> str:
         parts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in value.items() if count)
         return f"{sum(value.values()):,}" + (f" ({parts})" if parts else "")
     return str(value)
+
+
+def size_in_words(size: int) -> str:
+    """A number of bytes in the unit that shows it."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
 
 
 def show_serving(status: Mapping[str, Any]) -> None:

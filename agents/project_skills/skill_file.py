@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import AskError, did_you_mean
+from ...core.files import read_at_most
 from ...core.strict_yaml import MAX_BYTES, parse_yaml
 from ...core.text import unseen_in
 
@@ -38,9 +39,7 @@ def read_skill_file(folder: Path) -> SkillFile:
     """The SKILL.md of a folder; AskError for one that the public validator would refuse."""
     path = folder / "SKILL.md"
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise AskError(f"{path} has more than {MAX_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8")
+        text = read_at_most(path, MAX_BYTES, "SKILL.md").decode("utf-8")
     except OSError as error:
         raise AskError(
             f"cannot read {path}: {error.strerror}. A skill is a folder with a SKILL.md."

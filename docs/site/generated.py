@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from opswright.core.principal import os_user
 from opswright.core.settings import Settings
 from opswright.skills import load_registry
-from opswright.ui.cli import build_app
+from opswright.ui.application import build_app
 from opswright.ui.skill_commands import default_words, type_words
 
 MODULES = {
@@ -35,7 +35,7 @@ def command_line_page() -> str:
     root: Any = typer.main.get_command(build_app(registry))
     context = root.make_context("opswright", ["status"], resilient_parsing=True)
     skills = {skill.name for skill in registry}
-    lines = ["# The command line", "", "```text", root.help.strip(), "```", ""]
+    lines = ["# The command line", "", "```text", root.help.replace("\b\n", "").strip(), "```", ""]
     lines += ["A sub-command for each skill: [skills](index.md).", ""]
     lines += _options(root, context)
     for name, command in sorted(root.commands.items()):

@@ -23,8 +23,8 @@ from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace
 from opswright.skills import load_registry
+from opswright.ui.application import build_app
 from opswright.ui.board_commands import COMMANDS
-from opswright.ui.cli import build_app
 from opswright.ui.console.chat.builtin_commands import make_commands
 from opswright.ui.console.chat.commands import Commands
 from opswright.ui.console.chat.run_service import RunService

@@ -90,6 +90,10 @@ class CiFiles:
 
     def _check(self) -> None:
         """AskError for a report that could not be written, before anything is run."""
+        if self.output is not None and self.output.is_dir():
+            raise AskError(
+                f"--output {self.output} is a folder: name a file, such as {self.output}/plan.json."
+            )
         if self.output is not None and self.source is not None and _is_same(self.output, self.source):
             raise AskError(f"--output {self.output} cannot be written: it is the plan's file.")
         named = {"--junit": self.junit, "--sarif": self.sarif, "--summary": self.summary}

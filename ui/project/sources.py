@@ -46,6 +46,9 @@ def sources(
             "at most. Put files of one kind into a folder and name that; a held-out file has `test`, "
             "`golden`, `eval` or `holdout` in its name."
         )
+    for path in (*train, *held_out):
+        if not path.exists():
+            raise AskError(f"no file or folder '{path}' (looked in {Path.cwd()}). Check the path.")
     made = [Source(path, columns=columns, task=task) for path in (*train, *held_out)]
     if len(made) > 1:
         _check_apart(train[0], held_out[0])
