@@ -59,6 +59,18 @@ def test_a_reply_counts_for_what_came_whatever_is_reported(
     assert reply.planned_by is not None and reply.planned_by.tokens > 6000 + 8000
 
 
+def test_a_report_of_more_than_can_be_uses_no_month_up(plan: Any, play: ModuleType) -> None:
+    decline = {"name": "decline", "arguments": '{"why": "so"}'}
+    call = play.delta(tool_calls=[{"index": 0, "id": "c", "type": "function", "function": decline}])
+    taken = []
+    for reported in (play.usage(20_000, 3_000), play.usage(900_000_000, 900_000_000)):
+        plan.server.play(play.events(call, play.delta("tool_calls"), reported))
+        planned = plan("have a look around").planned_by
+        assert planned is not None
+        taken.append(planned.tokens)
+    assert taken[0] == 23_000 < taken[1] < 200_000
+
+
 def test_dollars_end(plan: Any, play: ModuleType) -> None:
     plan.settings |= {"max_usd": 0.05, "usd_per_million_input": 1.0, "usd_per_million_output": 5.0}
     dear = play.usage(30_000, 2_000)
