@@ -74,7 +74,12 @@ class LlmPlanner:
         if isinstance(plain, Declined) and plain.reason in _FINAL:
             return replace(plain, planned_by=PlannedBy("phrases"))
         thinking = _Thinking(self._setup, ask, conversation, plain)
-        reply = self._thought(thinking, plain)
+        try:
+            reply = self._thought(thinking, plain)
+        except BaseException:  # Ctrl-C, too: what was asked was asked
+            if thinking.meter.turns:
+                settle_planning(self._setup, thinking.meter.taken(), thinking.planned_by())
+            raise
         if thinking.meter.turns == 0:
             return reply
         if isinstance(reply, Proposal):  # its record tells what planning took

@@ -14,6 +14,7 @@ import pytest
 from opswright.agents.planner import (
     Declined,
     PlannerReply,
+    PlanningEvent,
     Proposal,
 )
 
@@ -166,6 +167,26 @@ def test_what_planning_took_counts_against_the_month_whatever_it_came_to(plan: A
     finally:
         policy.unlink()
     assert len(audit_workspace(plan.workspace(), plan.world.registry, mlflow=False).faults) == faults
+
+
+def test_an_interrupted_message_counts_against_the_month_too(plan: Any, play: ModuleType) -> None:
+    from opswright.record.index import Criteria
+    from opswright.record.spending import spend_book
+
+    def charged() -> float:
+        book = spend_book(plan.workspace(), Criteria({}, None, None))
+        return book.charged("ada", f"{datetime.now(UTC):%Y-%m}").get("tokens", 0)
+
+    class Interrupted(list[PlanningEvent]):
+        def append(self, event: PlanningEvent) -> None:
+            if event.kind == "tool":
+                raise KeyboardInterrupt
+
+    before, plan.events = charged(), Interrupted()
+    plan.server.play(play.calls("live"))
+    with pytest.raises(KeyboardInterrupt):
+        plan("clean new.csv")
+    assert charged() == before + 6_050
 
 
 def test_a_tool_that_takes_too_long_ends_with_the_message(
