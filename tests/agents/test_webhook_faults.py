@@ -169,7 +169,7 @@ def test_an_issuer_of_keys_has_its_time_too(
     monkeypatch.setattr(fetch, "_TIMEOUT_S", 0.6)
     reply = NEVER_WHOLE.get(kind) or head_and_slowly(b'{"keys": []}' + b" " * 200)
     began = time.monotonic()
-    with pytest.raises(NeedsError, match="cannot get the issuer's keys from 127.0.0.1"):
+    with pytest.raises(NeedsError, match="cannot get the issuer's keys from"):
         fetch.fetch_json(f"http://127.0.0.1:{listening(reply)}/keys", "the issuer's keys")
     assert 0.5 < time.monotonic() - began < 4
 
