@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _REFUSALS = {PROMPT_REFUSED, "context_length_exceeded"}
 _MOST_BYTES = 32 << 20  # of one reply
+_LEAST_KEY = 8  # characters, as for any secret: a shorter one stands in half of every text
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -132,7 +133,12 @@ class EndpointClient:
                 if len(data) > _MOST_BYTES:
                     raise httpx.DecodingError(f"the reply has more than {_MOST_BYTES:,} bytes")
         headers = {"retry-after": response.headers.get("retry-after", "0")}
-        return httpx.Response(response.status_code, headers=headers, content=bytes(data))
+        return httpx.Response(response.status_code, headers=headers, content=self._without_key(bytes(data)))
+
+    def _without_key(self, data: bytes) -> bytes:
+        """A reply's bytes without the key, before an answer is kept, or an error cut in its middle."""
+        key = (self._key or "").encode()
+        return data.replace(key, b"***") if len(key) >= _LEAST_KEY else data
 
 
 class _Pace:

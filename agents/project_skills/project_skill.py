@@ -45,11 +45,22 @@ class ProjectSkill:
 
     @property
     def effect(self) -> Effect:
-        """The strongest effect of the skills that its plan names."""
-        steps = self.text.data.get("steps") if isinstance(self.text.data, dict) else None
-        bodies = steps.values() if isinstance(steps, dict) else ()
-        names = [str(body.get("skill")) for body in bodies if isinstance(body, dict)]
-        effects = {self.registry.get(name).effect for name in names if name in self.registry}
+        """The strongest effect of the skills that its plan names.
+
+        AskError for a step that names no skill there is: one that an input chose could have any effect.
+        """
+        where, steps = f"{self.file.plan} of {self.name}", self.text.data.get("steps")
+        if not isinstance(steps, dict) or not steps:
+            raise AskError(f"{where} is no plan: it has no steps.")
+        effects = set()
+        for step, body in steps.items():
+            name = body.get("skill") if isinstance(body, dict) else None
+            if not isinstance(name, str) or name not in self.registry:
+                raise AskError(
+                    f"{where}: step '{step}' names no skill there is, but {str(name)[:80]!r}. A project "
+                    "skill's steps name their skills outright; inputs are for arguments."
+                )
+            effects.add(self.registry.get(name).effect)
         return next((one for one in (Effect.SERVES, Effect.WRITES) if one in effects), Effect.READS)
 
     def schema(self) -> dict[str, Any]:

@@ -136,6 +136,7 @@ class ProjectSkills:
             workspace=self._workspace,
             registry=self._registry,
         )
+        _ = skill.effect  # what changes something passes for nothing less
         if folder_digest(folder) != added.digest:  # between the digest above and the reading
             raise IntegrityError(f"project skill '{added.name}' changed while it was read.")
         return skill
@@ -194,6 +195,8 @@ def refuse_open_folder(folder: Path) -> None:
         is_shared_above = path in folder.parents and found.st_mode & stat.S_ISVTX  # /tmp: nobody renames ours
         if stat.S_ISLNK(found.st_mode):
             continue  # its target is judged by the digest
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise IntegrityError(f"{path} is no file and no folder: nothing else is part of a skill.")
         if found.st_uid not in (os.geteuid(), 0):
             raise IntegrityError(f"{path} belongs to user id {found.st_uid}: a skill must be yours.")
         writable = stat.S_IWOTH if path in folder.parents else stat.S_IWOTH | stat.S_IWGRP

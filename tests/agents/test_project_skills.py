@@ -160,10 +160,30 @@ def test_a_skill_may_not_take_the_name_of_a_chats_command(
         skills_of(agent()).add(other)
 
 
+def test_what_is_no_file_is_no_part_of_a_skill(agent: AgentFactory, folder: Path) -> None:
+    skills = skills_of(agent())
+    skills.add(folder)
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(IntegrityError, match="is no file and no folder"):
+        skills.load("nightly")
+
+
 @pytest.mark.parametrize("plan", ["", "[1, 2]", "text"])
 def test_a_skill_whose_plan_is_none_is_not_added(agent: AgentFactory, folder: Path, plan: str) -> None:
     (folder / "plan.yaml").write_text(plan)
     with pytest.raises(AskError, match="is no plan"):
+        skills_of(agent()).add(folder)
+
+
+@pytest.mark.parametrize(
+    "step", ['{skill: "${inputs.what}"}', "{skill: trian}", "{with: {}}", "train", "[1]"]
+)
+def test_a_step_whose_skill_is_open_passes_for_nothing_that_only_reads(
+    agent: AgentFactory, folder: Path, step: str
+) -> None:
+    inputs = "inputs:\n  what: {type: text, default: train}\n"
+    (folder / "plan.yaml").write_text(f"{inputs}goal: Do it\nsteps:\n  it: {step}\n")
+    with pytest.raises(AskError, match="step 'it' names no skill"):
         skills_of(agent()).add(folder)
 
 

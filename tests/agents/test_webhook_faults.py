@@ -21,12 +21,14 @@ from urllib.request import Request as HttpRequest
 import pytest
 
 from opswright.agents import timed_http
+from opswright.agents.identity import fetch
 from opswright.agents.notifications import Dispatcher
 from opswright.agents.notifications.background import is_dispatching
 from opswright.agents.notifications.delivery import DeliveryError, deliver
 from opswright.agents.notifications.dispatcher import read_state
 from opswright.agents.notifications.events import trial_message
 from opswright.agents.timed_http import open_in_time
+from opswright.core.errors import NeedsError
 from opswright.core.principal import Principal
 from opswright.core.settings.notifications import WebhookSettings
 from opswright.record.ledger import Entry, Ledger, Phase
@@ -158,6 +160,18 @@ def test_the_time_holds_over_tls(
         opened.read(1000)
     timed_http._trusted.cache_clear()
     assert 1.4 < time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("kind", ["header", "body", "nothing"])
+def test_an_issuer_of_keys_has_its_time_too(
+    listening: Callable[..., int], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(fetch, "_TIMEOUT_S", 0.6)
+    reply = NEVER_WHOLE.get(kind) or head_and_slowly(b'{"keys": []}' + b" " * 200)
+    began = time.monotonic()
+    with pytest.raises(NeedsError, match="cannot get the issuer's keys from"):
+        fetch.fetch_json(f"http://127.0.0.1:{listening(reply)}/keys", "the issuer's keys")
+    assert 0.5 < time.monotonic() - began < 4
 
 
 class Killing(ThreadingHTTPServer):

@@ -152,6 +152,18 @@ def test_the_key_goes_into_the_header_and_nowhere_else(server: Server, engines: 
     assert server.keys == ["Bearer s3cret"] and "s3cret" not in json.dumps(server.requests)
 
 
+def test_a_key_that_a_reply_repeats_is_in_no_answer_and_in_no_part_of_an_error(
+    server: Server, engines: Any
+) -> None:
+    key = "sk-telltale-0123456789-abcdefgh"
+    for before in range(170, 200, 3):
+        server.reply = {"note": "x" * before + key}
+        (result,) = ask(engines(server.url, model="m", api_key=key), ["a"])
+        assert result.error and "no chat completion" in result.error and key[:8] not in result.error
+    server.reply = {"choices": [{"message": {"role": "assistant", "content": f"you sent {key}"}}]}
+    assert ask(engines(server.url, model="m", api_key=key), ["a"])[0].text == "you sent ***"
+
+
 def test_a_key_that_a_server_repeats_is_not_told(server: Server, engines: Any) -> None:
     server.failures, server.failure = [400], {"error": "bad key: Bearer sk-telltale"}
     (result,) = engines(server.url, api_key="sk-telltale").generate([user_chat("a")], GenerationOptions())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import HeldError
 from ...core.text import escaped
+from ..show import gate_words
 from .callers import McpCaller
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 ANSWER = "code"
 _LASTS_S = 600.0
 _MOST_WRONG = 3
-_MOST_ARGUMENTS = 600
+_MOST_TEXT = 300  # of each thing by itself: a long one pushes no other out of sight
 _MOST_KEPT = 1_000
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"  # no vowels: no words; nothing that looks like another letter
 _LENGTH = 6
@@ -115,20 +116,26 @@ class ConsentDesk:
 
 
 def card_text(asked: PendingConsent, card: Mapping[str, Any]) -> str:
-    """The plan as a person reads it before consenting; nothing in it moves a cursor or hides."""
-    lines = [f"Plan {asked.plan[:12]}: {card['goal']}", f"It {card['effect']}."]
+    """The plan as a person reads it before consenting: every argument, every gate; nothing in it hides."""
+    lines = [f"Plan {asked.plan[:12]}: {_cut(card['goal'], asked)}", f"It {card['effect']}."]
     for step in card["steps"]:
         cost = step.get("expected") or {}
         minutes = cost.get("minutes")
         usd = f", ${cost['usd']:g}" if cost.get("usd") else ""
         expected = "" if minutes is None else f" (about {minutes:.1f} min{usd})"
         given = {name: one for name, one in step["arguments"].items() if one not in (None, "", [], {})}
-        arguments = ", ".join(f"{name}={value}" for name, value in given.items())
-        if len(arguments) > _MOST_ARGUMENTS:
-            arguments = f"{arguments[:_MOST_ARGUMENTS]} [cut; all: opswright approvals show {asked.run}]"
+        arguments = ", ".join(f"{name}={_cut(str(value), asked)}" for name, value in given.items())
         lines.append(f"- {step['id']}: {step['skill']}, {step['effect']}{expected}: {arguments}")
+    lines += [f"- gate {name}: {_cut(gate_words(gate), asked)}" for name, gate in card["gates"].items()]
     lines += [f"- budget: {name} {value:g}" for name, value in card["budget"].items()]
     for one in card["users_get"]:
         lines.append(f"- users of {one['endpoint']} get: {one['before']} -> {one['after']}")
     lines += [f"- {one['level']}: {one['message']} {one['fix']}" for one in card["findings"]]
     return "\n".join(escaped(" ".join(line.split())) for line in lines)
+
+
+def _cut(text: str, asked: PendingConsent) -> str:
+    """A text from outside, which may have any length."""
+    if len(text) <= _MOST_TEXT:
+        return text
+    return f"{text[:_MOST_TEXT]} [cut; all: opswright approvals show {asked.run}]"

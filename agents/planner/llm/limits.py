@@ -12,6 +12,7 @@ from ....core.settings.planner import PlannerSettings
 from ....core.settings.prices import PriceSettings
 
 _BYTES_A_TOKEN = 3  # fewer than any common tokenizer needs for English and JSON, so that too much is reserved
+_MOST_WRITTEN = 16  # times what a reply may have: servers that do not heed it write more, none so much more
 _FEWEST = 4  # times fewer tokens than reserved: a report below that is not believed
 
 
@@ -26,6 +27,10 @@ class Usage:
 
     read: int
     written: int
+
+    def at_most(self, read: int, written: int) -> Usage:
+        """This, or less."""
+        return Usage(min(self.read, read), min(self.written, written))
 
 
 def with_table_prices(planner: PlannerSettings, prices: PriceSettings) -> PlannerSettings:
@@ -101,6 +106,8 @@ class PlanningMeter:
     def settle(self, reported: Usage | None, said: str = "") -> None:
         """Count what the call took: as reported where that can be, else as reserved.
 
+        A report of more than can be counts for the most that can: a token is a byte at least.
+
         said: what came, which took some tokens whatever is reported or was asked for.
         """
         reserved, self._reserved = self._reserved, None
@@ -108,7 +115,7 @@ class PlanningMeter:
             raise RuntimeError("settled without a reservation")
         taken = reserved
         if reported is not None and reported.written >= 0 and reported.read >= reserved.read // _FEWEST:
-            taken = reported
+            taken = reported.at_most(reserved.read * _BYTES_A_TOKEN, reserved.written * _MOST_WRITTEN)
         taken = Usage(taken.read, max(taken.written, tokens_of(said) // _FEWEST))
         self.tokens += taken.read + taken.written
         self.usd += self._price(taken)

@@ -184,7 +184,12 @@ class _Thinking:
                 self.redactor.resolve(name)
             except NeedsError:  # not there: nothing to hide
                 continue
-        return self.settings.key.resolve() if self.settings.key is not None else None
+        if self.settings.key is None:
+            return None
+        key = self.settings.key.resolve().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise NeedsError("what planner.key names holds a line break or letters that no key has")
+        return key
 
     def _call(self, client: ModelClient, messages: list[Message]) -> ModelReply:
         """One call of the model, paid for beforehand as far as it may go."""

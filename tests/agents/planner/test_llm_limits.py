@@ -14,6 +14,7 @@ import pytest
 from opswright.agents.planner import (
     Declined,
     PlannerReply,
+    PlanningEvent,
     Proposal,
 )
 
@@ -57,6 +58,18 @@ def test_a_reply_counts_for_what_came_whatever_is_reported(
     plan.server.play(play.events(long, call, play.delta("tool_calls"), *told))
     reply = plan("have a look around")
     assert reply.planned_by is not None and reply.planned_by.tokens > 6000 + 8000
+
+
+def test_a_report_of_more_than_can_be_uses_no_month_up(plan: Any, play: ModuleType) -> None:
+    decline = {"name": "decline", "arguments": '{"why": "so"}'}
+    call = play.delta(tool_calls=[{"index": 0, "id": "c", "type": "function", "function": decline}])
+    taken = []
+    for reported in (play.usage(20_000, 3_000), play.usage(900_000_000, 900_000_000)):
+        plan.server.play(play.events(call, play.delta("tool_calls"), reported))
+        planned = plan("have a look around").planned_by
+        assert planned is not None
+        taken.append(planned.tokens)
+    assert taken[0] == 23_000 < taken[1] < 200_000
 
 
 def test_dollars_end(plan: Any, play: ModuleType) -> None:
@@ -154,6 +167,26 @@ def test_what_planning_took_counts_against_the_month_whatever_it_came_to(plan: A
     finally:
         policy.unlink()
     assert len(audit_workspace(plan.workspace(), plan.world.registry, mlflow=False).faults) == faults
+
+
+def test_an_interrupted_message_counts_against_the_month_too(plan: Any, play: ModuleType) -> None:
+    from opswright.record.index import Criteria
+    from opswright.record.spending import spend_book
+
+    def charged() -> float:
+        book = spend_book(plan.workspace(), Criteria({}, None, None))
+        return book.charged("ada", f"{datetime.now(UTC):%Y-%m}").get("tokens", 0)
+
+    class Interrupted(list[PlanningEvent]):
+        def append(self, event: PlanningEvent) -> None:
+            if event.kind == "tool":
+                raise KeyboardInterrupt
+
+    before, plan.events = charged(), Interrupted()
+    plan.server.play(play.calls("live"))
+    with pytest.raises(KeyboardInterrupt):
+        plan("clean new.csv")
+    assert charged() == before + 6_050
 
 
 def test_a_tool_that_takes_too_long_ends_with_the_message(

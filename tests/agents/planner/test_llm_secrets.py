@@ -98,3 +98,34 @@ def test_what_an_endpoint_says_of_a_failure_moves_no_cursor(plan: Any, play: Mod
     why = plan.without_model(reply)
     assert "HTTP 500" in why and why.isprintable() and "\u202e" not in why
     assert all(event.text.isprintable() for event in plan.events)
+
+
+def test_a_key_with_a_line_break_at_its_end_is_the_key(
+    plan: Any, play: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan.settings["key"] = "secret:env:PLANNER_KEY"
+    monkeypatch.setenv("PLANNER_KEY", f" {KEY}\n")
+    plan.server.play(play.proposes(CURATE))
+    assert isinstance(plan("make a training set from new.csv"), Proposal)
+    assert plan.server.headers[-1]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\r\nX-More: b", f"{KEY}\u00e9"])
+def test_a_key_that_can_be_none_is_said_and_sent_to_nobody(
+    plan: Any, play: ModuleType, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    plan.settings["key"] = "secret:env:PLANNER_KEY"
+    monkeypatch.setenv("PLANNER_KEY", key)
+    plan.server.play(play.proposes(CURATE))
+    reply = plan("clean new.csv")
+    assert "planner.key" in plan.without_model(reply) and plan.server.bodies == []
+    assert not shown_of(str(reply))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_takes_the_key_elsewhere(with_key: Any, play: ModuleType, status: int) -> None:
+    with play.model_server() as other:
+        other.play(play.proposes(CURATE))
+        with_key.server.play(play.fails(status, location=f"{other.url}/chat/completions"))
+        assert f"HTTP {status}" in with_key.without_model(with_key("clean new.csv"))
+        assert other.bodies == []

@@ -6,7 +6,8 @@ import pytest
 from mcp.types import ClientCapabilities, ElicitationCapability
 
 from opswright.core.errors import HeldError
-from opswright.ui.mcp.consent import ConsentDesk
+from opswright.core.gate import GateSpec, SliceBar
+from opswright.ui.mcp.consent import ConsentDesk, card_text
 
 from .bench import caller
 
@@ -53,3 +54,27 @@ def test_a_page_is_preferred_where_the_console_has_an_address_and_the_client_ope
     assert [with_console.mode(one) for one in (both, form, url, None)] == ["url", "form", "url", None]
     assert [without.mode(one) for one in (both, form, url, able())] == ["form", "form", None, "form"]
     assert ConsentDesk().mode(ClientCapabilities()) is None
+
+
+def test_a_card_shows_each_argument_and_gate_however_long_the_others_are() -> None:
+    arguments = {
+        "bundle": "b" * 5_000,
+        "endpoint": "prod",
+        "canary_percent": 100,
+        "note": "a\nstep: none\x1b[2J",
+    }
+    gate = GateSpec(suite="shop", min=0.0, slices={"vip": SliceBar(max_drop=0.5)}).model_dump(mode="json")
+    step = {"id": "live", "skill": "deploy", "effect": "serves", "arguments": arguments, "expected": None}
+    card = {
+        "goal": "x" * 100_000,
+        "effect": "changes what users get",
+        "steps": [step],
+        "budget": {"usd": 5},
+        "gates": {"release": gate},
+        "users_get": [],
+        "findings": [],
+    }
+    text = card_text(ConsentDesk().ask(ADA, "r1", "p1", "form"), card)
+    assert "endpoint=prod" in text and "canary_percent=100" in text and "approvals show r1" in text
+    assert "gate release: score on shop at least 0.0%" in text and "vip at most 50 points" in text
+    assert len(text) < 2_000 and "\nstep: none" not in text and "\x1b" not in text
