@@ -47,7 +47,8 @@ class ChatQuestions:
         writer = AnswerWriter(settings.writer) if settings.writer is not None else None
         facts = fact_finder(self._workspace, self._registry)
         found = answer(text, QuestionFilters(), self._index, _PASSAGES, facts, writer)
-        shown: list[blocks.Block] = []
+        notes = list(found.notes)
+        shown: list[blocks.Block] = [blocks.text(notes.pop(0), "warn")] if found.nothing and notes else []
         for fact in found.facts:
             shown.append(blocks.text(fact.text))
             shown += [blocks.link(f"record {seq}", f"/ledger?seq={seq}") for seq in fact.records]
@@ -58,4 +59,4 @@ class ChatQuestions:
             words = passage.text[:_SHOWN_CHARS] + ("…" if len(passage.text) > _SHOWN_CHARS else "")
             link = (f"record {passage.seq}", one.link) if one.link else ("", "")
             shown.append(blocks.passage(f"[{one.number}] {passage.title}", words, *link))
-        return shown + [blocks.text(note, "warn") for note in found.notes]
+        return shown + [blocks.text(note, "warn") for note in notes]
