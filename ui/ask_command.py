@@ -66,6 +66,9 @@ def _show(found: CitedAnswer) -> None:
     from .show import console, plain
 
     out = console()
+    notes = list(found.notes)
+    if found.nothing and notes:
+        out.print(plain(notes.pop(0), "bold", keep=""))
     for fact in found.facts:
         records = ", ".join(f"record {seq}" for seq in fact.records)
         out.print(plain(f"{fact.text}{f' [{records}]' if records else ''}", "bold", keep=""))
@@ -79,5 +82,5 @@ def _show(found: CitedAnswer) -> None:
         text = passage.text
         out.print(plain(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"))
         out.print(plain(passage.source, "dim", keep=""))
-    for note in found.notes:
+    for note in notes:
         print(note, file=sys.stderr)

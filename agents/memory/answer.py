@@ -16,6 +16,11 @@ from .said_times import said_time
 from .writer import AnswerWriter
 
 _MOST = 50
+_EMPTY = (
+    "Nothing is recorded in this workspace yet: no run was planned here. `opswright demo` shows a whole "
+    "loop, `opswright init FILE` begins with your data."
+)
+_ONLY_DOCS = "What is below is documentation, not what happened."
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class CitedAnswer:
     """What was asked, what is known for certain, and the passages nearest to it.
 
     text: facts, or what a model wrote from the passages alone; empty where the passages are the answer.
-    nothing: no fact is known, and the passages do not speak of what was asked; they are only the nearest.
+    nothing: no fact is known, and the passages do not speak of what was asked, so they are only the nearest;
+    or no run is recorded at all. The first note says which.
     """
 
     question: str
@@ -123,8 +129,9 @@ def answer(
                 written, by = reply.text, writer.name
             else:
                 notes.append(f"{writer.name} wrote no answer that can be shown: {reply.refused}")
-    lacks = _lacks(text, cited)
-    nothing = not known and not by and lacks != ""
+    is_empty = found.is_empty and prefers(text) != "docs" and filters.may_be_record
+    lacks = f"{_EMPTY} {_ONLY_DOCS if cited else ''}".strip() if is_empty else _lacks(text, cited)
+    nothing = (is_empty or not known) and not by and lacks != ""
     if nothing:
         notes.insert(0, lacks)
     return CitedAnswer(text, written, known, cited, tuple(notes), by, nothing)
@@ -139,9 +146,10 @@ def _found(text: str, filters: QuestionFilters, index: MemoryIndex, k: int) -> F
     until = f" to {said.until[:16]}" if said.until else ""
     when = f"'{said.words}' ({said.since[:16]}{until} UTC)"
     if found.passages:
-        return Found(found.passages, (*found.notes, f"Only what was recorded {when} was searched."))
+        return replace(found, notes=(*found.notes, f"Only what was recorded {when} was searched."))
     found = index.search(text, filters, k)
-    return Found(found.passages, (*found.notes, f"Nothing was recorded {when}; these are of other times."))
+    note = f"Nothing was recorded {when}; these are of other times."
+    return replace(found, notes=(*found.notes, note))
 
 
 def _lacks(question: str, cited: Sequence[Citation]) -> str:

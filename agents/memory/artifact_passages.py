@@ -49,7 +49,7 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
             f"{card.get('replay_rows', 0)} replayed.",
             f"Conflicts, the same text with two answers: {result.get('conflicts', 0)}.",
             f"{in_words({name: one for name, one in lengths.items() if one})}.",
-            f"Found of the golden set: {in_words(card['leaked'])}.",
+            f"Found of the golden set: {sum(card['leaked'].values())} in all, {in_words(card['leaked'])}.",
         ],
         ("dataset.card",),
     )

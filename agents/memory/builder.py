@@ -152,8 +152,8 @@ class IndexBuilder:
             if len(passages) >= _PART:
                 break
         known = KnownRuns.load(folder / RUNS)
-        for run in runs:
-            told = self._sources.run_state(run)
+        for name in runs:
+            told = self._sources.run_state(name)
             if told is not None and (found := run_passage(told)) is not None:
                 passages.append(found)
                 known.note(RunFacts.of(told))

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from .passage_words import words_for_page
 from .passages import Passage
 
 DOCS = Path(__file__).parents[2] / "docs"
 FOLDERS = ("guide", "reference", "tutorials")
-_SENTENCES, _LEFT_OUT = "Sentences", ("JSON schema of the request",)  # sections of the reference
+_SENTENCES = "Sentences"  # by which people ask for a skill's page
+_NO_TEXT = (_SENTENCES, "JSON schema of the request")  # the schema says what its page's table says
 _LONG_CHARS = 1200  # a section that is longer is parted at its blank lines
 
 
@@ -28,20 +30,20 @@ def doc_passages(folder: Path = DOCS) -> Iterator[Passage]:
     for path in _pages(folder):
         name = path.relative_to(folder.parent).as_posix()
         sections = list(_sections(path.read_text(encoding="utf-8")))
-        asked = " ".join(text for title, text in sections if title.endswith(f": {_SENTENCES}"))
-        sections = [(title, text) for title, text in sections if title]
-        for number, (title, text) in enumerate(sections):
-            if title.endswith((f": {_SENTENCES}", *(f": {one}" for one in _LEFT_OUT))):
-                continue  # the sentences are how people ask for the page; the schema says what its table says
+        asked = " ".join(text for _, heading, text in sections if heading == _SENTENCES)
+        for number, (page, heading, text) in enumerate(sections):
+            if not page or heading in _NO_TEXT:
+                continue
+            words = words_for_page(f"{path.parent.name}/{path.name}", heading)
             for part, piece in enumerate(_parts(text)):
                 digest = hashlib.sha256(piece.encode()).hexdigest()[:12]
                 yield Passage(
                     id=f"docs:{path.parent.name}/{path.name[:80]}:{number}:{part}:{digest}",
                     kind="docs",
-                    title=f"{title} ({name})",
+                    title=f"{page}{f': {heading}' if heading else ''} ({name})",
                     text=piece,
                     source=name,
-                    asked_as=asked if number == 0 and part == 0 else "",
+                    asked_as=words or ("" if heading or part else asked),
                 )
 
 
@@ -49,23 +51,22 @@ def _pages(folder: Path) -> list[Path]:
     return [path for name in FOLDERS for path in sorted((folder / name).glob("*.md"))]
 
 
-def _sections(page: str) -> Iterator[tuple[str, str]]:
-    """The sections of a Markdown page with their headings, the page's own before them."""
-    top, heading, lines = "", "", list[str]()
+def _sections(text: str) -> Iterator[tuple[str, str, str]]:
+    """The sections of a Markdown page: the page's heading, their own ("" before the first), their text."""
+    page, heading, lines = "", "", list[str]()
     is_code = False
-    for line in page.splitlines():
+    for line in text.splitlines():
         is_code ^= line.startswith("```")
         found = None if is_code else re.match(r"(#{1,4}) +(.+)", line)
         if found is None:
             lines.append(line)
             continue
-        if text := "\n".join(lines).strip():
-            yield heading, text
-        top = found[2] if len(found[1]) == 1 else top
-        heading = found[2] if len(found[1]) == 1 or not top else f"{top}: {found[2]}"
+        if section := "\n".join(lines).strip():
+            yield page, heading, section
+        page, heading = (found[2], "") if len(found[1]) == 1 or not page else (page, found[2])
         lines = []
-    if text := "\n".join(lines).strip():
-        yield heading, text
+    if section := "\n".join(lines).strip():
+        yield page, heading, section
 
 
 def _parts(text: str) -> Iterator[str]:

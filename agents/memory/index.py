@@ -39,10 +39,14 @@ _OF_THE_RUN = 4.0  # as much as a rare word: a passage of a run that the questio
 
 @dataclass(frozen=True)
 class Found:
-    """Passages, best first, and what a person should know of the search."""
+    """Passages, best first, and what a person should know of the search.
+
+    is_empty: whether no run is recorded, so that only documentation can be found.
+    """
 
     passages: tuple[Passage, ...]
     notes: tuple[str, ...] = ()
+    is_empty: bool = False
 
 
 class MemoryIndex:
@@ -169,14 +173,14 @@ class MemoryIndex:
                 dense, meaning = vector, embedder.quantiser.question(vector, opened.passages)
         except OpswrightError as error:
             notes = (*notes, f"Searched by words alone: {error}")
-        hits = _best(opened, text, filters, (words, meaning, dense), k)
+        hits = _best(opened, prefers(text) or prefers(mended), filters, (words, meaning, dense), k)
         found = []
         for hit in hits:
             passage = self._sources.again(hit.id, int(hit.values["seq"]), str(hit.values["run"]))
             if passage is None:
                 raise _Stale(f"a passage of record {hit.values['seq']} is not what the ledger holds")
             found.append(passage)
-        return Found(tuple(found), notes)
+        return Found(tuple(found), notes, opened.runs.are_none)
 
 
 def _question_words(opened: _Opened, text: str, mended: str) -> dict[int, float]:
@@ -193,14 +197,14 @@ def _question_words(opened: _Opened, text: str, mended: str) -> dict[int, float]
 
 
 def _best(
-    opened: _Opened, text: str, filters: QuestionFilters, vectors: tuple[Any, Any, Any], k: int
+    opened: _Opened, about: str, filters: QuestionFilters, vectors: tuple[Any, Any, Any], k: int
 ) -> list[TextHit]:
-    """The k best. A question that by its form is about the record, or the docs, leaves others one place."""
+    """The k best. A question that is about the record, or the docs, leaves the other side one place."""
     condition = filters.condition()
     deep = max(DEEPER * k, DEEPEST)
     docs = opened.docs.search(*vectors, deep, condition) if filters.may_be_docs else []
     records = opened.records.search(*vectors, deep, condition) if filters.may_be_record else []
-    return best_passages(records, docs, prefers(text) if not condition else "", k)
+    return best_passages(records, docs, about if not condition else "", k)
 
 
 class _Stale(Exception):

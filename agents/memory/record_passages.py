@@ -15,7 +15,7 @@ from ...record.records import PLANNING
 from ...record.run_state import FINISHED, RunState
 from .artifact_passages import told_of
 from .passage_words import words_for
-from .passages import Passage, in_words, one_value, passage_text, quoted
+from .passages import Passage, figure_words, in_words, one_value, passage_text, quoted
 
 _WHAT = {
     Phase.PROPOSED: "proposed the plan",
@@ -35,6 +35,7 @@ _UNTOLD = frozenset(
         "exit_code",
     }
 )  # fmt: skip
+_RANKED = 12  # models
 
 
 class ArtifactOpener(Protocol):
@@ -93,6 +94,7 @@ class RecordPassages:
             f"{in_words(rest)}." if rest else "",
             f"It took {one_value(detail['seconds'])} seconds." if "seconds" in detail else "",
             f"{in_words(told, _UNTOLD)}." if told else "",
+            _ranking(detail.get("result")),
         ]
         title = f"Record {record.seq}: {record.phase} {record.step or record.skill or 'run'}"
         words = words_for(f"phase.{record.phase}", f"skill.{record.skill}")
@@ -114,6 +116,19 @@ class RecordPassages:
         for one in told:
             name = f"{artifact.ref}:{one.part}"
             yield _passage(record, name, one.kind, one.title, one.sentences, words_for(*one.words))
+
+
+def _ranking(result: object) -> str:
+    """The models that a result ranks, best first; empty where it ranks none."""
+    rows = result.get("rows") if isinstance(result, Mapping) else None
+    if not isinstance(rows, list):
+        return ""
+    ranked = [
+        f"{place}: {row['model']} {row.get('metric', '')} {figure_words(row['value'])}"
+        for place, row in enumerate(rows[:_RANKED], 1)
+        if isinstance(row, Mapping) and "model" in row and isinstance(row.get("value"), float)
+    ]
+    return f"Ranking, best first: {'; '.join(ranked)}." if ranked else ""
 
 
 def run_passage(state: RunState) -> Passage | None:

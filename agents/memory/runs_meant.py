@@ -79,6 +79,11 @@ class KnownRuns:
         if facts is not None and (facts.run in self._runs or len(self._runs) < _KEPT):
             self._runs[facts.run] = facts
 
+    @property
+    def are_none(self) -> bool:
+        """Whether there is no run."""
+        return not self._runs
+
     def meant(self, question: str) -> tuple[str, ...]:
         """The runs that a question in English means, at most four; none where it names no run."""
         said = " ".join(question.casefold().split())

@@ -75,7 +75,62 @@ def test_a_failure_is_no_refusal(workspace: Workspace) -> None:
 def test_an_empty_workspace_answers_that_nothing_is_there(workspace: Workspace) -> None:
     with MemoryIndex(workspace) as index:
         found = answer("what is live?", QuestionFilters(kinds=("release",)), index)
-    assert found.passages == () and found.nothing and "no passage was found" in found.notes[0]
+    assert found.passages == () and found.nothing and "no run was planned here" in found.notes[0]
+
+
+DOCS = "# Rollouts\n\n`opswright live` tells what is live, and how a canary is deployed.\n"
+
+
+@pytest.fixture
+def one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A page of documentation that speaks of everything that is asked."""
+    from opswright.agents.memory import doc_passages, sources
+
+    (tmp_path / "docs" / "guide").mkdir(parents=True)
+    (tmp_path / "docs" / "guide" / "rollouts.md").write_text(DOCS)
+    monkeypatch.setattr(doc_passages, "FOLDERS", ("guide",))
+    monkeypatch.setattr(sources, "doc_passages", lambda: doc_passages.doc_passages(tmp_path / "docs"))
+
+
+@pytest.mark.parametrize("question", ["what is live?", "who deployed a canary?", "live canary"])
+@pytest.mark.usefixtures("one_page")
+def test_in_an_empty_workspace_documentation_is_not_taken_for_what_happened(
+    workspace: Workspace, question: str
+) -> None:
+    with MemoryIndex(workspace) as index:
+        found = answer(question, QuestionFilters(), index, facts=known(workspace))
+        how_to = answer("how do I deploy a canary?", QuestionFilters(), index, facts=known(workspace))
+    assert found.nothing and found.notes[0].startswith("Nothing is recorded in this workspace yet")
+    assert [one.passage.kind for one in found.passages] == ["docs"]
+    assert how_to.passages and not how_to.nothing and how_to.notes == ()
+
+
+def test_a_run_is_found_by_what_became_of_it_and_not_by_its_name(workspace: Workspace) -> None:
+    refused_run(workspace)
+    dataset(workspace, "my parcel is late")
+    with MemoryIndex(workspace) as index:
+        for question in (
+            "what was turned down?",
+            "whch model was rejcted",
+            "why was the first model thrown away?",
+        ):
+            found = index.search(question, k=3)
+            assert found.passages[0].run == "run-1", question
+        thrown_out = index.search("how many repeated examples were thrown out?").passages[0]
+    assert thrown_out.kind == "dataset" and "repeated rows" in thrown_out.asked_as
+    assert "repeated rows" not in thrown_out.text
+
+
+def test_a_time_in_the_question_keeps_other_times_out_or_says_that_nothing_is_of_it(
+    workspace: Workspace,
+) -> None:
+    refused_run(workspace)
+    with MemoryIndex(workspace) as index:
+        today = answer("what was refused today?", QuestionFilters(), index)
+        before = answer("what was refused in 1999-01-01?", QuestionFilters(), index)
+    assert {one.passage.seq for one in today.passages} and all(one.passage.time for one in today.passages)
+    assert any(note.startswith("Only what was recorded 'today'") for note in today.notes)
+    assert any(note.startswith("Nothing was recorded '1999-01-01'") for note in before.notes)
 
 
 def test_filters_keep_everything_else_out(workspace: Workspace) -> None:

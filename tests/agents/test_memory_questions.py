@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from opswright.agents.memory.passage_words import words_for
+from opswright.agents.memory.doc_passages import doc_passages
+from opswright.agents.memory.passage_words import FOLDER, words_for
 from opswright.agents.memory.question import prefers
 from opswright.agents.memory.runs_meant import KnownRuns, RunFacts
 from opswright.agents.memory.said_times import said_time
@@ -144,3 +145,9 @@ def test_the_form_of_a_question_tells_the_record_from_the_docs(question: str, si
 def test_a_passage_is_asked_for_by_the_words_of_what_it_is_about() -> None:
     assert "turned down" in words_for("verdict.NO_GO") and "turned down" not in words_for("verdict.GO")
     assert words_for("no such thing", "") == ""
+
+
+def test_every_section_that_has_words_is_there() -> None:
+    lines = (FOLDER / "page_words.txt").read_text(encoding="utf-8").splitlines()
+    written = {line.partition(" = ")[2] for line in lines if line and not line.startswith("#")}
+    assert written - {passage.asked_as for passage in doc_passages()} == set()

@@ -365,3 +365,18 @@ def test_a_command_from_another_page_waits_in_the_box_until_a_person_sends_it(
     expect(page.locator(".said")).to_have_count(1)
     expect(page.locator(".conversations .one")).to_have_count(1)  # the first one stayed empty
     assert len(records(folder, phase="proposed")) == known + 1
+
+
+def test_an_answer_cites_records_and_each_citation_opens_its_record(
+    folder: Path, start_console: StartConsole, page: Page
+) -> None:
+    pytest.importorskip("milvus_lite")
+    open_chat(page, start_console(folder).url)
+    say(page, "wich model cleared the bar, and how certain is that?")
+    cited = page.locator(".answer .passage a[href^='/ledger?seq=']").first
+    cited.wait_for()
+    assert "verdict GO" in page.locator(".answer .passage").first.inner_text()
+    seq = cited.inner_text().removeprefix("record ")
+    cited.click()
+    page.wait_for_url(f"**/ledger?seq={seq}")
+    page.get_by_role("heading", name=f"Record {seq}").wait_for()

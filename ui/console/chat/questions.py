@@ -17,16 +17,39 @@ if TYPE_CHECKING:
 _SHOWN_CHARS = 400
 _PASSAGES = 5
 _QUESTION = re.compile(
-    r"(what|which|who|whose|when|where|why|how|is|are|was|were|did|does|do|has|have|can)\b", re.I
+    r"(what|which|who|whose|when|where|why|how|is|are|was|were|did|does|do|has|have|can"
+    r"|waht|whta|wat|wich|whcih|whihc|whic|whne|wehn|wen|wher|wehre|hwo|hw|woh|hwy|wyh)\b",
+    re.I,
+)
+_ROW = re.compile(r"^[ \t]*\|(.*)\|[ \t]*$", re.M)
+_MARKS = (  # of Markdown, and what is shown of them in running words
+    (re.compile(r"^[ \t]*(```.*|\|[ \t|:-]+\|)[ \t]*$", re.M), ""),
+    (re.compile(r"\[([^\]\n]+)\]\([^)\s]+\)"), r"\1"),
+    (re.compile(r"\*\*|`"), ""),
 )
 
 
 def is_question(text: str) -> bool:
-    """Whether a text asks something: it ends with a question mark, of any script, or begins as one does."""
+    """Whether a text asks something: it ends with a question mark, of any script, or begins as one does.
+
+    The first word may be misspelt as people who type fast do.
+    """
     return (
         text.rstrip().endswith(("?", "\uff1f", "\u061f", "\u055e"))
         or _QUESTION.match(text.strip()) is not None
     )
+
+
+def in_running_words(markdown: str) -> str:
+    """A section of the documentation without its Markdown: a table's rows as sentences, a link's text."""
+    for mark, shown in _MARKS:
+        markdown = mark.sub(shown, markdown)
+    markdown = _ROW.sub(lambda row: f"{': '.join(_cells(row[1]))};", markdown)
+    return " ".join(markdown.split())
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.replace("\\|", "or").split("|") if cell.strip()]
 
 
 class ChatQuestions:
@@ -47,7 +70,8 @@ class ChatQuestions:
         writer = AnswerWriter(settings.writer) if settings.writer is not None else None
         facts = fact_finder(self._workspace, self._registry)
         found = answer(text, QuestionFilters(), self._index, _PASSAGES, facts, writer)
-        shown: list[blocks.Block] = []
+        notes = list(found.notes)
+        shown: list[blocks.Block] = [blocks.text(notes.pop(0), "warn")] if found.nothing and notes else []
         for fact in found.facts:
             shown.append(blocks.text(fact.text))
             shown += [blocks.link(f"record {seq}", f"/ledger?seq={seq}") for seq in fact.records]
@@ -55,7 +79,8 @@ class ChatQuestions:
             shown.append(blocks.text(f"{found.text} (written by {found.written_by} from the passages)"))
         for one in found.passages:
             passage = one.passage
-            words = passage.text[:_SHOWN_CHARS] + ("…" if len(passage.text) > _SHOWN_CHARS else "")
+            text = passage.text if passage.seq else in_running_words(passage.text)
+            words = text[:_SHOWN_CHARS] + ("…" if len(text) > _SHOWN_CHARS else "")
             link = (f"record {passage.seq}", one.link) if one.link else ("", "")
             shown.append(blocks.passage(f"[{one.number}] {passage.title}", words, *link))
-        return shown + [blocks.text(note, "warn") for note in found.notes]
+        return shown + [blocks.text(note, "warn") for note in notes]

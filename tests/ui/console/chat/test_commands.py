@@ -14,6 +14,7 @@ from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat.builtin_commands import make_commands
 from opswright.ui.console.chat.commands import Call, Commands, Reply
 from opswright.ui.console.chat.completion import CommandCompletion
+from opswright.ui.console.chat.questions import in_running_words, is_question
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
 from opswright.ui.console.pages.mlflow_pages import MlflowPages
@@ -74,6 +75,24 @@ def test_a_question_in_plain_language_is_answered_from_the_record(commands: Comm
     reply = answer(commands, ada, "what is waiting for approval?")
     assert not reply.run and "waits for approval" in reply.blocks[0]["text"]
     assert any("/ledger?seq=" in str(block.get("href", "")) for block in reply.blocks)
+
+
+def test_documentation_is_shown_in_running_words_without_its_markdown() -> None:
+    table = "| outcome | code |\n|---|---:|\n| `done` | 0 |\n\n"
+    page = f"{table}**GO** is in [gates](gates.md#tiers).\n```sh\nrun\n```"
+    assert in_running_words(page) == "outcome: code; done: 0; GO is in gates. run"
+
+
+@pytest.mark.parametrize(
+    "text", ["wich relase is live", "whta failed", "and the canary?", "Who approved that"]
+)
+def test_a_question_is_known_by_its_first_word_also_misspelt_or_by_its_mark(text: str) -> None:
+    assert is_question(text)
+
+
+@pytest.mark.parametrize("text", ["want a canary", "ship it", "wait", "heat the model"])
+def test_a_wish_is_no_question(text: str) -> None:
+    assert not is_question(text)
 
 
 def test_nearness_goes_by_words_that_mean_something() -> None:
