@@ -236,7 +236,8 @@ class Agent:
         notify(self.workspace)
         if not consent.approved and before in ("waiting", "approved"):
             with suppress(RunIsHeldError), self._held(run_id):  # else who carries it out finds the refusal
-                return self._carry_out(run_id, since)
+                if not record.refresh().is_over:  # somebody else's refusal may have ended it
+                    return self._carry_out(run_id, since, only_ends=True)
         return self._outcome(record.refresh())
 
     def withdraw(self, run_id: str, how: str, why: str = "") -> RunOutcome:
@@ -272,13 +273,14 @@ class Agent:
         proposal: Proposal | None = None,
         consent: Consent | None = None,
         until: str | None = None,
+        only_ends: bool = False,
     ) -> RunOutcome:
         record = self._record(run_id)
         kept = RunEventFile(run_events_path(self.workspace, run_id))
         events = EventFanout((self.events, kept))
         runner = StepRunner(self.workspace, self.registry, record, events, self.cancelled)
         nodes = AgentNodes(
-            self.workspace, self.registry, self.policy, record, runner, proposal, consent, until
+            self.workspace, self.registry, self.policy, record, runner, proposal, consent, until, only_ends
         )
         with (
             closing(kept),
@@ -299,7 +301,7 @@ class Agent:
                 if not isinstance(error, OpswrightError):
                     raise
         outcome = self._outcome(record.refresh(), is_held=False)
-        if nodes.is_paused:
+        if nodes.is_paused and until is not None:
             words = f"done until step {until}; the same command with a later step, or with none, goes on"
             return replace(outcome, status="paused", exit_code=ExitCode.DONE, message=words)
         if nodes.consent_refused and outcome.status == "waiting":

@@ -41,6 +41,7 @@ class AgentNodes:
     proposal: Proposal | None = None
     consent: Consent | None = None
     until: str | None = None  # the step that this call goes no further than
+    only_ends: bool = False  # whoever calls refused the plan: they carry nothing out
     consent_refused: str = ""
     is_paused: bool = False
     _read: Plan | None = None
@@ -91,7 +92,7 @@ class AgentNodes:
         """Go on once somebody's consent to exactly this plan is in the ledger; until then, wait."""
         run, plan = self.record.refresh(), self._plan(state)
         if not needs_approval(plan, self.policy) or run.approvals:
-            return {"goes_on": True}
+            return {"goes_on": not self.only_ends}
         if run.denial is not None:
             return {"goes_on": False}
         from langgraph.types import interrupt
@@ -110,8 +111,8 @@ class AgentNodes:
     def report(self, state: Cursor) -> dict[str, Any]:
         """How the run ended, recorded."""
         plan, run = self._plan(state), self.record.refresh()
-        if self.until is not None and not state.get("refusal") and run.denial is None and _goes_on(plan, run):
-            self.is_paused = True  # the run goes on: nothing of it has ended
+        if not state.get("refusal") and run.denial is None and _goes_on(plan, run):
+            self.is_paused = True  # nothing of it has ended: a step to go to, or consent after a refusal
             return {"goes_on": False}
         outcome = _outcome(state.get("refusal"), plan, run)
         phase = Phase.FAILED if outcome["status"] in ("refused", "denied") else Phase.DONE

@@ -51,7 +51,7 @@ def argo_command(
     made = argo_workflow(compiled, place, service_account=service_account, audience=identity_audience)
     _give([made], output)
     target = output or "FILE"
-    print(f"Submit it with consent: argo submit {target} -p approve={compiled.id[:12]}", file=sys.stderr)
+    print(f"Submit it with consent: argo submit {target} -p approve={compiled.id}", file=sys.stderr)
 
 
 @export_app.command("kubeflow")
@@ -72,7 +72,7 @@ def kubeflow_command(
 
     compiled, place = _read(context.obj, plan, image, claim, mount, folder)
     _give(kubeflow_pipeline(compiled, place), output)
-    print(f"Start it with the parameter approve={compiled.id[:12]}: that is the consent.", file=sys.stderr)
+    print(f"Start it with the parameter approve={compiled.id}: that is the consent.", file=sys.stderr)
 
 
 def _read(

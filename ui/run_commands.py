@@ -12,7 +12,7 @@ from ..core.contract import Effect
 from ..core.exit_code import ExitCode
 from .ask_command import ask
 from .ci.files import CiFiles, Junit, Sarif, Summary
-from .session import Output, Session
+from .session import CONSENT_DIGITS, Output, Session
 from .skills_commands import skills_app
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _what_next(agent: Agent, compiled: Plan, costs: Costs, why: list[str], outpu
         return f"Somebody else must approve it: {ruling.message}"
     if output is None:
         return ""
-    return f"Carry it out: opswright apply {output} --approve {compiled.id[:12]}"
+    return f"Carry it out: opswright apply {output} --approve {compiled.id[:CONSENT_DIGITS]}"
 
 
 def apply(
@@ -147,7 +147,7 @@ def apply(
     With --run NAME the same command may be given again and again: each takes the run up where it is, and
     nothing is done twice.
 
-    Example: opswright apply plan.json --approve 3f9c2a7be101
+    Example: opswright apply plan.json --approve 3f9c2a7be1015d80c4b26a9e7f10d35c
     """
     from ..agents.planner import Ask
     from ..core.errors import AskError

@@ -147,7 +147,8 @@ class Session:
             consent = None
             proposal = self.agent().plan_for(ask)
             if approve is not None:
-                consent = Consent(match_plan(approve, proposal.plan.id), f"{how} --approve")
+                named = match_plan(approve, proposal.plan.id, CONSENT_DIGITS)
+                consent = Consent(named, f"{how} --approve")
                 _tell_mismatch(consent.plan, proposal.plan.id)
             elif yes is not None and self._strongest(proposal.plan) <= _STRENGTH[yes]:
                 consent = Consent(proposal.plan.id, f"{how} --yes-to {yes}")
@@ -302,10 +303,18 @@ def _tell_planning(event: PlanningEvent) -> None:
         print(escaped(f"{'reads' if event.kind == 'tool' else 'note:'} {event.text}"), file=sys.stderr)
 
 
-def match_plan(given: str, plan: str) -> str:
-    """The plan id that a full id or its first 12 or more digits mean; AskError for anything shorter."""
-    if len(given) < 12:
-        raise AskError(f"invalid plan id '{given}': give --approve at least its first 12 digits.")
+CONSENT_DIGITS = 32
+"""Of a plan's id, where consent and plan come from outside together: two plans with 12 digits in common take
+whoever writes both a minute to make, so that consent to one would be consent to the other."""
+
+
+def match_plan(given: str, plan: str, least: int = 12) -> str:
+    """The plan id that a full id or its first digits mean; AskError for fewer than `least`.
+
+    Twelve do where the ledger names the run's plan, which nobody can exchange.
+    """
+    if len(given) < least:
+        raise AskError(f"invalid plan id '{given}': give at least its first {least} digits.")
     return plan if plan.startswith(given) else given.ljust(64, "-")
 
 

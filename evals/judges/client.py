@@ -15,6 +15,7 @@ from ...engines import Chat, Engine, GenerationOptions, GenerationResult, Progre
 from ..answer_cache import AnswerCache, CachedEngine, NoAnswers
 from ..scorers.base import ServerAccess
 from ..scorers.structured import NotJson, read_json
+from .allowance import held_for
 from .settings import JudgeSettings
 
 if TYPE_CHECKING:
@@ -63,9 +64,19 @@ class JudgeConnection:
         if self._failed >= self.pieces:
             why = f"not asked: {self._failed} requests in a row failed: {self._first_failure}"
             return [GenerationResult(None, "error", error=why)] * len(chats)
-        results = self._opened().generate(chats, options, progress)
+        allowance = self.access.allowance(self.settings.url, self.settings.model, self.settings.budget_tokens)
+        held = held_for(allowance, chats, options.max_tokens)
+        open_places = [place for place, tokens in enumerate(held) if tokens is not None]
+        why = f"not asked: budget_tokens of {self.settings.budget_tokens or 0:,} would be passed"
+        results = [GenerationResult(None, "error", error=why)] * len(chats)
+        asked = [chats[place] for place in open_places]
+        answered = self._opened().generate(asked, options, progress) if asked else []
+        for place, result in zip(open_places, answered, strict=True):
+            results[place] = result
+            if allowance is not None:
+                allowance.settle(chats[place], held[place] or 0, result)
         with self._guard:
-            for result in results:
+            for result in answered:
                 if result.error is None:
                     self._failed, self._first_failure = 0, ""
                 else:

@@ -14,6 +14,12 @@ class JudgeSettings(ServerSettings):
 
     concurrency: int = Field(8, ge=1, le=256, description="Requests at a time.")
     max_tokens: int = Field(1024, ge=16, le=32_768, description="Longest reply, in tokens.")
+    budget_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens that it may take in one step, read and written; what may pass that is not asked. "
+        "Empty: no limit, and a budget of dollars or tokens refuses the step.",
+    )
     json_mode: bool = Field(True, description="Ask for `response_format: json_object`; some servers refuse.")
 
     def document(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ...data.sample import ASSISTANT, Sample, Task
 if TYPE_CHECKING:
     from ...engines import GenerationResult, Progress
     from ..embedder_settings import EmbedderSettings
+    from ..judges.allowance import TokenAllowance
     from ..judges.settings import JudgeSettings
 
 ScoreFunction = Callable[[Sample, str], float | bool | None]
@@ -172,6 +173,13 @@ class ServerAccess:
     secret: Callable[[SecretName], str] = SecretName.resolve
     progress: Progress | None = None
     counter: Callable[[str, str | None], CountTokens] | None = None
+    _allowances: dict[tuple[str, str], TokenAllowance] = field(default_factory=dict)
+
+    def allowance(self, url: str, model: str, most: int | None) -> TokenAllowance | None:
+        """What all that ask this model here may take together; None where that has no limit."""
+        from ..judges.allowance import TokenAllowance
+
+        return None if most is None else self._allowances.setdefault((url, model), TokenAllowance(most))
 
 
 @dataclass(frozen=True)

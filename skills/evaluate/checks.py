@@ -20,7 +20,7 @@ from ...core.install import not_installed
 from ...core.machine import Machine
 from ...core.workspace import Workspace
 from .asked_suite import asked_suite
-from .endpoint_cost import cost_of_endpoint
+from .endpoint_cost import cost_of_endpoint, cost_with_servers
 from .engine import missing_for, size_of
 from .judging import judge_findings
 from .labels import label_findings
@@ -78,9 +78,8 @@ def preflight(request: EvaluateRequest, machine: Machine, workspace: Workspace) 
 def estimate(request: EvaluateRequest, machine: Machine, workspace: Workspace) -> Cost:
     """Minutes by items and a measured rate for the tiny model; unknown for larger ones, and where judged."""
     suite = asked_suite(request)
-    asks_server = suite.asks_server or request.paraphraser is not None
-    if asks_server:
-        return Cost(gpu_hours=0, disk_bytes=4_000_000, tokens=None)
+    if suite.asks_server or request.paraphraser is not None:
+        return cost_with_servers(request, suite, workspace)
     if not isinstance(request.model, ArtifactRef):
         return cost_of_endpoint(request, suite, workspace)
     size = size_of(request.model, workspace)

@@ -34,7 +34,7 @@ def test_a_plan_is_compiled_applied_with_its_id_and_shown_as_one_document(capsys
     assert opswright("plan", "plan.yaml", "-o", "plan.json") == 0
     plan_id = capsys.readouterr().out.strip()
     assert len(plan_id) == 64
-    assert opswright("apply", "plan.json", "--approve", plan_id[:12], "--json") == 0
+    assert opswright("apply", "plan.json", "--approve", plan_id[:32], "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["status"] == "done" and document["plan"] == plan_id
     assert Path("board.txt").read_text().count("\n") == 1
@@ -101,6 +101,19 @@ def test_a_plan_changed_after_it_was_made_is_an_integrity_error(capsys: Captured
     plan_id = capsys.readouterr().out.strip()
     assert opswright("apply", "plan.json", "--approve", plan_id) == 7
     assert "changed after it was made" in capsys.readouterr().err
+
+
+def test_consent_to_a_plan_that_comes_with_it_needs_more_digits_than_two_plans_can_share(
+    capsys: Captured,
+) -> None:
+    opswright("plan", "plan.yaml", "-o", "plan.json")
+    told = capsys.readouterr()
+    plan_id = told.out.strip()
+    assert f"--approve {plan_id[:32]}" in told.err
+    for digits in (12, 31):
+        assert opswright("apply", "plan.json", "--approve", plan_id[:digits]) == 2
+        assert "at least its first 32 digits" in capsys.readouterr().err
+    assert not Path("board.txt").exists()
 
 
 def test_consent_to_another_plan_is_not_consent(capsys: Captured) -> None:

@@ -72,7 +72,7 @@ def _plan(report: CiReport) -> Iterator[str]:
         rows = [[step, seen.endpoint, seen.before, seen.after] for step, seen in report.impacts]
         yield from _table(["step", "endpoint", "its users get before", "and after"], rows)
     if report.run is None and report.ended in (ExitCode.DONE, ExitCode.NEEDS_APPROVAL):
-        yield f"To carry out exactly this plan: `opswright apply plan.json --approve {plan.id[:12]}`"
+        yield f"To carry out exactly this plan: `opswright apply plan.json --approve {plan.id}`"
         yield ""
 
 

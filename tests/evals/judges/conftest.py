@@ -27,6 +27,7 @@ class ScriptedJudge(ThreadingHTTPServer):
         self.say: Say = lambda body: '{"reason": "fine", "score": 5}'
         self.misbehave: list[str] = []
         self.always = ""
+        self.report: dict[str, int] | None = {"prompt_tokens": 10, "completion_tokens": 2}
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.guard = threading.Lock()
@@ -58,8 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
         text = "I would give it a 5." if how == "prose" else self.server.say(body)
         finish = "length" if how == "cut" else "stop"
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
-        usage = {"prompt_tokens": 10, "completion_tokens": 2}
-        self._reply(status, json.dumps({"choices": [choice], "usage": usage}).encode(), how)
+        usage = {} if self.server.report is None else {"usage": self.server.report}
+        self._reply(status, json.dumps({"choices": [choice], **usage}).encode(), how)
 
     def _reply(self, status: int, data: bytes, how: str) -> None:
         self.send_response(status)

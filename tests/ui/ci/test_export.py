@@ -173,9 +173,9 @@ def test_pod_by_pod_a_plan_is_carried_out_once_though_one_is_killed(
     data, model, wait, verdict, live = argo_pods(made) if kind == "argo" else kubeflow_pods(made)
     run = "opswright-1a2b3c"
     for pod in (data, data, model):  # the first is started twice, as after a lost node
-        code, document = cluster.pod(pod, run, plan_id[:12])
+        code, document = cluster.pod(pod, run, plan_id[:32])
         assert (code, document["status"], document["outcome"]) == (0, "paused", "done")
-    killed = cluster.start(wait, run, plan_id[:12])
+    killed = cluster.start(wait, run, plan_id[:32])
     deadline = time.monotonic() + 60
     while not (cluster.folder / "lingers").exists():
         assert time.monotonic() < deadline and killed.poll() is None, killed.communicate()
@@ -183,14 +183,14 @@ def test_pod_by_pod_a_plan_is_carried_out_once_though_one_is_killed(
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     (cluster.folder / "go").touch()
-    assert cluster.pod(wait, run, plan_id[:12])[0] == 0
+    assert cluster.pod(wait, run, plan_id[:32])[0] == 0
     assert len((cluster.folder / "lingered.txt").read_text().splitlines()) == 1
     assert not (cluster.folder / "board.txt").exists()
-    assert cluster.pod(verdict, run, plan_id[:12])[0] == 0
-    code, document = cluster.pod(live, run, plan_id[:12])
+    assert cluster.pod(verdict, run, plan_id[:32])[0] == 0
+    code, document = cluster.pod(live, run, plan_id[:32])
     assert (code, document["status"]) == (0, "done")
     assert len((cluster.folder / "board.txt").read_text().splitlines()) == 1
-    assert cluster.pod(data, run, plan_id[:12])[1]["status"] == "done"  # over: nothing is begun again
+    assert cluster.pod(data, run, plan_id[:32])[1]["status"] == "done"  # over: nothing is begun again
     told = records(cluster, run)
     assert [step for step, phase in told if phase == "done" and step] == [
         "data",
@@ -210,7 +210,7 @@ def test_pod_by_pod_a_plan_is_carried_out_once_though_one_is_killed(
 def test_a_later_pod_that_comes_first_keeps_the_plans_order(cluster: Cluster, plan_id: str) -> None:
     pods = argo_pods(cluster.export("argo")[0])
     (cluster.folder / "go").touch()
-    assert cluster.pod(pods[2], "late", plan_id[:12])[0] == 0
+    assert cluster.pod(pods[2], "late", plan_id[:32])[0] == 0
     done = [step for step, phase in records(cluster, "late") if phase == "done"]
     assert done == ["data", "Big_Model", "wait"]
 
@@ -219,11 +219,11 @@ def test_a_later_pod_that_comes_first_keeps_the_plans_order(cluster: Cluster, pl
 @pytest.mark.timeout(300)
 def test_a_pod_ends_with_the_code_of_what_refused_it(cluster: Cluster, plan_id: str) -> None:
     pods = argo_pods(cluster.export("argo")[0])
-    assert cluster.pod(pods[0], "no-consent", "0" * 12)[0] == 5  # consent to another plan
+    assert cluster.pod(pods[0], "no-consent", "0" * 32)[0] == 5  # consent to another plan
     assert cluster.pod(pods[0], "no-consent", "")[0] == 2
-    assert cluster.pod(pods[0], "taken-back", plan_id[:12])[0] == 0
+    assert cluster.pod(pods[0], "taken-back", plan_id[:32])[0] == 0
     cluster.opswright("approvals", "deny", "taken-back", "--why", "not on a Friday")
-    code, document = cluster.pod(pods[1], "taken-back", plan_id[:12])
+    code, document = cluster.pod(pods[1], "taken-back", plan_id[:32])
     assert (code, document["outcome"]) == (8, "denied")  # the workflow does not consent once more
     assert [phase for _, phase in records(cluster, "taken-back")].count("approved") == 1
     (cluster.folder / "plan.yaml").write_text(PLAN.replace("decision: GO", "decision: NO_GO"))
@@ -231,12 +231,12 @@ def test_a_pod_ends_with_the_code_of_what_refused_it(cluster: Cluster, plan_id: 
     other = json.loads((cluster.folder / "plan.json").read_text())["id"]
     (cluster.folder / "go").touch()
     others = argo_pods(cluster.export("argo")[0])
-    assert cluster.pod(others[0], "taken-back", other[:12])[0] == 7  # the name is another plan's
-    assert cluster.pod(others[3], "refused", other[:12])[0] == 3
-    assert cluster.pod(others[4], "refused", other[:12])[0] == 3  # and stays so
+    assert cluster.pod(others[0], "taken-back", other[:32])[0] == 7  # the name is another plan's
+    assert cluster.pod(others[3], "refused", other[:32])[0] == 3
+    assert cluster.pod(others[4], "refused", other[:32])[0] == 3  # and stays so
     assert not (cluster.folder / "board.txt").exists()
     (cluster.folder / "lines.txt").write_text("other\n")
-    assert cluster.pod(others[0], "changed", other[:12])[0] == 7
+    assert cluster.pod(others[0], "changed", other[:32])[0] == 7
 
 
 def test_a_workflow_is_valid_by_argos_published_models(cluster: Cluster, plan_id: str) -> None:
