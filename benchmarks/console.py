@@ -212,7 +212,7 @@ def answer_ms(page: Page, command: str) -> float:
     return float(
         page.evaluate(
             """async () => {
-                const talk = document.querySelector("#chat-page .talk"), shown = talk.querySelectorAll(".answer").length;
+                const talk = document.querySelector("#chat-page .log"), shown = talk.querySelectorAll(".answer").length;
                 const box = document.querySelector("#chat-page textarea"), began = performance.now();
                 const seen = new Promise((done) => {
                     const watch = new MutationObserver(() => {

@@ -145,6 +145,40 @@ def empty_chat(shown_console: Any) -> Any:
     return shown_console
 
 
+@pytest.fixture(scope="session")
+def make_console(free_port: Callable[[], int]) -> Callable[..., Any]:
+    """A console in a folder, on a port of its own, that is not started yet."""
+    return lambda folder, **variables: _console_server().ConsoleServer(folder, free_port(), **variables)
+
+
+@pytest.fixture(scope="module")
+def worked_console(
+    prepared_workspace: Path, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[Any]:
+    """A console on such a workspace, for the tests of a file that carry plans out; see `fresh_chat`."""
+    folder = Path(shutil.copytree(prepared_workspace, tmp_path_factory.mktemp("worked") / "small"))
+    server = _console_server().ConsoleServer(folder, free_port(), OPSWRIGHT_SERVING__GATEWAY_PORT="0")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fresh_chat(worked_console: Any, prepared_workspace: Path) -> Iterator[Any]:
+    """That console without a conversation, its folder's files as at first; the ledger keeps what was done."""
+    folder, home = worked_console.folder, worked_console.folder / ".opswright"
+    shutil.rmtree(home / "conversations", ignore_errors=True)
+    shutil.rmtree(home / "files", ignore_errors=True)
+    for path in folder.iterdir():
+        if path.is_file() and path != worked_console.log:
+            path.unlink()
+    for path in prepared_workspace.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    yield worked_console
+    (folder / "go").touch()  # what a test that failed left running comes to its end
+
+
 @pytest.fixture
 def start_console(free_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
     """Starts `opswright chat` in a folder: `.url`, `.stop()`, `.start()` again; stopped at the end."""

@@ -30,9 +30,20 @@ steps:
 
 @pytest.fixture
 def folder(small_workspace: Path) -> Path:
-    (small_workspace / "slow.yaml").write_text(SLOW)
-    (small_workspace / "board.txt").unlink()
-    return small_workspace
+    return with_slow_plan(small_workspace)
+
+
+@pytest.fixture
+def chat(fresh_chat: Any) -> Any:
+    """The file's console, for a test that needs none of its own: `.url` and `.folder`."""
+    with_slow_plan(fresh_chat.folder)
+    return fresh_chat
+
+
+def with_slow_plan(folder: Path) -> Path:
+    (folder / "slow.yaml").write_text(SLOW)
+    (folder / "board.txt").unlink()
+    return folder
 
 
 def open_chat(page: Page, url: str) -> Locator:
@@ -82,12 +93,10 @@ def board(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_what_only_reads_answers_at_once_and_what_says_not_to_runs_nothing(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
+def test_what_only_reads_answers_at_once_and_what_says_not_to_runs_nothing(page: Page, chat: Any) -> None:
     from playwright.sync_api import expect
 
-    open_chat(page, start_console(folder).url)
+    open_chat(page, chat.url)
     for number, (typed, message) in enumerate(
         (
             ("/help", "/approve [RUN]"),
@@ -105,13 +114,11 @@ def test_what_only_reads_answers_at_once_and_what_says_not_to_runs_nothing(
     ):
         say(page, typed)
         expect(page.locator(".answer").nth(number - 1)).to_contain_text(message, use_inner_text=True)
-    assert not records(folder, skill="rollback")
+    assert not records(chat.folder, skill="rollback")
 
 
-def test_a_plan_is_shown_approved_once_and_followed_to_its_end(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    open_chat(page, start_console(folder).url)
+def test_a_plan_is_shown_approved_once_and_followed_to_its_end(page: Page, chat: Any) -> None:
+    open_chat(page, chat.url)
     say(page, "/plan slow.yaml")
     card = page.locator(".card")
     page.wait_for_selector(".card.waiting")
@@ -119,25 +126,23 @@ def test_a_plan_is_shown_approved_once_and_followed_to_its_end(
     for words in ("waits for approval", "Take a while", "practise", "makes artifacts in the workspace"):
         assert words in shown
     assert "changes what users of an endpoint get" in shown and "0 GPU hours" in shown
-    assert not board(folder)
+    assert not board(chat.folder)
     page.locator("[data-act=approve]").dblclick()
     page.wait_for_selector(".card.running progress[value]")
     page.wait_for_selector(".step.running svg.curve polyline")
-    go_on(folder)
+    go_on(chat.folder)
     page.wait_for_selector(".card.done")
     assert "every step is done" in card.inner_text()
     run = card.get_attribute("data-run") or ""
-    assert len(board(folder)) == 1
-    assert len(records(folder, run=run, phase="approved")) == 1
-    assert [record["step"] for record in records(folder, run=run, phase="intent")] == ["model", "live"]
+    assert len(board(chat.folder)) == 1
+    assert len(records(chat.folder, run=run, phase="approved")) == 1
+    assert [record["step"] for record in records(chat.folder, run=run, phase="intent")] == ["model", "live"]
     assert "reused" in page.locator(".step[data-step=data]").inner_text()
-    assert records(folder, run=run, phase="approved")[0]["detail"]["how"] == "console"
+    assert records(chat.folder, run=run, phase="approved")[0]["detail"]["how"] == "console"
 
 
-def test_a_card_says_what_users_of_an_endpoint_get_before_and_after(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    open_chat(page, start_console(folder, OPSWRIGHT_SERVING__GATEWAY_PORT="0").url)
+def test_a_card_says_what_users_of_an_endpoint_get_before_and_after(page: Page, chat: Any) -> None:
+    open_chat(page, chat.url)
     say(page, "/rollback support")
     page.wait_for_selector(".card.waiting")
     look = page.locator(".card .impact").inner_text()
@@ -147,11 +152,8 @@ def test_a_card_says_what_users_of_an_endpoint_get_before_and_after(
     page.wait_for_selector(".card.denied")
 
 
-def test_clicks_from_two_tabs_carry_a_plan_out_once(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    url = start_console(folder).url
-    open_chat(page, url)
+def test_clicks_from_two_tabs_carry_a_plan_out_once(page: Page, chat: Any) -> None:
+    open_chat(page, chat.url)
     say(page, "/plan 1-practise.yaml")
     page.wait_for_selector("[data-act=approve]")
     other = page.context.new_page()
@@ -161,33 +163,32 @@ def test_clicks_from_two_tabs_carry_a_plan_out_once(
     for tab in (page, other):
         tab.wait_for_selector(".card.done")
     run = page.locator(".card").get_attribute("data-run") or ""
-    assert len(board(folder)) == 1 and len(records(folder, run=run, phase="approved")) == 1
+    assert len(board(chat.folder)) == 1 and len(records(chat.folder, run=run, phase="approved")) == 1
 
 
-def test_a_rejected_plan_runs_nothing_and_says_who(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
+def test_a_rejected_plan_runs_nothing_and_says_who(page: Page, chat: Any) -> None:
     from playwright.sync_api import expect
 
-    open_chat(page, start_console(folder, OPSWRIGHT_ACTOR="grace").url)
+    open_chat(page, chat.url)
     say(page, "/plan 1-practise.yaml")
+    who = page.locator("#person strong").inner_text()
+    known = len(records(chat.folder, phase="denied", actor=who))
     page.click("[data-act=reject]")
     page.wait_for_selector(".card.denied")
-    expect(page.locator(".card")).to_contain_text("grace denied the plan")
+    expect(page.locator(".card")).to_contain_text(f"{who} denied the plan")
     say(page, "/plan 1-practise.yaml")
     page.wait_for_selector(".card.waiting")
     say(page, "/deny not today")
     page.wait_for_function("document.querySelectorAll('.card.denied').length >= 2")
     expect(page.locator(".card.denied").last).to_contain_text("not today")
-    assert not board(folder) and len(records(folder, phase="denied", actor="grace")) == 2
+    assert not board(chat.folder)
+    assert len(records(chat.folder, phase="denied", actor=who)) == known + 2
     say(page, "/approve")
     page.wait_for_selector(".answer >> text=no plan in this conversation is waiting")
 
 
-def test_a_reload_in_mid_run_shows_the_same_conversation_still_moving(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    open_chat(page, start_console(folder).url)
+def test_a_reload_in_mid_run_shows_the_same_conversation_still_moving(page: Page, chat: Any) -> None:
+    open_chat(page, chat.url)
     say(page, "/plan slow.yaml")
     page.wait_for_selector(".card.waiting")
     say(page, "/approve")
@@ -201,9 +202,9 @@ def test_a_reload_in_mid_run_shows_the_same_conversation_still_moving(
         " return !p || p.getAttribute('value') !== v }",
         arg=before,
     )
-    go_on(folder)
+    go_on(chat.folder)
     page.wait_for_selector(".card.done")
-    assert len(board(folder)) == 1
+    assert len(board(chat.folder)) == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -232,29 +233,27 @@ def test_a_server_that_ends_loses_neither_a_waiting_plan_nor_a_running_one(
     assert len(board(folder)) == 2
 
 
-def test_stop_ends_a_run_and_resume_goes_on_with_it(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    start_slow_run(page, start_console(folder).url)
+def test_stop_ends_a_run_and_resume_goes_on_with_it(page: Page, chat: Any) -> None:
+    start_slow_run(page, chat.url)
     page.click("[data-act=stop]")
     page.wait_for_selector(".card.stopped")
-    assert "(releaser). Finished steps are kept" in page.locator(".card").inner_text() and not board(folder)
+    assert "(releaser). Finished steps are kept" in page.locator(".card").inner_text() and not board(
+        chat.folder
+    )
     run = page.locator(".card").get_attribute("data-run") or ""
-    assert records(folder, run=run)[-1]["detail"]["stopped_by"].endswith("(releaser)")
-    resume_to_its_end(page, folder)
+    assert records(chat.folder, run=run)[-1]["detail"]["stopped_by"].endswith("(releaser)")
+    resume_to_its_end(page, chat.folder)
 
 
-def test_a_button_that_is_held_down_while_its_run_goes_on_is_still_pressed(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    start_slow_run(page, start_console(folder).url)
+def test_a_button_that_is_held_down_while_its_run_goes_on_is_still_pressed(page: Page, chat: Any) -> None:
+    start_slow_run(page, chat.url)
     page.wait_for_selector(".step.running svg.curve polyline")  # the card grows no more
     page.hover("[data-act=stop]")
     page.mouse.down()
     page.wait_for_timeout(2000)  # the card would be drawn anew meanwhile
     page.mouse.up()
     page.wait_for_selector(".card.stopped")
-    assert not board(folder), "the run was stopped before its last step"
+    assert not board(chat.folder), "the run was stopped before its last step"
 
 
 def test_stopping_all_processes_stops_a_run_where_it_is_and_not_those_of_another_workspace(
@@ -272,17 +271,17 @@ def test_stopping_all_processes_stops_a_run_where_it_is_and_not_those_of_another
     resume_to_its_end(page, folder)
 
 
-def test_what_a_row_holds_is_shown_as_it_is(folder: Path, start_console: StartConsole, page: Page) -> None:
-    with (folder / "lines.txt").open("a") as file:
+def test_what_a_row_holds_is_shown_as_it_is(page: Page, chat: Any) -> None:
+    with (chat.folder / "lines.txt").open("a") as file:
         file.write("a line that makes it another file\n")
-    open_chat(page, start_console(folder).url)
+    open_chat(page, chat.url)
     say(page, "/plan 1-practise.yaml")
     page.click("[data-act=approve]")
     page.wait_for_selector(".card.done")
     for summary in page.locator(".card summary").all():
         summary.click()
     shown = page.locator(".card").inner_text()
-    for line in (folder / "lines.txt").read_text().splitlines():
+    for line in (chat.folder / "lines.txt").read_text().splitlines():
         assert line in shown
     say(page, "<img src=x onerror=\"document.title='owned'\"> **b** [l](http://example.com) {{value}}")
     page.wait_for_function("document.querySelectorAll('.answer').length >= 1")
@@ -291,9 +290,8 @@ def test_what_a_row_holds_is_shown_as_it_is(folder: Path, start_console: StartCo
     assert "owned" not in page.title()
 
 
-def test_conversations_are_kept_and_listed(folder: Path, start_console: StartConsole, page: Page) -> None:
-    server = start_console(folder)
-    open_chat(page, server.url)
+def test_conversations_are_kept_and_listed(page: Page, chat: Any) -> None:
+    open_chat(page, chat.url)
     say(page, "/runs")
     page.wait_for_selector(".answer")
     page.click("[data-act=new]")
@@ -305,21 +303,19 @@ def test_conversations_are_kept_and_listed(folder: Path, start_console: StartCon
     page.wait_for_selector(".said >> text=/runs")
     assert page.locator(".said").count() == 1
     fresh = page.context.new_page()
-    open_chat(fresh, server.url)
+    open_chat(fresh, chat.url)
     assert fresh.locator(".conversations .one").count() == 2
 
 
-def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
-    open_chat(page, start_console(folder).url)
+def test_an_uploaded_plan_file_is_kept_and_can_be_planned(page: Page, chat: Any) -> None:
+    open_chat(page, chat.url)
     page.set_input_files(
         "#chat-page input[type=file]",
         files=[{"name": "my plan.yaml", "mimeType": "text/yaml", "buffer": SLOW.encode()}],
     )
     page.wait_for_selector(".answer >> text=Kept as my_plan.yaml")
     page.wait_for_selector(".conversations .one.current >> text=uploaded my plan.yaml")
-    (folder / "my_plan.yaml").write_text((folder / "1-practise.yaml").read_text())
+    (chat.folder / "my_plan.yaml").write_text((chat.folder / "1-practise.yaml").read_text())
     page.click(".answer [data-act=take]")
     page.keyboard.press("Enter")
     page.wait_for_selector(".card.waiting >> text=Take a while")  # and not the one beside it
@@ -328,7 +324,7 @@ def test_an_uploaded_plan_file_is_kept_and_can_be_planned(
         files=[{"name": "run.py", "mimeType": "text/plain", "buffer": b"print(1)"}],
     )
     page.wait_for_function("document.querySelector('#chat-page .fault').innerText.includes('run.py')")
-    assert not list((folder / ".opswright").rglob("run.py"))
+    assert not list((chat.folder / ".opswright").rglob("run.py"))
 
 
 def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
@@ -351,20 +347,18 @@ def test_a_wrong_address_is_told_and_a_viewer_is_offered_nothing_to_approve(
     assert not page.locator("[data-act=approve]").is_visible()
 
 
-def test_a_command_from_another_page_waits_in_the_box_until_a_person_sends_it(
-    folder: Path, start_console: StartConsole, page: Page
-) -> None:
+def test_a_command_from_another_page_waits_in_the_box_until_a_person_sends_it(page: Page, chat: Any) -> None:
     from playwright.sync_api import expect
 
-    known = len(records(folder, phase="proposed"))
-    box = open_chat(page, f"{start_console(folder).url}/?say=/rollback%20support")
+    known = len(records(chat.folder, phase="proposed"))
+    box = open_chat(page, f"{chat.url}/?say=/rollback%20support")
     expect(box).to_have_value("/rollback support")  # it comes after the conversation
     page.click("[data-act=new]")
     box.press("Enter")  # at once: it is said in the new conversation, however long that takes to come
     page.wait_for_selector(".card.waiting")
     expect(page.locator(".said")).to_have_count(1)
     expect(page.locator(".conversations .one")).to_have_count(1)  # the first one stayed empty
-    assert len(records(folder, phase="proposed")) == known + 1
+    assert len(records(chat.folder, phase="proposed")) == known + 1
 
 
 def test_an_answer_cites_records_and_each_citation_opens_its_record(

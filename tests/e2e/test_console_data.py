@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-StartConsole = Callable[..., Any]
 HOSTILE = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>${1+1}{{value}}"
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory, make_console: Callable[..., Any]) -> Iterator[Any]:
+    """A console in a folder without anything; each test makes a project of its own there."""
+    server = make_console(tmp_path_factory.mktemp("home"), OPSWRIGHT_SERVING__GATEWAY_PORT="0")
+    server.start()
+    yield server
+    server.stop()
 
 
 def repairs(folder: Path, n: int = 240) -> Path:
@@ -55,14 +63,13 @@ def take(page: Page, **parts: str) -> None:
 
 
 def test_a_csv_becomes_a_profile_that_is_corrected_a_project_and_a_run(
-    tmp_path: Path, start_console: StartConsole, page: Page
+    tmp_path: Path, console: Any, page: Page
 ) -> None:
     from playwright.sync_api import expect
 
     source = repairs(tmp_path)
-    folder = tmp_path / "home"
-    folder.mkdir()
-    open_page(page, start_console(folder, OPSWRIGHT_SERVING__GATEWAY_PORT="0").url)
+    folder = console.folder
+    open_page(page, console.url)
     upload(page, source)
     assert page.get_by_label("complaint is taken for").input_value() == "unused"
     take(page, complaint="user", fix="target", label="tags")
@@ -89,14 +96,14 @@ def test_a_csv_becomes_a_profile_that_is_corrected_a_project_and_a_run(
 
 
 def test_files_to_learn_from_are_joined_and_leaks_into_the_held_out_one_are_counted(
-    tmp_path: Path, start_console: StartConsole, page: Page
+    tmp_path: Path, console: Any, page: Page
 ) -> None:
     draw = random.Random(5)
     texts = [" ".join("".join(draw.choices("abdefgiklmnoprstu", k=6)) for _ in range(5)) for _ in range(180)]
     lines = [json.dumps({"text": text, "label": "ab"[i % 2]}) for i, text in enumerate(texts)]
     for name, part in (("one", lines[:80]), ("two", lines[80:150]), ("three_test", [*lines[150:], lines[3]])):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(part))
-    open_page(page, start_console(tmp_path).url)
+    open_page(page, console.url)
     upload(page, *(tmp_path / f"{name}.jsonl" for name in ("one", "two", "three_test")))
     page.wait_for_selector("#facts")
     shown = page.locator("#data-page .found").inner_text()
@@ -105,12 +112,12 @@ def test_files_to_learn_from_are_joined_and_leaks_into_the_held_out_one_are_coun
 
 
 def test_a_project_is_never_written_over_and_what_cannot_be_read_is_said(
-    tmp_path: Path, start_console: StartConsole, page: Page
+    tmp_path: Path, console: Any, page: Page
 ) -> None:
     source = repairs(tmp_path)
-    (tmp_path / "desk").mkdir()
-    (tmp_path / "desk" / "mine.txt").write_text("mine")
-    open_page(page, start_console(tmp_path).url)
+    (console.folder / "desk").mkdir()
+    (console.folder / "desk" / "mine.txt").write_text("mine")
+    open_page(page, console.url)
     upload(page, source)
     take(page, complaint="user", fix="target")
     for name, message in (("desk", "is there already"), ("../out", "is no name for an endpoint")):
@@ -119,8 +126,8 @@ def test_a_project_is_never_written_over_and_what_cannot_be_read_is_said(
         page.wait_for_function(
             "says => document.querySelector('#data-page .fault').innerText.includes(says)", arg=message
         )
-    assert [path.name for path in (tmp_path / "desk").iterdir()] == ["mine.txt"]
-    assert not (tmp_path.parent / "out").exists()
+    assert [path.name for path in (console.folder / "desk").iterdir()] == ["mine.txt"]
+    assert not (console.folder.parent / "out").exists()
     page.reload()
     page.wait_for_selector("#data-page[data-ready], #data-page [data-ready]", state="attached")
     (tmp_path / "broken.json").write_text("{not json")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-StartConsole = Callable[..., Any]
 PASSWORD = "correct horse battery"
 
 
@@ -41,12 +41,19 @@ def ask(console: Any, method: str, path: str, body: str = "", **headers: str) ->
     return answer.status, text
 
 
-@pytest.fixture
-def folder(small_workspace: Path) -> Path:
+@pytest.fixture(scope="module")
+def console(
+    prepared_workspace: Path, tmp_path_factory: pytest.TempPathFactory, make_console: Callable[..., Any]
+) -> Iterator[Any]:
+    """A console that asks who somebody is."""
+    folder = Path(shutil.copytree(prepared_workspace, tmp_path_factory.mktemp("login") / "small"))
     for name, role in (("ines", "viewer"), ("ada", "operator")):
-        added = opswright(small_workspace, "users", "add", name, "--role", role, typed=f"{PASSWORD}\n")
+        added = opswright(folder, "users", "add", name, "--role", role, typed=f"{PASSWORD}\n")
         assert added.returncode == 0, added.stderr
-    return small_workspace
+    server = make_console(folder)
+    server.start()
+    yield server
+    server.stop()
 
 
 def first_record(folder: Path, role: str) -> dict[str, Any]:
@@ -68,10 +75,7 @@ def log_in(page: Page, name: str, password: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-def test_a_person_logs_in_acts_under_their_name_and_logs_out(
-    page: Page, folder: Path, start_console: StartConsole
-) -> None:
-    console = start_console(folder)
+def test_a_person_logs_in_acts_under_their_name_and_logs_out(page: Page, console: Any) -> None:
     for path in ("/config", "/gradio_api/info", "/theme.css", "/ledger/export/records.jsonl"):
         assert ask(console, "GET", path)[0] == 401
     assert ask(console, "POST", "/gradio_api/queue/join", "{}")[0] == 401
@@ -92,7 +96,7 @@ def test_a_person_logs_in_acts_under_their_name_and_logs_out(
     page.wait_for_selector("#chat-page [data-ready]")
     page.locator("#chat-page textarea").fill("/plan 1-practise.yaml")
     page.keyboard.press("Enter")
-    record = first_record(folder, role="operator")
+    record = first_record(console.folder, role="operator")
     assert (record["phase"], record["actor"]) == ("proposed", "ada")
 
     page.get_by_role("button", name="Log out").click()
@@ -105,17 +109,14 @@ def test_a_person_logs_in_acts_under_their_name_and_logs_out(
     assert PASSWORD not in console.log.read_text() and "Traceback" not in console.log.read_text()
 
 
-def test_a_user_who_is_removed_has_no_access_and_wrong_passwords_must_wait(
-    page: Page, folder: Path, start_console: StartConsole
-) -> None:
-    console = start_console(folder)
+def test_a_user_who_is_removed_has_no_access_and_wrong_passwords_must_wait(page: Page, console: Any) -> None:
     page.goto(console.url)
     log_in(page, "ines", PASSWORD)
     page.wait_for_selector("#person :text('ines')")
     (cookie,) = page.context.cookies()
     session = f"{cookie['name']}={cookie['value']}"
     assert ask(console, "GET", "/config", Cookie=session)[0] == 200
-    assert opswright(folder, "users", "remove", "ines").returncode == 0
+    assert opswright(console.folder, "users", "remove", "ines").returncode == 0
     assert ask(console, "GET", "/config", Cookie=session)[0] == 401
     page.goto(f"{console.url}/drift")
     page.wait_for_selector("text=Log in to the console.")
@@ -135,16 +136,16 @@ def test_a_user_who_is_removed_has_no_access_and_wrong_passwords_must_wait(
 
 
 def test_an_open_address_and_a_taken_port_are_refused_and_no_file_leaves_the_machine(
-    small_workspace: Path, start_console: StartConsole
+    shown_console: Any,
 ) -> None:
-    refused = opswright(small_workspace, "chat", "--host", "0.0.0.0", "--port", "7999")
+    console, folder = shown_console, shown_console.folder
+    refused = opswright(folder, "chat", "--host", "0.0.0.0", "--port", "7999")
     assert refused.returncode == 2 and "opswright users add NAME" in refused.stderr
-    console = start_console(small_workspace)
-    taken = opswright(small_workspace, "chat", "--port", str(console.port))
+    taken = opswright(folder, "chat", "--port", str(console.port))
     assert taken.returncode == 1 and f"port {console.port}" in taken.stderr and "--port" in taken.stderr
 
-    home = small_workspace / ".opswright"
-    users, outside = home / "users.json", small_workspace / "lines.txt"
+    home = folder / ".opswright"
+    users, outside = home / "users.json", folder / "lines.txt"
     users.write_text("{}")
     ledger = next((home / "ledger").glob("*.jsonl"))
     own = ["/etc/passwd", str(ledger), str(users), str(home / "checkpoints.sqlite"), str(outside)]
@@ -173,13 +174,14 @@ def test_an_open_address_and_a_taken_port_are_refused_and_no_file_leaves_the_mac
         for route in ("/gradio_api/file=", "/gradio_api/file/", "/static/", "/assets/", "/svelte/"):
             status, text = ask(console, "GET", route + name)
             assert status in (400, 403, 404) and "root:" not in text, (route, name, status)
+    users.unlink()
 
 
 def test_only_its_own_pages_act_on_it_and_only_by_the_ways_they_use(
-    small_workspace: Path, start_console: StartConsole
+    shown_console: Any,
 ) -> None:
-    console = start_console(small_workspace)
-    home = small_workspace / ".opswright"
+    console = shown_console
+    home = console.folder / ".opswright"
     page = f"http://127.0.0.1:{console.port}"
     join = ("POST", "/gradio_api/queue/join", "{}")
     for origin in ("https://evil.example", "null", "http://127.0.0.1:1", f"http://localhost:{console.port}"):

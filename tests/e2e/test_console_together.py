@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-StartConsole = Callable[..., Any]
 PAGES = ("/", "/approvals", "/data", "/leaderboard", "/endpoints", "/drift", "/ledger", "/budgets", "/system")
 READY = {
     **dict.fromkeys(PAGES, "[data-ready]"),
@@ -30,8 +29,8 @@ AXE_RUN = """async () => (await axe.run(document, { resultTypes: ["violations"] 
 
 
 @pytest.fixture
-def url(small_workspace: Path, start_console: StartConsole) -> str:
-    return str(start_console(small_workspace).url)
+def url(fresh_chat: Any) -> str:
+    return str(fresh_chat.url)
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_a_conversation_is_named_found_and_deleted_after_a_question(
 
 @pytest.mark.skipif(not os.environ.get("OPSWRIGHT_TEST_AXE"), reason="axe-core is not here: see .ci/run")
 def test_axe_finds_nothing_serious_on_any_page_in_light_and_dark_and_on_a_phone(
-    browser: Browser, empty_chat: Any
+    browser: Browser, url: str
 ) -> None:
     axe = Path(os.environ["OPSWRIGHT_TEST_AXE"]).read_text(encoding="utf-8")
     found: list[str] = []
@@ -141,7 +140,7 @@ def test_axe_finds_nothing_serious_on_any_page_in_light_and_dark_and_on_a_phone(
         context.set_default_timeout(240_000)
         for path in PAGES:
             page = context.new_page()
-            page.goto(empty_chat.url + path)
+            page.goto(url + path)
             page.wait_for_selector(READY[path])
             page.evaluate(axe)
             found += [f"{scheme} {width} {path} {one}" for one in page.evaluate(AXE_RUN)]

@@ -30,6 +30,9 @@ roles:
   releaser: {propose: [reads, writes, serves], approve: [reads, writes, serves], run: [reads, writes, serves]}
 approvals: {expire_hours: 2}
 """
+DECIDE = """async (asked) => (await fetch("/call/chat/decide", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked),
+})).json()"""
 
 
 def opswright(folder: Path, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
@@ -90,6 +93,9 @@ def test_one_proposes_the_other_approves_and_withdraws_and_both_see_it(
     assert page.locator("#person .bell").count() == 0, "it does not wait for who may not approve it"
     expect(page.locator(".card")).to_contain_text("Waits for the approval of somebody with the role releaser")
     expect(page.locator("[data-act=approve]")).to_be_disabled()
+    asked = {"run": run, "plan": approvals(folder, run)["plan"], "approved": True}
+    told = page.evaluate(DECIDE, asked)  # what the button would have sent
+    assert "may not approve" in told["fault"]
     refused = opswright(
         folder, "--actor", "ada", "--role", "operator", "approvals", "approve", run, "--plan",
         approvals(folder, run)["plan"],
@@ -101,7 +107,9 @@ def test_one_proposes_the_other_approves_and_withdraws_and_both_see_it(
     other = hers.new_page()
     enter(other, url, "ria")
     other.wait_for_selector("#person .bell")
-    assert {top_of(other, url + path) for path in ("/data", "/leaderboard", "/ledger")} == {top_of(other, url)}
+    tops = {top_of(other, url + path) for path in ("/", "/data", "/leaderboard", "/ledger")}
+    assert len(tops) == 1, tops
+    other.goto(url)
     other.click("#person .bell summary")
     other.click("#person .bell a")
     other.wait_for_selector("#chat-page [data-ready]")

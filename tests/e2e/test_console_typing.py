@@ -24,6 +24,9 @@ PRESS = """(box, [keys, ...texts]) => {
 }"""
 
 
+PASTE = "(box, text) => { box.value = text; box.dispatchEvent(new Event('input', {bubbles: true})); }"
+
+
 @pytest.fixture
 def box(empty_chat: Any, page: Page) -> Locator:
     """The input box of a chat page that is ready."""
@@ -74,6 +77,35 @@ def test_typing_a_slash_offers_commands_then_arguments_then_values(
             "text => [...document.querySelectorAll('.option')].some(o => o.innerText.includes(text))",
             arg=offered,
         )
+
+
+def test_back_and_forward_lead_through_the_conversations_that_were_open(page: Page, box: Locator) -> None:
+    send(page, box, "/live", "support")
+    page.click("[data-act=new]")
+    page.wait_for_selector(".welcome")
+    send(page, box, "/skills", "collect")
+    address = page.url
+    for leave, said in ((page.go_back, "/live"), (page.go_forward, "/skills"), (page.reload, "/skills")):
+        leave()
+        page.wait_for_selector(f".said >> text={said}")
+    assert page.url == address and page.locator(".said").count() == 1
+    page.click("[data-act=delete]")
+    page.click("[data-act=delete-now]")
+    page.wait_for_selector(".welcome")
+    page.go_back()  # past the one that is no more
+    page.wait_for_selector(".said >> text=/live")
+
+
+def test_a_line_that_is_far_too_long_is_refused_and_hides_nothing(page: Page, box: Locator) -> None:
+    from playwright.sync_api import expect
+
+    box.evaluate(PASTE, "/" + "a" * 1_000_000)
+    expect(page.locator("#chat-page .fault")).to_contain_text("unknown command")
+    told = page.locator("#chat-page .fault").bounding_box()
+    assert told is not None and told["height"] < 120
+    box.press("Enter")
+    expect(page.locator("#chat-page .fault")).to_contain_text("1,000,001 characters, the limit is 20,000")
+    assert page.locator(".said").count() == 0 and len(box.input_value()) == 1_000_001
 
 
 def test_a_wrong_command_is_explained_and_nothing_is_sent(page: Page, box: Locator, empty_chat: Any) -> None:

@@ -60,7 +60,7 @@ def _of_drift(index: LedgerIndex, done: list[Record]) -> Iterator[NextStep]:
             continue
         seen.add(endpoint)
         report = str(result.get("report", ""))
-        if result.get("alarm") is True and not _users(index, report):
+        if result.get("alarm") is True and not users_of(index, report):
             why = f"The traffic of {endpoint} has drifted: retrain with answered rows of what is new."
             yield NextStep(why, f"/retrain alarm={_short(report)} new_data=")
 
@@ -92,7 +92,7 @@ def _of_artifacts(index: LedgerIndex, done: list[Record], registry: Registry) ->
             seen.add(kind)
             skill, why, command = _LEADS_ON.get(kind, ("", "", ""))
             short = _short(reference)
-            used_by = {one.skill for one in _users(index, reference)}
+            used_by = {one.skill for one in users_of(index, reference)}
             if skill not in registry:
                 command = _taken_by(registry, kind)
                 if not used_by and command:
@@ -131,7 +131,8 @@ def _taken_by(registry: Registry, kind: str) -> str:
     return serving
 
 
-def _users(index: LedgerIndex, reference: str) -> list[Record]:
+def users_of(index: LedgerIndex, reference: str) -> list[Record]:
+    """The records of what was given an artifact and did more than read it."""
     found = index.linked([reference], Link.USED).get(reference, [])
     return [one for one in found if one.effect != Effect.READS]
 

@@ -16,7 +16,7 @@ from .auth.users import Person
 from .chat.blocks import DECISION_TONE, STATE_TONE
 from .console import Console
 from .markup import render
-from .next_steps import next_steps
+from .next_steps import next_steps, users_of
 from .waiting import waiting_runs
 
 _VERDICTS = 4
@@ -73,10 +73,11 @@ def _live(name: str, state: EndpointState) -> dict[str, Any]:
 
 
 def _alarms(index: LedgerIndex) -> list[dict[str, Any]]:
-    """The newest look at each endpoint's traffic, where it raised an alarm."""
+    """The newest look at each endpoint's traffic, with an alarm, and whether a retraining took it up."""
     found: dict[str, dict[str, Any]] = {}
     for record in index.page(Criteria.of(skill="drift", phase=Phase.DONE), 20):
         result = record.detail.get("result", {}) if isinstance(record, Record) else {}
         if isinstance(name := result.get("endpoint"), str):
             found.setdefault(name, {**result, "at": getattr(record, "time", "")})
-    return [one for one in found.values() if one.get("alarm") is True]
+    alarms = [one for one in found.values() if one.get("alarm") is True]
+    return [{**one, "is_answered": bool(users_of(index, str(one.get("report", ""))))} for one in alarms]

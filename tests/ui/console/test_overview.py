@@ -11,6 +11,7 @@ from opswright.core.artifact_refs import BundleRef
 from opswright.core.contract import Effect
 from opswright.core.registry import Registry
 from opswright.core.settings import Role
+from opswright.record.ledger import Ledger, Phase
 from opswright.serving.releases import EndpointState, new_release, write_state
 from opswright.skills import load_registry
 from opswright.ui.console.auth.users import Person
@@ -125,6 +126,20 @@ def test_what_is_live_says_the_release_since_when_and_the_canarys_share(
     shown = overview(console, ada)
     assert "shop" in shown and "2026-11-02 10:00:00" in shown and "15 %" in shown
     assert "The gateway is not running" in shown
+
+
+def test_an_alarm_of_drift_is_told_until_a_retraining_takes_it_up(console: Console, ada: Person) -> None:
+    ledger, who = Ledger.of(console.workspace), console.principal(ada)
+    alarm = f"drift-report:{'a' * 64}"
+    found = {"endpoint": "shop", "alarm": True, "message": "alarm by length", "report": alarm}
+    ledger.append(Phase.DONE, principal=who, run="one", step="drift", skill="drift", detail={"result": found})
+    assert "alarm by length" in overview(console, ada)
+    assert "took it up" not in overview(console, ada)
+    ledger.append(
+        Phase.INTENT, principal=who, run="two", step="again", skill="retrain", effect=Effect.WRITES,
+        detail={"request": {"alarm": alarm}},
+    )  # fmt: skip
+    assert "alarm by length; a retraining took it up" in overview(console, ada)
 
 
 def test_an_artifact_that_nothing_used_leads_on(

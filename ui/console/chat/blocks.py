@@ -41,7 +41,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = ""
         "title": title,
         "columns": list(columns),
         "rows": every[:_ROWS],
-        "numbers": [_is_of_numbers(row[place] for row in every if place < len(row)) for place in range(len(columns))],
+        "numbers": [
+            _is_of_numbers(row[place] for row in every if place < len(row)) for place in range(len(columns))
+        ],
         "left_out": max(0, len(every) - _ROWS),
     }
 

@@ -196,7 +196,13 @@ def _approval(one: StandingApproval) -> dict[str, Any]:
     """An approval on the card; `lapses_s` is in seconds since 1970."""
     lapses_s = None if one.lapses is None else datetime.fromisoformat(one.lapses).timestamp()
     name = one.by.rpartition(" (")[0]
-    return {"by": one.by, "name": name, "lapses": one.lapses, "lapses_s": lapses_s, "has_lapsed": one.has_lapsed}
+    return {
+        "by": one.by,
+        "name": name,
+        "lapses": one.lapses,
+        "lapses_s": lapses_s,
+        "has_lapsed": one.has_lapsed,
+    }
 
 
 def _message(state: str, row: Any, outcome: RunOutcome, trouble: str | None, stopped_by: str | None) -> str:

@@ -97,15 +97,8 @@ async function openConversation(conversation) {
     listed++;
     showList(answer.conversations);
   }
-  remember();
+  remember(conversation);
   element.dataset.ready = "yes";
-}
-
-function remember() {
-  const url = new URL(window.location.href);
-  url.searchParams.set("c", state.conversation);
-  url.searchParams.delete("say");
-  window.history.replaceState(null, "", url);
 }
 
 function welcome(overview) {

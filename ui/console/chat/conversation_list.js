@@ -1,4 +1,5 @@
 // The list of conversations: what others began, named or deleted comes into it; search, names, deletion.
+const LISTED = 50; // so many the server tells at most
 let listed = 0; // the newest list counts
 async function refreshList() {
   const number = ++listed;
@@ -26,6 +27,7 @@ function showList(conversations) {
     }
     nav.append(row);
   }
+  if (conversations.length >= LISTED) nav.append(make("p", "soft small", `The newest ${LISTED}; search finds older ones.`));
   if (!conversations.length && find.value.trim()) nav.append(make("p", "soft", "Nothing was found."));
   if (held) nav.querySelector(`[data-conversation="${CSS.escape(held[0])}"] [data-act=${held[1]}]`)?.focus();
 }

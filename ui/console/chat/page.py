@@ -29,7 +29,17 @@ def page(console: Console, service: ChatService) -> OwnPage:
     return OwnPage(
         "Chat",
         _FOLDER / "chat.html",
-        tuple(_FOLDER / name for name in ("chat.css", "chat.js", "card_for.js", "conversation_list.js", "plan_editor.js")),
+        tuple(
+            _FOLDER / name
+            for name in (
+                "chat.css",
+                "chat.js",
+                "address.js",
+                "card_for.js",
+                "conversation_list.js",
+                "plan_editor.js",
+            )
+        ),
         {"@kinds": ",".join(KINDS)},
         _server_functions(console, service, warm),
     )

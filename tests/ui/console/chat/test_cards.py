@@ -17,7 +17,7 @@ from opswright.ui.console.chat.cards import Cards
 from opswright.ui.console.chat.curve import curve
 from opswright.ui.console.chat.run_service import RunService
 from opswright.ui.console.console import Console
-from opswright.ui.console.markup import render
+from opswright.ui.console.markup import ago, amount, render
 from opswright.ui.console.web import approvals
 
 EVIL = "<script>alert(1)</script> **b** [l](http://x) {{ 7777 * 7777 }} ${1}"
@@ -135,6 +135,36 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     long = blocks.table(["n"], [[n] for n in range(250)])
     html = render("entry.html", entry={"kind": "answer", "run": None, "blocks": [long]})
     assert "150 more rows are left out" in html and ">99</td>" in html and ">100</td>" not in html
+
+
+def test_columns_of_figures_stand_right_and_others_left() -> None:
+    made = blocks.table(
+        ["n", "size", "model", "p50"], [["1,204", "4.7 MB", "v2", ""], ["3", "12 kB", "3", ""]]
+    )
+    assert made["numbers"] == [True, True, False, False]
+    html = render("entry.html", entry={"kind": "answer", "run": None, "blocks": [made]})
+    assert html.count('class="brief number"') == 4
+    made["numbers"] = [True]  # as one that was kept by another version
+    assert "v2" in render("entry.html", entry={"kind": "answer", "run": None, "blocks": [made]})
+
+
+def test_a_card_names_whose_approval_it_waits_for_and_offers_to_withdraw_to_who_gave_it(
+    console: Console, run_service: RunService, ada: Person
+) -> None:
+    run = run_service.start(ada, Ask("plan_file", "plan.yaml")).run
+    cards = Cards(console, run_service)
+    waiting = cards.draw(run).html
+    assert "somebody with the role releaser" in waiting and 'data-roles="releaser"' in waiting
+    console.agent(ada).answer(run, Consent(run_service.row(run).plan, "console", approved=True))  # type: ignore[union-attr, arg-type]
+    assert 'data-mine="ada" hidden' in cards.draw(run).html
+
+
+def test_times_and_amounts_are_told_as_people_read_them() -> None:
+    told = ago("2026-11-22T15:52:50.123+00:00")
+    assert 'title="2026-11-22 15:52:50 UTC">2026-11-22 15:52</time>' in told
+    assert "<script>" not in ago('"><script>') and ago(None) == ""
+    amounts = ("0", "4", "0.277", "2.72", "20,000", "1,234")
+    assert tuple(amount(n) for n in (0, 4.0, 0.277424, 2.72258, 20000, 1234.5)) == amounts
 
 
 def test_a_curve_has_round_marks_and_leaves_out_what_is_no_number() -> None:
