@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class Workspace:
-    """One workspace and its stores. Several processes may create and use the same one at once."""
+    """One workspace and its stores. Several processes may create and use the same one at once.
 
-    def __init__(self, settings: Settings) -> None:
+    make: whether its folder is made now, and not by what is first written there. Those in it are made then.
+    """
+
+    def __init__(self, settings: Settings, *, make: bool = True) -> None:
         self.settings = settings
         self.root = settings.home.resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
+        if make:
+            self.root.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
@@ -41,7 +45,7 @@ class Workspace:
     @property
     def endpoints(self) -> Path:
         """Desired state, traffic and history of each endpoint, a folder an endpoint."""
-        return self._folder("endpoints")
+        return self.root / "endpoints"
 
     @property
     def reports(self) -> Path:
@@ -77,6 +81,7 @@ class Workspace:
         """The agent's checkpoint database, which only its owner may read."""
         path = self.root / "checkpoints.sqlite"
         if not path.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
             make_private(path)
         return path
 
