@@ -196,7 +196,7 @@ def sign(folder: Path, private: Path) -> Path:
     from model_signing import signing
 
     signature = folder.with_name(f"{folder.name}.sig")
-    signing.Config().use_elliptic_key_signer(private_key=private).sign(folder, signature)
+    signing.Config().use_elliptic_key_signer(private_key=private).sign(folder, signature)  # type: ignore[no-untyped-call]
     return signature
 
 

@@ -235,7 +235,7 @@ def _of_failed(world: Any, outcome: RunOutcome) -> Reading:
     from opswright.record.ledger import Ledger
 
     failed = [r.seq for r in Ledger.of(world.workspace).records() if r.run == outcome.run and r.step]
-    shown = [("show_run", {"run": outcome.run}), ("show_record", {"seq": failed[-1]})]
+    shown: list[Call] = [("show_run", {"run": outcome.run}), ("show_record", {"seq": failed[-1]})]
     return Reading([*shown, ("search", {"question": "what was the error of the failed step?"})])
 
 
