@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .artifacts import ArtifactStore
+from .errors import AskError
 from .files import make_private
 
 if TYPE_CHECKING:
@@ -19,11 +20,16 @@ class Workspace:
     """One workspace and its stores. Several processes may create and use the same one at once.
 
     make: whether its folder is made now, and not by what is first written there. Those in it are made then.
+    Raises AskError for a place where a file lies.
     """
 
     def __init__(self, settings: Settings, *, make: bool = True) -> None:
         self.settings = settings
         self.root = settings.home.resolve()
+        if self.root.is_file():
+            raise AskError(
+                f"the workspace {self.root} is a file: name a folder with --home or OPSWRIGHT_HOME."
+            )
         if make:
             self.root.mkdir(parents=True, exist_ok=True)
 
